@@ -1,0 +1,21 @@
+"""The exceptions that users of Rankfold may see.
+
+Everything a user can put right derives from `RankfoldError`; the command line prints its one sentence and
+exits with code 2. Each class is also the built-in exception a Python caller would expect to catch.
+"""
+
+
+class RankfoldError(Exception):
+    """Base of all errors that the user of the library can put right."""
+
+
+class InputError(RankfoldError, ValueError):
+    """A value, flag, shape or file content is wrong; the message says what, where and what would be right."""
+
+
+class UnsupportedLayerError(RankfoldError, ValueError):
+    """A layer has an attribute that cannot be carried over exactly, so no work was started."""
+
+
+class MissingDependencyError(RankfoldError, ImportError):
+    """An optional package is needed; the message says how to install it."""

@@ -1,0 +1,46 @@
+"""The newest full training state on disk, bound to the run it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rankfold.errors import InputError
+from rankfold.files import replacing
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file and the identity of the run that may use it.
+
+    Attributes:
+        path: the file; only the newest state is kept in it.
+        run: hash of everything the result depends on (model, plan, data, recipe).
+    """
+
+    path: Path
+    run: str
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write `state` (tensors, numbers, strings, lists and dictionaries of them) atomically."""
+        with replacing(self.path) as temporary:
+            torch.save({"run": self.run, **state}, temporary)
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The saved state, or None where there is none.
+
+        Raises:
+            InputError: the file is damaged or belongs to another run.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            state = torch.load(self.path, map_location=device, weights_only=True)
+        except Exception as error:  # torch raises zipfile, pickle, EOF and runtime errors for damaged files
+            raise InputError(f"checkpoint {self.path} is damaged or not one of ours; delete it to start again") from error
+        if not isinstance(state, dict) or state.get("run") != self.run:
+            raise InputError(f"checkpoint {self.path} belongs to another run; use another folder, or the settings it was started with")
+        return state
