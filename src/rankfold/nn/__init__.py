@@ -1,0 +1,1 @@
+"""Torch modules and surgery: low-rank convolutions, quantisers, the model zoo."""

@@ -1,4 +1,4 @@
-"""The model zoo as torch modules: CIFAR ResNets, wide ResNets, a small VGG, and a residual network for digits."""
+"""The model zoo as torch modules: CIFAR ResNets, a wide ResNet and a small VGG."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class ShortcutA(nn.Module):
         self.stride, self.extra = stride, extra
 
     def forward(self, x: Tensor) -> Tensor:
+        """Subsample and pad."""
         # (B, C, H, W) -> (B, C + extra, ceil(H/stride), ceil(W/stride))
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
 
@@ -38,6 +39,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if same else ShortcutA(stride, out_channels - in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
         y = F.relu_(self.bn1(self.conv1(x)))
         return F.relu_(self.bn2(self.conv2(y)) + self.shortcut(x))
 
@@ -48,13 +50,13 @@ class CifarResNet(nn.Module):
     Input (B, in_channels, H, W), output (B, classes).
     """
 
-    def __init__(self, blocks: int, classes: int, in_channels: int = 3, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+    def __init__(self, blocks: int, classes: int, in_channels: int = 3) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(in_channels, widths[0])
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        channels = widths[0]
+        self.conv1 = _conv3x3(in_channels, 16)
+        self.bn1 = nn.BatchNorm2d(16)
+        channels = 16
         stages = []
-        for stage, width in enumerate(widths):
+        for stage, width in enumerate((16, 32, 64)):
             stack = []
             for block in range(blocks):
                 stack.append(BasicBlock(channels, width, 2 if stage > 0 and block == 0 else 1))
@@ -65,6 +67,7 @@ class CifarResNet(nn.Module):
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits of a batch."""
         y = F.relu_(self.bn1(self.conv1(x)))
         y = self.layer3(self.layer2(self.layer1(y)))
         return self.fc(y.mean(dim=(2, 3)))
@@ -83,6 +86,7 @@ class PreActBlock(nn.Module):
         self.shortcut = None if same else nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
         y = F.relu_(self.bn1(x))
         # Where the shape changes the shortcut takes the activated input, as in the authors' code.
         kept = x if self.shortcut is None else self.shortcut(y)
@@ -109,6 +113,7 @@ class WideResNet(nn.Module):
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits of a batch."""
         y = self.layer3(self.layer2(self.layer1(self.conv1(x))))
         return self.fc(F.relu_(self.bn(y)).mean(dim=(2, 3)))
 
@@ -132,6 +137,7 @@ class Vgg9(nn.Module):
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits of a batch."""
         return self.classifier(self.features(x).flatten(1))
 
 
@@ -146,13 +152,13 @@ def _resnet(blocks: int) -> Callable[[int, int], nn.Module]:
 
 
 BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
+    "resnet8": _resnet(1),
     "resnet20": _resnet(3),
     "resnet32": _resnet(5),
     "resnet44": _resnet(7),
     "resnet56": _resnet(9),
     "wrn16-4": lambda classes, in_channels: WideResNet(2, 4, classes, in_channels),
     "vgg9": lambda classes, in_channels: Vgg9(classes, in_channels),
-    "resnet8-digits": lambda classes, in_channels: CifarResNet(1, classes, in_channels, (16, 32, 64)),
 }
 
 

@@ -1,0 +1,1 @@
+"""Tables, pictures and the web page of finished runs."""

@@ -15,6 +15,7 @@ from rankfold.training.data import ImageSplit
 
 # Decoded data up to this size is kept on the GPU, where augmentation then costs nothing on the host.
 RESIDENT_BYTES = 4 << 30
+EVALUATION_BATCH = 500
 AUGMENTATIONS = ("crop-flip", "crop", "none")
 
 

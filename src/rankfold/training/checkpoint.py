@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from rankfold.errors import InputError
-from rankfold.files import replacing
+from rankfold.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings, lists and dictionaries of them) atomically."""
-        with replacing(self.path) as temporary:
-            torch.save({"run": self.run, **state}, temporary)
+        # Through memory: on a full disk torch's own writer raises an error without the system's reason.
+        buffer = io.BytesIO()
+        torch.save({"run": self.run, **state}, buffer)
+        write_bytes(self.path, buffer.getvalue())
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The saved state, or None where there is none.
@@ -42,5 +45,7 @@ class Checkpoint:
         except Exception as error:  # torch raises zipfile, pickle, EOF and runtime errors for damaged files
             raise InputError(f"checkpoint {self.path} is damaged or not one of ours; delete it to start again") from error
         if not isinstance(state, dict) or state.get("run") != self.run:
-            raise InputError(f"checkpoint {self.path} belongs to another run; use another folder, or the settings it was started with")
+            raise InputError(
+                f"checkpoint {self.path} belongs to another run; use another folder, or the settings it was started with"
+            )
         return state

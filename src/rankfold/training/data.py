@@ -32,9 +32,10 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def first(self, count: int) -> ImageSplit:
-        """The first `count` images (all, if there are fewer)."""
-        return ImageSplit(self.images[:count], self.labels[:count])
+    def sample(self, count: int, seed: int) -> ImageSplit:
+        """`count` images drawn without replacement (all, if there are fewer), in the split's order."""
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return ImageSplit(self.images[chosen], self.labels[chosen])
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def load_images(source: str, image_size: tuple[int, int] | None = None, cache: P
     """
     folder = Path(source)
     if source != "digits" and not folder.is_dir() and (folder.exists() or source.count("/") > 1 or source[:1] in "./~"):
-        raise InputError(f"data folder {source} does not exist; give a folder of Parquet shards or of images by class, or `digits`")
+        raise InputError(
+            f"data folder {source} does not exist; give a folder of Parquet shards or of images by class, or `digits`"
+        )
     key = hashlib.sha256(json.dumps([_CACHE_VERSION, *_identity(source), image_size]).encode()).hexdigest()[:20]
     entry = (cache or _default_cache()) / key
     if not (entry / "meta.json").is_file():
@@ -119,7 +122,9 @@ def _fill_cache(source: str, image_size: tuple[int, int] | None, entry: Path) ->
         entry.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
     except OSError as error:
-        raise InputError(f"cannot write the image cache {entry.parent}: {error.strerror}; set RANKFOLD_CACHE to a writable folder") from error
+        raise InputError(
+            f"cannot write the image cache {entry.parent}: {error.strerror}; set RANKFOLD_CACHE to a writable folder"
+        ) from error
     try:
         classes, splits = _digits() if source == "digits" else _read_datasets(source, image_size)
         hasher = hashlib.sha256()
@@ -138,13 +143,15 @@ def _fill_cache(source: str, image_size: tuple[int, int] | None, entry: Path) ->
         meta = {"source": source, "classes": classes, "mean": mean.tolist(), "std": std.tolist(), "digest": hasher.hexdigest()}
         (working / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         try:
-            os.rename(working, entry)
+            working.rename(entry)
         except OSError:
             # Another process finished the same entry first; its content is the same.
             if not (entry / "meta.json").is_file():
                 raise
     except OSError as error:
-        raise InputError(f"cannot fill the image cache {entry.parent}: {error.strerror or error}; free some space or set RANKFOLD_CACHE") from error
+        raise InputError(
+            f"cannot fill the image cache {entry.parent}: {error.strerror or error}; free some space or set RANKFOLD_CACHE"
+        ) from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
 
@@ -176,7 +183,9 @@ def _read_datasets(source: str, image_size: tuple[int, int] | None) -> tuple[lis
         found = datasets.load_dataset(source, streaming=True)
     except Exception as error:  # `datasets` raises a dozen unrelated types for an unreadable source
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"data {source} cannot be read: {first}; give a folder of Parquet shards or of images by class") from error
+        raise InputError(
+            f"data {source} cannot be read: {first}; give a folder of Parquet shards or of images by class"
+        ) from error
     test = next((name for name in TEST_SPLITS if name in found), None)
     if "train" not in found or test is None:
         raise InputError(f"data {source} has the splits {sorted(found)}; it needs `train` and one of {', '.join(TEST_SPLITS)}")

@@ -1,0 +1,63 @@
+"""`rankfold compress`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rankfold.cli.options import add_array, add_low_rank, add_training, bit_width, checked, training_settings
+from rankfold.errors import InputError
+
+
+def add_parser(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser("compress", help="decompose, quantise and fine-tune a network")
+    parser.add_argument("model", help="a zoo network or package.module:factory")
+    add_array(parser)
+    add_low_rank(parser)
+    parser.add_argument(
+        "--bits", type=checked(bit_width), default=4, help="of weights and activations, 2 to 8, or `float` (default 4)"
+    )
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="weights of the dense network (.safetensors or a torch state dict)"
+    )
+    parser.add_argument(
+        "--baseline-epochs", type=int, default=60, help="epochs for the dense network where it must be trained (default 60)"
+    )
+    add_training(parser, epochs=10, rate=0.05)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compress a network and say where the results are."""
+    if options.plan is not None and (options.groups is not None or options.rank is not None):
+        raise InputError("--plan already says what every layer becomes; leave --groups and --rank away")
+
+    from rankfold.cli.progress import Bars
+    from rankfold.pipeline.compress import compress
+    from rankfold.pipeline.settings import BASELINE
+    from rankfold.report.page import write_report
+    from rankfold.report.runs import load_run, summary_table
+
+    settings = training_settings(
+        options,
+        {
+            "groups": options.groups,
+            "rank": options.rank,
+            "bits": options.bits,
+            "pointwise": options.pointwise,
+            "plan": options.plan,
+            "checkpoint": options.checkpoint,
+            "baseline_recipe": replace(BASELINE, epochs=options.baseline_epochs),
+        },
+    )
+    compress(settings, Bars())
+    finished = load_run(options.out)
+    report = options.out / "report.html"
+    write_report(report, [finished])
+    print(summary_table([finished]))
+    print(f"report: {report}")
+    return 0

@@ -1,0 +1,144 @@
+"""`rankfold map`: cycles of a network on an array, without data and, for a zoo network, without torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rankfold.cli.options import add_array, add_low_rank, checked, image_input
+from rankfold.cost import NetworkCycles, network_cycles
+from rankfold.errors import InputError
+from rankfold.mapping import METHODS
+from rankfold.plan import uniform_plan
+from rankfold.report.table import format_table
+from rankfold.workload import ZOO, Network, trace, zoo_network
+from rankfold.workload.table import SUFFIXES, read_table
+
+
+def add_parser(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser("map", help="cycles, tiles and utilisation of every convolution on an array")
+    parser.add_argument("model", help="a zoo network, a table of layers (.csv, .yaml), or package.module:factory")
+    add_array(parser)
+    parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
+    add_low_rank(parser)
+    parser.add_argument("--method", choices=METHODS, default="sdk", help="mapping to show (default sdk)")
+    parser.add_argument("--compare", action="store_true", help="show the cycles of all mappings side by side")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV, one line per convolution")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the mapping of a network."""
+    network = find_network(options.model, options.input)
+    plan = uniform_plan(network, options.array, options.groups, options.rank, mapping=options.method, pointwise=options.pointwise)
+    costs = network_cycles(network, plan, METHODS)
+    if options.json:
+        print(json.dumps(costs.to_json(), indent=2))
+    elif options.csv:
+        print(_csv(costs), end="")
+    else:
+        print(_table(costs, options.compare))
+        for name, what in network.untouched:
+            print(f"not counted: {name}: {what}")
+    return 0
+
+
+def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
+    """The network a user means by `model`.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if model.endswith(SUFFIXES):
+        if image is not None:
+            raise InputError("--input does not go with a table of layers, which gives each layer's input itself")
+        return read_table(model)
+    if model in ZOO:
+        return zoo_network(model, image)
+    if ":" not in model:
+        raise InputError(
+            f"unknown model {model}; known are {', '.join(ZOO)}, or give a .csv or .yaml table or package.module:factory"
+        )
+    from rankfold.nn.load import load_model
+
+    image = image or (3, 32, 32)
+    return trace(load_model(model, 10, image[0]), image, model)
+
+
+def _size(values: tuple[int, ...]) -> str:
+    return "x".join(str(value) for value in values)
+
+
+def _table(costs: NetworkCycles, compare: bool) -> str:
+    keys = list(costs.total)
+    headers = ["layer", "kernel", "input", "window", "tiles", "cycles", "utilisation"]
+    if compare:
+        headers = ["layer", "kernel", "input", *keys]
+    rows = []
+    for layer in costs.layers:
+        shape = layer.shape
+        kernel = f"{_size(shape.kernel)} {shape.in_channels}->{shape.out_channels}"
+        kernel += f" /{_size(shape.stride)}" if shape.stride != (1, 1) else ""
+        kernel += f" g{shape.groups}" if shape.groups > 1 else ""
+        row = [shape.name, kernel, _size(shape.input)]
+        if compare:
+            row += [f"{layer.cycles[key]:,}" for key in keys]
+        else:
+            row += [
+                " + ".join(_size(stage.window) for stage in layer.stages),
+                " + ".join(f"{stage.row_tiles}x{stage.column_tiles}" for stage in layer.stages),
+                f"{layer.chosen.cycles:,}",
+                f"{layer.utilisation:.1%}",
+            ]
+        rows.append(row)
+    reference = costs.total["im2col"]
+    totals = [[key, f"{cycles:,}", f"{reference / cycles:.2f}x"] for key, cycles in costs.total.items()]
+    if "low-rank-sdk" in costs.total:
+        note = "Low-rank layers: window and tiles of stage 1 (R_) + stage 2 (L)."
+    else:
+        note = "Window: output pixels per cycle, rows x columns. Tiles: row tiles x column tiles."
+    return "\n\n".join(
+        (
+            f"{costs.model} on {costs.array} arrays, cycles per image (array activations of all convolutions)",
+            format_table(headers, rows, "<<<" + ">" * (len(headers) - 3)),
+            note,
+            format_table(["mapping", "cycles", "speed-up vs im2col"], totals, "<>>"),
+            f"utilisation {costs.utilisation:.1%}, {sum(layer.shape.macs for layer in costs.layers):,} multiply-accumulates",
+        )
+    )
+
+
+def _csv(costs: NetworkCycles) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    keys = list(costs.total)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            "name",
+            "in_channels",
+            "out_channels",
+            "kernel",
+            "input",
+            "stride",
+            "padding",
+            "dilation",
+            "groups",
+            "macs",
+            *keys,
+            "utilisation",
+        ]
+    )
+    for layer in costs.layers:
+        s = layer.shape
+        writer.writerow(
+            [s.name, s.in_channels, s.out_channels, _size(s.kernel), _size(s.input), _size(s.stride), _size(s.padding),
+             _size(s.dilation), s.groups, s.macs, *(layer.cycles[key] for key in keys), f"{layer.utilisation:.6f}"]
+        )  # fmt: skip
+    return text.getvalue()

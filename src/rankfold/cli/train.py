@@ -1,0 +1,35 @@
+"""`rankfold train`: a dense float baseline from fresh weights."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from rankfold.cli.options import add_array, add_training, training_settings
+
+
+def add_parser(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser("train", help="train a dense float network from fresh weights")
+    parser.add_argument("model", help="a zoo network or package.module:factory")
+    add_array(parser)
+    add_training(parser, epochs=60, rate=0.2)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train a network and say where the results are."""
+    from rankfold.cli.progress import Bars
+    from rankfold.pipeline.compress import train_baseline
+    from rankfold.report.page import write_report
+    from rankfold.report.runs import load_run, summary_table
+
+    settings = training_settings(options, {"bits": None})
+    train_baseline(replace(settings, baseline_recipe=settings.recipe), Bars())
+    finished = load_run(options.out)
+    report = options.out / "report.html"
+    write_report(report, [finished])
+    print(summary_table([finished]))
+    print(f"report: {report}")
+    return 0

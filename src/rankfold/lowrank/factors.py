@@ -1,0 +1,152 @@
+"""Truncated and grouped SVD of a convolution's weight, in float64, with the error of every layer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from rankfold.errors import InputError
+from rankfold.workload.shape import ConvShape
+
+
+@dataclass(frozen=True)
+class LowRankFactors:
+    """The two factors of one convolution, W ~ L R_, as the weights of two convolutions.
+
+    With G the groups the convolution itself has (1 for most), g the low-rank groups and r the rank of each:
+
+    Attributes:
+        reduce: R_ as the weight of a convolution with G*g groups, (G*g*r, C_in/(G*g), kh, kw).
+        expand: L as the weight of a 1x1 convolution with G groups, (m, g*r, 1, 1).
+        error: ||W - L R_||_F / ||W||_F.
+        plain_error: the same at equal r with g = 1. Theorem 1 of Jeon et al. (2025): `error <= plain_error`.
+    """
+
+    reduce: np.ndarray
+    expand: np.ndarray
+    error: float
+    plain_error: float
+
+
+def full_rank(shape: ConvShape, groups: int) -> int:
+    """The largest useful rank of one block: min(m/G, C_in/(G*g) * kh * kw).
+
+    Raises:
+        InputError: `groups` does not divide the input channels of a group of the layer.
+    """
+    channels = shape.in_channels // shape.groups
+    if groups < 1 or channels % groups:
+        divisors = [str(d) for d in range(1, channels + 1) if channels % d == 0]
+        raise InputError(
+            f"layer {shape.name}: groups (={groups}) must divide its {channels} input channels; use one of {', '.join(divisors)}"
+        )
+    return min(shape.m // shape.groups, shape.n // groups)
+
+
+def check_rank(shape: ConvShape, groups: int, rank: int) -> None:
+    """Refuse a (g, r) that the layer cannot have.
+
+    Raises:
+        InputError: groups do not divide the channels, or the rank is below 1 or above full rank.
+    """
+    limit = full_rank(shape, groups)
+    if not 1 <= rank <= limit:
+        raise InputError(f"layer {shape.name}: rank (={rank}) must lie between 1 and {limit}, the full rank with {groups} groups")
+
+
+@dataclass(frozen=True)
+class RankRule:
+    """A rank given as a number, or as a fraction of a layer's output channels (of each group, if it has groups)."""
+
+    value: Fraction
+    relative: bool
+
+    @classmethod
+    def parse(cls, text: str) -> RankRule:
+        """Read `4` as rank 4 and `1/8` or `0.125` as an eighth of the output channels.
+
+        Raises:
+            InputError: not a positive whole number and not a fraction below one.
+        """
+        try:
+            value = Fraction(text.strip())
+        except (ValueError, ZeroDivisionError):
+            value = Fraction(0)
+        if value <= 0 or (value.denominator != 1 and value > 1):
+            raise InputError(f"rank (={text}) must be a whole number such as 4 or a fraction of the output channels such as 1/8")
+        return cls(value, value.denominator != 1)
+
+    def rank(self, shape: ConvShape) -> int:
+        """The rank it means for `shape`.
+
+        Raises:
+            InputError: the fraction of the output channels is not a whole number.
+        """
+        if not self.relative:
+            return int(self.value)
+        rank = self.value * (shape.m // shape.groups)
+        if rank.denominator != 1:
+            raise InputError(
+                f"layer {shape.name}: rank {self.value} of {shape.m // shape.groups} output channels is not a whole number; "
+                "give a number or another fraction"
+            )
+        return int(rank)
+
+
+def decompose(weight: np.ndarray, conv_groups: int, groups: int, rank: int) -> LowRankFactors:
+    """Decompose a convolution's weight by (grouped) truncated SVD, the best in Frobenius norm (Eckart & Young 1936).
+
+    The singular values are shared evenly, L = U sqrt(S) and R_ = sqrt(S) V^T, so that under gradient descent
+    both factors see gradients of the same size.
+
+    Args:
+        weight: (m, C_in/G, kh, kw).
+        conv_groups: G.
+        groups: g, blocks of input channels in each of the G groups.
+        rank: r, rank of each block.
+
+    Raises:
+        InputError: the weight is not finite, or groups or rank do not fit its shape.
+    """
+    if weight.ndim != 4 or not np.isfinite(weight).all():
+        raise InputError(f"a weight of shape {weight.shape} cannot be decomposed: it must be (m, C_in/G, kh, kw) and finite")
+    m, channels, kh, kw = weight.shape
+    check_rank(ConvShape("weight", channels * conv_groups, m, (kh, kw), (kh, kw), groups=conv_groups), groups, rank)
+    n = channels * kh * kw
+    # (G, m/G, g, n/g) -> (G, g, m/G, n/g): columns are grouped by input channel, so a block is a slice of them.
+    blocks = weight.astype(np.float64).reshape(conv_groups, m // conv_groups, groups, n // groups).swapaxes(1, 2)
+    left, right, error = _truncate(blocks, rank)
+    plain = blocks.swapaxes(1, 2).reshape(conv_groups, 1, m // conv_groups, n)
+    plain_error = error if groups == 1 else _truncate(plain, min(rank, n))[2]
+    return LowRankFactors(
+        reduce=right.reshape(conv_groups * groups * rank, channels // groups, kh, kw),
+        # (G, g, m/G, r) -> (G, m/G, g, r): L = [L_1 ... L_g]
+        expand=left.swapaxes(1, 2).reshape(m, groups * rank, 1, 1),
+        error=error,
+        plain_error=plain_error,
+    )
+
+
+def reconstruct(factors: LowRankFactors, conv_groups: int, groups: int) -> np.ndarray:
+    """The dense weight (m, C_in/G, kh, kw) that the two factors stand for."""
+    m = len(factors.expand)
+    rows, per_group, kh, kw = factors.reduce.shape
+    rank = rows // (conv_groups * groups)
+    left = factors.expand.reshape(conv_groups, m // conv_groups, groups, rank).swapaxes(1, 2)
+    right = factors.reduce.reshape(conv_groups, groups, rank, per_group * kh * kw)
+    blocks = left @ right  # (G, g, m/G, n/g)
+    return blocks.swapaxes(1, 2).reshape(m, groups * per_group, kh, kw)
+
+
+def _truncate(blocks: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Balanced factors (..., m, r) and (..., r, n) of every block, and the relative error over all blocks."""
+    u, s, vt = np.linalg.svd(blocks, full_matrices=False)
+    root = np.sqrt(s[..., :rank])
+    left = u[..., :rank] * root[..., None, :]
+    right = root[..., :, None] * vt[..., :rank, :]
+    total = float(np.sum(s**2))
+    error = math.sqrt(float(np.sum(s[..., rank:] ** 2)) / total) if total > 0 else 0.0
+    return left, right, error

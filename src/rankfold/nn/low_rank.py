@@ -1,0 +1,103 @@
+"""`LowRankConv2d`: a convolution replaced by a grouped convolution to few channels and a 1x1 convolution back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rankfold.errors import UnsupportedLayerError
+from rankfold.lowrank import LowRankFactors, check_rank, decompose, reconstruct
+from rankfold.workload.shape import ConvShape
+
+
+class LowRankConv2d(nn.Module):
+    """W ~ L R_ as two convolutions: `reduce` (R_, kh x kw, G*g groups) and `expand` (L, 1x1, G groups, with the bias).
+
+    Stride, padding (any mode), and dilation belong to `reduce`, so the pair computes exactly the convolution with
+    the weight L R_. Input (B, C_in, H, W), output (B, m, OH, OW), between the stages (B, G*g*r, OH, OW).
+
+    Args:
+        conv: the convolution to stand in for; its weight is not read. Its bias parameter is kept.
+        groups: g, low-rank groups in each of the G groups of `conv`.
+        rank: r of each group.
+
+    Raises:
+        InputError: groups do not divide the input channels, or the rank is above full rank.
+    """
+
+    def __init__(self, conv: nn.Conv2d, groups: int, rank: int) -> None:
+        super().__init__()
+        check_rank(weight_shape(conv), groups, rank)
+        self.groups, self.rank = groups, rank
+        middle = conv.groups * groups * rank
+        like: dict[str, Any] = {"device": conv.weight.device, "dtype": conv.weight.dtype}
+        self.reduce = nn.Conv2d(conv.in_channels, middle, groups=conv.groups * groups, bias=False, **_window(conv), **like)
+        self.expand = nn.Conv2d(middle, conv.out_channels, 1, groups=conv.groups, bias=conv.bias is not None, **like)
+        self.expand.bias = conv.bias
+        self.train(conv.training)
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d, groups: int, rank: int) -> tuple[LowRankConv2d, LowRankFactors]:
+        """Decompose `conv` by grouped SVD; returns the module and the factors with their errors."""
+        module = cls(conv, groups, rank)
+        factors = decompose(conv.weight.detach().cpu().double().numpy(), conv.groups, groups, rank)
+        with torch.no_grad():
+            module.reduce.weight.copy_(torch.from_numpy(factors.reduce))
+            module.expand.weight.copy_(torch.from_numpy(factors.expand))
+        return module, factors
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply both stages."""
+        return self.expand(self.reduce(x))
+
+    def to_dense(self) -> nn.Conv2d:
+        """The single convolution, with the weight L R_ (multiplied in float64), that computes the same function."""
+        reduce, expand = self.reduce, self.expand
+        like: dict[str, Any] = {"device": reduce.weight.device, "dtype": reduce.weight.dtype}
+        bias = expand.bias is not None
+        dense = nn.Conv2d(reduce.in_channels, expand.out_channels, groups=expand.groups, bias=bias, **_window(reduce), **like)
+        factors = LowRankFactors(
+            reduce.weight.detach().cpu().double().numpy(), expand.weight.detach().cpu().double().numpy(), 0.0, 0.0
+        )
+        with torch.no_grad():
+            dense.weight.copy_(torch.from_numpy(reconstruct(factors, expand.groups, self.groups)))
+            if expand.bias is not None and dense.bias is not None:
+                dense.bias.copy_(expand.bias)
+        return dense.train(self.training)
+
+    def extra_repr(self) -> str:
+        """Show g and r."""
+        return f"groups={self.groups}, rank={self.rank}"
+
+
+def _window(conv: nn.Conv2d) -> dict[str, Any]:
+    """The arguments that say which inputs an output sees."""
+    return {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
+
+
+def weight_shape(conv: nn.Conv2d) -> ConvShape:
+    """The shape of a convolution's weight alone, on the smallest input that fits it."""
+    kernel = conv.kernel_size[0], conv.kernel_size[1]
+    return ConvShape("convolution", conv.in_channels, conv.out_channels, kernel, kernel, groups=conv.groups)
+
+
+def check_convertible(name: str, module: nn.Module) -> None:
+    """Refuse, by name, a convolution whose behaviour a low-rank pair would not carry over exactly.
+
+    Raises:
+        UnsupportedLayerError: `module` is a subclass with behaviour of its own, has a parametrised weight, or hooks.
+    """
+    if type(module) is not nn.Conv2d:
+        raise UnsupportedLayerError(
+            f"layer {name} is a {type(module).__name__}, not a plain nn.Conv2d, so its behaviour would be lost; leave it dense"
+        )
+    if hasattr(module, "parametrizations"):
+        raise UnsupportedLayerError(
+            f"layer {name} has a parametrised weight; remove it first (torch.nn.utils.parametrize.remove_parametrizations)"
+        )
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        raise UnsupportedLayerError(
+            f"layer {name} has hooks, which its replacement would not call; remove them first or leave it dense"
+        )

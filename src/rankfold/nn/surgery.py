@@ -1,0 +1,125 @@
+"""Surgery: put low-rank modules and quantisers where the plan says, and report every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from rankfold.errors import InputError
+from rankfold.nn.low_rank import LowRankConv2d, check_convertible
+from rankfold.nn.quantise import LayerBits, quantise_
+from rankfold.plan import LOW_RANK, LayerPlan, Plan
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What surgery did to one layer.
+
+    Attributes:
+        name: the layer.
+        kind: `dense` or `low-rank`.
+        reason: why, as in the plan.
+        groups: g, or None.
+        rank: r, or None.
+        error: relative Frobenius error of the weight, None for a dense layer.
+        plain_error: the bound of Theorem 1, the error at equal rank without groups.
+        parameters_before: weights and biases before.
+        parameters_after: weights and biases after.
+    """
+
+    name: str
+    kind: str
+    reason: str
+    groups: int | None
+    rank: int | None
+    error: float | None
+    plain_error: float | None
+    parameters_before: int
+    parameters_after: int
+
+
+def compress_(model: nn.Module, plan: Plan, decompose: bool = True) -> tuple[LayerReport, ...]:
+    """Replace, in place, the convolutions that `plan` makes low-rank.
+
+    A module that is registered under several names is replaced once, in all places. Everything is checked before
+    anything is changed.
+
+    Args:
+        model: the dense network.
+        plan: a plan for it.
+        decompose: compute the factors from the weights; False only builds the modules, for weights to be loaded.
+
+    Returns:
+        One report for each layer of the plan, in its order.
+
+    Raises:
+        InputError: the plan names a module that the model does not have.
+        UnsupportedLayerError: a layer has behaviour that a low-rank pair would not carry over.
+    """
+    modules = dict(model.named_modules())
+    for layer in plan.layers:
+        if layer.name not in modules:
+            raise InputError(f"the plan names layer {layer.name}, which the network does not have; make a plan for this network")
+        if layer.kind == LOW_RANK:
+            if modules[layer.name] is model:
+                raise InputError("the network is a single convolution; wrap it in nn.Sequential so that it can be replaced")
+            check_convertible(layer.name, modules[layer.name])
+    replaced: dict[nn.Module | None, LowRankConv2d] = {}
+    reports = []
+    for layer in plan.layers:
+        module = modules[layer.name]
+        errors: tuple[float | None, float | None] = (None, None)
+        if isinstance(module, nn.Conv2d) and layer.groups is not None and layer.rank is not None:
+            if decompose:
+                replaced[module], factors = LowRankConv2d.from_conv(module, layer.groups, layer.rank)
+                errors = factors.error, factors.plain_error
+            else:
+                replaced[module] = LowRankConv2d(module, layer.groups, layer.rank)
+        before = _parameters(module)
+        after = _parameters(replaced.get(module, module))
+        reports.append(LayerReport(layer.name, layer.kind, layer.reason, layer.groups, layer.rank, *errors, before, after))
+    for parent in list(model.modules()):
+        # named_children would list a child of two names only once; the registry has them all.
+        for name, child in list(parent._modules.items()):
+            if child in replaced:
+                setattr(parent, name, replaced[child])
+    return tuple(reports)
+
+
+def quantise_by_plan_(model: nn.Module, plan: Plan) -> None:
+    """Give every layer of `plan` that has bit widths its quantisers, in place, after `compress_`.
+
+    Both stages of a low-rank pair are quantised; the value between them is always signed.
+
+    Raises:
+        InputError: a sign is still open in the plan, or a module is not what the plan says.
+    """
+    bits: dict[str, LayerBits] = {}
+    for layer in plan.layers:
+        if layer.weight_bits is None or layer.input_bits is None:
+            continue
+        if layer.input_signed is None:
+            raise InputError(f"plan, layer {layer.name}: input_signed is open; fill it in, or let the data show it")
+        first = LayerBits(layer.weight_bits, layer.input_bits, layer.input_signed)
+        if layer.kind == LOW_RANK:
+            bits[f"{layer.name}.reduce"] = first
+            bits[f"{layer.name}.expand"] = LayerBits(layer.weight_bits, layer.input_bits, True)
+        else:
+            bits[layer.name] = first
+    quantise_(model, bits)
+
+
+def open_signs(plan: Plan) -> dict[str, str]:
+    """Layers whose input sign is still open: plan name -> name of the module (after `compress_`) that gets the input."""
+    return {
+        layer.name: _input_module(layer) for layer in plan.layers if layer.input_signed is None and layer.weight_bits is not None
+    }
+
+
+def _input_module(layer: LayerPlan) -> str:
+    return f"{layer.name}.reduce" if layer.kind == LOW_RANK else layer.name
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

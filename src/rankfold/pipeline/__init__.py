@@ -1,0 +1,1 @@
+"""Whole runs: from a network and data to the files of a result."""

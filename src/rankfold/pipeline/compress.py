@@ -1,0 +1,260 @@
+"""One run: baseline -> decomposition -> surgery -> quantisation-aware fine-tuning -> evaluation -> files."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import rankfold
+from rankfold.cost import network_cycles
+from rankfold.errors import InputError
+from rankfold.nn.batchnorm import reestimate_batch_norm_
+from rankfold.nn.load import apply_weights, check_classes, load_model, read_weights
+from rankfold.nn.pretrained import file_digest, shipped_baseline
+from rankfold.nn.quantise import calibrate_, observe_signs
+from rankfold.nn.surgery import LayerReport, compress_, open_signs, quantise_by_plan_
+from rankfold.pipeline.folder import RunFolder, save_history, save_weights
+from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
+from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
+from rankfold.plan import Plan, check_plan, uniform_plan
+from rankfold.training.batches import EVALUATION_BATCH, Batches
+from rankfold.training.checkpoint import Checkpoint
+from rankfold.training.data import ImageData, load_images
+from rankfold.training.loop import EpochRecord, choose_device, evaluate, resolve_precision, train
+from rankfold.training.recipe import Recipe
+from rankfold.workload import Network, trace
+
+CALIBRATION_IMAGES = 2048
+
+
+def compress(settings: CompressSettings, observer: Observer | None = None) -> Result:
+    """Compress, quantise and fine-tune a network, and write everything to `settings.out`.
+
+    Everything the user gave is checked before the folder is touched. A run that was stopped goes on from its last
+    epoch with `settings.resume` and ends with the same accuracies.
+
+    Raises:
+        InputError: anything the user gave is wrong; the message says what would be right.
+        UnsupportedLayerError: a layer cannot be replaced exactly.
+    """
+    observer = observer or Quiet()
+    device = choose_device(settings.device)
+    data = load_images(settings.data, settings.image_size)
+    recipe = _fit(settings.recipe, data)
+    model = load_model(settings.model, len(data.classes), data.input_size[0], recipe.seed)
+    network = trace(model, data.input_size, settings.model)
+    check_classes(model, settings.model, data.input_size, len(data.classes))
+    if settings.plan is None:
+        plan = uniform_plan(
+            network, settings.array, settings.groups, settings.rank, settings.bits, settings.mapping, settings.pointwise
+        )
+    else:
+        plan = Plan.load(settings.plan)
+    check_plan(plan, network)
+    compress_(load_model(settings.model, len(data.classes), data.input_size[0]), plan, decompose=False)
+
+    baseline_recipe = _fit(replace(settings.baseline_recipe, seed=recipe.seed, precision=recipe.precision), data)
+    source = settings.checkpoint
+    origin = f"checkpoint {source}"
+    if source is None:
+        found = shipped_baseline(settings.model, data.classes, data.input_size)
+        if found is not None:
+            source, origin = found.weights, f"shipped {found.name}"
+    if source is not None:
+        apply_weights(model, read_weights(source), str(source))
+        baseline: Any = file_digest(source)
+    else:
+        origin = f"trained for {baseline_recipe.epochs} epochs"
+        baseline = _identity(baseline_recipe, device)
+    identity = {
+        "model": settings.model, "data": data.digest, "plan": plan.digest(), "baseline": baseline,
+        "recipe": _identity(recipe, device), "classes": len(data.classes),
+    }  # fmt: skip
+    folder = RunFolder.claim(settings.out, identity, settings.resume)
+    if folder.result.exists():
+        observer.note("this run is already complete")
+        return Result.load(folder.result)
+
+    model.to(device)
+    if source is None:
+        kept = folder.path / "baseline.safetensors"
+        if kept.exists():
+            apply_weights(model, read_weights(kept), str(kept))
+        else:
+            watcher = observer.stage("baseline")
+            checkpoint = Checkpoint(folder.path / "baseline-checkpoint.pt", folder.run)
+            train(model, data, baseline_recipe, device, checkpoint, watcher)
+            save_weights(kept, model)
+            checkpoint.path.unlink(missing_ok=True)
+    baseline_accuracy = evaluate(model, data.test, data, device)
+    observer.note(f"baseline ({origin}): {baseline_accuracy:.2%}")
+
+    before = sum(parameter.numel() for parameter in model.parameters())
+    reports = compress_(model, plan)
+    plan = _quantise_(model, plan, data, device, recipe.seed)
+    plan.save(folder.plan)
+    decomposed = evaluate(model, data.test, data, device)
+    observer.note(f"after decomposition{' and quantisation' if plan.quantised else ''}, before fine-tuning: {decomposed:.2%}")
+    checkpoint = Checkpoint(folder.path / "checkpoint.pt", folder.run)
+    history = train(model, data, recipe, device, checkpoint, observer.stage("fine-tuning"))
+    final = evaluate(model, data.test, data, device)
+    result = _result(
+        settings.command, origin, network, plan, data, settings.image_size, reports, before,
+        Accuracies(baseline_accuracy, decomposed, final), history, recipe, device, folder.run,
+    )  # fmt: skip
+    _write(folder, model, plan, history, result)
+    return result
+
+
+def train_baseline(settings: CompressSettings, observer: Observer | None = None) -> Result:
+    """Train the dense float network of `settings.baseline_recipe` from fresh weights into `settings.out`.
+
+    The folder has the same files as a compression run's; the plan keeps every layer.
+
+    Raises:
+        InputError: anything the user gave is wrong.
+    """
+    observer = observer or Quiet()
+    device = choose_device(settings.device)
+    data = load_images(settings.data, settings.image_size)
+    recipe = _fit(settings.baseline_recipe, data)
+    model = load_model(settings.model, len(data.classes), data.input_size[0], recipe.seed)
+    network = trace(model, data.input_size, settings.model)
+    check_classes(model, settings.model, data.input_size, len(data.classes))
+    plan = uniform_plan(network, settings.array)
+    identity = {
+        "model": settings.model, "data": data.digest, "plan": plan.digest(), "baseline": None,
+        "recipe": _identity(recipe, device), "classes": len(data.classes),
+    }  # fmt: skip
+    folder = RunFolder.claim(settings.out, identity, settings.resume)
+    if folder.result.exists():
+        observer.note("this run is already complete")
+        return Result.load(folder.result)
+    plan.save(folder.plan)
+    checkpoint = Checkpoint(folder.path / "checkpoint.pt", folder.run)
+    history = train(model, data, recipe, device, checkpoint, observer.stage("training"))
+    final = evaluate(model, data.test, data, device)
+    before = sum(parameter.numel() for parameter in model.parameters())
+    result = _result(
+        settings.command, "fresh weights", network, plan, data, settings.image_size, compress_(model, plan), before,
+        Accuracies(None, None, final), history, recipe, device, folder.run,
+    )  # fmt: skip
+    _write(folder, model, plan, history, result)
+    return result
+
+
+def calibration_batches(data: ImageData, device: torch.device, seed: int) -> Iterator[Tensor]:
+    """Training images drawn under `seed`, without augmentation, in batches (B, C, H, W)."""
+    split = data.train.sample(CALIBRATION_IMAGES, seed)
+    return (x for x, _ in Batches(split, data.mean, data.std, EVALUATION_BATCH, device).epoch())
+
+
+def _quantise_(model: nn.Module, plan: Plan, data: ImageData, device: torch.device, seed: int) -> Plan:
+    """Re-estimate batch norm and put the quantisers in; returns the plan with all signs filled in."""
+    if any(layer.kind == "low-rank" for layer in plan.layers):
+        reestimate_batch_norm_(model, calibration_batches(data, device, seed))
+    if not plan.quantised:
+        return plan
+    names = open_signs(plan)
+    seen = observe_signs(model, calibration_batches(data, device, seed), names.values())
+    plan = plan.with_signs({name: seen[module] for name, module in names.items()})
+    quantise_by_plan_(model, plan)
+    calibrate_(model, calibration_batches(data, device, seed))
+    reestimate_batch_norm_(model, calibration_batches(data, device, seed))
+    return plan
+
+
+def _fit(recipe: Recipe, data: ImageData) -> Recipe:
+    """The recipe for this data: digits are not mirrored, and a batch is never larger than the training split."""
+    if len(data.train) < recipe.batch_size:
+        raise InputError(f"batch size (={recipe.batch_size}) is larger than the {len(data.train)} training images; lower --batch")
+    if recipe.augment == "crop-flip" and not data.mirror:
+        return replace(recipe, augment="crop")
+    return recipe
+
+
+def _identity(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    return {**asdict(recipe), "precision": resolve_precision(recipe.precision, device)}
+
+
+def _write(folder: RunFolder, model: nn.Module, plan: Plan, history: tuple[EpochRecord, ...], result: Result) -> None:
+    plan.save(folder.plan)
+    save_history(folder.history, history)
+    save_weights(folder.weights, model)
+    result.save(folder.result)
+    (folder.path / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _result(
+    command: str, origin: str, network: Network, plan: Plan, data: ImageData, image_size: tuple[int, int] | None,
+    reports: tuple[LayerReport, ...], parameters_before: int, accuracy: Accuracies, history: tuple[EpochRecord, ...],
+    recipe: Recipe, device: torch.device, run: str,
+) -> Result:  # fmt: skip
+    costs = network_cycles(network, plan)
+    by_weight = {layer.shape.weight: [c for c in costs.layers if c.shape.weight == layer.shape.weight] for layer in costs.layers}
+    layers = []
+    for report in reports:
+        entry = plan.layer(report.name)
+        runs = by_weight.get(report.name, [])
+        layers.append(
+            LayerResult(
+                report.name,
+                report.kind,
+                report.reason,
+                report.groups,
+                report.rank,
+                report.error,
+                report.plain_error,
+                report.parameters_before,
+                report.parameters_after,
+                entry.weight_bits,
+                entry.input_bits,
+                {key: sum(cost.cycles[key] for cost in runs) for key in runs[0].cycles} if runs else None,
+                sum(cost.chosen.cycles for cost in runs) if runs else None,
+                runs[0].utilisation if runs else None,
+                runs[0].stages[0].window if runs else None,
+                (runs[0].stages[0].row_tiles, runs[0].stages[0].column_tiles) if runs else None,
+            )
+        )
+    speeds = [record.images_per_second for record in history]
+    return Result(
+        run=run,
+        command=command,
+        model=network.name,
+        baseline=origin,
+        data=DataInfo(data.name, data.digest, data.classes, len(data.train), len(data.test), image_size),
+        input=data.input_size,
+        array=(plan.array.rows, plan.array.columns),
+        accuracy=accuracy,
+        cycles=costs.total,
+        planned_cycles=costs.chosen_cycles,
+        utilisation=costs.utilisation,
+        macs=sum(layer.shape.macs for layer in costs.layers),
+        parameters_before=parameters_before,
+        parameters_after=parameters_before + sum(r.parameters_after - r.parameters_before for r in reports),
+        layers=tuple(layers),
+        untouched=network.untouched,
+        recipe=asdict(recipe),
+        device=device_name(device),
+        precision=resolve_precision(recipe.precision, device),
+        seconds=sum(record.seconds for record in history),
+        images_per_second=sum(speeds) / len(speeds) if speeds else None,
+        versions={
+            "rankfold": rankfold.__version__,
+            "python": platform.python_version(),
+            **{package: metadata.version(package) for package in ("torch", "numpy", "datasets")},
+        },
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, for the record."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"

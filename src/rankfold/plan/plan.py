@@ -1,0 +1,179 @@
+"""`Plan`: what every layer becomes, as a file that people can read and edit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rankfold.errors import InputError
+from rankfold.files import read_json, write_text
+from rankfold.lowrank import check_rank
+from rankfold.mapping import ArraySpec
+from rankfold.workload import ConvShape, Network
+
+DENSE, LOW_RANK = "dense", "low-rank"
+TYPE, VERSION = "rankfold.plan", 1
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What becomes of one layer.
+
+    Attributes:
+        name: the layer's name in the network.
+        kind: `dense` (kept) or `low-rank`.
+        groups: g, low-rank groups; None for a dense layer.
+        rank: r of each group; None for a dense layer.
+        mapping: how it is laid on the array, one of `rankfold.mapping.METHODS`.
+        weight_bits: 2 to 8, or None for float.
+        input_bits: bits of the layer's input, and of the value between two low-rank stages; None for float.
+        input_signed: whether the input can be negative; None: to be seen from the data.
+        reason: why it is so, in words.
+    """
+
+    name: str
+    kind: str
+    groups: int | None = None
+    rank: int | None = None
+    mapping: str = "sdk"
+    weight_bits: int | None = None
+    input_bits: int | None = None
+    input_signed: bool | None = None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in (DENSE, LOW_RANK):
+            raise InputError(f"plan, layer {self.name}: kind (={self.kind}) must be dense or low-rank")
+        if (self.kind == LOW_RANK) != (self.groups is not None and self.rank is not None):
+            raise InputError(f"plan, layer {self.name}: a low-rank layer needs groups and rank, a dense layer has neither")
+        if (self.weight_bits is None) != (self.input_bits is None):
+            raise InputError(f"plan, layer {self.name}: give weight_bits and input_bits, or neither")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a whole network.
+
+    Attributes:
+        model: the network's name.
+        input: (C, H, W) it was planned for.
+        array: the array it was planned for.
+        layers: one entry for each weight, in execution order.
+    """
+
+    model: str
+    input: tuple[int, int, int]
+    array: ArraySpec
+    layers: tuple[LayerPlan, ...]
+
+    def layer(self, name: str) -> LayerPlan:
+        """The entry of layer `name`."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+    @property
+    def quantised(self) -> bool:
+        """Whether any layer has bit widths."""
+        return any(layer.weight_bits is not None for layer in self.layers)
+
+    def with_signs(self, signed: dict[str, bool]) -> Plan:
+        """The plan with `input_signed` filled in where it was open."""
+        layers = (
+            replace(layer, input_signed=signed[layer.name]) if layer.input_signed is None and layer.name in signed else layer
+            for layer in self.layers
+        )
+        return replace(self, layers=tuple(layers))
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of a plan file."""
+        layers = [{key: value for key, value in asdict(layer).items() if value not in (None, "")} for layer in self.layers]
+        return {
+            "_type": TYPE,
+            "_version": VERSION,
+            "model": self.model,
+            "input": list(self.input),
+            "array": [self.array.rows, self.array.columns],
+            "layers": layers,
+        }
+
+    @classmethod
+    def from_json(cls, content: Any, where: str = "plan") -> Plan:
+        """Build a plan from the content of a file.
+
+        Raises:
+            InputError: the content does not follow the schema; the message names the place.
+        """
+        import jsonschema
+
+        try:
+            jsonschema.validate(content, _schema())
+        except jsonschema.ValidationError as error:
+            place = "/".join(str(step) for step in error.absolute_path) or "top level"
+            raise InputError(f"{where} is not a valid plan: at {place}: {error.message}") from None
+        layers = tuple(LayerPlan(**layer) for layer in content["layers"])
+        channels, height, width = content["input"]
+        return cls(content["model"], (channels, height, width), ArraySpec(*content["array"]), layers)
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan atomically, one layer a line."""
+        content = self.to_json()
+        lines = ",\n".join("    " + json.dumps(layer) for layer in content.pop("layers"))
+        head = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
+        write_text(path, f'{{\n{head},\n  "layers": [\n{lines}\n  ]\n}}\n')
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read a plan file.
+
+        Raises:
+            InputError: the file is missing, not JSON, or not a valid plan.
+        """
+        return cls.from_json(read_json(path), str(path))
+
+    def digest(self) -> str:
+        """A hash of all decisions; reasons are words and do not count."""
+        bare = replace(self, layers=tuple(replace(layer, reason="") for layer in self.layers))
+        return hashlib.sha256(json.dumps(bare.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _schema() -> Any:
+    return json.loads(resources.files("rankfold.plan").joinpath("plan.schema.json").read_text(encoding="utf-8"))
+
+
+def check_plan(plan: Plan, network: Network) -> None:
+    """Refuse a plan that was made for another network, or that a layer cannot follow.
+
+    Raises:
+        InputError: names or sizes differ, or a (g, r) does not fit its layer; the message names the layer.
+    """
+    shapes = weights(network)
+    planned = [layer.name for layer in plan.layers]
+    if len(set(planned)) != len(planned):
+        raise InputError(f"the plan names layer {next(n for n in planned if planned.count(n) > 1)} twice; keep one entry")
+    missing = [name for name in shapes if name not in planned]
+    extra = [name for name in planned if name not in shapes]
+    if missing or extra:
+        odd = f"layer {missing[0]} of the network is missing" if missing else f"the network has no layer {extra[0]}"
+        raise InputError(f"the plan is for another network ({plan.model}, not {network.name}): {odd}")
+    if plan.input != network.input:
+        raise InputError(
+            f"the plan is for images of {plan.input} (C, H, W), the network gets {network.input}; make a plan for these"
+        )
+    for layer in plan.layers:
+        if layer.groups is not None and layer.rank is not None:
+            if shapes[layer.name].kind != "conv":
+                raise InputError(f"plan, layer {layer.name}: only convolutions can be low-rank, this is a fully connected layer")
+            check_rank(shapes[layer.name], layer.groups, layer.rank)
+
+
+def weights(network: Network) -> dict[str, ConvShape]:
+    """The first run of every weight of the network, by the weight's name."""
+    found: dict[str, ConvShape] = {}
+    for layer in network.layers:
+        found.setdefault(layer.weight, layer)
+    return found

@@ -1,0 +1,75 @@
+"""The plan of the paper: one (g, r) for all layers, the first convolution and the classifier left as they are."""
+
+from __future__ import annotations
+
+from rankfold.errors import InputError
+from rankfold.lowrank import RankRule, check_rank
+from rankfold.mapping import ArraySpec
+from rankfold.plan.plan import DENSE, LOW_RANK, LayerPlan, Plan, weights
+from rankfold.workload import ConvShape, Network
+
+EDGE_BITS = 8  # of the first convolution and the classifier, as is usual (Esser et al. 2020, section 2.3)
+
+
+def uniform_plan(
+    network: Network,
+    array: ArraySpec,
+    groups: int | None = None,
+    rank: str | int | None = None,
+    bits: int | None = None,
+    mapping: str = "sdk",
+    pointwise: bool = False,
+) -> Plan:
+    """Give every layer the same groups, rank and bit width.
+
+    Args:
+        network: the traced network.
+        array: the array to plan for.
+        groups: g; with `rank` None too, every layer stays dense. With a rank alone, 1.
+        rank: r, as a number or a fraction of the output channels such as `1/8`.
+        bits: of weights and inputs, 2 to 8; None keeps float. The first convolution and the classifier get 8.
+        mapping: how layers are laid on the array.
+        pointwise: low-rank for 1x1 convolutions too.
+
+    Raises:
+        InputError: bits out of range, groups without a rank, or a (g, r) that a layer cannot have.
+    """
+    if groups is not None and rank is None:
+        raise InputError(f"groups (={groups}) needs a rank too, such as 1/8")
+    if bits is not None and not 2 <= bits <= 8:
+        raise InputError(f"bits (={bits}) must lie between 2 and 8")
+    rule = None if rank is None else RankRule.parse(str(rank))
+    shapes = weights(network)
+    first = network.convolutions[0].weight
+    # A network without a fully connected layer may classify with a 1x1 convolution; a larger last kernel is no classifier.
+    tail = network.layers[-1]
+    last = tail.weight if tail.kernel == (1, 1) else ""
+    layers = []
+    for name, shape in shapes.items():
+        why = _why_dense(shape, name == first, name == last, pointwise)
+        width = None if bits is None else (EDGE_BITS if name in (first, last) else bits)
+        layer = LayerPlan(name, DENSE, mapping=mapping, weight_bits=width, input_bits=width, reason=why or "no rank given")
+        if rule is not None and not why:
+            chosen = rule.rank(shape)
+            check_rank(shape, groups or 1, chosen)
+            layer = LayerPlan(
+                name, LOW_RANK, groups or 1, chosen, mapping, width, width, reason=f"{groups or 1} groups of rank {chosen}"
+            )
+        layers.append(layer)
+    if rule is not None and all(layer.kind == DENSE for layer in layers):
+        raise InputError(f"no layer of {network.name} can be low-rank: {layers[0].name} is the {layers[0].reason}, and so on")
+    return Plan(network.name, network.input, array, tuple(layers))
+
+
+def _why_dense(shape: ConvShape, first: bool, last: bool, pointwise: bool) -> str:
+    if first:
+        return "first convolution"
+    if last:
+        return "classifier"
+    if shape.kind == "linear":
+        return "fully connected layer"
+    if shape.in_channels == shape.groups:
+        return "depthwise convolution: a matrix of one input channel"
+    if shape.kernel == (1, 1) and not pointwise:
+        return "1x1 convolution"
+    return ""
