@@ -21,12 +21,11 @@ from rankfold.nn.models import build
 SMALL = ["resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "--epochs", "2"]
 
 
-def rankfold(*arguments, **options):
+def rankfold(*arguments):
     """Run `rankfold` in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "rankfold.cli.main", *map(str, arguments)], capture_output=True, text=True, env=environment, **options
-    )
+    command = [sys.executable, "-m", "rankfold.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def refuse(capsys, *arguments):
@@ -64,7 +63,8 @@ def test_map_json_is_stable(capsys):
     assert content["array"] == [64, 64]
     assert len(content["layers"]) == 19
     first, second = content["layers"][:2]
-    assert {"name", "in_channels", "out_channels", "kernel", "stride", "padding", "input", "macs", "cycles", "window", "tiles"} <= set(first)
+    promised = "name in_channels out_channels kernel stride padding input macs cycles window tiles utilisation"
+    assert set(promised.split()) <= set(first)
     assert first["kernel"] == [3, 3]
     assert first["input"] == [32, 32]
     assert first["macs"] == 32 * 32 * 16 * 27
@@ -99,7 +99,8 @@ def test_map_reads_tables_and_factories(capsys, tmp_path, monkeypatch):
     (tmp_path / "net.yaml").write_text("- {name: a, in_channels: 3, out_channels: 16, kernel: [3, 5], input: 34}\n")
     assert main(["map", str(tmp_path / "net.yaml"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["layers"][0]["kernel"] == [3, 5]
-    (tmp_path / "factory_of_net.py").write_text("from torch import nn\ndef make(): return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())\n")
+    factory = "from torch import nn\ndef make(): return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())\n"
+    (tmp_path / "factory_of_net.py").write_text(factory)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert main(["map", "factory_of_net:make", "--input", "1x8x9", "--json"]) == 0
@@ -107,7 +108,8 @@ def test_map_reads_tables_and_factories(capsys, tmp_path, monkeypatch):
 
 
 def test_map_does_not_import_torch():
-    code = "import sys; from rankfold.cli.main import main; main(['map', 'resnet20', '--groups', '4', '--rank', '1/8']); assert 'torch' not in sys.modules"
+    code = "import sys; from rankfold.cli.main import main; main(['map', 'resnet20', '--rank', '1/8'])"
+    code += "; import rankfold; assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -119,7 +121,7 @@ def test_map_does_not_import_torch():
         (["map", "resnet21"], "unknown model resnet21; known are resnet8"),
         (["map", "resnet20", "--array", "64by64"], "array (=64by64) must be rows x columns, such as 64x64"),
         (["map", "resnet20", "--array", "0x64"], "array rows (=0) must be a whole number from 1"),
-        (["map", "resnet20", "--groups", "3", "--rank", "1/8"], "groups (=3) must divide its 16 input channels; use one of 1, 2, 4"),
+        (["map", "resnet20", "--groups", "3", "--rank", "1/8"], "must divide its 16 input channels; use one of 1, 2, 4"),
         (["map", "resnet20", "--groups", "4"], "groups (=4) needs a rank too"),
         (["map", "resnet20", "--rank", "17"], "rank (=17) must lie between 1 and 16, the full rank"),
         (["map", "resnet20", "--rank", "many"], "rank (=many) must be a whole number such as 4 or a fraction"),
@@ -132,7 +134,7 @@ def test_map_does_not_import_torch():
         (["evaluate", "nowhere", "--data", "digits"], "run folder nowhere does not exist"),
         (["compress", *SMALL, "--out", "x", "--bits", "9"], "bits (=9) must lie between 2 and 8"),
         (["compress", *SMALL, "--out", "x", "--epochs", "-1"], "epochs (=-1) must be 0 or more"),
-        (["compress", *SMALL, "--out", "x", "--batch", "2000"], "batch size (=2000) is larger than the 1433 training images"),
+        (["compress", *SMALL, "--out", "x", "--batch", "2000"], "batch size (=2000) is larger than the 1433 training"),
         (["compress", *SMALL, "--out", "x", "--checkpoint", "none.pt"], "checkpoint none.pt does not exist"),
         (["compress", *SMALL, "--out", "x", "--plan", "none.json"], "cannot read none.json"),
         (["compress", *SMALL, "--out", "x", "--plan", "p.json", "--rank", "2"], "--plan already says what every layer becomes"),
@@ -183,7 +185,9 @@ def test_plan_can_be_edited_and_used_again(finished, weights, tmp_path, capsys):
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     out = tmp_path / "out"
     assert main(["compress", *SMALL, "--checkpoint", str(weights), "--plan", str(tmp_path / "plan.json"), "--out", str(out)]) == 0
-    layer = json.loads((out / "result.json").read_text())["layers"][1]
+    result = json.loads((out / "result.json").read_text())
+    layer = result["layers"][1]
+    assert result["array"] == [32, 32]
     assert (layer["groups"], layer["rank"]) == (2, 3)
     plan["layers"][1]["rank"] = "three"
     (tmp_path / "plan.json").write_text(json.dumps(plan))
@@ -218,13 +222,13 @@ def test_wrong_classes_and_damaged_files(finished, weights, tmp_path, capsys):
             for index in range(count):
                 pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "images" / split / label / f"{index}.png")
-    images = tmp_path / "images"
+    images, x = tmp_path / "images", tmp_path / "x"
     error = refuse(capsys, "evaluate", finished, "--data", images)
     assert "has 3 classes and images of (1, 8, 8)" in error
-    error = refuse(capsys, "compress", "resnet8", "--data", images, "--batch", "8", "--checkpoint", weights, "--out", tmp_path / "x")
+    error = refuse(capsys, "compress", "resnet8", "--data", images, "--batch", "8", "--checkpoint", weights, "--out", x)
     assert "is for another network or number of classes: fc" in error
     (images / "train" / "cat" / "3.png").write_bytes(b"not a picture")
-    error = refuse(capsys, "compress", "resnet8", "--data", images, "--batch", "8", "--out", tmp_path / "x")
+    error = refuse(capsys, "compress", "resnet8", "--data", images, "--batch", "8", "--out", x)
     assert "split train: image" in error
     assert "cannot be read" in error
     copied = tmp_path / "copy"
@@ -235,7 +239,7 @@ def test_wrong_classes_and_damaged_files(finished, weights, tmp_path, capsys):
     assert "is truncated, damaged or not" in refuse(capsys, "evaluate", copied, "--data", "digits")
     (copied / "result.json").write_text("{}")
     assert "is not a result of this version" in refuse(capsys, "evaluate", copied, "--data", "digits")
-    assert not (tmp_path / "x").exists()
+    assert not x.exists()
 
 
 def test_debug_shows_the_traceback():

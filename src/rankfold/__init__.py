@@ -1,3 +1,60 @@
-"""Rankfold makes convolutional networks small and fast on in-memory-computing arrays."""
+"""Rankfold makes convolutional networks small and fast on in-memory-computing arrays.
+
+The names below are imported when they are first used, so that `import rankfold` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankfold.cost import network_cycles as network_cycles
+    from rankfold.errors import InputError as InputError
+    from rankfold.errors import RankfoldError as RankfoldError
+    from rankfold.errors import UnsupportedLayerError as UnsupportedLayerError
+    from rankfold.mapping import ArraySpec as ArraySpec
+    from rankfold.nn.load import load_model as load_model
+    from rankfold.nn.low_rank import LowRankConv2d as LowRankConv2d
+    from rankfold.nn.surgery import compress_ as compress_
+    from rankfold.pipeline.compress import compress as compress
+    from rankfold.pipeline.evaluate import evaluate_folder as evaluate_folder
+    from rankfold.pipeline.evaluate import load_compressed as load_compressed
+    from rankfold.pipeline.settings import CompressSettings as CompressSettings
+    from rankfold.plan import Plan as Plan
+    from rankfold.plan import uniform_plan as uniform_plan
+    from rankfold.training.data import load_images as load_images
+    from rankfold.training.recipe import Recipe as Recipe
+    from rankfold.workload import trace as trace
+    from rankfold.workload import zoo_network as zoo_network
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ArraySpec": "mapping",
+    "CompressSettings": "pipeline.settings",
+    "InputError": "errors",
+    "LowRankConv2d": "nn.low_rank",
+    "Plan": "plan",
+    "RankfoldError": "errors",
+    "Recipe": "training.recipe",
+    "UnsupportedLayerError": "errors",
+    "compress": "pipeline.compress",
+    "compress_": "nn.surgery",
+    "evaluate_folder": "pipeline.evaluate",
+    "load_compressed": "pipeline.evaluate",
+    "load_images": "training.data",
+    "load_model": "nn.load",
+    "network_cycles": "cost",
+    "trace": "workload",
+    "uniform_plan": "plan",
+    "zoo_network": "workload",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rankfold' has no attribute {name!r}")
+    return getattr(import_module(f"rankfold.{_HOMES[name]}"), name)

@@ -10,6 +10,8 @@ from typing import Any
 from rankfold.cli.options import add_array, add_low_rank, add_training, bit_width, checked, training_settings
 from rankfold.errors import InputError
 
+UNSET = object()  # since None means float
+
 
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
@@ -18,7 +20,7 @@ def add_parser(commands: Any) -> None:
     add_array(parser)
     add_low_rank(parser)
     parser.add_argument(
-        "--bits", type=checked(bit_width), default=4, help="of weights and activations, 2 to 8, or `float` (default 4)"
+        "--bits", type=checked(bit_width), default=UNSET, help="of weights and activations, 2 to 8, or `float` (default 4)"
     )
     parser.add_argument("--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers")
     parser.add_argument(
@@ -33,25 +35,31 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compress a network and say where the results are."""
-    if options.plan is not None and (options.groups is not None or options.rank is not None):
-        raise InputError("--plan already says what every layer becomes; leave --groups and --rank away")
+    if options.plan is not None:
+        given = {
+            "--groups": options.groups is not None,
+            "--rank": options.rank is not None,
+            "--bits": options.bits is not UNSET,
+            "--pointwise": options.pointwise,
+        }
+        for flag in (flag for flag, there in given.items() if there):
+            raise InputError(f"--plan already says what every layer becomes; leave {flag} away, or edit {options.plan}")
 
     from rankfold.cli.progress import Bars
     from rankfold.pipeline.compress import compress
     from rankfold.pipeline.settings import BASELINE
-    from rankfold.report.page import write_report
-    from rankfold.report.runs import load_run, summary_table
+    from rankfold.report import load_run, summary_table, write_report
 
     settings = training_settings(
         options,
         {
             "groups": options.groups,
             "rank": options.rank,
-            "bits": options.bits,
+            "bits": 4 if options.bits is UNSET else options.bits,
             "pointwise": options.pointwise,
             "plan": options.plan,
             "checkpoint": options.checkpoint,
-            "baseline_recipe": replace(BASELINE, epochs=options.baseline_epochs),
+            "baseline_recipe": replace(BASELINE, epochs=options.baseline_epochs, batch_size=options.batch),
         },
     )
     compress(settings, Bars())

@@ -24,8 +24,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the demo and print its table and the path of the report."""
     from rankfold.cli.progress import Bars
     from rankfold.pipeline.demo import run_demo
-    from rankfold.report.page import write_report
-    from rankfold.report.runs import load_run, summary_table
+    from rankfold.report import load_run, summary_table, write_report
 
     prepare_process()
     folders = run_demo(options.out, options.epochs, options.seed, Bars())

@@ -9,7 +9,7 @@ from typing import Any
 from rankfold.cli.options import add_array, add_low_rank, checked, image_input
 from rankfold.cost import NetworkCycles, network_cycles
 from rankfold.errors import InputError
-from rankfold.mapping import METHODS
+from rankfold.mapping import DEFAULT_ARRAY, METHODS
 from rankfold.plan import uniform_plan
 from rankfold.report.table import format_table
 from rankfold.workload import ZOO, Network, trace, zoo_network
@@ -34,7 +34,9 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
     network = find_network(options.model, options.input)
-    plan = uniform_plan(network, options.array, options.groups, options.rank, mapping=options.method, pointwise=options.pointwise)
+    plan = uniform_plan(
+        network, options.array or DEFAULT_ARRAY, options.groups, options.rank, mapping=options.method, pointwise=options.pointwise
+    )
     costs = network_cycles(network, plan, METHODS)
     if options.json:
         print(json.dumps(costs.to_json(), indent=2))

@@ -67,14 +67,8 @@ def bit_width(text: str) -> int | None:
 
 
 def add_array(parser: argparse.ArgumentParser) -> None:
-    """Add `--array`."""
-    parser.add_argument(
-        "--array",
-        type=checked(ArraySpec.parse),
-        default=ArraySpec(64, 64),
-        metavar="RxC",
-        help="array, rows x columns (default 64x64)",
-    )
+    """Add `--array`; None where it is not given."""
+    parser.add_argument("--array", type=checked(ArraySpec.parse), metavar="RxC", help="array, rows x columns (default 64x64)")
 
 
 def add_low_rank(parser: argparse.ArgumentParser) -> None:

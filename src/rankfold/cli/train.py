@@ -22,8 +22,7 @@ def run(options: argparse.Namespace) -> int:
     """Train a network and say where the results are."""
     from rankfold.cli.progress import Bars
     from rankfold.pipeline.compress import train_baseline
-    from rankfold.report.page import write_report
-    from rankfold.report.runs import load_run, summary_table
+    from rankfold.report import load_run, summary_table, write_report
 
     settings = training_settings(options, {"bits": None})
     train_baseline(replace(settings, baseline_recipe=settings.recipe), Bars())

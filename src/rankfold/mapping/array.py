@@ -43,3 +43,6 @@ class ArraySpec:
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
+
+
+DEFAULT_ARRAY = ArraySpec(64, 64)

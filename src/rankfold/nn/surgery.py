@@ -77,7 +77,7 @@ def compress_(model: nn.Module, plan: Plan, decompose: bool = True) -> tuple[Lay
             else:
                 replaced[module] = LowRankConv2d(module, layer.groups, layer.rank)
         before = _parameters(module)
-        after = _parameters(replaced.get(module, module))
+        after = _parameters(replaced[module]) if module in replaced else before
         reports.append(LayerReport(layer.name, layer.kind, layer.reason, layer.groups, layer.rank, *errors, before, after))
     for parent in list(model.modules()):
         # named_children would list a child of two names only once; the registry has them all.

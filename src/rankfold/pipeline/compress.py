@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 import rankfold
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
+from rankfold.mapping import DEFAULT_ARRAY
 from rankfold.nn.batchnorm import reestimate_batch_norm_
 from rankfold.nn.load import apply_weights, check_classes, load_model, read_weights
 from rankfold.nn.pretrained import file_digest, shipped_baseline
@@ -22,7 +24,7 @@ from rankfold.nn.surgery import LayerReport, compress_, open_signs, quantise_by_
 from rankfold.pipeline.folder import RunFolder, save_history, save_weights
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
-from rankfold.plan import Plan, check_plan, uniform_plan
+from rankfold.plan import LOW_RANK, Plan, check_plan, uniform_plan
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, load_images
@@ -52,14 +54,20 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     check_classes(model, settings.model, data.input_size, len(data.classes))
     if settings.plan is None:
         plan = uniform_plan(
-            network, settings.array, settings.groups, settings.rank, settings.bits, settings.mapping, settings.pointwise
+            network,
+            settings.array or DEFAULT_ARRAY,
+            settings.groups,
+            settings.rank,
+            settings.bits,
+            settings.mapping,
+            settings.pointwise,
         )
     else:
         plan = Plan.load(settings.plan)
+        plan = replace(plan, array=settings.array or plan.array)
     check_plan(plan, network)
     compress_(load_model(settings.model, len(data.classes), data.input_size[0]), plan, decompose=False)
 
-    baseline_recipe = _fit(replace(settings.baseline_recipe, seed=recipe.seed, precision=recipe.precision), data)
     source = settings.checkpoint
     origin = f"checkpoint {source}"
     if source is None:
@@ -68,35 +76,41 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
             source, origin = found.weights, f"shipped {found.name}"
     if source is not None:
         apply_weights(model, read_weights(source), str(source))
-        baseline: Any = file_digest(source)
+        baseline: Any = file_digest(Path(source))
     else:
+        baseline_recipe = _fit(replace(settings.baseline_recipe, seed=recipe.seed, precision=recipe.precision), data)
         origin = f"trained for {baseline_recipe.epochs} epochs"
         baseline = _identity(baseline_recipe, device)
     identity = {
         "model": settings.model, "data": data.digest, "plan": plan.digest(), "baseline": baseline,
         "recipe": _identity(recipe, device), "classes": len(data.classes),
     }  # fmt: skip
-    folder = RunFolder.claim(settings.out, identity, settings.resume)
+    folder = RunFolder.claim(Path(settings.out), identity, settings.resume)
     if folder.result.exists():
         observer.note("this run is already complete")
         return Result.load(folder.result)
 
     model.to(device)
     if source is None:
-        kept = folder.path / "baseline.safetensors"
-        if kept.exists():
-            apply_weights(model, read_weights(kept), str(kept))
+        stored = folder.path / "baseline.safetensors"
+        if stored.exists():
+            apply_weights(model, read_weights(stored), str(stored))
         else:
             watcher = observer.stage("baseline")
             checkpoint = Checkpoint(folder.path / "baseline-checkpoint.pt", folder.run)
             train(model, data, baseline_recipe, device, checkpoint, watcher)
-            save_weights(kept, model)
+            save_weights(stored, model)
             checkpoint.path.unlink(missing_ok=True)
     baseline_accuracy = evaluate(model, data.test, data, device)
     observer.note(f"baseline ({origin}): {baseline_accuracy:.2%}")
 
     before = sum(parameter.numel() for parameter in model.parameters())
     reports = compress_(model, plan)
+    changed = sum(report.kind == LOW_RANK for report in reports)
+    kept = ", ".join(f"{report.name} ({report.reason})" for report in reports if report.kind != LOW_RANK)
+    observer.note(f"{changed} layers become low-rank; kept dense: {kept or 'none'}" if changed else "every layer stays dense")
+    for name, what in network.untouched:
+        observer.note(f"left alone: {name}: {what}")
     plan = _quantise_(model, plan, data, device, recipe.seed)
     plan.save(folder.plan)
     decomposed = evaluate(model, data.test, data, device)
@@ -127,12 +141,12 @@ def train_baseline(settings: CompressSettings, observer: Observer | None = None)
     model = load_model(settings.model, len(data.classes), data.input_size[0], recipe.seed)
     network = trace(model, data.input_size, settings.model)
     check_classes(model, settings.model, data.input_size, len(data.classes))
-    plan = uniform_plan(network, settings.array)
+    plan = uniform_plan(network, settings.array or DEFAULT_ARRAY)
     identity = {
         "model": settings.model, "data": data.digest, "plan": plan.digest(), "baseline": None,
         "recipe": _identity(recipe, device), "classes": len(data.classes),
     }  # fmt: skip
-    folder = RunFolder.claim(settings.out, identity, settings.resume)
+    folder = RunFolder.claim(Path(settings.out), identity, settings.resume)
     if folder.result.exists():
         observer.note("this run is already complete")
         return Result.load(folder.result)
@@ -157,7 +171,7 @@ def calibration_batches(data: ImageData, device: torch.device, seed: int) -> Ite
 
 def _quantise_(model: nn.Module, plan: Plan, data: ImageData, device: torch.device, seed: int) -> Plan:
     """Re-estimate batch norm and put the quantisers in; returns the plan with all signs filled in."""
-    if any(layer.kind == "low-rank" for layer in plan.layers):
+    if any(layer.kind == LOW_RANK for layer in plan.layers):
         reestimate_batch_norm_(model, calibration_batches(data, device, seed))
     if not plan.quantised:
         return plan

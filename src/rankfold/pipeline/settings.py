@@ -22,7 +22,7 @@ class CompressSettings:
         model: a zoo network or `package.module:factory`.
         data: a data source, as `load_images` takes it.
         out: the run's folder.
-        array: the array.
+        array: the array; default: that of `plan`, else 64x64.
         groups: g of the uniform plan; None with no rank leaves every layer dense.
         rank: r of the uniform plan, a number or a fraction such as `1/8`.
         bits: of weights and inputs; None for float.
@@ -40,15 +40,15 @@ class CompressSettings:
 
     model: str
     data: str
-    out: Path
-    array: ArraySpec = ArraySpec(64, 64)  # noqa: RUF009 - a frozen value, shared safely
+    out: str | Path
+    array: ArraySpec | None = None
     groups: int | None = None
     rank: str | None = None
     bits: int | None = 4
     pointwise: bool = False
     mapping: str = "sdk"
-    plan: Path | None = None
-    checkpoint: Path | None = None
+    plan: str | Path | None = None
+    checkpoint: str | Path | None = None
     recipe: Recipe = FINE_TUNING
     baseline_recipe: Recipe = BASELINE
     image_size: tuple[int, int] | None = None

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rankfold.errors import InputError
 from rankfold.files import write_text
-from rankfold.report.charts import accuracy_chart, cycles_chart, error_chart, training_chart, unique_ids
-from rankfold.report.runs import SUMMARY_HEADERS, Run, summary_rows
+from rankfold.report import facts
+from rankfold.report.accuracy_chart import accuracy_chart
+from rankfold.report.layer_charts import cycles_chart, error_chart
+from rankfold.report.palette import colours
+from rankfold.report.runs import Run, float_baseline
+from rankfold.report.training_chart import training_chart
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -20,46 +25,59 @@ def write_report(path: str | Path, runs: Sequence[Run], title: str | None = None
 
     Args:
         path: the HTML file.
-        runs: one run, or several of the same network and data to compare.
+        runs: one run, or several of the same network, data and array to compare.
         title: heading; default: what was done to which network.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: there is no run, the runs cannot be compared, or the file cannot be written.
     """
     write_text(path, render_report(runs, title))
 
 
 def render_report(runs: Sequence[Run], title: str | None = None) -> str:
-    """The page as text; the same runs give the same bytes."""
-    drawings = {
-        "accuracy": accuracy_chart(runs),
-        "cycles": cycles_chart(runs),
-        "error": error_chart(runs),
-        "training": training_chart(runs),
-    }
+    """The page as text; the same runs give the same bytes.
+
+    Raises:
+        InputError: there is no run, or the runs cannot be compared.
+    """
+    _check_comparable(runs)
+    headers, rows = facts.comparison(runs)
     return _template().render(
-        title=title or f"{runs[0].result.model}: {runs[0].label}",
+        title=title or f"{runs[0].result.model}: {runs[0].label if len(runs) == 1 else f'{len(runs)} networks compared'}",
+        headline=facts.headline(runs),
         runs=runs,
-        headline=[headline(run) for run in runs],
-        summary_headers=SUMMARY_HEADERS,
-        summary=summary_rows(runs),
-        charts={name: unique_ids(svg, name) if svg else None for name, svg in drawings.items()},
+        colours=colours([run.result for run in runs]),
+        baseline=float_baseline(runs),
+        cards=facts.cards(runs),
+        comparison_headers=headers,
+        comparison_rows=rows,
+        charts={
+            "accuracy": accuracy_chart(runs),
+            "cycles": cycles_chart(runs),
+            "error": error_chart(runs),
+            "training": training_chart(runs),
+        },
+        error_notes=facts.error_notes(runs),
+        commands=facts.commands(runs),
+        reproduction=facts.reproduction(runs),
     )
 
 
-def headline(run: Run) -> str:
-    """The run in one sentence."""
-    result = run.result
-    bits = sorted({layer.weight_bits for layer in result.layers if layer.weight_bits is not None})
-    at = f" at {bits[0]} bits" if bits else " in float"
-    array = "x".join(str(side) for side in result.array)
-    ratio = result.cycles["im2col"] / result.planned_cycles
-    saved = 1 - result.parameters_after / result.parameters_before
-    fewer = f", {saved:.0%} fewer parameters" if saved > 0.005 else ""
-    return (
-        f"{run.label}: {result.accuracy.final:.2%} test accuracy{at}, {result.planned_cycles:,} cycles per image on {array} "
-        f"arrays ({ratio:.2f}x fewer than dense im2col){fewer}."
-    )
+def _check_comparable(runs: Sequence[Run]) -> None:
+    if not runs:
+        raise InputError("a report needs at least one run")
+    first = runs[0]
+    for run in runs[1:]:
+        for what, one, other in (
+            ("network", first.result.model, run.result.model),
+            ("data", first.result.data.digest, run.result.data.digest),
+            ("array", facts.size(first.result.array), facts.size(run.result.array)),
+        ):
+            if one != other:
+                raise InputError(
+                    f"the runs {first.label} and {run.label} cannot be compared on one page: {what} {one} is not {other}; "
+                    "write a report for each"
+                )
 
 
 @cache
@@ -72,18 +90,7 @@ def _template() -> Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    environment.filters.update(percent=_percent, count=_count, size=_size)
+    environment.filters.update(percent=facts.percent, number=facts.count, size=facts.size)
     return environment.get_template("report.html")
-
-
-def _percent(value: Any, digits: int = 2) -> str:
-    return "-" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def _count(value: Any) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _size(values: Any) -> str:
-    return "-" if values is None else "x".join(str(value) for value in values)

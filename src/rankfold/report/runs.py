@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rankfold.pipeline.folder import RunFolder, load_history
-from rankfold.pipeline.result import Result
-from rankfold.plan import Plan
+from rankfold.report.palette import method
 from rankfold.report.table import format_table
-from rankfold.training.loop import EpochRecord
+
+if TYPE_CHECKING:
+    from rankfold.pipeline.result import Result
+    from rankfold.plan import Plan
+    from rankfold.training.loop import EpochRecord
 
 SUMMARY_HEADERS = (
     "network", "accuracy", "im2col", "SDK", "VW-SDK", "as planned", "vs im2col", "utilisation", "parameters",
 )  # fmt: skip
+DENSE_MAPPINGS = (("im2col", "im2col"), ("sdk", "SDK"), ("vw-sdk", "VW-SDK"))
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: what it is called here, what it found, its plan and its training history."""
+    """A finished run.
+
+    Attributes:
+        label: what it is called on the page.
+        result: what it found.
+        plan: what it made of every layer.
+        history: one record per epoch; empty where nothing was trained.
+    """
 
     label: str
     result: Result
@@ -33,20 +44,36 @@ def load_run(path: str | Path, label: str | None = None) -> Run:
     Raises:
         InputError: a file is missing or damaged.
     """
+    # Here, not above: they bring torch, which printing a table does not need.
+    from rankfold.pipeline.folder import RunFolder, load_history
+    from rankfold.pipeline.result import Result
+    from rankfold.plan import Plan
+
     folder = RunFolder(Path(path), "")
     result = Result.load(folder.result)
     return Run(label or method_name(result), result, Plan.load(folder.plan), load_history(folder.history))
 
 
 def method_name(result: Result) -> str:
-    """What the run did, in a few words: `dense`, `plain low-rank`, `group low-rank` or `mixed plan`."""
-    choices = {(layer.groups, layer.kind) for layer in result.layers if layer.kind == "low-rank"}
-    if not choices:
-        return "dense"
-    if len(choices) > 1:
-        return "mixed plan"
-    groups, _ = choices.pop()
-    return "plain low-rank" if groups == 1 else f"group low-rank, g = {groups}"
+    """What the run did, in a few words: `dense`, `plain low-rank`, `group low-rank, g = 4` or `mixed plan`."""
+    groups = next((layer.groups for layer in result.layers if layer.kind == "low-rank"), None)
+    names = {"dense": "dense", "plain": "plain low-rank", "group": f"group low-rank, g = {groups}", "mixed": "mixed plan"}
+    return names[method(result)]
+
+
+def dense_cycles(result: Result) -> tuple[tuple[str, int], ...]:
+    """(name, cycles per image) of the dense network under im2col, SDK and VW-SDK."""
+    return tuple((name, result.cycles[key]) for key, name in DENSE_MAPPINGS)
+
+
+def float_baseline(runs: Sequence[Run]) -> float | None:
+    """Test accuracy of the dense float network that the runs started from; None where the run trains it."""
+    return next((run.result.accuracy.baseline for run in runs if run.result.accuracy.baseline is not None), None)
+
+
+def array_size(result: Result) -> str:
+    """The array as R x C, for example `64x64`."""
+    return "x".join(str(side) for side in result.array)
 
 
 def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
@@ -77,7 +104,7 @@ def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
 def summary_table(runs: Sequence[Run]) -> str:
     """The comparison as text: cycles are array activations per image; `vs im2col` is against the dense network."""
     first = runs[0].result
-    size = "x".join(str(side) for side in first.array)
-    heading = f"{first.model} on {first.data.source}, {size} arrays, cycles per image (float baseline "
-    heading += f"{first.accuracy.baseline:.2%})" if first.accuracy.baseline is not None else "trained here)"
+    baseline = float_baseline(runs)
+    heading = f"{first.model} on {first.data.source}, {array_size(first)} arrays, cycles per image (float baseline "
+    heading += f"{baseline:.2%})" if baseline is not None else "trained here)"
     return f"{heading}\n\n{format_table(SUMMARY_HEADERS, summary_rows(runs))}\n"

@@ -205,7 +205,7 @@ def _epoch(
     mean_loss = total_loss.item() / images
     if not mean_loss < float("inf"):
         raise InputError(
-            f"the loss became {mean_loss} in epoch {epoch + 1}; a lower --rate-peak than {recipe.peak_rate} would be right"
+            f"the loss became {mean_loss} in epoch {epoch + 1}; use a lower peak rate than {recipe.peak_rate}"
         )
     return mean_loss, correct.item() / images, images
 

@@ -1,0 +1,237 @@
+"""The page holds the numbers of its runs, loads nothing, and stands up to hostile text."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+
+import matplotlib
+import pytest
+from reader import Page
+from samples import BASELINE, history, run, three
+
+from rankfold.errors import InputError
+from rankfold.pipeline.result import Accuracies
+from rankfold.report import Run, write_report
+from rankfold.report.page import render_report
+
+
+@cache
+def page_of(*runs: Run) -> Page:
+    return Page(render_report(runs))
+
+
+def test_headline_of_one_run():
+    page = page_of(run())
+    result = run().result
+    ratio = result.cycles["im2col"] / result.planned_cycles
+    saved = 1 - result.parameters_after / result.parameters_before
+    assert page.headline == (
+        f"resnet20 on cifar10: 90.9 % at 4 bits, {ratio:.1f}× fewer cycles than im2col on 64×64 arrays, "
+        f"{100 * saved:.0f} % fewer parameters"
+    )
+
+
+def test_cards_of_one_run():
+    result = run().result
+    cards = page_of(run()).cards
+    assert [card.split()[0] for card in cards] == [
+        "90.91",
+        "−0.96",
+        f"{result.planned_cycles:,}",
+        *(f"{result.cycles[key] / result.planned_cycles:.2f}×" for key in ("im2col", "sdk", "vw-sdk")),
+        f"{100 * result.utilisation:.1f}",
+        f"{result.parameters_after:,}",
+    ]
+    assert "91.87 % before" in cards[0]
+    assert f"{result.parameters_before:,} before" in cards[-1]
+
+
+def test_table_of_layers_has_every_layer_and_the_totals():
+    result = run().result
+    table = page_of(run()).tables[0]
+    head, body, foot = table[1], table[2:-1], table[-1]
+    assert head[0] == "layer" and len(body) == len(result.layers) == 20
+    for cells, layer in zip(body, result.layers, strict=True):
+        found = dict(zip(head, cells, strict=True))
+        assert found["layer"] == layer.name
+        assert layer.kind in found["what was done, and why"] and layer.reason in found["what was done, and why"]
+        assert found["planned"] == ("–" if layer.planned_cycles is None else f"{layer.planned_cycles:,}")
+        assert found["SDK"] == ("–" if layer.cycles is None else f"{layer.cycles['sdk']:,}")
+        assert found["rank"] == ("–" if layer.rank is None else str(layer.rank))
+        assert found["error"] == ("–" if layer.error is None else f"{100 * layer.error:.1f} %")
+    wanted = [f"{result.cycles[key]:,}" for key in ("im2col", "sdk", "vw-sdk")] + [f"{result.planned_cycles:,}"]
+    assert foot[1:5] == wanted
+
+
+def test_says_how_to_get_the_numbers_again():
+    result = run().result
+    text = page_of(run()).text
+    for part in (
+        result.command, result.data.digest, "50,000 training and 10,000 test images", result.device, "training in float32",
+        "seed 7", "720 s, 831 images/s", "torch 2.13.0", "4 bits in 18 layers, 8 bits in 2 layers", result.baseline,
+    ):  # fmt: skip
+        assert part in text
+    assert "array activations per image" in text and "fully connected layers are not counted" in text
+
+
+def test_plan_is_there():
+    page = page_of(run())
+    assert "details" in page.tags
+    assert [row[0] for row in page.tables[-1][1:]] == [layer.name for layer in run().plan.layers]
+
+
+def test_several_runs_are_compared():
+    runs = three()
+    page = page_of(*runs)
+    head, *rows = page.tables[0][1:]
+    assert [row[0] for row in rows] == [entry.label for entry in runs]
+    for row, entry in zip(rows, runs, strict=True):
+        found = dict(zip(head, row, strict=True))
+        assert found["accuracy"] == f"{100 * entry.result.accuracy.final:.2f} %"
+        assert found["points"] == f"{100 * (entry.result.accuracy.final - BASELINE):+.2f}".replace("-", "−")
+        assert found["as planned"] == f"{entry.result.planned_cycles:,}"
+        assert found["parameters"] == f"{entry.result.parameters_after:,}"
+    for entry in runs:
+        assert f"({entry.label})" in page.headline
+        assert entry.result.command in page.text
+
+
+def test_many_runs_get_a_short_headline():
+    runs = [replace(run(), label=f"number {index}") for index in range(6)]
+    assert "6 networks on 64×64 arrays" in Page(render_report(runs)).headline
+
+
+def test_charts_name_their_points():
+    text = page_of(*three()).text
+    for name in ("dense float, im2col", "dense float, VW-SDK", "plain low-rank, 90.1 %", "group low-rank, g = 4, 90.9 %"):
+        assert name in text
+
+
+def test_mappings_of_equal_cycles_share_a_name():
+    result = run().result
+    equal = replace(run(), result=replace(result, cycles=result.cycles | {"sdk": result.cycles["im2col"]}))
+    assert "dense float, im2col = SDK" in Page(render_report([equal])).text
+
+
+@pytest.mark.parametrize("runs", [(run(),), three(), (run("resnet56"),)], ids=["one", "three", "55 layers"])
+def test_nothing_is_loaded_and_no_id_is_used_twice(runs):
+    source = render_report(runs)
+    page = Page(source)
+    addresses = set(re.findall(r"https?://[^\"'\s<>]+", source))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert not [found for found in page.attributes if found[1] == "src" or found[1].startswith("on")]
+    assert "@import" not in source
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    used = {value[1:] for _, name, value in page.attributes if name.endswith("href")} | set(
+        re.findall(r"url\(#([^)]+)\)", source)
+    )
+    assert used <= set(ids)
+
+
+HOSTILE = "</text></svg><script>alert('&amp;$x^2$')</script>\"><img src=x onerror=alert(1)>"
+
+
+def test_hostile_text_stays_text():
+    sample = run()
+    layers = tuple(replace(layer, name=f"{HOSTILE}{layer.name}", reason=HOSTILE) for layer in sample.result.layers)
+    data = replace(sample.result.data, source=HOSTILE)
+    result = replace(
+        sample.result, layers=layers, model=HOSTILE, command=HOSTILE, data=data, device=HOSTILE, untouched=((HOSTILE, HOSTILE),)
+    )
+    plan = replace(sample.plan, model=HOSTILE, layers=tuple(replace(layer, name=HOSTILE) for layer in sample.plan.layers))
+    hostile = replace(sample, label=HOSTILE, result=result, plan=plan)
+    for runs in ([hostile], [hostile, hostile]):
+        source = render_report(runs, HOSTILE)
+        page = Page(source)
+        assert "<script" not in source and "<img" not in source
+        assert not {"script", "img"} & set(page.tags)
+        assert HOSTILE in page.text
+
+
+@pytest.mark.parametrize("name", ["層一.conv", "_hidden", "$a_b$", "a\nb", "x" * 300, ""])
+def test_odd_labels_are_drawn(name):
+    sample = run()
+    layers = tuple(replace(layer, name=f"{name}{number}") for number, layer in enumerate(sample.result.layers))
+    odd = replace(sample, label=name, result=replace(sample.result, layers=layers))
+    Page(render_report([odd, odd]))
+
+
+def test_same_runs_give_the_same_bytes(tmp_path):
+    write_report(tmp_path / "a.html", three(), "A title")
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black", "svg.fonttype": "path"}):
+        before = dict(matplotlib.rcParams)
+        write_report(tmp_path / "b.html", three(), "A title")
+        assert dict(matplotlib.rcParams) == before
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+def test_no_epochs():
+    sample = run(epochs=0)
+    text = page_of(sample).text
+    assert "No epoch was trained" in text and "training loss" not in text
+    both = Page(render_report([replace(sample, label="untrained"), run()])).text
+    assert "untrained: no epoch was trained." in both and "training loss" in both
+
+
+def test_one_epoch_and_epochs_that_were_not_tested():
+    for records in (history(1, 0.9), tuple(replace(record, test_accuracy=None) for record in history(3, 0.9))):
+        assert "training loss" in Page(render_report([replace(run(), history=records)])).text
+
+
+def test_dense_network_that_was_trained_here():
+    sample = run(groups=None, rank=None, bits=None, label="dense")
+    trained = replace(sample, result=replace(sample.result, accuracy=Accuracies(None, None, 0.92)))
+    page = Page(render_report([trained]))
+    assert "92.0 % in float" in page.headline and "parameters" not in page.headline
+    assert "Decomposition error" not in page.text and "dense float" not in page.text
+    assert "of the network trained here" in page.cards[0]
+
+
+def test_more_cycles_than_before_are_called_so():
+    sample = run()
+    slow = replace(sample, result=replace(sample.result, planned_cycles=2 * sample.result.cycles["im2col"]))
+    assert "2.00× more cycles than im2col" in Page(render_report([slow])).headline
+
+
+def test_layers_left_alone_are_listed():
+    sample = run()
+    result = replace(sample.result, untouched=(("decoder.up", "ConvTranspose2d is left alone"),))
+    text = Page(render_report([replace(sample, result=result)])).text
+    assert "Layers left alone" in text and "decoder.up ConvTranspose2d is left alone" in text
+    assert "Layers left alone" not in page_of(sample).text
+
+
+def test_a_python_run_without_a_command():
+    sample = run()
+    assert "Made from Python" in Page(render_report([replace(sample, result=replace(sample.result, command=""))])).text
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [({"model": "vgg9"}, "network resnet20 is not vgg9"), ({"array": (32, 32)}, "array 64×64 is not 32×32")],
+)
+def test_runs_of_other_networks_are_refused(change, what):
+    sample = run()
+    other = replace(sample, label="other", result=replace(sample.result, **change))
+    with pytest.raises(InputError, match=what):
+        render_report([sample, other])
+
+
+def test_no_run_is_refused_and_an_old_page_stays(tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text("old")
+    with pytest.raises(InputError, match="at least one run"):
+        write_report(page, [])
+    assert page.read_text() == "old"
+
+
+def test_import_is_light():
+    code = "import sys, rankfold.report; print({'torch', 'matplotlib', 'jinja2', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

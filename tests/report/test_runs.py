@@ -1,0 +1,81 @@
+"""Text tables, names of methods, colours, and where names are put."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import run, three
+
+from rankfold.report import format_table, method_name, summary_rows, summary_table
+from rankfold.report.palette import SHADES, colours
+from rankfold.report.placement import place_names, spread
+from rankfold.report.runs import SUMMARY_HEADERS
+
+
+def test_columns_line_up():
+    table = format_table(["layer", "cycles"], [["conv1", "1,024"], ["layer1.0.conv1", "8"]])
+    assert table == (
+        "layer           cycles\n"
+        "--------------  ------\n"
+        "conv1            1,024\n"
+        "layer1.0.conv1       8"
+    )  # fmt: skip
+
+
+def test_alignment_can_be_chosen():
+    assert format_table(["a", "b"], [["xyz", "1"]], "><") == "  a  b\n---  -\nxyz  1"
+
+
+def test_table_without_rows():
+    assert format_table(["a", "bc"], []) == "a  bc\n-  --"
+
+
+@pytest.mark.parametrize(("rows", "align"), [([["1"]], None), ([["1", "2"]], "<"), ([["1", "2"]], "lr")])
+def test_wrong_shapes_are_refused(rows, align):
+    with pytest.raises(ValueError, match=r"columns|consist"):
+        format_table(["a", "b"], rows, align)
+
+
+def test_summary_has_the_numbers():
+    runs = three()
+    for row, entry in zip(summary_rows(runs), runs, strict=True):
+        found = dict(zip(SUMMARY_HEADERS, row, strict=True))
+        result = entry.result
+        assert found["network"] == entry.label
+        assert found["as planned"] == f"{result.planned_cycles:,}"
+        assert found["vs im2col"] == f"{result.cycles['im2col'] / result.planned_cycles:.2f}x"
+        assert found["VW-SDK"] == (f"{result.cycles['vw-sdk']:,}" if entry.label == "dense" else "-")
+    text = summary_table(runs)
+    assert "64x64 arrays" in text and "float baseline 91.87%" in text
+
+
+def test_methods_have_names_and_colours():
+    dense, plain, group = (entry.result for entry in three())
+    mixed = replace(group, layers=tuple(replace(layer, groups=2) if n == 3 else layer for n, layer in enumerate(group.layers)))
+    assert [method_name(result) for result in (dense, plain, group, mixed)] == [
+        "dense", "plain low-rank", "group low-rank, g = 4", "mixed plan",
+    ]  # fmt: skip
+    assert colours([dense, plain, group, mixed]) == tuple(SHADES[name][0] for name in ("dense", "plain", "group", "mixed"))
+    assert len(set(colours([group] * 4))) == 4
+    assert run().result == group
+
+
+@given(st.lists(st.floats(0, 100), max_size=7))
+def test_spread_keeps_order_and_distance(wanted):
+    heights = spread(wanted, 10.0, 0.0, 100.0)
+    ordered = [heights[index] for index in sorted(range(len(wanted)), key=lambda index: wanted[index])]
+    assert all(second - first >= 10 - 1e-9 for first, second in pairwise(ordered))
+    assert all(-1e-9 <= height <= 100 + 1e-9 for height in heights)
+
+
+@given(st.lists(st.tuples(st.floats(50, 550), st.floats(50, 250)), min_size=1, max_size=6))
+def test_names_cover_neither_each_other_nor_the_edge(points):
+    boxes = place_names(points, [(90.0, 12.0)] * len(points), (0.0, 0.0, 600.0, 300.0))
+    for number, (left, bottom, right, top) in enumerate(boxes):
+        assert left >= 0 and bottom >= 0 and right <= 600 and top <= 300
+        for other in boxes[:number]:
+            assert min(right, other[2]) <= max(left, other[0]) or min(top, other[3]) <= max(bottom, other[1])
