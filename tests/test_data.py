@@ -177,7 +177,7 @@ def test_the_first_images_of_cifar10(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("source", ["./gone", "/nowhere/at/all", "~/not/here", "some/deep/folder"])
+@pytest.mark.parametrize("source", ["./gone", "/nowhere/at/all", "~/not/here", "some/deep/folder", "plain-name"])
 def test_a_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, cache: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=rf"^data folder {source} does not exist; give a folder of Parquet shards or of images"):

@@ -15,17 +15,22 @@ from samples import BASELINE, history, run, three
 
 from rankfold.errors import InputError
 from rankfold.pipeline.result import Accuracies
-from rankfold.report import Run, write_report
+from rankfold.report import write_report
 from rankfold.report.page import render_report
 
 
 @cache
-def page_of(*runs: Run) -> Page:
-    return Page(render_report(runs))
+def one() -> Page:
+    return Page(render_report([run()]))
+
+
+@cache
+def compared() -> Page:
+    return Page(render_report(three()))
 
 
 def test_headline_of_one_run():
-    page = page_of(run())
+    page = one()
     result = run().result
     ratio = result.cycles["im2col"] / result.planned_cycles
     saved = 1 - result.parameters_after / result.parameters_before
@@ -37,7 +42,7 @@ def test_headline_of_one_run():
 
 def test_cards_of_one_run():
     result = run().result
-    cards = page_of(run()).cards
+    cards = one().cards
     assert [card.split()[0] for card in cards] == [
         "90.91",
         "−0.96",
@@ -52,7 +57,7 @@ def test_cards_of_one_run():
 
 def test_table_of_layers_has_every_layer_and_the_totals():
     result = run().result
-    table = page_of(run()).tables[0]
+    table = one().tables[0]
     head, body, foot = table[1], table[2:-1], table[-1]
     assert head[0] == "layer" and len(body) == len(result.layers) == 20
     for cells, layer in zip(body, result.layers, strict=True):
@@ -69,7 +74,7 @@ def test_table_of_layers_has_every_layer_and_the_totals():
 
 def test_says_how_to_get_the_numbers_again():
     result = run().result
-    text = page_of(run()).text
+    text = one().text
     for part in (
         result.command, result.data.digest, "50,000 training and 10,000 test images", result.device, "training in float32",
         "seed 7", "720 s, 831 images/s", "torch 2.13.0", "4 bits in 18 layers, 8 bits in 2 layers", result.baseline,
@@ -79,14 +84,14 @@ def test_says_how_to_get_the_numbers_again():
 
 
 def test_plan_is_there():
-    page = page_of(run())
+    page = one()
     assert "details" in page.tags
     assert [row[0] for row in page.tables[-1][1:]] == [layer.name for layer in run().plan.layers]
 
 
 def test_several_runs_are_compared():
     runs = three()
-    page = page_of(*runs)
+    page = compared()
     head, *rows = page.tables[0][1:]
     assert [row[0] for row in rows] == [entry.label for entry in runs]
     for row, entry in zip(rows, runs, strict=True):
@@ -106,7 +111,7 @@ def test_many_runs_get_a_short_headline():
 
 
 def test_charts_name_their_points():
-    text = page_of(*three()).text
+    text = compared().text
     for name in ("dense float, im2col", "dense float, VW-SDK", "plain low-rank, 90.1 %", "group low-rank, g = 4, 90.9 %"):
         assert name in text
 
@@ -174,7 +179,7 @@ def test_same_runs_give_the_same_bytes(tmp_path):
 
 def test_no_epochs():
     sample = run(epochs=0)
-    text = page_of(sample).text
+    text = Page(render_report([sample])).text
     assert "No epoch was trained" in text and "training loss" not in text
     both = Page(render_report([replace(sample, label="untrained"), run()])).text
     assert "untrained: no epoch was trained." in both and "training loss" in both
@@ -205,7 +210,7 @@ def test_layers_left_alone_are_listed():
     result = replace(sample.result, untouched=(("decoder.up", "ConvTranspose2d is left alone"),))
     text = Page(render_report([replace(sample, result=result)])).text
     assert "Layers left alone" in text and "decoder.up ConvTranspose2d is left alone" in text
-    assert "Layers left alone" not in page_of(sample).text
+    assert "Layers left alone" not in one().text
 
 
 def test_a_python_run_without_a_command():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,9 +84,10 @@ def load_images(source: str, image_size: tuple[int, int] | None = None, cache: P
         InputError: the folder is missing or empty, has no usable columns or splits, or holds a corrupt image.
     """
     folder = Path(source)
-    if source != "digits" and not folder.is_dir() and (folder.exists() or source.count("/") > 1 or source[:1] in "./~"):
+    if source != "digits" and not folder.is_dir() and not _may_be_hub_id(source):
         raise InputError(
-            f"data folder {source} does not exist; give a folder of Parquet shards or of images by class, or `digits`"
+            f"data folder {source} does not exist; give a folder of Parquet shards or of images by class, `digits`, "
+            "or a hub id such as owner/name"
         )
     key = hashlib.sha256(json.dumps([_CACHE_VERSION, *_identity(source), image_size]).encode()).hexdigest()[:20]
     entry = (cache or _default_cache()) / key
@@ -99,6 +102,12 @@ def load_images(source: str, image_size: tuple[int, int] | None = None, cache: P
         source, tuple(meta["classes"]), splits["train"], splits["test"],
         tuple(meta["mean"]), tuple(meta["std"]), source != "digits", meta["digest"],
     )  # fmt: skip
+
+
+def _may_be_hub_id(source: str) -> bool:
+    """Whether `source` looks like owner/name, and not like a path into a folder that is there."""
+    owner, slash, name = source.partition("/")
+    return bool(slash and owner and name) and "/" not in name and source[0] not in "./~" and not Path(owner).exists()
 
 
 def _default_cache() -> Path:
@@ -180,7 +189,8 @@ def _read_datasets(source: str, image_size: tuple[int, int] | None) -> tuple[lis
         raise MissingDependencyError("reading this data needs the package `datasets`: pip install datasets") from error
 
     try:
-        found = datasets.load_dataset(source, streaming=True)
+        with _without_notices("huggingface_hub"):
+            found = datasets.load_dataset(source, streaming=True)
     except Exception as error:  # `datasets` raises a dozen unrelated types for an unreadable source
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -209,6 +219,18 @@ def _read_datasets(source: str, image_size: tuple[int, int] | None) -> tuple[lis
         if images.shape[1:] != splits["train"][0].shape[1:]:
             raise InputError(f"data {source}: the splits differ in image size; pass --image-size HxW to resize them")
     return classes, splits
+
+
+@contextmanager
+def _without_notices(name: str) -> Iterator[None]:
+    """Keep a library's notices (missing dataset card, each of its retries) to itself; errors still arrive."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _decode(rows: Iterable[Any], image: str, label: str, size: tuple[int, int] | None, where: str) -> Arrays:
