@@ -248,12 +248,19 @@ def test_debug_shows_the_traceback():
     assert "Traceback" not in rankfold("map", "nothing").stderr
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(weights, tmp_path_factory):
+    """The arguments of a longer run, and its folder."""
+    arguments = ["compress", *SMALL[:-1], "8", "--groups", "4", "--rank", "1/8", "--checkpoint", weights]
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert rankfold(*arguments, "--out", out).returncode == 0
+    return arguments, out
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
-def test_a_stopped_run_resumes_to_the_same_numbers(finished, weights, tmp_path, how):
+def test_a_stopped_run_resumes_to_the_same_numbers(uninterrupted, tmp_path, how):
     """Stopped somewhere after its first epoch and resumed, a run ends with the same weights, bit for bit."""
-    common = ["compress", *SMALL[:-1], "8", "--groups", "4", "--rank", "1/8", "--checkpoint", weights]
-    whole = tmp_path / "whole"
-    assert rankfold(*common, "--out", whole).returncode == 0
+    common, whole = uninterrupted
     parts = tmp_path / "parts"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "rankfold.cli.main", *map(str, common), "--out", str(parts)]

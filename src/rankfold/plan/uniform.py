@@ -52,9 +52,7 @@ def uniform_plan(
         if rule is not None and not why:
             chosen = rule.rank(shape)
             check_rank(shape, groups or 1, chosen)
-            layer = LayerPlan(
-                name, LOW_RANK, groups or 1, chosen, mapping, width, width, reason=f"{groups or 1} groups of rank {chosen}"
-            )
+            layer = LayerPlan(name, LOW_RANK, groups or 1, chosen, mapping, width, width, reason=_in_words(groups or 1, chosen))
         layers.append(layer)
     if rule is not None and all(layer.kind == DENSE for layer in layers):
         raise InputError(f"no layer of {network.name} can be low-rank: {layers[0].name} is the {layers[0].reason}, and so on")
@@ -73,3 +71,7 @@ def _why_dense(shape: ConvShape, first: bool, last: bool, pointwise: bool) -> st
     if shape.kernel == (1, 1) and not pointwise:
         return "1x1 convolution"
     return ""
+
+
+def _in_words(groups: int, rank: int) -> str:
+    return f"rank {rank}" if groups == 1 else f"{groups} groups of rank {rank}"

@@ -204,9 +204,7 @@ def _epoch(
         watcher.batch_done(len(y))
     mean_loss = total_loss.item() / images
     if not mean_loss < float("inf"):
-        raise InputError(
-            f"the loss became {mean_loss} in epoch {epoch + 1}; use a lower peak rate than {recipe.peak_rate}"
-        )
+        raise InputError(f"the loss became {mean_loss} in epoch {epoch + 1}; use a lower peak rate than {recipe.peak_rate}")
     return mean_loss, correct.item() / images, images
 
 
