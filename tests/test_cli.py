@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -177,6 +178,19 @@ def test_evaluate_gives_the_same_accuracy(finished, capsys):
     assert found["accuracy"] == found["reported"] == json.loads((finished / "result.json").read_text())["accuracy"]["final"]
     assert main(["evaluate", str(finished), "--data", "digits"]) == 0
     assert f"{found['accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_report_compares_runs_and_draws_them(finished, tmp_path, capsys):
+    page, picture = tmp_path / "page.html", tmp_path / "picture.svg"
+    assert main(["report", str(finished), "--out", str(page), "--picture", str(picture)]) == 0
+    accuracy = json.loads((finished / "result.json").read_text())["accuracy"]["final"]
+    assert f"{accuracy:.2%}" in capsys.readouterr().out
+    assert finished.name in page.read_text(encoding="utf-8")
+    root = ElementTree.parse(picture).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert f"run, {accuracy:.1%}".replace("%", " %") in "".join(root.itertext())
+    assert "must be an .svg file" in refuse(capsys, "report", finished, "--out", page, "--picture", tmp_path / "picture.gif")
+    assert "cannot read" in refuse(capsys, "report", tmp_path / "none", "--out", page)
 
 
 def test_plan_can_be_edited_and_used_again(finished, weights, tmp_path, capsys):
