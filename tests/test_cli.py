@@ -180,6 +180,29 @@ def test_evaluate_gives_the_same_accuracy(finished, capsys):
     assert f"{found['accuracy']:.2%}" in capsys.readouterr().out
 
 
+def test_demo_trains_a_baseline_and_compares_three_networks(tmp_path, capsys):
+    """The whole path from fresh weights; asked again, it only prints."""
+    command = ["demo", "--epochs", "1", "--out", str(tmp_path / "demo")]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    for name in ("dense", "plain low-rank", "group low-rank", str(tmp_path / "demo" / "report.html")):
+        assert name in first
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo").rglob("*.safetensors")}
+    assert len(written) == 4
+    assert main(command) == 0
+    assert capsys.readouterr().out == first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "demo").rglob("*.safetensors")} == written
+
+
+def test_compress_trains_the_baseline_it_lacks(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["compress", *SMALL, "--baseline-epochs", "1", "--rank", "1/4", "--out", str(out)]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["baseline"] == "trained for 1 epochs"
+    assert (out / "baseline.safetensors").is_file()
+    assert not list(out.glob("*checkpoint*"))
+
+
 def test_report_compares_runs_and_draws_them(finished, tmp_path, capsys):
     page, picture = tmp_path / "page.html", tmp_path / "picture.svg"
     assert main(["report", str(finished), "--out", str(page), "--picture", str(picture)]) == 0
