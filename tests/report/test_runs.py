@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from samples import run, three
 
@@ -72,6 +72,7 @@ def test_spread_keeps_order_and_distance(wanted):
     assert all(-1e-9 <= height <= 100 + 1e-9 for height in heights)
 
 
+@example([(50.0, 50.0), (96.0, 60.0), (99.0, 51.0), (97.5, 62.0)])
 @given(st.lists(st.tuples(st.floats(50, 550), st.floats(50, 250)), min_size=1, max_size=6))
 def test_names_cover_neither_each_other_nor_the_edge(points):
     boxes = place_names(points, [(90.0, 12.0)] * len(points), (0.0, 0.0, 600.0, 300.0))

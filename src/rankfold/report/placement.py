@@ -33,7 +33,7 @@ def place_names(
 
 def _around(x: float, y: float, width: float, height: float) -> Iterator[tuple[float, Box]]:
     """(penalty, box) for places around a point: right, left, above, below, then the corners and farther ones."""
-    for step in range(5):
+    for step in range(10):
         down = 0.8 * step * height
         out = GAP + down
         for rank, (left, bottom) in enumerate(
@@ -54,15 +54,15 @@ def _around(x: float, y: float, width: float, height: float) -> Iterator[tuple[f
 
 
 def _cost(box: Box, taken: Sequence[Box], area: Box) -> float:
-    """What is wrong with a place: area shared with others, and length that sticks out, both made dear."""
+    """What is wrong with a place: area shared with others, dearer than any distance; and sticking out, dearer still."""
     shared = 0.0
     for other in taken:
         wide = min(box[2], other[2]) - max(box[0], other[0])
         tall = min(box[3], other[3]) - max(box[1], other[1])
         if wide > 0 and tall > 0:
-            shared += 200 + wide * tall
+            shared += 2000 + wide * tall
     out = max(0.0, area[0] - box[0], area[1] - box[1], box[2] - area[2], box[3] - area[3])
-    return shared + 100 * out
+    return shared + (1e6 + out if out > 0 else 0.0)
 
 
 def spread(wanted: Sequence[float], apart: float, low: float, high: float) -> list[float]:
