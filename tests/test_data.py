@@ -472,3 +472,48 @@ def test_an_error_while_preparing_reaches_the_caller() -> None:
     batches = make(split, 4)
     with pytest.raises(IndexError):
         list(batches.epoch())
+
+
+# ------------------------------------------------------------------------------------- odd sizes, labels and channels
+
+
+@pytest.mark.parametrize("label", [None, "cat", 1.5])
+def test_labels_must_be_whole_numbers(tmp_path: Path, cache: Path, label: object) -> None:
+    kind = {"str": "string", "float": "float64"}.get(type(label).__name__, "int64")
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.Value(kind)})
+    content = {"img": [{"bytes": png(pixels), "path": None} for pixels in pictures(2)], "label": [label, label]}
+    for split in ("train", "test"):
+        datasets.Dataset.from_dict(content, features=features).to_parquet(str(tmp_path / f"{split}-00000-of-00001.parquet"))
+    with pytest.raises(InputError, match=r"split train: image 0 has the label .*; labels must be whole numbers from 0"):
+        load_images(str(tmp_path))
+    assert list(cache.iterdir()) == []
+
+
+def test_digits_follow_the_image_size() -> None:
+    assert load_images("digits", (16, 12)).input_size == (1, 16, 12)
+
+
+@pytest.mark.parametrize(("source", "size", "message"), [("digits", (0, 4), "must be at least 1x1"), (" ", None, "is empty")])
+def test_impossible_sizes_and_names(source: str, size: tuple[int, int] | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_images(source, size)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 8), (8, 64), (1, 1), (2, 1), (3, 40)])
+def test_crops_of_any_shape_of_image(height: int, width: int) -> None:
+    split = ImageSplit(np.zeros((4, height, width, 3), np.uint8), np.zeros(4, np.int64))
+    batches = Batches(split, (0.0,) * 3, (1.0,) * 3, 2, torch.device("cpu"), "crop-flip", shuffle=True)
+    assert [x.shape for x, _ in batches.epoch()] == [(2, 3, height, width)] * 2
+
+
+def test_grey_among_colour_and_deep_grey_are_named(tmp_path: Path, cache: Path) -> None:
+    classes = class_folder(tmp_path / "a")
+    grey = Image.fromarray(pictures(1)[0]).convert("L")
+    first = sorted(classes.rglob("*.png"))[-1]
+    grey.save(first)
+    with pytest.raises(InputError, match="has 1 channels, the first one 3; make all of them grey or all of them colour"):
+        load_images(str(classes), (8, 8))
+    Image.fromarray(np.full((8, 8), 60_000, np.uint16)).save(first)
+    with pytest.raises(InputError, match="has more than 8 bits a channel; convert it to 8 bits"):
+        load_images(str(classes), (8, 8))
+    assert list(cache.iterdir()) == []

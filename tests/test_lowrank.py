@@ -210,7 +210,34 @@ def test_a_decimal_is_the_same_as_its_fraction() -> None:
     assert RankRule.parse("4") == RankRule(Fraction(4), False)
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "-1/8", "9/8", "1.5", "1/0", "eighth", "nan", "inf", "m/8", "1/8/2", "0x4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "-1",
+        "-1/8",
+        "9/8",
+        "1.5",
+        "1/0",
+        "eighth",
+        "nan",
+        "inf",
+        "m/8",
+        "1/8/2",
+        "0x4",
+        "1/1",
+        "1.0",
+        "4/2",
+        "1e9",
+        "1_0",
+    ],
+)
 def test_other_ranks_are_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"must be a whole number such as 4 or a fraction of the output channels such as 1/8"):
         RankRule.parse(text)
+
+
+def test_tiny_weights_have_the_error_of_ordinary_ones() -> None:
+    weight = np.random.default_rng(0).standard_normal((6, 4, 3, 3))
+    assert decompose(1e-170 * weight, 1, 2, 2).error == pytest.approx(decompose(weight, 1, 2, 2).error)

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rankfold.plan
 from rankfold.errors import InputError
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import LOW_RANK_METHODS, ArraySpec
 from rankfold.mapping.layer import METHODS
 from rankfold.plan import DENSE, LOW_RANK, LayerPlan, Plan, check_plan, uniform_plan, weights
 from rankfold.workload import ConvShape, Network, zoo_network
@@ -55,7 +56,7 @@ def layer_plans(draw: st.DrawFn) -> LayerPlan:
         LOW_RANK if low_rank else DENSE,
         draw(st.integers(1, 64)) if low_rank else None,
         draw(st.integers(1, 512)) if low_rank else None,
-        draw(st.sampled_from(METHODS)),
+        draw(st.sampled_from(LOW_RANK_METHODS if low_rank else METHODS)),
         weight_bits,
         None if weight_bits is None else draw(st.integers(2, 8)),
         draw(st.none() | st.booleans()),
@@ -298,3 +299,40 @@ def test_uniform_plans_of_the_zoo_fit_their_networks(bits: int, groups: int, ran
         assert (plan.layers[0].weight_bits, plan.layers[-1].weight_bits) == (8, 8)
         assert {layer.weight_bits for layer in plan.layers[1:-1]} == {bits}
         assert any(layer.kind == LOW_RANK and layer.groups == groups for layer in plan.layers)
+
+
+def test_the_schema_knows_the_mappings_there_are() -> None:
+    schema = json.loads((Path(rankfold.plan.__file__).parent / "plan.schema.json").read_text())
+    assert schema["properties"]["layers"]["items"]["properties"]["mapping"]["enum"] == list(METHODS)
+
+
+@pytest.mark.parametrize("choice", [{"groups": 2}, {"rank": 2}])
+def test_half_a_low_rank_choice_is_refused(choice: dict[str, int]) -> None:
+    for kind in (DENSE, LOW_RANK):
+        with pytest.raises(InputError, match="a low-rank layer needs groups and rank, a dense layer has neither"):
+            LayerPlan("conv", kind, **choice)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rank": 4.0}, r"at layers/1/rank: 4\.0 is not of type 'integer'"),
+        ({"groups": True}, "at layers/1/groups: True is not of type 'integer'"),
+        ({"mapping": "vw-sdk"}, r"mapping \(=vw-sdk\) of a low-rank layer must be one of im2col, sdk"),
+        ({"input_bits": None}, "is not of type 'integer'"),
+    ],
+)
+def test_what_would_fail_later_names_the_file(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    content = small_plan().to_json()
+    content["layers"][1] |= changes
+    (tmp_path / "edited.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"edited\.json is not a valid plan: .*{message}"):
+        Plan.load(tmp_path / "edited.json")
+
+
+def test_no_groups_and_unknown_mappings_are_refused() -> None:
+    with pytest.raises(InputError, match=r"groups \(=0\) must divide"):
+        uniform_plan(small_network(), ARRAY, 0, 2)
+    with pytest.raises(InputError, match=r"mapping \(=magic\) of a dense layer must be one of im2col"):
+        uniform_plan(small_network(), ARRAY, 1, 2, mapping="magic")
+    assert {layer.mapping for layer in uniform_plan(small_network(), ARRAY, 1, 2, mapping="best").layers} == {"best", "sdk"}

@@ -12,7 +12,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.nn.load import apply_weights, check_classes, load_model, read_weights
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.models import build
-from rankfold.nn.quantise import QuantConv2d, QuantLinear, calibrate_
+from rankfold.nn.quantise import QuantConv2d, QuantLinear, calibrate_, observe_signs
 from rankfold.nn.surgery import compress_, open_signs, quantise_by_plan_
 from rankfold.plan import uniform_plan
 from rankfold.workload import trace
@@ -75,7 +75,7 @@ def test_refusals_leave_the_model_as_it_was():
     normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3))
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), normed)
     plan = uniform_plan(trace(model, (3, 12, 12)), ARRAY, 1, 2)
-    with pytest.raises(UnsupportedLayerError, match="layer 2 is a ParametrizedConv2d"):
+    with pytest.raises(UnsupportedLayerError, match="layer 2 has a parametrised weight; remove it first"):
         compress_(model, plan)
     assert type(model[1]) is nn.Conv2d
     hooked = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
@@ -144,3 +144,39 @@ def test_weights_of_another_network_are_refused(tmp_path):
         read_weights(tmp_path / "pickled.pt")
     with pytest.raises(InputError, match="does not exist"):
         read_weights(tmp_path / "none.pt")
+
+
+class ByKeyword(nn.Module):
+    """Gives its layers their input by name, and uses one convolution's weight without calling it."""
+
+    def __init__(self, num_classes=4):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.idle = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        x = self.conv(input=self.first(input=x))
+        x = F.conv2d(x, self.idle.weight, padding=1)
+        return self.head(input=x.mean((2, 3)))
+
+
+def test_inputs_given_by_keyword():
+    model = ByKeyword()
+    network = trace(model, (3, 8, 8), "keyword")
+    assert [layer.name for layer in network.layers] == ["first", "conv", "head"]
+    assert [name for name, _ in network.untouched] == ["functional.1"]
+    plan = uniform_plan(network, ARRAY, 2, 2, bits=4)
+    compress_(model, plan)
+    batches = [torch.randn(4, 3, 8, 8)]
+    seen = observe_signs(model, batches, open_signs(plan).values())
+    plan = plan.with_signs({name: seen[module] for name, module in open_signs(plan).items()})
+    quantise_by_plan_(model, plan)
+    calibrate_(model, batches)
+    assert model(batches[0]).shape == (4, 4)
+
+
+def test_a_parametrised_convolution_is_not_taken_for_a_function():
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 3))
+    assert trace(nn.Sequential(normed), (3, 8, 8)).untouched == ()

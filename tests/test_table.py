@@ -148,3 +148,24 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         read_table(tmp_path / "gone.csv")
     with pytest.raises(InputError, match="is not a text file"):
         read_table(written(tmp_path, "t.csv", b"\xff\xfe\x00name"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("date.yaml", "- {name: 2024-13-45}\n", "is not valid YAML"),
+        ("deep.yaml", "[" * 3000, "is not valid YAML"),
+        ("huge.csv", HEADER + "a" * 140_000 + GOOD, "is not valid CSV: field larger than field limit"),
+        ("twice.csv", HEADER.replace("groups", "stride") + GOOD, "the column stride is there twice; keep one"),
+        ("digits.csv", HEADER + GOOD.replace("16", "1" * 5000), "must be a whole number"),
+    ],
+)
+def test_hostile_tables_are_one_sentence(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_table(tmp_path / name)
+
+
+def test_an_ending_in_capitals_is_still_csv(tmp_path: Path) -> None:
+    (tmp_path / "NET.CSV").write_text(HEADER + GOOD)
+    assert read_table(tmp_path / "NET.CSV").layers == EXPECTED[:1]

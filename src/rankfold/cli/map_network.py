@@ -55,7 +55,7 @@ def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
     Raises:
         InputError: there is none of that name.
     """
-    if model.endswith(SUFFIXES):
+    if model.lower().endswith(SUFFIXES):
         if image is not None:
             raise InputError("--input does not go with a table of layers, which gives each layer's input itself")
         return read_table(model)

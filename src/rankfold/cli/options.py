@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from rankfold.errors import InputError, RankfoldError
 from rankfold.mapping import ArraySpec
+from rankfold.workload.shape import is_count
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ def image_input(text: str) -> tuple[int, int, int]:
         InputError: not three positive whole numbers.
     """
     parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(is_count(part) and int(part) > 0 for part in parts):
         raise InputError(f"input (={text}) must be channels x height x width, such as 3x32x32")
     return int(parts[0]), int(parts[1]), int(parts[2])
 
@@ -48,7 +49,7 @@ def image_size(text: str) -> tuple[int, int]:
         InputError: not two positive whole numbers.
     """
     parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 2 or not all(is_count(part) and int(part) > 0 for part in parts):
         raise InputError(f"image size (={text}) must be height x width, such as 32x32")
     return int(parts[0]), int(parts[1])
 

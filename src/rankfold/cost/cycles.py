@@ -149,7 +149,7 @@ def network_cycles(network: Network, plan: Plan, methods: Sequence[str] = BASIC_
         chosen: Mapping | LowRankMapping
         if entry.groups is not None and entry.rank is not None:
             pairs = {method: map_low_rank(shape, array, entry.groups, entry.rank, method) for method in LOW_RANK_METHODS}
-            chosen = pairs[entry.mapping] if entry.mapping in pairs else pairs["sdk"]
+            chosen = pairs[entry.mapping]
             cycles |= {f"low-rank-{method}": pair.cycles for method, pair in pairs.items()}
         else:
             chosen = dense.get(entry.mapping) or map_layer(shape, array, entry.mapping)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,6 +11,10 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.workload.shape import ConvShape
+
+WHOLE = re.compile(r"[0-9]{1,9}")
+FRACTION = re.compile(r"[0-9]{1,9}/[0-9]{1,9}|[0-9]?\.[0-9]{1,9}")
+ZERO_DENOMINATOR = re.compile(r"/0+$")
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,15 @@ class RankRule:
         Raises:
             InputError: not a positive whole number and not a fraction below one.
         """
-        try:
-            value = Fraction(text.strip())
-        except (ValueError, ZeroDivisionError):
-            value = Fraction(0)
-        if value <= 0 or (value.denominator != 1 and value > 1):
+        plain = text.strip()
+        relative = not WHOLE.fullmatch(plain)
+        value = Fraction(0)
+        if not relative or (FRACTION.fullmatch(plain) and not ZERO_DENOMINATOR.search(plain)):
+            value = Fraction(plain)
+        # A fraction of one or more is refused, as it would read like a rank: is 4/2 rank 2, or twice the outputs?
+        if value <= 0 or (relative and value >= 1):
             raise InputError(f"rank (={text}) must be a whole number such as 4 or a fraction of the output channels such as 1/8")
-        return cls(value, value.denominator != 1)
+        return cls(value, relative)
 
     def rank(self, shape: ConvShape) -> int:
         """The rank it means for `shape`.
@@ -147,6 +154,9 @@ def _truncate(blocks: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, fl
     root = np.sqrt(s[..., :rank])
     left = u[..., :rank] * root[..., None, :]
     right = root[..., :, None] * vt[..., :rank, :]
-    total = float(np.sum(s**2))
-    error = math.sqrt(float(np.sum(s[..., rank:] ** 2)) / total) if total > 0 else 0.0
+    largest = float(s.max())
+    if largest == 0:
+        return left, right, 0.0
+    scaled = s / largest  # squares of very small weights would vanish
+    error = math.sqrt(float(np.sum(scaled[..., rank:] ** 2) / np.sum(scaled**2)))
     return left, right, error

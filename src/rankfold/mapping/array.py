@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rankfold.errors import InputError
+from rankfold.workload.shape import is_count
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ArraySpec:
             InputError: the text is not two positive whole numbers with an x between.
         """
         parts = text.strip().lower().split("x")
-        if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        if len(parts) != 2 or not all(is_count(part) for part in parts):
             raise InputError(f"array (={text}) must be rows x columns, such as 64x64 or 512x256")
         return cls(int(parts[0]), int(parts[1]))
 

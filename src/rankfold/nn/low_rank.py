@@ -48,9 +48,9 @@ class LowRankConv2d(nn.Module):
             module.expand.weight.copy_(torch.from_numpy(factors.expand))
         return module, factors
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d has, for calls by keyword
         """Apply both stages."""
-        return self.expand(self.reduce(x))
+        return self.expand(self.reduce(input))
 
     def to_dense(self) -> nn.Conv2d:
         """The single convolution, with the weight L R_ (multiplied in float64), that computes the same function."""
@@ -89,15 +89,15 @@ def check_convertible(name: str, module: nn.Module) -> None:
     Raises:
         UnsupportedLayerError: `module` is a subclass with behaviour of its own, has a parametrised weight, or hooks.
     """
-    if type(module) is not nn.Conv2d:
-        raise UnsupportedLayerError(
-            f"layer {name} is a {type(module).__name__}, not a plain nn.Conv2d, so its behaviour would be lost; leave it dense"
-        )
     if hasattr(module, "parametrizations"):
         raise UnsupportedLayerError(
             f"layer {name} has a parametrised weight; remove it first (torch.nn.utils.parametrize.remove_parametrizations)"
         )
-    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+    if type(module) is not nn.Conv2d or "forward" in vars(module):
+        raise UnsupportedLayerError(
+            f"layer {name} is a {type(module).__name__}, not a plain nn.Conv2d, so its behaviour would be lost; leave it dense"
+        )
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
         raise UnsupportedLayerError(
             f"layer {name} has hooks, which its replacement would not call; remove them first or leave it dense"
         )

@@ -56,9 +56,9 @@ class QuantConv2d(nn.Conv2d):
         _take_over(new, module, bits)
         return new
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, OH, OW)."""
-        y: Tensor = self._conv_forward(self.input_quantiser(x), self.weight_quantiser(self.weight), self.bias)
+        y: Tensor = self._conv_forward(self.input_quantiser(input), self.weight_quantiser(self.weight), self.bias)
         return y
 
 
@@ -78,9 +78,9 @@ class QuantLinear(nn.Linear):
         _take_over(new, module, bits)
         return new
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(B, ..., in_features) -> (B, ..., out_features)."""
-        return F.linear(self.input_quantiser(x), self.weight_quantiser(self.weight), self.bias)
+        return F.linear(self.input_quantiser(input), self.weight_quantiser(self.weight), self.bias)
 
 
 QuantLayer = QuantConv2d | QuantLinear
@@ -137,6 +137,11 @@ def quantise_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
                 parent._modules[child] = new[old]
 
 
+def _input(inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> Tensor:
+    """A layer's input, given by place or as `input=`."""
+    return inputs[0] if inputs else named["input"]
+
+
 def _find(named: Mapping[str, nn.Module], name: str) -> nn.Module:
     if name not in named:
         raise InputError(f"layer {name!r} is not in the model; the names are those of model.named_modules()")
@@ -168,12 +173,12 @@ def observe_signs(model: nn.Module, batches: Iterable[Tensor], names: Iterable[s
     layers = {name: _find(named, name) for name in names}
     negative: dict[nn.Module, Tensor] = {}
 
-    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         # Flags stay on the device: reading each one here would make a GPU wait.
-        seen = (inputs[0] < 0).any()
+        seen = (_input(inputs, named) < 0).any()
         negative[module] = negative[module] | seen if module in negative else seen
 
-    hooks = [module.register_forward_pre_hook(look) for module in set(layers.values())]
+    hooks = [module.register_forward_pre_hook(look, with_kwargs=True) for module in set(layers.values())]
     try:
         with evaluating(model):
             run_batches(model, batches)
@@ -206,7 +211,9 @@ def calibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
     samples = {name: _Sample() for name in layers}
     quantisers = [q for layer in layers.values() for q in (layer.weight_quantiser, layer.input_quantiser)]
     hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs, sample=samples[name]: sample.add(inputs[0]))
+        layer.register_forward_pre_hook(
+            lambda _, inputs, named, sample=samples[name]: sample.add(_input(inputs, named)), with_kwargs=True
+        )
         for name, layer in layers.items()
     ]
     for quantiser in quantisers:

@@ -13,7 +13,7 @@ from typing import Any
 from rankfold.errors import InputError
 from rankfold.files import read_json, write_text
 from rankfold.lowrank import check_rank
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec
 from rankfold.workload import ConvShape, Network
 
 DENSE, LOW_RANK = "dense", "low-rank"
@@ -29,7 +29,7 @@ class LayerPlan:
         kind: `dense` (kept) or `low-rank`.
         groups: g, low-rank groups; None for a dense layer.
         rank: r of each group; None for a dense layer.
-        mapping: how it is laid on the array, one of `rankfold.mapping.METHODS`.
+        mapping: how it is laid on the array, one of `rankfold.mapping.METHODS`, or of `LOW_RANK_METHODS`.
         weight_bits: 2 to 8, or None for float.
         input_bits: bits of the layer's input, and of the value between two low-rank stages; None for float.
         input_signed: whether the input can be negative; None: to be seen from the data.
@@ -49,8 +49,14 @@ class LayerPlan:
     def __post_init__(self) -> None:
         if self.kind not in (DENSE, LOW_RANK):
             raise InputError(f"plan, layer {self.name}: kind (={self.kind}) must be dense or low-rank")
-        if (self.kind == LOW_RANK) != (self.groups is not None and self.rank is not None):
+        given = (self.groups is not None) + (self.rank is not None)
+        if given != (2 if self.kind == LOW_RANK else 0):
             raise InputError(f"plan, layer {self.name}: a low-rank layer needs groups and rank, a dense layer has neither")
+        methods = LOW_RANK_METHODS if self.kind == LOW_RANK else METHODS
+        if self.mapping not in methods:
+            raise InputError(
+                f"plan, layer {self.name}: mapping (={self.mapping}) of a {self.kind} layer must be one of {', '.join(methods)}"
+            )
         if (self.weight_bits is None) != (self.input_bits is None):
             raise InputError(f"plan, layer {self.name}: give weight_bits and input_bits, or neither")
 
@@ -110,13 +116,16 @@ class Plan:
         import jsonschema
 
         try:
-            jsonschema.validate(content, _schema())
+            _validator().validate(content)
         except jsonschema.ValidationError as error:
             place = "/".join(str(step) for step in error.absolute_path) or "top level"
             raise InputError(f"{where} is not a valid plan: at {place}: {error.message}") from None
-        layers = tuple(LayerPlan(**layer) for layer in content["layers"])
         channels, height, width = content["input"]
-        return cls(content["model"], (channels, height, width), ArraySpec(*content["array"]), layers)
+        try:
+            layers = tuple(LayerPlan(**layer) for layer in content["layers"])
+            return cls(content["model"], (channels, height, width), ArraySpec(*content["array"]), layers)
+        except InputError as error:
+            raise InputError(f"{where} is not a valid plan: {error}") from None
 
     def save(self, path: str | Path) -> None:
         """Write the plan atomically, one layer a line."""
@@ -141,8 +150,15 @@ class Plan:
 
 
 @cache
-def _schema() -> Any:
-    return json.loads(resources.files("rankfold.plan").joinpath("plan.schema.json").read_text(encoding="utf-8"))
+def _validator() -> Any:
+    import jsonschema
+
+    schema = json.loads(resources.files("rankfold.plan").joinpath("plan.schema.json").read_text(encoding="utf-8"))
+    # JSON Schema counts 4.0 as an integer; as a rank or a bit width it would fail much later.
+    plain = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    return jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=plain)(schema)  # type: ignore[no-untyped-call]
 
 
 def check_plan(plan: Plan, network: Network) -> None:

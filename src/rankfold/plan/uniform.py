@@ -28,7 +28,7 @@ def uniform_plan(
         groups: g; with `rank` None too, every layer stays dense. With a rank alone, 1.
         rank: r, as a number or a fraction of the output channels such as `1/8`.
         bits: of weights and inputs, 2 to 8; None keeps float. The first convolution and the classifier get 8.
-        mapping: how layers are laid on the array.
+        mapping: how dense layers are laid on the array; low-rank pairs follow with `im2col`, else with `sdk`.
         pointwise: low-rank for 1x1 convolutions too.
 
     Raises:
@@ -38,6 +38,9 @@ def uniform_plan(
         raise InputError(f"groups (={groups}) needs a rank too, such as 1/8")
     if bits is not None and not 2 <= bits <= 8:
         raise InputError(f"bits (={bits}) must lie between 2 and 8")
+    # A low-rank pair knows two mappings: one pixel at a time, or the best window of each stage.
+    pair_mapping = "im2col" if mapping == "im2col" else "sdk"
+    block_groups = 1 if groups is None else groups
     rule = None if rank is None else RankRule.parse(str(rank))
     shapes = weights(network)
     first = network.convolutions[0].weight
@@ -51,8 +54,10 @@ def uniform_plan(
         layer = LayerPlan(name, DENSE, mapping=mapping, weight_bits=width, input_bits=width, reason=why or "no rank given")
         if rule is not None and not why:
             chosen = rule.rank(shape)
-            check_rank(shape, groups or 1, chosen)
-            layer = LayerPlan(name, LOW_RANK, groups or 1, chosen, mapping, width, width, reason=_in_words(groups or 1, chosen))
+            check_rank(shape, block_groups, chosen)
+            layer = LayerPlan(
+                name, LOW_RANK, block_groups, chosen, pair_mapping, width, width, reason=_in_words(block_groups, chosen)
+            )
         layers.append(layer)
     if rule is not None and all(layer.kind == DENSE for layer in layers):
         raise InputError(f"no layer of {network.name} can be low-rank: {layers[0].name} is the {layers[0].reason}, and so on")

@@ -87,7 +87,8 @@ class Batches:
 
     @property
     def _padding(self) -> int:
-        return max(1, self.split.images.shape[1] // 8)
+        shorter = min(self.split.images.shape[1:3])
+        return min(max(1, shorter // 8), shorter - 1)  # a reflection is at most one pixel short of the image
 
     def _transform(self, images: Tensor, index: Tensor, offsets: Tensor, epoch: int) -> Tensor:
         batch, height, width, _ = images.shape

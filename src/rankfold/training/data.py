@@ -84,6 +84,10 @@ def load_images(source: str, image_size: tuple[int, int] | None = None, cache: P
         InputError: the folder is missing or empty, has no usable columns or splits, or holds a corrupt image.
     """
     folder = Path(source)
+    if not source.strip():
+        raise InputError("data (=) is empty; give a folder, `digits`, or a hub id such as owner/name")
+    if image_size is not None and min(image_size) < 1:
+        raise InputError(f"image size (={image_size[0]}x{image_size[1]}) must be at least 1x1")
     if source != "digits" and not folder.is_dir() and not _may_be_hub_id(source):
         raise InputError(
             f"data folder {source} does not exist; give a folder of Parquet shards or of images by class, `digits`, "
@@ -135,7 +139,7 @@ def _fill_cache(source: str, image_size: tuple[int, int] | None, entry: Path) ->
             f"cannot write the image cache {entry.parent}: {error.strerror}; set RANKFOLD_CACHE to a writable folder"
         ) from error
     try:
-        classes, splits = _digits() if source == "digits" else _read_datasets(source, image_size)
+        classes, splits = _digits(image_size) if source == "digits" else _read_datasets(source, image_size)
         hasher = hashlib.sha256()
         for name, (images, labels) in splits.items():
             np.save(working / f"{name}-images.npy", images)
@@ -168,12 +172,16 @@ def _fill_cache(source: str, image_size: tuple[int, int] | None, entry: Path) ->
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
-def _digits() -> tuple[list[str], dict[str, Arrays]]:
+def _digits(size: tuple[int, int] | None) -> tuple[list[str], dict[str, Arrays]]:
     """The 1,797 8x8 digits of scikit-learn, every fifth image of a class held out for testing."""
+    from PIL import Image
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    if size is not None:
+        images = np.stack([_resized(Image.fromarray(image), size) for image in images])
+    images = images[..., None]
     labels = bunch.target.astype(np.int64)
     held_out = np.zeros(len(labels), bool)
     for label in range(10):
@@ -189,8 +197,9 @@ def _read_datasets(source: str, image_size: tuple[int, int] | None) -> tuple[lis
         raise MissingDependencyError("reading this data needs the package `datasets`: pip install datasets") from error
 
     try:
-        with _without_notices("huggingface_hub"):
-            found = datasets.load_dataset(source, streaming=True)
+        # Its own cache holds nothing but locks for data that is streamed; the user's home may be read-only.
+        with _without_notices("huggingface_hub"), tempfile.TemporaryDirectory() as locks:
+            found = datasets.load_dataset(source, streaming=True, cache_dir=locks)
     except Exception as error:  # `datasets` raises a dozen unrelated types for an unreadable source
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -214,8 +223,9 @@ def _read_datasets(source: str, image_size: tuple[int, int] | None) -> tuple[lis
     names = getattr(features[label], "names", None)
     classes = list(names) if names else [str(i) for i in range(int(splits["train"][1].max()) + 1)]
     for name, (images, labels) in splits.items():
-        if labels.min() < 0 or labels.max() >= len(classes):
-            raise InputError(f"data {source}, split {name}: label {labels.max()} does not fit its {len(classes)} classes")
+        outside = labels[(labels < 0) | (labels >= len(classes))]
+        if len(outside):
+            raise InputError(f"data {source}, split {name}: label {outside[0]} does not fit its {len(classes)} classes")
         if images.shape[1:] != splits["train"][0].shape[1:]:
             raise InputError(f"data {source}: the splits differ in image size; pass --image-size HxW to resize them")
     return classes, splits
@@ -238,23 +248,36 @@ def _decode(rows: Iterable[Any], image: str, label: str, size: tuple[int, int] |
     labels: list[int] = []
     for index, row in enumerate(_guarded(rows, where)):
         try:
-            picture = row[image].convert("L" if row[image].mode in ("1", "L") else "RGB")
-            if size is not None:
-                picture = picture.resize((size[1], size[0]), resample=3)  # PIL: (width, height), 3 = bicubic
-            pixels = np.asarray(picture)
+            picture = row[image]
+            if picture.mode.startswith(("I", "F")):
+                raise InputError(f"data {where}: image {index} has more than 8 bits a channel; convert it to 8 bits")
+            picture = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+            pixels = np.asarray(picture) if size is None else _resized(picture, size)
         except (OSError, AttributeError) as error:
             raise InputError(f"data {where}: image {index} is corrupt ({error}); repair or remove it") from error
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        if images and pixels.shape[2] != images[0].shape[2]:
+            raise InputError(
+                f"data {where}: image {index} has {pixels.shape[2]} channels, the first one {images[0].shape[2]}; "
+                "make all of them grey or all of them colour"
+            )
         if images and pixels.shape != images[0].shape:
             raise InputError(
                 f"data {where}: image {index} is {pixels.shape}, the first one {images[0].shape} (H, W, C); "
                 "pass --image-size HxW to resize them"
             )
         images.append(pixels)
-        labels.append(int(row[label]))
+        if isinstance(row[label], bool) or not isinstance(row[label], int):
+            raise InputError(f"data {where}: image {index} has the label {row[label]!r}; labels must be whole numbers from 0")
+        labels.append(row[label])
     if not images:
         raise InputError(f"data {where} holds no images")
     return np.stack(images), np.asarray(labels, np.int64)
+
+
+def _resized(picture: Any, size: tuple[int, int]) -> np.ndarray:
+    """A PIL picture at (H, W), bicubic."""
+    return np.asarray(picture.resize((size[1], size[0]), resample=3))  # PIL: (width, height), 3 = bicubic
 
 
 def _guarded(rows: Iterable[Any], where: str) -> Iterator[Any]:

@@ -42,6 +42,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "seed"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InputError(f"{name} (={value}) must be a whole number")
         for name, value, good, rule in (
             ("epochs", self.epochs, self.epochs >= 0, "0 or more"),
             ("batch_size", self.batch_size, self.batch_size >= 2, "at least 2, as batch norm needs"),

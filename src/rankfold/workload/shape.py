@@ -108,6 +108,11 @@ def _show(values: tuple[int, ...]) -> str:
     return "x".join(str(value) for value in values)
 
 
+def is_count(text: str) -> bool:
+    """Whether `text` is a whole number of at most nine digits."""
+    return text.isascii() and text.isdigit() and len(text) <= 9
+
+
 def parse_pair(text: str, what: str) -> Pair:
     """Read `3` as (3, 3) and `3x5` as (3, 5).
 
@@ -115,6 +120,6 @@ def parse_pair(text: str, what: str) -> Pair:
         InputError: anything else; the message calls the value `what`.
     """
     parts = text.strip().lower().split("x")
-    if len(parts) in (1, 2) and all(part.isascii() and part.isdigit() for part in parts):
+    if len(parts) in (1, 2) and all(is_count(part) for part in parts):
         return int(parts[0]), int(parts[-1])
     raise InputError(f"{what} (={text}) must be a size such as 3 or 3x5")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.workload.network import Network
-from rankfold.workload.shape import ConvShape, parse_pair
+from rankfold.workload.shape import ConvShape, is_count, parse_pair
 
 REQUIRED = ("name", "in_channels", "out_channels", "kernel", "input")
 OPTIONAL = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1"}
@@ -32,7 +32,7 @@ def read_table(path: str | Path) -> Network:
         raise InputError(f"cannot read {source}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{source} is not a text file: {error.reason}") from error
-    rows = _csv_rows(text, source) if source.suffix == ".csv" else _yaml_rows(text, source)
+    rows = _csv_rows(text, source) if source.suffix.lower() == ".csv" else _yaml_rows(text, source)
     if not rows:
         raise InputError(f"{source} holds no layers; expected one row per convolution with the columns {', '.join(REQUIRED)}")
     layers = tuple(_layer(row, f"{source}, row {number}") for number, row in enumerate(rows, start=1))
@@ -47,7 +47,15 @@ def read_table(path: str | Path) -> Network:
 def _csv_rows(text: str, source: Path) -> list[dict[str, str]]:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
     rows = []
-    for number, row in enumerate(reader, start=1):
+    try:
+        read = list(reader)
+    except csv.Error as error:
+        raise InputError(f"{source} is not valid CSV: {error}") from error
+    columns = [str(column).strip() for column in reader.fieldnames or ()]
+    twice = next((column for column in columns if columns.count(column) > 1), None)
+    if twice is not None:
+        raise InputError(f"{source}: the column {twice} is there twice; keep one")
+    for number, row in enumerate(read, start=1):
         if None in row or None in row.values():
             raise InputError(f"{source}, row {number}: it has another number of cells than the header")
         rows.append({str(key).strip(): str(value).strip() for key, value in row.items()})
@@ -59,7 +67,7 @@ def _yaml_rows(text: str, source: Path) -> list[dict[str, str]]:
 
     try:
         content: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates that do not exist, nesting without end
         raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     if isinstance(content, dict) and list(content) == ["layers"]:
         content = content["layers"]
@@ -78,7 +86,7 @@ def _layer(row: dict[str, str], where: str) -> ConvShape:
     pairs = {key: parse_pair(cells[key], f"{where}: {key}") for key in ("kernel", "input", "stride", "padding", "dilation")}
     counts = {}
     for key in ("in_channels", "out_channels", "groups"):
-        if not (cells[key].isascii() and cells[key].isdigit()):
+        if not is_count(cells[key]):
             raise InputError(f"{where}: {key} (={cells[key]}) must be a whole number")
         counts[key] = int(cells[key])
     vertical, horizontal = pairs["padding"]

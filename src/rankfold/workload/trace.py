@@ -40,12 +40,18 @@ def trace(model: nn.Module, image: tuple[int, int, int], name: str = "network") 
     runs: dict[nn.Module, int] = {}
     handles: list[Any] = []
 
-    def record(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    inside: list[nn.Module] = []  # convolution modules running now; their own calls are not functional ones
+
+    def leave(module: nn.Module, *_: Any) -> None:
+        inside.pop()
+
+    def record(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        inside.append(module)
         runs[module] = runs.get(module, 0) + 1
         path = names[module]
         label = path if runs[module] == 1 else f"{path}#{runs[module]}"
         if isinstance(module, nn.Conv2d):
-            layers.append(_conv_shape(label, path, module, inputs[0]))
+            layers.append(_conv_shape(label, path, module, inputs[0] if inputs else named["input"]))
         elif isinstance(module, nn.Linear):
             layers.append(ConvShape(label, module.in_features, module.out_features, (1, 1), (1, 1), weight=path, kind="linear"))
         else:
@@ -54,12 +60,13 @@ def trace(model: nn.Module, image: tuple[int, int, int], name: str = "network") 
     other = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Bilinear)
     for module in names:
         if isinstance(module, (nn.Conv2d, nn.Linear, *other)):
-            handles.append(module.register_forward_pre_hook(record))
+            handles.append(module.register_forward_pre_hook(record, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave, always_call=True))
     training = {module: module.training for module in names}
     parameter = next(model.parameters(), torch.empty(0))
     try:
         model.eval()
-        with torch.no_grad(), _functional_convolutions(names, untouched):
+        with torch.no_grad(), _functional_convolutions(inside, untouched):
             model(torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype))
     except InputError:
         raise
@@ -77,13 +84,11 @@ def trace(model: nn.Module, image: tuple[int, int, int], name: str = "network") 
     return Network(name, image, tuple(layers), tuple(untouched.items()))
 
 
-def _functional_convolutions(names: dict[nn.Module, str], untouched: dict[str, str]) -> Any:
-    """A mode that notes convolutions whose weight belongs to no convolution module."""
+def _functional_convolutions(inside: list[nn.Module], untouched: dict[str, str]) -> Any:
+    """A mode that notes convolutions called while no convolution module runs."""
     import torch
-    from torch import nn
     from torch.overrides import TorchFunctionMode
 
-    owned = {id(module.weight) for module in names if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))}
     watched: tuple[Callable[..., Any], ...] = (
         torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
     )  # fmt: skip
@@ -93,7 +98,7 @@ def _functional_convolutions(names: dict[nn.Module, str], untouched: dict[str, s
             kwargs = kwargs or {}
             if func in watched:
                 weight = args[1] if len(args) > 1 else kwargs["weight"]
-                if id(weight) not in owned:
+                if not inside:
                     key = f"functional.{len([k for k in untouched if k.startswith('functional.')]) + 1}"
                     untouched[key] = (
                         f"{func.__name__} with a weight of {tuple(weight.shape)}, called as a function, is left alone"
