@@ -164,7 +164,8 @@ def test_odd_labels_are_drawn(name):
     sample = run()
     layers = tuple(replace(layer, name=f"{name}{number}") for number, layer in enumerate(sample.result.layers))
     odd = replace(sample, label=name, result=replace(sample.result, layers=layers))
-    Page(render_report([odd, odd]))
+    page = Page(render_report([odd, odd]))
+    assert " ".join(f"{name}0".split()) in page.text
 
 
 def test_same_runs_give_the_same_bytes(tmp_path):

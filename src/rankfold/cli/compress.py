@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rankfold.cli.options import add_array, add_low_rank, add_training, bit_width, checked, training_settings
+from rankfold.cli.options import add_array, add_low_rank, add_training, bit_width, checked, show_report, training_settings
 from rankfold.errors import InputError
 
 UNSET = object()  # since None means float
@@ -48,7 +48,6 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.progress import Bars
     from rankfold.pipeline.compress import compress
     from rankfold.pipeline.settings import BASELINE
-    from rankfold.report import load_run, summary_table, write_report
 
     settings = training_settings(
         options,
@@ -63,9 +62,5 @@ def run(options: argparse.Namespace) -> int:
         },
     )
     compress(settings, Bars())
-    finished = load_run(options.out)
-    report = options.out / "report.html"
-    write_report(report, [finished])
-    print(summary_table([finished]))
-    print(f"report: {report}")
+    show_report({None: options.out}, options.out / "report.html")
     return 0

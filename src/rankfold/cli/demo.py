@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rankfold.cli.options import prepare_process
+from rankfold.cli.options import prepare_process, show_report
 
 
 def add_parser(commands: Any) -> None:
@@ -24,13 +24,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the demo and print its table and the path of the report."""
     from rankfold.cli.progress import Bars
     from rankfold.pipeline.demo import run_demo
-    from rankfold.report import load_run, summary_table, write_report
 
     prepare_process()
     folders = run_demo(options.out, options.epochs, options.seed, Bars())
-    runs = [load_run(folder, label) for label, folder in folders.items()]
-    report = options.out / "report.html"
-    write_report(report, runs, "Digits: dense, plain low-rank and group low-rank")
-    print(summary_table(runs))
-    print(f"report: {report.resolve()}")
+    page = options.out.resolve() / "report.html"
+    show_report(dict(folders.items()), page, "Digits: dense, plain low-rank and group low-rank")
     return 0

@@ -6,7 +6,7 @@ import argparse
 import ctypes
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,7 +141,7 @@ def prepare_process(threads: int | None = None) -> None:
         torch.set_num_threads(threads)
     if sys.platform == "linux":
         # glibc gives every large tensor back to the system when it is freed, and each new one then costs a page
-        # fault per 4 KiB: measured 10 to 40 % of a training step. Keep freed memory instead.
+        # fault per 4 KiB. Keep freed memory instead.
         m_trim_threshold, m_mmap_threshold = -1, -3
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
@@ -152,3 +152,19 @@ def prepare_process(threads: int | None = None) -> None:
 def command_line() -> str:
     """The command that runs now, as the user would type it."""
     return shlex.join(["rankfold", *(argument for argument in sys.argv[1:] if argument != "--resume")])
+
+
+def show_report(folders: Mapping[str | None, Path], page: Path, title: str | None = None) -> None:
+    """Write the page of finished runs, print their comparison and where the page is.
+
+    Args:
+        folders: the runs by label; None labels a run by what it did.
+        page: the HTML file.
+        title: its heading.
+    """
+    from rankfold.report import load_run, summary_table, write_report
+
+    runs = [load_run(folder, label) for label, folder in folders.items()]
+    write_report(page, runs, title)
+    print(summary_table(runs))
+    print(f"report: {page}")

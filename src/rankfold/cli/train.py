@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from rankfold.cli.options import add_array, add_training, training_settings
+from rankfold.cli.options import add_array, add_training, show_report, training_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -22,13 +22,8 @@ def run(options: argparse.Namespace) -> int:
     """Train a network and say where the results are."""
     from rankfold.cli.progress import Bars
     from rankfold.pipeline.compress import train_baseline
-    from rankfold.report import load_run, summary_table, write_report
 
     settings = training_settings(options, {"bits": None})
     train_baseline(replace(settings, baseline_recipe=settings.recipe), Bars())
-    finished = load_run(options.out)
-    report = options.out / "report.html"
-    write_report(report, [finished])
-    print(summary_table([finished]))
-    print(f"report: {report}")
+    show_report({None: options.out}, options.out / "report.html")
     return 0

@@ -46,12 +46,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
         UnsupportedLayerError: a layer cannot be replaced exactly.
     """
     observer = observer or Quiet()
-    device = choose_device(settings.device)
-    data = load_images(settings.data, settings.image_size)
-    recipe = _fit(settings.recipe, data)
-    model = load_model(settings.model, len(data.classes), data.input_size[0], recipe.seed)
-    network = trace(model, data.input_size, settings.model)
-    check_classes(model, settings.model, data.input_size, len(data.classes))
+    device, data, recipe, model, network = _start(settings, settings.recipe)
     if settings.plan is None:
         plan = uniform_plan(
             network,
@@ -135,12 +130,7 @@ def train_baseline(settings: CompressSettings, observer: Observer | None = None)
         InputError: anything the user gave is wrong.
     """
     observer = observer or Quiet()
-    device = choose_device(settings.device)
-    data = load_images(settings.data, settings.image_size)
-    recipe = _fit(settings.baseline_recipe, data)
-    model = load_model(settings.model, len(data.classes), data.input_size[0], recipe.seed)
-    network = trace(model, data.input_size, settings.model)
-    check_classes(model, settings.model, data.input_size, len(data.classes))
+    device, data, recipe, model, network = _start(settings, settings.baseline_recipe)
     plan = uniform_plan(network, settings.array or DEFAULT_ARRAY)
     identity = {
         "model": settings.model, "data": data.digest, "plan": plan.digest(), "baseline": None,
@@ -161,6 +151,17 @@ def train_baseline(settings: CompressSettings, observer: Observer | None = None)
     )  # fmt: skip
     _write(folder, model, plan, history, result)
     return result
+
+
+def _start(settings: CompressSettings, wanted: Recipe) -> tuple[torch.device, ImageData, Recipe, nn.Module, Network]:
+    """What every run begins with: device, data, the recipe for it, and the network, traced and of as many classes."""
+    device = choose_device(settings.device)
+    data = load_images(settings.data, settings.image_size)
+    recipe = _fit(wanted, data)
+    model = load_model(settings.model, len(data.classes), data.input_size[0], recipe.seed)
+    network = trace(model, data.input_size, settings.model)
+    check_classes(model, settings.model, data.input_size, len(data.classes))
+    return device, data, recipe, model, network
 
 
 def calibration_batches(data: ImageData, device: torch.device, seed: int) -> Iterator[Tensor]:
