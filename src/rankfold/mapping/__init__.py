@@ -1,7 +1,25 @@
 """A convolution on R x C arrays: windows, tiles, cycles."""
 
 from rankfold.mapping.array import DEFAULT_ARRAY, ArraySpec
-from rankfold.mapping.layer import METHODS, Mapping, map_layer
-from rankfold.mapping.low_rank import LOW_RANK_METHODS, LowRankMapping, map_low_rank
+from rankfold.mapping.execute import execute
+from rankfold.mapping.layer import METHODS, Mapping, map_layer, map_one_window, map_with_window
+from rankfold.mapping.low_rank import LOW_RANK_METHODS, LowRankMapping, low_rank_stages, map_low_rank
+from rankfold.mapping.region import Region
+from rankfold.mapping.tile import Tile
 
-__all__ = ["DEFAULT_ARRAY", "LOW_RANK_METHODS", "METHODS", "ArraySpec", "LowRankMapping", "Mapping", "map_layer", "map_low_rank"]
+__all__ = [
+    "DEFAULT_ARRAY",
+    "LOW_RANK_METHODS",
+    "METHODS",
+    "ArraySpec",
+    "LowRankMapping",
+    "Mapping",
+    "Region",
+    "Tile",
+    "execute",
+    "low_rank_stages",
+    "map_layer",
+    "map_low_rank",
+    "map_one_window",
+    "map_with_window",
+]

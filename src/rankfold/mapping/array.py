@@ -1,29 +1,48 @@
-"""`ArraySpec`: the in-memory-computing array that layers are mapped onto."""
+"""`ArraySpec`: the in-memory-computing array that layers are mapped onto, and what precision costs on it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rankfold.errors import InputError
 from rankfold.workload.shape import is_count
+
+CODINGS = ("offset", "differential")
 
 
 @dataclass(frozen=True)
 class ArraySpec:
     """One R x C array.
 
+    With the defaults a cell holds a whole weight and a DAC drives a whole input: one column per weight and one cycle per
+    activation, as the mapping papers count. `cell_bits` and `dac_bits` describe real arrays; `in_weights` then gives the
+    array that a mapping sees, and `cycles_per_vector` what one of the papers' cycles takes.
+
     Attributes:
         rows: R, word lines: inputs driven at once.
-        columns: C, bit lines: outputs read at once. One weight takes one column.
+        columns: C, bit lines: outputs read at once.
+        cell_bits: bits one cell stores; None: a whole weight.
+        coding: how signed weights are stored, `offset` (a constant is added to each, and taken off again with the help of
+            one reference column per array; Shafiee et al., ISAAC, 2016) or `differential` (magnitudes in a column for
+            positive and one for negative weights).
+        dac_bits: bits of an input that are driven at once; None: the whole input.
     """
 
     rows: int
     columns: int
+    cell_bits: int | None = None
+    coding: str = "offset"
+    dac_bits: int | None = None
 
     def __post_init__(self) -> None:
         for label, value in (("rows", self.rows), ("columns", self.columns)):
             if not isinstance(value, int) or not 1 <= value <= 1 << 20:
                 raise InputError(f"array {label} (={value}) must be a whole number from 1 to {1 << 20}")
+        for label, bits in (("cell_bits", self.cell_bits), ("dac_bits", self.dac_bits)):
+            if bits is not None:
+                _check_bits(f"array {label}", bits)
+        if self.coding not in CODINGS:
+            raise InputError(f"array coding (={self.coding}) must be one of {', '.join(CODINGS)}")
 
     @classmethod
     def parse(cls, text: str) -> ArraySpec:
@@ -42,8 +61,53 @@ class ArraySpec:
         """R * C."""
         return self.rows * self.columns
 
+    def columns_per_weight(self, weight_bits: int) -> int:
+        """Physical columns that one weight takes: ceil(bits/cell_bits), differential 2 * ceil((bits-1)/cell_bits).
+
+        Raises:
+            InputError: `weight_bits` is not a whole number from 1 to 32.
+        """
+        _check_bits("weight_bits", weight_bits)
+        if self.cell_bits is None:
+            return 1
+        if self.coding == "offset":
+            return -(-weight_bits // self.cell_bits)
+        # The sign is in the choice of the column; one bit still needs a cell.
+        return 2 * max(1, -(-(weight_bits - 1) // self.cell_bits))
+
+    def in_weights(self, weight_bits: int) -> ArraySpec:
+        """The array as a mapping sees it: columns counted in weights, none of which is split over two arrays.
+
+        Raises:
+            InputError: not one weight of `weight_bits` fits in a row.
+        """
+        if self.cell_bits is None:
+            return self
+        usable = self.columns - 1 if self.coding == "offset" else self.columns
+        columns = usable // self.columns_per_weight(weight_bits)
+        if columns < 1:
+            raise InputError(
+                f"array columns (={self.columns}) do not hold one weight of {weight_bits} bits in cells of {self.cell_bits}; "
+                "use a wider array or more bits per cell"
+            )
+        return replace(self, columns=columns, cell_bits=None)
+
+    def cycles_per_vector(self, input_bits: int) -> int:
+        """Array activations that drive one input vector, bit slice by bit slice: ceil(bits/dac_bits).
+
+        Raises:
+            InputError: `input_bits` is not a whole number from 1 to 32.
+        """
+        _check_bits("input_bits", input_bits)
+        return 1 if self.dac_bits is None else -(-input_bits // self.dac_bits)
+
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
 
 
 DEFAULT_ARRAY = ArraySpec(64, 64)
+
+
+def _check_bits(label: str, bits: int) -> None:
+    if not isinstance(bits, int) or not 1 <= bits <= 32:
+        raise InputError(f"{label} (={bits}) must be a whole number from 1 to 32")

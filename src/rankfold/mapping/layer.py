@@ -1,7 +1,8 @@
-"""One stored matrix on one array: the window, the tiles and the cycles of a convolution."""
+"""`Mapping`: a convolution on an array under one of the methods, and `map_layer`, which makes it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -9,169 +10,223 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.mapping.array import ArraySpec
+from rankfold.mapping.best import BestSearch
+from rankfold.mapping.footprint import Footprint
+from rankfold.mapping.region import CHANNELS, Region
+from rankfold.mapping.tetris import TetrisSearch
+from rankfold.mapping.tile import Tile
+from rankfold.mapping.whole import WholeChannels
+from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape, Pair
 
-METHODS = ("im2col", "sdk", "vw-sdk", "best")
-
-Counts = np.ndarray  # int64, one entry per window tried
+METHODS = ("im2col", "sdk", "vw-sdk", "tetris-sdk", "best")
+ONE_WINDOW = "one-window"
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """A convolution on an array.
+    """A convolution on an array: regions of its output plane, each with windows and tiles.
 
     Attributes:
         shape: the convolution.
         array: the array.
-        method: how the window was chosen, one of `METHODS`.
-        window: (a, b) output pixels that one activation of all tiles yields.
-        windows: positions of the window on the feature map, ceil(OH/a) * ceil(OW/b).
-        row_tiles: tiles along the rows of one block of the stored matrix.
-        column_tiles: tiles along its columns.
-        tile_count: tiles that hold at least one weight. Blocks of a block-diagonal matrix share tiles where they fit.
+        method: one of `METHODS`, or `one-window` for a stage of a low-rank pair.
+        regions: for each block of channels, rectangles that cover the output plane exactly once; the main one first.
     """
 
     shape: ConvShape
     array: ArraySpec
     method: str
-    window: Pair
-    windows: int
-    row_tiles: int
-    column_tiles: int
-    tile_count: int
+    regions: tuple[Region, ...]
 
     @property
     def cycles(self) -> int:
         """(window, tile) activations per image."""
-        return self.windows * self.tile_count
+        return sum(region.cycles for region in self.regions)
+
+    @property
+    def window(self) -> Pair:
+        """(a, b) output pixels of the main window."""
+        return self.regions[0].window
+
+    @property
+    def windows(self) -> int:
+        """Positions of windows, over all regions."""
+        return sum(region.windows for region in self.regions)
+
+    @property
+    def row_tiles(self) -> int:
+        """Row tiles of the main region, of one diagonal block of its stored matrix (the tallest)."""
+        return self.regions[0].tile_grid[0]
+
+    @property
+    def column_tiles(self) -> int:
+        """Column tiles of the main region, of one diagonal block of its stored matrix."""
+        return self.regions[0].tile_grid[1]
+
+    @property
+    def stored(self) -> tuple[Region, ...]:
+        """One region for each set of stored tiles: regions with the same window and channels use the same tiles."""
+        return tuple({region.stored: region for region in reversed(self.regions)}.values())[::-1]
+
+    @property
+    def tile_count(self) -> int:
+        """Distinct stored tiles, each with at least one weight."""
+        return sum(region.tile_count for region in self.stored)
+
+    @property
+    def loads(self) -> tuple[tuple[Region, int], ...]:
+        """(region, activations of each of its tiles per image) for each set of stored tiles."""
+        activations: dict[tuple[Pair, Block, str], int] = {}
+        for region in self.regions:
+            activations[region.stored] = activations.get(region.stored, 0) + region.windows
+        return tuple((region, activations[region.stored]) for region in self.stored)
+
+    @property
+    def support(self) -> np.ndarray | None:
+        """(C_in, kh*kw) booleans, the kernel positions in use; None: all."""
+        footprint = self.regions[0].footprint
+        return None if footprint.mask is None else footprint.support.reshape(self.shape.in_channels, -1)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per image with the weights that are stored."""
+        return self.regions[0].footprint.macs
 
     @property
     def lower_bound(self) -> int:
         """Cycles that no mapping can beat, ceil(multiply-accumulates / (R * C))."""
-        return -(-self.shape.macs // self.array.cells)
+        return -(-self.macs // self.array.cells)
+
+    @property
+    def over_bound(self) -> float:
+        """Cycles over the lower bound, 1 or more; 1 proves that no mapping needs fewer."""
+        return self.cycles / self.lower_bound
 
     @property
     def utilisation(self) -> float:
         """Multiply-accumulates over cells times cycles, 0 to 1."""
-        return self.shape.macs / (self.array.cells * self.cycles)
+        return self.macs / (self.array.cells * self.cycles)
+
+    def tiles(self) -> Iterator[tuple[Region, Tile]]:
+        """The tiles of each region, made one by one; a tile that several regions use comes once for each."""
+        for region in self.regions:
+            for tile in region.tiles():
+                yield region, tile
 
 
-def map_layer(shape: ConvShape, array: ArraySpec, method: str) -> Mapping:
+def map_layer(shape: ConvShape, array: ArraySpec, method: str, support: np.ndarray | None = None) -> Mapping:
     """Map a convolution onto an array.
 
     Args:
         shape: any convolution; the padding counts as part of the input.
-        array: R x C.
+        array: R x C, columns counted in weights.
         method: `im2col` (one pixel at a time), `sdk` (square windows, Zhang et al. 2020), `vw-sdk` (any window, whole
-            channels per tile, Rhe et al. 2022) or `best` (any window, element-wise tiles, empty tiles free).
+            channels per tile, Rhe et al. 2022), `tetris-sdk` (windows of their own for margins and left-over channels,
+            Dong et al. 2024) or `best` (the search of docs/mapping.md, never worse than the others).
+        support: (C_in, kh*kw) booleans, the kernel positions of each input channel that any output uses; None: all. An
+            input that no used position of a window reads takes no row.
 
     Raises:
-        InputError: unknown method.
+        InputError: unknown method, or a support that does not fit the layer.
     """
     if method not in METHODS:
         raise InputError(f"mapping (={method}) must be one of {', '.join(METHODS)}")
+    return _map(shape, array, method, support)
+
+
+def map_one_window(shape: ConvShape, array: ArraySpec, support: np.ndarray | None = None) -> Mapping:
+    """Map a convolution with the one window, the same on the whole plane, that needs the fewest cycles.
+
+    Tiles are cut element by element. Arguments and errors as `map_layer`.
+    """
+    return _map(shape, array, ONE_WINDOW, support)
+
+
+def map_with_window(shape: ConvShape, array: ArraySpec, window: Pair, support: np.ndarray | None = None) -> Mapping:
+    """Map a convolution with a given window, the same on the whole plane, with tiles cut element by element.
+
+    Raises:
+        InputError: the window is larger than the output plane, or the support does not fit the layer.
+    """
+    if not all(1 <= pixels <= size for pixels, size in zip(window, shape.output, strict=True)):
+        raise InputError(
+            f"layer {shape.name}: window (={window[0]}x{window[1]}) must lie within {shape.output[0]}x{shape.output[1]} outputs"
+        )
+    return Mapping(shape, array, ONE_WINDOW, (_cover(Footprint.of(shape, support), array, window),))
+
+
+def _map(shape: ConvShape, array: ArraySpec, method: str, support: np.ndarray | None) -> Mapping:
     # A name does not change a mapping: layers of equal shape share one cache entry.
-    mapping = _map_cached(replace(shape, name="", weight="-"), array, method)
-    return replace(mapping, shape=shape)
+    footprint = Footprint.of(shape, support)
+    footprint = Footprint(replace(shape, name="", weight="-", kind="conv"), footprint.mask)
+    return Mapping(shape, array, method, _regions(footprint, array, method))
 
 
 @lru_cache(maxsize=8192)
-def _map_cached(shape: ConvShape, array: ArraySpec, method: str) -> Mapping:
+def _regions(footprint: Footprint, array: ArraySpec, method: str) -> tuple[Region, ...]:
     if method == "im2col":
-        return _choose(shape, array, method, np.array([1]), np.array([1]))
+        return (_cover(footprint, array, (1, 1)),)
     if method == "sdk":
-        return _square(shape, array)
-    height, width = shape.output
-    a, b = (axis.ravel() for axis in np.meshgrid(np.arange(1, height + 1), np.arange(1, width + 1), indexing="ij"))
-    if method == "vw-sdk":
-        return _variable(shape, array, a, b)
-    return _choose(shape, array, method, a, b)
+        return (_cover(footprint, array, _square(footprint, array)),)
+    windows = Windows.every(footprint, array)
+    if method == ONE_WINDOW:
+        cycles = windows.count(*footprint.shape.output) * windows.tiles(Block.whole(footprint))
+        index = int(cycles.argmin())
+        return (_cover(footprint, array, (int(windows.a[index]), int(windows.b[index]))),)
+    if method == "best":
+        return _best(windows)
+    return _whole_channels(windows, method)
 
 
-def _square(shape: ConvShape, array: ArraySpec) -> Mapping:
-    """SDK: the largest square window that needs no more row tiles and no more column tiles than im2col does."""
-    sides = np.arange(1, min(shape.output) + 1)
-    rows, columns, _ = _tiles(shape, array, sides, sides)
-    within = sides[(rows <= rows[0]) & (columns <= columns[0])]
-    return _choose(shape, array, "sdk", within[-1:], within[-1:])
+def _cover(footprint: Footprint, array: ArraySpec, window: Pair) -> Region:
+    return Region(footprint, array, Block.whole(footprint), (0, 0), footprint.shape.output, window)
 
 
-def _variable(shape: ConvShape, array: ArraySpec, a: Counts, b: Counts) -> Mapping:
-    """VW-SDK: floor(R/(ph*pw)) whole input channels in a row tile, floor(C/N) whole outputs in a column tile.
+def _square(footprint: Footprint, array: ArraySpec) -> Pair:
+    """SDK: the largest square window that needs no more row tiles, column tiles and tiles in all than im2col does.
 
-    Without a window that beats im2col, or where not even one channel of a window fits, the layer stays im2col, as in
-    the published algorithm.
+    The third follows from the other two without groups; with groups, larger blocks could share fewer arrays.
     """
-    im2col = _map_cached(shape, array, "im2col")
-    inputs = _span(shape, a, b)
-    fits = (inputs <= array.rows) & (a * b <= array.columns)
-    a, b, inputs = a[fits], b[fits], inputs[fits]
-    windows = _windows(shape, a, b)
-    rows = _ceil(shape.in_channels // shape.groups, array.rows // inputs)
-    columns = _ceil(shape.m // shape.groups, array.columns // (a * b))
-    tiles = _packed(
-        shape.groups, shape.in_channels // shape.groups * inputs, a * b * (shape.m // shape.groups), rows, columns, array
-    )
-    cycles = windows * tiles
-    if not len(cycles) or cycles.min() >= im2col.cycles:
-        return replace(im2col, method="vw-sdk")
-    return _mapping(shape, array, "vw-sdk", int(cycles.argmin()), a, b, windows, rows, columns, tiles)
+    sides = np.arange(1, min(footprint.shape.output) + 1)
+    sides = sides[sides**2 <= array.columns]
+    windows = Windows(footprint, array, sides, sides)
+    block = Block.whole(footprint)
+    within = np.ones(len(sides), bool)
+    for count in (*windows.grid(block), windows.tiles(block)):
+        within &= count <= count[0]
+    side = int(sides[within][-1])
+    return side, side
 
 
-def _choose(shape: ConvShape, array: ArraySpec, method: str, a: Counts, b: Counts) -> Mapping:
-    """The window with the fewest cycles among the given ones, with element-wise tiles; ties go to the first."""
-    rows, columns, tiles = _tiles(shape, array, a, b)
-    windows = _windows(shape, a, b)
-    return _mapping(shape, array, method, int((windows * tiles).argmin()), a, b, windows, rows, columns, tiles)
-
-
-def _mapping(
-    shape: ConvShape, array: ArraySpec, method: str, index: int, a: Counts, b: Counts,
-    windows: Counts, rows: Counts, columns: Counts, tiles: Counts,
-) -> Mapping:  # fmt: skip
-    window = int(a[index]), int(b[index])
-    return Mapping(shape, array, method, window, int(windows[index]), int(rows[index]), int(columns[index]), int(tiles[index]))
-
-
-def _tiles(shape: ConvShape, array: ArraySpec, a: Counts, b: Counts) -> tuple[Counts, Counts, Counts]:
-    """Row tiles and column tiles of one block, and all tiles, for every window a x b.
-
-    The stored matrix is block-diagonal: a block for each group of the convolution, and, where the kernels of
-    neighbouring pixels do not overlap (1x1 kernels above all), a block for each pixel too, I_N (x) L of Theorem 2 in
-    Jeon et al. (2025). Rows are tiled element by element, since partial sums are added digitally either way.
-    """
-    outputs, groups = shape.m // shape.groups, np.full_like(a, shape.groups)
-    width = a * b * outputs
-    if shape.stride[0] >= shape.extent[0] and shape.stride[1] >= shape.extent[1]:
-        height = a * b * shape.n
-        levels = [(groups * a * b, height // (a * b), width // (a * b)), (groups, height, width)]
+def _whole_channels(windows: Windows, method: str) -> tuple[Region, ...]:
+    """VW-SDK or Tetris-SDK. Where no window saves cycles, the layer stays im2col, as in the published algorithm."""
+    footprint, array = windows.footprint, windows.array
+    im2col = _regions(footprint, array, "im2col")
+    whole = WholeChannels.of(windows)
+    if not len(whole.windows):
+        return im2col
+    if method == "tetris-sdk":
+        cycles, regions = TetrisSearch(whole).solve()
     else:
-        height = shape.in_channels // shape.groups * _span(shape, a, b)
-        levels = [(groups, height, width)]
-    # Tiling larger blocks, up to the whole matrix, lets a tile straddle the smaller ones; that wins where those are
-    # little more than an array.
-    levels.append((np.ones_like(a), groups * height, groups * width))
-    counts = np.stack([_packed(*level, _ceil(level[1], array.rows), _ceil(level[2], array.columns), array) for level in levels])
-    _, height, width = levels[0]
-    return _ceil(height, array.rows), _ceil(width, array.columns), counts.min(axis=0)
+        block, size = Block.whole(footprint), footprint.shape.output
+        each = whole.windows.count(*size) * whole.tiles(block)
+        index = int(each.argmin())
+        window = int(whole.windows.a[index]), int(whole.windows.b[index])
+        cycles, regions = int(each[index]), [Region(footprint, array, block, (0, 0), size, window, CHANNELS)]
+    return tuple(regions) if cycles < im2col[0].cycles else im2col
 
 
-def _packed(blocks: Counts | int, height: Counts, width: Counts, rows: Counts, columns: Counts, array: ArraySpec) -> Counts:
-    """Tiles of equal blocks: as many diagonally in one array as fit, else each in row x column tiles of its own."""
-    side_by_side = np.maximum(np.minimum(array.rows // height, array.columns // width), 1)
-    return np.where(rows * columns == 1, _ceil(blocks, side_by_side), blocks * rows * columns)
-
-
-def _span(shape: ConvShape, a: Counts, b: Counts) -> Counts:
-    """ph * pw: inputs of one channel under an a x b window."""
-    height = (a - 1) * shape.stride[0] + shape.extent[0]
-    width = (b - 1) * shape.stride[1] + shape.extent[1]
-    return np.asarray(height * width)
-
-
-def _windows(shape: ConvShape, a: Counts, b: Counts) -> Counts:
-    return _ceil(shape.output[0], a) * _ceil(shape.output[1], b)
-
-
-def _ceil(value: Counts | int, divisor: Counts | int) -> Counts:
-    return np.asarray(-(-value // divisor))
+def _best(windows: Windows) -> tuple[Region, ...]:
+    """The search, or one of the published mappings where that should need fewer cycles."""
+    footprint, array = windows.footprint, windows.array
+    enough = -(-footprint.macs // array.cells)
+    cycles, found = BestSearch(windows, enough).solve()
+    chosen = tuple(found)
+    for method in METHODS[:-1]:
+        if cycles <= enough:
+            break
+        other = _regions(footprint, array, method)
+        if sum(region.cycles for region in other) < cycles:
+            chosen, cycles = other, sum(region.cycles for region in other)
+    return chosen

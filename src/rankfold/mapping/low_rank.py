@@ -1,15 +1,21 @@
-"""A low-rank pair on the array: both stages, each with its best window."""
+"""A low-rank pair on the array: each stage with its best window, or both with the same one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.mapping.array import ArraySpec
-from rankfold.mapping.layer import Mapping, map_layer
+from rankfold.mapping.footprint import Footprint
+from rankfold.mapping.layer import Mapping, map_layer, map_one_window, map_with_window
+from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape
 
 LOW_RANK_METHODS = ("im2col", "sdk")
+_ACCEPTED = (*LOW_RANK_METHODS, "best")
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,7 @@ class LowRankMapping:
     """The two stages of W ~ L R_ on an array.
 
     Attributes:
-        method: `im2col` or `sdk`.
+        method: `im2col`, `sdk` or `best`.
         stage1: SDK(R_), a grouped convolution to G*g*r channels.
         stage2: I_N (x) L, a 1x1 convolution to m channels.
     """
@@ -36,8 +42,60 @@ class LowRankMapping:
         """(window, tile) activations per image of both stages."""
         return self.stage1.cycles + self.stage2.cycles
 
+    @cached_property
+    def shared(self) -> LowRankMapping:
+        """Both stages with one window, the best for the pair: stage 1's outputs feed stage 2 without a buffer.
 
-def map_low_rank(shape: ConvShape, array: ArraySpec, groups: int, rank: int, method: str) -> LowRankMapping:
+        Method `im2col` shares the single pixel already.
+        """
+        if self.method == "im2col":
+            return self
+        first = Footprint.of(self.stage1.shape, self.stage1.support)
+        second = Footprint(self.stage2.shape)
+        windows = Windows.every(first, self.array)
+        both = Windows(second, self.array, windows.a, windows.b)
+        tiles = windows.tiles(Block.whole(first)) + both.tiles(Block.whole(second))
+        index = int((windows.count(*first.shape.output) * tiles).argmin())
+        window = int(windows.a[index]), int(windows.b[index])
+        return LowRankMapping(
+            self.method,
+            map_with_window(self.stage1.shape, self.array, window, self.stage1.support),
+            map_with_window(self.stage2.shape, self.array, window),
+        )
+
+    @property
+    def shared_cycles(self) -> int:
+        """Cycles where both stages share one window."""
+        return self.shared.cycles
+
+
+def low_rank_stages(shape: ConvShape, groups: int, rank: int) -> tuple[ConvShape, ConvShape]:
+    """The convolutions of the two stages.
+
+    Args:
+        shape: the dense convolution, with G groups of its own.
+        groups: g, low-rank groups in each of them.
+        rank: r of each low-rank group.
+
+    Returns:
+        The convolution C_in -> G*g*r with G*g groups, and the 1x1 convolution G*g*r -> m with G groups.
+
+    Raises:
+        InputError: g does not divide the input channels of a group, or r is below 1.
+    """
+    channels = shape.in_channels // shape.groups
+    if groups < 1 or channels % groups:
+        raise InputError(f"layer {shape.name}: groups (={groups}) must divide its {channels} input channels per group")
+    if rank < 1:
+        raise InputError(f"layer {shape.name}: rank (={rank}) must be 1 or more")
+    middle = shape.groups * groups * rank
+    first = replace(shape, out_channels=middle, groups=shape.groups * groups, kind="conv")
+    return first, ConvShape(shape.name, middle, shape.m, (1, 1), shape.output, groups=shape.groups)
+
+
+def map_low_rank(
+    shape: ConvShape, array: ArraySpec, groups: int, rank: int, method: str, support: np.ndarray | None = None
+) -> LowRankMapping:
     """Map the low-rank pair that stands for a convolution.
 
     By Theorem 2 of Jeon et al. (2025), SDK(L R_) = (I_N (x) L) SDK(R_), so both stages can yield many pixels per cycle.
@@ -47,15 +105,16 @@ def map_low_rank(shape: ConvShape, array: ArraySpec, groups: int, rank: int, met
         array: R x C.
         groups: g, low-rank groups in each group of the convolution.
         rank: r of each.
-        method: `im2col` (both stages one pixel at a time) or `sdk` (the best window for each stage).
+        method: `im2col` (both stages one pixel at a time), `sdk` (one window for each stage, the best for it) or `best`
+            (each stage as `map_layer` maps it with `best`).
+        support: (C_in, kh*kw) booleans, the kernel positions that R_ uses; None: all.
 
     Raises:
-        InputError: unknown method, or groups that do not divide the input channels.
+        InputError: unknown method, groups or rank that do not fit the layer, or a support that does not.
     """
-    if method not in LOW_RANK_METHODS:
-        raise InputError(f"mapping of a low-rank pair (={method}) must be one of {', '.join(LOW_RANK_METHODS)}")
-    middle = shape.groups * groups * rank
-    stage1 = replace(shape, out_channels=middle, groups=shape.groups * groups)
-    stage2 = ConvShape(shape.name, middle, shape.m, (1, 1), shape.output, groups=shape.groups)
-    window = "im2col" if method == "im2col" else "best"
-    return LowRankMapping(method, map_layer(stage1, array, window), map_layer(stage2, array, window))
+    if method not in _ACCEPTED:
+        raise InputError(f"mapping of a low-rank pair (={method}) must be one of {', '.join(_ACCEPTED)}")
+    first, second = low_rank_stages(shape, groups, rank)
+    if method == "sdk":
+        return LowRankMapping(method, map_one_window(first, array, support), map_one_window(second, array))
+    return LowRankMapping(method, map_layer(first, array, method, support), map_layer(second, array, method))
