@@ -82,12 +82,11 @@ class BestSearch:
         for cut in (np.flatnonzero(before + after < cycles) + 1).tolist():
             pair = Block((0, cut), every.outputs), Block((cut, channels), every.outputs)
             found.append((int(before[cut - 1] + after[cut - 1]), pair))
-        if self.windows.footprint.mask is None:
-            bounds = self._output_bounds(channels, outputs)
-            both = bounds + bounds[::-1]
-            for cut in (np.flatnonzero(both[: outputs // 2] < cycles) + 1).tolist():
-                pair = Block(every.channels, (0, outputs - cut)), Block(every.channels, (outputs - cut, outputs))
-                found.append((int(both[cut - 1]), pair))
+        bounds = self._output_bounds(every)
+        both = bounds + bounds[::-1]
+        for cut in (np.flatnonzero(both[: outputs // 2] < cycles) + 1).tolist():
+            pair = Block(every.channels, (0, outputs - cut)), Block(every.channels, (outputs - cut, outputs))
+            found.append((int(both[cut - 1]), pair))
         found.sort(key=lambda item: item[0])
         return found
 
@@ -110,10 +109,16 @@ class BestSearch:
         # A part without inputs leaves the other one as it was.
         return np.where((heights[:-1, 0] == 0) | (heights[:-1, 0] == heights[-1, 0]), NEVER, before), after
 
-    def _output_bounds(self, channels: int, outputs: int) -> Array:
+    def _output_bounds(self, every: Block) -> Array:
         """(m-1,) cycles at least of 1, 2, ... m-1 output channels."""
-        part, copies, inputs = self._distinct()
-        return self._bounds(channels * inputs[None], part, copies, np.arange(1, outputs)[:, None])
+        footprint, windows = self.windows.footprint, self.windows
+        outputs = np.arange(1, every.columns)[:, None]
+        if footprint.mask is None:
+            part, copies, inputs = self._distinct()
+            return self._bounds(every.channels[1] * inputs[None], part, copies, outputs)
+        part = windows.part[0] * windows.part[1]
+        heights = footprint.histogram(every.channels) @ windows.part_inputs
+        return self._bounds(heights, part, windows.pixels // part, outputs)
 
     def _distinct(self) -> tuple[Array, Array, Array]:
         """Pixels of a part, parts, and inputs of a part's channel, of windows that differ in them; the fewest inputs count."""

@@ -33,12 +33,12 @@ def execute(mapping: Mapping, inputs: Array, weight: Array) -> Array:
     padded = np.pad(inputs, ((0, 0), (top, bottom), (left, right)))
     result = np.zeros((shape.m, *shape.output), np.result_type(inputs, weight))
     for region in mapping.regions:
-        origins, kept = region.origins(), region.kept()
-        first = origins * shape.stride  # (windows, 2)
+        origins = region.origins()  # (activations, slots, 2)
+        first = origins * shape.stride
         for tile in region.tiles():
-            y, x = first[:, :1] + tile.row_y, first[:, 1:] + tile.row_x  # (windows, r)
-            sums = padded[tile.row_channel, y, x] @ tile.matrix(weight)  # (windows, c)
-            sums[~kept[:, tile.col_y, tile.col_x]] = 0
-            y, x = origins[:, :1] + tile.col_y, origins[:, 1:] + tile.col_x  # (windows, c)
+            y, x = first[:, tile.row_slot, 0] + tile.row_y, first[:, tile.row_slot, 1] + tile.row_x  # (activations, r)
+            sums = padded[tile.row_channel, y, x] @ tile.matrix(weight)  # (activations, c)
+            sums[~region.kept(tile)] = 0
+            y, x = origins[:, tile.col_slot, 0] + tile.col_y, origins[:, tile.col_slot, 1] + tile.col_x  # (activations, c)
             np.add.at(result, (np.broadcast_to(tile.col_channel, y.shape), y, x), sums)
     return result

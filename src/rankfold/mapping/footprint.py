@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -85,6 +86,32 @@ class Footprint:
         """Whether neighbouring output pixels read no input in common, vertically and horizontally."""
         shape = self.shape
         return shape.stride[0] >= shape.extent[0], shape.stride[1] >= shape.extent[1]
+
+    @property
+    def spacing(self) -> Pair:
+        """Pixels this far apart share inputs, those between them do not: d / gcd(s, d), more than 1 only with dilation."""
+        shape = self.shape
+        down, right = (
+            d // math.gcd(s, d) if k > 1 else 1 for k, s, d in zip(shape.kernel, shape.stride, shape.dilation, strict=True)
+        )
+        return down, right
+
+    def spaced(self, outputs: Pair) -> Footprint:
+        """The convolution that yields every `spacing`-th output pixel, `outputs` of them: of dilation 1 where that is not 1.
+
+        A dilated convolution is as many interleaved convolutions as its spacing, none of which reads the others' inputs.
+        """
+        shape = self.shape
+        axes = zip(self.spacing, shape.stride, shape.dilation, strict=True)
+        steps = [(s, d) if q == 1 else (s * q // d, 1) for q, s, d in axes]
+        size = [(n - 1) * s + (k - 1) * d + 1 for n, k, (s, d) in zip(outputs, shape.kernel, steps, strict=True)]
+        (down, dilation), (right, dilation_right) = steps
+        return Footprint(
+            replace(
+                shape, input=(size[0], size[1]), stride=(down, right), padding=(0, 0, 0, 0), dilation=(dilation, dilation_right)
+            ),
+            self.mask,
+        )
 
     def joined(self, a: Array, b: Array) -> tuple[Array, Array]:
         """The part of an a x b window whose pixels share inputs: 1 instead of a (or b) where pixels read apart."""

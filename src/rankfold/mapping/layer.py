@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from rankfold.errors import InputError
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.best import BestSearch
 from rankfold.mapping.footprint import Footprint
+from rankfold.mapping.overflow import search_overflow
 from rankfold.mapping.region import CHANNELS, Region
 from rankfold.mapping.tetris import TetrisSearch
 from rankfold.mapping.tile import Tile
@@ -20,7 +23,7 @@ from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape, Pair
 
 METHODS = ("im2col", "sdk", "vw-sdk", "tetris-sdk", "best")
-ONE_WINDOW = "one-window"
+ONE_WINDOW, SPACED = "one-window", "spaced"
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,9 @@ class Mapping:
     @property
     def loads(self) -> tuple[tuple[Region, int], ...]:
         """(region, activations of each of its tiles per image) for each set of stored tiles."""
-        activations: dict[tuple[Pair, Block, str], int] = {}
+        activations: Counter[Hashable] = Counter()
         for region in self.regions:
-            activations[region.stored] = activations.get(region.stored, 0) + region.windows
+            activations[region.stored] += region.activations
         return tuple((region, activations[region.stored]) for region in self.stored)
 
     @property
@@ -176,6 +179,8 @@ def _regions(footprint: Footprint, array: ArraySpec, method: str) -> tuple[Regio
         return (_cover(footprint, array, (int(windows.a[index]), int(windows.b[index]))),)
     if method == "best":
         return _best(windows)
+    if method == SPACED:
+        return _spaced(footprint, array)
     return _whole_channels(windows, method)
 
 
@@ -223,10 +228,27 @@ def _best(windows: Windows) -> tuple[Region, ...]:
     enough = -(-footprint.macs // array.cells)
     cycles, found = BestSearch(windows, enough).solve()
     chosen = tuple(found)
-    for method in METHODS[:-1]:
+    shared = search_overflow(windows) if cycles > enough else None
+    if shared is not None and shared.cycles < cycles:
+        cover = _cover(footprint, array, shared.window)
+        chosen, cycles = (replace(cover, overflow=shared.full), replace(cover, overflow=shared.shared)), shared.cycles
+    for method in (*METHODS[:-1], SPACED):
         if cycles <= enough:
             break
         other = _regions(footprint, array, method)
         if sum(region.cycles for region in other) < cycles:
             chosen, cycles = other, sum(region.cycles for region in other)
     return chosen
+
+
+def _spaced(footprint: Footprint, array: ArraySpec) -> tuple[Region, ...]:
+    """A dilated convolution as interleaved ones, whose windows share inputs as those of dilation 1 do, each at its best."""
+    spacing, output = footprint.spacing, footprint.shape.output
+    if spacing == (1, 1):
+        return _regions(footprint, array, "im2col")
+    found: list[Region] = []
+    for phase in product(range(min(spacing[0], output[0])), range(min(spacing[1], output[1]))):
+        down, right = (-(-(size - first) // step) for size, first, step in zip(output, phase, spacing, strict=True))
+        dense = _regions(footprint.spaced((down, right)), array, "best")
+        found.extend(replace(region, footprint=footprint, phase=phase) for region in dense)
+    return tuple(found)

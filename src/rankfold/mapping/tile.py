@@ -16,9 +16,10 @@ Array = np.ndarray
 class Tile:
     """One stored array: r rows x c columns, each of which holds at least one weight.
 
-    Rows are inputs, relative to the window: with the window's first output pixel at (oy, ox), row i is driven by
-    input channel `row_channel[i]` at `(oy*stride + row_y[i] - padding_top, ox*stride + row_x[i] - padding_left)`, which
+    Rows are inputs, relative to the window: with the window's first output pixel at (oy, ox), row i is driven by input
+    channel `row_channel[i]` at `(oy*stride + row_y[i] - padding_top, ox*stride + row_x[i] - padding_left)`, which
     reads 0 outside the feature map. Column j adds to output channel `col_channel[j]` at `(oy + col_y[j], ox + col_x[j])`.
+    A tile that serves several windows at once has a diagonal block, or slot, for each.
 
     Attributes:
         footprint: the convolution and its kernel support.
@@ -28,6 +29,8 @@ class Tile:
         col_channel: (c,) output channel of the convolution.
         col_y: (c,) row of the output pixel in the window.
         col_x: (c,) column of the output pixel in the window.
+        row_slot: (r,) which of the windows it serves at once a row belongs to.
+        col_slot: (c,) which of them a column belongs to.
     """
 
     footprint: Footprint
@@ -37,6 +40,8 @@ class Tile:
     col_channel: Array
     col_y: Array
     col_x: Array
+    row_slot: Array
+    col_slot: Array
 
     @property
     def rows(self) -> int:
@@ -57,6 +62,7 @@ class Tile:
             self.row_channel[:, None], (self.row_y[:, None], self.row_x[:, None]), (self.col_y, self.col_x)
         )
         there = (self.row_channel // per_group)[:, None] == self.col_channel // (shape.m // shape.groups)
+        there &= self.row_slot[:, None] == self.col_slot
         per_output = per_group * shape.kernel[0] * shape.kernel[1]
         first = (self.row_channel % per_group * shape.kernel[0] * shape.kernel[1])[:, None] + self.col_channel * per_output
         return np.where(there & (position >= 0), first + position, -1)
