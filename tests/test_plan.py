@@ -109,7 +109,9 @@ def test_the_digest_sees_every_decision(change: dict[str, Any]) -> None:
     assert replace(plan, layers=layers).digest() != plan.digest()
 
 
-@pytest.mark.parametrize("change", [{"model": "x"}, {"input": (1, 8, 8)}, {"array": ArraySpec(32, 64)}])
+@pytest.mark.parametrize(
+    "change", [{"model": "x"}, {"input": (1, 8, 8)}, {"array": ArraySpec(32, 64)}, {"array": replace(ARRAY, dac_bits=1)}]
+)
 def test_the_digest_sees_what_it_was_planned_for(change: dict[str, Any]) -> None:
     assert replace(small_plan(), **change).digest() != small_plan().digest()
 
@@ -335,4 +337,15 @@ def test_no_groups_and_unknown_mappings_are_refused() -> None:
         uniform_plan(small_network(), ARRAY, 0, 2)
     with pytest.raises(InputError, match=r"mapping \(=magic\) of a dense layer must be one of im2col"):
         uniform_plan(small_network(), ARRAY, 1, 2, mapping="magic")
-    assert {layer.mapping for layer in uniform_plan(small_network(), ARRAY, 1, 2, mapping="best").layers} == {"best", "sdk"}
+    assert {layer.mapping for layer in uniform_plan(small_network(), ARRAY, 1, 2, mapping="best").layers} == {"best"}
+    assert {layer.mapping for layer in uniform_plan(small_network(), ARRAY, 1, 2, mapping="vw-sdk").layers} == {"vw-sdk", "sdk"}
+
+
+def test_a_plan_keeps_the_cells_of_its_array(tmp_path) -> None:
+    plan = replace(small_plan(), array=ArraySpec(64, 32, cell_bits=2, coding="differential", dac_bits=1))
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+    content = plan.to_json()
+    content["cells"]["coding"] = "gray"
+    with pytest.raises(InputError, match="at cells/coding: 'gray' is not one of"):
+        Plan.from_json(content)

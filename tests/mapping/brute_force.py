@@ -20,7 +20,7 @@ def stored_blocks(shape, window, channels, outputs, support=None, spacing=(1, 1)
     steps = [stride * space for stride, space in zip(shape.stride, spacing, strict=True)]
     apart = [step > (k - 1) * d for step, k, d in zip(steps, shape.kernel, shape.dilation, strict=True)]
     blocks = {}
-    for group, output in itertools.product(range(shape.groups), range(*outputs)):
+    for group, _ in itertools.product(range(shape.groups), range(*outputs)):
         for v, u in itertools.product(range(window[0]), range(window[1])):
             reads = set()
             for channel, ky, kx in itertools.product(range(*channels), range(shape.kernel[0]), range(shape.kernel[1])):
@@ -107,11 +107,13 @@ def cheapest_tiling(size, cost):
 def fewest_cycles(shape, array, support=None):
     """Over neighbouring pixels together, or interleaved phases of the plane apart, those of which share inputs."""
     axes = zip(shape.kernel, shape.stride, shape.dilation, strict=True)
-    spacing = [1 if k == 1 else d // math.gcd(s, d) for k, s, d in axes]
+    spacing = tuple(1 if k == 1 else d // math.gcd(s, d) for k, s, d in axes)
     height, width = shape.output
     apart = 0
     for y, x in itertools.product(range(min(spacing[0], height)), range(min(spacing[1], width))):
-        apart += fewest_of_plane(shape, array, support, (len(range(y, height, spacing[0])), len(range(x, width, spacing[1]))), spacing)
+        apart += fewest_of_plane(
+            shape, array, support, (len(range(y, height, spacing[0])), len(range(x, width, spacing[1]))), spacing
+        )
     return min(apart, fewest_of_plane(shape, array, support, (height, width), (1, 1)))
 
 
@@ -135,4 +137,29 @@ def fewest_of_plane(shape, array, support, size, spacing):
             best = min(best, plane((0, cut), (0, outputs)) + plane((cut, inputs), (0, outputs)))
         for cut in range(1, outputs):
             best = min(best, plane((0, inputs), (0, cut)) + plane((0, inputs), (cut, outputs)))
+        dilated = any(k > 1 and d > 1 and q == 1 for k, d, q in zip(shape.kernel, shape.dilation, spacing, strict=True))
+        if (support is None or all(map(all, support))) and not dilated:
+            best = min(best, fewest_sharing_overflow(shape, array, size, spacing))
+    return best
+
+
+def fewest_sharing_overflow(shape, array, size, spacing):
+    """Over every window whose rows overflow the last full array, where several windows store what is left in one array."""
+    best = math.inf
+    for a, b in itertools.product(range(1, size[0] + 1), range(1, size[1] + 1)):
+        blocks = stored_blocks(shape, (a, b), (0, shape.in_channels), (0, shape.m), None, spacing)
+        if len(blocks) > 1 or a * b > array.columns:
+            continue
+        (columns,) = blocks
+        rows = frozenset().union(*columns)
+        full, left = divmod(len(rows), array.rows)
+        if full == 0 or left == 0:
+            continue
+        windows = math.ceil(size[0] / a) * math.ceil(size[1] / b)
+        for order in (lambda row: (row[1], row[2], row[0]), lambda row: (row[2], row[1], row[0])):
+            apart = set(sorted(rows, key=order)[:left])
+            touched = sum(1 for reads in columns if reads & apart)
+            together = min(array.rows // left, array.columns // touched)
+            if together > 1:
+                best = min(best, windows * full * math.ceil(len(columns) / array.columns) + math.ceil(windows / together))
     return best

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rankfold.errors import InputError
 from rankfold.mapping import LOW_RANK_METHODS, ArraySpec, LowRankMapping, Mapping, map_layer, map_low_rank
-from rankfold.plan import LOW_RANK, Plan, weights
+from rankfold.plan import LOW_RANK, LayerPlan, Plan, weights
 from rankfold.workload import ConvShape, Network
 
 BASIC_METHODS = ("im2col", "sdk", "vw-sdk")
@@ -21,9 +22,12 @@ class LayerCycles:
         shape: the convolution.
         groups: g if the plan makes it low-rank, else None.
         rank: r if the plan makes it low-rank, else None.
-        cycles: per image, by mapping: dense ones under their own name, low-rank ones as `low-rank-im2col` and
-            `low-rank-sdk`. A layer that stays dense counts there with its dense cycles.
+        cycles: per image, by mapping: dense ones under their own name, low-rank ones as `low-rank-im2col`, `low-rank-sdk`,
+            `low-rank-best`, and `low-rank-shared` (both stages with one window, so that stage 1 feeds stage 2 without a
+            buffer). A layer that stays dense counts there with its dense cycles.
         chosen: the mapping that the plan (or the user) chose, as executed.
+        array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over columns and
+            inputs over cycles; None where it names neither. `cycles` counts one activation for a whole vector, as papers do.
     """
 
     shape: ConvShape
@@ -31,6 +35,7 @@ class LayerCycles:
     rank: int | None
     cycles: dict[str, int]
     chosen: Mapping | LowRankMapping
+    array_cycles: int | None = None
 
     @property
     def stages(self) -> tuple[Mapping, ...]:
@@ -51,7 +56,12 @@ class LayerCycles:
     def utilisation(self) -> float:
         """Useful multiply-accumulates over cells * cycles of what is executed, 0 to 1."""
         cells = self.chosen.array.cells
-        return sum(stage.shape.macs for stage in self.stages) / (cells * self.chosen.cycles)
+        return sum(stage.macs for stage in self.stages) / (cells * self.chosen.cycles)
+
+    @property
+    def lower_bound(self) -> int:
+        """Cycles that no mapping of what is executed can beat."""
+        return sum(stage.lower_bound for stage in self.stages)
 
     def to_json(self) -> dict[str, Any]:
         """The layer's entry in the `--json` output."""
@@ -73,19 +83,43 @@ class LayerCycles:
             "method": self.chosen.method,
             "window": list(self.stages[0].window),
             "tiles": [self.stages[0].row_tiles, self.stages[0].column_tiles],
+            "lower_bound": self.lower_bound,
             "utilisation": self.utilisation,
+            "array_cycles": self.array_cycles,
         }
         if self.groups is not None:
             entry["low_rank"] = {
                 "groups": self.groups,
                 "rank": self.rank,
                 "parameters": self.parameters,
-                "stages": [
-                    {"window": list(stage.window), "tiles": [stage.row_tiles, stage.column_tiles], "cycles": stage.cycles}
-                    for stage in self.stages
-                ],
+                "stages": [_stage_to_json(stage) for stage in self.stages],
             }
+        else:
+            entry["regions"] = _stage_to_json(self.stages[0])["regions"]
         return entry
+
+
+def _stage_to_json(stage: Mapping) -> dict[str, Any]:
+    regions = [
+        {
+            "channels": list(region.block.channels),
+            "outputs": list(region.block.outputs),
+            "origin": list(region.origin),
+            "size": list(region.size),
+            "phase": None if region.phase is None else list(region.phase),
+            "window": list(region.window),
+            "windows_at_once": region.slots,
+            "tiles": region.tile_count,
+            "cycles": region.cycles,
+        }
+        for region in stage.regions
+    ]
+    return {
+        "window": list(stage.window),
+        "tiles": [stage.row_tiles, stage.column_tiles],
+        "cycles": stage.cycles,
+        "regions": regions,
+    }
 
 
 @dataclass(frozen=True)
@@ -109,8 +143,19 @@ class NetworkCycles:
     @property
     def utilisation(self) -> float:
         """Useful multiply-accumulates over cells * cycles of the whole network, 0 to 1."""
-        work = sum(stage.shape.macs for layer in self.layers for stage in layer.stages)
+        work = sum(stage.macs for layer in self.layers for stage in layer.stages)
         return work / (self.array.cells * self.chosen_cycles)
+
+    @property
+    def lower_bound(self) -> int:
+        """Cycles that no mapping of what is executed can beat."""
+        return sum(layer.lower_bound for layer in self.layers)
+
+    @property
+    def array_cycles(self) -> int | None:
+        """Activations per image of arrays with the given cells and DACs; None where the array names neither."""
+        found = [layer.array_cycles for layer in self.layers if layer.array_cycles is not None]
+        return sum(found) if found else None
 
     def to_json(self) -> dict[str, Any]:
         """The stable interface of `rankfold map --json`."""
@@ -125,7 +170,9 @@ class NetworkCycles:
                 "parameters": sum(layer.shape.parameters for layer in seen),
                 "planned_cycles": self.chosen_cycles,
                 "planned_parameters": sum(layer.parameters for layer in seen),
+                "lower_bound": self.lower_bound,
                 "utilisation": self.utilisation,
+                "array_cycles": self.array_cycles,
             },
         }
 
@@ -137,6 +184,9 @@ def network_cycles(network: Network, plan: Plan, methods: Sequence[str] = BASIC_
         network: the network.
         plan: its plan; the array is the plan's.
         methods: dense mappings to compare with.
+
+    Raises:
+        InputError: the array has bits per cell or DAC, and a layer of the plan no bits, or more than a row holds.
     """
     array = plan.array
     compressed = any(layer.kind == LOW_RANK for layer in plan.layers)
@@ -144,16 +194,31 @@ def network_cycles(network: Network, plan: Plan, methods: Sequence[str] = BASIC_
     layers = []
     for shape in network.convolutions:
         entry = planned[shape.weight]
-        dense = {method: map_layer(shape, array, method) for method in dict.fromkeys((*methods, *LOW_RANK_METHODS))}
-        cycles = {method: dense[method].cycles for method in methods}
-        chosen: Mapping | LowRankMapping
+        cycles = {method: map_layer(shape, array, method).cycles for method in methods}
         if entry.groups is not None and entry.rank is not None:
             pairs = {method: map_low_rank(shape, array, entry.groups, entry.rank, method) for method in LOW_RANK_METHODS}
-            chosen = pairs[entry.mapping]
             cycles |= {f"low-rank-{method}": pair.cycles for method, pair in pairs.items()}
-        else:
-            chosen = dense.get(entry.mapping) or map_layer(shape, array, entry.mapping)
-            if compressed:
-                cycles |= {f"low-rank-{method}": dense[method].cycles for method in LOW_RANK_METHODS}
-        layers.append(LayerCycles(shape, entry.groups, entry.rank, cycles, chosen))
+            cycles["low-rank-shared"] = pairs["sdk"].shared_cycles
+        elif compressed:
+            dense = {method: map_layer(shape, array, method).cycles for method in LOW_RANK_METHODS}
+            cycles |= {f"low-rank-{method}": dense[method] for method in LOW_RANK_METHODS} | {"low-rank-shared": dense["sdk"]}
+        chosen = _map(shape, array, entry)
+        layers.append(LayerCycles(shape, entry.groups, entry.rank, cycles, chosen, _array_cycles(shape, array, entry)))
     return NetworkCycles(network.name, array, tuple(layers))
+
+
+def _map(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> Mapping | LowRankMapping:
+    if entry.groups is not None and entry.rank is not None:
+        return map_low_rank(shape, array, entry.groups, entry.rank, entry.mapping)
+    return map_layer(shape, array, entry.mapping)
+
+
+def _array_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> int | None:
+    if array.cell_bits is None and array.dac_bits is None:
+        return None
+    if entry.weight_bits is None or entry.input_bits is None:
+        raise InputError(
+            f"layer {shape.name}: an array with bits per cell or DAC needs the bits of weights and inputs; quantise the plan"
+        )
+    seen = array.in_weights(entry.weight_bits)
+    return _map(shape, seen, entry).cycles * array.cycles_per_vector(entry.input_bits)

@@ -14,8 +14,7 @@ from rankfold.mapping.layer import Mapping, map_layer, map_one_window, map_with_
 from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape
 
-LOW_RANK_METHODS = ("im2col", "sdk")
-_ACCEPTED = (*LOW_RANK_METHODS, "best")
+LOW_RANK_METHODS = ("im2col", "sdk", "best")
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,8 @@ def map_low_rank(
     Raises:
         InputError: unknown method, groups or rank that do not fit the layer, or a support that does not.
     """
-    if method not in _ACCEPTED:
-        raise InputError(f"mapping of a low-rank pair (={method}) must be one of {', '.join(_ACCEPTED)}")
+    if method not in LOW_RANK_METHODS:
+        raise InputError(f"mapping of a low-rank pair (={method}) must be one of {', '.join(LOW_RANK_METHODS)}")
     first, second = low_rank_stages(shape, groups, rank)
     if method == "sdk":
         return LowRankMapping(method, map_one_window(first, array, support), map_one_window(second, array))

@@ -97,14 +97,18 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """The content of a plan file."""
         layers = [{key: value for key, value in asdict(layer).items() if value not in (None, "")} for layer in self.layers]
-        return {
+        content = {
             "_type": TYPE,
             "_version": VERSION,
             "model": self.model,
             "input": list(self.input),
             "array": [self.array.rows, self.array.columns],
-            "layers": layers,
         }
+        plain = ArraySpec(self.array.rows, self.array.columns)
+        if self.array != plain:
+            cells = {key: getattr(self.array, key) for key in ("cell_bits", "coding", "dac_bits")}
+            content["cells"] = {key: value for key, value in cells.items() if value is not None}
+        return {**content, "layers": layers}
 
     @classmethod
     def from_json(cls, content: Any, where: str = "plan") -> Plan:
@@ -123,7 +127,9 @@ class Plan:
         channels, height, width = content["input"]
         try:
             layers = tuple(LayerPlan(**layer) for layer in content["layers"])
-            return cls(content["model"], (channels, height, width), ArraySpec(*content["array"]), layers)
+            return cls(
+                content["model"], (channels, height, width), ArraySpec(*content["array"], **content.get("cells", {})), layers
+            )
         except InputError as error:
             raise InputError(f"{where} is not a valid plan: {error}") from None
 

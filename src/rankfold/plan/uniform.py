@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rankfold.errors import InputError
 from rankfold.lowrank import RankRule, check_rank
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import LOW_RANK_METHODS, ArraySpec
 from rankfold.plan.plan import DENSE, LOW_RANK, LayerPlan, Plan, weights
 from rankfold.workload import ConvShape, Network
 
@@ -28,7 +28,7 @@ def uniform_plan(
         groups: g; with `rank` None too, every layer stays dense. With a rank alone, 1.
         rank: r, as a number or a fraction of the output channels such as `1/8`.
         bits: of weights and inputs, 2 to 8; None keeps float. The first convolution and the classifier get 8.
-        mapping: how dense layers are laid on the array; low-rank pairs follow with `im2col`, else with `sdk`.
+        mapping: how dense layers are laid on the array; low-rank pairs follow with `im2col` and `best`, else with `sdk`.
         pointwise: low-rank for 1x1 convolutions too.
 
     Raises:
@@ -38,8 +38,8 @@ def uniform_plan(
         raise InputError(f"groups (={groups}) needs a rank too, such as 1/8")
     if bits is not None and not 2 <= bits <= 8:
         raise InputError(f"bits (={bits}) must lie between 2 and 8")
-    # A low-rank pair knows two mappings: one pixel at a time, or the best window of each stage.
-    pair_mapping = "im2col" if mapping == "im2col" else "sdk"
+    # Low-rank pairs know no VW-SDK nor Tetris-SDK: `sdk` gives each stage its best window.
+    pair_mapping = mapping if mapping in LOW_RANK_METHODS else "sdk"
     block_groups = 1 if groups is None else groups
     rule = None if rank is None else RankRule.parse(str(rank))
     shapes = weights(network)
