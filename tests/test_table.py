@@ -94,7 +94,7 @@ def test_csv_and_yaml_say_the_same(tmp_path_factory: pytest.TempPathFactory, row
         ("b,3,16,3,32,1,1,1,-1", r"row 2: groups \(=-1\) must be a whole number"),
         ("b,3,16,3by3,32,1,1,1,1", r"row 2: kernel \(=3by3\) must be a size"),
         ("b,3,16,3,32x32x32,1,1,1,1", r"row 2: input \(=32x32x32\) must be a size"),
-        ("b,3,16,3,32,1,same,1,1", r"row 2: padding \(=same\) must be a size"),
+        ("b,3,16,3,32,1,full,1,1", r"row 2: padding \(=full\) must be a size such as 1 or 1x2, four such as 0x1x0x1, or same"),
         ("b,3,16,3,32,0,1,1,1", r"row 2: layer b: stride \(=0x0\)"),
         ("b,0,16,3,32,1,1,1,1", r"row 2: layer b: in_channels \(=0\)"),
         ("b,3,16,3,32,1,1,1,2", r"row 2: layer b: groups \(=2\) must divide in_channels \(=3\)"),
@@ -169,3 +169,12 @@ def test_hostile_tables_are_one_sentence(tmp_path: Path, name: str, text: str, m
 def test_an_ending_in_capitals_is_still_csv(tmp_path: Path) -> None:
     (tmp_path / "NET.CSV").write_text(HEADER + GOOD)
     assert read_table(tmp_path / "NET.CSV").layers == EXPECTED[:1]
+
+
+def test_padding_of_each_side_and_same(tmp_path):
+    path = tmp_path / "net.csv"
+    path.write_text(HEADER + "a,3,16,3,32,2,same,1,1\nb,3,16,5x4,9x10,1,same,1,1\nc,3,16,3,8,1,0x1x2x3,1,1\n")
+    first, second, third = read_table(path).layers
+    assert (first.padding, first.output) == ((0, 1, 0, 1), (16, 16))
+    assert (second.padding, second.output) == ((2, 2, 1, 2), (9, 10))
+    assert third.padding == (0, 1, 2, 3)

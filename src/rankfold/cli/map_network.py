@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from typing import Any
 
-from rankfold.cli.options import add_array, add_low_rank, checked, image_input
+from rankfold.cli.options import add_array, add_low_rank, add_precision, checked, image_input
 from rankfold.cost import NetworkCycles, network_cycles
 from rankfold.errors import InputError
-from rankfold.mapping import DEFAULT_ARRAY, METHODS
+from rankfold.mapping import DEFAULT_ARRAY, METHODS, Mapping
 from rankfold.plan import uniform_plan
 from rankfold.report.table import format_table
 from rankfold.workload import ZOO, Network, trace, zoo_network
@@ -24,6 +25,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
     add_low_rank(parser)
     parser.add_argument("--method", choices=METHODS, default="sdk", help="mapping to show (default sdk)")
+    parser.add_argument("--padding", choices=("0",), help="count every layer without padding, as published tables do")
+    add_precision(parser)
     parser.add_argument("--compare", action="store_true", help="show the cycles of all mappings side by side")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -34,8 +37,11 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
     network = find_network(options.model, options.input)
+    if options.padding is not None:
+        network = replace(network, layers=tuple(layer.without_padding() for layer in network.layers))
+    array = replace(options.array or DEFAULT_ARRAY, cell_bits=options.cell_bits, coding=options.coding, dac_bits=options.dac_bits)
     plan = uniform_plan(
-        network, options.array or DEFAULT_ARRAY, options.groups, options.rank, mapping=options.method, pointwise=options.pointwise
+        network, array, options.groups, options.rank, options.bits, mapping=options.method, pointwise=options.pointwise
     )
     costs = network_cycles(network, plan, METHODS)
     if options.json:
@@ -77,7 +83,7 @@ def _size(values: tuple[int, ...]) -> str:
 
 def _table(costs: NetworkCycles, compare: bool) -> str:
     keys = list(costs.total)
-    headers = ["layer", "kernel", "input", "window", "tiles", "cycles", "utilisation"]
+    headers = ["layer", "kernel", "input", "window", "tiles", "cycles", "x bound", "utilisation"]
     if compare:
         headers = ["layer", "kernel", "input", *keys]
     rows = []
@@ -91,27 +97,52 @@ def _table(costs: NetworkCycles, compare: bool) -> str:
             row += [f"{layer.cycles[key]:,}" for key in keys]
         else:
             row += [
-                " + ".join(_size(stage.window) for stage in layer.stages),
+                " + ".join(_windows(stage) for stage in layer.stages),
                 " + ".join(f"{stage.row_tiles}x{stage.column_tiles}" for stage in layer.stages),
                 f"{layer.chosen.cycles:,}",
+                f"{layer.chosen.cycles / layer.lower_bound:.2f}",
                 f"{layer.utilisation:.1%}",
             ]
         rows.append(row)
     reference = costs.total["im2col"]
     totals = [[key, f"{cycles:,}", f"{reference / cycles:.2f}x"] for key, cycles in costs.total.items()]
-    if "low-rank-sdk" in costs.total:
-        note = "Low-rank layers: window and tiles of stage 1 (R_) + stage 2 (L)."
-    else:
-        note = "Window: output pixels per cycle, rows x columns. Tiles: row tiles x column tiles."
     return "\n\n".join(
         (
             f"{costs.model} on {costs.array} arrays, cycles per image (array activations of all convolutions)",
             format_table(headers, rows, "<<<" + ">" * (len(headers) - 3)),
-            note,
+            _legend(costs),
             format_table(["mapping", "cycles", "speed-up vs im2col"], totals, "<>>"),
-            f"utilisation {costs.utilisation:.1%}, {sum(layer.shape.macs for layer in costs.layers):,} multiply-accumulates",
+            _summary(costs),
         )
     )
+
+
+def _windows(stage: Mapping) -> str:
+    """The main window, and how many more regions of the plane or blocks of channels have windows of their own."""
+    more = len(stage.regions) - 1
+    return _size(stage.window) + (f" (+{more})" if more else "")
+
+
+def _legend(costs: NetworkCycles) -> str:
+    lines = ["Window: output pixels per cycle, rows x columns. Tiles: row tiles x column tiles."]
+    if any(layer.groups is not None for layer in costs.layers):
+        lines.append("Low-rank layers: window and tiles of stage 1 (R_) + stage 2 (L); shared: both with one window.")
+    if any(len(stage.regions) > 1 for layer in costs.layers for stage in layer.stages):
+        lines.append("(+k): k more regions of the plane, or blocks of channels, with windows of their own.")
+    lines.append("x bound: cycles over multiply-accumulates / (R*C), which no mapping can beat.")
+    return "\n".join(lines)
+
+
+def _summary(costs: NetworkCycles) -> str:
+    macs = sum(layer.shape.macs for layer in costs.layers)
+    bound = costs.chosen_cycles / costs.lower_bound
+    lines = [f"utilisation {costs.utilisation:.1%}, {bound:.2f} times the lower bound, {macs:,} multiply-accumulates"]
+    if costs.array_cycles is not None:
+        array = costs.array
+        cells = "whole weights" if array.cell_bits is None else f"{array.cell_bits}-bit cells, {array.coding} coding"
+        inputs = "whole inputs" if array.dac_bits is None else f"{array.dac_bits}-bit DACs"
+        lines.append(f"array cycles with {cells} and {inputs}: {costs.array_cycles:,} (the counts above: one per vector)")
+    return "\n".join(lines)
 
 
 def _csv(costs: NetworkCycles) -> str:
@@ -121,26 +152,13 @@ def _csv(costs: NetworkCycles) -> str:
     text = io.StringIO()
     keys = list(costs.total)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            "name",
-            "in_channels",
-            "out_channels",
-            "kernel",
-            "input",
-            "stride",
-            "padding",
-            "dilation",
-            "groups",
-            "macs",
-            *keys,
-            "utilisation",
-        ]
-    )
+    columns = ("name", "in_channels", "out_channels", "kernel", "input", "stride", "padding", "dilation", "groups", "macs")
+    writer.writerow([*columns, *keys, "lower_bound", "utilisation"])
     for layer in costs.layers:
         s = layer.shape
         writer.writerow(
             [s.name, s.in_channels, s.out_channels, _size(s.kernel), _size(s.input), _size(s.stride), _size(s.padding),
-             _size(s.dilation), s.groups, s.macs, *(layer.cycles[key] for key in keys), f"{layer.utilisation:.6f}"]
+             _size(s.dilation), s.groups, s.macs, *(layer.cycles[key] for key in keys),
+             layer.lower_bound, f"{layer.utilisation:.6f}"]
         )  # fmt: skip
     return text.getvalue()

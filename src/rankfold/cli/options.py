@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rankfold.errors import InputError, RankfoldError
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import CODINGS, ArraySpec
 from rankfold.workload.shape import is_count
 
 T = TypeVar("T")
@@ -79,6 +79,14 @@ def add_low_rank(parser: argparse.ArgumentParser) -> None:
         "--rank", metavar="r", help="rank of every group: a number, or a fraction of the output channels such as 1/8"
     )
     parser.add_argument("--pointwise", action="store_true", help="low-rank for 1x1 convolutions too")
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add `--bits`, and `--cell-bits`, `--coding` and `--dac-bits` of real arrays."""
+    parser.add_argument("--bits", type=checked(bit_width), default=None, help="of weights and inputs, 2 to 8 (first and last 8)")
+    parser.add_argument("--cell-bits", type=int, metavar="N", help="bits a cell stores (default: a whole weight)")
+    parser.add_argument("--coding", choices=CODINGS, default=CODINGS[0], help=f"of signed weights (default {CODINGS[0]})")
+    parser.add_argument("--dac-bits", type=int, metavar="N", help="input bits driven at once (default: a whole input)")
 
 
 def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float) -> None:

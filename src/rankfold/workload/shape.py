@@ -104,6 +104,18 @@ class ConvShape:
         return replace(self, padding=(0, 0, 0, 0))
 
 
+def same_padding(size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> tuple[int, int, int, int]:
+    """Padding (top, bottom, left, right) that gives ceil(H/stride) x ceil(W/stride) outputs, the odd zero below and right.
+
+    The rule of TensorFlow's `SAME` and ONNX's `SAME_UPPER`; at stride 1 also PyTorch's `same`.
+    """
+    sides = []
+    for length, k, s, d in zip(size, kernel, stride, dilation, strict=True):
+        total = max((-(-length // s) - 1) * s + (k - 1) * d + 1 - length, 0)
+        sides += [total // 2, total - total // 2]
+    return sides[0], sides[1], sides[2], sides[3]
+
+
 def _show(values: tuple[int, ...]) -> str:
     return "x".join(str(value) for value in values)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.workload.network import Network
-from rankfold.workload.shape import ConvShape, is_count, parse_pair
+from rankfold.workload.shape import ConvShape, Pair, is_count, parse_pair, same_padding
 
 REQUIRED = ("name", "in_channels", "out_channels", "kernel", "input")
 OPTIONAL = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1"}
@@ -19,8 +19,9 @@ def read_table(path: str | Path) -> Network:
     """Read a network from a table with one convolution a row.
 
     Columns `name, in_channels, out_channels, kernel, input, stride, padding, dilation, groups`; sizes are written
-    `3` or `3x5` (vertical x horizontal), and the last four columns are optional (1, 0, 1, 1). A YAML file is a
-    list of mappings with the same keys.
+    `3` or `3x5` (vertical x horizontal), and the last four columns are optional (1, 0, 1, 1). A padding may also be
+    `same`, or name each side, top x bottom x left x right, such as `0x1x0x1`. A YAML file is a list of mappings with
+    the same keys.
 
     Raises:
         InputError: the file is missing or a row is wrong; the message names the row.
@@ -83,17 +84,31 @@ def _layer(row: dict[str, str], where: str) -> ConvShape:
         problem = f"{missing[0]} is missing" if missing else f"{unknown[0]} is not a known column"
         raise InputError(f"{where}: {problem}; the columns are {', '.join((*REQUIRED, *OPTIONAL))}")
     cells = {key: row.get(key) or default for key, default in {**dict.fromkeys(REQUIRED, ""), **OPTIONAL}.items()}
-    pairs = {key: parse_pair(cells[key], f"{where}: {key}") for key in ("kernel", "input", "stride", "padding", "dilation")}
+    pairs = {key: parse_pair(cells[key], f"{where}: {key}") for key in ("kernel", "input", "stride", "dilation")}
     counts = {}
     for key in ("in_channels", "out_channels", "groups"):
         if not is_count(cells[key]):
             raise InputError(f"{where}: {key} (={cells[key]}) must be a whole number")
         counts[key] = int(cells[key])
-    vertical, horizontal = pairs["padding"]
+    padding = _padding(cells["padding"], pairs, f"{where}: padding")
     try:
         return ConvShape(
             cells["name"], counts["in_channels"], counts["out_channels"], pairs["kernel"], pairs["input"], pairs["stride"],
-            (vertical, vertical, horizontal, horizontal), pairs["dilation"], counts["groups"],
+            padding, pairs["dilation"], counts["groups"],
         )  # fmt: skip
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def _padding(text: str, pairs: dict[str, Pair], what: str) -> tuple[int, int, int, int]:
+    if text == "same":
+        return same_padding(pairs["input"], pairs["kernel"], pairs["stride"], pairs["dilation"])
+    sides = text.lower().split("x")
+    if len(sides) == 4 and all(is_count(side) for side in sides):
+        top, bottom, left, right = map(int, sides)
+        return top, bottom, left, right
+    try:
+        vertical, horizontal = parse_pair(text, what)
+    except InputError:
+        raise InputError(f"{what} (={text}) must be a size such as 1 or 1x2, four such as 0x1x0x1, or same") from None
+    return vertical, vertical, horizontal, horizontal
