@@ -5,7 +5,10 @@ It shares no code with the library: rows, columns and diagonal blocks come from 
 
 import itertools
 import math
+import sys
 from functools import lru_cache
+
+sys.setrecursionlimit(10_000)
 
 
 def stored_blocks(shape, window, channels, outputs, support=None, spacing=(1, 1)):

@@ -166,4 +166,5 @@ class BestSearch:
         last = np.where(rest >= part, ceil(copies * heights, rows), 1)
         tall = chunks * copies * row_tiles + np.where(rest > 0, last, 0)
         tiles = np.where(heights > rows, tall, flat)
-        return ceil(size[0] * size[1] * tiles, part * copies).min(axis=1)
+        each = (tiles / (part * copies)).min(axis=1)
+        return np.ceil(size[0] * size[1] * each - 1e-6).astype(int)

@@ -162,7 +162,7 @@ def map_with_window(shape: ConvShape, array: ArraySpec, window: Pair, support: n
 def _map(shape: ConvShape, array: ArraySpec, method: str, support: np.ndarray | None) -> Mapping:
     # A name does not change a mapping: layers of equal shape share one cache entry.
     footprint = Footprint.of(shape, support)
-    footprint = Footprint(replace(shape, name="", weight="-", kind="conv"), footprint.mask)
+    footprint = Footprint(shape.anonymous, footprint.mask)
     return Mapping(shape, array, method, _regions(footprint, array, method))
 
 

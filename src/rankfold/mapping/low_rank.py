@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -68,6 +68,7 @@ class LowRankMapping:
         return self.shared.cycles
 
 
+@lru_cache(maxsize=8192)
 def low_rank_stages(shape: ConvShape, groups: int, rank: int) -> tuple[ConvShape, ConvShape]:
     """The convolutions of the two stages.
 

@@ -12,7 +12,7 @@ Piece = tuple[int, int, int]  # block, first line, line after the last
 
 def ceil(value: Array | int, divisor: Array | int) -> Array:
     """ceil(value / divisor), element by element."""
-    return np.asarray(-(-value // divisor))
+    return np.asarray((value + (divisor - 1)) // divisor)
 
 
 def even_pieces(block: int, start: int, stop: int, step: int) -> tuple[tuple[Piece], ...]:

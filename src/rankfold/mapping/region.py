@@ -199,14 +199,16 @@ class Region:
 
     def _element_grids(self) -> Iterator[Grid]:
         rows, columns = self.array.rows, self.array.columns
-        by_rows, by_columns = (
-            int(count[0]) for count in Windows.single(self._dense, self.array, self.window).layouts(self.block)
-        )
         pixels = self._part[0] * self._part[1]
         width = pixels * self.block.columns
         every = np.arange(pixels)
         heights = self._heights(every)
-        if by_columns < by_rows:
+        by_columns = False
+        if len(heights) > 1:
+            windows = Windows.single(self._dense, self.array, self.window)
+            in_rows, in_columns = windows.layouts(self.block)
+            by_columns = bool(in_columns[0] < in_rows[0])
+        if by_columns:
             for strip in strip_pieces([width] * len(heights), columns, rows // max(heights)):
                 whole = tuple((block, 0, heights[block]) for block, _, _ in strip)
                 yield Grid(every, (whole,), (tuple(strip),))

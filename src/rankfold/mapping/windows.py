@@ -113,6 +113,10 @@ class Windows:
         chunks, rest = width // columns, width % columns
         limit = np.where(rest > 0, columns // np.maximum(rest, 1), 0)
         groups = self.footprint.shape.groups
+        if groups == 1 and not any(self.footprint.apart):
+            # One block: columns side by side are cut as the chunks are.
+            by_rows = chunks * ceil(heights[0], rows) + np.where(rest > 0, ceil(last_heights[0], rows), 0)
+            return by_rows, np.full_like(by_rows, NEVER)
         if len(heights) == 1:
             blocks = groups * copies
             by_rows = blocks * chunks * ceil(heights[0], rows) + equal_strips(blocks, np.maximum(last_heights[0], 1), rows, limit)

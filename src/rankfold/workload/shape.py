@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from rankfold.errors import InputError
 
@@ -63,18 +64,19 @@ class ConvShape:
     def _plane(self, axis: int) -> int:
         return (self.padded_input[axis] - self.extent[axis]) // self.stride[axis] + 1
 
-    @property
+    # Kept once computed: a search over mappings asks for these many thousand times.
+    @cached_property
     def padded_input(self) -> Pair:
         """(H, W) with the padding added."""
         top, bottom, left, right = self.padding
         return self.input[0] + top + bottom, self.input[1] + left + right
 
-    @property
+    @cached_property
     def extent(self) -> Pair:
         """Inputs that one kernel spans, (kh-1)*d + 1 and alike."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))  # type: ignore[return-value]
 
-    @property
+    @cached_property
     def output(self) -> Pair:
         """(OH, OW)."""
         return self._plane(0), self._plane(1)
@@ -98,6 +100,11 @@ class ConvShape:
     def macs(self) -> int:
         """Multiply-accumulates for one image, zero padding counted like any other input."""
         return self.parameters * math.prod(self.output)
+
+    @cached_property
+    def anonymous(self) -> ConvShape:
+        """The same layer without its name and kind: equal for all layers that map alike."""
+        return replace(self, name="", weight="-", kind="conv")
 
     def without_padding(self) -> ConvShape:
         """The same layer with padding 0, as tables published without padding count it."""
