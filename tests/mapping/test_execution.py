@@ -98,8 +98,8 @@ def check_tiles(mapping):
         assert len(tiles) == region.tile_count
         cycles += len(region.origins()) * len(tiles)
     assert cycles == mapping.cycles
-    assert sum(region.tile_count * activations for region, activations in mapping.loads) == mapping.cycles
-    assert sum(region.tile_count for region, _ in mapping.loads) == mapping.tile_count
+    assert sum(stored.tile_count * activations for stored, activations in mapping.loads) == mapping.cycles
+    assert sum(stored.extents().total() for stored, _ in mapping.loads) == mapping.tile_count
 
 
 @settings(max_examples=MANY)

@@ -2,9 +2,10 @@
 
 from rankfold.mapping.array import CODINGS, DEFAULT_ARRAY, ArraySpec
 from rankfold.mapping.execute import execute
-from rankfold.mapping.layer import METHODS, Mapping, map_layer, map_one_window, map_with_window
+from rankfold.mapping.layer import METHODS, Mapping, clear_cache, map_layer, map_one_window, map_with_window
 from rankfold.mapping.low_rank import LOW_RANK_METHODS, LowRankMapping, low_rank_stages, map_low_rank
 from rankfold.mapping.region import Region
+from rankfold.mapping.stored import StoredMatrix
 from rankfold.mapping.tile import Tile
 
 __all__ = [
@@ -16,7 +17,9 @@ __all__ = [
     "LowRankMapping",
     "Mapping",
     "Region",
+    "StoredMatrix",
     "Tile",
+    "clear_cache",
     "execute",
     "low_rank_stages",
     "map_layer",

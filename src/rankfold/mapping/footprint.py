@@ -96,12 +96,18 @@ class Footprint:
         )
         return down, right
 
-    def spaced(self, outputs: Pair) -> Footprint:
-        """The convolution that yields every `spacing`-th output pixel, `outputs` of them: of dilation 1 where that is not 1.
+    def spaced(self, outputs: Pair | None = None) -> Footprint:
+        """The convolution that yields every `spacing`-th output pixel: of dilation 1 where that is not 1.
 
         A dilated convolution is as many interleaved convolutions as its spacing, none of which reads the others' inputs.
+
+        Args:
+            outputs: how many output pixels; None: as many as the first of the interleaved convolutions yields.
         """
         shape = self.shape
+        if outputs is None:
+            height, width = (-(-size // q) for size, q in zip(shape.output, self.spacing, strict=True))
+            outputs = height, width
         axes = zip(self.spacing, shape.stride, shape.dilation, strict=True)
         steps = [(s, d) if q == 1 else (s * q // d, 1) for q, s, d in axes]
         size = [(n - 1) * s + (k - 1) * d + 1 for n, k, (s, d) in zip(outputs, shape.kernel, steps, strict=True)]

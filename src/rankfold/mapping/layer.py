@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -15,7 +15,8 @@ from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.best import BestSearch
 from rankfold.mapping.footprint import Footprint
 from rankfold.mapping.overflow import search_overflow
-from rankfold.mapping.region import CHANNELS, Region
+from rankfold.mapping.region import Region
+from rankfold.mapping.stored import CHANNELS, StoredMatrix
 from rankfold.mapping.tetris import TetrisSearch
 from rankfold.mapping.tile import Tile
 from rankfold.mapping.whole import WholeChannels
@@ -68,22 +69,17 @@ class Mapping:
         return self.regions[0].tile_grid[1]
 
     @property
-    def stored(self) -> tuple[Region, ...]:
-        """One region for each set of stored tiles: regions with the same window and channels use the same tiles."""
-        return tuple({region.stored: region for region in reversed(self.regions)}.values())[::-1]
+    def loads(self) -> tuple[tuple[StoredMatrix, int], ...]:
+        """Each stored matrix and the activations of each of its tiles per image; several regions may use the same one."""
+        activations: Counter[StoredMatrix] = Counter()
+        for region in self.regions:
+            activations[region.stored] += region.activations
+        return tuple(activations.items())
 
     @property
     def tile_count(self) -> int:
-        """Distinct stored tiles, each with at least one weight."""
-        return sum(region.tile_count for region in self.stored)
-
-    @property
-    def loads(self) -> tuple[tuple[Region, int], ...]:
-        """(region, activations of each of its tiles per image) for each set of stored tiles."""
-        activations: Counter[Hashable] = Counter()
-        for region in self.regions:
-            activations[region.stored] += region.activations
-        return tuple((region, activations[region.stored]) for region in self.stored)
+        """Stored tiles, each with at least one weight."""
+        return sum(stored.tile_count for stored, _ in self.loads)
 
     @property
     def support(self) -> np.ndarray | None:
@@ -164,6 +160,11 @@ def _map(shape: ConvShape, array: ArraySpec, method: str, support: np.ndarray | 
     footprint = Footprint.of(shape, support)
     footprint = Footprint(shape.anonymous, footprint.mask)
     return Mapping(shape, array, method, _regions(footprint, array, method))
+
+
+def clear_cache() -> None:
+    """Forget all mappings found so far, as benchmarks need."""
+    _regions.cache_clear()
 
 
 @lru_cache(maxsize=8192)

@@ -15,11 +15,6 @@ def ceil(value: Array | int, divisor: Array | int) -> Array:
     return np.asarray((value + (divisor - 1)) // divisor)
 
 
-def even_pieces(block: int, start: int, stop: int, step: int) -> tuple[tuple[Piece], ...]:
-    """Cut lines start to stop of one block into pieces of `step` lines, the last one shorter."""
-    return tuple(((block, first, min(first + step, stop)),) for first in range(start, stop, step))
-
-
 def strip_pieces(lengths: Iterable[int], capacity: int, limit: int) -> Iterator[list[Piece]]:
     """Cut blocks laid end to end into tiles of at most `capacity` lines from at most `limit` blocks.
 
