@@ -35,14 +35,14 @@ class BestSearch:
         every = Block.whole(footprint)
         blocks: tuple[Block, ...] = (every,)
         cycles = self.plane(every)[0]
-        for bound, pair in self._cuts(every, cycles):
-            if bound >= cycles or cycles <= self.enough:
+        for bounds, pair in self._cuts(every, cycles):
+            if sum(bounds) >= cycles or cycles <= self.enough:
                 break
             found = self.plane(pair[0])[0]
-            if found < cycles:
+            if found + bounds[1] < cycles:
                 found += self.plane(pair[1])[0]
-            if found < cycles:
-                cycles, blocks = found, pair
+                if found < cycles:
+                    cycles, blocks = found, pair
         return cycles, [
             Region(footprint, array, block, origin, size, window)
             for block in blocks
@@ -69,25 +69,30 @@ class BestSearch:
         cut, rectangles = Plane.of(size, windows.a, windows.b, tiles).solve()
         return (cut, rectangles) if cut < cycles else (cycles, alone)
 
-    def _cuts(self, every: Block, cycles: int) -> list[tuple[int, tuple[Block, Block]]]:
-        """Cuts through the input or the output channels that could save cycles, with what they cost at least, in that order.
+    def _cuts(self, every: Block, cycles: int) -> list[tuple[Pair, tuple[Block, Block]]]:
+        """Cuts through the input or the output channels that could save cycles, with what both parts cost at least, in order.
 
         Convolutions with groups are cut into blocks as it is, and are not cut again.
         """
         if self.windows.footprint.shape.groups > 1 or cycles <= self.enough:
             return []
+        windows, array = self.windows, self.windows.array
+        height, width = windows.footprint.shape.output
         channels, outputs = every.channels[1], every.outputs[1]
-        found: list[tuple[int, tuple[Block, Block]]] = []
-        before, after = self._input_bounds(channels, outputs)
-        for cut in (np.flatnonzero(before + after < cycles) + 1).tolist():
-            pair = Block((0, cut), every.outputs), Block((cut, channels), every.outputs)
-            found.append((int(before[cut - 1] + after[cut - 1]), pair))
-        bounds = self._output_bounds(every)
-        both = bounds + bounds[::-1]
-        for cut in (np.flatnonzero(both[: outputs // 2] < cycles) + 1).tolist():
-            pair = Block(every.channels, (0, outputs - cut)), Block(every.channels, (outputs - cut, outputs))
-            found.append((int(both[cut - 1]), pair))
-        found.sort(key=lambda item: item[0])
+        found: list[tuple[Pair, tuple[Block, Block]]] = []
+        # Each part of the input channels reads all outputs from the columns, each part of the outputs drives all inputs.
+        if 2 * height * width * outputs < cycles * array.columns:
+            before, after = self._input_bounds(channels, outputs)
+            for cut in (np.flatnonzero(before + after < cycles) + 1).tolist():
+                pair = Block((0, cut), every.outputs), Block((cut, channels), every.outputs)
+                found.append(((int(before[cut - 1]), int(after[cut - 1])), pair))
+        lines = windows.footprint.histogram(every.channels)[0] @ windows.part_inputs
+        if 2 * height * width * (lines / (windows.part[0] * windows.part[1])).min() < cycles * array.rows:
+            bounds = self._output_bounds(every)
+            for cut in (np.flatnonzero((bounds + bounds[::-1])[: outputs // 2] < cycles) + 1).tolist():
+                pair = Block(every.channels, (0, outputs - cut)), Block(every.channels, (outputs - cut, outputs))
+                found.append(((int(bounds[outputs - cut - 1]), int(bounds[cut - 1])), pair))
+        found.sort(key=lambda item: sum(item[0]))
         return found
 
     def _input_bounds(self, channels: int, outputs: int) -> tuple[Array, Array]:
@@ -160,11 +165,14 @@ class BestSearch:
         size = self.windows.footprint.shape.output
         width = part * outputs
         chunks, rest = width // columns, width % columns
+        side_by_side = columns // np.maximum(rest, 1)
+        # Stacked: whole chunks of columns, then tiles that touch at most `side_by_side` blocks and hold at most R rows.
         row_tiles = ceil(heights, rows)
-        # Every row and every column is in some tile; blocks taller than an array are cut into chunks of columns first.
-        flat = np.maximum(ceil(copies * width, columns), ceil(copies * heights, rows))
-        last = np.where(rest >= part, ceil(copies * heights, rows), 1)
-        tall = chunks * copies * row_tiles + np.where(rest > 0, last, 0)
-        tiles = np.where(heights > rows, tall, flat)
+        lines = np.where(rest >= part, np.where(side_by_side == 1, row_tiles, heights / rows), 0)
+        stacked = chunks * row_tiles + np.where(rest > 0, np.maximum(1 / side_by_side, lines), 0)
+        # Side by side, which only blocks of at most R rows can lie; those of more than half of R share no tile.
+        stackable = rows // np.maximum(heights, 1)
+        beside = np.where(stackable == 1, ceil(width, columns), np.maximum(width / columns, 1 / np.maximum(stackable, 1)))
+        tiles = np.ceil(copies * np.where(heights > rows, stacked, np.minimum(stacked, beside)) - 1e-6)
         each = (tiles / (part * copies)).min(axis=1)
         return np.ceil(size[0] * size[1] * each - 1e-6).astype(int)
