@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rankfold.errors import RankfoldError as RankfoldError
     from rankfold.errors import UnsupportedLayerError as UnsupportedLayerError
     from rankfold.mapping import ArraySpec as ArraySpec
+    from rankfold.mapping import Mapping as Mapping
+    from rankfold.mapping import map_layer as map_layer
+    from rankfold.mapping import map_low_rank as map_low_rank
     from rankfold.nn.load import load_model as load_model
     from rankfold.nn.low_rank import LowRankConv2d as LowRankConv2d
     from rankfold.nn.surgery import compress_ as compress_
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from rankfold.plan import uniform_plan as uniform_plan
     from rankfold.training.data import load_images as load_images
     from rankfold.training.recipe import Recipe as Recipe
+    from rankfold.workload import ConvShape as ConvShape
     from rankfold.workload import trace as trace
     from rankfold.workload import zoo_network as zoo_network
 
@@ -33,8 +37,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "ArraySpec": "mapping",
     "CompressSettings": "pipeline.settings",
+    "ConvShape": "workload",
     "InputError": "errors",
     "LowRankConv2d": "nn.low_rank",
+    "Mapping": "mapping",
     "Plan": "plan",
     "RankfoldError": "errors",
     "Recipe": "training.recipe",
@@ -45,6 +51,8 @@ _HOMES = {
     "load_compressed": "pipeline.evaluate",
     "load_images": "training.data",
     "load_model": "nn.load",
+    "map_layer": "mapping",
+    "map_low_rank": "mapping",
     "network_cycles": "cost",
     "trace": "workload",
     "uniform_plan": "plan",
