@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layers import ARRAYS, cases, layers
 
-from rankfold.mapping import METHODS, ArraySpec, map_layer, map_one_window
+from rankfold.mapping import METHODS, ArraySpec, map_layer, map_one_window, map_with_window
 from rankfold.workload import ConvShape
 
 THOROUGH = bool(os.environ.get("RANKFOLD_THOROUGH"))
@@ -101,6 +101,20 @@ def test_a_smaller_support_never_needs_more_cycles_in_one_pixel(shape, array, se
     if small.any():
         assert map_layer(shape, array, "im2col", small).cycles <= map_layer(shape, array, "im2col", large).cycles
         assert map_one_window(shape, array, small).cycles <= map_one_window(shape, array, large).cycles
+
+
+@given(cases())
+def test_windows_left_out_need_no_fewer_cycles(case):
+    """One-window searches try only the smallest windows of each number of positions; all others, tried here, are no better."""
+    shape, array, support = case
+    height, width = shape.output
+    each = [
+        map_with_window(shape, array, (a, b), support).cycles
+        for a in range(1, height + 1)
+        for b in range(1, width + 1)
+        if a * b <= array.columns
+    ]
+    assert map_one_window(shape, array, support).cycles == min(each)
 
 
 def test_a_mapping_without_a_better_one_says_so():

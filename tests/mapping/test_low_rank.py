@@ -64,5 +64,7 @@ def test_what_is_refused():
         map_one_window(shape, array, np.zeros((3, 9), bool))
     with pytest.raises(InputError, match=r"window \(=7x1\) must lie within 6x6 outputs"):
         map_with_window(shape, array, (7, 1))
+    with pytest.raises(InputError, match=r"window \(=3x3\) must .* and have at most 8 pixels"):
+        map_with_window(shape, ArraySpec(64, 8), (3, 3))
     assert LOW_RANK_METHODS == ("im2col", "sdk", "best")
     assert METHODS == ("im2col", "sdk", "vw-sdk", "tetris-sdk", "best")

@@ -146,11 +146,13 @@ def map_with_window(shape: ConvShape, array: ArraySpec, window: Pair, support: n
     """Map a convolution with a given window, the same on the whole plane, with tiles cut element by element.
 
     Raises:
-        InputError: the window is larger than the output plane, or the support does not fit the layer.
+        InputError: the window is larger than the output plane or has more than C pixels, or the support does not fit the layer.
     """
-    if not all(1 <= pixels <= size for pixels, size in zip(window, shape.output, strict=True)):
+    inside = all(1 <= pixels <= size for pixels, size in zip(window, shape.output, strict=True))
+    if not inside or window[0] * window[1] > array.columns:
         raise InputError(
-            f"layer {shape.name}: window (={window[0]}x{window[1]}) must lie within {shape.output[0]}x{shape.output[1]} outputs"
+            f"layer {shape.name}: window (={window[0]}x{window[1]}) must lie within {shape.output[0]}x{shape.output[1]} outputs "
+            f"and have at most {array.columns} pixels, one for each column"
         )
     return Mapping(shape, array, ONE_WINDOW, (_cover(Footprint.of(shape, support), array, window),))
 
@@ -173,15 +175,17 @@ def _regions(footprint: Footprint, array: ArraySpec, method: str) -> tuple[Regio
         return (_cover(footprint, array, (1, 1)),)
     if method == "sdk":
         return (_cover(footprint, array, _square(footprint, array)),)
-    windows = Windows.every(footprint, array)
+    if method == "best":
+        return _best(Windows.every(footprint, array))
+    if method == "tetris-sdk":
+        return _whole_channels(Windows.every(footprint, array), method)
+    if method == SPACED:
+        return _spaced(footprint, array)
+    windows = Windows.minimal(footprint, array)
     if method == ONE_WINDOW:
         cycles = windows.count(*footprint.shape.output) * windows.tiles(Block.whole(footprint))
         index = int(cycles.argmin())
         return (_cover(footprint, array, (int(windows.a[index]), int(windows.b[index]))),)
-    if method == "best":
-        return _best(windows)
-    if method == SPACED:
-        return _spaced(footprint, array)
     return _whole_channels(windows, method)
 
 

@@ -51,7 +51,7 @@ class LowRankMapping:
             return self
         first = Footprint.of(self.stage1.shape, self.stage1.support)
         second = Footprint(self.stage2.shape)
-        windows = Windows.every(first, self.array)
+        windows = Windows.minimal(first, self.array)
         both = Windows(second, self.array, windows.a, windows.b)
         tiles = windows.tiles(Block.whole(first)) + both.tiles(Block.whole(second))
         index = int((windows.count(*first.shape.output) * tiles).argmin())

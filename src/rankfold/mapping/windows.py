@@ -71,6 +71,15 @@ class Windows:
         a, b = _rectangles(*footprint.shape.output, array.columns)
         return cls(footprint, array, a, b)
 
+    @classmethod
+    def minimal(cls, footprint: Footprint, array: ArraySpec) -> Windows:
+        """The windows worth trying alone: no smaller one needs as few positions on the plane.
+
+        A larger window of as many positions stores more and never needs fewer tiles.
+        """
+        a, b = _minimal_rectangles(*footprint.shape.output, array.columns)
+        return cls(footprint, array, a, b)
+
     def __len__(self) -> int:
         return len(self.a)
 
@@ -159,6 +168,18 @@ def _rectangles(height: int, width: int, most: int) -> tuple[Array, Array]:
     wide = np.minimum(width, most // tall)
     a = np.repeat(tall, wide)
     b = np.arange(len(a)) - np.repeat(np.cumsum(wide) - wide, wide) + 1
+    a.setflags(write=False)
+    b.setflags(write=False)
+    return a, b
+
+
+@lru_cache(maxsize=512)
+def _minimal_rectangles(height: int, width: int, most: int) -> tuple[Array, Array]:
+    """The (a, b) of `_rectangles` with the least a for ceil(height/a) and the least b for ceil(width/b)."""
+    tall, wide = (np.unique(ceil(size, np.arange(1, size + 1))) for size in (height, width))
+    a, b = (axis.ravel() for axis in np.meshgrid(tall, wide, indexing="ij"))
+    fits = a * b <= most
+    a, b = a[fits], b[fits]
     a.setflags(write=False)
     b.setflags(write=False)
     return a, b
