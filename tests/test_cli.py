@@ -91,6 +91,42 @@ def test_map_shows_every_layer_and_compares(capsys):
     assert len(lines) == 8
 
 
+def test_map_json_says_where_every_cycle_is(capsys):
+    """The regions of the chosen mapping add up to its cycles; every method is a key; the bound is below all of them."""
+    assert main(["map", "resnet18", "--array", "512x512", "--method", "best", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert set(content["total"]["cycles"]) == {"im2col", "sdk", "vw-sdk", "tetris-sdk", "best"}
+    for layer in content["layers"]:
+        assert sum(region["cycles"] for region in layer["regions"]) == layer["cycles"]["best"] >= layer["lower_bound"]
+        assert layer["array_cycles"] is None
+    assert max(len(layer["regions"]) for layer in content["layers"]) > 1
+    assert content["total"]["lower_bound"] == sum(layer["lower_bound"] for layer in content["layers"])
+
+
+def test_map_counts_as_tables_without_padding_do(capsys, tmp_path):
+    """The first layer of VGG-13 in Rhe et al. (2022): a 224x224 plane without padding, 512x512 array."""
+    table = tmp_path / "vgg13.csv"
+    table.write_text("name,in_channels,out_channels,kernel,input,padding\nconv1,3,64,3,224,1\n")
+    found = {}
+    for arguments in ([], ["--padding", "0"]):
+        assert main(["map", str(table), "--array", "512x512", "--json", *arguments]) == 0
+        found[len(arguments)] = json.loads(capsys.readouterr().out)["total"]["cycles"]["im2col"]
+    assert found == {0: 224 * 224, 2: 49284}
+
+
+def test_map_counts_real_array_cycles(capsys):
+    """By hand: a 4-bit weight in 1-bit cells takes 4 columns of 64, less the reference; 4-bit inputs, 4 cycles each."""
+    precision = ["--bits", "4", "--cell-bits", "1", "--dac-bits", "1"]
+    assert main(["map", "resnet20", "--method", "im2col", *precision, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    layer = next(layer for layer in content["layers"] if layer["name"] == "layer3.1.conv1")
+    assert layer["cycles"]["im2col"] == 64 * 9
+    assert layer["array_cycles"] == 64 * 9 * 5 * 4  # 64 channels in 15 weights a row of columns: 5 column tiles
+    assert content["total"]["array_cycles"] == sum(layer["array_cycles"] for layer in content["layers"])
+    assert main(["map", "resnet20", *precision]) == 0
+    assert "array cycles with 1-bit cells, offset coding and 1-bit DACs" in capsys.readouterr().out
+
+
 def test_map_reads_tables_and_factories(capsys, tmp_path, monkeypatch):
     table = tmp_path / "net.csv"
     table.write_text("name,in_channels,out_channels,kernel,input,padding\na,3,16,3,34,0\nb,16,16,3x3,34x34,1x2\n")
@@ -129,6 +165,10 @@ def test_map_does_not_import_torch():
         (["map", "resnet20", "--rank", "1/7"], "rank 1/7 of 16 output channels is not a whole number"),
         (["map", "resnet20", "--input", "32x32"], "input (=32x32) must be channels x height x width"),
         (["map", "resnet20", "--method", "magic"], "invalid choice: 'magic'"),
+        (["map", "resnet20", "--cell-bits", "2"], "needs the bits of weights and inputs"),
+        (["map", "resnet20", "--cell-bits", "0"], "array cell_bits (=0) must be a whole number from 1 to 32"),
+        (["map", "resnet20", "--array", "64x4", "--bits", "8", "--cell-bits", "1"], "do not hold one weight of 8 bits"),
+        (["map", "resnet20", "--padding", "1"], "invalid choice: '1'"),
         (["map", "missing.csv"], "cannot read missing.csv: No such file or directory"),
         (["map", "json:loads"], "the factory of model json:loads failed"),
         (["map", "collections:OrderedDict"], "returned a OrderedDict; it must return an nn.Module"),
