@@ -127,6 +127,22 @@ def test_map_counts_real_array_cycles(capsys):
     assert "array cycles with 1-bit cells, offset coding and 1-bit DACs" in capsys.readouterr().out
 
 
+def test_map_runs_a_chip(capsys):
+    arguments = ["map", "resnet20", "--array", "128x128", "--method", "im2col"]
+    found = {}
+    for arrays in ("1", "50", "500"):
+        assert main([*arguments, "--arrays", arrays, "--json"]) == 0
+        content = json.loads(capsys.readouterr().out)
+        found[content["chip"]["case"]] = content["chip"]
+        assert content["chip"]["arrays_needed_at_least"] <= content["chip"]["arrays_needed"] <= content["chip"]["tiles"]
+    assert set(found) == {"rewrite", "shared", "copies"}
+    assert found["rewrite"]["rewriting_latency"] == content["total"]["planned_cycles"]
+    assert found["copies"]["interval"] < found["shared"]["interval"]
+    for arrays, words in (("1", "too small"), ("50", "take turns"), ("500", "spare arrays hold copies")):
+        assert main([*arguments, "--arrays", arrays]) == 0
+        assert words in capsys.readouterr().out
+
+
 def test_map_reads_tables_and_factories(capsys, tmp_path, monkeypatch):
     table = tmp_path / "net.csv"
     table.write_text("name,in_channels,out_channels,kernel,input,padding\na,3,16,3,34,0\nb,16,16,3x3,34x34,1x2\n")
@@ -168,6 +184,7 @@ def test_map_does_not_import_torch():
         (["map", "resnet20", "--cell-bits", "2"], "needs the bits of weights and inputs"),
         (["map", "resnet20", "--cell-bits", "0"], "array cell_bits (=0) must be a whole number from 1 to 32"),
         (["map", "resnet20", "--array", "64x4", "--bits", "8", "--cell-bits", "1"], "do not hold one weight of 8 bits"),
+        (["map", "resnet20", "--arrays", "0"], "arrays (=0) must be a whole number from 1"),
         (["map", "resnet20", "--padding", "1"], "invalid choice: '1'"),
         (["map", "missing.csv"], "cannot read missing.csv: No such file or directory"),
         (["map", "json:loads"], "the factory of model json:loads failed"),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from rankfold.cli.options import add_array, add_low_rank, add_precision, checked, image_input
-from rankfold.cost import NetworkCycles, network_cycles
+from rankfold.cost import ChipSchedule, NetworkCycles, network_cycles, schedule
 from rankfold.errors import InputError
 from rankfold.mapping import DEFAULT_ARRAY, METHODS, Mapping
 from rankfold.plan import uniform_plan
@@ -27,6 +27,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--method", choices=METHODS, default="sdk", help="mapping to show (default sdk)")
     parser.add_argument("--padding", choices=("0",), help="count every layer without padding, as published tables do")
     add_precision(parser)
+    parser.add_argument("--arrays", type=int, metavar="P", help="also run the network on a chip of P arrays")
     parser.add_argument("--compare", action="store_true", help="show the cycles of all mappings side by side")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -44,12 +45,16 @@ def run(options: argparse.Namespace) -> int:
         network, array, options.groups, options.rank, options.bits, mapping=options.method, pointwise=options.pointwise
     )
     costs = network_cycles(network, plan, METHODS)
+    chip = None if options.arrays is None else schedule(costs, options.arrays)
     if options.json:
-        print(json.dumps(costs.to_json(), indent=2))
+        content = costs.to_json() if chip is None else {**costs.to_json(), "chip": chip.to_json()}
+        print(json.dumps(content, indent=2))
     elif options.csv:
         print(_csv(costs), end="")
     else:
         print(_table(costs, options.compare))
+        if chip is not None:
+            print(_chip(chip))
         for name, what in network.untouched:
             print(f"not counted: {name}: {what}")
     return 0
@@ -142,6 +147,19 @@ def _summary(costs: NetworkCycles) -> str:
         cells = "whole weights" if array.cell_bits is None else f"{array.cell_bits}-bit cells, {array.coding} coding"
         inputs = "whole inputs" if array.dac_bits is None else f"{array.dac_bits}-bit DACs"
         lines.append(f"array cycles with {cells} and {inputs}: {costs.array_cycles:,} (the counts above: one per vector)")
+    return "\n".join(lines)
+
+
+def _chip(chip: ChipSchedule) -> str:
+    packing = chip.packing
+    proof = "no fewer hold them" if packing.gap == 0 else f"at least {packing.lower_bound:,}"
+    lines = [f"chip of {chip.chip.arrays:,} arrays: {chip.tiles:,} tiles, which {packing.arrays:,} arrays hold ({proof})"]
+    if chip.interval is None:
+        lines.append(f"  too small for the weights to stay: {chip.rewrites:,} tiles are written for each image or batch")
+    else:
+        how = "spare arrays hold copies" if chip.case == "copies" else "tiles that share an array take turns"
+        lines.append(f"  weights stay, {how}: an image every {chip.interval:,} cycles, {chip.latency:,} cycles from in to out")
+    lines.append(f"  all arrays on one layer after another, rewritten in between: {chip.rewriting_latency:,} cycles an image")
     return "\n".join(lines)
 
 

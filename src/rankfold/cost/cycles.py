@@ -218,7 +218,8 @@ def _array_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> int |
         return None
     if entry.weight_bits is None or entry.input_bits is None:
         raise InputError(
-            f"layer {shape.name}: an array with bits per cell or DAC needs the bits of weights and inputs; plan it with bits (--bits 4)"
+            f"layer {shape.name}: an array with bits per cell or DAC needs the bits of weights and inputs; "
+            "plan it with bits (--bits 4)"
         )
     seen = array.in_weights(entry.weight_bits)
     return _map(shape, seen, entry).cycles * array.cycles_per_vector(entry.input_bits)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.footprint import Footprint
-from rankfold.mapping.outline import Cut, Diagonal, EvenCuts, Grid, Outline, Strip
+from rankfold.mapping.outline import Diagonal, EvenCuts, Grid, Outline, Strip
 from rankfold.mapping.overflow import Overflow
 from rankfold.mapping.packing import Piece
 from rankfold.mapping.tile import Tile
@@ -63,14 +63,27 @@ class StoredMatrix:
     def extents(self) -> Counter[Pair]:
         """How many tiles have r rows and c columns in use, by (r, c), counted without making them."""
         found: Counter[Pair] = Counter()
+        alike = self.footprint.mask is None  # then so are all blocks
         for outline in self._outlines:
+            reads: dict[Piece, Array] = {}
+            known: dict[tuple[Piece, int, int], Pair] = {}
+            times = 1
+            if isinstance(outline, Grid) and alike:
+                outline, times = replace(outline, blocks=outline.blocks[:1]), len(outline.blocks)
             for row_strip, column_strips in outline.strips():
-                reads = [self._reads(outline, piece)[1] for piece in row_strip]
-                if len(reads) == 1:
-                    found.update(_extents(reads[0], [strip[0] for strip in column_strips]))
-                    continue
-                each = [_used(read, piece) for read, piece in zip(reads, column_strips[0], strict=True)]
-                found[sum(int(rows.sum()) for rows, _ in each), sum(int(columns.sum()) for _, columns in each)] += 1
+                if alike:
+                    row_strip = tuple((0, first, last) for _, first, last in row_strip)
+                for column_strip in column_strips:
+                    rows = columns = 0
+                    for lines, (_, first, last) in zip(row_strip, column_strip, strict=True):
+                        key = lines, first % self._pixels, last - first
+                        if key not in known:
+                            if lines not in reads:
+                                reads[lines] = self._reads(outline, lines)[1]
+                            used = _used(reads[lines], (0, first, last))
+                            known[key] = int(used[0].sum()), int(used[1].sum())
+                        rows, columns = rows + known[key][0], columns + known[key][1]
+                    found[rows, columns] += times
         return found
 
     @cached_property
@@ -216,16 +229,3 @@ def _used(reads: Array, piece: Piece) -> tuple[Array, Array]:
     pixel = np.arange(piece[1], piece[2]) % reads.shape[1]
     seen = np.logical_or.reduce(reads, axis=0)
     return np.logical_or.reduce(reads[:, np.unique(pixel)], axis=1), seen[pixel]
-
-
-def _extents(reads: Array, pieces: Sequence[Piece]) -> Counter[Cut]:
-    """(rows, columns) in use in the tiles that one row strip makes with many column strips."""
-    found: Counter[Cut] = Counter()
-    pixels = reads.shape[1]
-    before = np.concatenate(([0], np.cumsum(reads.any(axis=0))))
-    lines = int(reads.any(axis=1).sum())
-    for piece in pieces:
-        start, stop = (edge // pixels * int(before[-1]) + int(before[edge % pixels]) for edge in piece[1:])
-        whole = piece[2] - piece[1] >= pixels
-        found[lines if whole else int(_used(reads, piece)[0].sum()), stop - start] += 1
-    return found
