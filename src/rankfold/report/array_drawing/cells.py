@@ -69,18 +69,35 @@ def groups_of(tile: Tile) -> tuple[int, ...]:
     return tuple(np.unique(tile.col_channel // (shape.m // shape.groups)).tolist())
 
 
-def shown_tiles(mapping: Mapping, most: int) -> list[tuple[int, Tile]]:
-    """At most `most` tiles of the main region with their numbers, from 0: the first ones, or the first ones of each group."""
-    chosen: list[tuple[int, Tile]] = []
-    spare: list[tuple[int, Tile]] = []
+@dataclass(frozen=True)
+class Shown:
+    """A tile that is drawn: its region, its number in the mapping, from 1, and what it holds."""
+
+    region: Region
+    number: int
+    tile: Tile
+
+
+def shown_tiles(mapping: Mapping, most: int) -> list[Shown]:
+    """At most `most` tiles of the main region: the first ones, or the first ones of each group.
+
+    Where windows share an array for rows that overflow, its first tile comes last.
+    """
+    main = mapping.regions[0]
+    shared = [region for region in mapping.regions[1:] if region.overflow is not None and main.overflow is not None]
+    most -= len(shared)
+    chosen: list[Shown] = []
+    spare: list[Shown] = []
     seen: set[int] = set()
-    for number, tile in enumerate(mapping.regions[0].tiles()):
-        if number == SEARCHED or len(chosen) == most:
+    for number, tile in enumerate(main.tiles(), 1):
+        enough = len(seen) == mapping.shape.groups and len(chosen) + len(spare) >= most
+        if number > SEARCHED or len(chosen) == most or enough:
             break
         groups = set(groups_of(tile))
-        (spare if groups <= seen else chosen).append((number, tile))
+        (spare if groups <= seen else chosen).append(Shown(main, number, tile))
         seen |= groups
-    return sorted((chosen + spare)[:most], key=lambda item: item[0])
+    first = sorted((chosen + spare)[:most], key=lambda item: item.number)
+    return first + [Shown(region, main.tile_count + 1, next(region.tiles())) for region in shared]
 
 
 def resampled(image: Array, height: int, width: int) -> Array:

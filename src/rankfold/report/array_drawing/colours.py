@@ -14,11 +14,12 @@ FRAME = "#1f2937"
 
 # Okabe & Ito's colour-blind safe hues, but for the reddish purple, which the second stage of a low-rank pair has.
 FEW = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#f0e442")
-# For more pixels than that: along the window's longer side a ramp whose lightness rises (as viridis), so that neighbours
+# For more pixels than that: along the window's longer side a ramp whose lightness rises (much like viridis), so that neighbours
 # differ in every kind of colour vision; along the shorter side shades of it.
-MANY = ("#3b0f70", "#3b528b", "#21908c", "#5dc863", "#fde725")
-SECOND = ("#4a1486", "#ae017e", "#f768a1", "#fcb4c0")
-DARK, LIGHT = 0.3, 0.5  # how far the shades reach towards black and white
+MANY = ("#161a70", "#2c5fa8", "#1f8f6a", "#7fbf30", "#ffe030")
+SECOND = ("#5c0a5c", "#a0209c", "#d45ad6", "#e89cf5")
+LINE = 8  # pixels of a second stage that follow each other on the ramp, row by row
+DARK, LIGHT = 0.45, 0.25  # how far the shades reach towards black and white; more white would look like the greys
 
 
 def rgb(colour: str) -> Array:
@@ -36,8 +37,10 @@ def copy_colours(window: Pair, second: bool = False) -> Array:
     pixels = window[0] * window[1]
     if not second and pixels <= len(FEW):
         return np.stack([rgb(colour) for colour in FEW[:pixels]]).reshape(*window, 3)
+    if second and min(window) > 1 and pixels <= LINE:
+        return copy_colours((1, pixels), second).reshape(*window, 3)
     long, short = max(window), min(window)
-    # The ends of the second family are kept for windows of many pixels; a single pixel takes the middle of its dark half.
+    # A single pixel takes the middle of the ramp's dark half.
     places = np.linspace(0, 1, long) if long > 1 else np.array([0.35])
     hues = _ramp(SECOND if second else MANY, places)
     shift = np.linspace(-DARK, LIGHT, short) if short > 1 else np.zeros(1)
