@@ -67,6 +67,7 @@ def run(
                 utilisation=cost.utilisation if cost else None,
                 window=cost.stages[0].window if cost else None,
                 tiles=(cost.stages[0].row_tiles, cost.stages[0].column_tiles) if cost else None,
+                shape=cost.shape if cost else None,
             )
         )
     result = Result(

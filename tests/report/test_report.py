@@ -133,9 +133,9 @@ def test_nothing_is_loaded_and_no_id_is_used_twice(runs):
     assert "@import" not in source
     ids = [value for _, name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
-    used = {value[1:] for _, name, value in page.attributes if name.endswith("href")} | set(
-        re.findall(r"url\(#([^)]+)\)", source)
-    )
+    links = [value for _, name, value in page.attributes if name.endswith("href")]
+    assert all(value.startswith(("#", "data:image/png;base64,")) for value in links)
+    used = {value[1:] for value in links if value.startswith("#")} | set(re.findall(r"url\(#([^)]+)\)", source))
     assert used <= set(ids)
 
 

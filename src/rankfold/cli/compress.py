@@ -22,6 +22,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--bits", type=checked(bit_width), default=UNSET, help="of weights and activations, 2 to 8, or `float` (default 4)"
     )
+    parser.add_argument(
+        "--decomposition", choices=("svd", "data", "sequential"), default="data",
+        help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, the default), or the "
+        "same layer after layer, each taking back the errors of those before it (sequential)",
+    )  # fmt: skip
     parser.add_argument("--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="weights of the dense network (.safetensors or a torch state dict)"
@@ -57,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
             "bits": 4 if options.bits is UNSET else options.bits,
             "pointwise": options.pointwise,
             "plan": options.plan,
+            "decomposition": options.decomposition,
             "checkpoint": options.checkpoint,
             "baseline_recipe": replace(BASELINE, epochs=options.baseline_epochs, batch_size=options.batch),
         },

@@ -1,5 +1,15 @@
-"""Factors of a weight and their error."""
+"""Low-rank factors of a convolution's weight."""
 
+from rankfold.lowrank.data_aware import decompose_for_data, output_error
 from rankfold.lowrank.factors import LowRankFactors, RankRule, check_rank, decompose, full_rank, reconstruct
 
-__all__ = ["LowRankFactors", "RankRule", "check_rank", "decompose", "full_rank", "reconstruct"]
+__all__ = [
+    "LowRankFactors",
+    "RankRule",
+    "check_rank",
+    "decompose",
+    "decompose_for_data",
+    "full_rank",
+    "output_error",
+    "reconstruct",
+]

@@ -27,13 +27,16 @@ class LowRankFactors:
         reduce: R_ as the weight of a convolution with G*g groups, (G*g*r, C_in/(G*g), kh, kw).
         expand: L as the weight of a 1x1 convolution with G groups, (m, g*r, 1, 1).
         error: ||W - L R_||_F / ||W||_F.
-        plain_error: the same at equal r with g = 1. Theorem 1 of Jeon et al. (2025): `error <= plain_error`.
+        plain_error: the same at equal r with g = 1, by SVD. Theorem 1 of Jeon et al. (2025): `error <= plain_error` for a
+            grouped SVD.
+        output_error: ||(W - L R_) X||_F / ||W X||_F on calibration data X, where the factors were made for them.
     """
 
     reduce: np.ndarray
     expand: np.ndarray
     error: float
     plain_error: float
+    output_error: float | None = None
 
 
 def full_rank(shape: ConvShape, groups: int) -> int:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.errors import UnsupportedLayerError
-from rankfold.lowrank import LowRankFactors, check_rank, decompose, reconstruct
+from rankfold.lowrank import LowRankFactors, check_rank, decompose, decompose_for_data, reconstruct
+from rankfold.nn.moments import PatchMoments
 from rankfold.workload.shape import ConvShape
 
 
@@ -39,10 +40,16 @@ class LowRankConv2d(nn.Module):
         self.train(conv.training)
 
     @classmethod
-    def from_conv(cls, conv: nn.Conv2d, groups: int, rank: int) -> tuple[LowRankConv2d, LowRankFactors]:
-        """Decompose `conv` by grouped SVD; returns the module and the factors with their errors."""
+    def from_conv(
+        cls, conv: nn.Conv2d, groups: int, rank: int, moments: PatchMoments | None = None
+    ) -> tuple[LowRankConv2d, LowRankFactors]:
+        """Decompose `conv` by grouped SVD, or for the data that `moments` describe; returns the module and the factors."""
         module = cls(conv, groups, rank)
-        factors = decompose(conv.weight.detach().cpu().double().numpy(), conv.groups, groups, rank)
+        weight = conv.weight.detach().cpu().double().numpy()
+        if moments is None:
+            factors = decompose(weight, conv.groups, groups, rank)
+        else:
+            factors = decompose_for_data(weight, conv.groups, groups, rank, moments.second, moments.cross)
         with torch.no_grad():
             module.reduce.weight.copy_(torch.from_numpy(factors.reduce))
             module.expand.weight.copy_(torch.from_numpy(factors.expand))

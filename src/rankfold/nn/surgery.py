@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from rankfold.errors import InputError
 from rankfold.nn.low_rank import LowRankConv2d, check_convertible
+from rankfold.nn.moments import PatchMoments, paired_moments, patch_moments
 from rankfold.nn.quantise import LayerBits, quantise_
 from rankfold.plan import LOW_RANK, LayerPlan, Plan
 
@@ -24,6 +27,7 @@ class LayerReport:
         rank: r, or None.
         error: relative Frobenius error of the weight, None for a dense layer.
         plain_error: the bound of Theorem 1, the error at equal rank without groups.
+        output_error: relative error of the layer's output on calibration data, None where the factors do not know them.
         parameters_before: weights and biases before.
         parameters_after: weights and biases after.
     """
@@ -37,9 +41,12 @@ class LayerReport:
     plain_error: float | None
     parameters_before: int
     parameters_after: int
+    output_error: float | None = None
 
 
-def compress_(model: nn.Module, plan: Plan, decompose: bool = True) -> tuple[LayerReport, ...]:
+def compress_(
+    model: nn.Module, plan: Plan, decompose: bool = True, moments: Mapping[str, PatchMoments] | None = None
+) -> tuple[LayerReport, ...]:
     """Replace, in place, the convolutions that `plan` makes low-rank.
 
     A module that is registered under several names is replaced once, in all places. Everything is checked before
@@ -49,6 +56,7 @@ def compress_(model: nn.Module, plan: Plan, decompose: bool = True) -> tuple[Lay
         model: the dense network.
         plan: a plan for it.
         decompose: compute the factors from the weights; False only builds the modules, for weights to be loaded.
+        moments: of the inputs of layers whose factors shall keep the output on these inputs; others get a plain SVD.
 
     Returns:
         One report for each layer of the plan, in its order.
@@ -70,21 +78,55 @@ def compress_(model: nn.Module, plan: Plan, decompose: bool = True) -> tuple[Lay
     for layer in plan.layers:
         module = modules[layer.name]
         errors: tuple[float | None, float | None] = (None, None)
+        output_error = None
         if isinstance(module, nn.Conv2d) and layer.groups is not None and layer.rank is not None:
             if decompose:
-                replaced[module], factors = LowRankConv2d.from_conv(module, layer.groups, layer.rank)
-                errors = factors.error, factors.plain_error
+                known = None if moments is None else moments.get(layer.name)
+                replaced[module], factors = LowRankConv2d.from_conv(module, layer.groups, layer.rank, known)
+                errors, output_error = (factors.error, factors.plain_error), factors.output_error
             else:
                 replaced[module] = LowRankConv2d(module, layer.groups, layer.rank)
         before = _parameters(module)
         after = _parameters(replaced[module]) if module in replaced else before
-        reports.append(LayerReport(layer.name, layer.kind, layer.reason, layer.groups, layer.rank, *errors, before, after))
+        reports.append(
+            LayerReport(layer.name, layer.kind, layer.reason, layer.groups, layer.rank, *errors, before, after, output_error)
+        )
     for parent in list(model.modules()):
         # named_children would list a child of two names only once; the registry has them all.
         for name, child in list(parent._modules.items()):
             if child in replaced:
                 setattr(parent, name, replaced[child])
     return tuple(reports)
+
+
+def compress_on_data_(
+    model: nn.Module, plan: Plan, batches: Callable[[], Iterable[Tensor]], sequential: bool = False
+) -> tuple[LayerReport, ...]:
+    """As `compress_`, with factors that keep the layers' outputs on data.
+
+    Args:
+        model: the dense network.
+        plan: a plan for it.
+        batches: gives the calibration inputs, on the model's device, each time it is called.
+        sequential: one layer after another, each made for the inputs that the layers before it, already compressed, now give
+            it, and for the outputs that the dense network had; it runs the network twice for every layer.
+
+    Raises:
+        InputError: see `compress_`; or there is no batch, or a layer never runs on them.
+        UnsupportedLayerError: see `compress_`.
+    """
+    chosen = [layer for layer in plan.layers if layer.kind == LOW_RANK]
+    compress_(copy.deepcopy(model), plan, decompose=False)  # refuses what cannot be done before any work is
+    if not sequential:
+        return compress_(model, plan, moments=patch_moments(model, batches(), [layer.name for layer in chosen]))
+    dense = copy.deepcopy(model)
+    found: dict[str, LayerReport] = {}
+    for layer in chosen:
+        moments = {layer.name: paired_moments(model, dense, batches(), layer.name)}
+        (found[layer.name],) = compress_(model, replace(plan, layers=(layer,)), moments=moments)
+    kept = compress_(model, replace(plan, layers=tuple(layer for layer in plan.layers if layer.kind != LOW_RANK)))
+    found.update((report.name, report) for report in kept)
+    return tuple(found[layer.name] for layer in plan.layers)
 
 
 def quantise_by_plan_(model: nn.Module, plan: Plan) -> None:

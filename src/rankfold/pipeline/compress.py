@@ -20,10 +20,10 @@ from rankfold.nn.batchnorm import reestimate_batch_norm_
 from rankfold.nn.load import apply_weights, check_classes, load_model, read_weights
 from rankfold.nn.pretrained import file_digest, shipped_baseline
 from rankfold.nn.quantise import calibrate_, observe_signs
-from rankfold.nn.surgery import LayerReport, compress_, open_signs, quantise_by_plan_
+from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_, open_signs, quantise_by_plan_
 from rankfold.pipeline.folder import RunFolder, save_history, save_weights
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
-from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
+from rankfold.pipeline.settings import DECOMPOSITIONS, CompressSettings, Observer, Quiet
 from rankfold.plan import LOW_RANK, Plan, check_plan, uniform_plan
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
@@ -33,6 +33,7 @@ from rankfold.training.recipe import Recipe
 from rankfold.workload import Network, trace
 
 CALIBRATION_IMAGES = 2048
+MOMENT_IMAGES = 512  # more change the factors little: see results/README.md
 
 
 def compress(settings: CompressSettings, observer: Observer | None = None) -> Result:
@@ -47,6 +48,8 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     """
     observer = observer or Quiet()
     device, data, recipe, model, network = _start(settings, settings.recipe)
+    if settings.decomposition not in DECOMPOSITIONS:
+        raise InputError(f"decomposition (={settings.decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
     if settings.plan is None:
         plan = uniform_plan(
             network,
@@ -78,7 +81,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
         baseline = _identity(baseline_recipe, device)
     identity = {
         "model": settings.model, "data": data.digest, "plan": plan.digest(), "baseline": baseline,
-        "recipe": _identity(recipe, device), "classes": len(data.classes),
+        "recipe": _identity(recipe, device), "classes": len(data.classes), "decomposition": settings.decomposition,
     }  # fmt: skip
     folder = RunFolder.claim(Path(settings.out), identity, settings.resume)
     if folder.result.exists():
@@ -100,7 +103,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     observer.note(f"baseline ({origin}): {baseline_accuracy:.2%}")
 
     before = sum(parameter.numel() for parameter in model.parameters())
-    reports = compress_(model, plan)
+    reports = _decompose_(model, plan, data, device, settings, recipe.seed)
     changed = sum(report.kind == LOW_RANK for report in reports)
     kept = ", ".join(f"{report.name} ({report.reason})" for report in reports if report.kind != LOW_RANK)
     observer.note(f"{changed} layers become low-rank; kept dense: {kept or 'none'}" if changed else "every layer stays dense")
@@ -164,10 +167,20 @@ def _start(settings: CompressSettings, wanted: Recipe) -> tuple[torch.device, Im
     return device, data, recipe, model, network
 
 
-def calibration_batches(data: ImageData, device: torch.device, seed: int) -> Iterator[Tensor]:
+def calibration_batches(data: ImageData, device: torch.device, seed: int, images: int = CALIBRATION_IMAGES) -> Iterator[Tensor]:
     """Training images drawn under `seed`, without augmentation, in batches (B, C, H, W)."""
-    split = data.train.sample(CALIBRATION_IMAGES, seed)
+    split = data.train.sample(images, seed)
     return (x for x, _ in Batches(split, data.mean, data.std, EVALUATION_BATCH, device).epoch())
+
+
+def _decompose_(
+    model: nn.Module, plan: Plan, data: ImageData, device: torch.device, settings: CompressSettings, seed: int
+) -> tuple[LayerReport, ...]:
+    if settings.decomposition == "svd" or all(layer.kind != LOW_RANK for layer in plan.layers):
+        return compress_(model, plan)
+    return compress_on_data_(
+        model, plan, lambda: calibration_batches(data, device, seed, MOMENT_IMAGES), settings.decomposition == "sequential"
+    )
 
 
 def _quantise_(model: nn.Module, plan: Plan, data: ImageData, device: torch.device, seed: int) -> Plan:
@@ -235,6 +248,8 @@ def _result(
                 runs[0].utilisation if runs else None,
                 runs[0].stages[0].window if runs else None,
                 (runs[0].stages[0].row_tiles, runs[0].stages[0].column_tiles) if runs else None,
+                report.output_error,
+                runs[0].shape if runs else None,
             )
         )
     speeds = [record.images_per_second for record in history]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.files import read_json, write_json
+from rankfold.workload import ConvShape
 
 TYPE, VERSION = "rankfold.result", 1
 
@@ -29,7 +30,8 @@ class LayerResult:
     """One layer of the plan after the run; cycles are None for a fully connected layer.
 
     `error` is the relative Frobenius error of the factors before fine-tuning, `plain_error` the bound of Theorem 1.
-    `window` and `tiles` are those of the (first) stage as executed.
+    `window` and `tiles` are those of the (first) stage as executed. `output_error` is the relative error of the layer's output
+    on calibration data, where the factors were made for them. `shape` is the convolution's, None in older results.
     """
 
     name: str
@@ -48,6 +50,8 @@ class LayerResult:
     utilisation: float | None
     window: tuple[int, int] | None
     tiles: tuple[int, int] | None
+    output_error: float | None = None
+    shape: ConvShape | None = None
 
 
 @dataclass(frozen=True)
@@ -137,11 +141,19 @@ class Result:
         try:
             content["data"] = DataInfo(**_tuples(content["data"], "classes", "image_size"))
             content["accuracy"] = Accuracies(**content["accuracy"])
-            content["layers"] = tuple(LayerResult(**_tuples(layer, "window", "tiles")) for layer in content["layers"])
+            content["layers"] = tuple(_layer(layer) for layer in content["layers"])
             content["untouched"] = tuple((name, what) for name, what in content["untouched"])
         except (TypeError, ValueError) as error:
             raise InputError(f"{path} is not a complete result: {error}") from error
         return cls(**_tuples(content, "input", "array"))
+
+
+def _layer(content: dict[str, Any]) -> LayerResult:
+    layer = LayerResult(**_tuples(content, "window", "tiles"))
+    if layer.shape is None:
+        return layer
+    shape = _tuples(dict(content["shape"]), "kernel", "input", "stride", "padding", "dilation")
+    return replace(layer, shape=ConvShape(**shape))
 
 
 def _tuples(content: dict[str, Any], *keys: str) -> dict[str, Any]:

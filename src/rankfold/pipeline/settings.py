@@ -14,6 +14,9 @@ BASELINE = Recipe(epochs=60, peak_rate=0.2)
 FINE_TUNING = Recipe(epochs=10, peak_rate=0.05)
 
 
+DECOMPOSITIONS = ("svd", "data", "sequential")
+
+
 @dataclass(frozen=True)
 class CompressSettings:
     """All choices of one compression run.
@@ -29,6 +32,8 @@ class CompressSettings:
         pointwise: low-rank for 1x1 convolutions too.
         mapping: of the uniform plan.
         plan: a plan file to follow instead of the uniform plan.
+        decomposition: `svd` (nearest to the weights), `data` (nearest to the layers' outputs on training images) or
+            `sequential` (the same, layer after layer, taking back the errors of the layers before).
         checkpoint: weights of the dense network; default: shipped ones if there are any for this data, else trained.
         recipe: of fine-tuning.
         baseline_recipe: of the dense network, where it must be trained.
@@ -48,6 +53,7 @@ class CompressSettings:
     pointwise: bool = False
     mapping: str = "sdk"
     plan: str | Path | None = None
+    decomposition: str = "data"
     checkpoint: str | Path | None = None
     recipe: Recipe = FINE_TUNING
     baseline_recipe: Recipe = BASELINE

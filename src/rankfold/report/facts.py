@@ -156,6 +156,10 @@ def error_notes(runs: Sequence[Run]) -> list[str]:
             mean = percent(sum(bound for _, bound in bounded) / len(bounded), 1)
             below = sum(error <= bound for error, bound in bounded)
             words += f", mean bound {mean}; not above the bound in {below} of {len(bounded)} layers"
+        known = [layer.output_error for layer in run.result.layers if layer.output_error is not None]
+        if known:
+            mean = percent(sum(known) / len(known), 1)
+            words += f"; mean error of the outputs on calibration images, for which the factors were made, {mean}"
         notes.append(f"{words}.")
     return notes
 

@@ -69,7 +69,8 @@ def error_chart(runs: Sequence[Run]) -> Chart | None:
                 axes.plot(bounds, rows, "D", color=shade, markerfacecolor="white", markersize=4.2, markeredgewidth=1.1)
             axes.plot(errors, rows, "o", color=shade, markersize=5.2)
         axes.grid(visible=True, axis="y", linewidth=0.5)
-        axes.set_xlim(0, 100)
+        # Factors made for data may be further from the weights than nothing is, where the data do not show it.
+        axes.set_xlim(0, max(100, 104 * max(layer.error or 0.0 for run in split for layer in run.result.layers)))
         axes.set_xlabel("relative error of the weights before fine-tuning, %")
 
     keys = [Key(run.label if len(runs) > 1 else "error", shades[id(run)], "dot") for run in split]
@@ -78,6 +79,27 @@ def error_chart(runs: Sequence[Run]) -> Chart | None:
         keys.append(Key("bound: the error of one group at equal rank", bound, "diamond"))
     drawn = svg("error", "Decomposition error of every low-rank layer", *_rows(names, draw, len(split)))
     return Chart(drawn, tuple(keys))
+
+
+def arrays_chart(runs: Sequence[Run]) -> Chart | None:
+    """The costliest layer on its arrays, as planned: one of most groups where a run has any. None for results without shapes."""
+    from rankfold.report.array_picture import dense_panels, layer_chart, low_rank_panels  # NumPy, which tables do without
+
+    known = [
+        (run, layer, layer.shape, entry.mapping)
+        for run in runs
+        for layer in run.result.layers
+        for entry in run.plan.layers
+        if layer.shape is not None and entry.name == layer.name
+    ]
+    if not known:
+        return None
+    run, layer, shape, mapping = max(known, key=lambda item: (item[1].groups or 0, item[1].planned_cycles or 0))
+    if layer.groups is not None and layer.rank is not None:
+        panels = low_rank_panels(shape, run.plan.array, layer.groups, layer.rank, (mapping,))
+    else:
+        panels = dense_panels(shape, run.plan.array, (mapping,))
+    return layer_chart(shape, run.plan.array, panels, run.result.model)
 
 
 def _planned(run: Run, name: str) -> int:

@@ -11,7 +11,7 @@ from rankfold.errors import InputError
 from rankfold.files import write_text
 from rankfold.report import facts
 from rankfold.report.accuracy_chart import accuracy_chart
-from rankfold.report.layer_charts import cycles_chart, error_chart
+from rankfold.report.layer_charts import arrays_chart, cycles_chart, error_chart
 from rankfold.report.palette import colours
 from rankfold.report.runs import Run, float_baseline
 from rankfold.report.training_chart import training_chart
@@ -56,6 +56,7 @@ def render_report(runs: Sequence[Run], title: str | None = None) -> str:
             "cycles": cycles_chart(runs),
             "error": error_chart(runs),
             "training": training_chart(runs),
+            "arrays": arrays_chart(runs),
         },
         error_notes=facts.error_notes(runs),
         commands=facts.commands(runs),

@@ -24,6 +24,7 @@ SVG_DPI = 72  # of figures that `drawing.svg` makes
 SVG_DENSITY = 4.0  # pixels per point of images in an SVG file, which are shown at any size
 MOST = 1024  # pixels along a side of an image in an SVG file; larger arrays lose their cells
 PIXELATED = re.compile(r' style="image-rendering:[^"]*"')
+IMAGE_ID = re.compile(r"\sid=\"[\w-]*image[0-9a-f]+\"")
 SMALL = 8.0  # points, of the small letters
 SPARE = 1.03  # pixels of a PNG file make letters up to this much wider
 
@@ -149,5 +150,8 @@ def _word_width(word: str, size: float) -> float:
 
 
 def smooth(svg: str) -> str:
-    """Let browsers scale images smoothly: they hold several pixels for each cell already, or less than one."""
-    return PIXELATED.sub("", svg)
+    """Let browsers scale images smoothly: they hold several pixels for each cell already, or less than one.
+
+    Equal images would also have equal ids, which nothing refers to.
+    """
+    return IMAGE_ID.sub("", PIXELATED.sub("", svg))
