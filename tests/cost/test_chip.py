@@ -1,13 +1,25 @@
 """A chip of P arrays: exact intervals, one array is the network's cycles, more arrays never hurt."""
 
+import heapq
 import itertools
+from functools import lru_cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankfold.cost import network_cycles
-from rankfold.cost.chip import Chip, _copies, _least_time, _makespan, _time, schedule, schedule_stages
+from rankfold.cost.chip import (
+    Chip,
+    _copies,
+    _held,
+    _least_makespan,
+    _least_time,
+    _makespan,
+    _time,
+    schedule,
+    schedule_stages,
+)
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, map_layer
 from rankfold.plan import uniform_plan
@@ -30,32 +42,69 @@ def test_time_with_copies_is_the_least(loads, more):
         assert _least_time(loads, arrays) == best
 
 
-@given(LOADS, st.integers(1, 12))
-def test_makespan_lies_between_the_bound_and_grahams_ratio(loads, arrays):
+def longest_first(jobs, arrays):
+    busy = [0] * arrays
+    for times in sorted(jobs, reverse=True):
+        heapq.heapreplace(busy, busy[0] + times)
+    return max(busy)
+
+
+@lru_cache(None)
+def least_makespan(jobs, busy):
+    """By trying every array for every job; arrays as busy as another need not be tried."""
+    if not jobs:
+        return max(busy)
+    first, *others = jobs
+    return min(
+        least_makespan(tuple(others), tuple(sorted((*busy[:i], busy[i] + first, *busy[i + 1 :]))))
+        for i in range(len(busy))
+        if i == 0 or busy[i] != busy[i - 1]
+    )
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 60)), min_size=1, max_size=5), st.integers(1, 12))
+def test_makespan_is_longest_first_tile_by_tile(loads, arrays):
     jobs = [times for tiles, times in loads for _ in range(tiles)]
-    found = _makespan(loads, arrays)
-    if len(jobs) <= arrays:
-        assert found <= max(jobs)
-        return
-    bound = max(-(-sum(jobs) // arrays), max(jobs))
-    assert bound <= found <= sum(jobs)
-    if len(set(jobs)) == 1:
-        assert found == -(-len(jobs) // arrays) * jobs[0]
-    if len(jobs) <= 6:
-        best = min(
-            max(sum(t for t, a in zip(jobs, placed, strict=True) if a == array) for array in range(arrays))
-            for placed in itertools.product(range(min(arrays, 4)), repeat=len(jobs))
-        ) if arrays <= 4 else bound  # fmt: skip
-        assert best <= found <= 4 / 3 * best + max(jobs)
+    found, bound = _makespan(loads, arrays), _least_makespan(loads, arrays)
+    assert -(-sum(jobs) // arrays) <= bound <= found
+    assert _makespan(loads, arrays + 1) <= found
+    assert _least_makespan(loads, arrays + 1) <= bound
+    if len(jobs) > arrays:
+        assert found == longest_first(jobs, arrays) >= max(jobs)
+        if len(set(jobs)) == 1:
+            assert found == bound == -(-len(jobs) // arrays) * jobs[0]
+    if arrays == 1:
+        assert found == sum(jobs)
+
+
+@given(LOADS, st.integers(1, 5))
+def test_makespan_is_near_the_least(loads, arrays):
+    """Against every way to give tiles to arrays."""
+    jobs = tuple(sorted((times for tiles, times in loads for _ in range(tiles)), reverse=True))
+    if len(jobs) > arrays:
+        best = least_makespan(jobs, (0,) * arrays)
+        assert _least_makespan(loads, arrays) <= best <= _makespan(loads, arrays)
+        assert 3 * arrays * _makespan(loads, arrays) <= (4 * arrays - 1) * best
+
+
+def test_makespan_by_hand():
+    """Three tiles of 3 and two of 2 cycles on two arrays: 3 3, and 3 2 2."""
+    assert _makespan([(3, 3), (2, 2)], 2) == _least_makespan([(3, 3), (2, 2)], 2) == 7
 
 
 @given(st.lists(LOADS, min_size=1, max_size=4), st.integers(0, 60))
 def test_copies_reach_the_interval_within_the_arrays(stages, more):
     arrays = sum(tiles for stage in stages for tiles, _ in stage) + more
     copies = _copies(stages, arrays)
-    used = sum(t * k for stage, each in zip(stages, copies, strict=True) for (t, _), k in zip(stage, each, strict=True))
+    used = sum(_held(stage, each) for stage, each in zip(stages, copies, strict=True))
     assert used <= arrays
     every = [load for stage in stages for load in stage]
+    assert _least_time(every, arrays) >= -(-sum(tiles * times for tiles, times in every) // arrays)
+    # No stage can be made faster with what is left.
+    for stage, each in zip(stages, copies, strict=True):
+        time = _time(stage, each)
+        faster = [max(number, -(-times // max(time - 1, 1))) for (_, times), number in zip(stage, each, strict=True)]
+        assert time == 1 or used - _held(stage, each) + _held(stage, faster) > arrays
     assert max(_time(stage, each) for stage, each in zip(stages, copies, strict=True)) == _least_time(every, arrays)
 
 
@@ -65,11 +114,20 @@ def test_by_hand():
               map_layer(ConvShape("b", 1, 4, (1, 1), (4, 4)), ArraySpec(1, 4), "im2col")]  # fmt: skip
     found = schedule_stages(stages, Chip(ArraySpec(1, 4), 5))
     assert (found.case, found.tiles, found.interval, found.latency, found.copies) == ("copies", 2, 16, 32, ((4,), (1,)))
+    assert (found.interval_at_least, found.rewrites_at_least) == (16, 0)
     alone = schedule_stages(stages, Chip(ArraySpec(1, 4), 2))
     assert (alone.interval, alone.latency, alone.rewriting_latency) == (64, 80, 32 + 8)
     small = schedule_stages(stages, Chip(ArraySpec(1, 4), 1))
     assert (small.case, small.interval, small.latency) == ("rewrite", None, None)
     assert (small.rewriting_latency, small.rewrites, small.rewrites_at_least) == (80, 2, 2)
+    assert small.rewriting_latency_at_least == 80
+
+
+def test_spare_arrays_shorten_the_latency_by_hand():
+    """The second stage's ten tiles hold the interval at 5. A fourth copy of 9 activations saves nothing, a fifth a cycle."""
+    assert _copies([[(1, 9)], [(10, 5)]], 15) == [[5], [1]]
+    # At interval 3 four of ten arrays are spare; two save a cycle of the second stage, and two another one.
+    assert _copies([[(1, 9), (1, 3)], [(2, 3)]], 10) == [[3, 1], [3]]
 
 
 def test_tiles_that_share_an_array_take_turns():
@@ -88,15 +146,20 @@ def test_more_arrays_never_hurt(name, array, arrays):
     one, some, more = (schedule(costs, number) for number in (1, arrays, arrays + 50))
     assert one.rewriting_latency == costs.chosen_cycles
     assert more.rewriting_latency <= some.rewriting_latency <= one.rewriting_latency
-    assert some.rewriting_latency >= -(-costs.chosen_cycles // arrays)
+    assert -(-costs.chosen_cycles // arrays) <= some.rewriting_latency_at_least <= some.rewriting_latency
     assert more.rewrites_at_least <= some.rewrites_at_least <= some.rewrites
     assert some.tiles == sum(stage.tile_count for layer in costs.layers for stage in layer.stages)
     if some.interval is not None:
         assert more.interval <= some.interval <= some.latency <= costs.chosen_cycles
-        assert some.interval >= -(-costs.chosen_cycles // arrays)
+        assert some.interval >= some.interval_at_least == -(-costs.chosen_cycles // arrays)
 
 
 def test_what_is_refused():
     for arrays in (0, -1, 2.5, 1 << 21):
         with pytest.raises(InputError, match=r"arrays \(="):
             Chip(ArraySpec(8, 8), arrays)
+    layer = map_layer(ConvShape("a", 1, 4, (1, 1), (8, 8)), ArraySpec(1, 4), "im2col")
+    with pytest.raises(InputError, match=r"layer a: mapped onto arrays of 1x4, but the chip has 4x4"):
+        schedule_stages([layer], Chip(ArraySpec(4, 4), 3))
+    with pytest.raises(InputError, match=r"stages must hold at least one"):
+        schedule_stages([], Chip(ArraySpec(4, 4), 3))

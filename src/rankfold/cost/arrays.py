@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.workload.shape import Pair
 
 Contents = tuple[tuple[Pair, int], ...]  # ((rows, columns), how many of them)
+Bins = tuple[tuple[Contents, int], ...]  # (contents, how many arrays hold the same)
+Fill = Callable[[Mapping[Pair, int], ArraySpec], Contents]
+
+MIXTURES = 4  # w = 0, 1/4, ... 1
+EFFORT, EXPONENT = 300, 1.1  # of `_by_value`
+THRESHOLDS = 32  # at most, in each dimension; each gives a valid bound, so that leaving some out only weakens the largest
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class Packing:
     """
 
     array: ArraySpec
-    bins: tuple[tuple[Contents, int], ...]
+    bins: Bins
     lower_bound: int
 
     @property
@@ -40,7 +48,8 @@ class Packing:
 def pack_tiles(extents: Mapping[Pair, int], array: ArraySpec) -> Packing:
     """Pack tiles into few arrays: two-dimensional vector packing, sum of rows <= R and sum of columns <= C in each.
 
-    First-fit decreasing under several orders (Panigrahy et al. 2011 compare them); the best is kept.
+    First-fit decreasing under several orders (Panigrahy et al., 2011, compare them), then array by array the contents that
+    are worth most (as Gilmore & Gomory, 1961, generate patterns); the best is kept.
 
     Args:
         extents: how many tiles have r rows and c columns in use, by (r, c).
@@ -54,16 +63,37 @@ def pack_tiles(extents: Mapping[Pair, int], array: ArraySpec) -> Packing:
             raise InputError(f"tiles (={count} of {rows}x{columns}) must be at least one of at most {array}")
     if not extents:
         return Packing(array, (), 0)
-    bound = lower_bound(extents, array)
-    best: tuple[tuple[Contents, int], ...] | None = None
-    for order in _orders(array):
-        found = _first_fit(extents, array, order)
-        if best is None or sum(count for _, count in found) < sum(count for _, count in best):
+    best: Bins | None = None
+    bound: int | None = None
+    for fill in (*map(_in_order, _orders(array)), _by_value):
+        found = _pack(extents, array, fill)
+        if best is None or _arrays(found) < _arrays(best):
             best = found
-        if sum(count for _, count in best) == bound:
+        if bound is None:
+            bound = lower_bound(extents, array, enough=_arrays(best))
+        if _arrays(best) == bound:
             break
-    assert best is not None
+    assert best is not None and bound is not None
     return Packing(array, best, bound)
+
+
+def _arrays(bins: Bins) -> int:
+    return sum(count for _, count in bins)
+
+
+def _pack(extents: Mapping[Pair, int], array: ArraySpec, fill: Fill) -> Bins:
+    """Array by array. Arrays with the same contents are filled at once, so equal tiles cost no time each."""
+    left = dict(extents)
+    bins: list[tuple[Contents, int]] = []
+    while left:
+        contents = fill(left, array)
+        times = min(left[size] // number for size, number in contents)
+        bins.append((contents, times))
+        for size, number in contents:
+            left[size] -= times * number
+            if not left[size]:
+                del left[size]
+    return tuple(bins)
 
 
 def _orders(array: ArraySpec) -> tuple[Callable[[Pair], tuple[float, ...]], ...]:
@@ -72,66 +102,118 @@ def _orders(array: ArraySpec) -> tuple[Callable[[Pair], tuple[float, ...]], ...]
         lambda size: (max(size[0] / rows, size[1] / columns), size[0] * size[1]),
         lambda size: (size[0] / rows + size[1] / columns,),
         lambda size: (size[0] * size[1],),
-        lambda size: (size[0], size[1]),
-        lambda size: (size[1], size[0]),
     )
 
 
-def _first_fit(
-    extents: Mapping[Pair, int], array: ArraySpec, order: Callable[[Pair], tuple[float, ...]]
-) -> tuple[tuple[Contents, int], ...]:
-    """First-fit decreasing, array by array: each takes as many of each size, in order, as still fit.
+def _in_order(order: Callable[[Pair], tuple[float, ...]]) -> Fill:
+    """First-fit decreasing, seen from the arrays: each takes as many of each size, in order, as still fit."""
 
-    Arrays with the same contents are filled at once, so equal tiles cost no time each.
-    """
-    left = {size: extents[size] for size in sorted(extents, key=lambda size: (order(size), size), reverse=True)}
-    bins: list[tuple[Contents, int]] = []
-    while left:
+    def fill(left: Mapping[Pair, int], array: ArraySpec) -> Contents:
         rows, columns = array.rows, array.columns
         contents = []
-        for size, count in left.items():
-            fits = min(count, rows // size[0], columns // size[1])
-            if fits:
-                contents.append((size, fits))
-                rows, columns = rows - fits * size[0], columns - fits * size[1]
-        times = min(left[size] // fits for size, fits in contents)
-        bins.append((tuple(contents), times))
-        for size, fits in contents:
-            left[size] -= times * fits
-            if not left[size]:
-                del left[size]
-    return tuple(bins)
+        for size in sorted(left, key=lambda size: (order(size), size), reverse=True):
+            number = min(left[size], rows // size[0], columns // size[1])
+            if number:
+                contents.append((size, number))
+                rows, columns = rows - number * size[0], columns - number * size[1]
+        return tuple(contents)
+
+    return fill
 
 
-def lower_bound(extents: Mapping[Pair, int], array: ArraySpec) -> int:
-    """Arrays that no packing can do without: the largest of three kinds of bound.
+def _by_value(left: Mapping[Pair, int], array: ArraySpec) -> Contents:
+    """The contents worth most, by branch and bound cut off after `EFFORT` nodes.
 
-    A packing of pairs (r, c) is also one of the numbers w*r/R + (1-w)*c/C into bins of size 1, for any w in [0, 1]; to these
-    the bound L2 of Martello & Toth (1990) applies. And tiles of which no two fit one array need one each.
+    A tile is worth its rows and columns, each weighted by how many arrays the tiles left over fill in that dimension, so
+    that the scarcer one counts more; the exponent prefers large tiles, which are harder to place later.
     """
-    # In whole numbers, quarters of w, so that no rounding makes a bound too large.
-    size = 4 * array.rows * array.columns
-    mixed = [
-        [
-            (quarters * rows * array.columns + (4 - quarters) * columns * array.rows, count)
-            for (rows, columns), count in extents.items()
-        ]
-        for quarters in range(5)
-    ]
-    return max(*(_martello_toth(numbers, size) for numbers in mixed), _apart(extents, array))
+    scarce_rows = sum(number * size[0] for size, number in left.items()) / array.rows**2
+    scarce_columns = sum(number * size[1] for size, number in left.items()) / array.columns**2
+    length = {size: scarce_rows * size[0] + scarce_columns * size[1] for size in left}
+    # Worth per length falls along this order, so that the first size not yet tried bounds what free lines may still bring.
+    order = sorted(left, key=lambda size: (length[size], size), reverse=True)
+    best = 0.0
+    chosen: Contents = ((order[0], 1),)
+    stack: list[tuple[float, int, int, int, Contents]] = [(0.0, array.rows, array.columns, 0, ())]
+    for _ in range(EFFORT):
+        if not stack:
+            break
+        worth, rows, columns, index, contents = stack.pop()
+        if worth > best:
+            best, chosen = worth, contents
+        while index < len(order) and (order[index][0] > rows or order[index][1] > columns):
+            index += 1
+        if index == len(order):
+            continue
+        size = order[index]
+        each = length[size] ** EXPONENT
+        if worth + each / length[size] * (scarce_rows * rows + scarce_columns * columns) <= best:
+            continue
+        for number in range(min(left[size], rows // size[0], columns // size[1]) + 1):
+            more = ((size, number),) if number else ()
+            free = rows - number * size[0], columns - number * size[1]
+            stack.append((worth + number * each, *free, index + 1, contents + more))
+    return chosen
 
 
-def _martello_toth(numbers: list[tuple[int, int]], size: int) -> int:
+def lower_bound(extents: Mapping[Pair, int], array: ArraySpec, enough: int | None = None) -> int:
+    """Arrays that no packing can do without, the largest over thresholds k, l of: tiles that cannot share + volume of others.
+
+    Leave out tiles of fewer than k rows or fewer than l columns. A tile of more than R - k rows, or more than C - l columns,
+    then shares its array with no other and counts 1: L2 of Martello & Toth (1990), with a threshold in each dimension as in
+    Caprara & Toth (2001). The other tiles need what L2 counts for their sizes w*r/R + (1-w)*c/C: for any w in [0, 1] a
+    packing of pairs is also one of these numbers into bins of size 1. k = l = 0 and w = 0 or 1 are rows and columns alone.
+    Also, tiles of which no two fit one array need one each.
+
+    Args:
+        extents: how many tiles have r rows and c columns in use, by (r, c).
+        array: R x C.
+        enough: arrays of a known packing; no bound is larger, so that the search ends where one is as large.
+    """
+    # In whole numbers, Python's where 64 bits may be too few, so that no rounding makes a bound too large.
+    volume = MIXTURES * array.cells
+    kind = np.int64 if sum(extents.values()) * volume < 1 << 62 else object
+    tall, wide = np.array(list(extents), dtype=kind).T
+    counts = np.array(list(extents.values()), dtype=kind)
+    rows, columns = tall * array.columns, wide * array.rows
+    mixed = [quarters * rows + (MIXTURES - quarters) * columns for quarters in range(MIXTURES + 1)]
+    orders = [np.argsort(numbers) for numbers in mixed]
+    best = _apart(extents, array)
+    for least_rows in _thresholds(tall, array.rows):
+        for least_columns in _thresholds(wide, array.columns):
+            if best == enough:
+                return best
+            kept = (tall >= least_rows) & (wide >= least_columns)
+            if counts[kept].sum() <= best:
+                continue
+            alone = kept & ((tall > array.rows - least_rows) | (wide > array.columns - least_columns))
+            rest = kept & ~alone
+            others = [order[rest[order]] for order in orders]
+            more = max(_martello_toth(x[which], counts[which], volume) for x, which in zip(mixed, others, strict=True))
+            best = max(best, int(counts[alone].sum()) + more)
+    return best
+
+
+def _thresholds(lengths: np.ndarray, side: int) -> list[int]:
+    """Lengths up to half the side, with half the side rounded up (where all longer ones are alone), thinned evenly."""
+    every = np.unique([0, (side + 1) // 2, *lengths[2 * lengths <= side]])
+    if len(every) > THRESHOLDS:
+        every = every[np.linspace(0, len(every) - 1, THRESHOLDS).round().astype(int)]
+    return every.tolist()
+
+
+def _martello_toth(numbers: np.ndarray, counts: np.ndarray, size: int) -> int:
     """L2: for a threshold k <= size/2, numbers above size - k fill a bin, those below k are left out, others count as they are.
 
-    A bin with a number above size - k holds no other of at least k; any other bin holds at most its size.
+    A bin with a number above size - k holds no other of at least k; any other bin holds at most its size. The numbers are
+    in ascending order.
     """
-    best = 0
-    for threshold in {0, *(number for number, _ in numbers if 2 * number <= size)}:
-        full = sum(count for number, count in numbers if number > size - threshold)
-        rest = sum(count * number for number, count in numbers if threshold <= number <= size - threshold)
-        best = max(best, full - (-rest // size))
-    return best
+    thresholds = np.concatenate(([0, size // 2], numbers[2 * numbers <= size]))
+    full = np.searchsorted(numbers, size - thresholds, side="right")
+    counted = np.searchsorted(numbers, thresholds)
+    number = np.concatenate(([0], np.cumsum(counts)))
+    volume = np.concatenate(([0], np.cumsum(counts * numbers)))
+    return int((number[-1] - number[full] - (volume[counted] - volume[full]) // size).max())
 
 
 def _apart(extents: Mapping[Pair, int], array: ArraySpec) -> int:

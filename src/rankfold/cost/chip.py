@@ -38,17 +38,19 @@ class Chip:
 class ChipSchedule:
     """How a chip runs a network. A stage is one stored convolution: a layer, or one of the two stages of a low-rank pair.
 
-    Cycles are activations; the time to write arrays is not in them. Where the weights stay on the chip, in the first way
-    that fits:
+    Cycles are activations, each of one tile; the time to write arrays is not in them. A tile of w activations on k arrays takes
+    ceil(w/k) cycles. Tiles of a stage work side by side, so that it takes as long as the slowest. Where the weights stay on the
+    chip, in the first way that fits:
 
     - `copies`: every tile has an array of its own. Spare arrays hold copies of tiles, among which the windows are divided, as
       in ISAAC (Shafiee et al., ISCA 2016), such that the slowest stage is as fast as can be; what is left then shortens other
       stages. Stages work on successive images at the same time.
-    - `shared`: tiles share arrays diagonally, and tiles of one array take turns.
+    - `shared`: tiles share arrays diagonally, and tiles of one array take turns. The interval is the busiest array's work, which
+      images that overlap reach; the latency is that of an image alone.
 
     Weights can also be rewritten, and must be where neither fits (`rewrite`): one stage after another runs on all arrays. A
     stage with fewer tiles than there are arrays has copies; one with more writes each tile once and lets it do all its
-    activations there.
+    activations there, the longest first, each on the array that is free first: at most 4/3 of the least time (Graham, 1969).
 
     Attributes:
         chip: the chip.
@@ -58,8 +60,12 @@ class ChipSchedule:
         interval: cycles between two images with weights that stay; None where they do not fit.
         latency: cycles from an image's first activation to its last with weights that stay, stage after stage; or None.
         rewriting_latency: cycles of an image where every stage has all arrays.
+        rewriting_latency_at_least: cycles that no way to share the arrays out among the tiles of each such stage can beat.
         rewrites: tiles written for each image (or batch) then, copies not counted.
-        rewrites_at_least: tiles that every schedule has to write that holds one tile an array and repeats for each image.
+        rewrites_at_least: tiles that every schedule has to write that holds one tile an array and repeats for each image. In
+            it an array that is written during an image is written again during the next, so that of more than P tiles at most
+            P - 1 keep an array, and each other one is written for each image.
+        interval_at_least: activations per array, rounded up: no schedule that activates one tile of an array at a time is faster.
         copies: of each stage's tiles, one number for each of its stored matrices; empty unless `case` is `copies`.
     """
 
@@ -70,8 +76,10 @@ class ChipSchedule:
     interval: int | None
     latency: int | None
     rewriting_latency: int
+    rewriting_latency_at_least: int
     rewrites: int
     rewrites_at_least: int
+    interval_at_least: int
     copies: tuple[tuple[int, ...], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -83,8 +91,10 @@ class ChipSchedule:
             "arrays_needed": self.packing.arrays,
             "arrays_needed_at_least": self.packing.lower_bound,
             "interval": self.interval,
+            "interval_at_least": self.interval_at_least,
             "latency": self.latency,
             "rewriting_latency": self.rewriting_latency,
+            "rewriting_latency_at_least": self.rewriting_latency_at_least,
             "rewrites": self.rewrites,
             "rewrites_at_least": self.rewrites_at_least,
             "copies": [list(copies) for copies in self.copies],
@@ -105,25 +115,52 @@ def schedule(costs: NetworkCycles, arrays: int) -> ChipSchedule:
 
 
 def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
-    """Run mapped convolutions, one after another, on a chip. Errors and sources: see `ChipSchedule`."""
+    """Run mapped convolutions, one after another, on a chip. Sources: see `ChipSchedule`.
+
+    Args:
+        stages: the stored convolutions of a network, in the order in which they run.
+        chip: the chip.
+
+    Raises:
+        InputError: there is no stage, or one is mapped onto other arrays than the chip's.
+    """
+    if not stages:
+        raise InputError("stages must hold at least one mapped convolution")
+    for stage in stages:
+        if stage.array != chip.array:
+            raise InputError(f"layer {stage.shape.name}: mapped onto arrays of {stage.array}, but the chip has {chip.array}")
     loads = [[(stored.tile_count, times) for stored, times in stage.loads] for stage in stages]
     extents: Counter[Pair] = Counter()
     for stage in stages:
         for stored, _ in stage.loads:
             extents.update(stored.extents())
-    tiles = extents.total()
-    packing = pack_tiles(extents, chip.array)
-    rewriting = sum(_makespan(stage, chip.arrays) for stage in loads)
-    if tiles <= chip.arrays:
-        copies = _copies(loads, chip.arrays)
+    arrays, tiles, packing = chip.arrays, extents.total(), pack_tiles(extents, chip.array)
+    interval: int | None = None
+    latency: int | None = None
+    copies: list[list[int]] = []
+    if tiles <= arrays:
+        case, copies = "copies", _copies(loads, arrays)
         times = [_time(stage, each) for stage, each in zip(loads, copies, strict=True)]
-        chosen = tuple(tuple(each) for each in copies)
-        return ChipSchedule(chip, "copies", tiles, packing, max(times), sum(times), rewriting, tiles, 0, chosen)
-    # An array that is written at all during an image is written again for the next one, so at most P - 1 arrays keep theirs.
-    least = tiles - (chip.arrays - 1)
-    if packing.arrays <= chip.arrays:
-        return ChipSchedule(chip, "shared", tiles, packing, *_in_turns(stages, packing), rewriting, tiles, least)
-    return ChipSchedule(chip, "rewrite", tiles, packing, None, None, rewriting, tiles, least)
+        interval, latency = max(times), sum(times)
+    elif packing.arrays <= arrays:
+        case = "shared"
+        interval, latency = _in_turns(stages, packing)
+    else:
+        case = "rewrite"
+    return ChipSchedule(
+        chip,
+        case,
+        tiles,
+        packing,
+        interval,
+        latency,
+        rewriting_latency=sum(_makespan(stage, arrays) for stage in loads),
+        rewriting_latency_at_least=sum(_least_makespan(stage, arrays) for stage in loads),
+        rewrites=tiles,
+        rewrites_at_least=tiles - (arrays - 1) if tiles > arrays else 0,
+        interval_at_least=-(-sum(number * times for stage in loads for number, times in stage) // arrays),
+        copies=tuple(tuple(each) for each in copies),
+    )
 
 
 def _time(stage: Sequence[Load], copies: Sequence[int]) -> int:
@@ -146,48 +183,82 @@ def _copies(stages: Sequence[Sequence[Load]], arrays: int) -> list[list[int]]:
     """Copies of each stage's tiles: the fewest for the shortest interval; the rest, greedily, where they save most cycles."""
     interval = _least_time([load for stage in stages for load in stage], arrays)
     copies = [[-(-times // interval) for _, times in stage] for stage in stages]
-    spare = arrays - sum(
-        tiles * number for stage, each in zip(stages, copies, strict=True) for (tiles, _), number in zip(stage, each, strict=True)
-    )
+    spare = arrays - sum(_held(stage, each) for stage, each in zip(stages, copies, strict=True))
 
-    def offer(index: int) -> tuple[float, int, int]:
-        """(cycles saved for an array, negated; stage; arrays) of one more copy of the stage's slowest tiles."""
+    def offer(index: int) -> tuple[float, int, int, list[int]]:
+        """(cycles saved for an array, negated; stage; arrays; copies): the fewest more arrays that make the stage faster."""
         stage, each = stages[index], copies[index]
         time = _time(stage, each)
-        slow = [-(-times // number) == time for (_, times), number in zip(stage, each, strict=True)]
-        price = sum(tiles for (tiles, _), late in zip(stage, slow, strict=True) if late)
-        after = _time(stage, [number + late for number, late in zip(each, slow, strict=True)])
-        return (after - time) / price, index, price
+        more = [max(number, -(-times // (time - 1))) for (_, times), number in zip(stage, each, strict=True)]
+        price = _held(stage, more) - _held(stage, each)
+        return (_time(stage, more) - time) / price, index, price, more
 
-    offers = [offer(index) for index in range(len(stages))]
+    offers = [offer(index) for index in range(len(stages)) if _time(stages[index], copies[index]) > 1]
     heapq.heapify(offers)
     while offers:
-        saved, index, price = heapq.heappop(offers)
-        if saved == 0 or price > spare:
+        _, index, price, more = heapq.heappop(offers)
+        # Any faster time of this stage takes at least as many arrays.
+        if price > spare:
             continue
-        time = _time(stages[index], copies[index])
-        copies[index] = [
-            number + (-(-times // number) == time) for (_, times), number in zip(stages[index], copies[index], strict=True)
-        ]
+        copies[index] = more
         spare -= price
-        heapq.heappush(offers, offer(index))
+        if _time(stages[index], more) > 1:
+            heapq.heappush(offers, offer(index))
     return copies
+
+
+def _held(stage: Sequence[Load], copies: Sequence[int]) -> int:
+    """Arrays that hold a stage's tiles and their copies."""
+    return sum(tiles * number for (tiles, _), number in zip(stage, copies, strict=True))
 
 
 def _makespan(stage: Sequence[Load], arrays: int) -> int:
     """Cycles of one stage with all arrays: copies where there are arrays to spare, else several tiles an array, longest first.
 
-    Longest-processing-time-first is within 4/3 of the optimum (Graham 1969), and exact where all tiles take equally long.
+    More arrays never make it slower: with one more, adding the next tile leaves the arrays, sorted, no busier one by one.
     """
     if sum(tiles for tiles, _ in stage) <= arrays:
         return _least_time(stage, arrays)
-    busy = [0] * arrays
-    everywhere = 0
+    busy = Counter({0: arrays})  # arrays by their cycles so far, so that equal tiles cost no time each
     for tiles, times in sorted(stage, key=lambda load: load[1], reverse=True):
-        everywhere += tiles // arrays * times
-        for _ in range(tiles % arrays):
-            heapq.heapreplace(busy, busy[0] + times)
-    return everywhere + max(busy)
+        busy = _longest_first(busy, tiles, times)
+    return max(busy)
+
+
+def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
+    """Gives tiles, one by one, to the least busy array: an array busy for b takes them at b, b + times, ... in order of these."""
+    low, high = min(busy), min(busy) + tiles * times
+    while low < high:  # the first cycle at or before which all are taken
+        middle = (low + high) // 2
+        if sum(number * max(0, (middle - cycles) // times + 1) for cycles, number in busy.items()) >= tiles:
+            high = middle
+        else:
+            low = middle + 1
+    before = {cycles: max(0, (low - 1 - cycles) // times + 1) for cycles in busy}
+    left = tiles - sum(number * before[cycles] for cycles, number in busy.items())
+    after: Counter[int] = Counter()
+    for cycles, number in busy.items():
+        reached = cycles + before[cycles] * times
+        last = min(left, number) if reached == low else 0
+        left -= last
+        after[reached + times] += last
+        after[reached] += number - last
+    return +after
+
+
+def _least_makespan(stage: Sequence[Load], arrays: int) -> int:
+    """Cycles that no way to give tiles to arrays can beat.
+
+    Of the n longest tiles some array has ceil(n/arrays), none of them shorter than the last of the n; and no array does less
+    than its share of all activations.
+    """
+    if sum(tiles for tiles, _ in stage) <= arrays:
+        return _least_time(stage, arrays)
+    best, longest = -(-sum(tiles * times for tiles, times in stage) // arrays), 0
+    for tiles, times in sorted(stage, key=lambda load: load[1], reverse=True):
+        longest += tiles
+        best = max(best, -(-longest // arrays) * times)
+    return best
 
 
 def _in_turns(stages: Sequence[Mapping], packing: Packing) -> tuple[int, int]:
