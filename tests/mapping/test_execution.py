@@ -83,6 +83,17 @@ def test_some_layers_share_their_overflow_and_some_are_taken_phase_by_phase():
     assert mapping.tile_count == plain.tile_count
 
 
+def test_a_plane_that_is_cut_across_first():
+    """20 cycles; cut from top to bottom first, no fewer than 21 are found."""
+    shape = ConvShape("layer", 8, 2, (2, 2), (12, 11))
+    mapping = map_layer(shape, ArraySpec(79, 39), "best")
+    assert mapping.cycles == 20
+    assert {region.origin for region in mapping.regions} == {(0, 0), (0, 6), (4, 6), (9, 0), (9, 2)}
+    inputs, weight = integers(shape, None, 0)
+    assert (execute(mapping, inputs, weight) == convolve(shape, inputs, weight)).all()
+    check_tiles(mapping)
+
+
 def check_tiles(mapping):
     """Counting is the tiles: as many as counted, none empty, none too large."""
     array, cycles = mapping.array, 0

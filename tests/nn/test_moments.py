@@ -74,6 +74,21 @@ def test_factors_for_data_keep_the_output_better_than_plain_ones(sequential):
     assert lost["data"] < 0.9 * lost["plain"]
 
 
+class Keyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(input=x)
+
+
+def test_a_convolution_that_is_called_by_keyword():
+    model, batch = Keyword(), torch.randn(2, 3, 6, 6)
+    plain = patch_moments(nn.Sequential(model.conv), [batch], ["0"])["0"]
+    assert np.array_equal(patch_moments(model, [batch], ["conv"])["conv"].second, plain.second)
+
+
 class PartlyUsed(nn.Module):
     def __init__(self):
         super().__init__()

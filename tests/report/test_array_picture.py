@@ -218,7 +218,10 @@ def test_large_arrays_stay_small_files():
 def test_all_shapes_can_be_drawn():
     for shape in (DEPTHWISE, DILATED, ConvShape("fc", 64, 10, (1, 1), (1, 1), kind="linear")):
         for array in (ArraySpec(16, 128), ArraySpec(128, 16))[: 1 + (shape is DEPTHWISE)]:
-            ElementTree.fromstring(layer_chart(shape, array, dense_panels(shape, array, ("best",))).svg.replace("xlink:", ""))
+            drawn = layer_chart(shape, array, dense_panels(shape, array, ("best",))).svg.replace("xlink:", "")
+            text = "".join(ElementTree.fromstring(drawn).itertext())
+            assert shape.name in text
+            assert f"{map_layer(shape, array, 'best').cycles:,} cycles" in text
 
 
 def test_other_endings_are_refused(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 from rankfold.cli.options import add_array, add_low_rank, add_training, bit_width, checked, show_report, training_settings
 from rankfold.errors import InputError
+from rankfold.lowrank import DECOMPOSITIONS
 
 UNSET = object()  # since None means float
 
@@ -23,7 +24,7 @@ def add_parser(commands: Any) -> None:
         "--bits", type=checked(bit_width), default=UNSET, help="of weights and activations, 2 to 8, or `float` (default 4)"
     )
     parser.add_argument(
-        "--decomposition", choices=("svd", "data", "sequential"), default="data",
+        "--decomposition", choices=DECOMPOSITIONS, default="data",
         help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, the default), or the "
         "same layer after layer, each taking back the errors of those before it (sequential)",
     )  # fmt: skip

@@ -14,6 +14,7 @@ from rankfold.workload.shape import ConvShape
 
 WHOLE = re.compile(r"[0-9]{1,9}")
 FRACTION = re.compile(r"[0-9]{1,9}/[0-9]{1,9}|[0-9]?\.[0-9]{1,9}")
+DECOMPOSITIONS = ("svd", "data", "sequential")
 ZERO_DENOMINATOR = re.compile(r"/0+$")
 
 

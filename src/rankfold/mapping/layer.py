@@ -237,7 +237,8 @@ def _best(windows: Windows) -> tuple[Region, ...]:
     if shared is not None and shared.cycles < cycles:
         cover = _cover(footprint, array, shared.window)
         chosen, cycles = (replace(cover, overflow=shared.full), replace(cover, overflow=shared.shared)), shared.cycles
-    for method in (*METHODS[:-1], SPACED):
+    spaced = () if footprint.spacing == (1, 1) else (SPACED,)
+    for method in (*METHODS[:-1], *spaced):
         if cycles <= enough:
             break
         other = _regions(footprint, array, method)
@@ -249,8 +250,6 @@ def _best(windows: Windows) -> tuple[Region, ...]:
 def _spaced(footprint: Footprint, array: ArraySpec) -> tuple[Region, ...]:
     """A dilated convolution as interleaved ones, whose windows share inputs as those of dilation 1 do, each at its best."""
     spacing, output = footprint.spacing, footprint.shape.output
-    if spacing == (1, 1):
-        return _regions(footprint, array, "im2col")
     found: list[Region] = []
     for phase in product(range(min(spacing[0], output[0])), range(min(spacing[1], output[1]))):
         down, right = (-(-(size - first) // step) for size, first, step in zip(output, phase, spacing, strict=True))

@@ -95,24 +95,24 @@ class Plane:
 
 def _strips(table: Array) -> tuple[Array, Array]:
     """Cycles of a strip of height h and width w, and of an h x w rectangle of such strips."""
-    height, width = table.shape[0] - 1, table.shape[1] - 1
     possible = table < NEVER
     tallest, widest = int(np.flatnonzero(possible.any(axis=1))[-1]), int(np.flatnonzero(possible.any(axis=0))[-1])
     # Strips are filled width by width, all heights at once: kept transposed so that each step reads whole lines.
     turned = np.ascontiguousarray(table.T)
-    strip = np.full((width + 1, height + 1), NEVER)
-    strip[0] = 0
-    for w in range(1, width + 1):
-        most = min(w, widest)
-        strip[w] = (turned[1 : most + 1] + strip[w - most : w][::-1]).min(axis=0)
-    by_height = np.ascontiguousarray(strip.T)
-    filled = np.full((height + 1, width + 1), NEVER)
-    filled[0] = 0
-    for h in range(1, height + 1):
-        most = min(h, tallest)
-        filled[h] = (by_height[1 : most + 1] + filled[h - most : h][::-1]).min(axis=0)
+    by_height = np.ascontiguousarray(_made_of(turned, widest).T)
+    filled = _made_of(by_height, tallest)
     filled[:, 0] = 0
     return by_height, np.minimum(filled, NEVER)
+
+
+def _made_of(parts: Array, longest: int) -> Array:
+    """For each length, line by line, the least that parts of at most `longest` cost which add up to it."""
+    total = np.full_like(parts, NEVER)
+    total[0] = 0
+    for length in range(1, len(parts)):
+        most = min(length, longest)
+        total[length] = (parts[1 : most + 1] + total[length - most : length][::-1]).min(axis=0)
+    return total
 
 
 def _halved(best: Array) -> tuple[Array, Array]:

@@ -107,10 +107,10 @@ def _recording(model: nn.Module, names: Sequence[str], found: dict[str, list[Ten
     hooks = []
     for name in names:
 
-        def record(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-            found.setdefault(name, []).append(inputs[0].detach())
+        def record(_: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor], name: str = name) -> None:
+            found.setdefault(name, []).append((inputs[0] if inputs else keywords["input"]).detach())
 
-        hooks.append(_convolution(model, name).register_forward_pre_hook(record))
+        hooks.append(_convolution(model, name).register_forward_pre_hook(record, with_kwargs=True))
     try:
         yield
     finally:

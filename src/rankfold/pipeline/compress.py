@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import rankfold
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
+from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.mapping import DEFAULT_ARRAY
 from rankfold.nn.batchnorm import reestimate_batch_norm_
 from rankfold.nn.load import apply_weights, check_classes, load_model, read_weights
@@ -23,7 +24,7 @@ from rankfold.nn.quantise import calibrate_, observe_signs
 from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_, open_signs, quantise_by_plan_
 from rankfold.pipeline.folder import RunFolder, save_history, save_weights
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
-from rankfold.pipeline.settings import DECOMPOSITIONS, CompressSettings, Observer, Quiet
+from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
 from rankfold.plan import LOW_RANK, Plan, check_plan, uniform_plan
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint

@@ -14,9 +14,6 @@ BASELINE = Recipe(epochs=60, peak_rate=0.2)
 FINE_TUNING = Recipe(epochs=10, peak_rate=0.05)
 
 
-DECOMPOSITIONS = ("svd", "data", "sequential")
-
-
 @dataclass(frozen=True)
 class CompressSettings:
     """All choices of one compression run.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
-from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
+from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer, map_low_rank
 from rankfold.report.array_drawing.layout import Layout
 from rankfold.report.array_drawing.panel import Panel
 from rankfold.report.array_drawing.sheet import smooth
@@ -20,31 +20,33 @@ from rankfold.workload.shape import ConvShape
 
 PNG_DPI = 200
 SUFFIXES = (".svg", ".png")
-PAIR_METHODS = ("im2col", "sdk")
 
 
 def dense_panels(shape: ConvShape, array: ArraySpec, methods: Sequence[str] = METHODS) -> tuple[Panel, ...]:
     """A panel for each mapping of the layer; methods that lead to the same picture share one."""
-    panels: list[Panel] = []
-    for method in methods:
-        panel = Panel(METHOD_NAMES[method], MEANINGS[method], map_layer(shape, array, method))
-        same = next((number for number, other in enumerate(panels) if other.looks_like(panel)), None)
-        if same is None:
-            panels.append(panel)
-        else:
-            panels[same] = panels[same].also(panel)
-    return tuple(panels)
+    return _merged(Panel(METHOD_NAMES[method], MEANINGS[method], map_layer(shape, array, method)) for method in methods)
 
 
 def low_rank_panels(
-    shape: ConvShape, array: ArraySpec, groups: int, rank: int, methods: Sequence[str] = PAIR_METHODS
+    shape: ConvShape, array: ArraySpec, groups: int, rank: int, methods: Sequence[str] = LOW_RANK_METHODS
 ) -> tuple[Panel, ...]:
-    """A panel for each mapping of the low-rank pair that stands for the layer."""
+    """A panel for each mapping of the low-rank pair that stands for the layer; those that look alike share one."""
     name = "Low-rank" if groups == 1 else "Group low-rank"
     meaning = f"rank {rank}" if groups == 1 else f"{groups} groups, rank {rank} each"
-    return tuple(
+    return _merged(
         Panel(f"{name}, {METHOD_NAMES[method]}", meaning, map_low_rank(shape, array, groups, rank, method)) for method in methods
     )
+
+
+def _merged(panels: Iterable[Panel]) -> tuple[Panel, ...]:
+    found: list[Panel] = []
+    for panel in panels:
+        same = next((number for number, other in enumerate(found) if other.looks_like(panel)), None)
+        if same is None:
+            found.append(panel)
+        else:
+            found[same] = found[same].also(panel)
+    return tuple(found)
 
 
 def layer_chart(shape: ConvShape, array: ArraySpec, panels: Sequence[Panel], network: str = "") -> Chart:

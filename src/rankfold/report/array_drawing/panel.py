@@ -47,7 +47,10 @@ class Panel:
 
     def also(self, other: Panel) -> Panel:
         """This panel for another method, too."""
-        return replace(self, title=f"{self.title}, {other.title}", meaning="come to the same on this layer")
+        meaning = "come to the same on this layer"
+        if isinstance(self.mapping, LowRankMapping):
+            meaning = self.meaning  # g and r, which the title leaves out
+        return replace(self, title=f"{self.title}, {other.title.rpartition(', ')[2]}", meaning=meaning)
 
     def _looks(self) -> list[object]:
         return [
