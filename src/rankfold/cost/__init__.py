@@ -2,7 +2,7 @@
 
 from rankfold.cost.arrays import Packing, pack_tiles
 from rankfold.cost.chip import Chip, ChipSchedule, schedule, schedule_stages
-from rankfold.cost.cycles import BASIC_METHODS, LayerCycles, NetworkCycles, network_cycles
+from rankfold.cost.cycles import BASIC_METHODS, LayerCycles, NetworkCycles, array_mapping, network_cycles, planned_mapping
 
 __all__ = [
     "BASIC_METHODS",
@@ -11,8 +11,10 @@ __all__ = [
     "LayerCycles",
     "NetworkCycles",
     "Packing",
+    "array_mapping",
     "network_cycles",
     "pack_tiles",
+    "planned_mapping",
     "schedule",
     "schedule_stages",
 ]

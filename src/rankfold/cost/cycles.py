@@ -202,24 +202,39 @@ def network_cycles(network: Network, plan: Plan, methods: Sequence[str] = BASIC_
         elif compressed:
             dense = {method: map_layer(shape, array, method).cycles for method in LOW_RANK_METHODS}
             cycles |= {f"low-rank-{method}": dense[method] for method in LOW_RANK_METHODS} | {"low-rank-shared": dense["sdk"]}
-        chosen = _map(shape, array, entry)
+        chosen = planned_mapping(shape, array, entry)
         layers.append(LayerCycles(shape, entry.groups, entry.rank, cycles, chosen, _array_cycles(shape, array, entry)))
     return NetworkCycles(network.name, array, tuple(layers))
 
 
-def _map(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> Mapping | LowRankMapping:
+def planned_mapping(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> Mapping | LowRankMapping:
+    """The mapping that a plan chose for a layer, with columns counted in weights."""
     if entry.groups is not None and entry.rank is not None:
         return map_low_rank(shape, array, entry.groups, entry.rank, entry.mapping)
     return map_layer(shape, array, entry.mapping)
 
 
-def _array_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> int | None:
+def array_mapping(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> Mapping | LowRankMapping:
+    """The mapping that a plan chose for a layer, on arrays whose columns are physical: weights spread over cells.
+
+    Its array is `array.in_weights(bits)`; each activation of it takes `array.cycles_per_vector(input bits)` cycles.
+
+    Raises:
+        InputError: the array has bits per cell or DAC, and the layer has none, or more than a row holds.
+    """
     if array.cell_bits is None and array.dac_bits is None:
-        return None
+        return planned_mapping(shape, array, entry)
     if entry.weight_bits is None or entry.input_bits is None:
         raise InputError(
             f"layer {shape.name}: an array with bits per cell or DAC needs the bits of weights and inputs; "
             "plan it with bits (--bits 4)"
         )
-    seen = array.in_weights(entry.weight_bits)
-    return _map(shape, seen, entry).cycles * array.cycles_per_vector(entry.input_bits)
+    return planned_mapping(shape, array.in_weights(entry.weight_bits), entry)
+
+
+def _array_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> int | None:
+    if array.cell_bits is None and array.dac_bits is None:
+        return None
+    mapping = array_mapping(shape, array, entry)
+    assert entry.input_bits is not None  # array_mapping refuses a layer without
+    return mapping.cycles * array.cycles_per_vector(entry.input_bits)
