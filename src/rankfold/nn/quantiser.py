@@ -94,8 +94,13 @@ class Quantiser(nn.Module):
         Raises:
             InputError: the step was never set.
         """
+        return self.levels(x).to(torch.int32)
+
+    @torch.no_grad()
+    def levels(self, x: Tensor) -> Tensor:
+        """As `integers`, of a floating type that holds them exactly: float64 for such an x, else float32."""
         self._check_fitted()
-        return _to_levels_(x.to(_arithmetic(x), copy=True), self.scale.reciprocal(), self.low, self.high).to(torch.int32)
+        return _to_levels_(x.to(_arithmetic(x), copy=True), self.scale.reciprocal(), self.low, self.high)
 
     @torch.no_grad()
     def fit_(self, sample: Tensor) -> None:

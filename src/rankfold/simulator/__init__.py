@@ -1,0 +1,21 @@
+"""The array simulator: a planned network computed by the very tiles that would be programmed."""
+
+from rankfold.simulator.coding import CellCoding, InputCoding
+from rankfold.simulator.converter import Converter
+from rankfold.simulator.layer import SimulatedLayer
+from rankfold.simulator.network import calibrate_adc_, only, program_, simulate, simulated_layers
+from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
+
+__all__ = [
+    "PCM",
+    "ArrayNonIdealities",
+    "CellCoding",
+    "Converter",
+    "InputCoding",
+    "SimulatedLayer",
+    "calibrate_adc_",
+    "only",
+    "program_",
+    "simulate",
+    "simulated_layers",
+]

@@ -1,0 +1,338 @@
+"""`LayerArrays`: the arrays that hold one layer, programmed with its weights and run on its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rankfold.simulator.coding import CellCoding, InputCoding
+from rankfold.simulator.converter import Converter, Sums, SumSample
+from rankfold.simulator.devices import age, age_signed, drop_on_lines
+from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
+from rankfold.simulator.schedule import Phase, Placement, Schedule, Strip
+
+EXACT_IN_SINGLE = 1 << 24  # whole numbers up to this are exact in float32
+IMAGES_AT_ONCE = 128
+ELEMENTS_AT_ONCE = 1 << 22  # of gathered inputs and sums; more gains nothing on a CPU
+OUTPUTS_AT_ONCE = 1 << 24
+
+Slices = list[tuple[Tensor, int]]
+
+
+@dataclass
+class Tally:
+    """What was seen at the converters of a layer: conversions, and how many of them clipped."""
+
+    conversions: int = 0
+    clipped: int = 0
+
+
+@dataclass(frozen=True)
+class Programmed:
+    """The cells of a layer after programming.
+
+    Attributes:
+        cells: for each stored matrix, for each strip, (columns, r): cell levels as read, all of a weight's columns and the
+            reference columns last; or whole weights (c, r), where nothing happens between the slices.
+        gain: the digital factor that takes the mean drift back.
+    """
+
+    cells: tuple[tuple[Tensor, ...], ...]
+    gain: float
+
+
+@dataclass(frozen=True, eq=False)
+class LayerArrays:
+    """One layer on its arrays.
+
+    Attributes:
+        name: of the layer, for errors.
+        schedule: the activations.
+        cell_coding: how weights are stored.
+        input_coding: how inputs are driven.
+        chosen: the non-idealities.
+        array_rows: R.
+        dtype: of analog arithmetic at the least, float32 or float64.
+    """
+
+    name: str
+    schedule: Schedule
+    cell_coding: CellCoding
+    input_coding: InputCoding
+    chosen: ArrayNonIdealities
+    array_rows: int
+    dtype: torch.dtype = torch.float32
+    _tables: dict[torch.device, tuple[_PhaseTable, ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def sums(self) -> Sums:
+        """What one conversion can see."""
+        signed = self.cell_coding.signed or self.input_coding.driven_negative
+        return Sums(self.schedule.rows, self.input_coding.highest, self.cell_coding.highest, signed)
+
+    @property
+    def sliced(self) -> bool:
+        """Whether something happens to the sums of single slices; if not, whole weights and inputs give the same result."""
+        return self.chosen.adc_bits is not None or self.chosen.noisy_reads
+
+    def is_exact(self, converter: Converter | None) -> bool:
+        """Whether the arrays compute the convolution of integers exactly, so that it may be computed in any other way."""
+        if self.chosen.changes_cells or self.chosen.noisy_reads:
+            return False
+        return converter is None or converter.reads_exactly(self.sums)
+
+    def program(self, weight: Tensor, draw: torch.Generator) -> Programmed:
+        """Program the integer weights (m, C_in/G, kh, kw) into cells, every copy of a weight separately."""
+        flat = weight.reshape(-1)
+        held: dict[int, tuple[Tensor, ...]] = {}
+        totals = [0.0, 0.0]
+        for phase in self.schedule.phases:
+            if phase.stored not in held:
+                held[phase.stored] = tuple(self._store(strip, flat, draw, totals) for strip in phase.strips)
+        compensate = self.chosen.drift is not None and self.chosen.drift_compensation and totals[1] > 0
+        return Programmed(tuple(held[number] for number in range(len(held))), totals[0] / totals[1] if compensate else 1.0)
+
+    def run(
+        self,
+        levels: Tensor,
+        programmed: Programmed,
+        converter: Converter | None,
+        draw: torch.Generator | None,
+        tally: Tally | None = None,
+        sample: SumSample | None = None,
+    ) -> Tensor:
+        """Accumulators (B, m, OH, OW): whole numbers as long as nothing disturbs them.
+
+        Args:
+            levels: (B, C_in, Hp, Wp) integer inputs, padded, of a floating type.
+            programmed: the cells, on the device of `levels`.
+            converter: reads the sums; None: exactly.
+            draw: of read and output noise, on the device of `levels`.
+            tally: where to count conversions.
+            sample: where to gather sums, which are then read exactly.
+        """
+        outputs = self.schedule.output
+        at_once = max(1, min(IMAGES_AT_ONCE, OUTPUTS_AT_ONCE // (outputs[0] * outputs[1] * outputs[2])))
+        result = torch.empty(
+            len(levels), outputs[0] * outputs[1] * outputs[2], dtype=self._sum_type(levels), device=levels.device
+        )
+        for part, target in zip(torch.split(levels, at_once), torch.split(result, at_once), strict=True):
+            target.copy_(self._run(part, programmed, converter, draw, tally, sample).T)
+        if programmed.gain != 1.0:
+            result.mul_(programmed.gain)
+        return result.view(len(levels), *outputs)
+
+    def exact(self, levels: Tensor, weight: Tensor, stride: tuple[int, int], dilation: tuple[int, int], groups: int) -> Tensor:
+        """The same accumulators by one matrix product over all windows, for arrays that are exact (`is_exact`).
+
+        Args:
+            levels: (B, C_in, Hp, Wp) integer inputs, padded.
+            weight: (m, C_in/G, kh, kw) integers.
+            stride: of the convolution.
+            dilation: of the convolution.
+            groups: G of the convolution.
+        """
+        dtype = self._sum_type(levels)
+        return F.conv2d(levels.to(dtype), weight.to(dtype), stride=stride, dilation=dilation, groups=groups)
+
+    def _sum_type(self, levels: Tensor) -> torch.dtype:
+        """A type in which the accumulators, and all that is added up on the way to them, are exact."""
+        lines = sum(len(strip.offset) for phase in self.schedule.phases for strip in phase.strips)
+        largest = lines << self.cell_coding.weight_bits + self.input_coding.bits
+        return torch.float64 if largest >= EXACT_IN_SINGLE or levels.dtype == torch.float64 else torch.float32
+
+    def _analog_type(self, sum_type: torch.dtype) -> torch.dtype:
+        """A type in which the sums of one conversion are exact."""
+        if not self.sliced or self.sums.largest >= EXACT_IN_SINGLE:
+            return sum_type
+        return self.dtype
+
+    def _store(self, strip: Strip, flat: Tensor, draw: torch.Generator, totals: list[float]) -> Tensor:
+        """(columns, r) cells of a strip; `totals` adds up all conductance as programmed and as read."""
+        coding = self.cell_coding
+        index = torch.from_numpy(strip.weight_index)
+        levels = torch.where(index >= 0, flat[index.clamp(min=0)], 0)
+        cells = coding.encode(levels, self.name).to(self.dtype) / coding.highest  # (r, c, J)
+        rows, columns, slices = cells.shape
+        stored, references = [], []
+        for start, width in zip(strip.starts, strip.widths, strict=True):
+            tile = cells[:, start : start + width].reshape(rows, width * slices)
+            if coding.reference is not None:
+                tile = torch.cat([tile, tile.new_full((rows, 1), coding.reference[0] / coding.highest)], 1)
+            if self.chosen.changes_cells:
+                tile = self._age(tile, draw, totals)
+            stored.append(tile[:, : width * slices].reshape(rows, width, slices))
+            references.append(tile[:, width * slices :])
+        # (J, c, r), so that one product gives all sums of a slice side by side.
+        held = torch.cat(stored, 1).permute(2, 1, 0) * coding.highest
+        reference = torch.cat(references, 1).T * coding.highest  # (tiles, r), or (0, r)
+        if self.sliced:
+            return torch.cat([held.reshape(slices * columns, rows), reference])
+        whole = torch.tensordot(held.new_tensor(coding.factors), held, 1)  # (c, r)
+        if coding.reference is not None:
+            whole += coding.reference[1] * reference.repeat_interleave(torch.tensor(strip.widths), 0)
+        return whole
+
+    def _age(self, tile: Tensor, draw: torch.Generator, totals: list[float]) -> Tensor:
+        programmed, read = (age_signed if self.cell_coding.signed else age)(tile, self.chosen, draw)
+        totals[0] += float(programmed.abs().sum())
+        totals[1] += float(read.abs().sum())
+        return drop_on_lines(read, self.chosen.ir_drop, self.array_rows, self.name) if self.chosen.ir_drop else read
+
+    def _run(
+        self, levels: Tensor, programmed: Programmed, converter: Converter | None, draw: torch.Generator | None,
+        tally: Tally | None, sample: SumSample | None,
+    ) -> Tensor:  # fmt: skip
+        """(m * OH * OW, B) accumulators of some images."""
+        images = len(levels)
+        sum_type = self._sum_type(levels)
+        # One image a column: every gathered input is then one contiguous copy for all images.
+        lines = levels.reshape(images, -1).T.contiguous()  # (C_in * Hp * Wp, B)
+        if self.sliced and len(self.input_coding.factors) > 1:
+            driven = self.input_coding.slices(lines.to(torch.int32))  # (S, C_in * Hp * Wp, B)
+            lines = driven.permute(1, 0, 2).reshape(lines.shape[0], -1)  # (C_in * Hp * Wp, S * B)
+        lines = lines.to(self._analog_type(sum_type))
+        m, height, width = self.schedule.output
+        result = torch.zeros(m * height * width, images, dtype=sum_type, device=levels.device)
+        for phase in self._on(levels.device):
+            sums = [
+                torch.empty(len(phase.base), place.columns, images, dtype=sum_type, device=levels.device)
+                for place in phase.placements
+            ]
+            begun: set[int] = set()  # the first row tile of some columns writes their sums, the others add to them
+            for strip, cells in zip(phase.strips, programmed.cells[phase.stored], strict=True):
+                cells = cells.to(lines.dtype)
+                per_activation = (cells.shape[0] + cells.shape[1]) * lines.shape[1]
+                at_once = max(1, ELEMENTS_AT_ONCE // per_activation)
+                for first in range(0, len(phase.base), at_once):
+                    base = phase.base[first : first + at_once]
+                    where = (base if strip.slot is None else base[:, strip.slot]) + strip.offset  # (a, r)
+                    rows = lines.index_select(0, where.reshape(-1)).view(*where.shape, -1)  # (a, r, S * B)
+                    found = torch.matmul(cells, rows)  # (a, columns, S * B)
+                    if self.sliced:
+                        found = self._read(found, rows, strip, converter, draw, tally, sample)  # (a, c, B)
+                    for number, start, wide in zip(strip.sums, strip.starts, strip.widths, strict=True):
+                        target, found_here = sums[number][first : first + at_once], found[:, start : start + wide]
+                        target.add_(found_here) if number in begun else target.copy_(found_here)
+                begun.update(strip.sums)
+            for place, total in zip(phase.placements, sums, strict=True):
+                place.add(result, total.view(-1, images))
+        return result
+
+    def _read(
+        self, found: Tensor, rows: Tensor, strip: _StripTable, converter: Converter | None, draw: torch.Generator | None,
+        tally: Tally | None, sample: SumSample | None,
+    ) -> Tensor:  # fmt: skip
+        """From the sums (a, columns, S * B) of slices, which are overwritten, to those of weights (a, c, B)."""
+        coding, chosen = self.cell_coding, self.chosen
+        width = sum(strip.widths)
+        if chosen.read_noise not in (0, PCM):
+            # Independent Gaussians of all cells of a column add up to one, of the inputs' root sum of squares.
+            deviation = rows.square().sum(1, keepdim=True).sqrt_().mul_(float(chosen.read_noise) * coding.highest)
+            found += _normal(found, draw).mul_(deviation)
+        if chosen.output_noise:
+            found += _normal(found, draw).mul_(chosen.output_noise * self.sums.one_cell)
+        weights, references = self._slices(found, width)
+        step = 1.0
+        if sample is not None:
+            for view, factor in weights + references:
+                sample.add(view, factor**2)
+        elif converter is not None:
+            converter.to_codes_(found)
+            if tally is not None:
+                tally.conversions += found.numel()
+                tally.clipped += int(converter.clipped(found))
+            converter.clip_(found)
+            step = converter.step
+        total = weights[0][0] * (weights[0][1] * step)
+        for view, factor in weights[1:]:
+            total.add_(view, alpha=factor * step)
+        for view, factor in references:
+            for tile, (start, wide) in enumerate(zip(strip.starts, strip.widths, strict=True)):
+                total[:, start : start + wide].add_(view[:, tile : tile + 1], alpha=factor * step)
+        return total
+
+    def _slices(self, found: Tensor, width: int) -> tuple[Slices, Slices]:
+        """Sums of each cell and input slice (a, c, B), and those of the reference columns (a, tiles, B), with their factors."""
+        inputs = self.input_coding.factors
+        split = found.view(found.shape[0], found.shape[1], len(inputs), -1)
+        weights = [
+            (split[:, i * width : (i + 1) * width, j], cell * factor)
+            for i, cell in enumerate(self.cell_coding.factors)
+            for j, factor in enumerate(inputs)
+        ]
+        reference = self.cell_coding.reference
+        if reference is None:
+            return weights, []
+        first = len(self.cell_coding.factors) * width
+        return weights, [(split[:, first:, j], reference[1] * factor) for j, factor in enumerate(inputs)]
+
+    def _on(self, device: torch.device) -> tuple[_PhaseTable, ...]:
+        if device not in self._tables:
+            self._tables[device] = tuple(_PhaseTable.of(phase, device) for phase in self.schedule.phases)
+        return self._tables[device]
+
+
+@dataclass(frozen=True, eq=False)
+class _StripTable:
+    """A `Strip` on a device."""
+
+    offset: Tensor
+    slot: Tensor | None
+    widths: tuple[int, ...]
+    starts: tuple[int, ...]
+    sums: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _PlacementTable:
+    """A `Placement` on a device; `first` where the pixels are a whole run from there."""
+
+    columns: int
+    source: Tensor
+    pixel: Tensor
+    first: int | None
+
+    @classmethod
+    def of(cls, place: Placement, device: torch.device) -> _PlacementTable:
+        pixel = torch.from_numpy(place.pixel).to(device)
+        run = len(place.pixel) > 0 and int(place.pixel[-1]) - int(place.pixel[0]) == len(place.pixel) - 1
+        return cls(place.columns, torch.from_numpy(place.source).to(device), pixel, int(place.pixel[0]) if run else None)
+
+    def add(self, result: Tensor, sums: Tensor) -> None:
+        """Add sums (activations * c, B) to the pixels (m * OH * OW, B) they belong to."""
+        chosen = sums.index_select(0, self.source)
+        if self.first is None:
+            result.index_add_(0, self.pixel, chosen)
+        else:
+            result[self.first : self.first + len(chosen)] += chosen
+
+
+@dataclass(frozen=True, eq=False)
+class _PhaseTable:
+    """A `Phase` on a device."""
+
+    stored: int
+    base: Tensor
+    strips: tuple[_StripTable, ...]
+    placements: tuple[_PlacementTable, ...]
+
+    @classmethod
+    def of(cls, phase: Phase, device: torch.device) -> _PhaseTable:
+        strips = tuple(
+            _StripTable(
+                torch.from_numpy(strip.offset).to(device),
+                None if strip.slot is None else torch.from_numpy(strip.slot).to(device),
+                strip.widths, strip.starts, strip.sums,
+            )
+            for strip in phase.strips
+        )  # fmt: skip
+        placements = tuple(_PlacementTable.of(place, device) for place in phase.placements)
+        return cls(phase.stored, torch.from_numpy(phase.base).to(device), strips, placements)
+
+
+def _normal(like: Tensor, draw: torch.Generator | None) -> Tensor:
+    return torch.randn(like.shape, generator=draw, dtype=like.dtype, device=like.device)

@@ -1,0 +1,138 @@
+"""`Converter`: the ADC at the columns, one range for a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rankfold.errors import InputError
+from rankfold.simulator.nonideal import CALIBRATED, FULL, ArrayNonIdealities
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the sums at a layer's columns can be.
+
+    Attributes:
+        rows: rows of the fullest tile.
+        input: largest magnitude of a driven value.
+        cell: L, the highest cell level.
+        signed: whether sums can be negative.
+    """
+
+    rows: int
+    input: int
+    cell: int
+    signed: bool
+
+    @property
+    def one_cell(self) -> int:
+        """The sum of one fully driven, fully on cell."""
+        return self.input * self.cell
+
+    @property
+    def largest(self) -> int:
+        """The largest magnitude."""
+        return self.rows * self.one_cell
+
+
+@dataclass(frozen=True)
+class Converter:
+    """Rounds sums to the nearest of evenly spaced codes, and clips those outside: code = clip(round(sum / step), low, high).
+
+    Unsigned sums have the codes 0 to 2^bits - 1, signed ones -(2^(bits-1)-1) to 2^(bits-1)-1.
+
+    Attributes:
+        step: levels between two codes, at least 1, since ideal sums are whole.
+        low: lowest code.
+        high: highest code.
+    """
+
+    step: float
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, chosen: ArrayNonIdealities, sums: Sums, name: str, sample: SumSample | None = None) -> Converter | None:
+        """The converter of a layer; None where sums are read exactly.
+
+        Args:
+            chosen: adc_bits and adc_range.
+            sums: what the layer's sums can be.
+            name: of the layer, for errors.
+            sample: sums seen on calibration data, needed for `calibrated`.
+
+        Raises:
+            InputError: one bit for signed sums, or no sample to calibrate on.
+        """
+        if chosen.adc_bits is None:
+            return None
+        high = (1 << chosen.adc_bits - 1) - 1 if sums.signed else (1 << chosen.adc_bits) - 1
+        if high == 0:
+            raise InputError(f"layer {name}: its sums are signed, so adc_bits (={chosen.adc_bits}) must be 2 or more")
+        low = -high if sums.signed else 0
+        if chosen.adc_range == FULL:
+            return cls(max(1.0, sums.largest / high), low, high)
+        if chosen.adc_range != CALIBRATED:
+            return cls(max(1.0, float(chosen.adc_range) * sums.one_cell / high), low, high)
+        if sums.largest <= high:
+            return cls(1.0, low, high)
+        if sample is None:
+            raise InputError(
+                f"layer {name}: a calibrated ADC range needs data; call calibrate_adc_(network, batches), or choose `{FULL}`"
+            )
+        return cls(sample.best_step(low, high, sums.largest / high), low, high)
+
+    def reads_exactly(self, sums: Sums) -> bool:
+        """Whether every ideal sum has a code of its own."""
+        return self.step == 1 and sums.largest <= self.high
+
+    @cached_property
+    def reciprocal(self) -> float:
+        """1 / step."""
+        return 1 / self.step
+
+    def to_codes_(self, sums: Tensor) -> Tensor:
+        """Turn sums into unclipped codes in place."""
+        return (sums if self.step == 1 else sums.mul_(self.reciprocal)).round_()
+
+    def clip_(self, codes: Tensor) -> Tensor:
+        """Clip codes in place; a code stands for `code * step`."""
+        return codes.clamp_(self.low, self.high)
+
+    def clipped(self, codes: Tensor) -> Tensor:
+        """How many codes lie outside, a whole number on the codes' device."""
+        return ((codes < self.low) | (codes > self.high)).sum()
+
+
+class SumSample:
+    """A bounded sample of a layer's sums, each with the weight that its error has in the result."""
+
+    SIZE = 1 << 14
+
+    def __init__(self) -> None:
+        self._values: list[Tensor] = []
+        self._weights: list[Tensor] = []
+        self._draw = torch.Generator().manual_seed(0)
+
+    def add(self, sums: Tensor, weight: float) -> None:
+        """Take some of `sums`, of any shape."""
+        flat = sums.reshape(-1)
+        if flat.numel() > self.SIZE:
+            flat = flat[torch.randint(flat.numel(), (self.SIZE,), generator=self._draw).to(flat.device)]
+        self._values.append(flat.float().cpu())
+        self._weights.append(torch.full((flat.numel(),), float(weight) * sums.numel() / flat.numel()))
+
+    def best_step(self, low: int, high: int, widest: float) -> float:
+        """The step from 1 to `widest` with the least weighted squared error of clipping and rounding."""
+        values, weights = torch.cat(self._values), torch.cat(self._weights)
+        best, least = max(1.0, widest), float("inf")
+        steps = [widest * 2 ** (-i / 8) for i in range(200)]
+        for step in (*(step for step in steps if step > 1), 1.0):
+            error = float(weights.dot(((values / step).round().clamp(low, high) * step - values) ** 2))
+            if error < least:
+                best, least = step, error
+        return best

@@ -1,0 +1,110 @@
+"""What becomes of a cell: programming, time, defects, and the resistance of the lines that lead to it.
+
+Conductances g are relative to the highest one, 0 to 1. The phase-change fits are those of Nandakumar et al., "Phase-change memory
+models for deep learning training and inference", ICECS 2019, also used by Joshi et al., Nature Communications 11 (2020). They
+were measured on cells of at most 25 microsiemens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from rankfold.errors import InputError
+from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
+
+PCM_HIGHEST = 25.0  # microsiemens
+PCM_FIRST_READ = 20.0  # t0, seconds: conductances are defined 20 s after programming
+PCM_READ_TIME = 250e-9  # seconds
+
+
+def age(target: Tensor, chosen: ArrayNonIdealities, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Conductances as programmed and as read later, of cells that should have `target`.
+
+    Args:
+        target: g, relative, 0 to 1.
+        chosen: program_noise, drift, read_noise (where it is `pcm`) and stuck.
+        draw: where random numbers come from.
+
+    Returns:
+        (just programmed, at the time of reading), without cells stuck, and with them.
+    """
+    g = target
+    if chosen.program_noise == PCM:
+        deviation = (-1.1731 * g**2 + 1.9650 * g + 0.26348).clamp(min=0) / PCM_HIGHEST
+        g = (g + deviation * _normal(g, draw)).clamp(min=0)
+    elif chosen.program_noise:
+        # No cell conducts less than nothing.
+        g = (g + float(chosen.program_noise) * _normal(g, draw)).clamp(min=0)
+    programmed = g
+    elapsed = PCM_FIRST_READ + (chosen.drift or 0.0)
+    if chosen.drift is not None:
+        # The coefficients were fitted over the target; a cell without conductance has none to lose.
+        logarithm = target.clamp(min=1e-7).log()
+        mean = (-0.0155 * logarithm + 0.0244).clamp(0.049, 0.1)
+        deviation = (-0.0125 * logarithm - 0.0059).clamp(0.008, 0.045)
+        coefficient = (mean + deviation * _normal(g, draw)).abs()
+        g = g * (elapsed / PCM_FIRST_READ) ** -coefficient
+    if chosen.read_noise == PCM:
+        strength = (0.0088 / programmed.pow(0.65).clamp(min=1e-3)).clamp(max=0.2)
+        accumulated = math.sqrt(math.log((elapsed + PCM_READ_TIME) / (2 * PCM_READ_TIME)))
+        g = (g + g * strength * accumulated * _normal(g, draw)).clamp(min=0)
+    if chosen.stuck:
+        place = torch.rand(g.shape, generator=draw, dtype=g.dtype)
+        g = torch.where(place < chosen.stuck, (place < chosen.stuck * chosen.stuck_high).to(g.dtype), g)
+    return programmed, g
+
+
+def age_signed(target: Tensor, chosen: ArrayNonIdealities, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As `age`, for cells that hold a signed weight, -1 to 1.
+
+    Gaussian programming noise is added to the weight itself. Where the noise depends on the conductance, or a cell drifts or is
+    stuck, the weight is a pair of cells, of which one is at zero.
+    """
+    if chosen.program_noise not in (0, PCM):
+        target = target + float(chosen.program_noise) * _normal(target, draw)
+        chosen = ArrayNonIdealities(
+            read_noise=chosen.read_noise, drift=chosen.drift, stuck=chosen.stuck, stuck_high=chosen.stuck_high
+        )
+    if not chosen.changes_cells:
+        return target, target
+    plus, minus = age(target.clamp(min=0), chosen, draw), age((-target).clamp(min=0), chosen, draw)
+    return plus[0] - minus[0], plus[1] - minus[1]
+
+
+def drop_on_lines(g: Tensor, resistance: float, rows: int, name: str) -> Tensor:
+    """Conductances that give the sums which line resistance leaves, to first order in it.
+
+    Word lines are driven from the left, columns are read at the bottom, the tile sits in the upper left corner. The current of
+    each cell, as it would be without resistance, makes the voltage drop on every segment that it passes. With rho the resistance
+    of a segment times the highest conductance, word line i has dropped by rho v_i sum_c (min(j, c) + 1) g_ic at column j, and
+    column j has risen by rho sum_i (R - max(i, k)) g_ij v_i at row k. In the sum over rows both are proportional to the input of
+    one row, so each cell keeps a fixed share of its conductance:
+
+        g'_kj = g_kj (1 - rho sum_c (min(j, c) + 1) g_kc - rho sum_i (R - max(i, k)) g_ij)
+
+    Args:
+        g: (r, c) of all columns in their physical order.
+        resistance: rho, of a segment times the highest conductance.
+        rows: R, physical rows down to the converters.
+        name: of the layer, for the error.
+
+    Raises:
+        InputError: a cell would lose more than its whole current, where a first order says nothing.
+    """
+    row, column = (torch.arange(size, dtype=g.dtype) for size in g.shape)
+    along_words = g @ (torch.minimum(column[:, None], column[None]) + 1)
+    along_columns = (rows - torch.maximum(row[:, None], row[None])) @ g
+    kept = 1 - resistance * (along_words + along_columns)
+    if bool((kept < 0).any()):
+        raise InputError(
+            f"layer {name}: ir_drop (={resistance}) is too large for a first-order model of {g.shape[0]}x{g.shape[1]} cells: the "
+            "lines would take more than a cell's whole current; use a lower value or smaller arrays"
+        )
+    return g * kept
+
+
+def _normal(like: Tensor, draw: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=draw, dtype=like.dtype)

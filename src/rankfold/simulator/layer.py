@@ -1,0 +1,185 @@
+"""`SimulatedLayer`: a quantised layer whose integers go through arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping as MappingType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankfold.errors import InputError
+from rankfold.nn.quantise import QuantConv2d, QuantLayer
+from rankfold.simulator.arrays import LayerArrays, Programmed, Tally
+from rankfold.simulator.converter import Converter, SumSample
+from rankfold.workload.shape import Pair
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The value of `simulated` with the gradient of `ideal`."""
+
+    @staticmethod
+    def forward(ctx: Any, ideal: Tensor, simulated: Tensor) -> Tensor:
+        return simulated
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+class SimulatedLayer(nn.Module):
+    """A quantised convolution or linear layer, computed by the arrays that hold it.
+
+    Input and output are those of the layer, and so are gradients (straight through the arrays). In training mode the weights are
+    programmed anew, with new noise, at every forward. In eval mode the arrays stay as `program_` left them.
+
+    Args:
+        layer: the quantised layer, with its Parameter objects.
+        name: its name in the network.
+        arrays: for each input size (H, W) it runs on, the arrays that hold it.
+        seed: fixes everything drawn at random.
+    """
+
+    draws: Tensor
+
+    def __init__(self, layer: QuantLayer, name: str, arrays: MappingType[Pair, LayerArrays], seed: int) -> None:
+        super().__init__()
+        self.layer, self.name, self.arrays, self.seed = layer, name, dict(arrays), seed
+        self.samples: dict[Pair, SumSample] = {}
+        self._converters: dict[Pair, Converter | None] = {}
+        self.tally: Tally | None = None
+        self._calibrating = False
+        self.all_tiles = False  # go through the tiles even where one product gives the same
+        self._programmed: dict[Pair, Programmed] = {}
+        self._reading: torch.Generator | None = None
+        # How often noise was drawn anew in training; saved with the state, so that a resumed run goes on as it would have.
+        self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
+        self.train(layer.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Quantise the input, run the arrays, scale and add the bias."""
+        if self.training:
+            self.draws += 1
+            self.program_(self.seed, int(self.draws))
+        if not torch.is_grad_enabled():
+            return self._output(input)
+        ideal: Tensor = self.layer(input)
+        with torch.no_grad():
+            simulated = self._output(input).to(ideal.dtype)
+        found: Tensor = _StraightThrough.apply(ideal, simulated)  # type: ignore[no-untyped-call]
+        return found
+
+    @torch.no_grad()
+    def accumulators(self, input: Tensor) -> Tensor:
+        """(B, m, OH, OW) what the arrays and the digital sum after them give, in units of weight level times input level.
+
+        Raises:
+            InputError: the input has a size that the plan has no mapping for, or the ADC range is not calibrated.
+        """
+        levels = self._levels(input)
+        size = self._size(input)
+        arrays, weight = self.arrays[size], self._weight()
+        converter = None if self._calibrating else self.converter(size)
+        if arrays.is_exact(converter) and not self.all_tiles and not self._calibrating:
+            return self._exact(arrays, levels, weight)
+        if size not in self._programmed:
+            self.program_(self.seed)
+        sample = self.samples.setdefault(size, SumSample()) if self._calibrating and arrays.chosen.adc_bits else None
+        return arrays.run(levels, self._on(size, levels.device), converter, self._noise(levels.device), self.tally, sample)
+
+    def converter(self, size: Pair) -> Converter | None:
+        """The converter of the arrays for inputs of `size` (H, W); None where sums are read exactly.
+
+        Raises:
+            InputError: its range is to be calibrated and never was.
+        """
+        if size not in self._converters:
+            arrays = self.arrays[size]
+            self._converters[size] = Converter.of(arrays.chosen, arrays.sums, self.name, self.samples.get(size))
+        return self._converters[size]
+
+    def calibrate_(self, gather: bool) -> None:
+        """Begin (True) or end to gather the sums that a calibrated ADC range is chosen for."""
+        self._calibrating = gather
+        if gather:
+            self.samples.clear()
+            self._converters.clear()
+
+    @torch.no_grad()
+    def ideal_accumulators(self, input: Tensor) -> Tensor:
+        """(B, m, OH, OW) the convolution of the integers, exact."""
+        return self._exact(self.arrays[self._size(input)], self._levels(input), self._weight())
+
+    @torch.no_grad()
+    def program_(self, seed: int, draw: int = 0) -> None:
+        """Program the weights of now into all arrays.
+
+        Args:
+            seed: of programming and of the reads that follow.
+            draw: number of the programming under this seed.
+        """
+        self.seed = seed
+        source = torch.Generator().manual_seed(_mix(seed, self.name, draw))
+        weight = self._weight().cpu()
+        self._programmed = {size: arrays.program(weight, source) for size, arrays in self.arrays.items()}
+        self._reading = None
+
+    def _output(self, input: Tensor) -> Tensor:
+        layer = self.layer
+        result = self.accumulators(input)
+        exact = input.dtype == torch.float64
+        scale = layer.weight_quantiser.scale.double() * layer.input_quantiser.scale.double()
+        result = result * (scale if exact else scale.to(result.dtype))
+        if layer.bias is not None:
+            result += layer.bias.detach().to(result.dtype).view(-1, 1, 1)
+        if not isinstance(layer, QuantConv2d):
+            result = result.reshape(*input.shape[:-1], -1)
+        return result.to(torch.float64 if exact else torch.float32)
+
+    def _size(self, input: Tensor) -> Pair:
+        size = (input.shape[-2], input.shape[-1]) if isinstance(self.layer, QuantConv2d) else (1, 1)
+        if size not in self.arrays:
+            known = ", ".join(f"{height}x{width}" for height, width in self.arrays)
+            raise InputError(f"layer {self.name}: an input of {size[0]}x{size[1]} was not planned for; its arrays take {known}")
+        return size
+
+    def _levels(self, input: Tensor) -> Tensor:
+        """(B, C_in, Hp, Wp) integer inputs with padding, of a floating type."""
+        layer = self.layer
+        levels = layer.input_quantiser.levels(input)
+        if not isinstance(layer, QuantConv2d):
+            return levels.reshape(-1, levels.shape[-1], 1, 1)
+        top, bottom, left, right = self.arrays[self._size(input)].schedule.padding
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        return F.pad(levels, (left, right, top, bottom), mode=mode)
+
+    def _weight(self) -> Tensor:
+        """(m, C_in/G, kh, kw) integers."""
+        levels = self.layer.weight_quantiser.integers(self.layer.weight)
+        return levels if levels.ndim == 4 else levels[..., None, None]
+
+    def _exact(self, arrays: LayerArrays, levels: Tensor, weight: Tensor) -> Tensor:
+        layer = self.layer
+        if isinstance(layer, QuantConv2d):
+            stride, dilation = (layer.stride[0], layer.stride[1]), (layer.dilation[0], layer.dilation[1])
+            return arrays.exact(levels, weight, stride, dilation, layer.groups)
+        return arrays.exact(levels, weight, (1, 1), (1, 1), 1)
+
+    def _on(self, size: Pair, device: torch.device) -> Programmed:
+        held = self._programmed[size]
+        if held.cells and held.cells[0][0].device != device:
+            held = Programmed(tuple(tuple(cells.to(device) for cells in strips) for strips in held.cells), held.gain)
+            self._programmed[size] = held
+        return held
+
+    def _noise(self, device: torch.device) -> torch.Generator:
+        if self._reading is None or self._reading.device != device:
+            self._reading = torch.Generator(device).manual_seed(_mix(self.seed, self.name, int(self.draws), reading=True))
+        return self._reading
+
+
+def _mix(seed: int, name: str, draw: int, reading: bool = False) -> int:
+    """A seed of its own for every layer, draw and purpose."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name} {draw} {reading}".encode()).digest()[:7], "big")

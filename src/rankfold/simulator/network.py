@@ -1,0 +1,181 @@
+"""`simulate`: a quantised network whose layers run on the arrays of its plan."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from rankfold.cost import array_mapping
+from rankfold.errors import InputError
+from rankfold.mapping import LowRankMapping, Mapping
+from rankfold.nn.observation import evaluating, run_batches
+from rankfold.nn.quantise import QuantLayer
+from rankfold.plan import LOW_RANK, LayerPlan, Plan
+from rankfold.simulator.arrays import LayerArrays
+from rankfold.simulator.coding import CellCoding, InputCoding
+from rankfold.simulator.layer import SimulatedLayer
+from rankfold.simulator.nonideal import CALIBRATED, ArrayNonIdealities
+from rankfold.simulator.schedule import Schedule, schedule_mapping
+from rankfold.workload import ConvShape, trace
+from rankfold.workload.shape import Pair
+
+
+def simulate(
+    model: nn.Module,
+    plan: Plan,
+    chosen: ArrayNonIdealities | None = None,
+    *,
+    calibration: Iterable[Tensor] | None = None,
+    digital: Iterable[str] = (),
+    seed: int = 0,
+) -> nn.Module:
+    """The network as the arrays of its plan compute it.
+
+    Every layer that has bits in the plan, fully connected ones too, runs tile by tile on the mapping that the plan chose for it,
+    with the cells and DACs of `plan.array`. The result shares Parameters and buffers with `model`: to train with the
+    non-idealities in the loop, train the result and save `model`. Gradients are those of the quantised network.
+
+    Args:
+        model: the network after `compress_`, `quantise_by_plan_` and calibration (or loaded weights); it stays as it is.
+        plan: the plan that it follows.
+        chosen: the non-idealities; None: ideal arrays.
+        calibration: inputs of the model on its device, for calibrated ADC ranges; or call `calibrate_adc_` later.
+        digital: layers of the plan that are left to digital logic.
+        seed: of everything drawn at random.
+
+    Raises:
+        InputError: the plan has no bits at all, or does not belong to the model; a layer cannot be stored in the cells; a name in
+            `digital` is not in the plan.
+    """
+    chosen = chosen or ArrayNonIdealities()
+    if not plan.quantised:
+        raise InputError(
+            f"the plan of {plan.model} gives no layer bits, and arrays compute with integers; make it with bits, such as --bits 4"
+        )
+    left = set(digital)
+    unknown = left - {layer.name for layer in plan.layers}
+    if unknown:
+        raise InputError(f"the plan of {plan.model} has no layer {min(unknown)} that could be left digital")
+    if chosen.ir_drop and plan.array.cell_bits is None:
+        raise InputError(
+            f"ir_drop (={chosen.ir_drop}) needs real cells, which have a conductance; give the array cell_bits (--cell-bits 2)"
+        )
+    shapes: dict[str, list[ConvShape]] = {}
+    for shape in trace(model, plan.input, plan.model).layers:
+        shapes.setdefault(shape.weight, []).append(shape)
+    schedules: dict[Mapping, Schedule] = {}
+    dtype = next(model.parameters()).dtype
+    tensors = [*model.parameters(), *model.buffers()]
+    result = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    modules = dict(result.named_modules())
+    found: dict[nn.Module, SimulatedLayer] = {}
+    for layer in plan.layers:
+        if layer.weight_bits is None or layer.name in left:
+            continue
+        for name, runs in _stages(layer, shapes, plan).items():
+            module = modules.get(name)
+            if not isinstance(module, QuantLayer):
+                raise InputError(f"layer {name} is not quantised in the network, as the plan says; quantise it by the plan first")
+            arrays = {}
+            for size, mapping in runs.items():
+                key = replace(mapping, shape=mapping.shape.anonymous)
+                if key not in schedules:
+                    schedules[key] = schedule_mapping(key)
+                inputs = InputCoding(module.input_quantiser.bits, module.input_quantiser.signed, plan.array.dac_bits)
+                cells = CellCoding.of(plan.array, module.weight_quantiser.bits)
+                arrays[size] = LayerArrays(name, schedules[key], cells, inputs, chosen, plan.array.rows, _at_least_single(dtype))
+            found[module] = SimulatedLayer(module, name, arrays, seed)
+    for parent in list(result.modules()):
+        for child_name, child in list(parent._modules.items()):
+            if child in found:
+                parent._modules[child_name] = found[child]
+    for simulated in simulated_layers(result):
+        simulated.program_(seed)
+    if calibration is not None:
+        calibrate_adc_(result, calibration)
+    return result
+
+
+def simulated_layers(network: nn.Module) -> tuple[SimulatedLayer, ...]:
+    """The layers of a simulated network that run on arrays, in the order in which they are registered."""
+    return tuple(module for module in network.modules() if isinstance(module, SimulatedLayer))
+
+
+def program_(network: nn.Module, seed: int) -> None:
+    """Program all arrays of a simulated network anew, as another chip would be."""
+    for layer in simulated_layers(network):
+        layer.program_(seed)
+
+
+def calibrate_adc_(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Gather the sums that the converters will see, for calibrated ranges, in eval mode and without converters.
+
+    Args:
+        network: a simulated network.
+        batches: inputs on its device; a few hundred images do.
+
+    Raises:
+        InputError: there is no batch.
+    """
+    layers = [
+        layer for layer in simulated_layers(network) if any(a.chosen.adc_range == CALIBRATED for a in layer.arrays.values())
+    ]
+    if not any(arrays.chosen.adc_bits for layer in layers for arrays in layer.arrays.values()):
+        return
+    for layer in layers:
+        layer.calibrate_(True)
+    try:
+        with evaluating(network):
+            run_batches(network, batches)
+    finally:
+        for layer in layers:
+            layer.calibrate_(False)
+
+
+@contextmanager
+def only(network: nn.Module, name: str) -> Iterator[None]:
+    """Inside, only the arrays of layer `name` fall short; those of all other layers are ideal."""
+    others = [layer for layer in simulated_layers(network) if layer.name != name]
+    before = [layer.arrays for layer in others]
+    ideal = ArrayNonIdealities()
+    for layer in others:
+        layer.arrays = {size: replace(arrays, chosen=ideal) for size, arrays in layer.arrays.items()}
+    try:
+        yield
+    finally:
+        for layer, arrays in zip(others, before, strict=True):
+            layer.arrays = arrays
+
+
+def _stages(layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan) -> dict[str, dict[Pair, Mapping]]:
+    """For each module that the layer became: by input size, its mapping."""
+    found: dict[str, dict[Pair, Mapping]] = {}
+    if layer.kind == LOW_RANK:
+        first, second = f"{layer.name}.reduce", f"{layer.name}.expand"
+        for reduce, expand in zip(_runs(first, shapes), _runs(second, shapes), strict=True):
+            dense = replace(reduce, name=layer.name, weight="", out_channels=expand.m, groups=expand.groups)
+            pair = array_mapping(dense, plan.array, layer)
+            assert isinstance(pair, LowRankMapping)
+            found.setdefault(first, {})[reduce.input] = pair.stage1
+            found.setdefault(second, {})[expand.input] = pair.stage2
+        return found
+    for shape in _runs(layer.name, shapes):
+        mapping = array_mapping(shape, plan.array, layer)
+        assert isinstance(mapping, Mapping)
+        found.setdefault(layer.name, {})[shape.input] = mapping
+    return found
+
+
+def _runs(name: str, shapes: dict[str, list[ConvShape]]) -> list[ConvShape]:
+    if name not in shapes:
+        raise InputError(f"the plan names layer {name}, which the network does not run; simulate a network that follows the plan")
+    return shapes[name]
+
+
+def _at_least_single(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32

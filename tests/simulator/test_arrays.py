@@ -1,0 +1,251 @@
+"""One layer on its arrays: exact where arrays are ideal, as written out in loops where they are not."""
+
+import numpy as np
+import plain
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layers import layers
+from torch.nn import functional as F
+
+from rankfold.errors import InputError
+from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
+from rankfold.simulator import ArrayNonIdealities, CellCoding, Converter, InputCoding
+from rankfold.simulator.arrays import LayerArrays, Tally
+from rankfold.simulator.schedule import schedule_mapping
+from rankfold.workload import ConvShape
+
+
+@st.composite
+def arrays(draw):
+    return ArraySpec(
+        draw(st.integers(1, 60)), draw(st.integers(12, 60)), draw(st.sampled_from([None, 1, 2, 3])),
+        draw(st.sampled_from(["offset", "differential"])), draw(st.sampled_from([None, 1, 2, 3])),
+    )  # fmt: skip
+
+
+def layer_on(mapping, array, weight_bits, input_bits, signed, chosen=None, dtype=torch.float32):
+    return LayerArrays(
+        "layer", schedule_mapping(mapping), CellCoding.of(array, weight_bits), InputCoding(input_bits, signed, array.dac_bits),
+        chosen or ArrayNonIdealities(), array.rows, dtype,
+    )  # fmt: skip
+
+
+def numbers(shape, weight_bits, input_bits, signed, seed, images=2):
+    """Integer inputs (B, C, H, W) and weights; the lowest weight is left out, since differential cells may not hold it."""
+    draw = np.random.default_rng(seed)
+    low, high = (-(2 ** (input_bits - 1)), 2 ** (input_bits - 1)) if signed else (0, 2**input_bits)
+    levels = draw.integers(low, high, (images, shape.in_channels, *shape.input))
+    weight = draw.integers(
+        -(2 ** (weight_bits - 1)) + 1, 2 ** (weight_bits - 1), (shape.m, shape.in_channels // shape.groups, *shape.kernel)
+    )
+    return torch.from_numpy(levels).float(), torch.from_numpy(weight)
+
+
+def pad(levels, shape):
+    top, bottom, left, right = shape.padding
+    return F.pad(levels, (left, right, top, bottom))
+
+
+def convolution(levels, weight, shape):
+    return F.conv2d(
+        pad(levels, shape).double(), weight.double(), stride=shape.stride, dilation=shape.dilation, groups=shape.groups
+    )
+
+
+def through_tiles(held, levels, weight, converter=None, tally=None, seed=0):
+    programmed = held.program(weight, torch.Generator().manual_seed(seed))
+    return held.run(pad(levels, SHAPES[held.schedule]), programmed, converter, torch.Generator().manual_seed(seed), tally)
+
+
+SHAPES = {}
+
+
+def on(mapping, *arguments, **named):
+    held = layer_on(mapping, *arguments, **named)
+    SHAPES[held.schedule] = mapping.shape
+    return held
+
+
+@settings(max_examples=120)
+@given(
+    layers(largest=8, channels=4),
+    arrays(),
+    st.sampled_from(METHODS),
+    st.integers(2, 5),
+    st.integers(1, 5),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_ideal_arrays_compute_the_convolution(shape, array, method, weight_bits, input_bits, signed, seed):
+    """With ideal cells and converters that tell all sums apart, every accumulator is the integer that torch gets."""
+    input_bits += signed
+    mapping = map_layer(shape, array.in_weights(weight_bits), method)
+    levels, weight = numbers(shape, weight_bits, input_bits, signed, seed)
+    wanted = convolution(levels, weight, shape)
+    for chosen in (ArrayNonIdealities(), ArrayNonIdealities(adc_bits=16, adc_range="full")):
+        held = on(mapping, array, weight_bits, input_bits, signed, chosen)
+        converter = Converter.of(chosen, held.sums, "layer")
+        assert held.is_exact(converter)
+        assert torch.equal(through_tiles(held, levels, weight, converter).double(), wanted)
+        fast = held.exact(pad(levels, shape), weight, shape.stride, shape.dilation, shape.groups)
+        assert torch.equal(fast.double(), wanted)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 3), st.integers(1, 4), arrays(), st.sampled_from(["im2col", "sdk", "best"]), st.integers(0, 99))
+def test_low_rank_pairs_compute_both_stages(groups, rank, array, method, seed):
+    shape = ConvShape("layer", 6, 9, (3, 3), (7, 6), padding=(1, 1, 1, 1))
+    pair = map_low_rank(shape, array.in_weights(4), groups, rank, method)
+    for stage, signed in ((pair.stage1, False), (pair.stage2, True)):
+        levels, weight = numbers(stage.shape, 4, 4, signed, seed)
+        held = on(stage, array, 4, 4, signed, ArrayNonIdealities(adc_bits=16, adc_range="full"))
+        converter = Converter.of(held.chosen, held.sums, "layer")
+        assert torch.equal(through_tiles(held, levels, weight, converter).double(), convolution(levels, weight, stage.shape))
+
+
+@settings(max_examples=40)
+@given(
+    layers(largest=7, channels=2), arrays(), st.sampled_from(METHODS), st.integers(2, 4), st.integers(1, 4), st.booleans(),
+    st.integers(2, 5), st.sampled_from(["full", 0.5, 3.0]), st.integers(0, 99),
+)  # fmt: skip
+def test_converters_round_and_clip_every_sum_of_every_tile_and_slice(
+    shape, array, method, weight_bits, input_bits, signed, adc_bits, adc_range, seed
+):
+    input_bits += signed
+    mapping = map_layer(shape, array.in_weights(weight_bits), method)
+    levels, weight = numbers(shape, weight_bits, input_bits, signed, seed, images=1)
+    chosen = ArrayNonIdealities(adc_bits=adc_bits, adc_range=adc_range)
+    held = on(mapping, array, weight_bits, input_bits, signed, chosen, dtype=torch.float64)
+    converter = Converter.of(chosen, held.sums, "layer")
+
+    def read(found):
+        return min(max(round(found * (1 / converter.step)), converter.low), converter.high) * converter.step
+
+    wanted = plain.run(mapping, levels[0].numpy(), weight.numpy(), weight_bits, array, input_bits, signed, read)
+    found = through_tiles(held, levels.double(), weight, converter)[0].numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-8)
+
+
+def test_converters_count_what_they_clip():
+    shape = ConvShape("layer", 2, 2, (1, 1), (2, 2))
+    array = ArraySpec(2, 8)
+    held = on(map_layer(shape, array, "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=3, adc_range=0.2))
+    converter = Converter.of(held.chosen, held.sums, "layer")  # codes -3 to 3, 8 levels apart
+    assert (converter.step, converter.low, converter.high) == (0.2 * 15 * 8 / 3, -3, 3)
+    tally = Tally()
+    levels = torch.tensor([[[[15.0, 1], [0, 1]], [[15, 0], [0, 1]]]])
+    weight = torch.tensor([[7, 7], [1, -1]]).view(2, 2, 1, 1)
+    found = through_tiles(held, levels, weight, converter, tally)
+    # 15*7*2 = 210 clips at 24; the other sums are 0, 7, 14 and 0, 1: codes 0, 1, 2, 0.
+    assert found[0, 0].tolist() == [[24, 8], [0, 16]]
+    assert found[0, 1].tolist() == [[0, 0], [0, 0]]
+    assert (tally.conversions, tally.clipped) == (8, 1)
+
+
+def test_each_copy_of_a_kernel_has_noise_of_its_own():
+    """One input image of equal pixels: all outputs are alike, until four copies of the kernel err each on its own."""
+    shape = ConvShape("layer", 1, 1, (1, 1), (4, 4))
+    array = ArraySpec(4, 4)
+    mapping = map_layer(shape, array, "sdk")
+    assert mapping.window == (2, 2)
+    held = on(mapping, array, 4, 4, False, ArrayNonIdealities(program_noise=0.1))
+    found = through_tiles(held, torch.full((1, 1, 4, 4), 9.0), torch.full((1, 1, 1, 1), 5))[0, 0]
+    assert len(found.unique()) == 4
+    for y in (0, 1):
+        for x in (0, 1):
+            assert len(found[y::2, x::2].unique()) == 1
+
+
+def test_regions_that_store_the_same_matrix_share_its_noise():
+    """A dilated layer is four interleaved convolutions on the same arrays."""
+    shape = ConvShape("layer", 1, 1, (3, 3), (10, 10), dilation=(2, 2))
+    array = ArraySpec(20, 16)
+    mapping = map_layer(shape, array, "best")
+    assert len(mapping.regions) > len(mapping.loads) == 1
+    held = on(mapping, array, 4, 4, False, ArrayNonIdealities(program_noise=0.1))
+    programmed = held.program(torch.full((1, 1, 3, 3), 5), torch.Generator().manual_seed(0))
+    assert len(programmed.cells) == 1
+    found = held.run(torch.full((1, 1, 10, 10), 9.0), programmed, None, None)[0, 0]
+    window = mapping.window
+    assert len(found.unique()) == window[0] * window[1]
+
+
+def test_read_noise_has_the_deviation_that_its_cells_add_up_to():
+    shape = ConvShape("layer", 8, 4, (1, 1), (40, 40))
+    array = ArraySpec(8, 40, cell_bits=2, coding="differential")
+    mapping = map_layer(shape, array.in_weights(3), "im2col")
+    held = on(mapping, array, 3, 4, False, ArrayNonIdealities(read_noise=0.02))
+    levels, weight = numbers(shape, 3, 4, False, 1, images=4)
+    error = through_tiles(held, levels, weight) - convolution(levels, weight, shape)
+    # Two columns of one cell each; every cell errs by 0.02 * 3 levels, times its input.
+    wanted = 0.02 * 3 * (2 * levels.square().sum(1, keepdim=True)).sqrt()
+    assert float((error / wanted).std()) == pytest.approx(1, abs=4 / (2 * error.numel()) ** 0.5)
+    assert abs(float(error.mean())) < 4 * float(error.std()) / error.numel() ** 0.5
+
+
+def test_output_noise_is_relative_to_one_cell_fully_on():
+    shape = ConvShape("layer", 6, 4, (1, 1), (40, 40))
+    array = ArraySpec(2, 40)
+    held = on(map_layer(shape, array, "im2col"), array, 4, 4, False, ArrayNonIdealities(output_noise=0.1))
+    levels, weight = numbers(shape, 4, 4, False, 1, images=4)
+    error = through_tiles(held, levels, weight) - convolution(levels, weight, shape)
+    # Three row tiles, each read once, with 0.1 * 15 * 8.
+    assert float(error.std()) == pytest.approx(0.1 * 15 * 8 * 3**0.5, rel=4 / (2 * error.numel()) ** 0.5)
+
+
+def test_the_same_seed_gives_the_same_chip():
+    shape = ConvShape("layer", 3, 4, (3, 3), (6, 6))
+    array = ArraySpec(20, 12, cell_bits=2)
+    chosen = ArrayNonIdealities(program_noise=0.1, read_noise=0.1, stuck=0.1, drift=100.0)
+    held = on(map_layer(shape, array.in_weights(4), "best"), array, 4, 4, False, chosen)
+    levels, weight = numbers(shape, 4, 4, False, 1)
+    first, again, other = (through_tiles(held, levels, weight, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_large_sums_stay_exact():
+    """Sums beyond 2^24 are added in float64."""
+    shape = ConvShape("layer", 4096, 1, (1, 1), (1, 1))
+    array = ArraySpec(1024, 4)
+    held = on(map_layer(shape, array, "im2col"), array, 8, 8, False)
+    levels, weight = torch.full((1, 4096, 1, 1), 255.0), torch.full((1, 4096, 1, 1), -127)
+    weight[0, 0] = -126
+    assert through_tiles(held, levels, weight).item() == -(4096 * 127 - 1) * 255
+
+
+def test_cells_that_cannot_hold_the_lowest_weight_are_refused():
+    coding = CellCoding(4, 1, "differential")
+    with pytest.raises(InputError, match=r"layer conv: 2 weights are -8, which 3 differential cells of 1 bits do not hold"):
+        coding.encode(torch.tensor([-8, 0, -8, 7]), "conv")
+    assert CellCoding(4, 2, "differential").encode(torch.tensor([-8]), "conv").tolist() == [[0, 0, 0, 2]]
+    with pytest.raises(InputError, match="layer conv: weights must be whole numbers from -8 to 7"):
+        coding.encode(torch.tensor([8]), "conv")
+
+
+@given(st.integers(1, 8), st.sampled_from([None, *range(1, 9)]), st.sampled_from(["offset", "differential"]))
+def test_cells_stand_for_their_weight(bits, cell_bits, coding):
+    cells = CellCoding(bits, cell_bits, coding)
+    weight = torch.arange(-(1 << bits - 1) + (bits > 1), 1 << bits - 1)
+    if bits == 1 and coding == "differential" and cell_bits is not None:
+        weight = torch.tensor([0])
+    stored = cells.encode(weight, "conv")
+    assert torch.equal(cells.decode(stored), weight)
+    assert stored.abs().max() <= cells.highest and (cells.signed or stored.min() >= 0)
+    if cell_bits is not None:
+        assert stored.shape[-1] == ArraySpec(8, 80, cell_bits, coding).columns_per_weight(bits)
+        columns = [plain.cells_of(int(value), bits, cell_bits, coding) for value in weight]
+        assert stored.tolist() == [[level for level, _ in column] for column in columns]
+
+
+@given(st.integers(1, 8), st.booleans(), st.sampled_from([None, *range(1, 9)]))
+def test_slices_stand_for_their_input(bits, signed, dac_bits):
+    bits += signed
+    coding = InputCoding(bits, signed, dac_bits)
+    levels = torch.arange(-(1 << bits - 1), 1 << bits - 1) if signed else torch.arange(1 << bits)
+    driven = coding.slices(levels)
+    assert torch.equal((driven * torch.tensor(coding.factors)[:, None]).sum(0), levels)
+    assert int(driven.abs().max()) == coding.highest
+    assert (int(driven.min()) < 0) == coding.driven_negative
+    assert len(driven) == ArraySpec(8, 8, dac_bits=dac_bits).cycles_per_vector(bits)
