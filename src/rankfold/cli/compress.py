@@ -10,6 +10,8 @@ from typing import Any
 from rankfold.cli.options import add_array, add_low_rank, add_training, bit_width, checked, show_report, training_settings
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
+from rankfold.pipeline.methods import METHODS
+from rankfold.plan.plan import PLAIN, STEERINGS
 
 UNSET = object()  # since None means float
 
@@ -19,9 +21,22 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("compress", help="decompose, quantise and fine-tune a network")
     parser.add_argument("model", help="a zoo network or package.module:factory")
     add_array(parser)
-    add_low_rank(parser)
     parser.add_argument(
-        "--bits", type=checked(bit_width), default=UNSET, help="of weights and activations, 2 to 8, or `float` (default 4)"
+        "--method", choices=METHODS,
+        help="low-rank (with --rank), patdnn or pairs (pattern pruning, with --entries), quantise (bits alone), channel (with "
+        "--ratio); default: low-rank with --rank, else quantise",
+    )  # fmt: skip
+    add_low_rank(parser)
+    parser.add_argument("--entries", type=int, metavar="e", help="positions that pattern pruning keeps of each kernel")
+    parser.add_argument("--block", type=int, metavar="N", help="output channels that share a pattern under pairs (default: all)")
+    parser.add_argument(
+        "--steering", choices=STEERINGS, default=PLAIN,
+        help="count rows of pattern-pruned layers as skipped where nothing in a tile needs them (plain, the default), or as if "
+        "each column got inputs of its own (ideal); the report shows both",
+    )  # fmt: skip
+    parser.add_argument("--ratio", type=float, metavar="S", help="share of the channels that channel pruning removes")
+    parser.add_argument(
+        "--bits", type=checked(bit_width), default=UNSET, help="of weights and activations, 1 to 8, or `float` (default 4)"
     )
     parser.add_argument(
         "--decomposition", choices=DECOMPOSITIONS, default="data",
@@ -43,7 +58,12 @@ def run(options: argparse.Namespace) -> int:
     """Compress a network and say where the results are."""
     if options.plan is not None:
         given = {
+            "--method": options.method is not None,
             "--groups": options.groups is not None,
+            "--entries": options.entries is not None,
+            "--block": options.block is not None,
+            "--steering": options.steering != PLAIN,
+            "--ratio": options.ratio is not None,
             "--rank": options.rank is not None,
             "--bits": options.bits is not UNSET,
             "--pointwise": options.pointwise,
@@ -60,6 +80,11 @@ def run(options: argparse.Namespace) -> int:
         {
             "groups": options.groups,
             "rank": options.rank,
+            "method": options.method,
+            "entries": options.entries,
+            "block": options.block,
+            "steering": options.steering,
+            "ratio": options.ratio,
             "bits": 4 if options.bits is UNSET else options.bits,
             "pointwise": options.pointwise,
             "plan": options.plan,

@@ -58,13 +58,13 @@ def bit_width(text: str) -> int | None:
     """Read `4` as 4 bits and `float` as None.
 
     Raises:
-        InputError: neither 2 to 8 nor `float`.
+        InputError: neither 1 to 8 nor `float`.
     """
     if text == "float":
         return None
-    if text.isascii() and text.isdigit() and 2 <= int(text) <= 8:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 8:
         return int(text)
-    raise InputError(f"bits (={text}) must lie between 2 and 8, or be `float`")
+    raise InputError(f"bits (={text}) must lie between 1 and 8, or be `float`")
 
 
 def add_array(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +83,7 @@ def add_low_rank(parser: argparse.ArgumentParser) -> None:
 
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """Add `--bits`, and `--cell-bits`, `--coding` and `--dac-bits` of real arrays."""
-    parser.add_argument("--bits", type=checked(bit_width), default=None, help="of weights and inputs, 2 to 8 (first and last 8)")
+    parser.add_argument("--bits", type=checked(bit_width), default=None, help="of weights and inputs, 1 to 8 (first and last 8)")
     parser.add_argument("--cell-bits", type=int, metavar="N", help="bits a cell stores (default: a whole weight)")
     parser.add_argument("--coding", choices=CODINGS, default=CODINGS[0], help=f"of signed weights (default {CODINGS[0]})")
     parser.add_argument("--dac-bits", type=int, metavar="N", help="input bits driven at once (default: a whole input)")

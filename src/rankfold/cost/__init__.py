@@ -2,19 +2,22 @@
 
 from rankfold.cost.arrays import Packing, pack_tiles
 from rankfold.cost.chip import Chip, ChipSchedule, schedule, schedule_stages
-from rankfold.cost.cycles import BASIC_METHODS, LayerCycles, NetworkCycles, array_mapping, network_cycles, planned_mapping
+from rankfold.cost.cycles import BASIC_METHODS, LayerCycles, NetworkCycles, network_cycles
+from rankfold.cost.planned import Masks, array_mapping, planned_mapping, planned_shape
 
 __all__ = [
     "BASIC_METHODS",
     "Chip",
     "ChipSchedule",
     "LayerCycles",
+    "Masks",
     "NetworkCycles",
     "Packing",
     "array_mapping",
     "network_cycles",
     "pack_tiles",
     "planned_mapping",
+    "planned_shape",
     "schedule",
     "schedule_stages",
 ]

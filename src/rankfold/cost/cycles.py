@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.errors import InputError
-from rankfold.mapping import LOW_RANK_METHODS, ArraySpec, LowRankMapping, Mapping, map_layer, map_low_rank
-from rankfold.plan import LOW_RANK, LayerPlan, Plan, weights
+from rankfold.cost.planned import COMPRESSED, Masks, array_cycles, planned_mapping, required_mask
+from rankfold.mapping import ArraySpec, LowRankMapping, Mapping, map_layer, steered_cycles
+from rankfold.plan import IDEAL, NARROWED, PRUNED, LayerPlan, Plan, weights
 from rankfold.workload import ConvShape, Network
 
 BASIC_METHODS = ("im2col", "sdk", "vw-sdk")
@@ -24,10 +24,14 @@ class LayerCycles:
         rank: r if the plan makes it low-rank, else None.
         cycles: per image, by mapping: dense ones under their own name, low-rank ones as `low-rank-im2col`, `low-rank-sdk`,
             `low-rank-best`, and `low-rank-shared` (both stages with one window, so that stage 1 feeds stage 2 without a
-            buffer). A layer that stays dense counts there with its dense cycles.
+            buffer). Of a pattern-pruned layer, `pruned-im2col`, `pruned-sdk` and `pruned-best` skip a row where nothing in a
+            tile needs it, `ideal-im2col` and `ideal-sdk` steer inputs to each column for nothing. Those of a channel-pruned
+            one begin with `channel-`. A layer that stays dense counts under all of them with its dense cycles.
         chosen: the mapping that the plan (or the user) chose, as executed.
         array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over columns and
             inputs over cycles; None where it names neither. `cycles` counts one activation for a whole vector, as papers do.
+        entry: what the plan says of the layer.
+        steered: cycles with ideal steering, where the plan assumes it; `chosen` is what an array without it executes.
     """
 
     shape: ConvShape
@@ -36,6 +40,13 @@ class LayerCycles:
     cycles: dict[str, int]
     chosen: Mapping | LowRankMapping
     array_cycles: int | None = None
+    entry: LayerPlan | None = None
+    steered: int | None = None
+
+    @property
+    def chosen_cycles(self) -> int:
+        """Cycles of what the plan chose, with the steering that it assumes."""
+        return self.chosen.cycles if self.steered is None else self.steered
 
     @property
     def stages(self) -> tuple[Mapping, ...]:
@@ -48,7 +59,8 @@ class LayerCycles:
     def parameters(self) -> int:
         """Weights as stored, without bias."""
         if self.groups is None or self.rank is None:
-            return self.shape.parameters
+            (stage,) = self.stages
+            return stage.shape.parameters if stage.weights is None else stage.weights
         # R_: each of the r rows of a block sees n/g inputs, for every one of the G*g blocks; L: m rows of g*r.
         return self.rank * self.shape.groups * self.shape.n + self.shape.m * self.groups * self.rank
 
@@ -56,7 +68,7 @@ class LayerCycles:
     def utilisation(self) -> float:
         """Useful multiply-accumulates over cells * cycles of what is executed, 0 to 1."""
         cells = self.chosen.array.cells
-        return sum(stage.macs for stage in self.stages) / (cells * self.chosen.cycles)
+        return sum(stage.macs for stage in self.stages) / (cells * self.chosen_cycles)
 
     @property
     def lower_bound(self) -> int:
@@ -96,6 +108,16 @@ class LayerCycles:
             }
         else:
             entry["regions"] = _stage_to_json(self.stages[0])["regions"]
+        plan = self.entry
+        if plan is not None and plan.kind == PRUNED:
+            entry["pruned"] = {
+                "pruning": plan.pruning,
+                "entries": plan.entries,
+                "steering": plan.steering,
+                "parameters": self.parameters,
+            }
+        if plan is not None and plan.kind == NARROWED:
+            entry["channels"] = {"in": plan.in_channels, "out": plan.out_channels, "parameters": self.parameters}
         return entry
 
 
@@ -138,7 +160,7 @@ class NetworkCycles:
     @property
     def chosen_cycles(self) -> int:
         """Cycles per image of what the plan chose."""
-        return sum(layer.chosen.cycles for layer in self.layers)
+        return sum(layer.chosen_cycles for layer in self.layers)
 
     @property
     def utilisation(self) -> float:
@@ -177,64 +199,35 @@ class NetworkCycles:
         }
 
 
-def network_cycles(network: Network, plan: Plan, methods: Sequence[str] = BASIC_METHODS) -> NetworkCycles:
+def network_cycles(
+    network: Network, plan: Plan, methods: Sequence[str] = BASIC_METHODS, masks: Masks | None = None
+) -> NetworkCycles:
     """Map every convolution of `network` as `plan` says, and as each of `methods` would.
 
     Args:
         network: the network.
         plan: its plan; the array is the plan's.
         methods: dense mappings to compare with.
+        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`.
 
     Raises:
-        InputError: the array has bits per cell or DAC, and a layer of the plan no bits, or more than a row holds.
+        InputError: the array has bits per cell or DAC, and a layer of the plan no bits, or more than a row holds; or the mask
+            of a pruned layer is missing.
     """
     array = plan.array
-    compressed = any(layer.kind == LOW_RANK for layer in plan.layers)
+    kinds = {layer.kind for layer in plan.layers}
     planned = {name: plan.layer(name) for name in weights(network)}
     layers = []
     for shape in network.convolutions:
         entry = planned[shape.weight]
+        mask = None if masks is None else masks.get(shape.weight)
         cycles = {method: map_layer(shape, array, method).cycles for method in methods}
-        if entry.groups is not None and entry.rank is not None:
-            pairs = {method: map_low_rank(shape, array, entry.groups, entry.rank, method) for method in LOW_RANK_METHODS}
-            cycles |= {f"low-rank-{method}": pair.cycles for method, pair in pairs.items()}
-            cycles["low-rank-shared"] = pairs["sdk"].shared_cycles
-        elif compressed:
-            dense = {method: map_layer(shape, array, method).cycles for method in LOW_RANK_METHODS}
-            cycles |= {f"low-rank-{method}": dense[method] for method in LOW_RANK_METHODS} | {"low-rank-shared": dense["sdk"]}
-        chosen = planned_mapping(shape, array, entry)
-        layers.append(LayerCycles(shape, entry.groups, entry.rank, cycles, chosen, _array_cycles(shape, array, entry)))
+        for kind in (kind for kind in COMPRESSED if kind in kinds):
+            cycles |= COMPRESSED[kind](shape, array, entry, mask)
+        chosen = planned_mapping(shape, array, entry, mask)
+        steered = None
+        if entry.steering == IDEAL:
+            steered = steered_cycles(shape, array, required_mask(shape, mask), entry.mapping)
+        counted = array_cycles(shape, array, entry, mask)
+        layers.append(LayerCycles(shape, entry.groups, entry.rank, cycles, chosen, counted, entry, steered))
     return NetworkCycles(network.name, array, tuple(layers))
-
-
-def planned_mapping(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> Mapping | LowRankMapping:
-    """The mapping that a plan chose for a layer, with columns counted in weights."""
-    if entry.groups is not None and entry.rank is not None:
-        return map_low_rank(shape, array, entry.groups, entry.rank, entry.mapping)
-    return map_layer(shape, array, entry.mapping)
-
-
-def array_mapping(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> Mapping | LowRankMapping:
-    """The mapping that a plan chose for a layer, on arrays whose columns are physical: weights spread over cells.
-
-    Its array is `array.in_weights(bits)`; each activation of it takes `array.cycles_per_vector(input bits)` cycles.
-
-    Raises:
-        InputError: the array has bits per cell or DAC, and the layer has none, or more than a row holds.
-    """
-    if array.cell_bits is None and array.dac_bits is None:
-        return planned_mapping(shape, array, entry)
-    if entry.weight_bits is None or entry.input_bits is None:
-        raise InputError(
-            f"layer {shape.name}: an array with bits per cell or DAC needs the bits of weights and inputs; "
-            "plan it with bits (--bits 4)"
-        )
-    return planned_mapping(shape, array.in_weights(entry.weight_bits), entry)
-
-
-def _array_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> int | None:
-    if array.cell_bits is None and array.dac_bits is None:
-        return None
-    mapping = array_mapping(shape, array, entry)
-    assert entry.input_bits is not None  # array_mapping refuses a layer without
-    return mapping.cycles * array.cycles_per_vector(entry.input_bits)

@@ -4,6 +4,7 @@ from rankfold.mapping.array import CODINGS, DEFAULT_ARRAY, ArraySpec
 from rankfold.mapping.execute import execute
 from rankfold.mapping.layer import METHODS, Mapping, clear_cache, map_layer, map_one_window, map_with_window
 from rankfold.mapping.low_rank import LOW_RANK_METHODS, LowRankMapping, low_rank_stages, map_low_rank
+from rankfold.mapping.pruned import PRUNED_METHODS, map_pruned, steered_cycles
 from rankfold.mapping.region import Region
 from rankfold.mapping.stored import StoredMatrix
 from rankfold.mapping.tile import Tile
@@ -13,6 +14,7 @@ __all__ = [
     "DEFAULT_ARRAY",
     "LOW_RANK_METHODS",
     "METHODS",
+    "PRUNED_METHODS",
     "ArraySpec",
     "LowRankMapping",
     "Mapping",
@@ -25,5 +27,7 @@ __all__ = [
     "map_layer",
     "map_low_rank",
     "map_one_window",
+    "map_pruned",
     "map_with_window",
+    "steered_cycles",
 ]

@@ -36,12 +36,14 @@ class Mapping:
         array: the array.
         method: one of `METHODS`, or `one-window` for a stage of a low-rank pair.
         regions: for each block of channels, rectangles that cover the output plane exactly once; the main one first.
+        weights: how many weights the layer keeps; None: all that its support keeps.
     """
 
     shape: ConvShape
     array: ArraySpec
     method: str
     regions: tuple[Region, ...]
+    weights: int | None = None
 
     @property
     def cycles(self) -> int:
@@ -84,13 +86,18 @@ class Mapping:
     @property
     def support(self) -> np.ndarray | None:
         """(C_in, kh*kw) booleans, the kernel positions in use; None: all."""
-        footprint = self.regions[0].footprint
-        return None if footprint.mask is None else footprint.support.reshape(self.shape.in_channels, -1)
+        footprints = {region.footprint for region in self.regions}
+        if any(footprint.mask is None for footprint in footprints):
+            return None
+        used = np.logical_or.reduce([footprint.support for footprint in footprints])
+        return used.reshape(self.shape.in_channels, -1)
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates per image with the weights that are stored."""
-        return self.regions[0].footprint.macs
+        if self.weights is None:
+            return self.regions[0].footprint.macs
+        return self.weights * self.shape.output[0] * self.shape.output[1]
 
     @property
     def lower_bound(self) -> int:

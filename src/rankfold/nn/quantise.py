@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.errors import InputError
+from rankfold.nn.binary import BinaryQuantiser
+from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.observation import evaluating, run_batches
 from rankfold.nn.quantiser import Quantiser, check_bits
 
@@ -20,8 +22,8 @@ class LayerBits:
     """How one layer is quantised.
 
     Attributes:
-        weight: bits of the (signed) weights, 2 to 8.
-        input: bits of the layer's input, 2 to 8.
+        weight: bits of the (signed) weights, 1 to 8.
+        input: bits of the layer's input, 1 to 8.
         input_signed: whether the input has negative levels.
     """
 
@@ -38,12 +40,20 @@ class QuantConv2d(nn.Conv2d):
     """A convolution of quantised weights with quantised inputs; the bias stays float.
 
     Takes the arguments of `nn.Conv2d`, and `bits`. The weight quantiser is fitted to the weights in `from_float` and
-    `calibrate_`; the input quantiser needs data, see `calibrate_`.
+    `calibrate_`; the input quantiser needs data, see `calibrate_`. One made of a `MaskedConv2d` has its mask.
     """
+
+    mask: Tensor | None
 
     def __init__(self, *args: Any, bits: LayerBits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.weight_quantiser, self.input_quantiser = _quantisers(bits, self.weight.device)
+        self.register_buffer("mask", None)
+
+    @property
+    def kept_weights(self) -> Tensor:
+        """The weights that no mask drops: all (m, C_in/G, kh, kw) of them, or (K,)."""
+        return self.weight if self.mask is None else self.weight[self.mask]
 
     @classmethod
     def from_float(cls, module: nn.Conv2d, bits: LayerBits) -> QuantConv2d:
@@ -58,7 +68,10 @@ class QuantConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, OH, OW)."""
-        y: Tensor = self._conv_forward(self.input_quantiser(input), self.weight_quantiser(self.weight), self.bias)
+        weight = self.weight_quantiser(self.weight)
+        if self.mask is not None:
+            weight = weight * self.mask
+        y: Tensor = self._conv_forward(self.input_quantiser(input), weight, self.bias)
         return y
 
 
@@ -88,17 +101,29 @@ QuantLayer = QuantConv2d | QuantLinear
 
 def _quantisers(bits: LayerBits, device: torch.device) -> tuple[Quantiser, Quantiser]:
     return (
-        Quantiser(bits.weight, signed=True, device=device),
-        Quantiser(bits.input, bits.input_signed, batched=True, device=device),
+        _quantiser(bits.weight, True, False, device),
+        _quantiser(bits.input, bits.input_signed, True, device),
     )
+
+
+def _quantiser(bits: int, signed: bool, batched: bool, device: torch.device) -> Quantiser:
+    if bits == 1 and signed:
+        return BinaryQuantiser(batched, device)
+    return Quantiser(bits, signed, batched, device)
 
 
 def _take_over(new: QuantLayer, module: nn.Conv2d | nn.Linear, bits: LayerBits) -> None:
     new.weight, new.bias = module.weight, module.bias
+    if isinstance(new, QuantConv2d) and isinstance(module, MaskedConv2d):
+        new.mask = module.mask
     new.weight_quantiser, new.input_quantiser = _quantisers(bits, module.weight.device)
     if not module.weight.is_meta:
-        new.weight_quantiser.fit_(module.weight)
+        new.weight_quantiser.fit_(_kept_weights(new))
     new.train(module.training)
+
+
+def _kept_weights(layer: QuantLayer) -> Tensor:
+    return layer.kept_weights if isinstance(layer, QuantConv2d) else layer.weight
 
 
 def quantise_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
@@ -121,7 +146,7 @@ def quantise_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
         module = _find(named, name)
         if module is model:
             raise InputError(f"layer {name!r} is the whole model, which cannot be replaced in place; wrap it in nn.Sequential")
-        if type(module) not in (nn.Conv2d, nn.Linear):
+        if type(module) not in (nn.Conv2d, nn.Linear, MaskedConv2d):
             raise InputError(
                 f"layer {name!r} is a {type(module).__name__}; only plain nn.Conv2d and nn.Linear layers can be quantised"
             )
@@ -229,7 +254,7 @@ def calibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
     before = [(quantiser, quantiser.step.detach().clone(), quantiser.fitted) for quantiser in quantisers]
     for name, layer in layers.items():
         try:
-            layer.weight_quantiser.fit_(layer.weight)
+            layer.weight_quantiser.fit_(_kept_weights(layer))
             layer.input_quantiser.fit_(samples[name].values())
         except InputError as error:
             with torch.no_grad():

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from rankfold.errors import InputError
 
-MINIMUM_BITS, MAXIMUM_BITS = 2, 8
+MINIMUM_BITS, MAXIMUM_BITS = 1, 8
 
 # A step that the optimiser pushes to zero or below acts as this one. Its reciprocal is finite in float32, every
 # input but zero then saturates, and the step's gradient, which is passed on unchanged, can bring it back.
@@ -28,7 +28,7 @@ def check_bits(name: str, bits: int) -> None:
     """Refuse a number of bits that has no quantiser.
 
     Raises:
-        InputError: `bits` is not an integer from 2 to 8; the message calls it `name`.
+        InputError: `bits` is not an integer from 1 to 8; the message calls it `name`.
     """
     if isinstance(bits, bool) or not isinstance(bits, int) or not MINIMUM_BITS <= bits <= MAXIMUM_BITS:
         raise InputError(f"{name} (={bits}) must be an integer from {MINIMUM_BITS} to {MAXIMUM_BITS} bits")
@@ -48,7 +48,7 @@ class Quantiser(nn.Module):
     A new quantiser has no step: call `fit_`, or load a state; until then `forward` refuses to run.
 
     Args:
-        bits: b, from 2 to 8.
+        bits: b, from 1 to 8; signed levels need 2, see `BinaryQuantiser`.
         signed: whether negative values have levels.
         batched: whether the first dimension of x counts samples (an activation) or not (a weight).
         device: where the step lives.
@@ -60,6 +60,8 @@ class Quantiser(nn.Module):
     def __init__(self, bits: int, signed: bool, batched: bool = False, device: torch.device | None = None) -> None:
         super().__init__()
         check_bits("bits", bits)
+        if bits == 1 and signed and type(self) is Quantiser:
+            raise InputError("bits (=1) must be 2 or more with a sign; `BinaryQuantiser` has the levels -1 and +1")
         self.bits, self.signed, self.batched = bits, signed, batched
         self.low = -(1 << bits - 1) if signed else 0
         self.high = (1 << bits - 1) - 1 if signed else (1 << bits) - 1

@@ -1,4 +1,4 @@
-"""Surgery: put low-rank modules and quantisers where the plan says, and report every layer."""
+"""Surgery: put low-rank modules, masks and quantisers where the plan says, and report every layer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 from torch import Tensor, nn
 
+from rankfold.baselines import Pruning, choose_masks
 from rankfold.errors import InputError
+from rankfold.nn.channels import narrow_, select_channels_
 from rankfold.nn.low_rank import LowRankConv2d, check_convertible
+from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.moments import PatchMoments, paired_moments, patch_moments
 from rankfold.nn.quantise import LayerBits, quantise_
-from rankfold.plan import LOW_RANK, LayerPlan, Plan
+from rankfold.plan import LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan
 
 
 @dataclass(frozen=True)
@@ -21,15 +25,15 @@ class LayerReport:
 
     Attributes:
         name: the layer.
-        kind: `dense` or `low-rank`.
+        kind: as in the plan.
         reason: why, as in the plan.
         groups: g, or None.
         rank: r, or None.
-        error: relative Frobenius error of the weight, None for a dense layer.
+        error: relative Frobenius error of the weight, None for a layer that keeps its weight, or loses channels.
         plain_error: the bound of Theorem 1, the error at equal rank without groups.
         output_error: relative error of the layer's output on calibration data, None where the factors do not know them.
         parameters_before: weights and biases before.
-        parameters_after: weights and biases after.
+        parameters_after: weights and biases after; of a pruned layer those that are kept.
     """
 
     name: str
@@ -47,7 +51,7 @@ class LayerReport:
 def compress_(
     model: nn.Module, plan: Plan, decompose: bool = True, moments: Mapping[str, PatchMoments] | None = None
 ) -> tuple[LayerReport, ...]:
-    """Replace, in place, the convolutions that `plan` makes low-rank.
+    """Replace, in place, the convolutions that `plan` makes low-rank or prunes.
 
     A module that is registered under several names is replaced once, in all places. Everything is checked before
     anything is changed.
@@ -55,25 +59,27 @@ def compress_(
     Args:
         model: the dense network.
         plan: a plan for it.
-        decompose: compute the factors from the weights; False only builds the modules, for weights to be loaded.
+        decompose: compute factors, masks and channels from the weights; False only builds the modules, for weights to be loaded.
         moments: of the inputs of layers whose factors shall keep the output on these inputs; others get a plain SVD.
 
     Returns:
         One report for each layer of the plan, in its order.
 
     Raises:
-        InputError: the plan names a module that the model does not have.
-        UnsupportedLayerError: a layer has behaviour that a low-rank pair would not carry over.
+        InputError: the plan names a module that the model does not have, or its numbers of channels do not fit the model.
+        UnsupportedLayerError: a layer has behaviour that its replacement would not carry over.
+        MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
     """
     modules = dict(model.named_modules())
-    for layer in plan.layers:
-        if layer.name not in modules:
-            raise InputError(f"the plan names layer {layer.name}, which the network does not have; make a plan for this network")
-        if layer.kind == LOW_RANK:
-            if modules[layer.name] is model:
-                raise InputError("the network is a single convolution; wrap it in nn.Sequential so that it can be replaced")
-            check_convertible(layer.name, modules[layer.name])
-    replaced: dict[nn.Module | None, LowRankConv2d] = {}
+    _check(model, modules, plan)
+    before = {layer.name: kept_parameters(modules[layer.name]) for layer in plan.layers}
+    if any(layer.kind == NARROWED for layer in plan.layers):
+        if decompose:
+            select_channels_(model, plan)
+        else:
+            narrow_(model, plan)
+    masks = _masks(modules, plan) if decompose else {}
+    replaced: dict[nn.Module, nn.Module] = {}
     reports = []
     for layer in plan.layers:
         module = modules[layer.name]
@@ -86,17 +92,54 @@ def compress_(
                 errors, output_error = (factors.error, factors.plain_error), factors.output_error
             else:
                 replaced[module] = LowRankConv2d(module, layer.groups, layer.rank)
-        before = _parameters(module)
-        after = _parameters(replaced[module]) if module in replaced else before
+        if isinstance(module, nn.Conv2d) and layer.kind == PRUNED:
+            if layer.name in masks:
+                errors = (_dropped(module.weight, masks[layer.name]), None)
+            replaced[module] = MaskedConv2d.from_conv(module, masks.get(layer.name))
+        now = replaced.get(module)
+        after = kept_parameters(module if now is None else now)
         reports.append(
-            LayerReport(layer.name, layer.kind, layer.reason, layer.groups, layer.rank, *errors, before, after, output_error)
+            LayerReport(
+                layer.name, layer.kind, layer.reason, layer.groups, layer.rank, *errors, before[layer.name], after, output_error
+            )
         )
     for parent in list(model.modules()):
         # named_children would list a child of two names only once; the registry has them all.
         for name, child in list(parent._modules.items()):
-            if child in replaced:
+            if child is not None and child in replaced:
                 setattr(parent, name, replaced[child])
     return tuple(reports)
+
+
+def _check(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> None:
+    for layer in plan.layers:
+        if layer.name not in modules:
+            raise InputError(f"the plan names layer {layer.name}, which the network does not have; make a plan for this network")
+        if layer.kind in (LOW_RANK, PRUNED):
+            if modules[layer.name] is model:
+                raise InputError("the network is a single convolution; wrap it in nn.Sequential so that it can be replaced")
+            check_convertible(layer.name, modules[layer.name])
+    kinds = {layer.kind for layer in plan.layers}
+    if NARROWED in kinds and kinds & {LOW_RANK, PRUNED}:
+        raise InputError("a plan with channel-pruned layers cannot have low-rank or pattern-pruned ones too; make two plans")
+
+
+def _masks(modules: Mapping[str, nn.Module], plan: Plan) -> dict[str, np.ndarray]:
+    """The masks of all pattern-pruned layers, chosen together."""
+    prunings, found = {}, {}
+    for layer in plan.layers:
+        module = modules[layer.name]
+        if isinstance(module, nn.Conv2d) and layer.pruning is not None and layer.entries is not None:
+            prunings[layer.name] = Pruning(layer.pruning, layer.entries, layer.block, module.groups)
+            found[layer.name] = module.weight.detach().cpu().double().numpy()
+    return choose_masks(found, prunings)
+
+
+def _dropped(weight: Tensor, mask: np.ndarray) -> float:
+    """||W - mask*W||_F / ||W||_F, 0 for a weight of nothing but zeros."""
+    values = weight.detach().cpu().double().numpy()
+    whole = float(np.linalg.norm(values))
+    return float(np.linalg.norm(np.where(mask, 0.0, values))) / whole if whole else 0.0
 
 
 def compress_on_data_(
@@ -163,5 +206,7 @@ def _input_module(layer: LayerPlan) -> str:
     return f"{layer.name}.reduce" if layer.kind == LOW_RANK else layer.name
 
 
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def kept_parameters(model: nn.Module) -> int:
+    """Weights and biases of all layers; of masked ones those that are kept."""
+    dropped = sum(int((~module.mask).sum()) for module in model.modules() if isinstance(module, MaskedConv2d))
+    return sum(parameter.numel() for parameter in model.parameters()) - dropped

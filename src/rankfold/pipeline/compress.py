@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from importlib import metadata
@@ -13,19 +14,23 @@ import torch
 from torch import Tensor, nn
 
 import rankfold
-from rankfold.cost import network_cycles
+from rankfold.baselines import PRUNINGS
+from rankfold.cost import Masks, network_cycles
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.mapping import DEFAULT_ARRAY
 from rankfold.nn.batchnorm import reestimate_batch_norm_
+from rankfold.nn.channels import channel_plan
 from rankfold.nn.load import apply_weights, check_classes, load_model, read_weights
+from rankfold.nn.masked import masks_of
 from rankfold.nn.pretrained import file_digest, shipped_baseline
 from rankfold.nn.quantise import calibrate_, observe_signs
-from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_, open_signs, quantise_by_plan_
+from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_, kept_parameters, open_signs, quantise_by_plan_
 from rankfold.pipeline.folder import RunFolder, save_history, save_weights
+from rankfold.pipeline.methods import CHANNEL
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
-from rankfold.plan import LOW_RANK, Plan, check_plan, uniform_plan
+from rankfold.plan import DENSE, LOW_RANK, Plan, check_plan, pruned_plan, uniform_plan
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, load_images
@@ -51,19 +56,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     device, data, recipe, model, network = _start(settings, settings.recipe)
     if settings.decomposition not in DECOMPOSITIONS:
         raise InputError(f"decomposition (={settings.decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
-    if settings.plan is None:
-        plan = uniform_plan(
-            network,
-            settings.array or DEFAULT_ARRAY,
-            settings.groups,
-            settings.rank,
-            settings.bits,
-            settings.mapping,
-            settings.pointwise,
-        )
-    else:
-        plan = Plan.load(settings.plan)
-        plan = replace(plan, array=settings.array or plan.array)
+    plan = _plan(settings, network, model)
     check_plan(plan, network)
     compress_(load_model(settings.model, len(data.classes), data.input_size[0]), plan, decompose=False)
 
@@ -105,11 +98,13 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
 
     before = sum(parameter.numel() for parameter in model.parameters())
     reports = _decompose_(model, plan, data, device, settings, recipe.seed)
-    changed = sum(report.kind == LOW_RANK for report in reports)
-    kept = ", ".join(f"{report.name} ({report.reason})" for report in reports if report.kind != LOW_RANK)
-    observer.note(f"{changed} layers become low-rank; kept dense: {kept or 'none'}" if changed else "every layer stays dense")
+    changed = Counter(report.kind for report in reports if report.kind != DENSE)
+    kept = ", ".join(f"{report.name} ({report.reason})" for report in reports if report.kind == DENSE)
+    each = ", ".join(f"{number} layers become {kind}" for kind, number in changed.items())
+    observer.note(f"{each}; kept dense: {kept or 'none'}" if changed else "every layer stays dense")
     for name, what in network.untouched:
         observer.note(f"left alone: {name}: {what}")
+    after = kept_parameters(model)
     plan = _quantise_(model, plan, data, device, recipe.seed)
     plan.save(folder.plan)
     decomposed = evaluate(model, data.test, data, device)
@@ -118,7 +113,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     history = train(model, data, recipe, device, checkpoint, observer.stage("fine-tuning"))
     final = evaluate(model, data.test, data, device)
     result = _result(
-        settings.command, origin, network, plan, data, settings.image_size, reports, before,
+        settings.command, origin, network, plan, data, settings.image_size, reports, (before, after), masks_of(model),
         Accuracies(baseline_accuracy, decomposed, final), history, recipe, device, folder.run,
     )  # fmt: skip
     _write(folder, model, plan, history, result)
@@ -150,7 +145,7 @@ def train_baseline(settings: CompressSettings, observer: Observer | None = None)
     final = evaluate(model, data.test, data, device)
     before = sum(parameter.numel() for parameter in model.parameters())
     result = _result(
-        settings.command, "fresh weights", network, plan, data, settings.image_size, compress_(model, plan), before,
+        settings.command, "fresh weights", network, plan, data, settings.image_size, compress_(model, plan), (before, before), {},
         Accuracies(None, None, final), history, recipe, device, folder.run,
     )  # fmt: skip
     _write(folder, model, plan, history, result)
@@ -174,6 +169,21 @@ def calibration_batches(data: ImageData, device: torch.device, seed: int, images
     return (x for x, _ in Batches(split, data.mean, data.std, EVALUATION_BATCH, device).epoch())
 
 
+def _plan(settings: CompressSettings, network: Network, model: nn.Module) -> Plan:
+    """The plan that the settings ask for."""
+    array = settings.array or DEFAULT_ARRAY
+    bits, mapping = settings.bits, settings.mapping
+    if settings.plan is not None:
+        plan = Plan.load(settings.plan)
+        return replace(plan, array=settings.array or plan.array)
+    method = settings.chosen_method
+    if method in PRUNINGS and settings.entries is not None:
+        return pruned_plan(network, array, method, settings.entries, bits, mapping, settings.block, settings.steering)
+    if method == CHANNEL and settings.ratio is not None:
+        return channel_plan(model, network, array, settings.ratio, bits, mapping)
+    return uniform_plan(network, array, settings.groups, settings.rank, bits, mapping, settings.pointwise)
+
+
 def _decompose_(
     model: nn.Module, plan: Plan, data: ImageData, device: torch.device, settings: CompressSettings, seed: int
 ) -> tuple[LayerReport, ...]:
@@ -186,7 +196,7 @@ def _decompose_(
 
 def _quantise_(model: nn.Module, plan: Plan, data: ImageData, device: torch.device, seed: int) -> Plan:
     """Re-estimate batch norm and put the quantisers in; returns the plan with all signs filled in."""
-    if any(layer.kind == LOW_RANK for layer in plan.layers):
+    if any(layer.kind != DENSE for layer in plan.layers):
         reestimate_batch_norm_(model, calibration_batches(data, device, seed))
     if not plan.quantised:
         return plan
@@ -222,10 +232,11 @@ def _write(folder: RunFolder, model: nn.Module, plan: Plan, history: tuple[Epoch
 
 def _result(
     command: str, origin: str, network: Network, plan: Plan, data: ImageData, image_size: tuple[int, int] | None,
-    reports: tuple[LayerReport, ...], parameters_before: int, accuracy: Accuracies, history: tuple[EpochRecord, ...],
+    reports: tuple[LayerReport, ...], parameters: tuple[int, int], masks: Masks,
+    accuracy: Accuracies, history: tuple[EpochRecord, ...],
     recipe: Recipe, device: torch.device, run: str,
 ) -> Result:  # fmt: skip
-    costs = network_cycles(network, plan)
+    costs = network_cycles(network, plan, masks=masks)
     by_weight = {layer.shape.weight: [c for c in costs.layers if c.shape.weight == layer.shape.weight] for layer in costs.layers}
     layers = []
     for report in reports:
@@ -245,12 +256,14 @@ def _result(
                 entry.weight_bits,
                 entry.input_bits,
                 {key: sum(cost.cycles[key] for cost in runs) for key in runs[0].cycles} if runs else None,
-                sum(cost.chosen.cycles for cost in runs) if runs else None,
+                sum(cost.chosen_cycles for cost in runs) if runs else None,
                 runs[0].utilisation if runs else None,
                 runs[0].stages[0].window if runs else None,
                 (runs[0].stages[0].row_tiles, runs[0].stages[0].column_tiles) if runs else None,
                 report.output_error,
                 runs[0].shape if runs else None,
+                entry.pruning,
+                entry.entries,
             )
         )
     speeds = [record.images_per_second for record in history]
@@ -267,8 +280,8 @@ def _result(
         planned_cycles=costs.chosen_cycles,
         utilisation=costs.utilisation,
         macs=sum(layer.shape.macs for layer in costs.layers),
-        parameters_before=parameters_before,
-        parameters_after=parameters_before + sum(r.parameters_after - r.parameters_before for r in reports),
+        parameters_before=parameters[0],
+        parameters_after=parameters[1],
         layers=tuple(layers),
         untouched=network.untouched,
         recipe=asdict(recipe),

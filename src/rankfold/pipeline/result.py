@@ -31,7 +31,8 @@ class LayerResult:
 
     `error` is the relative Frobenius error of the factors before fine-tuning, `plain_error` the bound of Theorem 1.
     `window` and `tiles` are those of the (first) stage as executed. `output_error` is the relative error of the layer's output
-    on calibration data, where the factors were made for them. `shape` is the convolution's, None in older results.
+    on calibration data, where the factors were made for them. `shape` is the convolution's, None in older results. `pruning` and
+    `entries` are those of the plan, None for layers that are not pattern-pruned.
     """
 
     name: str
@@ -52,6 +53,8 @@ class LayerResult:
     tiles: tuple[int, int] | None
     output_error: float | None = None
     shape: ConvShape | None = None
+    pruning: str | None = None
+    entries: int | None = None
 
 
 @dataclass(frozen=True)

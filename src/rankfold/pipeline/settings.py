@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
+from rankfold.pipeline.methods import EXAMPLES, METHODS, QUANTISE
+from rankfold.plan import LOW_RANK, PLAIN
 from rankfold.training.loop import Silent, Watcher
 from rankfold.training.recipe import Recipe
 
@@ -18,13 +21,21 @@ FINE_TUNING = Recipe(epochs=10, peak_rate=0.05)
 class CompressSettings:
     """All choices of one compression run.
 
+    What belongs to another method than the one chosen must be left away.
+
     Attributes:
         model: a zoo network or `package.module:factory`.
         data: a data source, as `load_images` takes it.
         out: the run's folder.
         array: the array; default: that of `plan`, else 64x64.
+        method: `low-rank` (needs `rank`), `patdnn` or `pairs` (need `entries`), `quantise` (every layer stays dense), or
+            `channel` (needs `ratio`); default: `low-rank` with a rank or groups, else `quantise`.
         groups: g of the uniform plan; None with no rank leaves every layer dense.
         rank: r of the uniform plan, a number or a fraction such as `1/8`.
+        entries: e of pattern pruning, positions kept of each kernel.
+        block: output channels that share a pattern under `pairs`; None: all.
+        steering: how pattern-pruned layers are counted, `plain` or `ideal`.
+        ratio: share of the channels that channel pruning removes.
         bits: of weights and inputs; None for float.
         pointwise: low-rank for 1x1 convolutions too.
         mapping: of the uniform plan.
@@ -46,6 +57,11 @@ class CompressSettings:
     array: ArraySpec | None = None
     groups: int | None = None
     rank: str | None = None
+    method: str | None = None
+    entries: int | None = None
+    block: int | None = None
+    steering: str = PLAIN
+    ratio: float | None = None
     bits: int | None = 4
     pointwise: bool = False
     mapping: str = "sdk"
@@ -58,6 +74,28 @@ class CompressSettings:
     device: str = "auto"
     resume: bool = False
     command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.method is not None and self.method not in METHODS:
+            raise InputError(f"method (={self.method}) must be one of {', '.join(METHODS)}")
+        if self.method is not None and self.plan is not None:
+            raise InputError(f"method (={self.method}) does not go with a plan, which says what every layer becomes")
+        known = () if self.plan is not None else METHODS[self.chosen_method]
+        where = "a plan" if self.plan is not None else f"method {self.chosen_method}"
+        for name in ("groups", "rank", "entries", "block", "ratio"):
+            if getattr(self, name) is not None and name not in known:
+                raise InputError(f"{name} (={getattr(self, name)}) does not go with {where}")
+        if known and getattr(self, known[0]) is None:
+            raise InputError(f"{where} needs {known[0]}, such as {EXAMPLES[known[0]]}")
+        if self.steering != PLAIN and "entries" not in known:
+            raise InputError(f"steering (={self.steering}) does not go with {where}")
+
+    @property
+    def chosen_method(self) -> str:
+        """The method, or the default one; of no meaning with a plan."""
+        if self.method is not None:
+            return self.method
+        return QUANTISE if self.rank is None and self.groups is None else LOW_RANK
 
 
 class Observer(Protocol):

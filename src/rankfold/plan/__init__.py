@@ -1,6 +1,22 @@
 """What each layer becomes: the plan, its file, and how plans are made."""
 
-from rankfold.plan.plan import DENSE, LOW_RANK, LayerPlan, Plan, check_plan, weights
+from rankfold.plan.masks import load_masks
+from rankfold.plan.plan import DENSE, IDEAL, LOW_RANK, NARROWED, PLAIN, PRUNED, LayerPlan, Plan, check_plan, weights
+from rankfold.plan.pruned import pruned_plan
 from rankfold.plan.uniform import uniform_plan
 
-__all__ = ["DENSE", "LOW_RANK", "LayerPlan", "Plan", "check_plan", "uniform_plan", "weights"]
+__all__ = [
+    "DENSE",
+    "IDEAL",
+    "LOW_RANK",
+    "NARROWED",
+    "PLAIN",
+    "PRUNED",
+    "LayerPlan",
+    "Plan",
+    "check_plan",
+    "load_masks",
+    "pruned_plan",
+    "uniform_plan",
+    "weights",
+]

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rankfold.baselines import PAIRS, PRUNINGS
 from rankfold.errors import InputError
 from rankfold.files import read_json, write_text
 from rankfold.lowrank import check_rank
-from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec
+from rankfold.mapping import LOW_RANK_METHODS, METHODS, PRUNED_METHODS, ArraySpec
 from rankfold.workload import ConvShape, Network
 
-DENSE, LOW_RANK = "dense", "low-rank"
+DENSE, LOW_RANK, PRUNED, NARROWED = "dense", "low-rank", "pattern-pruned", "channel-pruned"
+MAPPINGS = {DENSE: METHODS, LOW_RANK: LOW_RANK_METHODS, PRUNED: PRUNED_METHODS, NARROWED: METHODS}
+CHOICES = {  # what a layer of each kind must say, and no other kind may
+    LOW_RANK: ("groups", "rank"),
+    PRUNED: ("pruning", "entries", "steering"),
+    NARROWED: ("in_channels", "out_channels"),
+}
+PLAIN, IDEAL = STEERINGS = "plain", "ideal"
 TYPE, VERSION = "rankfold.plan", 1
 
 
@@ -26,11 +34,20 @@ class LayerPlan:
 
     Attributes:
         name: the layer's name in the network.
-        kind: `dense` (kept) or `low-rank`.
-        groups: g, low-rank groups; None for a dense layer.
-        rank: r of each group; None for a dense layer.
-        mapping: how it is laid on the array, one of `rankfold.mapping.METHODS`, or of `LOW_RANK_METHODS`.
-        weight_bits: 2 to 8, or None for float.
+        kind: `dense` (kept), `low-rank`, `pattern-pruned` or `channel-pruned`.
+        groups: g, low-rank groups; None for any other layer.
+        rank: r of each group; None for any other layer.
+        pruning: which weights a pattern-pruned layer keeps, one of `rankfold.baselines.PRUNINGS`: `patdnn` (a pattern for
+            each kernel) or `pairs` (one for all kernels of an input channel in a block of output channels). The patterns
+            themselves are saved with the weights, as masks.
+        entries: e, positions that a pattern keeps.
+        block: output channels in a block of `pairs`; None: all of a group.
+        steering: how rows of a pattern-pruned layer are counted: `plain` (a row is skipped where nothing in a tile needs it)
+            or `ideal` (each column is given inputs of its own).
+        in_channels: input channels that a channel-pruned layer keeps.
+        out_channels: output channels that it keeps.
+        mapping: how it is laid on the array, one of `rankfold.mapping.METHODS`, `LOW_RANK_METHODS` or `PRUNED_METHODS`.
+        weight_bits: 1 to 8, or None for float.
         input_bits: bits of the layer's input, and of the value between two low-rank stages; None for float.
         input_signed: whether the input can be negative; None: to be seen from the data.
         reason: why it is so, in words.
@@ -40,6 +57,12 @@ class LayerPlan:
     kind: str
     groups: int | None = None
     rank: int | None = None
+    pruning: str | None = field(default=None, kw_only=True)
+    entries: int | None = field(default=None, kw_only=True)
+    block: int | None = field(default=None, kw_only=True)
+    steering: str | None = field(default=None, kw_only=True)
+    in_channels: int | None = field(default=None, kw_only=True)
+    out_channels: int | None = field(default=None, kw_only=True)
     mapping: str = "sdk"
     weight_bits: int | None = None
     input_bits: int | None = None
@@ -47,15 +70,24 @@ class LayerPlan:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in (DENSE, LOW_RANK):
-            raise InputError(f"plan, layer {self.name}: kind (={self.kind}) must be dense or low-rank")
-        given = (self.groups is not None) + (self.rank is not None)
-        if given != (2 if self.kind == LOW_RANK else 0):
-            raise InputError(f"plan, layer {self.name}: a low-rank layer needs groups and rank, a dense layer has neither")
-        methods = LOW_RANK_METHODS if self.kind == LOW_RANK else METHODS
-        if self.mapping not in methods:
+        if self.kind not in MAPPINGS:
+            *kinds, last = MAPPINGS
+            raise InputError(f"plan, layer {self.name}: kind (={self.kind}) must be {', '.join(kinds)} or {last}")
+        for kind, name in ((kind, name) for kind, names in CHOICES.items() for name in names):
+            given = getattr(self, name) is not None
+            if given and kind != self.kind:
+                raise InputError(f"plan, layer {self.name}: only a {kind} layer has {name}, this one is {self.kind}")
+            if not given and kind == self.kind:
+                raise InputError(f"plan, layer {self.name}: a {kind} layer needs {name}")
+        for name, value, known in (("pruning", self.pruning, PRUNINGS), ("steering", self.steering, STEERINGS)):
+            if value is not None and value not in known:
+                raise InputError(f"plan, layer {self.name}: {name} (={value}) must be {' or '.join(known)}")
+        if self.block is not None and (self.pruning != PAIRS or self.block < 1):
+            raise InputError(f"plan, layer {self.name}: block (={self.block}) must be 1 or more, and only {PAIRS} has one")
+        if self.mapping not in MAPPINGS[self.kind]:
             raise InputError(
-                f"plan, layer {self.name}: mapping (={self.mapping}) of a {self.kind} layer must be one of {', '.join(methods)}"
+                f"plan, layer {self.name}: mapping (={self.mapping}) of a {self.kind} layer must be one of "
+                f"{', '.join(MAPPINGS[self.kind])}"
             )
         if (self.weight_bits is None) != (self.input_bits is None):
             raise InputError(f"plan, layer {self.name}: give weight_bits and input_bits, or neither")
@@ -191,6 +223,28 @@ def check_plan(plan: Plan, network: Network) -> None:
             if shapes[layer.name].kind != "conv":
                 raise InputError(f"plan, layer {layer.name}: only convolutions can be low-rank, this is a fully connected layer")
             check_rank(shapes[layer.name], layer.groups, layer.rank)
+        if layer.kind == PRUNED:
+            check_entries(shapes[layer.name], layer.entries or 0)
+        for what, kept, there in (
+            ("in_channels", layer.in_channels, shapes[layer.name].in_channels),
+            ("out_channels", layer.out_channels, shapes[layer.name].out_channels),
+        ):
+            if kept is not None and kept > there:
+                raise InputError(f"plan, layer {layer.name}: {what} (={kept}) must be at most the {there} that it has")
+
+
+def check_entries(shape: ConvShape, entries: int) -> None:
+    """Refuse patterns that a layer cannot have.
+
+    Raises:
+        InputError: the layer is no convolution, or `entries` is not below the positions of its kernel.
+    """
+    positions = shape.kernel[0] * shape.kernel[1]
+    if shape.kind != "conv" or not 1 <= entries < positions:
+        what = f"its kernel has {positions} positions" if shape.kind == "conv" else "it is a fully connected layer"
+        raise InputError(
+            f"layer {shape.name}: entries (={entries}) must be at least 1 and fewer than a kernel has positions; {what}"
+        )
 
 
 def weights(network: Network) -> dict[str, ConvShape]:

@@ -1,0 +1,100 @@
+"""Patterns: which e of the kh*kw positions of a kernel are kept.
+
+A weight is (m, C_in/G, kh, kw), a pattern (kh*kw,) booleans with e of them set, a mask has the weight's shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rankfold.errors import InputError
+
+Array = np.ndarray
+
+LIBRARY = 8  # patterns; Niu et al. (2020, section 4.1) find 6 to 8 enough, and more to gain nothing
+
+
+def natural_patterns(energy: Array, entries: int) -> Array:
+    """The e positions of most energy of each kernel; of equal ones the first.
+
+    Args:
+        energy: (K, kh*kw) squared weights of K kernels, or sums of them.
+        entries: e, from 1 to kh*kw.
+
+    Returns:
+        (K, kh*kw) booleans.
+
+    Raises:
+        InputError: a kernel does not have so many positions.
+    """
+    positions = energy.shape[1]
+    if not 1 <= entries <= positions:
+        raise InputError(f"entries (={entries}) must lie between 1 and the {positions} positions of a kernel")
+    order = np.argsort(-energy, axis=1, kind="stable")[:, :entries]
+    kept = np.zeros(energy.shape, bool)
+    np.put_along_axis(kept, order, True, axis=1)
+    return kept
+
+
+def pattern_library(natural: Array, size: int = LIBRARY) -> Array:
+    """The most frequent natural patterns, the most frequent first; of equally frequent ones, in order of their positions.
+
+    Args:
+        natural: (K, kh*kw) booleans, the natural pattern of each kernel of a network.
+        size: how many to keep; fewer are returned where there are no more.
+
+    Returns:
+        (L, kh*kw) booleans, all different.
+    """
+    patterns, counts = np.unique(natural, axis=0, return_counts=True)
+    # `unique` sorts False first; reversed, patterns that keep early positions come first among equals.
+    order = np.argsort(-counts[::-1], kind="stable")[:size]
+    return patterns[::-1][order]
+
+
+def kernel_patterns(weight: Array, library: Array) -> Array:
+    """PatDNN's assignment: each kernel takes the pattern of the library that keeps the most of its energy.
+
+    Niu et al., "PatDNN" (ASPLOS 2020), section 4: the pattern nearest to the kernel in Euclidean distance.
+
+    Args:
+        weight: (m, C_in/G, kh, kw).
+        library: (L, kh*kw) booleans.
+
+    Returns:
+        A mask of the weight's shape.
+    """
+    energy = np.square(weight, dtype=np.float64).reshape(-1, library.shape[1])
+    chosen = (energy @ library.T.astype(np.float64)).argmax(axis=1)
+    return library[chosen].reshape(weight.shape)
+
+
+def block_patterns(weight: Array, entries: int, groups: int = 1, block: int | None = None) -> Array:
+    """PAIRS' sharing: in each block of output channels, all kernels of one input channel keep the same e positions.
+
+    So the input of a dropped position drives no column of the block, and its row can be skipped (Rhe, Jeon & Ko, "PAIRS",
+    ISLPED 2023). The positions kept are those of most energy, summed over the block: the best choice in Frobenius norm.
+    There is no library: an array gains nothing from equal patterns in different input channels.
+
+    Args:
+        weight: (m, C_in/G, kh, kw).
+        entries: e.
+        groups: G, groups of the convolution.
+        block: output channels in a block, the last one of a group may have fewer; None: all of a group.
+
+    Returns:
+        A mask of the weight's shape.
+
+    Raises:
+        InputError: a kernel does not have so many positions.
+    """
+    outputs = len(weight) // groups
+    size = outputs if block is None else min(block, outputs)
+    mask = np.zeros(weight.shape, bool)
+    for start in range(0, len(weight), outputs):
+        for first in range(start, start + outputs, size):
+            last = min(first + size, start + outputs)
+            energy = np.square(weight[first:last], dtype=np.float64).sum(axis=0)  # (C_in/G, kh, kw)
+            kept = natural_patterns(energy.reshape(len(energy), -1), entries)
+            mask[first:last] = kept.reshape(energy.shape)
+    return mask

@@ -1,0 +1,130 @@
+"""What a plan makes of one convolution: its mapping, and its cycles under each mapping of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from dataclasses import replace
+
+import numpy as np
+
+from rankfold.errors import InputError
+from rankfold.mapping import (
+    LOW_RANK_METHODS,
+    METHODS,
+    PRUNED_METHODS,
+    ArraySpec,
+    LowRankMapping,
+    Mapping,
+    map_layer,
+    map_low_rank,
+    map_pruned,
+    steered_cycles,
+)
+from rankfold.plan import IDEAL, LOW_RANK, NARROWED, PRUNED, LayerPlan
+from rankfold.workload import ConvShape
+
+Masks = Map[str, np.ndarray]  # (m, C_in/G, kh, kw) booleans by layer
+STEERED_METHODS = ("im2col", "sdk")
+
+
+def planned_shape(shape: ConvShape, entry: LayerPlan) -> ConvShape:
+    """The layer with the channels that a plan leaves it."""
+    if entry.in_channels is None or entry.out_channels is None:
+        return shape
+    # A depthwise convolution keeps as many groups as channels.
+    groups = entry.in_channels if shape.groups == shape.in_channels > 1 else shape.groups
+    return replace(shape, in_channels=entry.in_channels, out_channels=entry.out_channels, groups=groups)
+
+
+def planned_mapping(
+    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None
+) -> Mapping | LowRankMapping:
+    """The mapping that a plan chose for a layer, with columns counted in weights.
+
+    A pattern-pruned layer is laid out without steering, since no array could hold it otherwise.
+
+    Raises:
+        InputError: the layer is pattern-pruned and its mask is missing.
+    """
+    if entry.groups is not None and entry.rank is not None:
+        return map_low_rank(shape, array, entry.groups, entry.rank, entry.mapping)
+    if entry.kind == PRUNED:
+        return map_pruned(shape, array, required_mask(shape, mask), entry.mapping)
+    return map_layer(planned_shape(shape, entry), array, entry.mapping)
+
+
+def required_mask(shape: ConvShape, mask: np.ndarray | None) -> np.ndarray:
+    """The mask of a pattern-pruned layer.
+
+    Raises:
+        InputError: there is none.
+    """
+    if mask is None:
+        raise InputError(
+            f"layer {shape.name} is pattern-pruned: counting its cycles needs its mask, which is saved with the weights"
+        )
+    return mask
+
+
+def array_mapping(
+    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None
+) -> Mapping | LowRankMapping:
+    """The mapping that a plan chose for a layer, on arrays whose columns are physical: weights spread over cells.
+
+    Its array is `array.in_weights(bits)`; each activation of it takes `array.cycles_per_vector(input bits)` cycles.
+
+    Raises:
+        InputError: the array has bits per cell or DAC, and the layer has none, or more than a row holds; or the layer is
+            pattern-pruned and its mask is missing.
+    """
+    if array.cell_bits is None and array.dac_bits is None:
+        return planned_mapping(shape, array, entry, mask)
+    if entry.weight_bits is None or entry.input_bits is None:
+        raise InputError(
+            f"layer {shape.name}: an array with bits per cell or DAC needs the bits of weights and inputs; "
+            "plan it with bits (--bits 4)"
+        )
+    return planned_mapping(shape, array.in_weights(entry.weight_bits), entry, mask)
+
+
+def array_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None) -> int | None:
+    """Activations of arrays with the given cells and DACs; None where the array names neither.
+
+    Raises:
+        InputError: as `array_mapping`.
+    """
+    if array.cell_bits is None and array.dac_bits is None:
+        return None
+    if entry.weight_bits is not None and entry.input_bits is not None and entry.steering == IDEAL:
+        each = steered_cycles(shape, array.in_weights(entry.weight_bits), required_mask(shape, mask), entry.mapping)
+        return each * array.cycles_per_vector(entry.input_bits)
+    mapping = array_mapping(shape, array, entry, mask)
+    assert entry.input_bits is not None  # array_mapping refuses a layer without
+    return mapping.cycles * array.cycles_per_vector(entry.input_bits)
+
+
+def _low_rank_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> dict[str, int]:
+    if entry.groups is None or entry.rank is None:
+        dense = {method: map_layer(shape, array, method).cycles for method in LOW_RANK_METHODS}
+        return {f"low-rank-{method}": dense[method] for method in LOW_RANK_METHODS} | {"low-rank-shared": dense["sdk"]}
+    pairs = {method: map_low_rank(shape, array, entry.groups, entry.rank, method) for method in LOW_RANK_METHODS}
+    return {f"low-rank-{method}": pair.cycles for method, pair in pairs.items()} | {"low-rank-shared": pairs["sdk"].shared_cycles}
+
+
+def _pruned_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> dict[str, int]:
+    if entry.kind != PRUNED:
+        dense = {method: map_layer(shape, array, method).cycles for method in PRUNED_METHODS}
+        return {f"pruned-{method}": dense[method] for method in PRUNED_METHODS} | {
+            f"ideal-{method}": dense[method] for method in STEERED_METHODS
+        }
+    kept = required_mask(shape, mask)
+    return {f"pruned-{method}": map_pruned(shape, array, kept, method).cycles for method in PRUNED_METHODS} | {
+        f"ideal-{method}": steered_cycles(shape, array, kept, method) for method in STEERED_METHODS
+    }
+
+
+def _narrowed_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> dict[str, int]:
+    return {f"channel-{method}": map_layer(planned_shape(shape, entry), array, method).cycles for method in METHODS}
+
+
+COMPRESSED = {LOW_RANK: _low_rank_cycles, PRUNED: _pruned_cycles, NARROWED: _narrowed_cycles}

@@ -1,0 +1,86 @@
+"""`BinaryQuantiser`: one bit with a sign, {-s, +s}."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rankfold.errors import InputError
+from rankfold.nn.quantiser import SMALLEST_STEP, Quantiser
+
+
+class BinaryQuantiser(Quantiser):
+    """y = s * sign(x), with sign(0) = +1 and one learned step s for the whole tensor.
+
+    Two's complement of one bit has the levels -1 and 0, which no network can use; the levels of binary networks are -1 and
+    +1. The gradient of x passes straight through (DoReFa-Net, Zhou et al. 2016, eq. 7-8). DoReFa's scale E|x| is what
+    `fit_` finds, as it minimises the squared error (XNOR-Net, Rastegari et al. 2016, section 3.1); here it is then
+    learned like every other step, with LSQ's gradient scale.
+
+    Args:
+        batched: whether the first dimension of x counts samples (an activation) or not (a weight).
+        device: where the step lives.
+    """
+
+    def __init__(self, batched: bool = False, device: torch.device | None = None) -> None:
+        super().__init__(1, signed=True, batched=batched, device=device)
+        self.low, self.high = -1, 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantise x of any shape; the same shape and dtype.
+
+        Raises:
+            InputError: the step was never set.
+        """
+        if self.bypass:
+            return x
+        self._check_fitted()
+        samples = max(1, x.shape[0]) if self.batched else 1
+        y: Tensor = _ScaledSign.apply(x, self.step, 1 / math.sqrt(max(1, x.numel() // samples)))  # type: ignore[no-untyped-call]
+        return y
+
+    @torch.no_grad()
+    def integers(self, x: Tensor) -> Tensor:
+        """-1 or +1 for every element of x, an int32 tensor of the same shape.
+
+        Raises:
+            InputError: the step was never set.
+        """
+        self._check_fitted()
+        return torch.where(x < 0, -1, 1).to(torch.int32)
+
+    @torch.no_grad()
+    def fit_(self, sample: Tensor) -> None:
+        """Set the step that minimises the squared error on `sample`, mean |x|.
+
+        Raises:
+            InputError: the sample is empty or holds a value that is not finite.
+        """
+        values = sample.detach().float()
+        if values.numel() == 0:
+            raise InputError("a step size cannot be fitted to an empty sample; pass at least one value")
+        if not bool(values.isfinite().all()):
+            raise InputError("a step size cannot be fitted to values that are not finite; check the weights and the data for NaN")
+        self.step.fill_(max(float(values.abs().mean()), SMALLEST_STEP))
+        self.fitted = True
+
+
+class _ScaledSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: Tensor, gain: float) -> Tensor:
+        negative = x < 0
+        ctx.save_for_backward(negative)
+        ctx.gain = gain
+        scale = step.clamp(min=SMALLEST_STEP).to(x.dtype)
+        return torch.where(negative, -scale, scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
+        (negative,) = ctx.saved_tensors
+        step = torch.where(negative, -dy, dy).sum(dtype=torch.float32) * ctx.gain
+        return dy, step, None

@@ -1,0 +1,16 @@
+"""The methods of compression, and what the user may say of each."""
+
+from __future__ import annotations
+
+from rankfold.baselines import PAIRS, PATDNN
+from rankfold.plan import LOW_RANK
+
+QUANTISE, CHANNEL = "quantise", "channel"
+METHODS: dict[str, tuple[str, ...]] = {  # the choices that go with each; it needs the first
+    LOW_RANK: ("rank", "groups"),
+    PATDNN: ("entries",),
+    PAIRS: ("entries", "block"),
+    QUANTISE: (),
+    CHANNEL: ("ratio",),
+}
+EXAMPLES = {"rank": "1/8", "entries": "4", "ratio": "0.5"}
