@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rankfold.cli.non_idealities import add_arrays, non_idealities
 from rankfold.cli.options import add_array, add_low_rank, add_training, bit_width, checked, show_report, training_settings
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
+from rankfold.mapping import DEFAULT_ARRAY, ArraySpec
 from rankfold.pipeline.methods import METHODS
+from rankfold.plan import Plan
 from rankfold.plan.plan import PLAIN, STEERINGS
+
+if TYPE_CHECKING:
+    from rankfold.simulator import ArrayNonIdealities
 
 UNSET = object()  # since None means float
 
@@ -50,6 +56,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--baseline-epochs", type=int, default=60, help="epochs for the dense network where it must be trained (default 60)"
     )
+    parser.add_argument(
+        "--noise-aware", action="store_true", help="fine-tune with the arrays below in the loop, programmed anew in every step"
+    )
+    add_arrays(parser)
     add_training(parser, epochs=10, rate=0.05)
     parser.set_defaults(run=run)
 
@@ -90,9 +100,35 @@ def run(options: argparse.Namespace) -> int:
             "plan": options.plan,
             "decomposition": options.decomposition,
             "checkpoint": options.checkpoint,
+            "array": _array(options),
+            "noise": _noise(options),
             "baseline_recipe": replace(BASELINE, epochs=options.baseline_epochs, batch_size=options.batch),
         },
     )
     compress(settings, Bars())
     show_report({None: options.out}, options.out / "report.html")
     return 0
+
+
+def _array(options: argparse.Namespace) -> ArraySpec | None:
+    """The array, with the cells and DACs that the options give it; None: all as in the plan, or the default."""
+    given = {name: getattr(options, name) for name in ("cell_bits", "coding", "dac_bits") if getattr(options, name) is not None}
+    if not given:
+        return options.array
+    array = options.array
+    if array is None:
+        array = DEFAULT_ARRAY if options.plan is None else Plan.load(options.plan).array
+    return replace(array, **given)
+
+
+def _noise(options: argparse.Namespace) -> ArrayNonIdealities | None:
+    chosen = non_idealities(options)
+    if options.noise_aware:
+        if chosen.ideal:
+            raise InputError(
+                "--noise-aware needs arrays that are not ideal; describe them, such as --adc-bits 6 --program-noise 0.03"
+            )
+        return chosen
+    if not chosen.ideal:
+        raise InputError("the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold simulate)")
+    return None

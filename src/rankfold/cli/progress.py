@@ -51,6 +51,32 @@ class _Stage:
         )
 
 
+class Steps:
+    """Progress of work in parts, one bar for each part on standard error."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def begin(self, what: str, images: int) -> None:
+        """Draw a new bar."""
+        self.end()
+        self._bar = tqdm(
+            total=images, desc=what, unit=" images", leave=False, mininterval=0.5, disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )  # fmt: skip
+
+    def advance(self, images: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(images)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

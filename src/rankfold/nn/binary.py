@@ -44,14 +44,14 @@ class BinaryQuantiser(Quantiser):
         return y
 
     @torch.no_grad()
-    def integers(self, x: Tensor) -> Tensor:
-        """-1 or +1 for every element of x, an int32 tensor of the same shape.
+    def levels(self, x: Tensor) -> Tensor:
+        """-1 or +1 for every element of x, of the same shape.
 
         Raises:
             InputError: the step was never set.
         """
         self._check_fitted()
-        return torch.where(x < 0, -1, 1).to(torch.int32)
+        return torch.where(x < 0, -1.0, 1.0).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
 
     @torch.no_grad()
     def fit_(self, sample: Tensor) -> None:

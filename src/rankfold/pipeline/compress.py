@@ -31,6 +31,7 @@ from rankfold.pipeline.methods import CHANNEL
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
 from rankfold.plan import DENSE, LOW_RANK, Plan, check_plan, pruned_plan, uniform_plan
+from rankfold.simulator import ArrayNonIdealities, simulate
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, load_images
@@ -77,6 +78,8 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
         "model": settings.model, "data": data.digest, "plan": plan.digest(), "baseline": baseline,
         "recipe": _identity(recipe, device), "classes": len(data.classes), "decomposition": settings.decomposition,
     }  # fmt: skip
+    if settings.noise is not None:
+        identity["noise"] = asdict(settings.noise)
     folder = RunFolder.claim(Path(settings.out), identity, settings.resume)
     if folder.result.exists():
         observer.note("this run is already complete")
@@ -110,11 +113,16 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     decomposed = evaluate(model, data.test, data, device)
     observer.note(f"after decomposition{' and quantisation' if plan.quantised else ''}, before fine-tuning: {decomposed:.2%}")
     checkpoint = Checkpoint(folder.path / "checkpoint.pt", folder.run)
-    history = train(model, data, recipe, device, checkpoint, observer.stage("fine-tuning"))
+    trained = model if settings.noise is None else _on_arrays(model, plan, settings.noise, data, device, recipe.seed)
+    history = train(trained, data, recipe, device, checkpoint, observer.stage("fine-tuning"))
     final = evaluate(model, data.test, data, device)
+    on_arrays = None
+    if settings.noise is not None:
+        on_arrays = evaluate(trained, data.test, data, device)
+        observer.note(f"on its arrays: {on_arrays:.2%}, one chip; `rankfold simulate` tells more")
     result = _result(
         settings.command, origin, network, plan, data, settings.image_size, reports, (before, after), masks_of(model),
-        Accuracies(baseline_accuracy, decomposed, final), history, recipe, device, folder.run,
+        Accuracies(baseline_accuracy, decomposed, final, on_arrays), history, recipe, device, folder.run,
     )  # fmt: skip
     _write(folder, model, plan, history, result)
     return result
@@ -207,6 +215,13 @@ def _quantise_(model: nn.Module, plan: Plan, data: ImageData, device: torch.devi
     calibrate_(model, calibration_batches(data, device, seed))
     reestimate_batch_norm_(model, calibration_batches(data, device, seed))
     return plan
+
+
+def _on_arrays(
+    model: nn.Module, plan: Plan, noise: ArrayNonIdealities, data: ImageData, device: torch.device, seed: int
+) -> nn.Module:
+    """The network as its arrays compute it, with the Parameters of `model`."""
+    return simulate(model, plan, noise, calibration=calibration_batches(data, device, seed, MOMENT_IMAGES), seed=seed)
 
 
 def _fit(recipe: Recipe, data: ImageData) -> Recipe:

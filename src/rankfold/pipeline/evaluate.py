@@ -14,7 +14,7 @@ from rankfold.nn.surgery import compress_, quantise_by_plan_
 from rankfold.pipeline.folder import RunFolder
 from rankfold.pipeline.result import Result
 from rankfold.plan import Plan, check_plan
-from rankfold.training.data import load_images
+from rankfold.training.data import ImageData, load_images
 from rankfold.training.loop import choose_device, evaluate
 from rankfold.workload import trace
 
@@ -57,11 +57,21 @@ def evaluate_folder(path: str | Path, data: str, device: str = "auto") -> Evalua
     """
     target = choose_device(device)
     model, _, result = load_compressed(path, target)
+    images = load_data_for(result, data, path)
+    accuracy = evaluate(model, images.test, images, target)
+    return Evaluation(accuracy, result.accuracy.final, len(images.test), images.digest == result.data.digest)
+
+
+def load_data_for(result: Result, data: str, path: str | Path) -> ImageData:
+    """The data set `data`, for the run in folder `path` that `result` reports.
+
+    Raises:
+        InputError: it is wrong, or has other classes or image sizes than the run.
+    """
     images = load_images(data, result.data.image_size)
     if len(images.classes) != len(result.data.classes) or images.input_size != result.input:
         raise InputError(
             f"data {data} has {len(images.classes)} classes and images of {images.input_size} (C, H, W); the run in {path} "
             f"has {len(result.data.classes)} classes and takes {result.input}"
         )
-    accuracy = evaluate(model, images.test, images, target)
-    return Evaluation(accuracy, result.accuracy.final, len(images.test), images.digest == result.data.digest)
+    return images

@@ -65,11 +65,13 @@ class Accuracies:
         baseline: of the dense float network; None when the run trains it.
         decomposed: after decomposition (and quantisation, if any), before fine-tuning.
         final: at the end.
+        arrays: at the end, on the arrays that noise-aware training trained for; None without it.
     """
 
     baseline: float | None
     decomposed: float | None
     final: float
+    arrays: float | None = None
 
 
 @dataclass(frozen=True)

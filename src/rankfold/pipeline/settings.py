@@ -10,6 +10,7 @@ from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.pipeline.methods import EXAMPLES, METHODS, QUANTISE
 from rankfold.plan import LOW_RANK, PLAIN
+from rankfold.simulator import ArrayNonIdealities
 from rankfold.training.loop import Silent, Watcher
 from rankfold.training.recipe import Recipe
 
@@ -45,6 +46,7 @@ class CompressSettings:
         checkpoint: weights of the dense network; default: shipped ones if there are any for this data, else trained.
         recipe: of fine-tuning.
         baseline_recipe: of the dense network, where it must be trained.
+        noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as it is quantised.
         image_size: (H, W) to resize images to.
         device: `auto`, `cpu`, `cuda`, ...
         resume: go on with what is in `out`.
@@ -70,12 +72,17 @@ class CompressSettings:
     checkpoint: str | Path | None = None
     recipe: Recipe = FINE_TUNING
     baseline_recipe: Recipe = BASELINE
+    noise: ArrayNonIdealities | None = None
     image_size: tuple[int, int] | None = None
     device: str = "auto"
     resume: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:
+        if self.noise is not None and self.recipe.compiled:
+            raise InputError(
+                "noise-aware training programs arrays anew in every step, which compiled steps do not; leave --compile"
+            )
         if self.method is not None and self.method not in METHODS:
             raise InputError(f"method (={self.method}) must be one of {', '.join(METHODS)}")
         if self.method is not None and self.plan is not None:

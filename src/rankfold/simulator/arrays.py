@@ -24,8 +24,10 @@ Slices = list[tuple[Tensor, int]]
 
 @dataclass
 class Tally:
-    """What was seen at the converters of a layer: conversions, and how many of them clipped."""
+    """What a layer's arrays did: images, activations of arrays, conversions, and how many of these clipped."""
 
+    images: int = 0
+    activations: int = 0
     conversions: int = 0
     clipped: int = 0
 
@@ -77,6 +79,11 @@ class LayerArrays:
     def sliced(self) -> bool:
         """Whether something happens to the sums of single slices; if not, whole weights and inputs give the same result."""
         return self.chosen.adc_bits is not None or self.chosen.noisy_reads
+
+    @property
+    def cycles(self) -> int:
+        """Activations of arrays for one image, input slice by input slice."""
+        return self.schedule.cycles * len(self.input_coding.factors)
 
     def is_exact(self, converter: Converter | None) -> bool:
         """Whether the arrays compute the convolution of integers exactly, so that it may be computed in any other way."""

@@ -51,6 +51,7 @@ class SimulatedLayer(nn.Module):
         self._converters: dict[Pair, Converter | None] = {}
         self.tally: Tally | None = None
         self._calibrating = False
+        self.ideal = False  # leave all non-idealities out
         self.all_tiles = False  # go through the tiles even where one product gives the same
         self._programmed: dict[Pair, Programmed] = {}
         self._reading: torch.Generator | None = None
@@ -81,11 +82,16 @@ class SimulatedLayer(nn.Module):
         levels = self._levels(input)
         size = self._size(input)
         arrays, weight = self.arrays[size], self._weight()
+        if self.ideal:
+            return self._exact(arrays, levels, weight)
         converter = None if self._calibrating else self.converter(size)
+        if self.tally is not None:
+            self.tally.images += len(levels)
+            self.tally.activations += len(levels) * arrays.cycles
         if arrays.is_exact(converter) and not self.all_tiles and not self._calibrating:
             return self._exact(arrays, levels, weight)
         if size not in self._programmed:
-            self.program_(self.seed)
+            self.program_(self.seed, int(self.draws))
         sample = self.samples.setdefault(size, SumSample()) if self._calibrating and arrays.chosen.adc_bits else None
         return arrays.run(levels, self._on(size, levels.device), converter, self._noise(levels.device), self.tally, sample)
 
@@ -126,9 +132,21 @@ class SimulatedLayer(nn.Module):
         self._programmed = {size: arrays.program(weight, source) for size, arrays in self.arrays.items()}
         self._reading = None
 
+    def train(self, mode: bool = True) -> SimulatedLayer:
+        """As of every module; at the end of training the weights are programmed anew before the next forward."""
+        if self.training and not mode:
+            self._programmed.clear()
+        super().train(mode)
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._programmed.clear()
+
     def _output(self, input: Tensor) -> Tensor:
         layer = self.layer
-        result = self.accumulators(input)
+        with torch.autocast(input.device.type, enabled=False):  # integers need all their bits
+            result = self.accumulators(input)
         exact = input.dtype == torch.float64
         scale = layer.weight_quantiser.scale.double() * layer.input_quantiser.scale.double()
         result = result * (scale if exact else scale.to(result.dtype))
@@ -157,8 +175,11 @@ class SimulatedLayer(nn.Module):
 
     def _weight(self) -> Tensor:
         """(m, C_in/G, kh, kw) integers."""
-        levels = self.layer.weight_quantiser.integers(self.layer.weight)
-        return levels if levels.ndim == 4 else levels[..., None, None]
+        layer = self.layer
+        levels = layer.weight_quantiser.integers(layer.weight)
+        if isinstance(layer, QuantConv2d):
+            return levels if layer.mask is None else levels * layer.mask
+        return levels[..., None, None]
 
     def _exact(self, arrays: LayerArrays, levels: Tensor, weight: Tensor) -> Tensor:
         layer = self.layer

@@ -10,9 +10,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from rankfold.cost import array_mapping
+from rankfold.cost import Masks, array_mapping
 from rankfold.errors import InputError
 from rankfold.mapping import LowRankMapping, Mapping
+from rankfold.nn.binary import BinaryQuantiser
+from rankfold.nn.masked import masks_of
 from rankfold.nn.observation import evaluating, run_batches
 from rankfold.nn.quantise import QuantLayer
 from rankfold.plan import LOW_RANK, LayerPlan, Plan
@@ -39,6 +41,8 @@ def simulate(
     Every layer that has bits in the plan, fully connected ones too, runs tile by tile on the mapping that the plan chose for it,
     with the cells and DACs of `plan.array`. The result shares Parameters and buffers with `model`: to train with the
     non-idealities in the loop, train the result and save `model`. Gradients are those of the quantised network.
+
+    A pattern-pruned layer runs without steering, as its tiles are laid out.
 
     Args:
         model: the network after `compress_`, `quantise_by_plan_` and calibration (or loaded weights); it stays as it is.
@@ -68,6 +72,7 @@ def simulate(
     shapes: dict[str, list[ConvShape]] = {}
     for shape in trace(model, plan.input, plan.model).layers:
         shapes.setdefault(shape.weight, []).append(shape)
+    masks = masks_of(model)
     schedules: dict[Mapping, Schedule] = {}
     dtype = next(model.parameters()).dtype
     tensors = [*model.parameters(), *model.buffers()]
@@ -77,10 +82,15 @@ def simulate(
     for layer in plan.layers:
         if layer.weight_bits is None or layer.name in left:
             continue
-        for name, runs in _stages(layer, shapes, plan).items():
+        for name, runs in _stages(layer, shapes, plan, masks).items():
             module = modules.get(name)
             if not isinstance(module, QuantLayer):
                 raise InputError(f"layer {name} is not quantised in the network, as the plan says; quantise it by the plan first")
+            if isinstance(module.weight_quantiser, BinaryQuantiser) or isinstance(module.input_quantiser, BinaryQuantiser):
+                raise InputError(
+                    f"layer {name} has the levels -1 and +1, which no cell coding here stands for; use 2 bits or more, or leave "
+                    "it digital"
+                )
             arrays = {}
             for size, mapping in runs.items():
                 key = replace(mapping, shape=mapping.shape.anonymous)
@@ -141,18 +151,16 @@ def calibrate_adc_(network: nn.Module, batches: Iterable[Tensor]) -> None:
 def only(network: nn.Module, name: str) -> Iterator[None]:
     """Inside, only the arrays of layer `name` fall short; those of all other layers are ideal."""
     others = [layer for layer in simulated_layers(network) if layer.name != name]
-    before = [layer.arrays for layer in others]
-    ideal = ArrayNonIdealities()
     for layer in others:
-        layer.arrays = {size: replace(arrays, chosen=ideal) for size, arrays in layer.arrays.items()}
+        layer.ideal = True
     try:
         yield
     finally:
-        for layer, arrays in zip(others, before, strict=True):
-            layer.arrays = arrays
+        for layer in others:
+            layer.ideal = False
 
 
-def _stages(layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan) -> dict[str, dict[Pair, Mapping]]:
+def _stages(layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan, masks: Masks) -> dict[str, dict[Pair, Mapping]]:
     """For each module that the layer became: by input size, its mapping."""
     found: dict[str, dict[Pair, Mapping]] = {}
     if layer.kind == LOW_RANK:
@@ -165,7 +173,7 @@ def _stages(layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan) ->
             found.setdefault(second, {})[expand.input] = pair.stage2
         return found
     for shape in _runs(layer.name, shapes):
-        mapping = array_mapping(shape, plan.array, layer)
+        mapping = array_mapping(shape, plan.array, layer, masks.get(layer.name))
         assert isinstance(mapping, Mapping)
         found.setdefault(layer.name, {})[shape.input] = mapping
     return found

@@ -85,6 +85,11 @@ class Schedule:
     phases: tuple[Phase, ...]
     rows: int
 
+    @property
+    def cycles(self) -> int:
+        """Activations of tiles for one image, which are the mapping's cycles."""
+        return sum(len(phase.base) * sum(len(strip.widths) for strip in phase.strips) for phase in self.phases)
+
 
 def schedule_mapping(mapping: Mapping) -> Schedule:
     """The activations of `mapping`."""

@@ -1,0 +1,144 @@
+"""What is asked of a simulation, and what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Protocol
+
+from rankfold.errors import InputError
+from rankfold.simulator import ArrayNonIdealities
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """What to simulate.
+
+    Attributes:
+        folder: a finished, quantised run.
+        data: the data set; its test split is classified, ADC ranges are calibrated on its training split.
+        chosen: the non-idealities.
+        cell_bits: bits of a cell; None: as in the plan.
+        coding: of signed weights; None: as in the plan.
+        dac_bits: input bits driven at once; None: as in the plan.
+        repeats: chips, each programmed anew.
+        images: test images, drawn under the seed; None: all.
+        layer_images: test images for the layers' errors; 0: these are left out.
+        digital: layers left to digital logic.
+        seed: of everything drawn at random; chip k has seed + k.
+        device: `auto`, `cpu`, `cuda`, ...
+        out: JSON file for the result, and for what is done so far; None: neither is saved.
+        resume: go on with what `out` holds.
+    """
+
+    folder: str | Path
+    data: str
+    chosen: ArrayNonIdealities
+    cell_bits: int | None = None
+    coding: str | None = None
+    dac_bits: int | None = None
+    repeats: int = 5
+    images: int | None = None
+    layer_images: int = 500
+    digital: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+    out: Path | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("repeats", 1), ("images", 1), ("layer_images", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name.replace('_', ' ')} (={value}) must be {least} or more")
+
+
+@dataclass(frozen=True)
+class LayerErrors:
+    """How far one layer is from the ideal run, on the first chip.
+
+    Attributes:
+        name: module of the network.
+        activations: of its arrays for one image.
+        snr: power of its ideal output over that of its error, in dB, with all errors of the layers before; None: no error.
+        own_snr: the same of its own error alone, for the inputs that it really gets.
+        clipped: share of ADC conversions out of range; None without an ADC.
+        blame: relative error of the logits if this layer alone falls short, 0 or more.
+        alone: accuracy if this layer alone falls short, 0 to 1.
+    """
+
+    name: str
+    activations: int
+    snr: float | None
+    own_snr: float | None
+    clipped: float | None
+    blame: float
+    alone: float
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What simulating a run found.
+
+    Attributes:
+        ideal: accuracy of the quantised network on the same images, 0 to 1.
+        accuracies: of each chip.
+        layers: their errors, on `layer_images` images; empty where left out.
+        layer_ideal: accuracy of the quantised network on these.
+        images: test images.
+        layer_images: images for the layers' errors.
+        array: the array in words.
+        digital: layers of the plan that did not run on arrays.
+        device: what computed it.
+    """
+
+    ideal: float
+    accuracies: tuple[float, ...]
+    layers: tuple[LayerErrors, ...]
+    layer_ideal: float | None
+    images: int
+    layer_images: int
+    array: str
+    digital: tuple[str, ...]
+    device: str
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over the chips."""
+        return fmean(self.accuracies)
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over the chips (n - 1); None of a single one."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable interface of `rankfold simulate --json`."""
+        return {**asdict(self), "mean": self.mean, "deviation": self.deviation}
+
+
+class Progress(Protocol):
+    """Hears how far a simulation is."""
+
+    def begin(self, what: str, images: int) -> None:
+        """Work on `images` images begins."""
+
+    def advance(self, images: int) -> None:
+        """`images` more are done."""
+
+    def end(self) -> None:
+        """The work that began last is done."""
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def begin(self, what: str, images: int) -> None:
+        """Show nothing."""
+
+    def advance(self, images: int) -> None:
+        """Show nothing."""
+
+    def end(self) -> None:
+        """Show nothing."""
