@@ -174,7 +174,7 @@ def test_one_layer_at_a_time():
                 outputs.append(network(x))
         assert torch.equal(network(x), all_noisy)
     errors = [float((found - ideal).norm()) for found in outputs]
-    assert 0 < min(errors) and max(errors) < 2 * float((all_noisy - ideal).norm())
+    assert min(errors) > 0 and max(errors) < 2 * float((all_noisy - ideal).norm())
     assert len({round(float(found.sum()), 6) for found in outputs}) == len(outputs)
 
 

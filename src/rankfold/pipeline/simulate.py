@@ -48,19 +48,18 @@ def simulate_run(settings: SimulationSettings, progress: Progress | None = None)
     file = PartsFile.claim(settings.out, TYPE, _identity(settings, plan, data, result.run), settings.resume)
     calibrate_adc_(network, calibration_batches(data, device, settings.seed, CALIBRATION_IMAGES))
     test = data.test if settings.images is None else data.test.sample(settings.images, settings.seed)
-    work = _Work(model, network, data, device, progress)
+    work = _Work(model, network, data, device, settings.seed, progress)
     ideal = file.once("ideal", lambda: work.accuracy(model, test, "quantised network"))
     # Without noise all chips are alike.
     chips = settings.repeats if settings.chosen.changes_cells or settings.chosen.noisy_reads else 1
     accuracies = []
     for chip in range(chips):
-        classify = partial(work.chip, settings.seed + chip, test, f"chip {chip + 1}/{chips}")
+        classify = partial(work.chip, chip, test, f"chip {chip + 1}/{chips}")
         accuracies.append(file.once(f"chip {chip}", classify))
     layers: tuple[LayerErrors, ...] = ()
     layer_ideal, layer_images = None, min(settings.layer_images, len(data.test))
     if layer_images:
         some = data.test.sample(layer_images, settings.seed)
-        program_(network, settings.seed)
         layer_ideal = file.once("layers ideal", lambda: work.accuracy(model, some, "quantised network"))
         seen = file.once("layers", lambda: work.layer_errors(some))
         layers = tuple(
@@ -83,12 +82,16 @@ def describe(array: ArraySpec) -> str:
 
 @dataclass(frozen=True)
 class _Work:
-    """The quantised network, the simulated one, and data for both."""
+    """The quantised network, the simulated one, and data for both.
+
+    Each part programs the chip anew, so that it does not depend on which parts were done before it.
+    """
 
     model: nn.Module
     network: nn.Module
     data: ImageData
     device: torch.device
+    seed: int
     progress: Progress
 
     def batches(self, split: ImageSplit, what: str) -> Iterator[tuple[Tensor, Tensor]]:
@@ -103,12 +106,13 @@ class _Work:
             correct = sum(int((network(x).argmax(1) == y).sum()) for x, y in self.batches(split, what))
         return correct / len(split)
 
-    def chip(self, seed: int, split: ImageSplit, what: str) -> float:
-        program_(self.network, seed)
+    def chip(self, number: int, split: ImageSplit, what: str) -> float:
+        program_(self.network, self.seed + number)
         return self.accuracy(self.network, split, what)
 
     def layer_errors(self, split: ImageSplit) -> dict[str, dict[str, Any]]:
         """Activations, signal to noise, and clipping of each layer, by its name."""
+        program_(self.network, self.seed)
         layers = {layer.name: layer for layer in simulated_layers(self.network)}
         powers = {name: [0.0, 0.0, 0.0, 0.0] for name in layers}  # ideal output, its error; own output, its error
         wanted: dict[str, list[Tensor]] = {name: [] for name in layers}  # a shared layer runs several times
@@ -148,6 +152,7 @@ class _Work:
 
     def alone(self, name: str, split: ImageSplit) -> dict[str, float]:
         """Relative error of the logits, and accuracy, if only layer `name` falls short."""
+        program_(self.network, self.seed)
         signal, error, correct = 0.0, 0.0, 0
         with only(self.network, name), evaluating(self.model), evaluating(self.network):
             for x, y in self.batches(split, f"only {name}"):

@@ -109,29 +109,37 @@ class Converter:
 
 
 class SumSample:
-    """A bounded sample of a layer's sums, each with the weight that its error has in the result."""
+    """A bounded random sample of a layer's sums, each with the weight that its error has in the result."""
 
-    SIZE = 1 << 14
+    SIZE = 1 << 16
 
     def __init__(self) -> None:
+        self._share = 1 << 12  # of one call
+        self._held = 0
         self._values: list[Tensor] = []
         self._weights: list[Tensor] = []
+        # Its own generator: the sample is the same in every run and torch's global random state is left alone.
         self._draw = torch.Generator().manual_seed(0)
 
     def add(self, sums: Tensor, weight: float) -> None:
         """Take some of `sums`, of any shape."""
         flat = sums.reshape(-1)
-        if flat.numel() > self.SIZE:
-            flat = flat[torch.randint(flat.numel(), (self.SIZE,), generator=self._draw).to(flat.device)]
+        if flat.numel() > self._share:
+            flat = flat[torch.randint(flat.numel(), (self._share,), generator=self._draw).to(flat.device)]
         self._values.append(flat.float().cpu())
         self._weights.append(torch.full((flat.numel(),), float(weight) * sums.numel() / flat.numel()))
+        self._held += flat.numel()
+        if self._held > self.SIZE:
+            # Every second sum so far, for two, and half as many of those to come.
+            self._values, self._weights = [torch.cat(self._values)[::2]], [torch.cat(self._weights)[::2] * 2]
+            self._held, self._share = len(self._values[0]), max(1, self._share // 2)
 
     def best_step(self, low: int, high: int, widest: float) -> float:
         """The step from 1 to `widest` with the least weighted squared error of clipping and rounding."""
         values, weights = torch.cat(self._values), torch.cat(self._weights)
         best, least = max(1.0, widest), float("inf")
-        steps = [widest * 2 ** (-i / 8) for i in range(200)]
-        for step in (*(step for step in steps if step > 1), 1.0):
+        steps = [widest * 2 ** (-i / 8) for i in range(1, 200)]
+        for step in (best, *(step for step in steps if step > 1), 1.0):
             error = float(weights.dot(((values / step).round().clamp(low, high) * step - values) ** 2))
             if error < least:
                 best, least = step, error

@@ -1,0 +1,173 @@
+"""`rankfold simulate` and noise-aware `rankfold compress`, on a small run on digits."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from rankfold.cli.main import main
+from rankfold.cost import network_cycles
+from rankfold.nn.models import build
+from rankfold.pipeline.evaluate import evaluate_folder, load_compressed
+from rankfold.pipeline.simulate import simulate_run
+from rankfold.pipeline.simulation import NoProgress, SimulationSettings
+from rankfold.simulator import ArrayNonIdealities
+from rankfold.workload import trace
+
+COMPRESS = ["compress", "resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "--groups", "4", "--rank", "1/4"]
+CELLS = ["--cell-bits", "2", "--coding", "differential", "--dac-bits", "2"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A network that knows its digits a little, so that errors show."""
+    out = tmp_path_factory.mktemp("runs") / "float"
+    assert (
+        main(["train", "resnet8", "--data", "digits", "--batch", "64", "--epochs", "4", "--rate", "0.1", "--out", str(out)]) == 0
+    )
+    return str(out / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, weights):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main([*COMPRESS, "--epochs", "1", "--checkpoint", weights, "--out", str(out)]) == 0
+    return out
+
+
+def simulate(capsys, *arguments):
+    capsys.readouterr()
+    assert main(["simulate", *map(str, arguments), "--data", "digits", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refuse(capsys, *arguments):
+    capsys.readouterr()
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as exit_:
+        code = exit_.code
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 2 and error.startswith("rankfold: ")
+    return error
+
+
+def test_ideal_arrays_have_the_accuracy_of_the_run(finished, capsys):
+    found = simulate(capsys, finished, *CELLS, "--layer-images", 20)
+    assert found["ideal"] == evaluate_folder(finished, "digits").accuracy
+    # float32 sums of torch may round an input to another level once in a million.
+    assert found["accuracies"] == [pytest.approx(found["ideal"], abs=2 / found["images"])]
+    assert found["deviation"] is None and found["array"] == "32x32, 2-bit cells, differential coding, 2-bit DACs"
+    assert all(layer["own_snr"] is None or layer["own_snr"] > 60 for layer in found["layers"])
+
+
+def test_activations_are_the_cycles_of_the_plan(finished, capsys):
+    found = simulate(capsys, finished, *CELLS, "--layer-images", 10, "--images", 10)
+    _, plan, result = load_compressed(finished)
+    array = replace(plan.array, cell_bits=2, coding="differential", dac_bits=2)
+    dense = build("resnet8", 10, 1)
+    costs = network_cycles(trace(dense, result.input, "resnet8"), replace(plan, array=array))
+    on_arrays = {layer["name"]: layer["activations"] for layer in found["layers"]}
+    for layer in costs.layers:
+        stages = [n for n in on_arrays if n == layer.shape.name or n.startswith(f"{layer.shape.name}.")]
+        assert sum(on_arrays[name] for name in stages) == layer.array_cycles
+    assert set(on_arrays) - {n for n in on_arrays for layer in costs.layers if n.startswith(layer.shape.name)} == {"fc"}
+
+
+def test_noisy_chips_differ_and_every_layer_is_reported(finished, capsys):
+    found = simulate(
+        capsys, finished, *CELLS, "--adc-bits", 6, "--program-noise", 0.1, "--read-noise", 0.01, "--drift", "1h",
+        "--stuck", 0.001, "--ir-drop", 1e-5, "--repeats", 3, "--layer-images", 20, "--images", 100, "--digital", "fc",
+    )  # fmt: skip
+    assert len(found["accuracies"]) == 3 and len(set(found["accuracies"])) > 1
+    assert found["mean"] == pytest.approx(sum(found["accuracies"]) / 3) and found["deviation"] > 0
+    assert found["digital"] == ["fc"]
+    names = [layer["name"] for layer in found["layers"]]
+    assert "conv1" in names and "layer1.0.conv1.reduce" in names and "fc" not in names
+    for layer in found["layers"]:
+        assert layer["snr"] < 60 and 0 < layer["blame"] < 10 and 0 <= layer["clipped"] <= 1
+        # The errors of the layers before come on top of a layer's own.
+        assert layer["snr"] < layer["own_snr"] + 3
+
+
+def test_the_table_blames_the_worst_layer_first(finished, capsys):
+    capsys.readouterr()
+    arguments = ["--data", "digits", "--program-noise", "0.05", "--repeats", "2", "--layer-images", "20", "--images", "50"]
+    assert main(["simulate", str(finished), *arguments]) == 0
+    text = capsys.readouterr().out
+    assert "on its arrays:" in text and "(2 chips)" in text
+    rows = [line.split() for line in text.splitlines() if "dB" in line]
+    assert len(rows) == 14  # first convolution, classifier, and two stages of six layers
+    blames = [float(row[1]) for row in rows]
+    assert blames == sorted(blames, reverse=True)
+
+
+class Stopping(NoProgress):
+    """Counts parts, and is interrupted in one of them."""
+
+    def __init__(self, at=None):
+        self.at, self.parts = at, []
+
+    def begin(self, what, images):
+        self.parts.append(what)
+        if len(self.parts) == self.at:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_simulation_resumes_to_the_same_numbers(finished, tmp_path):
+    settings = SimulationSettings(
+        finished, "digits", ArrayNonIdealities(adc_bits=6, program_noise=0.1, read_noise=0.05), cell_bits=2, repeats=3, images=40,
+        layer_images=20, out=tmp_path / "simulation.json",
+    )  # fmt: skip
+    whole = Stopping()
+    wanted = simulate_run(replace(settings, out=tmp_path / "whole.json"), whole)
+    for at in (3, 5):  # in the second chip, and in a layer
+        with pytest.raises(KeyboardInterrupt):
+            simulate_run(replace(settings, resume=at > 3), Stopping(at))
+    rest = Stopping()
+    assert simulate_run(replace(settings, resume=True), rest) == wanted
+    assert rest.parts == whole.parts[2 + 4 :]
+    saved = json.loads((tmp_path / "simulation.json").read_text())
+    assert saved["simulation"] == json.loads(json.dumps(wanted.to_json()))
+    assert simulate_run(replace(settings, resume=True), Stopping(1)) == wanted  # nothing is left to do
+
+
+def test_noise_aware_training_ends_with_an_ordinary_run(weights, tmp_path, capsys):
+    out = tmp_path / "noisy"
+    noise = ["--noise-aware", "--program-noise", "0.05", "--adc-bits", "6", *CELLS]
+    assert main([*COMPRESS, "--epochs", "1", "--checkpoint", weights, *noise, "--out", str(out)]) == 0
+    content = json.loads((out / "result.json").read_text())
+    assert content["accuracy"]["arrays"] is not None
+    assert json.loads((out / "plan.json").read_text())["cells"] == {"cell_bits": 2, "coding": "differential", "dac_bits": 2}
+    assert evaluate_folder(out, "digits").accuracy == content["accuracy"]["final"]
+    assert "on its arrays: " in capsys.readouterr().err
+    error = refuse(capsys, *COMPRESS, "--epochs", 1, "--checkpoint", weights, *noise, "--read-noise", 0.1, "--out", out)
+    assert error.startswith(f"rankfold: {out} already holds a different run (other noise)")
+
+
+def test_wrong_simulations_are_one_sentence(finished, tmp_path, capsys):
+    data = ["--data", "digits"]
+    assert "adc_bits (=0) must be a whole number from 1 to 16" in refuse(capsys, "simulate", finished, *data, "--adc-bits", 0)
+    assert "array cell_bits (=0) must be" in refuse(capsys, "simulate", finished, *data, "--cell-bits", 0)
+    assert "noise (=loud) must be a number such as 0.03, or `pcm`" in refuse(
+        capsys, "simulate", finished, *data, "--program-noise", "loud"
+    )
+    assert "drift (=5) must be a time such as 30s, 1h or 1d" in refuse(capsys, "simulate", finished, *data, "--drift", "5")
+    assert "ADC range (=wide) must be calibrated, full, or" in refuse(capsys, "simulate", finished, *data, "--adc-range", "wide")
+    assert "repeats (=0) must be 1 or more" in refuse(capsys, "simulate", finished, *data, "--repeats", 0)
+    assert "has no layer conv9" in refuse(capsys, "simulate", finished, *data, "--digital", "conv9")
+    assert "--resume needs the --out FILE" in refuse(capsys, "simulate", finished, *data, "--resume")
+    other = tmp_path / "other.json"
+    other.write_text("[]")
+    assert "is not ours (rankfold.simulation)" in refuse(capsys, "simulate", finished, *data, "--out", other)
+    assert f"{tmp_path} is a folder" in refuse(capsys, "simulate", finished, *data, "--out", tmp_path)
+    out = tmp_path / "out.json"
+    quick = ["simulate", finished, *data, "--layer-images", 0, "--images", 10, "--out", out]
+    assert main([str(argument) for argument in quick]) == 0
+    assert "already holds this work; add --resume" in refuse(capsys, *quick)
+    assert "holds other work of this kind, with other settings" in refuse(capsys, *quick, "--seed", 1)
+    noisy = [*COMPRESS, "--out", tmp_path / "new"]
+    assert "the noise of arrays goes with --noise-aware" in refuse(capsys, *noisy, "--adc-bits", 6)
+    assert "--noise-aware needs arrays that are not ideal" in refuse(capsys, *noisy, "--noise-aware")
+    assert "leave --compile" in refuse(capsys, *noisy, "--noise-aware", "--adc-bits", 6, "--compile")
+    assert not (tmp_path / "new").exists()
