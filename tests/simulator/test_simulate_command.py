@@ -1,5 +1,6 @@
 """`rankfold simulate` and noise-aware `rankfold compress`, on a small run on digits."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -171,3 +172,40 @@ def test_wrong_simulations_are_one_sentence(finished, tmp_path, capsys):
     assert "--noise-aware needs arrays that are not ideal" in refuse(capsys, *noisy, "--noise-aware")
     assert "leave --compile" in refuse(capsys, *noisy, "--noise-aware", "--adc-bits", 6, "--compile")
     assert not (tmp_path / "new").exists()
+
+
+def test_robustness_draws_runs_side_by_side(finished, tmp_path, capsys):
+    out = tmp_path / "robustness"
+    vary = ["--vary", "adc-bits=4,8", "--vary", "program-noise=0.02,0.3"]
+    command = [
+        "robustness",
+        str(finished),
+        "--data",
+        "digits",
+        *CELLS,
+        *vary,
+        "--repeats",
+        "2",
+        "--images",
+        "60",
+        "--out",
+        str(out),
+    ]
+    assert main(command) == 0
+    with (out / "robustness.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["varied"], float(row["value"]), row["chips"]) for row in rows] == [
+        ("adc_bits", 4, "1"), ("adc_bits", 8, "1"), ("program_noise", 0.02, "2"), ("program_noise", 0.3, "2"),
+    ]  # fmt: skip
+    accuracy = [float(row["mean"]) for row in rows]
+    assert accuracy[0] <= accuracy[1] and accuracy[3] < accuracy[2]
+    drawn = (out / "robustness.svg").read_text()
+    assert "ADC bits" in drawn and "programming noise" in drawn and drawn.startswith("<svg")
+    before = {path: path.stat().st_mtime_ns for path in (out / "points").iterdir()}
+    assert main(command) == 0
+    assert "on arrays" in capsys.readouterr().out
+    done = [path for path in (out / "points").iterdir() if json.loads(path.read_text())["done"]]
+    assert set(done) == set(before)
+    assert "must be an option and its values, such as adc-bits=4,6,8" in refuse(capsys, *command, "--vary", "adc-bits")
+    assert "what varies (=colour) must be one of adc_bits" in refuse(capsys, *command, "--vary", "colour=1")
+    assert "adc_bits (=4.5) must be a whole number" in refuse(capsys, *command, "--vary", "adc-bits=4.5")

@@ -12,7 +12,8 @@ from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter, Sums, SumSample
 from rankfold.simulator.devices import age, age_signed, drop_on_lines
 from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
-from rankfold.simulator.schedule import Phase, Placement, Schedule, Strip
+from rankfold.simulator.schedule import Schedule, Strip
+from rankfold.simulator.tables import PhaseTable
 
 EXACT_IN_SINGLE = 1 << 24  # whole numbers up to this are exact in float32
 IMAGES_AT_ONCE = 128
@@ -67,7 +68,7 @@ class LayerArrays:
     chosen: ArrayNonIdealities
     array_rows: int
     dtype: torch.dtype = torch.float32
-    _tables: dict[torch.device, tuple[_PhaseTable, ...]] = field(default_factory=dict, repr=False)
+    _tables: dict[torch.device, tuple[PhaseTable, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def sums(self) -> Sums:
@@ -211,7 +212,9 @@ class LayerArrays:
             ]
             begun: set[int] = set()  # the first row tile of some columns writes their sums, the others add to them
             for strip, cells in zip(phase.strips, programmed.cells[phase.stored], strict=True):
-                cells = cells.to(lines.dtype)
+                # A code is a sum over the step: scaling the few cells is cheaper than scaling the many sums.
+                scale = 1.0 if converter is None else 1 / converter.step
+                cells = cells.to(lines.dtype) * scale
                 per_activation = (cells.shape[0] + cells.shape[1]) * lines.shape[1]
                 at_once = max(1, ELEMENTS_AT_ONCE // per_activation)
                 for first in range(0, len(phase.base), at_once):
@@ -219,48 +222,38 @@ class LayerArrays:
                     where = (base if strip.slot is None else base[:, strip.slot]) + strip.offset  # (a, r)
                     rows = lines.index_select(0, where.reshape(-1)).view(*where.shape, -1)  # (a, r, S * B)
                     found = torch.matmul(cells, rows)  # (a, columns, S * B)
-                    if self.sliced:
-                        found = self._read(found, rows, strip, converter, draw, tally, sample)  # (a, c, B)
-                    for number, start, wide in zip(strip.sums, strip.starts, strip.widths, strict=True):
-                        target, found_here = sums[number][first : first + at_once], found[:, start : start + wide]
-                        target.add_(found_here) if number in begun else target.copy_(found_here)
+                    if self.chosen.noisy_reads:
+                        self._disturb_(found, rows, scale, draw)
+                    if converter is not None:
+                        converter.round_(found)
+                        if tally is not None:
+                            tally.conversions += found.numel()
+                            tally.clipped += int(converter.clipped(found))
+                        converter.clip_(found)
+                    weights, references = self._slices(found, sum(strip.widths)) if self.sliced else ([(found, 1)], [])
+                    if sample is not None:
+                        for view, factor in weights + references:
+                            sample.add(view, factor**2)
+                    for tile, (number, start, wide) in enumerate(zip(strip.sums, strip.starts, strip.widths, strict=True)):
+                        parts = [(view[:, start : start + wide], factor / scale) for view, factor in weights]
+                        parts += [(view[:, tile : tile + 1], factor / scale) for view, factor in references]
+                        _gather_(sums[number][first : first + at_once], parts, fresh=number not in begun)
                 begun.update(strip.sums)
             for place, total in zip(phase.placements, sums, strict=True):
                 place.add(result, total.view(-1, images))
         return result
 
-    def _read(
-        self, found: Tensor, rows: Tensor, strip: _StripTable, converter: Converter | None, draw: torch.Generator | None,
-        tally: Tally | None, sample: SumSample | None,
-    ) -> Tensor:  # fmt: skip
-        """From the sums (a, columns, S * B) of slices, which are overwritten, to those of weights (a, c, B)."""
-        coding, chosen = self.cell_coding, self.chosen
-        width = sum(strip.widths)
+    def _disturb_(self, found: Tensor, rows: Tensor, scale: float, draw: torch.Generator | None) -> None:
+        """Add the noise of a read to sums (a, columns, S * B) of inputs (a, r, S * B), both of them scaled."""
+        chosen = self.chosen
         if chosen.read_noise not in (0, PCM):
             # Independent Gaussians of all cells of a column add up to one, of the inputs' root sum of squares.
-            deviation = rows.square().sum(1, keepdim=True).sqrt_().mul_(float(chosen.read_noise) * coding.highest)
+            deviation = (
+                rows.square().sum(1, keepdim=True).sqrt_().mul_(float(chosen.read_noise) * self.cell_coding.highest * scale)
+            )
             found += _normal(found, draw).mul_(deviation)
         if chosen.output_noise:
-            found += _normal(found, draw).mul_(chosen.output_noise * self.sums.one_cell)
-        weights, references = self._slices(found, width)
-        step = 1.0
-        if sample is not None:
-            for view, factor in weights + references:
-                sample.add(view, factor**2)
-        elif converter is not None:
-            converter.to_codes_(found)
-            if tally is not None:
-                tally.conversions += found.numel()
-                tally.clipped += int(converter.clipped(found))
-            converter.clip_(found)
-            step = converter.step
-        total = weights[0][0] * (weights[0][1] * step)
-        for view, factor in weights[1:]:
-            total.add_(view, alpha=factor * step)
-        for view, factor in references:
-            for tile, (start, wide) in enumerate(zip(strip.starts, strip.widths, strict=True)):
-                total[:, start : start + wide].add_(view[:, tile : tile + 1], alpha=factor * step)
-        return total
+            found += _normal(found, draw).mul_(chosen.output_noise * self.sums.one_cell * scale)
 
     def _slices(self, found: Tensor, width: int) -> tuple[Slices, Slices]:
         """Sums of each cell and input slice (a, c, B), and those of the reference columns (a, tiles, B), with their factors."""
@@ -277,68 +270,20 @@ class LayerArrays:
         first = len(self.cell_coding.factors) * width
         return weights, [(split[:, first:, j], reference[1] * factor) for j, factor in enumerate(inputs)]
 
-    def _on(self, device: torch.device) -> tuple[_PhaseTable, ...]:
+    def _on(self, device: torch.device) -> tuple[PhaseTable, ...]:
         if device not in self._tables:
-            self._tables[device] = tuple(_PhaseTable.of(phase, device) for phase in self.schedule.phases)
+            self._tables[device] = tuple(PhaseTable.of(phase, device) for phase in self.schedule.phases)
         return self._tables[device]
 
 
-@dataclass(frozen=True, eq=False)
-class _StripTable:
-    """A `Strip` on a device."""
-
-    offset: Tensor
-    slot: Tensor | None
-    widths: tuple[int, ...]
-    starts: tuple[int, ...]
-    sums: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _PlacementTable:
-    """A `Placement` on a device; `first` where the pixels are a whole run from there."""
-
-    columns: int
-    source: Tensor
-    pixel: Tensor
-    first: int | None
-
-    @classmethod
-    def of(cls, place: Placement, device: torch.device) -> _PlacementTable:
-        pixel = torch.from_numpy(place.pixel).to(device)
-        run = len(place.pixel) > 0 and int(place.pixel[-1]) - int(place.pixel[0]) == len(place.pixel) - 1
-        return cls(place.columns, torch.from_numpy(place.source).to(device), pixel, int(place.pixel[0]) if run else None)
-
-    def add(self, result: Tensor, sums: Tensor) -> None:
-        """Add sums (activations * c, B) to the pixels (m * OH * OW, B) they belong to."""
-        chosen = sums.index_select(0, self.source)
-        if self.first is None:
-            result.index_add_(0, self.pixel, chosen)
+def _gather_(target: Tensor, parts: list[tuple[Tensor, float]], fresh: bool) -> None:
+    """Add the parts, each times its factor, to `target`, or write them where it is fresh."""
+    for part, factor in parts:
+        if fresh:
+            torch.mul(part, factor, out=target)
+            fresh = False
         else:
-            result[self.first : self.first + len(chosen)] += chosen
-
-
-@dataclass(frozen=True, eq=False)
-class _PhaseTable:
-    """A `Phase` on a device."""
-
-    stored: int
-    base: Tensor
-    strips: tuple[_StripTable, ...]
-    placements: tuple[_PlacementTable, ...]
-
-    @classmethod
-    def of(cls, phase: Phase, device: torch.device) -> _PhaseTable:
-        strips = tuple(
-            _StripTable(
-                torch.from_numpy(strip.offset).to(device),
-                None if strip.slot is None else torch.from_numpy(strip.slot).to(device),
-                strip.widths, strip.starts, strip.sums,
-            )
-            for strip in phase.strips
-        )  # fmt: skip
-        placements = tuple(_PlacementTable.of(place, device) for place in phase.placements)
-        return cls(phase.stored, torch.from_numpy(phase.base).to(device), strips, placements)
+            target.add_(part, alpha=factor)
 
 
 def _normal(like: Tensor, draw: torch.Generator | None) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -90,14 +89,9 @@ class Converter:
         """Whether every ideal sum has a code of its own."""
         return self.step == 1 and sums.largest <= self.high
 
-    @cached_property
-    def reciprocal(self) -> float:
-        """1 / step."""
-        return 1 / self.step
-
-    def to_codes_(self, sums: Tensor) -> Tensor:
-        """Turn sums into unclipped codes in place."""
-        return (sums if self.step == 1 else sums.mul_(self.reciprocal)).round_()
+    def round_(self, scaled: Tensor) -> Tensor:
+        """Turn sums over the step into unclipped codes, in place."""
+        return scaled.round_()
 
     def clip_(self, codes: Tensor) -> Tensor:
         """Clip codes in place; a code stands for `code * step`."""
