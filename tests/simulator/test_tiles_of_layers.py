@@ -89,6 +89,8 @@ def test_ideal_arrays_compute_the_convolution(shape, array, method, weight_bits,
         converter = Converter.of(chosen, held.sums, "layer")
         assert held.is_exact(converter)
         assert torch.equal(through_tiles(held, levels, weight, converter).double(), wanted)
+        programmed = held.program(weight, torch.Generator())
+        assert torch.equal(held.run(levels, programmed, converter, None).double(), wanted)  # it pads with zeros itself
         fast = held.exact(pad(levels, shape), weight, shape.stride, shape.dilation, shape.groups)
         assert torch.equal(fast.double(), wanted)
 

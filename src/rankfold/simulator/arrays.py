@@ -115,7 +115,7 @@ class LayerArrays:
         """Accumulators (B, m, OH, OW): whole numbers as long as nothing disturbs them.
 
         Args:
-            levels: (B, C_in, Hp, Wp) integer inputs, padded, of a floating type.
+            levels: (B, C_in, H, W) integer inputs, of a floating type, or (B, C_in, Hp, Wp) with padding other than zeros.
             programmed: the cells, on the device of `levels`.
             converter: reads the sums; None: exactly.
             draw: of read and output noise, on the device of `levels`.
@@ -137,13 +137,16 @@ class LayerArrays:
         """The same accumulators by one matrix product over all windows, for arrays that are exact (`is_exact`).
 
         Args:
-            levels: (B, C_in, Hp, Wp) integer inputs, padded.
+            levels: as for `run`.
             weight: (m, C_in/G, kh, kw) integers.
             stride: of the convolution.
             dilation: of the convolution.
             groups: G of the convolution.
         """
         dtype = self._sum_type(levels)
+        if self._lacks_padding(levels):
+            top, bottom, left, right = self.schedule.padding
+            levels = F.pad(levels, (left, right, top, bottom))
         return F.conv2d(levels.to(dtype), weight.to(dtype), stride=stride, dilation=dilation, groups=groups)
 
     def _sum_type(self, levels: Tensor) -> torch.dtype:
@@ -151,6 +154,20 @@ class LayerArrays:
         lines = sum(len(strip.offset) for phase in self.schedule.phases for strip in phase.strips)
         largest = lines << self.cell_coding.weight_bits + self.input_coding.bits
         return torch.float64 if largest >= EXACT_IN_SINGLE or levels.dtype == torch.float64 else torch.float32
+
+    def _lacks_padding(self, levels: Tensor) -> bool:
+        return any(self.schedule.padding) and levels.shape[1:] == self.schedule.input
+
+    def _lines(self, levels: Tensor) -> Tensor:
+        """(C_in * Hp * Wp, B) padded inputs, one image a column: to gather an input is then one contiguous copy for all."""
+        lines = levels.reshape(len(levels), -1).T.contiguous()
+        if not self._lacks_padding(levels):
+            return lines
+        channels, height, width = self.schedule.input
+        top, bottom, left, right = self.schedule.padding
+        padded = lines.new_zeros(channels, height + top + bottom, width + left + right, len(levels))
+        padded[:, top : top + height, left : left + width] = lines.view(channels, height, width, -1)
+        return padded.view(-1, len(levels))
 
     def _analog_type(self, sum_type: torch.dtype) -> torch.dtype:
         """A type in which the sums of one conversion are exact."""
@@ -197,8 +214,7 @@ class LayerArrays:
         """(m * OH * OW, B) accumulators of some images."""
         images = len(levels)
         sum_type = self._sum_type(levels)
-        # One image a column: every gathered input is then one contiguous copy for all images.
-        lines = levels.reshape(images, -1).T.contiguous()  # (C_in * Hp * Wp, B)
+        lines = self._lines(levels)  # (C_in * Hp * Wp, B)
         if self.sliced and len(self.input_coding.factors) > 1:
             driven = self.input_coding.slices(lines.to(torch.int32))  # (S, C_in * Hp * Wp, B)
             lines = driven.permute(1, 0, 2).reshape(lines.shape[0], -1)  # (C_in * Hp * Wp, S * B)

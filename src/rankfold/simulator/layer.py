@@ -164,14 +164,15 @@ class SimulatedLayer(nn.Module):
         return size
 
     def _levels(self, input: Tensor) -> Tensor:
-        """(B, C_in, Hp, Wp) integer inputs with padding, of a floating type."""
+        """Integer inputs of a floating type: (B, C_in, H, W), or (B, C_in, Hp, Wp) where the padding is not zeros."""
         layer = self.layer
         levels = layer.input_quantiser.levels(input)
         if not isinstance(layer, QuantConv2d):
             return levels.reshape(-1, levels.shape[-1], 1, 1)
+        if layer.padding_mode == "zeros":
+            return levels
         top, bottom, left, right = self.arrays[self._size(input)].schedule.padding
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        return F.pad(levels, (left, right, top, bottom), mode=mode)
+        return F.pad(levels, (left, right, top, bottom), mode=layer.padding_mode)
 
     def _weight(self) -> Tensor:
         """(m, C_in/G, kh, kw) integers."""
