@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL = 215.0  # points, height
-LEGEND, AXIS = 52.0, 46.0
+LEGEND, AXIS, BELOW = 52.0, 46.0, 36.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def figure(points: Sequence[Point], title: str) -> str:
     arrays = list(dict.fromkeys(point.of.array for point in points))
     shown = [series for series in SERIES if any(series.holds(point) for point in points)]
     rows = -(-len(arrays) // 2)
-    height = LEGEND + rows * PANEL + 6
+    height = LEGEND + rows * PANEL
     low, high = _heights(points)
 
     def draw(canvas: Figure) -> None:
@@ -81,7 +81,7 @@ def figure(points: Sequence[Point], title: str) -> str:
             width = (WIDTH - 2 * AXIS - 24) / 2
             left = AXIS + column * (width + AXIS + 8)
             top = height - LEGEND - row * PANEL
-            axes = canvas.add_axes((left / WIDTH, (top - PANEL + AXIS) / height, width / WIDTH, (PANEL - AXIS - 22) / height))
+            axes = canvas.add_axes((left / WIDTH, (top - PANEL + BELOW) / height, width / WIDTH, (PANEL - BELOW - 22) / height))
             handles = _panel(axes, [point for point in points if point.of.array == array], shown, array) or handles
             axes.set_ylim(low, high)
         canvas.text(AXIS / WIDTH, 1 - 12 / height, title, va="center", fontsize=SIZE + 2, color=INK)
