@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.cli.options import add_array, add_low_rank, add_precision, checked, image_input
-from rankfold.cost import ChipSchedule, Masks, NetworkCycles, network_cycles, schedule
+from rankfold.cost import ChipSchedule, Masks, NetworkCycles, network_cycles, planned_shape, schedule
 from rankfold.errors import InputError
 from rankfold.mapping import DEFAULT_ARRAY, METHODS, ArraySpec, Mapping
 from rankfold.plan import PRUNED, Plan, check_plan, load_masks, uniform_plan
@@ -121,7 +121,7 @@ def _table(costs: NetworkCycles, compare: bool) -> str:
         headers = ["layer", "kernel", "input", *keys]
     rows = []
     for layer in costs.layers:
-        shape = layer.shape
+        shape = layer.shape if layer.entry is None else planned_shape(layer.shape, layer.entry)
         kernel = f"{_size(shape.kernel)} {shape.in_channels}->{shape.out_channels}"
         kernel += f" /{_size(shape.stride)}" if shape.stride != (1, 1) else ""
         kernel += f" g{shape.groups}" if shape.groups > 1 else ""

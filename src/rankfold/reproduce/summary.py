@@ -77,7 +77,7 @@ def headline_tables(found: dict[str, dict[str, Headline]]) -> str:
             better = "–" if line.better is None else f"{100 * line.better.gain:+.2f}"
             rows.append(f"| {words} | {fewer} | {_pair(line.fewer)} | {better} | {_pair(line.better)} |")
         parts.append("\n".join(rows))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts or ["Nothing to hold low-rank against has been measured yet."]) + "\n"
 
 
 def headlines_to_json(found: dict[str, dict[str, Headline]]) -> dict[str, Any]:
