@@ -105,6 +105,7 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
         (["smoke", "--gpus", "1"], "gpus (=1) belong to the tasks of --ray"),
         (["smoke", "--data", "nowhere/at/all"], "nowhere/at/all"),
         (["smoke", "--threads", "0", "--ray", "local"], "threads (=0) must be 1 or more"),
+        (["smoke", "--ray", "nonsense"], "no Ray cluster at nonsense: "),
     ],
 )
 def test_wrong_arguments(arguments, message, tmp_path, capsys):
@@ -122,6 +123,13 @@ def test_times():
         duration("1d")
     with pytest.raises(InputError, match=r"cores \(=0\) must be 1 or more"):
         RayRunner("local", cores=0)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["reproduce", "smoke", "--ray", "local", "--out", str(tmp_path / "out")]) == 2
+    assert "--ray needs Ray: pip install 'rankfold[cluster]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def descendants(pid):

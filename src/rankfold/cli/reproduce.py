@@ -71,6 +71,8 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"gpus (={options.gpus:g}) belong to the tasks of --ray; on one machine give --device cuda")
     runner = None if options.ray is None else RayRunner(options.ray, options.threads or 1, options.gpus)
     prepare_process(options.threads)
+    if runner is not None:
+        runner.connect()
     out = options.out or Path(f"reproduce-{grid.name}")
     try:
         outcomes = reproduce(grid, out.resolve(), Bars(), options.budget, options.device, runner)

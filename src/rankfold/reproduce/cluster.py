@@ -37,13 +37,14 @@ class RayRunner:
         if self.cores < 1 or self.gpus < 0:
             raise InputError(f"cores (={self.cores}) must be 1 or more, and gpus (={self.gpus}) 0 or more")
 
-    def __call__(self, work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], observer: Observer) -> Iterator[Outcome]:
-        """As `run.Runner`."""
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingDependencyError("--ray needs Ray: pip install 'rankfold[cluster]'") from error
+    def connect(self) -> None:
+        """Connect to the cluster, before anything long is begun.
 
+        Raises:
+            InputError: there is none at the address.
+            MissingDependencyError: Ray is not installed.
+        """
+        ray = _ray()
         local = self.address == LOCAL
         try:
             ray.init(
@@ -51,7 +52,11 @@ class RayRunner:
                 logging_level=logging.ERROR,
             )  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"no Ray cluster at {self.address}: {in_words(error)}") from None
+            raise InputError(f"no Ray cluster at {self.address}: {' '.join(str(error).split())}") from None
+
+    def __call__(self, work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], observer: Observer) -> Iterator[Outcome]:
+        """As `run.Runner`, on the cluster that `connect` found."""
+        ray = _ray()
         try:
             yield from self._run(ray, work, cells, go_on, observer)
         finally:
@@ -86,6 +91,14 @@ class RayRunner:
         total = ray.cluster_resources()
         slots = int(total.get("CPU", 0) // self.cores)
         return min(slots, int(total.get("GPU", 0) // self.gpus)) if self.gpus else slots
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError("--ray needs Ray: pip install 'rankfold[cluster]'") from error
+    return ray
 
 
 def run_cell(work: Work, cell: Cell, threads: int) -> Outcome:
