@@ -190,7 +190,7 @@ def test_map_does_not_import_torch():
         (["map", "json:loads"], "the factory of model json:loads failed"),
         (["map", "collections:OrderedDict"], "returned a OrderedDict; it must return an nn.Module"),
         (["evaluate", "nowhere", "--data", "digits"], "run folder nowhere does not exist"),
-        (["compress", *SMALL, "--out", "x", "--bits", "9"], "bits (=9) must lie between 2 and 8"),
+        (["compress", *SMALL, "--out", "x", "--bits", "9"], "bits (=9) must lie between 1 and 8"),
         (["compress", *SMALL, "--out", "x", "--epochs", "-1"], "epochs (=-1) must be 0 or more"),
         (["compress", *SMALL, "--out", "x", "--batch", "2000"], "batch size (=2000) is larger than the 1433 training"),
         (["compress", *SMALL, "--out", "x", "--checkpoint", "none.pt"], "checkpoint none.pt does not exist"),

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankfold.plan
+from rankfold.baselines import PRUNINGS
 from rankfold.errors import InputError
 from rankfold.mapping import LOW_RANK_METHODS, ArraySpec
 from rankfold.mapping.layer import METHODS
-from rankfold.plan import DENSE, LOW_RANK, LayerPlan, Plan, check_plan, uniform_plan, weights
+from rankfold.plan import DENSE, LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan, check_plan, pruned_plan, uniform_plan, weights
 from rankfold.workload import ConvShape, Network, zoo_network
 
 ARRAY = ArraySpec(64, 32)
@@ -44,23 +45,32 @@ def small_plan() -> Plan:
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
-BITS = st.none() | st.integers(2, 8)
+BITS = st.none() | st.integers(1, 8)
+COUNTS = st.integers(1, 512)
+CHOICES = {
+    DENSE: {},
+    LOW_RANK: {"groups": COUNTS, "rank": COUNTS},
+    PRUNED: {"pruning": st.sampled_from(PRUNINGS), "entries": COUNTS, "steering": st.sampled_from(["plain", "ideal"])},
+    NARROWED: {"in_channels": COUNTS, "out_channels": COUNTS},
+}
 
 
 @st.composite
 def layer_plans(draw: st.DrawFn) -> LayerPlan:
-    low_rank = draw(st.booleans())
+    kind = draw(st.sampled_from(list(CHOICES)))
+    choices = {name: draw(values) for name, values in CHOICES[kind].items()}
+    if choices.get("pruning") == "pairs":
+        choices["block"] = draw(st.none() | COUNTS)
     weight_bits = draw(BITS)
     return LayerPlan(
         draw(WORDS),
-        LOW_RANK if low_rank else DENSE,
-        draw(st.integers(1, 64)) if low_rank else None,
-        draw(st.integers(1, 512)) if low_rank else None,
-        draw(st.sampled_from(LOW_RANK_METHODS if low_rank else METHODS)),
-        weight_bits,
-        None if weight_bits is None else draw(st.integers(2, 8)),
-        draw(st.none() | st.booleans()),
-        draw(st.just("") | WORDS),
+        kind,
+        mapping=draw(st.sampled_from(LOW_RANK_METHODS if kind in (LOW_RANK, PRUNED) else METHODS)),
+        weight_bits=weight_bits,
+        input_bits=None if weight_bits is None else draw(st.integers(1, 8)),
+        input_signed=draw(st.none() | st.booleans()),
+        reason=draw(st.just("") | WORDS),
+        **choices,
     )
 
 
@@ -116,9 +126,6 @@ def test_the_digest_sees_what_it_was_planned_for(change: dict[str, Any]) -> None
     assert replace(small_plan(), **change).digest() != small_plan().digest()
 
 
-NEITHER = "layer body: a low-rank layer needs groups and rank, a dense layer has neither"
-
-
 def edited(*path: Any, value: Any) -> Any:
     """The content of a plan with one place replaced (or removed, for `...`)."""
     content = copy.deepcopy(small_plan().to_json())
@@ -150,12 +157,12 @@ def edited(*path: Any, value: Any) -> Any:
         (edited("layers", 1, "rank", value=0), "at layers/1/rank: 0 is less than the minimum of 1"),
         (edited("layers", 1, "rank", value=2.5), "at layers/1/rank: 2.5 is not of type 'integer'"),
         (edited("layers", 2, "weight_bits", value=9), "at layers/2/weight_bits: 9 is greater than the maximum of 8"),
-        (edited("layers", 2, "input_bits", value=1), "at layers/2/input_bits: 1 is less than the minimum of 2"),
+        (edited("layers", 2, "input_bits", value=0), "at layers/2/input_bits: 0 is less than the minimum of 1"),
         (edited("layers", 0, "mapping", value="magic"), "at layers/0/mapping: 'magic' is not one of"),
         (edited("layers", 0, "input_signed", value="no"), "at layers/0/input_signed: 'no' is not of type 'boolean'"),
         (edited("layers", 0, "bits", value=4), "at layers/0: Additional properties .*'bits'"),
-        (edited("layers", 1, "rank", value=...), NEITHER),
-        (edited("layers", 1, "kind", value="dense"), NEITHER),
+        (edited("layers", 1, "rank", value=...), "layer body: a low-rank layer needs rank"),
+        (edited("layers", 1, "kind", value="dense"), "layer body: only a low-rank layer has groups, this one is dense"),
         (edited("layers", 1, "input_bits", value=...), "layer body: give weight_bits and input_bits, or neither"),
     ],
 )
@@ -175,7 +182,9 @@ def test_files_that_are_no_plans(tmp_path: Path) -> None:
 
 
 def test_a_layer_of_unknown_kind_is_refused() -> None:
-    with pytest.raises(InputError, match=r"plan, layer a: kind \(=cp\) must be dense or low-rank"):
+    with pytest.raises(
+        InputError, match=r"plan, layer a: kind \(=cp\) must be dense, low-rank, pattern-pruned or channel-pruned"
+    ):
         LayerPlan("a", "cp")
 
 
@@ -265,8 +274,8 @@ def test_a_rank_alone_means_one_group_and_no_rank_means_dense() -> None:
     "groups, rank, bits, message",
     [
         (4, None, None, r"groups \(=4\) needs a rank too, such as 1/8"),
-        (2, "1/8", 1, r"bits \(=1\) must lie between 2 and 8"),
-        (2, "1/8", 9, r"bits \(=9\) must lie between 2 and 8"),
+        (2, "1/8", 0, r"bits \(=0\) must lie between 1 and 8"),
+        (2, "1/8", 9, r"bits \(=9\) must lie between 1 and 8"),
         (2, "1/3", 4, r"layer body: rank 1/3 of 16 output channels is not a whole number"),
         (3, 2, 4, r"layer body: groups \(=3\) must divide its 16 input channels"),
         (2, 17, 4, r"layer body: rank \(=17\) must lie between 1 and 16"),
@@ -310,8 +319,11 @@ def test_the_schema_knows_the_mappings_there_are() -> None:
 
 @pytest.mark.parametrize("choice", [{"groups": 2}, {"rank": 2}])
 def test_half_a_low_rank_choice_is_refused(choice: dict[str, int]) -> None:
-    for kind in (DENSE, LOW_RANK):
-        with pytest.raises(InputError, match="a low-rank layer needs groups and rank, a dense layer has neither"):
+    for kind, message in (
+        (DENSE, "only a low-rank layer has (groups|rank), this one is dense"),
+        (LOW_RANK, "a low-rank layer needs"),
+    ):
+        with pytest.raises(InputError, match=message):
             LayerPlan("conv", kind, **choice)
 
 
@@ -339,6 +351,51 @@ def test_no_groups_and_unknown_mappings_are_refused() -> None:
         uniform_plan(small_network(), ARRAY, 1, 2, mapping="magic")
     assert {layer.mapping for layer in uniform_plan(small_network(), ARRAY, 1, 2, mapping="best").layers} == {"best"}
     assert {layer.mapping for layer in uniform_plan(small_network(), ARRAY, 1, 2, mapping="vw-sdk").layers} == {"vw-sdk", "sdk"}
+
+
+def test_a_pruned_plan_has_the_layers_of_a_low_rank_one() -> None:
+    network = small_network()
+    plan = pruned_plan(network, ARRAY, "pairs", 4, 4, block=8, steering="ideal")
+    check_plan(plan, network)
+    chosen = {layer.name for layer in plan.layers if layer.kind == PRUNED}
+    assert chosen == {layer.name for layer in small_plan().layers if layer.kind == LOW_RANK}
+    body = plan.layer("body")
+    assert (body.pruning, body.entries, body.block, body.steering, body.mapping) == ("pairs", 4, 8, "ideal", "sdk")
+    assert body.reason == "PAIRS, 4 of 9 positions"
+    assert [layer.weight_bits for layer in plan.layers] == [layer.weight_bits for layer in small_plan().layers]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("magnitude", 4), r"pruning \(=magnitude\) must be one of patdnn, pairs"),
+        (("patdnn", 0), r"entries \(=0\) must be 1 or more"),
+        (("patdnn", 9), r"entries \(=9\) prune no layer of small: they must be fewer than a kernel has positions"),
+        (("patdnn", 4, 9), r"bits \(=9\) must lie between 1 and 8"),
+        (("patdnn", 4, 4, "sdk", 8), r"block \(=8\) must be 1 or more, and only pairs has one"),
+        (("pairs", 4, 4, "sdk", None, "magic"), r"steering \(=magic\) must be plain or ideal"),
+    ],
+)
+def test_a_pruned_plan_that_cannot_be(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        pruned_plan(small_network(), ARRAY, *arguments)
+
+
+def test_patterns_and_channels_that_a_layer_cannot_have_are_refused() -> None:
+    network = small_network()
+    layers = {layer.name: layer for layer in pruned_plan(network, ARRAY, "patdnn", 4).layers}
+    for name, change, message in (
+        ("body", {"entries": 9}, r"layer body: entries \(=9\) must be at least 1 and fewer than .* has 9 positions"),
+        (
+            "head",
+            {"kind": PRUNED, "pruning": "patdnn", "entries": 1, "steering": "plain"},
+            "layer head: .* fully connected layer",
+        ),
+        ("stem", {"kind": NARROWED, "in_channels": 3, "out_channels": 999}, r"out_channels \(=999\) must be at most the"),
+    ):
+        changed = {**layers, name: replace(layers[name], **change)}
+        with pytest.raises(InputError, match=message):
+            check_plan(replace(small_plan(), layers=tuple(changed.values())), network)
 
 
 def test_a_plan_keeps_the_cells_of_its_array(tmp_path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rankfold.mapping import Mapping as Mapping
     from rankfold.mapping import map_layer as map_layer
     from rankfold.mapping import map_low_rank as map_low_rank
+    from rankfold.mapping import map_pruned as map_pruned
     from rankfold.nn.load import load_model as load_model
     from rankfold.nn.low_rank import LowRankConv2d as LowRankConv2d
     from rankfold.nn.surgery import compress_ as compress_
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from rankfold.pipeline.evaluate import load_compressed as load_compressed
     from rankfold.pipeline.settings import CompressSettings as CompressSettings
     from rankfold.plan import Plan as Plan
+    from rankfold.plan import load_masks as load_masks
+    from rankfold.plan import pruned_plan as pruned_plan
     from rankfold.plan import uniform_plan as uniform_plan
     from rankfold.training.data import load_images as load_images
     from rankfold.training.recipe import Recipe as Recipe
@@ -50,10 +53,13 @@ _HOMES = {
     "evaluate_folder": "pipeline.evaluate",
     "load_compressed": "pipeline.evaluate",
     "load_images": "training.data",
+    "load_masks": "plan",
     "load_model": "nn.load",
     "map_layer": "mapping",
     "map_low_rank": "mapping",
+    "map_pruned": "mapping",
     "network_cycles": "cost",
+    "pruned_plan": "plan",
     "trace": "workload",
     "uniform_plan": "plan",
     "zoo_network": "workload",

@@ -9,6 +9,7 @@ from torch import nn
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
+from rankfold.nn.channels import channel_plan
 from rankfold.nn.models import build
 from rankfold.nn.pretrained import shipped
 from rankfold.nn.quantise import calibrate_, observe_signs
@@ -231,11 +232,16 @@ def test_gradients_are_those_of_the_quantised_network():
         torch.testing.assert_close(by_identity[id(parameter)], want, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("pruning", "array"), [("patdnn", CELLS), ("pairs", ArraySpec(40, 40, cell_bits=4, dac_bits=4))])
-def test_pruned_networks_on_ideal_arrays_are_exact(pruning, array):
+@pytest.mark.parametrize("array", [CELLS, ArraySpec(40, 40, cell_bits=4, dac_bits=4)])
+@pytest.mark.parametrize("method", ["patdnn", "pairs", "channel"])
+def test_pruned_networks_on_ideal_arrays_are_exact(method, array):
     """Skipped rows read nothing that a kept weight needs."""
     model = build("resnet8", 10)
-    plan = pruned_plan(trace(model, (3, 16, 16)), array, pruning, 3, bits=4)
+    traced = trace(model, (3, 16, 16))
+    if method == "channel":
+        plan = channel_plan(model, traced, array, 0.5, 4)
+    else:
+        plan = pruned_plan(traced, array, method, 3, bits=4, block=8 if method == "pairs" else None)
     model, plan = quantised(model, plan, images(16, 16))
     network = simulate(model, plan, ArrayNonIdealities(adc_bits=16, adc_range="full"))
     for layer in simulated_layers(network):

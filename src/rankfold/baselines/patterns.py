@@ -11,7 +11,7 @@ from rankfold.errors import InputError
 
 Array = np.ndarray
 
-LIBRARY = 8  # patterns; Niu et al. (2020, section 4.1) find 6 to 8 enough, and more to gain nothing
+LIBRARY = 8  # patterns, the middle of the 6, 8 and 12 that Niu et al. (ASPLOS 2020) compare
 
 
 def natural_patterns(energy: Array, entries: int) -> Array:
@@ -55,7 +55,7 @@ def pattern_library(natural: Array, size: int = LIBRARY) -> Array:
 def kernel_patterns(weight: Array, library: Array) -> Array:
     """PatDNN's assignment: each kernel takes the pattern of the library that keeps the most of its energy.
 
-    Niu et al., "PatDNN" (ASPLOS 2020), section 4: the pattern nearest to the kernel in Euclidean distance.
+    Niu et al., "PatDNN" (ASPLOS 2020): the pattern nearest to the kernel in Euclidean distance.
 
     Args:
         weight: (m, C_in/G, kh, kw).
@@ -72,9 +72,10 @@ def kernel_patterns(weight: Array, library: Array) -> Array:
 def block_patterns(weight: Array, entries: int, groups: int = 1, block: int | None = None) -> Array:
     """PAIRS' sharing: in each block of output channels, all kernels of one input channel keep the same e positions.
 
-    So the input of a dropped position drives no column of the block, and its row can be skipped (Rhe, Jeon & Ko, "PAIRS",
-    ISLPED 2023). The positions kept are those of most energy, summed over the block: the best choice in Frobenius norm.
-    There is no library: an array gains nothing from equal patterns in different input channels.
+    So the input of a dropped position drives no column of the block, and its row can be skipped (Rhe et al., "PAIRS", ISLPED
+    2023). PAIRS gives a whole layer one pattern, designed for its SDK window; here, as in its successor GAROS (Rhe et al.,
+    Journal of Systems Architecture 165, 2025), each input channel has its own, so that more of the weights can be kept. The
+    positions kept are those of most energy, summed over the block: the best choice in Frobenius norm.
 
     Args:
         weight: (m, C_in/G, kh, kw).

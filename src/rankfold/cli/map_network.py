@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rankfold.cli.options import add_array, add_low_rank, add_precision, checked, image_input
-from rankfold.cost import ChipSchedule, NetworkCycles, network_cycles, schedule
+from rankfold.cost import ChipSchedule, Masks, NetworkCycles, network_cycles, planned_shape, schedule
 from rankfold.errors import InputError
-from rankfold.mapping import DEFAULT_ARRAY, METHODS, Mapping
-from rankfold.plan import uniform_plan
+from rankfold.mapping import DEFAULT_ARRAY, METHODS, ArraySpec, Mapping
+from rankfold.plan import PRUNED, Plan, check_plan, load_masks, uniform_plan
 from rankfold.report.table import format_table
 from rankfold.workload import ZOO, Network, trace, zoo_network
 from rankfold.workload.table import SUFFIXES, read_table
@@ -20,11 +21,13 @@ from rankfold.workload.table import SUFFIXES, read_table
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("map", help="cycles, tiles and utilisation of every convolution on an array")
-    parser.add_argument("model", help="a zoo network, a table of layers (.csv, .yaml), or package.module:factory")
+    parser.add_argument(
+        "model", help="a zoo network, a table of layers (.csv, .yaml), package.module:factory, or the folder of a finished run"
+    )
     add_array(parser)
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
     add_low_rank(parser)
-    parser.add_argument("--method", choices=METHODS, default="sdk", help="mapping to show (default sdk)")
+    parser.add_argument("--method", choices=METHODS, help="mapping to show (default sdk)")
     parser.add_argument("--padding", choices=("0",), help="count every layer without padding, as published tables do")
     add_precision(parser)
     parser.add_argument("--arrays", type=int, metavar="P", help="also run the network on a chip of P arrays")
@@ -37,14 +40,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
-    network = find_network(options.model, options.input)
-    if options.padding is not None:
-        network = replace(network, layers=tuple(layer.without_padding() for layer in network.layers))
-    array = replace(options.array or DEFAULT_ARRAY, cell_bits=options.cell_bits, coding=options.coding, dac_bits=options.dac_bits)
-    plan = uniform_plan(
-        network, array, options.groups, options.rank, options.bits, mapping=options.method, pointwise=options.pointwise
-    )
-    costs = network_cycles(network, plan, METHODS)
+    network, plan, masks = _finished_run(options) if Path(options.model).is_dir() else _planned(options)
+    costs = network_cycles(network, plan, METHODS, masks)
     chip = None if options.arrays is None else schedule(costs, options.arrays)
     if options.json:
         content = costs.to_json() if chip is None else {**costs.to_json(), "chip": chip.to_json()}
@@ -58,6 +55,37 @@ def run(options: argparse.Namespace) -> int:
         for name, what in network.untouched:
             print(f"not counted: {name}: {what}")
     return 0
+
+
+def _planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
+    """The network that the user named, and the uniform plan that the options ask for."""
+    network = find_network(options.model, options.input)
+    if options.padding is not None:
+        network = replace(network, layers=tuple(layer.without_padding() for layer in network.layers))
+    plan = uniform_plan(
+        network, _array(options, DEFAULT_ARRAY), options.groups, options.rank, options.bits,
+        mapping=options.method or "sdk", pointwise=options.pointwise,
+    )  # fmt: skip
+    return network, plan, {}
+
+
+def _finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
+    """What a finished run made of its network, for the array of its plan or another."""
+    for flag in ("groups", "rank", "pointwise", "method", "bits", "padding", "input"):
+        if getattr(options, flag) not in (None, False):
+            raise InputError(f"--{flag} does not go with the folder of a run, whose plan says it; leave it away")
+    folder = Path(options.model)
+    plan = Plan.load(folder / "plan.json")
+    network = find_network(plan.model, plan.input)
+    check_plan(plan, network)
+    masks = load_masks(folder / "model.safetensors") if any(layer.kind == PRUNED for layer in plan.layers) else {}
+    return network, replace(plan, array=_array(options, plan.array)), masks
+
+
+def _array(options: argparse.Namespace, default: ArraySpec) -> ArraySpec:
+    cells = {"cell_bits": options.cell_bits, "coding": options.coding, "dac_bits": options.dac_bits}
+    given = {name: value for name, value in cells.items() if value is not None}
+    return replace(options.array or default, **given)
 
 
 def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
@@ -93,7 +121,7 @@ def _table(costs: NetworkCycles, compare: bool) -> str:
         headers = ["layer", "kernel", "input", *keys]
     rows = []
     for layer in costs.layers:
-        shape = layer.shape
+        shape = layer.shape if layer.entry is None else planned_shape(layer.shape, layer.entry)
         kernel = f"{_size(shape.kernel)} {shape.in_channels}->{shape.out_channels}"
         kernel += f" /{_size(shape.stride)}" if shape.stride != (1, 1) else ""
         kernel += f" g{shape.groups}" if shape.groups > 1 else ""
@@ -104,8 +132,8 @@ def _table(costs: NetworkCycles, compare: bool) -> str:
             row += [
                 " + ".join(_windows(stage) for stage in layer.stages),
                 " + ".join(f"{stage.row_tiles}x{stage.column_tiles}" for stage in layer.stages),
-                f"{layer.chosen.cycles:,}",
-                f"{layer.chosen.cycles / layer.lower_bound:.2f}",
+                f"{layer.chosen_cycles:,}",
+                f"{layer.chosen_cycles / layer.lower_bound:.2f}",
                 f"{layer.utilisation:.1%}",
             ]
         rows.append(row)
@@ -134,6 +162,10 @@ def _legend(costs: NetworkCycles) -> str:
         lines.append("Low-rank layers: window and tiles of stage 1 (R_) + stage 2 (L); shared: both with one window.")
     if any(len(stage.regions) > 1 for layer in costs.layers for stage in layer.stages):
         lines.append("(+k): k more regions of the plane, or blocks of channels, with windows of their own.")
+    if "ideal-sdk" in costs.total:
+        lines.append(
+            "pruned-...: rows skipped where nothing in a tile needs them; ideal-...: as if each column had its own inputs."
+        )
     lines.append("x bound: cycles over multiply-accumulates / (R*C), which no mapping can beat.")
     return "\n".join(lines)
 

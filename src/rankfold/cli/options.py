@@ -85,7 +85,7 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     """Add `--bits`, and `--cell-bits`, `--coding` and `--dac-bits` of real arrays."""
     parser.add_argument("--bits", type=checked(bit_width), default=None, help="of weights and inputs, 1 to 8 (first and last 8)")
     parser.add_argument("--cell-bits", type=int, metavar="N", help="bits a cell stores (default: a whole weight)")
-    parser.add_argument("--coding", choices=CODINGS, default=CODINGS[0], help=f"of signed weights (default {CODINGS[0]})")
+    parser.add_argument("--coding", choices=CODINGS, help=f"of signed weights (default {CODINGS[0]})")
     parser.add_argument("--dac-bits", type=int, metavar="N", help="input bits driven at once (default: a whole input)")
 
 

@@ -105,8 +105,13 @@ def narrow_(model: nn.Module, plan: Plan) -> None:
     Batch norms follow the inputs that reach them. The first channels' weights stay in place.
 
     Raises:
-        InputError: the numbers of channels do not fit each other.
+        InputError: the numbers of channels do not fit each other; the model is then as it was.
     """
+    _narrow(copy.deepcopy(model), plan)
+    _narrow(model, plan)
+
+
+def _narrow(model: nn.Module, plan: Plan) -> None:
     for layer in plan.layers:
         if layer.in_channels is not None and layer.out_channels is not None:
             _resize_layer_(model.get_submodule(layer.name), layer.in_channels, layer.out_channels)

@@ -115,10 +115,11 @@ def _check(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> No
     for layer in plan.layers:
         if layer.name not in modules:
             raise InputError(f"the plan names layer {layer.name}, which the network does not have; make a plan for this network")
-        if layer.kind in (LOW_RANK, PRUNED):
-            if modules[layer.name] is model:
-                raise InputError("the network is a single convolution; wrap it in nn.Sequential so that it can be replaced")
-            check_convertible(layer.name, modules[layer.name])
+        module = modules[layer.name]
+        if layer.kind in (LOW_RANK, PRUNED) and module is model:
+            raise InputError("the network is a single convolution; wrap it in nn.Sequential so that it can be replaced")
+        if layer.kind in (LOW_RANK, PRUNED) or (layer.kind == NARROWED and isinstance(module, nn.Conv2d)):
+            check_convertible(layer.name, module)
     kinds = {layer.kind for layer in plan.layers}
     if NARROWED in kinds and kinds & {LOW_RANK, PRUNED}:
         raise InputError("a plan with channel-pruned layers cannot have low-rank or pattern-pruned ones too; make two plans")

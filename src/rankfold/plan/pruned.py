@@ -57,7 +57,5 @@ def pruned_plan(
             )  # fmt: skip
         layers.append(layer)
     if all(layer.kind == DENSE for layer in layers):
-        raise InputError(
-            f"entries (={entries}) prune no layer of {network.name}: {layers[-1].name} stays, as {layers[-1].reason}"
-        )
+        raise InputError(f"entries (={entries}) prune no layer of {network.name}: they must be fewer than a kernel has positions")
     return Plan(network.name, network.input, array, tuple(layers))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rankfold.report.runs import SUMMARY_HEADERS, Run, dense_cycles, float_baseline, summary_rows
+from rankfold.report.runs import Run, dense_cycles, float_baseline, ideal_cycles, pruned, summary_headers, summary_rows
 
 if TYPE_CHECKING:
     from rankfold.pipeline.result import Result
@@ -123,6 +123,11 @@ def cards(runs: Sequence[Run]) -> list[Card]:
             )
         )
     found.append(Card(count(first.planned_cycles), "cycles per image, as planned"))
+    if pruned(runs[0]):
+        plain = count(first.cycles["pruned-sdk"])
+        found.append(
+            Card(count(ideal_cycles(runs[0])), "cycles with ideal steering", f"{plain} with SDK, only empty rows skipped")
+        )
     for name, cycles in dense:
         found.append(Card(f"{cycles / first.planned_cycles:.2f}×", f"speed-up against {name}", f"dense: {count(cycles)} cycles"))
     found.append(Card(percent(first.utilisation, 1), "utilisation", "of the cells, mean over all cycles"))
@@ -133,7 +138,8 @@ def cards(runs: Sequence[Run]) -> list[Card]:
 def comparison(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     """The table of several runs: that of the command line, with the loss against the baseline in points."""
     baseline = float_baseline(runs)
-    headers = [*SUMMARY_HEADERS[:2], "points", *SUMMARY_HEADERS[2:]]
+    every = summary_headers(runs)
+    headers = [*every[:2], "points", *every[2:]]
     rows = []
     for run, (name, accuracy, *rest) in zip(runs, summary_rows(runs), strict=True):
         lost = "–" if baseline is None else points(run.result.accuracy.final, baseline)
@@ -143,7 +149,7 @@ def comparison(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
 
 
 def error_notes(runs: Sequence[Run]) -> list[str]:
-    """The decomposition errors of every low-rank run in one sentence."""
+    """The errors of the weights of every low-rank or pruned run in one sentence."""
     notes = []
     for run in runs:
         pairs = [(layer.error, layer.plain_error) for layer in run.result.layers if layer.error is not None]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rankfold.report.drawing import Chart, Key, count, frame, shorten, svg, text_width
 from rankfold.report.palette import INK, PALE, SOFT, colours
-from rankfold.report.runs import Run
+from rankfold.report.runs import Run, pruned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,13 +48,13 @@ def cycles_chart(runs: Sequence[Run]) -> Chart:
 
 
 def error_chart(runs: Sequence[Run]) -> Chart | None:
-    """Relative error of every decomposed layer: dots, with the bound of Theorem 1 as diamonds; None without such layers."""
+    """Relative error of every decomposed or pruned layer: dots; diamonds: the bound of Theorem 1. None without any."""
     shades = dict(zip((id(run) for run in runs), colours([run.result for run in runs]), strict=True))
     split = [run for run in runs if any(layer.error is not None for layer in run.result.layers)]
     if not split:
         return None
     names = list(dict.fromkeys(layer.name for run in split for layer in run.result.layers if layer.error is not None))
-    grouped = [run for run in split if any(layer.groups != 1 and layer.error is not None for layer in run.result.layers)]
+    grouped = [run for run in split if any(layer.groups != 1 and layer.plain_error is not None for layer in run.result.layers)]
 
     def draw(axes: Axes) -> None:
         for number, run in enumerate(split):
@@ -77,17 +77,22 @@ def error_chart(runs: Sequence[Run]) -> Chart | None:
     if grouped:
         bound = shades[id(grouped[0])] if len(grouped) == 1 else SOFT
         keys.append(Key("bound: the error of one group at equal rank", bound, "diamond"))
-    drawn = svg("error", "Decomposition error of every low-rank layer", *_rows(names, draw, len(split)))
+    drawn = svg("error", "Error of the weights of every decomposed or pruned layer", *_rows(names, draw, len(split)))
     return Chart(drawn, tuple(keys))
 
 
 def arrays_chart(runs: Sequence[Run]) -> Chart | None:
-    """The costliest layer on its arrays, as planned: one of most groups where a run has any. None for results without shapes."""
+    """The costliest layer on its arrays, as planned: one of most groups where a run has any.
+
+    None for results without shapes, and for pattern-pruned runs, whose masks are with the weights.
+    """
+    from rankfold.cost import planned_shape
     from rankfold.report.array_picture import dense_panels, layer_chart, low_rank_panels  # NumPy, which tables do without
 
     known = [
-        (run, layer, layer.shape, entry.mapping)
+        (run, layer, planned_shape(layer.shape, entry), entry.mapping)
         for run in runs
+        if not pruned(run)
         for layer in run.result.layers
         for entry in run.plan.layers
         if layer.shape is not None and entry.name == layer.name

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rankfold.pipeline.result import Result
+    from rankfold.pipeline.result import LayerResult, Result
 
 INK, SOFT, LINE = "#1f2937", "#6b7280", "#e5e7eb"
 PALE = "#d5dae1"
@@ -17,17 +17,26 @@ SHADES = {
     "plain": ("#d55e00", "#8f3f00", "#cf8440"),
     "group": ("#0072b2", "#00395c", "#3d9bd6", "#5b6fae", "#1f8a99"),
     "mixed": ("#009e73", "#005c43", "#55a888"),
+    "patdnn": ("#b0568a", "#7d2f5f", "#cc79a7", "#8d5a9e"),
+    "pairs": ("#9a7b00", "#6b5500", "#bd9d1f", "#7f7a35"),
+    "channel": ("#7a5c3e", "#513a25", "#a3835f"),
 }
 
 
 def method(result: Result) -> str:
-    """`dense`, `plain` (low-rank without groups), `group` (one g > 1 for all layers) or `mixed` (several g)."""
-    groups = {layer.groups for layer in result.layers if layer.kind == "low-rank"}
-    if not groups:
+    """What the run did with all layers: a key of `SHADES`; `plain` is low-rank without groups, `group` one g > 1."""
+    what = {_what(layer) for layer in result.layers if layer.kind != "dense"}
+    if not what:
         return "dense"
-    if len(groups) > 1:
-        return "mixed"
-    return "plain" if groups == {1} else "group"
+    return what.pop()[0] if len(what) == 1 else "mixed"
+
+
+def _what(layer: LayerResult) -> tuple[str, int | None]:
+    if layer.kind == "low-rank":
+        return ("plain" if layer.groups == 1 else "group"), layer.groups
+    if layer.pruning is not None:
+        return layer.pruning, layer.entries
+    return "channel", None
 
 
 def colours(results: Sequence[Result]) -> tuple[str, ...]:

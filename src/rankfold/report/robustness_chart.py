@@ -21,10 +21,14 @@ HEIGHT, LEFT, BETWEEN, TOP, BOTTOM, RIGHT = 260.0, 40.0, 26.0, 46.0, 38.0, 10.0
 COLOURS = (SHADES["dense"][1], SHADES["group"][0], SHADES["plain"][0], SHADES["mixed"][0], *SHADES["group"][1:])
 MARKS = "osD^vP"
 WORDS = {
-    "adc_bits": "ADC bits", "program_noise": "programming noise, of a cell's range",
-    "read_noise": "read noise, of a cell's range", "stuck": "share of stuck cells", "ir_drop": "line resistance x cell conductance", "output_noise": "output noise, in cells",
+    "adc_bits": "ADC bits",
+    "program_noise": "programming noise, of a cell's range",
+    "read_noise": "read noise, of a cell's range",
+    "stuck": "share of stuck cells",
+    "ir_drop": "line resistance x cell conductance",
+    "output_noise": "output noise, in cells",
     "drift": "seconds of drift",
-}  # fmt: skip
+}
 
 
 def write_robustness_chart(path: Path, points: Sequence[Point]) -> None:

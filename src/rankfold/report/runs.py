@@ -55,9 +55,18 @@ def load_run(path: str | Path, label: str | None = None) -> Run:
 
 
 def method_name(result: Result) -> str:
-    """What the run did, in a few words: `dense`, `plain low-rank`, `group low-rank, g = 4` or `mixed plan`."""
+    """What the run did, in a few words: `dense`, `group low-rank, g = 4`, `PatDNN, e = 4`, `mixed plan`, ..."""
     groups = next((layer.groups for layer in result.layers if layer.kind == "low-rank"), None)
-    names = {"dense": "dense", "plain": "plain low-rank", "group": f"group low-rank, g = {groups}", "mixed": "mixed plan"}
+    entries = next((layer.entries for layer in result.layers if layer.entries is not None), None)
+    names = {
+        "dense": "dense",
+        "plain": "plain low-rank",
+        "group": f"group low-rank, g = {groups}",
+        "mixed": "mixed plan",
+        "patdnn": f"PatDNN, e = {entries}",
+        "pairs": f"PAIRS, e = {entries}",
+        "channel": "channel pruning",
+    }
     return names[method(result)]
 
 
@@ -76,29 +85,51 @@ def array_size(result: Result) -> str:
     return "x".join(str(side) for side in result.array)
 
 
-def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
-    """One row per run under `SUMMARY_HEADERS`.
+def pruned(run: Run) -> bool:
+    """Whether any layer is pattern-pruned, so that cycles have two readings."""
+    return "ideal-sdk" in run.result.cycles
 
-    The columns im2col, SDK and VW-SDK are the cycles of the network as it is with all its layers mapped so; a low-rank
-    pair has no published VW-SDK mapping, shown as a dash.
+
+def summary_headers(runs: Sequence[Run]) -> tuple[str, ...]:
+    """`SUMMARY_HEADERS`, with a column for ideal steering after the planned cycles where any run is pattern-pruned."""
+    if not any(pruned(run) for run in runs):
+        return SUMMARY_HEADERS
+    place = SUMMARY_HEADERS.index("as planned") + 1
+    return *SUMMARY_HEADERS[:place], "ideal steering", *SUMMARY_HEADERS[place:]
+
+
+def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
+    """One row per run under `summary_headers`.
+
+    The columns im2col, SDK and VW-SDK are the cycles of the network as it is with all its layers mapped so, rows skipped only
+    where nothing in a tile needs them; a low-rank pair and a pattern-pruned layer have no published VW-SDK mapping, shown as
+    a dash. Ideal steering: every column of an array with inputs of its own, for nothing.
     """
     rows = []
+    headers = summary_headers(runs)
     for run in runs:
         result = run.result
-        low_rank = "low-rank-sdk" in result.cycles
-        shown = ("low-rank-im2col", "low-rank-sdk", None) if low_rank else ("im2col", "sdk", "vw-sdk")
-        rows.append(
-            [
-                run.label,
-                f"{result.accuracy.final:.2%}",
-                *(f"{result.cycles[key]:,}" if key else "-" for key in shown),
-                f"{result.planned_cycles:,}",
-                f"{result.cycles['im2col'] / result.planned_cycles:.2f}x",
-                f"{result.utilisation:.1%}",
-                f"{result.parameters_after:,}",
-            ]
-        )
+        prefix = next((prefix for prefix in ("low-rank-", "pruned-", "channel-") if f"{prefix}sdk" in result.cycles), "")
+        shown = [result.cycles.get(f"{prefix}{key}") for key, _ in DENSE_MAPPINGS]
+        row = [
+            run.label,
+            f"{result.accuracy.final:.2%}",
+            *("-" if cycles is None else f"{cycles:,}" for cycles in shown),
+            f"{result.planned_cycles:,}",
+            f"{result.cycles['im2col'] / result.planned_cycles:.2f}x",
+            f"{result.utilisation:.1%}",
+            f"{result.parameters_after:,}",
+        ]
+        if headers != SUMMARY_HEADERS:
+            row.insert(headers.index("ideal steering"), f"{ideal_cycles(run):,}" if pruned(run) else "-")
+        rows.append(row)
     return rows
+
+
+def ideal_cycles(run: Run) -> int:
+    """Cycles of a pattern-pruned run with ideal steering, with the mapping of its pruned layers."""
+    single = all(layer.mapping == "im2col" for layer in run.plan.layers if layer.pruning is not None)
+    return run.result.cycles["ideal-im2col" if single else "ideal-sdk"]
 
 
 def summary_table(runs: Sequence[Run]) -> str:
@@ -107,4 +138,4 @@ def summary_table(runs: Sequence[Run]) -> str:
     baseline = float_baseline(runs)
     heading = f"{first.model} on {first.data.source}, {array_size(first)} arrays, cycles per image (float baseline "
     heading += f"{baseline:.2%})" if baseline is not None else "trained here)"
-    return f"{heading}\n\n{format_table(SUMMARY_HEADERS, summary_rows(runs))}\n"
+    return f"{heading}\n\n{format_table(summary_headers(runs), summary_rows(runs))}\n"

@@ -1,0 +1,109 @@
+"""Cells as Ray tasks: placed, retried and watched by Ray."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rankfold.errors import InputError, MissingDependencyError
+from rankfold.pipeline.settings import Observer
+from rankfold.reproduce.grid import Cell
+from rankfold.reproduce.run import Outcome, Work, in_words
+
+LOCAL = "local"
+RETRIES = 3
+
+
+@dataclass(frozen=True)
+class RayRunner:
+    """Every cell is a task, which Ray starts again if its worker dies; it then goes on from its last epoch.
+
+    All machines need Rankfold, the data and the results under the same paths.
+
+    Attributes:
+        address: of a running cluster (`auto`, `host:port`, `ray://host:port`), or `local` for one on this machine alone.
+        cores: processor cores of each task, and threads that it uses.
+        gpus: GPUs of each task.
+    """
+
+    address: str
+    cores: int = 1
+    gpus: float = 0
+
+    def __post_init__(self) -> None:
+        if self.cores < 1 or self.gpus < 0:
+            raise InputError(f"cores (={self.cores}) must be 1 or more, and gpus (={self.gpus}) 0 or more")
+
+    def connect(self) -> None:
+        """Connect to the cluster, before anything long is begun.
+
+        Raises:
+            InputError: there is none at the address.
+            MissingDependencyError: Ray is not installed.
+        """
+        ray = _ray()
+        local = self.address == LOCAL
+        try:
+            ray.init(
+                address=None if local else self.address, include_dashboard=False if local else None, log_to_driver=False,
+                logging_level=logging.ERROR,
+            )  # fmt: skip
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"no Ray cluster at {self.address}: {' '.join(str(error).split())}") from None
+
+    def __call__(self, work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], observer: Observer) -> Iterator[Outcome]:
+        """As `run.Runner`, on the cluster that `connect` found."""
+        ray = _ray()
+        try:
+            yield from self._run(ray, work, cells, go_on, observer)
+        finally:
+            ray.shutdown()
+
+    def _run(
+        self, ray: Any, work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], observer: Observer
+    ) -> Iterator[Outcome]:
+        task = ray.remote(run_cell).options(num_cpus=self.cores, num_gpus=self.gpus, max_retries=RETRIES)
+        waiting = list(cells)
+        running: dict[Any, Cell] = {}
+        while waiting or running:
+            slots = self._slots(ray)
+            while waiting and len(running) < slots and go_on():
+                cell = waiting.pop(0)
+                observer.note(f"-- {cell.name}")
+                running[task.remote(work, cell, self.cores)] = cell
+            if not running:
+                if not go_on():
+                    return
+                time.sleep(1)  # a cluster may still be growing
+                continue
+            (finished, *_), _ = ray.wait(list(running), num_returns=1)
+            cell = running.pop(finished)
+            try:
+                yield ray.get(finished)
+            except ray.exceptions.RayError as error:
+                yield Outcome(cell, error=in_words(error))
+
+    def _slots(self, ray: Any) -> int:
+        """Tasks that the cluster can hold at a time."""
+        total = ray.cluster_resources()
+        slots = int(total.get("CPU", 0) // self.cores)
+        return min(slots, int(total.get("GPU", 0) // self.gpus)) if self.gpus else slots
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError("--ray needs Ray: pip install 'rankfold[cluster]'") from error
+    return ray
+
+
+def run_cell(work: Work, cell: Cell, threads: int) -> Outcome:
+    """The task: one cell, in a worker process."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return work(cell)

@@ -1,0 +1,88 @@
+"""Grids: the package's own, and wrong ones."""
+
+import pytest
+
+from rankfold.errors import InputError
+from rankfold.reproduce.grid import Cell, grid_names, load_grid
+
+GOOD = """
+model: resnet8
+data: digits
+array: 32x32
+arrays: [32x32]
+seeds: [0]
+recipe: {epochs: 1}
+baseline_recipe: {epochs: 1}
+methods:
+  - {method: low-rank, groups: [1, 4], rank: ["1/8", 2], bits: [4, null]}
+"""
+
+
+def test_the_grid_of_the_paper():
+    grid = load_grid("resnet20-cifar10")
+    assert [str(array) for array in grid.arrays] == ["32x32", "64x64", "128x128", "256x256"]
+    first = [cell for cell in grid.cells if cell.seed == 0]
+    assert grid.cells[: len(first)] == tuple(first) and len(grid.cells) == 3 * len(first)
+    low_rank = {(cell.groups, cell.rank) for cell in first if cell.method == "low-rank"}
+    assert low_rank == {(g, r) for g in (1, 2, 4, 8) for r in ("1/2", "1/4", "1/8", "1/16")}
+    for method in ("patdnn", "pairs"):
+        assert [cell.entries for cell in first if cell.method == method] == [1, 2, 3, 4, 6, 8]
+    assert [cell.bits for cell in first if cell.method == "quantise"] == [1, 2, 3, 4]
+
+
+def test_the_grid_for_a_processor_has_what_can_be_spared_least():
+    grid = load_grid("resnet20-cifar10-cpu")
+    assert {(cell.groups, cell.rank) for cell in grid.cells if cell.method == "low-rank"} == {
+        (g, r) for g in (1, 4) for r in ("1/2", "1/4", "1/8", "1/16")
+    }
+    for method in ("patdnn", "pairs"):
+        assert sorted(cell.entries for cell in grid.cells if cell.method == method) == [1, 2, 4, 6]
+    assert sorted(cell.bits for cell in grid.cells if cell.method == "quantise") == [2, 3, 4]
+
+
+def test_every_grid_loads_and_names_are_folders():
+    assert {"smoke", "resnet20-cifar10", "resnet20-cifar10-cpu"} <= set(grid_names())
+    for name in grid_names():
+        cells = load_grid(name).cells
+        assert len({cell.name for cell in cells}) == len(cells)
+        assert all("/" not in cell.name for cell in cells)
+    assert Cell("low-rank", 2, None, 4, "1/8").name == "low-rank-g4-r1_8-float-s2"
+    assert Cell("pairs", 0, 4, entries=2, block=16).name == "pairs-e2-block16-b4-s0"
+
+
+def test_a_grid_of_ones_own(tmp_path, monkeypatch):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD)
+    grid = load_grid(str(path))
+    assert grid.name == "mine"
+    assert [(cell.groups, cell.rank, cell.bits) for cell in grid.cells[:3]] == [(1, "1/8", 4), (1, "1/8", None), (1, "2", 4)]
+    assert grid.settings(grid.cells[0], tmp_path, None).recipe.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("model: resnet8\n", ""), "at top level: 'model' is a required property"),
+        (("epochs: 1}\nbase", "epoch: 1}\nbase"), "at recipe: 'epochs' is a required property"),
+        (("low-rank, groups", "svd, groups"), "at methods/0/method: 'svd' is not one of"),
+        (("bits: [4, null]", "bits: [9]"), "at methods/0/bits/0: 9 is greater than the maximum of 8"),
+        (("array: 32x32\n", "array: 32\n"), "at array: 32 is not of type 'string'"),
+        (("arrays: [32x32]", "arrays: [32y32]"), r"array \(=32y32\) must be rows x columns"),
+        (("low-rank, groups", "quantise, groups"), r"rank \(=1/8\) does not go with method quantise|groups \(=1\) does not go"),
+        (('rank: ["1/8", 2], ', ""), "method low-rank needs rank, such as 1/8"),
+        (("groups: [1, 4]", "groups: [1, 1]"), "has cell low-rank-g1-r1_8-b4-s0 twice; keep one"),
+        (("model: resnet8", "model: ["), "is not valid YAML"),
+    ],
+)
+def test_wrong_grids_are_refused_with_the_place(tmp_path, change, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace(*change))
+    with pytest.raises(InputError, match=message):
+        load_grid(str(path))
+
+
+def test_grids_that_are_not_there():
+    with pytest.raises(InputError, match=r"unknown grid paper; known are .*smoke, or give a \.yaml file"):
+        load_grid("paper")
+    with pytest.raises(InputError, match=r"grid none\.yaml cannot be read"):
+        load_grid("none.yaml")

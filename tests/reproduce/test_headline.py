@@ -1,0 +1,134 @@
+"""Headlines come from measured points alone; seeds are averaged and counted."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankfold.errors import InputError
+from rankfold.reproduce.figure import figure
+from rankfold.reproduce.headline import Comparison, Point, average, headline, pareto
+from rankfold.reproduce.measure import Measurement, read_table, write_table
+from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json, low_rank_tables
+
+ROW = Measurement(
+    "low-rank-g4-r1_8-b4-s0", "low-rank", 4, "1/8", None, None, None, 4, 0, 3, 0.92, 0.5, 0.9, 1000, "64x64", "sdk", "plain", 800
+)
+
+
+def point(accuracy, cycles, **changes):
+    return Point(replace(ROW, accuracy=accuracy, cycles=cycles, **changes), accuracy, cycles, 1)
+
+
+def theirs(accuracy, cycles, **changes):
+    return point(accuracy, cycles, **{"method": "patdnn", "groups": None, "rank": None, "entries": 4, **changes})
+
+
+def test_by_hand():
+    """At 0.90 ours needs 800 of their 2,000 cycles; their 900 cycles at 0.85 leave us 5 points."""
+    ours = [point(0.90, 800), point(0.80, 500)]
+    others = [theirs(0.89, 2000), theirs(0.85, 900), theirs(0.91, 2500), theirs(0.70, 400)]
+    found = headline(ours, others)
+    assert found.fewer.ratio == 2.5
+    assert (found.fewer.ours, found.fewer.theirs) == (ours[0], others[0])
+    assert found.better.gain == pytest.approx(0.05)
+    assert (found.better.ours, found.better.theirs) == (ours[0], others[1])
+    # 0.91 at 2,500 cycles is out of reach: a line between points would have given a ratio of 3 or so.
+    assert headline(ours, [others[2]]).fewer is None
+    assert headline(ours, [others[3]]).better is None
+
+
+POINTS = st.lists(st.builds(point, st.sampled_from([0.5, 0.7, 0.8, 0.9]), st.integers(1, 30)), max_size=6)
+
+
+@given(POINTS, POINTS)
+def test_a_headline_is_a_pair_of_points_that_no_pair_beats(ours, others):
+    found = headline(ours, others)
+    pairs = [Comparison(one, other) for one in ours for other in others]
+    fair = [pair.ratio for pair in pairs if pair.ours.accuracy >= pair.theirs.accuracy]
+    assert (found.fewer is None) == (not fair)
+    if found.fewer is not None:
+        assert found.fewer in pairs
+        assert found.fewer.gain >= 0 and found.fewer.ratio == max(fair)
+    equal = [pair.gain for pair in pairs if pair.ours.cycles <= pair.theirs.cycles]
+    assert (found.better is None) == (not equal)
+    if found.better is not None:
+        assert found.better in pairs
+        assert found.better.ratio >= 1 and found.better.gain == max(equal)
+
+
+@given(POINTS)
+def test_the_front_beats_all_other_points(points):
+    front = pareto(points)
+    assert set(front) <= set(points)
+    for one in points:
+        assert any(other.cycles <= one.cycles and other.accuracy >= one.accuracy for other in front)
+    for one in front:
+        as_good = [other for other in points if other.cycles <= one.cycles and other.accuracy >= one.accuracy]
+        assert all((other.cycles, other.accuracy) == (one.cycles, one.accuracy) for other in as_good)
+
+
+def test_seeds_are_averaged_and_counted():
+    rows = [replace(ROW, seed=seed, accuracy=accuracy) for seed, accuracy in enumerate((0.90, 0.91, 0.95))]
+    other = replace(ROW, array="32x32", cycles=3000)
+    longer = replace(ROW, epochs=10)
+    points = average([*rows, other, longer])
+    assert [(round(found.accuracy, 6), found.cycles, found.seeds) for found in points] == [
+        (0.92, 800, 3),
+        (0.9, 3000, 1),
+        (0.9, 800, 1),
+    ]
+    assert points[0].spread == pytest.approx(0.0264575)  # sqrt((0.02^2 + 0.01^2 + 0.03^2) / 2)
+    assert points[1].spread is None
+
+
+def test_tables_compare_alike_with_alike():
+    """Their best mapping is held against our best, and only networks of as many bits."""
+    points = [
+        point(0.9, 800), point(0.9, 700, mapping="best"), point(0.85, 400, rank="1/16"),
+        theirs(0.88, 1600), theirs(0.88, 1400, mapping="best"), theirs(0.88, 300, steering="ideal"),
+        theirs(0.91, 2000, method="quantise", entries=None), theirs(0.5, 2000, method="quantise", entries=None, bits=1),
+    ]  # fmt: skip
+    found = headlines(points)["64x64"]
+    assert list(found) == ["PatDNN, SDK", "PatDNN, best", "PatDNN, SDK, ideal steering", "dense, SDK"]
+    assert found["PatDNN, SDK"].fewer.ratio == 2
+    assert found["PatDNN, best"].fewer.ratio == 2
+    assert found["PatDNN, SDK, ideal steering"].fewer.ratio == 0.375
+    assert found["PatDNN, SDK, ideal steering"].better is None
+    assert found["dense, SDK"].fewer is None
+    assert found["dense, SDK"].better.gain == pytest.approx(-0.01)
+    text = headline_tables({"64x64": found})
+    assert "| PatDNN, SDK | 2.00x | low-rank, g = 4, r = 1/8, 4 bits (90.00 %, 800 cycles, 1 seed) against PatDNN, e = 4" in text
+    assert "| dense, SDK | – | no such pair | -1.00 |" in text
+    content = headlines_to_json({"64x64": found})["64x64"]["PatDNN, SDK"]["fewer_cycles"]
+    assert content["ratio"] == 2 and content["ours"]["seeds"] == 1 and content["theirs"]["setting"] == "PatDNN, e = 4, 4 bits"
+    assert "| 4 | 90.00 % | 85.00 % |" in low_rank_tables(points)
+    assert low_rank_tables(points[3:]) == ""
+
+
+def test_the_table_is_read_as_it_was_written(tmp_path):
+    rows = (ROW, replace(ROW, method="channel", groups=None, rank=None, ratio=0.5, bits=None, steering="ideal"))
+    write_table(tmp_path / "cells.csv", rows)
+    assert read_table(tmp_path / "cells.csv") == rows
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="is not a table of cells"):
+        read_table(tmp_path / "other.csv")
+    with pytest.raises(InputError, match="cannot read"):
+        read_table(tmp_path / "none.csv")
+
+
+def test_the_figure_shows_every_array_and_says_its_points():
+    points = [
+        point(0.9, 800),
+        point(0.8, 400, rank="1/16"),
+        theirs(0.88, 1600),
+        theirs(0.88, 300, steering="ideal"),
+        point(0.9, 99, array="128x128"),
+    ]
+    drawn = figure(points, "A title")
+    assert drawn == figure(points, "A title")
+    for words in ("64x64 arrays", "128x128 arrays", "A title", "group low-rank + SDK", "PatDNN, SDK, ideal steering"):
+        assert words in drawn
+    assert "PAIRS" not in drawn
+    assert "low-rank, g = 4, r = 1/16, 4 bits, sdk, plain, 64x64: 80.00 % at 400 cycles" in drawn

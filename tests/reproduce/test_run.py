@@ -1,0 +1,197 @@
+"""A grid from the command line: it is run, taken up, mapped and compared, here and on a Ray cluster."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rankfold.cli.main import main
+from rankfold.cli.reproduce import duration
+from rankfold.errors import InputError
+from rankfold.pipeline.result import Result
+from rankfold.pipeline.settings import Quiet
+from rankfold.reproduce.cluster import RayRunner
+from rankfold.reproduce.grid import load_grid
+from rankfold.reproduce.measure import read_table
+from rankfold.reproduce.run import reproduce
+
+SMOKE = load_grid("smoke")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of `rankfold reproduce smoke`."""
+    out = tmp_path_factory.mktemp("reproduce") / "smoke"
+    assert main(["reproduce", "smoke", "--out", str(out), "--threads", "1"]) == 0
+    return out
+
+
+def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
+    rows = read_table(finished / "cells.csv")
+    assert {row.cell for row in rows} == {cell.name for cell in SMOKE.cells}
+    assert {row.array for row in rows} == {"32x32", "64x64"}
+    for cell in SMOKE.cells:
+        result = Result.load(finished / "cells" / cell.name / "result.json")
+        own = [row for row in rows if row.cell == cell.name]
+        assert {row.accuracy for row in own} == {result.accuracy.final}
+        prefix = {"low-rank": "low-rank-", "patdnn": "pruned-", "pairs": "pruned-"}.get(cell.method, "")
+        planned = next(row for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "plain"))
+        assert planned.cycles == result.cycles[f"{prefix}sdk"] == result.planned_cycles
+        steered = [row.cycles for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "ideal")]
+        assert steered == ([result.cycles["ideal-sdk"]] if prefix == "pruned-" else [])
+        assert result.command == "rankfold reproduce smoke"
+    text = (finished / "tables.md").read_text()
+    assert "8 of 8 cells of the grid `smoke`, 1 epoch of fine-tuning, 2 seeds a point" in text
+    assert "32x32 arrays" in (finished / "accuracy-cycles.svg").read_text()
+    assert json.loads((finished / "headlines.json").read_text())["64x64"]
+    made = json.loads((finished / "grid.json").read_text())
+    assert made["recipe"]["epochs"] == 1 and made["versions"]["torch"] and made["device"]
+
+
+def test_what_is_done_is_not_done_again(finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("cells/*/*")}
+    table = (finished / "cells.csv").read_bytes()
+    assert main(["reproduce", "smoke", "--out", str(finished), "--threads", "1"]) == 0
+    told = capsys.readouterr()
+    assert "8 of 8 cells are done already" in told.err and "8 of 8 cells are done, 0 failed, 0 are left" in told.out
+    assert {path: path.stat().st_mtime_ns for path in finished.glob("cells/*/*")} == before
+    assert (finished / "cells.csv").read_bytes() == table
+
+
+def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys):
+    """One cell's folder holds another run, one is not begun: the rest is written, and the exit code says it."""
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    broken, left = (out / "cells" / SMOKE.cells[index].name for index in (1, 2))
+    (broken / "result.json").unlink()
+    (broken / "run.json").write_text('{"identity": {"model": "another"}}')
+    shutil.rmtree(left)
+    assert main(["reproduce", "smoke", "--out", str(out), "--budget", "0"]) == 0
+    assert "6 of 8 cells are done, 0 failed, 2 are left" in capsys.readouterr().out
+    assert main(["reproduce", "smoke", "--out", str(out), "--threads", "1"]) == 1
+    told = capsys.readouterr().out
+    assert "7 of 8 cells are done, 1 failed, 0 are left" in told
+    assert f"failed: {broken.name}: {broken} already holds a different run" in told
+    assert (left / "result.json").exists()
+    assert {row.cell for row in read_table(out / "cells.csv")} == {cell.name for cell in SMOKE.cells} - {broken.name}
+
+
+def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
+    assert main(["reproduce", "smoke", "--out", str(finished), "--epochs", "3"]) == 2
+    assert "holds the results of another grid (other recipe); use another folder" in capsys.readouterr().err
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["reproduce", "smoke", "--out", str(tmp_path)]) == 2
+    assert "is not empty and holds no grid" in capsys.readouterr().err
+    name = SMOKE.cells[0].name
+    shutil.copytree(finished / "cells" / name, tmp_path / "moved" / "cells" / name)
+    grid = replace(SMOKE, cells=SMOKE.cells[:1], recipe=replace(SMOKE.recipe, peak_rate=0.01))
+    (outcome,) = reproduce(grid, tmp_path / "moved", Quiet(), budget=0)
+    assert outcome.error is not None and "holds a run with another peak_rate; move it away" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["paper"], "unknown grid paper; known are resnet20-cifar10, "),
+        (["smoke", "--budget", "soon"], "time (=soon) must be hours, minutes and seconds such as 2h, 1h30m or 45s, or 0"),
+        (["smoke", "--seeds", "3"], "seeds (=3) must lie between 1 and the 2 of grid smoke"),
+        (["smoke", "--gpus", "1"], "gpus (=1) belong to the tasks of --ray"),
+        (["smoke", "--data", "nowhere/at/all"], "nowhere/at/all"),
+        (["smoke", "--threads", "0", "--ray", "local"], "threads (=0) must be 1 or more"),
+        (["smoke", "--ray", "nonsense"], "no Ray cluster at nonsense: "),
+    ],
+)
+def test_wrong_arguments(arguments, message, tmp_path, capsys):
+    try:
+        code = main(["reproduce", *arguments, "--out", str(tmp_path / "out")])
+    except SystemExit as exit_:
+        code = exit_.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_times():
+    assert [duration(text) for text in ("0", "45", "45s", "90m", "2h", "1h30m5s")] == [0, 45, 45, 5400, 7200, 5405]
+    with pytest.raises(InputError):
+        duration("1d")
+    with pytest.raises(InputError, match=r"cores \(=0\) must be 1 or more"):
+        RayRunner("local", cores=0)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["reproduce", "smoke", "--ray", "local", "--out", str(tmp_path / "out")]) == 2
+    assert "--ray needs Ray: pip install 'rankfold[cluster]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def descendants(pid):
+    """(pid, command) of all processes below `pid`."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                status = (entry / "stat").read_text()
+                command = (entry / "cmdline").read_bytes().split(b"\0")[0].decode()
+            except OSError:
+                continue
+            parents[int(entry.name)] = (int(status.rsplit(")", 1)[1].split()[1]), command)
+    found = []
+    for one, (parent, command) in parents.items():
+        while parent in parents and parent != pid:
+            parent = parents[parent][0]
+        if parent == pid:
+            found.append((one, command))
+    return found
+
+
+def is_alive(pid):
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker to kill in /proc")
+def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path):
+    """A worker is killed within a cell: Ray runs the cell again, and all numbers are those of the plain loop."""
+    pytest.importorskip("ray")
+    out = tmp_path / "ray"
+    command = [
+        sys.executable,
+        "-m",
+        "rankfold.cli.main",
+        "reproduce",
+        "smoke",
+        "--out",
+        str(out),
+        "--ray",
+        "local",
+        "--seeds",
+        "1",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as run:
+        killed = None
+        deadline = time.monotonic() + 120
+        while killed is None and run.poll() is None and time.monotonic() < deadline:
+            begun = any(out.glob("cells/*/run.json"))
+            workers = [pid for pid, name in descendants(run.pid) if name.startswith("ray::run_cell")] if begun else []
+            if workers:
+                killed = workers[0]
+                os.kill(killed, signal.SIGKILL)
+            time.sleep(0.02)
+        told, _ = run.communicate(timeout=200)
+    assert killed is not None, told
+    assert not is_alive(killed)
+    assert run.returncode == 0, told
+    assert "4 of 4 cells are done, 0 failed, 0 are left" in told
+    wanted = [row for row in read_table(finished / "cells.csv") if row.seed == 0]
+    assert list(read_table(out / "cells.csv")) == wanted
