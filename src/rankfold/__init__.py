@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rankfold.plan import load_masks as load_masks
     from rankfold.plan import pruned_plan as pruned_plan
     from rankfold.plan import uniform_plan as uniform_plan
+    from rankfold.simulator import ArrayNonIdealities as ArrayNonIdealities
+    from rankfold.simulator import simulate as simulate
     from rankfold.training.data import load_images as load_images
     from rankfold.training.recipe import Recipe as Recipe
     from rankfold.workload import ConvShape as ConvShape
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ArrayNonIdealities": "simulator",
     "ArraySpec": "mapping",
     "CompressSettings": "pipeline.settings",
     "ConvShape": "workload",
@@ -60,6 +63,7 @@ _HOMES = {
     "map_pruned": "mapping",
     "network_cycles": "cost",
     "pruned_plan": "plan",
+    "simulate": "simulator",
     "trace": "workload",
     "uniform_plan": "plan",
     "zoo_network": "workload",
