@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankfold.cost import network_cycles as network_cycles
+    from rankfold.cost.energy import ComponentTable as ComponentTable
+    from rankfold.cost.energy import NetworkEnergy as NetworkEnergy
+    from rankfold.cost.energy import cheapest_mappings as cheapest_mappings
+    from rankfold.cost.energy import load_table as load_table
+    from rankfold.cost.energy import network_energy as network_energy
     from rankfold.errors import InputError as InputError
     from rankfold.errors import RankfoldError as RankfoldError
     from rankfold.errors import UnsupportedLayerError as UnsupportedLayerError
@@ -42,15 +47,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "ArrayNonIdealities": "simulator",
     "ArraySpec": "mapping",
+    "ComponentTable": "cost.energy",
     "CompressSettings": "pipeline.settings",
     "ConvShape": "workload",
     "InputError": "errors",
     "LowRankConv2d": "nn.low_rank",
     "Mapping": "mapping",
+    "NetworkEnergy": "cost.energy",
     "Plan": "plan",
     "RankfoldError": "errors",
     "Recipe": "training.recipe",
     "UnsupportedLayerError": "errors",
+    "cheapest_mappings": "cost.energy",
     "compress": "pipeline.compress",
     "compress_": "nn.surgery",
     "evaluate_folder": "pipeline.evaluate",
@@ -58,10 +66,12 @@ _HOMES = {
     "load_images": "training.data",
     "load_masks": "plan",
     "load_model": "nn.load",
+    "load_table": "cost.energy",
     "map_layer": "mapping",
     "map_low_rank": "mapping",
     "map_pruned": "mapping",
     "network_cycles": "cost",
+    "network_energy": "cost.energy",
     "pruned_plan": "plan",
     "simulate": "simulator",
     "trace": "workload",

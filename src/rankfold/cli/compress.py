@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.non_idealities import add_arrays, non_idealities
-from rankfold.cli.options import add_array, add_low_rank, add_training, bit_width, checked, show_report, training_settings
+from rankfold.cli.options import (
+    add_array,
+    add_low_rank,
+    add_technology,
+    add_training,
+    bit_width,
+    checked,
+    show_report,
+    training_settings,
+)
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.mapping import DEFAULT_ARRAY, ArraySpec
@@ -60,6 +69,7 @@ def add_parser(commands: Any) -> None:
         "--noise-aware", action="store_true", help="fine-tune with the arrays below in the loop, programmed anew in every step"
     )
     add_arrays(parser)
+    add_technology(parser, resolution=False)
     add_training(parser, epochs=10, rate=0.05)
     parser.set_defaults(run=run)
 

@@ -7,8 +7,8 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from rankfold.cli.map_network import find_network
 from rankfold.cli.options import add_array, add_low_rank, checked, image_input
+from rankfold.cli.planned import find_network
 from rankfold.errors import InputError
 from rankfold.lowrank import RankRule, check_rank
 from rankfold.mapping import DEFAULT_ARRAY, LOW_RANK_METHODS, METHODS

@@ -1,4 +1,4 @@
-"""What a plan makes of one convolution: its mapping, and its cycles under each mapping of its kind."""
+"""What a plan makes of one convolution: its mapping, and the other mappings of its kind."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rankfold.mapping import (
     map_layer,
     map_low_rank,
     map_pruned,
+    map_steered,
     steered_cycles,
 )
 from rankfold.plan import IDEAL, LOW_RANK, NARROWED, PRUNED, LayerPlan
@@ -103,28 +104,29 @@ def array_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.
     return mapping.cycles * array.cycles_per_vector(entry.input_bits)
 
 
-def _low_rank_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> dict[str, int]:
+Mapped = dict[str, Mapping | LowRankMapping]
+
+
+def _low_rank_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> Mapped:
     if entry.groups is None or entry.rank is None:
-        dense = {method: map_layer(shape, array, method).cycles for method in LOW_RANK_METHODS}
-        return {f"low-rank-{method}": dense[method] for method in LOW_RANK_METHODS} | {"low-rank-shared": dense["sdk"]}
+        dense: Mapped = {f"low-rank-{method}": map_layer(shape, array, method) for method in LOW_RANK_METHODS}
+        return {**dense, "low-rank-shared": dense["low-rank-sdk"]}
     pairs = {method: map_low_rank(shape, array, entry.groups, entry.rank, method) for method in LOW_RANK_METHODS}
-    return {f"low-rank-{method}": pair.cycles for method, pair in pairs.items()} | {"low-rank-shared": pairs["sdk"].shared_cycles}
+    return {**{f"low-rank-{method}": pair for method, pair in pairs.items()}, "low-rank-shared": pairs["sdk"].shared}
 
 
-def _pruned_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> dict[str, int]:
-    if entry.kind != PRUNED:
-        dense = {method: map_layer(shape, array, method).cycles for method in PRUNED_METHODS}
-        return {f"pruned-{method}": dense[method] for method in PRUNED_METHODS} | {
-            f"ideal-{method}": dense[method] for method in STEERED_METHODS
-        }
-    kept = required_mask(shape, mask)
-    return {f"pruned-{method}": map_pruned(shape, array, kept, method).cycles for method in PRUNED_METHODS} | {
-        f"ideal-{method}": steered_cycles(shape, array, kept, method) for method in STEERED_METHODS
-    }
+def _pruned_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> Mapped:
+    found: Mapped = {}
+    kept = required_mask(shape, mask) if entry.kind == PRUNED else None
+    for method in PRUNED_METHODS:
+        found[f"pruned-{method}"] = map_layer(shape, array, method) if kept is None else map_pruned(shape, array, kept, method)
+    for method in STEERED_METHODS:
+        found[f"ideal-{method}"] = map_layer(shape, array, method) if kept is None else map_steered(shape, array, kept, method)
+    return found
 
 
-def _narrowed_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> dict[str, int]:
-    return {f"channel-{method}": map_layer(planned_shape(shape, entry), array, method).cycles for method in METHODS}
+def _narrowed_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> Mapped:
+    return {f"channel-{method}": map_layer(planned_shape(shape, entry), array, method) for method in METHODS}
 
 
-COMPRESSED = {LOW_RANK: _low_rank_cycles, PRUNED: _pruned_cycles, NARROWED: _narrowed_cycles}
+COMPRESSED = {LOW_RANK: _low_rank_mappings, PRUNED: _pruned_mappings, NARROWED: _narrowed_mappings}
