@@ -48,7 +48,7 @@ class Method:
     Attributes:
         name: what it is called.
         plan: makes its plan for a network and an array.
-        folder: the run that gives its accuracy on ResNet-20, or None.
+        folder: the run that gives its accuracy on ResNet-20; for pruned networks one is looked for, see `run_of`.
         circuits: whether steering circuits are paid for.
         only: the only network it exists for, or None.
         cheapest: whether every layer gets the mapping of least energy, whatever the plan says; accuracy does not depend on it.
@@ -101,6 +101,7 @@ class Row:
 
     network: Network
     method: Method
+    plan: Plan
     array: ArraySpec
     energy: NetworkEnergy
     cycles: int
@@ -149,15 +150,31 @@ def rows() -> Iterator[Row]:
                             plan = cheapest_mappings(network, plans[method], table)
                             found, count = network_energy(network, plan, table), network_cycles(network, plan, ("im2col",))
                         yield Row(
-                            network, method, plans[method].array, found, count.chosen_cycles, count.chosen_conversions,
-                            Comparison.of(found, dense),
+                            network, method, plans[method], plans[method].array, found, count.chosen_cycles,
+                            count.chosen_conversions, Comparison.of(found, dense),
                         )  # fmt: skip
 
 
+def run_of(row: Row) -> str | None:
+    """The folder of the trained network: the method's own, or that of the best run pruned alike; None: there is none."""
+    if row.network.name != "resnet20" or row.method.folder is not None:
+        return row.method.folder if row.network.name == "resnet20" else None
+    wanted = {(layer.pruning, layer.entries) for layer in row.plan.layers}
+    alike = [
+        folder.name
+        for folder in RUNS.iterdir()
+        if {(layer.pruning, layer.entries) for layer in Plan.load(folder / "plan.json").layers} == wanted
+    ]
+    return max(alike, key=final_accuracy, default=None)
+
+
+def final_accuracy(folder: str) -> float:
+    return float(json.loads((RUNS / folder / "result.json").read_text())["accuracy"]["final"])
+
+
 def accuracy(row: Row) -> str:
-    if row.network.name != "resnet20" or row.method.folder is None:
-        return ""
-    return f"{json.loads((RUNS / row.method.folder / 'result.json').read_text())['accuracy']['final']:.4f}"
+    folder = run_of(row)
+    return "" if folder is None else f"{final_accuracy(folder):.4f}"
 
 
 def written(header: list[str], lines: list[list[object]]) -> str:
@@ -178,7 +195,7 @@ def networks_csv(found: list[Row]) -> str:
         energy = row.energy
         figures = (energy.energy / 1e3, row.against.saving, *row.against.band, energy.leakage)
         rest = (energy.area, energy.latency, energy.interval, energy.tops_per_watt, energy.utilisation)
-        known = row.method.folder if accuracy(row) else ""
+        known = run_of(row) or ""
         lines.append(
             [row.network.name, row.method.name, known, accuracy(row), str(row.array), energy.table.name,
              f"{energy.table.adc_bits}-bit {energy.table.adc}", row.cycles, row.conversions, energy.reads, energy.conversions,

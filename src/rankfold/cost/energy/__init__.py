@@ -5,7 +5,8 @@ from rankfold.cost.energy.cheapest import cheapest_mappings
 from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.formula import Formula
 from rankfold.cost.energy.macro import Macro, macro_energy
-from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy, dense_plan, layer_activities, network_energy
+from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
+from rankfold.cost.energy.pricing import dense_plan, layer_activities, network_energy
 from rankfold.cost.energy.sensitivity import SHARES, Comparison
 from rankfold.cost.energy.table import DEFAULT_TABLE, TABLES, Adc, Component, ComponentTable, load_table, table_text
 from rankfold.cost.energy.zigzag import find_table, zigzag_table

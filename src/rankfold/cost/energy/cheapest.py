@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rankfold.cost.energy.network import NetworkEnergy, network_energy
+from rankfold.cost.energy.network import NetworkEnergy
+from rankfold.cost.energy.pricing import network_energy
 from rankfold.cost.energy.table import ComponentTable
 from rankfold.cost.planned import Masks
 from rankfold.mapping import LOW_RANK_METHODS, METHODS, PRUNED_METHODS

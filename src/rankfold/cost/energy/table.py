@@ -12,6 +12,7 @@ from typing import Any
 
 from rankfold.cost.energy.formula import Formula
 from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
 
 TABLES = ("rram-22nm", "rram-32nm", "sram-22nm", "sram-32nm")
 DEFAULT_TABLE = TABLES[0]
@@ -131,6 +132,18 @@ class ComponentTable:
             InputError: the table describes no such ADC, or bits are not from 1 to 16.
         """
         return replace(self, adc=kind or self.adc, adc_bits=self.adc_bits if bits is None else bits)
+
+    def check_cells(self, array: ArraySpec) -> None:
+        """Refuse an array whose cells store more bits than the technology's do.
+
+        Raises:
+            InputError: they do.
+        """
+        if array.cell_bits is not None and array.cell_bits > self.most_cell_bits:
+            raise InputError(
+                f"array cell_bits (={array.cell_bits}): cells of {self.name} store at most {self.most_cell_bits}; "
+                "lower --cell-bits or choose another technology"
+            )
 
     def check(self) -> None:
         """Evaluate every formula once.
