@@ -109,6 +109,7 @@ def test_pruning_never_costs_cycles(case):
         pruned = map_pruned(shape, array, mask, method).cycles
         assert pruned <= map_pruned(shape, array, dense, method).cycles
     assert map_pruned(shape, array, mask, "best").cycles <= map_pruned(shape, array, mask, "sdk").cycles
+    assert map_pruned(shape, array, mask, "best").cycles <= map_layer(shape, array, "best").cycles
     assert map_pruned(shape, array, mask, "sdk").cycles <= map_pruned(shape, array, mask, "im2col").cycles
     assert map_pruned(shape, array, dense, "im2col").cycles <= map_layer(shape, array, "im2col").cycles
     assert map_pruned(shape, array, dense, "sdk").cycles <= map_one_window(shape, array).cycles

@@ -36,7 +36,7 @@ def map_pruned(shape: ConvShape, array: ArraySpec, mask: Array, method: str = "s
         array: R x C, columns counted in weights.
         mask: (m, C_in/G, kh, kw) booleans, the weights kept.
         method: `im2col` (one pixel at a time), `sdk` (the one window that needs the fewest cycles) or `best` (as `sdk`, or
-            the search of `map_layer` over the kernel positions that any output channel uses, if that needs fewer).
+            the search of `map_layer` over the kernel positions that any output channel uses, or over all, if that needs fewer).
 
     Raises:
         InputError: unknown method, or a mask that does not fit the layer or keeps nothing.
@@ -44,9 +44,11 @@ def map_pruned(shape: ConvShape, array: ArraySpec, mask: Array, method: str = "s
     _check(shape, mask, method)
     regions = _one_window(shape.anonymous, array, mask.astype(np.uint8).tobytes(), method == "im2col")
     if method == "best":
-        other = map_layer(shape, array, "best", _support(shape, mask, (0, shape.m // shape.groups)))
-        if other.cycles < sum(region.cycles for region in regions):
-            regions = other.regions
+        # The search knows more ways where no position is missing, so that storing zeros can be cheaper than skipping rows.
+        for support in (_support(shape, mask, (0, shape.m // shape.groups)), None):
+            other = map_layer(shape, array, "best", support)
+            if other.cycles < sum(region.cycles for region in regions):
+                regions = other.regions
     return Mapping(shape, array, method, regions, int(mask.sum()))
 
 
