@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.non_idealities import add_arrays, non_idealities
-from rankfold.cli.options import add_array, add_low_rank, add_training, bit_width, checked, show_report, training_settings
+from rankfold.cli.options import (
+    add_array,
+    add_low_rank,
+    add_rules,
+    add_training,
+    bit_width,
+    checked,
+    show_report,
+    training_settings,
+)
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.mapping import DEFAULT_ARRAY, ArraySpec
@@ -33,6 +42,7 @@ def add_parser(commands: Any) -> None:
         "--ratio); default: low-rank with --rank, else quantise",
     )  # fmt: skip
     add_low_rank(parser)
+    add_rules(parser)
     parser.add_argument("--entries", type=int, metavar="e", help="positions that pattern pruning keeps of each kernel")
     parser.add_argument("--block", type=int, metavar="N", help="output channels that share a pattern under pairs (default: all)")
     parser.add_argument(
@@ -77,6 +87,9 @@ def run(options: argparse.Namespace) -> int:
             "--rank": options.rank is not None,
             "--bits": options.bits is not UNSET,
             "--pointwise": options.pointwise,
+            "--linear": options.linear,
+            "--fit": options.fit,
+            "--include and --exclude": bool(options.rules),
         }
         for flag in (flag for flag, there in given.items() if there):
             raise InputError(f"--plan already says what every layer becomes; leave {flag} away, or edit {options.plan}")
@@ -97,6 +110,9 @@ def run(options: argparse.Namespace) -> int:
             "ratio": options.ratio,
             "bits": 4 if options.bits is UNSET else options.bits,
             "pointwise": options.pointwise,
+            "linear": options.linear,
+            "rules": options.rules,
+            "fit": options.fit,
             "plan": options.plan,
             "decomposition": options.decomposition,
             "checkpoint": options.checkpoint,

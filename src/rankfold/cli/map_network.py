@@ -8,29 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rankfold.cli.options import add_array, add_low_rank, add_precision, checked, image_input
+from rankfold.cli.network import MODEL_HELP, find_network
+from rankfold.cli.options import add_array, add_low_rank, add_precision, add_rules, checked, image_input
 from rankfold.cost import ChipSchedule, Masks, NetworkCycles, network_cycles, planned_shape, schedule
 from rankfold.errors import InputError
 from rankfold.mapping import DEFAULT_ARRAY, METHODS, ArraySpec, Mapping
-from rankfold.plan import PRUNED, Plan, check_plan, load_masks, uniform_plan
+from rankfold.plan import PRUNED, Plan, check_plan, coverage, load_masks, uniform_plan
+from rankfold.report.coverage import coverage_summary, coverage_table
 from rankfold.report.table import format_table
-from rankfold.workload import ZOO, Network, trace, zoo_network
-from rankfold.workload.table import SUFFIXES, read_table
+from rankfold.workload import Network
 
 
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("map", help="cycles, tiles and utilisation of every convolution on an array")
-    parser.add_argument(
-        "model", help="a zoo network, a table of layers (.csv, .yaml), package.module:factory, or the folder of a finished run"
-    )
+    parser.add_argument("model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run")
     add_array(parser)
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
     add_low_rank(parser)
+    add_rules(parser)
     parser.add_argument("--method", choices=METHODS, help="mapping to show (default sdk)")
     parser.add_argument("--padding", choices=("0",), help="count every layer without padding, as published tables do")
     add_precision(parser)
     parser.add_argument("--arrays", type=int, metavar="P", help="also run the network on a chip of P arrays")
+    parser.add_argument("--coverage", action="store_true", help="first show every layer: its shares, what becomes of it, and why")
     parser.add_argument("--compare", action="store_true", help="show the cycles of all mappings side by side")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -41,19 +42,21 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
     network, plan, masks = _finished_run(options) if Path(options.model).is_dir() else _planned(options)
-    costs = network_cycles(network, plan, METHODS, masks)
+    covered = coverage(network, plan, options.linear)
+    costs = network_cycles(network, plan, METHODS, masks, options.linear or None)
     chip = None if options.arrays is None else schedule(costs, options.arrays)
     if options.json:
-        content = costs.to_json() if chip is None else {**costs.to_json(), "chip": chip.to_json()}
+        content = {**costs.to_json(), "coverage": covered.to_json()} | ({} if chip is None else {"chip": chip.to_json()})
         print(json.dumps(content, indent=2))
     elif options.csv:
         print(_csv(costs), end="")
     else:
+        print((coverage_table if options.coverage else coverage_summary)(covered), end="\n\n")
         print(_table(costs, options.compare))
         if chip is not None:
             print(_chip(chip))
-        for name, what in network.untouched:
-            print(f"not counted: {name}: {what}")
+        for other in network.untouched:
+            print(f"not counted: {other.name}: {other.what}")
     return 0
 
 
@@ -64,15 +67,16 @@ def _planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
         network = replace(network, layers=tuple(layer.without_padding() for layer in network.layers))
     plan = uniform_plan(
         network, _array(options, DEFAULT_ARRAY), options.groups, options.rank, options.bits,
-        mapping=options.method or "sdk", pointwise=options.pointwise,
+        mapping=options.method or "sdk", pointwise=options.pointwise, linear=options.linear, rules=options.rules, fit=options.fit,
     )  # fmt: skip
     return network, plan, {}
 
 
 def _finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     """What a finished run made of its network, for the array of its plan or another."""
-    for flag in ("groups", "rank", "pointwise", "method", "bits", "padding", "input"):
-        if getattr(options, flag) not in (None, False):
+    for flag in ("groups", "rank", "pointwise", "method", "bits", "padding", "input", "fit", "rules"):
+        if getattr(options, flag) not in (None, False, ()):
+            flag = "include and --exclude" if flag == "rules" else flag
             raise InputError(f"--{flag} does not go with the folder of a run, whose plan says it; leave it away")
     folder = Path(options.model)
     plan = Plan.load(folder / "plan.json")
@@ -86,28 +90,6 @@ def _array(options: argparse.Namespace, default: ArraySpec) -> ArraySpec:
     cells = {"cell_bits": options.cell_bits, "coding": options.coding, "dac_bits": options.dac_bits}
     given = {name: value for name, value in cells.items() if value is not None}
     return replace(options.array or default, **given)
-
-
-def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
-    """The network a user means by `model`.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if model.lower().endswith(SUFFIXES):
-        if image is not None:
-            raise InputError("--input does not go with a table of layers, which gives each layer's input itself")
-        return read_table(model)
-    if model in ZOO:
-        return zoo_network(model, image)
-    if ":" not in model:
-        raise InputError(
-            f"unknown model {model}; known are {', '.join(ZOO)}, or give a .csv or .yaml table or package.module:factory"
-        )
-    from rankfold.nn.load import load_model
-
-    image = image or (3, 32, 32)
-    return trace(load_model(model, 10, image[0]), image, model)
 
 
 def _size(values: tuple[int, ...]) -> str:
