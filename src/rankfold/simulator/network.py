@@ -173,6 +173,8 @@ def _stages(layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan, ma
             found.setdefault(second, {})[expand.input] = pair.stage2
         return found
     for shape in _runs(layer.name, shapes):
+        if shape.kind == "linear":  # one vector after another, however many tokens there are
+            shape = replace(shape, input=(1, 1))
         mapping = array_mapping(shape, plan.array, layer, masks.get(layer.name))
         assert isinstance(mapping, Mapping)
         found.setdefault(layer.name, {})[shape.input] = mapping

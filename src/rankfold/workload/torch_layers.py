@@ -10,6 +10,13 @@ if TYPE_CHECKING:
 CALLED = "called as a function, and only modules can be replaced"
 
 
+def as_declared(module: nn.Module) -> bool:
+    """Whether a layer computes what its attributes declare: plain ones, and subclasses that say so with `AS_DECLARED`."""
+    from torch import nn
+
+    return type(module) in (nn.Conv2d, nn.Linear) or getattr(type(module), "AS_DECLARED", False)
+
+
 def why_fixed(module: nn.Module) -> str:
     """Why a convolution or linear layer can only stay as it is, or an empty text where it may be replaced."""
     from torch import nn

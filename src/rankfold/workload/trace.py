@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rankfold.errors import InputError
 from rankfold.workload.network import Network
 from rankfold.workload.shape import ConvShape, Pair
-from rankfold.workload.torch_layers import why_fixed
+from rankfold.workload.torch_layers import as_declared, why_fixed
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +89,7 @@ def _watching(model: nn.Module, calls: Calls) -> Iterator[None]:
     handles: list[Any] = []
 
     def enter(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        own = type(module) in (nn.Conv2d, nn.Linear)  # its shape is read off the module, with the padding it declares
+        own = as_declared(module)  # its shape is read off the module, with the padding it declares
         label = calls.enter(module, opaque=own or calls.is_opaque(module))
         if isinstance(module, nn.Conv2d) and own:
             x = inputs[0] if inputs else named["input"]
