@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankfold.cli.network import MODEL_HELP
 from rankfold.cli.non_idealities import add_arrays, non_idealities
 from rankfold.cli.options import (
     add_array,
@@ -15,6 +16,7 @@ from rankfold.cli.options import (
     add_training,
     bit_width,
     checked,
+    image_input,
     show_report,
     training_settings,
 )
@@ -34,7 +36,7 @@ UNSET = object()  # since None means float
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("compress", help="decompose, quantise and fine-tune a network")
-    parser.add_argument("model", help="a zoo network or package.module:factory")
+    parser.add_argument("model", help=f"{MODEL_HELP}; ONNX files with --epochs 0")
     add_array(parser)
     parser.add_argument(
         "--method", choices=METHODS,
@@ -70,12 +72,25 @@ def add_parser(commands: Any) -> None:
         "--noise-aware", action="store_true", help="fine-tune with the arrays below in the loop, programmed anew in every step"
     )
     add_arrays(parser)
+    parser.add_argument(
+        "--input", type=checked(image_input), metavar="CxHxW", help="image size of an ONNX file that leaves it open"
+    )
     add_training(parser, epochs=10, rate=0.05)
+    # An ONNX file is decomposed without data too (with --epochs 0); `run` asks for them otherwise.
+    next(action for action in parser._actions if action.dest == "data").required = False
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Compress a network and say where the results are."""
+    if options.model.lower().endswith(".onnx"):
+        from rankfold.cli import compress_onnx
+
+        return compress_onnx.run(options, None if options.bits is UNSET else options.bits)
+    if options.input is not None:
+        raise InputError("--input is for ONNX files; the data say how large the images of other networks are")
+    if options.data is None:
+        raise InputError("--data is missing: `digits`, a folder of Parquet shards or images by class, or a hub id")
     if options.plan is not None:
         given = {
             "--method": options.method is not None,

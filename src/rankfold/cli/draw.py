@@ -20,7 +20,7 @@ NAMED = 6  # layers that a complaint names
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("draw", help="a picture of one layer on the array, cell by cell")
-    parser.add_argument("model", help=MODEL_HELP)
+    parser.add_argument("model", help=f"{MODEL_HELP}, or a table of layers (.csv, .yaml)")
     parser.add_argument("--layer", required=True, metavar="NAME", help="the layer, as `rankfold map` names it")
     add_array(parser)
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")

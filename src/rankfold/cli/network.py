@@ -7,8 +7,7 @@ from rankfold.workload import ZOO, Network, trace, zoo_network
 from rankfold.workload.table import SUFFIXES, read_table
 
 MODEL_HELP = (
-    "a zoo network, a table of layers (.csv, .yaml), an ONNX (.onnx) or torch.export (.pt2) file, timm:NAME, torchvision:NAME, "
-    "hf:NAME, or package.module:factory"
+    "a zoo network, an ONNX (.onnx) or torch.export (.pt2) file, timm:NAME, torchvision:NAME, hf:NAME, or package.module:factory"
 )
 
 
