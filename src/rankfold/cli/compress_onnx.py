@@ -31,6 +31,11 @@ def run(options: argparse.Namespace, bits: object) -> int:
         raise InputError(f"{options.model} is an ONNX file, which is decomposed but not trained here; add --epochs 0")
     if bits is not None:
         raise InputError("an ONNX file is decomposed in float, as bits need training; leave --bits away")
+    if options.method not in (None, "low-rank"):
+        raise InputError(f"an ONNX file can be made low-rank only, without training; leave --method {options.method} away")
+    untrained = {"--checkpoint": options.checkpoint, "--noise-aware": options.noise_aware, "--resume": options.resume}
+    for flag in (flag for flag, given in untrained.items() if given):
+        raise InputError(f"{flag} belongs to training, and an ONNX file is not trained here; leave it away")
     if options.plan is None and options.rank is None:
         raise InputError("decomposing an ONNX file needs a rank, such as --rank 1/4, or a --plan")
     source = analyse_onnx(options.model, options.input)
