@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         return export(options, model, plan, result)
     if options.to == "dense":
         from rankfold.export.merge import merge
-        from rankfold.pipeline.folder import save_weights
+        from rankfold.nn.saved import save_weights
 
         save_weights(options.out, merge(model))
         note = "; rounding of inputs is dropped, so its accuracy is not the run's" if plan.quantised else ""

@@ -120,7 +120,7 @@ def _add_quantisers(made: Any, layers: dict[str, QuantLayer]) -> None:
     kept = [tensor for tensor in made.graph.initializer if tensor.name not in owner]
     first = []
     for name, layer in layers.items():
-        stored = f"{name}.weight_levels"
+        stored = f"{name}.weight_quantized"
         kept.append(onnx.numpy_helper.from_array(_levels(layer), stored))
         kept += _scale(f"{name}.weight", layer.weight_quantiser, np.int8)
         first.append(_node("DequantizeLinear", [stored, *_pair(f"{name}.weight")], f"{name}.weight", f"{name}.weight_dequantize"))

@@ -25,8 +25,9 @@ from rankfold.nn.load import apply_weights, check_classes, load_model, read_weig
 from rankfold.nn.masked import masks_of
 from rankfold.nn.pretrained import file_digest, shipped_baseline
 from rankfold.nn.quantise import calibrate_, observe_signs
+from rankfold.nn.saved import save_weights
 from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_, kept_parameters, open_signs, quantise_by_plan_
-from rankfold.pipeline.folder import RunFolder, save_history, save_weights
+from rankfold.pipeline.folder import RunFolder, save_history
 from rankfold.pipeline.methods import CHANNEL
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
