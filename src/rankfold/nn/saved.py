@@ -53,9 +53,7 @@ def load_compressed_(model: nn.Module, folder: str | Path) -> Plan:
     target = Path(folder)
     for name in (PLAN, WEIGHTS):
         if not (target / name).is_file():
-            raise InputError(
-                f"{target} holds no saved network (no {name}); give one of save_compressed, or of a finished run"
-            )
+            raise InputError(f"{target} holds no saved network (no {name}); give one of save_compressed, or of a finished run")
     plan, weights = Plan.load(target / PLAN), read_weights(target / WEIGHTS)
     compress_(model, plan, decompose=False)
     quantise_by_plan_(model, plan)
