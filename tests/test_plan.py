@@ -290,7 +290,7 @@ def test_a_uniform_plan_that_cannot_be(groups: int | None, rank: str | int | Non
 
 def test_a_network_without_a_layer_to_compress_is_refused() -> None:
     layers = (ConvShape("only", 3, 8, (3, 3), (8, 8)), ConvShape("head", 8, 10, (1, 1), (1, 1), kind="linear"))
-    with pytest.raises(InputError, match="no layer of tiny can be low-rank: only is the first convolution"):
+    with pytest.raises(InputError, match=r"no layer of tiny can be low-rank: only stays dense \(first convolution\)"):
         uniform_plan(Network("tiny", (3, 8, 8), layers), ARRAY, 1, 2)
 
 

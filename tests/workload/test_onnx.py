@@ -1,5 +1,8 @@
 """Networks read from ONNX files: what is recognised, with which sizes and names, and what is refused."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -258,3 +261,16 @@ def test_layers_in_branches_are_named(tmp_path):
     made = model(nodes, [weight("w", 4, 3, 3, 3), numpy_helper.from_array(np.array(True), "flag")])
     network = read_onnx(save(tmp_path, made))
     assert network.untouched == (Untouched("inner", "a Conv inside node choice (If) is left alone", None, 108),)
+
+
+def test_mapping_and_drawing_an_onnx_file_need_no_torch(tmp_path):
+    path = save(tmp_path, model([conv("c"), conv("y", "last", x="c", w="v")], [weight("w", 4, 3, 3, 3), weight("v", 8, 4, 3, 3)]))
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from rankfold.cli.main import main\n"
+        f"assert main(['map', {path!r}, '--array', '32x32', '--coverage', '--compare']) == 0\n"
+        f"assert main(['draw', {path!r}, '--layer', 'v', '--array', '32x32', '--out', {str(tmp_path / 'v.svg')!r}]) == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "coverage of" in done.stdout and (tmp_path / "v.svg").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import re
@@ -80,7 +81,9 @@ def load_exported(path: str | Path) -> tuple[nn.Module, tuple[Any, ...], dict[st
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notices of torch's own about its format
             program = torch.export.load(source)
-            module = program.module(check_guards=False)
+            # Guards would refuse batches of other sizes than the example's; older versions of torch have none.
+            known = inspect.signature(program.module).parameters
+            module = program.module(**({"check_guards": False} if "check_guards" in known else {}))
     except Exception as error:  # a damaged or foreign file raises anything
         raise InputError(
             f"{source} cannot be read as a torch.export file by torch {torch.__version__}: {_first(error)}"

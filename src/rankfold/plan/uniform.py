@@ -64,7 +64,9 @@ def uniform_plan(
             layer = LayerPlan(name, LOW_RANK, some, chosen, pair_mapping, width, width, reason=_in_words(some, chosen))
         layers.append(layer)
     if rule is not None and all(layer.kind == DENSE for layer in layers):
-        raise InputError(f"no layer of {network.name} can be low-rank: {layers[0].name} is the {layers[0].reason}, and so on")
+        raise InputError(
+            f"no layer of {network.name} can be low-rank: {layers[0].name} stays dense ({layers[0].reason}), and so on"
+        )
     return Plan(network.name, network.input, array, tuple(layers))
 
 
