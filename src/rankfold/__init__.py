@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankfold.cost import network_cycles as network_cycles
+    from rankfold.cost.energy import ComponentTable as ComponentTable
+    from rankfold.cost.energy import NetworkEnergy as NetworkEnergy
+    from rankfold.cost.energy import cheapest_mappings as cheapest_mappings
+    from rankfold.cost.energy import load_table as load_table
+    from rankfold.cost.energy import network_energy as network_energy
     from rankfold.errors import InputError as InputError
     from rankfold.errors import RankfoldError as RankfoldError
     from rankfold.errors import UnsupportedLayerError as UnsupportedLayerError
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
     from rankfold.plan import load_masks as load_masks
     from rankfold.plan import pruned_plan as pruned_plan
     from rankfold.plan import uniform_plan as uniform_plan
+    from rankfold.simulator import ArrayNonIdealities as ArrayNonIdealities
+    from rankfold.simulator import simulate as simulate
     from rankfold.training.data import load_images as load_images
     from rankfold.training.recipe import Recipe as Recipe
     from rankfold.workload import ConvShape as ConvShape
@@ -43,7 +50,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ArrayNonIdealities": "simulator",
     "ArraySpec": "mapping",
+    "ComponentTable": "cost.energy",
     "CompressSettings": "pipeline.settings",
     "ConvShape": "workload",
     "InputError": "errors",
@@ -51,10 +60,12 @@ _HOMES = {
     "LowRankConv2d": "nn.low_rank",
     "LowRankLinear": "nn.low_rank_linear",
     "Mapping": "mapping",
+    "NetworkEnergy": "cost.energy",
     "Plan": "plan",
     "RankfoldError": "errors",
     "Recipe": "training.recipe",
     "UnsupportedLayerError": "errors",
+    "cheapest_mappings": "cost.energy",
     "compress": "pipeline.compress",
     "compress_": "nn.surgery",
     "coverage": "plan",
@@ -64,12 +75,15 @@ _HOMES = {
     "load_images": "training.data",
     "load_masks": "plan",
     "load_model": "nn.load",
+    "load_table": "cost.energy",
     "map_layer": "mapping",
     "map_low_rank": "mapping",
     "map_pruned": "mapping",
     "network_cycles": "cost",
+    "network_energy": "cost.energy",
     "pruned_plan": "plan",
     "save_compressed": "nn.saved",
+    "simulate": "simulator",
     "trace": "workload",
     "uniform_plan": "plan",
     "zoo_network": "workload",

@@ -22,7 +22,8 @@ ARRAY = ArraySpec(64, 64)
 @pytest.fixture(params=["resnet20", "wrn16-4", "vgg9"])
 def case(request):
     model = build(request.param, 10).eval()
-    network = trace(model, (3, 32, 32), request.param)
+    size = 32 if request.param == "vgg9" else 12
+    network = trace(model, (3, size, size), request.param)
     return model, network, channel_plan(model, network, ARRAY, 0.5, 4)
 
 
@@ -33,7 +34,7 @@ def test_the_plan_describes_what_is_left(case):
     pruned = copy.deepcopy(model)
     reports = compress_(pruned, plan)
     assert kept_parameters(pruned) < before == kept_parameters(model)
-    left = trace(pruned, (3, 32, 32), network.name)
+    left = trace(pruned, network.input, network.name)
     for shape in left.layers:
         entry = plan.layer(shape.name)
         if entry.kind == NARROWED:
@@ -56,7 +57,7 @@ def test_the_network_is_rebuilt_from_the_plan_alone(case, monkeypatch):
     rebuilt = build(plan.model, 10, seed=1).eval()
     compress_(rebuilt, plan, decompose=False)
     rebuilt.load_state_dict(pruned.state_dict())
-    x = torch.randn(2, 3, 32, 32)
+    x = torch.randn(2, *plan.input)
     assert torch.equal(rebuilt(x), pruned(x))
 
 

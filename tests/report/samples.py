@@ -6,7 +6,9 @@ from dataclasses import asdict
 from functools import cache
 
 from rankfold.cost import network_cycles
+from rankfold.cost.energy import dense_plan, load_table, network_energy
 from rankfold.mapping import ArraySpec
+from rankfold.pipeline.energy import EnergyRecord
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.plan import LOW_RANK, uniform_plan, weights
 from rankfold.report.runs import Run
@@ -43,6 +45,7 @@ def run(
     network = zoo_network(model, (3, 32, 32), len(CLASSES))
     plan = uniform_plan(network, ArraySpec(side, side), groups, rank, bits)
     costs = network_cycles(network, plan)
+    table = load_table("rram-22nm")
     by_name = {cost.shape.name: cost for cost in costs.layers}
     layers = []
     for number, (name, shape) in enumerate(weights(network).items()):
@@ -92,6 +95,8 @@ def run(
         precision="float32",
         seconds=60.0 * epochs,
         images_per_second=831.4 if epochs else None,
+        planned_conversions=costs.chosen_conversions,
+        energy=EnergyRecord.of(network_energy(network, plan, table), network_energy(network, dense_plan(plan), table)),
         versions={"rankfold": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "datasets": "5.2.0"},
     )
     return Run(label, result, plan, history(epochs, final))

@@ -15,7 +15,8 @@ from samples import BASELINE, history, run, three
 
 from rankfold.errors import InputError
 from rankfold.pipeline.result import Accuracies
-from rankfold.report import write_report
+from rankfold.report import facts, write_report
+from rankfold.report.energy_chart import energy_chart, grouped
 from rankfold.report.page import render_report
 
 
@@ -48,6 +49,7 @@ def test_cards_of_one_run():
         "−0.96",
         f"{result.planned_cycles:,}",
         *(f"{result.cycles[key] / result.planned_cycles:.2f}×" for key in ("im2col", "sdk", "vw-sdk")),
+        f"{1e-3 * result.energy.energy:,.0f}",
         f"{100 * result.utilisation:.1f}",
         f"{result.parameters_after:,}",
     ]
@@ -241,3 +243,28 @@ def test_no_run_is_refused_and_an_old_page_stays(tmp_path):
 def test_import_is_light():
     code = "import sys, rankfold.report; print({'torch', 'matplotlib', 'jinja2', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+def test_energy_is_stacked_by_component():
+    """One run layer by layer, several as a whole; results from before energy was counted have no such section."""
+    layers, networks = energy_chart([run()]), energy_chart(three())
+    assert layers is not None and networks is not None
+    assert [key.text for key in layers.keys][:2] == ["dense, im2col", "ADCs"]
+    assert "layer3.2.conv2" in layers.svg
+    assert "group low-rank, g = 4" in networks.svg
+    old = replace(run(), result=replace(run().result, energy=None, planned_conversions=None))
+    assert energy_chart([old]) is None
+    assert energy_chart([old, *three()]) is not None
+    assert "<h2>Energy" in render_report([run()])
+    page = render_report([old])
+    assert "<h2>Energy" not in page
+    assert facts.energy_notes([old]) == []
+    (totals, conditions, source) = facts.energy_notes([run()])
+    assert "less than dense im2col" in totals and "ADC conversions" in totals
+    assert "rram-22nm, 5-bit flash ADC" in conditions
+    assert source.startswith("ADC: derived")
+
+
+def test_parts_of_a_users_own_table_are_drawn_as_others():
+    sums = grouped({"adc": 2.0, "row_drivers": 1.0, "dac": 0.5, "precharge": 4.0})
+    assert (sums["ADCs"], sums["word lines, drivers, DACs"], sums["other parts"]) == (2.0, 1.5, 4.0)

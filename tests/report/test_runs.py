@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from samples import run, three
 
+from rankfold.errors import InputError
+from rankfold.pipeline.result import Result
 from rankfold.report import format_table, method_name, summary_rows, summary_table
 from rankfold.report.palette import SHADES, colours
 from rankfold.report.placement import place_names, spread
@@ -80,3 +83,19 @@ def test_names_cover_neither_each_other_nor_the_edge(points):
         assert left >= 0 and bottom >= 0 and right <= 600 and top <= 300
         for other in boxes[:number]:
             assert min(right, other[2]) <= max(left, other[0]) or min(top, other[3]) <= max(bottom, other[1])
+
+
+def test_results_keep_energy_and_older_ones_load_without(tmp_path):
+    result = run().result
+    result.save(tmp_path / "new.json")
+    assert Result.load(tmp_path / "new.json") == result
+    content = json.loads((tmp_path / "new.json").read_text())
+    del content["energy"], content["planned_conversions"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    old = Result.load(tmp_path / "old.json")
+    assert (old.energy, old.planned_conversions) == (None, None)
+    assert summary_rows([replace(run(), result=old)])[0][7:9] == ["-", "-"]
+    content["energy"] = {"conditions": "none"}
+    (tmp_path / "odd.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"odd\.json is not a complete result"):
+        Result.load(tmp_path / "odd.json")

@@ -13,6 +13,7 @@ from rankfold.cli.options import (
     add_array,
     add_low_rank,
     add_rules,
+    add_technology,
     add_training,
     bit_width,
     checked,
@@ -75,6 +76,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--input", type=checked(image_input), metavar="CxHxW", help="image size of an ONNX file that leaves it open"
     )
+    add_technology(parser, resolution=False)
     add_training(parser, epochs=10, rate=0.05)
     # An ONNX file is decomposed without data too (with --epochs 0); `run` asks for them otherwise.
     next(action for action in parser._actions if action.dest == "data").required = False

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rankfold.cli.network import MODEL_HELP, find_network
-from rankfold.cli.options import add_array, add_low_rank, add_precision, add_rules, checked, image_input
-from rankfold.cost import ChipSchedule, Masks, NetworkCycles, network_cycles, planned_shape, schedule
+from rankfold.cli.energy_words import energy_summary
+from rankfold.cli.network import MODEL_HELP
+from rankfold.cli.options import (
+    add_array,
+    add_low_rank,
+    add_precision,
+    add_rules,
+    add_technology,
+    checked,
+    component_table,
+    image_input,
+)
+from rankfold.cli.planned import finished_run, uniformly_planned
+from rankfold.cost import ChipSchedule, Masks, NetworkCycles, counts_linear, network_cycles, planned_shape, schedule
+from rankfold.cost.energy import NetworkEnergy, dense_plan, network_energy
 from rankfold.errors import InputError
-from rankfold.mapping import DEFAULT_ARRAY, METHODS, ArraySpec, Mapping
-from rankfold.plan import PRUNED, Plan, check_plan, coverage, load_masks, uniform_plan
+from rankfold.mapping import METHODS, Mapping
+from rankfold.plan import Plan, coverage
 from rankfold.report.coverage import coverage_summary, coverage_table
 from rankfold.report.table import format_table
 from rankfold.workload import Network
@@ -21,7 +32,7 @@ from rankfold.workload import Network
 
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
-    parser = commands.add_parser("map", help="cycles, tiles and utilisation of every convolution on an array")
+    parser = commands.add_parser("map", help="cycles, tiles, ADC conversions and energy of every convolution on an array")
     parser.add_argument("model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run")
     add_array(parser)
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
@@ -30,9 +41,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--method", choices=METHODS, help="mapping to show (default sdk)")
     parser.add_argument("--padding", choices=("0",), help="count every layer without padding, as published tables do")
     add_precision(parser)
+    add_technology(parser)
     parser.add_argument("--arrays", type=int, metavar="P", help="also run the network on a chip of P arrays")
     parser.add_argument("--coverage", action="store_true", help="first show every layer: its shares, what becomes of it, and why")
-    parser.add_argument("--compare", action="store_true", help="show the cycles of all mappings side by side")
+    parser.add_argument("--compare", action="store_true", help="show cycles and ADC conversions of all mappings side by side")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV, one line per convolution")
@@ -41,18 +53,21 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
-    network, plan, masks = _finished_run(options) if Path(options.model).is_dir() else _planned(options)
+    network, plan, masks = finished_run(options) if Path(options.model).is_dir() else uniformly_planned(options)
     covered = coverage(network, plan, options.linear)
     costs = network_cycles(network, plan, METHODS, masks, options.linear or None)
     chip = None if options.arrays is None else schedule(costs, options.arrays)
+    energy, dense, why_not = _energy(network, plan, masks, options)
     if options.json:
         content = {**costs.to_json(), "coverage": covered.to_json()} | ({} if chip is None else {"chip": chip.to_json()})
+        content["energy"] = {"not_counted": why_not} if energy is None else energy.to_json()
         print(json.dumps(content, indent=2))
     elif options.csv:
-        print(_csv(costs), end="")
+        print(_csv(costs, energy), end="")
     else:
         print((coverage_table if options.coverage else coverage_summary)(covered), end="\n\n")
-        print(_table(costs, options.compare))
+        print(_table(costs, energy, options.compare))
+        print(f"energy not counted: {why_not}" if energy is None else energy_summary(energy, dense))
         if chip is not None:
             print(_chip(chip))
         for other in network.untouched:
@@ -60,49 +75,36 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
-    """The network that the user named, and the uniform plan that the options ask for."""
-    network = find_network(options.model, options.input)
-    if options.padding is not None:
-        network = replace(network, layers=tuple(layer.without_padding() for layer in network.layers))
-    plan = uniform_plan(
-        network, _array(options, DEFAULT_ARRAY), options.groups, options.rank, options.bits,
-        mapping=options.method or "sdk", pointwise=options.pointwise, linear=options.linear, rules=options.rules, fit=options.fit,
-    )  # fmt: skip
-    return network, plan, {}
+def _energy(
+    network: Network, plan: Plan, masks: Masks, options: argparse.Namespace
+) -> tuple[NetworkEnergy | None, NetworkEnergy | None, str]:
+    """The energy and that of dense im2col, or why there is none.
 
-
-def _finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
-    """What a finished run made of its network, for the array of its plan or another."""
-    for flag in ("groups", "rank", "pointwise", "method", "bits", "padding", "input", "fit", "rules"):
-        if getattr(options, flag) not in (None, False, ()):
-            flag = "include and --exclude" if flag == "rules" else flag
-            raise InputError(f"--{flag} does not go with the folder of a run, whose plan says it; leave it away")
-    folder = Path(options.model)
-    plan = Plan.load(folder / "plan.json")
-    network = find_network(plan.model, plan.input)
-    check_plan(plan, network)
-    masks = load_masks(folder / "model.safetensors") if any(layer.kind == PRUNED for layer in plan.layers) else {}
-    return network, replace(plan, array=_array(options, plan.array)), masks
-
-
-def _array(options: argparse.Namespace, default: ArraySpec) -> ArraySpec:
-    cells = {"cell_bits": options.cell_bits, "coding": options.coding, "dac_bits": options.dac_bits}
-    given = {name: value for name, value in cells.items() if value is not None}
-    return replace(options.array or default, **given)
+    Not every array holds a weight as usual cells spread it, which is wrong only where the user asked for energy or cells.
+    """
+    table = component_table(options, plan.array)
+    try:
+        linear = options.linear or counts_linear(network, plan)
+        found = network_energy(network, plan, table, masks, linear=linear)
+        return found, network_energy(network, dense_plan(plan), table, linear=linear), ""
+    except InputError as error:
+        if options.technology or options.adc or options.adc_bits or options.cell_bits:
+            raise
+        return None, None, str(error)
 
 
 def _size(values: tuple[int, ...]) -> str:
     return "x".join(str(value) for value in values)
 
 
-def _table(costs: NetworkCycles, compare: bool) -> str:
+def _table(costs: NetworkCycles, energy: NetworkEnergy | None, compare: bool) -> str:
     keys = list(costs.total)
-    headers = ["layer", "kernel", "input", "window", "tiles", "cycles", "x bound", "utilisation"]
+    headers = ["layer", "kernel", "input", "window", "tiles", "cycles", "x bound", "utilisation", "conversions"]
+    headers += [] if energy is None else ["energy, nJ"]
     if compare:
         headers = ["layer", "kernel", "input", *keys]
     rows = []
-    for layer in costs.layers:
+    for index, layer in enumerate(costs.layers):
         shape = layer.shape if layer.entry is None else planned_shape(layer.shape, layer.entry)
         kernel = f"{_size(shape.kernel)} {shape.in_channels}->{shape.out_channels}"
         kernel += f" /{_size(shape.stride)}" if shape.stride != (1, 1) else ""
@@ -117,16 +119,21 @@ def _table(costs: NetworkCycles, compare: bool) -> str:
                 f"{layer.chosen_cycles:,}",
                 f"{layer.chosen_cycles / layer.lower_bound:.2f}",
                 f"{layer.utilisation:.1%}",
+                f"{layer.chosen.conversions:,}",
             ]
+            row += [] if energy is None else [f"{1e-3 * energy.layers[index].energy:,.1f}"]
         rows.append(row)
-    reference = costs.total["im2col"]
-    totals = [[key, f"{cycles:,}", f"{reference / cycles:.2f}x"] for key, cycles in costs.total.items()]
+    reference, converted = costs.total["im2col"], costs.conversions
+    totals = [
+        [key, f"{cycles:,}", f"{reference / cycles:.2f}x", f"{converted[key]:,}", f"{converted['im2col'] / converted[key]:.2f}x"]
+        for key, cycles in costs.total.items()
+    ]
     return "\n\n".join(
         (
             f"{costs.model} on {costs.array} arrays, cycles per image (array activations of all convolutions)",
             format_table(headers, rows, "<<<" + ">" * (len(headers) - 3)),
             _legend(costs),
-            format_table(["mapping", "cycles", "speed-up vs im2col"], totals, "<>>"),
+            format_table(["mapping", "cycles", "fewer than im2col", "ADC conversions", "fewer than im2col"], totals),
             _summary(costs),
         )
     )
@@ -149,6 +156,7 @@ def _legend(costs: NetworkCycles) -> str:
             "pruned-...: rows skipped where nothing in a tile needs them; ideal-...: as if each column had its own inputs."
         )
     lines.append("x bound: cycles over multiply-accumulates / (R*C), which no mapping can beat.")
+    lines.append("Conversions: columns that ADCs convert, one for a weight's column and a whole input vector, as cycles count.")
     return "\n".join(lines)
 
 
@@ -177,7 +185,7 @@ def _chip(chip: ChipSchedule) -> str:
     return "\n".join(lines)
 
 
-def _csv(costs: NetworkCycles) -> str:
+def _csv(costs: NetworkCycles, energy: NetworkEnergy | None) -> str:
     import csv
     import io
 
@@ -185,12 +193,19 @@ def _csv(costs: NetworkCycles) -> str:
     keys = list(costs.total)
     writer = csv.writer(text, lineterminator="\n")
     columns = ("name", "in_channels", "out_channels", "kernel", "input", "stride", "padding", "dilation", "groups", "macs")
-    writer.writerow([*columns, *keys, "lower_bound", "utilisation"])
-    for layer in costs.layers:
+    parts = [] if energy is None else list(energy.components)
+    silicon = [] if energy is None else ["array_conversions", "latency_us", "energy_pj", *(f"{part}_pj" for part in parts)]
+    writer.writerow([*columns, *keys, "lower_bound", "utilisation", "conversions", *silicon])
+    for index, layer in enumerate(costs.layers):
         s = layer.shape
+        costs_of: list[Any] = []
+        if energy is not None:
+            found = energy.layers[index]
+            each = [f"{value:.6g}" for value in (found.latency, found.energy, *(found.components[part] for part in parts))]
+            costs_of = [found.conversions, *each]
         writer.writerow(
             [s.name, s.in_channels, s.out_channels, _size(s.kernel), _size(s.input), _size(s.stride), _size(s.padding),
              _size(s.dilation), s.groups, s.macs, *(layer.cycles[key] for key in keys),
-             layer.lower_bound, f"{layer.utilisation:.6f}"]
+             layer.lower_bound, f"{layer.utilisation:.6f}", layer.chosen.conversions, *costs_of]
         )  # fmt: skip
     return text.getvalue()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rankfold.cost.energy import DEFAULT_TABLE, TABLES, ComponentTable, find_table
 from rankfold.errors import InputError, RankfoldError
 from rankfold.mapping import CODINGS, ArraySpec
 from rankfold.plan import LayerRule
@@ -111,6 +112,27 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dac-bits", type=int, metavar="N", help="input bits driven at once (default: a whole input)")
 
 
+def add_technology(parser: argparse.ArgumentParser, resolution: bool = True) -> None:
+    """Add `--technology`, `--adc` and, unless the command has one for its simulated arrays, `--adc-bits`."""
+    parser.add_argument(
+        "--technology", metavar="NAME",
+        help=f"component table for energy and area: {', '.join(TABLES)}, zigzag, or a .yaml file (default {DEFAULT_TABLE})",
+    )  # fmt: skip
+    parser.add_argument("--adc", metavar="KIND", help="ADC of the table: flash, sar, zigzag or your own (default: the table's)")
+    if resolution:
+        parser.add_argument("--adc-bits", type=int, metavar="N", help="resolution of the ADCs (default: the table's)")
+
+
+def component_table(options: argparse.Namespace, array: ArraySpec) -> ComponentTable:
+    """The table that `--technology`, `--adc` and `--adc-bits` ask for.
+
+    Raises:
+        InputError: there is no such table or ADC, or the resolution is out of range.
+        MissingDependencyError: `zigzag` without its package.
+    """
+    return find_table(options.technology, array, options.adc, options.adc_bits)
+
+
 def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float) -> None:
     """Add the options of a training run."""
     parser.add_argument(
@@ -153,6 +175,7 @@ def training_settings(options: argparse.Namespace, arguments: dict[str, Any]) ->
     settings = CompressSettings(
         model=options.model, data=options.data, out=options.out, array=options.array, recipe=recipe,
         image_size=options.image_size, device=options.device, resume=options.resume, command=command_line(),
+        technology=options.technology, adc=options.adc, adc_bits=options.adc_bits,
     )  # fmt: skip
     return replace(settings, **arguments)
 

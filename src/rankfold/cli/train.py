@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from rankfold.cli.options import add_array, add_training, show_report, training_settings
+from rankfold.cli.options import add_array, add_technology, add_training, show_report, training_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -14,6 +14,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("train", help="train a dense float network from fresh weights")
     parser.add_argument("model", help="a zoo network or package.module:factory")
     add_array(parser)
+    add_technology(parser)
     add_training(parser, epochs=60, rate=0.2)
     parser.set_defaults(run=run)
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.cost.planned import COMPRESSED, Masks, array_cycles, planned_mapping, required_mask
-from rankfold.errors import InputError
-from rankfold.mapping import ArraySpec, LowRankMapping, Mapping, map_layer, steered_cycles
-from rankfold.plan import IDEAL, LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan, weights
+from rankfold.cost.planned import COMPRESSED, Masks, array_cycles, counted_layers, planned_mapping, required_mask
+from rankfold.mapping import ArraySpec, LowRankMapping, Mapping, map_layer, map_steered
+from rankfold.plan import IDEAL, NARROWED, PRUNED, LayerPlan, Plan, weights
 from rankfold.workload import ConvShape, Network
 
 BASIC_METHODS = ("im2col", "sdk", "vw-sdk")
@@ -23,31 +22,46 @@ class LayerCycles:
         shape: the convolution.
         groups: g if the plan makes it low-rank, else None.
         rank: r if the plan makes it low-rank, else None.
-        cycles: per image, by mapping: dense ones under their own name, low-rank ones as `low-rank-im2col`, `low-rank-sdk`,
+        mappings: the mappings to compare: dense ones under their own name, low-rank ones as `low-rank-im2col`, `low-rank-sdk`,
             `low-rank-best`, and `low-rank-shared` (both stages with one window, so that stage 1 feeds stage 2 without a
             buffer). Of a pattern-pruned layer, `pruned-im2col`, `pruned-sdk` and `pruned-best` skip a row where nothing in a
             tile needs it, `ideal-im2col` and `ideal-sdk` steer inputs to each column for nothing. Those of a channel-pruned
-            one begin with `channel-`. A layer that stays dense counts under all of them with its dense cycles.
+            one begin with `channel-`. A layer that stays dense counts under all of them with its dense mapping.
         chosen: the mapping that the plan (or the user) chose, as executed.
         array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over columns and
             inputs over cycles; None where it names neither. `cycles` counts one activation for a whole vector, as papers do.
         entry: what the plan says of the layer.
-        steered: cycles with ideal steering, where the plan assumes it; `chosen` is what an array without it executes.
+        steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without it executes.
     """
 
     shape: ConvShape
     groups: int | None
     rank: int | None
-    cycles: dict[str, int]
+    mappings: dict[str, Mapping | LowRankMapping]
     chosen: Mapping | LowRankMapping
     array_cycles: int | None = None
     entry: LayerPlan | None = None
-    steered: int | None = None
+    steered: Mapping | None = None
+
+    @property
+    def cycles(self) -> dict[str, int]:
+        """Per image, by mapping."""
+        return {key: mapping.cycles for key, mapping in self.mappings.items()}
+
+    @property
+    def conversions(self) -> dict[str, int]:
+        """Columns converted by ADCs per image, by mapping; one for a column and a whole vector, as cycles count."""
+        return {key: mapping.conversions for key, mapping in self.mappings.items()}
 
     @property
     def chosen_cycles(self) -> int:
         """Cycles of what the plan chose, with the steering that it assumes."""
-        return self.chosen.cycles if self.steered is None else self.steered
+        return (self.steered or self.chosen).cycles
+
+    @property
+    def chosen_conversions(self) -> int:
+        """Columns converted by ADCs for what the plan chose, with the steering that it assumes."""
+        return (self.steered or self.chosen).conversions
 
     @property
     def stages(self) -> tuple[Mapping, ...]:
@@ -93,6 +107,8 @@ class LayerCycles:
             "macs": shape.macs,
             "parameters": shape.parameters,
             "cycles": self.cycles,
+            "conversions": self.conversions,
+            "planned_conversions": self.chosen_conversions,
             "method": self.chosen.method,
             "window": list(self.stages[0].window),
             "tiles": [self.stages[0].row_tiles, self.stages[0].column_tiles],
@@ -145,6 +161,10 @@ def _stage_to_json(stage: Mapping) -> dict[str, Any]:
     }
 
 
+def _totals(each: Sequence[dict[str, int]]) -> dict[str, int]:
+    return {key: sum(counts[key] for counts in each) for key in each[0]}
+
+
 @dataclass(frozen=True)
 class NetworkCycles:
     """All convolutions of a network on an array. Fully connected layers count only where asked for, as in the literature."""
@@ -156,7 +176,17 @@ class NetworkCycles:
     @property
     def total(self) -> dict[str, int]:
         """Cycles per image of the whole network, by mapping."""
-        return {key: sum(layer.cycles[key] for layer in self.layers) for key in self.layers[0].cycles}
+        return _totals([layer.cycles for layer in self.layers])
+
+    @property
+    def conversions(self) -> dict[str, int]:
+        """Columns converted by ADCs per image of the whole network, by mapping."""
+        return _totals([layer.conversions for layer in self.layers])
+
+    @property
+    def chosen_conversions(self) -> int:
+        """Columns converted by ADCs per image of what the plan chose."""
+        return sum(layer.chosen_conversions for layer in self.layers)
 
     @property
     def chosen_cycles(self) -> int:
@@ -189,9 +219,11 @@ class NetworkCycles:
             "layers": [layer.to_json() for layer in self.layers],
             "total": {
                 "cycles": self.total,
+                "conversions": self.conversions,
                 "macs": sum(layer.shape.macs for layer in self.layers),
                 "parameters": sum(layer.shape.parameters for layer in seen),
                 "planned_cycles": self.chosen_cycles,
+                "planned_conversions": self.chosen_conversions,
                 "planned_parameters": sum(layer.parameters for layer in seen),
                 "lower_bound": self.lower_bound,
                 "utilisation": self.utilisation,
@@ -223,23 +255,17 @@ def network_cycles(
     array = plan.array
     kinds = {layer.kind for layer in plan.layers}
     planned = {name: plan.layer(name) for name in weights(network)}
-    if linear is None:
-        shapes = weights(network)
-        linear = any(layer.kind == LOW_RANK and shapes[layer.name].kind == "linear" for layer in plan.layers)
-    executed = network.layers if linear else network.convolutions
-    if not executed:
-        raise InputError(f"{network.name} has no two-dimensional convolution; count its fully connected layers (--linear)")
     layers = []
-    for shape in executed:
+    for shape in counted_layers(network, plan, linear):
         entry = planned[shape.weight]
         mask = None if masks is None else masks.get(shape.weight)
-        cycles = {method: map_layer(shape, array, method).cycles for method in methods}
+        mappings: dict[str, Mapping | LowRankMapping] = {method: map_layer(shape, array, method) for method in methods}
         for kind in (kind for kind in COMPRESSED if kind in kinds):
-            cycles |= COMPRESSED[kind](shape, array, entry, mask)
+            mappings |= COMPRESSED[kind](shape, array, entry, mask)
         chosen = planned_mapping(shape, array, entry, mask)
         steered = None
         if entry.steering == IDEAL:
-            steered = steered_cycles(shape, array, required_mask(shape, mask), entry.mapping)
+            steered = map_steered(shape, array, required_mask(shape, mask), entry.mapping)
         counted = array_cycles(shape, array, entry, mask)
-        layers.append(LayerCycles(shape, entry.groups, entry.rank, cycles, chosen, counted, entry, steered))
+        layers.append(LayerCycles(shape, entry.groups, entry.rank, mappings, chosen, counted, entry, steered))
     return NetworkCycles(network.name, array, tuple(layers))

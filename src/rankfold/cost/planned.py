@@ -1,4 +1,4 @@
-"""What a plan makes of one convolution: its mapping, and its cycles under each mapping of its kind."""
+"""What a plan makes of one convolution: its mapping, and the other mappings of its kind."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from rankfold.mapping import (
     map_layer,
     map_low_rank,
     map_pruned,
+    map_steered,
     steered_cycles,
 )
-from rankfold.plan import IDEAL, LOW_RANK, NARROWED, PRUNED, LayerPlan
-from rankfold.workload import ConvShape
+from rankfold.plan import IDEAL, LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan, weights
+from rankfold.workload import ConvShape, Network
 
 Masks = Map[str, np.ndarray]  # (m, C_in/G, kh, kw) booleans by layer
 STEERED_METHODS = ("im2col", "sdk")
@@ -103,28 +104,52 @@ def array_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.
     return mapping.cycles * array.cycles_per_vector(entry.input_bits)
 
 
-def _low_rank_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> dict[str, int]:
+Mapped = dict[str, Mapping | LowRankMapping]
+
+
+def _low_rank_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> Mapped:
     if entry.groups is None or entry.rank is None:
-        dense = {method: map_layer(shape, array, method).cycles for method in LOW_RANK_METHODS}
-        return {f"low-rank-{method}": dense[method] for method in LOW_RANK_METHODS} | {"low-rank-shared": dense["sdk"]}
+        dense: Mapped = {f"low-rank-{method}": map_layer(shape, array, method) for method in LOW_RANK_METHODS}
+        return {**dense, "low-rank-shared": dense["low-rank-sdk"]}
     pairs = {method: map_low_rank(shape, array, entry.groups, entry.rank, method) for method in LOW_RANK_METHODS}
-    return {f"low-rank-{method}": pair.cycles for method, pair in pairs.items()} | {"low-rank-shared": pairs["sdk"].shared_cycles}
+    return {**{f"low-rank-{method}": pair for method, pair in pairs.items()}, "low-rank-shared": pairs["sdk"].shared}
 
 
-def _pruned_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> dict[str, int]:
-    if entry.kind != PRUNED:
-        dense = {method: map_layer(shape, array, method).cycles for method in PRUNED_METHODS}
-        return {f"pruned-{method}": dense[method] for method in PRUNED_METHODS} | {
-            f"ideal-{method}": dense[method] for method in STEERED_METHODS
-        }
-    kept = required_mask(shape, mask)
-    return {f"pruned-{method}": map_pruned(shape, array, kept, method).cycles for method in PRUNED_METHODS} | {
-        f"ideal-{method}": steered_cycles(shape, array, kept, method) for method in STEERED_METHODS
-    }
+def _pruned_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> Mapped:
+    found: Mapped = {}
+    kept = required_mask(shape, mask) if entry.kind == PRUNED else None
+    for method in PRUNED_METHODS:
+        found[f"pruned-{method}"] = map_layer(shape, array, method) if kept is None else map_pruned(shape, array, kept, method)
+    for method in STEERED_METHODS:
+        found[f"ideal-{method}"] = map_layer(shape, array, method) if kept is None else map_steered(shape, array, kept, method)
+    return found
 
 
-def _narrowed_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> dict[str, int]:
-    return {f"channel-{method}": map_layer(planned_shape(shape, entry), array, method).cycles for method in METHODS}
+def _narrowed_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> Mapped:
+    return {f"channel-{method}": map_layer(planned_shape(shape, entry), array, method) for method in METHODS}
 
 
-COMPRESSED = {LOW_RANK: _low_rank_cycles, PRUNED: _pruned_cycles, NARROWED: _narrowed_cycles}
+COMPRESSED = {LOW_RANK: _low_rank_mappings, PRUNED: _pruned_mappings, NARROWED: _narrowed_mappings}
+
+
+def counts_linear(network: Network, plan: Plan) -> bool:
+    """Whether the plan makes any fully connected layer low-rank; then all of them count."""
+    shapes = weights(network)
+    return any(layer.kind == LOW_RANK and shapes[layer.name].kind == "linear" for layer in plan.layers)
+
+
+def counted_layers(network: Network, plan: Plan, linear: bool | None) -> tuple[ConvShape, ...]:
+    """The layers whose costs count: all convolutions, and fully connected layers where asked for.
+
+    Args:
+        network: the network.
+        plan: its plan.
+        linear: whether fully connected layers count; None: as `counts_linear`.
+
+    Raises:
+        InputError: nothing is left to count.
+    """
+    layers = network.layers if (counts_linear(network, plan) if linear is None else linear) else network.convolutions
+    if not layers:
+        raise InputError(f"{network.name} has no two-dimensional convolution; count its fully connected layers (--linear)")
+    return layers

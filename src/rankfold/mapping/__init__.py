@@ -4,7 +4,7 @@ from rankfold.mapping.array import CODINGS, DEFAULT_ARRAY, ArraySpec
 from rankfold.mapping.execute import execute
 from rankfold.mapping.layer import METHODS, Mapping, clear_cache, map_layer, map_one_window, map_with_window
 from rankfold.mapping.low_rank import LOW_RANK_METHODS, LowRankMapping, low_rank_stages, map_low_rank
-from rankfold.mapping.pruned import PRUNED_METHODS, map_pruned, steered_cycles
+from rankfold.mapping.pruned import PRUNED_METHODS, map_pruned, map_steered, steered_cycles
 from rankfold.mapping.region import Region
 from rankfold.mapping.stored import StoredMatrix
 from rankfold.mapping.tile import Tile
@@ -28,6 +28,7 @@ __all__ = [
     "map_low_rank",
     "map_one_window",
     "map_pruned",
+    "map_steered",
     "map_with_window",
     "steered_cycles",
 ]

@@ -51,6 +51,11 @@ class Mapping:
         return sum(region.cycles for region in self.regions)
 
     @property
+    def conversions(self) -> int:
+        """Columns converted by ADCs per image: one for each column in use, each time its tile is activated."""
+        return sum(stored.columns_read * times for stored, times in self.loads)
+
+    @property
     def window(self) -> Pair:
         """(a, b) output pixels of the main window."""
         return self.regions[0].window

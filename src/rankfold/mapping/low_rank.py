@@ -41,6 +41,11 @@ class LowRankMapping:
         """(window, tile) activations per image of both stages."""
         return self.stage1.cycles + self.stage2.cycles
 
+    @property
+    def conversions(self) -> int:
+        """Columns converted by ADCs per image of both stages."""
+        return self.stage1.conversions + self.stage2.conversions
+
     @cached_property
     def shared(self) -> LowRankMapping:
         """Both stages with one window, the best for the pair: stage 1's outputs feed stage 2 without a buffer.

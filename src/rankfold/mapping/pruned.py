@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -49,11 +50,12 @@ def map_pruned(shape: ConvShape, array: ArraySpec, mask: Array, method: str = "s
     return Mapping(shape, array, method, regions, int(mask.sum()))
 
 
-def steered_cycles(shape: ConvShape, array: ArraySpec, mask: Array, method: str = "sdk") -> int:
-    """Cycles if every column of an array could be given inputs of its own at no cost: ideal steering.
+def map_steered(shape: ConvShape, array: ArraySpec, mask: Array, method: str = "sdk") -> Mapping:
+    """The mapping if every column of an array could be given inputs of its own: ideal steering.
 
     The weights that an output keeps then move together: max kept rows instead of all (ceil(e*C_in/R) row tiles for e
-    positions in each kernel). No such array exists; the count says what an input-steering circuit could gain at most.
+    positions in each kernel). No such array exists; the mapping says what an input-steering circuit could gain at most. It
+    counts, and does not run: its layer is the fully connected one that stores as much, once for each window.
 
     Args:
         shape: the convolution.
@@ -68,12 +70,22 @@ def steered_cycles(shape: ConvShape, array: ArraySpec, mask: Array, method: str 
     rows = int(mask.reshape(shape.m, -1).sum(axis=1).max())
     bare = Footprint(shape.anonymous)
     windows = Windows.single(bare, array, (1, 1)) if method == "im2col" else Windows.minimal(bare, array)
-    tiles: dict[int, int] = {}
-    for pixels in np.unique(windows.pixels).tolist():
+
+    def packed(pixels: int, plane: Pair) -> Mapping:
         # All pixels of a window read the same rows: as one pixel of a fully connected layer with N times the outputs.
-        packed = ConvShape(shape.name, shape.groups * rows, pixels * shape.m, (1, 1), (1, 1), groups=shape.groups)
-        tiles[pixels] = map_layer(packed, array, "im2col").cycles
-    return int((windows.count(*shape.output) * np.array([tiles[pixels] for pixels in windows.pixels.tolist()])).min())
+        layer = ConvShape(shape.name, shape.groups * rows, pixels * shape.m, (1, 1), plane, groups=shape.groups)
+        return map_layer(layer, array, "im2col")
+
+    tiles = {pixels: packed(pixels, (1, 1)).cycles for pixels in np.unique(windows.pixels).tolist()}
+    cycles = windows.count(*shape.output) * np.array([tiles[pixels] for pixels in windows.pixels.tolist()])
+    best = int(cycles.argmin())
+    height, width = (-(-size // int(side[best])) for size, side in zip(shape.output, (windows.a, windows.b), strict=True))
+    return replace(packed(int(windows.pixels[best]), (height, width)), weights=int(windows.pixels[best]) * int(mask.sum()))
+
+
+def steered_cycles(shape: ConvShape, array: ArraySpec, mask: Array, method: str = "sdk") -> int:
+    """Cycles of `map_steered`. Arguments and errors as there."""
+    return map_steered(shape, array, mask, method).cycles
 
 
 def _check(shape: ConvShape, mask: Array, method: str) -> None:

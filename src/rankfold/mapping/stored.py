@@ -62,12 +62,24 @@ class StoredMatrix:
 
     def extents(self) -> Counter[Pair]:
         """How many tiles have r rows and c columns in use, by (r, c), counted without making them."""
+        return self._extents.copy()
+
+    @cached_property
+    def columns_read(self) -> int:
+        """Columns in use, over all tiles."""
+        return sum(columns * number for (_, columns), number in self._extents.items())
+
+    @cached_property
+    def _extents(self) -> Counter[Pair]:
         found: Counter[Pair] = Counter()
         alike = self.footprint.mask is None  # then so are all blocks
         for outline in self._outlines:
             reads: dict[Piece, Array] = {}
             known: dict[tuple[Piece, int, int], Pair] = {}
             times = 1
+            # Without a support the lines of one channel tell those of all; an overflow orders them by place instead.
+            one = int(self.footprint.read_by(outline.pixels, self._part)[0].sum())
+            channel = self._reads(outline, (0, 0, one))[1] if alike and self.overflow is None else None
             if isinstance(outline, Grid) and alike:
                 outline, times = replace(outline, blocks=outline.blocks[:1]), len(outline.blocks)
             for row_strip, column_strips in outline.strips():
@@ -79,7 +91,10 @@ class StoredMatrix:
                         key = lines, first % self._pixels, last - first
                         if key not in known:
                             if lines not in reads:
-                                reads[lines] = self._reads(outline, lines)[1]
+                                if channel is None:
+                                    reads[lines] = self._reads(outline, lines)[1]
+                                else:
+                                    reads[lines] = channel[np.arange(*lines[1:]) % len(channel)]
                             used = _used(reads[lines], (0, first, last))
                             known[key] = int(used[0].sum()), int(used[1].sum())
                         rows, columns = rows + known[key][0], columns + known[key][1]

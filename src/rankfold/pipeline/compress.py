@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import rankfold
 from rankfold.baselines import PRUNINGS
 from rankfold.cost import Masks, network_cycles
+from rankfold.cost.energy import NetworkEnergy, network_energy
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.mapping import DEFAULT_ARRAY
@@ -27,6 +28,7 @@ from rankfold.nn.pretrained import file_digest, shipped_baseline
 from rankfold.nn.quantise import calibrate_, observe_signs
 from rankfold.nn.saved import save_weights
 from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_, kept_parameters, open_signs, quantise_by_plan_
+from rankfold.pipeline.energy import EnergyRecord, dense_energy
 from rankfold.pipeline.folder import RunFolder, save_history
 from rankfold.pipeline.methods import CHANNEL
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
@@ -61,6 +63,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     plan = _plan(settings, network, model)
     check_plan(plan, network)
     observer.covered(coverage(network, plan, settings.linear))
+    dense = dense_energy(network, plan, settings.technology, settings.adc, settings.adc_bits)
     compress_(load_model(settings.model, len(data.classes), data.input_size[0]), plan, decompose=False)
 
     source = settings.checkpoint
@@ -124,7 +127,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
         observer.note(f"on its arrays: {on_arrays:.2%}, one chip; `rankfold simulate` tells more")
     result = _result(
         settings.command, origin, network, plan, data, settings.image_size, reports, (before, after), masks_of(model),
-        Accuracies(baseline_accuracy, decomposed, final, on_arrays), history, recipe, device, folder.run,
+        Accuracies(baseline_accuracy, decomposed, final, on_arrays), history, recipe, device, folder.run, dense,
     )  # fmt: skip
     _write(folder, model, plan, history, result)
     return result
@@ -141,6 +144,7 @@ def train_baseline(settings: CompressSettings, observer: Observer | None = None)
     observer = observer or Quiet()
     device, data, recipe, model, network = _start(settings, settings.baseline_recipe)
     plan = uniform_plan(network, settings.array or DEFAULT_ARRAY)
+    dense = dense_energy(network, plan, settings.technology, settings.adc, settings.adc_bits)
     identity = {
         "model": settings.model, "data": data.digest, "plan": plan.digest(), "baseline": None,
         "recipe": _identity(recipe, device), "classes": len(data.classes),
@@ -156,7 +160,7 @@ def train_baseline(settings: CompressSettings, observer: Observer | None = None)
     before = sum(parameter.numel() for parameter in model.parameters())
     result = _result(
         settings.command, "fresh weights", network, plan, data, settings.image_size, compress_(model, plan), (before, before), {},
-        Accuracies(None, None, final), history, recipe, device, folder.run,
+        Accuracies(None, None, final), history, recipe, device, folder.run, dense,
     )  # fmt: skip
     _write(folder, model, plan, history, result)
     return result
@@ -254,7 +258,7 @@ def _result(
     command: str, origin: str, network: Network, plan: Plan, data: ImageData, image_size: tuple[int, int] | None,
     reports: tuple[LayerReport, ...], parameters: tuple[int, int], masks: Masks,
     accuracy: Accuracies, history: tuple[EpochRecord, ...],
-    recipe: Recipe, device: torch.device, run: str,
+    recipe: Recipe, device: torch.device, run: str, dense: NetworkEnergy | None,
 ) -> Result:  # fmt: skip
     costs = network_cycles(network, plan, masks=masks)
     by_weight = {layer.shape.weight: [c for c in costs.layers if c.shape.weight == layer.shape.weight] for layer in costs.layers}
@@ -314,6 +318,8 @@ def _result(
             "python": platform.python_version(),
             **{package: metadata.version(package) for package in ("torch", "numpy", "datasets")},
         },
+        planned_conversions=costs.chosen_conversions,
+        energy=None if dense is None else EnergyRecord.of(network_energy(network, plan, dense.table, masks), dense),
     )
 
 

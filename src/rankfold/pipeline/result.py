@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.files import read_json, write_json
+from rankfold.pipeline.energy import EnergyRecord
 from rankfold.workload import ConvShape
 
 TYPE, VERSION = "rankfold.result", 1
@@ -101,6 +102,9 @@ class Result:
         seconds: training time.
         images_per_second: training speed, mean over epochs.
         versions: of the software.
+        planned_conversions: columns converted by ADCs, one for a weight's column and a whole input vector as cycles count, as
+            executed; None in older results.
+        energy: what it costs in silicon; None in older results, and where no weight fits an array.
     """
 
     run: str
@@ -125,6 +129,8 @@ class Result:
     seconds: float
     images_per_second: float | None
     versions: dict[str, str]
+    planned_conversions: int | None = None
+    energy: EnergyRecord | None = None
 
     def save(self, path: str | Path) -> None:
         """Write `result.json` atomically."""
@@ -141,14 +147,18 @@ class Result:
         wanted = {field.name for field in fields(cls)}
         if not isinstance(content, dict) or content.pop("_type", None) != TYPE or content.pop("_version", None) != VERSION:
             raise InputError(f"{path} is not a result of this version; expected _type {TYPE}, _version {VERSION}")
-        if set(content) != wanted:
-            raise InputError(f"{path} is not a complete result: it differs in {', '.join(sorted(set(content) ^ wanted))}")
+        later = {field.name for field in fields(cls) if field.default is not MISSING}
+        odd = (set(content) ^ wanted) - (later - set(content))
+        if odd:
+            raise InputError(f"{path} is not a complete result: it differs in {', '.join(sorted(odd))}")
         try:
             content["data"] = DataInfo(**_tuples(content["data"], "classes", "image_size"))
             content["accuracy"] = Accuracies(**content["accuracy"])
             content["layers"] = tuple(_layer(layer) for layer in content["layers"])
+            if content.get("energy") is not None:
+                content["energy"] = EnergyRecord.from_json(content["energy"])
             content["untouched"] = tuple((name, what) for name, what in content["untouched"])
-        except (TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not a complete result: {error}") from error
         return cls(**_tuples(content, "input", "array"))
 

@@ -119,5 +119,7 @@ def write_points(path: Path, points: Sequence[Point]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     names = [field.name for field in fields(Point)]
     writer.writerow(names)
-    writer.writerows([["" if getattr(point, name) is None else getattr(point, name) for name in names] for point in points])
+    for point in points:
+        cells = (getattr(point, name) for name in names)
+        writer.writerow(["" if cell is None else f"{cell:.6g}" if isinstance(cell, float) else cell for cell in cells])
     write_text(path, text.getvalue())

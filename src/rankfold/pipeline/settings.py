@@ -52,6 +52,9 @@ class CompressSettings:
         noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as it is quantised.
         image_size: (H, W) to resize images to.
         device: `auto`, `cpu`, `cuda`, ...
+        technology: component table for energy and area, by name or YAML file; None: the default.
+        adc: an ADC of that table; None: the table's choice.
+        adc_bits: its resolution; None: the table's choice.
         resume: go on with what is in `out`.
         command: the command line, for the record.
     """
@@ -81,6 +84,9 @@ class CompressSettings:
     noise: ArrayNonIdealities | None = None
     image_size: tuple[int, int] | None = None
     device: str = "auto"
+    technology: str | None = None
+    adc: str | None = None
+    adc_bits: int | None = None
     resume: bool = False
     command: str = ""
 

@@ -130,6 +130,9 @@ def cards(runs: Sequence[Run]) -> list[Card]:
         )
     for name, cycles in dense:
         found.append(Card(f"{cycles / first.planned_cycles:.2f}×", f"speed-up against {name}", f"dense: {count(cycles)} cycles"))
+    energy = first.energy
+    if energy is not None:
+        found.append(Card(f"{1e-3 * energy.energy:,.0f}{GAP}nJ", "energy per image", f"{less(energy.saving)} than dense im2col"))
     found.append(Card(percent(first.utilisation, 1), "utilisation", "of the cells, mean over all cycles"))
     found.append(Card(count(first.parameters_after), "parameters", f"{count(first.parameters_before)} before"))
     return found
@@ -146,6 +149,30 @@ def comparison(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
         cells = [name, accuracy, lost, *("–" if cell == "-" else cell for cell in rest)]
         rows.append([cells[0], *(cell.replace("%", f"{GAP}%").replace("x", "×") for cell in cells[1:])])
     return headers, rows
+
+
+def energy_notes(runs: Sequence[Run]) -> list[str]:
+    """Totals, saving with its band, and conditions of every run with energy, one note each; then where the ADC's comes from."""
+    notes, sources = [], []
+    for run in runs:
+        energy = run.result.energy
+        if energy is None:
+            continue
+        start = f"{run.label}: " if len(runs) > 1 else ""
+        notes.append(
+            f"{start}{1e-3 * energy.energy:,.0f}{GAP}nJ an image, {less(energy.saving)} than dense im2col "
+            f"({less(energy.least_saving)} to {less(energy.most_saving)} where ADCs take 30{GAP}% to 80{GAP}% of the latter); "
+            f"{count(energy.conversions)} ADC conversions, {energy.tops_per_watt:.1f}{GAP}TOPS/W; "
+            f"{count(energy.arrays)} arrays, {energy.area:.2f}{GAP}mm² in all, {energy.leakage:.1f}{GAP}µW leakage; "
+            f"{energy.latency:,.0f}{GAP}µs from in to out, an image every {energy.interval:,.0f}{GAP}µs with layers pipelined."
+        )
+        sources += [f"With {energy.conditions}.", f"ADC: {energy.adc_source}."]
+    return notes + list(dict.fromkeys(sources))
+
+
+def less(saving: float) -> str:
+    """A saving as `25 % less`, or `3 % more`."""
+    return f"{100 * abs(saving):.0f}{GAP}% {'less' if saving >= 0 else 'more'}"
 
 
 def error_notes(runs: Sequence[Run]) -> list[str]:

@@ -43,7 +43,7 @@ def cycles_chart(runs: Sequence[Run]) -> Chart:
 
     keys = [Key("dense, im2col", PALE, "bar"), Key("dense, SDK", INK, "tick")]
     keys += [Key(f"{run.label}, as planned" if len(runs) > 1 else "as planned", shade, "bar") for run, shade, _ in found]
-    drawn = svg("cycles", "Cycles per image of every convolution, before and after", *_rows(names, draw, len(found)))
+    drawn = svg("cycles", "Cycles per image of every convolution, before and after", *rows_chart(names, draw, len(found)))
     return Chart(drawn, tuple(keys))
 
 
@@ -77,7 +77,7 @@ def error_chart(runs: Sequence[Run]) -> Chart | None:
     if grouped:
         bound = shades[id(grouped[0])] if len(grouped) == 1 else SOFT
         keys.append(Key("bound: the error of one group at equal rank", bound, "diamond"))
-    drawn = svg("error", "Error of the weights of every decomposed or pruned layer", *_rows(names, draw, len(split)))
+    drawn = svg("error", "Error of the weights of every decomposed or pruned layer", *rows_chart(names, draw, len(split)))
     return Chart(drawn, tuple(keys))
 
 
@@ -111,7 +111,7 @@ def _planned(run: Run, name: str) -> int:
     return next((layer.planned_cycles or 0 for layer in run.result.layers if layer.name == name), 0)
 
 
-def _rows(names: Sequence[str], draw: Callable[[Axes], None], marks: int) -> tuple[float, Callable[[Figure], None]]:
+def rows_chart(names: Sequence[str], draw: Callable[[Axes], None], marks: int) -> tuple[float, Callable[[Figure], None]]:
     """The height of a chart with a row of `marks` bars or dots for each of `names`, first on top, and what draws it."""
     many = len(names) > MANY
     shown = [shorten(name) for name in names]

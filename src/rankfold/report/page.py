@@ -11,6 +11,7 @@ from rankfold.errors import InputError
 from rankfold.files import write_text
 from rankfold.report import facts
 from rankfold.report.accuracy_chart import accuracy_chart
+from rankfold.report.energy_chart import energy_chart
 from rankfold.report.layer_charts import arrays_chart, cycles_chart, error_chart
 from rankfold.report.palette import colours
 from rankfold.report.runs import Run, float_baseline
@@ -54,10 +55,12 @@ def render_report(runs: Sequence[Run], title: str | None = None) -> str:
         charts={
             "accuracy": accuracy_chart(runs),
             "cycles": cycles_chart(runs),
+            "energy": energy_chart(runs),
             "error": error_chart(runs),
             "training": training_chart(runs),
             "arrays": arrays_chart(runs),
         },
+        energy_notes=facts.energy_notes(runs),
         error_notes=facts.error_notes(runs),
         commands=facts.commands(runs),
         reproduction=facts.reproduction(runs),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rankfold.training.loop import EpochRecord
 
 SUMMARY_HEADERS = (
-    "network", "accuracy", "im2col", "SDK", "VW-SDK", "as planned", "vs im2col", "utilisation", "parameters",
+    "network", "accuracy", "im2col", "SDK", "VW-SDK", "as planned", "vs im2col",
+    "ADC conversions", "energy, nJ", "utilisation", "parameters",
 )  # fmt: skip
 DENSE_MAPPINGS = (("im2col", "im2col"), ("sdk", "SDK"), ("vw-sdk", "VW-SDK"))
 
@@ -117,6 +118,8 @@ def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
             *("-" if cycles is None else f"{cycles:,}" for cycles in shown),
             f"{result.planned_cycles:,}",
             f"{result.cycles['im2col'] / result.planned_cycles:.2f}x",
+            "-" if result.planned_conversions is None else f"{result.planned_conversions:,}",
+            "-" if result.energy is None else f"{1e-3 * result.energy.energy:,.0f}",
             f"{result.utilisation:.1%}",
             f"{result.parameters_after:,}",
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL = 215.0  # points, height
-LEGEND, AXIS, BELOW = 52.0, 46.0, 36.0
+TITLE, LINE, AXIS, BELOW = 28.0, 13.0, 46.0, 36.0
+COLUMNS = 4  # of the legend
+STEPS = (
+    (1.0, 2.0, 5.0),
+    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
+    tuple(n / 10 for n in range(10, 100)),
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,8 @@ def figure(points: Sequence[Point], title: str) -> str:
     arrays = list(dict.fromkeys(point.of.array for point in points))
     shown = [series for series in SERIES if any(series.holds(point) for point in points)]
     rows = -(-len(arrays) // 2)
-    height = LEGEND + rows * PANEL
+    head = TITLE + LINE * -(-len(shown) // COLUMNS)
+    height = head + rows * PANEL
     low, high = _heights(points)
 
     def draw(canvas: Figure) -> None:
@@ -80,14 +89,14 @@ def figure(points: Sequence[Point], title: str) -> str:
             row, column = divmod(index, 2)
             width = (WIDTH - 2 * AXIS - 24) / 2
             left = AXIS + column * (width + AXIS + 8)
-            top = height - LEGEND - row * PANEL
+            top = height - head - row * PANEL
             axes = canvas.add_axes((left / WIDTH, (top - PANEL + BELOW) / height, width / WIDTH, (PANEL - BELOW - 22) / height))
             handles = _panel(axes, [point for point in points if point.of.array == array], shown, array) or handles
             axes.set_ylim(low, high)
         canvas.text(AXIS / WIDTH, 1 - 12 / height, title, va="center", fontsize=SIZE + 2, color=INK)
         canvas.legend(
             handles, [series.words for series in shown], loc="upper left", bbox_to_anchor=((AXIS - 6) / WIDTH, 1 - 20 / height),
-            ncols=4, frameon=False, fontsize=SIZE - 1, handletextpad=0.4, columnspacing=1.4, borderpad=0,
+            ncols=COLUMNS, frameon=False, fontsize=SIZE - 1, handletextpad=0.4, columnspacing=1.4, borderpad=0,
         )  # fmt: skip
 
     told = "; ".join(
@@ -100,7 +109,7 @@ def figure(points: Sequence[Point], title: str) -> str:
 
 
 def _panel(axes: Axes, points: Sequence[Point], shown: Sequence[Series], array: str) -> list[Artist]:
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     axes.set_xscale("log")
     handles: list[Artist] = []
@@ -121,10 +130,21 @@ def _panel(axes: Axes, points: Sequence[Point], shown: Sequence[Series], array: 
     axes.set_title(f"{array} arrays", fontsize=SIZE, color=SOFT, loc="left", pad=4)
     axes.set_xlabel("cycles per image")
     axes.set_ylabel("test accuracy, %")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(FixedLocator(_ticks(*axes.get_xlim())))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(count)
     return handles
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two bounds, as few as make three, and then no more than five of them."""
+    found: list[float] = []
+    for steps in STEPS:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        found = [step * 10**power for power in powers for step in steps if low <= step * 10**power <= high]
+        if len(found) >= 3:
+            break
+    return found[:: -(-len(found) // 5)]
 
 
 def _heights(points: Sequence[Point]) -> tuple[float, float]:

@@ -1,0 +1,40 @@
+"""What a plan costs in silicon: energy, latency and area, from the activity of its tiles and a table of components."""
+
+from rankfold.cost.energy.activity import STEERING, StageActivity, stage_activity
+from rankfold.cost.energy.cheapest import cheapest_mappings
+from rankfold.cost.energy.engine import StageEnergy, stage_energy
+from rankfold.cost.energy.formula import Formula
+from rankfold.cost.energy.macro import Macro, macro_energy
+from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
+from rankfold.cost.energy.pricing import dense_plan, layer_activities, network_energy
+from rankfold.cost.energy.sensitivity import SHARES, Comparison
+from rankfold.cost.energy.table import DEFAULT_TABLE, TABLES, Adc, Component, ComponentTable, load_table, table_text
+from rankfold.cost.energy.zigzag import find_table, zigzag_table
+
+__all__ = [
+    "DEFAULT_TABLE",
+    "SHARES",
+    "STEERING",
+    "TABLES",
+    "Adc",
+    "Comparison",
+    "Component",
+    "ComponentTable",
+    "Formula",
+    "LayerEnergy",
+    "Macro",
+    "NetworkEnergy",
+    "StageActivity",
+    "StageEnergy",
+    "cheapest_mappings",
+    "dense_plan",
+    "find_table",
+    "layer_activities",
+    "load_table",
+    "macro_energy",
+    "network_energy",
+    "stage_activity",
+    "stage_energy",
+    "table_text",
+    "zigzag_table",
+]

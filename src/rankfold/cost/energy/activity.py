@@ -1,0 +1,131 @@
+"""`StageActivity`: what the arrays of one stored convolution do for an image, counted from the tiles of its mapping."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec, Mapping
+from rankfold.workload import ConvShape
+
+STEERING = ("none", "rows", "kernels")
+
+
+@dataclass(frozen=True)
+class StageActivity:
+    """Counts for one image of one stored convolution: a layer, or one of the two stages of a low-rank pair.
+
+    A read is one activation of one tile with one slice of the inputs. Physical columns are the mapped ones: those of the
+    weights, and with offset coding the reference column.
+
+    Attributes:
+        tiles: stored tiles, each of which has an array of its own.
+        activations: of tiles, with whole inputs; the papers' cycles.
+        slices: input bit slices, ceil(input bits / DAC bits).
+        columns_per_weight: physical columns of a weight.
+        longest: activations of the busiest tile; the stage takes so long where tiles work side by side.
+        rows: rows driven, over all reads.
+        conversions: columns converted by ADCs, over all reads.
+        cells: cells in rows driven and columns converted, over all reads.
+        sums: column sums of whole weights and whole inputs that leave the arrays, after shift-and-add.
+        additions: of such sums to one another: sums less outputs. Where windows overlap at the edge of the plane, pixels are
+            computed twice and their sums count.
+        inputs: input values driven into rows, over all activations.
+        outputs: output values of the stage.
+        steered: rows (or, steered kernel by kernel, rows times columns of weights) whose input passes a steering multiplexer,
+            over all reads.
+        kernel: kh * kw, inputs of a steering multiplexer.
+        macs: multiply-accumulates with the weights that are stored.
+        weight_bits: of the weights.
+        input_bits: of the inputs.
+    """
+
+    tiles: int
+    activations: int
+    slices: int
+    columns_per_weight: int
+    longest: int
+    rows: int
+    conversions: int
+    cells: int
+    sums: int
+    additions: int
+    inputs: int
+    outputs: int
+    steered: int
+    kernel: int
+    macs: int
+    weight_bits: int
+    input_bits: int
+
+    @property
+    def reads(self) -> int:
+        """Activations of tiles, slice by slice."""
+        return self.activations * self.slices
+
+
+def stage_activity(
+    mapping: Mapping,
+    array: ArraySpec,
+    weight_bits: int,
+    input_bits: int,
+    steering: str = "none",
+    layer: ConvShape | None = None,
+) -> StageActivity:
+    """Count what a mapping makes the arrays do.
+
+    Args:
+        mapping: the stored convolution, with columns counted in weights (`array.in_weights(weight_bits)`).
+        array: the physical array, with bits per cell and DAC.
+        weight_bits: bits of a weight.
+        input_bits: bits of an input.
+        steering: the circuits between input buffer and rows of a pruned layer: `none`; `rows` (a multiplexer for each row
+            picks the kernel position that the support keeps, as PAIRS needs); `kernels` (each kernel keeps positions of its
+            own, so that a row needs a multiplexer for every column of weights it serves; PatDNN's patterns, packed).
+        layer: the convolution that the mapping stands for, where it is one of another shape (`map_steered`); None: its own.
+
+    Raises:
+        InputError: the mapping is for another array, or steering is of no such kind.
+    """
+    if steering not in STEERING:
+        raise InputError(f"steering (={steering}) must be one of {', '.join(STEERING)}")
+    if mapping.array.rows != array.rows or mapping.array.columns != array.in_weights(weight_bits).columns:
+        raise InputError(
+            f"layer {mapping.shape.name}: mapped onto {mapping.array} weights, but arrays of {array} hold "
+            f"{array.in_weights(weight_bits)} of {weight_bits} bits; map it onto these"
+        )
+    slices, wide = array.cycles_per_vector(input_bits), array.columns_per_weight(weight_bits)
+    reference = int(array.cell_bits is not None and array.coding == "offset")
+    tiles = activations = rows = columns = converted = cells = kernels = 0
+    for stored, times in mapping.loads:
+        for (height, width), number in stored.extents().items():
+            physical = width * wide + reference
+            tiles += number
+            activations += number * times
+            rows += height * number * times
+            columns += width * number * times
+            cells += height * physical * number * times
+            kernels += height * width * number * times
+            converted += physical * number * times
+    shape = mapping.shape if layer is None else layer
+    outputs = shape.m * math.prod(shape.output)
+    return StageActivity(
+        tiles=tiles,
+        activations=activations,
+        slices=slices,
+        columns_per_weight=wide,
+        longest=max(times for _, times in mapping.loads),
+        rows=rows * slices,
+        conversions=converted * slices,
+        cells=cells * slices,
+        sums=columns,
+        additions=max(columns - outputs, 0),  # a pruned layer may have outputs without a column
+        inputs=rows,
+        outputs=outputs,
+        steered={"none": 0, "rows": rows, "kernels": kernels}[steering] * slices,
+        kernel=math.prod(shape.kernel),
+        macs=mapping.macs if layer is None else (mapping.weights or 0) * layer.m // mapping.shape.m * math.prod(layer.output),
+        weight_bits=weight_bits,
+        input_bits=input_bits,
+    )

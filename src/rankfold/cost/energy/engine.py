@@ -1,0 +1,118 @@
+"""The energy, time and area of one stored convolution: counts of its activity times the formulae of a component table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rankfold.cost.energy.activity import StageActivity
+from rankfold.cost.energy.table import ADC, ComponentTable
+from rankfold.mapping import ArraySpec
+
+PJ, US = 1e-3, 1e-3  # of fJ, of ns
+
+
+@dataclass(frozen=True)
+class StageEnergy:
+    """What one stored convolution costs for one image.
+
+    Attributes:
+        activity: what its arrays do.
+        energy: pJ by component, in the order of the table.
+        area: um2 of its arrays by component, those that have one.
+        leakage: uW of its arrays.
+        latency: us from its first read to its last, each tile on an array of its own.
+    """
+
+    activity: StageActivity
+    energy: dict[str, float]
+    area: dict[str, float]
+    leakage: float
+    latency: float
+
+    @property
+    def total(self) -> float:
+        """pJ of all components."""
+        return sum(self.energy.values())
+
+
+def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) -> dict[str, float]:
+    """The values that formulae may use, for one stage."""
+    cell_bits, dac_bits = array.cell_bits or activity.weight_bits, array.dac_bits or activity.input_bits
+    wide, slices = activity.columns_per_weight, activity.slices
+    return {
+        "rows": array.rows,
+        "columns": array.columns,
+        "mux": table.mux,
+        "vdd": table.vdd,
+        "node": table.node,
+        "adc_bits": table.adc_bits,
+        "dac_bits": dac_bits,
+        "cell_bits": cell_bits,
+        "weight_bits": activity.weight_bits,
+        "input_bits": activity.input_bits,
+        "weight_columns": wide,
+        # A shift for each further column of a weight, and for each further slice of the inputs.
+        "sum_bits": table.adc_bits + (wide - 1) * cell_bits + (slices - 1) * dac_bits,
+        "slices": slices,
+        "kernel": activity.kernel,
+        "steered": activity.steered / max(activity.reads, 1),
+    }
+
+
+def events(table: ComponentTable, activity: StageActivity, sum_bits: float) -> dict[str, float]:
+    """How often each event happens for an image.
+
+    All columns that share an ADC are read one after another, `mux` steps a read, and the rows are driven anew in each, as
+    in NeuroSim: only mapped columns are converted, but lines and drivers are paid for in every step.
+    """
+    reads = activity.reads
+    inputs = activity.inputs * activity.input_bits
+    return {
+        "read": reads,
+        "read step": reads * table.mux,
+        "row": activity.rows,
+        "row step": activity.rows * table.mux * table.active_rows,
+        "conversion": activity.conversions,
+        "conducting cell": activity.cells * table.active_rows * table.active_cells,
+        "weight column": activity.sums * activity.slices,
+        "sum": activity.sums,
+        "addition": activity.additions,
+        "input bit": inputs,
+        "output bit": activity.outputs * activity.input_bits,
+        "bus bit": inputs + activity.sums * sum_bits,
+        "steered input": activity.steered,
+    }
+
+
+def stage_energy(table: ComponentTable, array: ArraySpec, activity: StageActivity) -> StageEnergy:
+    """Energy, area, leakage and latency of a stage.
+
+    Args:
+        table: the components.
+        array: the physical array.
+        activity: what the arrays do.
+
+    Raises:
+        InputError: a formula of the table cannot be computed for this array.
+    """
+    values = variables(table, array, activity)
+    happens = events(table, activity, values["sum_bits"])
+    adc = table.chosen_adc
+    energy = {ADC: PJ * happens["conversion"] * adc.energy.value(values)}
+    area = {ADC: activity.tiles * -(-array.columns // table.mux) * adc.area.value(values)}
+    leakage = 0.0
+    for component in table.components:
+        if component.energy is not None and component.per is not None:
+            energy[component.name] = PJ * happens[component.per] * component.energy.value(values)
+        if component.area is not None:
+            area[component.name] = activity.tiles * component.area.value(values)
+        if component.leakage is not None:
+            leakage += activity.tiles * component.leakage.value(values)
+    return StageEnergy(activity, energy, area, leakage, US * activity.longest * read_time(table, values) * activity.slices)
+
+
+def read_time(table: ComponentTable, values: Mapping[str, float]) -> float:
+    """ns of one read: a step for each column that shares an ADC."""
+    adc_time = table.chosen_adc.time.value(values)
+    return table.mux * table.step_time.value({**values, "adc_time": adc_time})

@@ -1,0 +1,233 @@
+"""`NetworkEnergy`: what a whole network costs, by layer, stage and component."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rankfold.cost.energy.engine import StageEnergy, stage_energy
+from rankfold.cost.energy.table import ComponentTable
+from rankfold.mapping import ArraySpec
+from rankfold.workload import ConvShape
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """What one convolution costs for one image.
+
+    Attributes:
+        shape: the convolution.
+        stages: one, or two for a low-rank pair.
+    """
+
+    shape: ConvShape
+    stages: tuple[StageEnergy, ...]
+
+    @property
+    def components(self) -> dict[str, float]:
+        """pJ by component."""
+        return _added(stage.energy for stage in self.stages)
+
+    @property
+    def energy(self) -> float:
+        """pJ, dynamic."""
+        return sum(stage.total for stage in self.stages)
+
+    @property
+    def conversions(self) -> int:
+        """Columns converted by ADCs."""
+        return sum(stage.activity.conversions for stage in self.stages)
+
+    @property
+    def latency(self) -> float:
+        """us, stage after stage."""
+        return sum(stage.latency for stage in self.stages)
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer's entry in the `--json` output."""
+        return {
+            "name": self.shape.name,
+            "energy_pj": self.energy,
+            "conversions": self.conversions,
+            "latency_us": self.latency,
+            "stages": [_stage_to_json(stage) for stage in self.stages],
+        }
+
+
+def _stage_to_json(stage: StageEnergy) -> dict[str, Any]:
+    activity = stage.activity
+    counts = ("tiles", "activations", "slices", "columns_per_weight", "reads", "rows", "conversions", "cells", "sums",
+              "additions", "steered")  # fmt: skip
+    return {
+        **{key: getattr(activity, key) for key in counts},
+        "energy_pj": stage.energy,
+        "area_um2": stage.area,
+        "leakage_uw": stage.leakage,
+        "latency_us": stage.latency,
+    }
+
+
+@dataclass(frozen=True)
+class NetworkEnergy:
+    """What all convolutions of a network cost for one image. Fully connected layers are not counted, as in cycles.
+
+    Every stored tile has an array of its own, and weights stay. Buses, buffers and accumulators have energy but no area.
+
+    Attributes:
+        model: the network's name.
+        array: the physical array, with bits per cell and DAC.
+        table: the components.
+        assumed: what neither plan nor array said and was taken instead, in words.
+        layers: one entry for each convolution.
+    """
+
+    model: str
+    array: ArraySpec
+    table: ComponentTable
+    assumed: tuple[str, ...]
+    layers: tuple[LayerEnergy, ...]
+
+    @property
+    def components(self) -> dict[str, float]:
+        """pJ by component."""
+        return _added(layer.components for layer in self.layers)
+
+    @property
+    def energy(self) -> float:
+        """pJ, dynamic."""
+        return sum(layer.energy for layer in self.layers)
+
+    @property
+    def conversions(self) -> int:
+        """Columns converted by ADCs."""
+        return sum(layer.conversions for layer in self.layers)
+
+    @property
+    def reads(self) -> int:
+        """Activations of arrays, one for each slice of the inputs."""
+        return sum(stage.activity.reads for layer in self.layers for stage in layer.stages)
+
+    @property
+    def arrays(self) -> int:
+        """Arrays, one for each tile."""
+        return sum(stage.activity.tiles for stage in self._stored)
+
+    @property
+    def area(self) -> float:
+        """mm2 of all arrays with their drivers, multiplexers, ADCs and shift-adders."""
+        return 1e-6 * sum(sum(stage.area.values()) for stage in self._stored)
+
+    @property
+    def leakage(self) -> float:
+        """uW of all arrays."""
+        return sum(stage.leakage for stage in self._stored)
+
+    @property
+    def latency(self) -> float:
+        """us from the first read of an image to its last, one stage after another."""
+        return sum(layer.latency for layer in self.layers)
+
+    @property
+    def interval(self) -> float:
+        """us between images where layers work on successive images: the time of the slowest stage."""
+        busy: Counter[tuple[str, int]] = Counter()
+        for layer in self.layers:
+            for index, stage in enumerate(layer.stages):
+                busy[layer.shape.weight, index] += stage.latency  # type: ignore[assignment]
+        return float(max(busy.values()))
+
+    @property
+    def leakage_energy(self) -> float:
+        """pJ that leak away while one image is computed alone: leakage times latency."""
+        return self.leakage * self.latency
+
+    @property
+    def pipelined_leakage_energy(self) -> float:
+        """pJ that leak away for each image where layers work on successive images: leakage times interval."""
+        return self.leakage * self.interval
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates with the weights that are stored."""
+        return sum(stage.activity.macs for layer in self.layers for stage in layer.stages)
+
+    @property
+    def tops_per_watt(self) -> float:
+        """Operations (two a multiply-accumulate that is executed) per pJ, dynamic and leaked with layers pipelined."""
+        return 2 * self.macs / (self.energy + self.pipelined_leakage_energy)
+
+    @property
+    def utilisation(self) -> float:
+        """Cells that hold a weight in use, over all cells, mean over all activations, 0 to 1."""
+        stages = [stage.activity for layer in self.layers for stage in layer.stages]
+        used = sum(activity.macs * activity.columns_per_weight for activity in stages)
+        return used / (self.array.cells * sum(activity.activations for activity in stages))
+
+    @property
+    def _stored(self) -> list[StageEnergy]:
+        """The stages of each weight once: a layer that runs twice uses the same arrays."""
+        first = {layer.shape.weight: layer for layer in reversed(self.layers)}
+        return [stage for layer in first.values() for stage in layer.stages]
+
+    def with_table(self, table: ComponentTable) -> NetworkEnergy:
+        """The same activity of the same arrays, priced by another table.
+
+        Raises:
+            InputError: the table's cells store fewer bits than the array's.
+        """
+        table.check_cells(self.array)
+        layers = (
+            replace(layer, stages=tuple(stage_energy(table, self.array, stage.activity) for stage in layer.stages))
+            for layer in self.layers
+        )
+        return replace(self, table=table, layers=tuple(layers))
+
+    def describe(self) -> str:
+        """The conditions of every number, for the line below it."""
+        table = self.table
+        words = [
+            f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {table.mux} columns an ADC",
+            f"{self.array.cell_bits}-bit cells, {self.array.coding} coding, {self.array.dac_bits}-bit DACs",
+        ]
+        return "; ".join(words) + (f" (assumed: {', '.join(self.assumed)})" if self.assumed else "")
+
+    def to_json(self, layers: bool = True) -> dict[str, Any]:
+        """The stable interface of `--json`."""
+        table = self.table
+        content: dict[str, Any] = {
+            "technology": table.name,
+            "adc": {"kind": table.adc, "bits": table.adc_bits, "source": table.chosen_adc.source},
+            "array": {
+                "rows": self.array.rows, "columns": self.array.columns, "cell_bits": self.array.cell_bits,
+                "coding": self.array.coding, "dac_bits": self.array.dac_bits,
+            },
+            "assumed": list(self.assumed),
+            "total": {
+                "energy_pj": self.energy,
+                "components_pj": self.components,
+                "conversions": self.conversions,
+                "reads": self.reads,
+                "leakage_uw": self.leakage,
+                "leakage_pj": self.leakage_energy,
+                "pipelined_leakage_pj": self.pipelined_leakage_energy,
+                "arrays": self.arrays,
+                "area_mm2": self.area,
+                "latency_us": self.latency,
+                "interval_us": self.interval,
+                "tops_per_watt": self.tops_per_watt,
+                "utilisation": self.utilisation,
+            },
+        }  # fmt: skip
+        if layers:
+            content["layers"] = [layer.to_json() for layer in self.layers]
+        return content
+
+
+def _added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            total[name] = total.get(name, 0.0) + value
+    return total

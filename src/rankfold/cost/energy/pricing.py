@@ -1,0 +1,116 @@
+"""What a network costs under a plan: its layers mapped, their activity counted and priced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from rankfold.cost.energy.activity import StageActivity, stage_activity
+from rankfold.cost.energy.engine import stage_energy
+from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
+from rankfold.cost.energy.table import ComponentTable
+from rankfold.cost.planned import Masks, array_mapping, counted_layers, required_mask
+from rankfold.mapping import ArraySpec, LowRankMapping, map_steered
+from rankfold.plan import DENSE, IDEAL, PRUNED, LayerPlan, Plan, uniform_plan, weights
+from rankfold.workload import ConvShape, Network
+
+BITS = 4  # of weights and inputs where the plan has none; 8 in the first convolution and the classifier
+DAC_BITS = 1  # where the array does not say
+
+
+def network_energy(
+    network: Network,
+    plan: Plan,
+    table: ComponentTable,
+    masks: Masks | None = None,
+    circuits: bool = True,
+    linear: bool | None = None,
+) -> NetworkEnergy:
+    """What a network costs under a plan, each tile on an array of its own.
+
+    Where the array says nothing of cells and DACs, the table's bits per cell and one-bit DACs are taken; where the plan has no
+    bits, 4 (8 in the first convolution and the classifier). `NetworkEnergy.assumed` names what was taken.
+
+    Args:
+        network: the network.
+        plan: its plan; the array is the plan's.
+        table: the components.
+        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`.
+        circuits: whether pattern-pruned layers pay for their steering circuits: a multiplexer for each row they drive, or with
+            ideal steering for each row and column of weights. False: steering for free, as papers count it.
+        linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
+
+    Raises:
+        InputError: the table's cells store fewer bits than the array's, not one weight fits a row, or the mask of a pruned
+            layer is missing.
+    """
+    array, entries, assumed = _precise(network, plan, table)
+    layers = []
+    for shape in counted_layers(network, plan, linear):
+        mask = None if masks is None else masks.get(shape.weight)
+        activities = layer_activities(shape, array, entries[shape.weight], mask, circuits)
+        layers.append(LayerEnergy(shape, tuple(stage_energy(table, array, activity) for activity in activities)))
+    return NetworkEnergy(network.name, array, table, assumed, tuple(layers))
+
+
+def dense_plan(plan: Plan, mapping: str = "im2col") -> Plan:
+    """The plan that keeps every layer dense, at the same bits: the network that savings are measured against.
+
+    Raises:
+        InputError: `mapping` is no mapping of a dense layer.
+    """
+    layers = (
+        LayerPlan(layer.name, DENSE, mapping=mapping, weight_bits=layer.weight_bits, input_bits=layer.input_bits)
+        for layer in plan.layers
+    )
+    return replace(plan, layers=tuple(layers))
+
+
+def layer_activities(
+    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None, circuits: bool = True
+) -> tuple[StageActivity, ...]:
+    """What the arrays do for a layer: one stage, or the two of a low-rank pair.
+
+    Args:
+        shape: the convolution.
+        array: the physical array, with bits per cell and DAC.
+        entry: the layer's plan, with bits.
+        mask: the weights that a pattern-pruned layer keeps.
+        circuits: as `network_energy` takes it.
+
+    Raises:
+        InputError: the layer has no bits, not one weight fits a row, or the mask is missing.
+    """
+    mapping = array_mapping(shape, array, entry, mask)
+    bits = entry.weight_bits, entry.input_bits
+    assert bits[0] is not None and bits[1] is not None  # array_mapping refuses a layer without
+    if isinstance(mapping, LowRankMapping):
+        return tuple(stage_activity(stage, array, bits[0], bits[1]) for stage in (mapping.stage1, mapping.stage2))
+    if entry.steering == IDEAL:
+        packed = map_steered(shape, array.in_weights(bits[0]), required_mask(shape, mask), entry.mapping)
+        return (stage_activity(packed, array, bits[0], bits[1], "kernels" if circuits else "none", shape),)
+    how = "rows" if circuits and entry.kind == PRUNED else "none"
+    return (stage_activity(mapping, array, bits[0], bits[1], how),)
+
+
+def _precise(network: Network, plan: Plan, table: ComponentTable) -> tuple[ArraySpec, dict[str, LayerPlan], tuple[str, ...]]:
+    """The array and the plan's entries with all bits filled in, and what was filled in, in words."""
+    array, assumed = plan.array, []
+    if array.cell_bits is None:
+        array = replace(array, cell_bits=table.cell_bits)
+        assumed.append(f"{table.cell_bits}-bit cells")
+    if array.dac_bits is None:
+        array = replace(array, dac_bits=DAC_BITS)
+        assumed.append(f"{DAC_BITS}-bit DACs")
+    table.check_cells(array)
+    entries = {name: plan.layer(name) for name in weights(network)}
+    if any(entry.weight_bits is None for entry in entries.values()):
+        assumed.append(f"{BITS}-bit weights and inputs, 8 in the first convolution and the classifier, where the plan has floats")
+        usual = uniform_plan(network, array, bits=BITS)
+        for name, entry in entries.items():
+            if entry.weight_bits is None:
+                bits = usual.layer(name)
+                # A layer that can only stay as it is has no bits in any plan.
+                entries[name] = replace(entry, weight_bits=bits.weight_bits or BITS, input_bits=bits.input_bits or BITS)
+    return array, entries, tuple(assumed)

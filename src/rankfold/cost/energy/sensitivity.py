@@ -1,0 +1,63 @@
+"""How far a comparison of energies depends on the ADC, the part on which public models differ most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rankfold.cost.energy.network import NetworkEnergy
+from rankfold.cost.energy.table import ADC
+
+SHARES = (0.3, 0.8)  # of the ADC in the reference's energy: the band that every comparison comes with
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The dynamic energy of a network against a reference, for any energy of a conversion.
+
+    With a share s of ADCs in the reference's energy, the ratio of the energies is (1 - s) * others + s * adc: making every
+    conversion dearer or cheaper moves s, and the two ratios stay.
+
+    Attributes:
+        adc: conversions over those of the reference.
+        others: energy of all other components over that of the reference.
+        share: s by the table.
+    """
+
+    adc: float
+    others: float
+    share: float
+
+    @classmethod
+    def of(cls, energy: NetworkEnergy, reference: NetworkEnergy) -> Comparison:
+        """Compare a network with a reference, computed with the same table."""
+        adc, base = energy.components[ADC], reference.components[ADC]
+        return cls(adc / base, (energy.energy - adc) / (reference.energy - base), base / reference.energy)
+
+    def ratio(self, share: float) -> float:
+        """Energy over that of the reference, where ADCs make up `share` of the latter."""
+        return (1 - share) * self.others + share * self.adc
+
+    @property
+    def saving(self) -> float:
+        """Part of the reference's energy that is saved, by the table; negative where more is needed."""
+        return 1 - self.ratio(self.share)
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """(least, most) saving where ADCs make up 30 % to 80 % of the reference's energy."""
+        ends = [1 - self.ratio(share) for share in SHARES]
+        return min(ends), max(ends)
+
+    @property
+    def flip(self) -> float | None:
+        """The ADC's share of the reference's energy, 0 to 1, at which both need the same; None: one is always better."""
+        return None if self.adc == self.others else _within((1 - self.others) / (self.adc - self.others))
+
+    def flip_against(self, other: Comparison) -> float | None:
+        """The share at which two networks, compared with one reference, need the same; None: one is always better."""
+        slope = (self.adc - self.others) - (other.adc - other.others)
+        return None if slope == 0 else _within((other.others - self.others) / slope)
+
+
+def _within(share: float) -> float | None:
+    return share if 0 <= share <= 1 else None

@@ -1,0 +1,249 @@
+"""`ComponentTable`: what the parts of an array cost, as formulae with their sources, read from YAML that users copy and edit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rankfold.cost.energy.formula import Formula
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+
+TABLES = ("rram-22nm", "rram-32nm", "sram-22nm", "sram-32nm")
+DEFAULT_TABLE = TABLES[0]
+SUFFIXES = (".yaml", ".yml")
+ADC = "adc"  # the component that the chosen ADC is
+ADC_BITS = 16  # at most
+# Values that every formula may use; these ones try a table out when it is read.
+SAMPLE = {
+    "rows": 64.0, "columns": 64.0, "mux": 8.0, "vdd": 0.9, "node": 28.0, "adc_bits": 5.0, "dac_bits": 1.0, "cell_bits": 1.0,
+    "weight_bits": 4.0, "input_bits": 4.0, "weight_columns": 4.0, "sum_bits": 11.0, "slices": 4.0, "kernel": 9.0, "steered": 0.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of an array and what surrounds it.
+
+    Attributes:
+        name: its name in results.
+        per: the event that costs energy, one of those of `engine.events`; None: no dynamic energy.
+        energy: fJ an event.
+        area: um2 an array; None: not counted.
+        leakage: uW an array; None: not counted.
+        source: of the energy.
+    """
+
+    name: str
+    per: str | None = None
+    energy: Formula | None = None
+    area: Formula | None = None
+    leakage: Formula | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Adc:
+    """A kind of ADC, as it converts one column.
+
+    Attributes:
+        kind: its name.
+        energy: fJ a conversion.
+        time: ns.
+        area: um2 an ADC; an array has ceil(columns / mux).
+        source: of the energy.
+    """
+
+    kind: str
+    energy: Formula
+    time: Formula
+    area: Formula
+    source: str
+
+
+@dataclass(frozen=True)
+class ComponentTable:
+    """What an array's components cost.
+
+    Attributes:
+        name: of the table.
+        node: nm.
+        cell: `sram`, `rram`, ...
+        vdd: V.
+        cell_bits: bits a cell stores where the array does not say.
+        most_cell_bits: bits a cell can store.
+        mux: columns that share an ADC, one after another.
+        active_rows: share of driven rows whose input bit is 1.
+        active_cells: share of cells that conduct.
+        adc: the kind in use, a key of `adcs`.
+        adc_bits: its resolution.
+        step_time: ns of one read step.
+        components: all but the ADC.
+        adcs: the kinds of ADC.
+    """
+
+    name: str
+    node: float
+    cell: str
+    vdd: float
+    cell_bits: int
+    most_cell_bits: int
+    mux: int
+    active_rows: float
+    active_cells: float
+    adc: str
+    adc_bits: int
+    step_time: Formula
+    components: tuple[Component, ...]
+    adcs: tuple[Adc, ...]
+
+    def __post_init__(self) -> None:
+        if self.adc not in self.adc_kinds:
+            raise InputError(f"adc (={self.adc}) must be one of {', '.join(self.adc_kinds)}, which {self.name} describes")
+        if not isinstance(self.adc_bits, int) or not 1 <= self.adc_bits <= ADC_BITS:
+            raise InputError(f"adc bits (={self.adc_bits}) must be a whole number from 1 to {ADC_BITS}")
+        if self.cell_bits > self.most_cell_bits:
+            raise InputError(f"{self.name}: cell_bits: default (={self.cell_bits}) is more than most (={self.most_cell_bits})")
+
+    @property
+    def adc_kinds(self) -> tuple[str, ...]:
+        """Kinds of ADC that the table describes."""
+        return tuple(adc.kind for adc in self.adcs)
+
+    @property
+    def chosen_adc(self) -> Adc:
+        """The ADC in use."""
+        return next(adc for adc in self.adcs if adc.kind == self.adc)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Components, the ADC first."""
+        return (ADC, *(component.name for component in self.components))
+
+    def with_adc(self, kind: str | None = None, bits: int | None = None) -> ComponentTable:
+        """The table with another ADC, or resolution.
+
+        Raises:
+            InputError: the table describes no such ADC, or bits are not from 1 to 16.
+        """
+        return replace(self, adc=kind or self.adc, adc_bits=self.adc_bits if bits is None else bits)
+
+    def check_cells(self, array: ArraySpec) -> None:
+        """Refuse an array whose cells store more bits than the technology's do.
+
+        Raises:
+            InputError: they do.
+        """
+        if array.cell_bits is not None and array.cell_bits > self.most_cell_bits:
+            raise InputError(
+                f"array cell_bits (={array.cell_bits}): cells of {self.name} store at most {self.most_cell_bits}; "
+                "lower --cell-bits or choose another technology"
+            )
+
+    def check(self) -> None:
+        """Evaluate every formula once.
+
+        Raises:
+            InputError: a formula is wrong; the message names it.
+        """
+        sample = {**SAMPLE, "vdd": self.vdd, "node": self.node, "mux": float(self.mux)}
+        for component in self.components:
+            for formula in (component.energy, component.area, component.leakage):
+                if formula is not None:
+                    formula.check(sample)
+        for adc in self.adcs:
+            for formula in (adc.energy, adc.time, adc.area):
+                formula.check(sample)
+        self.step_time.check({**sample, "adc_time": 1.0})
+
+    @classmethod
+    def from_yaml(cls, text: str, where: str) -> ComponentTable:
+        """Read a table.
+
+        Raises:
+            InputError: not YAML, not of the schema, or with a formula that cannot be computed; the message names the place.
+        """
+        import jsonschema
+        import yaml
+
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f" at line {mark.line + 1}" if mark is not None else ""
+            raise InputError(f"{where} is not YAML{line}: {getattr(error, 'problem', None) or 'it cannot be read'}") from None
+        try:
+            _validator().validate(content)
+        except jsonschema.ValidationError as error:
+            place = "/".join(str(step) for step in error.absolute_path) or "top level"
+            raise InputError(f"{where} is not a component table: at {place}: {error.message}") from None
+        technology, adc, activity = content["technology"], content["adc"], content["activity"]
+        try:
+            table = cls(
+                content["name"], technology["node"], technology["cell"], technology["vdd"], content["cell_bits"]["default"],
+                content["cell_bits"]["most"], content["mux"], activity["rows"], activity["cells"], adc["kind"], adc["bits"],
+                _formula(content["step_time"], "step_time"),
+                tuple(_component(name, entry) for name, entry in content["components"].items()),
+                tuple(_adc(kind, entry) for kind, entry in content["adcs"].items()),
+            )  # fmt: skip
+            table.check()
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        return table
+
+
+def load_table(name: str) -> ComponentTable:
+    """The component table that a user means: one of `TABLES`, or a YAML file.
+
+    Raises:
+        InputError: there is none of that name, or the file is missing or wrong.
+    """
+    return ComponentTable.from_yaml(table_text(name), name)
+
+
+def table_text(name: str) -> str:
+    """The YAML of a component table, with its comments.
+
+    Raises:
+        InputError: there is none of that name, or the file cannot be read.
+    """
+    if name in TABLES:
+        return resources.files("rankfold.cost.energy").joinpath("tables", f"{name}.yaml").read_text(encoding="utf-8")
+    if not name.lower().endswith(SUFFIXES):
+        raise InputError(f"technology (={name}) must be one of {', '.join(TABLES)}, zigzag, or a .yaml file")
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read {name}: it is not text in UTF-8") from None
+
+
+@cache
+def _validator() -> Any:
+    import jsonschema
+
+    schema = resources.files("rankfold.cost.energy").joinpath("components.schema.json").read_text(encoding="utf-8")
+    return jsonschema.Draft202012Validator(json.loads(schema))
+
+
+def _formula(entry: Mapping[str, Any], where: str) -> Formula:
+    constants = tuple((name, float(constant["value"])) for name, constant in entry.get("constants", {}).items())
+    return Formula(str(entry["formula"]), constants, where)
+
+
+def _component(name: str, entry: Mapping[str, Any]) -> Component:
+    place = f"components/{name}"
+    parts = {key: _formula(entry[key], f"{place}/{key}") for key in ("area", "leakage") if key in entry}
+    energy = _formula(entry, f"{place}/formula") if "per" in entry else None
+    return Component(name, entry.get("per"), energy, source=entry.get("source", "").strip(), **parts)
+
+
+def _adc(kind: str, entry: Mapping[str, Any]) -> Adc:
+    parts = {key: _formula(entry[key], f"adcs/{kind}/{key}") for key in ("energy", "time", "area")}
+    return Adc(kind, **parts, source=entry["energy"]["source"].strip())
