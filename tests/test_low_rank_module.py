@@ -165,7 +165,7 @@ class Doubled(nn.Conv2d):
     [
         (Doubled(2, 2, 3), "layer a.b is a Doubled, not a plain nn.Conv2d.*leave it dense"),
         (nn.ConvTranspose2d(2, 2, 3), "layer a.b is a ConvTranspose2d, not a plain"),
-        (nn.Linear(2, 2), "layer a.b is a Linear, not a plain"),
+        (nn.ReLU(), "layer a.b is a ReLU, not a plain"),
     ],
 )
 def test_other_modules_are_refused_by_name(module: nn.Module, message: str) -> None:

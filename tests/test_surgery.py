@@ -1,6 +1,7 @@
 """Low-rank modules, surgery by plan, loading of models and weights."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.models import build
 from rankfold.nn.quantise import QuantConv2d, QuantLinear, calibrate_, observe_signs
 from rankfold.nn.surgery import compress_, open_signs, quantise_by_plan_
-from rankfold.plan import uniform_plan
+from rankfold.plan import LayerPlan, check_plan, uniform_plan
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(64, 64)
@@ -45,7 +46,7 @@ def test_shared_modules_are_replaced_once_in_all_places():
     plan = uniform_plan(trace(model, (3, 8, 8)), ARRAY, 2, "1/4", bits=4)
     reports = compress_(model, plan)
     assert [(report.name, report.kind) for report in reports] == [
-        ("first", "dense"), ("shared", "low-rank"), ("branches.1.0", "low-rank"), ("head", "dense"),
+        ("first", "dense"), ("shared", "low-rank"), ("branches.1.0", "low-rank"), ("kernel", "dense"), ("head", "dense"),
     ]  # fmt: skip
     assert isinstance(model.shared, LowRankConv2d)
     assert model.branches[0][0] is model.shared
@@ -75,8 +76,13 @@ def test_refusals_leave_the_model_as_it_was():
     normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3))
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), normed)
     plan = uniform_plan(trace(model, (3, 12, 12)), ARRAY, 1, 2)
+    assert [layer.kind for layer in plan.layers] == ["dense", "low-rank", "dense"]
+    assert plan.layers[2].reason.startswith("has a parametrised weight; remove it first")
+    forced = replace(plan, layers=(*plan.layers[:2], LayerPlan("2", "low-rank", 1, 2)))
     with pytest.raises(UnsupportedLayerError, match="layer 2 has a parametrised weight; remove it first"):
-        compress_(model, plan)
+        compress_(model, forced)
+    with pytest.raises(InputError, match="layer 2: it cannot be low-rank: has a parametrised weight"):
+        check_plan(forced, trace(model, (3, 12, 12)))
     assert type(model[1]) is nn.Conv2d
     hooked = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
     plan = uniform_plan(trace(hooked, (3, 12, 12)), ARRAY, 1, 2)
@@ -165,8 +171,8 @@ class ByKeyword(nn.Module):
 def test_inputs_given_by_keyword():
     model = ByKeyword()
     network = trace(model, (3, 8, 8), "keyword")
-    assert [layer.name for layer in network.layers] == ["first", "conv", "head"]
-    assert [name for name, _ in network.untouched] == ["functional.1"]
+    assert [layer.name for layer in network.layers] == ["first", "conv", "idle", "head"]
+    assert [bool(layer.fixed) for layer in network.layers] == [False, False, True, False]
     plan = uniform_plan(network, ARRAY, 2, 2, bits=4)
     compress_(model, plan)
     batches = [torch.randn(4, 3, 8, 8)]

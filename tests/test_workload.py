@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rankfold.errors import InputError
 from rankfold.nn.models import BUILDERS, build
-from rankfold.workload import ZOO, ConvShape, trace, zoo_network
+from rankfold.workload import ZOO, ConvShape, Untouched, trace, zoo_network
 from rankfold.workload.shape import parse_pair
 
 
@@ -146,19 +146,22 @@ def test_traced_output_size_is_torch_s(data: st.DataObject) -> None:
     assert layer.macs == conv.weight.numel() * out[0, 0].numel()
 
 
-def test_functional_convolution_is_listed_as_untouched() -> None:
+def test_functional_convolution_is_mapped_under_its_parameter_s_name_and_fixed() -> None:
     network = trace(Functional(), (3, 6, 6))
-    assert [layer.name for layer in network.layers] == ["conv"]
-    ((key, what),) = network.untouched
-    assert key == "functional.1"
-    assert "conv2d" in what and "(5, 4, 1, 1)" in what
+    assert [layer.name for layer in network.layers] == ["conv", "kernel"]
+    assert network.layers[1].fixed == "called as a function, and only modules can be replaced"
+    assert network.untouched == ()
 
 
 def test_transposed_and_one_dimensional_convolutions_are_untouched() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 2), nn.Flatten(2), nn.Conv1d(2, 1, 3))
     network = trace(model, (3, 6, 6))
     assert [layer.name for layer in network.layers] == ["0"]
-    assert dict(network.untouched) == {"1": "ConvTranspose2d is left alone", "3": "Conv1d is left alone"}
+    # 4x4 inputs meet 4*2*2*2 weights each and give 5x5 outputs; a kernel of 3 leaves 23 of the 25 in a row, 2*3 weights each.
+    assert network.untouched == (
+        Untouched("1", "ConvTranspose2d is left alone", 16 * 32, 32),
+        Untouched("3", "Conv1d is left alone", 23 * 6, 6),
+    )
 
 
 def test_mode_parameters_buffers_and_hooks_are_left_as_they_were() -> None:
@@ -196,9 +199,9 @@ def test_a_silent_exception_is_named_by_its_type() -> None:
         trace(Broken(), (3, 4, 4))
 
 
-@pytest.mark.parametrize("model", [nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), nn.Identity()])
-def test_a_network_without_convolutions_is_refused(model: nn.Module) -> None:
-    with pytest.raises(InputError, match=r"runs no nn\.Conv2d"):
+@pytest.mark.parametrize("model", [nn.Sequential(nn.BatchNorm2d(3)), nn.Identity()])
+def test_a_network_without_layers_is_refused(model: nn.Module) -> None:
+    with pytest.raises(InputError, match=r"runs no two-dimensional convolution and no fully connected layer"):
         trace(model, (3, 4, 4))
 
 

@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     from rankfold.mapping import map_pruned as map_pruned
     from rankfold.nn.load import load_model as load_model
     from rankfold.nn.low_rank import LowRankConv2d as LowRankConv2d
+    from rankfold.nn.low_rank_linear import LowRankLinear as LowRankLinear
+    from rankfold.nn.saved import load_compressed_ as load_compressed_
+    from rankfold.nn.saved import save_compressed as save_compressed
     from rankfold.nn.surgery import compress_ as compress_
     from rankfold.pipeline.compress import compress as compress
     from rankfold.pipeline.evaluate import evaluate_folder as evaluate_folder
     from rankfold.pipeline.evaluate import load_compressed as load_compressed
     from rankfold.pipeline.settings import CompressSettings as CompressSettings
+    from rankfold.plan import LayerRule as LayerRule
     from rankfold.plan import Plan as Plan
+    from rankfold.plan import coverage as coverage
     from rankfold.plan import load_masks as load_masks
     from rankfold.plan import pruned_plan as pruned_plan
     from rankfold.plan import uniform_plan as uniform_plan
@@ -51,7 +56,9 @@ _HOMES = {
     "CompressSettings": "pipeline.settings",
     "ConvShape": "workload",
     "InputError": "errors",
+    "LayerRule": "plan",
     "LowRankConv2d": "nn.low_rank",
+    "LowRankLinear": "nn.low_rank_linear",
     "Mapping": "mapping",
     "NetworkEnergy": "cost.energy",
     "Plan": "plan",
@@ -61,8 +68,10 @@ _HOMES = {
     "cheapest_mappings": "cost.energy",
     "compress": "pipeline.compress",
     "compress_": "nn.surgery",
+    "coverage": "plan",
     "evaluate_folder": "pipeline.evaluate",
     "load_compressed": "pipeline.evaluate",
+    "load_compressed_": "nn.saved",
     "load_images": "training.data",
     "load_masks": "plan",
     "load_model": "nn.load",
@@ -73,6 +82,7 @@ _HOMES = {
     "network_cycles": "cost",
     "network_energy": "cost.energy",
     "pruned_plan": "plan",
+    "save_compressed": "nn.saved",
     "simulate": "simulator",
     "trace": "workload",
     "uniform_plan": "plan",

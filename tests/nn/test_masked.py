@@ -13,8 +13,8 @@ from rankfold.mapping import ArraySpec
 from rankfold.nn.masked import MaskedConv2d, masks_of
 from rankfold.nn.models import build
 from rankfold.nn.quantise import LayerBits, QuantConv2d, calibrate_, quantise_
+from rankfold.nn.saved import save_weights
 from rankfold.nn.surgery import compress_, kept_parameters, quantise_by_plan_
-from rankfold.pipeline.folder import save_weights
 from rankfold.plan import load_masks, pruned_plan
 from rankfold.training.loop import optimiser
 from rankfold.training.recipe import Recipe

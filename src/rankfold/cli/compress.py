@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankfold.cli.network import MODEL_HELP
 from rankfold.cli.non_idealities import add_arrays, non_idealities
 from rankfold.cli.options import (
     add_array,
     add_low_rank,
+    add_rules,
     add_technology,
     add_training,
     bit_width,
     checked,
+    image_input,
     show_report,
     training_settings,
 )
@@ -34,7 +37,7 @@ UNSET = object()  # since None means float
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("compress", help="decompose, quantise and fine-tune a network")
-    parser.add_argument("model", help="a zoo network or package.module:factory")
+    parser.add_argument("model", help=f"{MODEL_HELP}; ONNX files with --epochs 0")
     add_array(parser)
     parser.add_argument(
         "--method", choices=METHODS,
@@ -42,6 +45,7 @@ def add_parser(commands: Any) -> None:
         "--ratio); default: low-rank with --rank, else quantise",
     )  # fmt: skip
     add_low_rank(parser)
+    add_rules(parser)
     parser.add_argument("--entries", type=int, metavar="e", help="positions that pattern pruning keeps of each kernel")
     parser.add_argument("--block", type=int, metavar="N", help="output channels that share a pattern under pairs (default: all)")
     parser.add_argument(
@@ -69,13 +73,26 @@ def add_parser(commands: Any) -> None:
         "--noise-aware", action="store_true", help="fine-tune with the arrays below in the loop, programmed anew in every step"
     )
     add_arrays(parser)
+    parser.add_argument(
+        "--input", type=checked(image_input), metavar="CxHxW", help="image size of an ONNX file that leaves it open"
+    )
     add_technology(parser, resolution=False)
     add_training(parser, epochs=10, rate=0.05)
+    # An ONNX file is decomposed without data too (with --epochs 0); `run` asks for them otherwise.
+    next(action for action in parser._actions if action.dest == "data").required = False
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Compress a network and say where the results are."""
+    if options.model.lower().endswith(".onnx"):
+        from rankfold.cli import compress_onnx
+
+        return compress_onnx.run(options, None if options.bits is UNSET else options.bits)
+    if options.input is not None:
+        raise InputError("--input is for ONNX files; the data say how large the images of other networks are")
+    if options.data is None:
+        raise InputError("--data is missing: `digits`, a folder of Parquet shards or images by class, or a hub id")
     if options.plan is not None:
         given = {
             "--method": options.method is not None,
@@ -87,6 +104,9 @@ def run(options: argparse.Namespace) -> int:
             "--rank": options.rank is not None,
             "--bits": options.bits is not UNSET,
             "--pointwise": options.pointwise,
+            "--linear": options.linear,
+            "--fit": options.fit,
+            "--include and --exclude": bool(options.rules),
         }
         for flag in (flag for flag, there in given.items() if there):
             raise InputError(f"--plan already says what every layer becomes; leave {flag} away, or edit {options.plan}")
@@ -107,6 +127,9 @@ def run(options: argparse.Namespace) -> int:
             "ratio": options.ratio,
             "bits": 4 if options.bits is UNSET else options.bits,
             "pointwise": options.pointwise,
+            "linear": options.linear,
+            "rules": options.rules,
+            "fit": options.fit,
             "plan": options.plan,
             "decomposition": options.decomposition,
             "checkpoint": options.checkpoint,

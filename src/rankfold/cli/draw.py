@@ -7,8 +7,8 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from rankfold.cli.network import MODEL_HELP, find_network
 from rankfold.cli.options import add_array, add_low_rank, checked, image_input
-from rankfold.cli.planned import find_network
 from rankfold.errors import InputError
 from rankfold.lowrank import RankRule, check_rank
 from rankfold.mapping import DEFAULT_ARRAY, LOW_RANK_METHODS, METHODS
@@ -20,7 +20,7 @@ NAMED = 6  # layers that a complaint names
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("draw", help="a picture of one layer on the array, cell by cell")
-    parser.add_argument("model", help="a zoo network, a table of layers (.csv, .yaml), or package.module:factory")
+    parser.add_argument("model", help=f"{MODEL_HELP}, or a table of layers (.csv, .yaml)")
     parser.add_argument("--layer", required=True, metavar="NAME", help="the layer, as `rankfold map` names it")
     add_array(parser)
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
@@ -72,7 +72,7 @@ def _pair(shape: ConvShape, options: argparse.Namespace) -> tuple[int, int] | No
         if options.groups is not None:
             raise InputError(f"groups (={options.groups}) needs a rank too, such as 1/8")
         return None
-    if shape.kernel == (1, 1) and not options.pointwise:
+    if shape.kind == "conv" and shape.kernel == (1, 1) and not options.pointwise:
         raise InputError(f"layer {shape.name} is a 1x1 convolution; add --pointwise to draw it low-rank")
     groups = 1 if options.groups is None else options.groups
     rank = RankRule.parse(str(options.rank)).rank(shape)

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.cli.energy_words import energy_summary
+from rankfold.cli.network import MODEL_HELP
 from rankfold.cli.options import (
     add_array,
     add_low_rank,
     add_precision,
+    add_rules,
     add_technology,
     checked,
     component_table,
     image_input,
 )
 from rankfold.cli.planned import finished_run, given_plan, uniformly_planned
+from rankfold.cost import counts_linear
 from rankfold.cost.energy import Comparison, NetworkEnergy, cheapest_mappings, dense_plan, network_energy, table_text
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS
@@ -31,13 +34,13 @@ def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("energy", help="energy, latency and area of a plan, by layer and component")
     parser.add_argument(
-        "model", nargs="?",
-        help="a zoo network, a table of layers (.csv, .yaml), package.module:factory, or the folder of a finished run",
-    )  # fmt: skip
+        "model", nargs="?", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run"
+    )
     parser.add_argument("--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers")
     add_array(parser)
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
     add_low_rank(parser)
+    add_rules(parser)
     parser.add_argument("--method", choices=METHODS, help="mapping (default sdk)")
     parser.add_argument(
         "--cheapest", action="store_true", help="lay every layer out as costs the least energy; what it computes stays the same"
@@ -69,8 +72,9 @@ def run(options: argparse.Namespace) -> int:
         if options.method:
             raise InputError(f"--cheapest chooses the mappings itself; leave --method {options.method} away")
         plan = cheapest_mappings(network, plan, table, masks)
-    energy = network_energy(network, plan, table, masks)
-    reference = network_energy(network, dense_plan(plan), table)
+    linear = options.linear or counts_linear(network, plan)
+    energy = network_energy(network, plan, table, masks, linear=linear)
+    reference = network_energy(network, dense_plan(plan), table, linear=linear)
     if options.json:
         found = Comparison.of(energy, reference)
         against = {**asdict(found), "saving": found.saving, "band": list(found.band), "flip": found.flip}
@@ -79,8 +83,8 @@ def run(options: argparse.Namespace) -> int:
         print(_csv(energy), end="")
     else:
         print(f"{_table(energy)}\n\n{_parts(energy)}\n\n{energy_summary(energy, reference)}")
-        for name, what in network.untouched:
-            print(f"not counted: {name}: {what}")
+        for other in network.untouched:
+            print(f"not counted: {other.name}: {other.what}")
     return 0
 
 

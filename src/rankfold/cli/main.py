@@ -9,7 +9,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rankfold import __version__
-from rankfold.cli import compress, demo, draw, energy, evaluate, map_network, report, reproduce, robustness, simulate, train
+from rankfold.cli import (
+    compress,
+    demo,
+    draw,
+    energy,
+    evaluate,
+    export,
+    map_network,
+    report,
+    reproduce,
+    robustness,
+    simulate,
+    train,
+)
 from rankfold.errors import RankfoldError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -32,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rankfold {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in (map_network, energy, draw, compress, evaluate, simulate, robustness, train, report, reproduce, demo):
+    for command in (map_network, energy, draw, compress, evaluate, export, simulate, robustness, train, report, reproduce, demo):
         command.add_parser(commands)
     return parser
 

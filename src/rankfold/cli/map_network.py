@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.cli.energy_words import energy_summary
+from rankfold.cli.network import MODEL_HELP
 from rankfold.cli.options import (
     add_array,
     add_low_rank,
     add_precision,
+    add_rules,
     add_technology,
     checked,
     component_table,
     image_input,
 )
 from rankfold.cli.planned import finished_run, uniformly_planned
-from rankfold.cost import ChipSchedule, Masks, NetworkCycles, network_cycles, planned_shape, schedule
+from rankfold.cost import ChipSchedule, Masks, NetworkCycles, counts_linear, network_cycles, planned_shape, schedule
 from rankfold.cost.energy import NetworkEnergy, dense_plan, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS, Mapping
-from rankfold.plan import Plan
+from rankfold.plan import Plan, coverage
+from rankfold.report.coverage import coverage_summary, coverage_table
 from rankfold.report.table import format_table
 from rankfold.workload import Network
 
@@ -30,17 +33,17 @@ from rankfold.workload import Network
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("map", help="cycles, tiles, ADC conversions and energy of every convolution on an array")
-    parser.add_argument(
-        "model", help="a zoo network, a table of layers (.csv, .yaml), package.module:factory, or the folder of a finished run"
-    )
+    parser.add_argument("model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run")
     add_array(parser)
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
     add_low_rank(parser)
+    add_rules(parser)
     parser.add_argument("--method", choices=METHODS, help="mapping to show (default sdk)")
     parser.add_argument("--padding", choices=("0",), help="count every layer without padding, as published tables do")
     add_precision(parser)
     add_technology(parser)
     parser.add_argument("--arrays", type=int, metavar="P", help="also run the network on a chip of P arrays")
+    parser.add_argument("--coverage", action="store_true", help="first show every layer: its shares, what becomes of it, and why")
     parser.add_argument("--compare", action="store_true", help="show cycles and ADC conversions of all mappings side by side")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -51,22 +54,24 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
     network, plan, masks = finished_run(options) if Path(options.model).is_dir() else uniformly_planned(options)
-    costs = network_cycles(network, plan, METHODS, masks)
+    covered = coverage(network, plan, options.linear)
+    costs = network_cycles(network, plan, METHODS, masks, options.linear or None)
     chip = None if options.arrays is None else schedule(costs, options.arrays)
     energy, dense, why_not = _energy(network, plan, masks, options)
     if options.json:
-        content = costs.to_json() if chip is None else {**costs.to_json(), "chip": chip.to_json()}
+        content = {**costs.to_json(), "coverage": covered.to_json()} | ({} if chip is None else {"chip": chip.to_json()})
         content["energy"] = {"not_counted": why_not} if energy is None else energy.to_json()
         print(json.dumps(content, indent=2))
     elif options.csv:
         print(_csv(costs, energy), end="")
     else:
+        print((coverage_table if options.coverage else coverage_summary)(covered), end="\n\n")
         print(_table(costs, energy, options.compare))
         print(f"energy not counted: {why_not}" if energy is None else energy_summary(energy, dense))
         if chip is not None:
             print(_chip(chip))
-        for name, what in network.untouched:
-            print(f"not counted: {name}: {what}")
+        for other in network.untouched:
+            print(f"not counted: {other.name}: {other.what}")
     return 0
 
 
@@ -79,7 +84,9 @@ def _energy(
     """
     table = component_table(options, plan.array)
     try:
-        return network_energy(network, plan, table, masks), network_energy(network, dense_plan(plan), table), ""
+        linear = options.linear or counts_linear(network, plan)
+        found = network_energy(network, plan, table, masks, linear=linear)
+        return found, network_energy(network, dense_plan(plan), table, linear=linear), ""
     except InputError as error:
         if options.technology or options.adc or options.adc_bits or options.cell_bits:
             raise

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from rankfold.cost.energy import DEFAULT_TABLE, TABLES, ComponentTable, find_table
 from rankfold.errors import InputError, RankfoldError
 from rankfold.mapping import CODINGS, ArraySpec
+from rankfold.plan import LayerRule
 from rankfold.workload.shape import is_count
 
 T = TypeVar("T")
@@ -80,6 +81,27 @@ def add_low_rank(parser: argparse.ArgumentParser) -> None:
         "--rank", metavar="r", help="rank of every group: a number, or a fraction of the output channels such as 1/8"
     )
     parser.add_argument("--pointwise", action="store_true", help="low-rank for 1x1 convolutions too")
+
+
+class _Rule(argparse.Action):
+    """Collects `--include` and `--exclude` in one list, in the order in which they are given."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        namespace.rules = (*namespace.rules, LayerRule(values, option_string == "--include"))
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """Add `--linear`, `--fit`, `--include` and `--exclude`; the rules are collected in `rules`."""
+    parser.add_argument("--linear", action="store_true", help="map fully connected layers too, and make them low-rank")
+    parser.add_argument(
+        "--fit", action="store_true", help="where a layer cannot have these groups or this rank, take the next lower ones"
+    )
+    parser.set_defaults(rules=())
+    for verb, what in (("include", "low-rank, whatever the default says"), ("exclude", "kept dense")):
+        parser.add_argument(
+            f"--{verb}", action=_Rule, dest="rules", metavar="RULE", default=argparse.SUPPRESS,
+            help=f"layers to be {what}: a name or a pattern such as 'layer1.*'; names go before patterns, then the first decides",
+        )  # fmt: skip
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from rankfold.cli.network import find_network
 from rankfold.cost import Masks
 from rankfold.errors import InputError
 from rankfold.mapping import DEFAULT_ARRAY, ArraySpec
 from rankfold.plan import PRUNED, Plan, check_plan, load_masks, uniform_plan
-from rankfold.workload import ZOO, Network, trace, zoo_network
-from rankfold.workload.table import SUFFIXES, read_table
+from rankfold.workload import Network
 
 
 def uniformly_planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
@@ -21,15 +21,16 @@ def uniformly_planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks
         network = replace(network, layers=tuple(layer.without_padding() for layer in network.layers))
     plan = uniform_plan(
         network, _array(options, DEFAULT_ARRAY), options.groups, options.rank, options.bits,
-        mapping=options.method or "sdk", pointwise=options.pointwise,
+        mapping=options.method or "sdk", pointwise=options.pointwise, linear=options.linear, rules=options.rules, fit=options.fit,
     )  # fmt: skip
     return network, plan, {}
 
 
 def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     """What a finished run made of its network, for the array of its plan or another."""
-    for flag in ("groups", "rank", "pointwise", "method", "bits", "padding", "input"):
-        if getattr(options, flag, None) not in (None, False):
+    for flag in ("groups", "rank", "pointwise", "method", "bits", "padding", "input", "fit", "rules"):
+        if getattr(options, flag, None) not in (None, False, ()):
+            flag = "include and --exclude" if flag == "rules" else flag
             raise InputError(f"--{flag} does not go with the folder of a run, whose plan says it; leave it away")
     folder = Path(options.model)
     plan = Plan.load(folder / "plan.json")
@@ -41,8 +42,9 @@ def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
 
 def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     """The plan of a file for the network that the user named, for the array of the plan or another."""
-    for flag in ("groups", "rank", "bits", "pointwise", "method"):
+    for flag in ("groups", "rank", "bits", "pointwise", "method", "fit", "rules"):
         if getattr(options, flag):
+            flag = "include and --exclude" if flag == "rules" else flag
             raise InputError(f"--plan already says what every layer becomes; leave --{flag} away, or edit {options.plan}")
     network = find_network(options.model, options.input)
     plan = Plan.load(options.plan)
@@ -54,25 +56,3 @@ def _array(options: argparse.Namespace, default: ArraySpec) -> ArraySpec:
     cells = {"cell_bits": options.cell_bits, "coding": options.coding, "dac_bits": options.dac_bits}
     given = {name: value for name, value in cells.items() if value is not None}
     return replace(options.array or default, **given)
-
-
-def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
-    """The network a user means by `model`.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if model.lower().endswith(SUFFIXES):
-        if image is not None:
-            raise InputError("--input does not go with a table of layers, which gives each layer's input itself")
-        return read_table(model)
-    if model in ZOO:
-        return zoo_network(model, image)
-    if ":" not in model:
-        raise InputError(
-            f"unknown model {model}; known are {', '.join(ZOO)}, or give a .csv or .yaml table or package.module:factory"
-        )
-    from rankfold.nn.load import load_model
-
-    image = image or (3, 32, 32)
-    return trace(load_model(model, 10, image[0]), image, model)

@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from rankfold.plan import Coverage
+from rankfold.report.coverage import coverage_table
 from rankfold.training.loop import EpochRecord, Watcher
 
 
@@ -16,6 +18,10 @@ class Bars:
     def stage(self, name: str) -> Watcher:
         """A new training stage."""
         return _Stage(name)
+
+    def covered(self, coverage: Coverage) -> None:
+        """Print the table of all layers."""
+        print(coverage_table(coverage), end="\n\n", file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         """Print the note."""

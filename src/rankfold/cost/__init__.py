@@ -3,7 +3,7 @@
 from rankfold.cost.arrays import Packing, pack_tiles
 from rankfold.cost.chip import Chip, ChipSchedule, schedule, schedule_stages
 from rankfold.cost.cycles import BASIC_METHODS, LayerCycles, NetworkCycles, network_cycles
-from rankfold.cost.planned import Masks, array_mapping, planned_mapping, planned_shape
+from rankfold.cost.planned import Masks, array_mapping, counts_linear, planned_mapping, planned_shape
 
 __all__ = [
     "BASIC_METHODS",
@@ -14,6 +14,7 @@ __all__ = [
     "NetworkCycles",
     "Packing",
     "array_mapping",
+    "counts_linear",
     "network_cycles",
     "pack_tiles",
     "planned_mapping",

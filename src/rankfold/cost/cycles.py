@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.cost.planned import COMPRESSED, Masks, array_cycles, planned_mapping, required_mask
+from rankfold.cost.planned import COMPRESSED, Masks, array_cycles, counted_layers, planned_mapping, required_mask
 from rankfold.mapping import ArraySpec, LowRankMapping, Mapping, map_layer, map_steered
 from rankfold.plan import IDEAL, NARROWED, PRUNED, LayerPlan, Plan, weights
 from rankfold.workload import ConvShape, Network
@@ -167,7 +167,7 @@ def _totals(each: Sequence[dict[str, int]]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class NetworkCycles:
-    """All convolutions of a network on an array. Fully connected layers are not counted, as in the literature."""
+    """All convolutions of a network on an array. Fully connected layers count only where asked for, as in the literature."""
 
     model: str
     array: ArraySpec
@@ -233,7 +233,11 @@ class NetworkCycles:
 
 
 def network_cycles(
-    network: Network, plan: Plan, methods: Sequence[str] = BASIC_METHODS, masks: Masks | None = None
+    network: Network,
+    plan: Plan,
+    methods: Sequence[str] = BASIC_METHODS,
+    masks: Masks | None = None,
+    linear: bool | None = None,
 ) -> NetworkCycles:
     """Map every convolution of `network` as `plan` says, and as each of `methods` would.
 
@@ -242,16 +246,17 @@ def network_cycles(
         plan: its plan; the array is the plan's.
         methods: dense mappings to compare with.
         masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`.
+        linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
-        InputError: the array has bits per cell or DAC, and a layer of the plan no bits, or more than a row holds; or the mask
-            of a pruned layer is missing.
+        InputError: nothing is left to count; the array has bits per cell or DAC, and a layer of the plan no bits, or more than a
+            row holds; or the mask of a pruned layer is missing.
     """
     array = plan.array
     kinds = {layer.kind for layer in plan.layers}
     planned = {name: plan.layer(name) for name in weights(network)}
     layers = []
-    for shape in network.convolutions:
+    for shape in counted_layers(network, plan, linear):
         entry = planned[shape.weight]
         mask = None if masks is None else masks.get(shape.weight)
         mappings: dict[str, Mapping | LowRankMapping] = {method: map_layer(shape, array, method) for method in methods}

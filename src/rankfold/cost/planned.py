@@ -21,8 +21,8 @@ from rankfold.mapping import (
     map_steered,
     steered_cycles,
 )
-from rankfold.plan import IDEAL, LOW_RANK, NARROWED, PRUNED, LayerPlan
-from rankfold.workload import ConvShape
+from rankfold.plan import IDEAL, LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan, weights
+from rankfold.workload import ConvShape, Network
 
 Masks = Map[str, np.ndarray]  # (m, C_in/G, kh, kw) booleans by layer
 STEERED_METHODS = ("im2col", "sdk")
@@ -130,3 +130,26 @@ def _narrowed_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mas
 
 
 COMPRESSED = {LOW_RANK: _low_rank_mappings, PRUNED: _pruned_mappings, NARROWED: _narrowed_mappings}
+
+
+def counts_linear(network: Network, plan: Plan) -> bool:
+    """Whether the plan makes any fully connected layer low-rank; then all of them count."""
+    shapes = weights(network)
+    return any(layer.kind == LOW_RANK and shapes[layer.name].kind == "linear" for layer in plan.layers)
+
+
+def counted_layers(network: Network, plan: Plan, linear: bool | None) -> tuple[ConvShape, ...]:
+    """The layers whose costs count: all convolutions, and fully connected layers where asked for.
+
+    Args:
+        network: the network.
+        plan: its plan.
+        linear: whether fully connected layers count; None: as `counts_linear`.
+
+    Raises:
+        InputError: nothing is left to count.
+    """
+    layers = network.layers if (counts_linear(network, plan) if linear is None else linear) else network.convolutions
+    if not layers:
+        raise InputError(f"{network.name} has no two-dimensional convolution; count its fully connected layers (--linear)")
+    return layers

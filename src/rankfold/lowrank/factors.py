@@ -102,7 +102,7 @@ class RankRule:
         if rank.denominator != 1:
             raise InputError(
                 f"layer {shape.name}: rank {self.value} of {shape.m // shape.groups} output channels is not a whole number; "
-                "give a number or another fraction"
+                "give a number or another fraction, or --fit the next lower one"
             )
         return int(rank)
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
+from rankfold.nn.exported import SUFFIX, load_exported
+from rankfold.nn.libraries import LibraryModel
 from rankfold.nn.models import BUILDERS, build
 
 
@@ -18,18 +20,31 @@ def load_model(name: str, classes: int, in_channels: int = 3, seed: int = 0) -> 
     """Build the network called `name`.
 
     Args:
-        name: a zoo network, or `package.module:factory`, a callable that returns an `nn.Module`. A factory that
-            has parameters called `num_classes` (or `classes`) and `in_channels` is given them.
+        name: a zoo network; a `torch.export` file (.pt2), whose classes are those it was exported with; `timm:NAME`,
+            `torchvision:NAME` or `hf:NAME`, each with `:pretrained` for published weights; or `package.module:factory`, a
+            callable that returns an `nn.Module`. A factory that has parameters called `num_classes` (or `classes`) and
+            `in_channels` is given them.
         classes: number of classes.
         in_channels: channels of the images.
         seed: fixes freshly drawn weights; torch's global random state is left as it was.
 
     Raises:
-        InputError: no such name, or the factory cannot be imported, fails, or returns no module.
+        MissingDependencyError: the library that the name asks for is not installed.
+        InputError: no such name, or the file or factory cannot be imported, fails, or returns no module.
     """
+    if name.lower().endswith(SUFFIX):
+        return load_exported(name)[0]
+    library = LibraryModel.parse(name)
+    if library is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return library.build(classes, in_channels)
     if ":" not in name:
         if name not in BUILDERS:
-            raise InputError(f"unknown model {name}; known are {', '.join(BUILDERS)}, or give package.module:factory")
+            raise InputError(
+                f"unknown model {name}; known are {', '.join(BUILDERS)}, or give a .pt2 file, timm:NAME, torchvision:NAME, "
+                "hf:NAME or package.module:factory"
+            )
         return build(name, classes, in_channels, seed)
     module_name, _, attribute = name.partition(":")
     here = str(Path.cwd())

@@ -11,6 +11,7 @@ from rankfold.errors import UnsupportedLayerError
 from rankfold.lowrank import LowRankFactors, check_rank, decompose, decompose_for_data, reconstruct
 from rankfold.nn.moments import PatchMoments
 from rankfold.workload.shape import ConvShape
+from rankfold.workload.torch_layers import why_fixed
 
 
 class LowRankConv2d(nn.Module):
@@ -91,20 +92,14 @@ def weight_shape(conv: nn.Conv2d) -> ConvShape:
 
 
 def check_convertible(name: str, module: nn.Module) -> None:
-    """Refuse, by name, a convolution whose behaviour a low-rank pair would not carry over exactly.
+    """Refuse, by name, a layer whose behaviour a low-rank pair would not carry over exactly.
 
     Raises:
-        UnsupportedLayerError: `module` is a subclass with behaviour of its own, has a parametrised weight, or hooks.
+        UnsupportedLayerError: `module` is no convolution or linear layer, or a subclass with behaviour of its own, has a
+            parametrised weight, or hooks.
     """
-    if hasattr(module, "parametrizations"):
-        raise UnsupportedLayerError(
-            f"layer {name} has a parametrised weight; remove it first (torch.nn.utils.parametrize.remove_parametrizations)"
-        )
-    if type(module) is not nn.Conv2d or "forward" in vars(module):
-        raise UnsupportedLayerError(
-            f"layer {name} is a {type(module).__name__}, not a plain nn.Conv2d, so its behaviour would be lost; leave it dense"
-        )
-    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
-        raise UnsupportedLayerError(
-            f"layer {name} has hooks, which its replacement would not call; remove them first or leave it dense"
-        )
+    why = why_fixed(module)
+    if not isinstance(module, (nn.Conv2d, nn.Linear)):
+        why = f"is a {type(module).__name__}, not a plain nn.Conv2d or nn.Linear"
+    if why:
+        raise UnsupportedLayerError(f"layer {name} {why}; leave it dense in the plan, or exclude it")

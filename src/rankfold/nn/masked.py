@@ -20,6 +20,8 @@ class MaskedConv2d(nn.Conv2d):
     Takes the arguments of `nn.Conv2d`; the mask (m, C_in/G, kh, kw) keeps everything until one is set or loaded.
     """
 
+    AS_DECLARED = True
+
     mask: Tensor
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Second moments of the patches that a network's convolutions read, gathered batch by batch."""
+"""Second moments of the patches that a network's convolutions and linear layers read, gathered batch by batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK = 1 << 24  # values of patches unfolded at a time, 128 MiB in float64
 
 @dataclass(frozen=True)
 class PatchMoments:
-    """What data-aware decomposition needs of one convolution's inputs.
+    """What data-aware decomposition needs of one layer's inputs; those of a linear layer are vectors, G = kh = kw = 1.
 
     Attributes:
         second: (G, n, n) E[x x^T] of the patches of each group, n = C_in/G * kh * kw, ordered (channel, ky, kx).
@@ -31,25 +31,25 @@ class PatchMoments:
 
 
 def patch_moments(model: nn.Module, batches: Iterable[Tensor], names: Sequence[str]) -> dict[str, PatchMoments]:
-    """Run `model` over data and gather the moments of the convolutions `names`.
+    """Run `model` over data and gather the moments of the layers `names`.
 
-    A convolution that runs several times gathers all its runs. Memory holds the moments and a part of one batch's patches.
+    A layer that runs several times gathers all its runs. Memory holds the moments and a part of one batch's patches.
 
     Args:
-        model: any network with plain `nn.Conv2d` of these names; in eval mode while it runs, its modes are restored.
+        model: any network with plain `nn.Conv2d` or `nn.Linear` of these names; while it runs in eval mode, then as before.
         batches: inputs of the model, on its device.
-        names: of convolutions.
+        names: of convolutions and linear layers.
 
     Raises:
-        InputError: there is no batch, or a convolution never runs.
+        InputError: there is no batch, or a layer never runs.
     """
     return {name: PatchMoments(second) for name, (second, _) in _gather(model, None, batches, names).items()}
 
 
 def paired_moments(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor], name: str) -> PatchMoments:
-    """The moments of one convolution of `model`, and those between it and the same one of `dense`, on the same inputs.
+    """The moments of one layer of `model`, and those between it and the same one of `dense`, on the same inputs.
 
-    Errors as `patch_moments`; the convolution must run as often in both.
+    Errors as `patch_moments`; the layer must run as often in both.
     """
     second, cross = _gather(model, dense, batches, [name])[name]
     return PatchMoments(second, cross)
@@ -58,7 +58,7 @@ def paired_moments(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]
 def _gather(
     model: nn.Module, dense: nn.Module | None, batches: Iterable[Tensor], names: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-    convolutions = {name: _convolution(model, name) for name in names}
+    layers = {name: _layer(model, name) for name in names}
     sums: dict[str, list[Any]] = {name: [0.0, 0.0, 0] for name in names}
     seen: dict[str, list[Tensor]] = {}
     here: dict[str, list[Tensor]] = {}
@@ -68,10 +68,10 @@ def _gather(
                 with evaluating(dense), _recording(dense, names, seen):
                     dense(batch)
             model(batch)
-            for name, conv in convolutions.items():
+            for name, layer in layers.items():
                 others = seen.pop(name, [None] * len(here.get(name, [])))
                 for inputs, other in zip(here.pop(name, []), others, strict=True):
-                    _add(sums[name], conv, inputs, other)
+                    _add(sums[name], layer, inputs, other)
     found = {}
     for name, (second, cross, count) in sums.items():
         if count == 0:
@@ -80,19 +80,23 @@ def _gather(
     return found
 
 
-def _add(sums: list[Any], conv: nn.Conv2d, inputs: Tensor, other: Tensor | None) -> None:
+def _add(sums: list[Any], layer: nn.Conv2d | nn.Linear, inputs: Tensor, other: Tensor | None) -> None:
     """Add the moments of a batch, a few images at a time."""
-    step = max(1, CHUNK // max(1, inputs[0].numel() * conv.kernel_size[0] * conv.kernel_size[1]))
+    kernel = layer.kernel_size[0] * layer.kernel_size[1] if isinstance(layer, nn.Conv2d) else 1
+    step = max(1, CHUNK // max(1, inputs[0].numel() * kernel))
     for start in range(0, len(inputs), step):
-        patches = _patches(conv, inputs[start : start + step])
+        patches = _patches(layer, inputs[start : start + step])
         sums[0] = sums[0] + patches @ patches.transpose(1, 2)
         if other is not None:
-            sums[1] = sums[1] + _patches(conv, other[start : start + step]) @ patches.transpose(1, 2)
+            sums[1] = sums[1] + _patches(layer, other[start : start + step]) @ patches.transpose(1, 2)
         sums[2] += patches.shape[2]
 
 
-def _patches(conv: nn.Conv2d, inputs: Tensor) -> Tensor:
+def _patches(layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> Tensor:
     """(G, n, patches) in float64."""
+    if isinstance(layer, nn.Linear):
+        return inputs.double().reshape(-1, layer.in_features).T[None]
+    conv = layer
     if conv.padding_mode == "zeros":
         inputs = F.pad(inputs, conv._reversed_padding_repeated_twice)
     else:
@@ -110,7 +114,7 @@ def _recording(model: nn.Module, names: Sequence[str], found: dict[str, list[Ten
         def record(_: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor], name: str = name) -> None:
             found.setdefault(name, []).append((inputs[0] if inputs else keywords["input"]).detach())
 
-        hooks.append(_convolution(model, name).register_forward_pre_hook(record, with_kwargs=True))
+        hooks.append(_layer(model, name).register_forward_pre_hook(record, with_kwargs=True))
     try:
         yield
     finally:
@@ -118,8 +122,8 @@ def _recording(model: nn.Module, names: Sequence[str], found: dict[str, list[Ten
             hook.remove()
 
 
-def _convolution(model: nn.Module, name: str) -> nn.Conv2d:
+def _layer(model: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
     module = dict(model.named_modules()).get(name)
-    if not isinstance(module, nn.Conv2d):
-        raise InputError(f"layer {name} of the network is no nn.Conv2d; moments are gathered for convolutions")
+    if not isinstance(module, (nn.Conv2d, nn.Linear)):
+        raise InputError(f"layer {name} of the network is no nn.Conv2d or nn.Linear; moments are gathered for these")
     return module

@@ -43,6 +43,8 @@ class QuantConv2d(nn.Conv2d):
     `calibrate_`; the input quantiser needs data, see `calibrate_`. One made of a `MaskedConv2d` has its mask.
     """
 
+    AS_DECLARED = True
+
     mask: Tensor | None
 
     def __init__(self, *args: Any, bits: LayerBits, **kwargs: Any) -> None:
@@ -77,6 +79,8 @@ class QuantConv2d(nn.Conv2d):
 
 class QuantLinear(nn.Linear):
     """A linear layer with quantised weights and inputs; the bias stays float. As `QuantConv2d` otherwise."""
+
+    AS_DECLARED = True
 
     def __init__(self, *args: Any, bits: LayerBits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

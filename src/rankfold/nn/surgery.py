@@ -10,13 +10,18 @@ import numpy as np
 from torch import Tensor, nn
 
 from rankfold.baselines import Pruning, choose_masks
-from rankfold.errors import InputError
+from rankfold.errors import InputError, UnsupportedLayerError
+from rankfold.lowrank import LowRankFactors
 from rankfold.nn.channels import narrow_, select_channels_
 from rankfold.nn.low_rank import LowRankConv2d, check_convertible
+from rankfold.nn.low_rank_linear import LowRankLinear
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.moments import PatchMoments, paired_moments, patch_moments
 from rankfold.nn.quantise import LayerBits, quantise_
 from rankfold.plan import LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan
+from rankfold.workload.torch_layers import CALLED
+
+LARGEST_MOMENTS = 8192  # inputs of a layer whose moments are gathered: half a gigabyte
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class LayerReport:
 def compress_(
     model: nn.Module, plan: Plan, decompose: bool = True, moments: Mapping[str, PatchMoments] | None = None
 ) -> tuple[LayerReport, ...]:
-    """Replace, in place, the convolutions that `plan` makes low-rank or prunes.
+    """Replace, in place, the convolutions and fully connected layers that `plan` makes low-rank or prunes.
 
     A module that is registered under several names is replaced once, in all places. Everything is checked before
     anything is changed.
@@ -71,8 +76,9 @@ def compress_(
         MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
     """
     modules = dict(model.named_modules())
-    _check(model, modules, plan)
-    before = {layer.name: kept_parameters(modules[layer.name]) for layer in plan.layers}
+    called = called_as_functions(model, plan)
+    _check(model, modules, plan, called)
+    before = {layer.name: kept_parameters(modules[layer.name]) for layer in plan.layers if layer.name not in called}
     if any(layer.kind == NARROWED for layer in plan.layers):
         if decompose:
             select_channels_(model, plan)
@@ -82,16 +88,22 @@ def compress_(
     replaced: dict[nn.Module, nn.Module] = {}
     reports = []
     for layer in plan.layers:
+        if layer.name in called:
+            size = called[layer.name].numel()
+            reports.append(LayerReport(layer.name, layer.kind, layer.reason, None, None, None, None, size, size))
+            continue
         module = modules[layer.name]
         errors: tuple[float | None, float | None] = (None, None)
         output_error = None
-        if isinstance(module, nn.Conv2d) and layer.groups is not None and layer.rank is not None:
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and layer.groups is not None and layer.rank is not None:
             if decompose:
                 known = None if moments is None else moments.get(layer.name)
-                replaced[module], factors = LowRankConv2d.from_conv(module, layer.groups, layer.rank, known)
+                replaced[module], factors = _decomposed(module, layer.groups, layer.rank, known)
                 errors, output_error = (factors.error, factors.plain_error), factors.output_error
-            else:
+            elif isinstance(module, nn.Conv2d):
                 replaced[module] = LowRankConv2d(module, layer.groups, layer.rank)
+            else:
+                replaced[module] = LowRankLinear(module, layer.groups, layer.rank)
         if isinstance(module, nn.Conv2d) and layer.kind == PRUNED:
             if layer.name in masks:
                 errors = (_dropped(module.weight, masks[layer.name]), None)
@@ -111,13 +123,17 @@ def compress_(
     return tuple(reports)
 
 
-def _check(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> None:
+def _check(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan, called: Mapping[str, Tensor]) -> None:
     for layer in plan.layers:
+        if layer.name in called:
+            if layer.kind in (LOW_RANK, PRUNED):
+                raise UnsupportedLayerError(f"layer {layer.name} is {CALLED}; leave it dense in the plan, or exclude it")
+            continue
         if layer.name not in modules:
             raise InputError(f"the plan names layer {layer.name}, which the network does not have; make a plan for this network")
         module = modules[layer.name]
         if layer.kind in (LOW_RANK, PRUNED) and module is model:
-            raise InputError("the network is a single convolution; wrap it in nn.Sequential so that it can be replaced")
+            raise InputError("the network is a single layer; wrap it in nn.Sequential so that it can be replaced")
         if layer.kind in (LOW_RANK, PRUNED) or (layer.kind == NARROWED and isinstance(module, nn.Conv2d)):
             check_convertible(layer.name, module)
     kinds = {layer.kind for layer in plan.layers}
@@ -129,7 +145,7 @@ def _masks(modules: Mapping[str, nn.Module], plan: Plan) -> dict[str, np.ndarray
     """The masks of all pattern-pruned layers, chosen together."""
     prunings, found = {}, {}
     for layer in plan.layers:
-        module = modules[layer.name]
+        module = modules.get(layer.name)
         if isinstance(module, nn.Conv2d) and layer.pruning is not None and layer.entries is not None:
             prunings[layer.name] = Pruning(layer.pruning, layer.entries, layer.block, module.groups)
             found[layer.name] = module.weight.detach().cpu().double().numpy()
@@ -148,6 +164,9 @@ def compress_on_data_(
 ) -> tuple[LayerReport, ...]:
     """As `compress_`, with factors that keep the layers' outputs on data.
 
+    Layers of more than 8,192 inputs (the first fully connected one of VGG has 25,088), whose moments would take gigabytes, get a
+    plain SVD; their report then has no `output_error`.
+
     Args:
         model: the dense network.
         plan: a plan for it.
@@ -160,6 +179,8 @@ def compress_on_data_(
         UnsupportedLayerError: see `compress_`.
     """
     chosen = [layer for layer in plan.layers if layer.kind == LOW_RANK]
+    modules = dict(model.named_modules())
+    chosen = [layer for layer in chosen if _inputs(modules.get(layer.name)) <= LARGEST_MOMENTS]
     compress_(copy.deepcopy(model), plan, decompose=False)  # refuses what cannot be done before any work is
     if not sequential:
         return compress_(model, plan, moments=patch_moments(model, batches(), [layer.name for layer in chosen]))
@@ -168,7 +189,7 @@ def compress_on_data_(
     for layer in chosen:
         moments = {layer.name: paired_moments(model, dense, batches(), layer.name)}
         (found[layer.name],) = compress_(model, replace(plan, layers=(layer,)), moments=moments)
-    kept = compress_(model, replace(plan, layers=tuple(layer for layer in plan.layers if layer.kind != LOW_RANK)))
+    kept = compress_(model, replace(plan, layers=tuple(layer for layer in plan.layers if layer.name not in found)))
     found.update((report.name, report) for report in kept)
     return tuple(found[layer.name] for layer in plan.layers)
 
@@ -196,6 +217,22 @@ def quantise_by_plan_(model: nn.Module, plan: Plan) -> None:
     quantise_(model, bits)
 
 
+def called_as_functions(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
+    """Layers of `plan` that are no module of the network but a parameter used in a function call, with that parameter."""
+    modules = {name for name, module in model.named_modules() if isinstance(module._parameters.get("weight"), Tensor)}
+    parameters = dict(model.named_parameters())
+    found = {layer.name: parameters.get(layer.name, parameters.get(f"{layer.name}.weight")) for layer in plan.layers}
+    return {name: parameter for name, parameter in found.items() if parameter is not None and name not in modules}
+
+
+def _decomposed(
+    module: nn.Conv2d | nn.Linear, groups: int, rank: int, moments: PatchMoments | None
+) -> tuple[LowRankConv2d | LowRankLinear, LowRankFactors]:
+    if isinstance(module, nn.Conv2d):
+        return LowRankConv2d.from_conv(module, groups, rank, moments)
+    return LowRankLinear.from_linear(module, groups, rank, moments)
+
+
 def open_signs(plan: Plan) -> dict[str, str]:
     """Layers whose input sign is still open: plan name -> name of the module (after `compress_`) that gets the input."""
     return {
@@ -211,3 +248,9 @@ def kept_parameters(model: nn.Module) -> int:
     """Weights and biases of all layers; of masked ones those that are kept."""
     dropped = sum(int((~module.mask).sum()) for module in model.modules() if isinstance(module, MaskedConv2d))
     return sum(parameter.numel() for parameter in model.parameters()) - dropped
+
+
+def _inputs(module: nn.Module | None) -> int:
+    """n of a layer: the inputs of one output of one of its groups."""
+    weight = None if module is None else module._parameters.get("weight")
+    return 0 if weight is None else weight[0].numel()

@@ -26,13 +26,14 @@ from rankfold.nn.load import apply_weights, check_classes, load_model, read_weig
 from rankfold.nn.masked import masks_of
 from rankfold.nn.pretrained import file_digest, shipped_baseline
 from rankfold.nn.quantise import calibrate_, observe_signs
+from rankfold.nn.saved import save_weights
 from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_, kept_parameters, open_signs, quantise_by_plan_
 from rankfold.pipeline.energy import EnergyRecord, dense_energy
-from rankfold.pipeline.folder import RunFolder, save_history, save_weights
+from rankfold.pipeline.folder import RunFolder, save_history
 from rankfold.pipeline.methods import CHANNEL
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
-from rankfold.plan import DENSE, LOW_RANK, Plan, check_plan, pruned_plan, uniform_plan
+from rankfold.plan import DENSE, LOW_RANK, Plan, check_plan, coverage, pruned_plan, uniform_plan
 from rankfold.simulator import ArrayNonIdealities, simulate
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
@@ -61,6 +62,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
         raise InputError(f"decomposition (={settings.decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
     plan = _plan(settings, network, model)
     check_plan(plan, network)
+    observer.covered(coverage(network, plan, settings.linear))
     dense = dense_energy(network, plan, settings.technology, settings.adc, settings.adc_bits)
     compress_(load_model(settings.model, len(data.classes), data.input_size[0]), plan, decompose=False)
 
@@ -108,8 +110,8 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     kept = ", ".join(f"{report.name} ({report.reason})" for report in reports if report.kind == DENSE)
     each = ", ".join(f"{number} layers become {kind}" for kind, number in changed.items())
     observer.note(f"{each}; kept dense: {kept or 'none'}" if changed else "every layer stays dense")
-    for name, what in network.untouched:
-        observer.note(f"left alone: {name}: {what}")
+    for other in network.untouched:
+        observer.note(f"left alone: {other.name}: {other.what}")
     after = kept_parameters(model)
     plan = _quantise_(model, plan, data, device, recipe.seed)
     plan.save(folder.plan)
@@ -193,7 +195,10 @@ def _plan(settings: CompressSettings, network: Network, model: nn.Module) -> Pla
         return pruned_plan(network, array, method, settings.entries, bits, mapping, settings.block, settings.steering)
     if method == CHANNEL and settings.ratio is not None:
         return channel_plan(model, network, array, settings.ratio, bits, mapping)
-    return uniform_plan(network, array, settings.groups, settings.rank, bits, mapping, settings.pointwise)
+    return uniform_plan(
+        network, array, settings.groups, settings.rank, bits, mapping, settings.pointwise, settings.linear, settings.rules,
+        settings.fit,
+    )  # fmt: skip
 
 
 def _decompose_(
@@ -302,7 +307,7 @@ def _result(
         parameters_before=parameters[0],
         parameters_after=parameters[1],
         layers=tuple(layers),
-        untouched=network.untouched,
+        untouched=tuple((other.name, other.what) for other in network.untouched),
         recipe=asdict(recipe),
         device=device_name(device),
         precision=resolve_precision(recipe.precision, device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rankfold.cost import counts_linear
 from rankfold.cost.energy import Comparison, NetworkEnergy, dense_plan, find_table, network_energy
 from rankfold.errors import InputError
 from rankfold.plan import Plan
@@ -101,7 +102,7 @@ def dense_energy(
     """
     table = find_table(technology, plan.array, adc, adc_bits)
     try:
-        return network_energy(network, dense_plan(plan), table)
+        return network_energy(network, dense_plan(plan), table, linear=counts_linear(network, plan))
     except InputError:
         if technology is not None or adc is not None or adc_bits is not None:
             raise

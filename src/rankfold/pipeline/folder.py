@@ -11,11 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save as to_safetensors
-from torch import nn
-
 from rankfold.errors import InputError
-from rankfold.files import read_json, write_bytes, write_json, write_text
+from rankfold.files import read_json, write_json, write_text
 from rankfold.training.loop import EpochRecord
 
 TYPE, VERSION = "rankfold.run", 1
@@ -80,13 +77,6 @@ class RunFolder:
     def report(self) -> Path:
         """The page for people."""
         return self.path / "report.html"
-
-
-def save_weights(path: Path, model: nn.Module) -> None:
-    """Write the state dict of `model` atomically as safetensors."""
-    # Clones, since safetensors refuses tensors that share memory, as those of shared modules do.
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    write_bytes(path, to_safetensors(state))
 
 
 def save_history(path: Path, history: Sequence[EpochRecord]) -> None:

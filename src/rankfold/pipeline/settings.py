@@ -9,7 +9,7 @@ from typing import Protocol
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.pipeline.methods import EXAMPLES, METHODS, QUANTISE
-from rankfold.plan import LOW_RANK, PLAIN
+from rankfold.plan import LOW_RANK, PLAIN, Coverage, LayerRule
 from rankfold.simulator import ArrayNonIdealities
 from rankfold.training.loop import Silent, Watcher
 from rankfold.training.recipe import Recipe
@@ -39,6 +39,9 @@ class CompressSettings:
         ratio: share of the channels that channel pruning removes.
         bits: of weights and inputs; None for float.
         pointwise: low-rank for 1x1 convolutions too.
+        linear: low-rank for fully connected layers too.
+        rules: which layers the uniform plan shall make low-rank after all, or not.
+        fit: let the uniform plan lower (g, r) where a layer cannot have them.
         mapping: of the uniform plan.
         plan: a plan file to follow instead of the uniform plan.
         decomposition: `svd` (nearest to the weights), `data` (nearest to the layers' outputs on training images) or
@@ -69,6 +72,9 @@ class CompressSettings:
     ratio: float | None = None
     bits: int | None = 4
     pointwise: bool = False
+    linear: bool = False
+    rules: tuple[LayerRule, ...] = ()
+    fit: bool = False
     mapping: str = "sdk"
     plan: str | Path | None = None
     decomposition: str = "data"
@@ -100,6 +106,10 @@ class CompressSettings:
                 raise InputError(f"{name} (={getattr(self, name)}) does not go with {where}")
         if known and getattr(self, known[0]) is None:
             raise InputError(f"{where} needs {known[0]}, such as {EXAMPLES[known[0]]}")
+        for name in ("linear", "fit", "rules"):
+            if getattr(self, name) and "rank" not in known:
+                what = "include and exclude rules do" if name == "rules" else f"{name} does"
+                raise InputError(f"{what} not go with {where}; they choose low-rank layers, with rank")
         if self.steering != PLAIN and "entries" not in known:
             raise InputError(f"steering (={self.steering}) does not go with {where}")
 
@@ -117,6 +127,9 @@ class Observer(Protocol):
     def stage(self, name: str) -> Watcher:
         """A training stage begins; its progress goes to the watcher."""
 
+    def covered(self, coverage: Coverage) -> None:
+        """What will become of every layer, before any work is started."""
+
     def note(self, text: str) -> None:
         """Something the user should know."""
 
@@ -127,6 +140,9 @@ class Quiet:
     def stage(self, name: str) -> Watcher:
         """Show nothing."""
         return Silent()
+
+    def covered(self, coverage: Coverage) -> None:
+        """Show nothing."""
 
     def note(self, text: str) -> None:
         """Show nothing."""

@@ -1,8 +1,10 @@
 """What each layer becomes: the plan, its file, and how plans are made."""
 
+from rankfold.plan.coverage import Coverage, LayerCoverage, coverage
 from rankfold.plan.masks import load_masks
 from rankfold.plan.plan import DENSE, IDEAL, LOW_RANK, NARROWED, PLAIN, PRUNED, LayerPlan, Plan, check_plan, weights
 from rankfold.plan.pruned import pruned_plan
+from rankfold.plan.rules import LayerRule, match_rules
 from rankfold.plan.uniform import uniform_plan
 
 __all__ = [
@@ -12,10 +14,15 @@ __all__ = [
     "NARROWED",
     "PLAIN",
     "PRUNED",
+    "Coverage",
+    "LayerCoverage",
     "LayerPlan",
+    "LayerRule",
     "Plan",
     "check_plan",
+    "coverage",
     "load_masks",
+    "match_rules",
     "pruned_plan",
     "uniform_plan",
     "weights",

@@ -220,8 +220,8 @@ def check_plan(plan: Plan, network: Network) -> None:
         )
     for layer in plan.layers:
         if layer.groups is not None and layer.rank is not None:
-            if shapes[layer.name].kind != "conv":
-                raise InputError(f"plan, layer {layer.name}: only convolutions can be low-rank, this is a fully connected layer")
+            if shapes[layer.name].fixed:
+                raise InputError(f"plan, layer {layer.name}: it cannot be low-rank: {shapes[layer.name].fixed}; make it dense")
             check_rank(shapes[layer.name], layer.groups, layer.rank)
         if layer.kind == PRUNED:
             check_entries(shapes[layer.name], layer.entries or 0)

@@ -3,7 +3,7 @@
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
-from rankfold.simulator.network import calibrate_adc_, only, program_, simulate, simulated_layers
+from rankfold.simulator.network import calibrate_adc_, only, planned_mappings, program_, simulate, simulated_layers
 from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "SimulatedLayer",
     "calibrate_adc_",
     "only",
+    "planned_mappings",
     "program_",
     "simulate",
     "simulated_layers",

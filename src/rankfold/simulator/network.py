@@ -69,18 +69,55 @@ def simulate(
         raise InputError(
             f"ir_drop (={chosen.ir_drop}) needs real cells, which have a conductance; give the array cell_bits (--cell-bits 2)"
         )
-    shapes: dict[str, list[ConvShape]] = {}
-    for shape in trace(model, plan.input, plan.model).layers:
-        shapes.setdefault(shape.weight, []).append(shape)
-    masks = masks_of(model)
+    planned = planned_mappings(model, plan, left)
     schedules: dict[Mapping, Schedule] = {}
     dtype = next(model.parameters()).dtype
     tensors = [*model.parameters(), *model.buffers()]
     result = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
     modules = dict(result.named_modules())
     found: dict[nn.Module, SimulatedLayer] = {}
+    for name, runs in planned.items():
+        module = modules[name]
+        assert isinstance(module, QuantLayer)  # planned_mappings refuses others
+        arrays = {}
+        for size, mapping in runs.items():
+            key = replace(mapping, shape=mapping.shape.anonymous)
+            if key not in schedules:
+                schedules[key] = schedule_mapping(key)
+            inputs = InputCoding(module.input_quantiser.bits, module.input_quantiser.signed, plan.array.dac_bits)
+            cells = CellCoding.of(plan.array, module.weight_quantiser.bits)
+            arrays[size] = LayerArrays(name, schedules[key], cells, inputs, chosen, plan.array.rows, _at_least_single(dtype))
+        found[module] = SimulatedLayer(module, name, arrays, seed)
+    for parent in list(result.modules()):
+        for child_name, child in list(parent._modules.items()):
+            if child in found:
+                parent._modules[child_name] = found[child]
+    for simulated in simulated_layers(result):
+        simulated.program_(seed)
+    if calibration is not None:
+        calibrate_adc_(result, calibration)
+    return result
+
+
+def planned_mappings(model: nn.Module, plan: Plan, digital: Iterable[str] = ()) -> dict[str, dict[Pair, Mapping]]:
+    """The mapping of every layer of a quantised network that runs on arrays: by module, and by the (H, W) of its input.
+
+    Args:
+        model: the network after `compress_` and `quantise_by_plan_`.
+        plan: the plan that it follows.
+        digital: layers of the plan that are left to digital logic, as are those without bits.
+
+    Raises:
+        InputError: the plan does not belong to the model, or a layer has levels that no cell coding stands for.
+    """
+    shapes: dict[str, list[ConvShape]] = {}
+    for shape in trace(model, plan.input, plan.model).layers:
+        shapes.setdefault(shape.weight, []).append(shape)
+    masks = masks_of(model)
+    modules = dict(model.named_modules())
+    found: dict[str, dict[Pair, Mapping]] = {}
     for layer in plan.layers:
-        if layer.weight_bits is None or layer.name in left:
+        if layer.weight_bits is None or layer.name in digital:
             continue
         for name, runs in _stages(layer, shapes, plan, masks).items():
             module = modules.get(name)
@@ -91,24 +128,8 @@ def simulate(
                     f"layer {name} has the levels -1 and +1, which no cell coding here stands for; use 2 bits or more, or leave "
                     "it digital"
                 )
-            arrays = {}
-            for size, mapping in runs.items():
-                key = replace(mapping, shape=mapping.shape.anonymous)
-                if key not in schedules:
-                    schedules[key] = schedule_mapping(key)
-                inputs = InputCoding(module.input_quantiser.bits, module.input_quantiser.signed, plan.array.dac_bits)
-                cells = CellCoding.of(plan.array, module.weight_quantiser.bits)
-                arrays[size] = LayerArrays(name, schedules[key], cells, inputs, chosen, plan.array.rows, _at_least_single(dtype))
-            found[module] = SimulatedLayer(module, name, arrays, seed)
-    for parent in list(result.modules()):
-        for child_name, child in list(parent._modules.items()):
-            if child in found:
-                parent._modules[child_name] = found[child]
-    for simulated in simulated_layers(result):
-        simulated.program_(seed)
-    if calibration is not None:
-        calibrate_adc_(result, calibration)
-    return result
+            found[name] = runs
+    return found
 
 
 def simulated_layers(network: nn.Module) -> tuple[SimulatedLayer, ...]:
@@ -173,6 +194,8 @@ def _stages(layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan, ma
             found.setdefault(second, {})[expand.input] = pair.stage2
         return found
     for shape in _runs(layer.name, shapes):
+        if shape.kind == "linear":  # one vector after another, however many tokens there are
+            shape = replace(shape, input=(1, 1))
         mapping = array_mapping(shape, plan.array, layer, masks.get(layer.name))
         assert isinstance(mapping, Mapping)
         found.setdefault(layer.name, {})[shape.input] = mapping

@@ -1,8 +1,8 @@
 """A network's convolutions: their shapes, by name, traced, or from a table."""
 
-from rankfold.workload.network import Network
+from rankfold.workload.network import Network, Untouched
 from rankfold.workload.shape import ConvShape
 from rankfold.workload.trace import trace
 from rankfold.workload.zoo import ZOO, zoo_network
 
-__all__ = ["ZOO", "ConvShape", "Network", "trace", "zoo_network"]
+__all__ = ["ZOO", "ConvShape", "Network", "Untouched", "trace", "zoo_network"]

@@ -8,6 +8,23 @@ from rankfold.workload.shape import ConvShape
 
 
 @dataclass(frozen=True)
+class Untouched:
+    """A weight-carrying layer of a kind that is neither mapped nor changed.
+
+    Attributes:
+        name: the layer's name in its network.
+        what: what it is and why it is left alone, in words.
+        macs: multiply-accumulates for one image; 0 where it has none (a lookup table), None where they are not known.
+        parameters: its weights, without bias.
+    """
+
+    name: str
+    what: str
+    macs: int | None = None
+    parameters: int = 0
+
+
+@dataclass(frozen=True)
 class Network:
     """What mapping, cost and planning know of a network.
 
@@ -16,13 +33,15 @@ class Network:
         input: (C, H, W) of one image.
         layers: convolutions and fully connected layers in execution order. A module that runs twice appears twice,
             under the names `conv` and `conv#2`, with the same `weight`.
-        untouched: weight-carrying layers of other kinds, as (name, what it is); they are left alone.
+        untouched: weight-carrying layers of other kinds; they are left alone.
+        parameters: all parameters of the network, with biases, norms and what never runs; None: only the layers' are known.
     """
 
     name: str
     input: tuple[int, int, int]
     layers: tuple[ConvShape, ...]
-    untouched: tuple[tuple[str, str], ...] = ()
+    untouched: tuple[Untouched, ...] = ()
+    parameters: int | None = None
 
     @property
     def convolutions(self) -> tuple[ConvShape, ...]:

@@ -13,7 +13,9 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class ConvShape:
-    """The shape of one two-dimensional convolution; a fully connected layer is a 1x1 convolution on a 1x1 input.
+    """The shape of one two-dimensional convolution.
+
+    A fully connected layer is a 1x1 convolution, on a 1x1 input or, where it runs on every token or pixel, on a plane of these.
 
     Attributes:
         name: the layer's name in its network.
@@ -27,6 +29,7 @@ class ConvShape:
         groups: groups the convolution has in the network (not those of a low-rank decomposition).
         weight: name of the weight; two layers with the same weight share its parameters. Default: the layer's name.
         kind: `conv` or `linear`.
+        fixed: why the layer can only stay as it is, in words; empty where it may be replaced.
     """
 
     name: str
@@ -40,6 +43,7 @@ class ConvShape:
     groups: int = 1
     weight: str = ""
     kind: str = "conv"
+    fixed: str = ""
 
     def __post_init__(self) -> None:
         if not self.weight:
@@ -104,7 +108,7 @@ class ConvShape:
     @cached_property
     def anonymous(self) -> ConvShape:
         """The same layer without its name and kind: equal for all layers that map alike."""
-        return replace(self, name="", weight="-", kind="conv")
+        return replace(self, name="", weight="-", kind="conv", fixed="")
 
     def without_padding(self) -> ConvShape:
         """The same layer with padding 0, as tables published without padding count it."""

@@ -10,7 +10,7 @@ from rankfold.cost.energy.activity import StageActivity, stage_activity
 from rankfold.cost.energy.engine import stage_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
 from rankfold.cost.energy.table import ComponentTable
-from rankfold.cost.planned import Masks, array_mapping, required_mask
+from rankfold.cost.planned import Masks, array_mapping, counted_layers, required_mask
 from rankfold.mapping import ArraySpec, LowRankMapping, map_steered
 from rankfold.plan import DENSE, IDEAL, PRUNED, LayerPlan, Plan, uniform_plan, weights
 from rankfold.workload import ConvShape, Network
@@ -20,7 +20,12 @@ DAC_BITS = 1  # where the array does not say
 
 
 def network_energy(
-    network: Network, plan: Plan, table: ComponentTable, masks: Masks | None = None, circuits: bool = True
+    network: Network,
+    plan: Plan,
+    table: ComponentTable,
+    masks: Masks | None = None,
+    circuits: bool = True,
+    linear: bool | None = None,
 ) -> NetworkEnergy:
     """What a network costs under a plan, each tile on an array of its own.
 
@@ -34,6 +39,7 @@ def network_energy(
         masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`.
         circuits: whether pattern-pruned layers pay for their steering circuits: a multiplexer for each row they drive, or with
             ideal steering for each row and column of weights. False: steering for free, as papers count it.
+        linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
         InputError: the table's cells store fewer bits than the array's, not one weight fits a row, or the mask of a pruned
@@ -41,7 +47,7 @@ def network_energy(
     """
     array, entries, assumed = _precise(network, plan, table)
     layers = []
-    for shape in network.convolutions:
+    for shape in counted_layers(network, plan, linear):
         mask = None if masks is None else masks.get(shape.weight)
         activities = layer_activities(shape, array, entries[shape.weight], mask, circuits)
         layers.append(LayerEnergy(shape, tuple(stage_energy(table, array, activity) for activity in activities)))
@@ -105,5 +111,6 @@ def _precise(network: Network, plan: Plan, table: ComponentTable) -> tuple[Array
         for name, entry in entries.items():
             if entry.weight_bits is None:
                 bits = usual.layer(name)
-                entries[name] = replace(entry, weight_bits=bits.weight_bits, input_bits=bits.input_bits)
+                # A layer that can only stay as it is has no bits in any plan.
+                entries[name] = replace(entry, weight_bits=bits.weight_bits or BITS, input_bits=bits.input_bits or BITS)
     return array, entries, tuple(assumed)

@@ -1,0 +1,1 @@
+"""Networks for other tools: ONNX files, array images, workload files, dense weights."""

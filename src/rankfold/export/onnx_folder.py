@@ -1,0 +1,112 @@
+"""`compress --epochs 0` on an ONNX file: a decomposed ONNX file, its plan, and what it costs in error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankfold.errors import InputError
+from rankfold.export.onnx_decompose import DecomposedLayer, decompose_onnx, save_onnx
+from rankfold.export.onnx_run import Feed, Runner, layer_moments, output_errors, random_feeds
+from rankfold.files import write_json
+from rankfold.plan import LOW_RANK, Plan
+from rankfold.workload.onnx_layers import OnnxNetwork
+
+TYPE, VERSION = "rankfold.decomposition", 1
+RANDOM_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """What decomposing an ONNX file did.
+
+    Attributes:
+        layers: the low-rank layers.
+        outputs: relative error of each output of the network, None where onnxruntime is not installed.
+        inputs: what the outputs were compared on, in words.
+        parameters_before: stored numbers of the file.
+        parameters_after: stored numbers of the decomposed file.
+    """
+
+    layers: tuple[DecomposedLayer, ...]
+    outputs: dict[str, float] | None
+    inputs: str
+    parameters_before: int
+    parameters_after: int
+
+
+def decompose_to_folder(
+    source: OnnxNetwork, plan: Plan, folder: str | Path, feeds: Sequence[Feed] | None = None, command: str = "", seed: int = 0
+) -> Decomposition:
+    """Write `model.onnx`, `plan.json` and `decomposition.json` into `folder`.
+
+    Args:
+        source: the model.
+        plan: a plan for it, without bits.
+        folder: where to write; it must be new or empty.
+        feeds: calibration inputs, batches by input name, for factors that keep the layers' outputs; None: nearest to the weights.
+        command: the command line, for the record.
+        seed: of the random inputs on which outputs are compared where there are no others.
+
+    Raises:
+        InputError: the folder is not empty, the plan does not fit, or the inputs do not.
+    """
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} is not an empty folder; use a new one")
+    moments = None
+    if feeds is not None:
+        chosen = {layer.name for layer in plan.layers if layer.kind == LOW_RANK}
+        moments = layer_moments(source, [layer for layer in source.layers if layer.shape.weight in chosen], feeds)
+    model, layers = decompose_onnx(source, plan, moments)
+    outputs, words = None, "not compared: onnxruntime is not installed (pip install 'rankfold[onnx]')"
+    compared = _runners(source, model)
+    if compared is not None:
+        given = random_feeds(source, RANDOM_BATCHES, seed) if feeds is None else feeds
+        outputs = output_errors(*compared, given)
+        words = f"{RANDOM_BATCHES} batches of normal numbers, seed {seed}" if feeds is None else "the calibration inputs"
+    before = source.file.parameters
+    after = before + sum(layer.parameters_after - layer.parameters_before for layer in layers)
+    found = Decomposition(layers, outputs, words, before, after)
+    save_onnx(target / "model.onnx", model)
+    plan.save(target / "plan.json")
+    record = {"_type": TYPE, "_version": VERSION, "model": str(source.file.path), "command": command, **asdict(found)}
+    write_json(target / "decomposition.json", record)
+    return found
+
+
+def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarray]]:
+    """Calibration inputs from a `.npz` file (arrays by input name) or a `.npy` file (of the only input), as single batches.
+
+    The first dimension counts samples; each batch has as many as the model takes (one, where that is open).
+
+    Raises:
+        InputError: the file is missing or damaged, or its arrays are not what the model takes.
+    """
+    names = [value.name for value in source.file.inputs]
+    try:
+        content = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"cannot read calibration inputs {path}: {error}; give a .npz with arrays by input name") from None
+    arrays: dict[str, Any] = {names[0]: content} if isinstance(content, np.ndarray) else {key: content[key] for key in content}
+    if set(arrays) != set(names):
+        raise InputError(f"{path} holds {', '.join(sorted(arrays))}, and the model takes {', '.join(names)}")
+    size, count = source.sizes.batch, min(len(array) for array in arrays.values())
+    for name, array in arrays.items():
+        wanted = source.sizes.inputs[name]
+        if array.shape[1:] != wanted[1:] or len(array) != count or count < size:
+            shown = "x".join(map(str, ("N", *wanted[1:])))
+            raise InputError(f"{path}: {name} has shape {array.shape}, and the model takes {shown}, N at least {size}")
+    return [{name: array[start : start + size] for name, array in arrays.items()} for start in range(0, count - size + 1, size)]
+
+
+def _runners(source: OnnxNetwork, model: Any) -> tuple[Runner, Runner] | None:
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        return None
+    return Runner(source.file.path), Runner(model)

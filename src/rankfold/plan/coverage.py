@@ -1,0 +1,119 @@
+"""What a plan does with every weight of a network, before any work is started."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from rankfold.plan.plan import LOW_RANK, LayerPlan, Plan, weights
+from rankfold.workload import Network
+
+# What becomes of a layer.
+COMPRESSED, MAPPED, UNCOUNTED, LEFT_ALONE = "low-rank", "dense", "not mapped", "left alone"
+FATES = (COMPRESSED, MAPPED, UNCOUNTED, LEFT_ALONE)
+
+
+@dataclass(frozen=True)
+class LayerCoverage:
+    """What becomes of one weight.
+
+    Attributes:
+        name: the layer.
+        what: what it is, such as `3x3 16->32` or `fully connected 64->10`.
+        fate: `low-rank`, `dense` (as it is, on arrays), `not mapped` (a fully connected layer, which is not counted) or
+            `left alone` (a layer of another kind).
+        why: the reason, with bits where the plan quantises it.
+        macs: multiply-accumulates for one image over all its runs; None where they are not known.
+        parameters: its weights, without bias.
+        mac_share: of all multiply-accumulates that are known, 0 to 1.
+        parameter_share: of all parameters of the network, 0 to 1.
+    """
+
+    name: str
+    what: str
+    fate: str
+    why: str
+    macs: int | None
+    parameters: int
+    mac_share: float
+    parameter_share: float
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What becomes of all weights of a network.
+
+    Attributes:
+        layers: one entry for each weight, in order; layers of other kinds last.
+        macs: multiply-accumulates for one image, of all layers where they are known.
+        parameters: of the network, with biases and norms where these are known.
+    """
+
+    layers: tuple[LayerCoverage, ...]
+    macs: int
+    parameters: int
+
+    def of(self, fate: str) -> tuple[LayerCoverage, ...]:
+        """The layers with this fate."""
+        return tuple(layer for layer in self.layers if layer.fate == fate)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One entry for each weight."""
+        return [
+            {
+                "name": layer.name, "what": layer.what, "fate": layer.fate, "why": layer.why, "macs": layer.macs,
+                "parameters": layer.parameters, "mac_share": layer.mac_share, "parameter_share": layer.parameter_share,
+            }
+            for layer in self.layers
+        ]  # fmt: skip
+
+
+def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
+    """What `plan` does with every weight of `network`, and why.
+
+    Args:
+        network: the network.
+        plan: a plan for it.
+        linear: whether dense fully connected layers are mapped too.
+    """
+    shapes = weights(network)
+    macs: Counter[str] = Counter()
+    for layer in network.layers:
+        macs[layer.weight] += layer.macs
+    others: dict[str, int] = {other.name: other.macs or 0 for other in network.untouched}
+    all_macs = sum(macs.values()) + sum(others.values())
+    stored = sum(shape.parameters for shape in shapes.values()) + sum(other.parameters for other in network.untouched)
+    all_parameters = max(network.parameters or 0, stored)
+    found = []
+    for name, shape in shapes.items():
+        entry = plan.layer(name)
+        kernel = "x".join(map(str, shape.kernel))
+        kind = "fully connected" if shape.kind == "linear" else kernel
+        what = f"{kind} {shape.in_channels}->{shape.out_channels}" + (f" g{shape.groups}" if shape.groups > 1 else "")
+        uncounted = shape.kind == "linear" and not linear and entry.kind != LOW_RANK
+        fate = COMPRESSED if entry.kind == LOW_RANK else (UNCOUNTED if uncounted else MAPPED)
+        found.append(
+            LayerCoverage(
+                name, what, fate, _why(entry), macs[name], shape.parameters, _share(macs[name], all_macs),
+                _share(shape.parameters, all_parameters),
+            )
+        )  # fmt: skip
+    for other in network.untouched:
+        what, _, why = other.what.partition(" is left alone")
+        found.append(
+            LayerCoverage(
+                other.name, what, LEFT_ALONE, why.strip() or "neither a 2-d convolution nor fully connected", other.macs,
+                other.parameters, _share(others[other.name], all_macs), _share(other.parameters, all_parameters),
+            )
+        )  # fmt: skip
+    return Coverage(tuple(found), all_macs, all_parameters)
+
+
+def _why(entry: LayerPlan) -> str:
+    bits = "" if entry.weight_bits is None else f", {entry.weight_bits} bits"
+    return entry.reason + bits
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,60 @@
+"""Rules that say which layers may be low-rank, by name or pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from rankfold.errors import InputError
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """One rule.
+
+    Attributes:
+        pattern: a layer's exact name, or a pattern with `*`, `?` and `[...]` that matches whole names.
+        include: True: low-rank, also where the default would keep the layer dense; False: kept dense.
+    """
+
+    pattern: str
+    include: bool
+
+    @property
+    def verb(self) -> str:
+        """`include` or `exclude`."""
+        return "include" if self.include else "exclude"
+
+
+@dataclass(frozen=True)
+class Match:
+    """The rule that decides about a layer, and whether it gives the layer's exact name."""
+
+    rule: LayerRule
+    exact: bool
+
+
+def match_rules(rules: Sequence[LayerRule], names: Iterable[str]) -> dict[str, Match]:
+    """The rule for each layer that has one: an exact name goes before patterns, and among patterns the first decides.
+
+    Raises:
+        InputError: a rule matches no layer, or one name is both included and excluded.
+    """
+    names = list(names)
+    found: dict[str, Match] = {}
+    for rule in rules:
+        if rule.pattern in names:
+            before = found.get(rule.pattern)
+            if before is not None and before.rule.include != rule.include:
+                raise InputError(f"layer {rule.pattern} is both included and excluded; keep one of the two rules")
+            found[rule.pattern] = Match(rule, True)
+    for rule in rules:
+        matched = [name for name in names if name == rule.pattern or fnmatchcase(name, rule.pattern)]
+        if not matched:
+            raise InputError(
+                f"{rule.verb} rule {rule.pattern} matches no layer; the first ones are {', '.join(names[:3])}; use * in patterns"
+            )
+        for name in matched:
+            found.setdefault(name, Match(rule, False))
+    return found

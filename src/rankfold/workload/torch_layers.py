@@ -1,0 +1,35 @@
+"""Which torch layers a replacement can stand in for, and what the others are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CALLED = "called as a function, and only modules can be replaced"
+
+
+def as_declared(module: nn.Module) -> bool:
+    """Whether a layer computes what its attributes declare: plain ones, and subclasses that say so with `AS_DECLARED`."""
+    from torch import nn
+
+    return type(module) in (nn.Conv2d, nn.Linear) or getattr(type(module), "AS_DECLARED", False)
+
+
+def why_fixed(module: nn.Module) -> str:
+    """Why a convolution or linear layer can only stay as it is, or an empty text where it may be replaced."""
+    from torch import nn
+
+    if not isinstance(module, (nn.Conv2d, nn.Linear)):
+        return ""
+    kind = "nn.Conv2d" if isinstance(module, nn.Conv2d) else "nn.Linear"
+    if hasattr(module, "parametrizations"):
+        return (
+            "has a parametrised weight; remove it first to replace the layer (torch.nn.utils.parametrize.remove_parametrizations)"
+        )
+    if type(module) not in (nn.Conv2d, nn.Linear) or "forward" in vars(module):
+        return f"is a {type(module).__name__}, not a plain {kind}, so its behaviour would be lost"
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        return "has hooks, which its replacement would not call; remove them first to replace the layer"
+    return ""
