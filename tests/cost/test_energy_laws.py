@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankfold.cost.energy import TABLES, cheapest_mappings, load_table, network_energy, stage_activity, stage_energy
 from rankfold.errors import InputError
-from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer
+from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer, map_pruned, steered_cycles
 from rankfold.plan import LayerPlan, Plan, uniform_plan
 from rankfold.workload import ConvShape, Network, zoo_network
 
@@ -119,7 +120,6 @@ def test_more_never_costs_less(shape, array, table, method, weight_bits, input_b
 @settings(max_examples=40)
 @given(layers(), ARRAYS, tables(), st.floats(0, 1))
 def test_fewer_kernel_positions_never_cost_more(shape, array, table, share):
-    import numpy as np
 
     support = np.random.default_rng(1).random((shape.in_channels, shape.kernel[0] * shape.kernel[1])) <= share
     support[0, 0] = True
@@ -184,3 +184,30 @@ def test_the_cheapest_mapping_is_never_dearer_than_another(shape, array, table, 
     energies = {method: one_layer(shape, array, table, mapping=method, **kind).energy for method in methods}
     assert energies[cheapest.layers[0].mapping] == min(energies.values())
     assert replace(cheapest.layers[0], mapping=entry.mapping) == entry
+
+
+@settings(max_examples=30)
+@given(layers(), ARRAYS, tables(), st.integers(0, 99), st.booleans())
+def test_pruned_layers_pay_for_what_their_masks_leave(shape, array, table, seed, ideal):
+    """As many activations as counted for that steering; the circuits cost energy and area, and nothing else changes."""
+    if shape.kernel == (1, 1):
+        shape = replace(shape, kernel=(2, 2))
+    mask = np.random.default_rng(seed).random((shape.m, shape.in_channels // shape.groups, *shape.kernel)) < 0.5
+    mask[0, 0, 0, 0] = True
+    steering = "ideal" if ideal else "plain"
+    kind = {"kind": "pattern-pruned", "pruning": "patdnn", "entries": 1, "steering": steering, "mapping": "sdk"}
+    entry = LayerPlan("conv", **kind, weight_bits=4, input_bits=4)
+    network = Network("one", (shape.in_channels, *shape.input), (shape,))
+    plan = Plan("one", network.input, array, (entry,))
+    paid, free = (network_energy(network, plan, table, {"conv": mask}, circuits) for circuits in (True, False))
+    activity = free.layers[0].stages[0].activity
+    counted = steered_cycles if ideal else lambda *case: map_pruned(*case).cycles
+    assert activity.activations == counted(shape, array.in_weights(4), mask, "sdk")
+    assert activity.macs == int(mask.sum()) * shape.output[0] * shape.output[1]
+    assert activity.outputs == shape.m * shape.output[0] * shape.output[1]
+    assert activity.kernel == shape.kernel[0] * shape.kernel[1]
+    assert free.components["steering"] == 0 < paid.components["steering"]
+    assert free.area < paid.area
+    assert paid.energy - free.energy == pytest.approx(paid.components["steering"], rel=1e-6)
+    with pytest.raises(InputError, match="needs its mask, which is saved with the weights"):
+        network_energy(network, plan, table)
