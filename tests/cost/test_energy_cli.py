@@ -134,3 +134,15 @@ def test_the_share_at_which_a_saving_turns():
     assert (same.flip, same.band, same.flip_against(same)) == (None, (0, 0), None)
     crossing = same.flip_against(found)
     assert crossing == pytest.approx(found.flip)
+
+
+def test_free_adcs_are_compared_too(capsys, tmp_path):
+    file = tmp_path / "free.yaml"
+    text = table_text("rram-22nm")
+    flash = text.index("formula: (2**adc_bits - 1)")
+    file.write_text(text[:flash] + "formula: 0 *" + text[flash + len("formula:") :])
+    content = json.loads(printed(capsys, "energy", "resnet8", "--rank", "1/4", "--technology", file, "--json"))
+    assert content["total"]["components_pj"]["adc"] == 0
+    found = content["against_dense_im2col"]
+    assert (found["share"], found["saving"]) == (0, pytest.approx(1 - found["others"]))
+    assert found["adc"] != 1

@@ -31,7 +31,13 @@ class Comparison:
     def of(cls, energy: NetworkEnergy, reference: NetworkEnergy) -> Comparison:
         """Compare a network with a reference, computed with the same table."""
         adc, base = energy.components[ADC], reference.components[ADC]
-        return cls(adc / base, (energy.energy - adc) / (reference.energy - base), base / reference.energy)
+        others = reference.energy - base
+        return cls(
+            # A table may have ADCs for free, whose dearness only the sensitivity then tells.
+            adc / base if base else energy.conversions / reference.conversions,
+            (energy.energy - adc) / others if others else 1.0,
+            base / reference.energy if reference.energy else 0.0,
+        )
 
     def ratio(self, share: float) -> float:
         """Energy over that of the reference, where ADCs make up `share` of the latter."""
