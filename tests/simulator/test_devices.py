@@ -9,13 +9,14 @@ from scipy.sparse.linalg import spsolve
 from rankfold.errors import InputError
 from rankfold.simulator import PCM, ArrayNonIdealities
 from rankfold.simulator.devices import age, age_signed, drop_on_lines
+from rankfold.simulator.draws import Draws
 
 CELLS = 200_000
 
 
 def aged(target, seed=0, **chosen):
     g = torch.full((CELLS,), float(target), dtype=torch.float64)
-    return age(g, ArrayNonIdealities(**chosen), torch.Generator().manual_seed(seed))
+    return age(g, ArrayNonIdealities(**chosen), Draws(seed, "layer"))
 
 
 def close(found, wanted, error):
@@ -61,6 +62,21 @@ def test_pcm_read_noise_follows_the_fit():
     assert float((later / later.mean()).std()) == pytest.approx(wanted, rel=0.02)
 
 
+def test_each_effect_draws_for_itself():
+    """Two chips that differ in one effect have all others in common."""
+    alone, both = aged(0.5, program_noise=0.1)[1], aged(0.5, program_noise=0.1, stuck=0.3)[1]
+    free = (both != 0) & (both != 1)
+    assert torch.equal(alone[free], both[free])
+    stuck = aged(0.5, stuck=0.3)[1] != 0.5
+    assert torch.equal(stuck, ~free)
+
+
+def test_drift_is_told_apart_from_stuck_cells():
+    """Both conductances that a compensation compares have the stuck cells."""
+    programmed, read = aged(0.5, drift=1e-9, stuck=0.3)
+    torch.testing.assert_close(programmed, read)
+
+
 def test_stuck_cells_are_as_many_as_asked_for():
     _, g = aged(0.5, stuck=0.1, stuck_high=0.25)
     for value, share in ((0.0, 0.075), (1.0, 0.025), (0.5, 0.9)):
@@ -69,7 +85,7 @@ def test_stuck_cells_are_as_many_as_asked_for():
 
 def test_signed_cells_are_pairs():
     target = torch.tensor([-1.0, -0.5, 0, 0.5, 1]).repeat(20_000).double()
-    draw = torch.Generator().manual_seed(0)
+    draw = Draws(0, "layer")
     _, gaussian = age_signed(target, ArrayNonIdealities(program_noise=0.05), draw)
     close((gaussian - target).std(), 0.05, 0.05 / (2 * len(target)) ** 0.5)
     _, drifted = age_signed(target, ArrayNonIdealities(drift=3600.0), draw)

@@ -141,7 +141,7 @@ def test_calibrated_ranges_fit_the_data():
         for adc_range in ("full", "calibrated"):
             network = simulate(model, plan, ArrayNonIdealities(adc_bits=5, adc_range=adc_range), calibration=[images(8, 16)])
             errors.append(float((network(x) - ideal).norm()))
-    assert errors[1] < 0.7 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
     network = simulate(model, plan, ArrayNonIdealities(adc_bits=5))
     with pytest.raises(
         InputError, match=r"a calibrated ADC range needs data; call calibrate_adc_\(network, batches\), or choose `full`"
@@ -149,6 +149,29 @@ def test_calibrated_ranges_fit_the_data():
         network(x)
     calibrate_adc_(network, [images(8, 16)])
     assert network(x).shape == (8, 10)
+
+
+def test_weights_too_low_for_the_cells_are_counted():
+    model, plan = small(ArraySpec(64, 64, cell_bits=1, coding="differential"), groups=None, rank=None)
+    with torch.no_grad():
+        layer = model.get_submodule("layer1.0.conv1")
+        layer.weight[0, 0, 0, :2] = -100.0
+    network = simulate(model, plan)
+    by_name = {layer.name: layer for layer in simulated_layers(network)}
+    assert by_name["layer1.0.conv1"].saturated >= 2
+    x = torch.ones(1, 16, 16, 16)
+    found = by_name["layer1.0.conv1"]
+    fast = found.accumulators(x)
+    found.all_tiles = True
+    assert torch.equal(found.accumulators(x), fast) and not torch.equal(fast, found.ideal_accumulators(x))
+
+
+def test_one_image_needs_no_batch_and_layers_may_be_called_by_keyword():
+    model, plan = small()
+    layer = simulated_layers(simulate(model, plan))[0]
+    x = images(1, 16)
+    with torch.no_grad():
+        assert torch.equal(layer(input=x[0]), layer(x)[0])
 
 
 def test_chips_differ_by_their_seed():
@@ -253,7 +276,7 @@ def test_binary_layers_are_refused():
     model = build("resnet8", 10)
     plan = uniform_plan(trace(model, (3, 16, 16)), CELLS, bits=1)
     model, plan = quantised(model, plan, images(16, 16))
-    with pytest.raises(InputError, match=r"layer layer1.0.conv1 has the levels -1 and \+1, which no cell coding here stands for"):
+    with pytest.raises(InputError, match=r"layer layer1.0.conv1 has 1-bit weights, the levels -1 and \+1, which no cell coding"):
         simulate(model, plan)
 
 
@@ -277,8 +300,15 @@ def test_what_cannot_be_simulated_is_refused():
         simulate(build("resnet8", 10), plan)
     with pytest.raises(InputError, match=r"ir_drop \(=0.001\) needs real cells"):
         simulate(model, replace(plan, array=ArraySpec(64, 64)), ArrayNonIdealities(ir_drop=1e-3))
+    with pytest.raises(InputError, match=r"cells of whole weights have signed sums, so adc_bits \(=1\) must be 2 or more"):
+        simulate(model, replace(plan, array=ArraySpec(64, 64)), ArrayNonIdealities(adc_bits=1))
     with pytest.raises(InputError, match=r"layer conv1: its sums are signed, so adc_bits \(=1\) must be 2 or more"):
-        simulate(model, replace(plan, array=ArraySpec(64, 64)), ArrayNonIdealities(adc_bits=1, adc_range="full"))(images(1, 16))
+        simulate(model, replace(plan, array=ArraySpec(64, 64, cell_bits=2)), ArrayNonIdealities(adc_bits=1))
+    fewer = replace(plan, layers=tuple(replace(layer, weight_bits=2) for layer in plan.layers))
+    with pytest.raises(InputError, match="layer conv1 has weights and inputs of 8 and 8 bits, the plan says 2 and 8"):
+        simulate(model, fewer)
+    with pytest.raises(InputError, match="no layer nope of the network runs on arrays"), only(simulate(model, plan), "nope"):
+        pass
     with pytest.raises(InputError, match="layer conv1: an input of 17x17 was not planned for; its arrays take 16x16"):
         simulate(model, plan)(images(1, 17))
 

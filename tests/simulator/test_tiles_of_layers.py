@@ -13,6 +13,9 @@ from rankfold.errors import InputError
 from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
 from rankfold.simulator import ArrayNonIdealities, CellCoding, Converter, InputCoding
 from rankfold.simulator.arrays import LayerArrays, Tally
+from rankfold.simulator.converter import SumSample
+from rankfold.simulator.devices import drop_on_lines
+from rankfold.simulator.draws import Draws
 from rankfold.simulator.schedule import schedule_mapping
 from rankfold.workload import ConvShape
 
@@ -55,7 +58,7 @@ def convolution(levels, weight, shape):
 
 
 def through_tiles(held, levels, weight, converter=None, tally=None, seed=0):
-    programmed = held.program(weight, torch.Generator().manual_seed(seed))
+    programmed = held.program(weight, Draws(seed, "layer"))
     return held.run(pad(levels, SHAPES[held.schedule]), programmed, converter, torch.Generator().manual_seed(seed), tally)
 
 
@@ -89,7 +92,7 @@ def test_ideal_arrays_compute_the_convolution(shape, array, method, weight_bits,
         converter = Converter.of(chosen, held.sums, "layer")
         assert held.is_exact(converter)
         assert torch.equal(through_tiles(held, levels, weight, converter).double(), wanted)
-        programmed = held.program(weight, torch.Generator())
+        programmed = held.program(weight, Draws(0, "layer"))
         assert torch.equal(held.run(levels, programmed, converter, None).double(), wanted)  # it pads with zeros itself
         fast = held.exact(pad(levels, shape), weight, shape.stride, shape.dilation, shape.groups)
         assert torch.equal(fast.double(), wanted)
@@ -143,7 +146,7 @@ def test_converters_count_what_they_clip():
     # 15*7*2 = 210 clips at 24; the other sums are 0, 7, 14 and 0, 1: codes 0, 1, 2, 0.
     assert found[0, 0].tolist() == [[24, 8], [0, 16]]
     assert found[0, 1].tolist() == [[0, 0], [0, 0]]
-    assert (tally.conversions, tally.clipped) == (8, 1)
+    assert tally.clipped == 1 and held.conversions == 8
 
 
 def test_each_copy_of_a_kernel_has_noise_of_its_own():
@@ -167,7 +170,7 @@ def test_regions_that_store_the_same_matrix_share_its_noise():
     mapping = map_layer(shape, array, "best")
     assert len(mapping.regions) > len(mapping.loads) == 1
     held = on(mapping, array, 4, 4, False, ArrayNonIdealities(program_noise=0.1))
-    programmed = held.program(torch.full((1, 1, 3, 3), 5), torch.Generator().manual_seed(0))
+    programmed = held.program(torch.full((1, 1, 3, 3), 5), Draws(0, "layer"))
     assert len(programmed.cells) == 1
     found = held.run(torch.full((1, 1, 10, 10), 9.0), programmed, None, None)[0, 0]
     window = mapping.window
@@ -185,6 +188,98 @@ def test_read_noise_has_the_deviation_that_its_cells_add_up_to():
     wanted = 0.02 * 3 * (2 * levels.square().sum(1, keepdim=True)).sqrt()
     assert float((error / wanted).std()) == pytest.approx(1, abs=4 / (2 * error.numel()) ** 0.5)
     assert abs(float(error.mean())) < 4 * float(error.std()) / error.numel() ** 0.5
+
+
+def test_read_noise_reaches_the_converter_in_full():
+    """Codes are several levels apart; the noise before them is still that of the cells, plus that of rounding."""
+    shape = ConvShape("layer", 8, 4, (1, 1), (40, 40))
+    array = ArraySpec(8, 40)
+    levels, weight = numbers(shape, 3, 4, False, 1, images=4)
+    held = on(
+        map_layer(shape, array, "im2col"), array, 3, 4, False, ArrayNonIdealities(adc_bits=8, adc_range=9.0, read_noise=0.1)
+    )
+    converter = Converter.of(held.chosen, held.sums, "layer")
+    assert converter.step == pytest.approx(9 * 15 * 4 / 127)
+    error = through_tiles(held, levels, weight, converter) - convolution(levels, weight, shape)
+    noise = 0.1 * 4 * levels.square().sum(1, keepdim=True).sqrt()
+    wanted = (noise**2 + converter.step**2 / 12).sqrt()
+    assert float((error / wanted).std()) == pytest.approx(1, abs=4 / (2 * error.numel()) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"program_noise": 0.1}, {"stuck": 0.5}, {"drift": 1e6}, {"read_noise": "pcm"}, {"ir_drop": 1e-4}]
+)
+def test_the_reference_column_falls_short_too(chosen):
+    shape = ConvShape("layer", 4, 3, (3, 3), (5, 5))
+    array = ArraySpec(40, 40, cell_bits=2)
+    held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=8, **chosen))
+    _, weight = numbers(shape, 4, 4, False, 0)
+    reference = held.program(weight, Draws(0, "layer")).cells[0][0][-1]
+    level, _ = held.cell_coding.reference
+    assert (reference != level).double().mean() > 0.3
+
+
+def test_lines_are_as_long_as_the_array():
+    """A tile of few rows sits far from the converters."""
+    shape = ConvShape("layer", 4, 3, (1, 1), (5, 5))
+    _, weight = numbers(shape, 4, 4, False, 0)
+    chosen = ArrayNonIdealities(adc_bits=8, ir_drop=1e-3)
+    for rows in (4, 64):
+        array = ArraySpec(rows, 40, cell_bits=4, coding="offset")
+        held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, chosen)
+        (cells,) = held.program(weight, Draws(0, "layer")).cells[0]
+        levels = torch.cat([weight.view(3, 4) + 8, torch.full((1, 4), 8)]).float()
+        torch.testing.assert_close(cells, drop_on_lines(levels.T / 15, 1e-3, rows, "layer").T * 15)
+
+
+def test_the_mean_of_the_drift_is_taken_back():
+    shape = ConvShape("layer", 16, 8, (3, 3), (8, 8))
+    array = ArraySpec(64, 64, cell_bits=2, coding="differential")
+    levels, weight = numbers(shape, 4, 4, False, 1)
+    wanted = convolution(levels, weight, shape)
+    ratios = []
+    for compensation in (False, True):
+        chosen = ArrayNonIdealities(drift=86400.0 * 30, drift_compensation=compensation)
+        held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, chosen)
+        found = through_tiles(held, levels, weight)
+        ratios.append(float((found * wanted).sum() / wanted.square().sum()))
+    assert ratios[0] < 0.6 and ratios[1] == pytest.approx(1, abs=0.05)
+
+
+class Spy(SumSample):
+    """Remembers which weight each sum was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def add(self, sums, weight):
+        self.seen.append((tuple(sums.shape), weight))
+        super().add(sums, weight)
+
+
+def test_calibration_weighs_sums_by_what_their_error_does():
+    """Slices by the square of their factors; a reference sum counts for every column of its tile."""
+    shape = ConvShape("layer", 2, 5, (1, 1), (1, 1))
+    array = ArraySpec(8, 40, cell_bits=2, dac_bits=2)
+    held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=4))
+    levels, weight = numbers(shape, 4, 4, False, 1)
+    spy = Spy()
+    held.run(levels, held.program(weight, Draws(0, "layer")), None, None, sample=spy)
+    columns = [weight for shape_, weight in spy.seen if shape_ == (1, 5, 2)]
+    references = [weight for shape_, weight in spy.seen if shape_ == (1, 2)]
+    assert columns == [1, 16, 16, 256]  # (cell 1, 4) x (slice 1, 4), squared
+    assert references == [5 * 16, 5 * 256]  # the reference counts 4 times
+
+
+def test_a_calibrated_step_serves_the_sums_that_count():
+    """Few large sums that count more than many small ones get their range."""
+    sample = SumSample()
+    sample.add(torch.arange(16.0), 1)
+    sample.add(torch.arange(0.0, 160, 10), 1e-6)
+    assert sample.best_step(0, 15, 200 / 15) == 1
+    sample.add(torch.arange(0.0, 160, 10), 100)
+    assert sample.best_step(0, 15, 200 / 15) == pytest.approx(10, rel=0.1)
 
 
 def test_output_noise_is_relative_to_one_cell_fully_on():
@@ -217,11 +312,13 @@ def test_large_sums_stay_exact():
     assert through_tiles(held, levels, weight).item() == -(4096 * 127 - 1) * 255
 
 
-def test_cells_that_cannot_hold_the_lowest_weight_are_refused():
+def test_cells_that_cannot_hold_the_lowest_weight_hold_the_next():
+    """Three cells of one bit have no level for the magnitude of -8, nor has one cell of three bits; two of two bits have."""
+    for cell_bits, lowest in ((1, -7), (3, -7), (2, -8)):
+        coding = CellCoding(4, cell_bits, "differential")
+        assert coding.lowest == lowest
+        assert coding.decode(coding.encode(torch.tensor([-8, 0, 7]), "conv")).tolist() == [lowest, 0, 7]
     coding = CellCoding(4, 1, "differential")
-    with pytest.raises(InputError, match=r"layer conv: 2 weights are -8, which 3 differential cells of 1 bits do not hold"):
-        coding.encode(torch.tensor([-8, 0, -8, 7]), "conv")
-    assert CellCoding(4, 2, "differential").encode(torch.tensor([-8]), "conv").tolist() == [[0, 0, 0, 2]]
     with pytest.raises(InputError, match="layer conv: weights must be whole numbers from -8 to 7"):
         coding.encode(torch.tensor([8]), "conv")
 

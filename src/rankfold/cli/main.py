@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rankfold: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nrankfold: interrupted; the same command with --resume goes on where it stopped", file=sys.stderr)
+        how = getattr(options, "interrupted", "the same command with --resume goes on where it stopped")
+        print(f"\nrankfold: interrupted; {how}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) has left; nothing is wrong. Python would complain once more at exit.

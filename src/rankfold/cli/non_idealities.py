@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rankfold.cli.options import checked
@@ -54,14 +55,25 @@ def add_arrays(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def non_idealities(options: argparse.Namespace) -> ArrayNonIdealities:
+def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> ArrayNonIdealities:
     """What the options describe.
 
+    Args:
+        options: as parsed.
+        varied: fields that get their values later.
+
     Raises:
-        InputError: a value is out of range.
+        InputError: a value is out of range, or an option says more of what another one does not ask for.
     """
     from rankfold.simulator import ArrayNonIdealities
 
+    for detail, given, flag, field in (
+        ("--adc-range", options.adc_range != "calibrated", "--adc-bits", "adc_bits"),
+        ("--stuck-high", options.stuck_high != 0.5, "--stuck", "stuck"),
+        ("--no-drift-compensation", options.no_drift_compensation, "--drift", "drift"),
+    ):
+        if given and not getattr(options, field) and field not in varied:
+            raise InputError(f"{detail} says nothing without {flag}; add that, or leave {detail} away")
     return ArrayNonIdealities(
         adc_bits=options.adc_bits, adc_range=options.adc_range, program_noise=options.program_noise,
         read_noise=options.read_noise, drift=options.drift, drift_compensation=not options.no_drift_compensation,

@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="fixes everything drawn at random (default 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, interrupted="the same command goes on where it stopped")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,13 +40,14 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.report.table import format_table
 
     variations = [Variation(*_read(text)) for text in options.vary]
-    runs = {Path(name).name: shipped(name).folder if name in SHIPPED else Path(name) for name in options.run_folders}
+    runs = {Path(name).resolve().name: shipped(name).folder if name in SHIPPED else Path(name) for name in options.run_folders}
     if len(runs) < len(options.run_folders):
         raise InputError("two of the runs have folders of the same name, which is their label; rename one")
     prepare_process(options.threads)
+    chosen = non_idealities(options, [variation.name for variation in variations])
     base = SimulationSettings(
-        ".", options.data, non_idealities(options), options.cell_bits, options.coding, options.dac_bits, options.repeats,
-        options.images, 0, seed=options.seed, device=options.device,
+        ".", options.data, chosen, options.cell_bits, options.coding, options.dac_bits, options.repeats, options.images, 0,
+        seed=options.seed, device=options.device,
     )  # fmt: skip
     points = measure_robustness(runs, variations, base, options.out, Steps())
     write_robustness_chart(options.out / "robustness.svg", points)

@@ -35,7 +35,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the result, and what is done so far, in this JSON file")
     parser.add_argument("--resume", action="store_true", help="go on with what FILE holds")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, interrupted="with --out FILE, the same command and --resume goes on where it stopped")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,11 +71,19 @@ def _summary(found: Simulation) -> str:
     lines = [
         f"array: {found.array}",
         f"quantised network: {found.ideal:.2%} of {found.images:,} test images",
-        f"on its arrays:     {found.mean:.2%}{spread} ({chips} chip{'s' if chips > 1 else ', the same every time'})",
+        f"on its arrays:     {found.mean:.2%}{spread} ({_chips(chips, found.chosen.random)})",
     ]
+    for name, number in found.saturated.items():
+        lines.append(f"{name}: {number} weights are too low for the cells, which hold the next higher one")
     if found.digital:
         lines.append(f"left digital: {', '.join(found.digital)}")
     return "\n".join(lines)
+
+
+def _chips(number: int, random: bool) -> str:
+    if not random:
+        return "every chip is the same"
+    return "1 chip" if number == 1 else f"{number} chips"
 
 
 def _table(found: Simulation) -> str:

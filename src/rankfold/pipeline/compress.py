@@ -34,7 +34,7 @@ from rankfold.pipeline.methods import CHANNEL
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
 from rankfold.plan import DENSE, LOW_RANK, Plan, check_plan, coverage, pruned_plan, uniform_plan
-from rankfold.simulator import ArrayNonIdealities, simulate
+from rankfold.simulator import ArrayNonIdealities, check_arrays, simulate
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, load_images
@@ -62,6 +62,8 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
         raise InputError(f"decomposition (={settings.decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
     plan = _plan(settings, network, model)
     check_plan(plan, network)
+    if settings.noise is not None:
+        check_arrays(plan, settings.noise)
     observer.covered(coverage(network, plan, settings.linear))
     dense = dense_energy(network, plan, settings.technology, settings.adc, settings.adc_bits)
     compress_(load_model(settings.model, len(data.classes), data.input_size[0]), plan, decompose=False)

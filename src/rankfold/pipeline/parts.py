@@ -45,6 +45,8 @@ class PartsFile:
         content = read_json(path)
         if not isinstance(content, dict) or content.get("_type") != kind or not isinstance(content.get("done"), dict):
             raise InputError(f"{path} is not ours ({kind}); give another file")
+        if content.get("_version") != VERSION:
+            raise InputError(f"{path} is of another version ({content.get('_version')}, not {VERSION}); give another file")
         if content.get("identity") != identity:
             raise InputError(f"{path} holds other work of this kind, with other settings; give another file")
         if not resume:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.files import write_text
-from rankfold.pipeline.simulate import simulate_run
+from rankfold.pipeline.simulate import LoadedRun, simulate_run
 from rankfold.pipeline.simulation import Progress, SimulationSettings
 from rankfold.simulator import ArrayNonIdealities
 
@@ -43,7 +43,7 @@ class Variation:
             InputError: a value is out of range.
         """
         whole = self.name == "adc_bits"
-        given: list[dict[str, Any]] = [{self.name: int(v) if whole and v == int(v) else v} for v in self.values]
+        given: list[dict[str, Any]] = [{self.name: int(v) if whole and v.is_integer() else v} for v in self.values]
         return tuple(replace(base, **chosen) for chosen in given)
 
 
@@ -92,11 +92,12 @@ def measure_robustness(
     chosen = [(variation, variation.apply(base.chosen)) for variation in variations]
     points = []
     for label, folder in runs.items():
+        loaded = LoadedRun.load(folder, base.data, base.device)
         for variation, each in chosen:
             for value, arrays in zip(variation.values, each, strict=True):
-                file = out / "points" / f"{label}-{variation.name}-{value:g}.json"
+                file = out / "points" / f"{label}-{variation.name}-{value!r}.json"
                 settings = replace(base, folder=folder, chosen=arrays, layer_images=0, out=file, resume=True)
-                found = simulate_run(settings, progress)
+                found = simulate_run(settings, progress, loaded)
                 points.append(
                     Point(
                         label,

@@ -6,19 +6,30 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+import rankfold
 from rankfold.mapping import ArraySpec
 from rankfold.nn.observation import evaluating
-from rankfold.pipeline.compress import calibration_batches, device_name
+from rankfold.pipeline.compress import device_name
 from rankfold.pipeline.evaluate import load_compressed, load_data_for
 from rankfold.pipeline.parts import PartsFile
 from rankfold.pipeline.simulation import LayerErrors, NoProgress, Progress, Simulation, SimulationSettings
 from rankfold.plan import Plan
-from rankfold.simulator import SimulatedLayer, calibrate_adc_, only, program_, simulate, simulated_layers
+from rankfold.simulator import (
+    SimulatedLayer,
+    calibrate_adc_,
+    check_arrays,
+    needs_calibration,
+    only,
+    program_,
+    simulate,
+    simulated_layers,
+)
 from rankfold.simulator.arrays import Tally
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageData, ImageSplit
@@ -27,49 +38,84 @@ from rankfold.training.loop import choose_device
 TYPE = "rankfold.simulation"
 CALIBRATION_IMAGES = 256
 BATCH = 250
+LAYER_BATCH = 50  # the outputs of all layers are held
 
 
-def simulate_run(settings: SimulationSettings, progress: Progress | None = None) -> Simulation:
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run, its network on a device, and data for it: what several simulations share.
+
+    Attributes:
+        model: the quantised network.
+        plan: its plan.
+        run: the run's identity.
+        data: the data set.
+        device: where the network is.
+    """
+
+    model: nn.Module
+    plan: Plan
+    run: str
+    data: ImageData
+    device: torch.device
+
+    @classmethod
+    def load(cls, folder: str | Path, data: str, device: str = "auto") -> LoadedRun:
+        """Load the run in `folder` and the data set.
+
+        Raises:
+            InputError: one of them is wrong, or they do not go together.
+        """
+        target = choose_device(device)
+        model, plan, result = load_compressed(folder, target)
+        return cls(model.eval(), plan, result.run, load_data_for(result, data, folder), target)
+
+
+def simulate_run(settings: SimulationSettings, progress: Progress | None = None, loaded: LoadedRun | None = None) -> Simulation:
     """Classify the test images with several chips, and find out which layer errs how much.
 
     Each chip and each layer that is done is saved in `settings.out` at once; with `settings.resume` the rest follows.
 
+    Args:
+        settings: what to simulate.
+        progress: hears how far it is.
+        loaded: the run and its data, where they are loaded already.
+
     Raises:
         InputError: the run, the data or the array does not allow it; or `out` holds something else.
     """
-    progress = progress or NoProgress()
-    device = choose_device(settings.device)
-    model, plan, result = load_compressed(settings.folder, device)
+    loaded = loaded or LoadedRun.load(settings.folder, settings.data, settings.device)
     given = {name: getattr(settings, name) for name in ("cell_bits", "coding", "dac_bits") if getattr(settings, name) is not None}
-    plan = replace(plan, array=replace(plan.array, **given))
-    model.eval()
-    network = simulate(model, plan, settings.chosen, digital=settings.digital, seed=settings.seed)
-    data = load_data_for(result, settings.data, settings.folder)
-    file = PartsFile.claim(settings.out, TYPE, _identity(settings, plan, data, result.run), settings.resume)
-    calibrate_adc_(network, calibration_batches(data, device, settings.seed, CALIBRATION_IMAGES))
-    test = data.test if settings.images is None else data.test.sample(settings.images, settings.seed)
-    work = _Work(model, network, data, device, settings.seed, progress)
-    ideal = file.once("ideal", lambda: work.accuracy(model, test, "quantised network"))
-    # Without noise all chips are alike.
-    chips = settings.repeats if settings.chosen.changes_cells or settings.chosen.noisy_reads else 1
+    plan = replace(loaded.plan, array=replace(loaded.plan.array, **given))
+    check_arrays(plan, settings.chosen)
+    network = simulate(loaded.model, plan, settings.chosen, digital=settings.digital, seed=settings.seed)
+    work = _Work(loaded, network, settings.seed, progress or NoProgress())
+    file = PartsFile.claim(settings.out, TYPE, _identity(settings, plan, loaded), settings.resume)
+    test = loaded.data.test
+    some = test.sample(settings.layer_images, settings.seed) if settings.layer_images else None
+    if settings.images is not None:
+        test = test.sample(settings.images, settings.seed)
+    ideal = file.once("ideal", lambda: work.accuracy(loaded.model, test, "quantised network"))
+    chips = settings.repeats if settings.chosen.random else 1
     accuracies = []
     for chip in range(chips):
         classify = partial(work.chip, chip, test, f"chip {chip + 1}/{chips}")
         accuracies.append(file.once(f"chip {chip}", classify))
     layers: tuple[LayerErrors, ...] = ()
-    layer_ideal, layer_images = None, min(settings.layer_images, len(data.test))
-    if layer_images:
-        some = data.test.sample(layer_images, settings.seed)
-        layer_ideal = file.once("layers ideal", lambda: work.accuracy(model, some, "quantised network"))
+    layer_ideal = None
+    if some is not None:
+        layer_ideal = file.once("layers ideal", lambda: work.accuracy(loaded.model, some, "quantised network"))
         seen = file.once("layers", lambda: work.layer_errors(some))
         layers = tuple(
             LayerErrors(name, **found, **file.once(f"only {name}", partial(work.alone, name, some)))
             for name, found in seen.items()
         )
     digital = tuple(layer.name for layer in plan.layers if layer.weight_bits is None or layer.name in settings.digital)
+    saturated = {layer.name: layer.saturated for layer in simulated_layers(network) if layer.saturated}
     found = Simulation(
-        ideal, tuple(accuracies), layers, layer_ideal, len(test), layer_images, describe(plan.array), digital, device_name(device)
-    )
+        ideal, tuple(accuracies), layers, layer_ideal, len(test), 0 if some is None else len(some), describe(plan.array), digital,
+        saturated, settings.chosen, loaded.data.digest, settings.seed, device_name(loaded.device), rankfold.__version__,
+    )  # fmt: skip
     file.save(simulation=found.to_json())
     return found
 
@@ -80,26 +126,35 @@ def describe(array: ArraySpec) -> str:
     return f"{array}, {cells}, {'whole inputs' if array.dac_bits is None else f'{array.dac_bits}-bit DACs'}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Work:
     """The quantised network, the simulated one, and data for both.
 
-    Each part programs the chip anew, so that it does not depend on which parts were done before it.
+    Each part programs the chip anew, so that it does not depend on which parts were done before it. ADC ranges are calibrated
+    when the first part needs them.
     """
 
-    model: nn.Module
+    loaded: LoadedRun
     network: nn.Module
-    data: ImageData
-    device: torch.device
     seed: int
     progress: Progress
+    calibrated: bool = False
 
-    def batches(self, split: ImageSplit, what: str) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, split: ImageSplit, what: str, size: int = BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+        data = self.loaded.data
         self.progress.begin(what, len(split))
-        for x, y in Batches(split, self.data.mean, self.data.std, BATCH, self.device).epoch():
+        for x, y in Batches(split, data.mean, data.std, size, self.loaded.device).epoch():
             yield x, y
             self.progress.advance(len(y))
         self.progress.end()
+
+    def program(self, number: int = 0) -> None:
+        if not self.calibrated:
+            train = self.loaded.data.train.sample(CALIBRATION_IMAGES, self.seed)
+            if needs_calibration(self.network):
+                calibrate_adc_(self.network, (x for x, _ in self.batches(train, "ADC ranges")))
+            self.calibrated = True
+        program_(self.network, self.seed + number)
 
     def accuracy(self, network: nn.Module, split: ImageSplit, what: str) -> float:
         with evaluating(network):
@@ -107,33 +162,33 @@ class _Work:
         return correct / len(split)
 
     def chip(self, number: int, split: ImageSplit, what: str) -> float:
-        program_(self.network, self.seed + number)
+        self.program(number)
         return self.accuracy(self.network, split, what)
 
     def layer_errors(self, split: ImageSplit) -> dict[str, dict[str, Any]]:
         """Activations, signal to noise, and clipping of each layer, by its name."""
-        program_(self.network, self.seed)
+        self.program()
         layers = {layer.name: layer for layer in simulated_layers(self.network)}
         powers = {name: [0.0, 0.0, 0.0, 0.0] for name in layers}  # ideal output, its error; own output, its error
         wanted: dict[str, list[Tensor]] = {name: [] for name in layers}  # a shared layer runs several times
 
-        def look(layer: SimulatedLayer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def look(layer: SimulatedLayer, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
             # The quantised layer inside has no hooks of its own there: those sit on the layers of `model`.
-            own, ideal = layer.layer(inputs[0]), wanted[layer.name].pop(0)
+            own, ideal = layer.ideal_output(inputs[0] if inputs else named["input"]), wanted[layer.name].pop(0)
             for place, reference in ((0, ideal), (2, own)):
                 powers[layer.name][place] += float(reference.square().sum())
                 powers[layer.name][place + 1] += float((output - reference).square().sum())
 
-        hooks = [layer.register_forward_hook(look) for layer in layers.values()]
+        hooks = [layer.register_forward_hook(look, with_kwargs=True) for layer in layers.values()]
         for name in layers:
-            keep = self.model.get_submodule(name).register_forward_hook(lambda _, __, y, name=name: wanted[name].append(y))
+            keep = self.loaded.model.get_submodule(name).register_forward_hook(lambda _, __, y, name=name: wanted[name].append(y))
             hooks.append(keep)
         for layer in layers.values():
             layer.tally = Tally()
         try:
-            with evaluating(self.model), evaluating(self.network):
-                for x, _ in self.batches(split, "layers"):
-                    self.model(x)
+            with evaluating(self.loaded.model), evaluating(self.network):
+                for x, _ in self.batches(split, "layers", LAYER_BATCH):
+                    self.loaded.model(x)
                     self.network(x)
             return {
                 name: {
@@ -152,11 +207,11 @@ class _Work:
 
     def alone(self, name: str, split: ImageSplit) -> dict[str, float]:
         """Relative error of the logits, and accuracy, if only layer `name` falls short."""
-        program_(self.network, self.seed)
+        self.program()
         signal, error, correct = 0.0, 0.0, 0
-        with only(self.network, name), evaluating(self.model), evaluating(self.network):
+        with only(self.network, name), evaluating(self.loaded.model), evaluating(self.network):
             for x, y in self.batches(split, f"only {name}"):
-                ideal, found = self.model(x), self.network(x)
+                ideal, found = self.loaded.model(x), self.network(x)
                 signal += float(ideal.square().sum())
                 error += float((found - ideal).square().sum())
                 correct += int((found.argmax(1) == y).sum())
@@ -164,10 +219,12 @@ class _Work:
 
 
 def _decibels(signal: float, error: float) -> float | None:
-    return 10 * math.log10(signal / error) if signal > 0 and error > 0 else None
+    return 10 * math.log10(max(signal, 1e-30) / error) if error > 0 else None
 
 
-def _identity(settings: SimulationSettings, plan: Plan, data: ImageData, run: str) -> dict[str, Any]:
-    """Everything that the numbers depend on."""
-    chosen = {key: value for key, value in asdict(settings).items() if key not in ("folder", "data", "device", "out", "resume")}
-    return {"run": run, "plan": plan.digest(), "data": data.digest, **chosen}
+def _identity(settings: SimulationSettings, plan: Plan, loaded: LoadedRun) -> dict[str, Any]:
+    """Everything that the parts depend on; each chip is a part of its own, so their number is not among it."""
+    free = ("folder", "data", "device", "out", "resume", "repeats")
+    chosen = {key: value for key, value in asdict(settings).items() if key not in free}
+    where = {"device": loaded.device.type, "version": rankfold.__version__}
+    return {"run": loaded.run, "plan": plan.digest(), "data": loaded.data.digest, **where, **chosen}

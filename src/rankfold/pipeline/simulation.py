@@ -61,7 +61,8 @@ class LayerErrors:
     Attributes:
         name: module of the network.
         activations: of its arrays for one image.
-        snr: power of its ideal output over that of its error, in dB, with all errors of the layers before; None: no error.
+        snr: power of its ideal output over that of its error, in dB, with all errors of the layers before; None: no error at
+            all. (The ideal run adds in float32, which leaves errors of some -120 dB where arrays are exact.)
         own_snr: the same of its own error alone, for the inputs that it really gets.
         clipped: share of ADC conversions out of range; None without an ADC.
         blame: relative error of the logits if this layer alone falls short, 0 or more.
@@ -90,7 +91,12 @@ class Simulation:
         layer_images: images for the layers' errors.
         array: the array in words.
         digital: layers of the plan that did not run on arrays.
+        saturated: by layer, weights of -2^(b-1) that its cells hold as the next higher one.
+        chosen: the non-idealities.
+        data: hash of the data set.
+        seed: of the first chip.
         device: what computed it.
+        version: of Rankfold.
     """
 
     ideal: float
@@ -101,7 +107,12 @@ class Simulation:
     layer_images: int
     array: str
     digital: tuple[str, ...]
+    saturated: dict[str, int]
+    chosen: ArrayNonIdealities
+    data: str
+    seed: int
     device: str
+    version: str
 
     @property
     def mean(self) -> float:

@@ -3,7 +3,16 @@
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
-from rankfold.simulator.network import calibrate_adc_, only, planned_mappings, program_, simulate, simulated_layers
+from rankfold.simulator.network import (
+    calibrate_adc_,
+    check_arrays,
+    needs_calibration,
+    only,
+    planned_mappings,
+    program_,
+    simulate,
+    simulated_layers,
+)
 from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
 
 __all__ = [
@@ -14,6 +23,8 @@ __all__ = [
     "InputCoding",
     "SimulatedLayer",
     "calibrate_adc_",
+    "check_arrays",
+    "needs_calibration",
     "only",
     "planned_mappings",
     "program_",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter, Sums, SumSample
 from rankfold.simulator.devices import age, age_signed, drop_on_lines
+from rankfold.simulator.draws import Draws
 from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
 from rankfold.simulator.schedule import Schedule, Strip
 from rankfold.simulator.tables import PhaseTable
@@ -18,7 +20,7 @@ from rankfold.simulator.tables import PhaseTable
 EXACT_IN_SINGLE = 1 << 24  # whole numbers up to this are exact in float32
 IMAGES_AT_ONCE = 128
 ELEMENTS_AT_ONCE = 1 << 22  # of gathered inputs and sums; more gains nothing on a CPU
-OUTPUTS_AT_ONCE = 1 << 24
+ELEMENTS_OF_MAPS = 1 << 24  # of feature maps, driven slices or outputs
 
 Slices = list[tuple[Tensor, int]]
 
@@ -92,15 +94,26 @@ class LayerArrays:
             return False
         return converter is None or converter.reads_exactly(self.sums)
 
-    def program(self, weight: Tensor, draw: torch.Generator) -> Programmed:
+    @property
+    def conversions(self) -> int:
+        """Conversions for one image."""
+        extra = self.cell_coding.reference is not None
+        columns = sum(
+            len(phase.base) * (sum(strip.widths) * len(self.cell_coding.factors) + extra * len(strip.widths))
+            for phase in self.schedule.phases
+            for strip in phase.strips
+        )
+        return columns * len(self.input_coding.factors) if self.chosen.adc_bits is not None else 0
+
+    def program(self, weight: Tensor, draws: Draws) -> Programmed:
         """Program the integer weights (m, C_in/G, kh, kw) into cells, every copy of a weight separately."""
         flat = weight.reshape(-1)
         held: dict[int, tuple[Tensor, ...]] = {}
         totals = [0.0, 0.0]
         for phase in self.schedule.phases:
             if phase.stored not in held:
-                held[phase.stored] = tuple(self._store(strip, flat, draw, totals) for strip in phase.strips)
-        compensate = self.chosen.drift is not None and self.chosen.drift_compensation and totals[1] > 0
+                held[phase.stored] = tuple(self._store(strip, flat, draws, totals) for strip in phase.strips)
+        compensate = self.chosen.drift and self.chosen.drift_compensation and totals[1] > 0
         return Programmed(tuple(held[number] for number in range(len(held))), totals[0] / totals[1] if compensate else 1.0)
 
     def run(
@@ -123,10 +136,9 @@ class LayerArrays:
             sample: where to gather sums, which are then read exactly.
         """
         outputs = self.schedule.output
-        at_once = max(1, min(IMAGES_AT_ONCE, OUTPUTS_AT_ONCE // (outputs[0] * outputs[1] * outputs[2])))
-        result = torch.empty(
-            len(levels), outputs[0] * outputs[1] * outputs[2], dtype=self._sum_type(levels), device=levels.device
-        )
+        driven = levels[0].numel() * len(self.input_coding.factors) if self.sliced else levels[0].numel()
+        at_once = max(1, min(IMAGES_AT_ONCE, ELEMENTS_OF_MAPS // max(driven, math.prod(outputs))))
+        result = torch.empty(len(levels), math.prod(outputs), dtype=self._sum_type(levels), device=levels.device)
         for part, target in zip(torch.split(levels, at_once), torch.split(result, at_once), strict=True):
             target.copy_(self._run(part, programmed, converter, draw, tally, sample).T)
         if programmed.gain != 1.0:
@@ -147,7 +159,8 @@ class LayerArrays:
         if self._lacks_padding(levels):
             top, bottom, left, right = self.schedule.padding
             levels = F.pad(levels, (left, right, top, bottom))
-        return F.conv2d(levels.to(dtype), weight.to(dtype), stride=stride, dilation=dilation, groups=groups)
+        found = F.conv2d(levels.to(dtype), weight.to(dtype), stride=stride, dilation=dilation, groups=groups)
+        return found.round_()  # exact as it is, unless the library multiplies in another basis (Winograd)
 
     def _sum_type(self, levels: Tensor) -> torch.dtype:
         """A type in which the accumulators, and all that is added up on the way to them, are exact."""
@@ -175,7 +188,7 @@ class LayerArrays:
             return sum_type
         return self.dtype
 
-    def _store(self, strip: Strip, flat: Tensor, draw: torch.Generator, totals: list[float]) -> Tensor:
+    def _store(self, strip: Strip, flat: Tensor, draws: Draws, totals: list[float]) -> Tensor:
         """(columns, r) cells of a strip; `totals` adds up all conductance as programmed and as read."""
         coding = self.cell_coding
         index = torch.from_numpy(strip.weight_index)
@@ -188,7 +201,7 @@ class LayerArrays:
             if coding.reference is not None:
                 tile = torch.cat([tile, tile.new_full((rows, 1), coding.reference[0] / coding.highest)], 1)
             if self.chosen.changes_cells:
-                tile = self._age(tile, draw, totals)
+                tile = self._age(tile, draws, totals)
             stored.append(tile[:, : width * slices].reshape(rows, width, slices))
             references.append(tile[:, width * slices :])
         # (J, c, r), so that one product gives all sums of a slice side by side.
@@ -201,8 +214,8 @@ class LayerArrays:
             whole += coding.reference[1] * reference.repeat_interleave(torch.tensor(strip.widths), 0)
         return whole
 
-    def _age(self, tile: Tensor, draw: torch.Generator, totals: list[float]) -> Tensor:
-        programmed, read = (age_signed if self.cell_coding.signed else age)(tile, self.chosen, draw)
+    def _age(self, tile: Tensor, draws: Draws, totals: list[float]) -> Tensor:
+        programmed, read = (age_signed if self.cell_coding.signed else age)(tile, self.chosen, draws)
         totals[0] += float(programmed.abs().sum())
         totals[1] += float(read.abs().sum())
         return drop_on_lines(read, self.chosen.ir_drop, self.array_rows, self.name) if self.chosen.ir_drop else read
@@ -243,13 +256,15 @@ class LayerArrays:
                     if converter is not None:
                         converter.round_(found)
                         if tally is not None:
-                            tally.conversions += found.numel()
                             tally.clipped += int(converter.clipped(found))
                         converter.clip_(found)
                     weights, references = self._slices(found, sum(strip.widths)) if self.sliced else ([(found, 1)], [])
                     if sample is not None:
-                        for view, factor in weights + references:
+                        for view, factor in weights:
                             sample.add(view, factor**2)
+                        for view, factor in references:  # the error of one is that of all columns of its tile
+                            for tile, wide in enumerate(strip.widths):
+                                sample.add(view[:, tile], wide * factor**2)
                     for tile, (number, start, wide) in enumerate(zip(strip.sums, strip.starts, strip.widths, strict=True)):
                         parts = [(view[:, start : start + wide], factor / scale) for view, factor in weights]
                         parts += [(view[:, tile : tile + 1], factor / scale) for view, factor in references]

@@ -16,6 +16,8 @@ from rankfold.mapping import ArraySpec
 class CellCoding:
     """The columns that hold a signed weight of b bits, -2^(b-1) to 2^(b-1)-1.
 
+    Differential cells may lack a level for the magnitude of -2^(b-1); such weights are stored as the lowest that they hold.
+
     Whole: one column holds the weight itself, with its sign. Offset (Shafiee et al., ISCA 2016): w + 2^(b-1) in slices of
     `cell_bits`, least significant first; a reference column stores the offset alone, in its highest cell, and is taken off
     again. Differential: the magnitude in slices, in one set of columns where w is positive and in another where it is negative.
@@ -63,11 +65,20 @@ class CellCoding:
         offset, factor = 1 << self.weight_bits - 1, self.factors[-1]
         return offset // factor, -factor
 
+    @property
+    def lowest(self) -> int:
+        """The lowest weight that the cells hold, -2^(b-1) or the next one."""
+        lowest = -(1 << self.weight_bits - 1)
+        if self.cell_bits is None or self.coding == "offset":
+            return lowest
+        held = (1 << self.cell_bits * (len(self.factors) // 2)) - 1
+        return max(lowest, -held)
+
     def encode(self, weight: Tensor, name: str) -> Tensor:
         """Cell levels (..., columns), int64, of integer weights (...).
 
         Raises:
-            InputError: a weight is outside the range of its bits, or -2^(b-1), whose magnitude differential cells do not hold.
+            InputError: a weight is outside the range of its bits.
         """
         weight = weight.to(torch.int64)
         lowest, highest = -(1 << self.weight_bits - 1), (1 << self.weight_bits - 1) - 1
@@ -80,16 +91,12 @@ class CellCoding:
         if self.coding == "offset":
             return torch.stack([weight - lowest >> shift & mask for shift in shifts], -1)
         shifts = shifts[: len(shifts) // 2]
-        if weight.numel() and int(weight.abs().max()) >> self.cell_bits * len(shifts):
-            raise InputError(
-                f"layer {name}: {int((weight == lowest).sum())} weights are {lowest}, which {len(shifts)} differential cells of "
-                f"{self.cell_bits} bits do not hold; use offset coding or other bits per cell"
-            )
+        weight = weight.clamp(min=self.lowest)
         signs = (weight.clamp(min=0), (-weight).clamp(min=0))
         return torch.stack([part >> shift & mask for part in signs for shift in shifts], -1)
 
     def decode(self, cells: Tensor) -> Tensor:
-        """The weights (...) that cell levels (..., columns) stand for."""
+        """The weights (...) that cell levels (..., columns) stand for; those that were too low have become `lowest`."""
         weight = (cells * cells.new_tensor(self.factors)).sum(-1)
         return weight if self.reference is None else weight - (1 << self.weight_bits - 1)
 

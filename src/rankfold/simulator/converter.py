@@ -69,9 +69,8 @@ class Converter:
         """
         if chosen.adc_bits is None:
             return None
+        cls.check(chosen, sums, name)
         high = (1 << chosen.adc_bits - 1) - 1 if sums.signed else (1 << chosen.adc_bits) - 1
-        if high == 0:
-            raise InputError(f"layer {name}: its sums are signed, so adc_bits (={chosen.adc_bits}) must be 2 or more")
         low = -high if sums.signed else 0
         if chosen.adc_range == FULL:
             return cls(max(1.0, sums.largest / high), low, high)
@@ -84,6 +83,16 @@ class Converter:
                 f"layer {name}: a calibrated ADC range needs data; call calibrate_adc_(network, batches), or choose `{FULL}`"
             )
         return cls(sample.best_step(low, high, sums.largest / high), low, high)
+
+    @staticmethod
+    def check(chosen: ArrayNonIdealities, sums: Sums, name: str) -> None:
+        """Refuse a converter of one bit for signed sums, which would have no code but zero.
+
+        Raises:
+            InputError: it is one.
+        """
+        if chosen.adc_bits == 1 and sums.signed:
+            raise InputError(f"layer {name}: its sums are signed, so adc_bits (={chosen.adc_bits}) must be 2 or more")
 
     def reads_exactly(self, sums: Sums) -> bool:
         """Whether every ideal sum has a code of its own."""

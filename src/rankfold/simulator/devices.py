@@ -8,11 +8,13 @@ were measured on cells of at most 25 microsiemens.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from rankfold.errors import InputError
+from rankfold.simulator.draws import Draws
 from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
 
 PCM_HIGHEST = 25.0  # microsiemens
@@ -20,57 +22,56 @@ PCM_FIRST_READ = 20.0  # t0, seconds: conductances are defined 20 s after progra
 PCM_READ_TIME = 250e-9  # seconds
 
 
-def age(target: Tensor, chosen: ArrayNonIdealities, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def age(target: Tensor, chosen: ArrayNonIdealities, draws: Draws) -> tuple[Tensor, Tensor]:
     """Conductances as programmed and as read later, of cells that should have `target`.
 
     Args:
         target: g, relative, 0 to 1.
         chosen: program_noise, drift, read_noise (where it is `pcm`) and stuck.
-        draw: where random numbers come from.
+        draws: where random numbers come from.
 
     Returns:
-        (just programmed, at the time of reading), without cells stuck, and with them.
+        (just programmed, at the time of reading).
     """
     g = target
     if chosen.program_noise == PCM:
         deviation = (-1.1731 * g**2 + 1.9650 * g + 0.26348).clamp(min=0) / PCM_HIGHEST
-        g = (g + deviation * _normal(g, draw)).clamp(min=0)
+        g = (g + deviation * _normal(g, draws.of("program"))).clamp(min=0)
     elif chosen.program_noise:
         # No cell conducts less than nothing.
-        g = (g + float(chosen.program_noise) * _normal(g, draw)).clamp(min=0)
+        g = (g + float(chosen.program_noise) * _normal(g, draws.of("program"))).clamp(min=0)
     programmed = g
     elapsed = PCM_FIRST_READ + (chosen.drift or 0.0)
-    if chosen.drift is not None:
+    if chosen.drift:
         # The coefficients were fitted over the target; a cell without conductance has none to lose.
         logarithm = target.clamp(min=1e-7).log()
         mean = (-0.0155 * logarithm + 0.0244).clamp(0.049, 0.1)
         deviation = (-0.0125 * logarithm - 0.0059).clamp(0.008, 0.045)
-        coefficient = (mean + deviation * _normal(g, draw)).abs()
+        coefficient = (mean + deviation * _normal(g, draws.of("drift"))).abs()
         g = g * (elapsed / PCM_FIRST_READ) ** -coefficient
     if chosen.read_noise == PCM:
         strength = (0.0088 / programmed.pow(0.65).clamp(min=1e-3)).clamp(max=0.2)
         accumulated = math.sqrt(math.log((elapsed + PCM_READ_TIME) / (2 * PCM_READ_TIME)))
-        g = (g + g * strength * accumulated * _normal(g, draw)).clamp(min=0)
+        g = (g + g * strength * accumulated * _normal(g, draws.of("read"))).clamp(min=0)
     if chosen.stuck:
-        place = torch.rand(g.shape, generator=draw, dtype=g.dtype)
-        g = torch.where(place < chosen.stuck, (place < chosen.stuck * chosen.stuck_high).to(g.dtype), g)
+        place = torch.rand(g.shape, generator=draws.of("stuck"), dtype=g.dtype)
+        stuck, level = place < chosen.stuck, (place < chosen.stuck * chosen.stuck_high).to(g.dtype)
+        programmed, g = torch.where(stuck, level, programmed), torch.where(stuck, level, g)
     return programmed, g
 
 
-def age_signed(target: Tensor, chosen: ArrayNonIdealities, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def age_signed(target: Tensor, chosen: ArrayNonIdealities, draws: Draws) -> tuple[Tensor, Tensor]:
     """As `age`, for cells that hold a signed weight, -1 to 1.
 
     Gaussian programming noise is added to the weight itself. Where the noise depends on the conductance, or a cell drifts or is
     stuck, the weight is a pair of cells, of which one is at zero.
     """
     if chosen.program_noise not in (0, PCM):
-        target = target + float(chosen.program_noise) * _normal(target, draw)
-        chosen = ArrayNonIdealities(
-            read_noise=chosen.read_noise, drift=chosen.drift, stuck=chosen.stuck, stuck_high=chosen.stuck_high
-        )
+        target = target + float(chosen.program_noise) * _normal(target, draws.of("program"))
+        chosen = replace(chosen, program_noise=0.0)
     if not chosen.changes_cells:
         return target, target
-    plus, minus = age(target.clamp(min=0), chosen, draw), age((-target).clamp(min=0), chosen, draw)
+    plus, minus = age(target.clamp(min=0), chosen, draws), age((-target).clamp(min=0), chosen, draws)
     return plus[0] - minus[0], plus[1] - minus[1]
 
 

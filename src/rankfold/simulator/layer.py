@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping as MappingType
 from typing import Any
 
@@ -14,6 +13,7 @@ from rankfold.errors import InputError
 from rankfold.nn.quantise import QuantConv2d, QuantLayer
 from rankfold.simulator.arrays import LayerArrays, Programmed, Tally
 from rankfold.simulator.converter import Converter, SumSample
+from rankfold.simulator.draws import Draws
 from rankfold.workload.shape import Pair
 
 
@@ -31,6 +31,8 @@ class _StraightThrough(torch.autograd.Function):
 
 class SimulatedLayer(nn.Module):
     """A quantised convolution or linear layer, computed by the arrays that hold it.
+
+    Its calibrated ADC ranges are no part of its state: calibrate a network again after loading one.
 
     Input and output are those of the layer, and so are gradients (straight through the arrays). In training mode the weights are
     programmed anew, with new noise, at every forward. In eval mode the arrays stay as `program_` left them.
@@ -53,6 +55,7 @@ class SimulatedLayer(nn.Module):
         self._calibrating = False
         self.ideal = False  # leave all non-idealities out
         self.all_tiles = False  # go through the tiles even where one product gives the same
+        self._draw = 0
         self._programmed: dict[Pair, Programmed] = {}
         self._reading: torch.Generator | None = None
         # How often noise was drawn anew in training; saved with the state, so that a resumed run goes on as it would have.
@@ -61,6 +64,8 @@ class SimulatedLayer(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Quantise the input, run the arrays, scale and add the bias."""
+        if isinstance(self.layer, QuantConv2d) and input.ndim == 3:  # one image without a batch, as nn.Conv2d takes it
+            return self(input[None])[0]
         if self.training:
             self.draws += 1
             self.program_(self.seed, int(self.draws))
@@ -88,6 +93,7 @@ class SimulatedLayer(nn.Module):
         if self.tally is not None:
             self.tally.images += len(levels)
             self.tally.activations += len(levels) * arrays.cycles
+            self.tally.conversions += len(levels) * arrays.conversions
         if arrays.is_exact(converter) and not self.all_tiles and not self._calibrating:
             return self._exact(arrays, levels, weight)
         if size not in self._programmed:
@@ -116,20 +122,26 @@ class SimulatedLayer(nn.Module):
     @torch.no_grad()
     def ideal_accumulators(self, input: Tensor) -> Tensor:
         """(B, m, OH, OW) the convolution of the integers, exact."""
-        return self._exact(self.arrays[self._size(input)], self._levels(input), self._weight())
+        return self._exact(self.arrays[self._size(input)], self._levels(input), self._integers())
+
+    @property
+    def saturated(self) -> int:
+        """Weights too low for the cells, which hold the lowest they can instead."""
+        coding = next(iter(self.arrays.values())).cell_coding
+        return int((self._integers() < coding.lowest).sum())
 
     @torch.no_grad()
     def program_(self, seed: int, draw: int = 0) -> None:
-        """Program the weights of now into all arrays.
+        """Program the weights of now into all arrays, as must be done after they were changed in eval mode.
 
         Args:
             seed: of programming and of the reads that follow.
             draw: number of the programming under this seed.
         """
         self.seed = seed
-        source = torch.Generator().manual_seed(_mix(seed, self.name, draw))
-        weight = self._weight().cpu()
-        self._programmed = {size: arrays.program(weight, source) for size, arrays in self.arrays.items()}
+        self._draw = draw
+        draws, weight = Draws(seed, self.name, draw), self._weight().cpu()
+        self._programmed = {size: arrays.program(weight, draws) for size, arrays in self.arrays.items()}
         self._reading = None
 
     def train(self, mode: bool = True) -> SimulatedLayer:
@@ -143,10 +155,17 @@ class SimulatedLayer(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
         self._programmed.clear()
 
+    @torch.no_grad()
+    def ideal_output(self, input: Tensor) -> Tensor:
+        """The output of the layer for an input if its arrays were ideal and held every weight."""
+        return self._scaled(self.ideal_accumulators(input), input)
+
     def _output(self, input: Tensor) -> Tensor:
-        layer = self.layer
         with torch.autocast(input.device.type, enabled=False):  # integers need all their bits
-            result = self.accumulators(input)
+            return self._scaled(self.accumulators(input), input)
+
+    def _scaled(self, result: Tensor, input: Tensor) -> Tensor:
+        layer = self.layer
         exact = input.dtype == torch.float64
         scale = layer.weight_quantiser.scale.double() * layer.input_quantiser.scale.double()
         result = result * (scale if exact else scale.to(result.dtype))
@@ -154,7 +173,7 @@ class SimulatedLayer(nn.Module):
             result += layer.bias.detach().to(result.dtype).view(-1, 1, 1)
         if not isinstance(layer, QuantConv2d):
             result = result.reshape(*input.shape[:-1], -1)
-        return result.to(torch.float64 if exact else torch.float32)
+        return result.to(layer.weight.dtype)
 
     def _size(self, input: Tensor) -> Pair:
         size = (input.shape[-2], input.shape[-1]) if isinstance(self.layer, QuantConv2d) else (1, 1)
@@ -175,6 +194,10 @@ class SimulatedLayer(nn.Module):
         return F.pad(levels, (left, right, top, bottom), mode=layer.padding_mode)
 
     def _weight(self) -> Tensor:
+        """(m, C_in/G, kh, kw) integers as the cells hold them."""
+        return self._integers().clamp(min=next(iter(self.arrays.values())).cell_coding.lowest)
+
+    def _integers(self) -> Tensor:
         """(m, C_in/G, kh, kw) integers."""
         layer = self.layer
         levels = layer.weight_quantiser.integers(layer.weight)
@@ -198,10 +221,5 @@ class SimulatedLayer(nn.Module):
 
     def _noise(self, device: torch.device) -> torch.Generator:
         if self._reading is None or self._reading.device != device:
-            self._reading = torch.Generator(device).manual_seed(_mix(self.seed, self.name, int(self.draws), reading=True))
+            self._reading = torch.Generator(device).manual_seed(Draws(self.seed, self.name, self._draw).mix("reads"))
         return self._reading
-
-
-def _mix(seed: int, name: str, draw: int, reading: bool = False) -> int:
-    """A seed of its own for every layer, draw and purpose."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {name} {draw} {reading}".encode()).digest()[:7], "big")

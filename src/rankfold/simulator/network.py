@@ -20,11 +20,14 @@ from rankfold.nn.quantise import QuantLayer
 from rankfold.plan import LOW_RANK, LayerPlan, Plan
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
+from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
 from rankfold.simulator.nonideal import CALIBRATED, ArrayNonIdealities
 from rankfold.simulator.schedule import Schedule, schedule_mapping
 from rankfold.workload import ConvShape, trace
 from rankfold.workload.shape import Pair
+
+BINARY = ", the levels -1 and +1, which no cell coding here stands for; use 2 bits or more"
 
 
 def simulate(
@@ -45,7 +48,8 @@ def simulate(
     A pattern-pruned layer runs without steering, as its tiles are laid out.
 
     Args:
-        model: the network after `compress_`, `quantise_by_plan_` and calibration (or loaded weights); it stays as it is.
+        model: the network after `compress_`, `quantise_by_plan_` and calibration (or loaded weights); it stays as it is. Move it
+            to its device and type before: `result.to(...)` would give the result buffers of its own.
         plan: the plan that it follows.
         chosen: the non-idealities; None: ideal arrays.
         calibration: inputs of the model on its device, for calibrated ADC ranges; or call `calibrate_adc_` later.
@@ -57,18 +61,11 @@ def simulate(
             `digital` is not in the plan.
     """
     chosen = chosen or ArrayNonIdealities()
-    if not plan.quantised:
-        raise InputError(
-            f"the plan of {plan.model} gives no layer bits, and arrays compute with integers; make it with bits, such as --bits 4"
-        )
+    check_arrays(plan, chosen)
     left = set(digital)
     unknown = left - {layer.name for layer in plan.layers}
     if unknown:
         raise InputError(f"the plan of {plan.model} has no layer {min(unknown)} that could be left digital")
-    if chosen.ir_drop and plan.array.cell_bits is None:
-        raise InputError(
-            f"ir_drop (={chosen.ir_drop}) needs real cells, which have a conductance; give the array cell_bits (--cell-bits 2)"
-        )
     planned = planned_mappings(model, plan, left)
     schedules: dict[Mapping, Schedule] = {}
     dtype = next(model.parameters()).dtype
@@ -92,11 +89,38 @@ def simulate(
         for child_name, child in list(parent._modules.items()):
             if child in found:
                 parent._modules[child_name] = found[child]
-    for simulated in simulated_layers(result):
+    for simulated in found.values():
+        for held in simulated.arrays.values():
+            Converter.check(chosen, held.sums, simulated.name)
         simulated.program_(seed)
     if calibration is not None:
         calibrate_adc_(result, calibration)
     return result
+
+
+def check_arrays(plan: Plan, chosen: ArrayNonIdealities) -> None:
+    """Refuse, from the plan alone, what no network that follows it can run on.
+
+    Raises:
+        InputError: no layer has bits, one has a single bit or does not fit into a row, or the cells do not go with `chosen`.
+    """
+    if not plan.quantised:
+        raise InputError(
+            f"the plan of {plan.model} gives no layer bits, and arrays compute with integers; make it with bits, such as --bits 4"
+        )
+    if chosen.ir_drop and plan.array.cell_bits is None:
+        raise InputError(
+            f"ir_drop (={chosen.ir_drop}) needs real cells, which have a conductance; give the array cell_bits (--cell-bits 2)"
+        )
+    if chosen.adc_bits == 1 and plan.array.cell_bits is None:
+        raise InputError(
+            "cells of whole weights have signed sums, so adc_bits (=1) must be 2 or more; or give the array cell_bits"
+        )
+    for layer in plan.layers:
+        if layer.weight_bits is not None:
+            if layer.weight_bits == 1:
+                raise InputError(f"layer {layer.name} has 1-bit weights{BINARY}")
+            plan.array.in_weights(layer.weight_bits)
 
 
 def planned_mappings(model: nn.Module, plan: Plan, digital: Iterable[str] = ()) -> dict[str, dict[Pair, Mapping]]:
@@ -124,9 +148,12 @@ def planned_mappings(model: nn.Module, plan: Plan, digital: Iterable[str] = ()) 
             if not isinstance(module, QuantLayer):
                 raise InputError(f"layer {name} is not quantised in the network, as the plan says; quantise it by the plan first")
             if isinstance(module.weight_quantiser, BinaryQuantiser) or isinstance(module.input_quantiser, BinaryQuantiser):
+                raise InputError(f"layer {name} has 1-bit inputs or weights{BINARY}")
+            bits = module.weight_quantiser.bits, module.input_quantiser.bits
+            if bits != (layer.weight_bits, layer.input_bits):
                 raise InputError(
-                    f"layer {name} has the levels -1 and +1, which no cell coding here stands for; use 2 bits or more, or leave "
-                    "it digital"
+                    f"layer {name} has weights and inputs of {bits[0]} and {bits[1]} bits, the plan says {layer.weight_bits} and "
+                    f"{layer.input_bits}; simulate a network that follows the plan"
                 )
             found[name] = runs
     return found
@@ -153,11 +180,9 @@ def calibrate_adc_(network: nn.Module, batches: Iterable[Tensor]) -> None:
     Raises:
         InputError: there is no batch.
     """
-    layers = [
-        layer for layer in simulated_layers(network) if any(a.chosen.adc_range == CALIBRATED for a in layer.arrays.values())
-    ]
-    if not any(arrays.chosen.adc_bits for layer in layers for arrays in layer.arrays.values()):
+    if not needs_calibration(network):
         return
+    layers = simulated_layers(network)
     for layer in layers:
         layer.calibrate_(True)
     try:
@@ -168,17 +193,30 @@ def calibrate_adc_(network: nn.Module, batches: Iterable[Tensor]) -> None:
             layer.calibrate_(False)
 
 
+def needs_calibration(network: nn.Module) -> bool:
+    """Whether the ADC ranges of a simulated network depend on data."""
+    held = [arrays.chosen for layer in simulated_layers(network) for arrays in layer.arrays.values()]
+    return any(chosen.adc_bits is not None and chosen.adc_range == CALIBRATED for chosen in held)
+
+
 @contextmanager
 def only(network: nn.Module, name: str) -> Iterator[None]:
-    """Inside, only the arrays of layer `name` fall short; those of all other layers are ideal."""
-    others = [layer for layer in simulated_layers(network) if layer.name != name]
-    for layer in others:
-        layer.ideal = True
+    """Inside, only the arrays of layer `name` fall short; those of all other layers are ideal.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    layers = simulated_layers(network)
+    if name not in {layer.name for layer in layers}:
+        raise InputError(f"no layer {name} of the network runs on arrays")
+    before = [layer.ideal for layer in layers]
+    for layer in layers:
+        layer.ideal = layer.name != name
     try:
         yield
     finally:
-        for layer in others:
-            layer.ideal = False
+        for layer, ideal in zip(layers, before, strict=True):
+            layer.ideal = ideal
 
 
 def _stages(layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan, masks: Masks) -> dict[str, dict[Pair, Mapping]]:

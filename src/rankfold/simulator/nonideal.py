@@ -27,8 +27,8 @@ class ArrayNonIdealities:
             fit to phase-change memory of Nandakumar et al. (ICECS 2019), which depends on the conductance.
         read_noise: standard deviation of a cell at each read, relative to its range, Gaussian, new at every read; or `pcm`, the
             1/f noise accumulated until the time of reading (same source), drawn once for each programming.
-        drift: seconds from programming to reading, in which every cell drifts as (t/t0)^-nu, with nu as fitted in the same
-            source; None: no drift.
+        drift: seconds since the first read, 20 s after programming, in which every cell drifts as (t/t0)^-nu, with nu as fitted
+            in the same source; None: no drift.
         drift_compensation: whether a digital factor for each layer takes the mean of the drift back (Joshi et al., Nature
             Communications 2020).
         stuck: share of cells that cannot be programmed.
@@ -78,14 +78,17 @@ class ArrayNonIdealities:
     @property
     def changes_cells(self) -> bool:
         """Whether a programmed cell may differ from its level."""
-        return bool(
-            self.program_noise != 0 or self.read_noise == PCM or self.drift is not None or self.stuck > 0 or self.ir_drop > 0
-        )
+        return bool(self.program_noise != 0 or self.read_noise == PCM or bool(self.drift) or self.stuck > 0 or self.ir_drop > 0)
 
     @property
     def noisy_reads(self) -> bool:
         """Whether two reads of the same sum may differ."""
         return (self.read_noise not in (0, PCM)) or self.output_noise > 0
+
+    @property
+    def random(self) -> bool:
+        """Whether two chips may differ."""
+        return bool(self.program_noise != 0 or self.read_noise != 0 or self.drift or self.stuck > 0 or self.output_noise > 0)
 
     @property
     def ideal(self) -> bool:
