@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rankfold.errors import InputError
 from rankfold.nn.quantiser import SMALLEST_STEP, Quantiser
 
 
@@ -30,18 +28,12 @@ class BinaryQuantiser(Quantiser):
         super().__init__(1, signed=True, batched=batched, device=device)
         self.low, self.high = -1, 1
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Quantise x of any shape; the same shape and dtype.
-
-        Raises:
-            InputError: the step was never set.
-        """
-        if self.bypass:
-            return x
-        self._check_fitted()
-        samples = max(1, x.shape[0]) if self.batched else 1
-        y: Tensor = _ScaledSign.apply(x, self.step, 1 / math.sqrt(max(1, x.numel() // samples)))  # type: ignore[no-untyped-call]
+    def _rounded(self, x: Tensor, gain: float) -> Tensor:
+        y: Tensor = _ScaledSign.apply(x, self.step, gain)  # type: ignore[no-untyped-call]
         return y
+
+    def _best_step(self, values: Tensor) -> float:
+        return max(float(values.abs().mean()), SMALLEST_STEP)
 
     @torch.no_grad()
     def levels(self, x: Tensor) -> Tensor:
@@ -52,21 +44,6 @@ class BinaryQuantiser(Quantiser):
         """
         self._check_fitted()
         return torch.where(x < 0, -1.0, 1.0).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-
-    @torch.no_grad()
-    def fit_(self, sample: Tensor) -> None:
-        """Set the step that minimises the squared error on `sample`, mean |x|.
-
-        Raises:
-            InputError: the sample is empty or holds a value that is not finite.
-        """
-        values = sample.detach().float()
-        if values.numel() == 0:
-            raise InputError("a step size cannot be fitted to an empty sample; pass at least one value")
-        if not bool(values.isfinite().all()):
-            raise InputError("a step size cannot be fitted to values that are not finite; check the weights and the data for NaN")
-        self.step.fill_(max(float(values.abs().mean()), SMALLEST_STEP))
-        self.fitted = True
 
 
 class _ScaledSign(torch.autograd.Function):

@@ -86,8 +86,16 @@ class Quantiser(nn.Module):
         self._check_fitted()
         samples = max(1, x.shape[0]) if self.batched else 1
         gain = 1 / math.sqrt(max(1, x.numel() // samples) * self.high)
+        return self._rounded(x, gain)
+
+    def _rounded(self, x: Tensor, gain: float) -> Tensor:
+        """x quantised, with the step's gradient times `gain`."""
         y: Tensor = _LearnedStep.apply(x, self.step, self.low, self.high, gain)  # type: ignore[no-untyped-call]
         return y
+
+    def _best_step(self, values: Tensor) -> float:
+        """The step of the least squared error on values (n,)."""
+        return _least_squares_step(values, self.low, self.high)
 
     @torch.no_grad()
     def integers(self, x: Tensor) -> Tensor:
@@ -122,7 +130,7 @@ class Quantiser(nn.Module):
         if not bool(values.isfinite().all()):
             raise InputError("a step size cannot be fitted to values that are not finite; check the weights and the data for NaN")
         with torch.no_grad():
-            self.step.fill_(_least_squares_step(values, self.low, self.high))
+            self.step.fill_(self._best_step(values))
         self.fitted = True
 
     def extra_repr(self) -> str:
