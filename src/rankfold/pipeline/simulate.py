@@ -23,7 +23,6 @@ from rankfold.plan import Plan
 from rankfold.simulator import (
     SimulatedLayer,
     calibrate_adc_,
-    check_arrays,
     needs_calibration,
     only,
     program_,
@@ -87,7 +86,6 @@ def simulate_run(settings: SimulationSettings, progress: Progress | None = None,
     loaded = loaded or LoadedRun.load(settings.folder, settings.data, settings.device)
     given = {name: getattr(settings, name) for name in ("cell_bits", "coding", "dac_bits") if getattr(settings, name) is not None}
     plan = replace(loaded.plan, array=replace(loaded.plan.array, **given))
-    check_arrays(plan, settings.chosen)
     network = simulate(loaded.model, plan, settings.chosen, digital=settings.digital, seed=settings.seed)
     work = _Work(loaded, network, settings.seed, progress or NoProgress())
     file = PartsFile.claim(settings.out, TYPE, _identity(settings, plan, loaded), settings.resume)

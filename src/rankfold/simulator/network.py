@@ -61,8 +61,8 @@ def simulate(
             `digital` is not in the plan.
     """
     chosen = chosen or ArrayNonIdealities()
-    check_arrays(plan, chosen)
     left = set(digital)
+    check_arrays(plan, chosen, left)
     unknown = left - {layer.name for layer in plan.layers}
     if unknown:
         raise InputError(f"the plan of {plan.model} has no layer {min(unknown)} that could be left digital")
@@ -98,8 +98,13 @@ def simulate(
     return result
 
 
-def check_arrays(plan: Plan, chosen: ArrayNonIdealities) -> None:
+def check_arrays(plan: Plan, chosen: ArrayNonIdealities, digital: Iterable[str] = ()) -> None:
     """Refuse, from the plan alone, what no network that follows it can run on.
+
+    Args:
+        plan: with the cells and DACs of its array.
+        chosen: the non-idealities.
+        digital: layers of the plan that are left to digital logic.
 
     Raises:
         InputError: no layer has bits, one has a single bit or does not fit into a row, or the cells do not go with `chosen`.
@@ -116,8 +121,9 @@ def check_arrays(plan: Plan, chosen: ArrayNonIdealities) -> None:
         raise InputError(
             "cells of whole weights have signed sums, so adc_bits (=1) must be 2 or more; or give the array cell_bits"
         )
+    left = set(digital)
     for layer in plan.layers:
-        if layer.weight_bits is not None:
+        if layer.weight_bits is not None and layer.name not in left:
             if layer.weight_bits == 1:
                 raise InputError(f"layer {layer.name} has 1-bit weights{BINARY}")
             plan.array.in_weights(layer.weight_bits)
