@@ -109,6 +109,7 @@ def shares(rows: Rows) -> str:
             axes.set_xlim(30, 80)
             axes.set_ylim(-40, 80)
             axes.tick_params(length=0)
+            axes.tick_params(axis="x", pad=6)  # clear of the lowest label of y
             axes.set_xlabel("share of ADCs in the energy of dense im2col, %")
             axes.set_title(f"ResNet-20, {array}: saving, %", loc="left", fontsize=SIZE, color=SOFT)
         legend(figure, list(LINES.values()), 12)

@@ -12,6 +12,8 @@ from typing import Any
 
 from rankfold.errors import InputError
 
+LONGEST = 200  # letters of what a schema complains of
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -72,5 +74,45 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The content of a YAML text, plain values only.
+
+    Args:
+        text: the YAML.
+        where: what the text is, for complaints.
+
+    Raises:
+        InputError: not YAML, or nested without end.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: dates that do not exist
+        raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def in_schema(content: Any, validator: Any, what: str) -> None:
+    """Refuse content that does not follow a JSON schema.
+
+    Args:
+        content: what was read.
+        validator: of `jsonschema`, for the schema.
+        what: the start of the complaint, such as `mine.yaml is not a component table`.
+
+    Raises:
+        InputError: it does not; the message names the place.
+    """
+    import jsonschema
+
+    try:
+        validator.validate(content)
+    except jsonschema.ValidationError as error:
+        place = "/".join(str(step) for step in error.absolute_path) or "top level"
+        # The message shows the value, which may be a whole file.
+        message = error.message if len(error.message) <= LONGEST else f"... {error.message[-LONGEST:]}"
+        raise InputError(f"{what}: at {place}: {message}") from None

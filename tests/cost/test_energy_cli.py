@@ -40,7 +40,8 @@ def test_json_csv_and_table_say_the_same(capsys):
     assert f"energy {total['energy_pj'] / 1e3:,.1f} nJ per image" in text
     assert f"{total['conversions']:,} ADC conversions" in text
     assert "ADC: derived: 2^b - 1 sense amplifiers" in text
-    assert "less where ADCs take 30 % to 80 %" in text
+    assert "less where ADCs take 30% to 80%" in text
+    assert f"{total['utilisation']:.1%} of their cells at work" in text
     assert content["assumed"] == ["2-bit cells", "1-bit DACs"]
 
 
@@ -100,6 +101,7 @@ def test_a_table_is_printed_to_be_copied(capsys, tmp_path):
         (["resnet20", "--cheapest", "--method", "sdk"], "--cheapest chooses the mappings itself; leave --method sdk away"),
         (["resnet8", "--plan", str(PLAN)], "the plan is for another network"),
         (["resnet20", "--show-table", "mine"], "technology (=mine) must be one of"),
+        (["--show-table", "zigzag"], "zigzag has no table to copy: zigzag-dse computes its figures for each array"),
     ],
 )
 def test_wrong_input_is_one_sentence(capsys, arguments, message):

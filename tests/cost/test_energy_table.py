@@ -63,9 +63,9 @@ def test_a_part_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"components__bus__formula": "E_bit * colums"}, r"formula \(=E_bit \* colums\): colums is unknown; known are"),
+        ({"components__bus__formula": "E_bit * colums"}, r"yaml: components/bus/formula \(=E_bit \* colums\): colums is unknown"),
         ({"components__bus__formula": "E_bit *"}, r"components/bus/formula \(=E_bit \*\) is not an arithmetic expression"),
-        ({"components__bus__formula": "__import__('os')"}, "only numbers, names"),
+        ({"components__bus__formula": "__import__('os')"}, r"yaml: components/bus/formula \(=__import__\('os'\)\): only numbers"),
         ({"components__bus__formula": "rows.real"}, "only numbers, names"),
         ({"components__bus__formula": "0 - rows"}, r"is -64; it must be a finite number, 0 or more"),
         ({"components__bus__formula": "1 / (rows - 64)"}, "cannot be computed"),
@@ -96,8 +96,17 @@ def test_files_that_are_no_table(tmp_path):
     with pytest.raises(InputError, match=r"cannot read .*mine\.yaml: No such file"):
         load_table(str(file))
     file.write_text("a: [1,\nb: {")
-    with pytest.raises(InputError, match=r"mine\.yaml is not YAML at line 2"):
+    with pytest.raises(InputError, match=r"mine\.yaml is not valid YAML: .*line 2"):
         load_table(str(file))
+    file.write_text("[" * 5000)
+    with pytest.raises(InputError, match=r"mine\.yaml is not valid YAML: maximum recursion depth"):
+        load_table(str(file))
+    file.write_text("- a layer\n" * 500)
+    with pytest.raises(
+        InputError, match=r"mine\.yaml is not a component table: at top level: \.\.\. .*is not of type 'object'"
+    ) as caught:
+        load_table(str(file))
+    assert len(str(caught.value)) < len(str(file)) + 300
     file.write_text("")
     with pytest.raises(InputError, match=r"mine\.yaml is not a component table: at top level: None is not of type 'object'"):
         load_table(str(file))
@@ -130,3 +139,8 @@ def test_functions():
 def test_a_table_keeps_its_text():
     text = table_text("sram-32nm")
     assert ComponentTable.from_yaml(text, "copy") == load_table("sram-32nm")
+
+
+def test_whole_numbers_may_be_written_as_fractions(tmp_path):
+    table = load_table(changed(tmp_path, mux=8.0, adc__bits=5.0, cell_bits__default=2.0))
+    assert f"{table.mux} {table.adc_bits} {table.cell_bits}" == "8 5 2"

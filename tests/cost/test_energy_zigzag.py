@@ -59,7 +59,7 @@ def test_own_sram_tables_agree_within_20_percent(side, bits, adc, cells, most):
 def test_map_takes_its_figures(capsys):
     pytest.importorskip("zigzag", reason="the extra rankfold[zigzag] is not installed")
     assert main(["map", "resnet20", "--technology", "zigzag", "--bits", "4", "--adc-bits", "6"]) == 0
-    assert "with zigzag, 6-bit zigzag ADC, 1 columns an ADC; 1-bit cells" in capsys.readouterr().out
+    assert "with zigzag, 6-bit zigzag ADC, an ADC for every column; 1-bit cells" in capsys.readouterr().out
     assert main(["map", "resnet20", "--technology", "zigzag", "--adc", "sar"]) == 2
     assert "adc (=sar): technology zigzag has its own; leave --adc away" in capsys.readouterr().err
 

@@ -13,7 +13,25 @@ from rankfold.reproduce.measure import Measurement, read_table, write_table
 from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json, low_rank_tables
 
 ROW = Measurement(
-    "low-rank-g4-r1_8-b4-s0", "low-rank", 4, "1/8", None, None, None, 4, 0, 3, 0.92, 0.5, 0.9, 1000, "64x64", "sdk", "plain", 800
+    "low-rank-g4-r1_8-b4-s0",
+    "low-rank",
+    4,
+    "1/8",
+    None,
+    None,
+    None,
+    4,
+    0,
+    3,
+    0.92,
+    0.5,
+    0.9,
+    1000,
+    "64x64",
+    "sdk",
+    "plain",
+    800,
+    9000,
 )
 
 

@@ -44,6 +44,7 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         prefix = {"low-rank": "low-rank-", "patdnn": "pruned-", "pairs": "pruned-"}.get(cell.method, "")
         planned = next(row for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "plain"))
         assert planned.cycles == result.cycles[f"{prefix}sdk"] == result.planned_cycles
+        assert planned.conversions == result.planned_conversions
         steered = [row.cycles for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "ideal")]
         assert steered == ([result.cycles["ideal-sdk"]] if prefix == "pruned-" else [])
         assert result.command == "rankfold reproduce smoke"

@@ -17,8 +17,9 @@ def energy_summary(energy: NetworkEnergy, reference: NetworkEnergy | None = None
     lines = [
         f"energy {1e-3 * energy.energy:,.1f} nJ per image ({shares(energy)})",
         f"  {energy.conversions:,} ADC conversions in {energy.reads:,} array reads, {energy.tops_per_watt:.1f} TOPS/W",
-        f"  {energy.arrays:,} arrays, {energy.area:.3f} mm2, {energy.leakage:.2f} uW leakage; "
-        f"{energy.latency:,.1f} us from in to out, an image every {energy.interval:,.1f} us with layers pipelined",
+        f"  {energy.arrays:,} arrays, {energy.utilisation:.1%} of their cells at work, {energy.area:.3f} mm2, "
+        f"{energy.leakage:.2f} uW leakage",
+        f"  {energy.latency:,.1f} us from in to out, an image every {energy.interval:,.1f} us with layers pipelined",
     ]
     if reference is not None and energy.components != reference.components:
         lines.append(f"  {comparison_in_words(Comparison.of(energy, reference))}")
@@ -28,15 +29,11 @@ def energy_summary(energy: NetworkEnergy, reference: NetworkEnergy | None = None
 def comparison_in_words(found: Comparison) -> str:
     """The saving against dense im2col, its band, and where it turns."""
     low, high = found.band
-    words = f"{_saved(found.saving)} energy than dense im2col; {100 * low:.0f} % to {100 * high:.0f} % less where ADCs take "
-    words += f"{100 * SHARES[0]:.0f} % to {100 * SHARES[1]:.0f} % of the latter (here {found.share:.0%})".replace("%)", " %)")
-    if found.flip is not None:
-        words += f"; equal at {100 * found.flip:.0f} %"
-    return words
-
-
-def _saved(saving: float) -> str:
-    return f"{100 * abs(saving):.1f} % {'less' if saving >= 0 else 'more'}"
+    words = (
+        f"{abs(found.saving):.1%} {'less' if found.saving >= 0 else 'more'} energy than dense im2col; {low:.0%} to {high:.0%} "
+    )
+    words += f"less where ADCs take {SHARES[0]:.0%} to {SHARES[1]:.0%} of the latter (here {found.share:.0%})"
+    return words if found.flip is None else f"{words}; equal at {found.flip:.0%}"
 
 
 def shares(energy: NetworkEnergy) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rankfold.baselines import PAIRS, PRUNINGS
 from rankfold.errors import InputError
-from rankfold.files import read_json, write_text
+from rankfold.files import in_schema, read_json, write_text
 from rankfold.lowrank import check_rank
 from rankfold.mapping import LOW_RANK_METHODS, METHODS, PRUNED_METHODS, ArraySpec
 from rankfold.workload import ConvShape, Network
@@ -149,13 +149,7 @@ class Plan:
         Raises:
             InputError: the content does not follow the schema; the message names the place.
         """
-        import jsonschema
-
-        try:
-            _validator().validate(content)
-        except jsonschema.ValidationError as error:
-            place = "/".join(str(step) for step in error.absolute_path) or "top level"
-            raise InputError(f"{where} is not a valid plan: at {place}: {error.message}") from None
+        in_schema(content, _validator(), f"{where} is not a valid plan")
         channels, height, width = content["input"]
         try:
             layers = tuple(LayerPlan(**layer) for layer in content["layers"])

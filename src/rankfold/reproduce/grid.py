@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.files import in_schema, parse_yaml
 from rankfold.mapping import ArraySpec
 from rankfold.pipeline.settings import CompressSettings
 from rankfold.training.recipe import Recipe
@@ -79,8 +80,6 @@ def load_grid(name: str) -> Grid:
     Raises:
         InputError: there is none, or it does not follow the schema; the message names the place.
     """
-    import yaml
-
     known = grid_names()
     path = Path(name)
     if name in known:
@@ -92,11 +91,7 @@ def load_grid(name: str) -> Grid:
             raise InputError(f"grid {name} cannot be read: {error}") from None
     else:
         raise InputError(f"unknown grid {name}; known are {', '.join(known)}, or give a .yaml file")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"grid {name} is not valid YAML: {' '.join(str(error).split())}") from None
-    return _grid(path.stem, content, f"grid {name}")
+    return _grid(path.stem, parse_yaml(text, f"grid {name}"), f"grid {name}")
 
 
 def grid_names() -> tuple[str, ...]:
@@ -106,18 +101,15 @@ def grid_names() -> tuple[str, ...]:
 
 
 @cache
-def _schema() -> Any:
-    return json.loads(resources.files("rankfold.reproduce").joinpath("grid.schema.json").read_text(encoding="utf-8"))
+def _validator() -> Any:
+    import jsonschema
+
+    schema = resources.files("rankfold.reproduce").joinpath("grid.schema.json").read_text(encoding="utf-8")
+    return jsonschema.Draft202012Validator(json.loads(schema))
 
 
 def _grid(name: str, content: Any, where: str) -> Grid:
-    import jsonschema
-
-    try:
-        jsonschema.validate(content, _schema())
-    except jsonschema.ValidationError as error:
-        place = "/".join(str(step) for step in error.absolute_path) or "top level"
-        raise InputError(f"{where} is not valid: at {place}: {error.message}") from None
+    in_schema(content, _validator(), f"{where} is not valid")
     cells = tuple(cell for seed in content["seeds"] for method in content["methods"] for cell in _cells(method, seed))
     names = [cell.name for cell in cells]
     twice = next((name for name in names if names.count(name) > 1), None)

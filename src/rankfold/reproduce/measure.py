@@ -21,12 +21,12 @@ from rankfold.reproduce.grid import Cell
 from rankfold.workload import ZOO, Network, trace, zoo_network
 
 PREFIXES = ("low-rank-", "pruned-", "channel-")
-TYPE, VERSION = "rankfold.cell-cycles", 1
+TYPE, VERSION = "rankfold.cell-cycles", 2
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One row of the table of all cells: accuracy on the test split and cycles per image.
+    """One row of the table of all cells: accuracy on the test split, cycles and ADC conversions per image.
 
     Attributes:
         cell: name of the cell.
@@ -47,6 +47,7 @@ class Measurement:
         mapping: how all layers are mapped; those that are not compressed too.
         steering: `ideal` where each column gets inputs of its own for nothing, else `plain`.
         cycles: array activations per image of all convolutions.
+        conversions: columns converted by ADCs per image; one for a column and a whole vector, as cycles count.
     """
 
     cell: str
@@ -67,6 +68,7 @@ class Measurement:
     mapping: str
     steering: str
     cycles: int
+    conversions: int
 
 
 def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Measurement, ...]:
@@ -78,26 +80,27 @@ def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Meas
     run = RunFolder(folder, "")
     result, plan = Result.load(run.result), Plan.load(run.plan)
     stored = folder / "cycles.json"
-    known: dict[str, dict[str, int]] = {}
+    known: dict[str, dict[str, list[int]]] = {}  # (cycles, conversions) by array and mapping
     if stored.exists():
         content = read_json(stored)
         if isinstance(content, dict) and content.get("_version") == VERSION and content.get("run") == result.run:
-            known = content["cycles"]
+            known = content["counts"]
     missing = [array for array in arrays if str(array) not in known]
     if missing:
         network = _network(plan, result)
         masks = load_masks(run.weights) if any(layer.kind == PRUNED for layer in plan.layers) else {}
         for array in missing:
-            known[str(array)] = network_cycles(network, replace(plan, array=array), METHODS, masks).total
-        write_json(stored, {"_type": TYPE, "_version": VERSION, "run": result.run, "cycles": known})
+            found = network_cycles(network, replace(plan, array=array), METHODS, masks)
+            known[str(array)] = {key: [cycles, found.conversions[key]] for key, cycles in found.total.items()}
+        write_json(stored, {"_type": TYPE, "_version": VERSION, "run": result.run, "counts": known})
     return tuple(
         Measurement(
             cell.name, cell.method, cell.groups, cell.rank, cell.entries, cell.block, cell.ratio, cell.bits, cell.seed,
             result.recipe["epochs"], result.accuracy.baseline or 0.0, result.accuracy.decomposed or 0.0, result.accuracy.final,
-            result.parameters_after, str(array), mapping, steering, cycles,
+            result.parameters_after, str(array), mapping, steering, *counts,
         )
         for array in arrays
-        for mapping, steering, cycles in _readings(known[str(array)])
+        for mapping, steering, counts in _readings(known[str(array)])
     )  # fmt: skip
 
 
@@ -107,11 +110,11 @@ def _network(plan: Plan, result: Result) -> Network:
     return trace(load_model(plan.model, len(result.data.classes), plan.input[0]), plan.input, plan.model)
 
 
-def _readings(cycles: dict[str, int]) -> list[tuple[str, str, int]]:
-    """(mapping, steering, cycles) of the network as it was compressed; of a dense one, under every mapping of it."""
-    prefix = next((prefix for prefix in PREFIXES if f"{prefix}sdk" in cycles), "")
-    found = [(key.removeprefix(prefix), PLAIN, value) for key, value in cycles.items() if key.startswith(prefix)]
-    found += [(key.removeprefix("ideal-"), IDEAL, value) for key, value in cycles.items() if key.startswith("ideal-")]
+def _readings(counts: dict[str, list[int]]) -> list[tuple[str, str, list[int]]]:
+    """(mapping, steering, counts) of the network as it was compressed; of a dense one, under every mapping of it."""
+    prefix = next((prefix for prefix in PREFIXES if f"{prefix}sdk" in counts), "")
+    found = [(key.removeprefix(prefix), PLAIN, value) for key, value in counts.items() if key.startswith(prefix)]
+    found += [(key.removeprefix("ideal-"), IDEAL, value) for key, value in counts.items() if key.startswith("ideal-")]
     return found
 
 
@@ -141,7 +144,7 @@ def read_table(path: Path) -> tuple[Measurement, ...]:
 
 _KINDS: dict[str, Any] = {
     "groups": int, "entries": int, "block": int, "bits": int, "seed": int, "epochs": int, "parameters": int, "cycles": int,
-    "ratio": float, "baseline": float, "before": float, "accuracy": float,
+    "conversions": int, "ratio": float, "baseline": float, "before": float, "accuracy": float,
 }  # fmt: skip
 
 

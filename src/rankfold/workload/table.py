@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.files import parse_yaml
 from rankfold.workload.network import Network
 from rankfold.workload.shape import ConvShape, Pair, is_count, parse_pair, same_padding
 
@@ -64,12 +64,7 @@ def _csv_rows(text: str, source: Path) -> list[dict[str, str]]:
 
 
 def _yaml_rows(text: str, source: Path) -> list[dict[str, str]]:
-    import yaml
-
-    try:
-        content: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates that do not exist, nesting without end
-        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = parse_yaml(text, str(source))
     if isinstance(content, dict) and list(content) == ["layers"]:
         content = content["layers"]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):

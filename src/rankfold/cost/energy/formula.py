@@ -66,6 +66,8 @@ class Formula:
         names = {**variables, **dict(self.constants)}
         try:
             found = float(self._evaluate(self._tree, names))
+        except InputError:  # a ValueError that already says what is wrong
+            raise
         except (ArithmeticError, ValueError, TypeError) as error:
             raise InputError(f"{self.where} (={self.text}) cannot be computed: {error}") from None
         if not math.isfinite(found) or found < 0:

@@ -71,7 +71,7 @@ def _stage_to_json(stage: StageEnergy) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class NetworkEnergy:
-    """What all convolutions of a network cost for one image. Fully connected layers are not counted, as in cycles.
+    """What all convolutions of a network cost for one image; fully connected layers count where they do in cycles.
 
     Every stored tile has an array of its own, and weights stay. Buses, buffers and accumulators have energy but no area.
 
@@ -187,8 +187,9 @@ class NetworkEnergy:
     def describe(self) -> str:
         """The conditions of every number, for the line below it."""
         table = self.table
+        shared = "an ADC for every column" if table.mux == 1 else f"{table.mux} columns an ADC"
         words = [
-            f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {table.mux} columns an ADC",
+            f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {shared}",
             f"{self.array.cell_bits}-bit cells, {self.array.coding} coding, {self.array.dac_bits}-bit DACs",
         ]
         return "; ".join(words) + (f" (assumed: {', '.join(self.assumed)})" if self.assumed else "")

@@ -12,11 +12,13 @@ from typing import Any
 
 from rankfold.cost.energy.formula import Formula
 from rankfold.errors import InputError
+from rankfold.files import in_schema, parse_yaml
 from rankfold.mapping import ArraySpec
 
 TABLES = ("rram-22nm", "rram-32nm", "sram-22nm", "sram-32nm")
 DEFAULT_TABLE = TABLES[0]
 SUFFIXES = (".yaml", ".yml")
+ZIGZAG = "zigzag"  # a technology without a file: see `zigzag_table`
 ADC = "adc"  # the component that the chosen ADC is
 ADC_BITS = 16  # at most
 # Values that every formula may use; these ones try a table out when it is read.
@@ -168,25 +170,14 @@ class ComponentTable:
         Raises:
             InputError: not YAML, not of the schema, or with a formula that cannot be computed; the message names the place.
         """
-        import jsonschema
-        import yaml
-
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f" at line {mark.line + 1}" if mark is not None else ""
-            raise InputError(f"{where} is not YAML{line}: {getattr(error, 'problem', None) or 'it cannot be read'}") from None
-        try:
-            _validator().validate(content)
-        except jsonschema.ValidationError as error:
-            place = "/".join(str(step) for step in error.absolute_path) or "top level"
-            raise InputError(f"{where} is not a component table: at {place}: {error.message}") from None
+        content = parse_yaml(text, where)
+        in_schema(content, _validator(), f"{where} is not a component table")
         technology, adc, activity = content["technology"], content["adc"], content["activity"]
+        cell_bits = content["cell_bits"]  # whole numbers may be written 8.0
         try:
             table = cls(
-                content["name"], technology["node"], technology["cell"], technology["vdd"], content["cell_bits"]["default"],
-                content["cell_bits"]["most"], content["mux"], activity["rows"], activity["cells"], adc["kind"], adc["bits"],
+                content["name"], technology["node"], technology["cell"], technology["vdd"], int(cell_bits["default"]),
+                int(cell_bits["most"]), int(content["mux"]), activity["rows"], activity["cells"], adc["kind"], int(adc["bits"]),
                 _formula(content["step_time"], "step_time"),
                 tuple(_component(name, entry) for name, entry in content["components"].items()),
                 tuple(_adc(kind, entry) for kind, entry in content["adcs"].items()),
@@ -214,8 +205,10 @@ def table_text(name: str) -> str:
     """
     if name in TABLES:
         return resources.files("rankfold.cost.energy").joinpath("tables", f"{name}.yaml").read_text(encoding="utf-8")
+    if name == ZIGZAG:
+        raise InputError(f"{name} has no table to copy: zigzag-dse computes its figures for each array")
     if not name.lower().endswith(SUFFIXES):
-        raise InputError(f"technology (={name}) must be one of {', '.join(TABLES)}, zigzag, or a .yaml file")
+        raise InputError(f"technology (={name}) must be one of {', '.join(TABLES)}, {ZIGZAG}, or a .yaml file")
     try:
         return Path(name).read_text(encoding="utf-8")
     except OSError as error:

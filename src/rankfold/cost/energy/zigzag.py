@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rankfold.cost.energy.formula import Formula
-from rankfold.cost.energy.table import DEFAULT_TABLE, Adc, Component, ComponentTable, load_table
+from rankfold.cost.energy.table import DEFAULT_TABLE, ZIGZAG, Adc, Component, ComponentTable, load_table
 from rankfold.errors import InputError, MissingDependencyError
 from rankfold.mapping import ArraySpec
 
-ZIGZAG = "zigzag"
 ADC_BITS, BITS = 5, 4  # where nothing else is asked
 SOURCE = "zigzag-dse {version}: {what}"
 
