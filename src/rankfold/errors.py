@@ -19,3 +19,9 @@ class UnsupportedLayerError(RankfoldError, ValueError):
 
 class MissingDependencyError(RankfoldError, ImportError):
     """An optional package is needed; the message says how to install it."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of another library says, or its kind where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -144,11 +144,30 @@ def test_on_the_command_line(small, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "relative error" in printed and "low-rank: 1 layer" in printed
     assert "on the calibration inputs" in printed
+    nearest = [*common, "--decomposition", "svd", "--data", str(tmp_path / "inputs.npz")]
+    assert main([*nearest, "--out", str(tmp_path / "nearest")]) == 0
+    assert "on the calibration inputs" in capsys.readouterr().out
+    plain, data, nearest = ((tmp_path / name / "model.onnx").read_bytes() for name in ("plain", "data", "nearest"))
+    assert plain == nearest != data
+    Plan("other", (4, 8, 8), ARRAY, (LayerPlan("conv", "dense"),)).save(tmp_path / "other.json")
     wrong = {
         "is decomposed but not trained here; add --epochs 0": ["compress", small, "--rank", "2", "--out", str(tmp_path / "w")],
         "leave --bits away": [*common, "--bits", "4", "--out", str(tmp_path / "w")],
         "needs a rank": [*common[:4], "--out", str(tmp_path / "w")],
         "is not an empty folder": [*common, "--out", str(tmp_path / "plain")],
+        "--adc-bits says nothing where an ONNX file": [*common, "--adc-bits", "4", "--out", str(tmp_path / "w")],
+        "decomposed layer by layer": [*common, "--decomposition", "sequential", "--out", str(tmp_path / "w")],
+        "--decomposition data needs calibration inputs": [*common, "--decomposition", "data", "--out", str(tmp_path / "w")],
+        "leave --groups away": [
+            *common[:4],
+            "--groups",
+            "2",
+            "--plan",
+            str(tmp_path / "plain" / "plan.json"),
+            "--out",
+            str(tmp_path / "w"),
+        ],
+        "the plan": [*common[:4], "--plan", str(tmp_path / "other.json"), "--out", str(tmp_path / "w")],
         "cannot read calibration inputs": [*common, "--out", str(tmp_path / "w"), "--data", str(tmp_path / "none.npz")],
     }
     for message, arguments in wrong.items():
@@ -163,13 +182,37 @@ def test_calibration_inputs_must_fit(small, tmp_path):
     for name, content, message in (
         ("a", {"z": np.zeros((2, 4, 8, 8))}, r"holds z, and the model takes x"),
         ("b", {"x": np.zeros((2, 4, 9, 8))}, r"x has shape \(2, 4, 9, 8\), and the model takes Nx4x8x8"),
+        ("d", {"x": np.float32(1)}, r"x has shape \(\), and the model takes Nx4x8x8"),
+        ("e", {"x": np.zeros((2, 4, 8, 8), np.int64)}, "x holds int64, and the model takes float32; convert it"),
+        ("f", {"x": np.array([{}])}, "it holds no plain arrays, or is damaged"),
     ):
         np.savez(tmp_path / f"{name}.npz", **content)
         with pytest.raises(InputError, match=message):
             read_feeds(tmp_path / f"{name}.npz", source)
-    (tmp_path / "c.npz").write_bytes(b"no array")
-    with pytest.raises(InputError, match="cannot read calibration inputs"):
-        read_feeds(tmp_path / "c.npz", source)
+    np.savez(tmp_path / "double.npz", x=np.ones((2, 4, 8, 8)))
+    assert [feed["x"].dtype for feed in read_feeds(tmp_path / "double.npz", source)] == [np.float32] * 2
+    for content in (b"no array", (tmp_path / "double.npz").read_bytes()[:200]):
+        (tmp_path / "c.npz").write_bytes(content)
+        with pytest.raises(InputError, match="it holds no plain arrays, or is damaged"):
+            read_feeds(tmp_path / "c.npz", source)
+
+
+def test_half_precision_stays_so(tmp_path):
+    weights = {"first.weight": (4, 3, 3, 3), "second.weight": (8, 4, 3, 3), "last.weight": (5, 8, 1, 1)}
+    draw = np.random.default_rng(0)
+    stored = [onnx.numpy_helper.from_array(draw.normal(size=size).astype(np.float16), name) for name, size in weights.items()]
+    values = ["x", "a", "b", "y"]
+    nodes = [helper.make_node("Conv", [values[i], name], [values[i + 1]]) for i, name in enumerate(weights)]
+    half = onnx.TensorProto.FLOAT16
+    ends = [helper.make_tensor_value_info("x", half, [1, 3, 8, 8])], [helper.make_tensor_value_info("y", half, None)]
+    model = helper.make_model(helper.make_graph(nodes, "half", *ends, stored), opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "half.onnx")
+    source = analyse_onnx(tmp_path / "half.onnx")
+    made, _ = decompose_onnx(source, uniform_plan(source.network, ARRAY, 2, 8))
+    assert {tensor.data_type for tensor in made.graph.initializer} == {half}
+    feeds = random_feeds(source, 1, 0)
+    assert output_errors(Runner(source.file.path), Runner(made), feeds)["y"] < 0.02  # full rank: rounding alone
 
 
 def test_plans_that_need_training_are_refused(small):

@@ -1,5 +1,7 @@
 """Tracing of torch networks that are written in awkward ways, and of torch.export files and other libraries' networks."""
 
+import io
+import pathlib
 import sys
 import types
 import zipfile
@@ -238,6 +240,47 @@ def test_exported_files_with_pickles_or_code_are_refused(zoo, tmp_path):
     for name, message in (("text.pt2", "is not a torch.export file, or is damaged"), ("none.pt2", "no such file")):
         with pytest.raises(InputError, match=message):
             load_exported(tmp_path / name)
+
+
+class Touches:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+def test_no_trick_with_the_archive_unpickles_anything(zoo, tmp_path):
+    _, folder = zoo
+    inputs, trap = "zoo/data/sample_inputs/model.pt", tmp_path / "unpickled"
+    pickled = io.BytesIO()
+    torch.save(Touches(trap), pickled)
+    with zipfile.ZipFile(folder / "zoo.pt2") as whole:
+        parts = [(name, whole.read(name)) for name in whole.namelist()]
+    assert inputs in dict(parts)
+    bad = (inputs, pickled.getvalue())
+    others = [part for part in parts if part[0] != inputs]
+    old = [("version", b"8.0"), *((f"serialized_{name}.pt", bad[1]) for name in ("state_dict", "constants", "example_inputs"))]
+    cases = [
+        ("holds pickled objects", [*others, bad]),
+        ("holds pickled objects", [*others, (inputs.replace("model.pt", "MODEL.PT"), bad[1])]),
+        ("entries of one name", [bad, *parts]),
+        ("entries of one name", [*parts, (inputs.replace("model.pt", "MODEL.PT"), bad[1])]),
+        ("outside its folder", [*parts, *old]),
+        ("is no torch.export file", old),
+    ]
+    for message, entries in cases:
+        with zipfile.ZipFile(tmp_path / "trick.pt2", "w") as archive:
+            for name, content in entries:
+                archive.writestr(name, content)
+        with pytest.raises(InputError, match=message):
+            load_exported(tmp_path / "trick.pt2")
+    torch.save(nn.Linear(2, 2), tmp_path / "module.pt2")
+    with pytest.raises(InputError, match=r"is no torch\.export file"):
+        load_exported(tmp_path / "module.pt2")
+    assert not trap.exists()
 
 
 class FakeLibrary(types.ModuleType):

@@ -58,9 +58,10 @@ def add_parser(commands: Any) -> None:
         "--bits", type=checked(bit_width), default=UNSET, help="of weights and activations, 1 to 8, or `float` (default 4)"
     )
     parser.add_argument(
-        "--decomposition", choices=DECOMPOSITIONS, default="data",
+        "--decomposition", choices=DECOMPOSITIONS,
         help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, the default), or the "
-        "same layer after layer, each taking back the errors of those before it (sequential)",
+        "same layer after layer, each taking back the errors of those before it (sequential); of an ONNX file data with --data, "
+        "else svd",
     )  # fmt: skip
     parser.add_argument("--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers")
     parser.add_argument(
@@ -85,14 +86,6 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compress a network and say where the results are."""
-    if options.model.lower().endswith(".onnx"):
-        from rankfold.cli import compress_onnx
-
-        return compress_onnx.run(options, None if options.bits is UNSET else options.bits)
-    if options.input is not None:
-        raise InputError("--input is for ONNX files; the data say how large the images of other networks are")
-    if options.data is None:
-        raise InputError("--data is missing: `digits`, a folder of Parquet shards or images by class, or a hub id")
     if options.plan is not None:
         given = {
             "--method": options.method is not None,
@@ -110,7 +103,14 @@ def run(options: argparse.Namespace) -> int:
         }
         for flag in (flag for flag, there in given.items() if there):
             raise InputError(f"--plan already says what every layer becomes; leave {flag} away, or edit {options.plan}")
+    if options.model.lower().endswith(".onnx"):
+        from rankfold.cli import compress_onnx
 
+        return compress_onnx.run(options, None if options.bits is UNSET else options.bits, _array(options))
+    if options.input is not None:
+        raise InputError("--input is for ONNX files; the data say how large the images of other networks are")
+    if options.data is None:
+        raise InputError("--data is missing: `digits`, a folder of Parquet shards or images by class, or a hub id")
     from rankfold.cli.progress import Bars
     from rankfold.pipeline.compress import compress
     from rankfold.pipeline.settings import BASELINE
@@ -131,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
             "rules": options.rules,
             "fit": options.fit,
             "plan": options.plan,
-            "decomposition": options.decomposition,
+            "decomposition": options.decomposition or "data",
             "checkpoint": options.checkpoint,
             "array": _array(options),
             "noise": _noise(options),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,17 +13,27 @@ import numpy as np
 from rankfold.cli.options import command_line
 from rankfold.errors import InputError
 from rankfold.export.onnx_folder import Decomposition, decompose_to_folder, read_feeds
-from rankfold.mapping import DEFAULT_ARRAY
-from rankfold.plan import Plan, coverage, uniform_plan
+from rankfold.mapping import DEFAULT_ARRAY, ArraySpec
+from rankfold.plan import Plan, check_plan, coverage, uniform_plan
 from rankfold.report.coverage import coverage_table
 from rankfold.report.table import format_table
 from rankfold.workload.onnx_layers import OnnxNetwork, analyse_onnx
 
 IMAGES = 64  # of a data set, for calibration
+# Options of training, of other methods and of what is reported after training.
+WITHOUT_MEANING = (
+    "checkpoint", "noise_aware", "resume", "entries", "block", "ratio", "adc_bits", "program_noise", "read_noise", "drift",
+    "no_drift_compensation", "stuck", "ir_drop", "output_noise", "technology", "adc", "compile", "image_size", "threads",
+)  # fmt: skip
 
 
-def run(options: argparse.Namespace, bits: object) -> int:
+def run(options: argparse.Namespace, bits: object, array: ArraySpec | None) -> int:
     """Decompose the file and say what that costs.
+
+    Args:
+        options: as parsed.
+        bits: that the user asked for; None: none.
+        array: that the user asked for; None: as in the plan, or the default.
 
     Raises:
         InputError: options that need training, or anything wrong with the file, the plan or the data.
@@ -33,22 +44,30 @@ def run(options: argparse.Namespace, bits: object) -> int:
         raise InputError("an ONNX file is decomposed in float, as bits need training; leave --bits away")
     if options.method not in (None, "low-rank"):
         raise InputError(f"an ONNX file can be made low-rank only, without training; leave --method {options.method} away")
-    untrained = {"--checkpoint": options.checkpoint, "--noise-aware": options.noise_aware, "--resume": options.resume}
-    for flag in (flag for flag, given in untrained.items() if given):
-        raise InputError(f"{flag} belongs to training, and an ONNX file is not trained here; leave it away")
+    for flag in (flag for flag in WITHOUT_MEANING if getattr(options, flag) not in (None, False, 0.0)):
+        raise InputError(
+            f"--{flag.replace('_', '-')} says nothing where an ONNX file is decomposed without training; leave it away"
+        )
+    if options.decomposition == "sequential":
+        raise InputError("an ONNX file is decomposed layer by layer on its own; choose --decomposition svd, or data with --data")
+    if options.decomposition == "data" and options.data is None:
+        raise InputError("--decomposition data needs calibration inputs: --data FILE.npz or a data set")
     if options.plan is None and options.rank is None:
         raise InputError("decomposing an ONNX file needs a rank, such as --rank 1/4, or a --plan")
     source = analyse_onnx(options.model, options.input)
     if options.plan is not None:
         plan = Plan.load(options.plan)
+        plan = plan if array is None else replace(plan, array=array)
+        check_plan(plan, source.network)
     else:
         plan = uniform_plan(
-            source.network, options.array or DEFAULT_ARRAY, options.groups, options.rank, None, pointwise=options.pointwise,
+            source.network, array or DEFAULT_ARRAY, options.groups, options.rank, None, pointwise=options.pointwise,
             linear=options.linear, rules=options.rules, fit=options.fit,
         )  # fmt: skip
     print(coverage_table(coverage(source.network, plan, options.linear)), end="\n\n")
     feeds = None if options.data is None else _feeds(options.data, source)
-    found = decompose_to_folder(source, plan, options.out, feeds, command_line(), options.seed)
+    for_data = options.decomposition != "svd"
+    found = decompose_to_folder(source, plan, options.out, feeds, command_line(), options.seed, for_data)
     print(_table(found))
     print(f"decomposed network: {options.out / 'model.onnx'}")
     return 0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from rankfold.errors import InputError
+from rankfold.errors import InputError, first_line
 from rankfold.nn.quantise import QuantConv2d, QuantLayer
 
 Step = dict[str, Any]
@@ -90,8 +90,7 @@ def write_program(model: nn.Module, layers: dict[str, QuantLayer], image: tuple[
             warnings.simplefilter("ignore")
             exported = torch.export.export(marked, (torch.zeros(1, *image, dtype=torch.float64),)).run_decompositions()
     except Exception as error:  # whatever the user's network makes torch raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"torch cannot write the network down as a graph: {first}") from error
+        raise InputError(f"torch cannot write the network down as a graph: {first_line(error)}") from error
     stored = {**exported.state_dict, **exported.constants}
     signature = exported.graph_signature
     inputs = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}

@@ -89,7 +89,7 @@ def decompose_onnx(
         name = layer.shape.weight
         if name not in reports:
             factors = _factors(source.file, layer, entry, None if moments is None else moments.get(name))
-            stored = _stored(layer, entry, factors, source.file.opset)
+            stored = _stored(layer, entry, factors, source.file.opset, source.file.array(layer.weight).dtype)
             model.graph.initializer.extend(stored)
             after = sum(int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type != onnx.TensorProto.INT64)
             reports[name] = DecomposedLayer(
@@ -156,18 +156,18 @@ def _factors(file: OnnxFile, layer: OnnxLayer, entry: LayerPlan, moments: np.nda
         raise InputError(f"layer {layer.shape.name}: {error}") from None
 
 
-def _stored(layer: OnnxLayer, entry: LayerPlan, factors: LowRankFactors, opset: int) -> list[Any]:
+def _stored(layer: OnnxLayer, entry: LayerPlan, factors: LowRankFactors, opset: int, kind: Any) -> list[Any]:
     """The factors as stored tensors, in the type that the layer computes in."""
     onnx = import_onnx()
     name = layer.shape.weight
     if layer.shape.kind == "conv":
-        return [_tensor(f"{name}.reduce.weight", factors.reduce), _tensor(f"{name}.expand.weight", factors.expand)]
+        return [_tensor(f"{name}.reduce.weight", factors.reduce, kind), _tensor(f"{name}.expand.weight", factors.expand, kind)]
     groups, rank = _g(entry), _r(entry)
     right = factors.reduce.reshape(groups, rank, -1)  # (g, r, n/g)
     left = factors.expand.reshape(layer.shape.m, -1)  # (m, g*r)
-    parts = [_tensor(f"{name}.reduce.{index}", block.T) for index, block in enumerate(right)]
+    parts = [_tensor(f"{name}.reduce.{index}", block.T, kind) for index, block in enumerate(right)]
     sizes = onnx.numpy_helper.from_array(np.full(groups, right.shape[2], np.int64), f"{name}.reduce.sizes")
-    return [*parts, *([sizes] if groups > 1 and opset >= SPLIT_BY_INPUT else []), _tensor(f"{name}.expand.weight", left.T)]
+    return [*parts, *([sizes] if groups > 1 and opset >= SPLIT_BY_INPUT else []), _tensor(f"{name}.expand.weight", left.T, kind)]
 
 
 def _pair(node: Any, layer: OnnxLayer, entry: LayerPlan, opset: int) -> list[Any]:
@@ -241,8 +241,8 @@ def _transposed(node: Any) -> bool:
     return bool(_attributes(node).get("transB"))
 
 
-def _tensor(name: str, values: np.ndarray) -> Any:
-    return import_onnx().numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name)
+def _tensor(name: str, values: np.ndarray, kind: Any) -> Any:
+    return import_onnx().numpy_helper.from_array(np.ascontiguousarray(values, kind), name)
 
 
 def _g(entry: LayerPlan) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from rankfold.export.onnx_decompose import DecomposedLayer, decompose_onnx, save
 from rankfold.export.onnx_run import Feed, Runner, layer_moments, output_errors, random_feeds
 from rankfold.files import write_json
 from rankfold.plan import LOW_RANK, Plan
+from rankfold.workload.onnx_file import import_onnx
 from rankfold.workload.onnx_layers import OnnxNetwork
 
 TYPE, VERSION = "rankfold.decomposition", 1
@@ -40,17 +42,19 @@ class Decomposition:
 
 
 def decompose_to_folder(
-    source: OnnxNetwork, plan: Plan, folder: str | Path, feeds: Sequence[Feed] | None = None, command: str = "", seed: int = 0
-) -> Decomposition:
+    source: OnnxNetwork, plan: Plan, folder: str | Path, feeds: Sequence[Feed] | None = None, command: str = "", seed: int = 0,
+    for_data: bool = True,
+) -> Decomposition:  # fmt: skip
     """Write `model.onnx`, `plan.json` and `decomposition.json` into `folder`.
 
     Args:
         source: the model.
         plan: a plan for it, without bits.
         folder: where to write; it must be new or empty.
-        feeds: calibration inputs, batches by input name, for factors that keep the layers' outputs; None: nearest to the weights.
+        feeds: calibration inputs, batches by input name, on which outputs are compared; None: random ones.
         command: the command line, for the record.
-        seed: of the random inputs on which outputs are compared where there are no others.
+        seed: of the random inputs.
+        for_data: with `feeds`, make factors that keep the layers' outputs on them, instead of those nearest to the weights.
 
     Raises:
         InputError: the folder is not empty, the plan does not fit, or the inputs do not.
@@ -59,7 +63,7 @@ def decompose_to_folder(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} is not an empty folder; use a new one")
     moments = None
-    if feeds is not None:
+    if feeds is not None and for_data:
         chosen = {layer.name for layer in plan.layers if layer.kind == LOW_RANK}
         moments = layer_moments(source, [layer for layer in source.layers if layer.shape.weight in chosen], feeds)
     model, layers = decompose_onnx(source, plan, moments)
@@ -87,20 +91,29 @@ def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarr
     Raises:
         InputError: the file is missing or damaged, or its arrays are not what the model takes.
     """
+    onnx_type = import_onnx().helper.tensor_dtype_to_np_dtype
     names = [value.name for value in source.file.inputs]
     try:
-        content = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"cannot read calibration inputs {path}: {error}; give a .npz with arrays by input name") from None
-    arrays: dict[str, Any] = {names[0]: content} if isinstance(content, np.ndarray) else {key: content[key] for key in content}
+        with open(path, "rb") as file:
+            content = np.load(file, allow_pickle=False)
+            alone = isinstance(content, np.ndarray)
+            arrays: dict[str, Any] = {names[0]: content} if alone else {key: content[key] for key in content}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no plain arrays, or is damaged"
+        raise InputError(f"cannot read calibration inputs {path}: {why}; give a .npz with arrays by input name") from None
     if set(arrays) != set(names):
         raise InputError(f"{path} holds {', '.join(sorted(arrays))}, and the model takes {', '.join(names)}")
-    size, count = source.sizes.batch, min(len(array) for array in arrays.values())
+    size, count = source.sizes.batch, min(array.shape[0] if array.ndim else 0 for array in arrays.values())
+    kinds = {value.name: onnx_type(value.type.tensor_type.elem_type) for value in source.file.inputs}
     for name, array in arrays.items():
         wanted = source.sizes.inputs[name]
-        if array.shape[1:] != wanted[1:] or len(array) != count or count < size:
+        if not array.ndim or array.shape[1:] != wanted[1:] or len(array) != count or count < size:
             shown = "x".join(map(str, ("N", *wanted[1:])))
             raise InputError(f"{path}: {name} has shape {array.shape}, and the model takes {shown}, N at least {size}")
+        if np.issubdtype(array.dtype, np.floating) and np.issubdtype(kinds[name], np.floating):
+            arrays[name] = array = array.astype(kinds[name])  # NumPy makes numbers of 64 bits where nobody says otherwise
+        if array.dtype != kinds[name]:
+            raise InputError(f"{path}: {name} holds {array.dtype}, and the model takes {np.dtype(kinds[name])}; convert it")
     return [{name: array[start : start + size] for name, array in arrays.items()} for start in range(0, count - size + 1, size)]
 
 

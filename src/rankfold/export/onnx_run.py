@@ -15,7 +15,6 @@ from rankfold.workload.shape import ConvShape
 
 Feed = Mapping[str, np.ndarray]
 LARGEST_MOMENTS = 8192  # inputs of a layer whose moments are gathered: half a gigabyte
-EXTERNAL = 1 << 30
 
 
 class Runner:

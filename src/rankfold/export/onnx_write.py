@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rankfold.errors import InputError, MissingDependencyError
+from rankfold.errors import InputError, MissingDependencyError, first_line
 from rankfold.export.onnx_decompose import save_onnx
 from rankfold.nn.quantise import QuantLayer
 from rankfold.nn.quantiser import Quantiser
@@ -88,8 +88,7 @@ def _exported(model: nn.Module, image: tuple[int, int, int]) -> Any:
                 dynamic_shapes=({0: torch.export.Dim("batch")},), optimize=False, verbose=False,
             )  # fmt: skip
     except Exception as error:  # whatever the user's network makes the exporter raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"torch cannot export the network to ONNX: {first}") from error
+        raise InputError(f"torch cannot export the network to ONNX: {first_line(error)}") from error
     finally:
         logger.setLevel(level)
         for module, mode in training.items():

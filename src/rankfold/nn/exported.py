@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import pickle
 import re
 import warnings
 import zipfile
@@ -15,48 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from rankfold.errors import InputError
+from rankfold.errors import InputError, first_line
 
 SUFFIX = ".pt2"
 # What torch's own reader would hand to Python's pickle, or run as compiled code.
 UNSAFE = ("custom_obj_", "opaque_obj_")
 COMPILED = "data/aotinductor/"
+FORMAT = "archive_format"
 # Formulae of sizes, which torch evaluates: arithmetic over symbols such as s0, in the words of sympy and torch.
-SIZE_WORDS = frozenset(
-    [
-        "Symbol",
-        "Integer",
-        "Rational",
-        "Add",
-        "Mul",
-        "Pow",
-        "Max",
-        "Min",
-        "Mod",
-        "FloorDiv",
-        "CeilDiv",
-        "CleanDiv",
-        "IntTrueDiv",
-        "PythonMod",
-        "ModularIndexing",
-        "Identity",
-        "positive",
-        "nonnegative",
-        "integer",
-        "real",
-        "True",
-        "False",
-        "Eq",
-        "Ne",
-        "Lt",
-        "Le",
-        "Gt",
-        "Ge",
-        "And",
-        "Or",
-        "Not",
-    ]
-)
+SIZE_WORDS = frozenset((
+    "Symbol", "Integer", "Rational", "Add", "Mul", "Pow", "Max", "Min", "Mod",
+    "FloorDiv", "CeilDiv", "CleanDiv", "IntTrueDiv", "PythonMod", "ModularIndexing", "Identity", "positive", "nonnegative",
+    "integer", "real", "True", "False", "Eq", "Ne", "Lt", "Le", "Gt",
+    "Ge", "And", "Or", "Not",
+))  # fmt: skip
 SYMBOL = re.compile(r"[a-z]{1,4}\d+(_\d+)?")
 ARITHMETIC = re.compile(r"[\w\s+\-*/(),.<>=!&|~%']*")
 
@@ -76,17 +49,17 @@ def load_exported(path: str | Path) -> tuple[nn.Module, tuple[Any, ...], dict[st
     source = Path(path)
     if not source.is_file():
         raise InputError(f"cannot read {source}: no such file; give a file saved with torch.export.save")
-    _check_archive(source)
+    archive = _checked_archive(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notices of torch's own about its format
-            program = torch.export.load(source)
+            program = torch.export.load(archive)
             # Guards would refuse batches of other sizes than the example's; older versions of torch have none.
             known = inspect.signature(program.module).parameters
             module = program.module(**({"check_guards": False} if "check_guards" in known else {}))
     except Exception as error:  # a damaged or foreign file raises anything
         raise InputError(
-            f"{source} cannot be read as a torch.export file by torch {torch.__version__}: {_first(error)}"
+            f"{source} cannot be read as a torch.export file by torch {torch.__version__}: {first_line(error)}"
         ) from error
     graph_module = fx.GraphModule(module, module.graph)
     graph_module.graph.set_codegen(module.graph._codegen)
@@ -95,28 +68,49 @@ def load_exported(path: str | Path) -> tuple[nn.Module, tuple[Any, ...], dict[st
     return graph_module, tuple(positional), dict(keywords)
 
 
-def _check_archive(source: Path) -> None:
-    """Refuse, before torch reads it, an archive in which anything would be unpickled or run."""
+def _checked_archive(source: Path) -> io.BytesIO:
+    """The archive written anew from the entries that were checked here, so that torch's own reader can find no others.
+
+    Torch takes names without their case, and of two equal ones another than Python does; and it reads an older form of file,
+    which may hold anything.
+    """
+    checked = io.BytesIO()
     try:
-        with zipfile.ZipFile(source) as archive:
-            for name in archive.namelist():
-                inner = name.partition("/")[2]
-                if inner.startswith(COMPILED):
-                    raise InputError(f"{source} holds compiled code, which is not run; save it with torch.export.save")
-                if inner.endswith("_config.json"):
-                    entries = json.loads(archive.read(name))["config"].values()
-                    if any(entry["use_pickle"] or entry["path_name"].startswith(UNSAFE) for entry in entries):
-                        raise InputError(f"{source} holds pickled objects, which are not read; export plain tensors only")
-                elif inner.endswith(".pt"):
-                    torch.load(io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True)
-                elif inner.startswith("models/") and inner.endswith(".json"):
-                    _check_expressions(json.loads(archive.read(name)), source)
+        with zipfile.ZipFile(source) as archive, zipfile.ZipFile(checked, "w") as copy:
+            names = archive.namelist()
+            folder = names[0].partition("/")[0] if names else ""
+            if f"{folder}/{FORMAT}" not in names:
+                raise InputError(f"{source} is no torch.export file (no {FORMAT} in it); save the network with torch.export.save")
+            if any(not name.startswith(f"{folder}/") for name in names) or len({name.lower() for name in names}) < len(names):
+                raise InputError(f"{source} has entries of one name or outside its folder; save it again with torch.export.save")
+            for name in names:
+                content = archive.read(name)
+                _check_entry(name.partition("/")[2].lower(), content, source)
+                copy.writestr(name, content)
     except InputError:
         raise
     except Exception as error:  # a damaged archive raises anything
-        raise InputError(
-            f"{source} is not a torch.export file, or is damaged, or holds pickled objects: {_first(error)}"
-        ) from None
+        raise InputError(f"{source} is not a torch.export file, or is damaged: {first_line(error)}") from None
+    checked.seek(0)
+    return checked
+
+
+def _check_entry(name: str, content: bytes, source: Path) -> None:
+    """Refuse an entry in which anything would be unpickled or run."""
+    pickled = f"{source} holds pickled objects, which are not read; export plain tensors only"
+    if name.startswith(COMPILED):
+        raise InputError(f"{source} holds compiled code, which is not run; save it with torch.export.save")
+    if name.endswith("_config.json"):
+        entries = json.loads(content)["config"].values()
+        if any(entry["use_pickle"] or entry["path_name"].startswith(UNSAFE) for entry in entries):
+            raise InputError(pickled)
+    elif name.endswith(".pt"):
+        try:
+            torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise InputError(pickled) from None
+    elif name.startswith("models/") and name.endswith(".json"):
+        _check_expressions(json.loads(content), source)
 
 
 def _check_expressions(content: Any, source: Path) -> None:
@@ -206,7 +200,3 @@ def _attribute(module: nn.Module, path: str) -> Tensor | None:
     owner, _, name = path.rpartition(".")
     found: Tensor | None = getattr(module.get_submodule(owner), name, None)
     return found
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

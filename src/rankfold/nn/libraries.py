@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from rankfold.errors import InputError, MissingDependencyError
+from rankfold.errors import InputError, MissingDependencyError, first_line
 
 PRETRAINED = ":pretrained"
 IMAGE = (3, 224, 224)  # what all three libraries' vision networks are published for, unless they say otherwise
@@ -61,8 +61,9 @@ class LibraryModel:
         except InputError:
             raise
         except Exception as error:  # the library may raise anything
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"{library.package} cannot make {self.name} for {in_channels} channels: {first}") from error
+            raise InputError(
+                f"{library.package} cannot make {self.name} for {in_channels} channels: {first_line(error)}"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rankfold.errors import InputError, MissingDependencyError
+from rankfold.errors import InputError, MissingDependencyError, first_line
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -201,9 +201,8 @@ def _read_datasets(source: str, image_size: tuple[int, int] | None) -> tuple[lis
         with _without_notices("huggingface_hub"), tempfile.TemporaryDirectory() as locks:
             found = datasets.load_dataset(source, streaming=True, cache_dir=locks)
     except Exception as error:  # `datasets` raises a dozen unrelated types for an unreadable source
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"data {source} cannot be read: {first}; give a folder of Parquet shards or of images by class"
+            f"data {source} cannot be read: {first_line(error)}; give a folder of Parquet shards or of images by class"
         ) from error
     test = next((name for name in TEST_SPLITS if name in found), None)
     if "train" not in found or test is None:
@@ -290,5 +289,6 @@ def _guarded(rows: Iterable[Any], where: str) -> Iterator[Any]:
     except InputError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, ArrowInvalid, ...
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"data {where}: image {count} cannot be read ({first}); repair or replace the file") from error
+        raise InputError(
+            f"data {where}: image {count} cannot be read ({first_line(error)}); repair or replace the file"
+        ) from error

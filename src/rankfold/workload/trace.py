@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rankfold.errors import InputError
+from rankfold.errors import InputError, first_line
 from rankfold.workload.network import Network
 from rankfold.workload.shape import ConvShape, Pair
 from rankfold.workload.torch_layers import as_declared, why_fixed
@@ -181,6 +181,5 @@ def _batch(given: tuple[Any, ...], named: Mapping[str, Any]) -> int:
 
 
 def _failed(name: str, image: Image, error: Exception) -> str:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     shown = "x".join(str(size) for size in image)
-    return f"{name} fails on an image of {shown} (C x H x W): {first}; pass its real input size"
+    return f"{name} fails on an image of {shown} (C x H x W): {first_line(error)}; pass its real input size"
