@@ -1,5 +1,7 @@
 """`rankfold export`: ONNX files against torch, workload files read back, dense weights of the original network."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -130,6 +132,20 @@ def test_tables_are_read_back(tmp_path):
     assert [layer.anonymous for layer in again.layers] == [shape.anonymous for shape, _, _ in executed]
     assert again.layers[1].name == "layer1.0.conv1.reduce"
     assert {(weight, input_) for _, weight, input_ in executed} == {(8, 8), (4, 4)}
+
+
+def test_channel_pruned_layers_are_written_with_the_channels_they_keep(tmp_path):
+    network = zoo_network("resnet8", (1, 8, 8))
+    plan = uniform_plan(network, ARRAY, bits=4)
+    name = "layer1.0.conv1"
+    layers = [
+        replace(layer, kind="channel-pruned", in_channels=16, out_channels=10) if layer.name == name else layer
+        for layer in plan.layers
+    ]
+    write_csv(tmp_path / "net.csv", network, replace(plan, layers=tuple(layers)))
+    found = {layer.name: (layer.in_channels, layer.out_channels) for layer in read_table(tmp_path / "net.csv").layers}
+    assert found[name] == (16, 10)
+    assert found["layer1.0.conv2"] == (16, 16)
 
 
 def test_zigzag_layers_have_the_macs_and_planes_of_the_network(tmp_path):

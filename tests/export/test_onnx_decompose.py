@@ -197,6 +197,30 @@ def test_calibration_inputs_must_fit(small, tmp_path):
             read_feeds(tmp_path / "c.npz", source)
 
 
+@pytest.mark.parametrize("opset", [13, 18, 21])
+def test_weights_behind_quantisers_are_decomposed(opset, tmp_path):
+    draw = np.random.default_rng(0)
+    sizes = {"first": (4, 3, 3, 3), "second": (8, 4, 3, 3), "last": (5, 8, 1, 1)}
+    stored, nodes, x = [], [], "x"
+    for name, size in sizes.items():
+        parts = {"levels": draw.integers(-8, 8, size).astype(np.int8), "scale": np.float32(0.25), "zero": np.int8(0)}
+        stored += [onnx.numpy_helper.from_array(np.asarray(value), f"{name}.weight_{key}") for key, value in parts.items()]
+        nodes.append(node("DequantizeLinear", [f"{name}.weight_{key}" for key in parts], [f"{name}.weight"]))
+        nodes.append(node("Conv", [x, f"{name}.weight"], [x := f"{name}.out"]))
+    ends = [
+        helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, dims) for value, dims in (("x", [1, 3, 8, 8]), (x, None))
+    ]
+    made = helper.make_model(
+        helper.make_graph(nodes, "qdq", ends[:1], ends[1:], stored), opset_imports=[helper.make_opsetid("", opset)]
+    )
+    made.ir_version = 8
+    onnx.save(made, tmp_path / "qdq.onnx")
+    source = analyse_onnx(tmp_path / "qdq.onnx")
+    pairs, reports = decompose_onnx(source, uniform_plan(source.network, ARRAY, 2, 8))
+    assert len(reports) == 1 and reports[0].error < 1e-6  # full rank
+    assert output_errors(Runner(source.file.path), Runner(pairs), random_feeds(source, 1, 0))[x] < 1e-5
+
+
 def test_half_precision_stays_so(tmp_path):
     weights = {"first.weight": (4, 3, 3, 3), "second.weight": (8, 4, 3, 3), "last.weight": (5, 8, 1, 1)}
     draw = np.random.default_rng(0)

@@ -274,3 +274,18 @@ def test_mapping_and_drawing_an_onnx_file_need_no_torch(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "coverage of" in done.stdout and (tmp_path / "v.svg").exists()
+
+
+@pytest.mark.parametrize("outputs", [5, 500])
+def test_a_transposed_weight_is_a_layer_however_small(outputs, tmp_path):
+    draw = np.random.default_rng(0)
+    stored = [numpy_helper.from_array(draw.normal(size=(outputs, 8)).astype(np.float32), "fc.weight")]
+    nodes = [
+        helper.make_node("Transpose", ["fc.weight"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "turned"], ["y"]),
+    ]
+    info, real = helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(nodes, "turned", [info("x", real, [1, 8])], [info("y", real, None)], stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "turned.onnx")
+    (layer,) = read_onnx(tmp_path / "turned.onnx").layers
+    assert (layer.name, layer.in_channels, layer.out_channels) == ("fc", 8, outputs)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.mapping import CODINGS
+from rankfold.plan import NARROWED
 
 TARGETS = ("onnx", "arrays", "zigzag", "csv", "dense")
 RANDOM_BATCHES, RANDOM_SIZE = 4, 64
@@ -58,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
 
         save_weights(options.out, merge(model))
         note = "; rounding of inputs is dropped, so its accuracy is not the run's" if plan.quantised else ""
+        if any(layer.kind == NARROWED for layer in plan.layers):
+            note += "; its pruned layers have fewer channels than the network's class gives them"
         print(f"dense weights of {result.model}: {options.out}{note}")
         return 0
     from rankfold.export.workloads import write_csv, write_zigzag

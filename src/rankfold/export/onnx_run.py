@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rankfold.errors import InputError, MissingDependencyError
+from rankfold.errors import InputError, MissingDependencyError, first_line
 from rankfold.workload.onnx_file import import_onnx
 from rankfold.workload.onnx_layers import OnnxLayer, OnnxNetwork
 from rankfold.workload.shape import ConvShape
@@ -39,11 +39,11 @@ class Runner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        source = str(model) if isinstance(model, (str, Path)) else model.SerializeToString()
         try:
+            source = str(model) if isinstance(model, (str, Path)) else model.SerializeToString()
             self.session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has many kinds of its own
-            raise InputError(f"onnxruntime cannot load the model: {str(error).strip().splitlines()[0]}") from error
+        except Exception as error:  # onnxruntime has many kinds of its own, and protobuf one for models above two gigabytes
+            raise InputError(f"onnxruntime cannot load the model: {first_line(error)}") from error
         self.inputs = tuple(entry.name for entry in self.session.get_inputs())
         self.outputs = tuple(entry.name for entry in self.session.get_outputs())
 
@@ -56,7 +56,7 @@ class Runner:
         try:
             return [np.asarray(value) for value in self.session.run(None if outputs is None else list(outputs), dict(feed))]
         except Exception as error:
-            raise InputError(f"onnxruntime fails on these inputs: {str(error).strip().splitlines()[0]}") from error
+            raise InputError(f"onnxruntime fails on these inputs: {first_line(error)}") from error
 
 
 def random_feeds(source: OnnxNetwork, count: int, seed: int) -> list[dict[str, np.ndarray]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rankfold.cost import planned_shape
 from rankfold.errors import InputError
 from rankfold.files import write_text
 from rankfold.mapping import low_rank_stages
@@ -21,6 +22,8 @@ FLOAT_BITS = 32  # of layers without bits in the plan
 
 def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple[tuple[ConvShape, int, int], ...]:
     """(shape, weight bits, input bits) of every convolution that runs under `plan`, the stages of a pair one after the other.
+
+    Channel-pruned layers have the channels that the plan leaves them.
 
     Raises:
         InputError: a layer is pattern-pruned, which neither format can say.
@@ -36,7 +39,7 @@ def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple
             continue
         bits = entry.weight_bits or FLOAT_BITS, entry.input_bits or FLOAT_BITS
         if entry.groups is None or entry.rank is None:
-            found.append((shape, *bits))
+            found.append((planned_shape(shape, entry), *bits))
             continue
         first, second = low_rank_stages(shape, entry.groups, entry.rank)
         found.append((_named(first, f"{shape.name}.reduce"), *bits))
@@ -45,7 +48,7 @@ def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple
 
 
 def write_csv(path: str | Path, network: Network, plan: Plan, linear: bool = False) -> None:
-    """Write the layers as a table that `rankfold map` reads back: one convolution a row, then the bits of weights and inputs."""
+    """Write the layers as a table that `rankfold map` reads back: one convolution a row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*REQUIRED, *OPTIONAL])

@@ -16,6 +16,8 @@ from rankfold.errors import InputError, MissingDependencyError
 FIRST_OPSET = 11
 # Nodes whose value changes from run to run although nothing that changes goes in.
 RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
+# The evaluator knows quantisers from this opset on only; earlier ones compute the same.
+QUANTISERS, QUANTISERS_FROM = ("QuantizeLinear", "DequantizeLinear"), 19
 CONSTANT_ATTRIBUTES = ("value", "value_float", "value_floats", "value_int", "value_ints")
 
 
@@ -120,6 +122,10 @@ class OnnxFile:
             from onnx.reference import ReferenceEvaluator
 
             model = onnx.helper.make_model(graph, opset_imports=self.model.opset_import)
+            if any(node.op_type in QUANTISERS for node in graph.node):
+                for entry in model.opset_import:
+                    if entry.domain in ("", "ai.onnx"):
+                        entry.version = max(entry.version, QUANTISERS_FROM)
             found: Any = ReferenceEvaluator(model).run(None, {})
             return np.asarray(found[0])
         except Exception as error:  # an operator that the evaluator lacks raises anything

@@ -69,6 +69,8 @@ def infer_sizes(file: OnnxFile, image: Image | None) -> Sizes:
     while True:
         known = _inferred(file, light)
         known.update((name, tuple(tensor.dims)) for name, tensor in file.initializers.items())
+        # Of what was folded too: a small weight may be computed from others, by a quantiser or a transposition.
+        known.update((tensor.name, tuple(tensor.dims)) for tensor in light.graph.initializer)
         if not _fold(light, known):
             break
     first_input = inputs[file.inputs[0].name]
