@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rankfold.cli.energy_words import comparison_in_words
 from rankfold.cli.main import main
 from rankfold.cost.energy import SHARES, Comparison, dense_plan, load_table, network_energy, table_text
 from rankfold.mapping import ArraySpec
@@ -136,6 +137,15 @@ def test_the_share_at_which_a_saving_turns():
     assert (same.flip, same.band, same.flip_against(same)) == (None, (0, 0), None)
     crossing = same.flip_against(found)
     assert crossing == pytest.approx(found.flip)
+
+
+@pytest.mark.parametrize(
+    ("adc", "others", "band"),
+    [(0.5, 0.4, "52% to 57% less"), (1.2, 0.8, "12% more to 8% less"), (1.2, 1.1, "18% to 13% more")],
+)
+def test_a_band_in_words(adc, others, band):
+    """The ratios at shares of 30 % and 80 %, by hand: 0.43 and 0.48; 0.92 and 1.12; 1.13 and 1.18."""
+    assert f"; {band} where ADCs take 30% to 80% of the latter (here 50%)" in comparison_in_words(Comparison(adc, others, 0.5))
 
 
 def test_free_adcs_are_compared_too(capsys, tmp_path):

@@ -29,11 +29,14 @@ def energy_summary(energy: NetworkEnergy, reference: NetworkEnergy | None = None
 def comparison_in_words(found: Comparison) -> str:
     """The saving against dense im2col, its band, and where it turns."""
     low, high = found.band
-    words = (
-        f"{abs(found.saving):.1%} {'less' if found.saving >= 0 else 'more'} energy than dense im2col; {low:.0%} to {high:.0%} "
-    )
-    words += f"less where ADCs take {SHARES[0]:.0%} to {SHARES[1]:.0%} of the latter (here {found.share:.0%})"
+    band = f"{abs(low):.0%}{' more' if low < 0 <= high else ''} to {abs(high):.0%} {_less(high)}"
+    words = f"{abs(found.saving):.1%} {_less(found.saving)} energy than dense im2col; {band} "
+    words += f"where ADCs take {SHARES[0]:.0%} to {SHARES[1]:.0%} of the latter (here {found.share:.0%})"
     return words if found.flip is None else f"{words}; equal at {found.flip:.0%}"
+
+
+def _less(saving: float) -> str:
+    return "less" if saving >= 0 else "more"
 
 
 def shares(energy: NetworkEnergy) -> str:

@@ -175,7 +175,9 @@ def _summary(costs: NetworkCycles) -> str:
 def _chip(chip: ChipSchedule) -> str:
     packing = chip.packing
     proof = "no fewer hold them" if packing.gap == 0 else f"at least {packing.lower_bound:,}"
-    lines = [f"chip of {chip.chip.arrays:,} arrays: {chip.tiles:,} tiles, which {packing.arrays:,} arrays hold ({proof})"]
+    # Energy, in the lines above, spreads weights over cells and so has more tiles.
+    held = f"{chip.tiles:,} tiles with a cell for each weight, which {packing.arrays:,} arrays hold ({proof})"
+    lines = [f"chip of {chip.chip.arrays:,} arrays: {held}"]
     if chip.interval is None:
         lines.append(f"  too small for the weights to stay: {chip.rewrites:,} tiles are written for each image or batch")
     else:
