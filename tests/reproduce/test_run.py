@@ -107,6 +107,7 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
         (["smoke", "--data", "nowhere/at/all"], "nowhere/at/all"),
         (["smoke", "--threads", "0", "--ray", "local"], "threads (=0) must be 1 or more"),
         (["smoke", "--ray", "nonsense"], "no Ray cluster at nonsense: "),
+        (["smoke", "--ray", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1: "),
     ],
 )
 def test_wrong_arguments(arguments, message, tmp_path, capsys):

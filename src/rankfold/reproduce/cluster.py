@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,12 +48,19 @@ class RayRunner:
         ray = _ray()
         local = self.address == LOCAL
         try:
+            self._knock()
             ray.init(
                 address=None if local else self.address, include_dashboard=False if local else None, log_to_driver=False,
                 logging_level=logging.ERROR,
             )  # fmt: skip
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"no Ray cluster at {self.address}: {' '.join(str(error).split())}") from None
+
+    def _knock(self) -> None:
+        """Fail at once where nothing answers at `host:port`; Ray itself goes on trying for minutes."""
+        host, _, port = self.address.removeprefix("ray://").rpartition(":")
+        if host and port.isdecimal():
+            socket.create_connection((host, int(port)), timeout=10).close()
 
     def __call__(self, work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], observer: Observer) -> Iterator[Outcome]:
         """As `run.Runner`, on the cluster that `connect` found."""
