@@ -71,6 +71,7 @@ class LayerArrays:
     array_rows: int
     dtype: torch.dtype = torch.float32
     _tables: dict[torch.device, tuple[PhaseTable, ...]] = field(default_factory=dict, repr=False)
+    _places: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def sums(self) -> Sums:
@@ -172,15 +173,25 @@ class LayerArrays:
         return any(self.schedule.padding) and levels.shape[1:] == self.schedule.input
 
     def _lines(self, levels: Tensor) -> Tensor:
-        """(C_in * Hp * Wp, B) padded inputs, one image a column: to gather an input is then one contiguous copy for all."""
-        lines = levels.reshape(len(levels), -1).T.contiguous()
+        """(C_in * H * W, B) inputs, one image a column: to gather an input is then one contiguous copy for all of them.
+
+        Where padding is to be added, a line of zeros at the end stands for all of it.
+        """
+        flat = levels.reshape(len(levels), -1)
         if not self._lacks_padding(levels):
-            return lines
-        channels, height, width = self.schedule.input
-        top, bottom, left, right = self.schedule.padding
-        padded = lines.new_zeros(channels, height + top + bottom, width + left + right, len(levels))
-        padded[:, top : top + height, left : left + width] = lines.view(channels, height, width, -1)
-        return padded.view(-1, len(levels))
+            return flat.T.contiguous()
+        lines = flat.new_empty(flat.shape[1] + 1, len(flat))
+        lines[:-1].copy_(flat.T)
+        lines[-1] = 0
+        return lines
+
+    def _inside(self, device: torch.device) -> Tensor:
+        """(C_in * Hp * Wp,) for each place of the padded feature map the line that holds it."""
+        if device not in self._places:
+            top, bottom, left, right = self.schedule.padding
+            lines = torch.arange(math.prod(self.schedule.input)).view(self.schedule.input)
+            self._places[device] = F.pad(lines, (left, right, top, bottom), value=lines.numel()).reshape(-1).to(device)
+        return self._places[device]
 
     def _analog_type(self, sum_type: torch.dtype) -> torch.dtype:
         """A type in which the sums of one conversion are exact."""
@@ -227,10 +238,11 @@ class LayerArrays:
         """(m * OH * OW, B) accumulators of some images."""
         images = len(levels)
         sum_type = self._sum_type(levels)
-        lines = self._lines(levels)  # (C_in * Hp * Wp, B)
+        lines = self._lines(levels)
+        inside = self._inside(levels.device) if self._lacks_padding(levels) else None
         if self.sliced and len(self.input_coding.factors) > 1:
-            driven = self.input_coding.slices(lines.to(torch.int32))  # (S, C_in * Hp * Wp, B)
-            lines = driven.permute(1, 0, 2).reshape(lines.shape[0], -1)  # (C_in * Hp * Wp, S * B)
+            driven = self.input_coding.slices(lines.to(torch.int32))  # (S, lines, B)
+            lines = driven.permute(1, 0, 2).reshape(lines.shape[0], -1)  # (lines, S * B)
         lines = lines.to(self._analog_type(sum_type))
         m, height, width = self.schedule.output
         result = torch.zeros(m * height * width, images, dtype=sum_type, device=levels.device)
@@ -249,6 +261,8 @@ class LayerArrays:
                 for first in range(0, len(phase.base), at_once):
                     base = phase.base[first : first + at_once]
                     where = (base if strip.slot is None else base[:, strip.slot]) + strip.offset  # (a, r)
+                    if inside is not None:
+                        where = inside[where]
                     rows = lines.index_select(0, where.reshape(-1)).view(*where.shape, -1)  # (a, r, S * B)
                     found = torch.matmul(cells, rows)  # (a, columns, S * B)
                     if self.chosen.noisy_reads:
