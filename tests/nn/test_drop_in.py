@@ -126,7 +126,7 @@ def test_it_compiles_as_one_graph(bits):
 
 
 WORKER = """
-    import sys, warnings
+    import os, sys, warnings
     import torch
     import torch.distributed as dist
     from torch.nn import functional as F
@@ -157,8 +157,11 @@ WORKER = """
     both = [torch.zeros_like(total) for _ in range(2)]
     dist.all_gather(both, total)
     assert both[0] == both[1], both
+    dist.barrier()
+    del parallel
     dist.destroy_process_group()
-    print("done")
+    print("done", flush=True)
+    os._exit(0)  # threads of gloo that are still ending would abort an interpreter that ends before them
 """
 
 
@@ -173,6 +176,6 @@ def test_two_processes_train_it_as_one(tmp_path):
         subprocess.Popen([sys.executable, script, str(rank), meeting], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for rank in (0, 1)
     ]
-    for worker in workers:
-        out, error = worker.communicate(timeout=120)
+    ended = [worker.communicate(timeout=120) for worker in workers]  # both, before one is found to have failed
+    for worker, (out, error) in zip(workers, ended, strict=True):
         assert worker.returncode == 0 and out.strip().endswith("done"), error[-2000:]
