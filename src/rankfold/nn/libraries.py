@@ -83,12 +83,13 @@ def _timm(timm: Any, model: LibraryModel, classes: int | None, in_channels: int)
 
 def _torchvision(torchvision: Any, model: LibraryModel, classes: int | None, in_channels: int) -> nn.Module:
     models = import_module("torchvision.models")
-    weights = "DEFAULT" if model.pretrained else None
-    # Published weights fix the number of classes; another head goes on afterwards.
-    known = {} if classes is None or model.pretrained else {"num_classes": classes}
-    built: nn.Module = models.get_model(model.name, weights=weights, **known)
-    if model.pretrained and classes is not None:
-        _new_head(built, classes, model)
+    if model.pretrained:
+        raise InputError(
+            "torchvision loads its published weights by unpickling them, which is never done here; save their state dict and "
+            f"give it as a checkpoint (--checkpoint FILE), or use timm:{model.name}{PRETRAINED}"
+        )
+    known = {} if classes is None else {"num_classes": classes}
+    built: nn.Module = models.get_model(model.name, weights=None, **known)
     if in_channels != 3:
         raise InputError(f"torchvision's networks take 3 channels, the images have {in_channels}; use timm:{model.name}")
     return built
@@ -111,17 +112,6 @@ def _hugging_face(transformers: Any, model: LibraryModel, classes: int | None, i
 def _logits(_: nn.Module, inputs: Any, output: Any) -> Any:
     """The logits alone, where a network returns them among other things."""
     return getattr(output, "logits", output)
-
-
-def _new_head(model: nn.Module, classes: int, of: LibraryModel) -> None:
-    """A fresh last linear layer for another number of classes."""
-    heads = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Linear)]
-    if not heads:
-        raise InputError(f"{of.prefix}:{of.name} has no linear classifier that could be made for {classes} classes")
-    path, head = heads[-1]
-    if head.out_features != classes:
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, nn.Linear(head.in_features, classes, head.bias is not None))
 
 
 def preferred_image(model: nn.Module) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ def load_model(name: str, classes: int, in_channels: int = 3, seed: int = 0) -> 
 
     Args:
         name: a zoo network; a `torch.export` file (.pt2), whose classes are those it was exported with; `timm:NAME`,
-            `torchvision:NAME` or `hf:NAME`, each with `:pretrained` for published weights; or `package.module:factory`, a
+            `torchvision:NAME` or `hf:NAME`, the first and last with `:pretrained` too; or `package.module:factory`, a
             callable that returns an `nn.Module`. A factory that has parameters called `num_classes` (or `classes`) and
             `in_channels` is given them.
         classes: number of classes.
