@@ -86,3 +86,12 @@ def test_grids_that_are_not_there():
         load_grid("paper")
     with pytest.raises(InputError, match=r"grid none\.yaml cannot be read"):
         load_grid("none.yaml")
+
+
+def test_a_method_may_have_seeds_of_its_own(tmp_path):
+    path = tmp_path / "more.yaml"
+    path.write_text(GOOD + "  - {method: pairs, entries: [4], bits: [4], seeds: [0, 1, 2]}\n")
+    cells = load_grid(str(path)).cells
+    assert [cell.seed for cell in cells if cell.method == "pairs"] == [0, 1, 2]
+    assert {cell.seed for cell in cells if cell.method == "low-rank"} == {0}
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)

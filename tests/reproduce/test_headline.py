@@ -10,7 +10,7 @@ from rankfold.errors import InputError
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.headline import Comparison, Point, average, headline, pareto
 from rankfold.reproduce.measure import Measurement, read_table, write_table
-from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json, low_rank_tables
+from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables
 
 ROW = Measurement(
     "low-rank-g4-r1_8-b4-s0",
@@ -32,6 +32,7 @@ ROW = Measurement(
     "plain",
     800,
     9000,
+    5000.0,
 )
 
 
@@ -150,3 +151,12 @@ def test_the_figure_shows_every_array_and_says_its_points():
         assert words in drawn
     assert "PAIRS" not in drawn
     assert "low-rank, g = 4, r = 1/16, 4 bits, sdk, plain, 64x64: 80.00 % at 400 cycles" in drawn
+
+
+def test_energy_is_the_mean_over_seeds_in_nanojoules():
+    rows = [replace(ROW, seed=seed, energy=energy) for seed, energy in ((0, 4000.0), (1, 6000.0))]
+    other = [replace(row, array="128x128", energy=None) for row in rows[:1]]
+    (one, two) = average([*rows, *other])
+    assert (one.energy, two.energy) == (5000.0, None)
+    assert "| 64x64 |" in energy_table([one, two]) and "| 5 |" in energy_table([one, two])
+    assert energy_table([two]) == ""

@@ -45,6 +45,8 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         planned = next(row for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "plain"))
         assert planned.cycles == result.cycles[f"{prefix}sdk"] == result.planned_cycles
         assert planned.conversions == result.planned_conversions
+        assert planned.energy == pytest.approx(result.energy.energy, abs=0.06)
+        assert all((row.energy is None) == (row.mapping == "shared") for row in own)
         steered = [row.cycles for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "ideal")]
         assert steered == ([result.cycles["ideal-sdk"]] if prefix == "pruned-" else [])
         assert result.command == "rankfold reproduce smoke"

@@ -110,7 +110,15 @@ def _validator() -> Any:
 
 def _grid(name: str, content: Any, where: str) -> Grid:
     in_schema(content, _validator(), f"{where} is not valid")
-    cells = tuple(cell for seed in content["seeds"] for method in content["methods"] for cell in _cells(method, seed))
+    methods = content["methods"]
+    seeds = dict.fromkeys(seed for part in (content, *methods) for seed in part.get("seeds", ()))
+    cells = tuple(
+        cell
+        for seed in seeds
+        for method in methods
+        if seed in method.get("seeds", content["seeds"])
+        for cell in _cells(method, seed)
+    )
     names = [cell.name for cell in cells]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

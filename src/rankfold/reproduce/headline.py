@@ -20,6 +20,7 @@ class Point:
         cycles: per image, mean over the seeds (masks and so cycles may differ).
         seeds: how many.
         spread: sample standard deviation of the accuracy over the seeds; None for one seed.
+        energy: pJ per image, mean over the seeds; None where the rows have none.
     """
 
     of: Measurement
@@ -27,6 +28,7 @@ class Point:
     cycles: float
     seeds: int
     spread: float | None = None
+    energy: float | None = None
 
     @property
     def label(self) -> str:
@@ -79,7 +81,9 @@ def average(rows: Iterable[Measurement]) -> tuple[Point, ...]:
         count = len(same)
         mean = sum(row.accuracy for row in same) / count
         spread = (sum((row.accuracy - mean) ** 2 for row in same) / (count - 1)) ** 0.5 if count > 1 else None
-        points.append(Point(same[0], mean, sum(row.cycles for row in same) / count, count, spread))
+        energies = [row.energy for row in same if row.energy is not None]
+        energy = sum(energies) / count if len(energies) == count else None
+        points.append(Point(same[0], mean, sum(row.cycles for row in same) / count, count, spread, energy))
     return tuple(points)
 
 

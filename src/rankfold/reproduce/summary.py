@@ -139,3 +139,21 @@ def _size(rank: str) -> float:
 
 def _words(rank: str) -> str:
     return f"r = m/{rank.removeprefix('1/')}" if rank.startswith("1/") else f"r = {rank}"
+
+
+def energy_table(points: Sequence[Point]) -> str:
+    """Energy of every setting with SDK on each array, in nJ per image; empty where no row has an energy."""
+    shown = [point for point in points if point.of.mapping == "sdk" and point.energy is not None]
+    if not shown:
+        return ""
+    arrays = list(dict.fromkeys(point.of.array for point in shown))
+    rows = [f"| setting | accuracy | {' | '.join(arrays)} |", f"| --- | --: |{' --: |' * len(arrays)}"]
+    for label in dict.fromkeys(_with_steering(point) for point in shown):
+        same = {point.of.array: point for point in shown if _with_steering(point) == label}
+        each = [f"{same[array].energy / 1000:,.0f}" if array in same else "–" for array in arrays]  # type: ignore[operator]
+        rows.append(f"| {label} | {_accuracy(next(iter(same.values())))} | {' | '.join(each)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _with_steering(point: Point) -> str:
+    return point.label + (", ideal steering" if point.of.steering == IDEAL else "")

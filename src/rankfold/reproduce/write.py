@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rankfold.cost.energy import DEFAULT_TABLE
 from rankfold.files import write_json, write_text
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.grid import Grid
 from rankfold.reproduce.headline import average
 from rankfold.reproduce.measure import write_table
 from rankfold.reproduce.run import Outcome
-from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json, low_rank_tables
+from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables
 
 
 def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
@@ -36,8 +37,13 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
         f"{trained} of fine-tuning, "
         f"{seeds} a point. Only measured points are compared; nothing is interpolated."
     )
-    parts = (f"# {grid.name}", how, "## Headlines", headline_tables(found), "## Low-rank", low_rank_tables(points))
-    write_text(out / "tables.md", "\n\n".join(part.strip() for part in parts if part) + "\n")
+    sections = {
+        "Headlines": headline_tables(found),
+        "Low-rank": low_rank_tables(points),
+        f"Energy with SDK, nJ per image, {DEFAULT_TABLE}": energy_table(points),
+    }
+    parts = [f"# {grid.name}", how, *(f"## {title}\n\n{text.strip()}" for title, text in sections.items() if text)]
+    write_text(out / "tables.md", "\n\n".join(parts) + "\n")
     title = f"{grid.model}, fine-tuned for {trained}"
     write_text(out / "accuracy-cycles.svg", figure(points, title))
     return tuple(out / name for name in ("cells.csv", "headlines.json", "tables.md", "accuracy-cycles.svg"))
