@@ -35,8 +35,9 @@ def test_the_grid_for_a_processor_has_what_can_be_spared_least():
     assert {(cell.groups, cell.rank) for cell in grid.cells if cell.method == "low-rank"} == {
         (g, r) for g in (1, 4) for r in ("1/2", "1/4", "1/8", "1/16")
     }
+    first = [cell for cell in grid.cells if cell.seed == 0]
     for method in ("patdnn", "pairs"):
-        assert sorted(cell.entries for cell in grid.cells if cell.method == method) == [1, 2, 4, 6]
+        assert sorted(cell.entries for cell in first if cell.method == method) == [1, 2, 4, 6]
     assert sorted(cell.bits for cell in grid.cells if cell.method == "quantise") == [2, 3, 4]
 
 
