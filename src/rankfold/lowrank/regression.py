@@ -81,10 +81,6 @@ class Regression:
         rows = self.moments[columns]
         return solve_right(self.target @ rows.T, factor(rows[:, columns]))
 
-    def error(self, weight: np.ndarray) -> float:
-        """tr(D S D^T), D = target - M, for M = `weight` (m, n)."""
-        return power(self.target - weight, self.moments)
-
 
 def factor(moments: np.ndarray) -> np.ndarray:
     """The lower Cholesky factor of moments.

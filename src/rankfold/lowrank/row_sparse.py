@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.lowrank.data_aware import decompose_for_data, low_rank_on
+from rankfold.lowrank.data_aware import decompose_for_data, joined, low_rank_on
 from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.factors import LowRankFactors, check_weight
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, inverse, solve_right
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, inverse, power, solve_right
 from rankfold.lowrank.support import free_levels
 
 ROUNDS = 6  # of choosing a support for the outputs that the factors keep
@@ -74,25 +74,25 @@ def row_sparse(
 
 def _rounds(problem: Regression, groups: int, rank: int, entries: int, positions: int) -> Iterator[tuple[np.ndarray, float]]:
     """Supports (n,) of one group and the errors of the factors on them."""
-    kept = _eliminated(problem.target, problem.moments, None, entries, positions)
+    whole = inverse(problem.moments)
+    kept = _eliminated(problem.target, problem.moments, whole, entries, positions)
     cuts = np.split(np.arange(len(kept)), groups)
     inner = [problem.moments[np.ix_(cut, cut)] for cut in cuts]
-    inverses = [inverse(moments) for moments in inner]
+    inverses = [whole] if groups == 1 else [inverse(moments) for moments in inner]
     lowers = [factor(moments) for moments in inner]
     for _ in range(ROUNDS):
-        found = low_rank_on(problem, kept, groups, rank)
-        yield kept, problem.error(found)
+        blocks = low_rank_on(problem, kept, groups, rank)
+        lost = problem.target - joined(blocks)
+        yield kept, power(lost, problem.moments)
         kept = kept.copy()
-        lost = problem.target - found
-        for cut, moments, inverted, lower in zip(cuts, inner, inverses, lowers, strict=True):
-            outputs = np.linalg.svd(found[:, cut], full_matrices=False)[0][:, :rank]
-            wanted = outputs.T @ (found[:, cut] + solve_right(lost @ problem.moments[:, cut], lower))
+        for block, cut, moments, inverted, lower in zip(blocks, cuts, inner, inverses, lowers, strict=True):
+            free = block.outputs @ block.rows + solve_right(lost @ problem.moments[:, cut], lower)
+            wanted = block.outputs.T @ free
             kept[cut] = _eliminated(wanted, moments, inverted, entries, positions)
-            there = cut[kept[cut]]
-            lost[:, cut] += found[:, cut]
             # The exact refit on the new support, of these outputs: what later blocks have left to do.
-            rest = Regression(wanted, moments, moments, wanted).target_on(np.flatnonzero(kept[cut]))
-            lost[:, there] -= outputs @ rest
+            rows = np.zeros(wanted.shape)
+            rows[:, kept[cut]] = Regression(wanted, moments, moments, wanted).target_on(np.flatnonzero(kept[cut]))
+            lost[:, cut] += block.outputs @ (block.rows - rows)
 
 
 def _eliminated(target: np.ndarray, moments: np.ndarray, inverted: np.ndarray | None, entries: int, positions: int) -> np.ndarray:
