@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
+from scipy.linalg import eigh, solve_triangular
 
-from rankfold.errors import InputError
-from rankfold.lowrank.factors import LowRankFactors, decompose, reconstruct
+from rankfold.lowrank.factors import LowRankFactors, check_weight, plain_error, reconstruct
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, power
+from rankfold.lowrank.support import columns_of
 
-RIDGE = 1e-2  # of the mean input power: keeps directions that the calibration data lack from being free
 SWEEPS = 30
-SETTLED = 1e-5  # relative gain of a sweep over all groups, below which it stops
+SETTLED = 5e-4  # relative gain of a sweep over all groups, below which it stops
 
 
 def decompose_for_data(
@@ -23,6 +26,7 @@ def decompose_for_data(
     second: np.ndarray,
     cross: np.ndarray | None = None,
     ridge: float = RIDGE,
+    support: np.ndarray | None = None,
 ) -> LowRankFactors:
     """Minimise the error of the output on data, ||(W - L R_) X||_F, over factors of a given rank.
 
@@ -31,6 +35,10 @@ def decompose_for_data(
     the best block M_i is the truncation, under S_ii, of M_i + D S_:i S_ii^-1, so each step is exact and none loses; it starts
     from the plain grouped SVD and so is never worse on the data. The ridge adds ridge * tr(S)/n * ||D||_F^2, of which the
     plain SVD is the optimum, and so does not change that.
+
+    With a support, R_ is zero outside it. Restricted to the columns T of the support the problem is the same one, with W
+    refitted on T as target and S_TT as moments (see `regression`): all of the above holds among the weights on T, the plain SVD
+    being that of the weight on T. Where a block keeps fewer than `rank` columns, its further factors are zero.
 
     The scale is shared evenly between the factors, as in `decompose`.
 
@@ -43,39 +51,33 @@ def decompose_for_data(
         cross: (G, n, n) E[x x'^T] between the patches x that the dense network sees and the patches x' that are seen here,
             whose second moments `second` then are: L R_ x' approximates W x. None: they are the same.
         ridge: see above, at least 0.
+        support: (C_in, kh*kw) booleans, the kernel positions of each input channel that R_ may use; None: all.
 
     Raises:
         InputError: the weight or the moments are not finite, or shapes, groups or rank do not fit.
     """
-    plain = decompose(weight, conv_groups, groups, rank)
+    check_weight(weight, conv_groups, groups, rank)
+    check_moments(weight.shape, conv_groups, second, cross)
     m, channels, kh, kw = weight.shape
     n = channels * kh * kw
-    for label, moments in (("second", second), ("cross", cross)):
-        if moments is not None and (moments.shape != (conv_groups, n, n) or not np.isfinite(moments).all()):
-            raise InputError(f"{label} moments of shape {moments.shape} must be finite and of shape {(conv_groups, n, n)}")
     dense = weight.astype(np.float64).reshape(conv_groups, m // conv_groups, n)
-    start = reconstruct(plain, conv_groups, groups).reshape(conv_groups, m // conv_groups, n)
+    kept = np.ones((conv_groups, n), bool) if support is None else columns_of(support, weight.shape, conv_groups)
     left = np.zeros((conv_groups, groups, m // conv_groups, rank))
     right = np.zeros((conv_groups, groups, rank, n // groups))
-    lost = power = 0.0
+    lost = whole = 0.0
     for group in range(conv_groups):
-        moments = _with_ridge(second[group], ridge)
-        target = dense[group]
-        if cross is not None:
-            shift = moments - second[group] + cross[group]
-            target = np.linalg.solve(moments, (dense[group] @ shift).T).T
-        blocks = _blocks(target, start[group], moments, groups, rank)
-        for index, block in enumerate(blocks):
-            left[group, index], right[group, index] = _balanced(block, rank)
-        found = (left[group] @ right[group]).swapaxes(0, 1).reshape(m // conv_groups, n)
-        lost += _power(target - found, second[group])
-        power += _power(target, second[group])
+        problem = Regression.of(dense[group], second[group], None if cross is None else cross[group], ridge)
+        blocks = low_rank_on(problem, kept[group], groups, rank)
+        for index, (block, there) in enumerate(zip(blocks, np.split(kept[group], groups), strict=True)):
+            left[group, index], right[group, index][:, there] = _balanced(block.outputs, block.rows[:, there])
+        lost += power(problem.target - joined(blocks), second[group])
+        whole += power(problem.target, second[group])
     factors = LowRankFactors(
         reduce=right.reshape(conv_groups * groups * rank, channels // groups, kh, kw),
         expand=left.swapaxes(1, 2).reshape(m, groups * rank, 1, 1),
         error=0.0,
-        plain_error=plain.plain_error,
-        output_error=math.sqrt(lost / power) if power > 0 else 0.0,
+        plain_error=plain_error(weight, conv_groups, rank),
+        output_error=math.sqrt(lost / whole) if whole > 0 else 0.0,
     )
     return _with_error(factors, weight, conv_groups, groups)
 
@@ -85,58 +87,109 @@ def output_error(weight: np.ndarray, factors: LowRankFactors, conv_groups: int, 
     shape = conv_groups, len(weight) // conv_groups, -1
     dense = weight.astype(np.float64).reshape(shape)
     lost = dense - reconstruct(factors, conv_groups, groups).reshape(shape)
-    power = sum(_power(dense[group], second[group]) for group in range(conv_groups))
-    return math.sqrt(sum(_power(lost[group], second[group]) for group in range(conv_groups)) / power) if power > 0 else 0.0
+    whole = sum(power(dense[group], second[group]) for group in range(conv_groups))
+    return math.sqrt(sum(power(lost[group], second[group]) for group in range(conv_groups)) / whole) if whole > 0 else 0.0
 
 
-def _with_ridge(second: np.ndarray, ridge: float) -> np.ndarray:
-    power = float(np.trace(second)) / len(second)
-    # Without any input, any weight will do: the plain SVD then.
-    return second + np.eye(len(second)) * (ridge * power if power > 0 else 1.0)
+@dataclass(frozen=True)
+class Block:
+    """A block U B of a weight: `outputs` U (m, r), orthonormal, and `rows` B (r, n/g)."""
+
+    outputs: np.ndarray
+    rows: np.ndarray
 
 
-def _blocks(target: np.ndarray, start: np.ndarray, moments: np.ndarray, groups: int, rank: int) -> list[np.ndarray]:
-    """The blocks M_i (m, n/g) of rank r that bring (target - M) S (target - M)^T down, from the columns of `start`."""
-    size = len(moments) // groups
-    cuts = [slice(index * size, (index + 1) * size) for index in range(groups)]
-    found = start.copy()
-    lost = target - found
+def joined(blocks: Sequence[Block]) -> np.ndarray:
+    """The weight (m, n) of all blocks."""
+    return np.concatenate([block.outputs @ block.rows for block in blocks], axis=1)
+
+
+def low_rank_on(problem: Regression, kept: np.ndarray, groups: int, rank: int) -> list[Block]:
+    """The blocks of rank r, zero outside the columns `kept`, that `decompose_for_data` finds for one group.
+
+    Args:
+        problem: of m outputs and n inputs.
+        kept: (n,) booleans.
+        groups: g, equal blocks of the n columns.
+        rank: r of each block.
+
+    Raises:
+        InputError: the moments on the columns are singular.
+    """
+    if len(problem.dense) > len(kept):
+        # More outputs than inputs: all that blocks can be lies in the span of the weight's columns, which is smaller.
+        basis = np.linalg.qr(problem.dense)[0]
+        inside = replace(problem, dense=basis.T @ problem.dense, target=basis.T @ problem.target)
+        return [Block(basis @ block.outputs, block.rows) for block in low_rank_on(inside, kept, groups, rank)]
+    columns = np.flatnonzero(kept)
+    target, moments = problem.target_on(columns), problem.moments[np.ix_(columns, columns)]
+    ends = np.searchsorted(columns, np.arange(groups + 1) * (len(kept) // groups))
+    if groups == 1:
+        outputs = _leading(target @ moments @ target.T, rank)
+        found = [Block(outputs, outputs.T @ target)]
+    else:
+        start = [_leading(block @ block.T, rank) for block in np.split(problem.dense[:, columns], ends[1:-1], axis=1)]
+        found = _in_turn(target, problem.dense[:, columns], start, moments, [slice(*pair) for pair in pairwise(ends)])
+    placed = []
+    for block, there in zip(found, np.split(kept, groups), strict=True):
+        rows = np.zeros((rank, len(there)))
+        rows[:, there] = block.rows
+        placed.append(Block(block.outputs, rows))
+    return placed
+
+
+def _in_turn(
+    target: np.ndarray, dense: np.ndarray, start: Sequence[np.ndarray], moments: np.ndarray, cuts: Sequence[slice]
+) -> list[Block]:
+    """Blocks U_i B_i of columns `cuts` that bring tr(D S D^T), D = target - [U_i B_i], down; at first U_i U_i^T dense.
+
+    Blocks are whitened first, block times C_i with S_ii = C_i C_i^T: the best of a block is then the plain truncation of
+    X = (block + D S_:i S_ii^-1) C_i, and all that other blocks need to know of it is B_i C_i S'_i:, of r rows.
+    """
+    roots = [factor(moments[cut, cut]) for cut in cuts]
+    white = moments.copy()  # S' = C^-1 S C^-T over all blocks
+    for cut, root in zip(cuts, roots, strict=True):
+        white[cut] = _solve_lower(root, white[cut])
+        white[:, cut] = _solve_lower(root, white[:, cut].T).T
+    wanted = np.concatenate([target[:, cut] @ root for cut, root in zip(cuts, roots, strict=True)], axis=1)
+    outputs = list(start)
+    rows = [u.T @ dense[:, cut] @ root for u, cut, root in zip(start, cuts, roots, strict=True)]
+    seen = [b @ white[cut] for b, cut in zip(rows, cuts, strict=True)]  # (r, n) of each block
+    gradient = wanted @ white - sum(u @ s for u, s in zip(outputs, seen, strict=True))  # D S, whitened
     before = math.inf
     for _ in range(SWEEPS):
-        for cut in cuts:
-            free = target[:, cut] if groups == 1 else found[:, cut] + _solve(lost @ moments[:, cut], moments[cut, cut])
-            block = _truncated(free, moments[cut, cut], rank)
-            lost[:, cut] += found[:, cut] - block
-            found[:, cut] = block
-        error = _power(lost, moments)
-        if groups == 1 or before - error <= SETTLED * error:
+        for i, cut in enumerate(cuts):
+            free = outputs[i] @ rows[i] + gradient[:, cut]
+            gradient += outputs[i] @ seen[i]
+            outputs[i] = _leading(free @ free.T, rows[i].shape[0])
+            rows[i] = outputs[i].T @ free
+            seen[i] = rows[i] @ white[cut]
+            gradient -= outputs[i] @ seen[i]
+        lost = wanted - np.concatenate([u @ b for u, b in zip(outputs, rows, strict=True)], axis=1)
+        error = float(np.sum(lost * gradient))
+        if before - error <= SETTLED * error:
             break
         before = error
-    return [found[:, cut] for cut in cuts]
+    return [Block(u, _solve_lower(root, b.T, "T").T) for u, b, root in zip(outputs, rows, roots, strict=True)]
 
 
-def _solve(right: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """right @ moments^-1, for symmetric moments."""
-    return np.linalg.solve(moments, right.T).T
+def _solve_lower(root: np.ndarray, right: np.ndarray, trans: str = "N") -> np.ndarray:
+    """C^-1 right, or C^-T right for "T", with C the lower triangle of `root`."""
+    return solve_triangular(root, right, trans=trans, lower=True, check_finite=False) if root.size else right
 
 
-def _truncated(block: np.ndarray, moments: np.ndarray, rank: int) -> np.ndarray:
-    """The matrix of rank r nearest to `block` in tr(D S D^T): its projection on the leading outputs, U U^T block."""
-    _, vectors = np.linalg.eigh(block @ moments @ block.T)
-    leading = vectors[:, -rank:]
-    return leading @ (leading.T @ block)
+def _leading(gram: np.ndarray, rank: int) -> np.ndarray:
+    """(m, r) eigenvectors of the largest eigenvalues of a symmetric (m, m): leading outputs, for A S A^T of a weight A."""
+    return eigh(gram, subset_by_index=(len(gram) - rank, len(gram) - 1), check_finite=False)[1]
 
 
-def _balanced(block: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Factors (m, r) and (r, n) of a matrix of rank r, each with half of its scale."""
-    u, s, vt = np.linalg.svd(block, full_matrices=False)
-    root = np.sqrt(s[:rank])
-    return u[:, :rank] * root, root[:, None] * vt[:rank]
-
-
-def _power(matrix: np.ndarray, moments: np.ndarray) -> float:
-    """tr(A S A^T)."""
-    return max(float(np.sum((matrix @ moments) * matrix)), 0.0)
+def _balanced(outputs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factors (m, r) and (r, n) of `outputs` (orthonormal, (m, r)) times `rows` (r, n), each with half of its scale."""
+    left, right = np.zeros(outputs.shape), np.zeros(rows.shape)
+    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    root = np.sqrt(s)
+    left[:, : len(s)], right[: len(s)] = outputs @ u * root, root[:, None] * vt
+    return left, right
 
 
 def _with_error(factors: LowRankFactors, weight: np.ndarray, conv_groups: int, groups: int) -> LowRankFactors:

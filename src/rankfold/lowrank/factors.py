@@ -122,23 +122,37 @@ def decompose(weight: np.ndarray, conv_groups: int, groups: int, rank: int) -> L
     Raises:
         InputError: the weight is not finite, or groups or rank do not fit its shape.
     """
-    if weight.ndim != 4 or not np.isfinite(weight).all():
-        raise InputError(f"a weight of shape {weight.shape} cannot be decomposed: it must be (m, C_in/G, kh, kw) and finite")
+    check_weight(weight, conv_groups, groups, rank)
     m, channels, kh, kw = weight.shape
-    check_rank(ConvShape("weight", channels * conv_groups, m, (kh, kw), (kh, kw), groups=conv_groups), groups, rank)
     n = channels * kh * kw
     # (G, m/G, g, n/g) -> (G, g, m/G, n/g): columns are grouped by input channel, so a block is a slice of them.
     blocks = weight.astype(np.float64).reshape(conv_groups, m // conv_groups, groups, n // groups).swapaxes(1, 2)
     left, right, error = _truncate(blocks, rank)
-    plain = blocks.swapaxes(1, 2).reshape(conv_groups, 1, m // conv_groups, n)
-    plain_error = error if groups == 1 else _truncate(plain, min(rank, n))[2]
     return LowRankFactors(
         reduce=right.reshape(conv_groups * groups * rank, channels // groups, kh, kw),
         # (G, g, m/G, r) -> (G, m/G, g, r): L = [L_1 ... L_g]
         expand=left.swapaxes(1, 2).reshape(m, groups * rank, 1, 1),
         error=error,
-        plain_error=plain_error,
+        plain_error=error if groups == 1 else plain_error(weight, conv_groups, rank),
     )
+
+
+def plain_error(weight: np.ndarray, conv_groups: int, rank: int) -> float:
+    """||W - L R_||_F / ||W||_F by SVD of a given rank with one low-rank group, for a weight (m, C_in/G, kh, kw)."""
+    values = np.linalg.svd(weight.astype(np.float64).reshape(conv_groups, len(weight) // conv_groups, -1), compute_uv=False)
+    return _lost(values, rank)
+
+
+def check_weight(weight: np.ndarray, conv_groups: int, groups: int, rank: int) -> None:
+    """Refuse a weight that is not (m, C_in/G, kh, kw) and finite, or that cannot have these groups and this rank.
+
+    Raises:
+        InputError: one of these.
+    """
+    if weight.ndim != 4 or not np.isfinite(weight).all():
+        raise InputError(f"a weight of shape {weight.shape} cannot be decomposed: it must be (m, C_in/G, kh, kw) and finite")
+    m, channels, kh, kw = weight.shape
+    check_rank(ConvShape("weight", channels * conv_groups, m, (kh, kw), (kh, kw), groups=conv_groups), groups, rank)
 
 
 def reconstruct(factors: LowRankFactors, conv_groups: int, groups: int) -> np.ndarray:
@@ -158,9 +172,13 @@ def _truncate(blocks: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, fl
     root = np.sqrt(s[..., :rank])
     left = u[..., :rank] * root[..., None, :]
     right = root[..., :, None] * vt[..., :rank, :]
-    largest = float(s.max())
+    return left, right, _lost(s, rank)
+
+
+def _lost(values: np.ndarray, rank: int) -> float:
+    """The relative error of leaving out the singular values (..., k) from `rank` on."""
+    largest = float(values.max())
     if largest == 0:
-        return left, right, 0.0
-    scaled = s / largest  # squares of very small weights would vanish
-    error = math.sqrt(float(np.sum(scaled[..., rank:] ** 2) / np.sum(scaled**2)))
-    return left, right, error
+        return 0.0
+    scaled = values / largest  # squares of very small weights would vanish
+    return math.sqrt(float(np.sum(scaled[..., rank:] ** 2) / np.sum(scaled**2)))
