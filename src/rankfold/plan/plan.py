@@ -77,6 +77,16 @@ class LayerPlan:
     input_signed: bool | None = None
     reason: str = ""
 
+    @property
+    def supported(self) -> bool:
+        """Whether all its outputs share a support, in the plan or to be chosen on data."""
+        return self.pruning == SUPPORT or (self.kind == LOW_RANK and self.entries is not None)
+
+    @property
+    def made_for_data(self) -> bool:
+        """Whether its weights can be made for what its inputs are on data."""
+        return self.kind == LOW_RANK or self.pruning == SUPPORT
+
     def __post_init__(self) -> None:
         if self.kind not in MAPPINGS:
             *kinds, last = MAPPINGS
@@ -94,7 +104,7 @@ class LayerPlan:
                 f"plan, layer {self.name}: only {LOW_RANK} and {PRUNED} layers have entries, this one is {self.kind}"
             )
         if self.support is not None:
-            if self.pruning != SUPPORT and (self.kind != LOW_RANK or self.entries is None):
+            if not self.supported:
                 raise InputError(
                     f"plan, layer {self.name}: only {LOW_RANK} layers with entries, and pruning {SUPPORT}, have a support"
                 )
