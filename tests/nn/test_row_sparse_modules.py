@@ -109,6 +109,18 @@ def test_the_weight_of_a_support_is_the_least_squares_one_and_its_error_that_of_
     np.testing.assert_allclose(again.weight, found.weight)
 
 
+@pytest.mark.parametrize("method", ["low-rank", "support"])
+def test_a_constant_error_of_the_output_is_taken_back(method):
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(6 * 144, 2))
+    x = batches()[0]
+    with torch.no_grad():
+        wanted = model[:3](x).mean(dim=(0, 2, 3))
+    compress_on_data_(model, plan_of(model, method, entries=3), lambda: [x])
+    with torch.no_grad():
+        torch.testing.assert_close(model[:3](x).mean(dim=(0, 2, 3)), wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_a_plan_with_positions_is_followed():
     model = build("resnet8", 10)
     plan = plan_of(model)

@@ -43,9 +43,7 @@ def layer_support(layer: LayerPlan, conv: nn.Conv2d) -> np.ndarray | None:
     return text_to_support(layer.support, replace(weight_shape(conv), name=layer.name))
 
 
-def take_support_(
-    conv: nn.Conv2d, layer: LayerPlan, moments: PatchMoments | None
-) -> tuple[np.ndarray, float, float | None]:
+def take_support_(conv: nn.Conv2d, layer: LayerPlan, moments: PatchMoments | None) -> tuple[np.ndarray, float, float | None]:
     """Give a convolution, in place, the weight of its support, which is chosen where the plan does not name it.
 
     Returns:

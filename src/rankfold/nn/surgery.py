@@ -214,10 +214,11 @@ def _compress_corrected_(
 ) -> tuple[LayerReport, ...]:
     """As `compress_`, with constant errors of the outputs left to biases and batch norms where there are such."""
     modules = dict(model.named_modules())
-    free = {name for name in moments if name in norms or modules[name].bias is not None}
+    free = [name for name in moments if name in norms or modules[name].bias is not None]
     # Cloned, since layers with a shared support keep their Parameter objects.
     before = {name: modules[name].weight.detach().clone() for name in free}
-    reports = compress_(model, plan, moments={name: known.centred() if name in free else known for name, known in moments.items()})
+    centred = {name: moments[name].centred() for name in free}
+    reports = compress_(model, plan, moments={**moments, **centred})
     for name in free:
         made = model.get_submodule(name)
         if isinstance(made, (LowRankConv2d, LowRankLinear)):
