@@ -17,10 +17,11 @@ from rankfold.export.onnx_write import bypassed, write_onnx
 from rankfold.export.workloads import executed_layers, write_csv, write_zigzag
 from rankfold.mapping import ArraySpec
 from rankfold.nn.low_rank import LowRankConv2d
+from rankfold.nn.masked import masks_of
 from rankfold.nn.models import build
 from rankfold.nn.quantise import calibrate_
 from rankfold.nn.surgery import compress_, quantise_by_plan_
-from rankfold.plan import uniform_plan
+from rankfold.plan import pruned_plan, uniform_plan
 from rankfold.workload import trace, zoo_network
 from rankfold.workload.onnx_layers import read_onnx
 from rankfold.workload.table import read_table
@@ -121,6 +122,31 @@ def test_a_merged_quantised_network_has_the_rounded_weights():
     left, right = expand[:, :, 0, 0].reshape(12, 2, 3), reduce.reshape(2, 3, -1)
     product = torch.einsum("mgr,grn->mgn", left, right).reshape(12, 8, 3, 3)
     torch.testing.assert_close(merged[3].weight, product)
+
+
+@pytest.mark.parametrize("method", ["row-sparse", "support"])
+@pytest.mark.parametrize("bits", [None, 4])
+def test_networks_of_few_positions_run_in_onnxruntime(method, bits, tmp_path):
+    torch.manual_seed(0)
+    model = build("resnet8", 10)
+    network = trace(model, IMAGE)
+    plan = uniform_plan(network, ARRAY, 2, "1/4", bits, entries=3)
+    if method == "support":
+        plan = pruned_plan(network, ARRAY, "support", 3, bits)
+    compress_(model, plan)
+    if bits is not None:
+        quantise_by_plan_(model, plan.with_signs({layer.name: True for layer in plan.layers}))
+        calibrate_(model, [torch.randn(32, *IMAGE, generator=torch.Generator().manual_seed(2))])
+    write_onnx(model.eval(), IMAGE, tmp_path / "net.onnx", bits is not None)
+    found = compare_onnx(model, tmp_path / "net.onnx", batches())
+    assert found.same >= (63 if bits is None else 60)
+    stored = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(tmp_path / "net.onnx").graph.initializer]
+    kernels = [weight for weight in stored if weight.ndim == 4 and weight.shape[2:] == (3, 3)]
+    few = [weight for weight in kernels if (np.count_nonzero(weight.reshape(*weight.shape[:2], 9), axis=2) <= 3).all()]
+    assert len(few) == len(masks_of(model)) > 0
+    for write in (write_csv, write_zigzag):
+        with pytest.raises(InputError, match=r"layer layer1\.0\.conv1 (keeps 3 positions|is pattern-pruned)"):
+            write(tmp_path / "layers", network, plan)
 
 
 def test_tables_are_read_back(tmp_path):

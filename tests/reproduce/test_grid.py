@@ -82,6 +82,20 @@ def test_wrong_grids_are_refused_with_the_place(tmp_path, change, message):
         load_grid(str(path))
 
 
+def test_cells_may_keep_only_some_positions(tmp_path):
+    methods = """methods:
+  - {method: low-rank, groups: [4], rank: ["1/4"], bits: [4]}
+  - {method: low-rank, groups: [4], rank: ["1/4"], entries: [4, 2], bits: [4]}
+  - {method: support, entries: [4], bits: [null]}
+"""
+    (tmp_path / "own.yaml").write_text(GOOD.partition("methods:")[0] + methods)
+    grid = load_grid(str(tmp_path / "own.yaml"))
+    names = ["low-rank-g4-r1_4-b4-s0", "low-rank-g4-r1_4-e4-b4-s0", "low-rank-g4-r1_4-e2-b4-s0", "support-e4-float-s0"]
+    assert [cell.name for cell in grid.cells] == names
+    settings = grid.settings(grid.cells[1], tmp_path, None)
+    assert (settings.chosen_method, settings.groups, settings.rank, settings.entries) == ("low-rank", 4, "1/4", 4)
+
+
 def test_grids_that_are_not_there():
     with pytest.raises(InputError, match=r"unknown grid paper; known are .*smoke, or give a \.yaml file"):
         load_grid("paper")

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from rankfold.errors import InputError
 from rankfold.reproduce.figure import figure
-from rankfold.reproduce.headline import Comparison, Point, average, headline, pareto
+from rankfold.reproduce.headline import ROW_SPARSE, Comparison, Point, average, headline, pareto
 from rankfold.reproduce.measure import Measurement, read_table, write_table
-from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables
+from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables, support_table
 
 ROW = Measurement(
     "low-rank-g4-r1_8-b4-s0",
@@ -42,6 +42,30 @@ def point(accuracy, cycles, **changes):
 
 def theirs(accuracy, cycles, **changes):
     return point(accuracy, cycles, **{"method": "patdnn", "groups": None, "rank": None, "entries": 4, **changes})
+
+
+def test_low_rank_with_fewer_positions_is_a_method_of_its_own():
+    plain, sparse = point(0.90, 800), point(0.89, 500, entries=4)
+    alone = point(0.90, 600, method="support", groups=None, rank=None, entries=4)
+    pairs = theirs(0.88, 1000, method="pairs")
+    assert (sparse.kind, sparse.label) == ("row-sparse low-rank", "row-sparse low-rank, g = 4, r = 1/8, e = 4, 4 bits")
+    assert (alone.kind, alone.label) == ("support", "shared support, e = 4, 4 bits")
+    everything = [plain, sparse, alone, pairs]
+    found = headlines(everything)["64x64"]
+    assert found["PAIRS, SDK"].fewer.ours == plain and found["PAIRS, SDK"].fewer.ratio == 1000 / 800
+    assert found["shared support, SDK"].fewer.theirs == alone
+    assert "low-rank, SDK" not in found
+    found = headlines(everything, ROW_SPARSE)["64x64"]
+    assert (found["PAIRS, SDK"].fewer.ours, found["PAIRS, SDK"].fewer.ratio) == (sparse, 2.0)
+    assert found["low-rank, SDK"].fewer is None and found["low-rank, SDK"].better.theirs == plain
+    assert "| row-sparse low-rank against |" in headline_tables({"64x64": found}, ROW_SPARSE)
+    assert "500" not in low_rank_tables(everything)
+    lines = support_table(everything).splitlines()
+    assert lines[0] == "| setting | accuracy | cycles, 64x64 |"
+    assert lines[2:] == [f"| {sparse.label} | 89.00 % | 500 |", f"| {alone.label} | 90.00 % | 600 |"]
+    assert support_table([plain, pairs]) == ""
+    drawn = figure(everything, "title")
+    assert "row-sparse low-rank + SDK" in drawn and "shared support, SDK" in drawn
 
 
 def test_by_hand():

@@ -41,7 +41,7 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         result = Result.load(finished / "cells" / cell.name / "result.json")
         own = [row for row in rows if row.cell == cell.name]
         assert {row.accuracy for row in own} == {result.accuracy.final}
-        prefix = {"low-rank": "low-rank-", "patdnn": "pruned-", "pairs": "pruned-"}.get(cell.method, "")
+        prefix = {"low-rank": "low-rank-", "patdnn": "pruned-", "pairs": "pruned-", "support": "pruned-"}.get(cell.method, "")
         planned = next(row for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "plain"))
         assert planned.cycles == result.cycles[f"{prefix}sdk"] == result.planned_cycles
         assert planned.conversions == result.planned_conversions
@@ -51,7 +51,10 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         assert steered == ([result.cycles["ideal-sdk"]] if prefix == "pruned-" else [])
         assert result.command == "rankfold reproduce smoke"
     text = (finished / "tables.md").read_text()
-    assert "8 of 8 cells of the grid `smoke`, 1 epoch of fine-tuning, 2 seeds a point" in text
+    assert "10 of 10 cells of the grid `smoke`, 1 epoch of fine-tuning, 1 to 2 seeds a point" in text
+    assert "| row-sparse low-rank, g = 4, r = 1/8, e = 4, 4 bits |" in text and "| shared support, e = 4, 4 bits |" in text
+    sparse = json.loads((finished / "headlines-row-sparse.json").read_text())["64x64"]
+    assert sparse["low-rank, SDK"]["fewer_cycles"] or sparse["low-rank, SDK"]["more_accuracy"]
     assert "32x32 arrays" in (finished / "accuracy-cycles.svg").read_text()
     assert json.loads((finished / "headlines.json").read_text())["64x64"]
     made = json.loads((finished / "grid.json").read_text())
