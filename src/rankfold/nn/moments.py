@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rankfold.errors import InputError
 from rankfold.nn.observation import evaluating
+from rankfold.nn.patches import patches
 
 CHUNK = 1 << 24  # values of patches unfolded at a time, 128 MiB in float64
 
@@ -85,24 +85,16 @@ def _add(sums: list[Any], layer: nn.Conv2d | nn.Linear, inputs: Tensor, other: T
     kernel = layer.kernel_size[0] * layer.kernel_size[1] if isinstance(layer, nn.Conv2d) else 1
     step = max(1, CHUNK // max(1, inputs[0].numel() * kernel))
     for start in range(0, len(inputs), step):
-        patches = _patches(layer, inputs[start : start + step])
-        sums[0] = sums[0] + patches @ patches.transpose(1, 2)
+        found = _patches(layer, inputs[start : start + step])
+        sums[0] = sums[0] + found @ found.transpose(1, 2)
         if other is not None:
-            sums[1] = sums[1] + _patches(layer, other[start : start + step]) @ patches.transpose(1, 2)
-        sums[2] += patches.shape[2]
+            sums[1] = sums[1] + _patches(layer, other[start : start + step]) @ found.transpose(1, 2)
+        sums[2] += found.shape[2]
 
 
 def _patches(layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> Tensor:
     """(G, n, patches) in float64."""
-    if isinstance(layer, nn.Linear):
-        return inputs.double().reshape(-1, layer.in_features).T[None]
-    conv = layer
-    if conv.padding_mode == "zeros":
-        inputs = F.pad(inputs, conv._reversed_padding_repeated_twice)
-    else:
-        inputs = F.pad(inputs, conv._reversed_padding_repeated_twice, mode=conv.padding_mode)
-    columns = F.unfold(inputs.double(), conv.kernel_size, conv.dilation, 0, conv.stride)
-    return columns.reshape(len(columns), conv.groups, -1, columns.shape[2]).permute(1, 2, 0, 3).flatten(2)
+    return patches(layer, inputs.double()).permute(1, 2, 0, 3).flatten(2)
 
 
 @contextmanager
