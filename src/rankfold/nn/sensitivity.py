@@ -18,6 +18,7 @@ from rankfold.nn.patches import patches
 
 CHUNK = 1 << 24  # values of patches and of weight gradients held at a time, 64 MiB each
 TEMPERATURE = 4.0  # see `sensitivities`
+LARGEST_BASIS = 2304  # n up to which the eigenvectors of E[x x^T] are taken as they are
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class LayerSensitivity:
         gradient: (G, m/G, m/G) E[g g^T] over patches, of the loss of one image.
         positions: patches of one image, over all runs of the layer.
         outputs: (G, m/G, m/G) eigenvectors of `gradient`, in columns.
-        inputs: (G, n, n) eigenvectors of `moments.second`, in columns.
+        inputs: (G, n, n) eigenvectors of `moments.second`, in columns; of a convolution of n > 2,304, whose own would take a
+            minute, the Kronecker product of those over channels and those over kernel positions.
         power: (G, m/G, n) E over images of the squared entries of outputs^T (sum_p g_p x_p^T) inputs.
     """
 
@@ -94,6 +96,7 @@ def sensitivities(
     kept = list(batches)
     moments = patch_moments(model, kept, names)
     groups = {name: moments[name].second.shape[0] for name in names}
+    layers = dict(model.named_modules())
 
     gradients: dict[str, Tensor] = {}
     patches_seen = dict.fromkeys(names, 0)
@@ -103,7 +106,7 @@ def sensitivities(
             gradients[name] = gradients.get(name, 0) + torch.einsum("bgip,bgjp->gij", found, found).double()
             patches_seen[name] += found.shape[0] * found.shape[3]
     outputs = {name: torch.linalg.eigh(gradients[name])[1] for name in names}
-    inputs = {name: torch.linalg.eigh(torch.from_numpy(moments[name].second))[1] for name in names}
+    inputs = {name: _input_basis(moments[name].second, _positions(layers[name])) for name in names}
 
     power: dict[str, Tensor] = {}
     for name, runs, images in _backward(model, kept, names, seed, temperature):
@@ -120,6 +123,22 @@ def sensitivities(
         )
         for name in names
     }
+
+
+def _positions(layer: nn.Module) -> int:
+    """kh * kw."""
+    return layer.kernel_size[0] * layer.kernel_size[1] if isinstance(layer, nn.Conv2d) else 1
+
+
+def _input_basis(second: np.ndarray, positions: int) -> Tensor:
+    """(G, n, n), orthonormal columns."""
+    groups, n, _ = second.shape
+    if n <= LARGEST_BASIS or positions == 1:
+        return torch.linalg.eigh(torch.from_numpy(second))[1]
+    split = torch.from_numpy(second).reshape(groups, n // positions, positions, n // positions, positions)
+    channels = torch.linalg.eigh(torch.einsum("gipjp->gij", split))[1]
+    kernel = torch.linalg.eigh(torch.einsum("gipiq->gpq", split))[1]
+    return torch.einsum("gij,gpq->gipjq", channels, kernel).reshape(groups, n, n)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rankfold.baselines import Pruning, choose_masks
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import LowRankFactors
 from rankfold.nn.channels import narrow_, select_channels_
+from rankfold.nn.correction import correct_, following_norms
 from rankfold.nn.low_rank import LowRankConv2d, check_convertible
 from rankfold.nn.low_rank_linear import LowRankLinear
 from rankfold.nn.masked import MaskedConv2d
@@ -167,6 +168,10 @@ def compress_on_data_(
     Layers of more than 8,192 inputs (the first fully connected one of VGG has 25,088), whose moments would take gigabytes, get a
     plain SVD; their report then has no `output_error`.
 
+    Where a layer has a bias or a batch norm follows it directly, a constant error of its output costs nothing: the factors are
+    made for centred inputs (their `output_error` is relative to the outputs' variation then), and the mean, and behind a batch
+    norm the variance, are set right in closed form (see `correction`).
+
     Args:
         model: the dense network.
         plan: a plan for it.
@@ -182,16 +187,35 @@ def compress_on_data_(
     modules = dict(model.named_modules())
     chosen = [layer for layer in chosen if _inputs(modules.get(layer.name)) <= LARGEST_MOMENTS]
     compress_(copy.deepcopy(model), plan, decompose=False)  # refuses what cannot be done before any work is
+    names = [layer.name for layer in chosen]
+    norms = following_norms(model, batches(), names)
     if not sequential:
-        return compress_(model, plan, moments=patch_moments(model, batches(), [layer.name for layer in chosen]))
+        return _compress_corrected_(model, plan, patch_moments(model, batches(), names), norms)
     dense = copy.deepcopy(model)
     found: dict[str, LayerReport] = {}
     for layer in chosen:
         moments = {layer.name: paired_moments(model, dense, batches(), layer.name)}
-        (found[layer.name],) = compress_(model, replace(plan, layers=(layer,)), moments=moments)
+        (found[layer.name],) = _compress_corrected_(model, replace(plan, layers=(layer,)), moments, norms)
     kept = compress_(model, replace(plan, layers=tuple(layer for layer in plan.layers if layer.name not in found)))
     found.update((report.name, report) for report in kept)
     return tuple(found[layer.name] for layer in plan.layers)
+
+
+def _compress_corrected_(
+    model: nn.Module, plan: Plan, moments: Mapping[str, PatchMoments], norms: Mapping[str, str]
+) -> tuple[LayerReport, ...]:
+    """As `compress_`, with constant errors of the outputs left to biases and batch norms where there are such."""
+    modules = dict(model.named_modules())
+    free = {modules[name]: name for name in moments if name in norms or modules[name].bias is not None}
+    reports = compress_(
+        model, plan, moments={name: known.centred() if name in free.values() else known for name, known in moments.items()}
+    )
+    for module, name in free.items():
+        made = model.get_submodule(name)
+        assert isinstance(made, (LowRankConv2d, LowRankLinear))
+        norm = model.get_submodule(norms[name]) if name in norms else None
+        correct_(made.expand.bias, norm, module.weight, made.to_dense().weight, moments[name])
+    return reports
 
 
 def quantise_by_plan_(model: nn.Module, plan: Plan) -> None:
