@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rankfold.reproduce.measure import Measurement
 
-SETTING = ("method", "groups", "rank", "entries", "block", "ratio", "bits", "epochs", "array", "mapping", "steering")
+SETTING = ("method", "groups", "rank", "entries", "block", "ratio", "distil", "bits", "epochs", "array", "mapping", "steering")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Point:
     def label(self) -> str:
         """The setting in words, such as `low-rank, g = 4, r = 1/8`."""
         row = self.of
-        names = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio"}
+        names = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio", "distil": "distilled"}
         parts = [f"{short} = {getattr(row, name)}" for name, short in names.items() if getattr(row, name) is not None]
         titles = {"patdnn": "PatDNN", "pairs": "PAIRS", "quantise": "dense", "channel": "channel pruning"}
         return ", ".join([titles.get(row.method, row.method), *parts, "float" if row.bits is None else f"{row.bits} bits"])
