@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Measurement:
     cycles: int
     conversions: int
     energy: float | None
-    distil: float | None = None
+    distil: float | None = field(default=None, kw_only=True)
 
 
 def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Measurement, ...]:
