@@ -6,6 +6,7 @@ ResNet-20, 10 classes, batches of 128 random images of 3x32x32. Variants:
   plain    eager PyTorch, NCHW, float32
   float    the step of `rankfold.training.loop`: channels last, precision `auto`
   4-bit    the same with learned-step-size quantised weights and inputs, 4 bits (first convolution and classifier 8)
+  taught   4-bit, distilled from the float network
 With --compiled also `float` and `4-bit` through torch.compile.
 
 The variants take turns, a few steps each, so that a busy machine slows all of them alike; printed are the median
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 
 from rankfold.nn.models import build
 from rankfold.nn.quantise import LayerBits, calibrate_, observe_signs, quantise_
+from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loop import optimiser, resolve_precision
 from rankfold.training.recipe import Recipe
 
@@ -46,9 +48,10 @@ def plain_step(x: Tensor, y: Tensor) -> Callable[[], None]:
     return step
 
 
-def rankfold_step(x: Tensor, y: Tensor, quantised: bool, compiled: bool) -> Callable[[], None]:
+def rankfold_step(x: Tensor, y: Tensor, quantised: bool, compiled: bool, taught: bool = False) -> Callable[[], None]:
     x = x.contiguous(memory_format=torch.channels_last)
     model = build("resnet20", 10).to(memory_format=torch.channels_last)
+    teacher = Teacher(model, Distillation()) if taught else None
     if quantised:
         names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
         bits = {name: 8 if name in (names[0], names[-1]) else 4 for name in names}
@@ -60,11 +63,15 @@ def rankfold_step(x: Tensor, y: Tensor, quantised: bool, compiled: bool) -> Call
     sgd = optimiser(model, recipe)
     half = resolve_precision(recipe.precision, x.device) == "bfloat16"
     stepped = torch.compile(model) if compiled else model
+    if teacher is not None:
+        teacher.prepare_(x.device, compiled, half)
 
     def step() -> None:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             logits = stepped(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
+        if teacher is not None:
+            loss = teacher.losses(x, logits.float(), loss)[0]
         sgd.zero_grad(set_to_none=True)
         loss.backward()
         sgd.step()
@@ -87,6 +94,7 @@ def main() -> None:
         "plain": plain_step(x, y),
         "float": rankfold_step(x, y, quantised=False, compiled=False),
         "4-bit": rankfold_step(x, y, quantised=True, compiled=False),
+        "taught": rankfold_step(x, y, quantised=True, compiled=False, taught=True),
     }
     if options.compiled:
         variants["float compiled"] = rankfold_step(x, y, quantised=False, compiled=True)
@@ -106,7 +114,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {options.threads} threads, precision auto = {precision}, {options.rounds} rounds")
     for name, times in seconds.items():
         print(f"{name:15} {BATCH / statistics.median(times):8.0f} images/s")
-    pairs = [("float", "plain"), ("4-bit", "float")]
+    pairs = [("float", "plain"), ("4-bit", "float"), ("taught", "4-bit")]
     if options.compiled:
         pairs += [("float compiled", "float"), ("4-bit compiled", "float compiled")]
     for name, base in pairs:

@@ -4,6 +4,7 @@ import pytest
 
 from rankfold.errors import InputError
 from rankfold.reproduce.grid import Cell, grid_names, load_grid
+from rankfold.training.distillation import Distillation
 
 GOOD = """
 model: resnet8
@@ -60,6 +61,14 @@ def test_a_grid_of_ones_own(tmp_path, monkeypatch):
     assert grid.settings(grid.cells[0], tmp_path, None).recipe.seed == 0
 
 
+def test_cells_with_and_without_distillation(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace("bits: [4, null]", "bits: [4], distil: [0, 0.9]"))
+    grid = load_grid(str(path))
+    assert [cell.name for cell in grid.cells[:2]] == ["low-rank-g1-r1_8-d0-b4-s0", "low-rank-g1-r1_8-d0.9-b4-s0"]
+    assert [grid.settings(cell, tmp_path, None).teaching for cell in grid.cells[:2]] == [None, Distillation(0.9)]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -72,6 +81,7 @@ def test_a_grid_of_ones_own(tmp_path, monkeypatch):
         (("low-rank, groups", "quantise, groups"), r"rank \(=1/8\) does not go with method quantise|groups \(=1\) does not go"),
         (('rank: ["1/8", 2], ', ""), "method low-rank needs rank, such as 1/8"),
         (("groups: [1, 4]", "groups: [1, 1]"), "has cell low-rank-g1-r1_8-b4-s0 twice; keep one"),
+        (("bits: [4, null]", "bits: [4], distil: [2]"), "at methods/0/distil/0: 2 is greater than the maximum of 1"),
         (("model: resnet8", "model: ["), "is not valid YAML"),
     ],
 )

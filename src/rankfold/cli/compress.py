@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from rankfold.plan.plan import PLAIN, STEERINGS
 
 if TYPE_CHECKING:
     from rankfold.simulator import ArrayNonIdealities
+    from rankfold.training.distillation import Distillation
 
 UNSET = object()  # since None means float
 
@@ -77,6 +79,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--noise-aware", action="store_true", help="fine-tune with the arrays below in the loop, programmed anew in every step"
     )
+    _add_distillation(parser)
     add_arrays(parser)
     parser.add_argument(
         "--input", type=checked(image_input), metavar="CxHxW", help="image size of an ONNX file that leaves it open"
@@ -86,6 +89,32 @@ def add_parser(commands: Any) -> None:
     # An ONNX file is decomposed without data too (with --epochs 0); `run` asks for them otherwise.
     next(action for action in parser._actions if action.dest == "data").required = False
     parser.set_defaults(run=run)
+
+
+def _add_distillation(parser: argparse.ArgumentParser) -> None:
+    """Add `--distil [W]` and `--no-distil`: a weight, True, False, or None where neither is given."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--distil", type=checked(distillation_weight), nargs="?", const=True, metavar="W",
+        help="fine-tune towards the outputs of the dense network too, with this share of the loss (default 0.9), and towards the "
+        "labels with the rest; costs a forward pass of the dense network in every step",
+    )  # fmt: skip
+    group.add_argument("--no-distil", action="store_false", dest="distil", default=None, help="fine-tune towards labels alone")
+
+
+def distillation_weight(text: str) -> float:
+    """Read the weight of distillation.
+
+    Raises:
+        InputError: no number from 0 to 1.
+    """
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 <= weight <= 1:
+        raise InputError(f"weight (={text}) must be a share from 0 to 1, such as 0.9")
+    return weight
 
 
 def run(options: argparse.Namespace) -> int:
@@ -139,6 +168,7 @@ def run(options: argparse.Namespace) -> int:
             "checkpoint": options.checkpoint,
             "array": _array(options),
             "noise": _noise(options),
+            "distillation": _distillation(options),
             "baseline_recipe": replace(BASELINE, epochs=options.baseline_epochs, batch_size=options.batch),
         },
     )
@@ -156,6 +186,17 @@ def _array(options: argparse.Namespace) -> ArraySpec | None:
     if array is None:
         array = DEFAULT_ARRAY if options.plan is None else Plan.load(options.plan).array
     return replace(array, **given)
+
+
+def _distillation(options: argparse.Namespace) -> Distillation | None:
+    from rankfold.pipeline.settings import DISTILLATION
+    from rankfold.training.distillation import Distillation
+
+    if options.distil is None:
+        return DISTILLATION
+    if options.distil is True:
+        return DISTILLATION or Distillation()
+    return Distillation(options.distil) if options.distil else None
 
 
 def _noise(options: argparse.Namespace) -> ArrayNonIdealities | None:

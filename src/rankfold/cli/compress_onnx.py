@@ -23,7 +23,8 @@ IMAGES = 64  # of a data set, for calibration
 # Options of training, of other methods and of what is reported after training.
 WITHOUT_MEANING = (
     "checkpoint", "noise_aware", "resume", "entries", "block", "ratio", "adc_bits", "program_noise", "read_noise", "drift",
-    "no_drift_compensation", "stuck", "ir_drop", "output_noise", "technology", "adc", "compile", "image_size", "threads",
+    "no_drift_compensation", "stuck", "ir_drop", "output_noise", "technology", "adc", "compile", "distil", "image_size",
+    "threads",
 )  # fmt: skip
 
 

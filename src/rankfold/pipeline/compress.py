@@ -38,6 +38,7 @@ from rankfold.simulator import ArrayNonIdealities, check_arrays, simulate
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, load_images
+from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loop import EpochRecord, choose_device, evaluate, resolve_precision, train
 from rankfold.training.recipe import Recipe
 from rankfold.workload import Network, trace
@@ -87,6 +88,8 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     }  # fmt: skip
     if settings.noise is not None:
         identity["noise"] = asdict(settings.noise)
+    if settings.teaching is not None:
+        identity["distillation"] = asdict(settings.teaching)
     folder = RunFolder.claim(Path(settings.out), identity, settings.resume)
     if folder.result.exists():
         observer.note("this run is already complete")
@@ -105,6 +108,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
             checkpoint.path.unlink(missing_ok=True)
     baseline_accuracy = evaluate(model, data.test, data, device)
     observer.note(f"baseline ({origin}): {baseline_accuracy:.2%}")
+    teacher = None if settings.teaching is None else Teacher(model, settings.teaching)
 
     before = sum(parameter.numel() for parameter in model.parameters())
     reports = _decompose_(model, plan, data, device, settings, recipe.seed)
@@ -121,7 +125,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     observer.note(f"after decomposition{' and quantisation' if plan.quantised else ''}, before fine-tuning: {decomposed:.2%}")
     checkpoint = Checkpoint(folder.path / "checkpoint.pt", folder.run)
     trained = model if settings.noise is None else _on_arrays(model, plan, settings.noise, data, device, recipe.seed)
-    history = train(trained, data, recipe, device, checkpoint, observer.stage("fine-tuning"))
+    history = train(trained, data, recipe, device, checkpoint, observer.stage("fine-tuning"), teacher)
     plan = with_supports(plan, model)  # a checkpoint of another machine may bring its own
     final = evaluate(model, data.test, data, device)
     on_arrays = None
@@ -131,6 +135,7 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     result = _result(
         settings.command, origin, network, plan, data, settings.image_size, reports, (before, after), masks_of(model),
         Accuracies(baseline_accuracy, decomposed, final, on_arrays), history, recipe, device, folder.run, dense,
+        settings.teaching,
     )  # fmt: skip
     _write(folder, model, plan, history, result)
     return result
@@ -261,7 +266,7 @@ def _result(
     command: str, origin: str, network: Network, plan: Plan, data: ImageData, image_size: tuple[int, int] | None,
     reports: tuple[LayerReport, ...], parameters: tuple[int, int], masks: Masks,
     accuracy: Accuracies, history: tuple[EpochRecord, ...],
-    recipe: Recipe, device: torch.device, run: str, dense: NetworkEnergy | None,
+    recipe: Recipe, device: torch.device, run: str, dense: NetworkEnergy | None, teaching: Distillation | None = None,
 ) -> Result:  # fmt: skip
     costs = network_cycles(network, plan, masks=masks)
     by_weight = {layer.shape.weight: [c for c in costs.layers if c.shape.weight == layer.shape.weight] for layer in costs.layers}
@@ -311,7 +316,7 @@ def _result(
         parameters_after=parameters[1],
         layers=tuple(layers),
         untouched=tuple((other.name, other.what) for other in network.untouched),
-        recipe=asdict(recipe),
+        recipe=asdict(recipe) | ({} if teaching is None else {f"distillation_{k}": v for k, v in asdict(teaching).items()}),
         device=device_name(device),
         precision=resolve_precision(recipe.precision, device),
         seconds=sum(record.seconds for record in history),

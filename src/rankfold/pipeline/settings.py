@@ -11,11 +11,13 @@ from rankfold.mapping import ArraySpec
 from rankfold.pipeline.methods import EXAMPLES, METHODS, QUANTISE, STEERED
 from rankfold.plan import LOW_RANK, PLAIN, Coverage, LayerRule
 from rankfold.simulator import ArrayNonIdealities
+from rankfold.training.distillation import Distillation
 from rankfold.training.loop import Silent, Watcher
 from rankfold.training.recipe import Recipe
 
 BASELINE = Recipe(epochs=60, peak_rate=0.2)
 FINE_TUNING = Recipe(epochs=10, peak_rate=0.05)
+DISTILLATION: Distillation | None = None  # what fine-tuning does where nothing is said
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class CompressSettings:
         checkpoint: weights of the dense network; default: shipped ones if there are any for this data, else trained.
         recipe: of fine-tuning.
         baseline_recipe: of the dense network, where it must be trained.
+        distillation: how the dense float network that the run starts from teaches in fine-tuning; None: it does not.
         noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as it is quantised.
         image_size: (H, W) to resize images to.
         device: `auto`, `cpu`, `cuda`, ...
@@ -81,6 +84,7 @@ class CompressSettings:
     checkpoint: str | Path | None = None
     recipe: Recipe = FINE_TUNING
     baseline_recipe: Recipe = BASELINE
+    distillation: Distillation | None = DISTILLATION
     noise: ArrayNonIdealities | None = None
     image_size: tuple[int, int] | None = None
     device: str = "auto"
@@ -112,6 +116,11 @@ class CompressSettings:
                 raise InputError(f"{what} not go with {where}; they choose low-rank layers, with rank")
         if self.steering != PLAIN and (self.plan is not None or self.chosen_method not in STEERED):
             raise InputError(f"steering (={self.steering}) does not go with {where}")
+
+    @property
+    def teaching(self) -> Distillation | None:
+        """The distillation, where it has any weight and anything is trained."""
+        return self.distillation if self.distillation is not None and self.distillation.weight and self.recipe.epochs else None
 
     @property
     def chosen_method(self) -> str:

@@ -13,16 +13,20 @@ from typing import Any
 from rankfold.errors import InputError
 from rankfold.files import in_schema, parse_yaml
 from rankfold.mapping import ArraySpec
-from rankfold.pipeline.settings import CompressSettings
+from rankfold.pipeline.settings import DISTILLATION, CompressSettings
+from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
 
-CHOICES = ("groups", "rank", "entries", "block", "ratio")
-SHORT = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio"}
+CHOICES = ("groups", "rank", "entries", "block", "ratio", "distil")
+SHORT = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio", "distil": "d"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One network to train: a method, its setting, bits and a seed. The attributes are those of `CompressSettings`."""
+    """One network to train: a method, its setting, bits and a seed.
+
+    The attributes are those of `CompressSettings`; `distil` is the weight of distillation, None: as where nothing is said.
+    """
 
     method: str
     seed: int
@@ -32,6 +36,7 @@ class Cell:
     entries: int | None = None
     block: int | None = None
     ratio: float | None = None
+    distil: float | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +75,8 @@ class Grid:
         return CompressSettings(
             self.model, self.data, out, self.array, cell.groups, cell.rank, cell.method, cell.entries, cell.block,
             ratio=cell.ratio, bits=cell.bits, checkpoint=checkpoint, recipe=replace(self.recipe, seed=cell.seed),
-            baseline_recipe=self.baseline_recipe, device=device, resume=True, command=f"rankfold reproduce {self.name}",
+            baseline_recipe=self.baseline_recipe, distillation=DISTILLATION if cell.distil is None else Distillation(cell.distil),
+            device=device, resume=True, command=f"rankfold reproduce {self.name}",
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from rankfold.reproduce.measure import Measurement
 
 ROW_SPARSE = "row-sparse low-rank"
 TITLES = {"patdnn": "PatDNN", "pairs": "PAIRS", "support": "shared support", "quantise": "dense", "channel": "channel pruning"}
-SETTING = ("method", "groups", "rank", "entries", "block", "ratio", "bits", "epochs", "array", "mapping", "steering")
+SETTING = ("method", "groups", "rank", "entries", "block", "ratio", "distil", "bits", "epochs", "array", "mapping", "steering")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Point:
     def label(self) -> str:
         """The setting in words, such as `low-rank, g = 4, r = 1/8`."""
         row = self.of
-        names = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio"}
+        names = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio", "distil": "distilled"}
         parts = [f"{short} = {getattr(row, name)}" for name, short in names.items() if getattr(row, name) is not None]
         return ", ".join([TITLES.get(self.kind, self.kind), *parts, "float" if row.bits is None else f"{row.bits} bits"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Measurement:
         conversions: columns converted by ADCs per image; one for a column and a whole vector, as cycles count.
         energy: pJ, dynamic, by the default table; None where its cells do not hold a weight in a row of the array, and for the
             window that both stages of a pair share, which is no mapping of a plan.
+        distil: weight of distillation, where the grid gives one.
     """
 
     cell: str
@@ -73,6 +74,7 @@ class Measurement:
     cycles: int
     conversions: int
     energy: float | None
+    distil: float | None = field(default=None, kw_only=True)
 
 
 def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Measurement, ...]:
@@ -100,7 +102,7 @@ def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Meas
         Measurement(
             cell.name, cell.method, cell.groups, cell.rank, cell.entries, cell.block, cell.ratio, cell.bits, cell.seed,
             result.recipe["epochs"], result.accuracy.baseline or 0.0, result.accuracy.decomposed or 0.0, result.accuracy.final,
-            result.parameters_after, str(array), *_reading(key), *costs,
+            result.parameters_after, str(array), *_reading(key), *costs, distil=cell.distil,
         )
         for array in arrays
         for key, costs in known[str(array)].items()
@@ -165,11 +167,11 @@ def read_table(path: Path) -> tuple[Measurement, ...]:
 
 _KINDS: dict[str, Any] = {
     "groups": int, "entries": int, "block": int, "bits": int, "seed": int, "epochs": int, "parameters": int, "cycles": int,
-    "conversions": int, "energy": float, "ratio": float, "baseline": float, "before": float, "accuracy": float,
+    "conversions": int, "energy": float, "ratio": float, "distil": float, "baseline": float, "before": float, "accuracy": float,
 }  # fmt: skip
 
 
 def _value(name: str, text: str) -> Any:
-    if text == "" and name in ("groups", "rank", "entries", "block", "ratio", "bits", "energy"):
+    if text == "" and name in ("groups", "rank", "entries", "block", "ratio", "bits", "energy", "distil"):
         return None
     return _KINDS.get(name, str)(text)

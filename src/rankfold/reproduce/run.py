@@ -137,8 +137,11 @@ def _finished(grid: Grid, cell: Cell, out: Path) -> Outcome:
     if not path.exists():
         return Outcome(cell)
     try:
-        recipe, wanted = Result.load(path).recipe, asdict(grid.settings(cell, path.parent, None).recipe)
+        recipe, settings = Result.load(path).recipe, grid.settings(cell, path.parent, None)
+        wanted = asdict(settings.recipe)
         other = sorted(name for name in ("epochs", "batch_size", "peak_rate", "seed") if recipe[name] != wanted[name])
+        if recipe.get("distillation_weight", 0.0) != (settings.teaching.weight if settings.teaching else 0.0):
+            other.append("distillation")
         if other:
             raise InputError(f"{path.parent} holds a run with another {', '.join(other)}; move it away")
         return Outcome(cell, measure(cell, path.parent, grid.arrays))

@@ -107,10 +107,15 @@ def headlines_to_json(found: dict[str, dict[str, Headline]]) -> dict[str, Any]:
 
 
 def low_rank_tables(points: Sequence[Point]) -> str:
-    """Accuracy, and cycles under SDK for each array, by g and r; empty without low-rank points."""
+    """Accuracy, and cycles under SDK for each array, by g and r; empty without low-rank points.
+
+    Of points with several weights of distillation, those with the least.
+    """
     ours = [point for point in points if point.kind == LOW_RANK and point.of.mapping == "sdk"]
     if not ours:
         return ""
+    least = min(point.of.distil or 0.0 for point in ours)
+    ours = [point for point in ours if (point.of.distil or 0.0) == least]
     groups = sorted({point.of.groups or 1 for point in ours})
     ranks = sorted({point.of.rank or "" for point in ours}, key=lambda rank: -_size(rank))
     arrays = list(dict.fromkeys(point.of.array for point in ours))

@@ -16,12 +16,16 @@ from rankfold.errors import InputError
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, ImageSplit
+from rankfold.training.distillation import Teacher
 from rankfold.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did. `test_accuracy` is None where the epoch was not evaluated."""
+    """What one epoch did. `test_accuracy` is None where the epoch was not evaluated.
+
+    `train_loss` is what was minimised. With a teacher, `label_loss` and `teacher_loss` are the two losses that it weighs.
+    """
 
     epoch: int
     rate: float
@@ -30,6 +34,8 @@ class EpochRecord:
     test_accuracy: float | None
     seconds: float
     images_per_second: float
+    label_loss: float | None = None
+    teacher_loss: float | None = None
 
 
 class Watcher(Protocol):
@@ -121,12 +127,13 @@ def train(
     device: torch.device,
     checkpoint: Checkpoint | None = None,
     watcher: Watcher | None = None,
+    teacher: Teacher | None = None,
 ) -> tuple[EpochRecord, ...]:
     """Train `model` in place and return the record of every epoch.
 
     With a `checkpoint`, the full state is written after each epoch, and a state already there is taken up: the
     run then ends with the same numbers as one that was never interrupted. The test split is evaluated in about
-    ten epochs and the last one; nothing is chosen by it.
+    ten epochs and the last one; nothing is chosen by it. With a `teacher`, its outputs count beside the labels.
 
     Raises:
         InputError: the loss is no longer finite, or the checkpoint belongs to another run.
@@ -149,6 +156,8 @@ def train(
         schedule.load_state_dict(state["schedule"])
         history = [EpochRecord(**record) for record in state["history"]]
     stepped: Callable[[Tensor], Tensor] = torch.compile(model) if recipe.compiled else model
+    if teacher is not None:
+        teacher.prepare_(device, recipe.compiled, resolve_precision(recipe.precision, device) == "bfloat16")
     every = max(1, recipe.epochs // 10)
     with _deterministic():
         for epoch in range(len(history), recipe.epochs):
@@ -156,11 +165,11 @@ def train(
             model.train()
             rate = sgd.param_groups[0]["lr"]
             start = time.perf_counter()
-            loss, accuracy, images = _epoch(stepped, batches, epoch, recipe, device, sgd, schedule, watcher)
+            (loss, *parts), accuracy, images = _epoch(stepped, batches, epoch, recipe, device, sgd, schedule, watcher, teacher)
             seconds = time.perf_counter() - start
             last = epoch + 1 == recipe.epochs
             tested = evaluate(model, data.test, data, device) if last or (epoch + 1) % every == 0 else None
-            record = EpochRecord(epoch + 1, rate, loss, accuracy, tested, seconds, images / seconds)
+            record = EpochRecord(epoch + 1, rate, loss, accuracy, tested, seconds, images / seconds, *parts)
             history.append(record)
             if checkpoint:
                 checkpoint.save(
@@ -184,28 +193,33 @@ def _epoch(
     sgd: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     watcher: Watcher,
-) -> tuple[float, float, int]:
-    """One pass over the training split; returns mean loss, accuracy and the number of images."""
+    teacher: Teacher | None,
+) -> tuple[list[float], float, int]:
+    """One pass over the training split; returns the mean losses, accuracy and the number of images.
+
+    The loss that is minimised comes first; with a teacher, those against the labels and against the teacher follow.
+    """
     half = resolve_precision(recipe.precision, device) == "bfloat16"
-    total_loss = torch.zeros((), dtype=torch.float64, device=device)
+    totals = torch.zeros(1 if teacher is None else 3, dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     images = 0
     for x, y in batches.epoch(epoch):
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             logits = model(x)
-        loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
+        hard = F.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
+        losses = (hard,) if teacher is None else teacher.losses(x, logits.float(), hard)
         sgd.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses[0].backward()  # type: ignore[no-untyped-call]
         sgd.step()
         schedule.step()
-        total_loss += loss.detach().double() * len(y)
+        totals += torch.stack(losses).detach().double() * len(y)
         correct += (logits.detach().argmax(1) == y).sum()
         images += len(y)
         watcher.batch_done(len(y))
-    mean_loss = total_loss.item() / images
-    if not mean_loss < float("inf"):
-        raise InputError(f"the loss became {mean_loss} in epoch {epoch + 1}; use a lower peak rate than {recipe.peak_rate}")
-    return mean_loss, correct.item() / images, images
+    means = [total / images for total in totals.tolist()]
+    if not means[0] < float("inf"):
+        raise InputError(f"the loss became {means[0]} in epoch {epoch + 1}; use a lower peak rate than {recipe.peak_rate}")
+    return means, correct.item() / images, images
 
 
 def _place(model: nn.Module, device: torch.device) -> None:

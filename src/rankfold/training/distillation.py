@@ -1,0 +1,89 @@
+"""Knowledge distillation: the network learns from the outputs of another one, beside the labels."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankfold.errors import InputError
+
+WEIGHT, TEMPERATURE = 0.9, 4.0  # as is common on CIFAR since Zagoruyko & Komodakis (ICLR 2017)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How much the outputs of a teacher count, and how soft they are made (Hinton, Vinyals & Dean 2015).
+
+    Attributes:
+        weight: w, share of the loss that is the teacher's, 0 to 1; the labels have the rest.
+        temperature: T, that the logits of both networks are divided by.
+    """
+
+    weight: float = WEIGHT
+    temperature: float = TEMPERATURE
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise InputError(f"weight of distillation (={self.weight}) must be a share from 0 to 1")
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"temperature of distillation (={self.temperature}) must be a positive number")
+
+    def soft_loss(self, logits: Tensor, taught: Tensor) -> Tensor:
+        """T^2 KL(softmax(taught / T) || softmax(logits / T)), mean over the batch.
+
+        T^2 keeps its gradient as large as that of the labels, whatever T is.
+
+        Args:
+            logits: (B, classes) of the network that learns.
+            taught: (B, classes) of its teacher.
+        """
+        log_probabilities = F.log_softmax(logits / self.temperature, 1)
+        wanted = F.log_softmax(taught / self.temperature, 1)
+        return self.temperature**2 * F.kl_div(log_probabilities, wanted, reduction="batchmean", log_target=True)
+
+    def loss(self, hard: Tensor, soft: Tensor) -> Tensor:
+        """(1 - w) `hard` + w `soft`: what is minimised, of the loss against the labels and that against the teacher."""
+        return (1 - self.weight) * hard + self.weight * soft
+
+
+class Teacher:
+    """A frozen copy of a network, as it is now, in eval mode.
+
+    It sees every batch just as the network that learns does. Its outputs cannot be computed once and kept: each epoch cuts and
+    mirrors every image anew, so that no image comes twice.
+
+    Args:
+        network: the network that knows; it is copied.
+        distillation: how it teaches.
+    """
+
+    def __init__(self, network: nn.Module, distillation: Distillation) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.distillation = distillation
+        self._half = False
+
+    def prepare_(self, device: torch.device, compiled: bool, half: bool) -> None:
+        """Move the network to `device`, channels last; compile it, and run it under bfloat16 autocast, as its pupil is."""
+        self._half = half
+        self.network.to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            self.network.compile()
+
+    def losses(self, x: Tensor, logits: Tensor, hard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss to minimise, and the two that it weighs: `hard` against the labels, and that against this teacher.
+
+        Args:
+            x: the batch, (B, C, H, W).
+            logits: (B, classes) of the network that learns, float32.
+            hard: its loss against the labels.
+        """
+        with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
+            taught = self.network(x)
+        soft = self.distillation.soft_loss(logits, taught.float())
+        return self.distillation.loss(hard, soft), hard, soft
