@@ -17,6 +17,8 @@ SMALL = ["resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "-
 METHODS = {
     "patdnn": ["--method", "patdnn", "--entries", "4"],
     "pairs": ["--method", "pairs", "--entries", "2", "--block", "16", "--steering", "ideal", "--bits", "float"],
+    "support": ["--method", "support", "--entries", "3"],
+    "sparse": ["--groups", "2", "--rank", "1/4", "--entries", "4", "--decomposition", "sequential"],
     "channel": ["--method", "channel", "--ratio", "0.5"],
     "quantise": ["--method", "quantise", "--bits", "1"],
 }
@@ -62,6 +64,28 @@ def test_a_run_is_evaluated_and_mapped_from_its_files(runs, method, capsys):
                 assert layer.parameters_after * 9 == layer.parameters_before * entries
                 weight, mask = (load_file(folder / "model.safetensors")[f"{layer.name}.{part}"] for part in ("weight", "mask"))
                 assert (weight[~mask] == 0).all()
+    if method in ("support", "sparse"):
+        key = {"support": "pruned-sdk", "sparse": "low-rank-sdk"}[method]
+        assert result.planned_cycles == result.cycles[key]
+        tensors = load_file(folder / "model.safetensors")
+        for layer in (layer for layer in plan.layers if layer.entries is not None):
+            name = f"{layer.name}.reduce" if method == "sparse" else layer.name
+            weight, mask = tensors[f"{name}.weight"], tensors[f"{name}.mask"]
+            assert (weight[~mask] == 0).all() and int(mask.sum()) * 9 == mask.numel() * layer.entries
+            assert {int(word, 16).bit_count() for word in layer.support.split()} == {layer.entries}
+            reported = next(entry for entry in result.layers if entry.name == layer.name)
+            assert (reported.entries, reported.plain_error) == (layer.entries, None)
+            assert 0 < reported.output_error < 1
+            dropped = int((~mask).sum())
+            assert (
+                reported.parameters_after
+                == sum(
+                    tensors[key].numel()
+                    for key in tensors
+                    if key.startswith(f"{layer.name}.") and key.endswith(("weight", "bias"))
+                )
+                - dropped
+            )
     if method == "channel":
         assert result.planned_cycles == result.cycles["channel-sdk"] < result.cycles["sdk"]
         assert result.parameters_after == sum(
@@ -79,23 +103,27 @@ def test_the_report_names_both_readings(runs, tmp_path, capsys):
     assert "ideal steering" in table
     results = {name: Result.load(runs / name / "result.json") for name in METHODS}
     lines = {line.split()[0]: line.split() for line in table.splitlines() if line.split() and line.split()[0] in METHODS}
-    for name in ("patdnn", "pairs"):
+    for name in ("patdnn", "pairs", "support"):
         assert f"{results[name].cycles['pruned-sdk']:,}" in lines[name]
         assert f"{results[name].cycles['ideal-sdk']:,}" in lines[name]
     assert lines["channel"][6] == lines["quantise"][6] == "-"
     assert "ideal steering: as if every column of an array got inputs of its own" in page.read_text(encoding="utf-8")
     single = (runs / "patdnn" / "report.html").read_text(encoding="utf-8")
     assert "PatDNN, e = 4" in single and "cycles with ideal steering" in single
+    support, sparse = ((runs / name / "report.html").read_text(encoding="utf-8") for name in ("support", "sparse"))
+    assert "shared support, e = 3" in support and "Shared support, SDK" in support
+    assert "row-sparse low-rank, g = 2, e = 4" in sparse and "Row-sparse low-rank, SDK" in sparse
 
 
-def test_the_plan_of_a_run_can_be_followed_again(runs, weights, tmp_path):
+@pytest.mark.parametrize("method", ["patdnn", "support"])
+def test_the_plan_of_a_run_can_be_followed_again(runs, weights, tmp_path, method):
     """The same masks, so the same cycles and the same accuracy."""
     out = tmp_path / "again"
-    plan = str(runs / "patdnn" / "plan.json")
+    plan = str(runs / method / "plan.json")
     assert main(["compress", *SMALL, "--plan", plan, "--checkpoint", str(weights), "--out", str(out)]) == 0
-    first, second = (Result.load(folder / "result.json") for folder in (runs / "patdnn", out))
+    first, second = (Result.load(folder / "result.json") for folder in (runs / method, out))
     assert (first.cycles, first.accuracy) == (second.cycles, second.accuracy)
-    states = [load_file(folder / "model.safetensors") for folder in (runs / "patdnn", out)]
+    states = [load_file(folder / "model.safetensors") for folder in (runs / method, out)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -107,6 +135,13 @@ def test_the_plan_of_a_run_can_be_followed_again(runs, weights, tmp_path):
         (["--method", "low-rank"], "method low-rank needs rank, such as 1/8"),
         (["--method", "patdnn", "--entries", "4", "--rank", "1/8"], "rank (=1/8) does not go with method patdnn"),
         (["--method", "patdnn", "--entries", "4", "--block", "8"], "block (=8) does not go with method patdnn"),
+        (["--method", "support"], "method support needs entries, such as 4"),
+        (["--method", "support", "--entries", "9"], "entries (=9) prune no layer of resnet8"),
+        (["--method", "support", "--entries", "4", "--rank", "1/8"], "rank (=1/8) does not go with method support"),
+        (["--rank", "1/4", "--entries", "9"], "entries (=9) leave out nothing in resnet8: they must be fewer"),
+        (["--rank", "1/4", "--entries", "0"], "entries (=0) must be 1 or more"),
+        (["--rank", "1/4", "--entries", "4", "--steering", "ideal"], "steering (=ideal) does not go with method low-rank"),
+        (["--groups", "8", "--rank", "1/2", "--entries", "2"], "must be at most 4, the full rank with 8 groups and 2 positions"),
         (["--entries", "4"], "entries (=4) does not go with method quantise"),
         (["--method", "quantise", "--steering", "ideal"], "steering (=ideal) does not go with method quantise"),
         (["--method", "pairs", "--entries", "9"], "entries (=9) prune no layer of resnet8"),
@@ -124,6 +159,42 @@ def test_what_does_not_go_together_is_refused(arguments, message, tmp_path, caps
     assert code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_supports_of_a_run_or_plan_are_mapped_and_drawn(runs, tmp_path, capsys):
+    """A plan has the positions, so that neither cycles nor energy nor pictures need the weights."""
+    for method in ("support", "sparse"):
+        folder = tmp_path / method
+        folder.mkdir()
+        os.link(runs / method / "plan.json", folder / "plan.json")
+        capsys.readouterr()
+        assert main(["map", str(runs / method), "--array", "64x64", "--json"]) == 0
+        wanted = json.loads(capsys.readouterr().out)["total"]
+        assert main(["map", "resnet8", "--plan", str(folder / "plan.json"), *MAPPED, "--array", "64x64", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["total"] == wanted
+        assert main(["energy", "resnet8", "--plan", str(folder / "plan.json"), *MAPPED]) == 0
+        assert "nJ" in capsys.readouterr().out
+        picture = tmp_path / f"{method}.svg"
+        assert main(["draw", str(runs / method), "--layer", "layer2.0.conv2", "--out", str(picture)]) == 0
+        title = {"support": "Shared support, SDK", "sparse": "Row-sparse low-rank, SDK"}[method]
+        assert title in picture.read_text(encoding="utf-8")
+        again = tmp_path / f"{method}-again.svg"
+        plan = str(folder / "plan.json")
+        assert main(["draw", "resnet8", "--plan", plan, *MAPPED, "--layer", "layer2.0.conv2", "--out", str(again)]) == 0
+        assert again.read_bytes() == picture.read_bytes()
+    assert main(["draw", str(runs / "sparse"), "--layer", "layer2.0.conv2", "--compare", "--out", str(picture)]) == 0
+    assert picture.read_bytes() != again.read_bytes()
+
+
+MAPPED = ["--input", "1x8x8"]
+
+
+@pytest.mark.parametrize("command", ["map", "energy", "draw"])
+def test_positions_that_are_not_chosen_yet_are_refused(command, tmp_path, capsys):
+    where = ["--layer", "layer1.0.conv1", "--out", str(tmp_path / "picture.svg")] if command == "draw" else []
+    assert main([command, "resnet20", "--groups", "4", "--rank", "1/8", "--entries", "4", *where]) == 2
+    assert "chosen on data" in capsys.readouterr().err
+    assert not (tmp_path / "picture.svg").exists()
 
 
 def test_a_mapped_run_takes_no_plan_from_the_command_line(runs, tmp_path, capsys):

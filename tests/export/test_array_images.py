@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.export.arrays import write_arrays
 from rankfold.mapping import ArraySpec
 from rankfold.nn.models import build
 from rankfold.nn.quantise import calibrate_
+from rankfold.nn.supports import with_supports
 from rankfold.nn.surgery import compress_, quantise_by_plan_
-from rankfold.plan import uniform_plan
+from rankfold.plan import pruned_plan, uniform_plan
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.workload import trace
 
@@ -117,6 +119,29 @@ def test_low_rank_pairs_and_differential_cells(tmp_path):
     named = {layer["name"]: layer for layer in content["layers"]}
     cycles = sum(len(region["activations"]) * len(region["arrays"]) for layer in named.values() for region in layer["regions"])
     assert cycles > 0 and "layer1.0.conv1.reduce@16x16" in named
+
+
+@pytest.mark.parametrize("method", ["row-sparse", "support"])
+def test_images_hold_only_the_positions_that_all_outputs_share(method, tmp_path):
+    torch.manual_seed(2)
+    array, image = ArraySpec(32, 32), (3, 12, 12)
+    model = build("resnet8", 10)
+    network = trace(model, image)
+    plan = uniform_plan(network, array, 2, "1/4", 4, entries=3)
+    if method == "support":
+        plan = pruned_plan(network, array, "support", 3, 4)
+    compress_(model, plan)
+    plan = plan.with_signs({layer.name: index % 2 == 0 for index, layer in enumerate(plan.layers)})
+    quantise_by_plan_(model, plan)
+    calibrate_(model, [torch.randn(8, *image, generator=torch.Generator().manual_seed(0))])
+    reader = check(model.double().eval(), plan, tmp_path / "arrays", images=1)
+    costs = network_cycles(network, with_supports(plan, model))
+    activations = sum(
+        len(region["activations"]) * len(region["arrays"])
+        for layer in reader.content["layers"] if layer["kind"] == "conv"
+        for region in layer["regions"]
+    )  # fmt: skip
+    assert activations == costs.chosen_cycles
 
 
 def test_a_wrong_cell_is_noticed(tmp_path):

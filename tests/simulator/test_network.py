@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.nn.channels import channel_plan
 from rankfold.nn.models import build
 from rankfold.nn.pretrained import shipped
 from rankfold.nn.quantise import calibrate_, observe_signs
+from rankfold.nn.supports import with_supports
 from rankfold.nn.surgery import compress_, open_signs, quantise_by_plan_
 from rankfold.pipeline.evaluate import load_compressed
 from rankfold.plan import pruned_plan, uniform_plan
@@ -256,13 +258,15 @@ def test_gradients_are_those_of_the_quantised_network():
 
 
 @pytest.mark.parametrize("array", [CELLS, ArraySpec(40, 40, cell_bits=4, dac_bits=4)])
-@pytest.mark.parametrize("method", ["patdnn", "pairs", "channel"])
+@pytest.mark.parametrize("method", ["patdnn", "pairs", "support", "row-sparse", "channel"])
 def test_pruned_networks_on_ideal_arrays_are_exact(method, array):
     """Skipped rows read nothing that a kept weight needs."""
     model = build("resnet8", 10)
     traced = trace(model, (3, 16, 16))
     if method == "channel":
         plan = channel_plan(model, traced, array, 0.5, 4)
+    elif method == "row-sparse":
+        plan = uniform_plan(traced, array, 2, "1/4", 4, entries=3)
     else:
         plan = pruned_plan(traced, array, method, 3, bits=4, block=8 if method == "pairs" else None)
     model, plan = quantised(model, plan, images(16, 16))
@@ -270,6 +274,24 @@ def test_pruned_networks_on_ideal_arrays_are_exact(method, array):
     for layer in simulated_layers(network):
         layer.all_tiles = True
     check_exact(model, network, images(2, 16, seed=1))
+
+
+def test_the_arrays_hold_only_the_rows_that_a_support_needs():
+    model = build("resnet8", 10)
+    traced = trace(model, (3, 16, 16))
+    array = ArraySpec(32, 32)
+    model, plan = quantised(model, uniform_plan(traced, array, 2, "1/4", 4, entries=3), images(16, 16))
+    activations = {
+        layer.name: sum(held.cycles for held in layer.arrays.values()) for layer in simulated_layers(simulate(model, plan))
+    }
+    costs = network_cycles(traced, with_supports(plan, model))
+    for layer in (layer for layer in costs.layers if layer.groups is not None):
+        pair = layer.chosen.stage1.cycles, layer.chosen.stage2.cycles
+        assert (activations[f"{layer.shape.name}.reduce"], activations[f"{layer.shape.name}.expand"]) == pair
+    name = next(layer.name for layer in plan.layers if layer.supported)
+    other = plan.with_supports({name: " ".join(["7"] * model.get_submodule(f"{name}.reduce").in_channels)})
+    with pytest.raises(InputError, match=rf"layer {name}: its weights keep other kernel positions"):
+        simulate(model, other)
 
 
 def test_binary_layers_are_refused():

@@ -11,6 +11,7 @@ from rankfold.cli.network import MODEL_HELP
 from rankfold.cli.non_idealities import add_arrays, non_idealities
 from rankfold.cli.options import (
     add_array,
+    add_entries,
     add_low_rank,
     add_rules,
     add_technology,
@@ -41,12 +42,15 @@ def add_parser(commands: Any) -> None:
     add_array(parser)
     parser.add_argument(
         "--method", choices=METHODS,
-        help="low-rank (with --rank), patdnn or pairs (pattern pruning, with --entries), quantise (bits alone), channel (with "
-        "--ratio); default: low-rank with --rank, else quantise",
+        help="low-rank (with --rank), patdnn or pairs (pattern pruning, with --entries), support (kernel positions that all "
+        "outputs share, with --entries), quantise (bits alone), channel (with --ratio); default: low-rank with --rank, else "
+        "quantise",
     )  # fmt: skip
     add_low_rank(parser)
     add_rules(parser)
-    parser.add_argument("--entries", type=int, metavar="e", help="positions that pattern pruning keeps of each kernel")
+    add_entries(
+        parser, "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage of pairs"
+    )
     parser.add_argument("--block", type=int, metavar="N", help="output channels that share a pattern under pairs (default: all)")
     parser.add_argument(
         "--steering", choices=STEERINGS, default=PLAIN,

@@ -14,6 +14,7 @@ from rankfold.cli.energy_words import energy_summary
 from rankfold.cli.network import MODEL_HELP
 from rankfold.cli.options import (
     add_array,
+    add_entries,
     add_low_rank,
     add_precision,
     add_rules,
@@ -22,7 +23,7 @@ from rankfold.cli.options import (
     component_table,
     image_input,
 )
-from rankfold.cli.planned import finished_run, given_plan, uniformly_planned
+from rankfold.cli.planned import planned_network
 from rankfold.cost import counts_linear
 from rankfold.cost.energy import Comparison, NetworkEnergy, cheapest_mappings, dense_plan, network_energy, table_text
 from rankfold.errors import InputError
@@ -40,6 +41,7 @@ def add_parser(commands: Any) -> None:
     add_array(parser)
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
     add_low_rank(parser)
+    add_entries(parser, "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a --plan")
     add_rules(parser)
     parser.add_argument("--method", choices=METHODS, help="mapping (default sdk)")
     parser.add_argument(
@@ -61,12 +63,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.model is None:
         raise InputError("name a model, such as resnet20; or --show-table rram-22nm for a component table")
-    if options.plan is not None:
-        network, plan, masks = given_plan(options)
-    elif Path(options.model).is_dir():
-        network, plan, masks = finished_run(options)
-    else:
-        network, plan, masks = uniformly_planned(options)
+    network, plan, masks = planned_network(options)
     table = component_table(options, plan.array)
     if options.cheapest:
         if options.method:

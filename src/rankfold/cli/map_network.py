@@ -11,6 +11,7 @@ from rankfold.cli.energy_words import energy_summary
 from rankfold.cli.network import MODEL_HELP
 from rankfold.cli.options import (
     add_array,
+    add_entries,
     add_low_rank,
     add_precision,
     add_rules,
@@ -19,7 +20,7 @@ from rankfold.cli.options import (
     component_table,
     image_input,
 )
-from rankfold.cli.planned import finished_run, uniformly_planned
+from rankfold.cli.planned import planned_network
 from rankfold.cost import ChipSchedule, Masks, NetworkCycles, counts_linear, network_cycles, planned_shape, schedule
 from rankfold.cost.energy import NetworkEnergy, dense_plan, network_energy
 from rankfold.errors import InputError
@@ -34,9 +35,11 @@ def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("map", help="cycles, tiles, ADC conversions and energy of every convolution on an array")
     parser.add_argument("model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run")
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers")
     add_array(parser)
     parser.add_argument("--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)")
     add_low_rank(parser)
+    add_entries(parser, "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a --plan")
     add_rules(parser)
     parser.add_argument("--method", choices=METHODS, help="mapping to show (default sdk)")
     parser.add_argument("--padding", choices=("0",), help="count every layer without padding, as published tables do")
@@ -53,7 +56,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
-    network, plan, masks = finished_run(options) if Path(options.model).is_dir() else uniformly_planned(options)
+    network, plan, masks = planned_network(options)
     covered = coverage(network, plan, options.linear)
     costs = network_cycles(network, plan, METHODS, masks, options.linear or None)
     chip = None if options.arrays is None else schedule(costs, options.arrays)

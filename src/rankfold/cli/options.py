@@ -83,6 +83,11 @@ def add_low_rank(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pointwise", action="store_true", help="low-rank for 1x1 convolutions too")
 
 
+def add_entries(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--entries`; `what` it means here."""
+    parser.add_argument("--entries", type=int, metavar="e", help=what)
+
+
 class _Rule(argparse.Action):
     """Collects `--include` and `--exclude` in one list, in the order in which they are given."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.cost.planned import COMPRESSED, Masks, array_cycles, counted_layers, planned_mapping, required_mask
+from rankfold.cost.planned import COMPRESSED, Masks, array_cycles, counted_layers, planned_mapping, planned_mask
 from rankfold.mapping import ArraySpec, LowRankMapping, Mapping, map_layer, map_steered
 from rankfold.plan import IDEAL, NARROWED, PRUNED, LayerPlan, Plan, weights
 from rankfold.workload import ConvShape, Network
@@ -26,7 +26,8 @@ class LayerCycles:
             `low-rank-best`, and `low-rank-shared` (both stages with one window, so that stage 1 feeds stage 2 without a
             buffer). Of a pattern-pruned layer, `pruned-im2col`, `pruned-sdk` and `pruned-best` skip a row where nothing in a
             tile needs it, `ideal-im2col` and `ideal-sdk` steer inputs to each column for nothing. Those of a channel-pruned
-            one begin with `channel-`. A layer that stays dense counts under all of them with its dense mapping.
+            one begin with `channel-`. A layer that stays dense, or is compressed in another way, counts under all of them with
+            the mapping of that name that it has.
         chosen: the mapping that the plan (or the user) chose, as executed.
         array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over columns and
             inputs over cycles; None where it names neither. `cycles` counts one activation for a whole vector, as papers do.
@@ -76,8 +77,10 @@ class LayerCycles:
         if self.groups is None or self.rank is None:
             (stage,) = self.stages
             return stage.shape.parameters if stage.weights is None else stage.weights
-        # R_: each of the r rows of a block sees n/g inputs, for every one of the G*g blocks; L: m rows of g*r.
-        return self.rank * self.shape.groups * self.shape.n + self.shape.m * self.groups * self.rank
+        # R_: each of the r rows of a block sees the block's inputs, those of its support; L: m rows of g*r.
+        support = self.stages[0].support
+        inputs = self.shape.groups * self.shape.n if support is None else int(support.sum())
+        return self.rank * inputs + self.shape.m * self.groups * self.rank
 
     @property
     def utilisation(self) -> float:
@@ -121,6 +124,7 @@ class LayerCycles:
                 "groups": self.groups,
                 "rank": self.rank,
                 "parameters": self.parameters,
+                **({} if self.entry is None or self.entry.entries is None else {"entries": self.entry.entries}),
                 "stages": [_stage_to_json(stage) for stage in self.stages],
             }
         else:
@@ -245,12 +249,13 @@ def network_cycles(
         network: the network.
         plan: its plan; the array is the plan's.
         methods: dense mappings to compare with.
-        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`.
+        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`. Layers whose
+            support is in the plan need none.
         linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
         InputError: nothing is left to count; the array has bits per cell or DAC, and a layer of the plan no bits, or more than a
-            row holds; or the mask of a pruned layer is missing.
+            row holds; or the mask of a pruned layer, or the support of a row-sparse one, is missing.
     """
     array = plan.array
     kinds = {layer.kind for layer in plan.layers}
@@ -265,7 +270,7 @@ def network_cycles(
         chosen = planned_mapping(shape, array, entry, mask)
         steered = None
         if entry.steering == IDEAL:
-            steered = map_steered(shape, array, required_mask(shape, mask), entry.mapping)
+            steered = map_steered(shape, array, planned_mask(shape, entry, mask), entry.mapping)
         counted = array_cycles(shape, array, entry, mask)
         layers.append(LayerCycles(shape, entry.groups, entry.rank, mappings, chosen, counted, entry, steered))
     return NetworkCycles(network.name, array, tuple(layers))

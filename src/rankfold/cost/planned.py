@@ -21,7 +21,18 @@ from rankfold.mapping import (
     map_steered,
     steered_cycles,
 )
-from rankfold.plan import IDEAL, LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan, weights
+from rankfold.plan import (
+    IDEAL,
+    LOW_RANK,
+    NARROWED,
+    PRUNED,
+    SUPPORT,
+    LayerPlan,
+    Plan,
+    support_to_mask,
+    text_to_support,
+    weights,
+)
 from rankfold.workload import ConvShape, Network
 
 Masks = Map[str, np.ndarray]  # (m, C_in/G, kh, kw) booleans by layer
@@ -45,26 +56,50 @@ def planned_mapping(
     A pattern-pruned layer is laid out without steering, since no array could hold it otherwise.
 
     Raises:
-        InputError: the layer is pattern-pruned and its mask is missing.
+        InputError: the layer is pattern-pruned and its mask is missing, or row-sparse and its support is.
     """
     if entry.groups is not None and entry.rank is not None:
-        return map_low_rank(shape, array, entry.groups, entry.rank, entry.mapping)
+        return map_low_rank(shape, array, entry.groups, entry.rank, entry.mapping, planned_support(shape, entry))
     if entry.kind == PRUNED:
-        return map_pruned(shape, array, required_mask(shape, mask), entry.mapping)
+        return map_pruned(shape, array, planned_mask(shape, entry, mask), entry.mapping)
     return map_layer(planned_shape(shape, entry), array, entry.mapping)
 
 
-def required_mask(shape: ConvShape, mask: np.ndarray | None) -> np.ndarray:
-    """The mask of a pattern-pruned layer.
+def planned_mask(shape: ConvShape, entry: LayerPlan, mask: np.ndarray | None) -> np.ndarray:
+    """The mask of a pattern-pruned layer: that of the support in its plan, or the one that was saved with the weights.
 
     Raises:
-        InputError: there is none.
+        InputError: there is neither, or the support does not fit the layer.
     """
+    if entry.support is not None:
+        return support_to_mask(text_to_support(entry.support, shape), shape.m, shape.groups, shape.kernel)
+    if mask is None and entry.pruning == SUPPORT:
+        raise InputError(_open_support(shape, entry))
     if mask is None:
         raise InputError(
             f"layer {shape.name} is pattern-pruned: counting its cycles needs its mask, which is saved with the weights"
         )
     return mask
+
+
+def planned_support(shape: ConvShape, entry: LayerPlan) -> np.ndarray | None:
+    """(C_in, kh*kw) the positions that R_ of a low-rank layer uses; None: all.
+
+    Raises:
+        InputError: the layer is row-sparse and the plan does not say where, or the support does not fit the layer.
+    """
+    if entry.support is not None:
+        return text_to_support(entry.support, shape)
+    if entry.entries is not None:
+        raise InputError(_open_support(shape, entry))
+    return None
+
+
+def _open_support(shape: ConvShape, entry: LayerPlan) -> str:
+    return (
+        f"layer {shape.name} keeps {entry.entries} of {shape.kernel[0] * shape.kernel[1]} kernel positions, which are chosen on "
+        "data: its cycles are known for a finished run (rankfold compress), or for a plan that has the positions (support)"
+    )
 
 
 def array_mapping(
@@ -76,7 +111,7 @@ def array_mapping(
 
     Raises:
         InputError: the array has bits per cell or DAC, and the layer has none, or more than a row holds; or the layer is
-            pattern-pruned and its mask is missing.
+            pattern-pruned and its mask is missing, or row-sparse and its support is.
     """
     if array.cell_bits is None and array.dac_bits is None:
         return planned_mapping(shape, array, entry, mask)
@@ -97,7 +132,7 @@ def array_cycles(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.
     if array.cell_bits is None and array.dac_bits is None:
         return None
     if entry.weight_bits is not None and entry.input_bits is not None and entry.steering == IDEAL:
-        each = steered_cycles(shape, array.in_weights(entry.weight_bits), required_mask(shape, mask), entry.mapping)
+        each = steered_cycles(shape, array.in_weights(entry.weight_bits), planned_mask(shape, entry, mask), entry.mapping)
         return each * array.cycles_per_vector(entry.input_bits)
     mapping = array_mapping(shape, array, entry, mask)
     assert entry.input_bits is not None  # array_mapping refuses a layer without
@@ -109,20 +144,27 @@ Mapped = dict[str, Mapping | LowRankMapping]
 
 def _low_rank_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> Mapped:
     if entry.groups is None or entry.rank is None:
-        dense: Mapped = {f"low-rank-{method}": map_layer(shape, array, method) for method in LOW_RANK_METHODS}
-        return {**dense, "low-rank-shared": dense["low-rank-sdk"]}
-    pairs = {method: map_low_rank(shape, array, entry.groups, entry.rank, method) for method in LOW_RANK_METHODS}
+        single: Mapped = {f"low-rank-{method}": _laid_out(shape, array, entry, mask, method) for method in LOW_RANK_METHODS}
+        return {**single, "low-rank-shared": single["low-rank-sdk"]}
+    support = planned_support(shape, entry)
+    pairs = {method: map_low_rank(shape, array, entry.groups, entry.rank, method, support) for method in LOW_RANK_METHODS}
     return {**{f"low-rank-{method}": pair for method, pair in pairs.items()}, "low-rank-shared": pairs["sdk"].shared}
 
 
 def _pruned_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> Mapped:
-    found: Mapped = {}
-    kept = required_mask(shape, mask) if entry.kind == PRUNED else None
-    for method in PRUNED_METHODS:
-        found[f"pruned-{method}"] = map_layer(shape, array, method) if kept is None else map_pruned(shape, array, kept, method)
+    found = {f"pruned-{method}": _laid_out(shape, array, entry, mask, method) for method in PRUNED_METHODS}
     for method in STEERED_METHODS:
-        found[f"ideal-{method}"] = map_layer(shape, array, method) if kept is None else map_steered(shape, array, kept, method)
+        found[f"ideal-{method}"] = found[f"pruned-{method}"]
+        if entry.kind == PRUNED:
+            found[f"ideal-{method}"] = map_steered(shape, array, planned_mask(shape, entry, mask), method)
     return found
+
+
+def _laid_out(
+    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None, method: str
+) -> Mapping | LowRankMapping:
+    """What the plan makes of a layer, under a mapping that low-rank, pruned and dense layers all have."""
+    return planned_mapping(shape, array, replace(entry, mapping=method), mask)
 
 
 def _narrowed_mappings(shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None) -> Mapped:

@@ -69,6 +69,9 @@ def decompose_onnx(
     check_plan(plan, source.network)
     if plan.quantised:
         raise InputError("the plan gives layers bits, and an ONNX file is decomposed in float; make the plan without bits")
+    sparse = next((layer for layer in plan.layers if layer.entries is not None and layer.kind == LOW_RANK), None)
+    if sparse is not None:
+        raise InputError(f"plan, layer {sparse.name}: an ONNX file is decomposed with all kernel positions; leave entries away")
     odd = next((layer for layer in plan.layers if layer.kind not in (LOW_RANK, "dense")), None)
     if odd is not None:
         raise InputError(f"plan, layer {odd.name}: an ONNX file can have low-rank layers only, this one is {odd.kind}")

@@ -26,7 +26,7 @@ def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple
     Channel-pruned layers have the channels that the plan leaves them.
 
     Raises:
-        InputError: a layer is pattern-pruned, which neither format can say.
+        InputError: a layer is pattern-pruned or row-sparse, which neither format can say.
     """
     found = []
     for shape in network.layers:
@@ -34,6 +34,11 @@ def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple
         if entry.kind == PRUNED:
             raise InputError(
                 f"layer {shape.name} is pattern-pruned, which workload files have no word for; export a dense or low-rank run"
+            )
+        if entry.entries is not None:
+            raise InputError(
+                f"layer {shape.name} keeps {entry.entries} positions of its kernels, which workload files have no word for; "
+                "export a dense or low-rank run that keeps all"
             )
         if shape.kind == "linear" and not linear and entry.kind != LOW_RANK:
             continue

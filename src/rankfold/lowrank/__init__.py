@@ -2,6 +2,8 @@
 
 from rankfold.lowrank.data_aware import decompose_for_data, output_error
 from rankfold.lowrank.factors import DECOMPOSITIONS, LowRankFactors, RankRule, check_rank, decompose, full_rank, reconstruct
+from rankfold.lowrank.row_sparse import row_sparse
+from rankfold.lowrank.support import nested_supports, refit, shared_supports
 
 __all__ = [
     "DECOMPOSITIONS",
@@ -11,6 +13,10 @@ __all__ = [
     "decompose",
     "decompose_for_data",
     "full_rank",
+    "nested_supports",
     "output_error",
     "reconstruct",
+    "refit",
+    "row_sparse",
+    "shared_supports",
 ]

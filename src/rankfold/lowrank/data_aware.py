@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
-from rankfold.errors import InputError
 from rankfold.lowrank.factors import LowRankFactors, decompose, reconstruct
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, power, solve_right
+from rankfold.lowrank.support import columns_of
 
-RIDGE = 1e-2  # of the mean input power: keeps directions that the calibration data lack from being free
 SWEEPS = 30
 SETTLED = 1e-5  # relative gain of a sweep over all groups, below which it stops
 
@@ -23,6 +25,7 @@ def decompose_for_data(
     second: np.ndarray,
     cross: np.ndarray | None = None,
     ridge: float = RIDGE,
+    support: np.ndarray | None = None,
 ) -> LowRankFactors:
     """Minimise the error of the output on data, ||(W - L R_) X||_F, over factors of a given rank.
 
@@ -31,6 +34,10 @@ def decompose_for_data(
     the best block M_i is the truncation, under S_ii, of M_i + D S_:i S_ii^-1, so each step is exact and none loses; it starts
     from the plain grouped SVD and so is never worse on the data. The ridge adds ridge * tr(S)/n * ||D||_F^2, of which the
     plain SVD is the optimum, and so does not change that.
+
+    With a support, R_ is zero outside it. Restricted to the columns T of the support the problem is the same one, with W
+    refitted on T as target and S_TT as moments (see `regression`): all of the above holds among the weights on T, the plain SVD
+    being that of the weight on T. Where a block keeps fewer than `rank` columns, its further factors are zero.
 
     The scale is shared evenly between the factors, as in `decompose`.
 
@@ -43,39 +50,33 @@ def decompose_for_data(
         cross: (G, n, n) E[x x'^T] between the patches x that the dense network sees and the patches x' that are seen here,
             whose second moments `second` then are: L R_ x' approximates W x. None: they are the same.
         ridge: see above, at least 0.
+        support: (C_in, kh*kw) booleans, the kernel positions of each input channel that R_ may use; None: all.
 
     Raises:
         InputError: the weight or the moments are not finite, or shapes, groups or rank do not fit.
     """
     plain = decompose(weight, conv_groups, groups, rank)
+    check_moments(weight.shape, conv_groups, second, cross)
     m, channels, kh, kw = weight.shape
     n = channels * kh * kw
-    for label, moments in (("second", second), ("cross", cross)):
-        if moments is not None and (moments.shape != (conv_groups, n, n) or not np.isfinite(moments).all()):
-            raise InputError(f"{label} moments of shape {moments.shape} must be finite and of shape {(conv_groups, n, n)}")
     dense = weight.astype(np.float64).reshape(conv_groups, m // conv_groups, n)
-    start = reconstruct(plain, conv_groups, groups).reshape(conv_groups, m // conv_groups, n)
+    kept = np.ones((conv_groups, n), bool) if support is None else columns_of(support, weight.shape, conv_groups)
     left = np.zeros((conv_groups, groups, m // conv_groups, rank))
     right = np.zeros((conv_groups, groups, rank, n // groups))
-    lost = power = 0.0
+    lost = whole = 0.0
     for group in range(conv_groups):
-        moments = _with_ridge(second[group], ridge)
-        target = dense[group]
-        if cross is not None:
-            shift = moments - second[group] + cross[group]
-            target = np.linalg.solve(moments, (dense[group] @ shift).T).T
-        blocks = _blocks(target, start[group], moments, groups, rank)
-        for index, block in enumerate(blocks):
-            left[group, index], right[group, index] = _balanced(block, rank)
-        found = (left[group] @ right[group]).swapaxes(0, 1).reshape(m // conv_groups, n)
-        lost += _power(target - found, second[group])
-        power += _power(target, second[group])
+        problem = Regression.of(dense[group], second[group], None if cross is None else cross[group], ridge)
+        found = low_rank_on(problem, kept[group], groups, rank)
+        for index, (block, there) in enumerate(zip(np.split(found, groups, axis=1), np.split(kept[group], groups), strict=True)):
+            left[group, index], right[group, index][:, there] = _balanced(block[:, there], rank)
+        lost += power(problem.target - found, second[group])
+        whole += power(problem.target, second[group])
     factors = LowRankFactors(
         reduce=right.reshape(conv_groups * groups * rank, channels // groups, kh, kw),
         expand=left.swapaxes(1, 2).reshape(m, groups * rank, 1, 1),
         error=0.0,
         plain_error=plain.plain_error,
-        output_error=math.sqrt(lost / power) if power > 0 else 0.0,
+        output_error=math.sqrt(lost / whole) if whole > 0 else 0.0,
     )
     return _with_error(factors, weight, conv_groups, groups)
 
@@ -85,58 +86,64 @@ def output_error(weight: np.ndarray, factors: LowRankFactors, conv_groups: int, 
     shape = conv_groups, len(weight) // conv_groups, -1
     dense = weight.astype(np.float64).reshape(shape)
     lost = dense - reconstruct(factors, conv_groups, groups).reshape(shape)
-    power = sum(_power(dense[group], second[group]) for group in range(conv_groups))
-    return math.sqrt(sum(_power(lost[group], second[group]) for group in range(conv_groups)) / power) if power > 0 else 0.0
+    whole = sum(power(dense[group], second[group]) for group in range(conv_groups))
+    return math.sqrt(sum(power(lost[group], second[group]) for group in range(conv_groups)) / whole) if whole > 0 else 0.0
 
 
-def _with_ridge(second: np.ndarray, ridge: float) -> np.ndarray:
-    power = float(np.trace(second)) / len(second)
-    # Without any input, any weight will do: the plain SVD then.
-    return second + np.eye(len(second)) * (ridge * power if power > 0 else 1.0)
+def low_rank_on(problem: Regression, kept: np.ndarray, groups: int, rank: int) -> np.ndarray:
+    """The matrix (m, n) of one group with blocks of rank r and zeros outside the columns `kept`; see `decompose_for_data`.
+
+    Args:
+        problem: of m outputs and n inputs.
+        kept: (n,) booleans.
+        groups: g, equal blocks of the n columns.
+        rank: r of each block.
+    """
+    columns = np.flatnonzero(kept)
+    target, moments = problem.target_on(columns), problem.moments[np.ix_(columns, columns)]
+    found = np.zeros(problem.target.shape)
+    if groups == 1:
+        found[:, columns] = _truncated(target, moments, rank)
+        return found
+    cuts = [slice(*ends) for ends in pairwise(np.searchsorted(columns, np.arange(groups + 1) * (len(kept) // groups)))]
+    start = np.concatenate([_truncated(problem.dense[:, columns[cut]], None, rank) for cut in cuts], axis=1)
+    found[:, columns] = _blocks(target, start, moments, cuts, rank)
+    return found
 
 
-def _blocks(target: np.ndarray, start: np.ndarray, moments: np.ndarray, groups: int, rank: int) -> list[np.ndarray]:
-    """The blocks M_i (m, n/g) of rank r that bring (target - M) S (target - M)^T down, from the columns of `start`."""
-    size = len(moments) // groups
-    cuts = [slice(index * size, (index + 1) * size) for index in range(groups)]
+def _blocks(target: np.ndarray, start: np.ndarray, moments: np.ndarray, cuts: Sequence[slice], rank: int) -> np.ndarray:
+    """The matrix M (m, n) with blocks M[:, cut] of rank r that brings tr((target - M) S (target - M)^T) down, from `start`."""
     found = start.copy()
     lost = target - found
+    lowers = [factor(moments[cut, cut]) for cut in cuts]
     before = math.inf
     for _ in range(SWEEPS):
-        for cut in cuts:
-            free = target[:, cut] if groups == 1 else found[:, cut] + _solve(lost @ moments[:, cut], moments[cut, cut])
+        for cut, lower in zip(cuts, lowers, strict=True):
+            free = found[:, cut] + solve_right(lost @ moments[:, cut], lower)
             block = _truncated(free, moments[cut, cut], rank)
             lost[:, cut] += found[:, cut] - block
             found[:, cut] = block
-        error = _power(lost, moments)
-        if groups == 1 or before - error <= SETTLED * error:
+        error = power(lost, moments)
+        if before - error <= SETTLED * error:
             break
         before = error
-    return [found[:, cut] for cut in cuts]
+    return found
 
 
-def _solve(right: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """right @ moments^-1, for symmetric moments."""
-    return np.linalg.solve(moments, right.T).T
-
-
-def _truncated(block: np.ndarray, moments: np.ndarray, rank: int) -> np.ndarray:
-    """The matrix of rank r nearest to `block` in tr(D S D^T): its projection on the leading outputs, U U^T block."""
-    _, vectors = np.linalg.eigh(block @ moments @ block.T)
+def _truncated(block: np.ndarray, moments: np.ndarray | None, rank: int) -> np.ndarray:
+    """The matrix of rank r nearest to `block` in tr(D S D^T), S = 1 where None: U U^T block, U its leading outputs."""
+    _, vectors = np.linalg.eigh((block if moments is None else block @ moments) @ block.T)
     leading = vectors[:, -rank:]
     return leading @ (leading.T @ block)
 
 
 def _balanced(block: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """Factors (m, r) and (r, n) of a matrix of rank r, each with half of its scale."""
+    left, right = np.zeros((len(block), rank)), np.zeros((rank, block.shape[1]))
     u, s, vt = np.linalg.svd(block, full_matrices=False)
     root = np.sqrt(s[:rank])
-    return u[:, :rank] * root, root[:, None] * vt[:rank]
-
-
-def _power(matrix: np.ndarray, moments: np.ndarray) -> float:
-    """tr(A S A^T)."""
-    return max(float(np.sum((matrix @ moments) * matrix)), 0.0)
+    left[:, : len(root)], right[: len(root)] = u[:, :rank] * root, root[:, None] * vt[:rank]
+    return left, right
 
 
 def _with_error(factors: LowRankFactors, weight: np.ndarray, conv_groups: int, groups: int) -> LowRankFactors:

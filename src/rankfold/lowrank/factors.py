@@ -122,10 +122,8 @@ def decompose(weight: np.ndarray, conv_groups: int, groups: int, rank: int) -> L
     Raises:
         InputError: the weight is not finite, or groups or rank do not fit its shape.
     """
-    if weight.ndim != 4 or not np.isfinite(weight).all():
-        raise InputError(f"a weight of shape {weight.shape} cannot be decomposed: it must be (m, C_in/G, kh, kw) and finite")
+    check_weight(weight, conv_groups, groups, rank)
     m, channels, kh, kw = weight.shape
-    check_rank(ConvShape("weight", channels * conv_groups, m, (kh, kw), (kh, kw), groups=conv_groups), groups, rank)
     n = channels * kh * kw
     # (G, m/G, g, n/g) -> (G, g, m/G, n/g): columns are grouped by input channel, so a block is a slice of them.
     blocks = weight.astype(np.float64).reshape(conv_groups, m // conv_groups, groups, n // groups).swapaxes(1, 2)
@@ -139,6 +137,18 @@ def decompose(weight: np.ndarray, conv_groups: int, groups: int, rank: int) -> L
         error=error,
         plain_error=plain_error,
     )
+
+
+def check_weight(weight: np.ndarray, conv_groups: int, groups: int, rank: int) -> None:
+    """Refuse a weight that is not (m, C_in/G, kh, kw) and finite, or that cannot have these groups and this rank.
+
+    Raises:
+        InputError: one of these.
+    """
+    if weight.ndim != 4 or not np.isfinite(weight).all():
+        raise InputError(f"a weight of shape {weight.shape} cannot be decomposed: it must be (m, C_in/G, kh, kw) and finite")
+    m, channels, kh, kw = weight.shape
+    check_rank(ConvShape("weight", channels * conv_groups, m, (kh, kw), (kh, kw), groups=conv_groups), groups, rank)
 
 
 def reconstruct(factors: LowRankFactors, conv_groups: int, groups: int) -> np.ndarray:

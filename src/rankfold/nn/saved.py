@@ -10,6 +10,7 @@ from torch import nn
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
 from rankfold.nn.load import apply_weights, read_weights
+from rankfold.nn.supports import check_supports, with_supports
 from rankfold.nn.surgery import compress_, quantise_by_plan_
 from rankfold.plan import Plan
 
@@ -22,15 +23,17 @@ def save_compressed(model: nn.Module, plan: Plan, folder: str | Path) -> None:
     Args:
         model: the network after `compress_` (and `quantise_by_plan_`), or a wrapper of it, `DistributedDataParallel` or
             `torch.compile`, which is taken off.
-        plan: the plan it follows, with all signs filled in where it has bits.
+        plan: the plan it follows, with all signs filled in where it has bits. Supports are saved as the network has them.
         folder: where to write; files of these names are replaced.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or a layer has no support where the plan says it shares one.
     """
     target = Path(folder)
-    save_weights(target / WEIGHTS, unwrapped(model))
-    plan.save(target / PLAN)
+    bare = unwrapped(model)
+    filled = with_supports(plan, bare)
+    save_weights(target / WEIGHTS, bare)
+    filled.save(target / PLAN)
 
 
 def load_compressed_(model: nn.Module, folder: str | Path) -> Plan:
@@ -58,6 +61,7 @@ def load_compressed_(model: nn.Module, folder: str | Path) -> Plan:
     compress_(model, plan, decompose=False)
     quantise_by_plan_(model, plan)
     apply_weights(model, weights, str(target / WEIGHTS))
+    check_supports(plan, model)
     return plan
 
 

@@ -13,12 +13,14 @@ from rankfold.baselines import Pruning, choose_masks
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import LowRankFactors
 from rankfold.nn.channels import narrow_, select_channels_
+from rankfold.nn.correction import correct_, following_norms
 from rankfold.nn.low_rank import LowRankConv2d, check_convertible
 from rankfold.nn.low_rank_linear import LowRankLinear
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.moments import PatchMoments, paired_moments, patch_moments
 from rankfold.nn.quantise import LayerBits, quantise_
-from rankfold.plan import LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan
+from rankfold.nn.support_surgery import check_layer_entries, layer_support, take_support_
+from rankfold.plan import LOW_RANK, NARROWED, PRUNED, SUPPORT, LayerPlan, Plan
 from rankfold.workload.torch_layers import CALLED
 
 LARGEST_MOMENTS = 8192  # inputs of a layer whose moments are gathered: half a gigabyte
@@ -35,7 +37,7 @@ class LayerReport:
         groups: g, or None.
         rank: r, or None.
         error: relative Frobenius error of the weight, None for a layer that keeps its weight, or loses channels.
-        plain_error: the bound of Theorem 1, the error at equal rank without groups.
+        plain_error: the bound of Theorem 1, the error at equal rank without groups; None where R_ keeps only some positions.
         output_error: relative error of the layer's output on calibration data, None where the factors do not know them.
         parameters_before: weights and biases before.
         parameters_after: weights and biases after; of a pruned layer those that are kept.
@@ -65,7 +67,8 @@ def compress_(
         model: the dense network.
         plan: a plan for it.
         decompose: compute factors, masks and channels from the weights; False only builds the modules, for weights to be loaded.
-        moments: of the inputs of layers whose factors shall keep the output on these inputs; others get a plain SVD.
+        moments: of the inputs of layers whose factors or supports shall keep the output on these inputs; others get those
+            nearest to the weights.
 
     Returns:
         One report for each layer of the plan, in its order.
@@ -93,20 +96,24 @@ def compress_(
             reports.append(LayerReport(layer.name, layer.kind, layer.reason, None, None, None, None, size, size))
             continue
         module = modules[layer.name]
+        known = None if moments is None else moments.get(layer.name)
         errors: tuple[float | None, float | None] = (None, None)
         output_error = None
         if isinstance(module, (nn.Conv2d, nn.Linear)) and layer.groups is not None and layer.rank is not None:
             if decompose:
-                known = None if moments is None else moments.get(layer.name)
-                replaced[module], factors = _decomposed(module, layer.groups, layer.rank, known)
-                errors, output_error = (factors.error, factors.plain_error), factors.output_error
+                replaced[module], factors = _decomposed(module, layer, layer.groups, layer.rank, known)
+                bound = None if layer.entries is not None else factors.plain_error
+                errors, output_error = (factors.error, bound), factors.output_error
             elif isinstance(module, nn.Conv2d):
-                replaced[module] = LowRankConv2d(module, layer.groups, layer.rank)
+                replaced[module] = LowRankConv2d(module, layer.groups, layer.rank, layer.entries is not None)
             else:
                 replaced[module] = LowRankLinear(module, layer.groups, layer.rank)
         if isinstance(module, nn.Conv2d) and layer.kind == PRUNED:
             if layer.name in masks:
                 errors = (_dropped(module.weight, masks[layer.name]), None)
+            elif decompose:
+                masks[layer.name], lost, output_error = take_support_(module, layer, known)
+                errors = (lost, None)
             replaced[module] = MaskedConv2d.from_conv(module, masks.get(layer.name))
         now = replaced.get(module)
         after = kept_parameters(module if now is None else now)
@@ -136,17 +143,19 @@ def _check(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan, calle
             raise InputError("the network is a single layer; wrap it in nn.Sequential so that it can be replaced")
         if layer.kind in (LOW_RANK, PRUNED) or (layer.kind == NARROWED and isinstance(module, nn.Conv2d)):
             check_convertible(layer.name, module)
+        if layer.entries is not None:
+            check_layer_entries(layer, module)
     kinds = {layer.kind for layer in plan.layers}
     if NARROWED in kinds and kinds & {LOW_RANK, PRUNED}:
         raise InputError("a plan with channel-pruned layers cannot have low-rank or pattern-pruned ones too; make two plans")
 
 
 def _masks(modules: Mapping[str, nn.Module], plan: Plan) -> dict[str, np.ndarray]:
-    """The masks of all pattern-pruned layers, chosen together."""
+    """The masks of all layers pruned by patterns, chosen together."""
     prunings, found = {}, {}
     for layer in plan.layers:
         module = modules.get(layer.name)
-        if isinstance(module, nn.Conv2d) and layer.pruning is not None and layer.entries is not None:
+        if isinstance(module, nn.Conv2d) and layer.pruning not in (None, SUPPORT) and layer.entries is not None:
             prunings[layer.name] = Pruning(layer.pruning, layer.entries, layer.block, module.groups)
             found[layer.name] = module.weight.detach().cpu().double().numpy()
     return choose_masks(found, prunings)
@@ -162,10 +171,14 @@ def _dropped(weight: Tensor, mask: np.ndarray) -> float:
 def compress_on_data_(
     model: nn.Module, plan: Plan, batches: Callable[[], Iterable[Tensor]], sequential: bool = False
 ) -> tuple[LayerReport, ...]:
-    """As `compress_`, with factors that keep the layers' outputs on data.
+    """As `compress_`, with factors and supports that keep the layers' outputs on data.
 
     Layers of more than 8,192 inputs (the first fully connected one of VGG has 25,088), whose moments would take gigabytes, get a
     plain SVD; their report then has no `output_error`.
+
+    Where a layer has a bias or a batch norm follows it directly, a constant error of its output costs nothing: the factors are
+    made for centred inputs (their `output_error` is relative to the outputs' variation then), and the mean, and behind a batch
+    norm the variance, are set right in closed form (see `correction`).
 
     Args:
         model: the dense network.
@@ -178,20 +191,43 @@ def compress_on_data_(
         InputError: see `compress_`; or there is no batch, or a layer never runs on them.
         UnsupportedLayerError: see `compress_`.
     """
-    chosen = [layer for layer in plan.layers if layer.kind == LOW_RANK]
+    chosen = [layer for layer in plan.layers if layer.made_for_data]
     modules = dict(model.named_modules())
     chosen = [layer for layer in chosen if _inputs(modules.get(layer.name)) <= LARGEST_MOMENTS]
     compress_(copy.deepcopy(model), plan, decompose=False)  # refuses what cannot be done before any work is
+    names = [layer.name for layer in chosen]
+    norms = following_norms(model, batches(), names)
     if not sequential:
-        return compress_(model, plan, moments=patch_moments(model, batches(), [layer.name for layer in chosen]))
+        return _compress_corrected_(model, plan, patch_moments(model, batches(), names), norms)
     dense = copy.deepcopy(model)
     found: dict[str, LayerReport] = {}
     for layer in chosen:
         moments = {layer.name: paired_moments(model, dense, batches(), layer.name)}
-        (found[layer.name],) = compress_(model, replace(plan, layers=(layer,)), moments=moments)
+        (found[layer.name],) = _compress_corrected_(model, replace(plan, layers=(layer,)), moments, norms)
     kept = compress_(model, replace(plan, layers=tuple(layer for layer in plan.layers if layer.name not in found)))
     found.update((report.name, report) for report in kept)
     return tuple(found[layer.name] for layer in plan.layers)
+
+
+def _compress_corrected_(
+    model: nn.Module, plan: Plan, moments: Mapping[str, PatchMoments], norms: Mapping[str, str]
+) -> tuple[LayerReport, ...]:
+    """As `compress_`, with constant errors of the outputs left to biases and batch norms where there are such."""
+    modules = dict(model.named_modules())
+    free = {name for name in moments if name in norms or modules[name].bias is not None}
+    # Cloned, since layers with a shared support keep their Parameter objects.
+    before = {name: modules[name].weight.detach().clone() for name in free}
+    reports = compress_(model, plan, moments={name: known.centred() if name in free else known for name, known in moments.items()})
+    for name in free:
+        made = model.get_submodule(name)
+        if isinstance(made, (LowRankConv2d, LowRankLinear)):
+            bias, weight = made.expand.bias, made.to_dense().weight
+        else:
+            assert isinstance(made, MaskedConv2d)  # no other layer has moments
+            bias, weight = made.bias, made.weight
+        norm = model.get_submodule(norms[name]) if name in norms else None
+        correct_(bias, norm, before[name], weight, moments[name])
+    return reports
 
 
 def quantise_by_plan_(model: nn.Module, plan: Plan) -> None:
@@ -226,10 +262,10 @@ def called_as_functions(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
 
 
 def _decomposed(
-    module: nn.Conv2d | nn.Linear, groups: int, rank: int, moments: PatchMoments | None
+    module: nn.Conv2d | nn.Linear, layer: LayerPlan, groups: int, rank: int, moments: PatchMoments | None
 ) -> tuple[LowRankConv2d | LowRankLinear, LowRankFactors]:
     if isinstance(module, nn.Conv2d):
-        return LowRankConv2d.from_conv(module, groups, rank, moments)
+        return LowRankConv2d.from_conv(module, groups, rank, moments, layer.entries, layer_support(layer, module))
     return LowRankLinear.from_linear(module, groups, rank, moments)
 
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 import rankfold
-from rankfold.baselines import PRUNINGS
 from rankfold.cost import Masks, network_cycles
 from rankfold.cost.energy import NetworkEnergy, network_energy
 from rankfold.errors import InputError
@@ -27,13 +26,14 @@ from rankfold.nn.masked import masks_of
 from rankfold.nn.pretrained import file_digest, shipped_baseline
 from rankfold.nn.quantise import calibrate_, observe_signs
 from rankfold.nn.saved import save_weights
+from rankfold.nn.supports import with_supports
 from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_, kept_parameters, open_signs, quantise_by_plan_
 from rankfold.pipeline.energy import EnergyRecord, dense_energy
 from rankfold.pipeline.folder import RunFolder, save_history
 from rankfold.pipeline.methods import CHANNEL
 from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.pipeline.settings import CompressSettings, Observer, Quiet
-from rankfold.plan import DENSE, LOW_RANK, Plan, check_plan, coverage, pruned_plan, uniform_plan
+from rankfold.plan import DENSE, PRUNINGS, Plan, check_plan, coverage, pruned_plan, uniform_plan
 from rankfold.simulator import ArrayNonIdealities, check_arrays, simulate
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
@@ -115,13 +115,14 @@ def compress(settings: CompressSettings, observer: Observer | None = None) -> Re
     for other in network.untouched:
         observer.note(f"left alone: {other.name}: {other.what}")
     after = kept_parameters(model)
-    plan = _quantise_(model, plan, data, device, recipe.seed)
+    plan = _quantise_(model, with_supports(plan, model), data, device, recipe.seed)
     plan.save(folder.plan)
     decomposed = evaluate(model, data.test, data, device)
     observer.note(f"after decomposition{' and quantisation' if plan.quantised else ''}, before fine-tuning: {decomposed:.2%}")
     checkpoint = Checkpoint(folder.path / "checkpoint.pt", folder.run)
     trained = model if settings.noise is None else _on_arrays(model, plan, settings.noise, data, device, recipe.seed)
     history = train(trained, data, recipe, device, checkpoint, observer.stage("fine-tuning"))
+    plan = with_supports(plan, model)  # a checkpoint of another machine may bring its own
     final = evaluate(model, data.test, data, device)
     on_arrays = None
     if settings.noise is not None:
@@ -199,14 +200,14 @@ def _plan(settings: CompressSettings, network: Network, model: nn.Module) -> Pla
         return channel_plan(model, network, array, settings.ratio, bits, mapping)
     return uniform_plan(
         network, array, settings.groups, settings.rank, bits, mapping, settings.pointwise, settings.linear, settings.rules,
-        settings.fit,
+        settings.fit, settings.entries,
     )  # fmt: skip
 
 
 def _decompose_(
     model: nn.Module, plan: Plan, data: ImageData, device: torch.device, settings: CompressSettings, seed: int
 ) -> tuple[LayerReport, ...]:
-    if settings.decomposition == "svd" or all(layer.kind != LOW_RANK for layer in plan.layers):
+    if settings.decomposition == "svd" or not any(layer.made_for_data for layer in plan.layers):
         return compress_(model, plan)
     return compress_on_data_(
         model, plan, lambda: calibration_batches(data, device, seed, MOMENT_IMAGES), settings.decomposition == "sequential"

@@ -10,6 +10,7 @@ from torch import nn
 
 from rankfold.errors import InputError
 from rankfold.nn.load import apply_weights, load_model, read_weights
+from rankfold.nn.supports import check_supports
 from rankfold.nn.surgery import compress_, quantise_by_plan_
 from rankfold.pipeline.folder import RunFolder
 from rankfold.pipeline.result import Result
@@ -46,6 +47,7 @@ def load_compressed(path: str | Path, device: torch.device | None = None) -> tup
     compress_(model, plan, decompose=False)
     quantise_by_plan_(model, plan)
     apply_weights(model, read_weights(folder.weights), str(folder.weights))
+    check_supports(plan, model)
     return model.to(device or torch.device("cpu")), plan, result
 
 

@@ -30,10 +30,11 @@ class DataInfo:
 class LayerResult:
     """One layer of the plan after the run; cycles are None for a fully connected layer.
 
-    `error` is the relative Frobenius error of the factors before fine-tuning, `plain_error` the bound of Theorem 1.
+    `error` is the relative Frobenius error of the factors before fine-tuning, `plain_error` the bound of Theorem 1,
+    None where R_ keeps only some positions, for which it does not hold.
     `window` and `tiles` are those of the (first) stage as executed. `output_error` is the relative error of the layer's output
     on calibration data, where the factors were made for them. `shape` is the convolution's, None in older results. `pruning` and
-    `entries` are those of the plan, None for layers that are not pattern-pruned.
+    `entries` are those of the plan, None for layers that keep all kernel positions.
     """
 
     name: str

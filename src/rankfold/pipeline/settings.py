@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.pipeline.methods import EXAMPLES, METHODS, QUANTISE
+from rankfold.pipeline.methods import EXAMPLES, METHODS, QUANTISE, STEERED
 from rankfold.plan import LOW_RANK, PLAIN, Coverage, LayerRule
 from rankfold.simulator import ArrayNonIdealities
 from rankfold.training.loop import Silent, Watcher
@@ -29,11 +29,11 @@ class CompressSettings:
         data: a data source, as `load_images` takes it.
         out: the run's folder.
         array: the array; default: that of `plan`, else 64x64.
-        method: `low-rank` (needs `rank`), `patdnn` or `pairs` (need `entries`), `quantise` (every layer stays dense), or
-            `channel` (needs `ratio`); default: `low-rank` with a rank or groups, else `quantise`.
+        method: `low-rank` (needs `rank`), `patdnn`, `pairs` or `support` (need `entries`), `quantise` (every layer stays dense),
+            or `channel` (needs `ratio`); default: `low-rank` with a rank or groups, else `quantise`.
         groups: g of the uniform plan; None with no rank leaves every layer dense.
         rank: r of the uniform plan, a number or a fraction such as `1/8`.
-        entries: e of pattern pruning, positions kept of each kernel.
+        entries: e of pattern pruning, positions kept of each kernel; of `low-rank` those of each input channel that R_ keeps.
         block: output channels that share a pattern under `pairs`; None: all.
         steering: how pattern-pruned layers are counted, `plain` or `ideal`.
         ratio: share of the channels that channel pruning removes.
@@ -110,7 +110,7 @@ class CompressSettings:
             if getattr(self, name) and "rank" not in known:
                 what = "include and exclude rules do" if name == "rules" else f"{name} does"
                 raise InputError(f"{what} not go with {where}; they choose low-rank layers, with rank")
-        if self.steering != PLAIN and "entries" not in known:
+        if self.steering != PLAIN and (self.plan is not None or self.chosen_method not in STEERED):
             raise InputError(f"steering (={self.steering}) does not go with {where}")
 
     @property

@@ -10,20 +10,24 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rankfold.baselines import PAIRS, PRUNINGS
+from rankfold.baselines import PAIRS
+from rankfold.baselines import PRUNINGS as PATTERNS
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json, write_text
 from rankfold.lowrank import check_rank
 from rankfold.mapping import LOW_RANK_METHODS, METHODS, PRUNED_METHODS, ArraySpec
+from rankfold.plan.support import WORDS, check_entries, check_row_sparse, check_support
 from rankfold.workload import ConvShape, Network
 
 DENSE, LOW_RANK, PRUNED, NARROWED = "dense", "low-rank", "pattern-pruned", "channel-pruned"
 MAPPINGS = {DENSE: METHODS, LOW_RANK: LOW_RANK_METHODS, PRUNED: PRUNED_METHODS, NARROWED: METHODS}
 CHOICES = {  # what a layer of each kind must say, and no other kind may
     LOW_RANK: ("groups", "rank"),
-    PRUNED: ("pruning", "entries", "steering"),
+    PRUNED: ("pruning", "steering"),
     NARROWED: ("in_channels", "out_channels"),
 }
+SUPPORT = "support"
+PRUNINGS = (*PATTERNS, SUPPORT)
 PLAIN, IDEAL = STEERINGS = "plain", "ideal"
 TYPE, VERSION = "rankfold.plan", 1
 
@@ -37,10 +41,13 @@ class LayerPlan:
         kind: `dense` (kept), `low-rank`, `pattern-pruned` or `channel-pruned`.
         groups: g, low-rank groups; None for any other layer.
         rank: r of each group; None for any other layer.
-        pruning: which weights a pattern-pruned layer keeps, one of `rankfold.baselines.PRUNINGS`: `patdnn` (a pattern for
-            each kernel) or `pairs` (one for all kernels of an input channel in a block of output channels). The patterns
-            themselves are saved with the weights, as masks.
-        entries: e, positions that a pattern keeps.
+        pruning: which weights a pattern-pruned layer keeps: `patdnn` (a pattern for each kernel), `pairs` (one for all kernels
+            of an input channel in a block of output channels) or `support` (one for all kernels of an input channel, chosen
+            for the layer's output). The patterns themselves are saved with the weights, as masks.
+        entries: e, positions that a pattern keeps; of a low-rank layer the positions of each input channel that R_ uses, None:
+            all.
+        support: the positions themselves, of pruning `support` and of low-rank layers with `entries`: a hexadecimal number for
+            each input channel, the lowest bit for the first position, separated by blanks. None: to be chosen on data.
         block: output channels in a block of `pairs`; None: all of a group.
         steering: how rows of a pattern-pruned layer are counted: `plain` (a row is skipped where nothing in a tile needs it)
             or `ideal` (each column is given inputs of its own).
@@ -59,6 +66,7 @@ class LayerPlan:
     rank: int | None = None
     pruning: str | None = field(default=None, kw_only=True)
     entries: int | None = field(default=None, kw_only=True)
+    support: str | None = field(default=None, kw_only=True)
     block: int | None = field(default=None, kw_only=True)
     steering: str | None = field(default=None, kw_only=True)
     in_channels: int | None = field(default=None, kw_only=True)
@@ -68,6 +76,16 @@ class LayerPlan:
     input_bits: int | None = None
     input_signed: bool | None = None
     reason: str = ""
+
+    @property
+    def supported(self) -> bool:
+        """Whether all its outputs share a support, in the plan or to be chosen on data."""
+        return self.pruning == SUPPORT or (self.kind == LOW_RANK and self.entries is not None)
+
+    @property
+    def made_for_data(self) -> bool:
+        """Whether its weights can be made for what its inputs are on data."""
+        return self.kind == LOW_RANK or self.pruning == SUPPORT
 
     def __post_init__(self) -> None:
         if self.kind not in MAPPINGS:
@@ -79,6 +97,19 @@ class LayerPlan:
                 raise InputError(f"plan, layer {self.name}: only a {kind} layer has {name}, this one is {self.kind}")
             if not given and kind == self.kind:
                 raise InputError(f"plan, layer {self.name}: a {kind} layer needs {name}")
+        if self.kind == PRUNED and self.entries is None:
+            raise InputError(f"plan, layer {self.name}: a {PRUNED} layer needs entries")
+        if self.entries is not None and self.kind not in (LOW_RANK, PRUNED):
+            raise InputError(
+                f"plan, layer {self.name}: only {LOW_RANK} and {PRUNED} layers have entries, this one is {self.kind}"
+            )
+        if self.support is not None:
+            if not self.supported:
+                raise InputError(
+                    f"plan, layer {self.name}: only {LOW_RANK} layers with entries, and pruning {SUPPORT}, have a support"
+                )
+            if not WORDS.fullmatch(self.support):
+                raise InputError(f"plan, layer {self.name}: support must be hexadecimal numbers separated by single blanks")
         for name, value, known in (("pruning", self.pruning, PRUNINGS), ("steering", self.steering, STEERINGS)):
             if value is not None and value not in known:
                 raise InputError(f"plan, layer {self.name}: {name} (={value}) must be {' or '.join(known)}")
@@ -117,6 +148,11 @@ class Plan:
     def quantised(self) -> bool:
         """Whether any layer has bit widths."""
         return any(layer.weight_bits is not None for layer in self.layers)
+
+    def with_supports(self, supports: dict[str, str]) -> Plan:
+        """The plan with the supports of some layers, by name, as text."""
+        layers = (replace(layer, support=supports.get(layer.name, layer.support)) for layer in self.layers)
+        return replace(self, layers=tuple(layers))
 
     def with_signs(self, signed: dict[str, bool]) -> Plan:
         """The plan with `input_signed` filled in where it was open."""
@@ -216,29 +252,20 @@ def check_plan(plan: Plan, network: Network) -> None:
         if layer.groups is not None and layer.rank is not None:
             if shapes[layer.name].fixed:
                 raise InputError(f"plan, layer {layer.name}: it cannot be low-rank: {shapes[layer.name].fixed}; make it dense")
-            check_rank(shapes[layer.name], layer.groups, layer.rank)
-        if layer.kind == PRUNED:
-            check_entries(shapes[layer.name], layer.entries or 0)
+            if layer.entries is None:
+                check_rank(shapes[layer.name], layer.groups, layer.rank)
+            else:
+                check_row_sparse(shapes[layer.name], layer.groups, layer.rank, layer.entries)
+        elif layer.entries is not None:
+            check_entries(shapes[layer.name], layer.entries)
+        if layer.support is not None:
+            check_support(shapes[layer.name], layer.entries or 0, layer.support)
         for what, kept, there in (
             ("in_channels", layer.in_channels, shapes[layer.name].in_channels),
             ("out_channels", layer.out_channels, shapes[layer.name].out_channels),
         ):
             if kept is not None and kept > there:
                 raise InputError(f"plan, layer {layer.name}: {what} (={kept}) must be at most the {there} that it has")
-
-
-def check_entries(shape: ConvShape, entries: int) -> None:
-    """Refuse patterns that a layer cannot have.
-
-    Raises:
-        InputError: the layer is no convolution, or `entries` is not below the positions of its kernel.
-    """
-    positions = shape.kernel[0] * shape.kernel[1]
-    if shape.kind != "conv" or not 1 <= entries < positions:
-        what = f"its kernel has {positions} positions" if shape.kind == "conv" else "it is a fully connected layer"
-        raise InputError(
-            f"layer {shape.name}: entries (={entries}) must be at least 1 and fewer than a kernel has positions; {what}"
-        )
 
 
 def weights(network: Network) -> dict[str, ConvShape]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rankfold.baselines import PATDNN, PRUNINGS
+from rankfold.baselines import PAIRS, PATDNN
 from rankfold.errors import InputError
 from rankfold.mapping import PRUNED_METHODS, ArraySpec
-from rankfold.plan.plan import DENSE, PLAIN, PRUNED, LayerPlan, Plan, check_entries
+from rankfold.plan.plan import DENSE, PLAIN, PRUNED, PRUNINGS, SUPPORT, LayerPlan, Plan
+from rankfold.plan.support import check_entries
 from rankfold.plan.uniform import candidates, check_plan_bits
 from rankfold.workload import Network
+
+TITLES = {PATDNN: "PatDNN", PAIRS: "PAIRS", SUPPORT: "shared support"}
 
 
 def pruned_plan(
@@ -27,7 +30,7 @@ def pruned_plan(
     Args:
         network: the traced network.
         array: the array to plan for.
-        pruning: `patdnn` or `pairs`.
+        pruning: `patdnn`, `pairs` or `support`.
         entries: e, positions kept of each kernel; layers whose kernels have no more stay as they are.
         bits: of weights and inputs, 1 to 8; None keeps float. The first convolution and the classifier get 8.
         mapping: how layers are laid on the array; pruned ones follow with `im2col` and `best`, else with `sdk`.
@@ -53,7 +56,7 @@ def pruned_plan(
             check_entries(shape, entries)
             layer = replace(
                 layer, kind=PRUNED, pruning=pruning, entries=entries, block=block, steering=steering, mapping=pruned_mapping,
-                reason=f"{'PatDNN' if pruning == PATDNN else 'PAIRS'}, {entries} of {positions} positions",
+                reason=f"{TITLES[pruning]}, {entries} of {positions} positions",
             )  # fmt: skip
         layers.append(layer)
     if all(layer.kind == DENSE for layer in layers):

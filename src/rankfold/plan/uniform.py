@@ -9,6 +9,7 @@ from rankfold.lowrank import RankRule, check_rank, full_rank
 from rankfold.mapping import LOW_RANK_METHODS, ArraySpec
 from rankfold.plan.plan import DENSE, LOW_RANK, LayerPlan, Plan, weights
 from rankfold.plan.rules import LayerRule, Match, match_rules
+from rankfold.plan.support import check_row_sparse, row_sparse_rank
 from rankfold.workload import ConvShape, Network
 
 EDGE_BITS = 8  # of the first convolution and the classifier, as is usual (Esser et al. 2020, section 2.3)
@@ -25,6 +26,7 @@ def uniform_plan(
     linear: bool = False,
     rules: Sequence[LayerRule] = (),
     fit: bool = False,
+    entries: int | None = None,
 ) -> Plan:
     """Give every layer the same groups, rank and bit width.
 
@@ -41,13 +43,18 @@ def uniform_plan(
             before others, and any rule before these defaults. An excluded layer is still quantised.
         fit: instead of refusing a (g, r) that a layer cannot have, give it the most groups up to g that divide its channels, and
             the next lower rank that is a whole number and not above full rank.
+        entries: e, positions of each input channel that R_ may use, to be chosen on data; layers whose kernels have no more use
+            all. None: all.
 
     Raises:
-        InputError: bits out of range, groups or rules without a rank, a (g, r) that a layer cannot have, a rule that matches
-            nothing, or one that names a layer which cannot be low-rank.
+        InputError: bits out of range, groups, entries or rules without a rank, a (g, r) that a layer cannot have, entries that
+            no kernel has more positions than, a rule that matches nothing, or one that names a layer which cannot be low-rank.
     """
-    if groups is not None and rank is None:
-        raise InputError(f"groups (={groups}) needs a rank too, such as 1/8")
+    for name, value in (("groups", groups), ("entries", entries)):
+        if value is not None and rank is None:
+            raise InputError(f"{name} (={value}) needs a rank too, such as 1/8")
+    if entries is not None and entries < 1:
+        raise InputError(f"entries (={entries}) must be 1 or more")
     check_plan_bits(bits)
     if rules and rank is None:
         raise InputError(f"{rules[0].verb} rule {rules[0].pattern} chooses low-rank layers, so it needs a rank too, such as 1/8")
@@ -59,13 +66,25 @@ def uniform_plan(
     for name, shape, why, width in candidates(network, bits, pointwise, linear, rules):
         layer = LayerPlan(name, DENSE, mapping=mapping, weight_bits=width, input_bits=width, reason=why or "no rank given")
         if rule is not None and not why:
-            some, chosen = _fitted(shape, block_groups, rule) if fit else (block_groups, rule.rank(shape))
-            check_rank(shape, some, chosen)
-            layer = LayerPlan(name, LOW_RANK, some, chosen, pair_mapping, width, width, reason=_in_words(some, chosen))
+            sparse = entries if entries is not None and entries < shape.kernel[0] * shape.kernel[1] else None
+            some, chosen = _fitted(shape, block_groups, rule, sparse) if fit else (block_groups, rule.rank(shape))
+            if sparse is None:
+                check_rank(shape, some, chosen)
+            else:
+                check_row_sparse(shape, some, chosen, sparse)
+            layer = LayerPlan(
+                name, LOW_RANK, some, chosen, pair_mapping, width, width, reason=_in_words(shape, some, chosen, sparse),
+                entries=sparse,
+            )  # fmt: skip
         layers.append(layer)
     if rule is not None and all(layer.kind == DENSE for layer in layers):
         raise InputError(
             f"no layer of {network.name} can be low-rank: {layers[0].name} stays dense ({layers[0].reason}), and so on"
+        )
+    if entries is not None and all(layer.entries is None for layer in layers):
+        raise InputError(
+            f"entries (={entries}) leave out nothing in {network.name}: they must be fewer than the kernel of a low-rank layer "
+            "has positions"
         )
     return Plan(network.name, network.input, array, tuple(layers))
 
@@ -139,13 +158,15 @@ def _why_dense(shape: ConvShape, first: bool, last: bool, pointwise: bool, linea
     return ""
 
 
-def _fitted(shape: ConvShape, groups: int, rule: RankRule) -> tuple[int, int]:
+def _fitted(shape: ConvShape, groups: int, rule: RankRule, entries: int | None) -> tuple[int, int]:
     """The (g, r) nearest below the wanted one that the layer can have."""
     channels = shape.in_channels // shape.groups
     most = max(divisor for divisor in range(1, min(groups, channels) + 1) if channels % divisor == 0)
     wanted = int(rule.value * (shape.m // shape.groups)) if rule.relative else int(rule.value)
-    return most, max(1, min(wanted, full_rank(shape, most)))
+    limit = full_rank(shape, most) if entries is None else row_sparse_rank(shape, most, entries)
+    return most, max(1, min(wanted, limit))
 
 
-def _in_words(groups: int, rank: int) -> str:
-    return f"rank {rank}" if groups == 1 else f"{groups} groups of rank {rank}"
+def _in_words(shape: ConvShape, groups: int, rank: int, entries: int | None) -> str:
+    pair = f"rank {rank}" if groups == 1 else f"{groups} groups of rank {rank}"
+    return pair if entries is None else f"{pair}, {entries} of {shape.kernel[0] * shape.kernel[1]} positions"

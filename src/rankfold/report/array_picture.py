@@ -5,11 +5,17 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from rankfold.cost import planned_mapping
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
 from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer, map_low_rank
+from rankfold.plan import LOW_RANK, PRUNED, LayerPlan
+from rankfold.plan.pruned import TITLES
 from rankfold.report.array_drawing.layout import Layout
 from rankfold.report.array_drawing.panel import Panel
 from rankfold.report.array_drawing.sheet import smooth
@@ -31,11 +37,43 @@ def low_rank_panels(
     shape: ConvShape, array: ArraySpec, groups: int, rank: int, methods: Sequence[str] = LOW_RANK_METHODS
 ) -> tuple[Panel, ...]:
     """A panel for each mapping of the low-rank pair that stands for the layer; those that look alike share one."""
-    name = "Low-rank" if groups == 1 else "Group low-rank"
-    meaning = f"rank {rank}" if groups == 1 else f"{groups} groups, rank {rank} each"
+    name, meaning = _pair_in_words(groups, rank)
     return _merged(
         Panel(f"{name}, {METHOD_NAMES[method]}", meaning, map_low_rank(shape, array, groups, rank, method)) for method in methods
     )
+
+
+def planned_panels(
+    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None, methods: Sequence[str] = ()
+) -> tuple[Panel, ...]:
+    """A panel for the mapping that a plan chose for the layer, or for each of `methods`; those that look alike share one.
+
+    Raises:
+        InputError: the layer is pattern-pruned and its mask is missing, or row-sparse and its support is.
+    """
+    kept = f"{entry.entries} of {shape.kernel[0] * shape.kernel[1]} positions"
+    name, meaning = "", ""
+    if entry.kind == LOW_RANK:
+        name, meaning = _pair_in_words(entry.groups or 1, entry.rank or 1)
+        if entry.entries is not None:
+            name, meaning = "Row-sparse low-rank", f"{meaning}, {kept} of each input channel"
+    elif entry.kind == PRUNED and entry.pruning is not None:
+        title = TITLES[entry.pruning]
+        name, meaning = title[0].upper() + title[1:], f"{kept}; a row that nothing in a tile needs is skipped"
+    entries = [replace(entry, mapping=method) for method in methods or (entry.mapping,)]
+    return _merged(
+        Panel(
+            f"{name}, {METHOD_NAMES[each.mapping]}" if name else METHOD_NAMES[each.mapping], meaning or MEANINGS[each.mapping],
+            planned_mapping(shape, array, each, mask),
+        )
+        for each in entries
+    )  # fmt: skip
+
+
+def _pair_in_words(groups: int, rank: int) -> tuple[str, str]:
+    if groups == 1:
+        return "Low-rank", f"rank {rank}"
+    return "Group low-rank", f"{groups} groups, rank {rank} each"
 
 
 def _merged(panels: Iterable[Panel]) -> tuple[Panel, ...]:
@@ -106,4 +144,4 @@ def _png(layout: Layout) -> bytes:
     return content.getvalue()
 
 
-__all__ = ["Panel", "check_suffix", "dense_panels", "layer_chart", "low_rank_panels", "write_layer_picture"]
+__all__ = ["Panel", "check_suffix", "dense_panels", "layer_chart", "low_rank_panels", "planned_panels", "write_layer_picture"]

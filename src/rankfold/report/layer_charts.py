@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rankfold.report.drawing import Chart, Key, count, frame, shorten, svg, text_width
 from rankfold.report.palette import INK, PALE, SOFT, colours
-from rankfold.report.runs import Run, pruned
+from rankfold.report.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,26 +84,23 @@ def error_chart(runs: Sequence[Run]) -> Chart | None:
 def arrays_chart(runs: Sequence[Run]) -> Chart | None:
     """The costliest layer on its arrays, as planned: one of most groups where a run has any.
 
-    None for results without shapes, and for pattern-pruned runs, whose masks are with the weights.
+    None for results without shapes, and for runs pruned by patterns, whose masks are with the weights.
     """
     from rankfold.cost import planned_shape
-    from rankfold.report.array_picture import dense_panels, layer_chart, low_rank_panels  # NumPy, which tables do without
+    from rankfold.report.array_picture import layer_chart, planned_panels  # NumPy, which tables do without
 
     known = [
-        (run, layer, planned_shape(layer.shape, entry), entry.mapping)
+        (run, layer, planned_shape(layer.shape, entry), entry)
         for run in runs
-        if not pruned(run)
+        if all(entry.pruning is None or entry.support is not None for entry in run.plan.layers)
         for layer in run.result.layers
         for entry in run.plan.layers
         if layer.shape is not None and entry.name == layer.name
     ]
     if not known:
         return None
-    run, layer, shape, mapping = max(known, key=lambda item: (item[1].groups or 0, item[1].planned_cycles or 0))
-    if layer.groups is not None and layer.rank is not None:
-        panels = low_rank_panels(shape, run.plan.array, layer.groups, layer.rank, (mapping,))
-    else:
-        panels = dense_panels(shape, run.plan.array, (mapping,))
+    run, _, shape, entry = max(known, key=lambda item: (item[1].groups or 0, item[1].planned_cycles or 0))
+    panels = planned_panels(shape, run.plan.array, entry)
     return layer_chart(shape, run.plan.array, panels, run.result.model)
 
 

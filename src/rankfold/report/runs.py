@@ -66,6 +66,8 @@ def method_name(result: Result) -> str:
         "mixed": "mixed plan",
         "patdnn": f"PatDNN, e = {entries}",
         "pairs": f"PAIRS, e = {entries}",
+        "support": f"shared support, e = {entries}",
+        "sparse": f"row-sparse low-rank, {'' if groups == 1 else f'g = {groups}, '}e = {entries}",
         "channel": "channel pruning",
     }
     return names[method(result)]

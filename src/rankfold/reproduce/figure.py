@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rankfold.plan import IDEAL, LOW_RANK, PLAIN
+from rankfold.plan import IDEAL, LOW_RANK, PLAIN, SUPPORT
 from rankfold.report.drawing import SIZE, WIDTH, count, svg
 from rankfold.report.palette import INK, SHADES, SOFT
 from rankfold.report.picture import HEAD
-from rankfold.reproduce.headline import Point, pareto
+from rankfold.reproduce.headline import ROW_SPARSE, Point, pareto
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -51,7 +51,7 @@ class Series:
 def _of(method: str, mapping: str, steering: str = PLAIN, grouped: bool | None = None) -> Callable[[Point], bool]:
     def holds(point: Point) -> bool:
         row = point.of
-        same = (row.method, row.mapping, row.steering) == (method, mapping, steering)
+        same = (point.kind, row.mapping, row.steering) == (method, mapping, steering)
         return same and (grouped is None or ((row.groups or 1) > 1) == grouped)
 
     return holds
@@ -60,6 +60,8 @@ def _of(method: str, mapping: str, steering: str = PLAIN, grouped: bool | None =
 SERIES = (
     Series("group low-rank + SDK", SHADES["group"][0], "o", _of(LOW_RANK, "sdk", grouped=True)),
     Series("plain low-rank + SDK", SHADES["plain"][0], "s", _of(LOW_RANK, "sdk", grouped=False)),
+    Series("row-sparse low-rank + SDK", SHADES["sparse"][0], "*", _of(ROW_SPARSE, "sdk")),
+    Series("shared support, SDK", SHADES["support"][0], "h", _of(SUPPORT, "sdk")),
     Series("PAIRS, SDK", SHADES["pairs"][0], "D", _of("pairs", "sdk")),
     Series("PatDNN, SDK", SHADES["patdnn"][0], "^", _of("patdnn", "sdk")),
     Series("PatDNN, SDK, ideal steering", SHADES["patdnn"][2], "^", _of("patdnn", "sdk", IDEAL), filled=False),

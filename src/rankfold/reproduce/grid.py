@@ -35,7 +35,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A name for its folder, such as `low-rank-g4-r1_8-b4-s0`."""
+        """A name for its folder, such as `low-rank-g4-r1_8-b4-s0`, or `low-rank-g4-r1_8-e4-b4-s0` with entries."""
         chosen = [(SHORT[choice], getattr(self, choice)) for choice in CHOICES if getattr(self, choice) is not None]
         parts = [self.method, *(f"{short}{value}" for short, value in chosen)]
         return "-".join([*parts, "float" if self.bits is None else f"b{self.bits}", f"s{self.seed}"]).replace("/", "_")

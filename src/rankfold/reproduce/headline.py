@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rankfold.plan import LOW_RANK
 from rankfold.reproduce.measure import Measurement
 
+ROW_SPARSE = "row-sparse low-rank"
+TITLES = {"patdnn": "PatDNN", "pairs": "PAIRS", "support": "shared support", "quantise": "dense", "channel": "channel pruning"}
 SETTING = ("method", "groups", "rank", "entries", "block", "ratio", "bits", "epochs", "array", "mapping", "steering")
 
 
@@ -31,13 +34,17 @@ class Point:
     energy: float | None = None
 
     @property
+    def kind(self) -> str:
+        """The method, or `ROW_SPARSE` for low-rank that keeps only some kernel positions."""
+        return ROW_SPARSE if self.of.method == LOW_RANK and self.of.entries is not None else self.of.method
+
+    @property
     def label(self) -> str:
         """The setting in words, such as `low-rank, g = 4, r = 1/8`."""
         row = self.of
         names = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio"}
         parts = [f"{short} = {getattr(row, name)}" for name, short in names.items() if getattr(row, name) is not None]
-        titles = {"patdnn": "PatDNN", "pairs": "PAIRS", "quantise": "dense", "channel": "channel pruning"}
-        return ", ".join([titles.get(row.method, row.method), *parts, "float" if row.bits is None else f"{row.bits} bits"])
+        return ", ".join([TITLES.get(self.kind, self.kind), *parts, "float" if row.bits is None else f"{row.bits} bits"])
 
 
 @dataclass(frozen=True)

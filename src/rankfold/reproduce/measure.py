@@ -31,10 +31,10 @@ class Measurement:
 
     Attributes:
         cell: name of the cell.
-        method: `low-rank`, `patdnn`, `pairs`, `quantise` or `channel`.
+        method: `low-rank`, `patdnn`, `pairs`, `support`, `quantise` or `channel`.
         groups: g of low-rank.
         rank: r of low-rank, as the grid gives it.
-        entries: e of pattern pruning.
+        entries: e of pattern pruning, of shared supports and of row-sparse low-rank.
         block: output channels that share a pattern under PAIRS; None: all.
         ratio: share of the channels that channel pruning removes.
         bits: of weights and inputs; None for float.

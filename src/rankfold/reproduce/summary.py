@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from rankfold.plan import IDEAL, LOW_RANK, PLAIN
-from rankfold.reproduce.headline import Comparison, Headline, Point, headline
+from rankfold.plan import IDEAL, LOW_RANK, PLAIN, SUPPORT
+from rankfold.reproduce.headline import ROW_SPARSE, Comparison, Headline, Point, headline
 
 ALIKE = "best"  # theirs mapped with the search is held against ours with the search, all else against ours with SDK
 
 
 @dataclass(frozen=True)
 class Opponent:
-    """What low-rank is held against: a method under one mapping and one reading of the cycles."""
+    """What low-rank, of all kernel positions or some, is held against: a method under a mapping and a reading of the cycles."""
 
     words: str
     method: str
@@ -32,6 +32,10 @@ OPPONENTS = (
     Opponent("PAIRS, im2col", "pairs", "im2col"),
     Opponent("PAIRS, SDK", "pairs", "sdk"),
     Opponent("PAIRS, best", "pairs", "best"),
+    Opponent("shared support, SDK", SUPPORT, "sdk"),
+    Opponent("shared support, best", SUPPORT, "best"),
+    Opponent("low-rank, SDK", LOW_RANK, "sdk"),
+    Opponent("low-rank, best", LOW_RANK, "best"),
     Opponent("channel pruning, SDK", "channel", "sdk"),
     Opponent("channel pruning, best", "channel", "best"),
     Opponent("dense, im2col", "quantise", "im2col"),
@@ -41,20 +45,24 @@ OPPONENTS = (
 )
 
 
-def headlines(points: Sequence[Point]) -> dict[str, dict[str, Headline]]:
-    """Low-rank against each opponent with as many bits: by array and by the opponent's words; without those not measured."""
+def headlines(points: Sequence[Point], kind: str = LOW_RANK) -> dict[str, dict[str, Headline]]:
+    """Low-rank against each opponent with as many bits: by array and by the opponent's words; without those not measured.
+
+    Args:
+        points: averaged over seeds.
+        kind: of our points, `LOW_RANK` or `ROW_SPARSE`.
+    """
     found: dict[str, dict[str, Headline]] = {}
     for array in dict.fromkeys(point.of.array for point in points):
         here = [point for point in points if point.of.array == array]
-        for opponent in OPPONENTS:
+        for opponent in (opponent for opponent in OPPONENTS if opponent.method != kind):
             mapping = ALIKE if opponent.mapping == ALIKE else "sdk"
-            ours = [point for point in here if point.of.method == LOW_RANK and point.of.mapping == mapping]
+            ours = [point for point in here if point.kind == kind and point.of.mapping == mapping]
             bits = {point.of.bits for point in ours}
             theirs = [
                 point
                 for point in here
-                if (point.of.method, point.of.mapping, point.of.steering)
-                == (opponent.method, opponent.mapping, opponent.steering)
+                if (point.kind, point.of.mapping, point.of.steering) == (opponent.method, opponent.mapping, opponent.steering)
                 and point.of.bits in bits
             ]
             if ours and theirs:
@@ -62,14 +70,14 @@ def headlines(points: Sequence[Point]) -> dict[str, dict[str, Headline]]:
     return found
 
 
-def headline_tables(found: dict[str, dict[str, Headline]]) -> str:
-    """One table for each array."""
+def headline_tables(found: dict[str, dict[str, Headline]], kind: str = LOW_RANK) -> str:
+    """One table for each array, of our points of a kind."""
     parts = []
     for array, lines in found.items():
         rows = [
             f"### {array} arrays",
             "",
-            "| low-rank against | fewer cycles at no less accuracy | pair | points more at no more cycles | pair |",
+            f"| {kind} against | fewer cycles at no less accuracy | pair | points more at no more cycles | pair |",
             "| --- | --: | --- | --: | --- |",
         ]
         for words, line in lines.items():
@@ -77,7 +85,7 @@ def headline_tables(found: dict[str, dict[str, Headline]]) -> str:
             better = "–" if line.better is None else f"{100 * line.better.gain:+.2f}"
             rows.append(f"| {words} | {fewer} | {_pair(line.fewer)} | {better} | {_pair(line.better)} |")
         parts.append("\n".join(rows))
-    return "\n\n".join(parts or ["Nothing to hold low-rank against has been measured yet."]) + "\n"
+    return "\n\n".join(parts or [f"Nothing to hold {kind} against has been measured yet."]) + "\n"
 
 
 def headlines_to_json(found: dict[str, dict[str, Headline]]) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def headlines_to_json(found: dict[str, dict[str, Headline]]) -> dict[str, Any]:
 
 def low_rank_tables(points: Sequence[Point]) -> str:
     """Accuracy, and cycles under SDK for each array, by g and r; empty without low-rank points."""
-    ours = [point for point in points if point.of.method == LOW_RANK and point.of.mapping == "sdk"]
+    ours = [point for point in points if point.kind == LOW_RANK and point.of.mapping == "sdk"]
     if not ours:
         return ""
     groups = sorted({point.of.groups or 1 for point in ours})
@@ -118,6 +126,22 @@ def low_rank_tables(points: Sequence[Point]) -> str:
     parts = [table("Accuracy by groups g and rank r", arrays[0], _accuracy)]
     parts += [table(f"Cycles with SDK, {array} arrays", array, lambda point: f"{point.cycles:,.0f}") for array in arrays]
     return "\n\n".join(parts) + "\n"
+
+
+def support_table(points: Sequence[Point]) -> str:
+    """Accuracy, and cycles under SDK on each array, of row-sparse low-rank and shared supports; empty without any."""
+    kinds = (ROW_SPARSE, SUPPORT)
+    ours = [point for point in points if point.kind in kinds and (point.of.mapping, point.of.steering) == ("sdk", PLAIN)]
+    if not ours:
+        return ""
+    arrays = list(dict.fromkeys(point.of.array for point in ours))
+    heads = " | ".join(f"cycles, {array}" for array in arrays)
+    rows = [f"| setting | accuracy | {heads} |", f"| --- | --: |{' --: |' * len(arrays)}"]
+    for label in dict.fromkeys(point.label for point in sorted(ours, key=lambda point: kinds.index(point.kind))):
+        same = {point.of.array: point for point in ours if point.label == label}
+        each = [f"{same[array].cycles:,.0f}" if array in same else "–" for array in arrays]
+        rows.append(f"| {label} | {_accuracy(next(iter(same.values())))} | {' | '.join(each)} |")
+    return "\n".join(rows) + "\n"
 
 
 def _pair(pair: Comparison | None) -> str:

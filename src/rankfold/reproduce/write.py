@@ -7,16 +7,19 @@ from pathlib import Path
 
 from rankfold.cost.energy import DEFAULT_TABLE
 from rankfold.files import write_json, write_text
+from rankfold.plan import SUPPORT
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.grid import Grid
-from rankfold.reproduce.headline import average
+from rankfold.reproduce.headline import ROW_SPARSE, average
 from rankfold.reproduce.measure import write_table
 from rankfold.reproduce.run import Outcome
-from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables
+from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables, support_table
 
 
 def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
     """Write `cells.csv`, `headlines.json`, `tables.md` and `accuracy-cycles.svg` of all cells that are done.
+
+    Where any of them is row-sparse or has a shared support, `headlines-row-sparse.json` too.
 
     Returns:
         The files; none where no cell is done.
@@ -42,8 +45,14 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
         "Low-rank": low_rank_tables(points),
         f"Energy with SDK, nJ per image, {DEFAULT_TABLE}": energy_table(points),
     }
+    names = ["cells.csv", "headlines.json", "tables.md", "accuracy-cycles.svg"]
+    if any(point.kind in (ROW_SPARSE, SUPPORT) for point in points):
+        sparse = headlines(points, ROW_SPARSE)
+        write_json(out / "headlines-row-sparse.json", headlines_to_json(sparse))
+        names.append("headlines-row-sparse.json")
+        sections["Kernel positions that all outputs share"] = f"{support_table(points)}\n{headline_tables(sparse, ROW_SPARSE)}"
     parts = [f"# {grid.name}", how, *(f"## {title}\n\n{text.strip()}" for title, text in sections.items() if text)]
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
     title = f"{grid.model}, fine-tuned for {trained}"
     write_text(out / "accuracy-cycles.svg", figure(points, title))
-    return tuple(out / name for name in ("cells.csv", "headlines.json", "tables.md", "accuracy-cycles.svg"))
+    return tuple(out / name for name in names)

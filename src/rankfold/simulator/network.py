@@ -17,6 +17,7 @@ from rankfold.nn.binary import BinaryQuantiser
 from rankfold.nn.masked import masks_of
 from rankfold.nn.observation import evaluating, run_batches
 from rankfold.nn.quantise import QuantLayer
+from rankfold.nn.supports import check_supports, with_supports
 from rankfold.plan import LOW_RANK, LayerPlan, Plan
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
@@ -132,17 +133,22 @@ def check_arrays(plan: Plan, chosen: ArrayNonIdealities, digital: Iterable[str] 
 def planned_mappings(model: nn.Module, plan: Plan, digital: Iterable[str] = ()) -> dict[str, dict[Pair, Mapping]]:
     """The mapping of every layer of a quantised network that runs on arrays: by module, and by the (H, W) of its input.
 
+    Supports that the plan leaves open are those of the network.
+
     Args:
         model: the network after `compress_` and `quantise_by_plan_`.
         plan: the plan that it follows.
         digital: layers of the plan that are left to digital logic, as are those without bits.
 
     Raises:
-        InputError: the plan does not belong to the model, or a layer has levels that no cell coding stands for.
+        InputError: the plan does not belong to the model, keeps other kernel positions, or a layer has levels that no cell coding
+            stands for.
     """
     shapes: dict[str, list[ConvShape]] = {}
     for shape in trace(model, plan.input, plan.model).layers:
         shapes.setdefault(shape.weight, []).append(shape)
+    check_supports(plan, model)
+    plan = with_supports(plan, model)
     masks = masks_of(model)
     modules = dict(model.named_modules())
     found: dict[str, dict[Pair, Mapping]] = {}

@@ -10,7 +10,7 @@ from rankfold.cost.energy.activity import StageActivity, stage_activity
 from rankfold.cost.energy.engine import stage_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
 from rankfold.cost.energy.table import ComponentTable
-from rankfold.cost.planned import Masks, array_mapping, counted_layers, required_mask
+from rankfold.cost.planned import Masks, array_mapping, counted_layers, planned_mask
 from rankfold.mapping import ArraySpec, LowRankMapping, map_steered
 from rankfold.plan import DENSE, IDEAL, PRUNED, LayerPlan, Plan, uniform_plan, weights
 from rankfold.workload import ConvShape, Network
@@ -37,13 +37,14 @@ def network_energy(
         plan: its plan; the array is the plan's.
         table: the components.
         masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`.
-        circuits: whether pattern-pruned layers pay for their steering circuits: a multiplexer for each row they drive, or with
-            ideal steering for each row and column of weights. False: steering for free, as papers count it.
+        circuits: whether pattern-pruned layers and the first stages of row-sparse ones pay for their steering circuits: a
+            multiplexer for each row they drive, or with ideal steering for each row and column of weights. False: steering for
+            free, as papers count it.
         linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
         InputError: the table's cells store fewer bits than the array's, not one weight fits a row, or the mask of a pruned
-            layer is missing.
+            layer, or the support of a row-sparse one, is missing.
     """
     array, entries, assumed = _precise(network, plan, table)
     layers = []
@@ -86,9 +87,11 @@ def layer_activities(
     bits = entry.weight_bits, entry.input_bits
     assert bits[0] is not None and bits[1] is not None  # array_mapping refuses a layer without
     if isinstance(mapping, LowRankMapping):
-        return tuple(stage_activity(stage, array, bits[0], bits[1]) for stage in (mapping.stage1, mapping.stage2))
+        rows = "rows" if circuits and entry.entries is not None else "none"
+        first = stage_activity(mapping.stage1, array, bits[0], bits[1], rows)
+        return first, stage_activity(mapping.stage2, array, bits[0], bits[1])
     if entry.steering == IDEAL:
-        packed = map_steered(shape, array.in_weights(bits[0]), required_mask(shape, mask), entry.mapping)
+        packed = map_steered(shape, array.in_weights(bits[0]), planned_mask(shape, entry, mask), entry.mapping)
         return (stage_activity(packed, array, bits[0], bits[1], "kernels" if circuits else "none", shape),)
     how = "rows" if circuits and entry.kind == PRUNED else "none"
     return (stage_activity(mapping, array, bits[0], bits[1], how),)

@@ -1,0 +1,101 @@
+"""Row-sparse low-rank: a support and low-rank factors on it, chosen together for a layer's output on data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from rankfold.errors import InputError
+from rankfold.lowrank.data_aware import decompose_for_data, low_rank_on
+from rankfold.lowrank.elimination import Elimination
+from rankfold.lowrank.factors import LowRankFactors, check_weight
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, inverse, solve_right
+from rankfold.lowrank.support import free_levels
+
+ROUNDS = 6  # of choosing a support for the outputs that the factors keep
+GAIN = 1e-3  # relative gain of a round, below which it is the last
+
+
+def row_sparse(
+    weight: np.ndarray,
+    conv_groups: int,
+    groups: int,
+    rank: int,
+    second: np.ndarray,
+    entries: int,
+    cross: np.ndarray | None = None,
+    ridge: float = RIDGE,
+) -> tuple[LowRankFactors, np.ndarray]:
+    """W ~ L R_ with R_ zero outside a support of e kernel positions per input channel, both made for the output on data.
+
+    A support is judged by the error that `decompose_for_data` reaches on it. The first one is that of `nested_supports` for the
+    dense weight. Then, in turn: with U_i the outputs that block i of the current factors spans, a new support is chosen for
+    U_i^T (what the other blocks leave of W), by the same backward elimination with exact refit, so that positions which only
+    matter to outputs that the rank drops anyway are not kept; and factors are made for it. The best one is kept, so the result
+    is never worse than choosing the support first and the factors then. The search is greedy: the best of all supports it may
+    miss.
+
+    Args:
+        weight: (m, C_in/G, kh, kw).
+        conv_groups: G.
+        groups: g, blocks of input channels in each of the G groups.
+        rank: r of each block.
+        second: (G, n, n) as in `decompose_for_data`.
+        entries: e, from 1 to kh*kw.
+        cross: as in `decompose_for_data`.
+        ridge: as in `decompose_for_data`; errors are compared with it.
+
+    Returns:
+        The factors, and the support (C_in, kh*kw).
+
+    Raises:
+        InputError: see `decompose_for_data`; or a kernel does not have so many positions.
+    """
+    check_weight(weight, conv_groups, groups, rank)
+    positions = weight.shape[2] * weight.shape[3]
+    if not 1 <= entries <= positions:
+        raise InputError(f"entries (={entries}) must lie between 1 and the {positions} positions of a kernel")
+    check_moments(weight.shape, conv_groups, second, cross)
+    supports = []
+    for group, dense in enumerate(weight.astype(np.float64).reshape(conv_groups, len(weight) // conv_groups, -1)):
+        problem = Regression.of(dense, second[group], None if cross is None else cross[group], ridge)
+        best, least = np.ones(0, bool), np.inf
+        for kept, error in _rounds(problem, groups, rank, entries, positions):
+            settled = error > least * (1 - GAIN)
+            if error < least:
+                best, least = kept, error
+            if settled:
+                break
+        supports.append(best.reshape(-1, positions))
+    support = np.concatenate(supports)
+    return decompose_for_data(weight, conv_groups, groups, rank, second, cross, ridge, support), support
+
+
+def _rounds(problem: Regression, groups: int, rank: int, entries: int, positions: int) -> Iterator[tuple[np.ndarray, float]]:
+    """Supports (n,) of one group and the errors of the factors on them."""
+    kept = _eliminated(problem.target, problem.moments, None, entries, positions)
+    cuts = np.split(np.arange(len(kept)), groups)
+    inner = [problem.moments[np.ix_(cut, cut)] for cut in cuts]
+    inverses = [inverse(moments) for moments in inner]
+    lowers = [factor(moments) for moments in inner]
+    for _ in range(ROUNDS):
+        found = low_rank_on(problem, kept, groups, rank)
+        yield kept, problem.error(found)
+        kept = kept.copy()
+        lost = problem.target - found
+        for cut, moments, inverted, lower in zip(cuts, inner, inverses, lowers, strict=True):
+            outputs = np.linalg.svd(found[:, cut], full_matrices=False)[0][:, :rank]
+            wanted = outputs.T @ (found[:, cut] + solve_right(lost @ problem.moments[:, cut], lower))
+            kept[cut] = _eliminated(wanted, moments, inverted, entries, positions)
+            there = cut[kept[cut]]
+            lost[:, cut] += found[:, cut]
+            # The exact refit on the new support, of these outputs: what later blocks have left to do.
+            rest = Regression(wanted, moments, moments, wanted).target_on(np.flatnonzero(kept[cut]))
+            lost[:, there] -= outputs @ rest
+
+
+def _eliminated(target: np.ndarray, moments: np.ndarray, inverted: np.ndarray | None, entries: int, positions: int) -> np.ndarray:
+    """(n,) booleans: e positions of each input channel, for a target (any outputs, n)."""
+    levels = free_levels(Elimination(target, moments, inverted), positions)
+    return next(support for left, support in levels if left == entries).reshape(-1)

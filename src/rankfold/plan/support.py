@@ -1,0 +1,134 @@
+"""Supports in plans: the kernel positions that all outputs of a layer share, as text and as masks."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from rankfold.errors import InputError
+from rankfold.lowrank import check_rank
+from rankfold.workload import ConvShape
+from rankfold.workload.shape import Pair
+
+WORDS = re.compile(r"[0-9a-f]+( [0-9a-f]+)*")
+
+
+def support_to_text(support: np.ndarray) -> str:
+    """The positions as one hexadecimal number for each input channel, separated by blanks.
+
+    The lowest bit is the first position, row by row: `11` is the upper left one and the middle one of a 3x3 kernel.
+
+    Args:
+        support: (C_in, kh*kw) booleans.
+    """
+    return " ".join(f"{sum(1 << int(bit) for bit in np.flatnonzero(row)):x}" for row in support)
+
+
+def text_to_support(text: str, shape: ConvShape) -> np.ndarray:
+    """Read what `support_to_text` wrote.
+
+    Args:
+        text: the positions.
+        shape: the layer.
+
+    Returns:
+        (C_in, kh*kw) booleans.
+
+    Raises:
+        InputError: it is no such text, is for another number of input channels or a smaller kernel, or keeps nothing.
+    """
+    if not WORDS.fullmatch(text):
+        raise InputError(
+            f"layer {shape.name}: support must be hexadecimal numbers separated by single blanks, such as `1f 1b a3`"
+        )
+    numbers = [int(word, 16) for word in text.split(" ")]
+    positions = shape.kernel[0] * shape.kernel[1]
+    if len(numbers) != shape.in_channels:
+        raise InputError(
+            f"layer {shape.name}: support is for {len(numbers)} input channels, the layer has {shape.in_channels}; "
+            "give one number for each"
+        )
+    most = max(numbers)
+    if most >= 1 << positions:
+        raise InputError(f"layer {shape.name}: support number {most:x} means positions beyond the {positions} of its kernel")
+    if most == 0:
+        raise InputError(f"layer {shape.name}: support must keep at least one position of one input channel")
+    return np.array([[number >> bit & 1 for bit in range(positions)] for number in numbers], bool)
+
+
+def support_to_mask(support: np.ndarray, outputs: int, groups: int, kernel: Pair) -> np.ndarray:
+    """The mask of a weight whose outputs all keep the positions of `support`.
+
+    Args:
+        support: (C_in, kh*kw) booleans.
+        outputs: m, or G*g*r for the first stage of a low-rank pair.
+        groups: G, or G*g for the first stage of a low-rank pair.
+        kernel: (kh, kw).
+
+    Returns:
+        (outputs, C_in/groups, kh, kw) booleans.
+    """
+    blocks = support.reshape(groups, 1, -1)
+    return np.repeat(blocks, outputs // groups, axis=1).reshape(outputs, -1, *kernel)
+
+
+def mask_to_support(mask: np.ndarray, groups: int) -> np.ndarray:
+    """(C_in, kh*kw) the positions of each input channel that any output of its group keeps.
+
+    Args:
+        mask: (outputs, C_in/groups, kh, kw) booleans.
+        groups: of the convolution.
+    """
+    outputs, channels, kh, kw = mask.shape
+    kept = np.logical_or.reduce(mask.reshape(groups, outputs // groups, channels, kh * kw), axis=1)
+    return np.asarray(kept).reshape(groups * channels, kh * kw)
+
+
+def check_entries(shape: ConvShape, entries: int) -> None:
+    """Refuse patterns or supports that a layer cannot have.
+
+    Raises:
+        InputError: the layer is no convolution, or `entries` is not below the positions of its kernel.
+    """
+    positions = shape.kernel[0] * shape.kernel[1]
+    if shape.kind != "conv" or not 1 <= entries < positions:
+        what = f"its kernel has {positions} positions" if shape.kind == "conv" else "it is a fully connected layer"
+        raise InputError(
+            f"layer {shape.name}: entries (={entries}) must be at least 1 and fewer than a kernel has positions; {what}"
+        )
+
+
+def row_sparse_rank(shape: ConvShape, groups: int, entries: int) -> int:
+    """The largest useful rank of a block whose R_ keeps `entries` positions of each input channel: min(m/G, C_in/(G*g) * e)."""
+    return min(shape.m // shape.groups, shape.in_channels // (shape.groups * groups) * entries)
+
+
+def check_row_sparse(shape: ConvShape, groups: int, rank: int, entries: int) -> None:
+    """Refuse a (g, r, e) that the layer cannot have.
+
+    Raises:
+        InputError: (g, r) or e alone do not fit the layer, or the rank is above what e positions can have.
+    """
+    check_rank(shape, groups, rank)
+    check_entries(shape, entries)
+    most = row_sparse_rank(shape, groups, entries)
+    if rank > most:
+        raise InputError(
+            f"layer {shape.name}: rank (={rank}) must be at most {most}, the full rank with {groups} groups and {entries} "
+            "positions of each input channel"
+        )
+
+
+def check_support(shape: ConvShape, entries: int, text: str) -> None:
+    """Refuse a support that does not fit its layer.
+
+    Raises:
+        InputError: see `text_to_support`; or no input channel keeps just `entries` positions, or one keeps more.
+    """
+    most = int(text_to_support(text, shape).sum(axis=1).max())
+    if most != entries:
+        raise InputError(
+            f"layer {shape.name}: entries (={entries}) must be the most positions that its support keeps of an input "
+            f"channel, {most}"
+        )
