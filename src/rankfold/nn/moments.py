@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rankfold.errors import InputError
 from rankfold.nn.observation import evaluating
+from rankfold.nn.patches import patches
 
 CHUNK = 1 << 24  # values of patches unfolded at a time, 128 MiB in float64
 WORK = 16 * 1152**2  # products n^2 spent on an image's patches in one layer: 1,024 patches of 144 inputs, 16 of 1,152
@@ -120,23 +120,19 @@ def _add(sums: _Sums, layer: nn.Conv2d | nn.Linear, inputs: Tensor, other: Tenso
         columns = _columns(layer, inputs[start : start + step])
         groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
         chosen = _chosen(columns.shape, groups, sums.count)
-        patches = _patches(columns, chosen, groups)
-        sums.count += patches.shape[2]
-        sums.second = sums.second + patches @ patches.transpose(1, 2)
-        sums.mean = sums.mean + patches.sum(dim=2)
+        found = _patches(columns, chosen, groups)
+        sums.count += found.shape[2]
+        sums.second = sums.second + found @ found.transpose(1, 2)
+        sums.mean = sums.mean + found.sum(dim=2)
         if other is not None:
             dense = _patches(_columns(layer, other[start : start + step]), chosen, groups)
-            sums.cross = sums.cross + dense @ patches.transpose(1, 2)
+            sums.cross = sums.cross + dense @ found.transpose(1, 2)
             sums.dense_mean = sums.dense_mean + dense.sum(dim=2)
 
 
 def _columns(layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> Tensor:
     """(B, C_in*kh*kw, positions), the patches of every image."""
-    if isinstance(layer, nn.Linear):
-        return inputs.reshape(len(inputs), -1, layer.in_features).transpose(1, 2)
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    inputs = F.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
-    return F.unfold(inputs, layer.kernel_size, layer.dilation, 0, layer.stride)
+    return patches(layer, inputs).flatten(1, 2)
 
 
 def _chosen(shape: torch.Size, groups: int, seed: int) -> Tensor | None:

@@ -1,0 +1,241 @@
+"""How much the loss of a network rises when the weight of one layer is replaced, foreseen from its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankfold.errors import InputError
+from rankfold.nn.moments import PatchMoments, patch_moments
+from rankfold.nn.observation import evaluating
+from rankfold.nn.patches import patches
+
+CHUNK = 1 << 24  # values of patches and of weight gradients held at a time, 64 MiB each
+TEMPERATURE = 4.0  # see `sensitivities`
+LARGEST_BASIS = 2304  # n up to which the eigenvectors of E[x x^T] are taken as they are
+
+
+@dataclass(frozen=True)
+class LayerSensitivity:
+    """The curvature of the loss over the weight of one layer, as an eigenvalue-corrected Kronecker product.
+
+    The gradient of the weight on one image is a sum over positions, sum_p g_p x_p^T, of output gradients and patches. Its
+    second moment is kept as its diagonal in the basis of the eigenvectors of E[g g^T] and E[x x^T] (George et al. 2018),
+    so that, unlike in a plain Kronecker product (Martens & Grosse 2015), errors of neighbouring positions may add up or cancel.
+
+    Attributes:
+        moments: of the layer's input patches.
+        gradient: (G, m/G, m/G) E[g g^T] over patches, of the loss of one image.
+        positions: patches of one image, over all runs of the layer.
+        outputs: (G, m/G, m/G) eigenvectors of `gradient`, in columns.
+        inputs: (G, n, n) eigenvectors of `moments.second`, in columns; of a convolution of n > 2,304, whose own would take a
+            minute, the Kronecker product of those over channels and those over kernel positions.
+        power: (G, m/G, n) E over images of the squared entries of outputs^T (sum_p g_p x_p^T) inputs.
+    """
+
+    moments: PatchMoments
+    gradient: np.ndarray
+    positions: float
+    outputs: np.ndarray
+    inputs: np.ndarray
+    power: np.ndarray
+
+
+def predicted_loss(weight: np.ndarray, replacement: np.ndarray, sensitivity: LayerSensitivity) -> float:
+    """The expected increase of the loss per image, in nats, with `replacement` in the place of `weight`: 1/2 vec(D)^T H vec(D).
+
+    D = weight - replacement; H is the curvature that `sensitivity` knows. The increases of several layers are simply added.
+
+    Args:
+        weight: (m, C_in/G, kh, kw), or (m, n) of a linear layer.
+        replacement: of the same shape.
+        sensitivity: of this layer.
+
+    Raises:
+        InputError: the shapes differ, or are not those of the layer.
+    """
+    groups, outputs, inputs = sensitivity.power.shape
+    if weight.shape != replacement.shape or weight.size != sensitivity.power.size or len(weight) != groups * outputs:
+        raise InputError(
+            f"a weight of shape {weight.shape} and its replacement of shape {replacement.shape} must have the same shape, "
+            f"{groups * outputs} outputs and {inputs} inputs of each"
+        )
+    lost = (weight.astype(np.float64) - replacement).reshape(groups, outputs, inputs)
+    rotated = sensitivity.outputs.swapaxes(1, 2) @ lost @ sensitivity.inputs
+    return float(np.sum(sensitivity.power * rotated**2)) / 2
+
+
+def sensitivities(
+    model: nn.Module, batches: Iterable[Tensor], names: Sequence[str], seed: int = 0, temperature: float = TEMPERATURE
+) -> dict[str, LayerSensitivity]:
+    """Run `model` forward and backward over calibration data and gather the sensitivity of the layers `names`.
+
+    The gradients are those of the cross entropy with labels drawn from the network's own softened distribution, softmax(z / T):
+    their second moment is the Gauss-Newton matrix (at T = 1 the Fisher information) and needs no labels. At T = 1 only the few
+    images count of which the network is unsure; but the errors of a compressed network are not small, and make it unsure of
+    others, too.
+
+    Args:
+        model: any network with outputs (B, classes); in eval mode while it runs, then as before.
+        batches: inputs of the model, (B, ...), on its device; gone through three times.
+        names: of convolutions and linear layers.
+        seed: of the labels drawn; torch's own random state is left alone.
+        temperature: T, above 0.
+
+    Raises:
+        InputError: there is no batch, a layer never runs or is none of these, or the outputs are no (B, classes).
+    """
+    if not temperature > 0:
+        raise InputError(f"temperature (={temperature:g}) must be above 0")
+    kept = list(batches)
+    moments = patch_moments(model, kept, names)
+    groups = {name: moments[name].second.shape[0] for name in names}
+    layers = dict(model.named_modules())
+
+    gradients: dict[str, Tensor] = {}
+    patches_seen = dict.fromkeys(names, 0)
+    for name, runs, images in _backward(model, kept, names, seed, temperature):
+        for run in runs:
+            found = _output_gradient(run, groups[name], images)
+            gradients[name] = gradients.get(name, 0) + torch.einsum("bgip,bgjp->gij", found, found).double()
+            patches_seen[name] += found.shape[0] * found.shape[3]
+    outputs = {name: torch.linalg.eigh(gradients[name])[1] for name in names}
+    inputs = {name: _input_basis(moments[name].second, _positions(layers[name])) for name in names}
+
+    power: dict[str, Tensor] = {}
+    for name, runs, images in _backward(model, kept, names, seed, temperature):
+        power[name] = power.get(name, 0) + _power(runs, outputs[name], inputs[name], images)
+    count = sum(len(batch) for batch in kept)
+    return {
+        name: LayerSensitivity(
+            moments[name],
+            (gradients[name] / patches_seen[name]).cpu().numpy(),
+            patches_seen[name] / count,
+            outputs[name].cpu().numpy(),
+            inputs[name].numpy(),
+            (power[name] / count).cpu().numpy(),
+        )
+        for name in names
+    }
+
+
+def _positions(layer: nn.Module) -> int:
+    """kh * kw."""
+    return layer.kernel_size[0] * layer.kernel_size[1] if isinstance(layer, nn.Conv2d) else 1
+
+
+def _input_basis(second: np.ndarray, positions: int) -> Tensor:
+    """(G, n, n), orthonormal columns."""
+    groups, n, _ = second.shape
+    if n <= LARGEST_BASIS or positions == 1:
+        return torch.linalg.eigh(torch.from_numpy(second))[1]
+    split = torch.from_numpy(second).reshape(groups, n // positions, positions, n // positions, positions)
+    channels = torch.linalg.eigh(torch.einsum("gipjp->gij", split))[1]
+    kernel = torch.linalg.eigh(torch.einsum("gipiq->gpq", split))[1]
+    return torch.einsum("gij,gpq->gipjq", channels, kernel).reshape(groups, n, n)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call of a layer: its inputs, and the gradient of the summed loss over its outputs."""
+
+    layer: nn.Conv2d | nn.Linear
+    inputs: Tensor
+    gradient: Tensor
+
+
+def _backward(
+    model: nn.Module, batches: Iterable[Tensor], names: Sequence[str], seed: int, temperature: float
+) -> Iterator[tuple[str, list[_Run], int]]:
+    """For each batch and each layer: the name, the runs, and the number of images. The same seed draws the same labels."""
+    draw = torch.Generator().manual_seed(seed)
+    for batch in batches:
+        seen: list[tuple[str, Tensor, Tensor]] = []
+        with evaluating(model), torch.enable_grad(), _recording(model, names, seen):
+            # Frozen parameters would leave no graph to go back through.
+            scores = model(batch.detach().requires_grad_() if batch.is_floating_point() else batch)
+            if not isinstance(scores, Tensor) or scores.dim() != 2 or not scores.requires_grad:
+                raise InputError(
+                    "sensitivities need a network whose outputs are differentiable scores of shape (images, classes)"
+                )
+            chance = F.softmax(scores.detach().double() / temperature, dim=1)
+            drawn = torch.multinomial(chance.cpu(), 1, generator=draw)[:, 0].to(scores.device)
+            ascent = (chance - F.one_hot(drawn, scores.shape[1])).to(scores.dtype)
+            slopes = torch.autograd.grad(scores, [output for _, _, output in seen], ascent, allow_unused=True)
+        runs: dict[str, list[_Run]] = {name: [] for name in names}
+        modules = dict(model.named_modules())
+        for (name, inputs, output), slope in zip(seen, slopes, strict=True):
+            runs[name].append(_Run(modules[name], inputs, torch.zeros_like(output) if slope is None else slope))
+        for name in names:
+            yield name, runs.pop(name), len(batch)
+
+
+def _power(runs: Sequence[_Run], outputs: Tensor, inputs: Tensor, images: int) -> Tensor:
+    """(G, m/G, n): the squares of each image's weight gradient in the basis, summed over the images."""
+    groups, n, _ = inputs.shape
+    total = torch.zeros(groups, outputs.shape[1], n, dtype=torch.float64, device=outputs.device)
+    if not runs:
+        return total
+    left, right = (basis.to(runs[0].gradient) for basis in (outputs, inputs))
+    slopes = [_output_gradient(run, groups, images) for run in runs]
+    size = n * groups * (outputs.shape[1] + max(slope.shape[3] for slope in slopes))
+    step = max(1, CHUNK // size)
+    for start in range(0, images, step):
+        whole = torch.zeros((), dtype=left.dtype, device=left.device)
+        for run, slope in zip(runs, slopes, strict=True):
+            part = slope[start : start + step]
+            share = len(run.inputs) // images if run.inputs.dim() > 1 else 1
+            seen = patches(run.layer, run.inputs[start * share : (start + step) * share].to(part.dtype))
+            found = _by_image(seen, len(part))
+            turned = left.transpose(1, 2) @ part
+            if found.shape[3] < n:  # whichever product is the smaller one first
+                whole = whole + turned @ (right.transpose(1, 2) @ found).transpose(2, 3)
+            else:
+                whole = whole + turned @ found.transpose(2, 3) @ right
+        total += whole.double().square().sum(0)
+    return total
+
+
+def _output_gradient(run: _Run, groups: int, images: int) -> Tensor:
+    """(B, G, m/G, P)."""
+    slope = run.gradient
+    if isinstance(run.layer, nn.Linear):
+        slope = slope.reshape(len(slope) if slope.dim() > 1 else 1, -1, slope.shape[-1]).transpose(1, 2)
+    slope = slope.flatten(2)
+    return _by_image(slope.reshape(len(slope), groups, -1, slope.shape[2]), images)
+
+
+def _by_image(values: Tensor, images: int) -> Tensor:
+    """(k*B, G, c, P), k parts of each image one after another, as (B, G, c, k*P)."""
+    if len(values) % images:
+        raise InputError(
+            f"a layer runs on {len(values)} inputs for {images} images; sensitivities need the same number for each image"
+        )
+    parts = values.reshape(images, len(values) // images, *values.shape[1:])
+    return parts.movedim(1, 3).flatten(3)
+
+
+@contextmanager
+def _recording(model: nn.Module, names: Sequence[str], seen: list[tuple[str, Tensor, Tensor]]) -> Iterator[None]:
+    """Keep name, input and output of every run of the named modules while inside."""
+    modules, hooks = dict(model.named_modules()), []
+    for name in names:
+
+        def record(
+            _: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor], output: Tensor, name: str = name
+        ) -> Tensor:
+            seen.append((name, (inputs[0] if inputs else keywords["input"]).detach(), output))
+            return output.clone()  # which an activation in place may change
+
+        hooks.append(modules[name].register_forward_hook(record, with_kwargs=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
