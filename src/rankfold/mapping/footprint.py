@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -190,27 +191,46 @@ class Footprint:
         return _inputs_of_line(taps, shape.stride[axis], shape.dilation[axis], shape.output[axis])
 
     def _pattern_inputs(self, pattern: Array, a: Array, b: Array) -> Array:
-        """As `inputs`, for one pattern.
-
-        An input row is read with the horizontal taps of all kernel rows that fall on it. So the input rows of a window of
-        height a are counted by their set of taps, and each set's count over the widths is looked up.
-        """
+        """As `inputs`, for one pattern."""
         shape = self.shape
-        tallest = int(a.max())
-        taps_of = pattern @ (1 << np.arange(shape.kernel[1]))
-        rows = np.zeros((tallest - 1) * shape.stride[0] + shape.extent[0], int)
-        counts: dict[int, Array] = {}
-        for height in range(1, tallest + 1):
-            start = (height - 1) * shape.stride[0]
-            rows[start : start + shape.extent[0] : shape.dilation[0]] |= taps_of
-            taps, number = np.unique(rows, return_counts=True)
-            for tap, count in zip(taps.tolist(), number.tolist(), strict=True):
-                counts.setdefault(tap, np.zeros(tallest + 1, int))[height] = count
-        total = np.zeros(len(a), int)
-        for tap, by_height in counts.items():
-            line = self._line(1, tuple(i for i in range(shape.kernel[1]) if tap >> i & 1))
-            total += by_height[a] * line[b]
-        return total
+        taps = tuple((pattern @ (1 << np.arange(shape.kernel[1]))).tolist())
+        tall, wide = (_reach(int(side.max()), most) for side, most in zip((a, b), shape.output, strict=True))
+        return _inputs_of_pattern(taps, shape.stride, shape.dilation, (tall, wide))[a, b]
+
+
+def _reach(side: int, most: int) -> int:
+    """Up to which size inputs are counted where `side` is wanted: few different ones, so that they are counted once."""
+    return min(most, max(64, 1 << (side - 1).bit_length()))
+
+
+@lru_cache(maxsize=2048)
+def _inputs_of_pattern(taps_of: tuple[int, ...], stride: Pair, dilation: Pair, outputs: Pair) -> Array:
+    """(tallest+1, widest+1) inputs of one channel that windows of up to `outputs` pixels read with one pattern.
+
+    An input row is read with the horizontal taps of all kernel rows that fall on it. So the input rows of a window of
+    height a are counted by their set of taps, and each set's count over the widths is looked up. Layers have few patterns, and
+    supports of one layer, or pairs on one support, ask for the same ones again.
+
+    Args:
+        taps_of: for each kernel row its taps, as a number.
+        stride: vertical and horizontal.
+        dilation: vertical and horizontal.
+        outputs: (tallest, widest).
+    """
+    tallest, widest = outputs
+    extent = (len(taps_of) - 1) * dilation[0] + 1
+    rows = np.zeros((tallest - 1) * stride[0] + extent, int)
+    table = np.zeros((tallest + 1, widest + 1), int)
+    bits = max(taps_of).bit_length()
+    for height in range(1, tallest + 1):
+        start = (height - 1) * stride[0]
+        rows[start : start + extent : dilation[0]] |= taps_of
+        for tap, count in Counter(rows.tolist()).items():
+            if tap:
+                across = tuple(i for i in range(bits) if tap >> i & 1)
+                table[height] += count * _inputs_of_line(across, stride[1], dilation[1], widest)
+    table.setflags(write=False)
+    return table
 
 
 @lru_cache(maxsize=4096)

@@ -46,13 +46,26 @@ def network_energy(
         InputError: the table's cells store fewer bits than the array's, not one weight fits a row, or the mask of a pruned
             layer, or the support of a row-sparse one, is missing.
     """
-    array, entries, assumed = _precise(network, plan, table)
+    precise, assumed = precise_plan(network, plan, table)
+    entries = {entry.name: entry for entry in precise.layers}
     layers = []
     for shape in counted_layers(network, plan, linear):
         mask = None if masks is None else masks.get(shape.weight)
-        activities = layer_activities(shape, array, entries[shape.weight], mask, circuits)
-        layers.append(LayerEnergy(shape, tuple(stage_energy(table, array, activity) for activity in activities)))
-    return NetworkEnergy(network.name, array, table, assumed, tuple(layers))
+        layers.append(layer_energy(shape, precise.array, entries[shape.weight], table, mask, circuits))
+    return NetworkEnergy(network.name, precise.array, table, assumed, tuple(layers))
+
+
+def layer_energy(
+    shape: ConvShape,
+    array: ArraySpec,
+    entry: LayerPlan,
+    table: ComponentTable,
+    mask: np.ndarray | None = None,
+    circuits: bool = True,
+) -> LayerEnergy:
+    """What one convolution costs; array and entry are those of a `precise_plan`. Arguments and errors as `layer_activities`."""
+    activities = layer_activities(shape, array, entry, mask, circuits)
+    return LayerEnergy(shape, tuple(stage_energy(table, array, activity) for activity in activities))
 
 
 def dense_plan(plan: Plan, mapping: str = "im2col") -> Plan:
@@ -97,8 +110,12 @@ def layer_activities(
     return (stage_activity(mapping, array, bits[0], bits[1], how),)
 
 
-def _precise(network: Network, plan: Plan, table: ComponentTable) -> tuple[ArraySpec, dict[str, LayerPlan], tuple[str, ...]]:
-    """The array and the plan's entries with all bits filled in, and what was filled in, in words."""
+def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[Plan, tuple[str, ...]]:
+    """The plan with all bits of cells, DACs, weights and inputs filled in, and what was filled in, in words.
+
+    Raises:
+        InputError: the table's cells store fewer bits than the array's.
+    """
     array, assumed = plan.array, []
     if array.cell_bits is None:
         array = replace(array, cell_bits=table.cell_bits)
@@ -116,4 +133,4 @@ def _precise(network: Network, plan: Plan, table: ComponentTable) -> tuple[Array
                 bits = usual.layer(name)
                 # A layer that can only stay as it is has no bits in any plan.
                 entries[name] = replace(entry, weight_bits=bits.weight_bits or BITS, input_bits=bits.input_bits or BITS)
-    return array, entries, tuple(assumed)
+    return replace(plan, array=array, layers=tuple(entries.values())), tuple(assumed)
