@@ -17,6 +17,7 @@ from rankfold.cli import (
     evaluate,
     export,
     map_network,
+    plan,
     report,
     reproduce,
     robustness,
@@ -45,7 +46,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rankfold {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in (map_network, energy, draw, compress, evaluate, export, simulate, robustness, train, report, reproduce, demo):
+    for command in (
+        map_network,
+        energy,
+        draw,
+        plan,
+        compress,
+        evaluate,
+        export,
+        simulate,
+        robustness,
+        train,
+        report,
+        reproduce,
+        demo,
+    ):
         command.add_parser(commands)
     return parser
 

@@ -60,14 +60,15 @@ class _Stage:
 class Steps:
     """Progress of work in parts, one bar for each part on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "images") -> None:
+        self._unit = unit
         self._bar: tqdm[Any] | None = None
 
     def begin(self, what: str, images: int) -> None:
         """Draw a new bar."""
         self.end()
         self._bar = tqdm(
-            total=images, desc=what, unit=" images", leave=False, mininterval=0.5, disable=not sys.stderr.isatty(),
+            total=images, desc=what, unit=f" {self._unit}", leave=False, mininterval=0.5, disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
         )  # fmt: skip
 

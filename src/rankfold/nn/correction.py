@@ -76,6 +76,21 @@ def following_norms(model: nn.Module, batches: Iterable[Tensor], names: Sequence
     return {name: norm for (name, norm), times in feeds.items() if times == runs[name] == runs[norm] == uses.times[name]}
 
 
+def free_of_constants(model: nn.Module, moments: Mapping[str, PatchMoments], norms: Mapping[str, str]) -> dict[str, PatchMoments]:
+    """The centred moments of those layers whose bias, or norm, takes a constant error of the output back.
+
+    Args:
+        model: the network.
+        moments: of its layers' inputs, by name.
+        norms: from `following_norms`.
+    """
+    found = {}
+    for name, known in moments.items():
+        if name in norms or getattr(model.get_submodule(name), "bias", None) is not None:
+            found[name] = known.centred()
+    return found
+
+
 class _Uses(TorchFunctionMode):
     """Counts, while it is on, the operations that read watched tensors and give tensors."""
 

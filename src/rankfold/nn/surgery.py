@@ -13,7 +13,7 @@ from rankfold.baselines import Pruning, choose_masks
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import LowRankFactors
 from rankfold.nn.channels import narrow_, select_channels_
-from rankfold.nn.correction import correct_, following_norms
+from rankfold.nn.correction import correct_, following_norms, free_of_constants
 from rankfold.nn.low_rank import LowRankConv2d, check_convertible
 from rankfold.nn.low_rank_linear import LowRankLinear
 from rankfold.nn.masked import MaskedConv2d
@@ -214,12 +214,11 @@ def _compress_corrected_(
 ) -> tuple[LayerReport, ...]:
     """As `compress_`, with constant errors of the outputs left to biases and batch norms where there are such."""
     modules = dict(model.named_modules())
-    free = [name for name in moments if name in norms or modules[name].bias is not None]
+    centred = free_of_constants(model, moments, norms)
     # Cloned, since layers with a shared support keep their Parameter objects.
-    before = {name: modules[name].weight.detach().clone() for name in free}
-    centred = {name: moments[name].centred() for name in free}
+    before = {name: modules[name].weight.detach().clone() for name in centred}
     reports = compress_(model, plan, moments={**moments, **centred})
-    for name in free:
+    for name in centred:
         made = model.get_submodule(name)
         if isinstance(made, (LowRankConv2d, LowRankLinear)):
             bias, weight = made.expand.bias, made.to_dense().weight

@@ -1,4 +1,4 @@
-"""`Candidate`: one thing that a layer may become, with what it costs and what it is foreseen to lose."""
+"""`Candidate`: one thing that a layer may become, with what it costs and what it is predicted to lose."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Candidate:
         arrays: stored tiles, each on an array of its own.
         energy: pJ per image, over all runs; None where it was not counted.
         weights: weights that are stored.
-        loss: foreseen increase of the network's loss on one image, in nats.
+        loss: predicted increase of the network's loss on one image, in nats.
     """
 
     entry: LayerPlan

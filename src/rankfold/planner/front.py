@@ -1,4 +1,4 @@
-"""The whole front: every best trade of cycles (or arrays, or energy) for foreseen loss, exactly."""
+"""The whole front: every best trade of cycles (or arrays, or energy) for predicted loss, exactly."""
 
 from __future__ import annotations
 

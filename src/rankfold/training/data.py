@@ -34,9 +34,12 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def sample(self, count: int, seed: int) -> ImageSplit:
-        """`count` images drawn without replacement (all, if there are fewer), in the split's order."""
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+    def sample(self, count: int, seed: int, skip: int = 0) -> ImageSplit:
+        """`count` images drawn without replacement (all, if there are fewer), in the split's order.
+
+        With `skip`, they are others than the first `skip` that `seed` draws.
+        """
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[skip : skip + count])
         return ImageSplit(self.images[chosen], self.labels[chosen])
 
 

@@ -1,0 +1,144 @@
+"""The accuracy of plans as it is measured: each network is made, quantised and put on its arrays, but not fine-tuned."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+import torch
+from torch import Tensor, nn
+
+from rankfold.errors import InputError
+from rankfold.nn.batchnorm import reestimate_batch_norm_
+from rankfold.nn.moments import PatchMoments
+from rankfold.nn.quantise import calibrate_, observe_signs
+from rankfold.nn.surgery import compress_, quantise_by_plan_
+from rankfold.pipeline.compress import MOMENT_IMAGES
+from rankfold.plan import DENSE, LayerPlan, Plan
+from rankfold.simulator import ArrayNonIdealities, check_arrays, program_, simulate
+from rankfold.training.batches import EVALUATION_BATCH, Batches
+from rankfold.training.data import ImageData
+from rankfold.training.loop import evaluate
+
+ADC_IMAGES = 250
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How the accuracy of a plan is measured.
+
+    Attributes:
+        images: training images that nothing was calibrated on.
+        chips: arrays that are programmed, each anew, where two chips may differ; the mean over them counts.
+        noise: non-idealities of the arrays; ideal ones are not simulated, as they compute exactly.
+        seed: of the images that are drawn, and of the first chip.
+    """
+
+    images: int = 1000
+    chips: int = 2
+    noise: ArrayNonIdealities = field(default_factory=ArrayNonIdealities)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("images", 1), ("chips", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} (={getattr(self, name)}) must be {least} or more")
+
+
+class PlanAccuracy:
+    """Measures plans of one network, all on the same images and chips, so that the same plan gives the same accuracy.
+
+    The images are held out from calibration, not from the training of the dense network, so that their accuracy is higher than
+    that of test images: it compares plans, no more. The weights of each choice of each layer are made once and kept.
+
+    Args:
+        model: the dense float network, on `device`; it stays as it is.
+        data: its data.
+        device: where it is.
+        settings: how to measure.
+        moments: of the inputs of the layers that plans may change, on data; layers without them get the weights nearest to their
+            own.
+
+    Raises:
+        InputError: no training images are left to hold out.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        device: torch.device,
+        settings: MeasureSettings,
+        moments: Mapping[str, PatchMoments] | None = None,
+    ) -> None:
+        self.model, self.data, self.device, self.settings, self.moments = model, data, device, settings, moments
+        # The first images of the order that a seed gives are those that everything else calibrates on.
+        self.held_out = data.train.sample(settings.images, settings.seed, skip=MOMENT_IMAGES)
+        if not len(self.held_out):
+            raise InputError(
+                f"data {data.name} has {len(data.train)} training images, all of which are needed for calibration; none is left "
+                "to measure plans on"
+            )
+        self._weights: dict[tuple[str, LayerPlan], dict[str, Tensor]] = {}
+        self._signs: dict[str, bool] = {}
+
+    def __call__(self, plan: Plan) -> float:
+        """The accuracy of the network that follows `plan`, 0 to 1.
+
+        Raises:
+            InputError: the plan is for another network, or cannot run on these arrays.
+        """
+        noise = self.settings.noise
+        if not noise.ideal:
+            check_arrays(plan, noise)
+        plan = self._with_signs(plan)
+        network = self._compressed(plan)
+        if any(layer.kind != DENSE for layer in plan.layers):
+            reestimate_batch_norm_(network, self._batches())
+        if plan.quantised:
+            quantise_by_plan_(network, plan)
+            calibrate_(network, self._batches())
+            reestimate_batch_norm_(network, self._batches())
+        if noise.ideal:
+            return evaluate(network, self.held_out, self.data, self.device)
+        seed = self.settings.seed
+        arrays = simulate(network, plan, noise, calibration=self._batches(ADC_IMAGES), seed=seed)
+        found = []
+        for chip in range(self.settings.chips if noise.random else 1):
+            program_(arrays, seed + chip)
+            found.append(evaluate(arrays, self.held_out, self.data, self.device))
+        return fmean(found)
+
+    def _batches(self, images: int = EVALUATION_BATCH) -> Iterator[Tensor]:
+        # Whole batches only: batch norm counts each of them alike.
+        split = self.data.train.sample(images, self.settings.seed)
+        return (x for x, _ in Batches(split, self.data.mean, self.data.std, EVALUATION_BATCH, self.device).epoch())
+
+    def _with_signs(self, plan: Plan) -> Plan:
+        """The plan with all signs of inputs filled in, as those of the dense network are."""
+        missing = [layer.name for layer in plan.layers if layer.input_signed is None and layer.weight_bits is not None]
+        new = [name for name in missing if name not in self._signs]
+        if new:
+            self._signs |= observe_signs(self.model, self._batches(), new)
+        return plan.with_signs({name: self._signs[name] for name in missing})
+
+    def _compressed(self, plan: Plan) -> nn.Module:
+        """The network with the weights of every layer's choice."""
+        network = copy.deepcopy(self.model)
+        compress_(network, plan, decompose=False)
+        for layer in plan.layers:
+            if layer.kind != DENSE:
+                network.get_submodule(layer.name).load_state_dict(self._made(plan, layer))
+        return network.to(self.device)
+
+    def _made(self, plan: Plan, layer: LayerPlan) -> dict[str, Tensor]:
+        """The state of the module that a layer becomes, alone in a network that is dense otherwise."""
+        key = layer.name, replace(layer, mapping="sdk", weight_bits=None, input_bits=None, input_signed=None, reason="")
+        if key not in self._weights:
+            alone = copy.deepcopy(self.model)
+            others = (other if other is layer else LayerPlan(other.name, DENSE) for other in plan.layers)
+            compress_(alone, replace(plan, layers=tuple(others)), moments=self.moments)
+            self._weights[key] = alone.get_submodule(layer.name).state_dict()
+        return self._weights[key]
