@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -27,6 +28,14 @@ STYLE: dict[Any, Any] = {
     "xtick.color": "#9ca3af", "ytick.color": "#9ca3af", "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "xtick.labelsize": SIZE, "ytick.labelsize": SIZE, "svg.fonttype": "none", "svg.hashsalt": "rankfold",
 }  # fmt: skip
+
+# Mantissas of ticks on a logarithmic axis, coarse to fine.
+STEPS = (
+    (1.0, 2.0, 5.0),
+    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
+    tuple(n / 10 for n in range(10, 100)),
+)
 
 # Letters that the layout font lacks are still written as text, for the page's font.
 MISSING_GLYPH = "Glyph .* missing from"
@@ -108,3 +117,14 @@ def shorten(text: str, most: int = 34) -> str:
 def count(value: float, _: object = None) -> str:
     """A tick label: 12,500 or 0.5."""
     return f"{value:,.10g}"
+
+
+def round_numbers(low: float, high: float, least: int = 3, most: int = 5) -> list[float]:
+    """Ticks of a logarithmic axis: round numbers between two bounds, as few as make `least`, and then no more than `most`."""
+    found: list[float] = []
+    for steps in STEPS:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        found = [step * 10**power for power in powers for step in steps if low <= step * 10**power <= high]
+        if len(found) >= least:
+            break
+    return found[:: -(-len(found) // most)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +53,14 @@ def data_name(result: Result) -> str:
 
 def bits_in_words(result: Result) -> str:
     """`at 4 bits`, the width of nearly all weights; `in float`; or `at mixed precision`."""
+    return precision_in_words((layer.weight_bits, layer.parameters_after) for layer in result.layers)
+
+
+def precision_in_words(layers: Iterable[tuple[int | None, int]]) -> str:
+    """As `bits_in_words`, from the bits and the weights of each layer."""
     weights: Counter[int | None] = Counter()
-    for layer in result.layers:
-        weights[layer.weight_bits] += layer.parameters_after
+    for bits, amount in layers:
+        weights[bits] += amount
     width, amount = max(weights.items(), key=lambda item: item[1], default=(None, 0))
     if amount < 0.8 * sum(weights.values()):
         return "at mixed precision"

@@ -43,7 +43,7 @@ def render_report(runs: Sequence[Run], title: str | None = None) -> str:
     """
     _check_comparable(runs)
     headers, rows = facts.comparison(runs)
-    return _template().render(
+    return template("report.html").render(
         title=title or f"{runs[0].result.model}: {runs[0].label if len(runs) == 1 else f'{len(runs)} networks compared'}",
         headline=facts.headline(runs),
         runs=runs,
@@ -85,7 +85,8 @@ def _check_comparable(runs: Sequence[Run]) -> None:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page's template by its file name, with the filters that all pages use."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -97,4 +98,4 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters.update(percent=facts.percent, number=facts.count, size=facts.size)
-    return environment.get_template("report.html")
+    return environment.get_template(name)

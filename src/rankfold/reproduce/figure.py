@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rankfold.plan import IDEAL, LOW_RANK, PLAIN, SUPPORT
-from rankfold.report.drawing import SIZE, WIDTH, count, svg
+from rankfold.report.drawing import SIZE, WIDTH, count, round_numbers, svg
 from rankfold.report.palette import INK, SHADES, SOFT
 from rankfold.report.picture import HEAD
 from rankfold.reproduce.headline import ROW_SPARSE, Point, pareto
@@ -21,12 +20,6 @@ if TYPE_CHECKING:
 PANEL = 215.0  # points, height
 TITLE, LINE, AXIS, BELOW = 28.0, 13.0, 46.0, 36.0
 COLUMNS = 4  # of the legend
-STEPS = (
-    (1.0, 2.0, 5.0),
-    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
-    (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
-    tuple(n / 10 for n in range(10, 100)),
-)
 
 
 @dataclass(frozen=True)
@@ -132,21 +125,10 @@ def _panel(axes: Axes, points: Sequence[Point], shown: Sequence[Series], array: 
     axes.set_title(f"{array} arrays", fontsize=SIZE, color=SOFT, loc="left", pad=4)
     axes.set_xlabel("cycles per image")
     axes.set_ylabel("test accuracy, %")
-    axes.xaxis.set_major_locator(FixedLocator(_ticks(*axes.get_xlim())))
+    axes.xaxis.set_major_locator(FixedLocator(round_numbers(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(count)
     return handles
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two bounds, as few as make three, and then no more than five of them."""
-    found: list[float] = []
-    for steps in STEPS:
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        found = [step * 10**power for power in powers for step in steps if low <= step * 10**power <= high]
-        if len(found) >= 3:
-            break
-    return found[:: -(-len(found) // 5)]
 
 
 def _heights(points: Sequence[Point]) -> tuple[float, float]:
