@@ -14,8 +14,8 @@ from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, Candidate, front, par
 
 ENTRY = LayerPlan("layer", "dense")
 CANDIDATES = st.builds(
-    Candidate, st.just(ENTRY), st.integers(0, 30), st.integers(0, 9), st.floats(0, 5), st.just(1),
-    st.one_of(st.floats(0, 2), st.sampled_from([0.0, 0.5, 1e-5])),
+    Candidate, st.just(ENTRY), st.integers(0, 30), st.integers(0, 9), st.floats(0, 5).map(lambda pj: round(pj, 6)), st.just(1),
+    st.one_of(st.floats(0, 2).map(lambda nats: round(nats, 9)), st.sampled_from([0.0, 0.5, 1e-5])),
 )  # fmt: skip
 PROBLEMS = st.lists(st.lists(CANDIDATES, min_size=1, max_size=5), min_size=1, max_size=4)
 LIMITS = st.fixed_dictionaries(

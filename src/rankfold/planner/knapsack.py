@@ -18,6 +18,7 @@ Choices = Sequence[Sequence[Candidate]]
 GOALS = (LOSS, *QUANTITIES)
 UNIT = 1e4  # a typical step of the objective as the solver sees it, whose absolute tolerance is 1e-6
 SLACK = 1e-9  # of a budget, by which sums of rounded numbers may seem to exceed it
+SMALLEST = 1e-12  # nats or pJ, of a unit; differences below it are nothing
 ATTEMPTS = 4
 
 
@@ -125,7 +126,7 @@ def _above_least(flat: Sequence[Candidate], layer_of: np.ndarray, name: str) -> 
     np.minimum.at(least, layer_of, amounts)
     above = amounts - least[layer_of]
     typical = float(np.median(above[above > 0])) if np.any(above > 0) else 1.0
-    return above, math.fsum(least), typical / UNIT if name == LOSS else max(1.0, typical / UNIT)
+    return above, math.fsum(least), max(typical / UNIT, SMALLEST if name in (LOSS, ENERGY) else 1.0)
 
 
 def _out_of_reach(choices: Choices, limits: Mapping[str, float]) -> str:
