@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from rankfold.errors import InputError
 from rankfold.nn.batchnorm import reestimate_batch_norm_
+from rankfold.nn.correction import following_norms
 from rankfold.nn.moments import PatchMoments
 from rankfold.nn.quantise import calibrate_, observe_signs
-from rankfold.nn.surgery import compress_, quantise_by_plan_
+from rankfold.nn.surgery import compress_, compress_on_moments_, quantise_by_plan_
 from rankfold.pipeline.compress import MOMENT_IMAGES
 from rankfold.plan import DENSE, LayerPlan, Plan
 from rankfold.simulator import ArrayNonIdealities, check_arrays, program_, simulate
@@ -30,19 +31,21 @@ class MeasureSettings:
     """How the accuracy of a plan is measured.
 
     Attributes:
-        images: training images that nothing was calibrated on.
+        images: training images that nothing was calibrated on; all of these, if there are fewer.
         chips: arrays that are programmed, each anew, where two chips may differ; the mean over them counts.
         noise: non-idealities of the arrays; ideal ones are not simulated, as they compute exactly.
         seed: of the images that are drawn, and of the first chip.
+        calibrated: training images, the first that `seed` draws, that others have calibrated on, such as the moments.
     """
 
     images: int = 1000
     chips: int = 2
     noise: ArrayNonIdealities = field(default_factory=ArrayNonIdealities)
     seed: int = 0
+    calibrated: int = MOMENT_IMAGES
 
     def __post_init__(self) -> None:
-        for name, least in (("images", 1), ("chips", 1), ("seed", 0)):
+        for name, least in (("images", 1), ("chips", 1), ("seed", 0), ("calibrated", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} (={getattr(self, name)}) must be {least} or more")
 
@@ -51,15 +54,16 @@ class PlanAccuracy:
     """Measures plans of one network, all on the same images and chips, so that the same plan gives the same accuracy.
 
     The images are held out from calibration, not from the training of the dense network, so that their accuracy is higher than
-    that of test images: it compares plans, no more. The weights of each choice of each layer are made once and kept.
+    that of test images: it compares plans, no more. Weights are made as `compress` makes them on data, but batch norm and the
+    quantisers see fewer images. Those of each choice of each layer are made once and kept.
 
     Args:
         model: the dense float network, on `device`; it stays as it is.
         data: its data.
         device: where it is.
         settings: how to measure.
-        moments: of the inputs of the layers that plans may change, on data; layers without them get the weights nearest to their
-            own.
+        moments: of the inputs of the layers that plans may change, on data, not centred; layers without them get the weights
+            nearest to their own.
 
     Raises:
         InputError: no training images are left to hold out.
@@ -73,14 +77,14 @@ class PlanAccuracy:
         settings: MeasureSettings,
         moments: Mapping[str, PatchMoments] | None = None,
     ) -> None:
-        self.model, self.data, self.device, self.settings, self.moments = model, data, device, settings, moments
-        # The first images of the order that a seed gives are those that everything else calibrates on.
-        self.held_out = data.train.sample(settings.images, settings.seed, skip=MOMENT_IMAGES)
+        self.model, self.data, self.device, self.settings, self.moments = model, data, device, settings, moments or {}
+        self.held_out = data.train.sample(settings.images, settings.seed, skip=max(settings.calibrated, EVALUATION_BATCH))
         if not len(self.held_out):
             raise InputError(
                 f"data {data.name} has {len(data.train)} training images, all of which are needed for calibration; none is left "
                 "to measure plans on"
             )
+        self._norms = following_norms(model, self._batches(), list(self.moments)) if self.moments else {}
         self._weights: dict[tuple[str, LayerPlan], dict[str, Tensor]] = {}
         self._signs: dict[str, bool] = {}
 
@@ -94,7 +98,7 @@ class PlanAccuracy:
         if not noise.ideal:
             check_arrays(plan, noise)
         plan = self._with_signs(plan)
-        network = self._compressed(plan)
+        network = self.compressed(plan)
         if any(layer.kind != DENSE for layer in plan.layers):
             reestimate_batch_norm_(network, self._batches())
         if plan.quantised:
@@ -124,13 +128,17 @@ class PlanAccuracy:
             self._signs |= observe_signs(self.model, self._batches(), new)
         return plan.with_signs({name: self._signs[name] for name in missing})
 
-    def _compressed(self, plan: Plan) -> nn.Module:
-        """The network with the weights of every layer's choice."""
+    def compressed(self, plan: Plan) -> nn.Module:
+        """The dense network with the weights of every layer's choice in it, before batch norm is re-estimated."""
         network = copy.deepcopy(self.model)
+        changed = [layer for layer in plan.layers if layer.kind != DENSE]
+        if not all(layer.made_for_data for layer in changed):
+            # Patterns and channels are chosen for all layers together.
+            compress_on_moments_(network, plan, self._known(plan), self._norms)
+            return network.to(self.device)
         compress_(network, plan, decompose=False)
-        for layer in plan.layers:
-            if layer.kind != DENSE:
-                network.get_submodule(layer.name).load_state_dict(self._made(plan, layer))
+        for layer in changed:
+            network.get_submodule(layer.name).load_state_dict(self._made(plan, layer))
         return network.to(self.device)
 
     def _made(self, plan: Plan, layer: LayerPlan) -> dict[str, Tensor]:
@@ -139,6 +147,13 @@ class PlanAccuracy:
         if key not in self._weights:
             alone = copy.deepcopy(self.model)
             others = (other if other is layer else LayerPlan(other.name, DENSE) for other in plan.layers)
-            compress_(alone, replace(plan, layers=tuple(others)), moments=self.moments)
+            lone = replace(plan, layers=tuple(others))
+            compress_on_moments_(alone, lone, self._known(lone), self._norms)
             self._weights[key] = alone.get_submodule(layer.name).state_dict()
         return self._weights[key]
+
+    def _known(self, plan: Plan) -> dict[str, PatchMoments]:
+        """The moments of the layers whose weights are made for data."""
+        return {
+            layer.name: self.moments[layer.name] for layer in plan.layers if layer.made_for_data and layer.name in self.moments
+        }
