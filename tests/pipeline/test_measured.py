@@ -7,15 +7,21 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.cost.energy import find_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.nn.batchnorm import reestimate_batch_norm_
 from rankfold.nn.moments import patch_moments
 from rankfold.nn.quantise import calibrate_, observe_signs
+from rankfold.nn.supports import with_supports
 from rankfold.nn.surgery import compress_, compress_on_data_, open_signs, quantise_by_plan_
 from rankfold.pipeline.compress import MOMENT_IMAGES, calibration_batches
 from rankfold.pipeline.measured import MeasureSettings, PlanAccuracy
-from rankfold.plan import LayerPlan, uniform_plan
+from rankfold.pipeline.search import search_plans
+from rankfold.pipeline.searched import SearchSettings
+from rankfold.plan import LayerPlan, uniform_plan, weights
+from rankfold.planner import LayerChoices
+from rankfold.planner.costing import Costing
 from rankfold.simulator import ArrayNonIdealities, program_, simulate
 from rankfold.training.data import load_images
 from rankfold.training.loop import evaluate, train
@@ -139,6 +145,47 @@ def test_patterns_are_chosen_for_all_layers_together(model, digits, network):
     reestimate_batch_norm_(by_hand, calibration_batches(digits, CPU, 0, 500))
     wanted = evaluate(by_hand, digits.train.sample(400, 0, skip=MOMENT_IMAGES), digits, CPU)
     assert PlanAccuracy(model, digits, CPU, MeasureSettings(400))(plan) == wanted
+
+
+def test_a_search_on_noisy_arrays(model, digits, network, moments, tmp_path):
+    """From uniform plans: what is found is no worse than any of them, and its accuracies are those measured."""
+    measure = PlanAccuracy(model, digits, CPU, MeasureSettings(60, 1, NOISE, seed=3), moments)
+    mixed = mixed_plan(network)
+    plans = [plan_of(network, None, None), plan_of(network, 2, 4), with_supports(mixed, measure.compressed(mixed))]
+    costing = Costing.of(network, plans[0], find_table(None, plans[0].array))
+    rows = [[costing.candidate(layer) for layer in plan.layers] for plan in plans]
+    choices = [
+        LayerChoices(shape, each[0], tuple(dict.fromkeys(each)))
+        for shape, each in zip(weights(network).values(), zip(*rows, strict=True), strict=True)
+    ]
+
+    def accuracy(chosen):
+        return measure(replace(plans[0], layers=tuple(one.entry for one in chosen)))
+
+    settings = SearchSettings(6, tmp_path / "study.log")
+    found = search_plans(choices, accuracy, rows, settings, identity=measure.identity)
+    assert [plan.accuracy for plan in found.starts] == [measure(plan) for plan in plans]
+    assert all(found.most_accurate(start.cycles).accuracy >= start.accuracy for start in found.starts)
+    assert all(plan.accuracy == accuracy(plan.chosen) for plan in found.front)
+    other = PlanAccuracy(model, digits, CPU, replace(measure.settings, noise=replace(NOISE, adc_bits=6)), moments)
+    with pytest.raises(InputError, match="holds another search"):
+        search_plans(choices, accuracy, rows, settings, identity=other.identity)
+
+
+def test_what_accuracies_depend_on(model, digits, moments):
+    """Not the last digits of the moments, which differ from machine to machine."""
+    known = PlanAccuracy(model, digits, CPU, MeasureSettings(seed=3), moments).identity
+    near = {name: replace(each, second=each.second * (1 + 1e-12)) for name, each in moments.items()}
+    assert PlanAccuracy(copy.deepcopy(model), digits, CPU, MeasureSettings(seed=3), near).identity == known
+    changed = copy.deepcopy(model)
+    changed[0].bias.data[0] += 1e-6
+    for one, data, settings, each in (
+        (changed, digits, MeasureSettings(seed=3), moments),
+        (model, replace(digits, digest="other"), MeasureSettings(seed=3), moments),
+        (model, digits, MeasureSettings(seed=3, images=9), moments),
+        (model, digits, MeasureSettings(seed=3), {"0": moments["0"]}),
+    ):
+        assert PlanAccuracy(one, data, CPU, settings, each).identity != known
 
 
 @pytest.mark.parametrize("calibrated, skipped", [(MOMENT_IMAGES, MOMENT_IMAGES), (700, 700), (64, 500)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +89,17 @@ class PlanAccuracy:
         self._norms = following_norms(model, self._batches(), list(self.moments)) if self.moments else {}
         self._weights: dict[tuple[str, LayerPlan], dict[str, Tensor]] = {}
         self._signs: dict[str, bool] = {}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the accuracies depend on, the same on all machines, which calibration is only up to the last digits."""
+        content = hashlib.sha256()
+        for name, value in self.model.state_dict().items():
+            content.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return {
+            "data": self.data.digest, "weights": content.hexdigest()[:16], "measure": asdict(self.settings),
+            "calibrated": sorted(self.moments),
+        }  # fmt: skip
 
     def __call__(self, plan: Plan) -> float:
         """The accuracy of the network that follows `plan`, 0 to 1.
