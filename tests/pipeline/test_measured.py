@@ -201,7 +201,7 @@ def test_wrong_measurements_are_refused(model, digits, network):
         PlanAccuracy(model, digits, CPU, MeasureSettings(50, 1, NOISE))(plan_of(network, 1, "1/4", None))
     few = replace(digits, train=digits.train.sample(MOMENT_IMAGES, 0))
     with pytest.raises(InputError, match="512 training images, all of which are needed for calibration; none is left"):
-        PlanAccuracy(model, few, CPU, MeasureSettings())
+        PlanAccuracy(model, few, CPU, MeasureSettings())(plan_of(network, 1, "1/4"))
     for wrong in ({"images": 0}, {"chips": 0}, {"seed": -1}, {"calibrated": -1}):
         with pytest.raises(InputError, match=r"must be [01] or more"):
             MeasureSettings(**wrong)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -22,7 +23,7 @@ from rankfold.pipeline.compress import MOMENT_IMAGES
 from rankfold.plan import DENSE, LayerPlan, Plan
 from rankfold.simulator import ArrayNonIdealities, check_arrays, program_, simulate
 from rankfold.training.batches import EVALUATION_BATCH, Batches
-from rankfold.training.data import ImageData
+from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.loop import evaluate
 
 ADC_IMAGES = 250
@@ -66,9 +67,6 @@ class PlanAccuracy:
         settings: how to measure.
         moments: of the inputs of the layers that plans may change, on data, not centred; layers without them get the weights
             nearest to their own.
-
-    Raises:
-        InputError: no training images are left to hold out.
     """
 
     def __init__(
@@ -80,15 +78,30 @@ class PlanAccuracy:
         moments: Mapping[str, PatchMoments] | None = None,
     ) -> None:
         self.model, self.data, self.device, self.settings, self.moments = model, data, device, settings, moments or {}
-        self.held_out = data.train.sample(settings.images, settings.seed, skip=max(settings.calibrated, EVALUATION_BATCH))
-        if not len(self.held_out):
-            raise InputError(
-                f"data {data.name} has {len(data.train)} training images, all of which are needed for calibration; none is left "
-                "to measure plans on"
-            )
-        self._norms = following_norms(model, self._batches(), list(self.moments)) if self.moments else {}
         self._weights: dict[tuple[str, LayerPlan], dict[str, Tensor]] = {}
         self._signs: dict[str, bool] = {}
+
+    @cached_property
+    def held_out(self) -> ImageSplit:
+        """The images that are classified.
+
+        Raises:
+            InputError: none are left.
+        """
+        calibrated = max(self.settings.calibrated, EVALUATION_BATCH)
+        found = self.data.train.sample(self.settings.images, self.settings.seed, skip=calibrated)
+        if not len(found):
+            raise InputError(
+                f"data {self.data.name} has {len(self.data.train)} training images, all of which are needed for calibration; "
+                "none is left to measure plans on"
+            )
+        return found
+
+    def under(self, settings: MeasureSettings) -> PlanAccuracy:
+        """The same network and data, measured otherwise."""
+        other = PlanAccuracy(self.model, self.data, self.device, settings, self.moments)
+        other._weights = self._weights
+        return other
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -105,9 +118,9 @@ class PlanAccuracy:
         """The accuracy of the network that follows `plan`, 0 to 1.
 
         Raises:
-            InputError: the plan is for another network, or cannot run on these arrays.
+            InputError: the plan is for another network, or cannot run on these arrays; or no images are left to hold out.
         """
-        noise = self.settings.noise
+        noise, images = self.settings.noise, self.held_out
         if not noise.ideal:
             check_arrays(plan, noise)
         plan = self._with_signs(plan)
@@ -119,13 +132,13 @@ class PlanAccuracy:
             calibrate_(network, self._batches())
             reestimate_batch_norm_(network, self._batches())
         if noise.ideal:
-            return evaluate(network, self.held_out, self.data, self.device)
+            return evaluate(network, images, self.data, self.device)
         seed = self.settings.seed
         arrays = simulate(network, plan, noise, calibration=self._batches(ADC_IMAGES), seed=seed)
         found = []
         for chip in range(self.settings.chips if noise.random else 1):
             program_(arrays, seed + chip)
-            found.append(evaluate(arrays, self.held_out, self.data, self.device))
+            found.append(evaluate(arrays, images, self.data, self.device))
         return fmean(found)
 
     def _batches(self, images: int = EVALUATION_BATCH) -> Iterator[Tensor]:
@@ -164,6 +177,11 @@ class PlanAccuracy:
             compress_on_moments_(alone, lone, self._known(lone), self._norms)
             self._weights[key] = alone.get_submodule(layer.name).state_dict()
         return self._weights[key]
+
+    @cached_property
+    def _norms(self) -> dict[str, str]:
+        """The batch norm behind each layer that has moments."""
+        return following_norms(self.model, self._batches(2), list(self.moments)) if self.moments else {}
 
     def _known(self, plan: Plan) -> dict[str, PatchMoments]:
         """The moments of the layers whose weights are made for data."""
