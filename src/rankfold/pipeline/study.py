@@ -63,8 +63,11 @@ def open_study(path: Path | None, name: str, directions: Sequence[Literal["maxim
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         storage = readable(path, lambda: _journal(path))
-        if any(other != name for other in readable(path, lambda: optuna.get_all_study_names(storage))):
+        names = readable(path, lambda: optuna.get_all_study_names(storage))
+        if any(other != name for other in names):
             raise InputError(f"{path} holds another search, with other layers, data or settings; give another file")
+        if names:
+            return optuna.load_study(study_name=name, storage=storage)
         return optuna.create_study(storage=storage, study_name=name, load_if_exists=True, directions=directions)
 
 
