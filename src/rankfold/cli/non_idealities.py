@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rankfold.cli.options import checked
 from rankfold.errors import InputError
-from rankfold.mapping import CODINGS
+from rankfold.mapping import CODINGS, ArraySpec
 
 if TYPE_CHECKING:
     from rankfold.simulator import ArrayNonIdealities
@@ -79,6 +80,12 @@ def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> A
         read_noise=options.read_noise, drift=options.drift, drift_compensation=not options.no_drift_compensation,
         stuck=options.stuck, stuck_high=options.stuck_high, ir_drop=options.ir_drop, output_noise=options.output_noise,
     )  # fmt: skip
+
+
+def with_cells(array: ArraySpec, options: argparse.Namespace) -> ArraySpec:
+    """The array, with those cells and DACs that the options give it."""
+    given = {name: getattr(options, name) for name in ("cell_bits", "coding", "dac_bits") if getattr(options, name) is not None}
+    return replace(array, **given)
 
 
 def noise(text: str) -> float | str:

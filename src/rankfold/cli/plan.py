@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.network import MODEL_HELP
+from rankfold.cli.non_idealities import with_cells
 from rankfold.cli.options import add_array, add_technology, bit_width, checked, image_size, prepare_process
+from rankfold.cli.plan_search import add_search, run_search, search_options
 from rankfold.errors import InputError
 from rankfold.mapping import DEFAULT_ARRAY
 from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, QUANTITIES, in_units, structure_in_words, total
@@ -48,13 +50,14 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)")
     parser.add_argument("--pareto", type=Path, metavar="DIR", help="write the whole front: front.csv, front.html, front.svg")
-    add_technology(parser)
+    add_search(parser)
+    add_technology(parser, resolution=False)
     parser.add_argument("--seed", type=int, default=0, help="fixes everything drawn at random (default 0)")
     parser.add_argument("--image-size", type=checked(image_size), metavar="HxW", help="resize every image")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run, interrupted="nothing was written; the same command begins anew")
+    parser.set_defaults(run=run, interrupted="the same command begins anew; with --search and --study it goes on")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,18 +73,21 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or Path("plan.json")
     if limited and out.is_dir():
         raise InputError(f"{out} is a folder; give a file for the plan")
+    searching = search_options(options)
     from rankfold.cli.progress import Steps
     from rankfold.pipeline.planning import PlanSettings, best_plan, planning_problem
 
     prepare_process(options.threads)
     settings = PlanSettings(
-        options.model, options.data, options.array or DEFAULT_ARRAY, budgets,
+        options.model, options.data, with_cells(options.array or DEFAULT_ARRAY, options), budgets,
         None if options.max_drop is None else options.max_drop / 100, options.bits, options.pointwise, options.checkpoint,
         options.images, seed=options.seed, image_size=options.image_size, device=options.device, technology=options.technology,
         adc=options.adc, adc_bits=options.adc_bits,
     )  # fmt: skip
     progress = Steps("layers")
     problem = planning_problem(settings, progress)
+    if searching is not None:
+        return run_search(problem, searching, options, out if limited else None)
     found = best_plan(problem, progress) if limited else None
     files: tuple[Path, ...] = ()
     if found is not None:

@@ -198,21 +198,32 @@ def compress_on_data_(
     names = [layer.name for layer in chosen]
     norms = following_norms(model, batches(), names)
     if not sequential:
-        return _compress_corrected_(model, plan, patch_moments(model, batches(), names), norms)
+        return compress_on_moments_(model, plan, patch_moments(model, batches(), names), norms)
     dense = copy.deepcopy(model)
     found: dict[str, LayerReport] = {}
     for layer in chosen:
         moments = {layer.name: paired_moments(model, dense, batches(), layer.name)}
-        (found[layer.name],) = _compress_corrected_(model, replace(plan, layers=(layer,)), moments, norms)
+        (found[layer.name],) = compress_on_moments_(model, replace(plan, layers=(layer,)), moments, norms)
     kept = compress_(model, replace(plan, layers=tuple(layer for layer in plan.layers if layer.name not in found)))
     found.update((report.name, report) for report in kept)
     return tuple(found[layer.name] for layer in plan.layers)
 
 
-def _compress_corrected_(
+def compress_on_moments_(
     model: nn.Module, plan: Plan, moments: Mapping[str, PatchMoments], norms: Mapping[str, str]
 ) -> tuple[LayerReport, ...]:
-    """As `compress_`, with constant errors of the outputs left to biases and batch norms where there are such."""
+    """As `compress_`, with constant errors of the outputs left to biases and batch norms where there are such.
+
+    Args:
+        model: the dense network.
+        plan: a plan for it.
+        moments: of the inputs of the layers whose factors or supports shall keep the output on these inputs.
+        norms: the batch norm behind each layer, see `following_norms`.
+
+    Raises:
+        InputError: see `compress_`.
+        UnsupportedLayerError: see `compress_`.
+    """
     modules = dict(model.named_modules())
     centred = free_of_constants(model, moments, norms)
     # Cloned, since layers with a shared support keep their Parameter objects.

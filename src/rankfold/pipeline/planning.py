@@ -226,8 +226,8 @@ def planning_problem(settings: PlanSettings, progress: Progress | None = None) -
     progress.end()
     all_dense = [layer.dense for layer in choices]
     limits = {budget.quantity: budget.limit(total(all_dense, budget.quantity)) for budget in settings.budgets}
-    measure = MeasureSettings(images=settings.measured_images, seed=settings.seed)
-    accuracy = PlanAccuracy(model, data, device, measure, fitted)
+    measure = MeasureSettings(images=settings.measured_images, seed=settings.seed, calibrated=_images(settings, data))
+    accuracy = PlanAccuracy(model, data, device, measure, moments)
     return PlanningProblem(network, model, data, device, array, choices, accuracy, limits, settings.max_drop)
 
 
@@ -318,9 +318,13 @@ def _slots(network: Network, model: nn.Module, array: ArraySpec, settings: PlanS
 
 def _batches(settings: PlanSettings, data: ImageData, device: torch.device) -> Callable[[], Iterator[Tensor]]:
     """The calibration images, from the beginning at each call."""
+    return lambda: calibration_batches(data, device, settings.seed, _images(settings, data))
+
+
+def _images(settings: PlanSettings, data: ImageData) -> int:
+    """How many there are."""
     _, height, width = data.input_size
-    images = settings.images or (MOMENT_IMAGES if height * width <= SMALL_IMAGE else LARGE_IMAGES)
-    return lambda: calibration_batches(data, device, settings.seed, images)
+    return settings.images or (MOMENT_IMAGES if height * width <= SMALL_IMAGE else LARGE_IMAGES)
 
 
 def _explained(layer: LayerChoices, chosen: Candidate) -> LayerPlan:
