@@ -1,14 +1,15 @@
 """Does the predicted loss rank whole plans as their measured accuracy does? Random plans of ResNet-20, before any fine-tuning.
 
-Usage: python benchmarks/sensitivity.py --data path/to/cifar10 [--any 64] [--equal 60] [--images 5000] [--out results/sensitivity]
+Usage: python benchmarks/sensitivity.py --data path/to/cifar10 [--any 64] [--equal 60] [--quantised 64] [--images 5000]
+    [--out results/sensitivity]
 
 Each of the 18 convolutions but the first stays dense, or becomes low-rank (g, r), keeps a support of e kernel positions, or
 both. Plans `any`: a share of layers drawn between none and all changes, to candidates drawn evenly. Plans `equal`: only those
 that keep 50 to 60 % of the parameters of these layers, so that their number tells nothing. Each plan is measured on a fixed
-subset of the test split, in float and, with those of `any`, at 4 bits as `rankfold compress` quantises; batch norm is measured
-again each time, on 1,024 training images. Predictions come from 512 training images, layer by layer, and are summed. plans.csv
-is written plan by plan and taken up again; correlations.csv holds Spearman's and Kendall's with 95 % intervals of 2,000
-bootstrap samples of the plans.
+subset of the test split, in float and, with the first `--quantised` of `any`, at 4 bits as `rankfold compress` quantises; batch
+norm is measured again each time, on 1,024 training images. Predictions come from 512 training images, layer by layer, and are
+summed. plans.csv is written plan by plan and taken up again; correlations.csv holds Spearman's and Kendall's with 95 % intervals
+of 2,000 bootstrap samples of the plans.
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--any", type=int, default=64, dest="free", help="plans of any size")
     parser.add_argument("--equal", type=int, default=60, help="plans of about equal parameters")
+    parser.add_argument("--quantised", type=int, default=64, help="plans of any size that are measured at 4 bits, too")
     parser.add_argument("--images", type=int, default=5000, help="test images, drawn under the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -181,7 +183,8 @@ def main() -> None:
         text = " ".join(f"{layer}={candidate}" for layer, candidate in plan.items())
         if all((row.set, row.plan) != (name, text) for row in rows):
             start = time.perf_counter()
-            rows.append(Row(name, text, *predictions(layers, plan), *measured(bench, plan, name == ANY)))
+            quantised = name == ANY and len(rows) < options.quantised
+            rows.append(Row(name, text, *predictions(layers, plan), *measured(bench, plan, quantised)))
             write(file, rows)
             seconds = time.perf_counter() - start
             print(f"{len(rows):3} {name}: {rows[-1].accuracy:.2%}, 4 bits {rows[-1].accuracy_4bit:.2%}, predicted "
@@ -293,7 +296,7 @@ def correlate(file: Path, rows: list[Row], seed: int) -> None:
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["set", "plans", "measured", "predictor", "spearman", "low", "high", "kendall", "low", "high"])
     for name, measure in ((ANY, "accuracy"), (ANY, "accuracy_4bit"), (EQUAL, "accuracy")):
-        chosen = [row for row in rows if row.set == name]
+        chosen = [row for row in rows if row.set == name and not math.isnan(getattr(row, measure))]
         if chosen:
             for predictor in PREDICTORS:
                 sign = 1 if predictor in RISING else -1

@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANELS = (  # set, column of the predictor, title
-    ("any", "predicted", "plans of any size: predicted loss"),
-    ("equal", "predicted", "plans of 50 to 60 % of the parameters: predicted loss"),
-    ("equal", "output_error", "the same plans: sum of relative output errors"),
+    ("any", "predicted", "any size: predicted loss"),
+    ("equal", "predicted", "50 to 60 % of the weights: predicted loss"),
+    ("equal", "output_error", "the same: sum of relative output errors"),
 )
 MEASURED = {"accuracy": ("float", "#0072b2"), "accuracy_4bit": ("4 bits", "#d55e00")}
+WIDE = 100  # ratio of predictions above which the axis shows powers of ten alone
 Rows = list[dict[str, str]]
 
 
 def scatter(rows: Rows) -> str:
     """Accuracy against what was predicted, one dot for each plan."""
+
+    # Imported here, as in the report: matplotlib is slow to load.
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     def draw(figure: Figure) -> None:
         width, height = figure.get_size_inches() * 72
@@ -38,7 +42,12 @@ def scatter(rows: Rows) -> str:
             for column, (_, shade) in MEASURED.items():
                 points = [(float(row[predictor]), 100 * float(row[column])) for row in shown if row[column] != "nan"]
                 axes.scatter(*zip(*points, strict=True), s=11, color=shade, alpha=0.75, linewidths=0) if points else None
+            values = [float(row[predictor]) for row in shown if float(row[predictor]) > 0]
             axes.set_xscale("log")
+            wide = not values or max(values) / min(values) > WIDE
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_ylim(0, 100)
             axes.tick_params(length=0, which="both")
             axes.set_title(title, loc="left", fontsize=SIZE - 1.2, color=SOFT)

@@ -31,6 +31,8 @@ class Wired(nn.Module):
             return {"out": [self.norm(y)], "raw": y}
         if self.way == "changed first":
             return self.norm(y + 0)
+        if self.way == "changed in place":
+            y[:, :, 0] = 1
         if self.way == "a norm for two":
             return self.norm(y) + self.norm(self.other(x))
         if self.way == "not at all":
@@ -49,7 +51,9 @@ def test_a_norm_that_follows_is_found(way):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("way", ["used twice", "given back too", "changed first", "a norm for two", "not at all"])
+@pytest.mark.parametrize(
+    "way", ["used twice", "given back too", "changed first", "changed in place", "a norm for two", "not at all"]
+)
 def test_a_norm_that_is_not_alone_is_not_taken(way):
     assert following_norms(Wired(way), [torch.randn(2, 3, 6, 6)], ["conv"]) == {}
 
@@ -109,6 +113,20 @@ def test_silent_outputs_keep_their_variance():
         conv.weight[0] = 0
     correct_(None, norm, conv.weight, conv.weight / 2, moments)
     assert norm.running_var.tolist() == pytest.approx([1.0, 0.25])
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_outputs_that_fall_silent_keep_the_variance_of_the_norm(paired):
+    """They are constant wherever the mean lies: a variance of nothing would make an error of it 300 times as large."""
+    torch.manual_seed(0)
+    norm, conv = nn.BatchNorm2d(2), nn.Conv2d(3, 2, 1, bias=False)
+    model, inputs = nn.Sequential(conv), torch.randn(2, 3, 4, 4)
+    moments = paired_moments(model, copy.deepcopy(model), [inputs], "0") if paired else patch_moments(model, [inputs], ["0"])["0"]
+    after = conv.weight.detach().clone()
+    after[0] = 0
+    correct_(None, norm, conv.weight, after, moments)
+    wanted = float(conv(inputs)[:, 1].detach().var(unbiased=False)) if paired else 1.0
+    assert norm.running_var.tolist() == pytest.approx([1.0, wanted], rel=1e-4)
 
 
 @pytest.mark.parametrize("sequential", [False, True])

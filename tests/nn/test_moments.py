@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rankfold.errors import InputError
+from rankfold.lowrank import decompose, decompose_for_data, reconstruct
 from rankfold.mapping import ArraySpec
 from rankfold.nn.moments import paired_moments, patch_moments
 from rankfold.nn.surgery import compress_, compress_on_data_
@@ -72,6 +73,21 @@ def test_factors_for_data_keep_the_output_better_than_plain_ones(sequential):
         for report in reports:
             assert (report.output_error is not None) == (name == "data" and report.kind == "low-rank")
     assert lost["data"] < 0.9 * lost["plain"]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_inputs_that_never_change_have_no_centred_moments(paired):
+    """Not even those of rounding, from which no factors could be made; the layer is decomposed as if nothing were known."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 6, 1))
+    inputs = torch.tensor([0.3, 1e3, 0.0, 7e-4])[:, None, None].expand(50, 4, 7, 7)
+    moments = paired_moments(model, copy.deepcopy(model), [inputs], "0") if paired else patch_moments(model, [inputs], ["0"])["0"]
+    centred = moments.centred()
+    assert not centred.second.any()
+    assert not paired or not centred.cross.any()
+    weight = model[0].weight.detach().double().numpy()
+    found = decompose_for_data(weight, 1, 1, 2, centred.second, centred.cross)
+    assert np.allclose(reconstruct(found, 1, 1), reconstruct(decompose(weight, 1, 1, 2), 1, 1))
 
 
 class Keyword(nn.Module):

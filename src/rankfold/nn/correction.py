@@ -92,7 +92,7 @@ def free_of_constants(model: nn.Module, moments: Mapping[str, PatchMoments], nor
 
 
 class _Uses(TorchFunctionMode):
-    """Counts, while it is on, the operations that read watched tensors and give tensors."""
+    """Counts, while it is on, the operations that read watched tensors and give tensors, or change them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,8 @@ class _Uses(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, (Tensor, list, tuple)) and not isinstance(result, torch.Size):  # and not a question for a shape
+        # A question for a shape is no use; y[...] = z, which gives None, is one.
+        if result is None or (isinstance(result, (Tensor, list, tuple)) and not isinstance(result, torch.Size)):
             self.note([*args, kwargs or {}])
         return result
 
@@ -128,7 +129,7 @@ def correct_(bias: Tensor | None, norm: nn.Module | None, before: Tensor, after:
 
     The mean is taken back in the bias if there is one, else in the norm's running mean; with neither nothing changes. A norm's
     running variances change as the outputs' do; for paired moments they become the variances seen on the calibration data, as
-    those of the dense layer are not known there.
+    those of the dense layer are not known there. An output without variance, before or after, keeps what the norm has.
 
     Args:
         bias: of the layer, (m,), or None.
@@ -149,14 +150,12 @@ def correct_(bias: Tensor | None, norm: nn.Module | None, before: Tensor, after:
             return
         if bias is None:
             norm.running_mean -= torch.from_numpy(shift).to(norm.running_mean)
-        now = _variances(made, centred)
+        now, kept = _variances(made, centred), norm.running_var.detach().cpu().double().numpy()
         if moments.cross is None:
             once = _variances(dense, centred)
-            known = once > 0
-            ratio = np.where(known, now / np.where(known, once, 1.0), 1.0)
-            norm.running_var *= torch.from_numpy(ratio).to(norm.running_var)
-        else:
-            norm.running_var.copy_(torch.from_numpy(now))
+            now = np.where(once > 0, kept * now / np.where(once > 0, once, 1.0), kept)
+        # An output that is constant now keeps its variance: divided by next to nothing, a shift of the mean would explode.
+        norm.running_var.copy_(torch.from_numpy(np.where(now > 0, now, kept)))
 
 
 def _variances(weight: np.ndarray, centred: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from rankfold.nn.patches import patches
 CHUNK = 1 << 24  # values of patches unfolded at a time, 128 MiB in float64
 WORK = 16 * 1152**2  # products n^2 spent on an image's patches in one layer: 1,024 patches of 144 inputs, 16 of 1,152
 FEWEST = 16  # patches taken of an image, if it has them
+CONSTANT = 1e-12  # share of an input's power up to which its variance is rounding
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,13 @@ class PatchMoments:
     def centred(self) -> PatchMoments:
         """The moments of x - E[x] and x0 - E[x0], for factors whose constant output error is taken away afterwards."""
         second = self.second - self.mean[:, :, None] * self.mean[:, None]
+        power, variance = (np.einsum("gii->gi", moments) for moments in (self.second, second))
+        # What is left of an input that never changes is rounding, of which no positive definite matrix could be made.
+        changing = variance > CONSTANT * power
+        second = np.where(changing[:, :, None] & changing[:, None], second, 0.0)
         if self.cross is None or self.dense_mean is None:
             return PatchMoments(second, np.zeros_like(self.mean))
-        cross = self.cross - self.dense_mean[:, :, None] * self.mean[:, None]
+        cross = np.where(changing[:, None], self.cross - self.dense_mean[:, :, None] * self.mean[:, None], 0.0)
         return PatchMoments(second, np.zeros_like(self.mean), cross, np.zeros_like(self.mean))
 
 

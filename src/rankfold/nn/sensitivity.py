@@ -194,7 +194,7 @@ def _power(runs: Sequence[_Run], outputs: Tensor, inputs: Tensor, images: int) -
             seen = patches(run.layer, run.inputs[start * share : (start + step) * share].to(part.dtype))
             found = _by_image(seen, len(part))
             turned = left.transpose(1, 2) @ part
-            if found.shape[3] < n:  # whichever product is the smaller one first
+            if part.shape[3] < part.shape[2]:  # n^2 times the positions, or n^2 times the outputs
                 whole = whole + turned @ (right.transpose(1, 2) @ found).transpose(2, 3)
             else:
                 whole = whole + turned @ found.transpose(2, 3) @ right
