@@ -3,7 +3,7 @@
 Usage: python benchmarks/planned.py results/reproduction/resnet20-cifar10-cpu/cells.csv runs/planned/* [--csv FILE]
 
 The uniform settings are the cells of a reproduction (`rankfold reproduce resnet20-cifar10-cpu`), each under its best mapping and
-in the plain reading of cycles; the planned ones are runs of `rankfold compress --plan`, of the same recipe, bits, seed and epochs.
+in the plain reading of cycles; the planned ones are runs of `rankfold compress --plan` with the same recipe, bits and epochs.
 For every planned run:
   equal cycles    the most accurate uniform setting of any method that needs no more cycles, and how many points the plan gains
   equal accuracy  the uniform setting of fewest cycles that is no less accurate, and how many times as many it needs
