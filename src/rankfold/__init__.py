@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from rankfold.pipeline.compress import compress as compress
     from rankfold.pipeline.evaluate import evaluate_folder as evaluate_folder
     from rankfold.pipeline.evaluate import load_compressed as load_compressed
+    from rankfold.pipeline.planning import PlanSettings as PlanSettings
+    from rankfold.pipeline.planning import plan_network as plan_network
     from rankfold.pipeline.settings import CompressSettings as CompressSettings
     from rankfold.plan import LayerRule as LayerRule
     from rankfold.plan import Plan as Plan
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from rankfold.plan import load_masks as load_masks
     from rankfold.plan import pruned_plan as pruned_plan
     from rankfold.plan import uniform_plan as uniform_plan
+    from rankfold.planner.budget import Budget as Budget
     from rankfold.simulator import ArrayNonIdealities as ArrayNonIdealities
     from rankfold.simulator import simulate as simulate
     from rankfold.training.data import load_images as load_images
@@ -52,6 +55,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ArrayNonIdealities": "simulator",
     "ArraySpec": "mapping",
+    "Budget": "planner.budget",
     "ComponentTable": "cost.energy",
     "CompressSettings": "pipeline.settings",
     "ConvShape": "workload",
@@ -62,6 +66,7 @@ _HOMES = {
     "Mapping": "mapping",
     "NetworkEnergy": "cost.energy",
     "Plan": "plan",
+    "PlanSettings": "pipeline.planning",
     "RankfoldError": "errors",
     "Recipe": "training.recipe",
     "UnsupportedLayerError": "errors",
@@ -81,6 +86,7 @@ _HOMES = {
     "map_pruned": "mapping",
     "network_cycles": "cost",
     "network_energy": "cost.energy",
+    "plan_network": "pipeline.planning",
     "pruned_plan": "plan",
     "save_compressed": "nn.saved",
     "simulate": "simulator",

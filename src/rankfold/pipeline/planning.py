@@ -22,7 +22,7 @@ from rankfold.pipeline.compress import MOMENT_IMAGES, calibration_batches
 from rankfold.pipeline.layer_losses import layer_choices
 from rankfold.pipeline.measured import MeasureSettings, PlanAccuracy
 from rankfold.pipeline.simulation import NoProgress, Progress
-from rankfold.plan import LayerPlan, Plan
+from rankfold.plan import DENSE, LayerPlan, Plan
 from rankfold.planner import (
     ARRAYS,
     CYCLES,
@@ -332,11 +332,14 @@ def _explained(layer: LayerChoices, chosen: Candidate) -> LayerPlan:
     entry, dense = chosen.entry, layer.dense
     if layer.why_dense:
         return replace(entry, reason=layer.why_dense)
+    if entry.kind == DENSE and not chosen.loss:
+        return replace(entry, reason="dense: what it could save costs more loss here than elsewhere")
     saved = []
     for quantity in (CYCLES, ARRAYS, ENERGY):
         before, after = getattr(dense, quantity), getattr(chosen, quantity)
         if before is not None and after is not None and before != after:
             saved.append(f"{in_units(quantity, abs(before - after))} {'fewer' if after < before else 'more'}")
     what = structure_in_words(entry)
-    cost = f"predicted loss +{chosen.loss:.2g} nats" if chosen.loss else "loses nothing"
-    return replace(entry, reason=f"{what}: {', '.join(saved) or 'costs as much as dense'}; {cost}")
+    return replace(
+        entry, reason=f"{what}: {', '.join(saved) or 'costs as much as dense'}; predicted loss +{chosen.loss:.2g} nats"
+    )
