@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from small_network import net
 
 from rankfold.cost.energy import find_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.nn.batchnorm import reestimate_batch_norm_
+from rankfold.nn.load import apply_weights, read_weights
 from rankfold.nn.moments import patch_moments
 from rankfold.nn.quantise import calibrate_, observe_signs
 from rankfold.nn.supports import with_supports
@@ -24,8 +25,7 @@ from rankfold.planner import LayerChoices
 from rankfold.planner.costing import Costing
 from rankfold.simulator import ArrayNonIdealities, program_, simulate
 from rankfold.training.data import load_images
-from rankfold.training.loop import evaluate, train
-from rankfold.training.recipe import Recipe
+from rankfold.training.loop import evaluate
 from rankfold.workload import trace
 
 CPU = torch.device("cpu")
@@ -39,16 +39,10 @@ def digits(image_cache):
 
 
 @pytest.fixture(scope="module")
-def model(digits):
+def model(weights):
     """A bias with no norm behind it, a norm behind a layer without a bias, and both together."""
-    torch.manual_seed(0)
-    layers = [
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, padding=1, stride=2), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(32, 10),
-    ]  # fmt: skip
-    model = nn.Sequential(*layers)
-    train(model, digits, Recipe(epochs=4, batch_size=64, peak_rate=0.2, augment="none"), CPU)
+    model = net()
+    apply_weights(model, read_weights(weights), str(weights))
     return model.eval()
 
 

@@ -5,42 +5,19 @@ import json
 import sys
 
 import pytest
-import torch
-from torch import nn
 
 from rankfold.cli.main import main
 from rankfold.cost import network_cycles
 from rankfold.mapping import ArraySpec
-from rankfold.nn.saved import save_weights
 from rankfold.pipeline.measured import MeasureSettings
 from rankfold.pipeline.planning import PlanSettings, planning_problem
 from rankfold.pipeline.search import front_starts
 from rankfold.plan import Plan
 from rankfold.simulator import ArrayNonIdealities
-from rankfold.training.data import load_images
-from rankfold.training.loop import train
-from rankfold.training.recipe import Recipe
 
-MODEL = "test_plan_search:net"
+MODEL = "small_network:net"
 ARRAYS = ["--array", "32x32", "--cell-bits", "2", "--adc-bits", "5", "--program-noise", "0.05"]
 SEARCH = ["--search", "nsga2", "--trials", "26", "--search-images", "60", "--chips", "1"]
-
-
-def net():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, padding=1, stride=2), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(32, 10),
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory, image_cache):
-    model, path = net(), tmp_path_factory.mktemp("dense") / "model.safetensors"
-    train(model, load_images("digits"), Recipe(epochs=4, batch_size=64, peak_rate=0.2, augment="none"), torch.device("cpu"))
-    save_weights(path, model)
-    return path
 
 
 def plan(weights, *arguments):

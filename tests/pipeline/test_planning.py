@@ -2,44 +2,27 @@
 
 import itertools
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import save_file
+from small_network import net
+from torch.export import Dim
 
 from rankfold.cli.main import main
 from rankfold.cost import network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.nn.saved import save_weights
+from rankfold.nn.load import apply_weights, read_weights
 from rankfold.pipeline.planning import PlanSettings, best_plan, plan_network, planning_problem
 from rankfold.plan import Plan
 from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, total
 from rankfold.planner.budget import Budget
-from rankfold.training.data import load_images
-from rankfold.training.loop import train
-from rankfold.training.recipe import Recipe
 
-MODEL = "test_planning:net"
-
-
-def net():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, padding=1, stride=2), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(32, 10),
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory, image_cache):
-    model, path = net(), tmp_path_factory.mktemp("dense") / "model.safetensors"
-    train(model, load_images("digits"), Recipe(epochs=4, batch_size=64, peak_rate=0.2, augment="none"), torch.device("cpu"))
-    save_weights(path, model)
-    return path
+MODEL = "small_network:net"
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +110,7 @@ def test_from_the_command_line(weights, tmp_path, capsys):
         (["--max-cycles", "3"], "no plan has at most 3 cycles: the fewest that these layers can reach is "),
         (["--pareto", "front", "--out", "plan.json"], "--out is for one plan, which needs a budget"),
         (["--max-cycles", "50%", "--images", "0"], "images (=0) must be 1 or more"),
+        (["--max-cycles", "50%", "--seed", "-1"], "seed (=-1) must be between 0 and 2147483647"),
     ],
 )
 def test_wrong_arguments(weights, arguments, message, tmp_path, monkeypatch, capsys):
@@ -134,6 +118,55 @@ def test_wrong_arguments(weights, arguments, message, tmp_path, monkeypatch, cap
     assert plan(weights, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_front_that_fails_leaves_no_plan(weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    assert plan(weights, "--max-cycles", "60%", "--pareto", "file") == 2
+    assert "file is a file; give a folder for the front" in capsys.readouterr().err
+
+    def refuse(*_):
+        raise InputError("the front is too large")
+
+    monkeypatch.setattr("rankfold.report.front.write_front", refuse)
+    assert plan(weights, "--max-cycles", "60%", "--images", "32", "--pareto", "front") == 2
+    assert "the front is too large" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_of_plans_with_equal_cycles_the_one_of_least_loss_is_measured(problem):
+    """The cheapest plan of all has the least loss of those that are as cheap."""
+    found = best_plan(with_limits(problem, {}, 0.99))
+    fewest = min(total(chosen, CYCLES) for chosen in itertools.product(*problem.candidates))
+    as_cheap = [chosen for chosen in itertools.product(*problem.candidates) if total(chosen, CYCLES) == fewest]
+    assert found.solution.total(CYCLES) == fewest == found.solution.value
+    assert found.solution.total(LOSS) == pytest.approx(min(total(chosen, LOSS) for chosen in as_cheap), abs=1e-12)
+
+
+def test_an_exported_network_brings_its_weights(weights, tmp_path):
+    model, file = net(), tmp_path / "net.pt2"
+    apply_weights(model, read_weights(weights), str(weights))
+    images = Dim("images", min=1, max=4096)
+    torch.export.save(torch.export.export(model.eval(), (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: images},)), file)
+    asked = PlanSettings(str(file), "digits", budgets=(Budget(CYCLES, 0.7, True),), images=64, device="cpu")
+    problem = planning_problem(asked)
+    images = torch.randn(3, 1, 8, 8)
+    torch.testing.assert_close(problem.model(images), model(images))
+    found = best_plan(problem).solution
+    assert found.total(CYCLES) <= 0.7 * total([layer.dense for layer in problem.choices], CYCLES)
+    assert found.total(LOSS) > 0
+    with pytest.raises(InputError, match=r"a plan needs gradients, which net\.onnx does not give; export the network"):
+        PlanSettings("net.onnx", "digits")
+
+
+def test_damaged_weights(weights, tmp_path):
+    broken = {name: value.clone() for name, value in read_weights(weights).items()}
+    broken["2.weight"][0, 0, 0, 0] = math.nan
+    save_file(broken, tmp_path / "model.safetensors")
+    budgets = (Budget(CYCLES, 0.7, True),)
+    with pytest.raises(InputError, match="outputs on the calibration data are not finite; its weights may be damaged"):
+        plan_network(PlanSettings(MODEL, "digits", budgets=budgets, checkpoint=tmp_path / "model.safetensors", device="cpu"))
 
 
 def test_without_weights_or_budget(image_cache):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("plan", help="choose exactly, under budgets, what every layer becomes; compress --plan follows")
-    parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights")
+    parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights; no ONNX files")
     parser.add_argument(
         "--data", required=True, metavar="DATA", help="`digits`, a folder of Parquet shards or images by class, or a hub id"
     )
@@ -73,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or Path("plan.json")
     if limited and out.is_dir():
         raise InputError(f"{out} is a folder; give a file for the plan")
+    if options.pareto is not None and options.pareto.exists() and not options.pareto.is_dir():
+        raise InputError(f"{options.pareto} is a file; give a folder for the front")
     searching = search_options(options)
     from rankfold.cli.progress import Steps
     from rankfold.pipeline.planning import PlanSettings, best_plan, planning_problem
@@ -90,17 +92,18 @@ def run(options: argparse.Namespace) -> int:
         return run_search(problem, searching, options, out if limited else None)
     found = best_plan(problem, progress) if limited else None
     files: tuple[Path, ...] = ()
-    if found is not None:
-        found.plan.save(out)
-        files = (out,)
     table = ""
     if options.pareto is not None:
         from rankfold.report.front import front_table, write_front
 
         front, dense = problem.front(), [layer.dense for layer in problem.choices]
         chosen = None if found is None else found.solution.chosen
-        files += write_front(options.pareto, front, problem.network.name, problem.array, dense, chosen)
         table = front_table(front, dense)
+        # Before the plan: a front may be refused, and then nothing is written.
+        files = write_front(options.pareto, front, problem.network.name, problem.array, dense, chosen)
+    if found is not None:
+        found.plan.save(out)
+        files = (out, *files)
     if options.json:
         print(json.dumps({"plan": None if found is None else _to_json(found), "files": [str(file) for file in files]}, indent=2))
         return 0

@@ -75,6 +75,12 @@ def load_model(name: str, classes: int, in_channels: int = 3, seed: int = 0) -> 
     return model
 
 
+def brings_weights(name: str) -> bool:
+    """Whether the network that `load_model` builds has trained weights of its own: an exported file, or published ones."""
+    library = LibraryModel.parse(name)
+    return name.lower().endswith(SUFFIX) or (library is not None and library.pretrained)
+
+
 def _call(arguments: dict[str, int]) -> str:
     return ", ".join(f"{key}={value}" for key, value in arguments.items())
 

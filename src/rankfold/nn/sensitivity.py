@@ -89,7 +89,7 @@ def sensitivities(
         temperature: T, above 0.
 
     Raises:
-        InputError: there is no batch, a layer never runs or is none of these, or the outputs are no (B, classes).
+        InputError: there is no batch, a layer never runs or is none of these, or the outputs are no (B, classes) or not finite.
     """
     if not temperature > 0:
         raise InputError(f"temperature (={temperature:g}) must be above 0")
@@ -164,6 +164,8 @@ def _backward(
                 raise InputError(
                     "sensitivities need a network whose outputs are differentiable scores of shape (images, classes)"
                 )
+            if not torch.isfinite(scores).all():
+                raise InputError("the network's outputs on the calibration data are not finite; its weights may be damaged")
             chance = F.softmax(scores.detach().double() / temperature, dim=1)
             drawn = torch.multinomial(chance.cpu(), 1, generator=draw)[:, 0].to(scores.device)
             ascent = (chance - F.one_hot(drawn, scores.shape[1])).to(scores.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rankfold.cost.energy import find_table
 from rankfold.errors import InputError
 from rankfold.mapping import DEFAULT_ARRAY, ArraySpec
 from rankfold.nn.correction import following_norms, free_of_constants
-from rankfold.nn.load import apply_weights, check_classes, load_model, read_weights
+from rankfold.nn.load import apply_weights, brings_weights, check_classes, load_model, read_weights
 from rankfold.nn.pretrained import shipped_baseline
 from rankfold.nn.sensitivity import sensitivities
 from rankfold.nn.surgery import LARGEST_MOMENTS, called_as_functions
@@ -63,7 +63,7 @@ class PlanSettings:
             before fine-tuning on training images that nothing was calibrated on. None: no such limit.
         bits: of weights and inputs; None for float.
         pointwise: whether 1x1 convolutions may become low-rank.
-        checkpoint: weights of the dense network; None: shipped ones.
+        checkpoint: weights of the dense network; None: shipped ones, or those that an exported or published network brings.
         images: training images to calibrate on; None: 512, or 64 where images are larger than 64x64.
         measured_images: training images to measure accuracy on.
         seed: of the images that are drawn.
@@ -92,6 +92,11 @@ class PlanSettings:
     adc_bits: int | None = None
 
     def __post_init__(self) -> None:
+        if self.model.lower().endswith(".onnx"):
+            raise InputError(
+                f"a plan needs gradients, which {self.model} does not give; export the network with torch.export (.pt2), or give "
+                "package.module:factory and --checkpoint"
+            )
         named = [budget.quantity for budget in self.budgets]
         if len(set(named)) < len(named):
             raise InputError(f"there are two budgets of {max(named, key=named.count)}; give one")
@@ -101,6 +106,8 @@ class PlanSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', ' ')} (={value}) must be 1 or more")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed (={self.seed}) must be between 0 and 2147483647")
 
 
 @dataclass(frozen=True)
@@ -240,13 +247,17 @@ def best_plan(problem: PlanningProblem, progress: Progress | None = None) -> Pla
     if problem.max_drop is None:
         solution = solve(problem.candidates, problem.budgets)
         return Planning(problem.plan(solution.chosen), problem.choices, solution, problem.budgets)
-    solution, drop = _within_drop(problem, problem.max_drop, progress or NoProgress())
+    progress = progress or NoProgress()
+    progress.begin("measuring accuracy", MEASUREMENTS)
+    try:
+        solution, drop = _within_drop(problem, problem.max_drop, progress)
+    finally:
+        progress.end()
     return Planning(problem.plan(solution.chosen), problem.choices, solution, problem.budgets, drop)
 
 
 def _within_drop(problem: PlanningProblem, most: float, progress: Progress) -> tuple[Solution, Drop]:
     """The plan of fewest cycles, or of least loss under a budget of them, that is measured to lose no more than `most`."""
-    progress.begin("measuring accuracy", MEASUREMENTS)
 
     def measured(chosen: Sequence[Candidate]) -> float:
         found = problem.accuracy(problem.plan(chosen))
@@ -264,7 +275,7 @@ def _within_drop(problem: PlanningProblem, most: float, progress: Progress) -> t
     best = least, lowest
     if CYCLES in problem.budgets:
         return best
-    cheapest = solve(problem.candidates, problem.budgets, CYCLES)
+    cheapest = _cheapest(problem, problem.budgets)
     low, high = max(least.total(LOSS), 1e-4), cheapest.total(LOSS)
     trial = cheapest
     for _ in range(MEASUREMENTS - 2):
@@ -279,9 +290,15 @@ def _within_drop(problem: PlanningProblem, most: float, progress: Progress) -> t
             high = trial.total(LOSS)
         if high <= low * 1.02:
             break
-        trial = solve(problem.candidates, {**problem.budgets, LOSS: (low * high) ** 0.5}, CYCLES)
-    progress.end()
+        trial = _cheapest(problem, {**problem.budgets, LOSS: (low * high) ** 0.5})
     return best
+
+
+def _cheapest(problem: PlanningProblem, limits: Mapping[str, float]) -> Solution:
+    """The plan of fewest cycles within the limits; of several, that of least predicted loss."""
+    fewest = solve(problem.candidates, limits, CYCLES)
+    best = solve(problem.candidates, {**limits, CYCLES: fewest.value})
+    return replace(fewest, chosen=best.chosen)
 
 
 def _dense_model(settings: PlanSettings, data: ImageData, device: torch.device) -> nn.Module:
@@ -289,7 +306,7 @@ def _dense_model(settings: PlanSettings, data: ImageData, device: torch.device) 
     model = load_model(settings.model, len(data.classes), data.input_size[0], settings.seed)
     check_classes(model, settings.model, data.input_size, len(data.classes))
     source = settings.checkpoint
-    if source is None:
+    if source is None and not brings_weights(settings.model):
         found = shipped_baseline(settings.model, data.classes, data.input_size)
         if found is None:
             raise InputError(
@@ -297,7 +314,8 @@ def _dense_model(settings: PlanSettings, data: ImageData, device: torch.device) 
                 "(rankfold train), then give --checkpoint DIR/model.safetensors"
             )
         source = found.weights
-    apply_weights(model, read_weights(source), str(source))
+    if source is not None:
+        apply_weights(model, read_weights(source), str(source))
     return model.to(device)
 
 
@@ -332,7 +350,9 @@ def _explained(layer: LayerChoices, chosen: Candidate) -> LayerPlan:
     entry, dense = chosen.entry, layer.dense
     if layer.why_dense:
         return replace(entry, reason=layer.why_dense)
-    if entry.kind == DENSE and not chosen.loss:
+    if entry.kind == DENSE and all(one.cycles >= chosen.cycles for one in layer.candidates):
+        return replace(entry, reason="dense: nothing that it may become has fewer cycles")
+    if entry.kind == DENSE:
         return replace(entry, reason="dense: what it could save costs more loss here than elsewhere")
     saved = []
     for quantity in (CYCLES, ARRAYS, ENERGY):

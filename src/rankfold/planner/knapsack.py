@@ -153,9 +153,9 @@ def _out_of_reach(choices: Choices, limits: Mapping[str, float]) -> str:
 
 
 def in_units(name: str, amount: float) -> str:
-    """An amount of one of `GOALS` in words."""
+    """An amount of one of `GOALS` in words; of what is counted, whole ones, as no plan has a part of one."""
     if name == LOSS:
         return f"{amount:.4g} nats of loss"
     if name == ENERGY:
         return f"{1e-3 * amount:,.1f} nJ"
-    return f"{amount:,.0f} {'arrays' if name == ARRAYS else 'cycles'}"
+    return f"{math.floor(amount * (1 + SLACK)):,} {'arrays' if name == ARRAYS else 'cycles'}"
