@@ -18,7 +18,7 @@ from rankfold.nn.low_rank_linear import LowRankLinear
 from rankfold.nn.moments import patch_moments
 from rankfold.nn.quantise import QuantConv2d, calibrate_
 from rankfold.nn.surgery import compress_, compress_on_data_, quantise_by_plan_
-from rankfold.plan import LayerRule, check_plan, coverage, match_rules, uniform_plan
+from rankfold.plan import LayerRule, check_plan, coverage, match_rules, pruned_plan, uniform_plan
 from rankfold.workload import trace, zoo_network
 
 ARRAY = ArraySpec(32, 32)
@@ -120,6 +120,8 @@ def test_coverage_adds_up_and_says_why():
     assert sum(layer.parameters for layer in found.layers) == found.parameters - biases
     assert found.layers[4].macs == 64 * 16 * 4 * 4
     assert [layer.fate for layer in coverage(network, plan, linear=True).layers][2:4] == ["dense", "dense"]
+    pruned = coverage(network, pruned_plan(network, ARRAY, "support", 4)).layers
+    assert [layer.fate for layer in pruned][:3] == ["dense", "pattern-pruned", "not mapped"]
 
 
 def test_map_shows_the_coverage_first(capsys):

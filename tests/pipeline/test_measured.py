@@ -156,7 +156,7 @@ def test_a_search_on_noisy_arrays(model, digits, network, moments, tmp_path):
     def accuracy(chosen):
         return measure(replace(plans[0], layers=tuple(one.entry for one in chosen)))
 
-    settings = SearchSettings(6, tmp_path / "study.log")
+    settings = SearchSettings(4, tmp_path / "study.log")
     found = search_plans(choices, accuracy, rows, settings, identity=measure.identity)
     assert [plan.accuracy for plan in found.starts] == [measure(plan) for plan in plans]
     assert all(found.most_accurate(start.cycles).accuracy >= start.accuracy for start in found.starts)

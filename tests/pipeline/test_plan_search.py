@@ -17,7 +17,7 @@ from rankfold.simulator import ArrayNonIdealities
 
 MODEL = "small_network:net"
 ARRAYS = ["--array", "32x32", "--cell-bits", "2", "--adc-bits", "5", "--program-noise", "0.05"]
-SEARCH = ["--search", "nsga2", "--trials", "26", "--search-images", "60", "--chips", "1"]
+SEARCH = ["--search", "nsga2", "--trials", "20", "--search-images", "60", "--chips", "1"]
 
 
 def plan(weights, *arguments):
@@ -34,7 +34,7 @@ def test_from_the_command_line(weights, tmp_path, capsys):
     assert plan(weights, *command) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["files"] == [str(out), str(folder / "measured.csv")]
-    assert found["measured"]["trials"] == 26
+    assert found["measured"]["trials"] == 20
 
     settings = PlanSettings(MODEL, "digits", ArraySpec(32, 32, cell_bits=2), checkpoint=weights, device="cpu", adc_bits=5)
     problem = planning_problem(settings)
@@ -59,13 +59,15 @@ def test_from_the_command_line(weights, tmp_path, capsys):
     assert plan(weights, *command) == 0
     assert json.loads(capsys.readouterr().out) == found
     assert study.read_bytes() == before  # nothing was left to try
-    assert plan(weights, *command[:-1], "--trials", "28", "--max-drop", "100") == 2
+    assert plan(weights, *command[:-1], "--trials", "22", "--max-drop", "100") == 2
     assert "must be at least 0 and below 100" in capsys.readouterr().err
-    assert plan(weights, *command[:-1], "--trials", "28", "--max-drop", "90") == 0
-    assert "28 trials; dense: " in (printed := capsys.readouterr().out)
+    assert plan(weights, *command[:-1], "--trials", "22", "--max-drop", "90") == 0
+    assert "22 trials; dense: " in (printed := capsys.readouterr().out)
     assert "exact planner" in printed
-    assert plan(weights, *command, "--max-drop", "0", "--max-cycles", "20%") == 2
+    assert plan(weights, *command, "--max-drop", "0", "--max-cycles", "27%") == 2
     assert "measured plans is within the budgets" in capsys.readouterr().err
+    assert plan(weights, *command, "--max-cycles", "20%") == 2  # before anything is measured
+    assert "no plan has at most 60 cycles: the fewest that these layers can reach is 80 cycles" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from rankfold.cli.options import add_array, add_technology, bit_width, checked, 
 from rankfold.cli.plan_search import add_search, run_search, search_options
 from rankfold.errors import InputError
 from rankfold.mapping import DEFAULT_ARRAY
-from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, QUANTITIES, in_units, structure_in_words, total
+from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, QUANTITIES, Candidate, in_units, structure_in_words, total
 from rankfold.planner.budget import Budget
 
 if TYPE_CHECKING:
@@ -157,8 +158,8 @@ def _to_json(found: Planning) -> dict[str, Any]:
     return {
         **found.plan.to_json(),
         "total": {
-            "dense": {quantity: total(found.dense, quantity) for quantity in counted},
-            "planned": {quantity: solution.total(quantity) for quantity in counted},
+            "dense": {quantity: _amount(found.dense, quantity) for quantity in counted},
+            "planned": {quantity: _amount(solution.chosen, quantity) for quantity in counted},
             "budgets": found.budgets,
             "predicted_loss": solution.total(LOSS),
             "goal": solution.goal,
@@ -167,3 +168,9 @@ def _to_json(found: Planning) -> dict[str, Any]:
         },
         "measured": None if found.drop is None else {"dense": found.drop.dense, "planned": found.drop.planned},
     }
+
+
+def _amount(chosen: Sequence[Candidate], quantity: str) -> float:
+    """pJ, or a whole number of cycles or arrays."""
+    amount = total(chosen, quantity)
+    return amount if quantity == ENERGY else round(amount)

@@ -15,7 +15,7 @@ from rankfold.pipeline.planning import PlanningProblem
 from rankfold.pipeline.search import front_starts, search_plans
 from rankfold.pipeline.searched import MeasuredPlan, SearchProgress, SearchResult, SearchSettings
 from rankfold.plan import Plan
-from rankfold.planner import ARRAYS, CYCLES, total
+from rankfold.planner import ARRAYS, CYCLES, solve, total
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def search_problem(
     others = [quantity for quantity in problem.budgets if quantity != CYCLES]
     if others:
         raise InputError(f"a search trades accuracy for cycles, and keeps no budget of {others[0]}; give --max-cycles")
+    solve(problem.candidates, problem.budgets)  # refuses what no plan can keep, before any is measured
     measured = problem.accuracy.under(measure)
     dense = measured(problem.plan([layer.dense for layer in problem.choices]))
     identity = {**measured.identity, "model": problem.network.name, "array": asdict(problem.array)}

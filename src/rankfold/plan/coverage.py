@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.plan.plan import LOW_RANK, LayerPlan, Plan, weights
+from rankfold.plan.plan import DENSE, LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan, weights
 from rankfold.workload import Network
 
 # What becomes of a layer.
-COMPRESSED, MAPPED, UNCOUNTED, LEFT_ALONE = "low-rank", "dense", "not mapped", "left alone"
-FATES = (COMPRESSED, MAPPED, UNCOUNTED, LEFT_ALONE)
+UNCOUNTED, LEFT_ALONE = "not mapped", "left alone"
+FATES = (LOW_RANK, PRUNED, NARROWED, DENSE, UNCOUNTED, LEFT_ALONE)
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class LayerCoverage:
     Attributes:
         name: the layer.
         what: what it is, such as `3x3 16->32` or `fully connected 64->10`.
-        fate: `low-rank`, `dense` (as it is, on arrays), `not mapped` (a fully connected layer, which is not counted) or
-            `left alone` (a layer of another kind).
+        fate: `low-rank`, `pattern-pruned`, `channel-pruned`, `dense` (as it is, on arrays), `not mapped` (a fully connected
+            layer, which is not counted) or `left alone` (a layer of another kind).
         why: the reason, with bits where the plan quantises it.
         macs: multiply-accumulates for one image over all its runs; None where they are not known.
         parameters: its weights, without bias.
@@ -91,8 +91,7 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
         kernel = "x".join(map(str, shape.kernel))
         kind = "fully connected" if shape.kind == "linear" else kernel
         what = f"{kind} {shape.in_channels}->{shape.out_channels}" + (f" g{shape.groups}" if shape.groups > 1 else "")
-        uncounted = shape.kind == "linear" and not linear and entry.kind != LOW_RANK
-        fate = COMPRESSED if entry.kind == LOW_RANK else (UNCOUNTED if uncounted else MAPPED)
+        fate = UNCOUNTED if shape.kind == "linear" and not linear and entry.kind != LOW_RANK else entry.kind
         found.append(
             LayerCoverage(
                 name, what, fate, _why(entry), macs[name], shape.parameters, _share(macs[name], all_macs),
