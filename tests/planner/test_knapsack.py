@@ -116,6 +116,7 @@ def test_a_budget_out_of_reach_says_what_can_be_reached():
     choices = [[Candidate(ENTRY, 10, 2, 3000.0, 1, 0.25)]] * 2
     for limits, words in (
         ({CYCLES: 19}, "no plan has at most 19 cycles: the fewest that these layers can reach is 20 cycles"),
+        ({CYCLES: 19.8}, "no plan has at most 19 cycles: the fewest that these layers can reach is 20 cycles"),
         ({ARRAYS: 3}, "the fewest that these layers can reach is 4 arrays"),
         ({ENERGY: 1000.0}, "at most 1.0 nJ: the fewest that these layers can reach is 6.0 nJ"),
         ({LOSS: 0.1}, "no plan loses at most 0.1 nats of loss: the least that these layers can reach is 0.5 nats"),

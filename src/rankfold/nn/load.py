@@ -76,9 +76,11 @@ def load_model(name: str, classes: int, in_channels: int = 3, seed: int = 0) -> 
 
 
 def brings_weights(name: str) -> bool:
-    """Whether the network that `load_model` builds has trained weights of its own: an exported file, or published ones."""
-    library = LibraryModel.parse(name)
-    return name.lower().endswith(SUFFIX) or (library is not None and library.pretrained)
+    """Whether the network that `load_model` builds has all its trained weights, as that of an exported file has.
+
+    Published weights of a library do not count: for other classes than they were trained for, the classifier is fresh.
+    """
+    return name.lower().endswith(SUFFIX)
 
 
 def _call(arguments: dict[str, int]) -> str:

@@ -63,7 +63,7 @@ class PlanSettings:
             before fine-tuning on training images that nothing was calibrated on. None: no such limit.
         bits: of weights and inputs; None for float.
         pointwise: whether 1x1 convolutions may become low-rank.
-        checkpoint: weights of the dense network; None: shipped ones, or those that an exported or published network brings.
+        checkpoint: weights of the dense network; None: shipped ones, or those in an exported file (.pt2).
         images: training images to calibrate on; None: 512, or 64 where images are larger than 64x64.
         measured_images: training images to measure accuracy on.
         seed: of the images that are drawn.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from rankfold.cost import array_mapping, planned_mapping
@@ -77,13 +76,6 @@ class Costing:
         runs = self.runs[entry.name]
         spent = sum(layer_energy(shape, self.precise.array, priced, self.table).energy for shape in runs)
         return replace(candidate, energy=spent)
-
-    def with_energies(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-        """The candidates with their energy; without where the array cannot hold these weights as cells spread them."""
-        try:
-            return tuple(self.with_energy(candidate) for candidate in candidates)
-        except InputError:
-            return tuple(candidates)
 
 
 def _stages(mapping: Mapping | LowRankMapping) -> tuple[Mapping, ...]:

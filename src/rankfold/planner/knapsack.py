@@ -158,4 +158,5 @@ def in_units(name: str, amount: float) -> str:
         return f"{amount:.4g} nats of loss"
     if name == ENERGY:
         return f"{1e-3 * amount:,.1f} nJ"
-    return f"{math.floor(amount * (1 + SLACK)):,} {'arrays' if name == ARRAYS else 'cycles'}"
+    count = math.floor(amount * (1 + SLACK))
+    return f"{count:,} {'array' if name == ARRAYS else 'cycle'}{'s' * (count != 1)}"
