@@ -1,5 +1,6 @@
 """`rankfold plan`: budgets are kept, the plan is the best of its candidates, and it can be compressed."""
 
+import ctypes
 import itertools
 import json
 import math
@@ -97,6 +98,20 @@ def test_from_the_command_line(weights, tmp_path, capsys):
     assert content["total"]["planned"]["cycles"] == result["planned_cycles"] <= content["total"]["budgets"]["cycles"]
     assert content["total"]["gap"] == 0
     assert Plan.load(out) == chosen  # the same seed, the same plan
+
+
+def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, capfd):
+    """The solver prints lines of its own for some problems."""
+
+    def noisy(*arguments):
+        ctypes.CDLL(None).printf(b"HighsMipSolverData::transformNewIntegerFeasibleSolution tmpSolver.run();\n")
+        return best_plan(*arguments)
+
+    monkeypatch.setattr("rankfold.pipeline.planning.best_plan", noisy)
+    out = tmp_path / "plan.json"
+    assert plan(weights, "--max-cycles", "60%", "--images", "32", "--out", out, "--json") == 0
+    ctypes.CDLL(None).fflush(None)
+    assert json.loads(capfd.readouterr().out)["files"] == [str(out)]
 
 
 @pytest.mark.parametrize(

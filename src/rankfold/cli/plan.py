@@ -12,6 +12,7 @@ from rankfold.cli.network import MODEL_HELP
 from rankfold.cli.non_idealities import with_cells
 from rankfold.cli.options import add_array, add_technology, bit_width, checked, image_size, prepare_process
 from rankfold.cli.plan_search import add_search, run_search, search_options
+from rankfold.cli.quiet import natives_silenced
 from rankfold.errors import InputError
 from rankfold.mapping import DEFAULT_ARRAY
 from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, QUANTITIES, Candidate, in_units, structure_in_words, total
@@ -91,7 +92,8 @@ def run(options: argparse.Namespace) -> int:
     problem = planning_problem(settings, progress)
     if searching is not None:
         return run_search(problem, searching, options, out if limited else None)
-    found = best_plan(problem, progress) if limited else None
+    with natives_silenced():
+        found = best_plan(problem, progress) if limited else None
     files: tuple[Path, ...] = ()
     table = ""
     if options.pareto is not None:

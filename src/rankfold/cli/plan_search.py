@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from rankfold.cli.non_idealities import add_arrays, non_idealities
+from rankfold.cli.quiet import natives_silenced
 from rankfold.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def run_search(problem: PlanningProblem, chosen: SearchOptions, options: argpars
     from rankfold.pipeline.plan_search import chosen_plan, search_problem, write_search
 
     measure = replace(chosen.measure, calibrated=problem.accuracy.settings.calibrated)
-    found = search_problem(problem, chosen.search, measure, SearchBar())
+    with natives_silenced():
+        found = search_problem(problem, chosen.search, measure, SearchBar())
     files: list[Path] = []
     plan = chosen_plan(problem, found)
     if plan is not None and out is not None:
