@@ -34,18 +34,19 @@ def merge(model: nn.Module) -> nn.Module:
 def _plain(module: nn.Module) -> nn.Module:
     if isinstance(module, QuantConv2d):
         weight = module.weight_quantiser(module.weight)
-        return _as_plain(module, weight if module.mask is None else weight * module.mask)
+        return as_plain(module, weight if module.mask is None else weight * module.mask)
     if isinstance(module, QuantLinear):
-        return _as_plain(module, module.weight_quantiser(module.weight))
+        return as_plain(module, module.weight_quantiser(module.weight))
     if isinstance(module, MaskedConv2d):
-        return _as_plain(module, module.weight * module.mask)
+        return as_plain(module, module.weight * module.mask)
     if isinstance(module, (LowRankConv2d, LowRankLinear)):
         return module.to_dense()
     return module
 
 
 @torch.no_grad()
-def _as_plain(module: nn.Conv2d | nn.Linear, weight: torch.Tensor) -> nn.Module:
+def as_plain(module: nn.Conv2d | nn.Linear, weight: torch.Tensor) -> nn.Module:
+    """A layer of the declared shape, bias and mode of `module`, with a copy of `weight`."""
     plain: nn.Conv2d | nn.Linear
     like: dict[str, Any] = {"bias": module.bias is not None, "device": "meta", "dtype": module.weight.dtype}
     if isinstance(module, nn.Conv2d):

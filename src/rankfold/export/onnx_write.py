@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -16,8 +17,10 @@ import torch
 from torch import nn
 
 from rankfold.errors import InputError, MissingDependencyError, first_line
+from rankfold.export.merge import as_plain
 from rankfold.export.onnx_decompose import save_onnx
-from rankfold.nn.quantise import QuantLayer
+from rankfold.nn.masked import MaskedConv2d
+from rankfold.nn.quantise import QuantConv2d, QuantLayer
 from rankfold.nn.quantiser import Quantiser
 from rankfold.workload.onnx_file import OnnxFile, import_onnx
 
@@ -75,26 +78,40 @@ def _exported(model: nn.Module, image: tuple[int, int, int]) -> Any:
         ) from None
     parameter = next(model.parameters())
     images = torch.zeros(2, *image, device=parameter.device, dtype=parameter.dtype)  # a batch of one would be taken for fixed
-    training = {module: module.training for module in model.modules()}
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     try:
-        model.eval()
+        plain = _without_masks(model).eval()
         logger.setLevel(logging.ERROR)
-        with bypassed(model), torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with bypassed(plain), torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                model, (images,), input_names=["input"], output_names=["logits"], opset_version=OPSET, dynamo=True,
+                plain, (images,), input_names=["input"], output_names=["logits"], opset_version=OPSET, dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("batch")},), optimize=False, verbose=False,
             )  # fmt: skip
     except Exception as error:  # whatever the user's network makes the exporter raise
         raise InputError(f"torch cannot export the network to ONNX: {first_line(error)}") from error
     finally:
         logger.setLevel(level)
-        for module, mode in training.items():
-            module.training = mode
     assert program is not None  # without a file name it returns the program
     return program.model_proto
+
+
+@torch.no_grad()
+def _without_masks(model: nn.Module) -> nn.Module:
+    """A copy in which the weights that masks drop are zeros, so that the file holds one tensor a layer and multiplies none."""
+    plain = copy.deepcopy(model)
+    made: dict[nn.Module, nn.Module] = {}
+    for parent in list(plain.modules()):
+        for name, child in parent._modules.items():
+            if isinstance(child, MaskedConv2d):
+                if child not in made:
+                    made[child] = as_plain(child, child.weight * child.mask)
+                parent._modules[name] = made[child]
+            elif isinstance(child, QuantConv2d) and child.mask is not None:
+                child.weight.mul_(child.mask)
+                child.mask = None
+    return plain
 
 
 def _add_quantisers(made: Any, layers: dict[str, QuantLayer]) -> None:
@@ -156,8 +173,11 @@ def _input_nodes(made: Any, node: Any, name: str, quantiser: Quantiser) -> list[
 
 
 def _levels(layer: QuantLayer) -> np.ndarray:
-    levels: np.ndarray = layer.weight_quantiser.integers(layer.weight).cpu().numpy().astype(np.int8)
-    return levels
+    levels = layer.weight_quantiser.integers(layer.weight)
+    if isinstance(layer, QuantConv2d) and layer.mask is not None:
+        levels = levels * layer.mask  # +-1, the levels of one bit, have no zero
+    stored: np.ndarray = levels.cpu().numpy().astype(np.int8)
+    return stored
 
 
 def _scale(prefix: str, quantiser: Quantiser, kind: Any) -> list[Any]:
