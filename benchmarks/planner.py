@@ -1,10 +1,10 @@
 """How long planning takes: ResNet-20 for CIFAR-10, and ResNet-50's shapes at 224x224, calibration included.
 
-Usage: python benchmarks/planner.py --data path/to/cifar10 [--threads 2] [--networks resnet20 resnet50]
+Usage: python benchmarks/planner.py --data path/to/cifar10 [--threads 2] [--networks resnet20 resnet50 resnet50-pointwise]
 
 ResNet-20 has its shipped weights. ResNet-50 has random ones and scikit-learn's digits enlarged to 224x224: time depends on shapes
-alone, the plan means nothing. For each: the candidates that were there and that were left, wall and processor time until all
-candidates have their losses, and of the exact choice of half the cycles.
+alone, the plan means nothing; its 1x1 convolutions stay dense but in `resnet50-pointwise`. For each: the candidates that were
+left, wall and processor time until all candidates have their losses, and of the exact choice of half the cycles.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from rankfold.cli.options import prepare_process
 from rankfold.mapping import ArraySpec
 from rankfold.nn.saved import save_weights
 from rankfold.pipeline.planning import PlanSettings, best_plan, planning_problem
 from rankfold.planner import CYCLES
 from rankfold.planner.budget import Budget
 
+NETWORKS = ("resnet20", "resnet50", "resnet50-pointwise")
 HALF = (Budget(CYCLES, 0.5, share=True),)
 
 
@@ -61,9 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--networks", nargs="+", default=["resnet20", "resnet50"])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    prepare_process(options.threads)
     print("| network | candidates left | wall, s | processor, s | choice, s | of the cycles | gap |")
     print("| --- | --: | --: | --: | --: | --: | --: |")
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +76,7 @@ def main() -> None:
 def timed(name: str, data: str, folder: Path) -> list[str]:
     """One row of the table."""
     settings = PlanSettings(name, data, ArraySpec(64, 64), HALF)
-    if name == "resnet50":
+    if name != "resnet20":
         weights = folder / f"{name}.safetensors"
         save_weights(weights, resnet50())
         settings = PlanSettings(
@@ -82,7 +84,7 @@ def timed(name: str, data: str, folder: Path) -> list[str]:
             "digits",
             ArraySpec(128, 128),
             HALF,
-            pointwise=True,
+            pointwise=name == "resnet50-pointwise",
             checkpoint=weights,
             image_size=(224, 224),
             measured_images=64,

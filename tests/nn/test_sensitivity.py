@@ -57,6 +57,11 @@ def network(seed=0):
     return Shared().double()
 
 
+def kronecker(channels, kernel):
+    """(G, C, C) and (G, P, P) -> (G, C*P, C*P)."""
+    return np.stack([np.kron(c, p) for c, p in zip(channels, kernel, strict=True)])
+
+
 NAMES = ("first", "grouped", "tokens", "windows")
 
 
@@ -71,12 +76,18 @@ def test_power_is_that_of_each_images_weight_gradient(name, chunk, largest, monk
     each = image_gradients(model, name, x, drawn(model(x), 3, 2.0), 2.0).numpy()
     groups, outputs, n = found.power.shape
     each = each.reshape(len(x), groups, outputs, n)
-    rotated = found.outputs.swapaxes(1, 2) @ each @ found.inputs
+    inputs = found.inputs[0] if len(found.inputs) == 1 else kronecker(*found.inputs)
+    assert len(found.inputs) == (2 if largest == 10 and name in ("first", "grouped") else 1)
+    rotated = found.outputs.swapaxes(1, 2) @ each @ inputs
     assert np.allclose(found.power, (rotated**2).mean(axis=0), rtol=1e-5, atol=1e-12)
-    for basis in (found.outputs, found.inputs):
+    for basis in (found.outputs, inputs):
         assert np.allclose(basis @ basis.swapaxes(1, 2), np.eye(basis.shape[1]))
     # The trace of the curvature does not depend on the basis.
     assert found.power.sum() == pytest.approx((each**2).sum() / len(x), rel=1e-5)
+    step = np.random.default_rng(0).normal(size=weight_of(model, name).shape)
+    along = found.outputs.swapaxes(1, 2) @ step.reshape(groups, outputs, n) @ inputs
+    wanted = np.sum(found.power * along**2) / 2
+    assert predicted_loss(weight_of(model, name), weight_of(model, name) - step, found) == pytest.approx(wanted)
 
 
 def test_one_layer_equals_the_exact_quadratic_form():
@@ -107,7 +118,7 @@ def test_small_steps_raise_the_loss_as_foreseen():
         order = np.argsort(found.power[0].reshape(-1))[::-1]
         for place in order[:4]:
             row, column = np.unravel_index(place, found.power[0].shape)
-            step = 1e-2 * np.outer(found.outputs[0][:, row], found.inputs[0][:, column]).reshape(weight.shape)
+            step = 1e-2 * np.outer(found.outputs[0][:, row], found.inputs[0][0][:, column]).reshape(weight.shape)
             rises = []
             for sign in (1, -1):
                 changed = copy.deepcopy(model)

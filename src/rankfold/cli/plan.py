@@ -48,7 +48,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--images", type=int, metavar="N",
-        help="training images to calibrate on (default 512, or 64 where they are larger than 64x64)",
+        help="training images to calibrate on (default 512, or 32 where they are larger than 64x64)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)")
     parser.add_argument("--pareto", type=Path, metavar="DIR", help="write the whole front: front.csv, front.html, front.svg")

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
-from scipy.linalg import eigh, solve_triangular
 
+from rankfold.lowrank.blocks import BlockProblem, joined
 from rankfold.lowrank.factors import LowRankFactors, check_weight, plain_error, reconstruct
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, power
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, power
 from rankfold.lowrank.support import columns_of
-
-SWEEPS = 30
-SETTLED = 5e-4  # relative gain of a sweep over all groups, below which it stops
 
 
 def decompose_for_data(
@@ -67,7 +62,7 @@ def decompose_for_data(
     lost = whole = 0.0
     for group in range(conv_groups):
         problem = Regression.of(dense[group], second[group], None if cross is None else cross[group], ridge)
-        blocks = low_rank_on(problem, kept[group], groups, rank)
+        blocks = BlockProblem.of(problem, kept[group], groups).solve(rank)
         for index, (block, there) in enumerate(zip(blocks, np.split(kept[group], groups), strict=True)):
             left[group, index], right[group, index][:, there] = _balanced(block.outputs, block.rows[:, there])
         lost += power(problem.target - joined(blocks), second[group])
@@ -89,98 +84,6 @@ def output_error(weight: np.ndarray, factors: LowRankFactors, conv_groups: int, 
     lost = dense - reconstruct(factors, conv_groups, groups).reshape(shape)
     whole = sum(power(dense[group], second[group]) for group in range(conv_groups))
     return math.sqrt(sum(power(lost[group], second[group]) for group in range(conv_groups)) / whole) if whole > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block U B of a weight: `outputs` U (m, r), orthonormal, and `rows` B (r, n/g)."""
-
-    outputs: np.ndarray
-    rows: np.ndarray
-
-
-def joined(blocks: Sequence[Block]) -> np.ndarray:
-    """The weight (m, n) of all blocks."""
-    return np.concatenate([block.outputs @ block.rows for block in blocks], axis=1)
-
-
-def low_rank_on(problem: Regression, kept: np.ndarray, groups: int, rank: int) -> list[Block]:
-    """The blocks of rank r, zero outside the columns `kept`, that `decompose_for_data` finds for one group.
-
-    Args:
-        problem: of m outputs and n inputs.
-        kept: (n,) booleans.
-        groups: g, equal blocks of the n columns.
-        rank: r of each block.
-
-    Raises:
-        InputError: the moments on the columns are singular.
-    """
-    if len(problem.dense) > len(kept):
-        # More outputs than inputs: all that blocks can be lies in the span of the weight's columns, which is smaller.
-        basis = np.linalg.qr(problem.dense)[0]
-        inside = replace(problem, dense=basis.T @ problem.dense, target=basis.T @ problem.target)
-        return [Block(basis @ block.outputs, block.rows) for block in low_rank_on(inside, kept, groups, rank)]
-    columns = np.flatnonzero(kept)
-    target, moments = problem.target_on(columns), problem.moments[np.ix_(columns, columns)]
-    ends = np.searchsorted(columns, np.arange(groups + 1) * (len(kept) // groups))
-    if groups == 1:
-        outputs = _leading(target @ moments @ target.T, rank)
-        found = [Block(outputs, outputs.T @ target)]
-    else:
-        start = [_leading(block @ block.T, rank) for block in np.split(problem.dense[:, columns], ends[1:-1], axis=1)]
-        found = _in_turn(target, problem.dense[:, columns], start, moments, [slice(*pair) for pair in pairwise(ends)])
-    placed = []
-    for block, there in zip(found, np.split(kept, groups), strict=True):
-        rows = np.zeros((rank, len(there)))
-        rows[:, there] = block.rows
-        placed.append(Block(block.outputs, rows))
-    return placed
-
-
-def _in_turn(
-    target: np.ndarray, dense: np.ndarray, start: Sequence[np.ndarray], moments: np.ndarray, cuts: Sequence[slice]
-) -> list[Block]:
-    """Blocks U_i B_i of columns `cuts` that bring tr(D S D^T), D = target - [U_i B_i], down; at first U_i U_i^T dense.
-
-    Blocks are whitened first, block times C_i with S_ii = C_i C_i^T: the best of a block is then the plain truncation of
-    X = (block + D S_:i S_ii^-1) C_i, and all that other blocks need to know of it is B_i C_i S'_i:, of r rows.
-    """
-    roots = [factor(moments[cut, cut]) for cut in cuts]
-    white = moments.copy()  # S' = C^-1 S C^-T over all blocks
-    for cut, root in zip(cuts, roots, strict=True):
-        white[cut] = _solve_lower(root, white[cut])
-        white[:, cut] = _solve_lower(root, white[:, cut].T).T
-    wanted = np.concatenate([target[:, cut] @ root for cut, root in zip(cuts, roots, strict=True)], axis=1)
-    outputs = list(start)
-    rows = [u.T @ dense[:, cut] @ root for u, cut, root in zip(start, cuts, roots, strict=True)]
-    seen = [b @ white[cut] for b, cut in zip(rows, cuts, strict=True)]  # (r, n) of each block
-    gradient = wanted @ white - sum(u @ s for u, s in zip(outputs, seen, strict=True))  # D S, whitened
-    before = math.inf
-    for _ in range(SWEEPS):
-        for i, cut in enumerate(cuts):
-            free = outputs[i] @ rows[i] + gradient[:, cut]
-            gradient += outputs[i] @ seen[i]
-            outputs[i] = _leading(free @ free.T, rows[i].shape[0])
-            rows[i] = outputs[i].T @ free
-            seen[i] = rows[i] @ white[cut]
-            gradient -= outputs[i] @ seen[i]
-        lost = wanted - np.concatenate([u @ b for u, b in zip(outputs, rows, strict=True)], axis=1)
-        error = float(np.sum(lost * gradient))
-        if before - error <= SETTLED * error:
-            break
-        before = error
-    return [Block(u, _solve_lower(root, b.T, "T").T) for u, b, root in zip(outputs, rows, roots, strict=True)]
-
-
-def _solve_lower(root: np.ndarray, right: np.ndarray, trans: str = "N") -> np.ndarray:
-    """C^-1 right, or C^-T right for "T", with C the lower triangle of `root`."""
-    return solve_triangular(root, right, trans=trans, lower=True, check_finite=False) if root.size else right
-
-
-def _leading(gram: np.ndarray, rank: int) -> np.ndarray:
-    """(m, r) eigenvectors of the largest eigenvalues of a symmetric (m, m): leading outputs, for A S A^T of a weight A."""
-    return eigh(gram, subset_by_index=(len(gram) - rank, len(gram) - 1), check_finite=False)[1]
 
 
 def _balanced(outputs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.lowrank.data_aware import decompose_for_data, joined, low_rank_on
+from rankfold.lowrank.blocks import BlockProblem, joined
+from rankfold.lowrank.data_aware import decompose_for_data
 from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.factors import LowRankFactors, check_weight
 from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, inverse, power, solve_right
@@ -81,7 +82,7 @@ def _rounds(problem: Regression, groups: int, rank: int, entries: int, positions
     inverses = [whole] if groups == 1 else [inverse(moments) for moments in inner]
     lowers = [factor(moments) for moments in inner]
     for _ in range(ROUNDS):
-        blocks = low_rank_on(problem, kept, groups, rank)
+        blocks = BlockProblem.of(problem, kept, groups).solve(rank)
         lost = problem.target - joined(blocks)
         yield kept, power(lost, problem.moments)
         kept = kept.copy()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +20,9 @@ from rankfold.nn.patches import patches
 
 CHUNK = 1 << 24  # values of patches and of weight gradients held at a time, 64 MiB each
 TEMPERATURE = 4.0  # see `sensitivities`
-LARGEST_BASIS = 2304  # n up to which the eigenvectors of E[x x^T] are taken as they are
+LARGEST_BASIS = 1152  # n up to which the eigenvectors of E[x x^T] are taken as they are
+
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ class LayerSensitivity:
         gradient: (G, m/G, m/G) E[g g^T] over patches, of the loss of one image.
         positions: patches of one image, over all runs of the layer.
         outputs: (G, m/G, m/G) eigenvectors of `gradient`, in columns.
-        inputs: (G, n, n) eigenvectors of `moments.second`, in columns; of a convolution of n > 2,304, whose own would take a
-            minute, the Kronecker product of those over channels and those over kernel positions.
+        inputs: (G, n, n) eigenvectors of `moments.second`, in columns; of a convolution of n > 1,152, where those would take
+            long to find and to use, two factors of a Kronecker product, (G, C_in/G, C_in/G) eigenvectors over channels and
+            (G, kh*kw, kh*kw) over kernel positions.
         power: (G, m/G, n) E over images of the squared entries of outputs^T (sum_p g_p x_p^T) inputs.
     """
 
@@ -43,7 +48,7 @@ class LayerSensitivity:
     gradient: np.ndarray
     positions: float
     outputs: np.ndarray
-    inputs: np.ndarray
+    inputs: tuple[np.ndarray, ...]
     power: np.ndarray
 
 
@@ -67,7 +72,7 @@ def predicted_loss(weight: np.ndarray, replacement: np.ndarray, sensitivity: Lay
             f"{groups * outputs} outputs and {inputs} inputs of each"
         )
     lost = (weight.astype(np.float64) - replacement).reshape(groups, outputs, inputs)
-    rotated = sensitivity.outputs.swapaxes(1, 2) @ lost @ sensitivity.inputs
+    rotated = _times(sensitivity.outputs.swapaxes(1, 2) @ lost, sensitivity.inputs)
     return float(np.sum(sensitivity.power * rotated**2)) / 2
 
 
@@ -118,7 +123,7 @@ def sensitivities(
             (gradients[name] / patches_seen[name]).cpu().numpy(),
             patches_seen[name] / count,
             outputs[name].cpu().numpy(),
-            inputs[name].numpy(),
+            tuple(factor.numpy() for factor in inputs[name]),
             (power[name] / count).cpu().numpy(),
         )
         for name in names
@@ -130,15 +135,26 @@ def _positions(layer: nn.Module) -> int:
     return layer.kernel_size[0] * layer.kernel_size[1] if isinstance(layer, nn.Conv2d) else 1
 
 
-def _input_basis(second: np.ndarray, positions: int) -> Tensor:
-    """(G, n, n), orthonormal columns."""
+def _input_basis(second: np.ndarray, positions: int) -> tuple[Tensor, ...]:
+    """Orthonormal columns: (G, n, n), or the two factors of a Kronecker product."""
     groups, n, _ = second.shape
+    moments = torch.from_numpy(second)
     if n <= LARGEST_BASIS or positions == 1:
-        return torch.linalg.eigh(torch.from_numpy(second))[1]
-    split = torch.from_numpy(second).reshape(groups, n // positions, positions, n // positions, positions)
-    channels = torch.linalg.eigh(torch.einsum("gipjp->gij", split))[1]
-    kernel = torch.linalg.eigh(torch.einsum("gipiq->gpq", split))[1]
-    return torch.einsum("gij,gpq->gipjq", channels, kernel).reshape(groups, n, n)
+        return (torch.linalg.eigh(moments)[1],)
+    split = moments.reshape(groups, n // positions, positions, n // positions, positions)
+    channels, kernel = torch.einsum("gipjp->gij", split), torch.einsum("gipiq->gpq", split)
+    return torch.linalg.eigh(channels)[1], torch.linalg.eigh(kernel)[1]
+
+
+def _times(values: Array, basis: Sequence[Array]) -> Array:
+    """(..., G, k, n) times the (G, n, n) that `basis` stands for."""
+    if len(basis) == 1:
+        return values @ basis[0]
+    channels, kernel = basis
+    *outer, rows, n = values.shape
+    inner = (values.reshape(*outer, -1, kernel.shape[-1]) @ kernel).reshape(*outer, rows, -1, kernel.shape[-1])
+    turned = inner.swapaxes(-1, -2).reshape(*outer, -1, channels.shape[-1]) @ channels
+    return turned.reshape(*outer, rows, -1, channels.shape[-1]).swapaxes(-1, -2).reshape(*outer, rows, n)
 
 
 @dataclass(frozen=True)
@@ -178,13 +194,13 @@ def _backward(
             yield name, runs.pop(name), len(batch)
 
 
-def _power(runs: Sequence[_Run], outputs: Tensor, inputs: Tensor, images: int) -> Tensor:
+def _power(runs: Sequence[_Run], outputs: Tensor, inputs: Sequence[Tensor], images: int) -> Tensor:
     """(G, m/G, n): the squares of each image's weight gradient in the basis, summed over the images."""
-    groups, n, _ = inputs.shape
+    groups, n = inputs[0].shape[0], math.prod(factor.shape[1] for factor in inputs)
     total = torch.zeros(groups, outputs.shape[1], n, dtype=torch.float64, device=outputs.device)
     if not runs:
         return total
-    left, right = (basis.to(runs[0].gradient) for basis in (outputs, inputs))
+    left, right = outputs.to(runs[0].gradient), [factor.to(runs[0].gradient) for factor in inputs]
     slopes = [_output_gradient(run, groups, images) for run in runs]
     size = n * groups * (outputs.shape[1] + max(slope.shape[3] for slope in slopes))
     step = max(1, CHUNK // size)
@@ -197,9 +213,9 @@ def _power(runs: Sequence[_Run], outputs: Tensor, inputs: Tensor, images: int) -
             found = _by_image(seen, len(part))
             turned = left.transpose(1, 2) @ part
             if part.shape[3] < part.shape[2]:  # n^2 times the positions, or n^2 times the outputs
-                whole = whole + turned @ (right.transpose(1, 2) @ found).transpose(2, 3)
+                whole = whole + turned @ _times(found.transpose(2, 3), right)
             else:
-                whole = whole + turned @ found.transpose(2, 3) @ right
+                whole = whole + _times(turned @ found.transpose(2, 3), right)
         total += whole.double().square().sum(0)
     return total
 

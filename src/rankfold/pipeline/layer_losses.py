@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from torch import nn
 
-from rankfold.lowrank import decompose_for_data, nested_supports, reconstruct, refit, shared_supports
+from rankfold.lowrank import nested_supports, refit, shared_supports
+from rankfold.lowrank.blocks import BlockProblem, joined
+from rankfold.lowrank.regression import RIDGE, Regression
+from rankfold.lowrank.support import columns_of
 from rankfold.nn.moments import PatchMoments
 from rankfold.nn.sensitivity import LayerSensitivity, predicted_loss
 from rankfold.plan import DENSE, LayerPlan, text_to_support
 from rankfold.planner import ENERGY, LayerChoices, pareto, without_hopeless
 from rankfold.planner.costing import Costing
 from rankfold.planner.entries import LayerSlot, layer_entries
+
+SWEEPS = 3  # over the blocks of a pair: the ranking of candidates needs no more, and those of `compress` are settled
 
 
 def layer_choices(
@@ -25,6 +33,7 @@ def layer_choices(
     costing: Costing,
     budgeted: Sequence[str],
     done: Callable[[str], None],
+    threads: int,
 ) -> tuple[LayerChoices, ...]:
     """The candidates of every layer that an optimum may need, with their losses.
 
@@ -35,24 +44,31 @@ def layer_choices(
         moments: of their inputs, those that the factors are made for.
         costing: prices what they may become.
         budgeted: the quantities that budgets are kept on, or that are to be small.
-        done: hears of each layer that is ready.
+        done: hears of each layer that is ready, in their order.
+        threads: layers at a time, each on one thread.
     """
-    found = []
-    for slot in slots:
+
+    def choices(slot: LayerSlot) -> LayerChoices:
         name = slot.entry.name
         dense = costing.candidate(slot.entry, ENERGY in budgeted)
         if slot.why_dense:
-            entries = layer_entries(slot, {})
-            candidates = pareto([costing.candidate(entry, ENERGY in budgeted) for entry in entries], budgeted)
+            layer = None
         else:
             weight = model.get_submodule(name).weight
             assert isinstance(weight, nn.Parameter)
             layer = _Layer(slot, weight.detach().cpu().double().numpy(), moments[name], sensitivities[name])
-            every = [costing.candidate(entry, ENERGY in budgeted) for entry in layer_entries(slot, layer.families)]
-            left = without_hopeless(every, budgeted)
-            candidates = pareto([replace(one, loss=layer.loss(one.entry)) for one in left], budgeted)
-        found.append(LayerChoices(slot.shape, dense, candidates, slot.why_dense))
-        done(name)
+        entries = layer_entries(slot, layer.families if layer else {})
+        candidates = without_hopeless([costing.candidate(entry, ENERGY in budgeted) for entry in entries], budgeted)
+        if layer:
+            candidates = tuple(replace(one, loss=layer.loss(one.entry)) for one in candidates)
+        return LayerChoices(slot.shape, dense, pareto(candidates, budgeted), slot.why_dense)
+
+    found = []
+    # One thread of the BLAS for each layer: most factorisations are small, and more threads would only wait for each other.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        for slot, one in zip(slots, pool.map(choices, slots), strict=True):
+            found.append(one)
+            done(slot.entry.name)
     return tuple(found)
 
 
@@ -62,6 +78,7 @@ class _Layer:
     def __init__(self, slot: LayerSlot, weight: np.ndarray, moments: PatchMoments, sensitivity: LayerSensitivity) -> None:
         self._shape, self._weight, self._moments, self._sensitivity = slot.shape, weight, moments, sensitivity
         self._losses: dict[tuple[int | None, int | None, str | None], float] = {(None, None, None): 0.0}
+        self._last: tuple[tuple[int, str | None], list[BlockProblem]] | None = None
         groups = slot.shape.groups
         self.families = (
             {how.__name__: how(weight, groups, moments.second) for how in (nested_supports, shared_supports)}
@@ -77,10 +94,27 @@ class _Layer:
         return self._losses[key]
 
     def _replacement(self, entry: LayerPlan) -> np.ndarray:
-        groups, second = self._shape.groups, self._moments.second
-        support = None if entry.support is None else text_to_support(entry.support, self._shape)
         if entry.groups is None or entry.rank is None:
-            assert support is not None  # every layer that is neither dense nor low-rank has one here
-            return refit(self._weight, groups, second, support)
-        factors = decompose_for_data(self._weight, groups, entry.groups, entry.rank, second, support=support)
-        return reconstruct(factors, groups, entry.groups)
+            assert entry.support is not None  # every layer that is neither dense nor low-rank has one here
+            return refit(self._weight, self._shape.groups, self._moments.second, text_to_support(entry.support, self._shape))
+        blocks = [problem.solve(entry.rank, SWEEPS) for problem in self._problems(entry.groups, entry.support)]
+        return np.concatenate([joined(group) for group in blocks]).reshape(self._weight.shape)
+
+    def _problems(self, groups: int, text: str | None) -> list[BlockProblem]:
+        """Those of each convolution group; the last ones are kept, as the ranks of one structure follow each other."""
+        if self._last is None or self._last[0] != (groups, text):
+            n = self._weight[0].size
+            kept = np.ones((self._shape.groups, n), bool)
+            if text is not None:
+                kept = columns_of(text_to_support(text, self._shape), self._weight.shape, self._shape.groups)
+            self._last = (
+                (groups, text),
+                [BlockProblem.of(problem, columns, groups) for problem, columns in zip(self._regressions, kept, strict=True)],
+            )
+        return self._last[1]
+
+    @cached_property
+    def _regressions(self) -> list[Regression]:
+        """Those of each convolution group."""
+        weights = self._weight.reshape(self._shape.groups, -1, self._weight[0].size)
+        return [Regression.of(dense, second, None, RIDGE) for dense, second in zip(weights, self._moments.second, strict=True)]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from rankfold.cost.energy import find_table
@@ -47,7 +46,7 @@ from rankfold.workload import Network, trace
 
 MEASUREMENTS = 8  # of accuracy, at most, to find the loss that a drop allows
 SMALL_IMAGE = 64 * 64  # pixels; larger images have so many patches that fewer of them will do
-LARGE_IMAGES = 64
+LARGE_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class PlanSettings:
         bits: of weights and inputs; None for float.
         pointwise: whether 1x1 convolutions may become low-rank.
         checkpoint: weights of the dense network; None: shipped ones, or those in an exported file (.pt2).
-        images: training images to calibrate on; None: 512, or 64 where images are larger than 64x64.
+        images: training images to calibrate on; None: 512, or 32 where images are larger than 64x64.
         measured_images: training images to measure accuracy on.
         seed: of the images that are drawn.
         image_size: (H, W) to resize images to.
@@ -227,9 +226,8 @@ def planning_problem(settings: PlanSettings, progress: Progress | None = None) -
     progress.advance(len(names))
     progress.begin("candidates", len(slots))
     budgeted = list(dict.fromkeys([CYCLES, *(budget.quantity for budget in settings.budgets)]))
-    # Many small factorisations, on which threads of the BLAS would only wait for each other.
-    with threadpool_limits(1, "blas"):
-        choices = layer_choices(slots, model, known, fitted, costing, budgeted, lambda _: progress.advance(1))
+    threads = torch.get_num_threads()
+    choices = layer_choices(slots, model, known, fitted, costing, budgeted, lambda _: progress.advance(1), threads)
     progress.end()
     all_dense = [layer.dense for layer in choices]
     limits = {budget.quantity: budget.limit(total(all_dense, budget.quantity)) for budget in settings.budgets}
