@@ -10,8 +10,9 @@ TESTED := $(VENV)/.installed-for-tests
 demo: $(READY)
 	$(BIN)/rankfold demo --out runs/demo
 
+# A process for each processor core, and one thread in each: these networks are too small for more.
 test: lint
-	$(BIN)/coverage run -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report
 
 lint: $(TESTED)
