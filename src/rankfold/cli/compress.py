@@ -96,10 +96,15 @@ def _add_distillation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--distil", type=checked(distillation_weight), nargs="?", const=True, metavar="W",
-        help="fine-tune towards the outputs of the dense network too, with this share of the loss (default 0.9), and towards the "
-        "labels with the rest; costs a forward pass of the dense network in every step",
+        help="share of the outputs of the dense network in what fine-tuning aims at (default 0.9), the labels have the rest",
     )  # fmt: skip
-    group.add_argument("--no-distil", action="store_false", dest="distil", default=None, help="fine-tune towards labels alone")
+    group.add_argument(
+        "--no-distil",
+        action="store_false",
+        dest="distil",
+        default=None,
+        help="fine-tune towards labels alone, in a fifth less time",
+    )
 
 
 def distillation_weight(text: str) -> float:
@@ -192,10 +197,8 @@ def _distillation(options: argparse.Namespace) -> Distillation | None:
     from rankfold.pipeline.settings import DISTILLATION
     from rankfold.training.distillation import Distillation
 
-    if options.distil is None:
+    if options.distil is None or options.distil is True:
         return DISTILLATION
-    if options.distil is True:
-        return DISTILLATION or Distillation()
     return Distillation(options.distil) if options.distil else None
 
 

@@ -17,7 +17,7 @@ from rankfold.training.recipe import Recipe
 
 BASELINE = Recipe(epochs=60, peak_rate=0.2)
 FINE_TUNING = Recipe(epochs=10, peak_rate=0.05)
-DISTILLATION: Distillation | None = None  # what fine-tuning does where nothing is said
+DISTILLATION = Distillation()  # what fine-tuning does where nothing is said; docs/planning.md has what it is worth
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from rankfold.errors import InputError
 from rankfold.files import in_schema, parse_yaml
 from rankfold.mapping import ArraySpec
-from rankfold.pipeline.settings import DISTILLATION, CompressSettings
+from rankfold.pipeline.settings import CompressSettings
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
 
@@ -25,7 +25,8 @@ SHORT = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": 
 class Cell:
     """One network to train: a method, its setting, bits and a seed.
 
-    The attributes are those of `CompressSettings`; `distil` is the weight of distillation, None: as where nothing is said.
+    The attributes are those of `CompressSettings`; `distil` is the weight of distillation, None: labels alone, as in
+    the papers.
     """
 
     method: str
@@ -75,7 +76,7 @@ class Grid:
         return CompressSettings(
             self.model, self.data, out, self.array, cell.groups, cell.rank, cell.method, cell.entries, cell.block,
             ratio=cell.ratio, bits=cell.bits, checkpoint=checkpoint, recipe=replace(self.recipe, seed=cell.seed),
-            baseline_recipe=self.baseline_recipe, distillation=DISTILLATION if cell.distil is None else Distillation(cell.distil),
+            baseline_recipe=self.baseline_recipe, distillation=None if cell.distil is None else Distillation(cell.distil),
             device=device, resume=True, command=f"rankfold reproduce {self.name}",
         )  # fmt: skip
 
