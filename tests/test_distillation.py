@@ -212,7 +212,8 @@ SMALL = ["compress", "resnet8", "--data", "digits", "--array", "32x32", "--batch
 
 
 @pytest.mark.parametrize(
-    ("arguments", "weight"), [([], 0.9), (["--distil"], 0.9), (["--distil", "0.5"], 0.5), (["--no-distil"], None), (["--distil", "0"], None)]
+    ("arguments", "weight"),
+    [([], 0.9), (["--distil"], 0.9), (["--distil", "0.5"], 0.5), (["--no-distil"], None), (["--distil", "0"], None)],
 )
 def test_the_command_line(weights, tmp_path, capsys, arguments, weight):
     command = [*SMALL, "--checkpoint", str(weights), "--out", str(tmp_path / "run")]
