@@ -5,15 +5,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint coverage clean
 
 demo: $(READY)
 	$(BIN)/rankfold demo --out runs/demo
 
 # A process for each processor core, and one thread in each: these networks are too small for more.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --cov --cov-report=
-	$(BIN)/coverage report
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+coverage: $(TESTED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --cov
 
 lint: $(TESTED)
 	$(BIN)/ruff check .

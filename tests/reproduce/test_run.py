@@ -184,7 +184,7 @@ def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path):
         "--seeds",
         "1",
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as run:
         killed = None
         deadline = time.monotonic() + 120
