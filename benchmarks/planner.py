@@ -4,7 +4,7 @@ Usage: python benchmarks/planner.py --data path/to/cifar10 [--threads 2] [--netw
 
 ResNet-20 has its shipped weights. ResNet-50 has random ones and scikit-learn's digits enlarged to 224x224: time depends on shapes
 alone, the plan means nothing; its 1x1 convolutions stay dense but in `resnet50-pointwise`. For each: the candidates that were
-left, wall and processor time until all candidates have their losses, and of the exact choice of half the cycles.
+left, wall and processor time until all candidates have their losses, and of the exact choice of three quarters of the cycles.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rankfold.planner import CYCLES
 from rankfold.planner.budget import Budget
 
 NETWORKS = ("resnet20", "resnet50", "resnet50-pointwise")
-HALF = (Budget(CYCLES, 0.5, share=True),)
+BUDGETS = (Budget(CYCLES, 0.75, share=True),)  # ResNet-50 without its 1x1 convolutions gets no lower than 62 %
 
 
 class Bottleneck(nn.Module):
@@ -75,7 +75,7 @@ def main() -> None:
 
 def timed(name: str, data: str, folder: Path) -> list[str]:
     """One row of the table."""
-    settings = PlanSettings(name, data, ArraySpec(64, 64), HALF)
+    settings = PlanSettings(name, data, ArraySpec(64, 64), BUDGETS)
     if name != "resnet20":
         weights = folder / f"{name}.safetensors"
         save_weights(weights, resnet50())
@@ -83,7 +83,7 @@ def timed(name: str, data: str, folder: Path) -> list[str]:
             "planner:resnet50",
             "digits",
             ArraySpec(128, 128),
-            HALF,
+            BUDGETS,
             pointwise=name == "resnet50-pointwise",
             checkpoint=weights,
             image_size=(224, 224),
