@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import eigh
 
-from rankfold.lowrank.regression import Regression, factor
+from rankfold.lowrank.regression import Regression, factor, inverse_triangle
 
 SWEEPS = 30
 SETTLED = 5e-4  # relative gain of a sweep over all blocks, below which it stops
@@ -43,6 +43,7 @@ class BlockProblem:
         start: (m or k, |T|) the weight on T whose plain truncation the blocks start from.
         wanted: (m or k, |T|) the best weight on T.
         roots: C_i, lower triangles; none for one block, which is not whitened.
+        inverses: C_i^-1.
         white: (|T|, |T|) S' = C^-1 S C^-T with all blocks' C.
         pull: wanted times white.
     """
@@ -53,12 +54,19 @@ class BlockProblem:
     start: np.ndarray
     wanted: np.ndarray
     roots: tuple[np.ndarray, ...]
+    inverses: tuple[np.ndarray, ...]
     white: np.ndarray
     pull: np.ndarray
 
     @classmethod
-    def of(cls, problem: Regression, kept: np.ndarray, groups: int) -> BlockProblem:
+    def of(cls, problem: Regression, kept: np.ndarray, groups: int, target: np.ndarray | None = None) -> BlockProblem:
         """The problem of g equal blocks of the n columns, of which only the columns `kept`, (n,) booleans, may be used.
+
+        Args:
+            problem: of all columns.
+            kept: T.
+            groups: g.
+            target: (m, |T|) `problem.target_on` T, where it is known already; not changed.
 
         Raises:
             InputError: the moments on the columns are singular.
@@ -67,19 +75,31 @@ class BlockProblem:
             # More outputs than inputs: all that blocks can be lies in the span of the weight's columns, which is smaller.
             basis = np.linalg.qr(problem.dense)[0]
             inside = replace(problem, dense=basis.T @ problem.dense, target=basis.T @ problem.target)
-            return replace(cls.of(inside, kept, groups), basis=basis)
+            return replace(cls.of(inside, kept, groups, None if target is None else basis.T @ target), basis=basis)
         columns = np.flatnonzero(kept)
-        target, moments = problem.target_on(columns), problem.moments[np.ix_(columns, columns)]
+        target = problem.target_on(columns) if target is None else target
+        moments = problem.moments[np.ix_(columns, columns)]
         ends = np.searchsorted(columns, np.arange(groups + 1) * (len(kept) // groups))
         cuts = tuple(slice(*pair) for pair in pairwise(ends))
         if groups == 1:
-            return cls(kept, cuts, None, problem.dense[:, columns], target, (), moments, target @ moments)
+            return cls(kept, cuts, None, problem.dense[:, columns], target, (), (), moments, target @ moments)
         roots = tuple(factor(moments[cut, cut]) for cut in cuts)
-        for cut, root in zip(cuts, roots, strict=True):
-            moments[cut] = _solve_lower(root, moments[cut])
-            moments[:, cut] = _solve_lower(root, moments[:, cut].T).T
+        inverses = tuple(inverse_triangle(root) for root in roots)
+        for i, cut in enumerate(cuts):
+            moments[cut, cut] = np.eye(len(roots[i]))
+            for j in range(i):
+                moments[cut, cuts[j]] = inverses[i] @ moments[cut, cuts[j]] @ inverses[j].T
+                moments[cuts[j], cut] = moments[cut, cuts[j]].T
         wanted = np.concatenate([target[:, cut] @ root for cut, root in zip(cuts, roots, strict=True)], axis=1)
-        return cls(kept, cuts, None, problem.dense[:, columns], wanted, roots, moments, wanted @ moments)
+        return cls(kept, cuts, None, problem.dense[:, columns], wanted, roots, inverses, moments, wanted @ moments)
+
+    def single(self) -> BlockProblem:
+        """The same in float32 once it is whitened, which conditions it well: enough to compare candidates, at half the work."""
+        if not self.roots:
+            return self
+        start, wanted, white, pull = (part.astype(np.float32) for part in (self.start, self.wanted, self.white, self.pull))
+        roots, inverses = (tuple(part.astype(np.float32) for part in parts) for parts in (self.roots, self.inverses))
+        return replace(self, start=start, wanted=wanted, roots=roots, inverses=inverses, white=white, pull=pull)
 
     def solve(self, rank: int, sweeps: int = SWEEPS) -> list[Block]:
         """The blocks of rank r: the best for one block, and otherwise what so many sweeps over all blocks find.
@@ -102,7 +122,7 @@ class BlockProblem:
     def _in_turn(self, rank: int, sweeps: int) -> list[Block]:
         """Blocks U_i B_i that bring tr(D S D^T), D = target - [U_i B_i], down; at first U_i U_i^T start."""
         start = [self.start[:, cut] for cut in self.cuts]
-        outputs = [_leading(block @ block.T, rank) for block in start]
+        outputs = [_leading_outputs(block, rank) for block in start]
         rows = [u.T @ block @ root for u, block, root in zip(outputs, start, self.roots, strict=True)]
         seen = [b @ self.white[cut] for b, cut in zip(rows, self.cuts, strict=True)]  # (r, n) of each block
         gradient = self.pull - sum(u @ s for u, s in zip(outputs, seen, strict=True))  # D S, whitened
@@ -111,7 +131,7 @@ class BlockProblem:
             for i, cut in enumerate(self.cuts):
                 free = outputs[i] @ rows[i] + gradient[:, cut]
                 gradient += outputs[i] @ seen[i]
-                outputs[i] = _leading(free @ free.T, rank)
+                outputs[i] = _towards_leading(free, outputs[i])
                 rows[i] = outputs[i].T @ free
                 seen[i] = rows[i] @ self.white[cut]
                 gradient -= outputs[i] @ seen[i]
@@ -120,12 +140,25 @@ class BlockProblem:
             if before - error <= SETTLED * error:
                 break
             before = error
-        return [Block(u, _solve_lower(root, b.T, "T").T) for u, b, root in zip(outputs, rows, self.roots, strict=True)]
+        return [Block(u, b @ inverse) for u, b, inverse in zip(outputs, rows, self.inverses, strict=True)]
 
 
-def _solve_lower(root: np.ndarray, right: np.ndarray, trans: str = "N") -> np.ndarray:
-    """C^-1 right, or C^-T right for "T", with C the lower triangle of `root`."""
-    return solve_triangular(root, right, trans=trans, lower=True, check_finite=False) if root.size else right
+def _towards_leading(block: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Orthonormal (m, r) nearer to the leading left singular vectors of a block (m, n) than `outputs` are.
+
+    Two steps of orthogonal iteration (Golub & Van Loan, section 8.2), which never lower what U^T block holds. With other blocks
+    about to change, the exact vectors would bring sweeps no further, at several times the work.
+    """
+    for _ in range(2):
+        outputs = np.linalg.qr(block @ (block.T @ outputs))[0]
+    return outputs
+
+
+def _leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
+    """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix."""
+    if not rank <= block.shape[1] < len(block):
+        return _leading(block @ block.T, rank)
+    return np.linalg.qr(block @ _leading(block.T @ block, rank))[0]
 
 
 def _leading(gram: np.ndarray, rank: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_solve
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 
 from rankfold.errors import InputError
 
@@ -34,7 +34,9 @@ def with_ridge(second: np.ndarray, ridge: float) -> np.ndarray:
     """S (n, n) plus `ridge` times the mean input power, tr(S)/n, on its diagonal."""
     mean = float(np.trace(second)) / len(second)
     # Without any input, any weight will do: the plain weight error then.
-    return second + np.eye(len(second)) * (ridge * mean if mean > 0 else 1.0)
+    moments = second.copy()
+    moments[np.diag_indices_from(moments)] += ridge * mean if mean > 0 else 1.0
+    return moments
 
 
 def power(matrix: np.ndarray, moments: np.ndarray) -> float:
@@ -99,6 +101,11 @@ def factor(moments: np.ndarray) -> np.ndarray:
 def solve_right(right: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """right @ moments^-1, for moments with the Cholesky factor `lower`."""
     return cho_solve((lower, True), right.T, check_finite=False).T if lower.size else right
+
+
+def inverse_triangle(lower: np.ndarray) -> np.ndarray:
+    """The inverse of a Cholesky factor, itself a lower triangle."""
+    return dtrtri(lower, lower=1)[0] if lower.size else lower
 
 
 def inverse(moments: np.ndarray) -> np.ndarray:

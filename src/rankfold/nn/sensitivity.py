@@ -73,7 +73,7 @@ def predicted_loss(weight: np.ndarray, replacement: np.ndarray, sensitivity: Lay
         )
     lost = (weight.astype(np.float64) - replacement).reshape(groups, outputs, inputs)
     rotated = _times(sensitivity.outputs.swapaxes(1, 2) @ lost, sensitivity.inputs)
-    return float(np.sum(sensitivity.power * rotated**2)) / 2
+    return float(np.einsum("gmn,gmn,gmn->", sensitivity.power, rotated, rotated)) / 2
 
 
 def sensitivities(
