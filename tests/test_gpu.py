@@ -1,0 +1,120 @@
+"""What works on a CPU works on a GPU unchanged, with the same numbers; skipped where there is no GPU."""
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rankfold.cli.main import main
+from rankfold.mapping import ArraySpec
+from rankfold.nn.pretrained import shipped
+from rankfold.pipeline.evaluate import evaluate_folder, load_compressed
+from rankfold.pipeline.planning import PlanSettings, plan_network
+from rankfold.planner import CYCLES
+from rankfold.planner.budget import Budget
+from rankfold.simulator import ArrayNonIdealities, simulate, simulated_layers
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+CELLS = ArraySpec(64, 64, cell_bits=2, coding="differential", dac_bits=1)
+NOISY = ["--cell-bits", "2", "--coding", "differential", "--program-noise", "0.01", "--adc-bits", "6"]
+TRAINED = ["resnet8", "--data", "digits", "--batch", "64", "--device", "cuda"]
+
+
+@pytest.fixture(scope="module")
+def resnet20():
+    model, plan, _ = load_compressed(shipped("resnet20-cifar10-4bit").folder)
+    return model.eval(), replace(plan, array=CELLS)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    out = tmp_path_factory.mktemp("gpu") / "float"
+    assert main(["train", *TRAINED, "--epochs", "4", "--rate", "0.1", "--out", str(out)]) == 0
+    return str(out / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, weights):
+    out = tmp_path_factory.mktemp("gpu") / "run"
+    low_rank = ["--array", "32x32", "--groups", "4", "--rank", "1/4", "--checkpoint", weights]
+    assert main(["compress", *TRAINED, *low_rank, "--epochs", "1", "--out", str(out)]) == 0
+    return out
+
+
+@torch.no_grad()
+def on_both(network, x):
+    """The accumulators of every layer, on the inputs that it gets on the CPU, computed on the CPU and on the GPU."""
+    there = copy.deepcopy(network).cuda()
+    inputs = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, values: inputs.__setitem__(layer.name, values[0]))
+        for layer in simulated_layers(network)
+    ]
+    network(x)
+    for hook in hooks:
+        hook.remove()
+    return [
+        (here.name, here.accumulators(inputs[here.name]), gpu.accumulators(inputs[here.name].cuda()).cpu())
+        for here, gpu in zip(simulated_layers(network), simulated_layers(there), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bits", [None, 6])
+def test_arrays_count_the_same_on_both(resnet20, bits, dtype):
+    """Tile by tile, with exact sums or coarse converters: the same integers, in float32 too."""
+    model, plan = resnet20
+    network = copy.deepcopy(simulate(model, plan, ArrayNonIdealities(adc_bits=bits, adc_range="full"))).to(dtype)
+    for layer in simulated_layers(network):
+        layer.all_tiles = True
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+    seen = on_both(network, x)
+    assert len(seen) == 20
+    for name, cpu, gpu in seen:
+        assert torch.equal(cpu, gpu), name
+
+
+@pytest.mark.parametrize("chosen", [{"program_noise": 0.02}, {"read_noise": 0.02}, {"program_noise": "pcm", "drift": 3600.0}])
+def test_errors_are_as_large_on_both(resnet20, chosen):
+    """Other random numbers, of the same size; and the same chip again by its seed."""
+    model, plan = resnet20
+    x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    exact, noisy = simulate(model, plan), simulate(model, plan, ArrayNonIdealities(**chosen))
+    for (name, cpu, gpu), (_, ideal, _) in zip(on_both(noisy, x), on_both(exact, x), strict=True):
+        first, second = ((found - ideal).std() for found in (cpu, gpu))
+        assert first > 0 and 0.7 < second / first < 1.4, name
+
+
+def test_a_run_ends_with_the_same_accuracy_on_both(run):
+    gpu, cpu = (evaluate_folder(run, "digits", device=device) for device in ("cuda", "cpu"))
+    assert gpu.accuracy == pytest.approx(cpu.accuracy, abs=0.01) and cpu.accuracy > 0.8
+    assert json.loads((run / "result.json").read_text())["device"].startswith("NVIDIA")
+
+
+@pytest.mark.parametrize("command", ["simulate", "robustness"])
+def test_simulations_run(run, tmp_path, command):
+    words = {"simulate": ["--json"], "robustness": ["--vary", "adc-bits=4,8", "--out", str(tmp_path / "out")]}[command]
+    images = ["--images", "100", "--device", "cuda"]
+    assert main([command, str(run), "--data", "digits", *NOISY, *images, *words]) == 0
+
+
+def test_noise_aware_training_runs(weights, tmp_path):
+    out = tmp_path / "aware"
+    words = ["--noise-aware", *NOISY, "--checkpoint", weights, "--epochs", "1", "--rate", "0.02", "--out", str(out)]
+    assert main(["compress", *TRAINED, *words]) == 0
+    assert evaluate_folder(out, "digits", device="cuda").accuracy > 0.8
+
+
+def test_plans_are_as_good_on_both(weights):
+    """Gradients differ in their last digits, and so may choices that are worth the same."""
+    planned = [
+        plan_network(
+            PlanSettings("resnet8", "digits", ArraySpec(32, 32), (Budget(CYCLES, 600),), checkpoint=weights, device=device)
+        ).solution
+        for device in ("cpu", "cuda")
+    ]
+    assert planned[1].value == pytest.approx(planned[0].value, rel=0.1)
+    assert all(solution.total(CYCLES) <= 600 for solution in planned)
