@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankfold.errors import InputError
-from rankfold.lowrank import decompose, decompose_for_data, nested_supports, output_error, reconstruct, refit, shared_supports
+from rankfold.lowrank import (
+    decompose,
+    decompose_for_data,
+    fitted_supports,
+    nested_supports,
+    output_error,
+    reconstruct,
+    refit,
+    shared_supports,
+)
 from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.regression import with_ridge
 
@@ -72,6 +81,18 @@ def test_supports_are_nested_and_fewer_positions_cost_more(layer):
                 now = error(weight, refit(weight, conv_groups, second, support), conv_groups, ridged(second))
                 assert now >= before * (1 - 1e-9)
                 before, larger = now, support
+
+
+@given(layers())
+def test_fitted_supports_are_those_supports_and_their_refits(layer):
+    weight, conv_groups, second = layer
+    wanted = nested_supports(weight, conv_groups, second), shared_supports(weight, conv_groups, second)
+    for found, supports in zip(fitted_supports(weight, conv_groups, second), wanted, strict=True):
+        assert found.keys() == supports.keys()
+        for entries, fitted in found.items():
+            assert np.array_equal(fitted.support, supports[entries])
+            refitted = refit(weight, conv_groups, second, fitted.support)
+            assert np.allclose(fitted.weight, refitted, atol=1e-6 * np.abs(weight).max())
 
 
 @given(layers())

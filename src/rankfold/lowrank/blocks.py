@@ -110,7 +110,7 @@ class BlockProblem:
         blocks = self._best(rank) if len(self.cuts) == 1 else self._in_turn(rank, sweeps)
         placed = []
         for block, there in zip(blocks, np.split(self.kept, len(self.cuts)), strict=True):
-            rows = np.zeros((rank, len(there)))
+            rows = np.zeros((rank, len(there)), block.rows.dtype)
             rows[:, there] = block.rows
             placed.append(Block(block.outputs if self.basis is None else self.basis @ block.outputs, rows))
         return placed

@@ -41,6 +41,13 @@ class Elimination:
         """(n,) booleans, the columns that are left."""
         return self._there.copy()
 
+    @property
+    def weight(self) -> np.ndarray:
+        """(m, n) the best weight on the columns that are left, zero elsewhere."""
+        found = np.zeros((len(self._weight), len(self._there)))
+        found[:, self._columns] = self._weight
+        return found
+
     def costs(self) -> np.ndarray:
         """(n,) increase of tr(D S D^T) by dropping each column alone; infinite for those that are dropped."""
         found = np.full(len(self._there), np.inf)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from rankfold.baselines.patterns import natural_patterns
 from rankfold.errors import InputError
 from rankfold.lowrank.elimination import Elimination
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, with_ridge
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, inverse, with_ridge
 
 ONE_BY_ONE = 576  # columns up to which one is dropped at a time, those of ResNet-20's largest layers
 
@@ -64,19 +65,55 @@ def shared_supports(
         shared = {entries: natural_patterns(order, entries) for entries in range(positions, 0, -1)}
         return {entries: np.repeat(pattern, channels, axis=0) for entries, pattern in shared.items()}
     groups = [Elimination(block, with_ridge(moments, ridge)) for block, moments in zip(dense, second, strict=True)]
-    columns = np.arange(dense.shape[2]).reshape(-1, positions)
-    kept = np.ones(positions, bool)
-    found = {positions: np.ones((channels, positions), bool)}
-    for entries in range(positions - 1, 0, -1):
-        left = np.flatnonzero(kept)
-        costs = [sum(group.joint_cost(columns[:, position]) for group in groups) for position in left]
-        worst = left[int(np.argmin(costs))]
-        kept[worst] = False
-        for group in groups:
-            group.drop(columns[:, worst])
-            group.tidy()
-        found[entries] = np.tile(kept, (channels, 1))
-    return found
+    return {entries: np.tile(kept, (channels, 1)) for entries, kept in shared_levels(groups, positions)}
+
+
+@dataclass(frozen=True)
+class FittedSupport:
+    """A support and the best weight on it.
+
+    Attributes:
+        support: (C_in, kh*kw) booleans.
+        weight: (m, C_in/G, kh, kw), as `refit` gives it.
+    """
+
+    support: np.ndarray
+    weight: np.ndarray
+
+
+def fitted_supports(
+    weight: np.ndarray, conv_groups: int, second: np.ndarray, ridge: float = RIDGE
+) -> tuple[dict[int, FittedSupport], dict[int, FittedSupport]]:
+    """`nested_supports` and `shared_supports`, each with its refit, which eliminations know already.
+
+    Arguments and errors as there.
+
+    Returns:
+        The free ones and the shared ones, each e -> support.
+    """
+    dense = _grouped(weight, conv_groups, second)
+    positions = weight.shape[2] * weight.shape[3]
+    problems = [(block, with_ridge(moments, ridge)) for block, moments in zip(dense, second, strict=True)]
+    inverses = [inverse(moments) for _, moments in problems]
+    free: list[dict[int, tuple[np.ndarray, np.ndarray]]] = []
+    for (block, moments), inverted in zip(problems, inverses, strict=True):
+        columns = Elimination(block, moments, inverted)
+        free.append({entries: (kept, columns.weight) for entries, kept in free_levels(columns, positions)})
+    groups = [Elimination(block, moments, inverted) for (block, moments), inverted in zip(problems, inverses, strict=True)]
+    shared = {
+        entries: FittedSupport(
+            np.tile(kept, (len(weight[0]) * conv_groups, 1)),
+            np.concatenate([group.weight for group in groups]).reshape(weight.shape),
+        )
+        for entries, kept in shared_levels(groups, positions)
+    }
+    return {
+        entries: FittedSupport(
+            np.concatenate([group[entries][0] for group in free]),
+            np.concatenate([group[entries][1] for group in free]).reshape(weight.shape),
+        )
+        for entries in free[0]
+    }, shared
 
 
 def free_levels(columns: Elimination, positions: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -94,6 +131,22 @@ def free_levels(columns: Elimination, positions: int) -> Iterator[tuple[int, np.
             waiting[chosen] = False
         columns.tidy()
         yield entries, columns.kept.reshape(channels, positions)
+
+
+def shared_levels(groups: Sequence[Elimination], positions: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(kh*kw,) positions that all channels of all groups keep, e = kh*kw, then one fewer at a time, down to 1."""
+    columns = np.arange(len(groups[0].kept)).reshape(-1, positions)
+    kept = np.ones(positions, bool)
+    yield positions, kept.copy()
+    for entries in range(positions - 1, 0, -1):
+        left = np.flatnonzero(kept)
+        costs = [sum(group.joint_cost(columns[:, position]) for group in groups) for position in left]
+        worst = left[int(np.argmin(costs))]
+        kept[worst] = False
+        for group in groups:
+            group.drop(columns[:, worst])
+            group.tidy()
+        yield entries, kept.copy()
 
 
 def refit(

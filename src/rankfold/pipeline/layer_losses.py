@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from rankfold.lowrank import nested_supports, shared_supports
+from rankfold.lowrank import FittedSupport, fitted_supports
 from rankfold.lowrank.blocks import SWEEPS, BlockProblem, joined
 from rankfold.lowrank.regression import RIDGE, Regression
-from rankfold.lowrank.support import columns_of
 from rankfold.nn.moments import PatchMoments
 from rankfold.nn.sensitivity import LayerSensitivity, predicted_loss
-from rankfold.plan import DENSE, LayerPlan, text_to_support
+from rankfold.plan import DENSE, LayerPlan, support_to_text
 from rankfold.planner import ENERGY, LayerChoices, pareto, without_hopeless
 from rankfold.planner.costing import Costing
 from rankfold.planner.entries import LayerSlot, layer_entries
@@ -66,28 +65,17 @@ def layer_choices(
 
     # One thread of the BLAS for each layer: most factorisations are small, and more threads would only wait for each other.
     # The widest layers, which take longest, begin first, so that all threads end at much the same time.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        running = {pool.submit(choices, slot): slot for slot in sorted(slots, key=lambda slot: slot.shape.n, reverse=True)}
-        for future in as_completed(running):
-            future.result()
-            done(running[future].entry.name)
-    found = {slot: future.result() for future, slot in running.items()}
-    return tuple(found[slot] for slot in slots)
-
-
-@dataclass(frozen=True)
-class _Support:
-    """Columns that a layer may use, and the best weight on them.
-
-    Attributes:
-        text: its name in plans; None: all columns.
-        kept: (G, n) booleans.
-        targets: for each convolution group (m/G, |T|).
-    """
-
-    text: str | None
-    kept: np.ndarray
-    targets: list[np.ndarray]
+    with threadpool_limits(1, "blas"):
+        pool = ThreadPoolExecutor(threads)
+        try:
+            running = {pool.submit(choices, slot): slot for slot in sorted(slots, key=lambda slot: slot.shape.n, reverse=True)}
+            for future in as_completed(running):
+                future.result()
+                done(running[future].entry.name)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    found = {slot.entry.name: future.result() for future, slot in running.items()}
+    return tuple(found[slot.entry.name] for slot in slots)
 
 
 class _Layer:
@@ -96,14 +84,15 @@ class _Layer:
     def __init__(self, slot: LayerSlot, weight: np.ndarray, moments: PatchMoments, sensitivity: LayerSensitivity) -> None:
         self._shape, self._weight, self._moments, self._sensitivity = slot.shape, weight, moments, sensitivity
         self._losses: dict[tuple[int | None, int | None, str | None], float] = {(None, None, None): 0.0}
-        self._last_support: _Support | None = None
-        self._last_problems: tuple[tuple[str | None, int], list[BlockProblem]] | None = None
-        groups = slot.shape.groups
-        self.families = (
-            {how.__name__: how(weight, groups, moments.second) for how in (nested_supports, shared_supports)}
-            if slot.spatial
-            else {}
-        )
+        self._last: tuple[tuple[int, str | None], list[BlockProblem]] | None = None
+        # (C_in, kh*kw): all columns, as a support.
+        everything = np.ones((weight.shape[1] * slot.shape.groups, weight[0, 0].size), bool)
+        self._fitted: dict[str | None, FittedSupport] = {None: FittedSupport(everything, weight)}
+        self.families: dict[str, dict[int, np.ndarray]] = {}
+        if slot.spatial:
+            for name, family in zip(("free", "shared"), fitted_supports(weight, slot.shape.groups, moments.second), strict=True):
+                self.families[name] = {entries: fitted.support for entries, fitted in family.items()}
+                self._fitted |= {support_to_text(fitted.support): fitted for fitted in family.values()}
 
     def loss(self, entry: LayerPlan) -> float:
         """The predicted loss of an entry."""
@@ -113,34 +102,22 @@ class _Layer:
         return self._losses[key]
 
     def _replacement(self, entry: LayerPlan) -> np.ndarray:
-        support = self._support(entry.support)
         if entry.groups is None or entry.rank is None:
-            assert entry.support is not None  # every layer that is neither dense nor low-rank has one here
-            found = np.zeros((self._shape.groups, self._shape.m // self._shape.groups, self._weight[0].size))
-            for group, kept, target in zip(found, support.kept, support.targets, strict=True):
-                group[:, kept] = target
-            return found.reshape(self._weight.shape)
+            return self._fitted[entry.support].weight
         sweeps = WIDE_SWEEPS if self._weight[0].size > WIDE else SWEEPS
-        blocks = [problem.solve(entry.rank, sweeps) for problem in self._problems(support, entry.groups)]
+        blocks = [problem.solve(entry.rank, sweeps) for problem in self._problems(entry.groups, entry.support)]
         return np.concatenate([joined(group) for group in blocks]).reshape(self._weight.shape)
 
-    def _support(self, text: str | None) -> _Support:
-        """A support with the refit on it, kept until another is asked for: candidates on the same support follow each other."""
-        if self._last_support is None or self._last_support.text != text:
-            kept = np.ones((self._shape.groups, self._weight[0].size), bool)
-            if text is not None:
-                kept = columns_of(text_to_support(text, self._shape), self._weight.shape, self._shape.groups)
-            targets = [one.target_on(np.flatnonzero(there)) for one, there in zip(self._regressions, kept, strict=True)]
-            self._last_support = _Support(text, kept, targets)
-        return self._last_support
-
-    def _problems(self, support: _Support, groups: int) -> list[BlockProblem]:
-        """Those of each convolution group, kept in the same way: the ranks of one structure follow each other."""
-        if self._last_problems is None or self._last_problems[0] != (support.text, groups):
-            each = zip(self._regressions, support.kept, support.targets, strict=True)
-            problems = [BlockProblem.of(problem, kept, groups, target).single() for problem, kept, target in each]
-            self._last_problems = (support.text, groups), problems
-        return self._last_problems[1]
+    def _problems(self, groups: int, text: str | None) -> list[BlockProblem]:
+        """Those of each convolution group; the last ones are kept, as the ranks of one structure follow each other."""
+        if self._last is None or self._last[0] != (groups, text):
+            fitted, conv_groups = self._fitted[text], self._shape.groups
+            kept = fitted.support.reshape(conv_groups, -1)
+            weights = fitted.weight.reshape(conv_groups, -1, kept.shape[1])
+            each = zip(self._regressions, kept, weights, strict=True)
+            problems = [BlockProblem.of(one, there, groups, weight[:, there]).single() for one, there, weight in each]
+            self._last = (groups, text), problems
+        return self._last[1]
 
     @cached_property
     def _regressions(self) -> list[Regression]:
