@@ -18,6 +18,7 @@ from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.distillation import Teacher
 from rankfold.training.recipe import Recipe
+from rankfold.training.steps import StepSizes
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def train(
         sgd.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         history = [EpochRecord(**record) for record in state["history"]]
+    step_sizes = StepSizes(model)
     stepped: Callable[[Tensor], Tensor] = torch.compile(model) if recipe.compiled else model
     if teacher is not None:
         teacher.prepare_(device, recipe.compiled, resolve_precision(recipe.precision, device) == "bfloat16")
@@ -165,7 +167,9 @@ def train(
             model.train()
             rate = sgd.param_groups[0]["lr"]
             start = time.perf_counter()
-            (loss, *parts), accuracy, images = _epoch(stepped, batches, epoch, recipe, device, sgd, schedule, watcher, teacher)
+            (loss, *parts), accuracy, images = _epoch(
+                stepped, batches, epoch, recipe, device, sgd, schedule, step_sizes, watcher, teacher
+            )
             seconds = time.perf_counter() - start
             last = epoch + 1 == recipe.epochs
             tested = evaluate(model, data.test, data, device) if last or (epoch + 1) % every == 0 else None
@@ -192,6 +196,7 @@ def _epoch(
     device: torch.device,
     sgd: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    step_sizes: StepSizes,
     watcher: Watcher,
     teacher: Teacher | None,
 ) -> tuple[list[float], float, int]:
@@ -210,7 +215,8 @@ def _epoch(
         losses = (hard,) if teacher is None else teacher.losses(x, logits.float(), hard)
         sgd.zero_grad(set_to_none=True)
         losses[0].backward()  # type: ignore[no-untyped-call]
-        sgd.step()
+        with step_sizes.bounded():
+            sgd.step()
         schedule.step()
         totals += torch.stack(losses).detach().double() * len(y)
         correct += (logits.detach().argmax(1) == y).sum()
