@@ -64,8 +64,8 @@ def test_a_target_that_is_known_and_float32_change_nothing(drawn):
     given_ = BlockProblem.of(regression, kept, groups, regression.target_on(np.flatnonzero(kept)))
     whole = power(regression.target, regression.moments)
     assert error(regression, given_.solve(rank, 3)) == pytest.approx(wanted, rel=1e-6, abs=1e-9 * whole)
-    assert error(regression, problem.single().solve(rank, 3)) == pytest.approx(wanted, rel=1e-3, abs=1e-5 * whole)
-    assert all(block.rows.dtype == np.float32 for block in problem.single().solve(rank, 1))
+    assert error(regression, problem.in_float32().solve(rank, 3)) == pytest.approx(wanted, rel=1e-3, abs=1e-5 * whole)
+    assert all(block.rows.dtype == np.float32 for block in problem.in_float32().solve(rank, 1))
 
 
 def test_they_settle_where_exact_alternation_does():

@@ -70,6 +70,24 @@ def test_white_data_give_the_plain_svd(problem):
     assert factors.error == pytest.approx(decompose(weight, conv_groups, groups, rank).error, abs=1e-6)
 
 
+def test_blocks_find_what_the_plain_svd_has_nothing_of():
+    """Each block's largest row hardly matters on the data, and its leading vector alone never leads to the other one."""
+    weight = np.zeros((4, 8))
+    weight[[0, 1, 2, 3], [0, 1, 4, 5]] = 2, 1, 2, 1
+    second = np.diag([1.0, 36, 1, 1, 1, 36, 1, 1])
+    factors = decompose_for_data(weight.reshape(4, 8, 1, 1), 1, 2, 1, second[None], ridge=0)
+    assert factors.output_error == pytest.approx(np.sqrt(8 / 80), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [int, np.float32])
+def test_moments_of_any_type_are_taken_in_double_precision(kind):
+    rng = np.random.default_rng(0)
+    weight, inputs = rng.normal(size=(6, 4, 1, 1)), rng.integers(-3, 4, size=(4, 50))
+    second = (inputs @ inputs.T)[None]
+    found, wanted = (decompose_for_data(weight, 1, 2, 1, moments) for moments in (second.astype(kind), second.astype(float)))
+    assert np.array_equal(found.reduce, wanted.reduce) and np.array_equal(found.expand, wanted.expand)
+
+
 def test_errors_of_earlier_layers_are_taken_back():
     """Inputs that come shrunk by half: the factors grow, and the output is right again."""
     rng = np.random.default_rng(0)

@@ -32,7 +32,7 @@ def nested(channels, positions, seed, shared=False):
 def entries_of(slot, seed=0):
     shape = slot.shape
     if not slot.spatial:
-        return list(layer_entries(slot, {}))
+        return list(layer_entries(slot, ()))
     sizes = shape.in_channels, shape.kernel[0] * shape.kernel[1], seed
     return list(layer_entries(slot, {"free": nested(*sizes), "shared": nested(*sizes, shared=True)}))
 

@@ -35,6 +35,7 @@ class BlockProblem:
 
     Several blocks are whitened, block times C_i with S_ii = C_i C_i^T: the best of a block, with the others as they are, is then
     the plain truncation of (block + D S_:i S_ii^-1) C_i, and all that others need to know of it is B_i C_i S'_i:, of r rows.
+    The first sweep takes it; later ones only turn towards it.
 
     Attributes:
         kept: (n,) booleans, the columns T.
@@ -93,8 +94,8 @@ class BlockProblem:
         wanted = np.concatenate([target[:, cut] @ root for cut, root in zip(cuts, roots, strict=True)], axis=1)
         return cls(kept, cuts, None, problem.dense[:, columns], wanted, roots, inverses, moments, wanted @ moments)
 
-    def single(self) -> BlockProblem:
-        """The same in float32 once it is whitened, which conditions it well: enough to compare candidates, at half the work."""
+    def in_float32(self) -> BlockProblem:
+        """The same in float32 where it is whitened, which conditions it well: enough to compare candidates, in half the time."""
         if not self.roots:
             return self
         start, wanted, white, pull = (part.astype(np.float32) for part in (self.start, self.wanted, self.white, self.pull))
@@ -127,11 +128,12 @@ class BlockProblem:
         seen = [b @ self.white[cut] for b, cut in zip(rows, self.cuts, strict=True)]  # (r, n) of each block
         gradient = self.pull - sum(u @ s for u, s in zip(outputs, seen, strict=True))  # D S, whitened
         before = math.inf
-        for _ in range(sweeps):
+        for sweep in range(sweeps):
             for i, cut in enumerate(self.cuts):
                 free = outputs[i] @ rows[i] + gradient[:, cut]
                 gradient += outputs[i] @ seen[i]
-                outputs[i] = _towards_leading(free, outputs[i])
+                # What the others leave may lie where the plain truncation has nothing, and nothing turns towards it from there.
+                outputs[i] = _towards_leading(free, outputs[i]) if sweep else _leading_outputs(free, rank)
                 rows[i] = outputs[i].T @ free
                 seen[i] = rows[i] @ self.white[cut]
                 gradient -= outputs[i] @ seen[i]
@@ -144,10 +146,10 @@ class BlockProblem:
 
 
 def _towards_leading(block: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Orthonormal (m, r) nearer to the leading left singular vectors of a block (m, n) than `outputs` are.
+    """Orthonormal (m, r) nearer to the leading left singular vectors of a block (m, n) than `outputs` U are.
 
-    Two steps of orthogonal iteration (Golub & Van Loan, section 8.2), which never lower what U^T block holds. With other blocks
-    about to change, the exact vectors would bring sweeps no further, at several times the work.
+    Two steps of orthogonal iteration (Golub & Van Loan, section 8.2), which never lower ||U^T block||_F. As the other blocks are
+    about to change anyway, sweeps with the exact vectors bring no more on average, at several times the work.
     """
     for _ in range(2):
         outputs = np.linalg.qr(block @ (block.T @ outputs))[0]
@@ -155,10 +157,10 @@ def _towards_leading(block: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def _leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
-    """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix."""
-    if not rank <= block.shape[1] < len(block):
-        return _leading(block @ block.T, rank)
-    return np.linalg.qr(block @ _leading(block.T @ block, rank))[0]
+    """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix where that has as many."""
+    if rank <= block.shape[1] < len(block):
+        return np.linalg.qr(block @ _leading(block.T @ block, rank))[0]
+    return _leading(block @ block.T, rank)
 
 
 def _leading(gram: np.ndarray, rank: int) -> np.ndarray:

@@ -27,9 +27,9 @@ def decompose_for_data(
 
     With S = E[x x^T] the error is tr(D S D^T), D = W - L R_. For one group the optimum is the truncated SVD of W S^(1/2),
     unwhitened (the reduced-rank regression of Izenman 1975). For more, groups are optimised in turn: with all others fixed,
-    the best block M_i is the truncation, under S_ii, of M_i + D S_:i S_ii^-1, so each step is exact and none loses; it starts
-    from the plain grouped SVD and so is never worse on the data. The ridge adds ridge * tr(S)/n * ||D||_F^2, of which the
-    plain SVD is the optimum, and so does not change that.
+    the best block M_i is the truncation, under S_ii, of M_i + D S_:i S_ii^-1. It is taken in the first sweep and approached in
+    later ones. No step loses, and the first one starts from the plain grouped SVD, so that the result is never worse on the
+    data. The ridge adds ridge * tr(S)/n * ||D||_F^2, of which the plain SVD is the optimum, and so does not change that.
 
     With a support, R_ is zero outside it. Restricted to the columns T of the support the problem is the same one, with W
     refitted on T as target and S_TT as moments (see `regression`): all of the above holds among the weights on T, the plain SVD

@@ -34,7 +34,7 @@ def with_ridge(second: np.ndarray, ridge: float) -> np.ndarray:
     """S (n, n) plus `ridge` times the mean input power, tr(S)/n, on its diagonal."""
     mean = float(np.trace(second)) / len(second)
     # Without any input, any weight will do: the plain weight error then.
-    moments = second.copy()
+    moments = second.astype(np.float64)  # a copy
     moments[np.diag_indices_from(moments)] += ridge * mean if mean > 0 else 1.0
     return moments
 

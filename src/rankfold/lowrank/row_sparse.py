@@ -98,5 +98,5 @@ def _rounds(problem: Regression, groups: int, rank: int, entries: int, positions
 
 def _eliminated(target: np.ndarray, moments: np.ndarray, inverted: np.ndarray | None, entries: int, positions: int) -> np.ndarray:
     """(n,) booleans: e positions of each input channel, for a target (any outputs, n)."""
-    levels = free_levels(Elimination(target, moments, inverted), positions)
+    levels = free_levels([Elimination(target, moments, inverted)], positions)
     return next(support for left, support in levels if left == entries).reshape(-1)

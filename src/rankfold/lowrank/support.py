@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +42,8 @@ def nested_supports(
     if second is None:
         energy = np.square(dense).sum(axis=1).reshape(-1, positions)
         return {entries: natural_patterns(energy, entries) for entries in range(positions, 0, -1)}
-    levels = [
-        dict(free_levels(Elimination(block, with_ridge(moments, ridge)), positions))
-        for block, moments in zip(dense, second, strict=True)
-    ]
-    return {entries: np.concatenate([level[entries] for level in levels]) for entries in levels[0]}
+    groups = [Elimination(block, with_ridge(moments, ridge)) for block, moments in zip(dense, second, strict=True)]
+    return dict(free_levels(groups, positions))
 
 
 def shared_supports(
@@ -65,7 +62,7 @@ def shared_supports(
         shared = {entries: natural_patterns(order, entries) for entries in range(positions, 0, -1)}
         return {entries: np.repeat(pattern, channels, axis=0) for entries, pattern in shared.items()}
     groups = [Elimination(block, with_ridge(moments, ridge)) for block, moments in zip(dense, second, strict=True)]
-    return {entries: np.tile(kept, (channels, 1)) for entries, kept in shared_levels(groups, positions)}
+    return dict(shared_levels(groups, positions))
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class FittedSupport:
 
     Attributes:
         support: (C_in, kh*kw) booleans.
-        weight: (m, C_in/G, kh, kw), as `refit` gives it.
+        weight: (m, C_in/G, kh, kw), what `refit` gives, up to rounding.
     """
 
     support: np.ndarray
@@ -86,38 +83,36 @@ def fitted_supports(
 ) -> tuple[dict[int, FittedSupport], dict[int, FittedSupport]]:
     """`nested_supports` and `shared_supports`, each with its refit, which eliminations know already.
 
-    Arguments and errors as there.
+    Arguments and errors as there, but the moments must be given.
 
     Returns:
         The free ones and the shared ones, each e -> support.
     """
     dense = _grouped(weight, conv_groups, second)
     positions = weight.shape[2] * weight.shape[3]
-    problems = [(block, with_ridge(moments, ridge)) for block, moments in zip(dense, second, strict=True)]
-    inverses = [inverse(moments) for _, moments in problems]
-    free: list[dict[int, tuple[np.ndarray, np.ndarray]]] = []
-    for (block, moments), inverted in zip(problems, inverses, strict=True):
-        columns = Elimination(block, moments, inverted)
-        free.append({entries: (kept, columns.weight) for entries, kept in free_levels(columns, positions)})
-    groups = [Elimination(block, moments, inverted) for (block, moments), inverted in zip(problems, inverses, strict=True)]
-    shared = {
-        entries: FittedSupport(
-            np.tile(kept, (len(weight[0]) * conv_groups, 1)),
-            np.concatenate([group.weight for group in groups]).reshape(weight.shape),
-        )
-        for entries, kept in shared_levels(groups, positions)
-    }
-    return {
-        entries: FittedSupport(
-            np.concatenate([group[entries][0] for group in free]),
-            np.concatenate([group[entries][1] for group in free]).reshape(weight.shape),
-        )
-        for entries in free[0]
-    }, shared
+    moments = [with_ridge(one, ridge) for one in second]
+    inverses = [inverse(one) for one in moments]
+
+    def fitted(levels: Callable[[Sequence[Elimination], int], Iterator[tuple[int, np.ndarray]]]) -> dict[int, FittedSupport]:
+        groups = [Elimination(*problem) for problem in zip(dense, moments, inverses, strict=True)]
+        return {
+            entries: FittedSupport(support, np.concatenate([group.weight for group in groups]).reshape(weight.shape))
+            for entries, support in levels(groups, positions)
+        }
+
+    return fitted(free_levels), fitted(shared_levels)
 
 
-def free_levels(columns: Elimination, positions: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Supports of one group, (C_in/G, kh*kw) with e = kh*kw, then one fewer at a time, down to 1; see `nested_supports`."""
+def free_levels(groups: Sequence[Elimination], positions: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Supports (C_in, kh*kw) with e = kh*kw, then one fewer at a time, down to 1; see `nested_supports`.
+
+    Whenever one is there, the eliminations of the convolution groups have come to it.
+    """
+    for level in zip(*(_free_levels_of_group(group, positions) for group in groups), strict=True):
+        yield level[0][0], np.concatenate([kept for _, kept in level])
+
+
+def _free_levels_of_group(columns: Elimination, positions: int) -> Iterator[tuple[int, np.ndarray]]:
     channels = len(columns.kept) // positions
     at_once = max(1, (channels * positions // ONE_BY_ONE) ** 2)
     yield positions, columns.kept.reshape(channels, positions)
@@ -134,10 +129,11 @@ def free_levels(columns: Elimination, positions: int) -> Iterator[tuple[int, np.
 
 
 def shared_levels(groups: Sequence[Elimination], positions: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(kh*kw,) positions that all channels of all groups keep, e = kh*kw, then one fewer at a time, down to 1."""
+    """As `free_levels`, for `shared_supports`."""
     columns = np.arange(len(groups[0].kept)).reshape(-1, positions)
+    channels = len(columns) * len(groups)
     kept = np.ones(positions, bool)
-    yield positions, kept.copy()
+    yield positions, np.tile(kept, (channels, 1))
     for entries in range(positions - 1, 0, -1):
         left = np.flatnonzero(kept)
         costs = [sum(group.joint_cost(columns[:, position]) for group in groups) for position in left]
@@ -146,7 +142,7 @@ def shared_levels(groups: Sequence[Elimination], positions: int) -> Iterator[tup
         for group in groups:
             group.drop(columns[:, worst])
             group.tidy()
-        yield entries, kept.copy()
+        yield entries, np.tile(kept, (channels, 1))
 
 
 def refit(

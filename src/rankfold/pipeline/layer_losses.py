@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cached_property
+from threading import Event
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -21,8 +22,8 @@ from rankfold.planner import ENERGY, LayerChoices, pareto, without_hopeless
 from rankfold.planner.costing import Costing
 from rankfold.planner.entries import LayerSlot, layer_entries
 
-WIDE = 1152  # inputs of a group, above which pairs of several groups are judged before their factors have settled
-WIDE_SWEEPS = 3  # over their blocks: the ranking needs no more, and `compress` makes the chosen ones anew
+WIDE = 1152  # inputs of a convolution group, above which pairs of g > 1 blocks are judged before their factors have settled
+WIDE_SWEEPS = 3  # over the blocks: the ranking needs no more, and `compress` makes the chosen ones anew
 
 
 def layer_choices(
@@ -44,9 +45,11 @@ def layer_choices(
         moments: of their inputs, those that the factors are made for.
         costing: prices what they may become.
         budgeted: the quantities that budgets are kept on, or that are to be small.
-        done: hears of each layer that is ready.
+        done: called with the name of each layer when it is ready.
         threads: layers at a time, each on one thread.
     """
+
+    stopping = Event()
 
     def choices(slot: LayerSlot) -> LayerChoices:
         name = slot.entry.name
@@ -57,23 +60,30 @@ def layer_choices(
             weight = model.get_submodule(name).weight
             assert isinstance(weight, nn.Parameter)
             layer = _Layer(slot, weight.detach().cpu().double().numpy(), moments[name], sensitivities[name])
-        entries = layer_entries(slot, layer.families if layer else {})
+        entries = layer_entries(slot, layer.families if layer else ())
         candidates = without_hopeless([costing.candidate(entry, ENERGY in budgeted) for entry in entries], budgeted)
         if layer:
-            candidates = tuple(replace(one, loss=layer.loss(one.entry)) for one in candidates)
+            priced = []
+            for one in candidates:
+                if stopping.is_set():
+                    raise CancelledError
+                priced.append(replace(one, loss=layer.loss(one.entry)))
+            candidates = tuple(priced)
         return LayerChoices(slot.shape, dense, pareto(candidates, budgeted), slot.why_dense)
 
     # One thread of the BLAS for each layer: most factorisations are small, and more threads would only wait for each other.
-    # The widest layers, which take longest, begin first, so that all threads end at much the same time.
-    with threadpool_limits(1, "blas"):
-        pool = ThreadPoolExecutor(threads)
+    # What takes longest begins first, so that all threads end at much the same time.
+    order = sorted(slots, key=lambda slot: (slot.why_dense != "", -slot.shape.n))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        running = {pool.submit(choices, slot): slot for slot in order}
         try:
-            running = {pool.submit(choices, slot): slot for slot in sorted(slots, key=lambda slot: slot.shape.n, reverse=True)}
             for future in as_completed(running):
                 future.result()
                 done(running[future].entry.name)
         finally:
-            pool.shutdown(cancel_futures=True)
+            # After Ctrl-C, or an error in one layer: a wide one would go on for minutes.
+            stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
     found = {slot.entry.name: future.result() for future, slot in running.items()}
     return tuple(found[slot.entry.name] for slot in slots)
 
@@ -88,11 +98,10 @@ class _Layer:
         # (C_in, kh*kw): all columns, as a support.
         everything = np.ones((weight.shape[1] * slot.shape.groups, weight[0, 0].size), bool)
         self._fitted: dict[str | None, FittedSupport] = {None: FittedSupport(everything, weight)}
-        self.families: dict[str, dict[int, np.ndarray]] = {}
-        if slot.spatial:
-            for name, family in zip(("free", "shared"), fitted_supports(weight, slot.shape.groups, moments.second), strict=True):
-                self.families[name] = {entries: fitted.support for entries, fitted in family.items()}
-                self._fitted |= {support_to_text(fitted.support): fitted for fitted in family.values()}
+        self.families: list[dict[int, np.ndarray]] = []
+        for family in fitted_supports(weight, slot.shape.groups, moments.second) if slot.spatial else ():
+            self.families.append({entries: fitted.support for entries, fitted in family.items()})
+            self._fitted |= {support_to_text(fitted.support): fitted for fitted in family.values()}
 
     def loss(self, entry: LayerPlan) -> float:
         """The predicted loss of an entry."""
@@ -103,6 +112,7 @@ class _Layer:
 
     def _replacement(self, entry: LayerPlan) -> np.ndarray:
         if entry.groups is None or entry.rank is None:
+            assert entry.support is not None  # every layer that is neither dense nor low-rank has one here
             return self._fitted[entry.support].weight
         sweeps = WIDE_SWEEPS if self._weight[0].size > WIDE else SWEEPS
         blocks = [problem.solve(entry.rank, sweeps) for problem in self._problems(entry.groups, entry.support)]
@@ -115,7 +125,7 @@ class _Layer:
             kept = fitted.support.reshape(conv_groups, -1)
             weights = fitted.weight.reshape(conv_groups, -1, kept.shape[1])
             each = zip(self._regressions, kept, weights, strict=True)
-            problems = [BlockProblem.of(one, there, groups, weight[:, there]).single() for one, there, weight in each]
+            problems = [BlockProblem.of(one, there, groups, weight[:, there]).in_float32() for one, there, weight in each]
             self._last = (groups, text), problems
         return self._last[1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,13 +70,13 @@ def dense_network(network: Network, array: ArraySpec, slots: tuple[LayerSlot, ..
     return Plan(network.name, network.input, array, tuple(slot.entry for slot in slots))
 
 
-def layer_entries(slot: LayerSlot, families: Mapping[str, Supports]) -> Iterator[LayerPlan]:
+def layer_entries(slot: LayerSlot, families: Iterable[Supports]) -> Iterator[LayerPlan]:
     """What the layer may become: dense under several mappings, every (g, r), every support, and pairs on some of these.
 
     Args:
         slot: the layer.
-        families: supports of each number of positions, by the name of how they were chosen; none for a layer that has no
-            positions to choose from.
+        families: supports of each number of positions, in each way that they were chosen; none for a layer that has no positions
+            to choose from.
     """
     for mapping in DENSE_MAPPINGS:
         yield replace(slot.entry, mapping=mapping)
@@ -88,7 +88,7 @@ def layer_entries(slot: LayerSlot, families: Mapping[str, Supports]) -> Iterator
         pair = replace(slot.entry, kind=LOW_RANK, groups=groups, rank=rank)
         for mapping in PAIR_MAPPINGS:
             yield replace(pair, mapping=mapping)
-    for supports in families.values():
+    for supports in families:
         for entries, support in sorted(supports.items()):
             if entries >= support.shape[1]:
                 continue
