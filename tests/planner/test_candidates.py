@@ -34,7 +34,7 @@ def entries_of(slot, seed=0):
     if not slot.spatial:
         return list(layer_entries(slot, ()))
     sizes = shape.in_channels, shape.kernel[0] * shape.kernel[1], seed
-    return list(layer_entries(slot, {"free": nested(*sizes), "shared": nested(*sizes, shared=True)}))
+    return list(layer_entries(slot, [nested(*sizes), nested(*sizes, shared=True)]))
 
 
 def test_every_candidate_is_a_plan_that_the_network_can_follow():

@@ -43,7 +43,7 @@ def network():
             continue
         channels = slot.shape.in_channels
         ranks = np.argsort(rng.permuted(np.tile(np.arange(9), (channels, 1)), axis=1), axis=1)
-        families = {"free": {2: ranks < 2, 4: ranks < 4}, "shared": {2: np.tile(ranks[:1] < 2, (channels, 1))}}
+        families = [{2: ranks < 2, 4: ranks < 4}, {2: np.tile(ranks[:1] < 2, (channels, 1))}]
         entries = [entry for entry in layer_entries(slot, families) if entry.mapping == "sdk" and entry.kind != DENSE]
         taken = [entries[index] for index in rng.choice(len(entries), 12, replace=False)] + entries[-1:]
         found = [costing.candidate(entry, energy=True) for entry in taken]
