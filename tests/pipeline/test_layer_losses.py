@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from rankfold.cost.energy import find_table
-from rankfold.lowrank import decompose_for_data, reconstruct, refit
+from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
 from rankfold.mapping import ArraySpec
 from rankfold.nn.sensitivity import predicted_loss, sensitivities
 from rankfold.pipeline import layer_losses
-from rankfold.plan import DENSE, LOW_RANK, text_to_support
+from rankfold.plan import DENSE, LOW_RANK, PRUNED, text_to_support
 from rankfold.planner import CYCLES
 from rankfold.planner.costing import Costing
 from rankfold.planner.entries import dense_network, layer_slots
@@ -46,7 +46,10 @@ def choices(known, done=lambda name: None, threads=2):
     return layer_losses.layer_choices(slots, model, found, moments, costing, [CYCLES], done, threads)
 
 
-def test_losses_are_those_of_the_weights_that_compress_makes(known):
+def test_losses_are_those_of_the_weights_that_compress_makes(known, monkeypatch):
+    """Of all candidates, also those that others are better than."""
+    monkeypatch.setattr(layer_losses, "without_hopeless", lambda candidates, budgeted: tuple(candidates))
+    monkeypatch.setattr(layer_losses, "pareto", lambda candidates, budgeted: tuple(candidates))
     slots, model, found, _ = known
     heard, kinds = [], set()
     for slot, layer in zip(slots, choices(known, heard.append), strict=True):
@@ -65,9 +68,10 @@ def test_losses_are_those_of_the_weights_that_compress_makes(known):
                 made = refit(weight, conv_groups, second, support)
             wanted = predicted_loss(weight, made.reshape(weight.shape), found[entry.name])
             assert candidate.loss == pytest.approx(wanted, rel=2e-3), entry
-            kinds.add((entry.kind, entry.groups is not None and entry.groups > 1, support is not None))
+            kinds.add((entry.kind, (entry.groups or 1) > 1, support is not None))
     assert sorted(heard) == sorted(slot.entry.name for slot in slots)
-    assert {(LOW_RANK, True, False), (LOW_RANK, False, False)} <= kinds and any(sparse for _, _, sparse in kinds)
+    pairs = {(LOW_RANK, several, sparse) for several in (False, True) for sparse in (False, True)}
+    assert kinds == pairs | {(PRUNED, False, True)}
 
 
 def test_wide_layers_are_judged_a_little_too_hard(known, monkeypatch):
@@ -91,12 +95,17 @@ def test_an_interrupt_waits_for_no_layer(known, monkeypatch):
         stopped.append(name)
         raise KeyboardInterrupt
 
-    def loss(*arguments):
-        if stopped:
-            late.append(arguments)
-        return predicted_loss(*arguments)
+    def watched(work):
+        def watch(*arguments):
+            if stopped:
+                late.append(work)
+            return work(*arguments)
 
-    monkeypatch.setattr(layer_losses, "predicted_loss", loss)
+        return watch
+
+    for work in (predicted_loss, fitted_supports):
+        monkeypatch.setattr(layer_losses, work.__name__, watched(work))
     with pytest.raises(KeyboardInterrupt):
-        choices(known, interrupt, threads=2)
-    assert len(stopped) == 1 and len(late) <= 2  # at most the one that each thread was at
+        choices(known, interrupt, threads=1)
+    # The one layer that had begun may have been about to take its next step; no other begins.
+    assert len(stopped) == 1 and len(late) <= 1
