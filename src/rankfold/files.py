@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,16 @@ TEMPORARY = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)  # as 
 FOLDER = "rankfold"  # stands for the target in the name of the temporary of a whole folder
 CONTENT = ".files.tmp"  # ends the name of the folder beside that temporary
 STRAY_AGE = 3600  # seconds after which a temporary is taken for left over, where the file system has no locks
+RUN_MARKERS = ("run.json", "result.json", "decomposition.json")  # a folder with one of them belongs to a run
+RUN_FILES = (
+    *RUN_MARKERS,
+    "plan.json",
+    "model.safetensors",
+    "history.csv",
+    "checkpoint.pt",
+    "baseline.safetensors",
+    "baseline-checkpoint.pt",
+)
 
 
 @contextmanager
@@ -287,6 +297,26 @@ def _discard(temporary: Path) -> None:
     if content.is_dir():
         shutil.rmtree(content)
     temporary.unlink(missing_ok=True)
+
+
+def check_target(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Refuse to write to a file that a run is made of, or that the same command reads.
+
+    Args:
+        path: what is to be written; it may exist.
+        inputs: files that the command reads; None among them is left out.
+
+    Raises:
+        InputError: `path` is one of them, or is a device or something else that is neither a file nor a folder.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise InputError(f"{target} is no plain file; choose another file to write")
+    if target.name in RUN_FILES and any((target.parent / marker).exists() for marker in RUN_MARKERS):
+        raise InputError(f"{target} is a file of the run in {target.parent}, which needs it; choose another file to write")
+    for given in inputs:
+        if given is not None and os.path.realpath(given) == os.path.realpath(target):
+            raise InputError(f"{target} is read by the same command; choose another file to write")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
