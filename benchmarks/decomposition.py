@@ -19,12 +19,12 @@ import torch
 from torch import nn
 
 from rankfold import ArraySpec, load_images, load_model, trace, uniform_plan
-from rankfold.nn.batchnorm import reestimate_batch_norm_
-from rankfold.nn.load import apply_weights, read_weights
-from rankfold.nn.pretrained import shipped_baseline
-from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_
-from rankfold.pipeline.compress import calibration_batches
+from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.models.load import apply_weights, read_weights
+from rankfold.models.pretrained import shipped_baseline
 from rankfold.plan import Plan
+from rankfold.runs.compress import calibration_batches
+from rankfold.surgery.compress import LayerReport, compress_, compress_on_data_
 from rankfold.training.loop import evaluate
 
 

@@ -26,12 +26,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rankfold.baselines import PAIRS, PATDNN, Pruning, choose_masks
 from rankfold.cost import Masks, network_cycles
 from rankfold.cost.energy import TABLES, Comparison, NetworkEnergy, cheapest_mappings, load_table, network_energy
 from rankfold.files import write_text
 from rankfold.mapping import ArraySpec
 from rankfold.plan import IDEAL, PRUNED, Plan, pruned_plan, uniform_plan
+from rankfold.pruning import PAIRS, PATDNN, Pruning, choose_masks
 from rankfold.workload import Network, zoo_network
 
 RUNS = Path("results/cifar10-resnet20")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.files import write_text
-from rankfold.report.drawing import SIZE, frame, svg, text_width
-from rankfold.report.energy_chart import GROUPS, OTHERS, grouped
+from rankfold.report.charts.drawing import SIZE, frame, svg, text_width
+from rankfold.report.charts.energy import GROUPS, OTHERS, grouped
+from rankfold.report.charts.picture import HEAD
 from rankfold.report.palette import INK, SOFT
-from rankfold.report.picture import HEAD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from rankfold.calibration.onnx import Runner, layer_moments, output_errors
 from rankfold.cost import network_cycles
-from rankfold.export.onnx_decompose import decompose_onnx
-from rankfold.export.onnx_run import Runner, layer_moments, output_errors
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LOW_RANK, Plan, uniform_plan
-from rankfold.workload.onnx_layers import OnnxNetwork, analyse_onnx
+from rankfold.surgery.onnx.decompose import decompose_onnx
+from rankfold.workload.onnx.layers import OnnxNetwork, analyse_onnx
 
 NETWORKS = {
     "detector": ("ch_PP-OCRv4_det_infer.onnx", (3, 320, 320)),

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rankfold.files import write_text
-from rankfold.pipeline.folder import RunFolder
-from rankfold.pipeline.result import Result
 from rankfold.plan import PLAIN, Plan
 from rankfold.reproduce.headline import Point, average
 from rankfold.reproduce.measure import read_table
+from rankfold.runs.folder import RunFolder
+from rankfold.runs.result import Result
 
 HEADS = (
     "array", "cycles", "before", "after", "best uniform of no more cycles", "its before", "its after", "points gained",

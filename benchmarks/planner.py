@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rankfold.cli.options import prepare_process
+from rankfold.cli.arguments.options import prepare_process
 from rankfold.mapping import ArraySpec
-from rankfold.nn.saved import save_weights
-from rankfold.pipeline.planning import PlanSettings, best_plan, planning_problem
-from rankfold.planner import CYCLES
-from rankfold.planner.budget import Budget
+from rankfold.planning.exact import CYCLES
+from rankfold.planning.exact.budget import Budget
+from rankfold.planning.problem import PlanSettings, best_plan, planning_problem
+from rankfold.surgery.save import save_weights
 
 NETWORKS = ("resnet20", "resnet50", "resnet50-pointwise")
 BUDGETS = (Budget(CYCLES, 0.75, share=True),)  # ResNet-50 without its 1x1 convolutions gets no lower than 62 %

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.files import write_text
-from rankfold.report.drawing import SIZE, svg
+from rankfold.report.charts.drawing import SIZE, svg
+from rankfold.report.charts.picture import HEAD
 from rankfold.report.palette import INK, SOFT
-from rankfold.report.picture import HEAD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -23,13 +23,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from rankfold.cli.options import prepare_process
+from rankfold.cli.arguments.options import prepare_process
 from rankfold.mapping import ArraySpec
-from rankfold.nn.pretrained import shipped
-from rankfold.nn.quantise import QuantConv2d
-from rankfold.pipeline.compress import calibration_batches
-from rankfold.pipeline.evaluate import load_compressed
+from rankfold.models.pretrained import shipped
+from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import Plan
+from rankfold.runs.compress import calibration_batches
+from rankfold.runs.evaluate import load_compressed
 from rankfold.simulator import ArrayNonIdealities, simulate
 from rankfold.training.batches import Batches
 from rankfold.training.data import load_images

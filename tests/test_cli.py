@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rankfold.cli.main import main
-from rankfold.nn.models import build
+from rankfold.models.zoo import build
 
 # A run on digits that takes seconds: two epochs of fine-tuning from given weights.
 SMALL = ["resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "--epochs", "2"]

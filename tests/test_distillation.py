@@ -13,11 +13,11 @@ from torch import nn
 
 from rankfold.cli.main import main
 from rankfold.errors import InputError
-from rankfold.nn.models import build
-from rankfold.pipeline.compress import compress
-from rankfold.pipeline.folder import RunFolder, load_history
-from rankfold.pipeline.result import Result
-from rankfold.pipeline.settings import CompressSettings
+from rankfold.models.zoo import build
+from rankfold.runs.compress import compress
+from rankfold.runs.folder import RunFolder, load_history
+from rankfold.runs.result import Result
+from rankfold.runs.settings import CompressSettings
 from rankfold.simulator import ArrayNonIdealities
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images

@@ -9,11 +9,11 @@ import torch
 
 from rankfold.cli.main import main
 from rankfold.mapping import ArraySpec
-from rankfold.nn.pretrained import shipped
-from rankfold.pipeline.evaluate import evaluate_folder, load_compressed
-from rankfold.pipeline.planning import PlanSettings, plan_network
-from rankfold.planner import CYCLES
-from rankfold.planner.budget import Budget
+from rankfold.models.pretrained import shipped
+from rankfold.planning.exact import CYCLES
+from rankfold.planning.exact.budget import Budget
+from rankfold.planning.problem import PlanSettings, plan_network
+from rankfold.runs.evaluate import evaluate_folder, load_compressed
 from rankfold.simulator import ArrayNonIdealities, program_, simulate, simulated_layers
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

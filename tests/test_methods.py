@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rankfold.cli.main import main
-from rankfold.nn.models import build
-from rankfold.pipeline.evaluate import load_compressed
-from rankfold.pipeline.result import Result
+from rankfold.models.zoo import build
 from rankfold.plan import Plan
+from rankfold.runs.evaluate import load_compressed
+from rankfold.runs.result import Result
 
 SMALL = ["resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "--epochs", "1"]
 METHODS = {

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankfold.plan
-from rankfold.baselines import PRUNINGS
 from rankfold.errors import InputError
 from rankfold.mapping import LOW_RANK_METHODS, ArraySpec
 from rankfold.mapping.layer import METHODS
 from rankfold.plan import DENSE, LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan, check_plan, pruned_plan, uniform_plan, weights
+from rankfold.pruning import PRUNINGS
 from rankfold.workload import ConvShape, Network, zoo_network
 
 ARRAY = ArraySpec(64, 32)

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.mapping import ArraySpec
-from rankfold.nn.load import apply_weights, check_classes, load_model, read_weights
+from rankfold.models.load import apply_weights, check_classes, load_model, read_weights
+from rankfold.models.zoo import build
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.nn.models import build
-from rankfold.nn.quantise import QuantConv2d, QuantLinear, calibrate_, observe_signs
-from rankfold.nn.surgery import compress_, open_signs, quantise_by_plan_
+from rankfold.nn.quantised import QuantConv2d, QuantLinear, calibrate_, observe_signs
 from rankfold.plan import LayerPlan, check_plan, uniform_plan
+from rankfold.surgery.compress import compress_, open_signs, quantise_by_plan_
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(64, 64)

@@ -7,19 +7,19 @@ import torch
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.nn.models import build
-from rankfold.nn.pretrained import SHIPPED, shipped, shipped_baseline
-from rankfold.nn.quantise import calibrate_, observe_signs
-from rankfold.nn.quantiser import Quantiser
-from rankfold.nn.surgery import compress_, open_signs, quantise_by_plan_
-from rankfold.pipeline.evaluate import evaluate_folder
+from rankfold.models.pretrained import SHIPPED, shipped, shipped_baseline
+from rankfold.models.zoo import build
+from rankfold.nn.quantised import calibrate_, observe_signs
+from rankfold.nn.quantisers import Quantiser
 from rankfold.plan import uniform_plan
+from rankfold.runs.evaluate import evaluate_folder
+from rankfold.surgery.compress import compress_, open_signs, quantise_by_plan_
 from rankfold.training.batches import Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
 from rankfold.training.loop import choose_device, evaluate, optimiser, resolve_precision, train
 from rankfold.training.recipe import Recipe
-from rankfold.training.steps import StepSizes
+from rankfold.training.step_bounds import StepSizes
 from rankfold.workload import trace
 
 CPU = torch.device("cpu")

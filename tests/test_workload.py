@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.errors import InputError
-from rankfold.nn.models import BUILDERS, build
+from rankfold.models.zoo import BUILDERS, build
 from rankfold.workload import ZOO, ConvShape, Untouched, trace, zoo_network
 from rankfold.workload.shape import parse_pair
 

@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from rankfold.mapping import map_layer as map_layer
     from rankfold.mapping import map_low_rank as map_low_rank
     from rankfold.mapping import map_pruned as map_pruned
-    from rankfold.nn.load import load_model as load_model
+    from rankfold.models.load import load_model as load_model
     from rankfold.nn.low_rank import LowRankConv2d as LowRankConv2d
     from rankfold.nn.low_rank_linear import LowRankLinear as LowRankLinear
-    from rankfold.nn.saved import load_compressed_ as load_compressed_
-    from rankfold.nn.saved import save_compressed as save_compressed
-    from rankfold.nn.surgery import compress_ as compress_
-    from rankfold.pipeline.compress import compress as compress
-    from rankfold.pipeline.evaluate import evaluate_folder as evaluate_folder
-    from rankfold.pipeline.evaluate import load_compressed as load_compressed
-    from rankfold.pipeline.planning import PlanSettings as PlanSettings
-    from rankfold.pipeline.planning import plan_network as plan_network
-    from rankfold.pipeline.settings import CompressSettings as CompressSettings
     from rankfold.plan import LayerRule as LayerRule
     from rankfold.plan import Plan as Plan
     from rankfold.plan import coverage as coverage
     from rankfold.plan import load_masks as load_masks
     from rankfold.plan import pruned_plan as pruned_plan
     from rankfold.plan import uniform_plan as uniform_plan
-    from rankfold.planner.budget import Budget as Budget
+    from rankfold.planning.exact.budget import Budget as Budget
+    from rankfold.planning.problem import PlanSettings as PlanSettings
+    from rankfold.planning.problem import plan_network as plan_network
+    from rankfold.runs.compress import compress as compress
+    from rankfold.runs.evaluate import evaluate_folder as evaluate_folder
+    from rankfold.runs.evaluate import load_compressed as load_compressed
+    from rankfold.runs.settings import CompressSettings as CompressSettings
     from rankfold.simulator import ArrayNonIdealities as ArrayNonIdealities
     from rankfold.simulator import simulate as simulate
+    from rankfold.surgery.compress import compress_ as compress_
+    from rankfold.surgery.save import load_compressed_ as load_compressed_
+    from rankfold.surgery.save import save_compressed as save_compressed
     from rankfold.training.data import load_images as load_images
     from rankfold.training.recipe import Recipe as Recipe
     from rankfold.workload import ConvShape as ConvShape
@@ -55,9 +55,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "ArrayNonIdealities": "simulator",
     "ArraySpec": "mapping",
-    "Budget": "planner.budget",
+    "Budget": "planning.exact.budget",
     "ComponentTable": "cost.energy",
-    "CompressSettings": "pipeline.settings",
+    "CompressSettings": "runs.settings",
     "ConvShape": "workload",
     "InputError": "errors",
     "LayerRule": "plan",
@@ -66,29 +66,29 @@ _HOMES = {
     "Mapping": "mapping",
     "NetworkEnergy": "cost.energy",
     "Plan": "plan",
-    "PlanSettings": "pipeline.planning",
+    "PlanSettings": "planning.problem",
     "RankfoldError": "errors",
     "Recipe": "training.recipe",
     "UnsupportedLayerError": "errors",
     "cheapest_mappings": "cost.energy",
-    "compress": "pipeline.compress",
-    "compress_": "nn.surgery",
+    "compress": "runs.compress",
+    "compress_": "surgery.compress",
     "coverage": "plan",
-    "evaluate_folder": "pipeline.evaluate",
-    "load_compressed": "pipeline.evaluate",
-    "load_compressed_": "nn.saved",
+    "evaluate_folder": "runs.evaluate",
+    "load_compressed": "runs.evaluate",
+    "load_compressed_": "surgery.save",
     "load_images": "training.data",
     "load_masks": "plan",
-    "load_model": "nn.load",
+    "load_model": "models.load",
     "load_table": "cost.energy",
     "map_layer": "mapping",
     "map_low_rank": "mapping",
     "map_pruned": "mapping",
     "network_cycles": "cost",
     "network_energy": "cost.energy",
-    "plan_network": "pipeline.planning",
+    "plan_network": "planning.problem",
     "pruned_plan": "plan",
-    "save_compressed": "nn.saved",
+    "save_compressed": "surgery.save",
     "simulate": "simulator",
     "trace": "workload",
     "uniform_plan": "plan",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankfold.cost.arrays import lower_bound, pack_tiles
+from rankfold.cost.packing import lower_bound, pack_tiles
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, map_layer
 from rankfold.workload import zoo_network

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rankfold.cli.energy_words import comparison_in_words
 from rankfold.cli.main import main
+from rankfold.cli.words.energy import comparison_in_words
 from rankfold.cost.energy import SHARES, Comparison, dense_plan, load_table, network_energy, table_text
 from rankfold.mapping import ArraySpec
 from rankfold.plan import uniform_plan

@@ -13,14 +13,14 @@ from torch import nn
 
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
-from rankfold.export.arrays import write_arrays
+from rankfold.export.array_images.images import write_arrays
 from rankfold.mapping import ArraySpec
-from rankfold.nn.models import build
-from rankfold.nn.quantise import calibrate_
-from rankfold.nn.supports import with_supports
-from rankfold.nn.surgery import compress_, quantise_by_plan_
+from rankfold.models.zoo import build
+from rankfold.nn.quantised import calibrate_
 from rankfold.plan import pruned_plan, uniform_plan
 from rankfold.simulator import simulate, simulated_layers
+from rankfold.surgery.compress import compress_, quantise_by_plan_
+from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 
 spec = importlib.util.spec_from_file_location("run_arrays", Path(__file__).parents[2] / "examples" / "run_arrays.py")

@@ -12,18 +12,18 @@ from torch import nn
 from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.export.merge import merge
-from rankfold.export.onnx_check import compare_onnx
-from rankfold.export.onnx_write import bypassed, write_onnx
+from rankfold.export.onnx.check import compare_onnx
+from rankfold.export.onnx.write import bypassed, write_onnx
 from rankfold.export.workloads import executed_layers, write_csv, write_zigzag
 from rankfold.mapping import ArraySpec
+from rankfold.models.zoo import build
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.masked import masks_of
-from rankfold.nn.models import build
-from rankfold.nn.quantise import calibrate_
-from rankfold.nn.surgery import compress_, quantise_by_plan_
+from rankfold.nn.quantised import calibrate_
 from rankfold.plan import pruned_plan, uniform_plan
+from rankfold.surgery.compress import compress_, quantise_by_plan_
 from rankfold.workload import trace, zoo_network
-from rankfold.workload.onnx_layers import read_onnx
+from rankfold.workload.onnx.layers import read_onnx
 from rankfold.workload.table import read_table
 
 pytest.importorskip("onnxruntime")

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from rankfold.calibration.onnx import Runner, layer_moments, output_errors, random_feeds
 from rankfold.cli.main import main
 from rankfold.errors import InputError
-from rankfold.export.onnx_decompose import decompose_onnx
-from rankfold.export.onnx_folder import decompose_to_folder, read_feeds
-from rankfold.export.onnx_run import Runner, layer_moments, output_errors, random_feeds
 from rankfold.lowrank import full_rank, output_error
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, Plan, uniform_plan
-from rankfold.workload.onnx_layers import analyse_onnx, read_onnx
+from rankfold.runs.decompose_onnx import decompose_to_folder, read_feeds
+from rankfold.surgery.onnx.decompose import decompose_onnx
+from rankfold.workload.onnx.layers import analyse_onnx, read_onnx
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workload"))
 from graphs import model, save, weight

@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import pytest
 
+from rankfold.calibration.onnx import Runner
 from rankfold.cost import network_cycles
-from rankfold.export.onnx_decompose import decompose_onnx
-from rankfold.export.onnx_run import Runner
 from rankfold.lowrank import full_rank
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LOW_RANK, LayerPlan, Plan, uniform_plan
-from rankfold.workload.onnx_layers import analyse_onnx
+from rankfold.surgery.onnx.decompose import decompose_onnx
+from rankfold.workload.onnx.layers import analyse_onnx
 
 spec = importlib.util.find_spec("rapidocr_onnxruntime")
 if spec is None or spec.origin is None:

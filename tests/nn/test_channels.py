@@ -10,10 +10,10 @@ import torch
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError, MissingDependencyError
 from rankfold.mapping import ArraySpec, map_layer
-from rankfold.nn.channels import channel_plan
-from rankfold.nn.models import build
-from rankfold.nn.surgery import compress_, kept_parameters
+from rankfold.models.zoo import build
 from rankfold.plan import NARROWED, check_plan
+from rankfold.surgery.channels import channel_plan
+from rankfold.surgery.compress import compress_, kept_parameters
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(64, 64)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.calibration.correction import correct_, following_norms
+from rankfold.calibration.moments import paired_moments, patch_moments
 from rankfold.mapping import ArraySpec
-from rankfold.nn.correction import correct_, following_norms
-from rankfold.nn.moments import paired_moments, patch_moments
-from rankfold.nn.surgery import compress_, compress_on_data_
 from rankfold.plan import uniform_plan
+from rankfold.surgery.compress import compress_, compress_on_data_
 from rankfold.workload import trace
 
 

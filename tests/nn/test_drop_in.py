@@ -13,10 +13,10 @@ from rankfold import save_compressed
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.nn.quantise import calibrate_
-from rankfold.nn.saved import load_compressed_, unwrapped
-from rankfold.nn.surgery import compress_, quantise_by_plan_
+from rankfold.nn.quantised import calibrate_
 from rankfold.plan import uniform_plan
+from rankfold.surgery.compress import compress_, quantise_by_plan_
+from rankfold.surgery.save import load_compressed_, unwrapped
 from rankfold.workload import trace
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.calibration.moments import paired_moments, patch_moments
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose, decompose_for_data, reconstruct
 from rankfold.mapping import ArraySpec
-from rankfold.nn.moments import paired_moments, patch_moments
-from rankfold.nn.surgery import compress_, compress_on_data_
 from rankfold.plan import uniform_plan
+from rankfold.surgery.compress import compress_, compress_on_data_
 from rankfold.workload import trace
 
 
@@ -35,7 +35,7 @@ def small(**arguments):
 )
 def test_moments_are_those_of_the_patches(arguments, monkeypatch):
     """The output power of any weight follows from them, which holds only if patches are ordered as weights are."""
-    monkeypatch.setattr("rankfold.nn.moments.CHUNK", 5000)  # so that batches are taken in parts
+    monkeypatch.setattr("rankfold.calibration.moments.CHUNK", 5000)  # so that batches are taken in parts
     model, batches = small(**arguments), [torch.randn(5, 3, 11, 10), torch.randn(2, 3, 11, 10)]
     moments = patch_moments(model, batches, ["2"])["2"]
     conv, inputs = model[2], torch.cat([model[:2](batch) for batch in batches])

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.errors import InputError
+from rankfold.models.zoo import build
 from rankfold.nn import quantiser as quantiser_module
-from rankfold.nn.batchnorm import reestimate_batch_norm_
-from rankfold.nn.models import build
-from rankfold.nn.quantise import LayerBits, QuantConv2d, QuantLinear, calibrate_, observe_signs, quantise_
-from rankfold.nn.quantiser import SMALLEST_STEP, Quantiser
+from rankfold.nn.quantised import LayerBits, QuantConv2d, QuantLinear, calibrate_, observe_signs, quantise_
+from rankfold.nn.quantisers import SMALLEST_STEP, Quantiser
 
 BITS = st.integers(2, 8)
 FOUR = LayerBits(4, 4, input_signed=False)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from rankfold.calibration.patches import patches
+from rankfold.calibration.sensitivity import predicted_loss, sensitivities
 from rankfold.errors import InputError
-from rankfold.nn.patches import patches
-from rankfold.nn.sensitivity import predicted_loss, sensitivities
 
 
 def weight_of(model, name):
@@ -69,8 +69,8 @@ NAMES = ("first", "grouped", "tokens", "windows")
 @pytest.mark.parametrize("chunk, largest", [(1 << 24, 2304), (700, 2304), (1 << 24, 10)])
 def test_power_is_that_of_each_images_weight_gradient(name, chunk, largest, monkeypatch):
     """Gradients by autograd, one image at a time: what is kept is their second moment in the basis, and E[g g^T]'s trace."""
-    monkeypatch.setattr("rankfold.nn.sensitivity.CHUNK", chunk)
-    monkeypatch.setattr("rankfold.nn.sensitivity.LARGEST_BASIS", largest)
+    monkeypatch.setattr("rankfold.calibration.sensitivity.CHUNK", chunk)
+    monkeypatch.setattr("rankfold.calibration.sensitivity.LARGEST_BASIS", largest)
     model, x = network(), torch.randn(6, 4, 7, 8, dtype=torch.float64)
     found = sensitivities(model, [x], [name], seed=3, temperature=2.0)[name]
     each = image_gradients(model, name, x, drawn(model(x), 3, 2.0), 2.0).numpy()

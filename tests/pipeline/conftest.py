@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_network import net
 
-from rankfold.nn.saved import save_weights
+from rankfold.surgery.save import save_weights
 from rankfold.training.data import load_images
 from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe

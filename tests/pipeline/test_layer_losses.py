@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.calibration.sensitivity import predicted_loss, sensitivities
 from rankfold.cost.energy import find_table
 from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
 from rankfold.mapping import ArraySpec
-from rankfold.nn.sensitivity import predicted_loss, sensitivities
-from rankfold.pipeline import layer_losses
 from rankfold.plan import DENSE, LOW_RANK, PRUNED, text_to_support
-from rankfold.planner import CYCLES
-from rankfold.planner.costing import Costing
-from rankfold.planner.entries import dense_network, layer_slots
+from rankfold.planning.exact import CYCLES
+from rankfold.planning.exact.costing import Costing
+from rankfold.planning.exact.entries import dense_network, layer_slots
+from rankfold.runs import layer_losses
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(16, 16)

@@ -7,23 +7,23 @@ import pytest
 import torch
 from small_network import net
 
+from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.moments import patch_moments
 from rankfold.cost.energy import find_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.nn.batchnorm import reestimate_batch_norm_
-from rankfold.nn.load import apply_weights, read_weights
-from rankfold.nn.moments import patch_moments
-from rankfold.nn.quantise import calibrate_, observe_signs
-from rankfold.nn.supports import with_supports
-from rankfold.nn.surgery import compress_, compress_on_data_, open_signs, quantise_by_plan_
-from rankfold.pipeline.compress import MOMENT_IMAGES, calibration_batches
-from rankfold.pipeline.measured import MeasureSettings, PlanAccuracy
-from rankfold.pipeline.search import search_plans
-from rankfold.pipeline.searched import SearchSettings
+from rankfold.models.load import apply_weights, read_weights
+from rankfold.nn.quantised import calibrate_, observe_signs
 from rankfold.plan import LayerPlan, uniform_plan, weights
-from rankfold.planner import LayerChoices
-from rankfold.planner.costing import Costing
+from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
+from rankfold.planning.exact import LayerChoices
+from rankfold.planning.exact.costing import Costing
+from rankfold.planning.search.outcome import SearchSettings
+from rankfold.planning.search.search import search_plans
+from rankfold.runs.compress import MOMENT_IMAGES, calibration_batches
 from rankfold.simulator import ArrayNonIdealities, program_, simulate
+from rankfold.surgery.compress import compress_, compress_on_data_, open_signs, quantise_by_plan_
+from rankfold.surgery.supports import with_supports
 from rankfold.training.data import load_images
 from rankfold.training.loop import evaluate
 from rankfold.workload import trace

@@ -9,10 +9,10 @@ import pytest
 from rankfold.cli.main import main
 from rankfold.cost import network_cycles
 from rankfold.mapping import ArraySpec
-from rankfold.pipeline.measured import MeasureSettings
-from rankfold.pipeline.planning import PlanSettings, planning_problem
-from rankfold.pipeline.search import front_starts
 from rankfold.plan import Plan
+from rankfold.planning.accuracy import MeasureSettings
+from rankfold.planning.problem import PlanSettings, planning_problem
+from rankfold.planning.search.search import front_starts
 from rankfold.simulator import ArrayNonIdealities
 
 MODEL = "small_network:net"

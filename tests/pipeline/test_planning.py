@@ -17,11 +17,11 @@ from rankfold.cost import network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.nn.load import apply_weights, read_weights
-from rankfold.pipeline.planning import PlanSettings, best_plan, plan_network, planning_problem
+from rankfold.models.load import apply_weights, read_weights
 from rankfold.plan import Plan
-from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, total
-from rankfold.planner.budget import Budget
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, total
+from rankfold.planning.exact.budget import Budget
+from rankfold.planning.problem import PlanSettings, best_plan, plan_network, planning_problem
 
 MODEL = "small_network:net"
 
@@ -107,7 +107,7 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
         ctypes.CDLL(None).printf(b"HighsMipSolverData::transformNewIntegerFeasibleSolution tmpSolver.run();\n")
         return best_plan(*arguments)
 
-    monkeypatch.setattr("rankfold.pipeline.planning.best_plan", noisy)
+    monkeypatch.setattr("rankfold.planning.problem.best_plan", noisy)
     out = tmp_path / "plan.json"
     assert plan(weights, "--max-cycles", "60%", "--images", "32", "--out", out, "--json") == 0
     ctypes.CDLL(None).fflush(None)
@@ -144,7 +144,7 @@ def test_a_front_that_fails_leaves_no_plan(weights, tmp_path, monkeypatch, capsy
     def refuse(*_):
         raise InputError("the front is too large")
 
-    monkeypatch.setattr("rankfold.report.front.write_front", refuse)
+    monkeypatch.setattr("rankfold.report.pareto.write.write_front", refuse)
     assert plan(weights, "--max-cycles", "60%", "--images", "32", "--pareto", "front") == 2
     assert "the front is too large" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["file"]

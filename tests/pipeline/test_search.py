@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankfold.errors import InputError, MissingDependencyError
-from rankfold.pipeline.proposer import POPULATION
-from rankfold.pipeline.search import front_starts, search_plans
-from rankfold.pipeline.search_space import SearchSpace
-from rankfold.pipeline.searched import MeasuredPlan, SearchSettings, Unwatched, not_dominated
 from rankfold.plan import LayerPlan
-from rankfold.planner import Candidate, LayerChoices, front
+from rankfold.planning.exact import Candidate, LayerChoices, front
+from rankfold.planning.search.outcome import MeasuredPlan, SearchSettings, Unwatched, not_dominated
+from rankfold.planning.search.proposer import POPULATION
+from rankfold.planning.search.search import front_starts, search_plans
+from rankfold.planning.search.space import SearchSpace
 from rankfold.workload import ConvShape
 
 RANKS = (1, 2, 4, 8)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rankfold.errors import InputError
 from rankfold.plan import LayerPlan
-from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, Candidate, front, pareto, solve, total
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Candidate, front, pareto, solve, total
 
 ENTRY = LayerPlan("layer", "dense")
 CANDIDATES = st.builds(

@@ -8,10 +8,10 @@ from functools import cache
 from rankfold.cost import network_cycles
 from rankfold.cost.energy import dense_plan, load_table, network_energy
 from rankfold.mapping import ArraySpec
-from rankfold.pipeline.energy import EnergyRecord
-from rankfold.pipeline.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.plan import LOW_RANK, uniform_plan, weights
 from rankfold.report.runs import Run
+from rankfold.runs.energy_record import EnergyRecord
+from rankfold.runs.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.training.loop import EpochRecord
 from rankfold.training.recipe import Recipe
 from rankfold.workload.zoo import zoo_network

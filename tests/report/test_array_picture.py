@@ -10,11 +10,11 @@ from PIL import Image
 from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
-from rankfold.report.array_drawing.cells import UNUSED, ZERO, cell_colours, cell_copies, groups_of, resampled, shown_tiles
-from rankfold.report.array_drawing.colours import UNUSED_CELL, ZERO_CELL, copy_colours, paler, rgb
-from rankfold.report.array_drawing.planes import PALE, main_regions, output_colours
-from rankfold.report.array_drawing.words import METHOD_NAMES, caption, other_windows
-from rankfold.report.array_picture import dense_panels, layer_chart, low_rank_panels, write_layer_picture
+from rankfold.report.arrays.cells import UNUSED, ZERO, cell_colours, cell_copies, groups_of, resampled, shown_tiles
+from rankfold.report.arrays.colours import UNUSED_CELL, ZERO_CELL, copy_colours, paler, rgb
+from rankfold.report.arrays.picture import dense_panels, layer_chart, low_rank_panels, write_layer_picture
+from rankfold.report.arrays.planes import PALE, main_regions, output_colours
+from rankfold.report.arrays.words import METHOD_NAMES, caption, other_windows
 from rankfold.workload.shape import ConvShape
 
 ONE = (1, 1, 1, 1)

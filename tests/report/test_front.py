@@ -13,13 +13,13 @@ from rankfold.cost.energy import load_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DENSE
-from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, Front, front, structure_in_words, total
-from rankfold.planner.costing import Costing
-from rankfold.planner.entries import dense_network, layer_entries, layer_slots
-from rankfold.report.front import front_table, write_front
-from rankfold.report.front_figure import MOST, figure
-from rankfold.report.front_table import write_csv
-from rankfold.report.front_view import FrontView, loss_floor, loss_ticks
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Front, front, structure_in_words, total
+from rankfold.planning.exact.costing import Costing
+from rankfold.planning.exact.entries import dense_network, layer_entries, layer_slots
+from rankfold.report.pareto.figure import MOST, figure
+from rankfold.report.pareto.table import write_csv
+from rankfold.report.pareto.view import FrontView, loss_floor, loss_ticks
+from rankfold.report.pareto.write import front_table, write_front
 from rankfold.workload import zoo_network
 
 ARRAY = ArraySpec(64, 64)

@@ -14,10 +14,10 @@ from reader import Page
 from samples import BASELINE, history, run, three
 
 from rankfold.errors import InputError
-from rankfold.pipeline.result import Accuracies
 from rankfold.report import facts, write_report
-from rankfold.report.energy_chart import energy_chart, grouped
+from rankfold.report.charts.energy import energy_chart, grouped
 from rankfold.report.page import render_report
+from rankfold.runs.result import Accuracies
 
 
 @cache

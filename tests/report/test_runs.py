@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from samples import run, three
 
 from rankfold.errors import InputError
-from rankfold.pipeline.result import Result
 from rankfold.report import format_table, method_name, summary_rows, summary_table
 from rankfold.report.palette import SHADES, colours
 from rankfold.report.placement import place_names, spread
 from rankfold.report.runs import SUMMARY_HEADERS
+from rankfold.runs.result import Result
 
 
 def test_columns_line_up():

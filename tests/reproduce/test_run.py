@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from rankfold.cli.commands.reproduce import duration
 from rankfold.cli.main import main
-from rankfold.cli.reproduce import duration
 from rankfold.errors import InputError
-from rankfold.pipeline.result import Result
-from rankfold.pipeline.settings import Quiet
 from rankfold.reproduce.cluster import RayRunner
 from rankfold.reproduce.grid import load_grid
 from rankfold.reproduce.measure import read_table
 from rankfold.reproduce.run import reproduce
+from rankfold.runs.result import Result
+from rankfold.runs.settings import Quiet
 
 SMOKE = load_grid("smoke")
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.calibration.observation import evaluating
 from rankfold.mapping import ArraySpec
-from rankfold.nn.observation import evaluating
-from rankfold.nn.quantise import QuantConv2d, calibrate_, observe_signs
-from rankfold.nn.surgery import open_signs, quantise_by_plan_
+from rankfold.nn.quantised import QuantConv2d, calibrate_, observe_signs
 from rankfold.plan import uniform_plan
 from rankfold.simulator import ArrayNonIdealities, simulate, simulated_layers
+from rankfold.surgery.compress import open_signs, quantise_by_plan_
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe

@@ -10,15 +10,15 @@ from torch import nn
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.nn.channels import channel_plan
-from rankfold.nn.models import build
-from rankfold.nn.pretrained import shipped
-from rankfold.nn.quantise import calibrate_, observe_signs
-from rankfold.nn.supports import with_supports
-from rankfold.nn.surgery import compress_, open_signs, quantise_by_plan_
-from rankfold.pipeline.evaluate import load_compressed
+from rankfold.models.pretrained import shipped
+from rankfold.models.zoo import build
+from rankfold.nn.quantised import calibrate_, observe_signs
 from rankfold.plan import pruned_plan, uniform_plan
+from rankfold.runs.evaluate import load_compressed
 from rankfold.simulator import ArrayNonIdealities, calibrate_adc_, only, program_, simulate, simulated_layers
+from rankfold.surgery.channels import channel_plan
+from rankfold.surgery.compress import compress_, open_signs, quantise_by_plan_
+from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 
 CELLS = ArraySpec(64, 64, cell_bits=2, dac_bits=1)

@@ -8,10 +8,10 @@ import pytest
 
 from rankfold.cli.main import main
 from rankfold.cost import network_cycles
-from rankfold.nn.models import build
-from rankfold.pipeline.evaluate import evaluate_folder, load_compressed
-from rankfold.pipeline.simulate import simulate_run
-from rankfold.pipeline.simulation import NoProgress, SimulationSettings
+from rankfold.models.zoo import build
+from rankfold.runs.evaluate import evaluate_folder, load_compressed
+from rankfold.runs.simulate import simulate_run
+from rankfold.runs.simulation import NoProgress, SimulationSettings
 from rankfold.simulator import ArrayNonIdealities
 from rankfold.workload import trace
 
@@ -214,7 +214,7 @@ def test_robustness_draws_runs_side_by_side(finished, tmp_path, capsys, monkeypa
     drawn = (out / "robustness.svg").read_text()
     assert "ADC bits" in drawn and "programming noise" in drawn and drawn.startswith("<svg")
     # What is done is not done again: nothing is left to make progress on.
-    monkeypatch.setattr("rankfold.cli.progress.Steps", lambda: Stopping(1))
+    monkeypatch.setattr("rankfold.cli.words.progress.Steps", lambda: Stopping(1))
     assert main(command) == 0
     assert "must be an option and its values, such as adc-bits=4,6,8" in refuse(capsys, *command, "--vary", "adc-bits")
     assert "what varies (=colour) must be one of adc_bits" in refuse(capsys, *command, "--vary", "colour=1")

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from rankfold.errors import InputError, MissingDependencyError
 from rankfold.mapping import ArraySpec
-from rankfold.nn.exported import load_exported
-from rankfold.nn.libraries import LibraryModel, preferred_image
-from rankfold.nn.load import load_model
-from rankfold.nn.surgery import compress_
+from rankfold.models.libraries import LibraryModel, preferred_image
+from rankfold.models.load import load_model
+from rankfold.models.torch_export import load_exported
 from rankfold.plan import LayerRule, uniform_plan
+from rankfold.surgery.compress import compress_
+from rankfold.workload.onnx.layers import read_onnx
 from rankfold.workload import trace
-from rankfold.workload.onnx_layers import read_onnx
 
 ARRAY = ArraySpec(64, 64)
 

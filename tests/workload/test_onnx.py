@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from rankfold.errors import InputError
 from rankfold.workload import ConvShape, Untouched
-from rankfold.workload.onnx_layers import read_onnx
+from rankfold.workload.onnx.layers import read_onnx
 
 node = helper.make_node
 runtime = pytest.importorskip("onnxruntime")

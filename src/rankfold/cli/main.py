@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rankfold import __version__
-from rankfold.cli import (
+from rankfold.cli.commands import (
     compress,
     demo,
     draw,
     energy,
     evaluate,
     export,
-    map_network,
+    map,
     plan,
     report,
     reproduce,
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     for command in (
-        map_network,
+        map,
         energy,
         draw,
         plan,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.cost.arrays import Packing, pack_tiles
 from rankfold.cost.cycles import NetworkCycles
+from rankfold.cost.packing import Packing, pack_tiles
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.workload.shape import Pair

@@ -11,7 +11,7 @@ from torch import nn
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.low_rank_linear import LowRankLinear
 from rankfold.nn.masked import MaskedConv2d
-from rankfold.nn.quantise import QuantConv2d, QuantLinear
+from rankfold.nn.quantised import QuantConv2d, QuantLinear
 
 
 def merge(model: nn.Module) -> nn.Module:

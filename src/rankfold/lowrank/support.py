@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rankfold.baselines.patterns import natural_patterns
 from rankfold.errors import InputError
 from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.regression import RIDGE, Regression, check_moments, inverse, with_ridge
+from rankfold.pruning.patterns import natural_patterns
 
 ONE_BY_ONE = 576  # columns up to which one is dropped at a time, those of ResNet-20's largest layers
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rankfold.mapping.packing import ceil
 from rankfold.mapping.plane import Plane
 from rankfold.mapping.region import Region
+from rankfold.mapping.strips import ceil
 from rankfold.mapping.windows import NEVER, Block, Windows
 from rankfold.workload.shape import Pair
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from rankfold.mapping.packing import Piece, strip_count, strip_pieces
+from rankfold.mapping.strips import Piece, strip_count, strip_pieces
 
 Array = np.ndarray
 Cut = tuple[int, int]  # first line, line after the last

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rankfold.mapping.packing import ceil
+from rankfold.mapping.strips import ceil
 from rankfold.mapping.windows import Windows
 from rankfold.workload.shape import Pair
 

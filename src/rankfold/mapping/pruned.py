@@ -12,8 +12,8 @@ from rankfold.errors import InputError
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.footprint import Footprint
 from rankfold.mapping.layer import Mapping, map_layer, map_one_window
-from rankfold.mapping.packing import ceil
 from rankfold.mapping.region import Region
+from rankfold.mapping.strips import ceil
 from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape, Pair
 

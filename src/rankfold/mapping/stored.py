@@ -13,7 +13,7 @@ from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.footprint import Footprint
 from rankfold.mapping.outline import Diagonal, EvenCuts, Grid, Outline, Strip
 from rankfold.mapping.overflow import Overflow
-from rankfold.mapping.packing import Piece
+from rankfold.mapping.strips import Piece
 from rankfold.mapping.tile import Tile
 from rankfold.mapping.whole import WholeChannels
 from rankfold.mapping.windows import Block, Windows

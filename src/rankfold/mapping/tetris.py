@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rankfold.mapping.packing import ceil
 from rankfold.mapping.region import Region
 from rankfold.mapping.stored import CHANNELS
+from rankfold.mapping.strips import ceil
 from rankfold.mapping.whole import WholeChannels
 from rankfold.mapping.windows import Block
 from rankfold.workload.shape import Pair

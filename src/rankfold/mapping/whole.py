@@ -9,7 +9,7 @@ import numpy as np
 
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.footprint import Footprint
-from rankfold.mapping.packing import ceil
+from rankfold.mapping.strips import ceil
 from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import Pair
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.footprint import Footprint
-from rankfold.mapping.packing import ceil, equal_strips, strip_count
+from rankfold.mapping.strips import ceil, equal_strips, strip_count
 from rankfold.workload.shape import Pair
 
 Array = np.ndarray

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rankfold.nn.quantiser import SMALLEST_STEP, Quantiser
+from rankfold.nn.quantisers import SMALLEST_STEP, Quantiser
 
 
 class BinaryQuantiser(Quantiser):

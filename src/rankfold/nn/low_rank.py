@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rankfold.calibration.moments import PatchMoments
 from rankfold.errors import UnsupportedLayerError
 from rankfold.lowrank import LowRankFactors, check_rank, decompose, decompose_for_data, reconstruct
 from rankfold.nn.masked import MaskedConv2d
-from rankfold.nn.moments import PatchMoments
-from rankfold.nn.supports import row_sparse_factors
 from rankfold.plan import support_to_mask
+from rankfold.surgery.supports import row_sparse_factors
 from rankfold.workload.shape import ConvShape
-from rankfold.workload.torch_layers import why_fixed
+from rankfold.workload.tracing.torch_layers import why_fixed
 
 
 class LowRankConv2d(nn.Module):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rankfold.calibration.moments import PatchMoments
 from rankfold.lowrank import LowRankFactors, check_rank, decompose, decompose_for_data, reconstruct
-from rankfold.nn.moments import PatchMoments
 from rankfold.workload.shape import ConvShape
 
 

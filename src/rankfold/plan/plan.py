@@ -10,13 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rankfold.baselines import PAIRS
-from rankfold.baselines import PRUNINGS as PATTERNS
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json, write_text
 from rankfold.lowrank import check_rank
 from rankfold.mapping import LOW_RANK_METHODS, METHODS, PRUNED_METHODS, ArraySpec
 from rankfold.plan.support import WORDS, check_entries, check_row_sparse, check_support
+from rankfold.pruning import PAIRS
+from rankfold.pruning import PRUNINGS as PATTERNS
 from rankfold.workload import ConvShape, Network
 
 DENSE, LOW_RANK, PRUNED, NARROWED = "dense", "low-rank", "pattern-pruned", "channel-pruned"

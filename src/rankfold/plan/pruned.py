@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rankfold.baselines import PAIRS, PATDNN
 from rankfold.errors import InputError
 from rankfold.mapping import PRUNED_METHODS, ArraySpec
 from rankfold.plan.plan import DENSE, PLAIN, PRUNED, PRUNINGS, SUPPORT, LayerPlan, Plan
 from rankfold.plan.support import check_entries
 from rankfold.plan.uniform import candidates, check_plan_bits
+from rankfold.pruning import PAIRS, PATDNN
 from rankfold.workload import Network
 
 TITLES = {PATDNN: "PatDNN", PAIRS: "PAIRS", SUPPORT: "shared support"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rankfold.report.runs import Run, dense_cycles, float_baseline, ideal_cycles, pruned, summary_headers, summary_rows
 
 if TYPE_CHECKING:
-    from rankfold.pipeline.result import Result
+    from rankfold.runs.result import Result
 
 GAP = "\u00a0"  # a number and its unit stay on one line
 MOST_IN_HEADLINE = 4  # runs; more are summed up

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from rankfold.errors import InputError
 from rankfold.files import write_text
 from rankfold.report import facts
-from rankfold.report.accuracy_chart import accuracy_chart
-from rankfold.report.energy_chart import energy_chart
-from rankfold.report.layer_charts import arrays_chart, cycles_chart, error_chart
+from rankfold.report.charts.accuracy import accuracy_chart
+from rankfold.report.charts.energy import energy_chart
+from rankfold.report.charts.layers import arrays_chart, cycles_chart, error_chart
+from rankfold.report.charts.training import training_chart
 from rankfold.report.palette import colours
 from rankfold.report.runs import Run, float_baseline
-from rankfold.report.training_chart import training_chart
 
 if TYPE_CHECKING:
     from jinja2 import Template

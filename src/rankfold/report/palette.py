@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rankfold.pipeline.result import LayerResult, Result
+    from rankfold.runs.result import LayerResult, Result
 
 INK, SOFT, LINE = "#1f2937", "#6b7280", "#e5e7eb"
 PALE = "#d5dae1"

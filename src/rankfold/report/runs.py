@@ -11,8 +11,8 @@ from rankfold.report.palette import method
 from rankfold.report.table import format_table
 
 if TYPE_CHECKING:
-    from rankfold.pipeline.result import Result
     from rankfold.plan import Plan
+    from rankfold.runs.result import Result
     from rankfold.training.loop import EpochRecord
 
 SUMMARY_HEADERS = (
@@ -46,9 +46,9 @@ def load_run(path: str | Path, label: str | None = None) -> Run:
         InputError: a file is missing or damaged.
     """
     # Here, not above: they bring torch, which printing a table does not need.
-    from rankfold.pipeline.folder import RunFolder, load_history
-    from rankfold.pipeline.result import Result
     from rankfold.plan import Plan
+    from rankfold.runs.folder import RunFolder, load_history
+    from rankfold.runs.result import Result
 
     folder = RunFolder(Path(path), "")
     result = Result.load(folder.result)

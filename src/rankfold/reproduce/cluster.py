@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankfold.errors import InputError, MissingDependencyError
-from rankfold.pipeline.settings import Observer
 from rankfold.reproduce.grid import Cell
 from rankfold.reproduce.run import Outcome, Work, in_words
+from rankfold.runs.settings import Observer
 
 LOCAL = "local"
 RETRIES = 3

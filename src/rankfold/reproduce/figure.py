@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rankfold.plan import IDEAL, LOW_RANK, PLAIN, SUPPORT
-from rankfold.report.drawing import SIZE, WIDTH, count, round_numbers, svg
+from rankfold.report.charts.drawing import SIZE, WIDTH, count, round_numbers, svg
+from rankfold.report.charts.picture import HEAD
 from rankfold.report.palette import INK, SHADES, SOFT
-from rankfold.report.picture import HEAD
 from rankfold.reproduce.headline import ROW_SPARSE, Point, pareto
 
 if TYPE_CHECKING:

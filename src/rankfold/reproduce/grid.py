@@ -13,7 +13,7 @@ from typing import Any
 from rankfold.errors import InputError
 from rankfold.files import in_schema, parse_yaml
 from rankfold.mapping import ArraySpec
-from rankfold.pipeline.settings import CompressSettings
+from rankfold.runs.settings import CompressSettings
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
 

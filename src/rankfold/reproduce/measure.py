@@ -14,11 +14,11 @@ from rankfold.cost.energy import DEFAULT_TABLE, ComponentTable, load_table, netw
 from rankfold.errors import InputError
 from rankfold.files import read_json, write_json, write_text
 from rankfold.mapping import METHODS, ArraySpec
-from rankfold.nn.load import load_model
-from rankfold.pipeline.folder import RunFolder
-from rankfold.pipeline.result import Result
+from rankfold.models.load import load_model
 from rankfold.plan import IDEAL, PLAIN, PRUNED, Plan, load_masks
 from rankfold.reproduce.grid import Cell
+from rankfold.runs.folder import RunFolder
+from rankfold.runs.result import Result
 from rankfold.workload import ZOO, Network, trace, zoo_network
 
 PREFIXES = ("low-rank-", "pruned-", "channel-")

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import rankfold
 from rankfold.errors import InputError
 from rankfold.files import read_json, write_json
-from rankfold.nn.pretrained import shipped_baseline
-from rankfold.pipeline.compress import compress, device_name, train_baseline
-from rankfold.pipeline.result import Result
-from rankfold.pipeline.settings import CompressSettings, Observer
+from rankfold.models.pretrained import shipped_baseline
 from rankfold.reproduce.grid import Cell, Grid
 from rankfold.reproduce.measure import Measurement, measure
+from rankfold.runs.compress import compress, device_name, train_baseline
+from rankfold.runs.result import Result
+from rankfold.runs.settings import CompressSettings, Observer
 from rankfold.training.data import load_images
 from rankfold.training.loop import choose_device
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.errors import InputError
-from rankfold.nn.quantise import QuantConv2d, QuantLayer
+from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.simulator.arrays import LayerArrays, Programmed, Tally
 from rankfold.simulator.converter import Converter, SumSample
 from rankfold.simulator.draws import Draws

@@ -10,14 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from rankfold.calibration.observation import evaluating, run_batches
 from rankfold.cost import Masks, array_mapping
 from rankfold.errors import InputError
 from rankfold.mapping import LowRankMapping, Mapping
 from rankfold.nn.binary import BinaryQuantiser
 from rankfold.nn.masked import masks_of
-from rankfold.nn.observation import evaluating, run_batches
-from rankfold.nn.quantise import QuantLayer
-from rankfold.nn.supports import check_supports, with_supports
+from rankfold.nn.quantised import QuantLayer
 from rankfold.plan import LOW_RANK, LayerPlan, Plan
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
@@ -25,6 +24,7 @@ from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
 from rankfold.simulator.nonideal import CALIBRATED, ArrayNonIdealities
 from rankfold.simulator.schedule import Schedule, schedule_mapping
+from rankfold.surgery.supports import check_supports, with_supports
 from rankfold.workload import ConvShape, trace
 from rankfold.workload.shape import Pair
 

@@ -18,7 +18,7 @@ from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.distillation import Teacher
 from rankfold.training.recipe import Recipe
-from rankfold.training.steps import StepSizes
+from rankfold.training.step_bounds import StepSizes
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,32 @@
+"""`rankfold demo`: the main job on scikit-learn's digits, in a few minutes, without a download."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rankfold.cli.arguments.options import prepare_process, show_report
+
+
+def add_parser(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser("demo", help="train, compress and compare a small network on digits")
+    parser.add_argument(
+        "--out", type=Path, default=Path("rankfold-demo"), metavar="DIR", help="folder for the results (default rankfold-demo)"
+    )
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of each fine-tuning (default 10)")
+    parser.add_argument("--seed", type=int, default=0, help="fixes everything drawn at random (default 0)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo and print its table and the path of the report."""
+    from rankfold.cli.words.progress import Bars
+    from rankfold.runs.demo import run_demo
+
+    prepare_process()
+    folders = run_demo(options.out, options.epochs, options.seed, Bars())
+    page = options.out.resolve() / "report.html"
+    show_report(dict(folders.items()), page, "Digits: dense, plain low-rank and group low-rank")
+    return 0

@@ -1,0 +1,296 @@
+"""Quantised convolutions and linear layers, and the in-place steps that turn a float network into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankfold.calibration.observation import evaluating, run_batches
+from rankfold.errors import InputError
+from rankfold.nn.binary import BinaryQuantiser
+from rankfold.nn.masked import MaskedConv2d
+from rankfold.nn.quantisers import Quantiser, check_bits
+
+
+@dataclass(frozen=True)
+class LayerBits:
+    """How one layer is quantised.
+
+    Attributes:
+        weight: bits of the (signed) weights, 1 to 8.
+        input: bits of the layer's input, 1 to 8.
+        input_signed: whether the input has negative levels.
+    """
+
+    weight: int
+    input: int
+    input_signed: bool
+
+    def __post_init__(self) -> None:
+        check_bits("weight", self.weight)
+        check_bits("input", self.input)
+
+
+class QuantConv2d(nn.Conv2d):
+    """A convolution of quantised weights with quantised inputs; the bias stays float.
+
+    Takes the arguments of `nn.Conv2d`, and `bits`. The weight quantiser is fitted to the weights in `from_float` and
+    `calibrate_`; the input quantiser needs data, see `calibrate_`. One made of a `MaskedConv2d` has its mask.
+    """
+
+    AS_DECLARED = True
+
+    mask: Tensor | None
+
+    def __init__(self, *args: Any, bits: LayerBits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.weight_quantiser, self.input_quantiser = _quantisers(bits, self.weight.device)
+        self.register_buffer("mask", None)
+
+    @property
+    def kept_weights(self) -> Tensor:
+        """The weights that no mask drops: all (m, C_in/G, kh, kw) of them, or (K,)."""
+        return self.weight if self.mask is None else self.weight[self.mask]
+
+    @classmethod
+    def from_float(cls, module: nn.Conv2d, bits: LayerBits) -> QuantConv2d:
+        """A quantised layer with the very Parameter objects, attributes and mode of `module`."""
+        # On the meta device nothing is drawn or allocated for weights that are replaced at once.
+        new = cls(
+            module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding, module.dilation,
+            module.groups, module.bias is not None, module.padding_mode, device="meta", dtype=module.weight.dtype, bits=bits,
+        )  # fmt: skip
+        _take_over(new, module, bits)
+        return new
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, OH, OW)."""
+        weight = self.weight_quantiser(self.weight)
+        if self.mask is not None:
+            weight = weight * self.mask
+        y: Tensor = self._conv_forward(self.input_quantiser(input), weight, self.bias)
+        return y
+
+
+class QuantLinear(nn.Linear):
+    """A linear layer with quantised weights and inputs; the bias stays float. As `QuantConv2d` otherwise."""
+
+    AS_DECLARED = True
+
+    def __init__(self, *args: Any, bits: LayerBits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.weight_quantiser, self.input_quantiser = _quantisers(bits, self.weight.device)
+
+    @classmethod
+    def from_float(cls, module: nn.Linear, bits: LayerBits) -> QuantLinear:
+        """A quantised layer with the very Parameter objects and mode of `module`."""
+        new = cls(
+            module.in_features, module.out_features, module.bias is not None, device="meta", dtype=module.weight.dtype, bits=bits
+        )
+        _take_over(new, module, bits)
+        return new
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, ..., in_features) -> (B, ..., out_features)."""
+        return F.linear(self.input_quantiser(input), self.weight_quantiser(self.weight), self.bias)
+
+
+QuantLayer = QuantConv2d | QuantLinear
+
+
+def _quantisers(bits: LayerBits, device: torch.device) -> tuple[Quantiser, Quantiser]:
+    return (
+        _quantiser(bits.weight, True, False, device),
+        _quantiser(bits.input, bits.input_signed, True, device),
+    )
+
+
+def _quantiser(bits: int, signed: bool, batched: bool, device: torch.device) -> Quantiser:
+    if bits == 1 and signed:
+        return BinaryQuantiser(batched, device)
+    return Quantiser(bits, signed, batched, device)
+
+
+def _take_over(new: QuantLayer, module: nn.Conv2d | nn.Linear, bits: LayerBits) -> None:
+    new.weight, new.bias = module.weight, module.bias
+    if isinstance(new, QuantConv2d) and isinstance(module, MaskedConv2d):
+        new.mask = module.mask
+    new.weight_quantiser, new.input_quantiser = _quantisers(bits, module.weight.device)
+    if not module.weight.is_meta:
+        new.weight_quantiser.fit_(_kept_weights(new))
+    new.train(module.training)
+
+
+def _kept_weights(layer: QuantLayer) -> Tensor:
+    return layer.kept_weights if isinstance(layer, QuantConv2d) else layer.weight
+
+
+def quantise_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
+    """Replace the named convolutions and linear layers of `model` by quantised ones, wherever they are registered.
+
+    The layers keep their Parameter objects, so optimisers and shared weights stay connected. A layer registered under
+    several names is replaced once, in all places. Call `calibrate_` next.
+
+    Args:
+        model: any network; changed in place, or left as it was on an error.
+        bits: from a name, as in `model.named_modules()`, to its bits.
+
+    Raises:
+        InputError: a name that matches no layer, or one that is not a plain `nn.Conv2d` or `nn.Linear`, carries
+            hooks, is `model` itself, or gets two different settings under two names.
+    """
+    named = dict(model.named_modules(remove_duplicate=False))
+    chosen: dict[nn.Module, tuple[str, LayerBits]] = {}
+    for name, setting in bits.items():
+        module = _find(named, name)
+        if module is model:
+            raise InputError(f"layer {name!r} is the whole model, which cannot be replaced in place; wrap it in nn.Sequential")
+        if type(module) not in (nn.Conv2d, nn.Linear, MaskedConv2d):
+            raise InputError(
+                f"layer {name!r} is a {type(module).__name__}; only plain nn.Conv2d and nn.Linear layers can be quantised"
+            )
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+            raise InputError(f"layer {name!r} has hooks, which its replacement would not call; remove them first")
+        other, before = chosen.setdefault(module, (name, setting))
+        if before != setting:
+            raise InputError(f"layers {other!r} and {name!r} are one shared module with two settings; give both the same bits")
+    new = {module: _quantised(name, module, setting) for module, (name, setting) in chosen.items()}
+    for parent in list(model.modules()):
+        for child, old in parent._modules.items():
+            if old in new:
+                parent._modules[child] = new[old]
+
+
+def _input(inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> Tensor:
+    """A layer's input, given by place or as `input=`."""
+    return inputs[0] if inputs else named["input"]
+
+
+def _find(named: Mapping[str, nn.Module], name: str) -> nn.Module:
+    if name not in named:
+        raise InputError(f"layer {name!r} is not in the model; the names are those of model.named_modules()")
+    return named[name]
+
+
+def _quantised(name: str, module: nn.Module, bits: LayerBits) -> QuantLayer:
+    try:
+        if isinstance(module, nn.Conv2d):
+            return QuantConv2d.from_float(module, bits)
+        assert isinstance(module, nn.Linear)  # the caller lets nothing else through
+        return QuantLinear.from_float(module, bits)
+    except InputError as error:
+        raise InputError(f"layer {name!r}: {error}") from None
+
+
+def observe_signs(model: nn.Module, batches: Iterable[Tensor], names: Iterable[str]) -> dict[str, bool]:
+    """For each named layer, whether any element of its input was ever negative on `batches`, in eval mode.
+
+    Args:
+        model: the network, before or after quantisation; its modes and weights stay as they are.
+        batches: inputs of the model, on its device; at least one.
+        names: layers as in `model.named_modules()`.
+
+    Raises:
+        InputError: an unknown name, no batch, or a layer that the model never calls.
+    """
+    named = dict(model.named_modules(remove_duplicate=False))
+    layers = {name: _find(named, name) for name in names}
+    negative: dict[nn.Module, Tensor] = {}
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        # Flags stay on the device: reading each one here would make a GPU wait.
+        seen = (_input(inputs, named) < 0).any()
+        negative[module] = negative[module] | seen if module in negative else seen
+
+    hooks = [module.register_forward_pre_hook(look, with_kwargs=True) for module in set(layers.values())]
+    try:
+        with evaluating(model):
+            run_batches(model, batches)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, module in layers.items():
+        if module not in negative:
+            raise InputError(f"layer {name!r} is never called by the model, so its input has no sign; leave it out")
+    return {name: bool(negative[module]) for name, module in layers.items()}
+
+
+def calibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set every step size: of weights from the weights, of inputs from what reaches each layer of the float network.
+
+    One eval-mode pass with all quantisers bypassed; each step then minimises the squared error on a fixed random
+    sample of the values seen (`Quantiser.fit_`). The same model and batches give the same steps.
+
+    Args:
+        model: a network after `quantise_`; only its step sizes change.
+        batches: inputs of the model, on its device; at least one. A few hundred images do.
+
+    Raises:
+        InputError: the model has no quantised layer, there is no batch, a quantised layer is never called, or a
+            weight or value is not finite; the steps are then as before.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, QuantLayer)}
+    if not layers:
+        raise InputError("the model has no quantised layer to calibrate; call quantise_(model, bits) first")
+    samples = {name: _Sample() for name in layers}
+    quantisers = [q for layer in layers.values() for q in (layer.weight_quantiser, layer.input_quantiser)]
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, inputs, named, sample=samples[name]: sample.add(_input(inputs, named)), with_kwargs=True
+        )
+        for name, layer in layers.items()
+    ]
+    for quantiser in quantisers:
+        quantiser.bypass = True
+    try:
+        with evaluating(model):
+            run_batches(model, batches)
+    finally:
+        for quantiser in quantisers:
+            quantiser.bypass = False
+        for hook in hooks:
+            hook.remove()
+    before = [(quantiser, quantiser.step.detach().clone(), quantiser.fitted) for quantiser in quantisers]
+    for name, layer in layers.items():
+        try:
+            layer.weight_quantiser.fit_(_kept_weights(layer))
+            layer.input_quantiser.fit_(samples[name].values())
+        except InputError as error:
+            with torch.no_grad():
+                for quantiser, step, fitted in before:
+                    quantiser.step.copy_(step)
+                    quantiser.fitted = fitted
+            raise InputError(f"layer {name!r}: {error}") from None
+
+
+class _Sample:
+    """A bounded random sample of the values of many batches, with the same share of each batch."""
+
+    SHARE, PARTS = 1 << 15, 8
+
+    def __init__(self) -> None:
+        self.share = self.SHARE
+        self.parts: list[Tensor] = []
+        # Its own generator: the sample is the same in every run and torch's global random state is left alone.
+        self.generator = torch.Generator().manual_seed(0)
+
+    def add(self, x: Tensor) -> None:
+        x = x.detach().flatten()
+        if x.numel() > self.share:
+            # Random places: regular ones would fall on the same channels again and again.
+            x = x[torch.randint(x.numel(), (self.share,), generator=self.generator).to(x.device)]
+        self.parts.append(x.float())
+        if len(self.parts) == self.PARTS:
+            # Every second value so far, and half as many of the batches to come: the shares stay equal.
+            self.parts = [torch.cat(self.parts)[::2]]
+            self.share = max(1, self.share // 2)
+
+    def values(self) -> Tensor:
+        if not self.parts:
+            raise InputError("the model never calls it, so it has no input to calibrate on; leave it out of the bits")
+        return torch.cat(self.parts)

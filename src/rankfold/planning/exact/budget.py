@@ -1,0 +1,49 @@
+"""`Budget`: the most that a network may cost, as users say it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rankfold.errors import InputError
+from rankfold.planning.exact.candidate import ENERGY, QUANTITIES
+
+NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%|[num]J)?")
+PICOJOULES = {"nJ": 1e3, "uJ": 1e6, "mJ": 1e9}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most of one quantity.
+
+    Attributes:
+        quantity: one of `QUANTITIES`.
+        amount: cycles, arrays or pJ; or the share of what the dense network needs, 0 to 1.
+        share: whether it is a share.
+    """
+
+    quantity: str
+    amount: float
+    share: bool = False
+
+    @classmethod
+    def parse(cls, quantity: str, text: str) -> Budget:
+        """Read `40%` (of the dense network under its best mapping), `8000`, or an energy such as `300nJ` or `1.2uJ`.
+
+        Raises:
+            InputError: it is none of these, or not above 0.
+        """
+        match = NUMBER.fullmatch(text.strip())
+        example = "300nJ or 40%" if quantity == ENERGY else "5000 or 40%"
+        if quantity not in QUANTITIES or match is None or float(match[1]) <= 0:
+            raise InputError(f"budget of {quantity} (={text}) must be a positive amount such as {example}")
+        amount, unit = float(match[1]), match[2]
+        if unit == "%":
+            return cls(quantity, amount / 100, True)
+        if (unit is not None) != (quantity == ENERGY):
+            raise InputError(f"budget of {quantity} (={text}) must be a positive amount such as {example}")
+        return cls(quantity, amount * PICOJOULES[unit] if unit else amount)
+
+    def limit(self, dense: float) -> float:
+        """The amount, for a dense network that needs `dense`."""
+        return self.amount * dense if self.share else self.amount

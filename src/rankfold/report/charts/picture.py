@@ -1,0 +1,29 @@
+"""The chart of accuracy against cycles as a picture file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rankfold.errors import InputError
+from rankfold.files import write_text
+from rankfold.report.charts.accuracy import accuracy_chart
+from rankfold.report.runs import Run
+
+HEAD = (
+    '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    'font-family="system-ui, Helvetica, Arial, sans-serif" style="background: white" '
+)
+
+
+def write_picture(path: str | Path, runs: Sequence[Run]) -> None:
+    """Write the chart for `runs` atomically to `path`, an SVG file.
+
+    Raises:
+        InputError: there is no run, `path` is no .svg, or it cannot be written.
+    """
+    if Path(path).suffix != ".svg":
+        raise InputError(f"picture {path} must be an .svg file")
+    if not runs:
+        raise InputError("a picture needs at least one run")
+    write_text(path, accuracy_chart(runs).svg.replace("<svg ", HEAD, 1) + "\n")

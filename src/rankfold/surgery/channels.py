@@ -1,0 +1,204 @@
+"""Structured channel pruning: whole output channels go, with everything that reads them. Chosen with torch-pruning."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from rankfold.calibration.observation import evaluating
+from rankfold.errors import InputError, MissingDependencyError
+from rankfold.mapping import METHODS, ArraySpec
+from rankfold.plan import DENSE, NARROWED, LayerPlan, Plan
+from rankfold.plan.uniform import candidates, check_plan_bits
+from rankfold.workload import Network
+
+REARRANGING = ("_SliceOp", "_ConcatOp", "_SplitOp", "_UnbindOp")  # torch-pruning's names
+
+
+def channel_plan(
+    model: nn.Module, network: Network, array: ArraySpec, ratio: float, bits: int | None = None, mapping: str = "sdk"
+) -> Plan:
+    """Remove a share of the output channels of every convolution that alone makes its channels.
+
+    Channels that a residual sum shares between layers stay, as do those of the first convolution and the classifier.
+
+    Args:
+        model: the dense network, which is left as it is.
+        network: its trace.
+        array: the array to plan for.
+        ratio: share of the channels to remove, above 0 and below 1; at least one channel stays.
+        bits: of weights and inputs, 1 to 8; None keeps float. The first convolution and the classifier get 8.
+        mapping: how layers are laid on the array.
+
+    Raises:
+        InputError: a ratio or number of bits out of range, or nothing can be removed.
+        MissingDependencyError: torch-pruning is not installed.
+    """
+    if not 0 < ratio < 1:
+        raise InputError(f"ratio (={ratio}) must be the share of channels to remove, above 0 and below 1")
+    if mapping not in METHODS:
+        raise InputError(f"mapping (={mapping}) must be one of {', '.join(METHODS)}")
+    check_plan_bits(bits)
+    every = list(candidates(network, bits))
+    small = copy.deepcopy(model)
+    wanted = {name: max(1, round((1 - ratio) * shape.m)) for name, shape, why, _ in every if not why}
+    _remove(small, network.input, {name: kept for name, kept in wanted.items() if kept < _outputs(model.get_submodule(name))})
+    layers = []
+    for name, _, why, width in every:
+        before, after = _channels(model.get_submodule(name)), _channels(small.get_submodule(name))
+        layer = LayerPlan(name, DENSE, mapping=mapping, weight_bits=width, input_bits=width)
+        if before == after:
+            reason = why or "its channels are shared with other layers"
+            layers.append(LayerPlan(name, DENSE, mapping=mapping, weight_bits=width, input_bits=width, reason=reason))
+            continue
+        reason = ", ".join(
+            f"{a} of {b} {side} channels" for a, b, side in zip(after, before, ("input", "output"), strict=True) if a < b
+        )
+        layer = LayerPlan(
+            name, NARROWED, in_channels=after[0], out_channels=after[1], mapping=mapping, weight_bits=width, input_bits=width,
+            reason=reason,
+        )  # fmt: skip
+        layers.append(layer)
+    if all(layer.kind == DENSE for layer in layers):
+        raise InputError(
+            f"no convolution of {network.name} makes channels of its own, so none can be removed; use another method"
+        )
+    return Plan(network.name, network.input, array, tuple(layers))
+
+
+def select_channels_(model: nn.Module, plan: Plan) -> None:
+    """Keep, in place, the most important channels of every channel-pruned layer, as many as `plan` says.
+
+    Importance is the L2 norm over all weights that go with a channel, of the layer and of those that read it (torch-pruning's
+    `GroupMagnitudeImportance`; Fang et al., "DepGraph", CVPR 2023).
+
+    Raises:
+        InputError: the plan's numbers of channels do not fit each other or the network.
+        MissingDependencyError: torch-pruning is not installed.
+    """
+    narrowed = {layer.name: layer for layer in plan.layers if layer.kind == NARROWED}
+    wanted = {
+        name: layer.out_channels or 0
+        for name, layer in narrowed.items()
+        if (layer.out_channels or 0) < _outputs(model.get_submodule(name))
+    }
+    small = copy.deepcopy(model)
+    _remove(small, plan.input, wanted)
+    for name, layer in narrowed.items():
+        found = _channels(small.get_submodule(name))
+        if found != (layer.in_channels, layer.out_channels):
+            raise InputError(
+                f"plan, layer {name}: in_channels (={layer.in_channels}) and out_channels (={layer.out_channels}) must be "
+                f"{found[0]} and {found[1]}, as the layers before and after it leave them"
+            )
+    _remove(model, plan.input, wanted)
+
+
+def narrow_(model: nn.Module, plan: Plan) -> None:
+    """Give every channel-pruned layer, in place, the numbers of channels that `plan` says, for weights to be loaded.
+
+    Batch norms follow the inputs that reach them. The first channels' weights stay in place.
+
+    Raises:
+        InputError: the numbers of channels do not fit each other; the model is then as it was.
+    """
+    _narrow(copy.deepcopy(model), plan)
+    _narrow(model, plan)
+
+
+def _narrow(model: nn.Module, plan: Plan) -> None:
+    for layer in plan.layers:
+        if layer.in_channels is not None and layer.out_channels is not None:
+            _resize_layer_(model.get_submodule(layer.name), layer.in_channels, layer.out_channels)
+    hooks = [
+        module.register_forward_pre_hook(lambda norm, inputs: _resize_norm_(norm, inputs[0].shape[1]))
+        for module in model.modules()
+        if isinstance(module, _BatchNorm)
+    ]
+    parameter = next(model.parameters())
+    try:
+        with evaluating(model):
+            model(torch.zeros(1, *plan.input, device=parameter.device, dtype=parameter.dtype))
+    except RuntimeError as error:  # torch's own words for channels that do not meet
+        raise InputError(f"the plan's numbers of channels do not fit each other: {error}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _remove(model: nn.Module, image: tuple[int, int, int], wanted: Mapping[str, int]) -> None:
+    """Prune, in place, each named convolution to so many outputs; those that share their channels are left as they are."""
+    try:
+        import torch_pruning
+    except ImportError as error:
+        raise MissingDependencyError("channel pruning needs torch-pruning: pip install 'rankfold[channels]'") from error
+
+    was_training = model.training
+    model.eval()
+    parameter = next(model.parameters())
+    example = torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype)
+    graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
+    importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+    for name, kept in wanted.items():
+        module = model.get_submodule(name)
+        outputs = _outputs(module)
+        every = graph.get_pruning_group(module, torch_pruning.prune_conv_out_channels, idxs=list(range(outputs)))
+        if not _alone(every):
+            continue
+        least = importance(every).argsort(stable=True)[: outputs - kept].tolist()
+        graph.get_pruning_group(module, torch_pruning.prune_conv_out_channels, idxs=sorted(least)).prune()
+    model.train(was_training)
+
+
+def _alone(group: Any) -> bool:
+    """Whether one layer alone makes the channels, and only layers that `narrow_` can resize read them."""
+    makers = 0
+    for dependency, _ in group:
+        module = dependency.target.module
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            makers += "out_channels" in dependency.handler.__name__
+            continue
+        other = any(True for _ in module.parameters()) and not isinstance(module, _BatchNorm)
+        if other or type(module).__name__ in REARRANGING:
+            return False
+    return makers == 1
+
+
+def _channels(module: nn.Module) -> tuple[int, int]:
+    if isinstance(module, nn.Conv2d):
+        return module.in_channels, module.out_channels
+    assert isinstance(module, nn.Linear)  # a network's trace names nothing else
+    return module.in_features, module.out_features
+
+
+def _outputs(module: nn.Module) -> int:
+    return _channels(module)[1]
+
+
+def _resize_layer_(module: nn.Module, inputs: int, outputs: int) -> None:
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    if isinstance(module, nn.Conv2d):
+        if module.groups == module.in_channels > 1:
+            module.groups = inputs
+        module.in_channels, module.out_channels = inputs, outputs
+        inputs //= module.groups
+    else:
+        module.in_features, module.out_features = inputs, outputs
+    module.weight = nn.Parameter(module.weight.detach()[:outputs, :inputs].clone())
+    if module.bias is not None:
+        module.bias = nn.Parameter(module.bias.detach()[:outputs].clone())
+
+
+def _resize_norm_(norm: nn.Module, features: int) -> None:
+    assert isinstance(norm, _BatchNorm)
+    norm.num_features = features
+    for name, parameter in list(norm.named_parameters(recurse=False)):
+        setattr(norm, name, nn.Parameter(parameter.detach()[:features].clone()))
+    for name, buffer in list(norm.named_buffers(recurse=False)):
+        if buffer.ndim:
+            setattr(norm, name, buffer[:features].clone())

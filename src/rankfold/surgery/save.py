@@ -1,0 +1,83 @@
+"""Compressed networks of people's own training loops, saved and loaded without pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+from rankfold.errors import InputError
+from rankfold.files import write_bytes
+from rankfold.models.load import apply_weights, read_weights
+from rankfold.plan import Plan
+from rankfold.surgery.compress import compress_, quantise_by_plan_
+from rankfold.surgery.supports import check_supports, with_supports
+
+PLAN, WEIGHTS = "plan.json", "model.safetensors"
+
+
+def save_compressed(model: nn.Module, plan: Plan, folder: str | Path) -> None:
+    """Write a compressed (and quantised) network as `plan.json` and `model.safetensors`.
+
+    Args:
+        model: the network after `compress_` (and `quantise_by_plan_`), or a wrapper of it, `DistributedDataParallel` or
+            `torch.compile`, which is taken off.
+        plan: the plan it follows, with all signs filled in where it has bits. Supports are saved as the network has them.
+        folder: where to write; files of these names are replaced.
+
+    Raises:
+        InputError: the folder cannot be written, or a layer has no support where the plan says it shares one.
+    """
+    target = Path(folder)
+    bare = unwrapped(model)
+    filled = with_supports(plan, bare)
+    save_weights(target / WEIGHTS, bare)
+    filled.save(target / PLAN)
+
+
+def load_compressed_(model: nn.Module, folder: str | Path) -> Plan:
+    """Make a fresh dense network what was saved in `folder`, in place: surgery by `plan.json`, then `model.safetensors`.
+
+    The network's class is not changed; it needs no knowledge of Rankfold. A run folder of `rankfold compress` does too.
+
+    Args:
+        model: an instance of the network that was compressed; its weights do not matter.
+        folder: where it was saved.
+
+    Returns:
+        The plan.
+
+    Raises:
+        InputError: a file is missing or damaged, or belongs to another network; where the plan does not fit, the network is as
+            before.
+        UnsupportedLayerError: see `compress_`.
+    """
+    target = Path(folder)
+    for name in (PLAN, WEIGHTS):
+        if not (target / name).is_file():
+            raise InputError(f"{target} holds no saved network (no {name}); give one of save_compressed, or of a finished run")
+    plan, weights = Plan.load(target / PLAN), read_weights(target / WEIGHTS)
+    compress_(model, plan, decompose=False)
+    quantise_by_plan_(model, plan)
+    apply_weights(model, weights, str(target / WEIGHTS))
+    check_supports(plan, model)
+    return plan
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write the state dict of `model` atomically as safetensors."""
+    # Clones, since safetensors refuses tensors that share memory, as those of shared modules do.
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    write_bytes(path, to_safetensors(state))
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside the wrappers of torch.compile and of (distributed) data parallelism."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
