@@ -6,15 +6,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.plan.plan import DENSE, LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan, weights
+from rankfold.plan.kinds import kind_names
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.plan import Plan, weights
 from rankfold.workload import Network
 
 # What becomes of a layer.
 UNCOUNTED, LEFT_ALONE = "not mapped", "left alone"
-FATES = (LOW_RANK, PRUNED, NARROWED, DENSE, UNCOUNTED, LEFT_ALONE)
 
 
-@dataclass(frozen=True)
+def fates() -> tuple[str, ...]:
+    """Everything that may become of a weight, what is changed first."""
+    dense, *others = kind_names()
+    return (*others, dense, UNCOUNTED, LEFT_ALONE)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerCoverage:
     """What becomes of one weight.
 
@@ -83,35 +90,56 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
         macs[layer.weight] += layer.macs
     others: dict[str, int] = {other.name: other.macs or 0 for other in network.untouched}
     all_macs = sum(macs.values()) + sum(others.values())
-    stored = sum(shape.parameters for shape in shapes.values()) + sum(other.parameters for other in network.untouched)
+    stored = sum(shape.parameters for shape in shapes.values()) + sum(
+        other.parameters for other in network.untouched
+    )
     all_parameters = max(network.parameters or 0, stored)
     found = []
     for name, shape in shapes.items():
         entry = plan.layer(name)
         kernel = "x".join(map(str, shape.kernel))
-        kind = "fully connected" if shape.kind == "linear" else kernel
-        what = f"{kind} {shape.in_channels}->{shape.out_channels}" + (f" g{shape.groups}" if shape.groups > 1 else "")
-        fate = UNCOUNTED if shape.kind == "linear" and not linear and entry.kind != LOW_RANK else entry.kind
+        sort = kernel
+        if shape.is_linear:
+            sort = "fully connected"
+        what = f"{sort} {shape.in_channels}->{shape.out_channels}"
+        if shape.groups > 1:
+            what += f" g{shape.groups}"
+        fate = entry.kind.name
+        if shape.is_linear and not linear and not entry.kind.changes_weight:
+            fate = UNCOUNTED
         found.append(
             LayerCoverage(
-                name, what, fate, _why(entry), macs[name], shape.parameters, _share(macs[name], all_macs),
-                _share(shape.parameters, all_parameters),
+                name=name,
+                what=what,
+                fate=fate,
+                why=_why(entry),
+                macs=macs[name],
+                parameters=shape.parameters,
+                mac_share=_share(macs[name], all_macs),
+                parameter_share=_share(shape.parameters, all_parameters),
             )
-        )  # fmt: skip
+        )
     for other in network.untouched:
         what, _, why = other.what.partition(" is left alone")
         found.append(
             LayerCoverage(
-                other.name, what, LEFT_ALONE, why.strip() or "neither a 2-d convolution nor fully connected", other.macs,
-                other.parameters, _share(others[other.name], all_macs), _share(other.parameters, all_parameters),
+                name=other.name,
+                what=what,
+                fate=LEFT_ALONE,
+                why=why.strip() or "neither a 2-d convolution nor fully connected",
+                macs=other.macs,
+                parameters=other.parameters,
+                mac_share=_share(others[other.name], all_macs),
+                parameter_share=_share(other.parameters, all_parameters),
             )
-        )  # fmt: skip
+        )
     return Coverage(tuple(found), all_macs, all_parameters)
 
 
 def _why(entry: LayerPlan) -> str:
-    bits = "" if entry.weight_bits is None else f", {entry.weight_bits} bits"
-    return entry.reason + bits
+    if entry.weight_bits is None:
+        return entry.reason
+    return f"{entry.reason}, {entry.weight_bits} bits"
 
 
 def _share(part: int, whole: int) -> float:

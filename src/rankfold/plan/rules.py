@@ -47,7 +47,9 @@ def match_rules(rules: Sequence[LayerRule], names: Iterable[str]) -> dict[str, M
         if rule.pattern in names:
             before = found.get(rule.pattern)
             if before is not None and before.rule.include != rule.include:
-                raise InputError(f"layer {rule.pattern} is both included and excluded; keep one of the two rules")
+                raise InputError(
+                    f"layer {rule.pattern} is both included and excluded; keep one of the two rules"
+                )
             found[rule.pattern] = Match(rule, True)
     for rule in rules:
         matched = [name for name in names if name == rule.pattern or fnmatchcase(name, rule.pattern)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from rankfold.lowrank import check_rank
 from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
 
-WORDS = re.compile(r"[0-9a-f]+( [0-9a-f]+)*")
+PATTERN = "^[0-9a-f]+( [0-9a-f]+)*$"  # of a support as text
+WORDS = re.compile(PATTERN[1:-1])
+SMALL_KERNEL = 62  # positions that fit into one machine word
 
 
 def support_to_text(support: np.ndarray) -> str:
@@ -51,7 +54,9 @@ def text_to_support(text: str, shape: ConvShape) -> np.ndarray:
         )
     most = max(numbers)
     if most >= 1 << positions:
-        raise InputError(f"layer {shape.name}: support number {most:x} means positions beyond the {positions} of its kernel")
+        raise InputError(
+            f"layer {shape.name}: support number {most:x} means positions beyond the {positions} of its kernel"
+        )
     if most == 0:
         raise InputError(f"layer {shape.name}: support must keep at least one position of one input channel")
     return np.array([[number >> bit & 1 for bit in range(positions)] for number in numbers], bool)
@@ -92,8 +97,10 @@ def check_entries(shape: ConvShape, entries: int) -> None:
         InputError: the layer is no convolution, or `entries` is not below the positions of its kernel.
     """
     positions = shape.kernel[0] * shape.kernel[1]
-    if shape.kind != "conv" or not 1 <= entries < positions:
-        what = f"its kernel has {positions} positions" if shape.kind == "conv" else "it is a fully connected layer"
+    if shape.is_linear or not 1 <= entries < positions:
+        what = f"its kernel has {positions} positions"
+        if shape.is_linear:
+            what = "it is a fully connected layer"
         raise InputError(
             f"layer {shape.name}: entries (={entries}) must be at least 1 and fewer than a kernel has positions; {what}"
         )
@@ -132,3 +139,43 @@ def check_support(shape: ConvShape, entries: int, text: str) -> None:
             f"layer {shape.name}: entries (={entries}) must be the most positions that its support keeps of an input "
             f"channel, {most}"
         )
+
+
+def check_support_words(text: str) -> None:
+    """Refuse a text that is no support of any layer.
+
+    Raises:
+        InputError: it is not made of hexadecimal numbers.
+    """
+    if not WORDS.fullmatch(text):
+        raise InputError("support must be hexadecimal numbers separated by single blanks")
+
+
+def support_mark(text: str | None) -> str:
+    """`*` where all input channels keep the same positions, else nothing."""
+    if text is not None and len(set(text.split(" "))) == 1:
+        return "*"
+    return ""
+
+
+def is_within(inner: str | None, outer: str | None) -> bool:
+    """Whether every position of one support is in another; False where either is not known."""
+    if inner is None or outer is None:
+        return False
+    return _is_within(inner, outer)
+
+
+# The planner asks for the same supports again and again.
+@lru_cache(maxsize=1 << 14)
+def _is_within(inner: str, outer: str) -> bool:
+    small, large = _numbers(inner), _numbers(outer)
+    return small.shape == large.shape and not np.any(small & ~large)
+
+
+@lru_cache(maxsize=256)
+def _numbers(text: str) -> np.ndarray:
+    """(C_in,) the positions of each channel as one number each; Python's own where 64 bits are too few."""
+    numbers = [int(word, 16) for word in text.split(" ")]
+    if max(numbers) < 1 << SMALL_KERNEL:
+        return np.array(numbers, dtype=np.int64)
+    return np.array(numbers, dtype=object)

@@ -86,6 +86,11 @@ class ConvShape:
         return self._plane(0), self._plane(1)
 
     @property
+    def is_linear(self) -> bool:
+        """Whether it is a fully connected layer."""
+        return self.kind == "linear"
+
+    @property
     def m(self) -> int:
         """Rows of the matricised weight: C_out."""
         return self.out_channels
