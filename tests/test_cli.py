@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -272,6 +273,37 @@ def test_report_compares_runs_and_draws_them(finished, tmp_path, capsys):
     assert f"run, {accuracy:.1%}".replace("%", " %") in "".join(root.itertext())
     assert "must be an .svg file" in refuse(capsys, "report", finished, "--out", page, "--picture", tmp_path / "picture.gif")
     assert "cannot read" in refuse(capsys, "report", tmp_path / "none", "--out", page)
+
+
+def test_no_command_writes_over_the_files_of_a_run(finished, weights, tmp_path, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "report.html").unlink()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert {"run.json", "plan.json", "model.safetensors", "history.csv", "result.json"} <= set(before)
+    for name in (*before, "checkpoint.pt"):
+        assert "is a file of the run" in refuse(capsys, "report", run, "--out", run / name)
+        assert "is a file of the run" in refuse(capsys, "export", run, "--to", "csv", "--out", run / name)
+        budget = ("--data", "digits", "--max-cycles", "50%")
+        assert "is a file of the run" in refuse(capsys, "plan", "resnet20", *budget, "--out", run / name)
+    log = tmp_path / "new.log"
+    for given in (("--checkpoint", weights, "--out", weights), ("--search", "nsga2", "--study", log, "--out", log)):
+        assert "is read by the same command" in refuse(capsys, "plan", "resnet20", *budget, *given)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    table = tmp_path / "table.csv"
+    table.write_text("a,b\n")
+    assert "is no HTML page" in refuse(capsys, "report", run, "--out", table)
+    assert table.read_text() == "a,b\n"
+    assert main(["report", str(run), "--out", str(run / "report.html")]) == 0
+
+
+@pytest.mark.parametrize("content", ['{"_type": "mine", "values": [1, 2]}', "import os\n\nprint(os.name)\n", "one line\n"])
+def test_a_search_refuses_a_file_that_is_no_study_before_any_work(tmp_path, capsys, content):
+    file = tmp_path / "file"
+    file.write_text(content)
+    command = ("plan", "resnet8", "--data", tmp_path / "none", "--max-cycles", "50%", "--search", "nsga2", "--study", file)
+    assert "is not a study" in refuse(capsys, *command)
+    assert file.read_text() == content
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_plan_can_be_edited_and_used_again(finished, weights, tmp_path, capsys):

@@ -1,13 +1,16 @@
 """The search with NSGA-II: what it finds, how it goes on, and how processes share it."""
 
+import errno
 import itertools
 import json
 import math
+import os
 import random
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankfold.errors import InputError, MissingDependencyError
-from rankfold.plan import LayerPlan
-from rankfold.planning.exact import Candidate, LayerChoices, front
-from rankfold.planning.search.outcome import MeasuredPlan, SearchSettings, Unwatched, not_dominated
 from rankfold.planning.search.proposer import POPULATION
 from rankfold.planning.search.search import front_starts, search_plans
 from rankfold.planning.search.space import SearchSpace
+from rankfold.planning.search.outcome import MeasuredPlan, SearchSettings, Unwatched, not_dominated
+from rankfold.planning.search.study import check_study, lock_of
+from rankfold.plan import LayerPlan
+from rankfold.planning.exact import Candidate, LayerChoices, front
 from rankfold.workload import ConvShape
 
 RANKS = (1, 2, 4, 8)
@@ -259,21 +263,136 @@ def test_a_killed_process_is_no_hindrance(tmp_path):
     assert found.front == not_dominated(plan for _, plan in log.measured_plans)
 
 
+CREATE = b'{"op_code":0,"worker_id":"x","study_name":"s","directions":[2,1]}\n'
+
+
 @pytest.mark.parametrize(
-    "content", [b"hello\nworld\n", b"no line", b'{"a": 1}\n', b"[1]\n", b"\xff\xfe\n\n\n", b'{"op_code": 99, "worker_id": "x"}\n']
+    "content",
+    [
+        b"hello\nworld\n",
+        b"no line",
+        b'{"a": 1}\n',
+        b'{"a": 1}',
+        b'{"layers": [1, 2],\n "bits": 4}',
+        b"import os\n\nprint(os.name)",
+        b"\n",
+        b"[1]\n",
+        b"[" * 100_000 + b"\n",
+        b"\xff\xfe\n\n\n",
+        b'{"op_code": 99, "worker_id": "x"}\n',
+        b'{"op_code":1,"worker_id":"x","study_id":0}\n',  # nothing was created
+        b'{"op_code":0,"worker_id":"x"}\n',
+        b'{"op_code":0,"study_name":"s","directions":[2,1]}\n',
+        b'{"op_code":false,"worker_id":"x","study_name":"s","directions":[2,1]}\n',
+        CREATE + b"a line of something else\n",
+        CREATE + b'{"op_code":5,"worker_id":"x"}\n{"op_c',
+    ],
 )
-def test_other_files_are_refused_and_kept(tmp_path, content):
+@pytest.mark.parametrize("linked", [False, True])
+def test_other_files_are_refused_and_kept(tmp_path, content, linked):
     path = tmp_path / "study.log"
     path.write_bytes(content)
+    given = path
+    if linked:
+        given = tmp_path / "link"
+        given.symlink_to(path)
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError, match="is not a study, or it is damaged; give another file"):
-        found_by(5, path)
+        found_by(5, given)
     assert path.read_bytes() == content
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("length", [1, 12, 40, len(CREATE) - 1])
+def test_a_part_of_the_first_line_is_refused_with_what_to_do(tmp_path, length):
+    """A process that was killed while it began leaves it."""
+    path = tmp_path / "study.log"
+    path.write_bytes(CREATE[:length])
+    with pytest.raises(InputError, match=r"is not a study: it holds only a part of the first line.*delete the file"):
+        found_by(5, path)
+    assert path.read_bytes() == CREATE[:length]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_first_line_that_another_process_is_writing_is_waited_for(tmp_path):
+    path = tmp_path / "study.log"
+    lock = lock_of(path)
+    path.write_bytes(b"")
+    lock.acquire()
+    path.write_bytes(CREATE[:40])
+
+    def go_on():
+        time.sleep(0.3)
+        path.write_bytes(CREATE)
+        lock.release()
+
+    writer = threading.Thread(target=go_on)
+    writer.start()
+    check_study(path)
+    writer.join()
+    assert path.read_bytes() == CREATE
+
+
+def test_half_a_line_is_cut_off_when_the_next_is_written(tmp_path):
+    """Also one that a process leaves which is killed while others search on."""
+    path = tmp_path / "study.log"
+    found_by(5, path)
+    before, log = path.read_bytes(), Counts()
+
+    def measure(chosen):
+        with open(path, "ab") as file:
+            file.write(b'{"op_code":6,"worker')
+        return accuracy(chosen)
+
+    found = found_by(15, path, measure=measure, progress=log)
+    assert path.read_bytes().startswith(before)
+    for line in path.read_bytes().splitlines():
+        json.loads(line)
+    assert found == found_by(15, path)
+    assert len(log.measured_plans) == 10
+
+
+def test_an_empty_file_and_a_link_to_one_become_studies(tmp_path):
+    path, link = tmp_path / "study.log", tmp_path / "link"
+    path.write_bytes(b"")
+    link.symlink_to(path)
+    assert found_by(5, link) == found_by(5, path)
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, path]
+
+
+def test_a_file_with_the_name_of_the_lock_is_kept(tmp_path):
+    """The lock of `poetry` is `poetry.lock`, and an old lock is removed."""
+    (tmp_path / "poetry.lock").write_text("mine")
+    with pytest.raises(InputError, match=r"poetry\.lock is no lock of a search"):
+        found_by(5, tmp_path / "poetry")
+    assert [path.name for path in tmp_path.iterdir()] == ["poetry.lock"]
+    assert (tmp_path / "poetry.lock").read_text() == "mine"
+
+
+def test_a_device_or_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is no plain file"):
+        found_by(5, tmp_path / "pipe")
+    path = tmp_path / "study.log"
+    path.write_bytes(CREATE)
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refused)
+    with pytest.raises(InputError, match=r"cannot read .*: Permission denied; give another file"):
+        found_by(5, path)
+    monkeypatch.undo()
+    assert path.read_bytes() == CREATE
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["pipe", "study.log"]
 
 
 def test_another_search_is_refused(tmp_path):
     path = tmp_path / "study.log"
     found_by(5, path, identity={"data": "one"})
+    with open(path, "ab") as file:
+        file.write(b'{"op_code":6,"worker')  # not even this is mended in the study of another search
     before = path.read_bytes()
     for other in ({"identity": {"data": "two"}}, {"identity": {"data": "one"}, "seed": 1}):
         with pytest.raises(InputError, match="holds another search, with other layers, data or settings; give another file"):

@@ -240,6 +240,33 @@ def test_no_run_is_refused_and_an_old_page_stays(tmp_path):
     assert page.read_text() == "old"
 
 
+@pytest.mark.parametrize("old", ["<!DOCTYPE html>\n<p>old", "\ufeff\n <!doctype HTML>", "<html lang='en'>", ""])
+def test_a_page_replaces_a_page(tmp_path, old):
+    page = tmp_path / "page.html"
+    page.write_text(old, encoding="utf-8")
+    write_report(page, [run()])
+    write_report(page, [run()])
+    assert page.read_text(encoding="utf-8") == render_report([run()])
+
+
+@pytest.mark.parametrize("old", ['{"_type": "rankfold.result"}', "a,b\n1,2\n", "<svg></svg>", "# <html>\n", "\0\1"])
+def test_a_page_replaces_nothing_else(tmp_path, old):
+    page = tmp_path / "page.html"
+    page.write_text(old)
+    with pytest.raises(InputError, match="exists and is no HTML page, and only a page is replaced; choose another file"):
+        write_report(page, [run()])
+    assert page.read_text() == old
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_a_page_takes_no_name_of_a_runs_files(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match="is a file of the run in"):
+        write_report(tmp_path / "checkpoint.pt", [run()])
+    write_report(tmp_path / "report.html", [run()])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "run.json"]
+
+
 def test_import_is_light():
     code = "import sys, rankfold.report; print({'torch', 'matplotlib', 'jinja2', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

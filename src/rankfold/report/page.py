@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.errors import InputError
-from rankfold.files import write_text
+from rankfold.files import check_target, write_text
 from rankfold.report import facts
 from rankfold.report.charts.accuracy import accuracy_chart
 from rankfold.report.charts.energy import energy_chart
@@ -20,6 +21,9 @@ from rankfold.report.runs import Run, float_baseline
 if TYPE_CHECKING:
     from jinja2 import Template
 
+PAGE_BEGINNINGS = (b"<!doctype html", b"<html")
+LOOKED_AT = 1024  # bytes, for the beginning of a page
+
 
 def write_report(path: str | Path, runs: Sequence[Run], title: str | None = None) -> None:
     """Write the page for `runs` atomically to `path`.
@@ -30,9 +34,33 @@ def write_report(path: str | Path, runs: Sequence[Run], title: str | None = None
         title: heading; default: what was done to which network.
 
     Raises:
-        InputError: there is no run, the runs cannot be compared, or the file cannot be written.
+        InputError: there is no run, the runs cannot be compared, or the file cannot be written or must not be replaced.
     """
-    write_text(path, render_report(runs, title))
+    page = render_report(runs, title)
+    check_page(path)
+    write_text(path, page)
+
+
+def check_page(path: str | Path) -> None:
+    """Refuse to put a page in the place of something else.
+
+    A page may replace a page: a file that begins with `<!DOCTYPE html` or `<html`, in any case, after white space. It may
+    also replace an empty file.
+
+    Raises:
+        InputError: `path` exists and is no page, or it is a file that a run is made of.
+    """
+    target = Path(path)
+    check_target(target)
+    if not target.is_file():
+        return
+    try:
+        with target.open("rb") as file:
+            beginning = file.read(LOOKED_AT)
+    except OSError as error:
+        raise InputError(f"cannot read {target}, which exists: {error.strerror}; choose another file") from error
+    if beginning and not beginning.removeprefix(BOM_UTF8).lstrip().lower().startswith(PAGE_BEGINNINGS):
+        raise InputError(f"{target} exists and is no HTML page, and only a page is replaced; choose another file")
 
 
 def render_report(runs: Sequence[Run], title: str | None = None) -> str:

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import rankfold
 from rankfold.errors import InputError
-from rankfold.files import read_json, write_json
+from rankfold.files import is_vacant, read_json, remove_strays, write_json
 from rankfold.models.pretrained import shipped_baseline
-from rankfold.reproduce.grid import Cell, Grid
-from rankfold.reproduce.measure import Measurement, measure
 from rankfold.runs.compress import compress, device_name, train_baseline
 from rankfold.runs.result import Result
 from rankfold.runs.settings import CompressSettings, Observer
+from rankfold.reproduce.grid import Cell, Grid
+from rankfold.reproduce.measure import Measurement, measure
 from rankfold.training.data import load_images
 from rankfold.training.loop import choose_device
 
@@ -134,6 +134,8 @@ def cell_folder(out: Path, cell: Cell) -> Path:
 def _finished(grid: Grid, cell: Cell, out: Path) -> Outcome:
     """What is there of a cell already."""
     path = cell_folder(out, cell) / "result.json"
+    if path.parent.is_dir():
+        remove_strays(path.parent)  # a finished cell is not claimed again
     if not path.exists():
         return Outcome(cell)
     try:
@@ -162,8 +164,10 @@ def _claim(grid: Grid, out: Path, device: str) -> None:
         other = [key for key, value in made.items() if there.get(key) != value]
         if other:
             raise InputError(f"{out} holds the results of another grid (other {', '.join(other)}); use another folder")
-    elif out.exists() and (not out.is_dir() or any(entry.name != "cells" for entry in out.iterdir())):
+    elif not is_vacant(out, besides=("cells",)):
         raise InputError(f"{out} is not empty and holds no grid; use an empty or a new folder")
+    if out.is_dir():
+        remove_strays(out)
     packages = ("torch", "numpy", "datasets")
     versions: dict[str, Any] = {"rankfold": rankfold.__version__, "python": platform.python_version()}
     versions |= {package: metadata.version(package) for package in packages}

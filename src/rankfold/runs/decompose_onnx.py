@@ -12,13 +12,14 @@ import numpy as np
 
 from rankfold.calibration.onnx import Feed, Runner, layer_moments, output_errors, random_feeds
 from rankfold.errors import InputError
-from rankfold.files import write_json
-from rankfold.plan import LOW_RANK, Plan
 from rankfold.surgery.onnx.decompose import DecomposedLayer, decompose_onnx, save_onnx
+from rankfold.files import check_vacant, replacing_folder, write_json
+from rankfold.plan import LOW_RANK, Plan
 from rankfold.workload.onnx.file import import_onnx
 from rankfold.workload.onnx.layers import OnnxNetwork
 
 TYPE, VERSION = "rankfold.decomposition", 1
+RECORD = "decomposition.json"
 RANDOM_BATCHES = 4
 
 
@@ -47,6 +48,8 @@ def decompose_to_folder(
 ) -> Decomposition:  # fmt: skip
     """Write `model.onnx`, `plan.json` and `decomposition.json` into `folder`.
 
+    All of them appear together at the end; what an earlier, killed call left half-made is removed.
+
     Args:
         source: the model.
         plan: a plan for it, without bits.
@@ -60,8 +63,7 @@ def decompose_to_folder(
         InputError: the folder is not empty, the plan does not fit, or the inputs do not.
     """
     target = Path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target} is not an empty folder; use a new one")
+    check_vacant(target)
     moments = None
     if feeds is not None and for_data:
         chosen = {layer.name for layer in plan.layers if layer.kind == LOW_RANK}
@@ -76,10 +78,11 @@ def decompose_to_folder(
     before = source.file.parameters
     after = before + sum(layer.parameters_after - layer.parameters_before for layer in layers)
     found = Decomposition(layers, outputs, words, before, after)
-    save_onnx(target / "model.onnx", model)
-    plan.save(target / "plan.json")
     record = {"_type": TYPE, "_version": VERSION, "model": str(source.file.path), "command": command, **asdict(found)}
-    write_json(target / "decomposition.json", record)
+    with replacing_folder(target, last=RECORD) as made:
+        save_onnx(made / "model.onnx", model)
+        plan.save(made / "plan.json")
+        write_json(made / RECORD, record)
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
-from rankfold.files import read_json, write_json, write_text
+from rankfold.files import is_vacant, read_json, remove_strays, write_json, write_text
 from rankfold.training.loop import EpochRecord
 
 TYPE, VERSION = "rankfold.run", 1
@@ -28,6 +28,8 @@ class RunFolder:
     @classmethod
     def claim(cls, path: Path, identity: dict[str, Any], resume: bool) -> RunFolder:
         """Take `path` for the run of `identity`, creating it or, with `resume`, going on with it.
+
+        Temporary files that a killed process left in it are removed.
 
         Raises:
             InputError: the folder holds another run, or this one without `resume`, or other files.
@@ -47,10 +49,11 @@ class RunFolder:
                 raise InputError(f"{path} already holds a different run (other {', '.join(sorted(keys))}); use another folder")
             if not resume:
                 raise InputError(f"{path} already holds this run; add --resume to go on with it, or use another folder")
-        elif path.is_dir() and any(path.iterdir()):
+        elif not is_vacant(path):
             raise InputError(f"{path} is not empty and holds no run; use an empty or a new folder")
         else:
             write_json(marker, {"_type": TYPE, "_version": VERSION, "run": run, "identity": identity})
+        remove_strays(path)
         return folder
 
     @property

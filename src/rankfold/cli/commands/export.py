@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.files import check_target
 from rankfold.mapping import CODINGS
 from rankfold.plan import NARROWED
 
@@ -46,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
     for flag in ("cell_bits", "coding", "dac_bits"):
         if getattr(options, flag) is not None and options.to != "arrays":
             raise InputError(f"--{flag.replace('_', '-')} goes with --to arrays, not with {options.to}")
+    check_target(options.out)
     model, plan, result = load_compressed(options.run_folder)
     if options.to == "onnx":
         return _onnx(options, model, plan, result)

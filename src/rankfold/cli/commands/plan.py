@@ -14,6 +14,7 @@ from rankfold.cli.arguments.options import add_array, add_technology, bit_width,
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
 from rankfold.cli.words.quiet import natives_silenced
 from rankfold.errors import InputError
+from rankfold.files import check_target
 from rankfold.mapping import DEFAULT_ARRAY
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, QUANTITIES, Candidate, in_units, structure_in_words, total
 from rankfold.planning.exact.budget import Budget
@@ -75,6 +76,8 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or Path("plan.json")
     if limited and out.is_dir():
         raise InputError(f"{out} is a folder; give a file for the plan")
+    if limited:
+        check_target(out, (options.checkpoint, options.study))
     if options.pareto is not None and options.pareto.exists() and not options.pareto.is_dir():
         raise InputError(f"{options.pareto} is a file; give a folder for the front")
     searching = search_options(options)

@@ -34,7 +34,10 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--trials", type=int, metavar="N", help=f"plans in all, of all processes (default {TRIALS})")
     group.add_argument(
-        "--study", type=Path, metavar="FILE", help="share the search with other processes, and go on with it later"
+        "--study",
+        type=Path,
+        metavar="FILE",
+        help="share the search with other processes, and go on with it later; a new file, or the study of the same search",
     )
     group.add_argument("--chips", type=int, metavar="N", help=f"chips that each plan is measured on (default {CHIPS})")
     group.add_argument("--search-images", type=int, metavar="N", help=f"training images to measure on (default {IMAGES})")
@@ -67,14 +70,14 @@ def search_options(options: argparse.Namespace) -> SearchOptions | None:
         return None
     from rankfold.planning.accuracy import MeasureSettings
     from rankfold.planning.search.outcome import SearchSettings
-    from rankfold.planning.search.study import check_optuna
+    from rankfold.planning.search.study import check_optuna, check_study
 
     check_optuna()
     for name in ("max_arrays", "max_energy"):
         if getattr(options, name) is not None:
             raise InputError(f"a search trades accuracy for cycles; leave --{name.replace('_', '-')} away")
-    if options.study is not None and options.study.is_dir():
-        raise InputError(f"{options.study} is a folder; give a file for the study")
+    if options.study is not None:
+        check_study(options.study)
     if options.bits is None and not noise.ideal:
         raise InputError("arrays compute with integers; give --bits, or leave their noise away")
     return SearchOptions(

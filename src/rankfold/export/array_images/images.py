@@ -16,7 +16,7 @@ from torch import nn
 
 from rankfold.errors import InputError
 from rankfold.export.array_images.program import Program, write_program
-from rankfold.files import write_bytes, write_text
+from rankfold.files import check_vacant, replacing_folder
 from rankfold.mapping import Mapping, Region, StoredMatrix, Tile
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.plan import Plan
@@ -45,6 +45,8 @@ class ArrayExport:
 def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExport:
     """Write `placement.json`, `digital.npz` and one `.npz` for each array into a new or empty folder.
 
+    All of them appear together at the end; what an earlier, killed export left half-made is removed.
+
     Args:
         model: the network after `compress_` and `quantise_by_plan_`, with its weights; it is left as it is.
         plan: its plan, every layer of which has bits.
@@ -55,8 +57,7 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
             something between its layers that no step stands for.
     """
     target = Path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target} is not an empty folder; use a new one")
+    check_vacant(target)
     without = next((layer.name for layer in plan.layers if layer.weight_bits is None), None)
     if without is not None:
         raise InputError(f"layer {without} of the plan has no bits, and arrays hold integers; compress the network with --bits")
@@ -70,10 +71,12 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
     ]
     content = _content(plan, program, entries, writer)
     _validator().validate(content)
-    for number, cells in enumerate(writer.cells):
-        write_bytes(target / FOLDER / f"{number:05d}.npz", _npz({"cells": cells}))
-    write_bytes(target / DIGITAL, _npz(program.constants | writer.biases))
-    write_text(target / PLACEMENT, json.dumps(content, separators=(",", ":")) + "\n")
+    with replacing_folder(target, last=PLACEMENT) as made:
+        (made / FOLDER).mkdir()
+        for number, cells in enumerate(writer.cells):
+            (made / FOLDER / f"{number:05d}.npz").write_bytes(_npz({"cells": cells}))
+        (made / DIGITAL).write_bytes(_npz(program.constants | writer.biases))
+        (made / PLACEMENT).write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
     activations = sum(len(region["activations"]) * len(region["arrays"]) for entry in entries for region in entry["regions"])
     return ArrayExport(len(writer.cells), sum(cells.size for cells in writer.cells), activations)
 

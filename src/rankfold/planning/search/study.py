@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rankfold.errors import InputError, MissingDependencyError
+from rankfold.files import check_target
 
 if TYPE_CHECKING:
     import optuna
 
 T = TypeVar("T")
+
+# What optuna's journal writes with each operation beside `op_code` and `worker_id`, by `op_code` (`JournalOperation`).
+CREATE_STUDY = 0
+FIELDS = (
+    ("study_name", "directions"),
+    ("study_id",),
+    ("study_id", "user_attr"),
+    ("study_id", "system_attr"),
+    ("study_id", "datetime_start"),
+    ("trial_id", "param_name", "param_value_internal", "distribution"),
+    ("trial_id", "state", "values"),
+    ("trial_id", "step", "intermediate_value"),
+    ("trial_id", "user_attr"),
+    ("trial_id", "system_attr"),
+    (),
+)
+BEGINNING = b'{"op_code":0,"worker_id":"'  # of the first line that optuna writes
 
 
 def check_optuna() -> None:
@@ -58,8 +78,7 @@ def open_study(path: Path | None, name: str, directions: Sequence[Literal["maxim
 
     if path is None:
         return optuna.create_study(study_name=name, directions=directions)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a file for the study")
+    check_study(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         storage = readable(path, lambda: _journal(path))
@@ -69,6 +88,40 @@ def open_study(path: Path | None, name: str, directions: Sequence[Literal["maxim
         if names:
             return optuna.load_study(study_name=name, storage=storage)
         return optuna.create_study(storage=storage, study_name=name, load_if_exists=True, directions=directions)
+
+
+def check_study(path: Path) -> None:
+    """Refuse a file that a search must not write to, before anything is touched.
+
+    A study is a missing or an empty file, or optuna's journal: complete lines, each one operation, the first of
+    which creates a study. After them half a line may stand, which another process is writing or a killed one left.
+
+    Raises:
+        InputError: the path is something else, or cannot be read, or what the lock would be called is taken.
+    """
+    try:
+        check_target(path)
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give a file for the study")
+        _check_lock(path)
+        if not path.exists():
+            return
+        only_begun = _only_begun(path)
+        if only_begun:
+            # Another process may be writing the very first line at this moment.
+            with _locked(lock_of(path)):
+                only_begun = _only_begun(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; give another file for the study") from error
+    if only_begun:
+        raise _no_first_line(path)
+
+
+def _no_first_line(path: Path) -> InputError:
+    return InputError(
+        f"{path} is not a study: it holds only a part of the first line, which a process that was killed leaves; "
+        "delete the file, and the same command begins anew"
+    )
 
 
 @contextmanager
@@ -87,26 +140,87 @@ def writing(path: Path | None) -> Iterator[None]:
 def _journal(path: Path) -> optuna.storages.JournalStorage:
     from optuna.storages import JournalStorage, journal
 
-    # Absolute, as the lock is a symbolic link beside the file that points to it; a lock that a killed process left behind is
-    # known by a file that has not changed for half a minute.
-    place = str(path.absolute())
-    lock = journal.JournalFileOpenLock(place) if os.name == "nt" else journal.JournalFileSymlinkLock(place)
-    if path.exists() and not _complete(path):
-        _mend(path, lock)
-    return JournalStorage(journal.JournalFileBackend(place, lock_obj=lock))
+    lock: Any = _MendingLock(path)
+    return JournalStorage(journal.JournalFileBackend(os.path.realpath(path), lock_obj=lock))
 
 
-def _mend(path: Path, lock: Any) -> None:
-    """Cut off half a line, which a full disk or a process that was killed may leave at the end."""
+def _check_lock(path: Path) -> None:
+    """Refuse a study whose lock would have the name of another file: optuna would remove that after half a minute.
+
+    Raises:
+        InputError: it is refused.
+    """
+    lock = f"{os.path.realpath(path)}.lock"
+    try:
+        found = os.lstat(lock)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if os.name == "nt":
+        ours = stat.S_ISREG(found.st_mode) and found.st_size == 0
+    else:
+        ours = stat.S_ISLNK(found.st_mode)
+    if not ours:
+        raise InputError(f"{lock} is no lock of a search, which needs this name; give another file than {path}")
+
+
+def lock_of(path: Path) -> Any:
+    """The lock under which processes append to the study in `path`; optuna's, with `acquire` and `release`."""
+    from optuna.storages import journal
+
+    # The real path: the lock is a symbolic link beside the file that points to it, and one file has one lock, by
+    # whatever name it is given. A lock that a killed process left behind is known by a file that has not changed
+    # for half a minute.
+    place = os.path.realpath(path)
+    if os.name == "nt":
+        return journal.JournalFileOpenLock(place)
+    return journal.JournalFileSymlinkLock(place)
+
+
+@contextmanager
+def _locked(lock: Any) -> Iterator[None]:
     lock.acquire()
     try:
-        if not _complete(path):  # whoever was writing has not finished while we waited
-            content = path.read_bytes()
-            if not content.startswith(b"{"):
-                raise ValueError("no journal")
-            os.truncate(path, content.rfind(b"\n") + 1)
+        yield
     finally:
         lock.release()
+
+
+class _MendingLock:
+    """The lock under which lines are appended; who takes it finds only complete lines before its own.
+
+    Half a line is what a full disk or a killed process leaves at the end: a line after it would be lost with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = lock_of(path)
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        try:
+            _mend(self._path)
+        except BaseException:
+            self._lock.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _mend(path: Path) -> None:
+    """Cut off half a line after complete ones; called under the lock.
+
+    Raises:
+        InputError: there is no complete line before it.
+    """
+    if _complete(path):
+        return
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    if end == 0:
+        raise _no_first_line(path)
+    os.truncate(path, end)
 
 
 def _complete(path: Path) -> bool:
@@ -115,6 +229,42 @@ def _complete(path: Path) -> bool:
             return True
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
+
+
+def _only_begun(path: Path) -> bool:
+    """Whether the file holds a part of the first line of a study, and nothing else.
+
+    Half a line that follows complete ones is left to whoever appends.
+
+    Raises:
+        InputError: a complete line is no operation of a journal, or the part of a line is none of a study's first.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file):
+            complete = line.endswith(b"\n")
+            if not complete and number > 0:
+                return False
+            if not complete and BEGINNING.startswith(line[: len(BEGINNING)]):
+                return True
+            if not complete or not _is_operation(line, number == 0):
+                raise InputError(f"{path} is not a study, or it is damaged; give another file")
+    return False
+
+
+def _is_operation(line: bytes, first: bool) -> bool:
+    """Whether a line is an operation of optuna's journal; the first must create a study."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(content, dict) or not isinstance(content.get("worker_id"), str):
+        return False
+    code = content.get("op_code")
+    if type(code) is not int or not 0 <= code < len(FIELDS):
+        return False
+    if first and code != CREATE_STUDY:
+        return False
+    return all(name in content for name in FIELDS[code])
 
 
 def readable(path: Path | None, read: Callable[[], T]) -> T:
