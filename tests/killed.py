@@ -23,9 +23,9 @@ def claim(folder):
 
 
 def grid(folder):
-    from rankfold.runs.settings import Quiet
     from rankfold.reproduce.grid import load_grid
     from rankfold.reproduce.run import reproduce
+    from rankfold.runs.settings import Quiet
 
     smoke = load_grid("smoke")
     one = replace(smoke, cells=smoke.cells[:1])
@@ -40,8 +40,8 @@ def arrays(folder):
     import rankfold.export.array_images.images as module
     from rankfold.mapping import ArraySpec
     from rankfold.nn.quantised import calibrate_
-    from rankfold.surgery.compress import compress_, quantise_by_plan_
     from rankfold.plan import uniform_plan
+    from rankfold.surgery.compress import compress_, quantise_by_plan_
     from rankfold.workload import trace
 
     torch.manual_seed(0)

@@ -16,7 +16,18 @@ import rankfold.plan
 from rankfold.errors import InputError
 from rankfold.mapping import LOW_RANK_METHODS, ArraySpec
 from rankfold.mapping.layer import METHODS
-from rankfold.plan import DENSE, LOW_RANK, NARROWED, PRUNED, LayerPlan, Plan, check_plan, pruned_plan, uniform_plan, weights
+from rankfold.plan import (
+    DENSE,
+    LOW_RANK,
+    NARROWED,
+    PRUNED,
+    LayerPlan,
+    Plan,
+    check_plan,
+    pruned_plan,
+    uniform_plan,
+    weights,
+)
 from rankfold.pruning import PRUNINGS
 from rankfold.workload import ConvShape, Network, zoo_network
 

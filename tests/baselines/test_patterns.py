@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankfold.errors import InputError
-from rankfold.pruning import Pruning, block_patterns, choose_masks, kernel_patterns, natural_patterns, pattern_library
+from rankfold.pruning import (
+    Pruning,
+    block_patterns,
+    choose_masks,
+    kernel_patterns,
+    natural_patterns,
+    pattern_library,
+)
 
 SIZES = st.tuples(st.sampled_from([4, 6, 12]), st.integers(1, 4), st.integers(1, 3), st.integers(2, 3))
 

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankfold.cost.energy import TABLES, cheapest_mappings, load_table, network_energy, stage_activity, stage_energy
+from rankfold.cost.energy import (
+    TABLES,
+    cheapest_mappings,
+    load_table,
+    network_energy,
+    stage_activity,
+    stage_energy,
+)
 from rankfold.errors import InputError
 from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer, map_pruned, steered_cycles
 from rankfold.plan import LayerPlan, Plan, uniform_plan

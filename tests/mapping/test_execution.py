@@ -11,7 +11,15 @@ from layers import cases
 
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose, reconstruct
-from rankfold.mapping import METHODS, ArraySpec, execute, low_rank_stages, map_layer, map_low_rank, map_one_window
+from rankfold.mapping import (
+    METHODS,
+    ArraySpec,
+    execute,
+    low_rank_stages,
+    map_layer,
+    map_low_rank,
+    map_one_window,
+)
 from rankfold.workload import ConvShape
 
 MANY = max(settings().max_examples, 500)

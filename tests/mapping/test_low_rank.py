@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from layers import ARRAYS, cases, layers
 
 from rankfold.errors import InputError
-from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer, map_low_rank, map_one_window, map_with_window
+from rankfold.mapping import (
+    LOW_RANK_METHODS,
+    METHODS,
+    ArraySpec,
+    map_layer,
+    map_low_rank,
+    map_one_window,
+    map_with_window,
+)
 from rankfold.workload import ConvShape
 
 

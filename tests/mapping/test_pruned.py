@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from layers import ARRAYS, layers
 
 from rankfold.errors import InputError
-from rankfold.mapping import PRUNED_METHODS, ArraySpec, execute, map_layer, map_one_window, map_pruned, steered_cycles
+from rankfold.mapping import (
+    PRUNED_METHODS,
+    ArraySpec,
+    execute,
+    map_layer,
+    map_one_window,
+    map_pruned,
+    steered_cycles,
+)
 from rankfold.workload import ConvShape
 
 MANY = settings().max_examples

@@ -12,9 +12,9 @@ from torch import nn
 from torch._export.serde import schema
 
 from rankfold.errors import InputError
-from rankfold.nn import exported_check
 from rankfold.models.torch_export import load_exported
 from rankfold.models.torch_export_check import DROPPED, RULES
+from rankfold.nn import exported_check
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of torch's exporter
 

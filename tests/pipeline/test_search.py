@@ -21,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankfold.errors import InputError, MissingDependencyError
+from rankfold.plan import LayerPlan
+from rankfold.planning.exact import Candidate, LayerChoices, front
+from rankfold.planning.search.outcome import MeasuredPlan, SearchSettings, Unwatched, not_dominated
 from rankfold.planning.search.proposer import POPULATION
 from rankfold.planning.search.search import front_starts, search_plans
 from rankfold.planning.search.space import SearchSpace
-from rankfold.planning.search.outcome import MeasuredPlan, SearchSettings, Unwatched, not_dominated
 from rankfold.planning.search.study import check_study, lock_of
-from rankfold.plan import LayerPlan
-from rankfold.planning.exact import Candidate, LayerChoices, front
 from rankfold.workload import ConvShape
 
 RANKS = (1, 2, 4, 8)

@@ -13,7 +13,15 @@ from rankfold.errors import InputError
 from rankfold.lowrank import decompose, reconstruct
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DENSE, LOW_RANK, PLAIN, PRUNED, SUPPORT, LayerPlan, check_plan, support_to_text
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, Candidate, holds, structure_in_words, without_hopeless
+from rankfold.planning.exact import (
+    ARRAYS,
+    CYCLES,
+    ENERGY,
+    Candidate,
+    holds,
+    structure_in_words,
+    without_hopeless,
+)
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.entries import dense_network, layer_entries, layer_slots
 from rankfold.workload import ConvShape, Network, zoo_network

@@ -10,7 +10,15 @@ from PIL import Image
 from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
-from rankfold.report.arrays.cells import UNUSED, ZERO, cell_colours, cell_copies, groups_of, resampled, shown_tiles
+from rankfold.report.arrays.cells import (
+    UNUSED,
+    ZERO,
+    cell_colours,
+    cell_copies,
+    groups_of,
+    resampled,
+    shown_tiles,
+)
 from rankfold.report.arrays.colours import UNUSED_CELL, ZERO_CELL, copy_colours, paler, rgb
 from rankfold.report.arrays.picture import dense_panels, layer_chart, low_rank_panels, write_layer_picture
 from rankfold.report.arrays.planes import PALE, main_regions, output_colours

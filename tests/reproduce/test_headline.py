@@ -10,7 +10,14 @@ from rankfold.errors import InputError
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.headline import ROW_SPARSE, Comparison, Point, average, headline, pareto
 from rankfold.reproduce.measure import Measurement, read_table, write_table
-from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables, support_table
+from rankfold.reproduce.summary import (
+    energy_table,
+    headline_tables,
+    headlines,
+    headlines_to_json,
+    low_rank_tables,
+    support_table,
+)
 
 ROW = Measurement(
     "low-rank-g4-r1_8-b4-s0",

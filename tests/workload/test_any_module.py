@@ -18,8 +18,8 @@ from rankfold.models.load import load_model
 from rankfold.models.torch_export import load_exported
 from rankfold.plan import LayerRule, uniform_plan
 from rankfold.surgery.compress import compress_
-from rankfold.workload.onnx.layers import read_onnx
 from rankfold.workload import trace
+from rankfold.workload.onnx.layers import read_onnx
 
 ARRAY = ArraySpec(64, 64)
 

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.cost.planned import COMPRESSED, Masks, array_cycles, counted_layers, planned_mapping, planned_mask
+from rankfold.cost.planned import (
+    COMPRESSED,
+    Masks,
+    array_cycles,
+    counted_layers,
+    planned_mapping,
+    planned_mask,
+)
 from rankfold.mapping import ArraySpec, LowRankMapping, Mapping, map_layer, map_steered
 from rankfold.plan import IDEAL, NARROWED, PRUNED, LayerPlan, Plan, weights
 from rankfold.workload import ConvShape, Network

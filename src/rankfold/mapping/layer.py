@@ -46,6 +46,11 @@ class Mapping:
     weights: int | None = None
 
     @property
+    def stages(self) -> tuple[Mapping, ...]:
+        """The stored matrices: this one alone, as a low-rank pair has two."""
+        return (self,)
+
+    @property
     def cycles(self) -> int:
         """(window, tile) activations per image."""
         return sum(region.cycles for region in self.regions)

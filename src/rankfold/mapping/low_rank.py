@@ -37,6 +37,11 @@ class LowRankMapping:
         return self.stage1.array
 
     @property
+    def stages(self) -> tuple[Mapping, ...]:
+        """The stored matrices, in the order in which they run."""
+        return self.stage1, self.stage2
+
+    @property
     def cycles(self) -> int:
         """(window, tile) activations per image of both stages."""
         return self.stage1.cycles + self.stage2.cycles

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 from rankfold.errors import InputError
@@ -13,7 +13,7 @@ from rankfold.plan.kinds import DenseLayer, LayerKind, kind_from_json
 COMMON = ("mapping", "weight_bits", "input_bits", "input_signed", "reason")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LayerPlan:
     """What becomes of one layer.
 
@@ -29,6 +29,7 @@ class LayerPlan:
 
     name: str
     kind: LayerKind = field(default_factory=DenseLayer)
+    _: KW_ONLY
     mapping: str = "sdk"
     weight_bits: int | None = None
     input_bits: int | None = None
@@ -76,4 +77,4 @@ class LayerPlan:
             kind = kind_from_json(own)
         except InputError as error:
             raise InputError(f"plan, layer {name}: {error}") from None
-        return cls(name=name, kind=kind, **common)
+        return cls(name, kind, **common)

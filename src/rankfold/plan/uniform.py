@@ -49,8 +49,8 @@ def uniform_plan(
             kind, reason = method.layer(shape)
         layers.append(
             LayerPlan(
-                name=name,
-                kind=kind,
+                name,
+                kind,
                 mapping=_mapping_for(kind, mapping),
                 weight_bits=width,
                 input_bits=width,

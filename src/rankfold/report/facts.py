@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rankfold.report.runs import Run, dense_cycles, float_baseline, ideal_cycles, pruned, summary_headers, summary_rows
+from rankfold.report.runs import (
+    Run,
+    dense_cycles,
+    float_baseline,
+    ideal_cycles,
+    pruned,
+    summary_headers,
+    summary_rows,
+)
 
 if TYPE_CHECKING:
     from rankfold.runs.result import Result

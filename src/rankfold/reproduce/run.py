@@ -14,11 +14,11 @@ import rankfold
 from rankfold.errors import InputError
 from rankfold.files import is_vacant, read_json, remove_strays, write_json
 from rankfold.models.pretrained import shipped_baseline
+from rankfold.reproduce.grid import Cell, Grid
+from rankfold.reproduce.measure import Measurement, measure
 from rankfold.runs.compress import compress, device_name, train_baseline
 from rankfold.runs.result import Result
 from rankfold.runs.settings import CompressSettings, Observer
-from rankfold.reproduce.grid import Cell, Grid
-from rankfold.reproduce.measure import Measurement, measure
 from rankfold.training.data import load_images
 from rankfold.training.loop import choose_device
 

@@ -13,7 +13,14 @@ from rankfold.reproduce.grid import Grid
 from rankfold.reproduce.headline import ROW_SPARSE, average
 from rankfold.reproduce.measure import write_table
 from rankfold.reproduce.run import Outcome
-from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables, support_table
+from rankfold.reproduce.summary import (
+    energy_table,
+    headline_tables,
+    headlines,
+    headlines_to_json,
+    low_rank_tables,
+    support_table,
+)
 
 
 def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:

@@ -32,7 +32,14 @@ from rankfold.runs.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.runs.settings import CompressSettings, Observer, Quiet
 from rankfold.simulator import ArrayNonIdealities, check_arrays, simulate
 from rankfold.surgery.channels import channel_plan
-from rankfold.surgery.compress import LayerReport, compress_, compress_on_data_, kept_parameters, open_signs, quantise_by_plan_
+from rankfold.surgery.compress import (
+    LayerReport,
+    compress_,
+    compress_on_data_,
+    kept_parameters,
+    open_signs,
+    quantise_by_plan_,
+)
 from rankfold.surgery.save import save_weights
 from rankfold.surgery.supports import with_supports
 from rankfold.training.batches import EVALUATION_BATCH, Batches

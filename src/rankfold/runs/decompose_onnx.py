@@ -12,9 +12,9 @@ import numpy as np
 
 from rankfold.calibration.onnx import Feed, Runner, layer_moments, output_errors, random_feeds
 from rankfold.errors import InputError
-from rankfold.surgery.onnx.decompose import DecomposedLayer, decompose_onnx, save_onnx
 from rankfold.files import check_vacant, replacing_folder, write_json
 from rankfold.plan import LOW_RANK, Plan
+from rankfold.surgery.onnx.decompose import DecomposedLayer, decompose_onnx, save_onnx
 from rankfold.workload.onnx.file import import_onnx
 from rankfold.workload.onnx.layers import OnnxNetwork
 

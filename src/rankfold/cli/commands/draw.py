@@ -38,7 +38,12 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the picture."""
-    from rankfold.report.arrays.picture import check_suffix, dense_panels, low_rank_panels, write_layer_picture
+    from rankfold.report.arrays.picture import (
+        check_suffix,
+        dense_panels,
+        low_rank_panels,
+        write_layer_picture,
+    )
 
     check_suffix(options.out)
     if options.plan is not None or Path(options.model).is_dir():

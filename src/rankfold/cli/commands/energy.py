@@ -25,7 +25,14 @@ from rankfold.cli.arguments.options import (
 from rankfold.cli.arguments.plans import planned_network
 from rankfold.cli.words.energy import energy_summary
 from rankfold.cost import counts_linear
-from rankfold.cost.energy import Comparison, NetworkEnergy, cheapest_mappings, dense_plan, network_energy, table_text
+from rankfold.cost.energy import (
+    Comparison,
+    NetworkEnergy,
+    cheapest_mappings,
+    dense_plan,
+    network_energy,
+    table_text,
+)
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS
 from rankfold.report.table import format_table

@@ -21,7 +21,15 @@ from rankfold.cli.arguments.options import (
 )
 from rankfold.cli.arguments.plans import planned_network
 from rankfold.cli.words.energy import energy_summary
-from rankfold.cost import ChipSchedule, Masks, NetworkCycles, counts_linear, network_cycles, planned_shape, schedule
+from rankfold.cost import (
+    ChipSchedule,
+    Masks,
+    NetworkCycles,
+    counts_linear,
+    network_cycles,
+    planned_shape,
+    schedule,
+)
 from rankfold.cost.energy import NetworkEnergy, dense_plan, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS, Mapping

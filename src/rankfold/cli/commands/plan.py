@@ -10,13 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.arguments.arrays import with_cells
 from rankfold.cli.arguments.networks import MODEL_HELP
-from rankfold.cli.arguments.options import add_array, add_technology, bit_width, checked, image_size, prepare_process
+from rankfold.cli.arguments.options import (
+    add_array,
+    add_technology,
+    bit_width,
+    checked,
+    image_size,
+    prepare_process,
+)
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
 from rankfold.cli.words.quiet import natives_silenced
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.mapping import DEFAULT_ARRAY
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, QUANTITIES, Candidate, in_units, structure_in_words, total
+from rankfold.planning.exact import (
+    ARRAYS,
+    CYCLES,
+    ENERGY,
+    LOSS,
+    QUANTITIES,
+    Candidate,
+    in_units,
+    structure_in_words,
+    total,
+)
 from rankfold.planning.exact.budget import Budget
 
 if TYPE_CHECKING:

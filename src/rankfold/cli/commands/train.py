@@ -6,7 +6,13 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from rankfold.cli.arguments.options import add_array, add_technology, add_training, show_report, training_settings
+from rankfold.cli.arguments.options import (
+    add_array,
+    add_technology,
+    add_training,
+    show_report,
+    training_settings,
+)
 
 
 def add_parser(commands: Any) -> None:

@@ -6,9 +6,23 @@ from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.formula import Formula
 from rankfold.cost.energy.macro import Macro, macro_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
-from rankfold.cost.energy.pricing import dense_plan, layer_activities, layer_energy, network_energy, precise_plan
+from rankfold.cost.energy.pricing import (
+    dense_plan,
+    layer_activities,
+    layer_energy,
+    network_energy,
+    precise_plan,
+)
 from rankfold.cost.energy.sensitivity import SHARES, Comparison
-from rankfold.cost.energy.table import DEFAULT_TABLE, TABLES, Adc, Component, ComponentTable, load_table, table_text
+from rankfold.cost.energy.table import (
+    DEFAULT_TABLE,
+    TABLES,
+    Adc,
+    Component,
+    ComponentTable,
+    load_table,
+    table_text,
+)
 from rankfold.cost.energy.zigzag import find_table, zigzag_table
 
 __all__ = [

@@ -9,7 +9,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rankfold.planning.exact import Candidate, Front, LayerChoices
-from rankfold.planning.search.outcome import MeasuredPlan, SearchProgress, SearchResult, SearchSettings, Unwatched, not_dominated
+from rankfold.planning.search.outcome import (
+    MeasuredPlan,
+    SearchProgress,
+    SearchResult,
+    SearchSettings,
+    Unwatched,
+    not_dominated,
+)
 from rankfold.planning.search.space import SearchSpace
 from rankfold.planning.search.study import check_optuna, open_study, quiet_optuna, readable, writing
 
