@@ -1,14 +1,18 @@
-"""Running a network over data only to look at it: eval mode, no gradients, every mode restored."""
+"""Looking at a network while it runs over data: eval mode, no gradients, hooks; then all is as before."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
+
+BeforeCall = Callable[[str, Any, Any], None]
+AfterCall = Callable[[str, Any, Any, Any], Tensor | None]
 
 
 @contextmanager
@@ -36,3 +40,50 @@ def run_batches(model: nn.Module, batches: Iterable[Tensor]) -> None:
         count += 1
     if count == 0:
         raise InputError("batches is empty; pass at least one batch of inputs")
+
+
+@contextmanager
+def observing(
+    modules: Mapping[str, nn.Module], *, before: BeforeCall | None = None, after: AfterCall | None = None
+) -> Iterator[None]:
+    """Look at every call of some modules while inside; no hook is left behind, whatever happens.
+
+    The input that the callbacks see is the first argument of the call, or its keyword `input`, or else None.
+
+    Args:
+        modules: by the names that the callbacks are told; a module under two names is looked at twice a call.
+        before: called as `before(name, module, input)` before each call of a module.
+        after: called as `after(name, module, input, output)` after each; a tensor that it returns takes the
+            place of the output.
+    """
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            if before is not None:
+                look = _before_hook(name, before)
+                hooks.enter_context(module.register_forward_pre_hook(look, with_kwargs=True))
+            if after is not None:
+                change = _after_hook(name, after)
+                hooks.enter_context(module.register_forward_hook(change, with_kwargs=True))
+        yield
+
+
+def _before_hook(name: str, before: BeforeCall) -> Callable[..., None]:
+    def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        before(name, module, _first_input(arguments, keywords))
+
+    return hook
+
+
+def _after_hook(name: str, after: AfterCall) -> Callable[..., Tensor | None]:
+    def hook(
+        module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any
+    ) -> Tensor | None:
+        return after(name, module, _first_input(arguments, keywords), output)
+
+    return hook
+
+
+def _first_input(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    if arguments:
+        return arguments[0]
+    return keywords.get("input")
