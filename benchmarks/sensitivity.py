@@ -32,14 +32,23 @@ from torch import Tensor, nn
 
 from rankfold import ArraySpec, load_images, load_model, trace
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.quantisers import calibrate_
 from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss, sensitivities
+from rankfold.calibration.signs import observe_signs
 from rankfold.files import write_text
-from rankfold.lowrank import LowRankFactors, decompose_for_data, full_rank, nested_supports, reconstruct, refit, row_sparse
+from rankfold.lowrank import (
+    LowRankFactors,
+    decompose_for_data,
+    full_rank,
+    nested_supports,
+    reconstruct,
+    refit,
+    row_sparse,
+)
 from rankfold.mapping import map_layer, map_low_rank
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.nn.quantised import calibrate_, observe_signs
 from rankfold.plan import LOW_RANK, Plan, uniform_plan
 from rankfold.runs.compress import MOMENT_IMAGES, calibration_batches
 from rankfold.surgery.compress import open_signs, quantise_by_plan_

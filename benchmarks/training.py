@@ -25,8 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
 from rankfold.models.zoo import build
-from rankfold.nn.quantised import LayerBits, calibrate_, observe_signs, quantise_
+from rankfold.nn.quantised import LayerBits, quantise_
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loop import optimiser, resolve_precision
 from rankfold.training.recipe import Recipe

@@ -38,8 +38,8 @@ def arrays(folder):
     from torch import nn
 
     import rankfold.export.array_images.images as module
+    from rankfold.calibration.quantisers import calibrate_
     from rankfold.mapping import ArraySpec
-    from rankfold.nn.quantised import calibrate_
     from rankfold.plan import uniform_plan
     from rankfold.surgery.compress import compress_, quantise_by_plan_
     from rankfold.workload import trace

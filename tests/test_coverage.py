@@ -10,13 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from rankfold.calibration.moments import patch_moments
+from rankfold.calibration.quantisers import calibrate_
 from rankfold.cli.main import main
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose
 from rankfold.mapping import ArraySpec, map_layer, map_low_rank
 from rankfold.nn.low_rank_linear import LowRankLinear
-from rankfold.nn.quantised import QuantConv2d, calibrate_
+from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import LayerRule, check_plan, coverage, match_rules, pruned_plan, uniform_plan
 from rankfold.surgery.compress import compress_, compress_on_data_, quantise_by_plan_
 from rankfold.workload import trace, zoo_network

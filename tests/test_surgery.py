@@ -8,12 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import apply_weights, check_classes, load_model, read_weights
 from rankfold.models.zoo import build
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.nn.quantised import QuantConv2d, QuantLinear, calibrate_, observe_signs
+from rankfold.nn.quantised import QuantConv2d, QuantLinear
 from rankfold.plan import LayerPlan, check_plan, uniform_plan
 from rankfold.surgery.compress import compress_, open_signs, quantise_by_plan_
 from rankfold.workload import trace

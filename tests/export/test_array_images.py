@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.calibration.quantisers import calibrate_
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.export.array_images.images import write_arrays
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
-from rankfold.nn.quantised import calibrate_
 from rankfold.plan import pruned_plan, uniform_plan
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.surgery.compress import compress_, quantise_by_plan_

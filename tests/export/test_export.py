@@ -9,6 +9,7 @@ import torch
 import yaml
 from torch import nn
 
+from rankfold.calibration.quantisers import calibrate_
 from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.export.merge import merge
@@ -19,7 +20,6 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.masked import masks_of
-from rankfold.nn.quantised import calibrate_
 from rankfold.plan import pruned_plan, uniform_plan
 from rankfold.surgery.compress import compress_, quantise_by_plan_
 from rankfold.workload import trace, zoo_network

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from rankfold import save_compressed
+from rankfold.calibration.quantisers import calibrate_
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.nn.quantised import calibrate_
 from rankfold.plan import uniform_plan
 from rankfold.surgery.compress import compress_, quantise_by_plan_
 from rankfold.surgery.save import load_compressed_, unwrapped

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.calibration.quantisers import calibrate_
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.masked import MaskedConv2d, masks_of
-from rankfold.nn.quantised import LayerBits, QuantConv2d, calibrate_, quantise_
+from rankfold.nn.quantised import LayerBits, QuantConv2d, quantise_
 from rankfold.plan import load_masks, pruned_plan
 from rankfold.surgery.compress import compress_, kept_parameters, quantise_by_plan_
 from rankfold.surgery.save import save_weights

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
 from rankfold.models.zoo import build
 from rankfold.nn import quantiser as quantiser_module
-from rankfold.nn.quantised import LayerBits, QuantConv2d, QuantLinear, calibrate_, observe_signs, quantise_
+from rankfold.nn.quantised import LayerBits, QuantConv2d, QuantLinear, quantise_
 from rankfold.nn.quantisers import SMALLEST_STEP, Quantiser
 
 BITS = st.integers(2, 8)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rankfold.calibration.moments import patch_moments
+from rankfold.calibration.quantisers import calibrate_
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.export.merge import merge
@@ -15,7 +16,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.masked import MaskedConv2d, masks_of
-from rankfold.nn.quantised import QuantConv2d, calibrate_
+from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import LOW_RANK, PRUNED, Plan, pruned_plan, support_to_mask, uniform_plan
 from rankfold.surgery.compress import compress_, compress_on_data_, kept_parameters, quantise_by_plan_
 from rankfold.surgery.save import load_compressed_, save_compressed

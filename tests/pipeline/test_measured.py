@@ -9,11 +9,12 @@ from small_network import net
 
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.moments import patch_moments
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
 from rankfold.cost.energy import find_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import apply_weights, read_weights
-from rankfold.nn.quantised import calibrate_, observe_signs
 from rankfold.plan import LayerPlan, uniform_plan, weights
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.exact import LayerChoices

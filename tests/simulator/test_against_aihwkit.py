@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from rankfold.calibration.observation import evaluating
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
 from rankfold.mapping import ArraySpec
-from rankfold.nn.quantised import QuantConv2d, calibrate_, observe_signs
+from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import uniform_plan
 from rankfold.simulator import ArrayNonIdealities, simulate, simulated_layers
 from rankfold.surgery.compress import open_signs, quantise_by_plan_

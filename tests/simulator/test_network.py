@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.pretrained import shipped
 from rankfold.models.zoo import build
-from rankfold.nn.quantised import calibrate_, observe_signs
 from rankfold.plan import pruned_plan, uniform_plan
 from rankfold.runs.evaluate import load_compressed
 from rankfold.simulator import ArrayNonIdealities, calibrate_adc_, only, program_, simulate, simulated_layers

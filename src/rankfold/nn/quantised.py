@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankfold.calibration.observation import evaluating, run_batches
 from rankfold.errors import InputError
 from rankfold.nn.binary import BinaryQuantiser
 from rankfold.nn.masked import MaskedConv2d
@@ -86,6 +85,11 @@ class QuantLinear(nn.Linear):
         super().__init__(*args, **kwargs)
         self.weight_quantiser, self.input_quantiser = _quantisers(bits, self.weight.device)
 
+    @property
+    def kept_weights(self) -> Tensor:
+        """All the weights, (m, n): no mask drops any."""
+        return self.weight
+
     @classmethod
     def from_float(cls, module: nn.Linear, bits: LayerBits) -> QuantLinear:
         """A quantised layer with the very Parameter objects and mode of `module`."""
@@ -122,12 +126,8 @@ def _take_over(new: QuantLayer, module: nn.Conv2d | nn.Linear, bits: LayerBits) 
         new.mask = module.mask
     new.weight_quantiser, new.input_quantiser = _quantisers(bits, module.weight.device)
     if not module.weight.is_meta:
-        new.weight_quantiser.fit_(_kept_weights(new))
+        new.weight_quantiser.fit_(new.kept_weights)
     new.train(module.training)
-
-
-def _kept_weights(layer: QuantLayer) -> Tensor:
-    return layer.kept_weights if isinstance(layer, QuantConv2d) else layer.weight
 
 
 def quantise_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
@@ -147,7 +147,7 @@ def quantise_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
     named = dict(model.named_modules(remove_duplicate=False))
     chosen: dict[nn.Module, tuple[str, LayerBits]] = {}
     for name, setting in bits.items():
-        module = _find(named, name)
+        module = named_layer(named, name)
         if module is model:
             raise InputError(f"layer {name!r} is the whole model, which cannot be replaced in place; wrap it in nn.Sequential")
         if type(module) not in (nn.Conv2d, nn.Linear, MaskedConv2d):
@@ -166,15 +166,15 @@ def quantise_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
                 parent._modules[child] = new[old]
 
 
-def _input(inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> Tensor:
-    """A layer's input, given by place or as `input=`."""
-    return inputs[0] if inputs else named["input"]
+def named_layer(modules: Mapping[str, nn.Module], name: str) -> nn.Module:
+    """The module of this name among those of `model.named_modules()`.
 
-
-def _find(named: Mapping[str, nn.Module], name: str) -> nn.Module:
-    if name not in named:
+    Raises:
+        InputError: there is none.
+    """
+    if name not in modules:
         raise InputError(f"layer {name!r} is not in the model; the names are those of model.named_modules()")
-    return named[name]
+    return modules[name]
 
 
 def _quantised(name: str, module: nn.Module, bits: LayerBits) -> QuantLayer:
@@ -185,112 +185,3 @@ def _quantised(name: str, module: nn.Module, bits: LayerBits) -> QuantLayer:
         return QuantLinear.from_float(module, bits)
     except InputError as error:
         raise InputError(f"layer {name!r}: {error}") from None
-
-
-def observe_signs(model: nn.Module, batches: Iterable[Tensor], names: Iterable[str]) -> dict[str, bool]:
-    """For each named layer, whether any element of its input was ever negative on `batches`, in eval mode.
-
-    Args:
-        model: the network, before or after quantisation; its modes and weights stay as they are.
-        batches: inputs of the model, on its device; at least one.
-        names: layers as in `model.named_modules()`.
-
-    Raises:
-        InputError: an unknown name, no batch, or a layer that the model never calls.
-    """
-    named = dict(model.named_modules(remove_duplicate=False))
-    layers = {name: _find(named, name) for name in names}
-    negative: dict[nn.Module, Tensor] = {}
-
-    def look(module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
-        # Flags stay on the device: reading each one here would make a GPU wait.
-        seen = (_input(inputs, named) < 0).any()
-        negative[module] = negative[module] | seen if module in negative else seen
-
-    hooks = [module.register_forward_pre_hook(look, with_kwargs=True) for module in set(layers.values())]
-    try:
-        with evaluating(model):
-            run_batches(model, batches)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for name, module in layers.items():
-        if module not in negative:
-            raise InputError(f"layer {name!r} is never called by the model, so its input has no sign; leave it out")
-    return {name: bool(negative[module]) for name, module in layers.items()}
-
-
-def calibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set every step size: of weights from the weights, of inputs from what reaches each layer of the float network.
-
-    One eval-mode pass with all quantisers bypassed; each step then minimises the squared error on a fixed random
-    sample of the values seen (`Quantiser.fit_`). The same model and batches give the same steps.
-
-    Args:
-        model: a network after `quantise_`; only its step sizes change.
-        batches: inputs of the model, on its device; at least one. A few hundred images do.
-
-    Raises:
-        InputError: the model has no quantised layer, there is no batch, a quantised layer is never called, or a
-            weight or value is not finite; the steps are then as before.
-    """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, QuantLayer)}
-    if not layers:
-        raise InputError("the model has no quantised layer to calibrate; call quantise_(model, bits) first")
-    samples = {name: _Sample() for name in layers}
-    quantisers = [q for layer in layers.values() for q in (layer.weight_quantiser, layer.input_quantiser)]
-    hooks = [
-        layer.register_forward_pre_hook(
-            lambda _, inputs, named, sample=samples[name]: sample.add(_input(inputs, named)), with_kwargs=True
-        )
-        for name, layer in layers.items()
-    ]
-    for quantiser in quantisers:
-        quantiser.bypass = True
-    try:
-        with evaluating(model):
-            run_batches(model, batches)
-    finally:
-        for quantiser in quantisers:
-            quantiser.bypass = False
-        for hook in hooks:
-            hook.remove()
-    before = [(quantiser, quantiser.step.detach().clone(), quantiser.fitted) for quantiser in quantisers]
-    for name, layer in layers.items():
-        try:
-            layer.weight_quantiser.fit_(_kept_weights(layer))
-            layer.input_quantiser.fit_(samples[name].values())
-        except InputError as error:
-            with torch.no_grad():
-                for quantiser, step, fitted in before:
-                    quantiser.step.copy_(step)
-                    quantiser.fitted = fitted
-            raise InputError(f"layer {name!r}: {error}") from None
-
-
-class _Sample:
-    """A bounded random sample of the values of many batches, with the same share of each batch."""
-
-    SHARE, PARTS = 1 << 15, 8
-
-    def __init__(self) -> None:
-        self.share = self.SHARE
-        self.parts: list[Tensor] = []
-        # Its own generator: the sample is the same in every run and torch's global random state is left alone.
-        self.generator = torch.Generator().manual_seed(0)
-
-    def add(self, x: Tensor) -> None:
-        x = x.detach().flatten()
-        if x.numel() > self.share:
-            # Random places: regular ones would fall on the same channels again and again.
-            x = x[torch.randint(x.numel(), (self.share,), generator=self.generator).to(x.device)]
-        self.parts.append(x.float())
-        if len(self.parts) == self.PARTS:
-            # Every second value so far, and half as many of the batches to come: the shares stay equal.
-            self.parts = [torch.cat(self.parts)[::2]]
-            self.share = max(1, self.share // 2)
-
-    def values(self) -> Tensor:
-        if not self.parts:
-            raise InputError("the model never calls it, so it has no input to calibrate on; leave it out of the bits")
-        return torch.cat(self.parts)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.correction import following_norms
 from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
-from rankfold.nn.quantised import calibrate_, observe_signs
 from rankfold.plan import DENSE, LayerPlan, Plan
 from rankfold.runs.compress import MOMENT_IMAGES
 from rankfold.simulator import ArrayNonIdealities, check_arrays, program_, simulate

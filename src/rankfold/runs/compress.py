@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from rankfold import __version__
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
 from rankfold.cost import Masks, network_cycles
 from rankfold.cost.energy import NetworkEnergy, network_energy
 from rankfold.errors import InputError
@@ -23,7 +25,6 @@ from rankfold.mapping import DEFAULT_ARRAY
 from rankfold.models.load import apply_weights, check_classes, load_model, read_weights
 from rankfold.models.pretrained import file_digest, shipped_baseline
 from rankfold.nn.masked import masks_of
-from rankfold.nn.quantised import calibrate_, observe_signs
 from rankfold.plan import DENSE, PRUNINGS, Plan, check_plan, coverage, pruned_plan, uniform_plan
 from rankfold.runs.energy_record import EnergyRecord, dense_energy
 from rankfold.runs.folder import RunFolder, save_history
