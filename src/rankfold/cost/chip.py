@@ -111,7 +111,9 @@ def schedule(costs: NetworkCycles, arrays: int) -> ChipSchedule:
     Raises:
         InputError: P is not a whole number from 1 to 2^20.
     """
-    return schedule_stages([stage for layer in costs.layers for stage in layer.stages], Chip(costs.array, arrays))
+    return schedule_stages(
+        [stage for layer in costs.layers for stage in layer.stages], Chip(costs.array, arrays)
+    )
 
 
 def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
@@ -128,7 +130,9 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
         raise InputError("stages must hold at least one mapped convolution")
     for stage in stages:
         if stage.array != chip.array:
-            raise InputError(f"layer {stage.shape.name}: mapped onto arrays of {stage.array}, but the chip has {chip.array}")
+            raise InputError(
+                f"layer {stage.shape.name}: mapped onto arrays of {stage.array}, but the chip has {chip.array}"
+            )
     loads = [[(stored.tile_count, times) for stored, times in stage.loads] for stage in stages]
     extents: Counter[Pair] = Counter()
     for stage in stages:

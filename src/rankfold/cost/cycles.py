@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from rankfold.cost.planned import (
-    COMPRESSED,
-    Masks,
-    array_cycles,
-    counted_layers,
-    planned_mapping,
-    planned_mask,
-)
-from rankfold.mapping import ArraySpec, LowRankMapping, Mapping, map_layer, map_steered
-from rankfold.plan import IDEAL, NARROWED, PRUNED, LayerPlan, Plan, weights
+from rankfold.cost.keys import CostKey
+from rankfold.cost.kinds import AnyMapping, KindCost, Mapped, cost_of
+from rankfold.cost.planned import Masks, array_cycles, counted_layers, planned_mapping
+from rankfold.mapping import ArraySpec, Mapping, map_layer
+from rankfold.plan.kinds import kinds
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.plan import Plan, weights
 from rankfold.workload import ConvShape, Network
 
 BASIC_METHODS = ("im2col", "sdk", "vw-sdk")
@@ -27,67 +24,64 @@ class LayerCycles:
 
     Attributes:
         shape: the convolution.
-        groups: g if the plan makes it low-rank, else None.
-        rank: r if the plan makes it low-rank, else None.
-        mappings: the mappings to compare: dense ones under their own name, low-rank ones as `low-rank-im2col`, `low-rank-sdk`,
-            `low-rank-best`, and `low-rank-shared` (both stages with one window, so that stage 1 feeds stage 2 without a
-            buffer). Of a pattern-pruned layer, `pruned-im2col`, `pruned-sdk` and `pruned-best` skip a row where nothing in a
-            tile needs it, `ideal-im2col` and `ideal-sdk` steer inputs to each column for nothing. Those of a channel-pruned
-            one begin with `channel-`. A layer that stays dense, or is compressed in another way, counts under all of them with
-            the mapping of that name that it has.
-        chosen: the mapping that the plan (or the user) chose, as executed.
-        array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over columns and
-            inputs over cycles; None where it names neither. `cycles` counts one activation for a whole vector, as papers do.
-        entry: what the plan says of the layer.
-        steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without it executes.
+        entry: what the plan says of it.
+        mappings: the mappings to compare. Dense ones; and for each family of kinds in the plan those of its layers,
+            of which a layer of another family counts under the mapping of that name that it has. Low-rank pairs
+            have `shared` too: both stages with one window, so that stage 1 feeds stage 2 without a buffer. Of
+            pattern-pruned layers the family `pruned` skips a row where nothing in a tile needs it, `ideal` steers
+            inputs to each column for nothing.
+        chosen: the mapping that the plan chose, as executed.
+        array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over columns
+            and inputs over cycles; None where it names neither. `cycles` counts one activation for a whole vector,
+            as papers do.
+        steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without it
+            executes.
     """
 
     shape: ConvShape
-    groups: int | None
-    rank: int | None
-    mappings: dict[str, Mapping | LowRankMapping]
-    chosen: Mapping | LowRankMapping
+    entry: LayerPlan
+    mappings: Mapped
+    chosen: AnyMapping
+    _: KW_ONLY
     array_cycles: int | None = None
-    entry: LayerPlan | None = None
     steered: Mapping | None = None
 
     @property
-    def cycles(self) -> dict[str, int]:
+    def cycles(self) -> dict[CostKey, int]:
         """Per image, by mapping."""
         return {key: mapping.cycles for key, mapping in self.mappings.items()}
 
     @property
-    def conversions(self) -> dict[str, int]:
+    def conversions(self) -> dict[CostKey, int]:
         """Columns converted by ADCs per image, by mapping; one for a column and a whole vector, as cycles count."""
         return {key: mapping.conversions for key, mapping in self.mappings.items()}
 
     @property
+    def executed(self) -> AnyMapping:
+        """The mapping that the plan chose, with the steering that it assumes."""
+        if self.steered is not None:
+            return self.steered
+        return self.chosen
+
+    @property
     def chosen_cycles(self) -> int:
         """Cycles of what the plan chose, with the steering that it assumes."""
-        return (self.steered or self.chosen).cycles
+        return self.executed.cycles
 
     @property
     def chosen_conversions(self) -> int:
         """Columns converted by ADCs for what the plan chose, with the steering that it assumes."""
-        return (self.steered or self.chosen).conversions
+        return self.executed.conversions
 
     @property
     def stages(self) -> tuple[Mapping, ...]:
         """The stored matrices: one, or two for a low-rank pair."""
-        if isinstance(self.chosen, LowRankMapping):
-            return self.chosen.stage1, self.chosen.stage2
-        return (self.chosen,)
+        return self.chosen.stages
 
     @property
     def parameters(self) -> int:
         """Weights as stored, without bias."""
-        if self.groups is None or self.rank is None:
-            (stage,) = self.stages
-            return stage.shape.parameters if stage.weights is None else stage.weights
-        # R_: each of the r rows of a block sees the block's inputs, those of its support; L: m rows of g*r.
-        support = self.stages[0].support
-        inputs = self.shape.groups * self.shape.n if support is None else int(support.sum())
-        return self.rank * inputs + self.shape.m * self.groups * self.rank
+        return cost_of(self.entry.kind).parameters(self.shape, self.entry.kind, self.chosen)
 
     @property
     def utilisation(self) -> float:
@@ -116,8 +110,8 @@ class LayerCycles:
             "output": list(shape.output),
             "macs": shape.macs,
             "parameters": shape.parameters,
-            "cycles": self.cycles,
-            "conversions": self.conversions,
+            "cycles": by_text(self.cycles),
+            "conversions": by_text(self.conversions),
             "planned_conversions": self.chosen_conversions,
             "method": self.chosen.method,
             "window": list(self.stages[0].window),
@@ -126,27 +120,15 @@ class LayerCycles:
             "utilisation": self.utilisation,
             "array_cycles": self.array_cycles,
         }
-        if self.groups is not None:
-            entry["low_rank"] = {
-                "groups": self.groups,
-                "rank": self.rank,
-                "parameters": self.parameters,
-                **({} if self.entry is None or self.entry.entries is None else {"entries": self.entry.entries}),
-                "stages": [_stage_to_json(stage) for stage in self.stages],
-            }
-        else:
-            entry["regions"] = _stage_to_json(self.stages[0])["regions"]
-        plan = self.entry
-        if plan is not None and plan.kind == PRUNED:
-            entry["pruned"] = {
-                "pruning": plan.pruning,
-                "entries": plan.entries,
-                "steering": plan.steering,
-                "parameters": self.parameters,
-            }
-        if plan is not None and plan.kind == NARROWED:
-            entry["channels"] = {"in": plan.in_channels, "out": plan.out_channels, "parameters": self.parameters}
+        kind = self.entry.kind
+        stages = [_stage_to_json(stage) for stage in self.stages]
+        entry.update(cost_of(kind).to_json(kind, self.parameters, stages))
         return entry
+
+
+def by_text(counts: dict[CostKey, int]) -> dict[str, int]:
+    """Counts by the documented names of `--json`, such as `low-rank-sdk`."""
+    return {str(key): count for key, count in counts.items()}
 
 
 def _stage_to_json(stage: Mapping) -> dict[str, Any]:
@@ -172,7 +154,7 @@ def _stage_to_json(stage: Mapping) -> dict[str, Any]:
     }
 
 
-def _totals(each: Sequence[dict[str, int]]) -> dict[str, int]:
+def _totals(each: Sequence[dict[CostKey, int]]) -> dict[CostKey, int]:
     return {key: sum(counts[key] for counts in each) for key in each[0]}
 
 
@@ -185,12 +167,12 @@ class NetworkCycles:
     layers: tuple[LayerCycles, ...]
 
     @property
-    def total(self) -> dict[str, int]:
+    def total(self) -> dict[CostKey, int]:
         """Cycles per image of the whole network, by mapping."""
         return _totals([layer.cycles for layer in self.layers])
 
     @property
-    def conversions(self) -> dict[str, int]:
+    def conversions(self) -> dict[CostKey, int]:
         """Columns converted by ADCs per image of the whole network, by mapping."""
         return _totals([layer.conversions for layer in self.layers])
 
@@ -229,8 +211,8 @@ class NetworkCycles:
             "array": [self.array.rows, self.array.columns],
             "layers": [layer.to_json() for layer in self.layers],
             "total": {
-                "cycles": self.total,
-                "conversions": self.conversions,
+                "cycles": by_text(self.total),
+                "conversions": by_text(self.conversions),
                 "macs": sum(layer.shape.macs for layer in self.layers),
                 "parameters": sum(layer.shape.parameters for layer in seen),
                 "planned_cycles": self.chosen_cycles,
@@ -265,19 +247,39 @@ def network_cycles(
             row holds; or the mask of a pruned layer, or the support of a row-sparse one, is missing.
     """
     array = plan.array
-    kinds = {layer.kind for layer in plan.layers}
     planned = {name: plan.layer(name) for name in weights(network)}
+    compared = _families(plan)
     layers = []
     for shape in counted_layers(network, plan, linear):
         entry = planned[shape.weight]
-        mask = None if masks is None else masks.get(shape.weight)
-        mappings: dict[str, Mapping | LowRankMapping] = {method: map_layer(shape, array, method) for method in methods}
-        for kind in (kind for kind in COMPRESSED if kind in kinds):
-            mappings |= COMPRESSED[kind](shape, array, entry, mask)
-        chosen = planned_mapping(shape, array, entry, mask)
-        steered = None
-        if entry.steering == IDEAL:
-            steered = map_steered(shape, array, planned_mask(shape, entry, mask), entry.mapping)
-        counted = array_cycles(shape, array, entry, mask)
-        layers.append(LayerCycles(shape, entry.groups, entry.rank, mappings, chosen, counted, entry, steered))
+        mask = None
+        if masks is not None:
+            mask = masks.get(shape.weight)
+        mappings: Mapped = {CostKey.dense(method): map_layer(shape, array, method) for method in methods}
+        own = cost_of(entry.kind)
+        for family, cost in compared.items():
+            if own.family == family:
+                mappings |= own.comparisons(shape, array, entry, mask)
+            else:
+                mappings |= cost.comparisons_of_other(shape, array, entry, mask)
+        layers.append(
+            LayerCycles(
+                shape,
+                entry,
+                mappings,
+                planned_mapping(shape, array, entry, mask),
+                array_cycles=array_cycles(shape, array, entry, mask),
+                steered=own.steered(shape, array, entry, mask),
+            )
+        )
     return NetworkCycles(network.name, array, tuple(layers))
+
+
+def _families(plan: Plan) -> dict[str, KindCost]:
+    """The families of kinds in the plan that are compared in ways of their own, in the order of registration."""
+    there = {type(layer.kind) for layer in plan.layers}
+    families: dict[str, KindCost] = {}
+    for kind in kinds():
+        if kind in there and cost_of(kind).family:
+            families.setdefault(cost_of(kind).family, cost_of(kind))
+    return families

@@ -189,7 +189,10 @@ def lower_bound(extents: Mapping[Pair, int], array: ArraySpec, enough: int | Non
             alone = kept & ((tall > array.rows - least_rows) | (wide > array.columns - least_columns))
             rest = kept & ~alone
             others = [order[rest[order]] for order in orders]
-            more = max(_martello_toth(x[which], counts[which], volume) for x, which in zip(mixed, others, strict=True))
+            more = max(
+                _martello_toth(x[which], counts[which], volume)
+                for x, which in zip(mixed, others, strict=True)
+            )
             best = max(best, int(counts[alone].sum()) + more)
     return best
 
@@ -222,7 +225,10 @@ def _apart(extents: Mapping[Pair, int], array: ArraySpec) -> int:
     for order in _orders(array):
         chosen: list[Pair] = []
         for size in sorted(extents, key=order, reverse=True):
-            if all(size[0] + other[0] > array.rows or size[1] + other[1] > array.columns for other in (*chosen, size)):
+            if all(
+                size[0] + other[0] > array.rows or size[1] + other[1] > array.columns
+                for other in (*chosen, size)
+            ):
                 chosen.append(size)
         best = max(best, sum(extents[size] for size in chosen))
     return best

@@ -10,9 +10,10 @@ from rankfold.cost.energy.activity import StageActivity, stage_activity
 from rankfold.cost.energy.engine import stage_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
 from rankfold.cost.energy.table import ComponentTable
-from rankfold.cost.planned import Masks, array_mapping, counted_layers, planned_mask
-from rankfold.mapping import ArraySpec, LowRankMapping, map_steered
-from rankfold.plan import DENSE, IDEAL, PRUNED, LayerPlan, Plan, uniform_plan, weights
+from rankfold.cost.kinds import cost_of
+from rankfold.cost.planned import Masks, bits_of, counted_layers, planned_mapping
+from rankfold.mapping import ArraySpec
+from rankfold.plan import DenseLayer, LayerPlan, Plan, uniform_plan, weights
 from rankfold.workload import ConvShape, Network
 
 BITS = 4  # of weights and inputs where the plan has none; 8 in the first convolution and the classifier
@@ -74,15 +75,18 @@ def dense_plan(plan: Plan, mapping: str = "im2col") -> Plan:
     Raises:
         InputError: `mapping` is no mapping of a dense layer.
     """
-    layers = (
-        LayerPlan(layer.name, DENSE, mapping=mapping, weight_bits=layer.weight_bits, input_bits=layer.input_bits)
-        for layer in plan.layers
-    )
+    layers = []
+    for layer in plan.layers:
+        layers.append(replace(layer, kind=DenseLayer(), mapping=mapping, input_signed=None, reason=""))
     return replace(plan, layers=tuple(layers))
 
 
 def layer_activities(
-    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None, circuits: bool = True
+    shape: ConvShape,
+    array: ArraySpec,
+    entry: LayerPlan,
+    mask: np.ndarray | None = None,
+    circuits: bool = True,
 ) -> tuple[StageActivity, ...]:
     """What the arrays do for a layer: one stage, or the two of a low-rank pair.
 
@@ -96,18 +100,22 @@ def layer_activities(
     Raises:
         InputError: the layer has no bits, not one weight fits a row, or the mask is missing.
     """
-    mapping = array_mapping(shape, array, entry, mask)
-    bits = entry.weight_bits, entry.input_bits
-    assert bits[0] is not None and bits[1] is not None  # array_mapping refuses a layer without
-    if isinstance(mapping, LowRankMapping):
-        rows = "rows" if circuits and entry.entries is not None else "none"
-        first = stage_activity(mapping.stage1, array, bits[0], bits[1], rows)
-        return first, stage_activity(mapping.stage2, array, bits[0], bits[1])
-    if entry.steering == IDEAL:
-        packed = map_steered(shape, array.in_weights(bits[0]), planned_mask(shape, entry, mask), entry.mapping)
-        return (stage_activity(packed, array, bits[0], bits[1], "kernels" if circuits else "none", shape),)
-    how = "rows" if circuits and entry.kind == PRUNED else "none"
-    return (stage_activity(mapping, array, bits[0], bits[1], how),)
+    weight_bits, input_bits = bits_of(shape, entry)
+    in_weights = array.in_weights(weight_bits)
+    cost = cost_of(entry.kind)
+    steered = cost.steered(shape, in_weights, entry, mask)
+    if steered is not None:
+        # Ideal steering needs a multiplexer for each row and column of weights.
+        steering = "kernels" if circuits else "none"
+        return (stage_activity(steered, array, weight_bits, input_bits, steering, shape),)
+    stages = planned_mapping(shape, in_weights, entry, mask).stages
+    chosen = cost.row_circuits(entry.kind)
+    if not circuits:
+        chosen = ("none",) * len(stages)
+    return tuple(
+        stage_activity(stage, array, weight_bits, input_bits, how)
+        for stage, how in zip(stages, chosen, strict=True)
+    )
 
 
 def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[Plan, tuple[str, ...]]:
@@ -126,11 +134,15 @@ def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[P
     table.check_cells(array)
     entries = {name: plan.layer(name) for name in weights(network)}
     if any(entry.weight_bits is None for entry in entries.values()):
-        assumed.append(f"{BITS}-bit weights and inputs, 8 in the first convolution and the classifier, where the plan has floats")
+        assumed.append(
+            f"{BITS}-bit weights and inputs, 8 in the first convolution and the classifier, where the plan has floats"
+        )
         usual = uniform_plan(network, array, bits=BITS)
         for name, entry in entries.items():
             if entry.weight_bits is None:
                 bits = usual.layer(name)
                 # A layer that can only stay as it is has no bits in any plan.
-                entries[name] = replace(entry, weight_bits=bits.weight_bits or BITS, input_bits=bits.input_bits or BITS)
+                entries[name] = replace(
+                    entry, weight_bits=bits.weight_bits or BITS, input_bits=bits.input_bits or BITS
+                )
     return replace(plan, array=array, layers=tuple(entries.values())), tuple(assumed)
