@@ -23,7 +23,7 @@ from rankfold.errors import InputError
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageData, ImageSplit, load_images
 
-CIFAR10 = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10"
+CIFAR10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10"
 CPU = torch.device("cpu")
 
 
@@ -55,7 +55,10 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def class_folder(root: Path, splits: Sequence[str] = ("train", "test")) -> Path:
-    """Images as `root/split/class/k.png`; image k of class c in split s is `pictures(3, seed=10 * s + c)[k]`."""
+    """Images as `root/split/class/k.png`.
+
+    Image k of class c in split s is `pictures(3, seed=10 * s + c)[k]`.
+    """
     for s, split in enumerate(splits):
         for c, name in enumerate(("cat", "dog")):
             (root / split / name).mkdir(parents=True)
@@ -89,7 +92,7 @@ def both(files: Sequence[bytes]) -> dict[str, Sequence[bytes]]:
     return {"train": files, "test": files}
 
 
-# ---------------------------------------------------------------------------------------------------------- sources
+# ---------------------------------------------------------------------------------------------------- sources
 
 
 def test_digits_are_split_by_class_and_not_mirrored() -> None:
@@ -118,7 +121,9 @@ def test_a_folder_of_images_by_class(tmp_path: Path) -> None:
     assert (data.classes, data.input_size, data.mirror) == (("cat", "dog"), (3, 6, 5), True)
     for s, split in enumerate((data.train, data.test)):
         np.testing.assert_array_equal(split.labels, [0, 0, 0, 1, 1, 1])
-        np.testing.assert_array_equal(split.images, np.concatenate([pictures(3, seed=10 * s), pictures(3, seed=10 * s + 1)]))
+        np.testing.assert_array_equal(
+            split.images, np.concatenate([pictures(3, seed=10 * s), pictures(3, seed=10 * s + 1)])
+        )
 
 
 @pytest.mark.parametrize("name", ["validation", "val"])
@@ -131,7 +136,9 @@ def test_a_validation_folder_stands_in_for_the_test_split(tmp_path: Path, name: 
 def test_parquet_shards(tmp_path: Path, columns: tuple[str, str]) -> None:
     train, test = pictures(6, seed=1), pictures(6, seed=2)
     labels = [1, 0, 0, 1, 1, 0]
-    root = shards(tmp_path / "p", {"train": [png(x) for x in train], "test": [png(x) for x in test]}, labels, columns)
+    root = shards(
+        tmp_path / "p", {"train": [png(x) for x in train], "test": [png(x) for x in test]}, labels, columns
+    )
     data = load_images(str(root))
     np.testing.assert_array_equal(data.train.images, train)
     np.testing.assert_array_equal(data.test.images, test)
@@ -166,7 +173,9 @@ def test_the_first_images_of_cifar10(tmp_path: Path) -> None:
     for split in ("train", "test"):
         source = pq.ParquetFile(sorted((CIFAR10 / "data").glob(f"{split}-*.parquet"))[0])
         rows = next(source.iter_batches(batch_size=50))
-        pq.write_table(pa.Table.from_batches([rows], source.schema_arrow), tmp_path / f"{split}-00000-of-00001.parquet")
+        pq.write_table(
+            pa.Table.from_batches([rows], source.schema_arrow), tmp_path / f"{split}-00000-of-00001.parquet"
+        )
     data = load_images(str(tmp_path))
     assert (len(data.train), len(data.test), data.input_size, data.mirror) == (50, 50, (3, 32, 32), True)
     names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -174,13 +183,18 @@ def test_the_first_images_of_cifar10(tmp_path: Path) -> None:
     assert data.train.labels.max() < 10 and len(np.unique(data.train.labels)) > 4
 
 
-# --------------------------------------------------------------------------------------------------------- bad input
+# -------------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("source", ["./gone", "/nowhere/at/all", "~/not/here", "some/deep/folder", "plain-name"])
+@pytest.mark.parametrize(
+    "source", ["./gone", "/nowhere/at/all", "~/not/here", "some/deep/folder", "plain-name"]
+)
 def test_a_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, cache: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=rf"^data folder {source} does not exist; give a folder of Parquet shards or of images"):
+    with pytest.raises(
+        InputError,
+        match=rf"^data folder {source} does not exist; give a folder of Parquet shards or of images",
+    ):
         load_images(source)
     assert list(cache.iterdir()) == []
 
@@ -194,7 +208,9 @@ def test_a_file_in_place_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "data" / "train").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"data folder .*data is empty; expected Parquet shards or images by class"):
+    with pytest.raises(
+        InputError, match=r"data folder .*data is empty; expected Parquet shards or images by class"
+    ):
         load_images(str(tmp_path / "data"))
 
 
@@ -220,14 +236,20 @@ def test_no_train_split(tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize("columns", [("picture", "label"), ("img", "species")])
 def test_missing_columns(tmp_path: Path, cache: Path, columns: tuple[str, str]) -> None:
     root = shards(tmp_path / "p", both([png(x) for x in pictures(4)]), [0, 1, 0, 1], columns)
-    message = refused(root, cache, r"needs an image column \(img or image\) and a label column \(label, labels, fine_label\)")
+    message = refused(
+        root,
+        cache,
+        r"needs an image column \(img or image\) and a label column \(label, labels, fine_label\)",
+    )
     assert str(sorted(columns)) in message
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("broken", [0, 3, 5])
 @pytest.mark.parametrize("how", ["truncated", "no image"])
-def test_a_corrupt_image_in_a_shard_is_named(tmp_path: Path, cache: Path, split: str, broken: int, how: str) -> None:
+def test_a_corrupt_image_in_a_shard_is_named(
+    tmp_path: Path, cache: Path, split: str, broken: int, how: str
+) -> None:
     files = {name: [png(x) for x in pictures(6, 16, 16)] for name in ("train", "test")}
     files[split][broken] = files[split][broken][:200] if how == "truncated" else b"broken bytes"
     root = shards(tmp_path / "p", dict(files), [0, 1] * 3)
@@ -260,7 +282,12 @@ def test_a_broken_shard(tmp_path: Path, cache: Path) -> None:
 def test_images_of_differing_size_need_a_size_to_resize_to(tmp_path: Path, cache: Path) -> None:
     files = [png(pictures(1, 6, 5)[0]), png(pictures(1, 6, 5)[0]), png(pictures(1, 7, 5)[0])]
     root = shards(tmp_path / "p", both(files), [0, 1, 0])
-    refused(root, cache, r"image 2 is \(7, 5, 3\), the first one \(6, 5, 3\) \(H, W, C\); pass --image-size HxW to resize them")
+    refused(
+        root,
+        cache,
+        r"image 2 is \(7, 5, 3\), the first one \(6, 5, 3\) \(H, W, C\); "
+        "pass --image-size HxW to resize them",
+    )
     data = load_images(str(root), (4, 9))
     assert data.input_size == (3, 4, 9)
     expected = Image.fromarray(pictures(1, 7, 5)[0]).resize((9, 4), Image.Resampling.BICUBIC)
@@ -269,7 +296,9 @@ def test_images_of_differing_size_need_a_size_to_resize_to(tmp_path: Path, cache
 
 def test_splits_of_differing_size(tmp_path: Path, cache: Path) -> None:
     files = {"train": [png(x) for x in pictures(2)], "test": [png(x) for x in pictures(2, 9, 9)]}
-    refused(shards(tmp_path / "p", files, [0, 1]), cache, "the splits differ in image size; pass --image-size HxW")
+    refused(
+        shards(tmp_path / "p", files, [0, 1]), cache, "the splits differ in image size; pass --image-size HxW"
+    )
 
 
 def test_a_label_beyond_the_classes(tmp_path: Path, cache: Path) -> None:
@@ -280,7 +309,7 @@ def test_a_label_beyond_the_classes(tmp_path: Path, cache: Path) -> None:
     refused(root, cache, "split test: label 2 does not fit its 2 classes")
 
 
-# ------------------------------------------------------------------------------------------------------------- cache
+# ------------------------------------------------------------------------------------------------------ cache
 
 
 def test_the_cache_is_used_again(tmp_path: Path, cache: Path) -> None:
@@ -331,7 +360,9 @@ def test_an_explicit_cache_folder_wins(tmp_path: Path, cache: Path) -> None:
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "blocker").write_text("a file")
     monkeypatch.setenv("RANKFOLD_CACHE", str(tmp_path / "blocker" / "cache"))
-    with pytest.raises(InputError, match=r"cannot write the image cache .*; set RANKFOLD_CACHE to a writable folder"):
+    with pytest.raises(
+        InputError, match=r"cannot write the image cache .*; set RANKFOLD_CACHE to a writable folder"
+    ):
         load_images("digits")
 
 
@@ -350,7 +381,7 @@ def test_samples_of_two_seeds_differ() -> None:
     assert numbered(200).sample(20, 0).labels.tolist() != numbered(200).sample(20, 1).labels.tolist()
 
 
-# ----------------------------------------------------------------------------------------------------------- batches
+# ---------------------------------------------------------------------------------------------------- batches
 
 
 def numbered(count: int, height: int = 8, width: int = 8, channels: int = 3) -> ImageSplit:
@@ -377,7 +408,9 @@ def test_without_shuffling_every_image_comes_once_in_order(count: int, batch_siz
     images, labels = collect(batches)
     assert labels.tolist() == list(range(count))
     assert len(sizes) == len(batches) and all(size == batch_size for size in sizes[:-1])
-    np.testing.assert_allclose(images.numpy(), numbered(count).images.transpose(0, 3, 1, 2) / 255, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        images.numpy(), numbered(count).images.transpose(0, 3, 1, 2) / 255, rtol=0, atol=1e-6
+    )
 
 
 def test_normalisation_is_exact() -> None:
@@ -431,13 +464,18 @@ def test_crops_are_windows_of_the_image_padded_by_reflection(height: int, width:
     pad = height // 8
     offsets = set()
     for pixels, label in zip(images.numpy(), labels.tolist(), strict=True):
-        padded = np.pad(split.images[label], ((pad, pad), (pad, pad), (0, 0)), mode="reflect").transpose(2, 0, 1) / 255
+        padded = (
+            np.pad(split.images[label], ((pad, pad), (pad, pad), (0, 0)), mode="reflect").transpose(2, 0, 1)
+            / 255
+        )
         windows = {
             (top, left): padded[:, top : top + height, left : left + width]
             for top in range(2 * pad + 1)
             for left in range(2 * pad + 1)
         }
-        matching = [place for place, window in windows.items() if np.allclose(pixels, window, rtol=0, atol=1e-5)]
+        matching = [
+            place for place, window in windows.items() if np.allclose(pixels, window, rtol=0, atol=1e-5)
+        ]
         assert len(matching) == 1
         offsets.add(matching[0])
     assert len(offsets) > 2
@@ -446,7 +484,9 @@ def test_crops_are_windows_of_the_image_padded_by_reflection(height: int, width:
 def test_crop_flip_keeps_shapes_and_mirrors_every_image_every_second_epoch() -> None:
     split = numbered(40, 16, 12)
     # Every row of every image rises from left to right, so that the direction shows through any crop.
-    split = ImageSplit(np.broadcast_to(np.arange(12, dtype=np.uint8)[:, None] * 20, split.images.shape).copy(), split.labels)
+    split = ImageSplit(
+        np.broadcast_to(np.arange(12, dtype=np.uint8)[:, None] * 20, split.images.shape).copy(), split.labels
+    )
     batches = make(split, 8, augment="crop-flip", shuffle=True)
     falling: dict[int, list[bool]] = {label: [] for label in range(40)}
     for epoch in range(4):
@@ -474,17 +514,24 @@ def test_an_error_while_preparing_reaches_the_caller() -> None:
         list(batches.epoch())
 
 
-# ------------------------------------------------------------------------------------- odd sizes, labels and channels
+# ----------------------------------------------------------------------------- odd sizes, labels and channels
 
 
 @pytest.mark.parametrize("label", [None, "cat", 1.5])
 def test_labels_must_be_whole_numbers(tmp_path: Path, cache: Path, label: object) -> None:
     kind = {"str": "string", "float": "float64"}.get(type(label).__name__, "int64")
     features = datasets.Features({"img": datasets.Image(), "label": datasets.Value(kind)})
-    content = {"img": [{"bytes": png(pixels), "path": None} for pixels in pictures(2)], "label": [label, label]}
+    content = {
+        "img": [{"bytes": png(pixels), "path": None} for pixels in pictures(2)],
+        "label": [label, label],
+    }
     for split in ("train", "test"):
-        datasets.Dataset.from_dict(content, features=features).to_parquet(str(tmp_path / f"{split}-00000-of-00001.parquet"))
-    with pytest.raises(InputError, match=r"split train: image 0 has the label .*; labels must be whole numbers from 0"):
+        datasets.Dataset.from_dict(content, features=features).to_parquet(
+            str(tmp_path / f"{split}-00000-of-00001.parquet")
+        )
+    with pytest.raises(
+        InputError, match=r"split train: image 0 has the label .*; labels must be whole numbers from 0"
+    ):
         load_images(str(tmp_path))
     assert list(cache.iterdir()) == []
 
@@ -493,7 +540,9 @@ def test_digits_follow_the_image_size() -> None:
     assert load_images("digits", (16, 12)).input_size == (1, 16, 12)
 
 
-@pytest.mark.parametrize(("source", "size", "message"), [("digits", (0, 4), "must be at least 1x1"), (" ", None, "is empty")])
+@pytest.mark.parametrize(
+    ("source", "size", "message"), [("digits", (0, 4), "must be at least 1x1"), (" ", None, "is empty")]
+)
 def test_impossible_sizes_and_names(source: str, size: tuple[int, int] | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_images(source, size)
@@ -511,7 +560,9 @@ def test_grey_among_colour_and_deep_grey_are_named(tmp_path: Path, cache: Path) 
     grey = Image.fromarray(pictures(1)[0]).convert("L")
     first = sorted(classes.rglob("*.png"))[-1]
     grey.save(first)
-    with pytest.raises(InputError, match="has 1 channels, the first one 3; make all of them grey or all of them colour"):
+    with pytest.raises(
+        InputError, match="has 1 channels, the first one 3; make all of them grey or all of them colour"
+    ):
         load_images(str(classes), (8, 8))
     Image.fromarray(np.full((8, 8), 60_000, np.uint16)).save(first)
     with pytest.raises(InputError, match="has more than 8 bits a channel; convert it to 8 bits"):

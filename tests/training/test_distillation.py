@@ -14,6 +14,7 @@ from torch import nn
 from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.models.zoo import build
+from rankfold.progress import Silent
 from rankfold.runs.compress import compress
 from rankfold.runs.folder import RunFolder, load_history
 from rankfold.runs.result import Result
@@ -22,7 +23,7 @@ from rankfold.simulator import ArrayNonIdealities
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation, Teacher
-from rankfold.training.loop import Silent, train
+from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -61,7 +62,9 @@ def test_loss_and_gradient_are_those_of_the_formula(logits, taught, weight, temp
     wanted = temperature**2 * np.mean(np.sum(q * (np.log(q) - np.log(p)), 1))
     # The teacher's outputs are float32, as those of a network are.
     np.testing.assert_allclose(soft.item(), wanted, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(total.item(), (1 - weight) * hard.item() + weight * wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        total.item(), (1 - weight) * hard.item() + weight * wanted, rtol=1e-4, atol=1e-4
+    )
     gradient = (1 - weight) * (probabilities(logits) - np.eye(4)[labels]) + weight * temperature * (p - q)
     np.testing.assert_allclose(z.grad.numpy(), gradient / 3, rtol=1e-4, atol=1e-5)
 
@@ -78,7 +81,10 @@ def taught(digits, recipe, teacher=None, **options):
 
 
 def test_without_weight_training_is_as_without_a_teacher(digits, expert):
-    (alone, history), (other, beside) = taught(digits, SHORT), taught(digits, SHORT, Teacher(expert, Distillation(0.0)))
+    (alone, history), (other, beside) = (
+        taught(digits, SHORT),
+        taught(digits, SHORT, Teacher(expert, Distillation(0.0))),
+    )
     for name, value in alone.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
     assert [record.train_loss for record in history] == [record.train_loss for record in beside]
@@ -120,30 +126,22 @@ class Stop(Exception):
 
 
 class StopsAfter(Silent):
-    """A watcher, and an observer of which each stage is watched, that breaks off after some epochs."""
+    """Breaks off after some epochs."""
 
     def __init__(self, epochs):
         self.epochs = epochs
 
-    def epoch_ends(self, record):
-        if record.epoch == self.epochs:
+    def end(self, summary=""):
+        self.epochs -= "train " in summary
+        if not self.epochs:
             raise Stop
-
-    def stage(self, name):
-        return self
-
-    def covered(self, coverage):
-        pass
-
-    def note(self, text):
-        pass
 
 
 def test_a_resumed_training_ends_with_the_same_weights(digits, expert, tmp_path):
     whole, history = taught(digits, SHORT, Teacher(expert, Distillation()))
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "run")
     with pytest.raises(Stop):
-        taught(digits, SHORT, Teacher(expert, Distillation()), checkpoint=checkpoint, watcher=StopsAfter(2))
+        taught(digits, SHORT, Teacher(expert, Distillation()), checkpoint=checkpoint, progress=StopsAfter(2))
     parts, again = taught(digits, SHORT, Teacher(expert, Distillation()), checkpoint=checkpoint)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
@@ -187,7 +185,9 @@ def test_a_run_is_taught_and_resumes_to_the_same_numbers(weights, tmp_path, vari
         (r.train_loss, r.label_loss, r.teacher_loss) for r in histories[1]
     ]
     for record in histories[0]:
-        assert record.train_loss == pytest.approx(0.3 * record.label_loss + 0.7 * record.teacher_loss, rel=1e-6)
+        assert record.train_loss == pytest.approx(
+            0.3 * record.label_loss + 0.7 * record.teacher_loss, rel=1e-6
+        )
 
 
 def test_how_a_run_is_taught_belongs_to_its_identity(weights, tmp_path):
@@ -203,24 +203,47 @@ def test_how_a_run_is_taught_belongs_to_its_identity(weights, tmp_path):
 
 def test_older_histories_are_read(tmp_path):
     path = tmp_path / "history.csv"
-    path.write_text("epoch,rate,train_loss,train_accuracy,test_accuracy,seconds,images_per_second\n1,0.1,0.5,0.9,,2,3\n")
+    path.write_text(
+        "epoch,rate,train_loss,train_accuracy,test_accuracy,seconds,images_per_second\n1,0.1,0.5,0.9,,2,3\n"
+    )
     (record,) = load_history(path)
     assert (record.train_loss, record.label_loss, record.teacher_loss) == (0.5, None, None)
 
 
-SMALL = ["compress", "resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "--epochs", "1", "--rank", "1/4"]
+SMALL = [
+    "compress",
+    "resnet8",
+    "--data",
+    "digits",
+    "--array",
+    "32x32",
+    "--batch",
+    "256",
+    "--epochs",
+    "1",
+    "--rank",
+    "1/4",
+]
 
 
 @pytest.mark.parametrize(
     ("arguments", "weight"),
-    [([], 0.9), (["--distil"], 0.9), (["--distil", "0.5"], 0.5), (["--no-distil"], None), (["--distil", "0"], None)],
+    [
+        ([], 0.9),
+        (["--distil"], 0.9),
+        (["--distil", "0.5"], 0.5),
+        (["--no-distil"], None),
+        (["--distil", "0"], None),
+    ],
 )
 def test_the_command_line(weights, tmp_path, capsys, arguments, weight):
     command = [*SMALL, "--checkpoint", str(weights), "--out", str(tmp_path / "run")]
     assert main([*command, *arguments]) == 0
     assert Result.load(tmp_path / "run" / "result.json").recipe.get("distillation_weight") == weight
     identity = json.loads((tmp_path / "run" / "run.json").read_text())["identity"]
-    assert identity.get("distillation") == (None if weight is None else {"weight": weight, "temperature": 4.0})
+    assert identity.get("distillation") == (
+        None if weight is None else {"weight": weight, "temperature": 4.0}
+    )
     assert ("distillation weight" in (tmp_path / "run" / "report.html").read_text()) == (weight is not None)
 
 
@@ -243,11 +266,20 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, message):
 
 
 def test_an_onnx_file_is_not_taught(capsys, tmp_path):
-    assert main(["compress", "x.onnx", "--epochs", "0", "--rank", "1/2", "--distil", "--out", str(tmp_path / "x")]) == 2
-    assert "--distil says nothing where an ONNX file is decomposed without training" in capsys.readouterr().err
+    assert (
+        main(
+            ["compress", "x.onnx", "--epochs", "0", "--rank", "1/2", "--distil", "--out", str(tmp_path / "x")]
+        )
+        == 2
+    )
+    assert (
+        "--distil says nothing where an ONNX file is decomposed without training" in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize(("weight", "temperature"), [(-0.1, 4.0), (1.1, 4.0), (np.nan, 4.0), (0.5, 0.0), (0.5, np.inf)])
+@pytest.mark.parametrize(
+    ("weight", "temperature"), [(-0.1, 4.0), (1.1, 4.0), (np.nan, 4.0), (0.5, 0.0), (0.5, np.inf)]
+)
 def test_wrong_numbers_are_refused(weight, temperature):
     with pytest.raises(InputError, match="of distillation"):
         Distillation(weight, temperature)

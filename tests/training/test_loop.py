@@ -1,26 +1,16 @@
-"""The training loop, and the weights that travel with the package."""
-
-import json
+"""The training loop."""
 
 import pytest
 import torch
+from torch import nn
 
 from rankfold.errors import InputError
-from rankfold.mapping import ArraySpec
-from rankfold.models.pretrained import SHIPPED, shipped, shipped_baseline
 from rankfold.models.zoo import build
-from rankfold.nn.quantised import calibrate_, observe_signs
-from rankfold.nn.quantisers import Quantiser
-from rankfold.plan import uniform_plan
-from rankfold.runs.evaluate import evaluate_folder
-from rankfold.surgery.compress import compress_, open_signs, quantise_by_plan_
-from rankfold.training.batches import Batches
+from rankfold.progress import Silent
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
-from rankfold.training.loop import choose_device, evaluate, optimiser, resolve_precision, train
+from rankfold.training.loop import EpochRecord, choose_device, evaluate, optimiser, resolve_precision, train
 from rankfold.training.recipe import Recipe
-from rankfold.training.step_bounds import StepSizes
-from rankfold.workload import trace
 
 CPU = torch.device("cpu")
 SHORT = Recipe(epochs=2, batch_size=128, peak_rate=0.1, augment="crop")
@@ -58,20 +48,23 @@ class _Stop(Exception):
     pass
 
 
-class _StopAfter:
-    """A watcher that breaks off after some epochs."""
+class _StopAfter(Silent):
+    """Keeps what it hears, and breaks off at the end of a part."""
 
-    def __init__(self, epochs):
-        self.epochs, self.begun = epochs, []
+    def __init__(self, part=None):
+        self.part = part
+        self.begun, self.counts, self.summaries = [], [], []
 
-    def epoch_begins(self, epoch, epochs, images):
-        self.begun.append(epoch)
+    def begin(self, what, total, unit="images"):
+        self.begun.append((what, total, unit))
+        self.counts.append(0)
 
-    def batch_done(self, images):
-        pass
+    def advance(self, count=1, detail=""):
+        self.counts[-1] += count
 
-    def epoch_ends(self, record):
-        if record.epoch == self.epochs:
+    def end(self, summary=""):
+        self.summaries.append(summary)
+        if self.begun[-1][0] == self.part:
             raise _Stop
 
 
@@ -80,17 +73,71 @@ def test_a_resumed_run_ends_with_the_same_weights(digits, tmp_path):
     whole, _ = trained(digits, recipe)
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "run")
     with pytest.raises(_Stop):
-        trained(digits, recipe, checkpoint=checkpoint, watcher=_StopAfter(2))
-    watcher = _StopAfter(99)
-    parts, history = trained(digits, recipe, checkpoint=checkpoint, watcher=watcher)
-    assert watcher.begun == [3]
+        trained(digits, recipe, checkpoint=checkpoint, progress=_StopAfter("training 2/3"))
+    progress = _StopAfter()
+    parts, history = trained(digits, recipe, checkpoint=checkpoint, progress=progress)
+    assert [what for what, *_ in progress.begun] == ["training 3/3"]
     assert len(history) == 3
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
 
 
+def test_each_epoch_is_a_part_of_the_work(digits):
+    progress = _StopAfter()
+    _, history = trained(digits, SHORT, progress=progress, stage="fine-tuning")
+    images = len(digits.train) // 128 * 128
+    assert progress.begun == [("fine-tuning 1/2", images, "images"), ("fine-tuning 2/2", images, "images")]
+    assert progress.counts == [images, images]
+    assert progress.summaries == [record.in_words("fine-tuning", 2) for record in history]
+
+
+@pytest.mark.parametrize(
+    ("tested", "seconds", "words"),
+    [
+        (0.9, 83.4, "fine-tuning 1/2: loss 0.1234, train 95.00%, test 90.00%, 630 images/s, 1:23 left"),
+        (None, 5.0, "fine-tuning 1/2: loss 0.1234, train 95.00%, 630 images/s, 0:05 left"),
+        (None, 7265.0, "fine-tuning 1/2: loss 0.1234, train 95.00%, 630 images/s, 2:01:05 left"),
+    ],
+)
+def test_an_epoch_in_words(tested, seconds, words):
+    record = EpochRecord(1, 0.1, 0.12341, 0.95, tested, seconds, images_per_second=630.2)
+    assert record.in_words("fine-tuning", 2) == words
+
+
+class _RuinedByStep(nn.Module):
+    """A network whose weights become infinite in one step (from 1), as its next output would show."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+        self.register_buffer("never", torch.full((2,), -torch.inf))  # a constant that is meant to be infinite
+        self.step, self.steps = step, 0
+        self.linear.weight.register_hook(self._ruin)
+
+    def _ruin(self, gradient):
+        self.steps += 1
+        return gradient * torch.inf if self.steps == self.step else gradient
+
+    def forward(self, x):
+        return self.linear(x.flatten(1))
+
+
+def test_weights_that_the_last_step_ruins_are_refused(digits, tmp_path):
+    recipe = Recipe(epochs=2, batch_size=128, augment="none", precision="float32")
+    steps = 2 * (len(digits.train) // 128)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "run")
+    with pytest.raises(
+        InputError, match=r"training diverged: linear.weight is not finite after epoch 2; use a lower"
+    ):
+        train(_RuinedByStep(steps), digits, recipe, CPU, checkpoint=checkpoint)
+    assert len(checkpoint.load(CPU)["history"]) == 1
+    assert len(train(_RuinedByStep(steps + 1), digits, recipe, CPU)) == 2
+
+
 def test_a_loss_that_explodes_is_one_sentence(digits):
-    with pytest.raises(InputError, match=r"the loss became (nan|inf) in epoch \d; use a lower peak rate than 1000000"):
+    with pytest.raises(
+        InputError, match=r"the loss became (nan|inf) in epoch \d; use a lower peak rate than 1000000"
+    ):
         trained(digits, Recipe(epochs=2, batch_size=128, peak_rate=1e6, augment="none", precision="float32"))
 
 
@@ -122,51 +169,3 @@ def test_devices_and_precisions():
         choose_device("abacus")
     assert resolve_precision("float32", CPU) == "float32"
     assert resolve_precision("auto", CPU) in ("float32", "bfloat16")
-
-
-def test_shipped_baseline_is_for_cifar10_only():
-    classes = tuple(json.loads((shipped(SHIPPED[0]).folder / "result.json").read_text())["data"]["classes"])
-    found = shipped_baseline("resnet20", classes, (3, 32, 32))
-    assert found is not None
-    assert found.weights.is_file()
-    assert shipped_baseline("resnet32", classes, (3, 32, 32)) is None
-    assert shipped_baseline("resnet20", classes[::-1], (3, 32, 32)) is None
-    assert shipped_baseline("resnet20", classes, (3, 64, 64)) is None
-
-
-@pytest.mark.parametrize(("name", "least"), [("resnet20-cifar10-float", 0.915), ("resnet20-cifar10-4bit", 0.91)])
-def test_shipped_weights_reach_their_card(cifar10, name, least):
-    """On the 10,000 test images. Another processor may add in another order, and so differ in a few images."""
-    found = evaluate_folder(shipped(name).folder, cifar10, "cpu")
-    assert found.same_data
-    assert found.accuracy >= least
-    assert found.accuracy == pytest.approx(found.reported, abs=5e-4)
-
-
-@pytest.mark.parametrize(("update", "left"), [(-10.0, 0.5), (-0.02, 0.98), (0.01, 1.01), (30.0, 2.0)])
-def test_an_update_shrinks_or_widens_a_step_by_two_at_most(update, left):
-    """In shares of the step; usual ones are left as they are, and so are all other parameters."""
-    quantiser = Quantiser(8, signed=True)
-    quantiser.fit_(torch.randn(1000, generator=torch.Generator().manual_seed(0)))
-    network = torch.nn.Sequential(torch.nn.Linear(3, 3), quantiser)
-    before, weight = quantiser.step.detach().clone(), network[0].weight.detach().clone()
-    with StepSizes(network).bounded(), torch.no_grad():
-        quantiser.step += update * before
-        network[0].weight *= -10
-    assert torch.allclose(quantiser.step.detach(), left * before) and torch.equal(network[0].weight.detach(), -10 * weight)
-
-
-def test_a_step_that_its_updates_would_end_is_trained_on(digits):
-    """Step sizes that are far too quick for the weights: without a bound the loss would be that of guessing."""
-    model = build("resnet8", 10, 1)
-    train(model, digits, Recipe(epochs=3, batch_size=64, peak_rate=0.1, augment="none"), CPU)
-    plan = uniform_plan(trace(model, (1, 8, 8)), ArraySpec(32, 32), bits=4)
-    compress_(model, plan)
-    x = next(Batches(digits.train, digits.mean, digits.std, 256, CPU).epoch())[0]
-    names = open_signs(plan)
-    seen = observe_signs(model, [x], names.values())
-    quantise_by_plan_(model, plan.with_signs({name: seen[module] for name, module in names.items()}))
-    calibrate_(model, [x])
-    model.conv1.weight_quantiser.step.register_hook(lambda gradient: gradient + 10.0)  # towards zero, at each update
-    history = train(model, digits, Recipe(epochs=1, batch_size=64, peak_rate=0.02, augment="none"), CPU)
-    assert model.conv1.weight_quantiser.step > 0 and history[-1].train_loss < 2.0

@@ -22,12 +22,21 @@ def test_the_default_recipe_is_valid_and_frozen() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"epochs": 0}, {"batch_size": 2}, {"peak_rate": 1e-9}, {"peak_rate": 1e3}, {"warmup": 0.001}, {"warmup": 0.999},
-        {"momentum": 0.5}, {"weight_decay": 0.0}, {"label_smoothing": 0.0}, {"label_smoothing": 0.99}, {"seed": 2**31 - 1},
+        {"epochs": 0},
+        {"batch_size": 2},
+        {"peak_rate": 1e-9},
+        {"peak_rate": 1e3},
+        {"warmup": 0.001},
+        {"warmup": 0.999},
+        {"momentum": 0.5},
+        {"weight_decay": 0.0},
+        {"label_smoothing": 0.0},
+        {"label_smoothing": 0.99},
+        {"seed": 2**31 - 1},
         *({"augment": name} for name in ("crop-flip", "crop", "none")),
         *({"precision": name} for name in ("auto", "float32", "bfloat16")),
     ],
-)  # fmt: skip
+)
 def test_values_at_the_edge_are_accepted(values: dict[str, Any]) -> None:
     recipe = Recipe(**values)
     assert {name: getattr(recipe, name) for name in values} == values

@@ -103,8 +103,8 @@ def load_history(path: Path) -> tuple[EpochRecord, ...]:
                 EpochRecord(
                     int(row["epoch"]), float(row["rate"]), float(row["train_loss"]), float(row["train_accuracy"]),
                     float(row["test_accuracy"]) if row["test_accuracy"] else None,
-                    float(row["seconds"]), float(row["images_per_second"]),
-                    *(float(row[name]) if row.get(name) else None for name in ("label_loss", "teacher_loss")),
+                    float(row["seconds"]), images_per_second=float(row["images_per_second"]),
+                    **{name: float(row[name]) for name in ("label_loss", "teacher_loss") if row.get(name)},
                 )
                 for row in csv.DictReader(file)
             )  # fmt: skip
