@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.calibration.signs import observe_signs
 from rankfold.models.zoo import build
-from rankfold.nn.quantised import LayerBits, quantise_
+from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loop import optimiser, resolve_precision
 from rankfold.training.recipe import Recipe
@@ -58,7 +58,7 @@ def rankfold_step(x: Tensor, y: Tensor, quantised: bool, compiled: bool, taught:
         names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
         bits = {name: 8 if name in (names[0], names[-1]) else 4 for name in names}
         signs = observe_signs(model, [x], names)
-        quantise_(model, {name: LayerBits(bits[name], bits[name], signs[name]) for name in names})
+        replace_by_quantised_(model, {name: LayerBits(bits[name], bits[name], signs[name]) for name in names})
         calibrate_(model, [x])
     model.train()
     recipe = Recipe(peak_rate=0.01)

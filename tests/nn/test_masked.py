@@ -13,7 +13,7 @@ from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.masked import MaskedConv2d, masks_of
-from rankfold.nn.quantised import LayerBits, QuantConv2d, quantise_
+from rankfold.nn.quantised import LayerBits, QuantConv2d, replace_by_quantised_
 from rankfold.plan import load_masks, pruned_plan
 from rankfold.surgery.compress import compress_, kept_parameters, quantise_by_plan_
 from rankfold.surgery.save import save_weights
@@ -37,7 +37,7 @@ def test_dropped_weights_stay_zero_through_training(bits):
     mask = random_mask(conv)
     model = nn.Sequential(MaskedConv2d.from_conv(conv, mask), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 25, 3))
     if bits is not None:
-        quantise_(model, {"0": LayerBits(bits, 8, True)})
+        replace_by_quantised_(model, {"0": LayerBits(bits, 8, True)})
         calibrate_(model, [torch.randn(8, 4, 5, 5)])
         assert isinstance(model[0], QuantConv2d)
     sgd = optimiser(model, Recipe(peak_rate=0.1, weight_decay=0.01))

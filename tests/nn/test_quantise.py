@@ -18,7 +18,7 @@ from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
 from rankfold.models.zoo import build
 from rankfold.nn import quantiser as quantiser_module
-from rankfold.nn.quantised import LayerBits, QuantConv2d, QuantLinear, quantise_
+from rankfold.nn.quantised import LayerBits, QuantConv2d, QuantLinear, replace_by_quantised_
 from rankfold.nn.quantisers import SMALLEST_STEP, Quantiser
 
 BITS = st.integers(2, 8)
@@ -293,7 +293,7 @@ def data(batches: int = 3, size: int = 8) -> list[Tensor]:
 def ready(bits: int = 4) -> Branches:
     model = Branches()
     signs = observe_signs(model, data(), NAMES)
-    quantise_(model, {name: LayerBits(bits, bits, signs[name]) for name in NAMES})
+    replace_by_quantised_(model, {name: LayerBits(bits, bits, signs[name]) for name in NAMES})
     calibrate_(model, data())
     return model
 
@@ -301,7 +301,7 @@ def ready(bits: int = 4) -> Branches:
 def test_named_layers_are_replaced_in_all_places_and_no_others():
     model = Branches()
     parameters = set(model.parameters())
-    quantise_(model, {"stem.0": FOUR, "again": FOUR, "blocks.0": FOUR})
+    replace_by_quantised_(model, {"stem.0": FOUR, "again": FOUR, "blocks.0": FOUR})
     assert type(model.stem[0]) is QuantConv2d
     assert type(model.again) is QuantConv2d
     assert model.again is model.blocks[0]
@@ -322,7 +322,7 @@ def test_named_layers_are_replaced_in_all_places_and_no_others():
 def test_wrong_names_are_refused_before_any_change(bits, message):
     model = Branches()
     with pytest.raises(InputError, match=message):
-        quantise_(model, {"stem.0": FOUR, **bits})
+        replace_by_quantised_(model, {"stem.0": FOUR, **bits})
     assert type(model.stem[0]) is nn.Conv2d
 
 
@@ -330,16 +330,16 @@ def test_hooks_bad_weights_and_quantised_layers_are_refused():
     model = Branches()
     handle = model.fc.register_forward_hook(lambda *_: None)
     with pytest.raises(InputError, match="'fc' has hooks"):
-        quantise_(model, {"fc": FOUR})
+        replace_by_quantised_(model, {"fc": FOUR})
     handle.remove()
     with torch.no_grad():
         model.fc.weight[0, 0] = math.nan
     with pytest.raises(InputError, match=r"'fc': .*not finite"):
-        quantise_(model, {"stem.0": FOUR, "fc": FOUR})
+        replace_by_quantised_(model, {"stem.0": FOUR, "fc": FOUR})
     assert type(model.stem[0]) is nn.Conv2d
-    quantise_(model, {"stem.0": FOUR})
+    replace_by_quantised_(model, {"stem.0": FOUR})
     with pytest.raises(InputError, match=r"'stem.0' is a QuantConv2d"):
-        quantise_(model, {"stem.0": FOUR})
+        replace_by_quantised_(model, {"stem.0": FOUR})
 
 
 def test_signs_are_those_of_the_data_and_modes_stay():
@@ -361,7 +361,7 @@ def test_signs_are_those_of_the_data_and_modes_stay():
 
 def test_an_uncalibrated_network_refuses_to_run():
     model = Branches()
-    quantise_(model, {"fc": FOUR})
+    replace_by_quantised_(model, {"fc": FOUR})
     with pytest.raises(InputError, match="calibrate_"):
         model(data()[0])
 
@@ -418,7 +418,7 @@ def test_state_dict_and_deepcopy_give_bit_identical_outputs():
     model = ready().eval()
     x = data()[0]
     again = Branches()
-    quantise_(again, {name: LayerBits(4, 4, name in ("stem.0", "fc")) for name in NAMES})
+    replace_by_quantised_(again, {name: LayerBits(4, 4, name in ("stem.0", "fc")) for name in NAMES})
     again.load_state_dict(model.state_dict())
     with torch.no_grad():
         assert torch.equal(model(x), again.eval()(x))
@@ -450,7 +450,7 @@ def test_a_quantised_resnet_learns_in_bfloat16_autocast():
     x, y = normal(32, 3, 16, 16), torch.arange(32) % 4
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     signs = observe_signs(model, [x], names)
-    quantise_(model, {name: LayerBits(4, 4, signs[name]) for name in names})
+    replace_by_quantised_(model, {name: LayerBits(4, 4, signs[name]) for name in names})
     calibrate_(model, [x])
     sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     losses = []

@@ -15,13 +15,13 @@ from rankfold.nn.quantisers import Quantiser
 
 
 def calibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set every step size: of weights from the weights, of inputs from what reaches each layer when all is float.
+    """Set every step size: of weights from the weights, of inputs from what reaches a layer when all is float.
 
     One eval-mode pass with all quantisers bypassed; each step then minimises the squared error on a fixed
     random sample of the values seen (`Quantiser.fit_`). The same model and batches give the same steps.
 
     Args:
-        model: a network after `quantise_`; only its step sizes change.
+        model: a network after `replace_by_quantised_`; only its step sizes change.
         batches: inputs of the model, on its device; at least one. A few hundred images do.
 
     Raises:
@@ -30,7 +30,7 @@ def calibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, QuantLayer)}
     if not layers:
-        raise InputError("the model has no quantised layer to calibrate; call quantise_(model, bits) first")
+        raise InputError("the model has no quantised layer to calibrate; call replace_by_quantised_(model, bits) first")
     samples = {name: _Sample() for name in layers}
     quantisers: list[Quantiser] = []
     for layer in layers.values():
@@ -88,7 +88,7 @@ class _Sample:
     def __init__(self) -> None:
         self.share = self.SHARE
         self.parts: list[Tensor] = []
-        # Its own generator: the sample is the same in every run, and torch's global random state is untouched.
+        # Its own generator: the sample is the same in every run, and torch's random state is untouched.
         self.generator = torch.Generator().manual_seed(0)
 
     def add(self, values: Tensor) -> None:

@@ -14,6 +14,7 @@ from rankfold.errors import InputError
 from rankfold.nn.binary import BinaryQuantiser
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.quantisers import Quantiser, check_bits
+from rankfold.nn.swap import swap_
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _take_over(new: QuantLayer, module: nn.Conv2d | nn.Linear, bits: LayerBits) 
     new.train(module.training)
 
 
-def quantise_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
+def replace_by_quantised_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
     """Replace the named convolutions and linear layers of `model` by quantised ones, wherever they are registered.
 
     The layers keep their Parameter objects, so optimisers and shared weights stay connected. A layer registered under
@@ -160,10 +161,7 @@ def quantise_(model: nn.Module, bits: Mapping[str, LayerBits]) -> None:
         if before != setting:
             raise InputError(f"layers {other!r} and {name!r} are one shared module with two settings; give both the same bits")
     new = {module: _quantised(name, module, setting) for module, (name, setting) in chosen.items()}
-    for parent in list(model.modules()):
-        for child, old in parent._modules.items():
-            if old in new:
-                parent._modules[child] = new[old]
+    swap_(model, new)
 
 
 def named_layer(modules: Mapping[str, nn.Module], name: str) -> nn.Module:

@@ -13,17 +13,19 @@ from torch import Tensor, nn
 from rankfold.calibration.observation import evaluating, run_batches
 from rankfold.cost import Masks, array_mapping
 from rankfold.errors import InputError
-from rankfold.mapping import LowRankMapping, Mapping
+from rankfold.mapping import Mapping
 from rankfold.nn.binary import BinaryQuantiser
 from rankfold.nn.masked import masks_of
 from rankfold.nn.quantised import QuantLayer
-from rankfold.plan import LOW_RANK, LayerPlan, Plan
+from rankfold.nn.swap import swap_
+from rankfold.plan import LayerPlan, Plan
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
 from rankfold.simulator.nonideal import CALIBRATED, ArrayNonIdealities
 from rankfold.simulator.schedule import Schedule, schedule_mapping
+from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.supports import check_supports, with_supports
 from rankfold.workload import ConvShape, trace
 from rankfold.workload.shape import Pair
@@ -49,7 +51,7 @@ def simulate(
     A pattern-pruned layer runs without steering, as its tiles are laid out.
 
     Args:
-        model: the network after `compress_`, `quantise_by_plan_` and calibration (or loaded weights); it stays as it is. Move it
+        model: the network after `compress_`, `quantise_` and calibration (or loaded weights); it stays as it is. Move it
             to its device and type before: `result.to(...)` would give the result buffers of its own.
         plan: the plan that it follows.
         chosen: the non-idealities; None: ideal arrays.
@@ -82,14 +84,15 @@ def simulate(
             key = replace(mapping, shape=mapping.shape.anonymous)
             if key not in schedules:
                 schedules[key] = schedule_mapping(key)
-            inputs = InputCoding(module.input_quantiser.bits, module.input_quantiser.signed, plan.array.dac_bits)
+            inputs = InputCoding(
+                module.input_quantiser.bits, module.input_quantiser.signed, plan.array.dac_bits
+            )
             cells = CellCoding.of(plan.array, module.weight_quantiser.bits)
-            arrays[size] = LayerArrays(name, schedules[key], cells, inputs, chosen, plan.array.rows, _at_least_single(dtype))
+            arrays[size] = LayerArrays(
+                name, schedules[key], cells, inputs, chosen, plan.array.rows, _at_least_single(dtype)
+            )
         found[module] = SimulatedLayer(module, name, arrays, seed)
-    for parent in list(result.modules()):
-        for child_name, child in list(parent._modules.items()):
-            if child in found:
-                parent._modules[child_name] = found[child]
+    swap_(result, found)
     for simulated in found.values():
         for held in simulated.arrays.values():
             Converter.check(chosen, held.sums, simulated.name)
@@ -130,13 +133,15 @@ def check_arrays(plan: Plan, chosen: ArrayNonIdealities, digital: Iterable[str] 
             plan.array.in_weights(layer.weight_bits)
 
 
-def planned_mappings(model: nn.Module, plan: Plan, digital: Iterable[str] = ()) -> dict[str, dict[Pair, Mapping]]:
+def planned_mappings(
+    model: nn.Module, plan: Plan, digital: Iterable[str] = ()
+) -> dict[str, dict[Pair, Mapping]]:
     """The mapping of every layer of a quantised network that runs on arrays: by module, and by the (H, W) of its input.
 
     Supports that the plan leaves open are those of the network.
 
     Args:
-        model: the network after `compress_` and `quantise_by_plan_`.
+        model: the network after `compress_` and `quantise_`.
         plan: the plan that it follows.
         digital: layers of the plan that are left to digital logic, as are those without bits.
 
@@ -158,8 +163,12 @@ def planned_mappings(model: nn.Module, plan: Plan, digital: Iterable[str] = ()) 
         for name, runs in _stages(layer, shapes, plan, masks).items():
             module = modules.get(name)
             if not isinstance(module, QuantLayer):
-                raise InputError(f"layer {name} is not quantised in the network, as the plan says; quantise it by the plan first")
-            if isinstance(module.weight_quantiser, BinaryQuantiser) or isinstance(module.input_quantiser, BinaryQuantiser):
+                raise InputError(
+                    f"layer {name} is not quantised in the network, as the plan says; quantise it by the plan first"
+                )
+            if isinstance(module.weight_quantiser, BinaryQuantiser) or isinstance(
+                module.input_quantiser, BinaryQuantiser
+            ):
                 raise InputError(f"layer {name} has 1-bit inputs or weights{BINARY}")
             bits = module.weight_quantiser.bits, module.input_quantiser.bits
             if bits != (layer.weight_bits, layer.input_bits):
@@ -231,30 +240,30 @@ def only(network: nn.Module, name: str) -> Iterator[None]:
             layer.ideal = ideal
 
 
-def _stages(layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan, masks: Masks) -> dict[str, dict[Pair, Mapping]]:
+def _stages(
+    layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan, masks: Masks
+) -> dict[str, dict[Pair, Mapping]]:
     """For each module that the layer became: by input size, its mapping."""
-    found: dict[str, dict[Pair, Mapping]] = {}
-    if layer.kind == LOW_RANK:
-        first, second = f"{layer.name}.reduce", f"{layer.name}.expand"
-        for reduce, expand in zip(_runs(first, shapes), _runs(second, shapes), strict=True):
-            dense = replace(reduce, name=layer.name, weight="", out_channels=expand.m, groups=expand.groups)
-            pair = array_mapping(dense, plan.array, layer)
-            assert isinstance(pair, LowRankMapping)
-            found.setdefault(first, {})[reduce.input] = pair.stage1
-            found.setdefault(second, {})[expand.input] = pair.stage2
-        return found
-    for shape in _runs(layer.name, shapes):
-        if shape.kind == "linear":  # one vector after another, however many tokens there are
-            shape = replace(shape, input=(1, 1))
-        mapping = array_mapping(shape, plan.array, layer, masks.get(layer.name))
-        assert isinstance(mapping, Mapping)
-        found.setdefault(layer.name, {})[shape.input] = mapping
-    return found
+    surgery = surgery_of(layer.kind)
+    parts = surgery.parts(layer)
+    mappings: dict[str, dict[Pair, Mapping]] = {part.name: {} for part in parts}
+    # A layer that runs several times has as many runs of each part, in the same order.
+    for run in zip(*(_runs(part.name, shapes) for part in parts), strict=True):
+        dense = surgery.dense_shape(layer, run)
+        stages = array_mapping(dense, plan.array, layer, masks.get(layer.name)).stages
+        for part, shape, stage in zip(parts, run, stages, strict=True):
+            size = shape.input
+            if len(parts) == 1:
+                size = dense.input
+            mappings[part.name][size] = stage
+    return mappings
 
 
 def _runs(name: str, shapes: dict[str, list[ConvShape]]) -> list[ConvShape]:
     if name not in shapes:
-        raise InputError(f"the plan names layer {name}, which the network does not run; simulate a network that follows the plan")
+        raise InputError(
+            f"the plan names layer {name}, which the network does not run; simulate a network that follows the plan"
+        )
     return shapes[name]
 
 

@@ -10,10 +10,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rankfold.calibration.observation import evaluating
+from rankfold.calibration.observation import evaluating, observing
 from rankfold.errors import InputError, MissingDependencyError
 from rankfold.mapping import METHODS, ArraySpec
-from rankfold.plan import DENSE, NARROWED, LayerPlan, Plan
+from rankfold.plan.kinds import ChannelLayer, DenseLayer, LayerKind
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.methods import ChannelPruning
+from rankfold.plan.plan import Plan
 from rankfold.plan.uniform import candidates, check_plan_bits
 from rankfold.workload import Network
 
@@ -21,7 +24,13 @@ REARRANGING = ("_SliceOp", "_ConcatOp", "_SplitOp", "_UnbindOp")  # torch-prunin
 
 
 def channel_plan(
-    model: nn.Module, network: Network, array: ArraySpec, ratio: float, bits: int | None = None, mapping: str = "sdk"
+    model: nn.Module,
+    network: Network,
+    array: ArraySpec,
+    method: ChannelPruning,
+    *,
+    bits: int | None = None,
+    mapping: str = "sdk",
 ) -> Plan:
     """Remove a share of the output channels of every convolution that alone makes its channels.
 
@@ -31,44 +40,55 @@ def channel_plan(
         model: the dense network, which is left as it is.
         network: its trace.
         array: the array to plan for.
-        ratio: share of the channels to remove, above 0 and below 1; at least one channel stays.
+        method: the share of the channels to remove; at least one channel stays.
         bits: of weights and inputs, 1 to 8; None keeps float. The first convolution and the classifier get 8.
         mapping: how layers are laid on the array.
 
     Raises:
-        InputError: a ratio or number of bits out of range, or nothing can be removed.
+        InputError: a number of bits out of range, or nothing can be removed.
         MissingDependencyError: torch-pruning is not installed.
     """
-    if not 0 < ratio < 1:
-        raise InputError(f"ratio (={ratio}) must be the share of channels to remove, above 0 and below 1")
     if mapping not in METHODS:
         raise InputError(f"mapping (={mapping}) must be one of {', '.join(METHODS)}")
     check_plan_bits(bits)
     every = list(candidates(network, bits))
     small = copy.deepcopy(model)
-    wanted = {name: max(1, round((1 - ratio) * shape.m)) for name, shape, why, _ in every if not why}
-    _remove(small, network.input, {name: kept for name, kept in wanted.items() if kept < _outputs(model.get_submodule(name))})
+    wanted: dict[str, int] = {}
+    for name, shape, why, _ in every:
+        kept = max(1, round((1 - method.ratio) * shape.m))
+        if not why and kept < _outputs(model.get_submodule(name)):
+            wanted[name] = kept
+    _remove(small, network.input, wanted)
     layers = []
     for name, _, why, width in every:
         before, after = _channels(model.get_submodule(name)), _channels(small.get_submodule(name))
-        layer = LayerPlan(name, DENSE, mapping=mapping, weight_bits=width, input_bits=width)
-        if before == after:
-            reason = why or "its channels are shared with other layers"
-            layers.append(LayerPlan(name, DENSE, mapping=mapping, weight_bits=width, input_bits=width, reason=reason))
-            continue
-        reason = ", ".join(
-            f"{a} of {b} {side} channels" for a, b, side in zip(after, before, ("input", "output"), strict=True) if a < b
+        kind: LayerKind = DenseLayer()
+        reason = why or "its channels are shared with other layers"
+        if before != after:
+            kind = ChannelLayer(*after)
+            reason = _in_words(before, after)
+        layers.append(
+            LayerPlan(name, kind, mapping=mapping, weight_bits=width, input_bits=width, reason=reason)
         )
-        layer = LayerPlan(
-            name, NARROWED, in_channels=after[0], out_channels=after[1], mapping=mapping, weight_bits=width, input_bits=width,
-            reason=reason,
-        )  # fmt: skip
-        layers.append(layer)
-    if all(layer.kind == DENSE for layer in layers):
+    if not any(layer.kind.changes_weight for layer in layers):
         raise InputError(
             f"no convolution of {network.name} makes channels of its own, so none can be removed; use another method"
         )
     return Plan(network.name, network.input, array, tuple(layers))
+
+
+def _in_words(before: tuple[int, int], after: tuple[int, int]) -> str:
+    """Which channels are left: `8 of 16 input channels, 4 of 8 output channels`."""
+    words = []
+    for left, had, side in zip(after, before, ("input", "output"), strict=True):
+        if left < had:
+            words.append(f"{left} of {had} {side} channels")
+    return ", ".join(words)
+
+
+def _narrowed(plan: Plan) -> dict[str, ChannelLayer]:
+    """The layers that lose channels, by name."""
+    return {layer.name: layer.kind for layer in plan.layers if isinstance(layer.kind, ChannelLayer)}
 
 
 def select_channels_(model: nn.Module, plan: Plan) -> None:
@@ -81,20 +101,19 @@ def select_channels_(model: nn.Module, plan: Plan) -> None:
         InputError: the plan's numbers of channels do not fit each other or the network.
         MissingDependencyError: torch-pruning is not installed.
     """
-    narrowed = {layer.name: layer for layer in plan.layers if layer.kind == NARROWED}
-    wanted = {
-        name: layer.out_channels or 0
-        for name, layer in narrowed.items()
-        if (layer.out_channels or 0) < _outputs(model.get_submodule(name))
-    }
+    narrowed = _narrowed(plan)
+    wanted: dict[str, int] = {}
+    for name, kind in narrowed.items():
+        if kind.out_channels < _outputs(model.get_submodule(name)):
+            wanted[name] = kind.out_channels
     small = copy.deepcopy(model)
     _remove(small, plan.input, wanted)
-    for name, layer in narrowed.items():
-        found = _channels(small.get_submodule(name))
-        if found != (layer.in_channels, layer.out_channels):
+    for name, kind in narrowed.items():
+        left = _channels(small.get_submodule(name))
+        if left != (kind.in_channels, kind.out_channels):
             raise InputError(
-                f"plan, layer {name}: in_channels (={layer.in_channels}) and out_channels (={layer.out_channels}) must be "
-                f"{found[0]} and {found[1]}, as the layers before and after it leave them"
+                f"plan, layer {name}: in_channels (={kind.in_channels}) and out_channels (={kind.out_channels}) must be "
+                f"{left[0]} and {left[1]}, as the layers before and after it leave them"
             )
     _remove(model, plan.input, wanted)
 
@@ -112,23 +131,20 @@ def narrow_(model: nn.Module, plan: Plan) -> None:
 
 
 def _narrow(model: nn.Module, plan: Plan) -> None:
-    for layer in plan.layers:
-        if layer.in_channels is not None and layer.out_channels is not None:
-            _resize_layer_(model.get_submodule(layer.name), layer.in_channels, layer.out_channels)
-    hooks = [
-        module.register_forward_pre_hook(lambda norm, inputs: _resize_norm_(norm, inputs[0].shape[1]))
-        for module in model.modules()
-        if isinstance(module, _BatchNorm)
-    ]
+    for name, kind in _narrowed(plan).items():
+        _resize_layer_(model.get_submodule(name), kind.in_channels, kind.out_channels)
+    norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
     parameter = next(model.parameters())
     try:
-        with evaluating(model):
+        with evaluating(model), observing(norms, before=_fit_norm_):
             model(torch.zeros(1, *plan.input, device=parameter.device, dtype=parameter.dtype))
     except RuntimeError as error:  # torch's own words for channels that do not meet
         raise InputError(f"the plan's numbers of channels do not fit each other: {error}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
+
+
+def _fit_norm_(_: str, norm: nn.Module, inputs: torch.Tensor) -> None:
+    """Give a norm as many channels as reach it."""
+    _resize_norm_(norm, inputs.shape[1])
 
 
 def _remove(model: nn.Module, image: tuple[int, int, int], wanted: Mapping[str, int]) -> None:
@@ -136,7 +152,9 @@ def _remove(model: nn.Module, image: tuple[int, int, int], wanted: Mapping[str, 
     try:
         import torch_pruning
     except ImportError as error:
-        raise MissingDependencyError("channel pruning needs torch-pruning: pip install 'rankfold[channels]'") from error
+        raise MissingDependencyError(
+            "channel pruning needs torch-pruning: pip install 'rankfold[channels]'"
+        ) from error
 
     was_training = model.training
     model.eval()
@@ -147,7 +165,9 @@ def _remove(model: nn.Module, image: tuple[int, int, int], wanted: Mapping[str, 
     for name, kept in wanted.items():
         module = model.get_submodule(name)
         outputs = _outputs(module)
-        every = graph.get_pruning_group(module, torch_pruning.prune_conv_out_channels, idxs=list(range(outputs)))
+        every = graph.get_pruning_group(
+            module, torch_pruning.prune_conv_out_channels, idxs=list(range(outputs))
+        )
         if not _alone(every):
             continue
         least = importance(every).argsort(stable=True)[: outputs - kept].tolist()

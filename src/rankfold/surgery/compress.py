@@ -1,212 +1,270 @@
-"""Surgery: put low-rank modules, masks and quantisers where the plan says, and report every layer."""
+"""Surgery: every layer becomes what the plan says, in place, and every layer is reported."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from rankfold.calibration.correction import correct_, following_norms, free_of_constants
 from rankfold.calibration.moments import PatchMoments, paired_moments, patch_moments
+from rankfold.calibration.samples import Samples
 from rankfold.errors import InputError, UnsupportedLayerError
-from rankfold.lowrank import LowRankFactors
-from rankfold.nn.low_rank import LowRankConv2d, check_convertible
-from rankfold.nn.low_rank_linear import LowRankLinear
+from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.nn.masked import MaskedConv2d
-from rankfold.nn.quantised import LayerBits, quantise_
-from rankfold.plan import LOW_RANK, NARROWED, PRUNED, SUPPORT, LayerPlan, Plan
-from rankfold.pruning import Pruning, choose_masks
-from rankfold.surgery.channels import narrow_, select_channels_
-from rankfold.surgery.support_surgery import check_layer_entries, layer_support, take_support_
+from rankfold.nn.swap import swap_
+from rankfold.plan.kinds import LayerKind
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.plan import Plan
+from rankfold.surgery.kinds import Replacement, surgery_of
+from rankfold.surgery.kinds.kind import KindSurgery, Masks
 from rankfold.workload.tracing.torch_layers import CALLED
 
 LARGEST_MOMENTS = 8192  # inputs of a layer whose moments are gathered: half a gigabyte
+IMAGES = 512  # to gather moments on; more change the factors little, see results/README.md
+SVD, DATA, SEQUENTIAL = DECOMPOSITIONS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerReport:
     """What surgery did to one layer.
 
     Attributes:
         name: the layer.
-        kind: as in the plan.
+        kind: what it became.
         reason: why, as in the plan.
-        groups: g, or None.
-        rank: r, or None.
         error: relative Frobenius error of the weight, None for a layer that keeps its weight, or loses channels.
-        plain_error: the bound of Theorem 1, the error at equal rank without groups; None where R_ keeps only some positions.
-        output_error: relative error of the layer's output on calibration data, None where the factors do not know them.
+        plain_error: the bound of Theorem 1, the error at equal rank without groups; None where R_ keeps only some
+            positions.
+        output_error: relative error of the layer's output on calibration data, None where the factors do not know
+            them.
         parameters_before: weights and biases before.
         parameters_after: weights and biases after; of a pruned layer those that are kept.
     """
 
     name: str
-    kind: str
+    kind: LayerKind
     reason: str
-    groups: int | None
-    rank: int | None
-    error: float | None
-    plain_error: float | None
+    error: float | None = None
+    plain_error: float | None = None
+    output_error: float | None = None
     parameters_before: int
     parameters_after: int
-    output_error: float | None = None
 
 
 def compress_(
-    model: nn.Module, plan: Plan, decompose: bool = True, moments: Mapping[str, PatchMoments] | None = None
+    model: nn.Module,
+    plan: Plan,
+    data: Iterable[Any] | None = None,
+    *,
+    decomposition: str = DATA,
+    images: int = IMAGES,
 ) -> tuple[LayerReport, ...]:
-    """Replace, in place, the convolutions and fully connected layers that `plan` makes low-rank or prunes.
+    """Replace, in place, the layers of a network as `plan` says; train it then in any loop.
 
-    A module that is registered under several names is replaced once, in all places. Everything is checked before
-    anything is changed.
+    With data, factors and supports are made so that the layers keep their outputs on them; without, they are nearest
+    to the weights. A module that is registered under several names is replaced once, in all places. Everything is
+    checked before anything is changed.
 
     Args:
         model: the dense network.
         plan: a plan for it.
-        decompose: compute factors, masks and channels from the weights; False only builds the modules, for weights to be loaded.
-        moments: of the inputs of layers whose factors or supports shall keep the output on these inputs; others get those
-            nearest to the weights.
+        data: batches, see `calibration.samples.inputs_of`: tensors, pairs (inputs, target), or dictionaries.
+        decomposition: with data: `data` (each layer for its own inputs), `sequential` (one layer after another, each
+            for the inputs that the compressed layers before it give, and taking back their errors; it runs the
+            network twice for every layer) or `svd` (nearest to the weights all the same).
+        images: samples of the data that are used.
 
     Returns:
         One report for each layer of the plan, in its order.
 
     Raises:
-        InputError: the plan names a module that the model does not have, or its numbers of channels do not fit the model.
+        InputError: the plan names a module that the model does not have, or its numbers do not fit the model; there
+            is no batch, or a layer never runs on them.
         UnsupportedLayerError: a layer has behaviour that its replacement would not carry over.
         MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
+    """
+    if decomposition not in DECOMPOSITIONS:
+        raise InputError(f"decomposition (={decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
+    if data is None or decomposition == SVD or not any(layer.kind.made_for_data for layer in plan.layers):
+        return compress_by_weights_(model, plan)
+    samples = Samples(data, images, next(model.parameters()).device)
+    return compress_on_data_(model, plan, samples, sequential=decomposition == SEQUENTIAL)
+
+
+def build_(model: nn.Module, plan: Plan) -> None:
+    """Put, in place, the modules of a plan into a network, for weights to be loaded.
+
+    Raises:
+        InputError: see `compress_`.
+        UnsupportedLayerError: see `compress_`.
     """
     modules = dict(model.named_modules())
     called = called_as_functions(model, plan)
     _check(model, modules, plan, called)
-    before = {layer.name: kept_parameters(modules[layer.name]) for layer in plan.layers if layer.name not in called}
-    if any(layer.kind == NARROWED for layer in plan.layers):
-        if decompose:
-            select_channels_(model, plan)
-        else:
-            narrow_(model, plan)
-    masks = _masks(modules, plan) if decompose else {}
-    replaced: dict[nn.Module, nn.Module] = {}
-    reports = []
+    for surgery in _grouped(plan, called):
+        surgery.resize_(model, plan)
+    built: dict[nn.Module, nn.Module] = {}
     for layer in plan.layers:
-        if layer.name in called:
-            size = called[layer.name].numel()
-            reports.append(LayerReport(layer.name, layer.kind, layer.reason, None, None, None, None, size, size))
-            continue
-        module = modules[layer.name]
-        known = None if moments is None else moments.get(layer.name)
-        errors: tuple[float | None, float | None] = (None, None)
-        output_error = None
-        if isinstance(module, (nn.Conv2d, nn.Linear)) and layer.groups is not None and layer.rank is not None:
-            if decompose:
-                replaced[module], factors = _decomposed(module, layer, layer.groups, layer.rank, known)
-                bound = None if layer.entries is not None else factors.plain_error
-                errors, output_error = (factors.error, bound), factors.output_error
-            elif isinstance(module, nn.Conv2d):
-                replaced[module] = LowRankConv2d(module, layer.groups, layer.rank, layer.entries is not None)
-            else:
-                replaced[module] = LowRankLinear(module, layer.groups, layer.rank)
-        if isinstance(module, nn.Conv2d) and layer.kind == PRUNED:
-            if layer.name in masks:
-                errors = (_dropped(module.weight, masks[layer.name]), None)
-            elif decompose:
-                masks[layer.name], lost, output_error = take_support_(module, layer, known)
-                errors = (lost, None)
-            replaced[module] = MaskedConv2d.from_conv(module, masks.get(layer.name))
-        now = replaced.get(module)
-        after = kept_parameters(module if now is None else now)
-        reports.append(
-            LayerReport(
-                layer.name, layer.kind, layer.reason, layer.groups, layer.rank, *errors, before[layer.name], after, output_error
-            )
-        )
-    for parent in list(model.modules()):
-        # named_children would list a child of two names only once; the registry has them all.
-        for name, child in list(parent._modules.items()):
-            if child is not None and child in replaced:
-                setattr(parent, name, replaced[child])
-    return tuple(reports)
+        if layer.name not in called:
+            module = modules[layer.name]
+            made = surgery_of(layer.kind).build(layer, module)
+            if made is not module:
+                built[module] = made
+    swap_(model, built)
 
 
-def _check(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan, called: Mapping[str, Tensor]) -> None:
-    for layer in plan.layers:
-        if layer.name in called:
-            if layer.kind in (LOW_RANK, PRUNED):
-                raise UnsupportedLayerError(f"layer {layer.name} is {CALLED}; leave it dense in the plan, or exclude it")
-            continue
-        if layer.name not in modules:
-            raise InputError(f"the plan names layer {layer.name}, which the network does not have; make a plan for this network")
-        module = modules[layer.name]
-        if layer.kind in (LOW_RANK, PRUNED) and module is model:
-            raise InputError("the network is a single layer; wrap it in nn.Sequential so that it can be replaced")
-        if layer.kind in (LOW_RANK, PRUNED) or (layer.kind == NARROWED and isinstance(module, nn.Conv2d)):
-            check_convertible(layer.name, module)
-        if layer.entries is not None:
-            check_layer_entries(layer, module)
-    kinds = {layer.kind for layer in plan.layers}
-    if NARROWED in kinds and kinds & {LOW_RANK, PRUNED}:
-        raise InputError("a plan with channel-pruned layers cannot have low-rank or pattern-pruned ones too; make two plans")
-
-
-def _masks(modules: Mapping[str, nn.Module], plan: Plan) -> dict[str, np.ndarray]:
-    """The masks of all layers pruned by patterns, chosen together."""
-    prunings, found = {}, {}
-    for layer in plan.layers:
-        module = modules.get(layer.name)
-        if isinstance(module, nn.Conv2d) and layer.pruning not in (None, SUPPORT) and layer.entries is not None:
-            prunings[layer.name] = Pruning(layer.pruning, layer.entries, layer.block, module.groups)
-            found[layer.name] = module.weight.detach().cpu().double().numpy()
-    return choose_masks(found, prunings)
-
-
-def _dropped(weight: Tensor, mask: np.ndarray) -> float:
-    """||W - mask*W||_F / ||W||_F, 0 for a weight of nothing but zeros."""
-    values = weight.detach().cpu().double().numpy()
-    whole = float(np.linalg.norm(values))
-    return float(np.linalg.norm(np.where(mask, 0.0, values))) / whole if whole else 0.0
-
-
-def compress_on_data_(
-    model: nn.Module, plan: Plan, batches: Callable[[], Iterable[Tensor]], sequential: bool = False
+def compress_by_weights_(
+    model: nn.Module, plan: Plan, moments: Mapping[str, PatchMoments] | None = None
 ) -> tuple[LayerReport, ...]:
-    """As `compress_`, with factors and supports that keep the layers' outputs on data.
-
-    Layers of more than 8,192 inputs (the first fully connected one of VGG has 25,088), whose moments would take gigabytes, get a
-    plain SVD; their report then has no `output_error`.
-
-    Where a layer has a bias or a batch norm follows it directly, a constant error of its output costs nothing: the factors are
-    made for centred inputs (their `output_error` is relative to the outputs' variation then), and the mean, and behind a batch
-    norm the variance, are set right in closed form (see `correction`).
+    """As `compress_`, with weights made from the weights, and from moments where they are known.
 
     Args:
         model: the dense network.
         plan: a plan for it.
-        batches: gives the calibration inputs, on the model's device, each time it is called.
-        sequential: one layer after another, each made for the inputs that the layers before it, already compressed, now give
-            it, and for the outputs that the dense network had; it runs the network twice for every layer.
+        moments: of the inputs of layers whose factors or supports shall keep the output on these inputs; others get
+            those nearest to the weights.
 
     Raises:
-        InputError: see `compress_`; or there is no batch, or a layer never runs on them.
+        InputError: see `compress_`.
         UnsupportedLayerError: see `compress_`.
     """
-    chosen = [layer for layer in plan.layers if layer.made_for_data]
     modules = dict(model.named_modules())
-    chosen = [layer for layer in chosen if _inputs(modules.get(layer.name)) <= LARGEST_MOMENTS]
-    compress_(copy.deepcopy(model), plan, decompose=False)  # refuses what cannot be done before any work is
+    called = called_as_functions(model, plan)
+    _check(model, modules, plan, called)
+    before = {
+        layer.name: kept_parameters(modules[layer.name]) for layer in plan.layers if layer.name not in called
+    }
+    masks: dict[str, Any] = {}
+    for surgery, layers in _grouped(plan, called).items():
+        masks.update(surgery.choose_(model, plan, layers))
+    replaced: dict[nn.Module, nn.Module] = {}
+    reports = []
+    for layer in plan.layers:
+        if layer.name in called:
+            reports.append(_left_alone(layer, called[layer.name].numel()))
+            continue
+        made = _replacement(layer, modules[layer.name], moments or {}, masks)
+        if made.module is not modules[layer.name]:
+            replaced[modules[layer.name]] = made.module
+        reports.append(_report(layer, made, before[layer.name]))
+    swap_(model, replaced)
+    return tuple(reports)
+
+
+def _replacement(
+    layer: LayerPlan, module: nn.Module, moments: Mapping[str, PatchMoments], masks: Masks
+) -> Replacement:
+    surgery = surgery_of(layer.kind)
+    return surgery.replace(layer, module, moments.get(layer.name), masks.get(layer.name))
+
+
+def _report(layer: LayerPlan, made: Replacement, before: int) -> LayerReport:
+    return LayerReport(
+        name=layer.name,
+        kind=layer.kind,
+        reason=layer.reason,
+        error=made.error,
+        plain_error=made.plain_error,
+        output_error=made.output_error,
+        parameters_before=before,
+        parameters_after=kept_parameters(made.module),
+    )
+
+
+def _left_alone(layer: LayerPlan, size: int) -> LayerReport:
+    """The report of a layer that is no module, but a parameter in a function call."""
+    return LayerReport(
+        name=layer.name, kind=layer.kind, reason=layer.reason, parameters_before=size, parameters_after=size
+    )
+
+
+def _grouped(plan: Plan, called: Mapping[str, Tensor]) -> dict[KindSurgery, list[LayerPlan]]:
+    """The layers that are modules, by what surgery does with them."""
+    groups: dict[KindSurgery, list[LayerPlan]] = {}
+    for layer in plan.layers:
+        if layer.name not in called:
+            groups.setdefault(surgery_of(layer.kind), []).append(layer)
+    return groups
+
+
+def _check(
+    model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan, called: Mapping[str, Tensor]
+) -> None:
+    """Refuse, before anything is changed, what cannot be done."""
+    for layer in plan.layers:
+        surgery = surgery_of(layer.kind)
+        replaces = layer.kind.changes_weight and not surgery.resizes_others
+        if layer.name in called:
+            if replaces:
+                raise UnsupportedLayerError(
+                    f"layer {layer.name} is {CALLED}; leave it dense in the plan, or exclude it"
+                )
+            continue
+        if layer.name not in modules:
+            raise InputError(
+                f"the plan names layer {layer.name}, which the network does not have; make a plan for this network"
+            )
+        if replaces and modules[layer.name] is model:
+            raise InputError(
+                "the network is a single layer; wrap it in nn.Sequential so that it can be replaced"
+            )
+        surgery.check(layer, modules[layer.name])
+    changed = {layer.kind.name for layer in plan.changed}
+    resizing = {layer.kind.name for layer in plan.changed if surgery_of(layer.kind).resizes_others}
+    if resizing and changed - resizing:
+        raise InputError(
+            f"a plan with {min(resizing)} layers cannot have {' or '.join(sorted(changed - resizing))} ones too; "
+            "make two plans"
+        )
+
+
+def compress_on_data_(
+    model: nn.Module, plan: Plan, batches: Iterable[Any], *, sequential: bool = False
+) -> tuple[LayerReport, ...]:
+    """As `compress_`, with factors and supports that keep the layers' outputs on data.
+
+    Layers of more than 8,192 inputs (the first fully connected one of VGG has 25,088), whose moments would take
+    gigabytes, get a plain SVD; their report then has no `output_error`.
+
+    Where a layer has a bias or a batch norm follows it directly, a constant error of its output costs nothing: the
+    factors are made for centred inputs (their `output_error` is relative to the outputs' variation then), and the
+    mean, and behind a batch norm the variance, are set right in closed form (see `calibration.correction`).
+
+    Args:
+        model: the dense network.
+        plan: a plan for it.
+        batches: inputs, on the model's device, gone through several times.
+        sequential: one layer after another, each made for the inputs that the layers before it, already compressed,
+            now give it, and for the outputs that the dense network had.
+
+    Raises:
+        InputError: see `compress_`.
+        UnsupportedLayerError: see `compress_`.
+    """
+    modules = dict(model.named_modules())
+    chosen = []
+    for layer in plan.layers:
+        if layer.kind.made_for_data and _inputs(modules.get(layer.name)) <= LARGEST_MOMENTS:
+            chosen.append(layer)
+    build_(copy.deepcopy(model), plan)  # refuses what cannot be done before any work is
     names = [layer.name for layer in chosen]
-    norms = following_norms(model, batches(), names)
+    norms = following_norms(model, batches, names)
     if not sequential:
-        return compress_on_moments_(model, plan, patch_moments(model, batches(), names), norms)
+        return compress_on_moments_(model, plan, patch_moments(model, batches, names), norms)
     dense = copy.deepcopy(model)
-    found: dict[str, LayerReport] = {}
+    reports: dict[str, LayerReport] = {}
     for layer in chosen:
-        moments = {layer.name: paired_moments(model, dense, batches(), layer.name)}
-        (found[layer.name],) = compress_on_moments_(model, replace(plan, layers=(layer,)), moments, norms)
-    kept = compress_(model, replace(plan, layers=tuple(layer for layer in plan.layers if layer.name not in found)))
-    found.update((report.name, report) for report in kept)
-    return tuple(found[layer.name] for layer in plan.layers)
+        moments = {layer.name: paired_moments(model, dense, batches, layer.name)}
+        alone = replace(plan, layers=(layer,))
+        (reports[layer.name],) = compress_on_moments_(model, alone, moments, norms)
+    rest = tuple(layer for layer in plan.layers if layer.name not in reports)
+    for report in compress_by_weights_(model, replace(plan, layers=rest)):
+        reports[report.name] = report
+    return tuple(reports[layer.name] for layer in plan.layers)
 
 
 def compress_on_moments_(
@@ -227,77 +285,64 @@ def compress_on_moments_(
     modules = dict(model.named_modules())
     centred = free_of_constants(model, moments, norms)
     # Cloned, since layers with a shared support keep their Parameter objects.
-    before = {name: modules[name].weight.detach().clone() for name in centred}
-    reports = compress_(model, plan, moments={**moments, **centred})
+    before = {name: _weight(modules[name]).detach().clone() for name in centred}
+    reports = compress_by_weights_(model, plan, {**moments, **centred})
     for name in centred:
         made = model.get_submodule(name)
-        if isinstance(made, (LowRankConv2d, LowRankLinear)):
-            bias, weight = made.expand.bias, made.to_dense().weight
-        else:
-            assert isinstance(made, MaskedConv2d)  # no other layer has moments
-            bias, weight = made.bias, made.weight
-        norm = model.get_submodule(norms[name]) if name in norms else None
+        bias, weight = surgery_of(plan.layer(name).kind).dense_weight(made)
+        norm = None
+        if name in norms:
+            norm = model.get_submodule(norms[name])
         correct_(bias, norm, before[name], weight, moments[name])
     return reports
 
 
-def quantise_by_plan_(model: nn.Module, plan: Plan) -> None:
-    """Give every layer of `plan` that has bit widths its quantisers, in place, after `compress_`.
-
-    Both stages of a low-rank pair are quantised; the value between them is always signed.
-
-    Raises:
-        InputError: a sign is still open in the plan, or a module is not what the plan says.
-    """
-    bits: dict[str, LayerBits] = {}
-    for layer in plan.layers:
-        if layer.weight_bits is None or layer.input_bits is None:
-            continue
-        if layer.input_signed is None:
-            raise InputError(f"plan, layer {layer.name}: input_signed is open; fill it in, or let the data show it")
-        first = LayerBits(layer.weight_bits, layer.input_bits, layer.input_signed)
-        if layer.kind == LOW_RANK:
-            bits[f"{layer.name}.reduce"] = first
-            bits[f"{layer.name}.expand"] = LayerBits(layer.weight_bits, layer.input_bits, True)
-        else:
-            bits[layer.name] = first
-    quantise_(model, bits)
+def _weight(module: nn.Module) -> Tensor:
+    weight = module.weight
+    assert isinstance(weight, Tensor)  # moments are gathered for convolutions and linear layers only
+    return weight
 
 
 def called_as_functions(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
-    """Layers of `plan` that are no module of the network but a parameter used in a function call, with that parameter."""
-    modules = {name for name, module in model.named_modules() if isinstance(module._parameters.get("weight"), Tensor)}
-    parameters = dict(model.named_parameters())
-    found = {layer.name: parameters.get(layer.name, parameters.get(f"{layer.name}.weight")) for layer in plan.layers}
-    return {name: parameter for name, parameter in found.items() if parameter is not None and name not in modules}
-
-
-def _decomposed(
-    module: nn.Conv2d | nn.Linear, layer: LayerPlan, groups: int, rank: int, moments: PatchMoments | None
-) -> tuple[LowRankConv2d | LowRankLinear, LowRankFactors]:
-    if isinstance(module, nn.Conv2d):
-        return LowRankConv2d.from_conv(module, groups, rank, moments, layer.entries, layer_support(layer, module))
-    return LowRankLinear.from_linear(module, groups, rank, moments)
-
-
-def open_signs(plan: Plan) -> dict[str, str]:
-    """Layers whose input sign is still open: plan name -> name of the module (after `compress_`) that gets the input."""
-    return {
-        layer.name: _input_module(layer) for layer in plan.layers if layer.input_signed is None and layer.weight_bits is not None
+    """Layers of `plan` that are no module of the network but a parameter used in a function call, with it."""
+    modules = {
+        name for name, module in model.named_modules() if isinstance(module._parameters.get("weight"), Tensor)
     }
-
-
-def _input_module(layer: LayerPlan) -> str:
-    return f"{layer.name}.reduce" if layer.kind == LOW_RANK else layer.name
+    parameters = dict(model.named_parameters())
+    called: dict[str, Tensor] = {}
+    for layer in plan.layers:
+        parameter = parameters.get(layer.name, parameters.get(f"{layer.name}.weight"))
+        if parameter is not None and layer.name not in modules:
+            called[layer.name] = parameter
+    return called
 
 
 def kept_parameters(model: nn.Module) -> int:
     """Weights and biases of all layers; of masked ones those that are kept."""
-    dropped = sum(int((~module.mask).sum()) for module in model.modules() if isinstance(module, MaskedConv2d))
+    dropped = 0
+    for module in model.modules():
+        if isinstance(module, MaskedConv2d):
+            dropped += int((~module.mask).sum())
     return sum(parameter.numel() for parameter in model.parameters()) - dropped
 
 
 def _inputs(module: nn.Module | None) -> int:
-    """n of a layer: the inputs of one output of one of its groups."""
-    weight = None if module is None else module._parameters.get("weight")
-    return 0 if weight is None else weight[0].numel()
+    """n of a layer: the inputs of one output of one of its groups; 0 where it has no weight."""
+    if module is None:
+        return 0
+    weight = module._parameters.get("weight")
+    if weight is None:
+        return 0
+    return weight[0].numel()
+
+
+__all__: Sequence[str] = [
+    "LayerReport",
+    "build_",
+    "called_as_functions",
+    "compress_",
+    "compress_by_weights_",
+    "compress_on_data_",
+    "compress_on_moments_",
+    "kept_parameters",
+]

@@ -10,25 +10,34 @@ from torch import nn
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
 from rankfold.models.load import apply_weights, read_weights
-from rankfold.plan import Plan
-from rankfold.surgery.compress import compress_, quantise_by_plan_
+from rankfold.plan.plan import Plan
+from rankfold.surgery.compress import build_
+from rankfold.surgery.quantise import insert_quantisers_, open_signs
 from rankfold.surgery.supports import check_supports, with_supports
 
 PLAN, WEIGHTS = "plan.json", "model.safetensors"
 
 
-def save_compressed(model: nn.Module, plan: Plan, folder: str | Path) -> None:
+def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
     """Write a compressed (and quantised) network as `plan.json` and `model.safetensors`.
 
     Args:
-        model: the network after `compress_` (and `quantise_by_plan_`), or a wrapper of it, `DistributedDataParallel` or
+        model: the network after `compress_` (and `quantise_`), or a wrapper of it, `DistributedDataParallel` or
             `torch.compile`, which is taken off.
-        plan: the plan it follows, with all signs filled in where it has bits. Supports are saved as the network has them.
+        plan: the plan it follows, with all signs filled in where it has bits: the one that `quantise_` returned.
+            Supports are saved as the network has them.
         folder: where to write; files of these names are replaced.
 
     Raises:
-        InputError: the folder cannot be written, or a layer has no support where the plan says it shares one.
+        InputError: the folder cannot be written, signs are open in the plan, or a layer has no support where the
+            plan says it shares one.
     """
+    still_open = next(iter(open_signs(plan)), None)
+    if still_open is not None:
+        raise InputError(
+            f"plan, layer {still_open}: input_signed is open, and the network could not be loaded again; save the plan "
+            "that quantise_(model, plan, data) returned"
+        )
     target = Path(folder)
     bare = unwrapped(model)
     filled = with_supports(plan, bare)
@@ -36,10 +45,11 @@ def save_compressed(model: nn.Module, plan: Plan, folder: str | Path) -> None:
     filled.save(target / PLAN)
 
 
-def load_compressed_(model: nn.Module, folder: str | Path) -> Plan:
-    """Make a fresh dense network what was saved in `folder`, in place: surgery by `plan.json`, then `model.safetensors`.
+def load_(model: nn.Module, folder: str | Path) -> Plan:
+    """Make a fresh dense network what was saved in `folder`, in place: surgery by `plan.json`, then the weights.
 
-    The network's class is not changed; it needs no knowledge of Rankfold. A run folder of `rankfold compress` does too.
+    The network's class is not changed; it needs no knowledge of Rankfold. A run folder of `rankfold compress` does
+    too.
 
     Args:
         model: an instance of the network that was compressed; its weights do not matter.
@@ -49,17 +59,19 @@ def load_compressed_(model: nn.Module, folder: str | Path) -> Plan:
         The plan.
 
     Raises:
-        InputError: a file is missing or damaged, or belongs to another network; where the plan does not fit, the network is as
-            before.
+        InputError: a file is missing or damaged, or belongs to another network; where the plan does not fit, the
+            network is as before.
         UnsupportedLayerError: see `compress_`.
     """
     target = Path(folder)
     for name in (PLAN, WEIGHTS):
         if not (target / name).is_file():
-            raise InputError(f"{target} holds no saved network (no {name}); give one of save_compressed, or of a finished run")
+            raise InputError(
+                f"{target} holds no saved network (no {name}); give one of save, or of a finished run"
+            )
     plan, weights = Plan.load(target / PLAN), read_weights(target / WEIGHTS)
-    compress_(model, plan, decompose=False)
-    quantise_by_plan_(model, plan)
+    build_(model, plan)
+    insert_quantisers_(model, plan)
     apply_weights(model, weights, str(target / WEIGHTS))
     check_supports(plan, model)
     return plan

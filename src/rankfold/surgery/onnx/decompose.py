@@ -68,19 +68,29 @@ def decompose_onnx(
     onnx = import_onnx()
     check_plan(plan, source.network)
     if plan.quantised:
-        raise InputError("the plan gives layers bits, and an ONNX file is decomposed in float; make the plan without bits")
-    sparse = next((layer for layer in plan.layers if layer.entries is not None and layer.kind == LOW_RANK), None)
+        raise InputError(
+            "the plan gives layers bits, and an ONNX file is decomposed in float; make the plan without bits"
+        )
+    sparse = next(
+        (layer for layer in plan.layers if layer.entries is not None and layer.kind == LOW_RANK), None
+    )
     if sparse is not None:
-        raise InputError(f"plan, layer {sparse.name}: an ONNX file is decomposed with all kernel positions; leave entries away")
+        raise InputError(
+            f"plan, layer {sparse.name}: an ONNX file is decomposed with all kernel positions; leave entries away"
+        )
     odd = next((layer for layer in plan.layers if layer.kind not in (LOW_RANK, "dense")), None)
     if odd is not None:
-        raise InputError(f"plan, layer {odd.name}: an ONNX file can have low-rank layers only, this one is {odd.kind}")
+        raise InputError(
+            f"plan, layer {odd.name}: an ONNX file can have low-rank layers only, this one is {odd.kind}"
+        )
     model = onnx.ModelProto()
     model.CopyFrom(source.file.model)
     onnx.external_data_helper.load_external_data_for_model(model, str(source.file.path.parent))
     wanted = {layer.name: layer for layer in plan.layers if layer.kind == LOW_RANK}
     replaced: dict[str, tuple[OnnxLayer, LayerPlan]] = {
-        layer.node.output[0]: (layer, wanted[layer.shape.weight]) for layer in source.layers if layer.shape.weight in wanted
+        layer.node.output[0]: (layer, wanted[layer.shape.weight])
+        for layer in source.layers
+        if layer.shape.weight in wanted
     }
     reports: dict[str, DecomposedLayer] = {}
     nodes = []
@@ -94,7 +104,9 @@ def decompose_onnx(
             factors = _factors(source.file, layer, entry, None if moments is None else moments.get(name))
             stored = _stored(layer, entry, factors, source.file.opset, source.file.array(layer.weight).dtype)
             model.graph.initializer.extend(stored)
-            after = sum(int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type != onnx.TensorProto.INT64)
+            after = sum(
+                int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type != onnx.TensorProto.INT64
+            )
             reports[name] = DecomposedLayer(
                 name,
                 _g(entry),
@@ -149,7 +161,9 @@ def dense_weight(file: OnnxFile, layer: OnnxLayer) -> np.ndarray:
     return flat[:, :, None, None]
 
 
-def _factors(file: OnnxFile, layer: OnnxLayer, entry: LayerPlan, moments: np.ndarray | None) -> LowRankFactors:
+def _factors(
+    file: OnnxFile, layer: OnnxLayer, entry: LayerPlan, moments: np.ndarray | None
+) -> LowRankFactors:
     weight = dense_weight(file, layer)
     try:
         if moments is None:
@@ -164,13 +178,20 @@ def _stored(layer: OnnxLayer, entry: LayerPlan, factors: LowRankFactors, opset: 
     onnx = import_onnx()
     name = layer.shape.weight
     if layer.shape.kind == "conv":
-        return [_tensor(f"{name}.reduce.weight", factors.reduce, kind), _tensor(f"{name}.expand.weight", factors.expand, kind)]
+        return [
+            _tensor(f"{name}.reduce.weight", factors.reduce, kind),
+            _tensor(f"{name}.expand.weight", factors.expand, kind),
+        ]
     groups, rank = _g(entry), _r(entry)
     right = factors.reduce.reshape(groups, rank, -1)  # (g, r, n/g)
     left = factors.expand.reshape(layer.shape.m, -1)  # (m, g*r)
     parts = [_tensor(f"{name}.reduce.{index}", block.T, kind) for index, block in enumerate(right)]
     sizes = onnx.numpy_helper.from_array(np.full(groups, right.shape[2], np.int64), f"{name}.reduce.sizes")
-    return [*parts, *([sizes] if groups > 1 and opset >= SPLIT_BY_INPUT else []), _tensor(f"{name}.expand.weight", left.T, kind)]
+    return [
+        *parts,
+        *([sizes] if groups > 1 and opset >= SPLIT_BY_INPUT else []),
+        _tensor(f"{name}.expand.weight", left.T, kind),
+    ]
 
 
 def _pair(node: Any, layer: OnnxLayer, entry: LayerPlan, opset: int) -> list[Any]:
@@ -183,7 +204,12 @@ def _pair(node: Any, layer: OnnxLayer, entry: LayerPlan, opset: int) -> list[Any
         window = {key: value for key, value in _attributes(node).items() if key in WINDOW}
         groups = layer.shape.groups
         first = make(
-            "Conv", [node.input[0], f"{name}.reduce.weight"], [middle], f"{label}.reduce", group=groups * _g(entry), **window
+            "Conv",
+            [node.input[0], f"{name}.reduce.weight"],
+            [middle],
+            f"{label}.reduce",
+            group=groups * _g(entry),
+            **window,
         )
         last = make("Conv", [middle, f"{name}.expand.weight", *bias], [out], f"{label}.expand", group=groups)
         return [first, last]
@@ -211,7 +237,9 @@ def _pair(node: Any, layer: OnnxLayer, entry: LayerPlan, opset: int) -> list[Any
 def _drop_unused(model: Any) -> None:
     """Take away weights that nothing reads any more, and what was computed from them."""
     while True:
-        read = {name for node in _all_nodes(model.graph) for name in node.input} | {value.name for value in model.graph.output}
+        read = {name for node in _all_nodes(model.graph) for name in node.input} | {
+            value.name for value in model.graph.output
+        }
         nodes = [node for node in model.graph.node if any(name in read for name in node.output)]
         stored = [tensor for tensor in model.graph.initializer if tensor.name in read]
         if len(nodes) == len(model.graph.node) and len(stored) == len(model.graph.initializer):
