@@ -115,6 +115,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Deterministic cuDNN kernels inside, the user's settings again outside."""
+    # `benchmark` would choose kernels by their time, and so others in the next run.
     backend = torch.backends.cudnn
     before = backend.deterministic, backend.benchmark
     backend.deterministic, backend.benchmark = True, False
@@ -138,7 +139,12 @@ def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         {"params": decaying, "weight_decay": recipe.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    return torch.optim.SGD(groups, lr=recipe.peak_rate, momentum=recipe.momentum, nesterov=True)
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.peak_rate,
+        momentum=recipe.momentum,
+        nesterov=True,
+    )
 
 
 def train(
@@ -180,8 +186,10 @@ def train(
     if checkpoint is not None:
         training.take_up(checkpoint)
     with _deterministic():
+        # From the first epoch that is not done: batches and augmentation depend on its number alone.
         for epoch in range(len(training.history), recipe.epochs):
-            progress.begin(f"{stage} {epoch + 1}/{recipe.epochs}", training.images_an_epoch)
+            what = f"{stage} {epoch + 1}/{recipe.epochs}"
+            progress.begin(what, training.images_an_epoch)
             record = training.run_epoch(epoch)
             if checkpoint is not None:
                 checkpoint.save(training.state())
@@ -254,7 +262,9 @@ class _Training:
         self._model.load_state_dict(state["model"])
         self._sgd.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
-        self.history = [EpochRecord(**record) for record in state["history"]]
+        self.history.clear()
+        for record in state["history"]:
+            self.history.append(EpochRecord(**record))
 
     def state(self) -> dict[str, Any]:
         """All that `take_up` needs."""
@@ -283,7 +293,8 @@ class _Training:
             images_per_second=images / seconds,
         )
         if self._teacher is not None:
-            record = replace(record, label_loss=losses[1], teacher_loss=losses[2])
+            _, label_loss, teacher_loss = losses
+            record = replace(record, label_loss=label_loss, teacher_loss=teacher_loss)
         self.history.append(record)
         return record
 
@@ -302,18 +313,20 @@ class _Training:
         The loss that is minimised comes first; with a teacher, those against the labels and against the
         teacher follow.
         """
+        # In float64, as the sum of a large split's losses would lose digits.
         # Sums stay on the device until the end: to read one after each step would make a GPU wait.
         correct = torch.zeros((), dtype=torch.int64, device=self._device)
         totals = torch.zeros((), dtype=torch.float64, device=self._device)
         images = 0
         for x, y in self._batches.epoch(epoch):
             losses, logits = self._step(x, y)
-            totals = totals + losses.double() * len(y)
+            count = len(y)
+            totals = totals + losses.double() * count
             correct += (logits.argmax(1) == y).sum()
-            images += len(y)
-            self._progress.advance(len(y))
+            images += count
+            self._progress.advance(count)
         means = [total / images for total in totals.tolist()]
-        if not means[0] < math.inf:
+        if not means[0] < math.inf:  # NaN compares as false
             raise InputError(
                 f"the loss became {means[0]} in epoch {epoch + 1}; use a lower peak rate than "
                 f"{self._recipe.peak_rate}"
@@ -322,17 +335,20 @@ class _Training:
 
     def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """One update by a batch: its losses (1,), with a teacher (3,), and its logits (B, classes)."""
+        # The loss stays outside: bfloat16 has three digits, too few for a logarithm of probabilities.
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
             logits = self._forward(x)
-        label_loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
+        logits = logits.float()
+        label_loss = F.cross_entropy(logits, y, label_smoothing=self._recipe.label_smoothing)
         losses: tuple[Tensor, ...] = (label_loss,)
         if self._teacher is not None:
-            losses = self._teacher.losses(x, logits.float(), label_loss)
+            losses = self._teacher.losses(x, logits, label_loss)
         self._sgd.zero_grad(set_to_none=True)
         losses[0].backward()  # type: ignore[no-untyped-call]
         with self._step_sizes.bounded():
             self._sgd.step()
         self._schedule.step()
+        # Detached: a sum that kept the graphs of all batches would keep their activations too.
         return torch.stack(losses).detach(), logits.detach()
 
     def _check_weights(self, epoch: int) -> None:
@@ -350,7 +366,8 @@ def _not_finite(model: nn.Module) -> list[str]:
     """Names of the parameters and buffers that hold an infinite number or none."""
     names: list[str] = []
     flags: list[Tensor] = []
-    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    for name, value in tensors:
         if value.is_floating_point():
             names.append(name)
             flags.append(value.isfinite().all())
@@ -363,6 +380,7 @@ def _not_finite(model: nn.Module) -> list[str]:
 
 def _place(model: nn.Module, device: torch.device) -> None:
     """Move `model` to `device`, weights channels last, the layout that convolutions are fastest in."""
+    # In two steps: the first may copy from another device, the second is for 4-dimensional tensors only.
     model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -377,8 +395,10 @@ def evaluate(model: nn.Module, split: ImageSplit, data: ImageData, device: torch
     was_training = model.training
     model.eval()
     correct = 0
-    for x, y in Batches(split, data.mean, data.std, EVALUATION_BATCH, device).epoch():
-        logits: Tensor = model(x)
-        correct += int((logits.argmax(1) == y).sum())
+    batches = Batches(split, data.mean, data.std, EVALUATION_BATCH, device)
+    for x, y in batches.epoch():
+        logits: Tensor = model(x)  # (B, classes)
+        chosen = logits.argmax(1)
+        correct += int((chosen == y).sum())
     model.train(was_training)
     return correct / len(split)

@@ -16,16 +16,20 @@ FACTOR = 2.0  # by which an update may shrink or widen a step size
 class StepSizes:
     """The step sizes of all quantisers of a network.
 
-    Step sizes learn at the rate of the weights. That of 8-bit weights may be a few thousandths, less than what momentum can move
-    it by in one update. Once it has fallen below zero the weights are as good as gone, and batch norm behind them makes their
-    gradient so large that the next update ends the network. Updates of a few per cent, the usual ones, are left as they are.
+    Step sizes learn at the rate of the weights. That of 8-bit weights may be a few thousandths, less than
+    what momentum can move it by in one update. Once it has fallen below zero the weights are as good as gone,
+    and batch norm behind them makes their gradient so large that the next update ends the network. Updates of
+    a few per cent, the usual ones, are left as they are.
 
     Args:
         network: with any number of quantisers, also none.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self._steps: list[torch.Tensor] = [module.step for module in network.modules() if isinstance(module, Quantiser)]
+        self._steps: list[torch.Tensor] = []
+        for module in network.modules():
+            if isinstance(module, Quantiser):
+                self._steps.append(module.step)
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
@@ -33,10 +37,12 @@ class StepSizes:
         if not self._steps:
             yield
             return
+        # Stacked: one operation for all of them, where each alone would cost as much.
         with torch.no_grad():
             before = torch.stack(self._steps).clamp(min=SMALLEST_STEP)
         yield
         with torch.no_grad():
-            after = torch.stack(self._steps).clamp(before / FACTOR, before * FACTOR)
-            for step, value in zip(self._steps, after.unbind(), strict=True):
+            after = torch.stack(self._steps)
+            bounded = after.clamp(before / FACTOR, before * FACTOR)
+            for step, value in zip(self._steps, bounded.unbind(), strict=True):
                 step.copy_(value)
