@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from rankfold.lowrank import LowRankFactors, check_rank, reconstruct
 from rankfold.nn.masked import MaskedConv2d
+from rankfold.nn.plain import StandIn
 from rankfold.workload.shape import ConvShape
 
 WINDOW = ("kernel_size", "stride", "padding", "dilation", "padding_mode")  # which inputs an output sees
 
 
-class LowRankConv2d(nn.Module):
+class LowRankConv2d(nn.Module, StandIn):
     """W ~ L R_ as two convolutions: `reduce` (R_, kh x kw, G*g groups) and `expand` (L, 1x1, G groups, with the bias).
 
     Stride, padding (any mode), and dilation belong to `reduce`, so the pair computes exactly the convolution with

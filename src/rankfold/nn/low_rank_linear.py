@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.lowrank import LowRankFactors, check_rank, reconstruct
+from rankfold.nn.plain import StandIn
 from rankfold.workload.shape import ConvShape
 
 
-class LowRankLinear(nn.Module):
+class LowRankLinear(nn.Module, StandIn):
     """W ~ L R_ as two 1x1 convolutions: `reduce` (R_, g groups) and `expand` (L, with the bias).
 
     Input (..., n), output (..., m), between the stages (N, g*r, 1, 1) for N vectors. Stages are `nn.Conv2d`, so
