@@ -6,27 +6,32 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from rankfold import __version__
-from rankfold.cli.commands import (
-    compress,
-    demo,
-    draw,
-    energy,
-    evaluate,
-    export,
-    map,
-    plan,
-    report,
-    reproduce,
-    robustness,
-    simulate,
-    train,
-)
 from rankfold.errors import RankfoldError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+GO_ON = "the same command with --resume goes on where it stopped"
+
+# Each command is a module of `cli.commands`, which is imported only when the command is called: a page of help and a
+# command that needs neither data nor torch answer at once.
+COMMANDS = {
+    "map": "cycles, tiles, ADC conversions and energy of every convolution on an array",
+    "energy": "energy, latency and area of a plan, by layer and component",
+    "draw": "a picture of one layer on the array, cell by cell",
+    "plan": "choose exactly, under budgets, what every layer becomes; compress --plan follows",
+    "compress": "decompose, quantise and fine-tune a network",
+    "evaluate": "accuracy of a finished run from its files",
+    "export": "a finished run as ONNX, array images, workload files or dense weights",
+    "simulate": "accuracy of a finished run on its arrays, and which layer errs most",
+    "robustness": "accuracy of finished runs on arrays that are worse and worse",
+    "train": "train a dense float network from fresh weights",
+    "report": "compare finished runs of one network on one page",
+    "reproduce": "train and compare a grid of compressions, cell by cell",
+    "demo": "train, compress and compare a small network on digits",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,38 +41,32 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"rankfold: {message}; see {self.prog} --help\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of `rankfold` with all its sub-commands."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of `rankfold`.
+
+    Args:
+        command: the sub-command whose arguments shall be known; None: none, the others are known by name alone.
+    """
     parser = _Parser(
         prog="rankfold",
-        description="Compress convolutional networks for in-memory-computing arrays: group low-rank factors, SDK mapping, "
-        "quantisation-aware fine-tuning, honest cycle counts.",
+        description="Compress convolutional networks for in-memory-computing arrays: group low-rank factors, SDK "
+        "mapping, quantisation-aware fine-tuning, honest cycle counts.",
     )
     parser.add_argument("--version", action="version", version=f"rankfold {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in (
-        map,
-        energy,
-        draw,
-        plan,
-        compress,
-        evaluate,
-        export,
-        simulate,
-        robustness,
-        train,
-        report,
-        reproduce,
-        demo,
-    ):
-        command.add_parser(commands)
+    for name, words in COMMANDS.items():
+        added = commands.add_parser(name, help=words)
+        if name == command:
+            import_module(f"rankfold.cli.commands.{name}").add_arguments(added)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for wrong input, 130 when interrupted."""
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    command = next((word for word in given if not word.startswith("-")), None)
+    options = build_parser(command).parse_args(given)
     try:
         code: int = options.run(options)
         sys.stdout.flush()
@@ -78,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rankfold: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        how = getattr(options, "interrupted", "the same command with --resume goes on where it stopped")
+        how = getattr(options, "interrupted", GO_ON)
         print(f"\nrankfold: interrupted; {how}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:

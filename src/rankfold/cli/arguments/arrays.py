@@ -1,48 +1,95 @@
-"""Arguments that say how real arrays are: their cells, DACs and ADCs, noise and defects."""
+"""Arguments that say how arrays are: their size, cells, DACs and ADCs, noise and defects."""
 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rankfold.cli.arguments.options import checked
+from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, noise
 from rankfold.errors import InputError
-from rankfold.mapping import CODINGS, ArraySpec
+from rankfold.mapping import CODINGS, DEFAULT_ARRAY, ArraySpec
 
 if TYPE_CHECKING:
     from rankfold.simulator import ArrayNonIdealities
 
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400}
+CELLS = ("cell_bits", "coding", "dac_bits")
 
 
-def add_arrays(parser: argparse.ArgumentParser) -> None:
-    """Add the options; each of them defaults to what is ideal, or to what the plan says."""
+def add_array(parser: argparse.ArgumentParser) -> None:
+    """Add `--array`; None where it is not given."""
+    parser.add_argument(
+        "--array",
+        type=checked(ArraySpec.parse),
+        metavar="RxC",
+        help=f"array, rows x columns (default {DEFAULT_ARRAY})",
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add `--bits`, and `--cell-bits`, `--coding` and `--dac-bits` of real arrays."""
+    parser.add_argument(
+        "--bits",
+        type=checked(bit_width),
+        default=None,
+        help="of weights and inputs, 1 to 8 (first and last 8)",
+    )
+    parser.add_argument(
+        "--cell-bits", type=int, metavar="N", help="bits a cell stores (default: a whole weight)"
+    )
+    parser.add_argument("--coding", choices=CODINGS, help=f"of signed weights (default {CODINGS[0]})")
+    parser.add_argument(
+        "--dac-bits", type=int, metavar="N", help="input bits driven at once (default: a whole input)"
+    )
+
+
+def add_non_idealities(parser: argparse.ArgumentParser) -> None:
+    """Add cells and everything in which arrays fall short; each defaults to what is ideal, or what the plan says."""
     group = parser.add_argument_group("arrays", "whatever is not given is ideal, or as the plan says")
-    group.add_argument("--cell-bits", type=int, metavar="N", help="bits a cell stores (default: as in the plan)")
-    group.add_argument("--coding", choices=CODINGS, help="of signed weights (default: as in the plan)")
-    group.add_argument("--dac-bits", type=int, metavar="N", help="input bits driven at once (default: as in the plan)")
-    group.add_argument("--adc-bits", type=int, metavar="N", help="resolution of the converters (default: exact sums)")
+    add_cells(group, "default: as in the plan")
     group.add_argument(
-        "--adc-range", type=checked(adc_range), default="calibrated", metavar="R",
+        "--adc-bits", type=int, metavar="N", help="resolution of the converters (default: exact sums)"
+    )
+    group.add_argument(
+        "--adc-range",
+        type=checked(adc_range),
+        default="calibrated",
+        metavar="R",
         help="calibrated on training images (default), full, or a number of fully driven, fully on cells",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--program-noise", type=checked(noise), default=0.0, metavar="S",
+        "--program-noise",
+        type=checked(noise),
+        default=0.0,
+        metavar="S",
         help="deviation of programmed cells, relative to a cell's range, or pcm: phase-change memory as measured",
-    )  # fmt: skip
-    group.add_argument(
-        "--read-noise", type=checked(noise), default=0.0, metavar="S", help="deviation of cells at each read, or pcm"
     )
     group.add_argument(
-        "--drift", type=checked(duration), metavar="T", help="time from programming to reading, such as 30s, 1h or 1d, as in pcm"
+        "--read-noise",
+        type=checked(noise),
+        default=0.0,
+        metavar="S",
+        help="deviation of cells at each read, or pcm",
     )
-    group.add_argument("--no-drift-compensation", action="store_true", help="leave the mean drift of each layer as it is")
-    group.add_argument("--stuck", type=float, default=0.0, metavar="P", help="share of cells that cannot be programmed")
     group.add_argument(
-        "--stuck-high", type=float, default=0.5, metavar="P", help="share of these that are fully on, not off (default 0.5)"
+        "--drift",
+        type=checked(age),
+        metavar="T",
+        help="time from programming to reading, such as 30s, 1h or 1d, as in pcm",
+    )
+    group.add_argument(
+        "--no-drift-compensation", action="store_true", help="leave the mean drift of each layer as it is"
+    )
+    group.add_argument(
+        "--stuck", type=float, default=0.0, metavar="P", help="share of cells that cannot be programmed"
+    )
+    group.add_argument(
+        "--stuck-high",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="share of these that are fully on, not off (default 0.5)",
     )
     group.add_argument(
         "--ir-drop",
@@ -52,8 +99,52 @@ def add_arrays(parser: argparse.ArgumentParser) -> None:
         help="line resistance between two cells times a cell's conductance: 1e-4",
     )
     group.add_argument(
-        "--output-noise", type=float, default=0.0, metavar="S", help="deviation of each sum, relative to one cell fully on"
+        "--output-noise",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="deviation of each sum, relative to one cell fully on",
     )
+
+
+def add_cells(parser: Any, default: str, of: str = "") -> None:
+    """Add `--cell-bits`, `--coding` and `--dac-bits` to a parser or a group of arguments.
+
+    Args:
+        parser: what they are added to.
+        default: what holds where they are not given, in words.
+        of: what they are of, before each description.
+    """
+    parser.add_argument("--cell-bits", type=int, metavar="N", help=f"{of}bits a cell stores ({default})")
+    parser.add_argument("--coding", choices=CODINGS, help=f"{of}of signed weights ({default})")
+    parser.add_argument(
+        "--dac-bits", type=int, metavar="N", help=f"{of}input bits driven at once ({default})"
+    )
+
+
+def chosen_array(options: argparse.Namespace, otherwise: ArraySpec | None = None) -> ArraySpec:
+    """The array that the options ask for, with the cells and DACs that they give it.
+
+    Args:
+        options: as parsed.
+        otherwise: the array where no size is given, such as a plan's; None: the default.
+    """
+    return with_cells(options.array or otherwise or DEFAULT_ARRAY, options)
+
+
+def with_cells(array: ArraySpec, options: argparse.Namespace) -> ArraySpec:
+    """The array, with those cells and DACs that the options give it."""
+    return replace(array, **given_cells(options))
+
+
+def given_cells(options: argparse.Namespace) -> dict[str, Any]:
+    """The cells and DACs that the options give, by the names of `ArraySpec`; commands without them give none."""
+    cells: dict[str, Any] = {}
+    for name in CELLS:
+        value = getattr(options, name, None)
+        if value is not None:
+            cells[name] = value
+    return cells
 
 
 def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> ArrayNonIdealities:
@@ -74,52 +165,16 @@ def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> A
         ("--no-drift-compensation", options.no_drift_compensation, "--drift", "drift"),
     ):
         if given and not getattr(options, field) and field not in varied:
-            raise InputError(f"{detail} says nothing without {flag}; add that, or leave {detail} away")
+            raise InputError(f"{detail} says nothing without {flag}; add that, or omit {detail}")
     return ArrayNonIdealities(
-        adc_bits=options.adc_bits, adc_range=options.adc_range, program_noise=options.program_noise,
-        read_noise=options.read_noise, drift=options.drift, drift_compensation=not options.no_drift_compensation,
-        stuck=options.stuck, stuck_high=options.stuck_high, ir_drop=options.ir_drop, output_noise=options.output_noise,
-    )  # fmt: skip
-
-
-def with_cells(array: ArraySpec, options: argparse.Namespace) -> ArraySpec:
-    """The array, with those cells and DACs that the options give it."""
-    given = {name: getattr(options, name) for name in ("cell_bits", "coding", "dac_bits") if getattr(options, name) is not None}
-    return replace(array, **given)
-
-
-def noise(text: str) -> float | str:
-    """Read a deviation, or `pcm`.
-
-    Raises:
-        InputError: neither.
-    """
-    return "pcm" if text == "pcm" else _number(text, "noise", "a number such as 0.03, or `pcm`")
-
-
-def adc_range(text: str) -> float | str:
-    """Read `calibrated`, `full`, or a number of cells.
-
-    Raises:
-        InputError: none of them.
-    """
-    return text if text in ("calibrated", "full") else _number(text, "ADC range", "calibrated, full, or a number such as 16")
-
-
-def duration(text: str) -> float:
-    """Read `90s`, `5m`, `1h`, `2d` or `1y` as seconds.
-
-    Raises:
-        InputError: anything else.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdy])", text)
-    if found is None:
-        raise InputError(f"drift (={text}) must be a time such as 30s, 1h or 1d")
-    return float(found[1]) * UNITS[found[2]]
-
-
-def _number(text: str, what: str, rule: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{what} (={text}) must be {rule}") from None
+        adc_bits=options.adc_bits,
+        adc_range=options.adc_range,
+        program_noise=options.program_noise,
+        read_noise=options.read_noise,
+        drift=options.drift,
+        drift_compensation=not options.no_drift_compensation,
+        stuck=options.stuck,
+        stuck_high=options.stuck_high,
+        ir_drop=options.ir_drop,
+        output_noise=options.output_noise,
+    )

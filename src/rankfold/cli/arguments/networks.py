@@ -6,9 +6,7 @@ from rankfold.errors import InputError
 from rankfold.workload import ZOO, Network, trace, zoo_network
 from rankfold.workload.table import SUFFIXES, read_table
 
-MODEL_HELP = (
-    "a zoo network, an ONNX (.onnx) or torch.export (.pt2) file, timm:NAME, torchvision:NAME, hf:NAME, or package.module:factory"
-)
+MODEL_HELP = "a zoo network, an ONNX (.onnx) or torch.export (.pt2) file, timm:NAME, torchvision:NAME, hf:NAME, or package.module:factory"
 
 
 def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
@@ -19,7 +17,9 @@ def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
     """
     if model.lower().endswith(SUFFIXES):
         if image is not None:
-            raise InputError("--input does not go with a table of layers, which gives each layer's input itself")
+            raise InputError(
+                "--input does not go with a table of layers, which gives each layer's input itself"
+            )
         return read_table(model)
     if model.lower().endswith(".onnx"):
         from rankfold.workload.onnx.layers import read_onnx

@@ -6,7 +6,7 @@ import argparse
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.arrays import add_arrays, non_idealities
 from rankfold.cli.arguments.networks import MODEL_HELP
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 UNSET = object()  # since None means float
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("compress", help="decompose, quantise and fine-tune a network")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("model", help=f"{MODEL_HELP}; ONNX files with --epochs 0")
     add_array(parser)
     parser.add_argument(

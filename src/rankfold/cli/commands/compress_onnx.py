@@ -14,8 +14,8 @@ from rankfold.cli.arguments.options import command_line
 from rankfold.errors import InputError
 from rankfold.mapping import DEFAULT_ARRAY, ArraySpec
 from rankfold.plan import Plan, check_plan, coverage, uniform_plan
+from rankfold.records.text_table import format_table
 from rankfold.report.coverage import coverage_table
-from rankfold.report.table import format_table
 from rankfold.runs.decompose_onnx import Decomposition, decompose_to_folder, read_feeds
 from rankfold.workload.onnx.layers import OnnxNetwork, analyse_onnx
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from rankfold.cli.arguments.options import prepare_process, show_report
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("demo", help="train, compress and compare a small network on digits")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument(
         "--out", type=Path, default=Path("rankfold-demo"), metavar="DIR", help="folder for the results (default rankfold-demo)"
     )

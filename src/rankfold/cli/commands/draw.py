@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 from pathlib import Path
-from typing import Any
 
 from rankfold.cli.arguments.networks import MODEL_HELP, find_network
 from rankfold.cli.arguments.options import add_array, add_entries, add_low_rank, checked, image_input
@@ -20,9 +19,8 @@ from rankfold.workload import ConvShape, Network
 NAMED = 6  # layers that a complaint names
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("draw", help="a picture of one layer on the array, cell by cell")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="draw the layer as this plan has it")
     parser.add_argument("--layer", required=True, metavar="NAME", help="the layer, as `rankfold map` names it")

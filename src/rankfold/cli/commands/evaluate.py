@@ -6,12 +6,10 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from typing import Any
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("evaluate", help="accuracy of a finished run from its files")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("run_folder", metavar="DIR", help="folder of a finished run, or the name of shipped weights")
     parser.add_argument("--data", required=True, metavar="DATA", help="data set with a test split")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")

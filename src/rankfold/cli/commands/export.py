@@ -16,9 +16,8 @@ TARGETS = ("onnx", "arrays", "zigzag", "csv", "dense")
 RANDOM_BATCHES, RANDOM_SIZE = 4, 64
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("export", help="a finished run as ONNX, array images, workload files or dense weights")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("run_folder", type=Path, metavar="DIR", help="folder of a finished run")
     parser.add_argument(
         "--to", choices=TARGETS, required=True,

@@ -40,9 +40,8 @@ if TYPE_CHECKING:
     from rankfold.planning.problem import Planning
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("plan", help="choose exactly, under budgets, what every layer becomes; compress --plan follows")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights; no ONNX files")
     parser.add_argument(
         "--data", required=True, metavar="DATA", help="`digits`, a folder of Parquet shards or images by class, or a hub id"
@@ -140,7 +139,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _layers(found: Planning) -> str:
-    from rankfold.report.table import format_table
+    from rankfold.records.text_table import format_table
 
     rows = []
     for layer, chosen in zip(found.choices, found.solution.chosen, strict=True):

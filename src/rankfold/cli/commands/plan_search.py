@@ -144,7 +144,7 @@ def _or(value: int | None, default: int) -> int:
 
 
 def _table(found: PlanSearch) -> str:
-    from rankfold.report.table import format_table
+    from rankfold.records.text_table import format_table
 
     starts = found.result.starts
     rows = [

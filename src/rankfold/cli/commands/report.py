@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("report", help="compare finished runs of one network on one page")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("run_folders", nargs="+", type=Path, metavar="DIR", help="folder of a finished run")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="the HTML page; of existing files it replaces only HTML pages"

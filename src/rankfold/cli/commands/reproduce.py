@@ -7,7 +7,6 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rankfold.cli.arguments.options import checked, prepare_process
 from rankfold.errors import InputError
@@ -15,9 +14,8 @@ from rankfold.errors import InputError
 FAILED, INTERRUPTED = 1, 130
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("reproduce", help="train and compare a grid of compressions, cell by cell")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("grid", metavar="NAME", help="a grid of the package, such as smoke or resnet20-cifar10, or a .yaml file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: reproduce-NAME)")
     parser.add_argument("--data", metavar="DATA", help="where the grid's data are (default: as the grid says)")

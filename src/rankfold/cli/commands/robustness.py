@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from rankfold.cli.arguments.arrays import add_arrays, duration, non_idealities
 from rankfold.cli.arguments.options import prepare_process
 from rankfold.errors import InputError
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("robustness", help="accuracy of finished runs on arrays that are worse and worse")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("run_folders", nargs="+", metavar="DIR", help="folder of a finished, quantised run, or shipped weights")
     parser.add_argument("--data", required=True, metavar="DATA", help="data set with a training and a test split")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for robustness.csv and robustness.svg")
@@ -34,8 +32,8 @@ def run(options: argparse.Namespace) -> int:
     """Simulate, draw, and print a table. What an earlier call finished is not done again."""
     from rankfold.cli.words.progress import Steps
     from rankfold.models.pretrained import SHIPPED, shipped
+    from rankfold.records.text_table import format_table
     from rankfold.report.charts.robustness import write_robustness_chart
-    from rankfold.report.table import format_table
     from rankfold.runs.robustness import Variation, measure_robustness
     from rankfold.runs.simulation import SimulationSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.arrays import add_arrays, non_idealities
 from rankfold.cli.arguments.options import prepare_process
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from rankfold.runs.simulation import LayerErrors, Simulation
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("simulate", help="accuracy of a finished run on its arrays, and which layer errs most")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("run_folder", metavar="DIR", help="folder of a finished, quantised run, or the name of shipped weights")
     parser.add_argument("--data", required=True, metavar="DATA", help="data set with a training and a test split")
     add_arrays(parser)
@@ -87,7 +86,7 @@ def _chips(number: int, random: bool) -> str:
 
 
 def _table(found: Simulation) -> str:
-    from rankfold.report.table import format_table
+    from rankfold.records.text_table import format_table
 
     ordered = sorted(found.layers, key=lambda layer: layer.blame, reverse=True)
     rows = [_row(layer, found) for layer in ordered]

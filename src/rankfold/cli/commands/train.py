@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import Any
 
 from rankfold.cli.arguments.options import (
     add_array,
@@ -15,9 +14,8 @@ from rankfold.cli.arguments.options import (
 )
 
 
-def add_parser(commands: Any) -> None:
-    """Add the sub-command."""
-    parser = commands.add_parser("train", help="train a dense float network from fresh weights")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("model", help="a zoo network or package.module:factory")
     add_array(parser)
     add_technology(parser)
