@@ -36,7 +36,7 @@ def layers(draw):
     groups = draw(st.sampled_from([1, 1, 2]))
     return ConvShape(
         "conv", groups * draw(st.integers(1, 6)), groups * draw(st.integers(1, 6)), kernel, size,
-        draw(st.tuples(st.integers(1, 2), st.integers(1, 2))), draw(st.tuples(*[st.integers(0, 1)] * 4)), groups=groups,
+        draw(st.tuples(st.integers(1, 2), st.integers(1, 2))), padding=draw(st.tuples(*[st.integers(0, 1)] * 4)), groups=groups,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ def layers(draw, largest=12, channels=6):
     size = tuple(draw(st.integers((k - 1) * d + 1, largest)) for k, d in zip(kernel, dilation, strict=True))
     return ConvShape(
         "layer", groups * draw(st.integers(1, channels)), groups * draw(st.integers(1, 9)), kernel, size,
-        draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), draw(st.tuples(*[st.integers(0, 2)] * 4)), dilation, groups,
+        draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), padding=draw(st.tuples(*[st.integers(0, 2)] * 4)),
+        dilation=dilation, groups=groups,
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def test_best_is_never_worse_and_never_below_the_bound(case):
     st.sampled_from([ArraySpec(32, 32), ArraySpec(128, 64), ArraySpec(256, 256), ArraySpec(512, 512)]),
 )  # fmt: skip
 def test_best_is_never_worse_on_large_layers(channels, outputs, kernel, size, stride, array):
-    shape = ConvShape("layer", channels, outputs, (kernel, kernel), (size, size), (stride, stride), (kernel // 2,) * 4)
+    shape = ConvShape("layer", channels, outputs, (kernel, kernel), (size, size), (stride, stride), padding=(kernel // 2,) * 4)
     cycles = {method: map_layer(shape, array, method).cycles for method in METHODS}
     assert min(cycles.values()) == cycles["best"]
     assert cycles["tetris-sdk"] <= cycles["vw-sdk"] <= cycles["im2col"]

@@ -69,7 +69,7 @@ def test_tiles_compute_the_convolution(case, seed):
 def test_tiles_of_deep_layers_compute_the_convolution(sizes, array, seed):
     """Layers with more rows than an array, where windows may share their overflow."""
     channels, outputs, kernel, size, stride = sizes
-    shape = ConvShape("layer", channels, outputs, (kernel, kernel), (size, size), (stride, stride), (1, 1, 1, 1))
+    shape = ConvShape("layer", channels, outputs, (kernel, kernel), (size, size), (stride, stride), padding=(1, 1, 1, 1))
     inputs, weight = integers(shape, None, seed)
     mapping = map_layer(shape, array, "best")
     assert (execute(mapping, inputs, weight) == convolve(shape, inputs, weight)).all()

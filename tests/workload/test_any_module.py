@@ -48,7 +48,10 @@ class Sideways(nn.Module):
 
 def test_no_spelling_hides_a_layer():
     network = trace(Sideways().eval(), (3, 4, 4))
-    found = {layer.name: (layer.in_channels, layer.out_channels, layer.macs, bool(layer.fixed)) for layer in network.layers}
+    found = {
+        layer.name: (layer.in_channels, layer.out_channels, layer.macs, bool(layer.fixed))
+        for layer in network.layers
+    }
     assert found == {
         "stem": (3, 8, 27 * 8 * 16, False),
         "kernel": (8, 8, 72 * 8 * 16, True),
@@ -101,7 +104,11 @@ class Both(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.conv, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.stem, self.conv, self.last = (
+            nn.Conv2d(3, 8, 1),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.Conv2d(8, 8, 3, padding=1),
+        )
 
     def forward(self, x):
         return self.last(F.conv2d(self.conv(self.stem(x)), self.conv.weight, padding=1))
@@ -159,10 +166,14 @@ class Zoo(nn.Module):
 
     def __init__(self, num_classes=5):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, (5, 3), (2, 1), (2, 0), bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 8, (5, 3), (2, 1), (2, 0), bias=False), nn.BatchNorm2d(8), nn.ReLU()
+        )
         self.shared = nn.Conv2d(8, 8, 3, padding="same", dilation=2)
         self.depth = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 8, 1))
-        self.grouped = nn.ModuleList([nn.Conv2d(8 * k, 8, 3, 1, 1, groups=2, padding_mode="zeros") for k in (1, 2)])
+        self.grouped = nn.ModuleList(
+            [nn.Conv2d(8 * k, 8, 3, 1, 1, groups=2, padding_mode="zeros") for k in (1, 2)]
+        )
         self.up = nn.ConvTranspose2d(24, 6, 2, 2)
         self.head = nn.Linear(6, num_classes)
 
@@ -228,7 +239,9 @@ def test_exported_files_with_pickles_or_code_are_refused(zoo, tmp_path):
                 archive.writestr(name, content)
         return path
 
-    pickled = written(lambda p: {k: v.replace(b'"use_pickle": false', b'"use_pickle": true') for k, v in p.items()})
+    pickled = written(
+        lambda p: {k: v.replace(b'"use_pickle": false', b'"use_pickle": true') for k, v in p.items()}
+    )
     with pytest.raises(InputError, match="holds pickled objects, which are not read"):
         load_exported(pickled)
     with pytest.raises(InputError, match="holds compiled code"):
@@ -237,7 +250,10 @@ def test_exported_files_with_pickles_or_code_are_refused(zoo, tmp_path):
     with pytest.raises(InputError, match=r"holds the formula .* which is not evaluated"):
         load_exported(written(lambda p: {**p, "zoo/models/model.json": unsafe}))
     (tmp_path / "text.pt2").write_text("no archive")
-    for name, message in (("text.pt2", "is not a torch.export file, or is damaged"), ("none.pt2", "no such file")):
+    for name, message in (
+        ("text.pt2", "is not a torch.export file, or is damaged"),
+        ("none.pt2", "no such file"),
+    ):
         with pytest.raises(InputError, match=message):
             load_exported(tmp_path / name)
 
@@ -262,7 +278,10 @@ def test_no_trick_with_the_archive_unpickles_anything(zoo, tmp_path):
     assert inputs in dict(parts)
     bad = (inputs, pickled.getvalue())
     others = [part for part in parts if part[0] != inputs]
-    old = [("version", b"8.0"), *((f"serialized_{name}.pt", bad[1]) for name in ("state_dict", "constants", "example_inputs"))]
+    old = [
+        ("version", b"8.0"),
+        *((f"serialized_{name}.pt", bad[1]) for name in ("state_dict", "constants", "example_inputs")),
+    ]
     cases = [
         ("holds pickled objects", [*others, bad]),
         ("holds pickled objects", [*others, (inputs.replace("model.pt", "MODEL.PT"), bad[1])]),
@@ -317,7 +336,9 @@ def test_networks_of_torchvision(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
     monkeypatch.setitem(sys.modules, "torchvision.models", models)
     assert load_model("torchvision:resnet50", 7)[2].out_features == 7
-    with pytest.raises(InputError, match="published weights by unpickling them, which is never done here; save their state"):
+    with pytest.raises(
+        InputError, match="published weights by unpickling them, which is never done here; save their state"
+    ):
         load_model("torchvision:resnet50:pretrained", 7)
     assert asked == [("resnet50", None)]
     with pytest.raises(InputError, match="torchvision's networks take 3 channels, the images have 1"):
@@ -351,14 +372,20 @@ def test_networks_of_hugging_face(monkeypatch):
     assert [layer.name for layer in trace(model, (3, 8, 8)).layers] == ["conv", "head"]
 
 
-@pytest.mark.parametrize("prefix, package", [("timm", "timm"), ("torchvision", "torchvision"), ("hf", "transformers")])
+@pytest.mark.parametrize(
+    "prefix, package", [("timm", "timm"), ("torchvision", "torchvision"), ("hf", "transformers")]
+)
 def test_a_missing_library_says_how_to_install_it(prefix, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingDependencyError, match=rf"{prefix}:net needs the package {package}, .*: pip install {package}"):
+    with pytest.raises(
+        MissingDependencyError, match=rf"{prefix}:net needs the package {package}, .*: pip install {package}"
+    ):
         load_model(f"{prefix}:net", 10)
 
 
 def test_other_names_are_no_library_s():
     assert LibraryModel.parse("mypackage:net") is None
-    with pytest.raises(InputError, match=r"model timm: names no network; write timm:NAME, such as timm:resnet50"):
+    with pytest.raises(
+        InputError, match=r"model timm: names no network; write timm:NAME, such as timm:resnet50"
+    ):
         LibraryModel.parse("timm:")

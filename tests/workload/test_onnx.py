@@ -41,21 +41,31 @@ def test_a_convolution_of_any_attributes_has_the_output_that_onnxruntime_gives_i
     else:
         options["auto_pad"] = automatic
         if automatic != "VALID":
-            options["dilations"] = [1, 1]  # onnxruntime does not pad dilated kernels by itself as the standard says
+            options["dilations"] = [
+                1,
+                1,
+            ]  # onnxruntime does not pad dilated kernels by itself as the standard says
     made = model([conv(**options)], [weight("w", 8, 4 // groups, *kernel)], [("x", (1, 4, 9, 11))])
     folder = tmp_path_factory.mktemp("onnx")
     path = save(folder, made)
     (layer,) = read_onnx(path).layers
     found = run(path, x=np.ones((1, 4, 9, 11), np.float32))
     assert (layer.out_channels, *layer.output) == found.shape[1:]
-    assert (layer.groups, layer.kernel, layer.stride, layer.input) == (groups, tuple(kernel), tuple(stride), (9, 11))
+    assert (layer.groups, layer.kernel, layer.stride, layer.input) == (
+        groups,
+        tuple(kernel),
+        tuple(stride),
+        (9, 11),
+    )
 
 
 def test_same_lower_puts_the_odd_zero_above_and_left(tmp_path):
     """A kernel of ones on an image whose last pixel is 1: the output says which pixels each kernel sees."""
     for automatic, padding in (("SAME_UPPER", (0, 1, 0, 1)), ("SAME_LOWER", (1, 0, 1, 0))):
         made = model(
-            [conv(auto_pad=automatic)], [numpy_helper.from_array(np.ones((1, 1, 2, 2), np.float32), "w")], [("x", (1, 1, 3, 3))]
+            [conv(auto_pad=automatic)],
+            [numpy_helper.from_array(np.ones((1, 1, 2, 2), np.float32), "w")],
+            [("x", (1, 1, 3, 3))],
         )
         path = save(tmp_path, made)
         (layer,) = read_onnx(path).layers
@@ -177,7 +187,9 @@ def test_open_sizes_and_channels_last(tmp_path):
     path = save(tmp_path, model(nodes, [weight("w", 4, 3, 3, 3)], [("x", ("b", "h", "w_", 3))]))
     network = read_onnx(path, (3, 10, 12))
     assert (network.input, network.layers[0].input) == ((3, 10, 12), (10, 12))
-    with pytest.raises(InputError, match=r"input x has the open size 1xhxw_x3; give the size of an image: --input CxHxW"):
+    with pytest.raises(
+        InputError, match=r"input x has the open size 1xhxw_x3; give the size of an image: --input CxHxW"
+    ):
         read_onnx(path)
 
 
@@ -187,11 +199,14 @@ def test_weights_beside_the_file(tmp_path):
     assert read_onnx(path).layers[0].out_channels == 64
     whole = (tmp_path / "net.data").read_bytes()
     (tmp_path / "net.data").write_bytes(whole[:100])
-    with pytest.raises(InputError, match=r"weight w of node conv \(Conv\) ends at byte 6,912 of net.data, which has 100"):
+    with pytest.raises(
+        InputError, match=r"weight w of node conv \(Conv\) ends at byte 6,912 of net.data, which has 100"
+    ):
         read_onnx(path)
     (tmp_path / "net.data").unlink()
     with pytest.raises(
-        InputError, match=r"weight w of node conv \(Conv\) is in the file net.data, which is missing; put it beside"
+        InputError,
+        match=r"weight w of node conv \(Conv\) is in the file net.data, which is missing; put it beside",
     ):
         read_onnx(path)
     outside = onnx.load(path, load_external_data=False)
@@ -224,12 +239,22 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
 
 def test_the_input_flag_must_agree(tmp_path):
     path = save(tmp_path, model([conv()], [weight("w", 4, 3, 3, 3)]))
-    with pytest.raises(InputError, match=r"input x is fixed to 1x3x8x8, which --input 3x9x9 \(C x H x W\) contradicts"):
+    with pytest.raises(
+        InputError, match=r"input x is fixed to 1x3x8x8, which --input 3x9x9 \(C x H x W\) contradicts"
+    ):
         read_onnx(path, (3, 9, 9))
-    flat = save(tmp_path, model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, 8))]), "flat.onnx")
+    flat = save(
+        tmp_path,
+        model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, 8))]),
+        "flat.onnx",
+    )
     with pytest.raises(InputError, match="takes no image"):
         read_onnx(flat, (3, 9, 9))
-    open_ = save(tmp_path, model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, "t", 8))]), "open.onnx")
+    open_ = save(
+        tmp_path,
+        model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, "t", 8))]),
+        "open.onnx",
+    )
     with pytest.raises(InputError, match=r"input x has the open size 1xtx8; export it with fixed sizes"):
         read_onnx(open_)
 
@@ -243,7 +268,8 @@ def test_an_operator_that_stops_inference_is_named(tmp_path):
     ]
     stored = [ints("axes", 0, 1), weight("w", 1, 1, 1, 1)]
     with pytest.raises(
-        InputError, match=r"shape inference stops at node finder \(NonZero\), .* node conv \(Conv\) cannot be mapped"
+        InputError,
+        match=r"shape inference stops at node finder \(NonZero\), .* node conv \(Conv\) cannot be mapped",
     ):
         read_onnx(save(tmp_path, model(nodes, stored)))
 
@@ -256,15 +282,24 @@ def test_layers_in_branches_are_named(tmp_path):
         [helper.make_tensor_value_info("b", 1, None)],
         [weight("v", 4, 3, 3, 3)],
     )
-    other = helper.make_graph([node("Identity", ["c"], ["b2"])], "else", [], [helper.make_tensor_value_info("b2", 1, None)])
+    other = helper.make_graph(
+        [node("Identity", ["c"], ["b2"])], "else", [], [helper.make_tensor_value_info("b2", 1, None)]
+    )
     nodes = [conv("c"), node("If", ["flag"], ["y"], name="choice", then_branch=inner, else_branch=other)]
     made = model(nodes, [weight("w", 4, 3, 3, 3), numpy_helper.from_array(np.array(True), "flag")])
     network = read_onnx(save(tmp_path, made))
-    assert network.untouched == (Untouched("inner", "a Conv inside node choice (If) is left alone", None, 108),)
+    assert network.untouched == (
+        Untouched("inner", "a Conv inside node choice (If) is left alone", None, 108),
+    )
 
 
 def test_mapping_and_drawing_an_onnx_file_need_no_torch(tmp_path):
-    path = save(tmp_path, model([conv("c"), conv("y", "last", x="c", w="v")], [weight("w", 4, 3, 3, 3), weight("v", 8, 4, 3, 3)]))
+    path = save(
+        tmp_path,
+        model(
+            [conv("c"), conv("y", "last", x="c", w="v")], [weight("w", 4, 3, 3, 3), weight("v", 8, 4, 3, 3)]
+        ),
+    )
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from rankfold.cli.main import main\n"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 
 from rankfold.errors import InputError
 
 Pair = tuple[int, int]
+Sides = tuple[int, int, int, int]  # (top, bottom, left, right)
+Image = tuple[int, int, int]  # (C, H, W)
 
 
 @dataclass(frozen=True)
 class ConvShape:
     """The shape of one two-dimensional convolution.
 
-    A fully connected layer is a 1x1 convolution, on a 1x1 input or, where it runs on every token or pixel, on a plane of these.
+    A fully connected layer is a 1x1 convolution, on a 1x1 input or, where it runs on every token or pixel, on
+    a plane of these.
 
     Attributes:
         name: the layer's name in its network.
@@ -27,7 +31,8 @@ class ConvShape:
         padding: zeros added (top, bottom, left, right).
         dilation: (vertical, horizontal).
         groups: groups the convolution has in the network (not those of a low-rank decomposition).
-        weight: name of the weight; two layers with the same weight share its parameters. Default: the layer's name.
+        weight: name of the weight; two layers with the same weight share its parameters. Default: the
+            layer's name.
         kind: `conv` or `linear`.
         fixed: why the layer can only stay as it is, in words; empty where it may be replaced.
     """
@@ -38,7 +43,8 @@ class ConvShape:
     kernel: Pair
     input: Pair
     stride: Pair = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    _: KW_ONLY
+    padding: Sides = (0, 0, 0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
     weight: str = ""
@@ -48,25 +54,41 @@ class ConvShape:
     def __post_init__(self) -> None:
         if not self.weight:
             object.__setattr__(self, "weight", self.name)
-        for label, values in (
-            ("in_channels", (self.in_channels,)), ("out_channels", (self.out_channels,)), ("kernel", self.kernel),
-            ("input", self.input), ("stride", self.stride), ("dilation", self.dilation), ("groups", (self.groups,)),
-        ):  # fmt: skip
-            if any(not isinstance(value, int) or value < 1 for value in values):
-                raise InputError(f"layer {self.name}: {label} (={_show(values)}) must be positive whole numbers")
-        if any(not isinstance(value, int) or value < 0 for value in self.padding):
-            raise InputError(f"layer {self.name}: padding (={_show(self.padding)}) must be whole numbers, 0 or more")
-        for label, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
-            if channels % self.groups:
-                raise InputError(f"layer {self.name}: groups (={self.groups}) must divide {label} (={channels})")
-        if min(self._plane(axis) for axis in (0, 1)) < 1:
+        self._check_counts()
+        self._check_groups()
+        # Last: the output is only defined for counts that are right.
+        if min(self.output) < 1:
             raise InputError(
-                f"layer {self.name}: a kernel of {_show(self.kernel)} with dilation {_show(self.dilation)} does not fit "
-                f"the padded input of {_show(self.padded_input)}"
+                f"layer {self.name}: a kernel of {_show(self.kernel)} with dilation {_show(self.dilation)} "
+                f"does not fit the padded input of {_show(self.padded_input)}"
             )
 
-    def _plane(self, axis: int) -> int:
-        return (self.padded_input[axis] - self.extent[axis]) // self.stride[axis] + 1
+    def _check_counts(self) -> None:
+        counts = {
+            "in_channels": (self.in_channels,),
+            "out_channels": (self.out_channels,),
+            "kernel": self.kernel,
+            "input": self.input,
+            "stride": self.stride,
+            "dilation": self.dilation,
+            "groups": (self.groups,),
+        }
+        for label, values in counts.items():
+            if not _are_at_least(1, values):
+                raise InputError(
+                    f"layer {self.name}: {label} (={_show(values)}) must be positive whole numbers"
+                )
+        if not _are_at_least(0, self.padding):
+            raise InputError(
+                f"layer {self.name}: padding (={_show(self.padding)}) must be whole numbers, 0 or more"
+            )
+
+    def _check_groups(self) -> None:
+        for label, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+            if channels % self.groups:
+                raise InputError(
+                    f"layer {self.name}: groups (={self.groups}) must divide {label} (={channels})"
+                )
 
     # Kept once computed: a search over mappings asks for these many thousand times.
     @cached_property
@@ -78,12 +100,19 @@ class ConvShape:
     @cached_property
     def extent(self) -> Pair:
         """Inputs that one kernel spans, (kh-1)*d + 1 and alike."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))  # type: ignore[return-value]
+        height = (self.kernel[0] - 1) * self.dilation[0] + 1
+        width = (self.kernel[1] - 1) * self.dilation[1] + 1
+        return height, width
 
     @cached_property
     def output(self) -> Pair:
         """(OH, OW)."""
-        return self._plane(0), self._plane(1)
+        return self._outputs_along(0), self._outputs_along(1)
+
+    def _outputs_along(self, axis: int) -> int:
+        # The first window lies at the edge; each further one needs a stride more of room.
+        room = self.padded_input[axis] - self.extent[axis]
+        return room // self.stride[axis] + 1
 
     @property
     def is_linear(self) -> bool:
@@ -113,6 +142,7 @@ class ConvShape:
     @cached_property
     def anonymous(self) -> ConvShape:
         """The same layer without its name and kind: equal for all layers that map alike."""
+        # A weight is never empty: an empty one would become the name.
         return replace(self, name="", weight="-", kind="conv", fixed="")
 
     def without_padding(self) -> ConvShape:
@@ -120,20 +150,30 @@ class ConvShape:
         return replace(self, padding=(0, 0, 0, 0))
 
 
-def same_padding(size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> tuple[int, int, int, int]:
-    """Padding (top, bottom, left, right) that gives ceil(H/stride) x ceil(W/stride) outputs, the odd zero below and right.
+def same_padding(size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Sides:
+    """Padding that gives ceil(H/stride) x ceil(W/stride) outputs, the odd zero below and right.
 
     The rule of TensorFlow's `SAME` and ONNX's `SAME_UPPER`; at stride 1 also PyTorch's `same`.
+
+    Args:
+        size: (H, W) of the input.
+        kernel: (kh, kw).
+        stride: (vertical, horizontal).
+        dilation: (vertical, horizontal).
+
+    Returns:
+        (top, bottom, left, right).
     """
-    sides = []
-    for length, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-        total = max((-(-length // s) - 1) * s + (k - 1) * d + 1 - length, 0)
-        sides += [total // 2, total - total // 2]
-    return sides[0], sides[1], sides[2], sides[3]
-
-
-def _show(values: tuple[int, ...]) -> str:
-    return "x".join(str(value) for value in values)
+    sides: list[int] = []
+    for length, kernel_size, step, spread in zip(size, kernel, stride, dilation, strict=True):
+        outputs = -(-length // step)  # rounded up
+        # From the first input of the first window to the last one of the last window.
+        spanned = (outputs - 1) * step + (kernel_size - 1) * spread + 1
+        zeros = max(spanned - length, 0)
+        before = zeros // 2
+        sides += [before, zeros - before]
+    top, bottom, left, right = sides
+    return top, bottom, left, right
 
 
 def is_count(text: str) -> bool:
@@ -148,6 +188,15 @@ def parse_pair(text: str, what: str) -> Pair:
         InputError: anything else; the message calls the value `what`.
     """
     parts = text.strip().lower().split("x")
-    if len(parts) in (1, 2) and all(is_count(part) for part in parts):
-        return int(parts[0]), int(parts[-1])
-    raise InputError(f"{what} (={text}) must be a size such as 3 or 3x5")
+    if len(parts) > 2 or not all(is_count(part) for part in parts):
+        raise InputError(f"{what} (={text}) must be a size such as 3 or 3x5")
+    return int(parts[0]), int(parts[-1])
+
+
+def _are_at_least(least: int, values: Iterable[int]) -> bool:
+    """Whether all are whole numbers, none of them below `least`."""
+    return all(isinstance(value, int) and value >= least for value in values)
+
+
+def _show(values: Iterable[int]) -> str:
+    return "x".join(str(value) for value in values)

@@ -1,9 +1,9 @@
-"""An ONNX file, opened and checked: its graph, its weights inside or beside it, and which values are constant."""
+"""An ONNX file, opened and checked: its graph, its weights inside or beside it, and its constant values."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,19 @@ from rankfold.errors import InputError, MissingDependencyError
 
 FIRST_OPSET = 11
 # Nodes whose value changes from run to run although nothing that changes goes in.
-RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
+RANDOM = (
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+)
 # The evaluator knows quantisers from this opset on only; earlier ones compute the same.
-QUANTISERS, QUANTISERS_FROM = ("QuantizeLinear", "DequantizeLinear"), 19
-CONSTANT_ATTRIBUTES = ("value", "value_float", "value_floats", "value_int", "value_ints")
+QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+QUANTISERS_FROM = 19
+CONSTANT_ATTRIBUTES = ("value_float", "value_floats", "value_int", "value_ints")
+DEFAULT_DOMAINS = ("", "ai.onnx")  # two spellings of ONNX's own set of operators
 
 
 def import_onnx() -> Any:
@@ -30,7 +39,9 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise MissingDependencyError("ONNX files need the package onnx, which is not installed: pip install onnx") from None
+        raise MissingDependencyError(
+            "ONNX files need the package onnx, which is not installed: pip install onnx"
+        ) from None
     return onnx
 
 
@@ -51,23 +62,27 @@ class OnnxFile:
     @cached_property
     def initializers(self) -> Mapping[str, Any]:
         """Stored tensors (`onnx.TensorProto`) by name, those of `Constant` nodes too."""
-        onnx = import_onnx()
-        found = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        stored = {tensor.name: tensor for tensor in self.model.graph.initializer}
         for node in self.model.graph.node:
-            if node.op_type == "Constant" and node.output:
-                for attribute in node.attribute:
-                    if attribute.name == "value":
-                        found[node.output[0]] = attribute.t
-                    elif attribute.name in CONSTANT_ATTRIBUTES:
-                        value = np.asarray(onnx.helper.get_attribute_value(attribute))
-                        kind = np.float32 if attribute.name.startswith("value_float") else np.int64
-                        found[node.output[0]] = onnx.numpy_helper.from_array(value.astype(kind), node.output[0])
-        return found
+            if node.op_type != "Constant" or not node.output:
+                continue
+            name = node.output[0]
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    stored[name] = attribute.t
+                elif attribute.name in CONSTANT_ATTRIBUTES:
+                    stored[name] = _as_tensor(attribute, name)
+        return stored
 
     @cached_property
     def producers(self) -> Mapping[str, Any]:
         """The node that makes each value."""
-        return {output: node for node in self.model.graph.node for output in node.output if output}
+        producers: dict[str, Any] = {}
+        for node in self.model.graph.node:
+            for output in node.output:
+                if output:  # an output that is not wanted has an empty name
+                    producers[output] = node
+        return producers
 
     @cached_property
     def inputs(self) -> tuple[Any, ...]:
@@ -79,25 +94,35 @@ class OnnxFile:
     def constants(self) -> frozenset[str]:
         """Values that are the same in every run: stored tensors and all that is computed from these alone."""
         known = set(self.initializers)
+        known.add("")  # an input that is not given
+        # Nodes come after those that they read from.
         for node in self.model.graph.node:
-            nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
-            if node.input and not nested and node.op_type not in RANDOM and all(not name or name in known for name in node.input):
+            if node.input and is_repeatable(node) and known.issuperset(node.input):
                 known.update(node.output)
-        return frozenset(known - {""})
+        known.discard("")
+        return frozenset(known)
 
     @cached_property
     def parameters(self) -> int:
-        """Stored numbers, without single ones and without sizes and indices (which are whole numbers of 64 bits)."""
+        """Stored numbers, without single ones and without sizes and indices (whole numbers of 64 bits)."""
         kinds = import_onnx().TensorProto
-        sizes = (kinds.INT64, kinds.BOOL, kinds.STRING)
-        counts = (
-            math.prod(tensor.dims) for tensor in self.initializers.values() if tensor.dims and tensor.data_type not in sizes
-        )
-        return sum(count for count in counts if count > 1)
+        others = (kinds.INT64, kinds.BOOL, kinds.STRING)
+        total = 0
+        for tensor in self.initializers.values():
+            count = math.prod(tensor.dims)
+            if tensor.dims and tensor.data_type not in others and count > 1:
+                total += count
+        return total
 
     def root(self, name: str) -> str:
-        """The largest stored tensor that a constant is computed from: the weight behind a dequantised or transposed one."""
-        return max(self.ancestors(name), key=lambda stored: math.prod(self.initializers[stored].dims), default=name)
+        """The largest stored tensor that a constant is computed from.
+
+        It is the weight behind a dequantised or transposed one.
+        """
+        return max(self.ancestors(name), key=self._count, default=name)
+
+    def _count(self, stored: str) -> int:
+        return math.prod(self.initializers[stored].dims)
 
     def ancestors(self, name: str) -> tuple[str, ...]:
         """The stored tensors that a constant is computed from."""
@@ -109,44 +134,85 @@ class OnnxFile:
         Raises:
             InputError: it cannot be computed; the message names the node.
         """
-        onnx = import_onnx()
         if name in self.initializers:
-            return np.asarray(onnx.numpy_helper.to_array(self.initializers[name], str(self.path.parent)))
-        made = {value for value in self._behind(name) if value not in self.initializers}
-        graph = onnx.helper.make_graph(
-            [node for node in self.model.graph.node if made.intersection(node.output)], "constant", [],
-            [onnx.helper.make_empty_tensor_value_info(name)],
-            [onnx.numpy_helper.from_array(self.array(stored), stored) for stored in self.ancestors(name)],
-        )  # fmt: skip
+            onnx = import_onnx()
+            folder = str(self.path.parent)
+            return np.asarray(onnx.numpy_helper.to_array(self.initializers[name], folder))
+        graph = self._graph_of(name)
         try:
-            from onnx.reference import ReferenceEvaluator
-
-            model = onnx.helper.make_model(graph, opset_imports=self.model.opset_import)
-            if any(node.op_type in QUANTISERS for node in graph.node):
-                for entry in model.opset_import:
-                    if entry.domain in ("", "ai.onnx"):
-                        entry.version = max(entry.version, QUANTISERS_FROM)
-            found: Any = ReferenceEvaluator(model).run(None, {})
-            return np.asarray(found[0])
+            return self._evaluated(graph)
         except Exception as error:  # an operator that the evaluator lacks raises anything
             node = describe(self.producers[name])
-            raise InputError(f"{self.path}: the constant made by {node} cannot be computed: {error}") from None
+            raise InputError(
+                f"{self.path}: the constant made by {node} cannot be computed: {error}"
+            ) from None
+
+    def _graph_of(self, name: str) -> Any:
+        """The part of the graph that computes a constant, and nothing else."""
+        onnx = import_onnx()
+        made = {value for value in self._behind(name) if value not in self.initializers}
+        nodes = [node for node in self.model.graph.node if made.intersection(node.output)]
+        stored = [
+            onnx.numpy_helper.from_array(self.array(ancestor), ancestor) for ancestor in self.ancestors(name)
+        ]
+        output = onnx.helper.make_empty_tensor_value_info(name)
+        return onnx.helper.make_graph(
+            nodes,
+            "constant",
+            inputs=[],
+            outputs=[output],
+            initializer=stored,
+        )
+
+    def _evaluated(self, graph: Any) -> np.ndarray:
+        from onnx.reference import ReferenceEvaluator
+
+        model = import_onnx().helper.make_model(graph, opset_imports=self.model.opset_import)
+        if any(node.op_type in QUANTISERS for node in graph.node):
+            for entry in model.opset_import:
+                if entry.domain in DEFAULT_DOMAINS:
+                    entry.version = max(entry.version, QUANTISERS_FROM)
+        values: Any = ReferenceEvaluator(model).run(None, {})
+        return np.asarray(values[0])
 
     def _behind(self, name: str) -> dict[str, None]:
-        """The value and all that it is computed from, down to stored tensors."""
-        waiting, seen = [name], dict[str, None]()
+        """The value and all that it is computed from, down to stored tensors, in a fixed order."""
+        waiting = [name]
+        seen: dict[str, None] = {}
         while waiting:
             value = waiting.pop()
-            if value and value not in seen:
-                seen[value] = None
-                if value not in self.initializers and value in self.producers:
-                    waiting.extend(self.producers[value].input)
+            if not value or value in seen:
+                continue
+            seen[value] = None
+            if value not in self.initializers and value in self.producers:
+                waiting.extend(self.producers[value].input)
         return seen
+
+
+def _as_tensor(attribute: Any, name: str) -> Any:
+    """The number or numbers that a `Constant` node has as an attribute, as a stored tensor."""
+    onnx = import_onnx()
+    value = np.asarray(onnx.helper.get_attribute_value(attribute))
+    if attribute.name.startswith("value_float"):
+        value = value.astype(np.float32)
+    else:
+        value = value.astype(np.int64)
+    return onnx.numpy_helper.from_array(value, name)
+
+
+def is_repeatable(node: Any) -> bool:
+    """Whether a node makes the same of the same inputs."""
+    # A graph inside it may read values that are not among its inputs.
+    if node.op_type in RANDOM:
+        return False
+    return not any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
 
 
 def describe(node: Any) -> str:
     """A node in words: its name, or the value it makes, and its operator."""
-    name = node.name or (node.output[0] if node.output else "without a name")
+    name = node.name
+    if not name:
+        name = node.output[0] if node.output else "without a name"
     return f"node {name} ({node.op_type})"
 
 
@@ -159,24 +225,14 @@ def open_onnx(path: str | Path) -> OnnxFile:
         InputError: the file is missing, broken, older, or lacks weights that lie beside it.
         MissingDependencyError: onnx is not installed.
     """
-    onnx = import_onnx()
     source = Path(path)
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror}") from error
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(content)
-    except Exception as error:  # protobuf's own kind of error, which differs between its versions
-        raise InputError(f"{source} is not an ONNX file, or is damaged: it cannot be parsed; export it again") from error
-    if not model.graph.node:
-        raise InputError(f"{source} is not an ONNX file, or is damaged: it holds no graph; export it again")
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    model = _parsed(source)
+    versions = [entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS]
+    opset = max(versions, default=0)
     if opset < FIRST_OPSET:
         raise InputError(
-            f"{source} has opset {opset}, and {FIRST_OPSET} or later is needed: convert it with onnx.version_converter, or "
-            "export it again"
+            f"{source} has opset {opset}, and {FIRST_OPSET} or later is needed: "
+            "convert it with onnx.version_converter, or export it again"
         )
     if model.functions:
         from onnx.inliner import inline_local_functions
@@ -187,38 +243,82 @@ def open_onnx(path: str | Path) -> OnnxFile:
     return OnnxFile(source, model, opset)
 
 
+def _parsed(source: Path) -> Any:
+    """The file as an `onnx.ModelProto`."""
+    onnx = import_onnx()
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror}") from error
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except Exception as error:  # protobuf's own kind of error, which differs between its versions
+        raise InputError(
+            f"{source} is not an ONNX file, or is damaged: it cannot be parsed; export it again"
+        ) from error
+    # Some files of other kinds can be parsed, and say nothing.
+    if not model.graph.node:
+        raise InputError(f"{source} is not an ONNX file, or is damaged: it holds no graph; export it again")
+    return model
+
+
 def _check_order(model: Any, source: Path) -> None:
-    """Every value must be made before it is used, and by one node."""
-    known = {value.name for value in model.graph.input} | {tensor.name for tensor in model.graph.initializer}
-    known |= {tensor.values.name for tensor in model.graph.sparse_initializer}
-    for node in model.graph.node:
-        missing = [name for name in node.input if name and name not in known]
-        if missing:
-            raise InputError(f"{source} is damaged: {describe(node)} reads {missing[0]}, which nothing before it makes")
+    """Every value must be made before it is used."""
+    graph = model.graph
+    known = {""}  # an input that is not given
+    known.update(value.name for value in graph.input)
+    known.update(tensor.name for tensor in graph.initializer)
+    known.update(tensor.values.name for tensor in graph.sparse_initializer)
+    for node in graph.node:
+        for name in node.input:
+            if name not in known:
+                raise InputError(
+                    f"{source} is damaged: {describe(node)} reads {name}, which nothing before it makes"
+                )
         known.update(node.output)
 
 
 def _check_external(model: Any, source: Path) -> None:
     """Every tensor stored beside the file must be there, whole, and in its folder or below."""
-    onnx = import_onnx()
+    external = import_onnx().TensorProto.EXTERNAL
+    for tensor in _stored_tensors(model):
+        if tensor.data_location == external:
+            _check_beside(tensor, model, source)
+
+
+def _stored_tensors(model: Any) -> Iterator[Any]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+
+
+def _check_beside(tensor: Any, model: Any, source: Path) -> None:
+    entry = {item.key: item.value for item in tensor.external_data}
+    location = entry.get("location", "")
     folder = source.parent.resolve()
-    stored = list(model.graph.initializer)
-    stored += [attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")]
-    for tensor in stored:
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        entry = {item.key: item.value for item in tensor.external_data}
-        location = entry.get("location", "")
-        beside = (folder / location).resolve()
-        user = next((describe(node) for node in model.graph.node if tensor.name in node.input), "no node")
-        where = f"{source}: weight {tensor.name} of {user}"
-        if not location or not beside.is_relative_to(folder):
-            raise InputError(f"{where} lies outside the file's folder ({location or 'no place given'}), which is refused")
-        if not beside.is_file():
-            raise InputError(f"{where} is in the file {location}, which is missing; put it beside {source.name}")
-        try:
-            end = int(entry.get("offset", 0)) + int(entry.get("length", 0))
-        except ValueError:
-            raise InputError(f"{where} has a place in {location} that is no number; export it again") from None
-        if beside.stat().st_size < end:
-            raise InputError(f"{where} ends at byte {end:,} of {location}, which has {beside.stat().st_size:,}; copy it again")
+    beside = (folder / location).resolve()
+    where = f"{source}: weight {tensor.name} of {_reader(tensor, model)}"
+    # Through links, too: a file from elsewhere must not make the user's other files part of a network.
+    if not location or not beside.is_relative_to(folder):
+        place = location or "no place given"
+        raise InputError(f"{where} lies outside the file's folder ({place}), which is refused")
+    if not beside.is_file():
+        raise InputError(f"{where} is in the file {location}, which is missing; put it beside {source.name}")
+    try:
+        end = int(entry.get("offset", 0)) + int(entry.get("length", 0))
+    except ValueError:
+        raise InputError(f"{where} has a place in {location} that is no number; export it again") from None
+    size = beside.stat().st_size
+    if size < end:
+        raise InputError(f"{where} ends at byte {end:,} of {location}, which has {size:,}; copy it again")
+
+
+def _reader(tensor: Any, model: Any) -> str:
+    """The first node that reads a stored tensor, in words."""
+    for node in model.graph.node:
+        if tensor.name in node.input:
+            return describe(node)
+    return "no node"

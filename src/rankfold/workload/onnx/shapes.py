@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.workload.onnx.file import RANDOM, OnnxFile, describe, import_onnx
+from rankfold.workload.onnx.file import OnnxFile, describe, import_onnx, is_repeatable
+from rankfold.workload.shape import Image
 
-Image = tuple[int, int, int]
-SMALL = 1 << 10  # elements up to which a stored tensor may be a size that inference must know; larger ones are weights
+SMALL = 1 << 10  # numbers up to which a value may be sizes that inference must know; larger ones are weights
 NHWC_TO_NCHW = (0, 3, 1, 2)
+
+Known = Mapping[str, tuple[int, ...]]  # value -> its sizes
+OpenSizes = list[int | str]  # symbols as text, and unknown ones as ''
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Sizes:
 
     image: Image
     batch: int
-    inputs: Mapping[str, tuple[int, ...]]
-    known: Mapping[str, tuple[int, ...]]
+    inputs: Known
+    known: Known
 
 
 def infer_sizes(file: OnnxFile, image: Image | None) -> Sizes:
@@ -39,115 +42,196 @@ def infer_sizes(file: OnnxFile, image: Image | None) -> Sizes:
 
     Args:
         file: the model.
-        image: (C, H, W) of its image inputs, for sizes that the file leaves open; one that it fixes must agree.
+        image: (C, H, W) of its image inputs, for sizes that the file leaves open; one that it fixes must
+            agree.
 
     Raises:
         InputError: a size is open and not given, or given and fixed to another; the message names the input.
     """
-    onnx = import_onnx()
     if not file.inputs:
         raise InputError(f"{file.path} has no input, so there is nothing to map")
     inputs = _fixed_inputs(file, image)
-    names = {value.name for value in file.inputs}
-    light = onnx.ModelProto()
-    light.CopyFrom(file.model)
-    del light.graph.initializer[:]
-    kept = [value for value in light.graph.input if value.name in names]
-    del light.graph.input[:]
-    for value in kept:
-        _set_sizes(value, inputs[value.name])
-    light.graph.input.extend(kept)
-    del light.graph.value_info[:]  # what an exporter noted for other sizes would be taken for truth
-    for value in light.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    for tensor in file.model.graph.initializer:
-        # Weights go in as inputs without content: inference copies the model, and they may take gigabytes.
-        if int(np.prod(tensor.dims)) <= SMALL:
-            light.graph.initializer.append(onnx.numpy_helper.from_array(file.array(tensor.name), tensor.name))
-        else:
-            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    light = _light_copy(file, inputs)
+    # Every round folds a node at least, so the rounds come to an end.
     while True:
         known = _inferred(file, light)
-        known.update((name, tuple(tensor.dims)) for name, tensor in file.initializers.items())
-        # Of what was folded too: a small weight may be computed from others, by a quantiser or a transposition.
-        known.update((tensor.name, tuple(tensor.dims)) for tensor in light.graph.initializer)
+        for name, tensor in file.initializers.items():
+            known[name] = tuple(tensor.dims)
+        # Of what was folded too: a small weight may be computed from others, by a quantiser or a
+        # transposition.
+        for tensor in light.graph.initializer:
+            known[tensor.name] = tuple(tensor.dims)
         if not _fold(light, known):
             break
-    first_input = inputs[file.inputs[0].name]
-    batch = first_input[0] if len(first_input) == 4 else 1
-    return Sizes(_image(file, first_input), max(batch, 1), inputs, known)
+    first = inputs[file.inputs[0].name]
+    batch = 1
+    if len(first) == 4:
+        batch = max(first[0], 1)
+    return Sizes(_image(file, first), batch, inputs, known)
+
+
+def _light_copy(file: OnnxFile, inputs: Known) -> Any:
+    """The model with inputs of fixed sizes, without weights, and without what an exporter noted of sizes."""
+    onnx = import_onnx()
+    light = onnx.ModelProto()
+    light.CopyFrom(file.model)
+    graph = light.graph
+    kept = [value for value in graph.input if value.name in inputs]
+    del graph.input[:]
+    for value in kept:
+        _set_sizes(value, inputs[value.name])
+    graph.input.extend(kept)
+    # Notes that were made for other sizes would be taken for truth.
+    del graph.value_info[:]
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    # Weights go in as inputs without content: inference copies the model, and they may take gigabytes.
+    del graph.initializer[:]
+    for tensor in file.model.graph.initializer:
+        if math.prod(tensor.dims) <= SMALL:
+            content = file.array(tensor.name)
+            graph.initializer.append(onnx.numpy_helper.from_array(content, tensor.name))
+        else:
+            weight = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            graph.input.append(weight)
+    return light
 
 
 def _inferred(file: OnnxFile, light: Any) -> dict[str, tuple[int, ...]]:
+    """The sizes of all values that inference reaches."""
     onnx = import_onnx()
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except Exception as error:  # onnx raises several kinds of its own
-        first = str(error).strip().splitlines()[-1]
-        raise InputError(f"{file.path}: the sizes of its values contradict each other: {first}; pass its real --input") from None
-    known = {}
-    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
-        sizes = _sizes(value)
-        if sizes is not None and all(isinstance(size, int) for size in sizes):
-            known[value.name] = tuple(size for size in sizes if isinstance(size, int))
+        last = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"{file.path}: the sizes of its values contradict each other: {last}; pass its real --input"
+        ) from None
+    known: dict[str, tuple[int, ...]] = {}
+    graph = inferred.graph
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        sizes = _closed(_sizes(value))
+        if sizes is not None:
+            known[value.name] = sizes
     return known
 
 
-def _fold(light: Any, known: Mapping[str, tuple[int, ...]]) -> bool:
+def _fold(light: Any, known: Known) -> bool:
     """Replace the nodes that compute with known sizes by what they compute; whether there were any.
 
-    Inference alone follows sizes through few operators, and stops where a Reshape or Resize is told its sizes by others.
+    Inference alone follows sizes through few operators, and stops where a Reshape or Resize is told its
+    sizes by others.
     """
     onnx = import_onnx()
-    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in light.graph.initializer}
-    kept, folded = [], False
-    for node in light.graph.node:
-        made = _sizes_computed(node, values, known, light.opset_import)
+    graph = light.graph
+    contents = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    kept = []
+    for node in graph.node:
+        made = _sizes_computed(node, contents, known, light.opset_import)
         if made is None:
             kept.append(node)
             continue
-        values.update(made)
-        light.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in made.items())
-        folded = True
+        contents.update(made)
+        for name, content in made.items():
+            graph.initializer.append(onnx.numpy_helper.from_array(content, name))
+    folded = len(kept) < len(graph.node)
     if folded:
-        del light.graph.node[:]
-        light.graph.node.extend(kept)
+        del graph.node[:]
+        graph.node.extend(kept)
     return folded
 
 
+# What a node computes from sizes alone.
+#
+# Let s(v) be the sizes of a value v, a tuple of whole numbers, and c(v) its content. The inputs of the
+# graph have fixed sizes, so where inference knows s(v), v has these sizes in every run, whatever the image
+# shows. Let K be the values whose content is thereby the same in every run:
+#
+#   stored      c(v) is in the file, so v is in K;
+#   Shape       c(y) = (s(x)[first], ..., s(x)[last - 1]), which asks for s(x) only; x itself need not be in
+# K;   Size        c(y) = product of s(x), likewise;   any other   an operator is a function of its inputs'
+# contents and of its attributes. If all its inputs are in K,               c(y) is one fixed value: the one
+# that the operator gives when it is run once, alone, on these.
+#
+# The last rule needs a function: nodes that draw random numbers are none, and a node with a graph inside
+# may read values that are not among its inputs. A node in K is replaced by its content as a stored tensor.
+# The graph then computes in every run what it computed before, so the sizes inferred of it are those of the
+# graph given: nothing is approximated. What is gained is content: inference asks c(v) of the target of a
+# Reshape, the scales of a Resize, or the ends of a Slice, and knows s(y) behind them once v is in K; which
+# may put further values in K, hence the rounds of `infer_sizes`.
+#
+# Values of more than SMALL numbers are no sizes but weights. They are not computed here; that only leaves K
+# smaller.
+
+
 def _sizes_computed(
-    node: Any, values: Mapping[str, np.ndarray], known: Mapping[str, tuple[int, ...]], opsets: Any
+    node: Any, contents: Mapping[str, np.ndarray], known: Known, opsets: Any
 ) -> dict[str, np.ndarray] | None:
-    """The small values that a node makes from sizes and constants, if it does."""
-    onnx = import_onnx()
-    outputs = [name for name in node.output if name]
-    if node.op_type == "Shape" and node.input[0] in known:
-        first, last = (next((item.i for item in node.attribute if item.name == key), None) for key in ("start", "end"))
-        return {node.output[0]: np.array(known[node.input[0]][first:last], np.int64)}
-    if node.op_type == "Size" and node.input[0] in known:
-        return {node.output[0]: np.array(math.prod(known[node.input[0]]), np.int64)}
-    nested = any(item.HasField("g") or item.graphs for item in node.attribute)
-    if nested or node.op_type in RANDOM or not all(not name or name in values for name in node.input):
+    """The contents of the small values that a node makes from sizes and constants; None: it does not.
+
+    Args:
+        node: an `onnx.NodeProto`.
+        contents: c(v) of the values in K so far.
+        known: s(v), as far as inference came.
+        opsets: the versions of operators that the model is written in.
+    """
+    asked = node.input[0] if node.input else ""
+    if node.op_type == "Shape" and asked in known:
+        sizes = known[asked][_whole_number(node, "start") : _whole_number(node, "end")]
+        return {node.output[0]: np.array(sizes, np.int64)}
+    if node.op_type == "Size" and asked in known:
+        count = math.prod(known[asked])
+        return {node.output[0]: np.array(count, np.int64)}
+    if not is_repeatable(node):
         return None
+    if any(name and name not in contents for name in node.input):
+        return None
+    outputs = [name for name in node.output if name]
+    # Before it is run, where its size is known already: some would fill the memory.
     if any(math.prod(known.get(name, (1,))) > SMALL for name in outputs):
         return None
+    made = _run_alone(node, contents, opsets)
+    if made is None or any(content.size > SMALL for content in made.values()):
+        return None
+    return made
+
+
+def _run_alone(node: Any, contents: Mapping[str, np.ndarray], opsets: Any) -> dict[str, np.ndarray] | None:
+    """What one node makes of inputs whose content is known; None: the evaluator lacks its operator."""
+    onnx = import_onnx()
+    outputs = [name for name in node.output if name]
+    stored = []
+    for name in node.input:
+        if name:
+            stored.append(onnx.numpy_helper.from_array(contents[name], name))
     graph = onnx.helper.make_graph(
-        [node], "sizes", [], [onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
-        [onnx.numpy_helper.from_array(values[name], name) for name in node.input if name],
-    )  # fmt: skip
+        [node],
+        "sizes",
+        inputs=[],
+        outputs=[onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
+        initializer=stored,
+    )
     try:
         from onnx.reference import ReferenceEvaluator
 
-        found = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets)).run(None, {})
-    except Exception:  # an operator that the evaluator lacks: inference then stops there, and says so
+        model = onnx.helper.make_model(graph, opset_imports=opsets)
+        values: Any = ReferenceEvaluator(model).run(None, {})
+    except Exception:  # inference then stops there, and says so
         return None
-    arrays = {name: np.asarray(value) for name, value in zip(outputs, found, strict=True)}
-    return arrays if all(value.size <= SMALL for value in arrays.values()) else None
+    return {name: np.asarray(value) for name, value in zip(outputs, values, strict=True)}
 
 
-def where_inference_stops(file: OnnxFile, known: Mapping[str, tuple[int, ...]], name: str) -> str:
+def _whole_number(node: Any, attribute: str) -> int | None:
+    """A whole number among a node's attributes, if it has that one."""
+    for item in node.attribute:
+        if item.name == attribute:
+            return int(item.i)
+    return None
+
+
+def where_inference_stops(file: OnnxFile, known: Known, name: str) -> str:
     """The node, in words, that keeps the sizes of value `name` from being known."""
-    seen = set()
+    seen: set[str] = set()
     while name in file.producers and name not in seen:
         seen.add(name)
         node = file.producers[name]
@@ -159,80 +243,122 @@ def where_inference_stops(file: OnnxFile, known: Mapping[str, tuple[int, ...]], 
 
 
 def _fixed_inputs(file: OnnxFile, image: Image | None) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
-    symbols: dict[str, int] = {}
+    """The sizes of every input, with `image` in the place of what is open."""
+    fixed: dict[str, tuple[int, ...]] = {}
+    symbols: dict[str, int] = {}  # what the image says of a symbol goes for later inputs, too
     used = False
     for value in file.inputs:
-        sizes = _sizes(value)
-        if sizes is None:
-            raise InputError(f"{file.path}: input {value.name} has no sizes; export it with the sizes of its inputs")
-        sizes = [symbols.get(size, size) if isinstance(size, str) else size for size in sizes]
-        if sizes and not isinstance(sizes[0], int):
-            sizes[0] = 1
-        if len(sizes) == 4:
-            wanted = _arranged(file, value.name, image)
-            for axis in (1, 2, 3):
-                size = sizes[axis]
-                if wanted is None:
-                    continue
-                if isinstance(size, int) and size != wanted[axis]:
-                    raise InputError(
-                        f"{file.path}: input {value.name} is fixed to {_show(sizes)}, which --input {_show(image or ())} "
-                        "(C x H x W) contradicts; leave --input away, or export the network for that size"
-                    )
-                if isinstance(size, str) and size:
-                    symbols[size] = wanted[axis]
-                sizes[axis] = wanted[axis]
-                used = True
-        if not all(isinstance(size, int) for size in sizes):
-            remedy = "give the size of an image: --input CxHxW" if len(sizes) == 4 else "export it with fixed sizes"
+        sizes = _declared(file, value, symbols)
+        if len(sizes) == 4 and image is not None:
+            _settle_image(file, value.name, sizes, image, symbols)
+            used = True
+        closed = _closed(sizes)
+        if closed is None:
+            remedy = "export it with fixed sizes"
+            if len(sizes) == 4:
+                remedy = "give the size of an image: --input CxHxW"
             raise InputError(f"{file.path}: input {value.name} has the open size {_show(sizes)}; {remedy}")
-        found[value.name] = tuple(size for size in sizes if isinstance(size, int))
+        fixed[value.name] = closed
     if image is not None and not used:
-        raise InputError(f"{file.path} takes no image (no input of four dimensions), so --input does not go with it")
-    return found
+        raise InputError(
+            f"{file.path} takes no image (no input of four dimensions), so --input does not go with it"
+        )
+    return fixed
 
 
-def _arranged(file: OnnxFile, name: str, image: Image | None) -> tuple[int, int, int, int] | None:
+def _declared(file: OnnxFile, value: Any, symbols: Mapping[str, int]) -> OpenSizes:
+    """The sizes that the file gives an input, with known symbols replaced and batches of one."""
+    declared = _sizes(value)
+    if declared is None:
+        raise InputError(
+            f"{file.path}: input {value.name} has no sizes; export it with the sizes of its inputs"
+        )
+    sizes: OpenSizes = []
+    for size in declared:
+        if isinstance(size, str):
+            size = symbols.get(size, size)
+        sizes.append(size)
+    if sizes and isinstance(sizes[0], str):
+        sizes[0] = 1
+    return sizes
+
+
+def _settle_image(file: OnnxFile, name: str, sizes: OpenSizes, image: Image, symbols: dict[str, int]) -> None:
+    """Write the image into the sizes of an input, and into the symbols that it has there."""
+    wanted = _arranged(file, name, image)
+    for axis in (1, 2, 3):
+        size = sizes[axis]
+        if isinstance(size, int) and size != wanted[axis]:
+            raise InputError(
+                f"{file.path}: input {name} is fixed to {_show(sizes)}, which --input {_show(image)} "
+                "(C x H x W) contradicts; omit --input, or export the network for that size"
+            )
+        if isinstance(size, str) and size:
+            symbols[size] = wanted[axis]
+        sizes[axis] = wanted[axis]
+
+
+def _arranged(file: OnnxFile, name: str, image: Image) -> tuple[int, int, int, int]:
     """The sizes (1, C, H, W) of an image, or (1, H, W, C) where the graph turns them round first."""
-    if image is None:
-        return None
     channels, height, width = image
-    return (1, height, width, channels) if _channels_last(file, name) else (1, channels, height, width)
+    if _channels_last(file, name):
+        return 1, height, width, channels
+    return 1, channels, height, width
 
 
 def _channels_last(file: OnnxFile, name: str) -> bool:
+    """Whether all that is done with an input is to put its channels, which come last, in front."""
     readers = [node for node in file.model.graph.node if name in node.input]
-    return bool(readers) and all(
-        node.op_type == "Transpose" and any(tuple(item.ints) == NHWC_TO_NCHW for item in node.attribute) for node in readers
-    )
+    return bool(readers) and all(_puts_channels_first(node) for node in readers)
+
+
+def _puts_channels_first(node: Any) -> bool:
+    if node.op_type != "Transpose":
+        return False
+    return any(tuple(attribute.ints) == NHWC_TO_NCHW for attribute in node.attribute)
 
 
 def _image(file: OnnxFile, sizes: tuple[int, ...]) -> Image:
     """(C, H, W) of the first input; inputs of fewer dimensions have ones in front."""
     if len(sizes) == 4 and _channels_last(file, file.inputs[0].name):
-        return sizes[3], sizes[1], sizes[2]
-    last = (1, 1, 1, *sizes[1:])[-3:]
-    return max(last[0], 1), max(last[1], 1), max(last[2], 1)
+        _, height, width, channels = sizes
+        return channels, height, width
+    channels, height, width = (1, 1, 1, *sizes[1:])[-3:]
+    return max(channels, 1), max(height, 1), max(width, 1)
 
 
-def _sizes(value: Any) -> list[int | str] | None:
-    """A value's sizes, symbols as text and unknown ones as ''; None where not even their number is known."""
+def _sizes(value: Any) -> OpenSizes | None:
+    """A value's sizes; None where not even their number is known."""
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         return None
-    # Some exporters write an open size as -1, or as a name such as '?' that says nothing.
-    return [
-        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else dim.dim_param.replace("?", "")
-        for dim in value.type.tensor_type.shape.dim
-    ]
+    sizes: OpenSizes = []
+    for dim in value.type.tensor_type.shape.dim:
+        # Some exporters write an open size as -1, or as a name such as '?' that says nothing.
+        if dim.HasField("dim_value") and dim.dim_value >= 0:
+            sizes.append(dim.dim_value)
+        else:
+            sizes.append(dim.dim_param.replace("?", ""))
+    return sizes
 
 
-def _set_sizes(value: Any, sizes: tuple[int, ...]) -> None:
+def _closed(sizes: OpenSizes | None) -> tuple[int, ...] | None:
+    """The sizes, if none of them is open."""
+    if sizes is None:
+        return None
+    numbers: list[int] = []
+    for size in sizes:
+        if isinstance(size, str):
+            return None
+        numbers.append(size)
+    return tuple(numbers)
+
+
+def _set_sizes(value: Any, sizes: Iterable[int]) -> None:
     shape = value.type.tensor_type.shape
     del shape.dim[:]
     for size in sizes:
         shape.dim.add().dim_value = size
 
 
-def _show(sizes: Any) -> str:
-    return "x".join(str(size) if size != "" else "?" for size in sizes)
+def _show(sizes: Iterable[int | str]) -> str:
+    return "x".join(str(size) or "?" for size in sizes)

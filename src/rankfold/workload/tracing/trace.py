@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rankfold.errors import InputError, first_line
 from rankfold.workload.network import Network
-from rankfold.workload.shape import ConvShape, Pair
+from rankfold.workload.shape import ConvShape, Image, Pair
 from rankfold.workload.tracing.torch_layers import as_declared, why_fixed
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rankfold.workload.tracing.calls import Calls
-
-Image = tuple[int, int, int]
 
 
 def trace(
@@ -30,154 +28,236 @@ def trace(
 ) -> Network:
     """Run `model` once and record its convolutions and fully connected layers.
 
-    Layers are recorded in execution order, each time they run. Modules have their own names; a convolution or product called as
-    a function has the name of its parameter, and is mapped but never replaced. Layers of other kinds (1-d, 3-d, transposed,
-    recurrent, lookup tables, weights that are computed) are listed under `Network.untouched`. The model's mode, parameters and
-    torch's random state are left as they were.
+    Layers are recorded in execution order, each time they run. Modules have their own names; a convolution
+    or product called as a function has the name of its parameter, and is mapped but never replaced. Layers
+    of other kinds (1-d, 3-d, transposed, recurrent, lookup tables, weights that are computed) are listed
+    under `Network.untouched`. The model's mode, parameters and torch's random state are left as they were.
 
     Args:
         model: any module.
         image: (C, H, W) of one image; the model is called with one batch (1, C, H, W) of zeros.
         name: name for the result.
-        inputs: what to call the model with instead, by position or by keyword: batches of one, on the model's device. `image`
-            may then be None; it is taken from the first tensor of four dimensions.
+        inputs: what to call the model with instead, by position or by keyword: batches of one, on the model's
+            device. `image` may then be None; it is taken from the first tensor of four dimensions.
 
     Raises:
         InputError: the model fails on such an input, or runs no layer that can be mapped.
     """
-    import torch
+    from torch.nn import UninitializedParameter
 
     from rankfold.workload.tracing.calls import Calls
 
-    parameter = next(model.parameters(), torch.empty(0))
-    if any(isinstance(tensor, torch.nn.UninitializedParameter) for tensor in model.parameters()):
+    if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
         raise InputError(f"{name} has lazy layers without weights yet; run it once on real data first")
     if inputs is None:
-        if image is None:
-            raise InputError(f"{name} needs the size of an image, or inputs to be called with")
-        inputs = (torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype),)
-    given, named = ((), dict(inputs)) if isinstance(inputs, Mapping) else (tuple(inputs), {})
-    image = image or _image(name, (*given, *named.values()))
-    calls = Calls(model, batch=_batch(given, named))
+        inputs = (_blank_batch(model, image, name),)
+    positional: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
+    if isinstance(inputs, Mapping):
+        keywords = dict(inputs)
+    else:
+        positional = tuple(inputs)
+    given = (*positional, *keywords.values())
+    image = image or _image(name, given)
+    calls = Calls(model, batch=_batch(given))
     with _watching(model, calls):
         try:
-            model(*given, **named)
+            model(*positional, **keywords)
         except InputError:
             raise
         except Exception as error:  # whatever the user's forward raises
             raise InputError(_failed(name, image, error)) from error
     if not calls.layers:
-        raise InputError(f"{name} runs no two-dimensional convolution and no fully connected layer, so there is nothing to map")
-    # A module that runs, and whose weight is also used in a function call, cannot be replaced either.
-    fixed = {layer.weight: layer.fixed for layer in calls.layers if layer.fixed}
-    layers = tuple(replace(layer, fixed=fixed.get(layer.weight, "")) for layer in calls.layers)
-    total = sum(parameter.numel() for parameter in model.parameters())
-    return Network(name, image, layers, tuple(calls.untouched.values()), total)
+        raise InputError(
+            f"{name} runs no two-dimensional convolution and no fully connected layer, "
+            "so there is nothing to map"
+        )
+    return Network(
+        name,
+        image,
+        layers=_fixed_wherever_used(calls.layers),
+        untouched=tuple(calls.untouched.values()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+def _blank_batch(model: nn.Module, image: Image | None, name: str) -> torch.Tensor:
+    """(1, C, H, W) zeros, of the type and on the device of the model's parameters."""
+    import torch
+
+    if image is None:
+        raise InputError(f"{name} needs the size of an image, or inputs to be called with")
+    like = next(model.parameters(), torch.empty(0))
+    return torch.zeros(1, *image, device=like.device, dtype=like.dtype)
+
+
+def _fixed_wherever_used(layers: Iterable[ConvShape]) -> tuple[ConvShape, ...]:
+    """The layers, fixed if any layer of the same weight is.
+
+    A module that runs, and whose weight is also used in a function call, cannot be replaced either.
+    """
+    reasons = {layer.weight: layer.fixed for layer in layers if layer.fixed}
+    return tuple(replace(layer, fixed=reasons.get(layer.weight, "")) for layer in layers)
 
 
 @contextmanager
 def _watching(model: nn.Module, calls: Calls) -> Iterator[None]:
     """Eval mode and hooks on all layers while inside; everything is as before afterwards."""
     import torch
-    from torch import nn
 
     modules = list(model.modules())
-    training = {module: module.training for module in modules}
-    shared = _shared_parameters(model)
-    fixed = {module: why_fixed(module) or shared.get(module, "") for module in modules}
+    modes = [module.training for module in modules]
     fast_path = torch.backends.mha.get_fastpath_enabled()
-    handles: list[Any] = []
-
-    def enter(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        own = as_declared(module)  # its shape is read off the module, with the padding it declares
-        label = calls.enter(module, opaque=own or calls.is_opaque(module))
-        if isinstance(module, nn.Conv2d) and own:
-            x = inputs[0] if inputs else named["input"]
-            calls.layers.append(_conv_shape(*label(), module, x, fixed[module]))
-        elif isinstance(module, nn.Linear) and own:
-            x = inputs[0] if inputs else named["input"]
-            calls.layers.append(linear_shape(*label(), module.out_features, module.in_features, x, calls.batch, fixed[module]))
-        elif calls.is_opaque(module):
-            calls.note_module(module, inputs[0] if inputs else next(iter(named.values()), None))
-
-    def leave(module: nn.Module, *_: Any) -> None:
-        calls.leave()
-
-    for module in modules:
-        if isinstance(module, (nn.Conv2d, nn.Linear)) or calls.is_opaque(module):
-            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-            handles.append(module.register_forward_hook(leave, always_call=True))
-    calls.fixed = fixed
-    try:
-        model.eval()
-        # The fused attention of nn.MultiheadAttention would hide its products.
-        torch.backends.mha.set_fastpath_enabled(False)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), calls.mode():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        for handle in handles:
-            handle.remove()
-        for module, mode in training.items():
-            module.training = mode
+    # Before the hooks below, which would count as hooks of the user's.
+    calls.fixed = _reasons_to_stay(model)
+    with ExitStack() as hooks:
+        for module in modules:
+            if _is_watched(module, calls):
+                enter = module.register_forward_pre_hook(partial(_enter, calls), with_kwargs=True)
+                hooks.enter_context(enter)
+                leave = module.register_forward_hook(partial(_leave, calls), always_call=True)
+                hooks.enter_context(leave)
+        try:
+            model.eval()
+            # The fused attention of nn.MultiheadAttention would hide its products.
+            torch.backends.mha.set_fastpath_enabled(False)
+            with torch.no_grad(), torch.random.fork_rng(devices=[]), calls.mode():
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
+            for module, mode in zip(modules, modes, strict=True):
+                module.training = mode
 
 
-def _shared_parameters(model: nn.Module) -> dict[nn.Module, str]:
+def _is_watched(module: nn.Module, calls: Calls) -> bool:
+    from torch import nn
+
+    return isinstance(module, (nn.Conv2d, nn.Linear)) or calls.is_opaque(module)
+
+
+def _enter(calls: Calls, module: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    from torch import nn
+
+    # The shape of such a layer is read off the module, with the padding it declares, and not off its
+    # operators.
+    declared = as_declared(module)
+    calls.enter(module, opaque=declared or calls.is_opaque(module))
+    x = _first_argument(positional, keywords)
+    if isinstance(module, nn.Conv2d) and declared:
+        calls.layers.append(_conv_shape(calls, module, x))
+    elif isinstance(module, nn.Linear) and declared:
+        calls.layers.append(_linear_shape(calls, module, x))
+    elif calls.is_opaque(module):
+        calls.note_module(module, x)
+
+
+def _leave(calls: Calls, *_: Any) -> None:
+    calls.leave()
+
+
+def _first_argument(positional: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    for value in (*positional, *keywords.values()):
+        return value
+    return None
+
+
+def _reasons_to_stay(model: nn.Module) -> dict[nn.Module, str]:
+    """Why each module can only stay as it is; empty for those that may be replaced."""
+    shared = _sharing_parameters(model)
+    reasons: dict[nn.Module, str] = {}
+    for module in model.modules():
+        reasons[module] = why_fixed(module) or shared.get(module, "")
+    return reasons
+
+
+def _sharing_parameters(model: nn.Module) -> dict[nn.Module, str]:
     """Layers that hold one weight together with another module: replacing either would part them."""
     holders: dict[int, list[tuple[str, nn.Module]]] = {}
     for path, module in model.named_modules():
         weight = module._parameters.get("weight")
         if weight is not None:
             holders.setdefault(id(weight), []).append((path, module))
-    found = {}
+    reasons: dict[nn.Module, str] = {}
     for together in holders.values():
+        paths = [path for path, _ in together]
         for path, module in together:
-            others = [other for other, _ in together if other != path]
+            others = [other for other in paths if other != path]
             if others:
-                found[module] = f"shares its weight with {others[0]}"
-    return found
+                reasons[module] = f"shares its weight with {others[0]}"
+    return reasons
 
 
-def _conv_shape(label: str, path: str, module: nn.Conv2d, x: torch.Tensor, fixed: str) -> ConvShape:
+def _conv_shape(calls: Calls, module: nn.Conv2d, x: torch.Tensor) -> ConvShape:
+    """The shape of a convolution that runs on x, (B, C_in, H, W)."""
     height, width = x.shape[-2:]
     # torch keeps padding as (left, right, top, bottom), the form that F.pad takes; 'same' is resolved in it.
     left, right, top, bottom = module._reversed_padding_repeated_twice
     return ConvShape(
-        label, module.in_channels, module.out_channels, _pair(module.kernel_size), (int(height), int(width)),
-        _pair(module.stride), (top, bottom, left, right), _pair(module.dilation), module.groups, weight=path, fixed=fixed,
-    )  # fmt: skip
+        calls.label(module),
+        module.in_channels,
+        module.out_channels,
+        _pair(module.kernel_size),
+        (int(height), int(width)),
+        _pair(module.stride),
+        padding=(top, bottom, left, right),
+        dilation=_pair(module.dilation),
+        groups=module.groups,
+        weight=calls.path(module),
+        fixed=calls.fixed[module],
+    )
 
 
-def linear_shape(label: str, path: str, outputs: int, inputs: int, x: torch.Tensor, batch: int, fixed: str) -> ConvShape:
-    """A fully connected layer as a 1x1 convolution on the plane of tokens or pixels that it runs on, 1x1 for a vector."""
-    places = max(1, x.numel() // inputs // batch)
-    plane = (int(x.shape[1]), int(x.shape[2])) if x.ndim == 4 and x.shape[-1] == inputs else (places, 1)
-    if math.prod(plane) != places:
-        plane = (places, 1)
-    return ConvShape(label, inputs, outputs, (1, 1), plane, weight=path, kind="linear", fixed=fixed)
+def _linear_shape(calls: Calls, module: nn.Linear, x: torch.Tensor) -> ConvShape:
+    """A fully connected layer as a 1x1 convolution on the plane of tokens or pixels; 1x1 for a vector."""
+    inputs = module.in_features
+    places = max(1, x.numel() // inputs // calls.batch)
+    plane = (places, 1)
+    if x.ndim == 4 and x.shape[-1] == inputs:  # (B, H, W, C), unless the batch is not the first axis
+        height, width = int(x.shape[1]), int(x.shape[2])
+        if height * width == places:
+            plane = (height, width)
+    return ConvShape(
+        calls.label(module),
+        inputs,
+        module.out_features,
+        (1, 1),
+        plane,
+        weight=calls.path(module),
+        kind="linear",
+        fixed=calls.fixed[module],
+    )
 
 
 def _pair(values: tuple[int, ...]) -> Pair:
-    return values[0], values[1]
+    vertical, horizontal = values
+    return vertical, horizontal
 
 
-def _image(name: str, inputs: tuple[Any, ...]) -> Image:
-    import torch
-
-    for x in inputs:
-        if isinstance(x, torch.Tensor) and x.ndim == 4:
+def _image(name: str, given: Iterable[Any]) -> Image:
+    """(C, H, W) of the first batch of images, else of the first tensor, with ones in front if need be."""
+    tensors = _tensors(given)
+    for x in tensors:
+        if x.ndim == 4:
             return int(x.shape[1]), int(x.shape[2]), int(x.shape[3])
-    for x in inputs:
-        if isinstance(x, torch.Tensor) and x.ndim:
-            last = (1, 1, 1, *x.shape[1:])[-3:]
-            return int(last[0]), int(last[1]), int(last[2])
+    for x in tensors:
+        if x.ndim:
+            channels, height, width = (1, 1, 1, *x.shape[1:])[-3:]
+            return int(channels), int(height), int(width)
     raise InputError(f"{name} is given no tensor to run on; pass example inputs")
 
 
-def _batch(given: tuple[Any, ...], named: Mapping[str, Any]) -> int:
+def _batch(given: Iterable[Any]) -> int:
+    """The images that the inputs hold, by the first tensor that is more than a vector."""
+    for x in _tensors(given):
+        if x.ndim > 1:
+            return int(x.shape[0])
+    return 1
+
+
+def _tensors(given: Iterable[Any]) -> list[torch.Tensor]:
     import torch
 
-    return next((int(x.shape[0]) for x in (*given, *named.values()) if isinstance(x, torch.Tensor) and x.ndim > 1), 1)
+    return [value for value in given if isinstance(value, torch.Tensor)]
 
 
 def _failed(name: str, image: Image, error: Exception) -> str:

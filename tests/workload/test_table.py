@@ -16,7 +16,7 @@ HEADER = "name,in_channels,out_channels,kernel,input,stride,padding,dilation,gro
 GOOD = "stem,3,16,3,32x30,1,1,1,1\n"
 EXPECTED = (
     ConvShape("stem", 3, 16, (3, 3), (32, 30), padding=(1, 1, 1, 1)),
-    ConvShape("down", 16, 32, (3, 5), (32, 30), (2, 1), (1, 1, 2, 2), (1, 2), groups=4),
+    ConvShape("down", 16, 32, (3, 5), (32, 30), (2, 1), padding=(1, 1, 2, 2), dilation=(1, 2), groups=4),
 )
 
 
@@ -57,7 +57,9 @@ def pairs(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
 
 @given(
     rows=st.lists(
-        st.tuples(SIZES, SIZES, pairs(1, 5), st.tuples(SIZES, SIZES), pairs(1, 3), pairs(4, 6), st.integers(1, 4)),
+        st.tuples(
+            SIZES, SIZES, pairs(1, 5), st.tuples(SIZES, SIZES), pairs(1, 3), pairs(4, 6), st.integers(1, 4)
+        ),
         min_size=1,
         max_size=5,
     ),
@@ -69,7 +71,16 @@ def test_csv_and_yaml_say_the_same(tmp_path_factory: pytest.TempPathFactory, row
     for number, (inputs, outputs, kernel, plane, stride, padding, groups) in enumerate(rows):
         (top, left), name = padding, f"conv{number}"
         expected.append(
-            ConvShape(name, inputs * groups, outputs * groups, kernel, plane, stride, (top, top, left, left), groups=groups)
+            ConvShape(
+                name,
+                inputs * groups,
+                outputs * groups,
+                kernel,
+                plane,
+                stride,
+                padding=(top, top, left, left),
+                groups=groups,
+            )
         )
         cells = {
             "name": name, "in_channels": inputs * groups, "out_channels": outputs * groups, "kernel": f"{kernel[0]}x{kernel[1]}",
@@ -94,7 +105,10 @@ def test_csv_and_yaml_say_the_same(tmp_path_factory: pytest.TempPathFactory, row
         ("b,3,16,3,32,1,1,1,-1", r"row 2: groups \(=-1\) must be a whole number"),
         ("b,3,16,3by3,32,1,1,1,1", r"row 2: kernel \(=3by3\) must be a size"),
         ("b,3,16,3,32x32x32,1,1,1,1", r"row 2: input \(=32x32x32\) must be a size"),
-        ("b,3,16,3,32,1,full,1,1", r"row 2: padding \(=full\) must be a size such as 1 or 1x2, four such as 0x1x0x1, or same"),
+        (
+            "b,3,16,3,32,1,full,1,1",
+            r"row 2: padding \(=full\) must be a size such as 1 or 1x2, four such as 0x1x0x1, or same",
+        ),
         ("b,3,16,3,32,0,1,1,1", r"row 2: layer b: stride \(=0x0\)"),
         ("b,0,16,3,32,1,1,1,1", r"row 2: layer b: in_channels \(=0\)"),
         ("b,3,16,3,32,1,1,1,2", r"row 2: layer b: groups \(=2\) must divide in_channels \(=3\)"),
@@ -111,7 +125,9 @@ def test_bad_csv_rows_name_the_row(tmp_path: Path, row: str, message: str) -> No
 
 def test_unknown_column(tmp_path: Path) -> None:
     path = written(tmp_path, "t.csv", "name,in_channels,out_channels,kernel,input,strides\na,1,1,1,4,1\n")
-    with pytest.raises(InputError, match=r"row 1: strides is not a known column; the columns are .*stride, padding"):
+    with pytest.raises(
+        InputError, match=r"row 1: strides is not a known column; the columns are .*stride, padding"
+    ):
         read_table(path)
 
 
@@ -131,9 +147,18 @@ def test_csv_without_rows(tmp_path: Path, text: str) -> None:
         ("{layers: [], more: 1}", "must be a list of layers"),
         ("- {name: a, in_channels: [", "is not valid YAML: "),
         ("- {name: a, in_channels: 3, out_channels: 4, kernel: 3}", "row 1: input is missing"),
-        ("- {name: a, in_channels: 3, out_channels: 4, kernel: 3, input: 8, stirde: 2}", "row 1: stirde is not a known column"),
-        ("- {name: a, in_channels: 3, out_channels: 4, kernel: 3, input: [3, 8, 8]}", r"row 1: input \(=3x8x8\) must be a size"),
-        ("- {name: a, in_channels: 3, out_channels: 4, kernel: 3.0, input: 8}", r"row 1: kernel \(=3.0\) must be a size"),
+        (
+            "- {name: a, in_channels: 3, out_channels: 4, kernel: 3, input: 8, stirde: 2}",
+            "row 1: stirde is not a known column",
+        ),
+        (
+            "- {name: a, in_channels: 3, out_channels: 4, kernel: 3, input: [3, 8, 8]}",
+            r"row 1: input \(=3x8x8\) must be a size",
+        ),
+        (
+            "- {name: a, in_channels: 3, out_channels: 4, kernel: 3.0, input: 8}",
+            r"row 1: kernel \(=3.0\) must be a size",
+        ),
         ("- {name: a, in_channels: null, out_channels: 4, kernel: 3, input: 8}", "row 1: in_channels"),
     ],
 )
@@ -156,7 +181,11 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         ("date.yaml", "- {name: 2024-13-45}\n", "is not valid YAML"),
         ("deep.yaml", "[" * 3000, "is not valid YAML"),
         ("huge.csv", HEADER + "a" * 140_000 + GOOD, "is not valid CSV: field larger than field limit"),
-        ("twice.csv", HEADER.replace("groups", "stride") + GOOD, "the column stride is there twice; keep one"),
+        (
+            "twice.csv",
+            HEADER.replace("groups", "stride") + GOOD,
+            "the column stride is there twice; keep one",
+        ),
         ("digits.csv", HEADER + GOOD.replace("16", "1" * 5000), "must be a whole number"),
     ],
 )

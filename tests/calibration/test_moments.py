@@ -19,7 +19,11 @@ from rankfold.workload import trace
 def small(**arguments):
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 12, 3, **arguments), nn.ReLU(), nn.Conv2d(12, 6, 3)
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, **arguments),
+        nn.ReLU(),
+        nn.Conv2d(12, 6, 3),
     )
 
 
@@ -81,7 +85,11 @@ def test_inputs_that_never_change_have_no_centred_moments(paired):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(4, 6, 1))
     inputs = torch.tensor([0.3, 1e3, 0.0, 7e-4])[:, None, None].expand(50, 4, 7, 7)
-    moments = paired_moments(model, copy.deepcopy(model), [inputs], "0") if paired else patch_moments(model, [inputs], ["0"])["0"]
+    moments = (
+        paired_moments(model, copy.deepcopy(model), [inputs], "0")
+        if paired
+        else patch_moments(model, [inputs], ["0"])["0"]
+    )
     centred = moments.centred()
     assert not centred.second.any()
     assert not paired or not centred.cross.any()

@@ -46,7 +46,9 @@ class Functional(nn.Module):
 
 @pytest.mark.parametrize("name", BUILDERS)
 @pytest.mark.parametrize("image, classes", [((3, 32, 32), 10), ((1, 32, 32), 7)])
-def test_trace_of_every_zoo_module_equals_its_written_shapes(name: str, image: tuple[int, int, int], classes: int) -> None:
+def test_trace_of_every_zoo_module_equals_its_written_shapes(
+    name: str, image: tuple[int, int, int], classes: int
+) -> None:
     traced = trace(build(name, classes, image[0]), image, name)
     written = zoo_network(name, image, classes)
     # Equal layer by layer; a layer's place tells which one differs.
@@ -88,7 +90,7 @@ def test_zoo_totals_are_the_published_ones(name: str, macs: int, parameters: int
 def test_branches_and_shared_modules_are_recorded_in_execution_order() -> None:
     network = trace(Branches(), (3, 16, 12), "branches")
     assert network.layers == (
-        ConvShape("wide", 3, 4, (5, 5), (16, 12), (2, 2), (2, 2, 2, 2)),
+        ConvShape("wide", 3, 4, (5, 5), (16, 12), (2, 2), padding=(2, 2, 2, 2)),
         ConvShape("narrow.0", 3, 2, (1, 1), (16, 12), (2, 2)),
         ConvShape("shared", 6, 6, (3, 3), (8, 6), padding=(1, 1, 1, 1)),
         ConvShape("shared#2", 6, 6, (3, 3), (4, 3), padding=(1, 1, 1, 1), weight="shared"),
@@ -104,9 +106,15 @@ def test_one_module_under_two_names_is_one_weight() -> None:
 
 
 def test_names_inside_sequential_and_module_list() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.ReLU(), nn.Conv2d(4, 2, (1, 3))), nn.Flatten(), nn.Linear(8, 5))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Sequential(nn.ReLU(), nn.Conv2d(4, 2, (1, 3))), nn.Flatten(), nn.Linear(8, 5)
+    )
     network = trace(model, (3, 6, 5))
-    assert [(layer.name, layer.input) for layer in network.layers] == [("0", (6, 5)), ("1.1", (4, 3)), ("3", (1, 1))]
+    assert [(layer.name, layer.input) for layer in network.layers] == [
+        ("0", (6, 5)),
+        ("1.1", (4, 3)),
+        ("3", (1, 1)),
+    ]
     assert network.layers[1].kernel == (1, 3)
 
 
@@ -136,7 +144,16 @@ def test_padding_is_resolved_to_top_bottom_left_right(options: dict, padding: tu
 @settings(max_examples=40, deadline=None)
 def test_traced_output_size_is_torch_s(data: st.DataObject) -> None:
     pair = lambda low, high: data.draw(st.tuples(st.integers(low, high), st.integers(low, high)))  # noqa: E731
-    conv = nn.Conv2d(2, 2, pair(1, 4), pair(1, 3), pair(0, 2), pair(1, 2), groups=data.draw(st.sampled_from([1, 2])), bias=False)
+    conv = nn.Conv2d(
+        2,
+        2,
+        pair(1, 4),
+        pair(1, 3),
+        pair(0, 2),
+        pair(1, 2),
+        groups=data.draw(st.sampled_from([1, 2])),
+        bias=False,
+    )
     height, width = pair(7, 12)
     (layer,) = trace(nn.Sequential(conv), (2, height, width)).layers
     out = conv(torch.zeros(1, 2, height, width))
@@ -180,7 +197,9 @@ def test_mode_parameters_buffers_and_hooks_are_left_as_they_were() -> None:
 
 def test_a_failing_forward_is_one_sentence_and_changes_nothing() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(7, 2)).train()
-    with pytest.raises(InputError, match=r"^mynet fails on an image of 3x6x6 \(C x H x W\): .*pass its real input size$"):
+    with pytest.raises(
+        InputError, match=r"^mynet fails on an image of 3x6x6 \(C x H x W\): .*pass its real input size$"
+    ):
         trace(model, (3, 6, 6), "mynet")
     assert model.training and not any(module._forward_pre_hooks for module in model)
 
@@ -228,7 +247,7 @@ def test_impossible_shapes_are_refused_by_name(changes: dict, message: str) -> N
 
 
 def test_shape_figures_of_a_grouped_strided_layer() -> None:
-    layer = ConvShape("c", 8, 6, (3, 2), (10, 7), (2, 1), (1, 0, 2, 1), (2, 3), groups=2)
+    layer = ConvShape("c", 8, 6, (3, 2), (10, 7), (2, 1), padding=(1, 0, 2, 1), dilation=(2, 3), groups=2)
     assert (layer.m, layer.n, layer.parameters) == (6, 24, 144)
     assert (layer.padded_input, layer.extent, layer.output) == ((11, 10), (5, 4), (4, 7))
     assert layer.macs == 144 * 28

@@ -14,11 +14,15 @@ from torch._export.serde import schema
 from rankfold.errors import InputError
 from rankfold.models.torch_export import load_exported
 from rankfold.models.torch_export_check import DROPPED, RULES
-from rankfold.nn import exported_check
+from rankfold.models import torch_export_check as exported_check
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of torch's exporter
 
-MODEL, WEIGHTS, INPUTS = "net/models/model.json", "net/data/weights/model_weights_config.json", "net/data/sample_inputs/model.pt"
+MODEL, WEIGHTS, INPUTS = (
+    "net/models/model.json",
+    "net/data/weights/model_weights_config.json",
+    "net/data/sample_inputs/model.pt",
+)
 
 
 class Net(nn.Module):
@@ -174,7 +178,11 @@ def field(*path, value):
 
 
 ENUM = json.dumps([{"__enum__": True, "fqn": "trapmodule:A", "name": "B"}])
-FACTORY = {"default_factory_module": "trapmodule", "default_factory_name": "A", "dict_context": ["out", "rest"]}
+FACTORY = {
+    "default_factory_module": "trapmodule",
+    "default_factory_name": "A",
+    "dict_context": ["out", "rest"],
+}
 PAYLOADS = {
     "parameter": (rename("conv.weight"), r"parameter_name"),
     "buffer": (rename("scale"), r"buffer_name"),
@@ -197,7 +205,10 @@ PAYLOADS = {
     "file": (make_file, r"from_file.*target"),
     "text input": (text_input, r"inputs\[\d\]\.as_string"),
     "formula": (formula, r"formula"),
-    "number that is text": (field("graph_module", "graph", "outputs", 0, value={"as_int": "a"}), r"outputs\[0\]\.as_int"),
+    "number that is text": (
+        field("graph_module", "graph", "outputs", 0, value={"as_int": "a"}),
+        r"outputs\[0\]\.as_int",
+    ),
     "custom object": (
         field("graph_module", "graph", "inputs", 0, value={"as_custom_obj": {"name": "a", "class_fqn": "b"}}),
         r"as_custom_obj",
@@ -207,7 +218,10 @@ PAYLOADS = {
         field("graph_module", "graph", "tensor_values", "x", "device", "type", value="cpu; a"),
         r"device\.type",
     ),
-    "module": (field("graph_module", "module_call_graph", 0, "fqn", value="a'b"), r"module_call_graph\[0\]\.fqn"),
+    "module": (
+        field("graph_module", "module_call_graph", 0, "fqn", value="a'b"),
+        r"module_call_graph\[0\]\.fqn",
+    ),
 }
 
 
@@ -254,7 +268,9 @@ def test_notes_and_guards_are_not_passed_on(parts, tmp_path):
             "source_fn_stack": "a,torch.os.system",
             "custom": f'{{"a": "\\n{code}"}}',
         }
-    module, inputs, keywords = load_exported(written(tmp_path / "net.pt2", {**parts, MODEL: json.dumps(model).encode()}))
+    module, inputs, keywords = load_exported(
+        written(tmp_path / "net.pt2", {**parts, MODEL: json.dumps(model).encode()})
+    )
     module(*inputs, **keywords)
     assert not trap.exists()
     assert all("stack_trace" not in node.meta for node in module.graph.nodes if node.op == "call_function")
@@ -269,7 +285,10 @@ def test_names_in_tables_of_tensors_are_checked(parts, tmp_path):
 def test_no_other_entry_is_passed_on(parts, tmp_path):
     trap, model = tmp_path / "trap", json.loads(parts[MODEL])
     argument_names(model, trap)
-    more = {"net/models/other.json": json.dumps(model).encode(), "net/models/model.jsox": json.dumps(model).encode()}
+    more = {
+        "net/models/other.json": json.dumps(model).encode(),
+        "net/models/model.jsox": json.dumps(model).encode(),
+    }
     load_exported(written(tmp_path / "net.pt2", {**parts, **more}))
     assert not trap.exists()
 
@@ -305,7 +324,9 @@ def test_files_that_unpack_to_far_more_are_refused_unread(parts, tmp_path, monke
     written(path, {**parts, "net/data/weights/weight_0": zeros}, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 2**20
     monkeypatch.setattr(exported_check, "_checked_entry", lambda *_: pytest.fail("an entry was read"))
-    with pytest.raises(InputError, match=r"bomb\.pt2 unpacks to 83,\d{3},\d{3} bytes, more than the 67,108,864 allowed"):
+    with pytest.raises(
+        InputError, match=r"bomb\.pt2 unpacks to 83,\d{3},\d{3} bytes, more than the 67,108,864 allowed"
+    ):
         load_exported(path)
     written(path, parts, zipfile.ZIP_BZIP2)
     with pytest.raises(InputError, match="packed otherwise than torch packs"):

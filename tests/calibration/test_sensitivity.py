@@ -22,7 +22,9 @@ def weight_of(model, name):
 def drawn(scores, seed, temperature):
     """The labels that `sensitivities` draws for scores of a single batch."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.multinomial((scores.detach().double() / temperature).softmax(1), 1, generator=generator)[:, 0]
+    return torch.multinomial((scores.detach().double() / temperature).softmax(1), 1, generator=generator)[
+        :, 0
+    ]
 
 
 def image_gradients(model, name, x, labels, temperature):
@@ -30,7 +32,9 @@ def image_gradients(model, name, x, labels, temperature):
     layer, found = dict(model.named_modules())[name], []
     for index in range(len(x)):
         scores = model(x[index : index + 1])
-        ascent = (scores.detach() / temperature).softmax(1) - F.one_hot(labels[index : index + 1], scores.shape[1])
+        ascent = (scores.detach() / temperature).softmax(1) - F.one_hot(
+            labels[index : index + 1], scores.shape[1]
+        )
         found.append(torch.autograd.grad(scores, layer.weight, ascent)[0])
     return torch.stack(found)
 
@@ -87,7 +91,9 @@ def test_power_is_that_of_each_images_weight_gradient(name, chunk, largest, monk
     step = np.random.default_rng(0).normal(size=weight_of(model, name).shape)
     along = found.outputs.swapaxes(1, 2) @ step.reshape(groups, outputs, n) @ inputs
     wanted = np.sum(found.power * along**2) / 2
-    assert predicted_loss(weight_of(model, name), weight_of(model, name) - step, found) == pytest.approx(wanted)
+    assert predicted_loss(weight_of(model, name), weight_of(model, name) - step, found) == pytest.approx(
+        wanted
+    )
 
 
 def test_one_layer_equals_the_exact_quadratic_form():
@@ -110,7 +116,9 @@ def test_one_layer_equals_the_exact_quadratic_form():
 def test_small_steps_raise_the_loss_as_foreseen():
     """Finite differences on a network with convolutions: KL from the network's own outputs, for steps along eigenvectors."""
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 6, 3), nn.Flatten(), nn.Linear(96, 3)).double()
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 6, 3), nn.Flatten(), nn.Linear(96, 3)
+    ).double()
     x = torch.randn(3000, 2, 6, 6, dtype=torch.float64)
     before = model(x).detach().log_softmax(1)
     for name, found in sensitivities(model, x.split(500), ["0", "2"], temperature=1.0).items():
@@ -118,7 +126,9 @@ def test_small_steps_raise_the_loss_as_foreseen():
         order = np.argsort(found.power[0].reshape(-1))[::-1]
         for place in order[:4]:
             row, column = np.unravel_index(place, found.power[0].shape)
-            step = 1e-2 * np.outer(found.outputs[0][:, row], found.inputs[0][0][:, column]).reshape(weight.shape)
+            step = 1e-2 * np.outer(found.outputs[0][:, row], found.inputs[0][0][:, column]).reshape(
+                weight.shape
+            )
             rises = []
             for sign in (1, -1):
                 changed = copy.deepcopy(model)
@@ -134,7 +144,10 @@ def test_small_steps_raise_the_loss_as_foreseen():
 def test_scales(factor, which):
     """The prediction grows with the square of the error, and stays where a positive factor moves from a layer to the next."""
     name = NAMES[which]
-    model, x = network(), torch.randn(5, 4, 7, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    model, x = (
+        network(),
+        torch.randn(5, 4, 7, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+    )
     found = sensitivities(model, [x], NAMES)
     weight = weight_of(model, name)
     error = np.random.default_rng(0).normal(size=weight.shape)
@@ -152,7 +165,9 @@ def test_scales(factor, which):
         before = weight_of(model, layer)
         error = np.random.default_rng(1).normal(size=before.shape)
         wanted = predicted_loss(before, before + error, found[layer])
-        assert predicted_loss(by * before, by * (before + error), moved[layer]) == pytest.approx(wanted, rel=1e-5)
+        assert predicted_loss(by * before, by * (before + error), moved[layer]) == pytest.approx(
+            wanted, rel=1e-5
+        )
 
 
 def test_batches_and_state_do_not_matter():
@@ -177,7 +192,12 @@ def test_batches_and_state_do_not_matter():
 
 def test_patches_times_weight_are_the_layer():
     model = network()
-    for name, shape in (("first", (2, 4, 7, 8)), ("grouped", (2, 4, 7, 8)), ("tokens", (2, 9, 6)), ("windows", (7, 5))):
+    for name, shape in (
+        ("first", (2, 4, 7, 8)),
+        ("grouped", (2, 4, 7, 8)),
+        ("tokens", (2, 9, 6)),
+        ("windows", (7, 5)),
+    ):
         layer, x = model.get_submodule(name), torch.randn(*shape, dtype=torch.float64)
         found = patches(layer, x)
         weight = layer.weight.reshape(found.shape[1], -1, found.shape[2])

@@ -52,7 +52,8 @@ def test_a_norm_that_follows_is_found(way):
 
 
 @pytest.mark.parametrize(
-    "way", ["used twice", "given back too", "changed first", "changed in place", "a norm for two", "not at all"]
+    "way",
+    ["used twice", "given back too", "changed first", "changed in place", "a norm for two", "not at all"],
 )
 def test_a_norm_that_is_not_alone_is_not_taken(way):
     assert following_norms(Wired(way), [torch.randn(2, 3, 6, 6)], ["conv"]) == {}
@@ -61,7 +62,9 @@ def test_a_norm_that_is_not_alone_is_not_taken(way):
 def test_norms_of_linear_layers():
     vectors = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
     assert following_norms(vectors, [torch.randn(3, 5)], ["0"]) == {"0": "1"}
-    assert following_norms(vectors, [torch.randn(3, 4, 5)], ["0"]) == {}  # its norm is over the second axis, not the last
+    assert (
+        following_norms(vectors, [torch.randn(3, 4, 5)], ["0"]) == {}
+    )  # its norm is over the second axis, not the last
     bare = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, track_running_stats=False))
     assert following_norms(bare, [torch.randn(3, 5)], ["0"]) == {}
 
@@ -84,7 +87,11 @@ def test_mean_and_variance_are_those_of_the_dense_layer(paired, bias, normed):
     # A network whose earlier layers give something else: here the scaling.
     first, second = nn.Sequential(nn.Identity(), dense), nn.Sequential(Scaled(1.5), changed)
     name = "1.0"
-    moments = paired_moments(second, first, [inputs], name) if paired else patch_moments(first, [inputs], [name])[name]
+    moments = (
+        paired_moments(second, first, [inputs], name)
+        if paired
+        else patch_moments(first, [inputs], [name])[name]
+    )
     before = conv.weight.detach().clone()
     with torch.no_grad():
         changed[0].weight.copy_(before + 0.3 * torch.randn_like(before))
@@ -121,7 +128,11 @@ def test_outputs_that_fall_silent_keep_the_variance_of_the_norm(paired):
     torch.manual_seed(0)
     norm, conv = nn.BatchNorm2d(2), nn.Conv2d(3, 2, 1, bias=False)
     model, inputs = nn.Sequential(conv), torch.randn(2, 3, 4, 4)
-    moments = paired_moments(model, copy.deepcopy(model), [inputs], "0") if paired else patch_moments(model, [inputs], ["0"])["0"]
+    moments = (
+        paired_moments(model, copy.deepcopy(model), [inputs], "0")
+        if paired
+        else patch_moments(model, [inputs], ["0"])["0"]
+    )
     after = conv.weight.detach().clone()
     after[0] = 0
     correct_(None, norm, conv.weight, after, moments)
