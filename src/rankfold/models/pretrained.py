@@ -29,6 +29,13 @@ def shipped(name: str) -> Shipped:
     return Shipped(name, Path(str(resources.files("rankfold") / "weights" / name)))
 
 
+def run_folder(name: str | Path) -> Path:
+    """The folder of a run that a user names: that of shipped weights, or the path itself."""
+    if str(name) in SHIPPED:
+        return shipped(str(name)).folder
+    return Path(name)
+
+
 def shipped_baseline(model: str, classes: tuple[str, ...], image: tuple[int, int, int]) -> Shipped | None:
     """Shipped dense float weights of `model` for data with these classes and (C, H, W), or None."""
     if model == "resnet20" and classes == _CIFAR10 and image == (3, 32, 32):

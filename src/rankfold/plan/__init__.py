@@ -13,7 +13,7 @@ from rankfold.plan.kinds import (
     register_kind,
 )
 from rankfold.plan.layer import LayerPlan
-from rankfold.plan.masks import load_masks
+from rankfold.plan.masks import load_masks, masks_for
 from rankfold.plan.methods import (
     METHODS,
     ChannelPruning,
@@ -55,6 +55,7 @@ __all__ = [
     "coverage",
     "load_masks",
     "mask_to_support",
+    "masks_for",
     "match_rules",
     "register_kind",
     "support_to_mask",

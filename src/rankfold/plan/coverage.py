@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rankfold.plan.kinds import kind_names
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan, weights
+from rankfold.records.text_table import format_table
 from rankfold.workload import Network
 
 # What becomes of a layer.
 UNCOUNTED, LEFT_ALONE = "not mapped", "left alone"
+
+HEADERS = ("layer", "what", "MACs", "parameters", "becomes", "because")
+ALIGN = "<<>><<"
+SHOWN = 4  # reasons in a line of the summary
+WORTH_A_LINE = 5e-4  # share of the parameters that are no layer's weights
 
 
 def fates() -> tuple[str, ...]:
@@ -46,6 +53,13 @@ class LayerCoverage:
     mac_share: float
     parameter_share: float
 
+    def row(self) -> list[str]:
+        """Its row in the table of all layers."""
+        macs = "?"
+        if self.macs is not None:
+            macs = f"{self.mac_share:.1%}"
+        return [self.name, self.what, macs, f"{self.parameter_share:.1%}", self.fate, self.why]
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -64,6 +78,24 @@ class Coverage:
     def of(self, fate: str) -> tuple[LayerCoverage, ...]:
         """The layers with this fate."""
         return tuple(layer for layer in self.layers if layer.fate == fate)
+
+    def table(self) -> str:
+        """One line for each weight: what it is, its shares, what becomes of it and why; and the totals."""
+        rows = [layer.row() for layer in self.layers]
+        return f"{format_table(HEADERS, rows, ALIGN)}\n\n{self.summary()}"
+
+    def summary(self) -> str:
+        """One line for each thing that becomes of layers, with their shares and reasons."""
+        whole = f"{self.macs:,} multiply-accumulates and {self.parameters:,} parameters"
+        lines = [f"coverage of {whole}:"]
+        for fate in fates():
+            layers = self.of(fate)
+            if layers:
+                lines.append(f"  {fate}: {_sums(layers)} ({_reasons(layers)})")
+        rest = 1 - sum(layer.parameter_share for layer in self.layers)
+        if rest > WORTH_A_LINE:
+            lines.append(f"  biases, norms and others: {rest:.1%} of parameters")
+        return "\n".join(lines)
 
     def to_json(self) -> list[dict[str, Any]]:
         """One entry for each weight."""
@@ -134,6 +166,29 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
             )
         )
     return Coverage(tuple(found), all_macs, all_parameters)
+
+
+def _sums(layers: Sequence[LayerCoverage]) -> str:
+    number = f"{len(layers)} layers"
+    if len(layers) == 1:
+        number = "1 layer"
+    macs = sum(layer.mac_share for layer in layers)
+    parameters = sum(layer.parameter_share for layer in layers)
+    return f"{number}, {macs:.1%} of MACs, {parameters:.1%} of parameters"
+
+
+def _reasons(layers: Sequence[LayerCoverage]) -> str:
+    """Why this becomes of layers, each reason once."""
+    reasons = {}
+    for layer in layers:
+        reason = layer.why
+        if layer.fate == LEFT_ALONE:
+            reason = layer.what  # why is always the same: what they are
+        reasons[reason] = True
+    words = "; ".join(list(reasons)[:SHOWN])
+    if len(reasons) > SHOWN:
+        words += f"; {len(reasons) - SHOWN} more reasons"
+    return words
 
 
 def _why(entry: LayerPlan) -> str:

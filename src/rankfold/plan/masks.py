@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rankfold.errors import InputError
+from rankfold.plan.plan import Plan
 
 SUFFIX = ".mask"  # of the name of a layer, or of a stage of it: as torch names the buffer in a state dict
 
@@ -34,3 +35,18 @@ def load_masks(path: str | Path) -> dict[str, np.ndarray]:
             return {name.removesuffix(SUFFIX): file.get_tensor(name).astype(bool) for name in names}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{source} is truncated or damaged: {error}") from error
+
+
+def masks_for(plan: Plan, path: str | Path) -> dict[str, np.ndarray]:
+    """The masks in a file of weights, if the plan has layers that are counted by them; else none, and no file is read.
+
+    Args:
+        plan: of a finished run.
+        path: its `model.safetensors`.
+
+    Raises:
+        InputError: see `load_masks`.
+    """
+    if any(layer.kind.masked for layer in plan.layers):
+        return load_masks(path)
+    return {}

@@ -3,205 +3,196 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankfold.cli.arguments.arrays import add_arrays, non_idealities
-from rankfold.cli.arguments.networks import MODEL_HELP
-from rankfold.cli.arguments.options import (
+from rankfold.cli.arguments.arrays import (
     add_array,
+    add_non_idealities,
+    chosen_array,
+    non_idealities,
+)
+from rankfold.cli.arguments.methods import (
+    NUMBERS,
     add_entries,
     add_low_rank,
+    add_method,
     add_rules,
-    add_technology,
-    add_training,
-    bit_width,
-    checked,
-    image_input,
-    show_report,
-    training_settings,
+    chosen_method,
 )
+from rankfold.cli.arguments.networks import MODEL_HELP
+from rankfold.cli.arguments.process import command_line, prepare_process
+from rankfold.cli.arguments.technology import add_technology
+from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_training, distillation, recipe
+from rankfold.cli.arguments.values import bit_width, checked, image_input
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
-from rankfold.mapping import DEFAULT_ARRAY, ArraySpec
-from rankfold.plan import Plan
-from rankfold.plan.plan import PLAIN, STEERINGS
-from rankfold.runs.methods import METHODS
+from rankfold.plan import ChannelPruning, Method, Plan, uniform_plan
+from rankfold.plan.kinds import PLAIN
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from rankfold.simulator import ArrayNonIdealities
-    from rankfold.training.distillation import Distillation
+    from rankfold.workload import Network
 
 UNSET = object()  # since None means float
+BITS = 4  # where nothing is said
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("model", help=f"{MODEL_HELP}; ONNX files with --epochs 0")
     add_array(parser)
-    parser.add_argument(
-        "--method", choices=METHODS,
-        help="low-rank (with --rank), patdnn or pairs (pattern pruning, with --entries), support (kernel positions that all "
-        "outputs share, with --entries), quantise (bits alone), channel (with --ratio); default: low-rank with --rank, else "
-        "quantise",
-    )  # fmt: skip
+    add_method(parser)
     add_low_rank(parser)
     add_rules(parser)
     add_entries(
-        parser, "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage of pairs"
-    )
-    parser.add_argument("--block", type=int, metavar="N", help="output channels that share a pattern under pairs (default: all)")
-    parser.add_argument(
-        "--steering", choices=STEERINGS, default=PLAIN,
-        help="count rows of pattern-pruned layers as skipped where nothing in a tile needs them (plain, the default), or as if "
-        "each column got inputs of its own (ideal); the report shows both",
-    )  # fmt: skip
-    parser.add_argument("--ratio", type=float, metavar="S", help="share of the channels that channel pruning removes")
-    parser.add_argument(
-        "--bits", type=checked(bit_width), default=UNSET, help="of weights and activations, 1 to 8, or `float` (default 4)"
+        parser,
+        "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage of pairs",
     )
     parser.add_argument(
-        "--decomposition", choices=DECOMPOSITIONS,
-        help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, the default), or the "
-        "same layer after layer, each taking back the errors of those before it (sequential); of an ONNX file data with --data, "
-        "else svd",
-    )  # fmt: skip
-    parser.add_argument("--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers")
-    parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="weights of the dense network (.safetensors or a torch state dict)"
+        "--bits",
+        type=checked(bit_width),
+        default=UNSET,
+        help=f"of weights and activations, 1 to 8, or `float` (default {BITS})",
     )
     parser.add_argument(
-        "--baseline-epochs", type=int, default=60, help="epochs for the dense network where it must be trained (default 60)"
+        "--decomposition",
+        choices=DECOMPOSITIONS,
+        help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, the default), or "
+        "the same layer after layer, each taking back the errors of those before it (sequential); of an ONNX file data "
+        "with --data, else svd",
     )
     parser.add_argument(
-        "--noise-aware", action="store_true", help="fine-tune with the arrays below in the loop, programmed anew in every step"
+        "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
     )
-    _add_distillation(parser)
-    add_arrays(parser)
     parser.add_argument(
-        "--input", type=checked(image_input), metavar="CxHxW", help="image size of an ONNX file that leaves it open"
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights of the dense network (.safetensors or a torch state dict)",
+    )
+    parser.add_argument(
+        "--baseline-epochs",
+        type=int,
+        default=60,
+        help="epochs for the dense network where it must be trained (default 60)",
+    )
+    parser.add_argument(
+        "--noise-aware",
+        action="store_true",
+        help="fine-tune with the arrays below in the loop, programmed anew in every step",
+    )
+    add_distillation(parser)
+    add_non_idealities(parser)
+    parser.add_argument(
+        "--input",
+        type=checked(image_input),
+        metavar="CxHxW",
+        help="image size of an ONNX file that leaves it open",
     )
     add_technology(parser, resolution=False)
-    add_training(parser, epochs=10, rate=0.05)
     # An ONNX file is decomposed without data too (with --epochs 0); `run` asks for them otherwise.
-    next(action for action in parser._actions if action.dest == "data").required = False
+    add_training(parser, epochs=10, rate=0.05, data_needed=False)
     parser.set_defaults(run=run)
-
-
-def _add_distillation(parser: argparse.ArgumentParser) -> None:
-    """Add `--distil [W]` and `--no-distil`: a weight, True, False, or None where neither is given."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "--distil", type=checked(distillation_weight), nargs="?", const=True, metavar="W",
-        help="share of the outputs of the dense network in what fine-tuning aims at (default 0.9), the labels have the rest",
-    )  # fmt: skip
-    group.add_argument(
-        "--no-distil",
-        action="store_false",
-        dest="distil",
-        default=None,
-        help="fine-tune towards labels alone, in a fifth less time",
-    )
-
-
-def distillation_weight(text: str) -> float:
-    """Read the weight of distillation.
-
-    Raises:
-        InputError: no number from 0 to 1.
-    """
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not 0 <= weight <= 1:
-        raise InputError(f"weight (={text}) must be a share from 0 to 1, such as 0.9")
-    return weight
 
 
 def run(options: argparse.Namespace) -> int:
     """Compress a network and say where the results are."""
     if options.plan is not None:
-        given = {
-            "--method": options.method is not None,
-            "--groups": options.groups is not None,
-            "--entries": options.entries is not None,
-            "--block": options.block is not None,
-            "--steering": options.steering != PLAIN,
-            "--ratio": options.ratio is not None,
-            "--rank": options.rank is not None,
-            "--bits": options.bits is not UNSET,
-            "--pointwise": options.pointwise,
-            "--linear": options.linear,
-            "--fit": options.fit,
-            "--include and --exclude": bool(options.rules),
-        }
-        for flag in (flag for flag, there in given.items() if there):
-            raise InputError(f"--plan already says what every layer becomes; leave {flag} away, or edit {options.plan}")
+        _check_plan_alone(options)
     if options.model.lower().endswith(".onnx"):
         from rankfold.cli.commands import compress_onnx
 
-        return compress_onnx.run(options, None if options.bits is UNSET else options.bits, _array(options))
+        return compress_onnx.run(options, bits_given=options.bits not in (UNSET, None))
     if options.input is not None:
         raise InputError("--input is for ONNX files; the data say how large the images of other networks are")
     if options.data is None:
-        raise InputError("--data is missing: `digits`, a folder of Parquet shards or images by class, or a hub id")
-    from rankfold.cli.words.progress import Bars
-    from rankfold.runs.compress import compress
-    from rankfold.runs.settings import BASELINE
+        raise InputError(f"--data is missing: {DATA_HELP}")
+    noise = _noise(options)
+    method = None
+    if options.plan is None:
+        method = chosen_method(options)
 
-    settings = training_settings(
-        options,
-        {
-            "groups": options.groups,
-            "rank": options.rank,
-            "method": options.method,
-            "entries": options.entries,
-            "block": options.block,
-            "steering": options.steering,
-            "ratio": options.ratio,
-            "bits": 4 if options.bits is UNSET else options.bits,
-            "pointwise": options.pointwise,
-            "linear": options.linear,
-            "rules": options.rules,
-            "fit": options.fit,
-            "plan": options.plan,
-            "decomposition": options.decomposition or "data",
-            "checkpoint": options.checkpoint,
-            "array": _array(options),
-            "noise": _noise(options),
-            "distillation": _distillation(options),
-            "baseline_recipe": replace(BASELINE, epochs=options.baseline_epochs, batch_size=options.batch),
-        },
+    from rankfold.cli.words.progress import Bars
+    from rankfold.cli.words.report import show_report
+    from rankfold.models.load import load_model
+    from rankfold.runs.baseline import dense_weights
+    from rankfold.runs.energy_record import EnergyOptions
+    from rankfold.runs.recipes import DENSE
+    from rankfold.runs.run import run as run_job
+    from rankfold.runs.state import RunNotes, traced
+    from rankfold.training.data import load_images
+
+    prepare_process(options.threads)
+    tuning = recipe(options)
+    data = load_images(options.data, options.image_size)
+    model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
+    if method is None:
+        plan = _planned(options)
+    else:
+        plan = _uniform(options, method, model, traced(model, data, options.model))
+    dense = replace(DENSE, epochs=options.baseline_epochs, batch_size=options.batch)
+    run_job(
+        model,
+        data,
+        plan,
+        tuning,
+        out=options.out,
+        name=options.model,
+        baseline=dense_weights(options.model, data, options.checkpoint, dense),
+        decomposition=options.decomposition or "data",
+        distillation=distillation(options),
+        noise=noise,
+        energy=EnergyOptions(options.technology, options.adc, options.adc_bits),
+        notes=RunNotes(command_line(), options.image_size),
+        linear=options.linear,
+        device=options.device,
+        resume=options.resume,
+        progress=Bars(),
     )
-    compress(settings, Bars())
     show_report({None: options.out}, options.out / "report.html")
     return 0
 
 
-def _array(options: argparse.Namespace) -> ArraySpec | None:
-    """The array, with the cells and DACs that the options give it; None: all as in the plan, or the default."""
-    given = {name: getattr(options, name) for name in ("cell_bits", "coding", "dac_bits") if getattr(options, name) is not None}
-    if not given:
-        return options.array
-    array = options.array
-    if array is None:
-        array = DEFAULT_ARRAY if options.plan is None else Plan.load(options.plan).array
-    return replace(array, **given)
+def _planned(options: argparse.Namespace) -> Plan:
+    """The plan of the file that the user named, for its array or another."""
+    plan = Plan.load(options.plan)
+    return replace(plan, array=chosen_array(options, plan.array))
 
 
-def _distillation(options: argparse.Namespace) -> Distillation | None:
-    from rankfold.runs.settings import DISTILLATION
-    from rankfold.training.distillation import Distillation
+def _uniform(options: argparse.Namespace, method: Method, model: nn.Module, network: Network) -> Plan:
+    """One setting for all layers."""
+    from rankfold.surgery.channels import channel_plan
 
-    if options.distil is None or options.distil is True:
-        return DISTILLATION
-    return Distillation(options.distil) if options.distil else None
+    bits = options.bits
+    if bits is UNSET:
+        bits = BITS
+    array = chosen_array(options)
+    if isinstance(method, ChannelPruning):
+        return channel_plan(model, network, array, method, bits=bits)
+    return uniform_plan(network, array, method, bits=bits)
+
+
+def _check_plan_alone(options: argparse.Namespace) -> None:
+    """Refuse what a plan says already."""
+    given = {f"--{name}": getattr(options, name) is not None for name in ("method", *NUMBERS)}
+    given["--steering"] = options.steering != PLAIN
+    given["--bits"] = options.bits is not UNSET
+    for name in ("pointwise", "linear", "fit"):
+        given[f"--{name}"] = getattr(options, name)
+    given["--include and --exclude"] = bool(options.rules)
+    for flag, there in given.items():
+        if there:
+            raise InputError(
+                f"--plan already says what every layer becomes; omit {flag}, or edit {options.plan}"
+            )
 
 
 def _noise(options: argparse.Namespace) -> ArrayNonIdealities | None:
+    """The arrays that fine-tuning shall have in the loop; None: it shall have none."""
     chosen = non_idealities(options)
     if options.noise_aware:
         if chosen.ideal:
@@ -210,5 +201,7 @@ def _noise(options: argparse.Namespace) -> ArrayNonIdealities | None:
             )
         return chosen
     if not chosen.ideal:
-        raise InputError("the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold simulate)")
+        raise InputError(
+            "the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold simulate)"
+        )
     return None

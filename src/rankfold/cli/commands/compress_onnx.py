@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rankfold.cli.arguments.options import command_line
+from rankfold.cli.arguments.arrays import chosen_array
+from rankfold.cli.arguments.methods import low_rank_method
+from rankfold.cli.arguments.process import command_line
 from rankfold.errors import InputError
-from rankfold.mapping import DEFAULT_ARRAY, ArraySpec
 from rankfold.plan import Plan, check_plan, coverage, uniform_plan
 from rankfold.records.text_table import format_table
 from rankfold.report.coverage import coverage_table
@@ -22,96 +23,146 @@ from rankfold.workload.onnx.layers import OnnxNetwork, analyse_onnx
 IMAGES = 64  # of a data set, for calibration
 # Options of training, of other methods and of what is reported after training.
 WITHOUT_MEANING = (
-    "checkpoint", "noise_aware", "resume", "entries", "block", "ratio", "adc_bits", "program_noise", "read_noise", "drift",
-    "no_drift_compensation", "stuck", "ir_drop", "output_noise", "technology", "adc", "compile", "distil", "image_size",
+    "checkpoint",
+    "noise_aware",
+    "resume",
+    "entries",
+    "block",
+    "ratio",
+    "adc_bits",
+    "program_noise",
+    "read_noise",
+    "drift",
+    "no_drift_compensation",
+    "stuck",
+    "ir_drop",
+    "output_noise",
+    "technology",
+    "adc",
+    "compile",
+    "distil",
+    "image_size",
     "threads",
-)  # fmt: skip
+)
 
 
-def run(options: argparse.Namespace, bits: object, array: ArraySpec | None) -> int:
+def run(options: argparse.Namespace, bits_given: bool) -> int:
     """Decompose the file and say what that costs.
 
     Args:
         options: as parsed.
-        bits: that the user asked for; None: none.
-        array: that the user asked for; None: as in the plan, or the default.
+        bits_given: whether the user asked for bits.
 
     Raises:
         InputError: options that need training, or anything wrong with the file, the plan or the data.
     """
-    if options.epochs != 0:
-        raise InputError(f"{options.model} is an ONNX file, which is decomposed but not trained here; add --epochs 0")
-    if bits is not None:
-        raise InputError("an ONNX file is decomposed in float, as bits need training; leave --bits away")
-    if options.method not in (None, "low-rank"):
-        raise InputError(f"an ONNX file can be made low-rank only, without training; leave --method {options.method} away")
-    for flag in (flag for flag in WITHOUT_MEANING if getattr(options, flag) not in (None, False, 0.0)):
-        raise InputError(
-            f"--{flag.replace('_', '-')} says nothing where an ONNX file is decomposed without training; leave it away"
-        )
-    if options.decomposition == "sequential":
-        raise InputError("an ONNX file is decomposed layer by layer on its own; choose --decomposition svd, or data with --data")
-    if options.decomposition == "data" and options.data is None:
-        raise InputError("--decomposition data needs calibration inputs: --data FILE.npz or a data set")
-    if options.plan is None and options.rank is None:
-        raise InputError("decomposing an ONNX file needs a rank, such as --rank 1/4, or a --plan")
+    _check_options(options, bits_given)
     source = analyse_onnx(options.model, options.input)
-    if options.plan is not None:
-        plan = Plan.load(options.plan)
-        plan = plan if array is None else replace(plan, array=array)
-        check_plan(plan, source.network)
-    else:
-        plan = uniform_plan(
-            source.network, array or DEFAULT_ARRAY, options.groups, options.rank, None, pointwise=options.pointwise,
-            linear=options.linear, rules=options.rules, fit=options.fit,
-        )  # fmt: skip
+    plan = _plan(options, source)
     print(coverage_table(coverage(source.network, plan, options.linear)), end="\n\n")
-    feeds = None if options.data is None else _feeds(options.data, source)
-    for_data = options.decomposition != "svd"
-    found = decompose_to_folder(source, plan, options.out, feeds, command_line(), options.seed, for_data)
-    print(_table(found))
+    feeds = None
+    if options.data is not None:
+        feeds = _feeds(options.data, source)
+    made = decompose_to_folder(
+        source,
+        plan,
+        options.out,
+        feeds,
+        command=command_line(),
+        seed=options.seed,
+        for_data=options.decomposition != "svd",
+    )
+    print(_table(made))
     print(f"decomposed network: {options.out / 'model.onnx'}")
     return 0
 
 
+def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
+    """Refuse what would need training, or says nothing here."""
+    if options.epochs != 0:
+        raise InputError(
+            f"{options.model} is an ONNX file, which is decomposed but not trained here; add --epochs 0"
+        )
+    if bits_given:
+        raise InputError("an ONNX file is decomposed in float, as bits need training; omit --bits")
+    if options.method not in (None, "low-rank"):
+        raise InputError(
+            f"an ONNX file can be made low-rank only, without training; omit --method {options.method}"
+        )
+    for name in WITHOUT_MEANING:
+        if getattr(options, name) not in (None, False, 0.0):
+            flag = name.replace("_", "-")
+            raise InputError(
+                f"--{flag} says nothing where an ONNX file is decomposed without training; omit it"
+            )
+    if options.decomposition == "sequential":
+        raise InputError(
+            "an ONNX file is decomposed layer by layer on its own; choose --decomposition svd, or data with --data"
+        )
+    if options.decomposition == "data" and options.data is None:
+        raise InputError("--decomposition data needs calibration inputs: --data FILE.npz or a data set")
+    if options.plan is None and options.rank is None:
+        raise InputError("decomposing an ONNX file needs a rank, such as --rank 1/4, or a --plan")
+
+
+def _plan(options: argparse.Namespace, source: OnnxNetwork) -> Plan:
+    """The plan of a file, or one (g, r) for all layers."""
+    if options.plan is None:
+        return uniform_plan(source.network, chosen_array(options), low_rank_method(options))
+    plan = Plan.load(options.plan)
+    plan = replace(plan, array=chosen_array(options, plan.array))
+    check_plan(plan, source.network)
+    return plan
+
+
 def _feeds(data: str, source: OnnxNetwork) -> list[dict[str, np.ndarray]]:
-    """Calibration inputs: arrays of the user's, or images of a data set, normalised by its mean and standard deviation."""
+    """Calibration inputs: arrays of the user's, or images of a data set, normalised by its mean and deviation."""
     if Path(data).suffix in (".npz", ".npy"):
         return read_feeds(data, source)
     images = list(islice(_images(data, source), IMAGES))
     size = source.sizes.batch
     if len(source.file.inputs) != 1 or len(images) < size:
-        raise InputError(f"data {data} gives single images, and the model takes other inputs; give a .npz of arrays")
+        raise InputError(
+            f"data {data} gives single images, and the model takes other inputs; give a .npz of arrays"
+        )
     name = source.file.inputs[0].name
-    return [{name: np.stack(images[start : start + size])} for start in range(0, len(images) - size + 1, size)]
+    starts = range(0, len(images) - size + 1, size)
+    return [{name: np.stack(images[start : start + size])} for start in starts]
 
 
 def _images(data: str, source: OnnxNetwork) -> Iterator[np.ndarray]:
+    """Training images (C, H, W), one by one."""
     import torch
 
-    from rankfold.runs.compress import calibration_batches
+    from rankfold.runs.calibration import CalibrationImages
     from rankfold.training.data import load_images
 
     loaded = load_images(data, (source.network.input[1], source.network.input[2]))
     if loaded.input_size != source.network.input:
-        raise InputError(f"data {data} has images of {loaded.input_size} (C, H, W), the model takes {source.network.input}")
-    for batch in calibration_batches(loaded, torch.device("cpu"), 0, IMAGES):
+        raise InputError(
+            f"data {data} has images of {loaded.input_size} (C, H, W), the model takes {source.network.input}"
+        )
+    for batch in CalibrationImages(loaded, torch.device("cpu"), 0, IMAGES):
         yield from batch.numpy()
 
 
-def _table(found: Decomposition) -> str:
-    rows = [
-        [
-            layer.name, str(layer.groups), str(layer.rank), f"{layer.error:.1%}",
-            "" if layer.output_error is None else f"{layer.output_error:.1%}", f"{layer.parameters_before:,}",
-            f"{layer.parameters_after:,}",
-        ]
-        for layer in found.layers
-    ]  # fmt: skip
+def _table(made: Decomposition) -> str:
     headers = ["layer", "groups", "rank", "weight error", "output error", "weights before", "after"]
-    lines = [format_table(headers, rows), "", f"stored numbers: {found.parameters_before:,} -> {found.parameters_after:,}"]
-    if found.outputs is None:
-        lines.append(f"outputs {found.inputs}")
+    rows = []
+    for layer in made.layers:
+        lost = ""
+        if layer.output_error is not None:
+            lost = f"{layer.output_error:.1%}"
+        sizes = [f"{layer.parameters_before:,}", f"{layer.parameters_after:,}"]
+        rows.append([layer.name, str(layer.groups), str(layer.rank), f"{layer.error:.1%}", lost, *sizes])
+    lines = [
+        format_table(headers, rows),
+        "",
+        f"stored numbers: {made.parameters_before:,} -> {made.parameters_after:,}",
+    ]
+    if made.outputs is None:
+        lines.append(f"outputs {made.inputs}")
     else:
-        lines += [f"output {name}: relative error {error:.2%} on {found.inputs}" for name, error in found.outputs.items()]
+        for name, error in made.outputs.items():
+            lines.append(f"output {name}: relative error {error:.2%} on {made.inputs}")
     return "\n".join(lines)

@@ -44,31 +44,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights; no ONNX files")
     parser.add_argument(
-        "--data", required=True, metavar="DATA", help="`digits`, a folder of Parquet shards or images by class, or a hub id"
+        "--data",
+        required=True,
+        metavar="DATA",
+        help="`digits`, a folder of Parquet shards or images by class, or a hub id",
     )
     add_array(parser)
     parser.add_argument(
-        "--max-cycles", metavar="N", help="most cycles per image: a number, or a share of the dense network: 40%%"
+        "--max-cycles",
+        metavar="N",
+        help="most cycles per image: a number, or a share of the dense network: 40%%",
     )
-    parser.add_argument("--max-arrays", metavar="N", help="most arrays, one for each tile: a number, or a share")
+    parser.add_argument(
+        "--max-arrays", metavar="N", help="most arrays, one for each tile: a number, or a share"
+    )
     parser.add_argument("--max-energy", metavar="E", help="most energy per image: 300nJ, 1.2uJ, or a share")
     parser.add_argument(
         "--max-drop", type=float, metavar="POINTS",
         help="most points of accuracy to lose, measured before fine-tuning on training images held out from calibration",
     )  # fmt: skip
     parser.add_argument(
-        "--bits", type=checked(bit_width), default=4, help="of weights and activations, 1 to 8, or `float` (default 4)"
+        "--bits",
+        type=checked(bit_width),
+        default=4,
+        help="of weights and activations, 1 to 8, or `float` (default 4)",
     )
     parser.add_argument("--pointwise", action="store_true", help="1x1 convolutions may become low-rank too")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="weights of the dense network (.safetensors or a torch state dict)"
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights of the dense network (.safetensors or a torch state dict)",
     )
     parser.add_argument(
         "--images", type=int, metavar="N",
         help="training images to calibrate on (default 512, or 32 where they are larger than 64x64)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)")
-    parser.add_argument("--pareto", type=Path, metavar="DIR", help="write the whole front: front.csv, front.html, front.svg")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)"
+    )
+    parser.add_argument(
+        "--pareto", type=Path, metavar="DIR", help="write the whole front: front.csv, front.html, front.svg"
+    )
     add_search(parser)
     add_technology(parser, resolution=False)
     parser.add_argument("--seed", type=int, default=0, help="fixes everything drawn at random (default 0)")
@@ -76,17 +93,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run, interrupted="the same command begins anew; with --search and --study it goes on")
+    parser.set_defaults(
+        run=run, interrupted="the same command begins anew; with --search and --study it goes on"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Plan, print why, and write the plan and the front."""
     budgets = tuple(
-        Budget.parse(quantity, text) for quantity in QUANTITIES if (text := getattr(options, f"max_{quantity}")) is not None
+        Budget.parse(quantity, text)
+        for quantity in QUANTITIES
+        if (text := getattr(options, f"max_{quantity}")) is not None
     )
     limited = bool(budgets) or options.max_drop is not None
     if not limited and options.pareto is None:
-        raise InputError("give a budget (--max-cycles, --max-arrays, --max-energy, --max-drop), or --pareto DIR for all of them")
+        raise InputError(
+            "give a budget (--max-cycles, --max-arrays, --max-energy, --max-drop), or --pareto DIR for all of them"
+        )
     if not limited and options.out is not None:
         raise InputError("--out is for one plan, which needs a budget such as --max-cycles 40%")
     out = options.out or Path("plan.json")
@@ -127,7 +150,12 @@ def run(options: argparse.Namespace) -> int:
         found.plan.save(out)
         files = (out, *files)
     if options.json:
-        print(json.dumps({"plan": None if found is None else _to_json(found), "files": [str(file) for file in files]}, indent=2))
+        print(
+            json.dumps(
+                {"plan": None if found is None else _to_json(found), "files": [str(file) for file in files]},
+                indent=2,
+            )
+        )
         return 0
     if found is not None:
         print(_layers(found))
@@ -148,7 +176,16 @@ def _layers(found: Planning) -> str:
             f"{layer.dense.arrays:,} -> {chosen.arrays:,}", f"{chosen.loss:.4f}", str(len(layer.candidates)),
             layer.why_dense or "-",
         ])  # fmt: skip
-    heads = ["layer", "becomes", "mapping", "cycles", "arrays", "predicted loss", "candidates", "why it stays"]
+    heads = [
+        "layer",
+        "becomes",
+        "mapping",
+        "cycles",
+        "arrays",
+        "predicted loss",
+        "candidates",
+        "why it stays",
+    ]
     legend = "\ng: low-rank groups, r: rank of each, e: kernel positions that all outputs share, *: and all input channels"
     return format_table(heads, rows) + legend
 
@@ -160,8 +197,12 @@ def _totals(found: Planning) -> str:
         if quantity == ENERGY and ENERGY not in found.budgets:
             continue
         before, after = total(found.dense, quantity), solution.total(quantity)
-        budget = f", budget {in_units(quantity, found.budgets[quantity])}" if quantity in found.budgets else ""
-        lines.append(f"{in_units(quantity, before)} dense -> {in_units(quantity, after)} ({after / before:.1%}{budget})")
+        budget = (
+            f", budget {in_units(quantity, found.budgets[quantity])}" if quantity in found.budgets else ""
+        )
+        lines.append(
+            f"{in_units(quantity, before)} dense -> {in_units(quantity, after)} ({after / before:.1%}{budget})"
+        )
     gap = "proven optimal" if solution.gap == 0 else f"within {solution.gap:.2%} of the best possible"
     lines.append(f"predicted loss +{solution.total(LOSS):.4f} nats before fine-tuning; {gap}")
     if found.drop is not None:
@@ -187,7 +228,9 @@ def _to_json(found: Planning) -> dict[str, Any]:
             "bound": solution.bound,
             "gap": solution.gap,
         },
-        "measured": None if found.drop is None else {"dense": found.drop.dense, "planned": found.drop.planned},
+        "measured": None
+        if found.drop is None
+        else {"dense": found.drop.dense, "planned": found.drop.planned},
     }
 
 

@@ -27,20 +27,28 @@ TRIALS, CHIPS, IMAGES = 200, 2, 1000
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     """Add the options of the search, and those of the arrays that it measures on."""
-    group = parser.add_argument_group("search", "instead of the exact choice, which it begins with; needs rankfold[search]")
+    group = parser.add_argument_group(
+        "search", "instead of the exact choice, which it begins with; needs rankfold[search]"
+    )
     group.add_argument(
         "--search", choices=[NSGA2],
         help="measure plans before fine-tuning, on the arrays below: for what does not add up over layers, such as noise",
     )  # fmt: skip
-    group.add_argument("--trials", type=int, metavar="N", help=f"plans in all, of all processes (default {TRIALS})")
+    group.add_argument(
+        "--trials", type=int, metavar="N", help=f"plans in all, of all processes (default {TRIALS})"
+    )
     group.add_argument(
         "--study",
         type=Path,
         metavar="FILE",
         help="share the search with other processes, and go on with it later; a new file, or the study of the same search",
     )
-    group.add_argument("--chips", type=int, metavar="N", help=f"chips that each plan is measured on (default {CHIPS})")
-    group.add_argument("--search-images", type=int, metavar="N", help=f"training images to measure on (default {IMAGES})")
+    group.add_argument(
+        "--chips", type=int, metavar="N", help=f"chips that each plan is measured on (default {CHIPS})"
+    )
+    group.add_argument(
+        "--search-images", type=int, metavar="N", help=f"training images to measure on (default {IMAGES})"
+    )
     add_arrays(parser)
 
 
@@ -63,10 +71,14 @@ def search_options(options: argparse.Namespace) -> SearchOptions | None:
     if options.search is None:
         for name in ("trials", "study", "chips", "search_images"):
             if getattr(options, name) is not None:
-                raise InputError(f"--{name.replace('_', '-')} goes with --search {NSGA2}; add that, or leave it away")
+                raise InputError(
+                    f"--{name.replace('_', '-')} goes with --search {NSGA2}; add that, or leave it away"
+                )
         # The resolution of converters is that of the energy's too.
         if not replace(noise, adc_bits=None).ideal:
-            raise InputError(f"the noise of arrays goes with --search {NSGA2}; the exact planner does not see it")
+            raise InputError(
+                f"the noise of arrays goes with --search {NSGA2}; the exact planner does not see it"
+            )
         return None
     from rankfold.planning.accuracy import MeasureSettings
     from rankfold.planning.search.outcome import SearchSettings
@@ -86,7 +98,9 @@ def search_options(options: argparse.Namespace) -> SearchOptions | None:
     )
 
 
-def run_search(problem: PlanningProblem, chosen: SearchOptions, options: argparse.Namespace, out: Path | None) -> int:
+def run_search(
+    problem: PlanningProblem, chosen: SearchOptions, options: argparse.Namespace, out: Path | None
+) -> int:
     """Search, print what was measured, and write the chosen plan and the front."""
     from rankfold.planning.search.run import chosen_plan, search_problem, write_search
 
@@ -104,7 +118,9 @@ def run_search(problem: PlanningProblem, chosen: SearchOptions, options: argpars
         print(json.dumps(_to_json(found, None if plan is None else plan.to_json(), files), indent=2))
         return 0
     print(_table(found))
-    print(f"{found.result.measured:,} plans measured in {found.result.trials:,} trials; dense: {found.dense:.2%}")
+    print(
+        f"{found.result.measured:,} plans measured in {found.result.trials:,} trials; dense: {found.dense:.2%}"
+    )
     if found.chosen is not None:
         print(
             f"chosen: {found.chosen.cycles:,} cycles, {found.chosen.accuracy:.2%} before fine-tuning, on held-out training images"
@@ -161,9 +177,12 @@ def _to_json(found: PlanSearch, plan: dict[str, Any] | None, files: list[Path]) 
         "plan": plan,
         "measured": {
             "dense": found.dense,
-            "chosen": None if found.chosen is None else {"cycles": found.chosen.cycles, "accuracy": found.chosen.accuracy},
+            "chosen": None
+            if found.chosen is None
+            else {"cycles": found.chosen.cycles, "accuracy": found.chosen.accuracy},
             "front": [
-                {"cycles": one.cycles, "accuracy": one.accuracy, "exact_planner": one in starts} for one in found.result.front
+                {"cycles": one.cycles, "accuracy": one.accuracy, "exact_planner": one in starts}
+                for one in found.result.front
             ],
             "trials": found.result.trials,
             "plans": found.result.measured,

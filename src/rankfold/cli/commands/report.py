@@ -10,9 +10,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("run_folders", nargs="+", type=Path, metavar="DIR", help="folder of a finished run")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the HTML page; of existing files it replaces only HTML pages"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the HTML page; of existing files it replaces only HTML pages",
     )
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="also write the chart of accuracy against cycles, as SVG")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="also write the chart of accuracy against cycles, as SVG",
+    )
     parser.set_defaults(run=run)
 
 

@@ -17,24 +17,42 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("run_folder", metavar="DIR", help="folder of a finished, quantised run, or the name of shipped weights")
-    parser.add_argument("--data", required=True, metavar="DATA", help="data set with a training and a test split")
+    parser.add_argument(
+        "run_folder",
+        metavar="DIR",
+        help="folder of a finished, quantised run, or the name of shipped weights",
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="DATA", help="data set with a training and a test split"
+    )
     add_arrays(parser)
     parser.add_argument(
-        "--digital", action="append", default=[], metavar="LAYER", help="leave this layer to digital logic; may be repeated"
+        "--digital",
+        action="append",
+        default=[],
+        metavar="LAYER",
+        help="leave this layer to digital logic; may be repeated",
     )
     parser.add_argument("--repeats", type=int, default=5, help="chips, each programmed anew (default 5)")
     parser.add_argument("--images", type=int, metavar="N", help="test images, drawn at random (default all)")
     parser.add_argument(
-        "--layer-images", type=int, default=500, metavar="N", help="test images for the layers' errors; 0: none (default 500)"
+        "--layer-images",
+        type=int,
+        default=500,
+        metavar="N",
+        help="test images for the layers' errors; 0: none (default 500)",
     )
     parser.add_argument("--seed", type=int, default=0, help="fixes everything drawn at random (default 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="save the result, and what is done so far, in this JSON file")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="save the result, and what is done so far, in this JSON file"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with what FILE holds")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run, interrupted="with --out FILE, the same command and --resume goes on where it stopped")
+    parser.set_defaults(
+        run=run, interrupted="with --out FILE, the same command and --resume goes on where it stopped"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -90,7 +108,15 @@ def _table(found: Simulation) -> str:
 
     ordered = sorted(found.layers, key=lambda layer: layer.blame, reverse=True)
     rows = [_row(layer, found) for layer in ordered]
-    heads = ["layer, the worst alone first", "error alone", "accuracy alone", "SNR", "own SNR", "clipped", "activations"]
+    heads = [
+        "layer, the worst alone first",
+        "error alone",
+        "accuracy alone",
+        "SNR",
+        "own SNR",
+        "clipped",
+        "activations",
+    ]
     about = (
         f"\nLayers, on {found.layer_images:,} images (quantised network: {found.layer_ideal:.2%}). Alone: if only this\n"
         "layer fell short (relative error of the logits, accuracy). SNR: of its output against the ideal run;\n"

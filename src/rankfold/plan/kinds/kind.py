@@ -25,6 +25,7 @@ class LayerKind:
         needed: fields that a plan must give.
         changes_weight: whether the layer's weight is replaced.
         made_for_data: whether its weight can be made for what its inputs are on data.
+        masked: whether the weights that it keeps are known from the weights alone, where they are saved as masks.
     """
 
     name: ClassVar[str]
@@ -34,6 +35,7 @@ class LayerKind:
     needed: ClassVar[tuple[str, ...]] = ()
     changes_weight: ClassVar[bool] = True
     made_for_data: ClassVar[bool] = False
+    masked: ClassVar[bool] = False
 
     @property
     def shares_support(self) -> bool:

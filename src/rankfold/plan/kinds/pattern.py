@@ -30,6 +30,7 @@ class PatternLayer(LayerKind):
     name: ClassVar[str] = PATTERN_PRUNED
     mappings: ClassVar[tuple[str, ...]] = PRUNED_METHODS
     needed: ClassVar[tuple[str, ...]] = ("steering",)
+    masked: ClassVar[bool] = True
     schema: ClassVar[Mapping[str, Any]] = {
         "entries": {"type": "integer", "minimum": 1},
         "steering": {"enum": list(STEERINGS)},
