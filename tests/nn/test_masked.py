@@ -74,7 +74,9 @@ def test_masks_are_saved_with_the_weights(tmp_path):
     masks = masks_of(model)
     assert {report.name for report in reports if report.kind == "pattern-pruned"} == set(masks)
     assert all(mask.sum() * 9 == mask.size * 4 for mask in masks.values())
-    assert kept_parameters(model) == kept_parameters(build("resnet8", 10)) - sum(int((~mask).sum()) for mask in masks.values())
+    assert kept_parameters(model) == kept_parameters(build("resnet8", 10)) - sum(
+        int((~mask).sum()) for mask in masks.values()
+    )
     assert sum(report.parameters_before - report.parameters_after for report in reports) == sum(
         int((~mask).sum()) for mask in masks.values()
     )
@@ -92,11 +94,15 @@ def test_masks_are_saved_with_the_weights(tmp_path):
     assert all((masks_of(rebuilt)[name] == masks[name]).all() for name in masks)
     costs = network_cycles(network, plan, masks=found)
     assert costs.total["pruned-sdk"] == costs.chosen_cycles
-    ideal = replace(plan, layers=tuple(replace(layer, steering=layer.steering and "ideal") for layer in plan.layers))
+    ideal = replace(
+        plan, layers=tuple(replace(layer, steering=layer.steering and "ideal") for layer in plan.layers)
+    )
     steered = network_cycles(network, ideal, masks=found)
     assert steered.total == costs.total
     assert steered.chosen_cycles == costs.total["ideal-sdk"] < costs.chosen_cycles
-    with pytest.raises(InputError, match=r"layer layer1\.0\.conv1 is pattern-pruned: counting its cycles needs its mask"):
+    with pytest.raises(
+        InputError, match=r"layer layer1\.0\.conv1 is pattern-pruned: counting its cycles needs its mask"
+    ):
         network_cycles(network, plan)
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from rankfold.nn.quantisers import SMALLEST_STEP, Quantiser
+from rankfold.nn.learned_step import SMALLEST_STEP
+from rankfold.nn.quantisers import Quantiser
 
 FACTOR = 2.0  # by which an update may shrink or widen a step size
 
