@@ -42,6 +42,7 @@ __all__ = [
     "StageEnergy",
     "cheapest_mappings",
     "dense_plan",
+    "energy_of",
     "find_table",
     "layer_activities",
     "layer_energy",
