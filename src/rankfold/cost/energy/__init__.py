@@ -8,6 +8,7 @@ from rankfold.cost.energy.macro import Macro, macro_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
 from rankfold.cost.energy.pricing import (
     dense_plan,
+    energy_of,
     layer_activities,
     layer_energy,
     network_energy,
