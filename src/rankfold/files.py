@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 from rankfold.errors import InputError
 
 LONGEST = 200  # letters of what a schema complains of
+LONGEST_NUMBER = 1000  # digits of a whole number
 TEMPORARY = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)  # as `replacing` names its files
 FOLDER = "rankfold"  # stands for the target in the name of the temporary of a whole folder
 CONTENT = ".files.tmp"  # ends the name of the folder beside that temporary
@@ -340,14 +342,33 @@ def read_json(path: str | Path) -> Any:
     """Read JSON from `path`.
 
     Raises:
-        InputError: the file is missing, unreadable or not JSON.
+        InputError: the file is missing, unreadable or not JSON; numbers that are not finite are no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: of JSON, of UTF-8 and of the numbers below
         raise InputError(f"{path} is not valid JSON: {error}") from error
+
+
+def _whole(digits: str) -> int:
+    # Python refuses longer ones with advice for programmers.
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a whole number of {len(digits):,} digits is too long")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {digits[:LONGEST]} is too large")
+    return value
+
+
+def _refused(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def parse_yaml(text: str, where: str) -> Any:

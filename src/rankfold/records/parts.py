@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankfold.errors import InputError
-from rankfold.files import read_json, write_json
+from rankfold.files import in_schema
+from rankfold.records.claim import IDENTITY, Claim, as_read_back
+from rankfold.records.typed import write_typed
 
 VERSION = 1
+DONE = "done"
 
 
 @dataclass
@@ -31,27 +32,37 @@ class PartsFile:
     done: dict[str, Any]
 
     @classmethod
-    def claim(cls, path: Path | None, kind: str, identity: dict[str, Any], resume: bool) -> PartsFile:
+    def claim(
+        cls, path: Path | None, kind: str, identity: Mapping[str, Any], resume: bool, validator: Any
+    ) -> PartsFile:
         """Take `path` for the work of `identity`, or go on with it.
 
+        Args:
+            path: the file; None: nothing is saved.
+            kind: what it holds, as its `_type`.
+            identity: everything that the parts depend on, as JSON.
+            resume: whether to go on with this work where the file has it already.
+            validator: of `records.schema`, for the file's content.
+
         Raises:
-            InputError: it is a folder, holds other work, or this work without `resume`.
+            InputError: it is a folder, holds other work or no work at all, or this work without `resume`.
         """
-        identity = json.loads(json.dumps(identity))  # as it will be read back
-        if path is not None and path.is_dir():
-            raise InputError(f"{path} is a folder; give a file for the result")
-        if path is None or not path.exists():
-            return cls(path, kind, identity, {})
-        content = read_json(path)
-        if not isinstance(content, dict) or content.get("_type") != kind or not isinstance(content.get("done"), dict):
-            raise InputError(f"{path} is not ours ({kind}); give another file")
-        if content.get("_version") != VERSION:
-            raise InputError(f"{path} is of another version ({content.get('_version')}, not {VERSION}); give another file")
-        if content.get("identity") != identity:
-            raise InputError(f"{path} holds other work of this kind, with other settings; give another file")
-        if not resume:
-            raise InputError(f"{path} already holds this work; add --resume to go on with it, or give another file")
-        return cls(path, kind, identity, content["done"])
+        own = as_read_back(identity)
+        new = cls(path, kind, own, {})
+        if path is None:
+            return new
+        claim = Claim(
+            kind,
+            VERSION,
+            other="holds other work of this kind, with other settings",
+            same="already holds this work",
+            elsewhere="give another file",
+        )
+        content = claim.file(path, own, resume)
+        if content is None:
+            return new
+        in_schema(content, validator, f"{path} is not a complete {kind.rpartition('.')[2]}")
+        return cls(path, kind, own, content[DONE])
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The value of `key`, computed and saved if it is not there yet."""
@@ -63,4 +74,5 @@ class PartsFile:
     def save(self, **more: Any) -> None:
         """Write all parts, and `more` beside them."""
         if self.path is not None:
-            write_json(self.path, {"_type": self.kind, "_version": VERSION, "identity": self.identity, "done": self.done, **more})
+            content = {IDENTITY: self.identity, DONE: self.done, **more}
+            write_typed(self.path, self.kind, VERSION, content)

@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.cost import counts_linear
-from rankfold.cost.energy import Comparison, NetworkEnergy, dense_plan, find_table, network_energy
+from rankfold.cost import Masks, counts_linear
+from rankfold.cost.energy import (
+    Comparison,
+    ComponentTable,
+    NetworkEnergy,
+    dense_plan,
+    find_table,
+    network_energy,
+)
 from rankfold.errors import InputError
-from rankfold.plan import Plan
+from rankfold.mapping import ArraySpec
+from rankfold.plan.plan import Plan
 from rankfold.workload import Network
+
+
+@dataclass(frozen=True)
+class EnergyOptions:
+    """With which components energy and area are counted.
+
+    Attributes:
+        table: a component table, its name, or a YAML file; None: the default one.
+        adc: an ADC of the table; None: the table's choice.
+        adc_bits: its resolution; None: the table's choice.
+    """
+
+    table: ComponentTable | str | None = None
+    adc: str | None = None
+    adc_bits: int | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is asked for, so that energy is wanted for certain."""
+        return self != EnergyOptions()
+
+    def for_array(self, array: ArraySpec) -> ComponentTable:
+        """The components for an array.
+
+        Raises:
+            InputError: there is no such table or ADC, or the resolution is out of range.
+            MissingDependencyError: `zigzag` without its package.
+        """
+        if isinstance(self.table, ComponentTable):
+            return self.table.with_adc(self.adc, self.adc_bits)
+        return find_table(self.table, array, self.adc, self.adc_bits)
 
 
 @dataclass(frozen=True)
@@ -22,7 +62,7 @@ class LayerEnergyRecord:
     conversions: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EnergyRecord:
     """The energy, time and area of a network for one image, dynamic energy in pJ.
 
@@ -72,38 +112,64 @@ class EnergyRecord:
     @classmethod
     def of(cls, energy: NetworkEnergy, dense: NetworkEnergy) -> EnergyRecord:
         """The record of a network and of the same one dense under im2col."""
-        found = Comparison.of(energy, dense)
-        layers = (
-            LayerEnergyRecord(layer.shape.name, layer.components, before.energy, layer.conversions)
-            for layer, before in zip(energy.layers, dense.layers, strict=True)
-        )
+        compared = Comparison.of(energy, dense)
+        least, most = compared.band
+        layers = []
+        for layer, before in zip(energy.layers, dense.layers, strict=True):
+            name = layer.shape.name
+            layers.append(LayerEnergyRecord(name, layer.components, before.energy, layer.conversions))
         return cls(
-            energy.describe(), energy.table.chosen_adc.source, tuple(layers), energy.energy, dense.energy, found.saving,
-            *found.band, energy.conversions, energy.arrays, energy.area, energy.leakage, energy.latency, energy.interval,
-            energy.tops_per_watt,
-        )  # fmt: skip
+            conditions=energy.describe(),
+            adc_source=energy.table.chosen_adc.source,
+            layers=tuple(layers),
+            energy=energy.energy,
+            dense=dense.energy,
+            saving=compared.saving,
+            least_saving=least,
+            most_saving=most,
+            conversions=energy.conversions,
+            arrays=energy.arrays,
+            area=energy.area,
+            leakage=energy.leakage,
+            latency=energy.latency,
+            interval=energy.interval,
+            tops_per_watt=energy.tops_per_watt,
+        )
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> EnergyRecord:
+    def from_json(cls, content: Mapping[str, Any]) -> EnergyRecord:
         """The record in a `result.json`."""
-        return cls(**{**content, "layers": tuple(LayerEnergyRecord(**layer) for layer in content["layers"])})
+        layers = tuple(LayerEnergyRecord(**layer) for layer in content["layers"])
+        return cls(**{**content, "layers": layers})
 
 
-def dense_energy(
-    network: Network, plan: Plan, technology: str | None, adc: str | None, adc_bits: int | None
-) -> NetworkEnergy | None:
+def dense_energy(network: Network, plan: Plan, options: EnergyOptions) -> NetworkEnergy | None:
     """The network dense under im2col, which a run is compared with.
 
-    Its table is the one that the user asks for, as `find_table` takes it. None where the plan's array holds no weight spread
-    over cells and nobody asked for energy.
+    Args:
+        network: the network.
+        plan: its plan.
+        options: the components.
+
+    Returns:
+        The energy; None where the plan's array holds no weight spread over cells and nobody asked for energy.
 
     Raises:
-        InputError: there is no such table or ADC, or an array that holds no weight, if the user asked.
+        InputError: there is no such table or ADC, or the array holds no weight and the user asked.
     """
-    table = find_table(technology, plan.array, adc, adc_bits)
+    table = options.for_array(plan.array)
     try:
         return network_energy(network, dense_plan(plan), table, linear=counts_linear(network, plan))
     except InputError:
-        if technology is not None or adc is not None or adc_bits is not None:
+        if options.asked:
             raise
         return None
+
+
+def planned_energy(
+    network: Network, plan: Plan, dense: NetworkEnergy | None, masks: Masks
+) -> EnergyRecord | None:
+    """What the network costs under its plan, beside what `dense_energy` said; None where it said nothing."""
+    if dense is None:
+        return None
+    return EnergyRecord.of(network_energy(network, plan, dense.table, masks), dense)

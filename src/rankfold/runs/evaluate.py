@@ -1,22 +1,25 @@
-"""The accuracy of a finished run again, from its files alone."""
+"""Finished runs again, from their files alone: the network, and its accuracy."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
+from rankfold.calibration.observation import evaluating
+from rankfold.calibration.samples import Samples, call
 from rankfold.errors import InputError
-from rankfold.models.load import apply_weights, load_model, read_weights
+from rankfold.models.load import load_model
 from rankfold.plan import Plan, check_plan
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
-from rankfold.surgery.compress import compress_, quantise_by_plan_
-from rankfold.surgery.supports import check_supports
+from rankfold.surgery.save import load_
 from rankfold.training.data import ImageData, load_images
-from rankfold.training.loop import choose_device, evaluate
+from rankfold.training.loop import choose_device
+from rankfold.training.loop import evaluate as measure_accuracy
 from rankfold.workload import trace
 
 
@@ -30,38 +33,86 @@ class Evaluation:
     same_data: bool
 
 
-def load_compressed(path: str | Path, device: torch.device | None = None) -> tuple[nn.Module, Plan, Result]:
-    """Rebuild the network of a finished run from `plan.json`, `result.json` and `model.safetensors`.
+def load_run(path: str | Path, device: str = "cpu") -> tuple[nn.Module, Plan, Result]:
+    """The network of a finished run, built anew from its plan, result and weights.
+
+    Args:
+        path: the run's folder.
+        device: where the network goes.
+
+    Returns:
+        The network in eval mode, its plan, and the result.
 
     Raises:
         InputError: a file is missing, damaged, or does not belong to the others.
     """
+    target = choose_device(device)
     folder = RunFolder(Path(path), "")
     if not folder.path.is_dir():
         raise InputError(f"run folder {path} does not exist; give the --out folder of a finished run")
     if not folder.result.exists():
         raise InputError(f"{path} holds no finished run (no result.json); finish it with --resume")
-    result, plan = Result.load(folder.result), Plan.load(folder.plan)
+    result = Result.load(folder.result)
+    plan = Plan.load(folder.plan)
     model = load_model(result.model, len(result.data.classes), result.input[0])
     check_plan(plan, trace(model, result.input, result.model))
-    compress_(model, plan, decompose=False)
-    quantise_by_plan_(model, plan)
-    apply_weights(model, read_weights(folder.weights), str(folder.weights))
-    check_supports(plan, model)
-    return model.to(device or torch.device("cpu")), plan, result
+    load_(model, folder.path)
+    return model.to(target).eval(), plan, result
+
+
+def evaluate(model: nn.Module, data: ImageData | Iterable[Any]) -> float:
+    """Top-1 accuracy of a network that classifies, 0 to 1, where its weights are.
+
+    Args:
+        model: the network; its modes are as before afterwards.
+        data: images, of which the test split is classified; or an iterable of pairs (inputs, target), the
+            target (B,) the number of each sample's class.
+
+    Raises:
+        InputError: there is no batch, or one is no such pair.
+    """
+    device = next(model.parameters()).device
+    if isinstance(data, ImageData):
+        return measure_accuracy(model, data.test, data, device)
+    correct, samples = 0, 0
+    with evaluating(model):
+        for batch in data:
+            target = _target_of(batch).to(device)
+            (inputs,) = Samples([batch], None, device)
+            logits: Tensor = call(model, inputs)  # (B, classes)
+            correct += int((logits.argmax(1) == target).sum())
+            samples += len(target)
+    if samples == 0:
+        raise InputError("there is no batch to evaluate on; give pairs (inputs, target)")
+    return correct / samples
+
+
+def _target_of(batch: Any) -> Tensor:
+    """The classes of a batch of pairs."""
+    if isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], Tensor):
+        return batch[1]
+    raise InputError(
+        f"a batch to evaluate on is a {type(batch).__name__}; give pairs (inputs, target), the target a "
+        "tensor with the number of each sample's class"
+    )
 
 
 def evaluate_folder(path: str | Path, data: str, device: str = "auto") -> Evaluation:
     """Evaluate the run in folder `path` on the test split of `data`.
 
+    Args:
+        path: the run's folder.
+        data: a data source, as `load_images` takes it.
+        device: `auto`, `cpu`, `cuda`, ...
+
     Raises:
         InputError: the folder or the data is wrong, or the data has other classes or image sizes.
     """
-    target = choose_device(device)
-    model, _, result = load_compressed(path, target)
+    model, _, result = load_run(path, device)
     images = load_data_for(result, data, path)
-    accuracy = evaluate(model, images.test, images, target)
-    return Evaluation(accuracy, result.accuracy.final, len(images.test), images.digest == result.data.digest)
+    accuracy = evaluate(model, images)
+    same = images.digest == result.data.digest
+    return Evaluation(accuracy, result.accuracy.final, len(images.test), same)
 
 
 def load_data_for(result: Result, data: str, path: str | Path) -> ImageData:
@@ -71,9 +122,10 @@ def load_data_for(result: Result, data: str, path: str | Path) -> ImageData:
         InputError: it is wrong, or has other classes or image sizes than the run.
     """
     images = load_images(data, result.data.image_size)
-    if len(images.classes) != len(result.data.classes) or images.input_size != result.input:
+    classes = len(result.data.classes)
+    if len(images.classes) != classes or images.input_size != result.input:
         raise InputError(
-            f"data {data} has {len(images.classes)} classes and images of {images.input_size} (C, H, W); the run in {path} "
-            f"has {len(result.data.classes)} classes and takes {result.input}"
+            f"data {data} has {len(images.classes)} classes and images of {images.input_size} (C, H, W); the "
+            f"run in {path} has {classes} classes and takes {result.input}"
         )
     return images

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
-from rankfold.files import is_vacant, read_json, remove_strays, write_json, write_text
+from rankfold.records.claim import IDENTITY, Claim, as_read_back
+from rankfold.records.csv_table import write_csv
+from rankfold.records.typed import write_typed
 from rankfold.training.loop import EpochRecord
 
 TYPE, VERSION = "rankfold.run", 1
+MARKER = "run.json"
+CLAIM = Claim(
+    TYPE,
+    VERSION,
+    other="already holds a different run (other {keys})",
+    same="already holds this run",
+    elsewhere="use another folder",
+)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that belongs to one run, recognised by the run's identity."""
+    """A folder that belongs to one run.
+
+    Attributes:
+        path: the folder.
+        run: hash of the run's identity.
+    """
 
     path: Path
     run: str
 
     @classmethod
-    def claim(cls, path: Path, identity: dict[str, Any], resume: bool) -> RunFolder:
+    def claim(cls, path: Path, identity: Mapping[str, Any], resume: bool) -> RunFolder:
         """Take `path` for the run of `identity`, creating it or, with `resume`, going on with it.
 
         Temporary files that a killed process left in it are removed.
@@ -34,27 +49,12 @@ class RunFolder:
         Raises:
             InputError: the folder holds another run, or this one without `resume`, or other files.
         """
-        run = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        folder = cls(path, run)
-        marker = path / "run.json"
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; give a folder for the results")
-        if marker.exists():
-            content = read_json(marker)
-            there = content.get("identity") if isinstance(content, dict) else None
-            if not isinstance(there, dict):
-                raise InputError(f"{marker} is not ours; use another folder")
-            if there != identity:
-                keys = [key for key in identity.keys() | there.keys() if identity.get(key) != there.get(key)]
-                raise InputError(f"{path} already holds a different run (other {', '.join(sorted(keys))}); use another folder")
-            if not resume:
-                raise InputError(f"{path} already holds this run; add --resume to go on with it, or use another folder")
-        elif not is_vacant(path):
-            raise InputError(f"{path} is not empty and holds no run; use an empty or a new folder")
-        else:
-            write_json(marker, {"_type": TYPE, "_version": VERSION, "run": run, "identity": identity})
-        remove_strays(path)
-        return folder
+        own = as_read_back(identity)
+        run = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
+        held = CLAIM.folder(path, MARKER, own, resume, work="run")
+        if held is None:
+            write_typed(path / MARKER, TYPE, VERSION, {"run": run, IDENTITY: own})
+        return cls(path, run)
 
     @property
     def plan(self) -> Path:
@@ -65,6 +65,11 @@ class RunFolder:
     def weights(self) -> Path:
         """The final weights."""
         return self.path / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest state of training, while the run is not complete."""
+        return self.path / "checkpoint.pt"
 
     @property
     def result(self) -> Path:
@@ -84,11 +89,8 @@ class RunFolder:
 
 def save_history(path: Path, history: Sequence[EpochRecord]) -> None:
     """Write one CSV row per epoch atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(EpochRecord)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(record) for record in history)
-    write_text(path, text.getvalue())
+    header = [field.name for field in fields(EpochRecord)]
+    write_csv(path, header, [astuple(record) for record in history])
 
 
 def load_history(path: Path) -> tuple[EpochRecord, ...]:
@@ -99,16 +101,47 @@ def load_history(path: Path) -> tuple[EpochRecord, ...]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return tuple(
-                EpochRecord(
-                    int(row["epoch"]), float(row["rate"]), float(row["train_loss"]), float(row["train_accuracy"]),
-                    float(row["test_accuracy"]) if row["test_accuracy"] else None,
-                    float(row["seconds"]), images_per_second=float(row["images_per_second"]),
-                    **{name: float(row[name]) for name in ("label_loss", "teacher_loss") if row.get(name)},
-                )
-                for row in csv.DictReader(file)
-            )  # fmt: skip
+            return tuple(_epoch(row) for row in csv.DictReader(file))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, csv.Error) as error:
         raise InputError(f"{path} is not a training history: {error}") from error
+
+
+def _epoch(row: Mapping[str, str | None]) -> EpochRecord:
+    """The record in a row; cells of what was not measured are empty, and older files lack the last columns.
+
+    Raises:
+        KeyError, ValueError: there is no such record.
+    """
+    return EpochRecord(
+        int(_present(row, "epoch")),
+        _number(_present(row, "rate")),
+        _number(_present(row, "train_loss")),
+        _number(_present(row, "train_accuracy")),
+        _perhaps(row["test_accuracy"]),
+        _number(_present(row, "seconds")),
+        images_per_second=_number(_present(row, "images_per_second")),
+        label_loss=_perhaps(row.get("label_loss")),
+        teacher_loss=_perhaps(row.get("teacher_loss")),
+    )
+
+
+def _present(row: Mapping[str, str | None], name: str) -> str:
+    cell = row[name]
+    if not cell:
+        raise ValueError(f"{name} is missing in a row")
+    return cell
+
+
+def _perhaps(cell: str | None) -> float | None:
+    if not cell:
+        return None
+    return _number(cell)
+
+
+def _number(cell: str) -> float:
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(f"{cell} is no finite number")
+    return value

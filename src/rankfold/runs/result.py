@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
-from rankfold.files import read_json, write_json
+from rankfold.plan.kinds import LayerKind, kinds
+from rankfold.records.schema import schema_validator
+from rankfold.records.typed import read_typed, write_typed
 from rankfold.runs.energy_record import EnergyRecord
 from rankfold.workload import ConvShape
 
 TYPE, VERSION = "rankfold.result", 1
+
+Counts = dict[str, int]  # by the text of a `rankfold.cost.CostKey`, such as `low-rank-sdk`
 
 
 @dataclass(frozen=True)
@@ -26,15 +31,33 @@ class DataInfo:
     image_size: tuple[int, int] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerResult:
-    """One layer of the plan after the run; cycles are None for a fully connected layer.
+    """One layer of the plan after the run.
 
-    `error` is the relative Frobenius error of the factors before fine-tuning, `plain_error` the bound of Theorem 1,
-    None where R_ keeps only some positions, for which it does not hold.
-    `window` and `tiles` are those of the (first) stage as executed. `output_error` is the relative error of the layer's output
-    on calibration data, where the factors were made for them. `shape` is the convolution's, None in older results. `pruning` and
-    `entries` are those of the plan, None for layers that keep all kernel positions.
+    What is None in results of older versions is None here too.
+
+    Attributes:
+        name: the layer.
+        kind: what plans call what it became.
+        reason: why, as in the plan.
+        groups: g of a low-rank pair.
+        rank: r of a low-rank pair.
+        error: relative Frobenius error of the weight before fine-tuning.
+        plain_error: the bound of Theorem 1 on it; None where it does not hold: R_ keeps only some positions.
+        parameters_before: weights and biases of the dense layer.
+        parameters_after: weights and biases that are left.
+        weight_bits: None for float.
+        input_bits: None for float.
+        cycles: per image, by the text of the mapping's key; None for a fully connected layer not counted.
+        planned_cycles: as executed; None like `cycles`.
+        utilisation: of the arrays, 0 to 1; None like `cycles`.
+        window: of the (first) stage as executed.
+        tiles: of the (first) stage as executed, in rows and columns of arrays.
+        output_error: relative error of the output on calibration data, where the weight was made for them.
+        shape: the convolution.
+        pruning: which weights a pattern-pruned layer keeps.
+        entries: kernel positions that the layer keeps; None: all.
     """
 
     name: str
@@ -48,7 +71,7 @@ class LayerResult:
     parameters_after: int
     weight_bits: int | None
     input_bits: int | None
-    cycles: dict[str, int] | None
+    cycles: Counts | None
     planned_cycles: int | None
     utilisation: float | None
     window: tuple[int, int] | None
@@ -57,6 +80,39 @@ class LayerResult:
     shape: ConvShape | None = None
     pruning: str | None = None
     entries: int | None = None
+
+    @property
+    def layer_kind(self) -> LayerKind | None:
+        """What the layer became, as far as a result says it: without support, steering and blocks.
+
+        None for kinds of which it does not say enough, such as channel-pruned layers (their plan does), and
+        for those that are not registered.
+        """
+        known = {"groups": self.groups, "rank": self.rank, "entries": self.entries}
+        for kind in kinds():
+            if (kind.name, kind.variant) == (self.kind, self.pruning):
+                return _with_fields(kind, known)
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer's entry in `result.json`."""
+        content = _shallow(self)
+        if self.shape is not None:
+            content["shape"] = asdict(self.shape)
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LayerResult:
+        """The layer that an entry of `result.json` says.
+
+        Raises:
+            InputError: there is no such convolution.
+        """
+        own = _tuples(content, "window", "tiles")
+        if own.get("shape") is not None:
+            shape = _tuples(own["shape"], "kernel", "input", "stride", "padding", "dilation")
+            own["shape"] = ConvShape(**shape)
+        return cls(**own)
 
 
 @dataclass(frozen=True)
@@ -76,7 +132,7 @@ class Accuracies:
     arrays: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """All that a run reports.
 
@@ -89,7 +145,7 @@ class Result:
         input: (C, H, W).
         array: (R, C).
         accuracy: the accuracies.
-        cycles: per image, of all convolutions, by mapping.
+        cycles: per image, of all convolutions, by the text of the mapping's key (`rankfold.cost.CostKey`).
         planned_cycles: as executed.
         utilisation: of the planned network, 0 to 1.
         macs: dense multiply-accumulates of the convolutions.
@@ -103,8 +159,8 @@ class Result:
         seconds: training time.
         images_per_second: training speed, mean over epochs.
         versions: of the software.
-        planned_conversions: columns converted by ADCs, one for a weight's column and a whole input vector as cycles count, as
-            executed; None in older results.
+        planned_conversions: columns converted by ADCs, one for a weight's column and a whole input vector as
+            cycles count, as executed; None in older results.
         energy: what it costs in silicon; None in older results, and where no weight fits an array.
     """
 
@@ -116,7 +172,7 @@ class Result:
     input: tuple[int, int, int]
     array: tuple[int, int]
     accuracy: Accuracies
-    cycles: dict[str, int]
+    cycles: Counts
     planned_cycles: int
     utilisation: float
     macs: int
@@ -133,44 +189,65 @@ class Result:
     planned_conversions: int | None = None
     energy: EnergyRecord | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """The content of `result.json`, without its type and version."""
+        content = _shallow(self)
+        content["data"] = asdict(self.data)
+        content["accuracy"] = asdict(self.accuracy)
+        content["layers"] = [layer.to_json() for layer in self.layers]
+        if self.energy is not None:
+            content["energy"] = asdict(self.energy)
+        return content
+
     def save(self, path: str | Path) -> None:
         """Write `result.json` atomically."""
-        write_json(path, {"_type": TYPE, "_version": VERSION, **asdict(self)})
+        write_typed(path, TYPE, VERSION, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
         """Read a `result.json`.
 
         Raises:
-            InputError: the file is missing or not a result of this version.
+            InputError: the file is missing or not a result of this version; the message names the place.
         """
-        content = read_json(path)
-        wanted = {field.name for field in fields(cls)}
-        if not isinstance(content, dict) or content.pop("_type", None) != TYPE or content.pop("_version", None) != VERSION:
-            raise InputError(f"{path} is not a result of this version; expected _type {TYPE}, _version {VERSION}")
-        later = {field.name for field in fields(cls) if field.default is not MISSING}
-        odd = (set(content) ^ wanted) - (later - set(content))
-        if odd:
-            raise InputError(f"{path} is not a complete result: it differs in {', '.join(sorted(odd))}")
+        validator = schema_validator("rankfold.runs", "result.schema.json")
+        content = _tuples(read_typed(path, TYPE, VERSION, validator), "input", "array")
+        content["data"] = DataInfo(**_tuples(content["data"], "classes", "image_size"))
+        content["accuracy"] = Accuracies(**content["accuracy"])
         try:
-            content["data"] = DataInfo(**_tuples(content["data"], "classes", "image_size"))
-            content["accuracy"] = Accuracies(**content["accuracy"])
-            content["layers"] = tuple(_layer(layer) for layer in content["layers"])
-            if content.get("energy") is not None:
-                content["energy"] = EnergyRecord.from_json(content["energy"])
-            content["untouched"] = tuple((name, what) for name, what in content["untouched"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is not a complete result: {error}") from error
-        return cls(**_tuples(content, "input", "array"))
+            content["layers"] = tuple(LayerResult.from_json(layer) for layer in content["layers"])
+        except InputError as error:  # the schema knows no padded input that is smaller than a kernel
+            raise InputError(f"{path} is not a complete result: {error}") from None
+        if content.get("energy") is not None:
+            content["energy"] = EnergyRecord.from_json(content["energy"])
+        content["untouched"] = tuple((name, what) for name, what in content["untouched"])
+        return cls(**content)
 
 
-def _layer(content: dict[str, Any]) -> LayerResult:
-    layer = LayerResult(**_tuples(content, "window", "tiles"))
-    if layer.shape is None:
-        return layer
-    shape = _tuples(dict(content["shape"]), "kernel", "input", "stride", "padding", "dilation")
-    return replace(layer, shape=ConvShape(**shape))
+def _with_fields(kind: type[LayerKind], known: Mapping[str, int | None]) -> LayerKind | None:
+    """A layer of a kind with those of its fields that are known; None where it needs others."""
+    own: dict[str, Any] = {}
+    for field in fields(kind):
+        value = known.get(field.name)
+        if value is not None:
+            own[field.name] = value
+        elif field.default is MISSING:
+            return None
+    try:
+        return kind(**own)
+    except InputError:  # numbers that no such layer can have
+        return None
 
 
-def _tuples(content: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: tuple(value) if key in keys and value is not None else value for key, value in content.items()}
+def _shallow(record: Any) -> dict[str, Any]:
+    """The fields of a data class, as they are."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _tuples(content: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The same with the lists of some keys as tuples."""
+    own = dict(content)
+    for key in keys:
+        if own.get(key) is not None:
+            own[key] = tuple(own[key])
+    return own

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
-from rankfold.files import write_text
-from rankfold.runs.simulate import LoadedRun, simulate_run
-from rankfold.runs.simulation import Progress, SimulationSettings
+from rankfold.progress import Progress
+from rankfold.records.csv_table import write_csv
+from rankfold.runs.chips import LoadedRun
+from rankfold.runs.simulate import simulate_run
+from rankfold.runs.simulation import Simulation, SimulationOptions
 from rankfold.simulator import ArrayNonIdealities
 
 VARIED = ("adc_bits", "program_noise", "read_noise", "stuck", "ir_drop", "output_noise", "drift")
+WHOLE = "adc_bits"  # the one of them that has no fractions
 
 
 @dataclass(frozen=True)
 class Variation:
-    """One field of `ArrayNonIdealities` and the values it takes in turn, all others as given.
+    """One field of the non-idealities and the values it takes in turn, all others as given.
 
     Attributes:
         name: one of `VARIED`.
@@ -42,12 +43,16 @@ class Variation:
         Raises:
             InputError: a value is out of range.
         """
-        whole = self.name == "adc_bits"
-        given: list[dict[str, Any]] = [{self.name: int(v) if whole and v.is_integer() else v} for v in self.values]
-        return tuple(replace(base, **chosen) for chosen in given)
+        each = []
+        for value in self.values:
+            given: dict[str, Any] = {self.name: value}
+            if self.name == WHOLE and value.is_integer():
+                given = {self.name: int(value)}
+            each.append(replace(base, **given))
+        return tuple(each)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """Accuracy of one run on arrays with one value.
 
@@ -71,9 +76,30 @@ class Point:
     chips: int
     images: int
 
+    @classmethod
+    def of(cls, run: str, varied: str, value: float, simulation: Simulation) -> Point:
+        """What a simulation with one value found."""
+        return cls(
+            run=run,
+            varied=varied,
+            value=value,
+            ideal=simulation.ideal,
+            mean=simulation.mean,
+            deviation=simulation.deviation,
+            chips=len(simulation.accuracies),
+            images=simulation.images,
+        )
+
 
 def measure_robustness(
-    runs: dict[str, Path], variations: Sequence[Variation], base: SimulationSettings, out: Path, progress: Progress | None = None
+    runs: Mapping[str, str | Path],
+    data: str,
+    variations: Sequence[Variation],
+    options: SimulationOptions,
+    *,
+    out: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
 ) -> tuple[Point, ...]:
     """Simulate every run with every value, and write `robustness.csv` to `out`.
 
@@ -81,46 +107,41 @@ def measure_robustness(
 
     Args:
         runs: folders of finished, quantised runs, by label.
+        data: a data source, as `load_images` takes it.
         variations: what varies, one after another.
-        base: settings of all simulations.
+        options: of all simulations; no layers' errors are found.
         out: folder for the results.
+        device: `auto`, `cpu`, `cuda`, ...
         progress: hears how far it is.
 
     Raises:
-        InputError: a run, the data or a value does not allow it, or `out` holds simulations with other settings.
+        InputError: a run, the data or a value does not allow it, or `out` holds simulations with other options.
     """
-    chosen = [(variation, variation.apply(base.chosen)) for variation in variations]
-    points = []
+    # All values first: one that is out of range is refused before anything is simulated.
+    varied = [(variation, variation.apply(options.chosen)) for variation in variations]
+    points: list[Point] = []
     for label, folder in runs.items():
-        loaded = LoadedRun.load(folder, base.data, base.device)
-        for variation, each in chosen:
-            for value, arrays in zip(variation.values, each, strict=True):
+        loaded = LoadedRun.load(folder, data, device)
+        for variation, each in varied:
+            for value, chosen in zip(variation.values, each, strict=True):
                 file = out / "points" / f"{label}-{variation.name}-{value!r}.json"
-                settings = replace(base, folder=folder, chosen=arrays, layer_images=0, out=file, resume=True)
-                found = simulate_run(settings, progress, loaded)
-                points.append(
-                    Point(
-                        label,
-                        variation.name,
-                        value,
-                        found.ideal,
-                        found.mean,
-                        found.deviation,
-                        len(found.accuracies),
-                        found.images,
-                    )
-                )
+                own = replace(options, chosen=chosen, layer_images=0)
+                simulation = simulate_run(loaded, own, out=file, resume=True, progress=progress)
+                points.append(Point.of(label, variation.name, value, simulation))
                 write_points(out / "robustness.csv", points)
     return tuple(points)
 
 
 def write_points(path: Path, points: Sequence[Point]) -> None:
     """Write one CSV row a point, atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [field.name for field in fields(Point)]
-    writer.writerow(names)
+    rows = []
     for point in points:
-        cells = (getattr(point, name) for name in names)
-        writer.writerow(["" if cell is None else f"{cell:.6g}" if isinstance(cell, float) else cell for cell in cells])
-    write_text(path, text.getvalue())
+        rows.append([_cell(getattr(point, name)) for name in names])
+    write_csv(path, names, rows)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, stdev
-from typing import Any, Protocol
+from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
 from rankfold.simulator import ArrayNonIdealities
 
+CELLS = ("cell_bits", "coding", "dac_bits")
 
-@dataclass(frozen=True)
-class SimulationSettings:
-    """What to simulate.
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationOptions:
+    """What to simulate of a finished, quantised run.
 
     Attributes:
-        folder: a finished, quantised run.
-        data: the data set; its test split is classified, ADC ranges are calibrated on its training split.
         chosen: the non-idealities.
         cell_bits: bits of a cell; None: as in the plan.
         coding: of signed weights; None: as in the plan.
         dac_bits: input bits driven at once; None: as in the plan.
         repeats: chips, each programmed anew.
         images: test images, drawn under the seed; None: all.
-        layer_images: test images for the layers' errors; 0: these are left out.
-        digital: layers left to digital logic.
+        layer_images: test images for the layers' errors; 0: none are found.
+        digital: layers that are left to digital logic.
         seed: of everything drawn at random; chip k has seed + k.
-        device: `auto`, `cpu`, `cuda`, ...
-        out: JSON file for the result, and for what is done so far; None: neither is saved.
-        resume: go on with what `out` holds.
     """
 
-    folder: str | Path
-    data: str
-    chosen: ArrayNonIdealities
+    chosen: ArrayNonIdealities = field(default_factory=ArrayNonIdealities)
     cell_bits: int | None = None
     coding: str | None = None
     dac_bits: int | None = None
@@ -43,9 +39,6 @@ class SimulationSettings:
     layer_images: int = 500
     digital: tuple[str, ...] = ()
     seed: int = 0
-    device: str = "auto"
-    out: Path | None = None
-    resume: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("repeats", 1), ("images", 1), ("layer_images", 0), ("seed", 0)):
@@ -53,16 +46,43 @@ class SimulationSettings:
             if value is not None and value < least:
                 raise InputError(f"{name.replace('_', ' ')} (={value}) must be {least} or more")
 
+    @property
+    def chips(self) -> int:
+        """Chips that may differ: one, where nothing is drawn at random."""
+        if not self.chosen.random:
+            return 1
+        return self.repeats
 
-@dataclass(frozen=True)
+    def array(self, planned: ArraySpec) -> ArraySpec:
+        """The array of the plan, with the cells and DACs that are asked for.
+
+        Raises:
+            InputError: there are no such cells or DACs.
+        """
+        given = {}
+        for name in CELLS:
+            value = getattr(self, name)
+            if value is not None:
+                given[name] = value
+        return replace(planned, **given)
+
+    def identity(self) -> dict[str, Any]:
+        """What the parts of a simulation depend on; not their number, as each chip is a part."""
+        content = asdict(self)
+        del content["repeats"]
+        return content
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerErrors:
     """How far one layer is from the ideal run, on the first chip.
 
     Attributes:
         name: module of the network.
         activations: of its arrays for one image.
-        snr: power of its ideal output over that of its error, in dB, with all errors of the layers before; None: no error at
-            all. (The ideal run adds in float32, which leaves errors of some -120 dB where arrays are exact.)
+        snr: power of its ideal output over that of its error, in dB, with all errors of the layers before;
+            None: no error at all. (The ideal run adds in float32, which leaves errors of some -120 dB where
+            arrays are exact.)
         own_snr: the same of its own error alone, for the inputs that it really gets.
         clipped: share of ADC conversions out of range; None without an ADC.
         blame: relative error of the logits if this layer alone falls short, 0 or more.
@@ -78,14 +98,14 @@ class LayerErrors:
     alone: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Simulation:
     """What simulating a run found.
 
     Attributes:
         ideal: accuracy of the quantised network on the same images, 0 to 1.
         accuracies: of each chip.
-        layers: their errors, on `layer_images` images; empty where left out.
+        layers: their errors, on `layer_images` images; empty where none were asked for.
         layer_ideal: accuracy of the quantised network on these.
         images: test images.
         layer_images: images for the layers' errors.
@@ -107,7 +127,7 @@ class Simulation:
     layer_images: int
     array: str
     digital: tuple[str, ...]
-    saturated: dict[str, int]
+    saturated: Mapping[str, int]
     chosen: ArrayNonIdealities
     data: str
     seed: int
@@ -122,34 +142,21 @@ class Simulation:
     @property
     def deviation(self) -> float | None:
         """Standard deviation over the chips (n - 1); None of a single one."""
-        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+        if len(self.accuracies) == 1:
+            return None
+        return stdev(self.accuracies)
 
     def to_json(self) -> dict[str, Any]:
         """The stable interface of `rankfold simulate --json`."""
         return {**asdict(self), "mean": self.mean, "deviation": self.deviation}
 
 
-class Progress(Protocol):
-    """Hears how far a simulation is."""
-
-    def begin(self, what: str, images: int) -> None:
-        """Work on `images` images begins."""
-
-    def advance(self, images: int) -> None:
-        """`images` more are done."""
-
-    def end(self) -> None:
-        """The work that began last is done."""
-
-
-class NoProgress:
-    """Shows nothing."""
-
-    def begin(self, what: str, images: int) -> None:
-        """Show nothing."""
-
-    def advance(self, images: int) -> None:
-        """Show nothing."""
-
-    def end(self) -> None:
-        """Show nothing."""
+def describe(array: ArraySpec) -> str:
+    """An array in words."""
+    cells = "whole weights"
+    if array.cell_bits is not None:
+        cells = f"{array.cell_bits}-bit cells, {array.coding} coding"
+    inputs = "whole inputs"
+    if array.dac_bits is not None:
+        inputs = f"{array.dac_bits}-bit DACs"
+    return f"{array}, {cells}, {inputs}"

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from rankfold.cost.energy import NetworkEnergy
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.models.load import check_classes
-from rankfold.plan import Plan, check_plan
+from rankfold.plan import Plan, check_plan, coverage
 from rankfold.progress import Progress, Silent
 from rankfold.runs.baseline import DenseWeights, GivenWeights
 from rankfold.runs.calibration import CALIBRATION_IMAGES, CalibrationImages
+from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective, fitted
 from rankfold.simulator import ArrayNonIdealities, check_arrays
@@ -26,6 +28,19 @@ from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loop import EpochRecord, choose_device
 from rankfold.training.recipe import Recipe
 from rankfold.workload import Network, trace
+
+
+@dataclass(frozen=True)
+class RunNotes:
+    """What `result.json` says of a run beside what it found; no number depends on it.
+
+    Attributes:
+        command: the command line.
+        image_size: (H, W) that the images were resized to; None: they were taken as they are.
+    """
+
+    command: str = ""
+    image_size: tuple[int, int] | None = None
 
 
 @dataclass(kw_only=True)
@@ -43,6 +58,8 @@ class RunState:
         decomposition: one of `rankfold.lowrank.DECOMPOSITIONS`.
         distillation: how the dense network teaches in fine-tuning; None: it does not.
         noise: non-idealities of the arrays that fine-tuning has in the loop; None: it has no arrays.
+        notes: what the result says of the run beside what it found.
+        dense_energy: of the dense network, which the result compares with; None: the result has no energy.
         folder: where checkpoints and the plan are kept; None: nothing is kept.
         progress: hears how far the work is.
         stage: what `progress` calls fine-tuning.
@@ -64,6 +81,8 @@ class RunState:
     decomposition: str = "data"
     distillation: Distillation | None = None
     noise: ArrayNonIdealities | None = None
+    notes: RunNotes = field(default_factory=RunNotes)
+    dense_energy: NetworkEnergy | None = None
     folder: RunFolder | None = None
     progress: Progress = field(default_factory=Silent)
     stage: str = "fine-tuning"
@@ -79,11 +98,12 @@ class RunState:
         """Training images in batches (B, C, H, W) that can be gone through again and again."""
         return CalibrationImages(self.data, self.device, self.recipe.seed, images)
 
-    def checkpoint(self, name: str) -> Checkpoint | None:
-        """The checkpoint of this name in the run's folder, where it has one."""
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """Where fine-tuning keeps its state, if the run has a folder."""
         if self.folder is None:
             return None
-        return Checkpoint(self.folder.path / name, self.folder.run)
+        return Checkpoint(self.folder.checkpoint, self.folder.run)
 
 
 def prepare(
@@ -97,47 +117,31 @@ def prepare(
     decomposition: str = "data",
     distillation: Distillation | None = DISTILLATION,
     noise: ArrayNonIdealities | None = None,
+    energy: EnergyOptions | None = None,
+    notes: RunNotes | None = None,
+    linear: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> RunState:
-    """A run that can begin: all that was given goes together.
+    """A run that can begin: all that was given goes together, and nothing has been written.
 
-    Args:
-        model: the dense network; the run works on a copy of it.
-        data: its images.
-        plan: what its layers become.
-        recipe: of fine-tuning; it is adapted to the data (see `fitted`).
-        name: of the network; None: as the plan calls it.
-        baseline: where its weights come from; None: it has them.
-        decomposition: `svd` (nearest to the weights), `data` (nearest to the layers' outputs on training
-            images) or `sequential` (the same, layer after layer, taking back the errors of those before).
-        distillation: how the dense network teaches in fine-tuning; None: it does not.
-        noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as quantised.
-        device: `auto`, `cpu`, `cuda`, ...
-        progress: hears how far the work is.
-
-    Raises:
-        InputError: something does not go with the rest; the message says what.
-        UnsupportedLayerError: a layer cannot be replaced exactly.
+    The arguments, and what is raised, are those of `runs.run.run`.
     """
     target = choose_device(device)
-    if decomposition not in DECOMPOSITIONS:
-        raise InputError(f"decomposition (={decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
-    if noise is not None and recipe.compiled:
-        raise InputError(
-            "noise-aware training programs arrays anew in every step, which compiled steps do not; "
-            "leave --compile"
-        )
+    _check_choices(decomposition, noise, recipe)
     suited = fitted(recipe, data)
+    hearer = progress or Silent()
     own = copy.deepcopy(model)
     network = traced(own, data, name or plan.model)
     check_plan(plan, network)
     if noise is not None:
         check_arrays(plan, noise)
+    hearer.note(coverage(network, plan, linear).table() + "\n")
+    dense = dense_energy(network, plan, energy or EnergyOptions())
     # A rehearsal: whatever surgery refuses, it refuses before any work is done.
     build_(copy.deepcopy(own), plan)
-    dense = (baseline or GivenWeights()).for_run(suited, data)
-    dense.load_(own)
+    weights = (baseline or GivenWeights()).for_run(suited, data)
+    weights.load_(own)
     return RunState(
         model=own,
         plan=plan,
@@ -145,12 +149,24 @@ def prepare(
         data=data,
         recipe=suited,
         device=target,
-        baseline=dense,
+        baseline=weights,
         decomposition=decomposition,
         distillation=effective(distillation, suited),
         noise=noise,
-        progress=progress or Silent(),
+        notes=notes or RunNotes(),
+        dense_energy=dense,
+        progress=hearer,
     )
+
+
+def _check_choices(decomposition: str, noise: ArrayNonIdealities | None, recipe: Recipe) -> None:
+    if decomposition not in DECOMPOSITIONS:
+        raise InputError(f"decomposition (={decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
+    if noise is not None and recipe.compiled:
+        raise InputError(
+            "noise-aware training programs arrays anew in every step, which compiled steps do not; "
+            "leave --compile"
+        )
 
 
 def traced(model: nn.Module, data: ImageData, name: str) -> Network:

@@ -68,11 +68,16 @@ def decompose(state: RunState) -> None:
 def quantise(state: RunState) -> None:
     """Measure batch norm again, then give every layer with bits its quantisers, set on training images.
 
-    Fills in the signs of the plan; where the run has a folder, the plan is saved there.
+    Fills in the signs of the plan, which is saved where the run has a folder; then measures the accuracy.
     """
     state.plan = quantise_(state.model, state.plan, state.calibration())
     if state.folder is not None:
         state.plan.save(state.folder.plan)
+    what = "decomposition"
+    if state.plan.quantised:
+        what = "decomposition and quantisation"
+    accuracy = measure(state, DECOMPOSED)
+    state.progress.note(f"after {what}, before fine-tuning: {accuracy:.2%}")
 
 
 def fine_tune(state: RunState) -> None:
@@ -98,7 +103,7 @@ def fine_tune(state: RunState) -> None:
         state.data,
         state.recipe,
         state.device,
-        checkpoint=state.checkpoint("checkpoint.pt"),
+        checkpoint=state.checkpoint,
         progress=state.progress,
         teacher=state.teacher,
         stage=state.stage,
