@@ -72,11 +72,29 @@ class Method:
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantise(Method):
-    """Bits alone: every layer stays dense."""
+    """Bits alone: every layer stays dense.
+
+    Attributes:
+        pointwise: whether 1x1 convolutions are among the layers that a method could change.
+        linear: whether fully connected layers are.
+    """
 
     name: ClassVar[str] = "quantise"
+
+    pointwise: bool = False
+    linear: bool = False
+
+    @property
+    def takes_pointwise(self) -> bool:
+        """`pointwise`."""
+        return self.pointwise
+
+    @property
+    def takes_linear(self) -> bool:
+        """`linear`."""
+        return self.linear
 
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
         """Dense."""

@@ -149,9 +149,18 @@ def plan_schema() -> dict[str, Any]:
     schema: dict[str, Any] = deepcopy(_common_schema())
     fields = schema["properties"]["layers"]["items"]["properties"]
     fields["kind"] = {"enum": list(kind_names())}
+    fields["mapping"] = {"enum": _mappings()}
     fields["pruning"] = {"enum": [kind.variant for kind in kinds() if kind.variant is not None]}
     fields.update(field_schemas())
     return schema
+
+
+def _mappings() -> list[str]:
+    """The names of all mappings that any kind of layer has, each once."""
+    names: dict[str, None] = {}
+    for kind in kinds():
+        names.update(dict.fromkeys(kind.mappings))
+    return list(names)
 
 
 @cache

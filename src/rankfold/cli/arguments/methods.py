@@ -106,8 +106,8 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def low_rank_method(options: argparse.Namespace) -> Method | None:
-    """The low-rank setting that the options ask for; None: they ask for none.
+def low_rank_method(options: argparse.Namespace) -> LowRank | Quantise:
+    """The low-rank setting that the options ask for; without a rank, bits alone.
 
     Raises:
         InputError: groups, entries or rules without a rank, or values that no layer can have.
@@ -122,7 +122,7 @@ def low_rank_method(options: argparse.Namespace) -> Method | None:
             raise InputError(
                 f"{rules[0].verb} rule {rules[0].pattern} chooses low-rank layers, so it needs a rank too, such as 1/8"
             )
-        return None
+        return Quantise(pointwise=options.pointwise, linear=options.linear)
     groups = options.groups
     if groups is None:
         groups = 1
@@ -172,9 +172,7 @@ def _default(options: argparse.Namespace) -> str:
 def _made(name: str, options: argparse.Namespace) -> Method:
     """The method of that name, with its own choices."""
     if name == LowRank.name:
-        method = low_rank_method(options)
-        assert method is not None  # a rank is given
-        return method
+        return low_rank_method(options)
     if name == PatDNN.name:
         return PatDNN(options.entries, options.steering)
     if name == Pairs.name:
@@ -183,4 +181,4 @@ def _made(name: str, options: argparse.Namespace) -> Method:
         return SharedSupport(options.entries, options.steering)
     if name == ChannelPruning.name:
         return ChannelPruning(options.ratio)
-    return Quantise()
+    return Quantise(pointwise=options.pointwise)

@@ -14,7 +14,7 @@ from rankfold.cli.arguments.values import checked, image_input
 from rankfold.cost import planned_shape
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS
-from rankfold.plan import LayerPlan
+from rankfold.plan import LayerPlan, LowRank
 from rankfold.workload import ConvShape, Network
 
 NAMED = 6  # layers that a complaint names
@@ -126,7 +126,7 @@ def _pair(shape: ConvShape, options: argparse.Namespace) -> LayerPlan | None:
     """The low-rank pair to draw, if any, by the rules of `rankfold map`."""
     # The options of whole networks do not concern a single layer.
     method = low_rank_method(argparse.Namespace(**vars(options), linear=False, rules=(), fit=False))
-    if method is None:
+    if not isinstance(method, LowRank):
         return None
     if not shape.is_linear and shape.kernel == (1, 1) and not options.pointwise:
         raise InputError(f"layer {shape.name} is a 1x1 convolution; add --pointwise to draw it low-rank")

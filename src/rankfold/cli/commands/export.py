@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +76,7 @@ def _check_options(options: argparse.Namespace) -> None:
 def _onnx(options: argparse.Namespace, model: nn.Module, plan: Plan, result: Result) -> None:
     """Write an ONNX file, and compare it with the network image by image."""
     from rankfold.export.onnx.check import compare_onnx
-    from rankfold.export.onnx.write import bypassed, write_onnx
+    from rankfold.export.onnx.write import write_onnx
     from rankfold.runs.evaluate import load_data_for
 
     quantised = plan.quantised
@@ -91,10 +90,7 @@ def _onnx(options: argparse.Namespace, model: nn.Module, plan: Plan, result: Res
     if quantised:
         how = "with quantisers"
     print(f"ONNX file {how}: {options.out}")
-    with ExitStack() as as_written:
-        if not quantised:
-            as_written.enter_context(bypassed(model))
-        compared = compare_onnx(model, options.out, batches)
+    compared = compare_onnx(model, options.out, batches, quantised=quantised)
     where = f"the {compared.images} test images"
     if options.data is None:
         where = f"{compared.images} images of normal numbers (give --data for the test split)"
@@ -160,11 +156,17 @@ def _workload(options: argparse.Namespace, model: nn.Module, plan: Plan, result:
 
     dense = load_model(result.model, len(result.data.classes), result.input[0])
     network = trace(dense, result.input, result.model)
-    write = write_csv
+    whole: tuple[str, ...] = ()
     if options.to == "zigzag":
-        write = write_zigzag
-    write(options.out, network, plan, options.linear)
+        whole = write_zigzag(options.out, network, plan, options.linear)
+    else:
+        write_csv(options.out, network, plan, options.linear)
     print(f"layers of {result.model}: {options.out}")
+    if whole:
+        print(
+            "ZigZag has no word for weights that are dropped within kernels; written as if they were there: "
+            f"{', '.join(whole)}"
+        )
 
 
 TARGETS: dict[str, Callable[[argparse.Namespace, nn.Module, Plan, Result], None]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -20,6 +21,18 @@ T = TypeVar("T")
 
 # The steps that treat kinds differently.
 STEPS = ("cost", "surgery", "candidates", "picture", "workload", "onnx")
+
+# What a plan says of a layer of any kind.
+COMMON_FIELDS = (
+    "name",
+    "kind",
+    "pruning",
+    "mapping",
+    "weight_bits",
+    "input_bits",
+    "input_signed",
+    "reason",
+)
 
 _KINDS: dict[tuple[str, str | None], type[LayerKind]] = {}
 _PARTS: dict[type[LayerKind], dict[str, Any]] = {}
@@ -33,7 +46,8 @@ def register_kind(kind: type[LayerKind], **parts: Any) -> None:
         parts: for each of `STEPS` that the kind goes through, the object that says how, or `module:attribute` of it.
 
     Raises:
-        InputError: the name is taken, or there is no such step.
+        InputError: the name is taken, there is no such step, or the fields of the kind and its schema differ, or are
+            other things in plans.
     """
     key = kind.name, kind.variant
     if key in _KINDS:
@@ -41,8 +55,31 @@ def register_kind(kind: type[LayerKind], **parts: Any) -> None:
     unknown = sorted(set(parts) - set(STEPS))
     if unknown:
         raise InputError(f"kind {kind.name}: step (={unknown[0]}) must be one of {', '.join(STEPS)}")
+    _check_fields(kind)
     _KINDS[key] = kind
     _PARTS[kind] = dict(parts)
+
+
+def _check_fields(kind: type[LayerKind]) -> None:
+    """Refuse a kind whose layers could not be read from plans again, or that makes a field of others another thing.
+
+    Raises:
+        InputError: its fields and its schema differ, or another kind has such a field with another schema.
+    """
+    own = {field.name for field in fields(kind)}
+    odd = sorted(own ^ set(kind.schema))
+    if odd:
+        raise InputError(
+            f"kind {kind.name}: {odd[0]} must be a field of the data class and have a JSON Schema in `schema`, both"
+        )
+    for name, schema in kind.schema.items():
+        if name in COMMON_FIELDS:
+            raise InputError(f"kind {kind.name}: {name} is a field of every layer in plans; choose another name")
+        others = [other.name for other in kinds() if other.schema.get(name, schema) != schema]
+        if others:
+            raise InputError(
+                f"kind {kind.name}: {name} is a field of {others[0]} layers with another schema; choose another name"
+            )
 
 
 def unregister_kind(kind: type[LayerKind]) -> None:
