@@ -74,7 +74,9 @@ def _check_fields(kind: type[LayerKind]) -> None:
         )
     for name, schema in kind.schema.items():
         if name in COMMON_FIELDS:
-            raise InputError(f"kind {kind.name}: {name} is a field of every layer in plans; choose another name")
+            raise InputError(
+                f"kind {kind.name}: {name} is a field of every layer in plans; choose another name"
+            )
         others = [other.name for other in kinds() if other.schema.get(name, schema) != schema]
         if others:
             raise InputError(
