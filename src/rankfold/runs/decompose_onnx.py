@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.onnx import Feed, Runner, layer_moments, output_errors, random_feeds
 from rankfold.errors import InputError
 from rankfold.files import check_vacant, replacing_folder, write_json
-from rankfold.plan import LOW_RANK, Plan
-from rankfold.surgery.onnx.decompose import DecomposedLayer, decompose_onnx, save_onnx
+from rankfold.plan.plan import Plan
+from rankfold.surgery.onnx.decompose import decompose_onnx
+from rankfold.surgery.onnx.kinds import DecomposedLayer
 from rankfold.workload.onnx.file import import_onnx
 from rankfold.workload.onnx.layers import OnnxNetwork
+from rankfold.workload.onnx.save import save_onnx
 
 TYPE, VERSION = "rankfold.decomposition", 1
 RECORD = "decomposition.json"
 RANDOM_BATCHES = 4
+NOT_COMPARED = "not compared: onnxruntime is not installed (pip install 'rankfold[onnx]')"
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,15 @@ class Decomposition:
 
 
 def decompose_to_folder(
-    source: OnnxNetwork, plan: Plan, folder: str | Path, feeds: Sequence[Feed] | None = None, command: str = "", seed: int = 0,
+    source: OnnxNetwork,
+    plan: Plan,
+    folder: str | Path,
+    feeds: Sequence[Feed] | None = None,
+    *,
+    command: str = "",
+    seed: int = 0,
     for_data: bool = True,
-) -> Decomposition:  # fmt: skip
+) -> Decomposition:
     """Write `model.onnx`, `plan.json` and `decomposition.json` into `folder`.
 
     All of them appear together at the end; what an earlier, killed call left half-made is removed.
@@ -57,7 +67,8 @@ def decompose_to_folder(
         feeds: calibration inputs, batches by input name, on which outputs are compared; None: random ones.
         command: the command line, for the record.
         seed: of the random inputs.
-        for_data: with `feeds`, make factors that keep the layers' outputs on them, instead of those nearest to the weights.
+        for_data: with `feeds`, make factors that keep the layers' outputs on them, instead of those nearest
+            to the weights.
 
     Raises:
         InputError: the folder is not empty, the plan does not fit, or the inputs do not.
@@ -66,63 +77,121 @@ def decompose_to_folder(
     check_vacant(target)
     moments = None
     if feeds is not None and for_data:
-        chosen = {layer.name for layer in plan.layers if layer.kind == LOW_RANK}
-        moments = layer_moments(source, [layer for layer in source.layers if layer.shape.weight in chosen], feeds)
+        moments = _moments(source, plan, feeds)
     model, layers = decompose_onnx(source, plan, moments)
-    outputs, words = None, "not compared: onnxruntime is not installed (pip install 'rankfold[onnx]')"
-    compared = _runners(source, model)
-    if compared is not None:
-        given = random_feeds(source, RANDOM_BATCHES, seed) if feeds is None else feeds
-        outputs = output_errors(*compared, given)
-        words = f"{RANDOM_BATCHES} batches of normal numbers, seed {seed}" if feeds is None else "the calibration inputs"
+    outputs, inputs = _compared(source, model, feeds, seed)
     before = source.file.parameters
-    after = before + sum(layer.parameters_after - layer.parameters_before for layer in layers)
-    found = Decomposition(layers, outputs, words, before, after)
-    record = {"_type": TYPE, "_version": VERSION, "model": str(source.file.path), "command": command, **asdict(found)}
+    added = sum(layer.parameters_after - layer.parameters_before for layer in layers)
+    decomposition = Decomposition(layers, outputs, inputs, before, before + added)
+    record = {
+        "_type": TYPE,
+        "_version": VERSION,
+        "model": str(source.file.path),
+        "command": command,
+        **asdict(decomposition),
+    }
     with replacing_folder(target, last=RECORD) as made:
         save_onnx(made / "model.onnx", model)
         plan.save(made / "plan.json")
         write_json(made / RECORD, record)
-    return found
+    return decomposition
 
 
-def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarray]]:
-    """Calibration inputs from a `.npz` file (arrays by input name) or a `.npy` file (of the only input), as single batches.
+def _moments(source: OnnxNetwork, plan: Plan, feeds: Sequence[Feed]) -> Mapping[str, PatchMoments]:
+    """Those of the inputs of layers whose weights can be made for data."""
+    names = {layer.name for layer in plan.layers if layer.kind.made_for_data}
+    places = [place for place in source.layers if place.shape.weight in names]
+    return layer_moments(source, places, feeds)
 
-    The first dimension counts samples; each batch has as many as the model takes (one, where that is open).
 
-    Raises:
-        InputError: the file is missing or damaged, or its arrays are not what the model takes.
-    """
-    onnx_type = import_onnx().helper.tensor_dtype_to_np_dtype
-    names = [value.name for value in source.file.inputs]
-    try:
-        with open(path, "rb") as file:
-            content = np.load(file, allow_pickle=False)
-            alone = isinstance(content, np.ndarray)
-            arrays: dict[str, Any] = {names[0]: content} if alone else {key: content[key] for key in content}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no plain arrays, or is damaged"
-        raise InputError(f"cannot read calibration inputs {path}: {why}; give a .npz with arrays by input name") from None
-    if set(arrays) != set(names):
-        raise InputError(f"{path} holds {', '.join(sorted(arrays))}, and the model takes {', '.join(names)}")
-    size, count = source.sizes.batch, min(array.shape[0] if array.ndim else 0 for array in arrays.values())
-    kinds = {value.name: onnx_type(value.type.tensor_type.elem_type) for value in source.file.inputs}
-    for name, array in arrays.items():
-        wanted = source.sizes.inputs[name]
-        if not array.ndim or array.shape[1:] != wanted[1:] or len(array) != count or count < size:
-            shown = "x".join(map(str, ("N", *wanted[1:])))
-            raise InputError(f"{path}: {name} has shape {array.shape}, and the model takes {shown}, N at least {size}")
-        if np.issubdtype(array.dtype, np.floating) and np.issubdtype(kinds[name], np.floating):
-            arrays[name] = array = array.astype(kinds[name])  # NumPy makes numbers of 64 bits where nobody says otherwise
-        if array.dtype != kinds[name]:
-            raise InputError(f"{path}: {name} holds {array.dtype}, and the model takes {np.dtype(kinds[name])}; convert it")
-    return [{name: array[start : start + size] for name, array in arrays.items()} for start in range(0, count - size + 1, size)]
+def _compared(
+    source: OnnxNetwork, model: Any, feeds: Sequence[Feed] | None, seed: int
+) -> tuple[dict[str, float] | None, str]:
+    """The relative error of each output, and what it was measured on, in words."""
+    runners = _runners(source, model)
+    if runners is None:
+        return None, NOT_COMPARED
+    if feeds is not None:
+        return output_errors(*runners, feeds), "the calibration inputs"
+    drawn = random_feeds(source, RANDOM_BATCHES, seed)
+    return output_errors(*runners, drawn), f"{RANDOM_BATCHES} batches of normal numbers, seed {seed}"
 
 
 def _runners(source: OnnxNetwork, model: Any) -> tuple[Runner, Runner] | None:
+    """The model before and after, ready to run; None where onnxruntime is not installed."""
     try:
         import onnxruntime  # noqa: F401
     except ImportError:
         return None
     return Runner(source.file.path), Runner(model)
+
+
+def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarray]]:
+    """Calibration inputs from a `.npz` file (arrays by input name) or a `.npy` file (of the only input).
+
+    The first dimension counts samples. They come in batches of as many as the model takes (one, where that is
+    open); what is left over at the end is dropped.
+
+    Raises:
+        InputError: the file is missing or damaged, or its arrays are not what the model takes.
+    """
+    names = [value.name for value in source.file.inputs]
+    arrays = _read_arrays(path, names)
+    if set(arrays) != set(names):
+        raise InputError(f"{path} holds {', '.join(sorted(arrays))}, and the model takes {', '.join(names)}")
+    count = min(_samples(array) for array in arrays.values())
+    size = source.sizes.batch
+    dtype_of = import_onnx().helper.tensor_dtype_to_np_dtype
+    for value in source.file.inputs:
+        dtype = np.dtype(dtype_of(value.type.tensor_type.elem_type))
+        array = arrays[value.name]
+        _check_sizes(path, value.name, array, source, count)
+        arrays[value.name] = _in_type(path, value.name, array, dtype)
+    feeds = []
+    for start in range(0, count - size + 1, size):
+        feeds.append({name: array[start : start + size] for name, array in arrays.items()})
+    return feeds
+
+
+def _read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of a file by name; a single one has the first of `names`."""
+    try:
+        with open(path, "rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return {names[0]: content}
+            return {key: content[key] for key in content}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        why = "it holds no plain arrays, or is damaged"
+        if isinstance(error, OSError) and error.strerror:
+            why = error.strerror
+        raise InputError(
+            f"cannot read calibration inputs {path}: {why}; give a .npz with arrays by input name"
+        ) from None
+
+
+def _samples(array: np.ndarray) -> int:
+    if not array.ndim:
+        return 0
+    return len(array)
+
+
+def _check_sizes(path: str | Path, name: str, array: np.ndarray, source: OnnxNetwork, count: int) -> None:
+    """Refuse an array that is no sequence of what the model takes, or has another length than the others."""
+    wanted = source.sizes.inputs[name][1:]
+    size = source.sizes.batch
+    if _samples(array) != count or count < size or array.shape[1:] != tuple(wanted):
+        shown = "x".join(map(str, ("N", *wanted)))
+        raise InputError(
+            f"{path}: {name} has shape {array.shape}, and the model takes {shown}, N at least {size}"
+        )
+
+
+def _in_type(path: str | Path, name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in the type that the model takes."""
+    # NumPy makes numbers of 64 bits where nobody says otherwise.
+    if np.issubdtype(array.dtype, np.floating) and np.issubdtype(dtype, np.floating):
+        return array.astype(dtype)
+    if array.dtype != dtype:
+        raise InputError(f"{path}: {name} holds {array.dtype}, and the model takes {dtype}; convert it")
+    return array

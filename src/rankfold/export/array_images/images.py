@@ -1,4 +1,7 @@
-"""A quantised network as array images: the cells to program, and where they belong. docs/arrays.md defines the files."""
+"""A quantised network as array images: the cells to program, and where they belong.
+
+docs/arrays.md defines the files.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rankfold.errors import InputError
-from rankfold.export.array_images.program import Program, write_program
+from rankfold.export.array_images.activations import activations
+from rankfold.export.array_images.program import write_program
+from rankfold.export.array_images.steps import Program
 from rankfold.files import check_vacant, replacing_folder
-from rankfold.mapping import Mapping, Region, StoredMatrix, Tile
+from rankfold.mapping import ArraySpec, Mapping, StoredMatrix, Tile
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
-from rankfold.plan import Plan
+from rankfold.nn.quantisers import Quantiser
+from rankfold.plan.plan import Plan
 from rankfold.simulator import CellCoding, InputCoding, planned_mappings
 from rankfold.workload.shape import Pair
 
@@ -48,148 +54,215 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
     All of them appear together at the end; what an earlier, killed export left half-made is removed.
 
     Args:
-        model: the network after `compress_` and `quantise_by_plan_`, with its weights; it is left as it is.
+        model: the network after `compress_` and `quantise_`, with its weights; it is left as it is.
         plan: its plan, every layer of which has bits.
         folder: where to write.
 
+    Returns:
+        How much was written.
+
     Raises:
-        InputError: the folder is not empty, a layer has no bits or cannot be stored in the cells, or the network computes
-            something between its layers that no step stands for.
+        InputError: the folder is not empty, a layer has no bits or cannot be stored in the cells, or the
+            network computes something between its layers that no step stands for.
     """
     target = Path(folder)
     check_vacant(target)
-    without = next((layer.name for layer in plan.layers if layer.weight_bits is None), None)
-    if without is not None:
-        raise InputError(f"layer {without} of the plan has no bits, and arrays hold integers; compress the network with --bits")
+    for layer in plan.layers:
+        if not layer.quantised:
+            raise InputError(
+                f"layer {layer.name} of the plan has no bits, and arrays hold integers; "
+                "compress the network with --bits"
+            )
     mappings = planned_mappings(model, plan)
     modules: dict[str, Any] = dict(model.named_modules())
     layers: dict[str, QuantLayer] = {name: modules[name] for name in mappings}
     program = write_program(model, layers, plan.input)
-    writer = _Images(plan)
-    entries = [
-        writer.layer(name, layers[name], size, mapping) for name, runs in mappings.items() for size, mapping in runs.items()
-    ]
-    content = _content(plan, program, entries, writer)
+    images = _Images(plan.array)
+    for name, runs in mappings.items():
+        for size, mapping in runs.items():
+            images.add_layer(name, layers[name], size, mapping)
+    content = _content(plan, program, images)
+    # Whatever does not follow the schema is a fault of this program, not of the network.
     _validator().validate(content)
     with replacing_folder(target, last=PLACEMENT) as made:
         (made / FOLDER).mkdir()
-        for number, cells in enumerate(writer.cells):
-            (made / FOLDER / f"{number:05d}.npz").write_bytes(_npz({"cells": cells}))
-        (made / DIGITAL).write_bytes(_npz(program.constants | writer.biases))
-        (made / PLACEMENT).write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-    activations = sum(len(region["activations"]) * len(region["arrays"]) for entry in entries for region in entry["regions"])
-    return ArrayExport(len(writer.cells), sum(cells.size for cells in writer.cells), activations)
+        for number, cells in enumerate(images.cells):
+            (made / _file(number)).write_bytes(_npz({"cells": cells}))
+        (made / DIGITAL).write_bytes(_npz(program.constants | images.biases))
+        text = json.dumps(content, separators=(",", ":"))
+        (made / PLACEMENT).write_text(text + "\n", encoding="utf-8")
+    return images.counts()
 
 
 class _Images:
-    """Collects array images and numbers them."""
+    """Collects array images and numbers them.
 
-    def __init__(self, plan: Plan) -> None:
-        self.array = plan.array
+    Attributes:
+        array: R x C.
+        cells: for each image (rows used, physical columns used) whole numbers.
+        arrays: the entry of each image.
+        layers: the entry of each layer and size of its input.
+        biases: those of the layers, by name.
+    """
+
+    def __init__(self, array: ArraySpec) -> None:
+        self.array = array
         self.cells: list[np.ndarray] = []
         self.arrays: list[dict[str, Any]] = []
+        self.layers: list[dict[str, Any]] = []
         self.biases: dict[str, np.ndarray] = {}
 
-    def layer(self, name: str, module: QuantLayer, size: Pair, mapping: Mapping) -> dict[str, Any]:
-        """The entry of a layer for inputs of one size."""
+    def add_layer(self, name: str, module: QuantLayer, size: Pair, mapping: Mapping) -> None:
+        """Add a layer for inputs of one size (H, W)."""
         shape = mapping.shape
+        label, kind, padding_mode = name, "linear", "zeros"
+        if isinstance(module, QuantConv2d):
+            label, kind, padding_mode = f"{name}@{size[0]}x{size[1]}", "conv", module.padding_mode
         coding = CellCoding.of(self.array, module.weight_quantiser.bits)
-        levels = module.weight_quantiser.integers(module.weight)
-        mask = getattr(module, "mask", None)
-        flat = (levels if mask is None else levels * mask).cpu().reshape(-1)
-        conv = isinstance(module, QuantConv2d)
-        label = f"{name}@{size[0]}x{size[1]}" if conv else name
-        known: dict[StoredMatrix, list[int]] = {}
+        bias = None
+        if module.bias is not None:
+            bias = f"{label}.bias"
+            self.biases[bias] = module.bias.detach().cpu().double().numpy()
+        self.layers.append(
+            {
+                "name": label,
+                "kind": kind,
+                "input": [shape.in_channels, *shape.input],
+                "output": [shape.m, *shape.output],
+                "stride": list(shape.stride),
+                "padding": list(shape.padding),
+                "padding_mode": padding_mode,
+                "input_levels": self._input_levels(module.input_quantiser),
+                "weight_levels": _weight_levels(module.weight_quantiser),
+                "cells": _cell_coding(coding),
+                "bias": bias,
+                "regions": self._regions(label, module, mapping, coding),
+            }
+        )
+
+    def counts(self) -> ArrayExport:
+        """How much was collected."""
+        cells = sum(image.size for image in self.cells)
+        activated = 0
+        for layer in self.layers:
+            for region in layer["regions"]:
+                activated += len(region["activations"]) * len(region["arrays"])
+        return ArrayExport(len(self.cells), cells, activated)
+
+    def _regions(
+        self, label: str, module: QuantLayer, mapping: Mapping, coding: CellCoding
+    ) -> list[dict[str, Any]]:
+        """The activations of each region, and the arrays that they drive."""
+        levels = module.integer_weights().cpu().reshape(-1)
+        # Regions that store the same matrix drive the same arrays.
+        numbers: dict[StoredMatrix, list[int]] = {}
         regions = []
         for region in mapping.regions:
-            if region.stored not in known:
-                known[region.stored] = [self._image(label, tile, flat, coding) for tile in region.tiles()]
-            regions.append({"arrays": known[region.stored], "activations": _activations(region)})
-        if module.bias is not None:
-            self.biases[f"{label}.bias"] = module.bias.detach().cpu().double().numpy()
-        quantiser = module.input_quantiser
-        inputs = InputCoding(quantiser.bits, quantiser.signed, self.array.dac_bits)
-        top, bottom, left, right = shape.padding
+            if region.stored not in numbers:
+                numbers[region.stored] = [
+                    self._add_image(label, tile, levels, coding) for tile in region.tiles()
+                ]
+            regions.append({"arrays": numbers[region.stored], "activations": activations(region)})
+        return regions
+
+    def _add_image(self, label: str, tile: Tile, levels: Tensor, coding: CellCoding) -> int:
+        """Add the cells of a tile; its number."""
+        number = len(self.arrays)
+        self.cells.append(_smallest(_cells(label, tile, levels, coding)))
+        rows = [tile.row_channel, tile.row_y, tile.row_x, tile.row_slot]
+        columns = [tile.col_channel, tile.col_y, tile.col_x, tile.col_slot]
+        self.arrays.append(
+            {
+                "file": _file(number),
+                "rows": np.stack(rows, axis=1).tolist(),
+                "columns": np.stack(columns, axis=1).tolist(),
+            }
+        )
+        return number
+
+    def _input_levels(self, quantiser: Quantiser) -> dict[str, Any]:
+        """How inputs become levels, and how these are driven."""
+        coding = InputCoding(quantiser.bits, quantiser.signed, self.array.dac_bits)
         return {
-            "name": label,
-            "kind": "conv" if conv else "linear",
-            "input": [shape.in_channels, *shape.input],
-            "output": [shape.m, *shape.output],
-            "stride": list(shape.stride),
-            "padding": [top, bottom, left, right],
-            "padding_mode": module.padding_mode if conv else "zeros",
-            "input_levels": {
-                "bits": quantiser.bits, "signed": quantiser.signed, "low": quantiser.low, "high": quantiser.high,
-                "reciprocal": float(quantiser.scale.reciprocal()), "scale": float(quantiser.scale), "zero_point": 0,
-                "slice_factors": list(inputs.factors),
-            },
-            "weight_levels": {"bits": coding.weight_bits, "scale": float(module.weight_quantiser.scale), "zero_point": 0},
-            "cells": {
-                "columns_per_weight": len(coding.factors), "factors": list(coding.factors),
-                "reference_factor": None if coding.reference is None else coding.reference[1],
-            },
-            "bias": f"{label}.bias" if module.bias is not None else None,
-            "regions": regions,
-        }  # fmt: skip
-
-    def _image(self, label: str, tile: Tile, flat: torch.Tensor, coding: CellCoding) -> int:
-        index = torch.from_numpy(tile.weight_index)
-        levels = torch.where(index >= 0, flat[index.clamp(min=0)], 0)
-        cells = coding.encode(levels, label).reshape(tile.rows, -1).numpy()  # (r, c * columns per weight)
-        if coding.reference is not None:
-            cells = np.concatenate([cells, np.full((tile.rows, 1), coding.reference[0])], axis=1)
-        self.cells.append(cells.astype(np.int16 if cells.min() < 0 or cells.max() > 255 else np.uint8))
-        rows = np.stack([tile.row_channel, tile.row_y, tile.row_x, tile.row_slot], axis=1)
-        columns = np.stack([tile.col_channel, tile.col_y, tile.col_x, tile.col_slot], axis=1)
-        self.arrays.append({"file": f"{FOLDER}/{len(self.arrays):05d}.npz", "rows": rows.tolist(), "columns": columns.tolist()})
-        return len(self.arrays) - 1
+            "bits": quantiser.bits,
+            "signed": quantiser.signed,
+            "low": quantiser.low,
+            "high": quantiser.high,
+            # What the quantiser multiplies by: dividing by the scale may round to another level.
+            "reciprocal": float(quantiser.scale.reciprocal()),
+            "scale": float(quantiser.scale),
+            "zero_point": 0,
+            "slice_factors": list(coding.factors),
+        }
 
 
-def _activations(region: Region) -> list[list[list[int] | None]]:
-    """For each activation, for each slot: [y, x] of the window's first output pixel and [y, x] from which its pixels count."""
-    (height, width), (a, b) = region.size, region.window
-    spacing = (1, 1) if region.phase is None else region.footprint.spacing
-    corner = region.phase or (0, 0)
-    firsts = []
-    for wanted_y in range(0, height, a):
-        for wanted_x in range(0, width, b):
-            place = []
-            for wanted, step, size, origin, gap, phase in zip(
-                (wanted_y, wanted_x), region.window, region.size, region.origin, spacing, corner, strict=True
-            ):
-                place.append(((min(wanted, size - step) + origin) * gap + phase, (wanted + origin) * gap + phase))
-            firsts.append([place[0][0], place[1][0], place[0][1], place[1][1]])
-    slots = region.slots
-    padded: list[list[int] | None] = [*firsts, *[None] * (-len(firsts) % slots)]
-    return [padded[start : start + slots] for start in range(0, len(padded), slots)]
+def _weight_levels(quantiser: Quantiser) -> dict[str, Any]:
+    return {"bits": quantiser.bits, "scale": float(quantiser.scale), "zero_point": 0}
 
 
-def _content(plan: Plan, program: Program, entries: list[dict[str, Any]], writer: _Images) -> dict[str, Any]:
+def _cell_coding(coding: CellCoding) -> dict[str, Any]:
+    """What the sums of a weight's columns count for."""
+    reference_factor = None
+    if coding.reference is not None:
+        _, reference_factor = coding.reference
+    return {
+        "columns_per_weight": len(coding.factors),
+        "factors": list(coding.factors),
+        "reference_factor": reference_factor,
+    }
+
+
+def _cells(label: str, tile: Tile, levels: Tensor, coding: CellCoding) -> np.ndarray:
+    """(r, physical columns) what the cells of a tile hold: all columns of its weights, the reference last."""
+    index = torch.from_numpy(tile.weight_index)  # (r, c)
+    weights = torch.where(index >= 0, levels[index.clamp(min=0)], 0)
+    cells = coding.encode(weights, label).reshape(tile.rows, -1).numpy()  # (r, c * columns per weight)
+    if coding.reference is None:
+        return cells
+    level, _ = coding.reference
+    return np.concatenate([cells, np.full((tile.rows, 1), level)], axis=1)
+
+
+def _smallest(cells: np.ndarray) -> np.ndarray:
+    """The same whole numbers in one byte each, where they fit."""
+    if cells.min() < 0 or cells.max() > np.iinfo(np.uint8).max:
+        return cells.astype(np.int16)
+    return cells.astype(np.uint8)
+
+
+def _content(plan: Plan, program: Program, images: _Images) -> dict[str, Any]:
+    """The content of `placement.json`."""
     array = plan.array
     return {
         "_type": TYPE,
         "_version": VERSION,
         "model": plan.model,
         "array": {
-            "rows": array.rows, "columns": array.columns, "cell_bits": array.cell_bits, "coding": array.coding,
+            "rows": array.rows,
+            "columns": array.columns,
+            "cell_bits": array.cell_bits,
+            "coding": array.coding,
             "dac_bits": array.dac_bits,
         },
         "input": {"name": program.input, "sizes": list(plan.input)},
         "output": program.output,
         "steps": list(program.steps),
-        "layers": entries,
-        "arrays": writer.arrays,
-    }  # fmt: skip
+        "layers": images.layers,
+        "arrays": images.arrays,
+    }
 
 
 @cache
 def _validator() -> Any:
     import jsonschema
 
-    schema = json.loads(
-        resources.files("rankfold.export.array_images").joinpath("placement.schema.json").read_text("utf-8")
-    )
-    return jsonschema.Draft202012Validator(schema)
+    schema = resources.files("rankfold.export.array_images").joinpath("placement.schema.json")
+    return jsonschema.Draft202012Validator(json.loads(schema.read_text("utf-8")))
+
+
+def _file(number: int) -> str:
+    """The file of an image, within the folder."""
+    return f"{FOLDER}/{number:05d}.npz"
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from rankfold.calibration.observation import evaluating
 from rankfold.calibration.onnx import Runner
 from rankfold.errors import InputError
+from rankfold.nn.quantisers import Quantiser
 
 
 @dataclass(frozen=True)
@@ -36,33 +38,77 @@ class OnnxCheck:
     size: float
 
 
-def compare_onnx(model: nn.Module, path: str | Path, batches: Iterable[tuple[Tensor, Tensor | None]]) -> OnnxCheck:
-    """Run both on all batches of (images, labels or None); the network in eval mode, as it is.
+def compare_onnx(
+    model: nn.Module,
+    path: str | Path,
+    batches: Iterable[tuple[Tensor, Tensor | None]],
+    *,
+    quantised: bool = True,
+) -> OnnxCheck:
+    """Run a written file and its network on the same images.
+
+    Args:
+        model: the network, which runs in eval mode and is as before afterwards.
+        path: the ONNX file, of one input and logits (B, classes).
+        batches: (images (B, C, H, W), labels (B,) or None).
+        quantised: whether the file has the network's quantisers; if not, the network runs without them too.
 
     Raises:
         InputError: onnxruntime refuses the file, or there is no batch.
         MissingDependencyError: onnxruntime is not installed.
     """
     runner = Runner(path, torch.get_num_threads())
-    images = same = right = right_in_torch = 0
-    largest = size = 0.0
-    labelled = True
-    with evaluating(model):
-        for x, y in batches:
-            wanted = model(x).cpu().float().numpy()
-            (found,) = runner({runner.inputs[0]: x.cpu().float().numpy()})
-            images += len(wanted)
-            same += int((wanted.argmax(1) == found.argmax(1)).sum())
-            largest = max(largest, float(np.abs(wanted - found).max()))
-            size = max(size, float(np.abs(wanted).max()))
-            if y is None:
-                labelled = False
-            else:
-                labels = y.cpu().numpy()
-                right, right_in_torch = (
-                    right + int((found.argmax(1) == labels).sum()),
-                    right_in_torch + int((wanted.argmax(1) == labels).sum()),
-                )
-    if not images:
+    tally = _Tally()
+    without_quantisers = nullcontext() if quantised else _bypassed(model)
+    with evaluating(model), without_quantisers:
+        for images, labels in batches:
+            in_torch = model(images).cpu().float().numpy()
+            (in_onnx,) = runner({runner.inputs[0]: images.cpu().float().numpy()})
+            tally.add(in_torch, in_onnx, labels)
+    if not tally.images:
         raise InputError("there are no images to compare the file and the network on")
-    return OnnxCheck(images, same, right if labelled else None, right_in_torch if labelled else None, largest, size)
+    return tally.check()
+
+
+class _Tally:
+    """What was counted over all batches so far."""
+
+    def __init__(self) -> None:
+        self.images = self.same = self.correct = self.correct_in_torch = 0
+        self.largest = self.size = 0.0
+        self.labelled = True
+
+    def add(self, in_torch: np.ndarray, in_onnx: np.ndarray, labels: Tensor | None) -> None:
+        """Count a batch of logits (B, classes)."""
+        classes, others = in_torch.argmax(1), in_onnx.argmax(1)
+        self.images += len(in_torch)
+        self.same += int((classes == others).sum())
+        self.largest = max(self.largest, float(np.abs(in_torch - in_onnx).max()))
+        self.size = max(self.size, float(np.abs(in_torch).max()))
+        if labels is None:
+            self.labelled = False
+            return
+        right = labels.cpu().numpy()
+        self.correct += int((others == right).sum())
+        self.correct_in_torch += int((classes == right).sum())
+
+    def check(self) -> OnnxCheck:
+        """All that was counted."""
+        correct = correct_in_torch = None
+        if self.labelled:
+            correct, correct_in_torch = self.correct, self.correct_in_torch
+        return OnnxCheck(self.images, self.same, correct, correct_in_torch, self.largest, self.size)
+
+
+@contextmanager
+def _bypassed(model: nn.Module) -> Iterator[None]:
+    """Inside, all quantisers of a network let everything through."""
+    quantisers = [module for module in model.modules() if isinstance(module, Quantiser)]
+    before = [quantiser.bypass for quantiser in quantisers]
+    try:
+        for quantiser in quantisers:
+            quantiser.bypass = True
+        yield
+    finally:
+        for quantiser, bypass in zip(quantisers, before, strict=True):
+            quantiser.bypass = bypass

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.moments import PatchMoments
-from rankfold.lowrank import LowRankFactors, decompose, decompose_for_data
+from rankfold.lowrank import LowRankFactors
 from rankfold.nn.low_rank import LowRankConv2d, weight_shape
 from rankfold.nn.low_rank_linear import LowRankLinear
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.plan.kinds import LowRankLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import support_to_mask, text_to_support
+from rankfold.surgery.factors import low_rank_factors
 from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, check_positions
-from rankfold.surgery.supported_weight import row_sparse_factors
 from rankfold.workload import ConvShape
 
 
@@ -34,7 +34,8 @@ def decompose_conv(
     Args:
         conv: the convolution, which is left as it is.
         kind: (g, r), and e where R_ keeps only some kernel positions.
-        moments: of its inputs, for which the factors are made; None: they are nearest to the weight, by grouped SVD.
+        moments: of its inputs, for which the factors are made; None: they are nearest to the weight, by grouped
+            SVD.
         support: (C_in, kh*kw) booleans, the positions that R_ keeps; None: chosen together with the factors.
 
     Returns:
@@ -45,16 +46,11 @@ def decompose_conv(
     """
     module = LowRankConv2d(conv, kind.groups, kind.rank, kind.entries is not None)
     weight = conv.weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
-    size = conv.groups, kind.groups, kind.rank
-    if kind.entries is not None:
-        factors, support = row_sparse_factors(weight, size, kind.entries, moments, support)
-        assert isinstance(module.reduce, MaskedConv2d)
-        mask = support_to_mask(support, len(factors.reduce), module.reduce.groups, factors.reduce.shape[2:])
+    factors, kept = low_rank_factors(weight, conv.groups, kind, moments, support)
+    if kept is not None:
+        assert isinstance(module.reduce, MaskedConv2d)  # made so where the kind has entries
+        mask = support_to_mask(kept, len(factors.reduce), module.reduce.groups, factors.reduce.shape[2:])
         module.reduce.mask.copy_(torch.from_numpy(mask))
-    elif moments is None:
-        factors = decompose(weight, *size)
-    else:
-        factors = decompose_for_data(weight, *size, moments.second, moments.cross)
     with torch.no_grad():
         module.reduce.weight.copy_(torch.from_numpy(factors.reduce))
         if isinstance(module.reduce, MaskedConv2d):
@@ -73,10 +69,7 @@ def decompose_linear(
     """
     module = LowRankLinear(linear, kind.groups, kind.rank)
     weight = linear.weight.detach().cpu().double().numpy()[:, :, None, None]  # (m, n, 1, 1)
-    if moments is None:
-        factors = decompose(weight, 1, kind.groups, kind.rank)
-    else:
-        factors = decompose_for_data(weight, 1, kind.groups, kind.rank, moments.second, moments.cross)
+    factors, _ = low_rank_factors(weight, 1, kind, moments)
     with torch.no_grad():
         module.reduce.weight.copy_(torch.from_numpy(factors.reduce))
         module.expand.weight.copy_(torch.from_numpy(factors.expand))
