@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
 from rankfold.simulator import ArrayNonIdealities, CellCoding, Converter, InputCoding
-from rankfold.simulator.arrays import LayerArrays, Tally
+from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.converter import SumSample
 from rankfold.simulator.devices import drop_on_lines
 from rankfold.simulator.draws import Draws
+from rankfold.simulator.reading import Tally
 from rankfold.simulator.schedule import schedule_mapping
 from rankfold.workload import ConvShape
 
@@ -31,7 +32,7 @@ def arrays(draw):
 def layer_on(mapping, array, weight_bits, input_bits, signed, chosen=None, dtype=torch.float32):
     return LayerArrays(
         "layer", schedule_mapping(mapping), CellCoding.of(array, weight_bits), InputCoding(input_bits, signed, array.dac_bits),
-        chosen or ArrayNonIdealities(), array.rows, dtype,
+        chosen or ArrayNonIdealities(), array.rows, dtype=dtype,
     )  # fmt: skip
 
 
@@ -41,7 +42,9 @@ def numbers(shape, weight_bits, input_bits, signed, seed, images=2):
     low, high = (-(2 ** (input_bits - 1)), 2 ** (input_bits - 1)) if signed else (0, 2**input_bits)
     levels = draw.integers(low, high, (images, shape.in_channels, *shape.input))
     weight = draw.integers(
-        -(2 ** (weight_bits - 1)) + 1, 2 ** (weight_bits - 1), (shape.m, shape.in_channels // shape.groups, *shape.kernel)
+        -(2 ** (weight_bits - 1)) + 1,
+        2 ** (weight_bits - 1),
+        (shape.m, shape.in_channels // shape.groups, *shape.kernel),
     )
     return torch.from_numpy(levels).float(), torch.from_numpy(weight)
 
@@ -53,13 +56,23 @@ def pad(levels, shape):
 
 def convolution(levels, weight, shape):
     return F.conv2d(
-        pad(levels, shape).double(), weight.double(), stride=shape.stride, dilation=shape.dilation, groups=shape.groups
+        pad(levels, shape).double(),
+        weight.double(),
+        stride=shape.stride,
+        dilation=shape.dilation,
+        groups=shape.groups,
     )
 
 
 def through_tiles(held, levels, weight, converter=None, tally=None, seed=0):
     programmed = held.program(weight, Draws(seed, "layer"))
-    return held.run(pad(levels, SHAPES[held.schedule]), programmed, converter, torch.Generator().manual_seed(seed), tally)
+    return held.run(
+        pad(levels, SHAPES[held.schedule]),
+        programmed,
+        converter,
+        torch.Generator().manual_seed(seed),
+        tally=tally,
+    )
 
 
 SHAPES = {}
@@ -93,13 +106,21 @@ def test_ideal_arrays_compute_the_convolution(shape, array, method, weight_bits,
         assert held.is_exact(converter)
         assert torch.equal(through_tiles(held, levels, weight, converter).double(), wanted)
         programmed = held.program(weight, Draws(0, "layer"))
-        assert torch.equal(held.run(levels, programmed, converter, None).double(), wanted)  # it pads with zeros itself
+        assert torch.equal(
+            held.run(levels, programmed, converter, None).double(), wanted
+        )  # it pads with zeros itself
         fast = held.exact(pad(levels, shape), weight, shape.stride, shape.dilation, shape.groups)
         assert torch.equal(fast.double(), wanted)
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 3), st.integers(1, 4), arrays(), st.sampled_from(["im2col", "sdk", "best"]), st.integers(0, 99))
+@given(
+    st.integers(1, 3),
+    st.integers(1, 4),
+    arrays(),
+    st.sampled_from(["im2col", "sdk", "best"]),
+    st.integers(0, 99),
+)
 def test_low_rank_pairs_compute_both_stages(groups, rank, array, method, seed):
     shape = ConvShape("layer", 6, 9, (3, 3), (7, 6), padding=(1, 1, 1, 1))
     pair = map_low_rank(shape, array.in_weights(4), groups, rank, method)
@@ -107,7 +128,9 @@ def test_low_rank_pairs_compute_both_stages(groups, rank, array, method, seed):
         levels, weight = numbers(stage.shape, 4, 4, signed, seed)
         held = on(stage, array, 4, 4, signed, ArrayNonIdealities(adc_bits=16, adc_range="full"))
         converter = Converter.of(held.chosen, held.sums, "layer")
-        assert torch.equal(through_tiles(held, levels, weight, converter).double(), convolution(levels, weight, stage.shape))
+        assert torch.equal(
+            through_tiles(held, levels, weight, converter).double(), convolution(levels, weight, stage.shape)
+        )
 
 
 @settings(max_examples=40)
@@ -128,7 +151,9 @@ def test_converters_round_and_clip_every_sum_of_every_tile_and_slice(
     def read(found):
         return min(max(round(found * (1 / converter.step)), converter.low), converter.high) * converter.step
 
-    wanted = plain.run(mapping, levels[0].numpy(), weight.numpy(), weight_bits, array, input_bits, signed, read)
+    wanted = plain.run(
+        mapping, levels[0].numpy(), weight.numpy(), weight_bits, array, input_bits, signed, read
+    )
     found = through_tiles(held, levels.double(), weight, converter)[0].numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-8)
 
@@ -136,7 +161,9 @@ def test_converters_round_and_clip_every_sum_of_every_tile_and_slice(
 def test_converters_count_what_they_clip():
     shape = ConvShape("layer", 2, 2, (1, 1), (2, 2))
     array = ArraySpec(2, 8)
-    held = on(map_layer(shape, array, "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=3, adc_range=0.2))
+    held = on(
+        map_layer(shape, array, "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=3, adc_range=0.2)
+    )
     converter = Converter.of(held.chosen, held.sums, "layer")  # codes -3 to 3, 8 levels apart
     assert (converter.step, converter.low, converter.high) == (0.2 * 15 * 8 / 3, -3, 3)
     tally = Tally()
@@ -196,7 +223,12 @@ def test_read_noise_reaches_the_converter_in_full():
     array = ArraySpec(8, 40)
     levels, weight = numbers(shape, 3, 4, False, 1, images=4)
     held = on(
-        map_layer(shape, array, "im2col"), array, 3, 4, False, ArrayNonIdealities(adc_bits=8, adc_range=9.0, read_noise=0.1)
+        map_layer(shape, array, "im2col"),
+        array,
+        3,
+        4,
+        False,
+        ArrayNonIdealities(adc_bits=8, adc_range=9.0, read_noise=0.1),
     )
     converter = Converter.of(held.chosen, held.sums, "layer")
     assert converter.step == pytest.approx(9 * 15 * 4 / 127)
@@ -207,12 +239,20 @@ def test_read_noise_reaches_the_converter_in_full():
 
 
 @pytest.mark.parametrize(
-    "chosen", [{"program_noise": 0.1}, {"stuck": 0.5}, {"drift": 1e6}, {"read_noise": "pcm"}, {"ir_drop": 1e-4}]
+    "chosen",
+    [{"program_noise": 0.1}, {"stuck": 0.5}, {"drift": 1e6}, {"read_noise": "pcm"}, {"ir_drop": 1e-4}],
 )
 def test_the_reference_column_falls_short_too(chosen):
     shape = ConvShape("layer", 4, 3, (3, 3), (5, 5))
     array = ArraySpec(40, 40, cell_bits=2)
-    held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=8, **chosen))
+    held = on(
+        map_layer(shape, array.in_weights(4), "im2col"),
+        array,
+        4,
+        4,
+        False,
+        ArrayNonIdealities(adc_bits=8, **chosen),
+    )
     _, weight = numbers(shape, 4, 4, False, 0)
     reference = held.program(weight, Draws(0, "layer")).cells[0][0][-1]
     level, _ = held.cell_coding.reference
@@ -262,7 +302,9 @@ def test_calibration_weighs_sums_by_what_their_error_does():
     """Slices by the square of their factors; a reference sum counts for every column of its tile."""
     shape = ConvShape("layer", 2, 5, (1, 1), (1, 1))
     array = ArraySpec(8, 40, cell_bits=2, dac_bits=2)
-    held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=4))
+    held = on(
+        map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=4)
+    )
     levels, weight = numbers(shape, 4, 4, False, 1)
     spy = Spy()
     held.run(levels, held.program(weight, Draws(0, "layer")), None, None, sample=spy)

@@ -45,7 +45,11 @@ class CellCoding:
     @property
     def highest(self) -> int:
         """L, the level of a cell of the highest conductance."""
-        return 1 << self.weight_bits - 1 if self.cell_bits is None else (1 << min(self.cell_bits, self.weight_bits)) - 1
+        return (
+            1 << self.weight_bits - 1
+            if self.cell_bits is None
+            else (1 << min(self.cell_bits, self.weight_bits)) - 1
+        )
 
     @cached_property
     def factors(self) -> tuple[int, ...]:
@@ -54,7 +58,9 @@ class CellCoding:
             return (1,)
         if self.coding == "offset":
             return tuple(1 << self.cell_bits * i for i in range(-(-self.weight_bits // self.cell_bits)))
-        slices = tuple(1 << self.cell_bits * i for i in range(max(1, -(-(self.weight_bits - 1) // self.cell_bits))))
+        slices = tuple(
+            1 << self.cell_bits * i for i in range(max(1, -(-(self.weight_bits - 1) // self.cell_bits)))
+        )
         return slices + tuple(-factor for factor in slices)
 
     @property
@@ -83,7 +89,9 @@ class CellCoding:
         weight = weight.to(torch.int64)
         lowest, highest = -(1 << self.weight_bits - 1), (1 << self.weight_bits - 1) - 1
         if weight.numel() and not lowest <= int(weight.min()) <= int(weight.max()) <= highest:
-            raise InputError(f"layer {name}: weights must be whole numbers from {lowest} to {highest} to be stored in cells")
+            raise InputError(
+                f"layer {name}: weights must be whole numbers from {lowest} to {highest} to be stored in cells"
+            )
         if self.cell_bits is None:
             return weight[..., None]
         mask = (1 << self.cell_bits) - 1
@@ -151,7 +159,9 @@ class InputCoding:
         shift = 0
         for number, width in enumerate(self._widths):
             part = levels >> shift
-            if not (self.driven_negative and number == len(self._widths) - 1):  # there the shift keeps the sign
+            if not (
+                self.driven_negative and number == len(self._widths) - 1
+            ):  # there the shift keeps the sign
                 part = part & (1 << width) - 1
             found.append(part)
             shift += width

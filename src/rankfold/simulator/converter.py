@@ -55,7 +55,9 @@ class Converter:
     high: int
 
     @classmethod
-    def of(cls, chosen: ArrayNonIdealities, sums: Sums, name: str, sample: SumSample | None = None) -> Converter | None:
+    def of(
+        cls, chosen: ArrayNonIdealities, sums: Sums, name: str, sample: SumSample | None = None
+    ) -> Converter | None:
         """The converter of a layer; None where sums are read exactly.
 
         Args:
@@ -92,7 +94,9 @@ class Converter:
             InputError: it is one.
         """
         if chosen.adc_bits == 1 and sums.signed:
-            raise InputError(f"layer {name}: its sums are signed, so adc_bits (={chosen.adc_bits}) must be 2 or more")
+            raise InputError(
+                f"layer {name}: its sums are signed, so adc_bits (={chosen.adc_bits}) must be 2 or more"
+            )
 
     def reads_exactly(self, sums: Sums) -> bool:
         """Whether every ideal sum has a code of its own."""

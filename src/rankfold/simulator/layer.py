@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from rankfold.errors import InputError
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
-from rankfold.simulator.arrays import LayerArrays, Programmed, Tally
+from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.converter import Converter, SumSample
 from rankfold.simulator.draws import Draws
+from rankfold.simulator.programming import Programmed
+from rankfold.simulator.reading import Tally
 from rankfold.workload.shape import Pair
 
 
@@ -46,7 +48,9 @@ class SimulatedLayer(nn.Module):
 
     draws: Tensor
 
-    def __init__(self, layer: QuantLayer, name: str, arrays: MappingType[Pair, LayerArrays], seed: int) -> None:
+    def __init__(
+        self, layer: QuantLayer, name: str, arrays: MappingType[Pair, LayerArrays], seed: int
+    ) -> None:
         super().__init__()
         self.layer, self.name, self.arrays, self.seed = layer, name, dict(arrays), seed
         self.samples: dict[Pair, SumSample] = {}
@@ -64,7 +68,9 @@ class SimulatedLayer(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Quantise the input, run the arrays, scale and add the bias."""
-        if isinstance(self.layer, QuantConv2d) and input.ndim == 3:  # one image without a batch, as nn.Conv2d takes it
+        if (
+            isinstance(self.layer, QuantConv2d) and input.ndim == 3
+        ):  # one image without a batch, as nn.Conv2d takes it
             return self(input[None])[0]
         if self.training:
             self.draws += 1
@@ -98,8 +104,19 @@ class SimulatedLayer(nn.Module):
             return self._exact(arrays, levels, weight)
         if size not in self._programmed:
             self.program_(self.seed, int(self.draws))
-        sample = self.samples.setdefault(size, SumSample()) if self._calibrating and arrays.chosen.adc_bits else None
-        return arrays.run(levels, self._on(size, levels.device), converter, self._noise(levels.device), self.tally, sample)
+        sample = (
+            self.samples.setdefault(size, SumSample())
+            if self._calibrating and arrays.chosen.adc_bits
+            else None
+        )
+        return arrays.run(
+            levels,
+            self._on(size, levels.device),
+            converter,
+            self._noise(levels.device),
+            tally=self.tally,
+            sample=sample,
+        )
 
     def converter(self, size: Pair) -> Converter | None:
         """The converter of the arrays for inputs of `size` (H, W); None where sums are read exactly.
@@ -109,7 +126,9 @@ class SimulatedLayer(nn.Module):
         """
         if size not in self._converters:
             arrays = self.arrays[size]
-            self._converters[size] = Converter.of(arrays.chosen, arrays.sums, self.name, self.samples.get(size))
+            self._converters[size] = Converter.of(
+                arrays.chosen, arrays.sums, self.name, self.samples.get(size)
+            )
         return self._converters[size]
 
     def calibrate_(self, gather: bool) -> None:
@@ -179,7 +198,9 @@ class SimulatedLayer(nn.Module):
         size = (input.shape[-2], input.shape[-1]) if isinstance(self.layer, QuantConv2d) else (1, 1)
         if size not in self.arrays:
             known = ", ".join(f"{height}x{width}" for height, width in self.arrays)
-            raise InputError(f"layer {self.name}: an input of {size[0]}x{size[1]} was not planned for; its arrays take {known}")
+            raise InputError(
+                f"layer {self.name}: an input of {size[0]}x{size[1]} was not planned for; its arrays take {known}"
+            )
         return size
 
     def _levels(self, input: Tensor) -> Tensor:
@@ -215,11 +236,15 @@ class SimulatedLayer(nn.Module):
     def _on(self, size: Pair, device: torch.device) -> Programmed:
         held = self._programmed[size]
         if held.cells and held.cells[0][0].device != device:
-            held = Programmed(tuple(tuple(cells.to(device) for cells in strips) for strips in held.cells), held.gain)
+            held = Programmed(
+                tuple(tuple(cells.to(device) for cells in strips) for strips in held.cells), held.gain
+            )
             self._programmed[size] = held
         return held
 
     def _noise(self, device: torch.device) -> torch.Generator:
         if self._reading is None or self._reading.device != device:
-            self._reading = torch.Generator(device).manual_seed(Draws(self.seed, self.name, self._draw).mix("reads"))
+            self._reading = torch.Generator(device).manual_seed(
+                Draws(self.seed, self.name, self._draw).mix("reads")
+            )
         return self._reading

@@ -89,7 +89,7 @@ def simulate(
             )
             cells = CellCoding.of(plan.array, module.weight_quantiser.bits)
             arrays[size] = LayerArrays(
-                name, schedules[key], cells, inputs, chosen, plan.array.rows, _at_least_single(dtype)
+                name, schedules[key], cells, inputs, chosen, plan.array.rows, dtype=_at_least_single(dtype)
             )
         found[module] = SimulatedLayer(module, name, arrays, seed)
     swap_(result, found)

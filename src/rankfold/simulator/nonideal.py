@@ -51,19 +51,27 @@ class ArrayNonIdealities:
 
     def __post_init__(self) -> None:
         bits = self.adc_bits
-        if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAXIMUM_ADC_BITS):
+        if bits is not None and (
+            isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAXIMUM_ADC_BITS
+        ):
             raise InputError(
                 f"adc_bits (={bits}) must be a whole number from 1 to {MAXIMUM_ADC_BITS}; leave it away for exact sums"
             )
         if isinstance(self.adc_range, str):
             if self.adc_range not in (CALIBRATED, FULL):
-                raise InputError(f"adc_range (={self.adc_range}) must be {CALIBRATED}, {FULL} or a positive number of cells")
+                raise InputError(
+                    f"adc_range (={self.adc_range}) must be {CALIBRATED}, {FULL} or a positive number of cells"
+                )
         elif not _is_number(self.adc_range) or self.adc_range <= 0:
-            raise InputError(f"adc_range (={self.adc_range}) must be {CALIBRATED}, {FULL} or a positive number of cells")
+            raise InputError(
+                f"adc_range (={self.adc_range}) must be {CALIBRATED}, {FULL} or a positive number of cells"
+            )
         for name in ("program_noise", "read_noise"):
             value = getattr(self, name)
             if value != PCM and (not _is_number(value) or value < 0):
-                raise InputError(f"{name} (={value}) must be 0 or more, relative to a cell's range, or `{PCM}`")
+                raise InputError(
+                    f"{name} (={value}) must be 0 or more, relative to a cell's range, or `{PCM}`"
+                )
         for name in ("ir_drop", "output_noise"):
             value = getattr(self, name)
             if not _is_number(value) or value < 0:
@@ -78,7 +86,13 @@ class ArrayNonIdealities:
     @property
     def changes_cells(self) -> bool:
         """Whether a programmed cell may differ from its level."""
-        return bool(self.program_noise != 0 or self.read_noise == PCM or bool(self.drift) or self.stuck > 0 or self.ir_drop > 0)
+        return bool(
+            self.program_noise != 0
+            or self.read_noise == PCM
+            or bool(self.drift)
+            or self.stuck > 0
+            or self.ir_drop > 0
+        )
 
     @property
     def noisy_reads(self) -> bool:
@@ -88,7 +102,13 @@ class ArrayNonIdealities:
     @property
     def random(self) -> bool:
         """Whether two chips may differ."""
-        return bool(self.program_noise != 0 or self.read_noise != 0 or self.drift or self.stuck > 0 or self.output_noise > 0)
+        return bool(
+            self.program_noise != 0
+            or self.read_noise != 0
+            or self.drift
+            or self.stuck > 0
+            or self.output_noise > 0
+        )
 
     @property
     def ideal(self) -> bool:

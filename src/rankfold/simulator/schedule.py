@@ -88,14 +88,18 @@ class Schedule:
     @property
     def cycles(self) -> int:
         """Activations of tiles for one image, which are the mapping's cycles."""
-        return sum(len(phase.base) * sum(len(strip.widths) for strip in phase.strips) for phase in self.phases)
+        return sum(
+            len(phase.base) * sum(len(strip.widths) for strip in phase.strips) for phase in self.phases
+        )
 
 
 def schedule_mapping(mapping: Mapping) -> Schedule:
     """The activations of `mapping`."""
     shape = mapping.shape
     numbers: dict[StoredMatrix, int] = {}
-    phases = tuple(_phase(region, numbers.setdefault(region.stored, len(numbers))) for region in mapping.regions)
+    phases = tuple(
+        _phase(region, numbers.setdefault(region.stored, len(numbers))) for region in mapping.regions
+    )
     rows = max(len(strip.offset) for phase in phases for strip in phase.strips)
     return Schedule(shape.padding, (shape.in_channels, *shape.input), (shape.m, *shape.output), phases, rows)
 

@@ -41,7 +41,12 @@ class PlacementTable:
         """Copy a placement to a device."""
         pixel = torch.from_numpy(place.pixel).to(device)
         run = len(place.pixel) > 0 and int(place.pixel[-1]) - int(place.pixel[0]) == len(place.pixel) - 1
-        return cls(place.columns, torch.from_numpy(place.source).to(device), pixel, int(place.pixel[0]) if run else None)
+        return cls(
+            place.columns,
+            torch.from_numpy(place.source).to(device),
+            pixel,
+            int(place.pixel[0]) if run else None,
+        )
 
     def add(self, result: Tensor, sums: Tensor) -> None:
         """Add sums (activations * c, B) to the pixels (m * OH * OW, B) they belong to."""
