@@ -1,5 +1,6 @@
-"""Chooses what every layer becomes under a budget: candidates with their costs, an exact choice, the whole front."""
+"""What every layer becomes under a budget: candidates with their costs, the exact choice, the whole front."""
 
+from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.candidate import (
     ARRAYS,
     CYCLES,
@@ -8,12 +9,12 @@ from rankfold.planning.exact.candidate import (
     QUANTITIES,
     Candidate,
     LayerChoices,
-    holds,
-    structure_in_words,
+    total,
 )
 from rankfold.planning.exact.dominance import pareto, without_hopeless
 from rankfold.planning.exact.front import Front, front
-from rankfold.planning.exact.knapsack import Solution, in_units, solve, total
+from rankfold.planning.exact.knapsack import Solution, solve
+from rankfold.planning.exact.units import in_units
 
 __all__ = [
     "ARRAYS",
@@ -21,16 +22,15 @@ __all__ = [
     "ENERGY",
     "LOSS",
     "QUANTITIES",
+    "Budget",
     "Candidate",
     "Front",
     "LayerChoices",
     "Solution",
     "front",
-    "holds",
     "in_units",
     "pareto",
     "solve",
-    "structure_in_words",
     "total",
     "without_hopeless",
 ]

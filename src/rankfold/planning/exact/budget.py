@@ -9,6 +9,7 @@ from rankfold.errors import InputError
 from rankfold.planning.exact.candidate import ENERGY, QUANTITIES
 
 NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%|[num]J)?")
+PERCENT = "%"
 PICOJOULES = {"nJ": 1e3, "uJ": 1e6, "mJ": 1e9}
 
 
@@ -28,22 +29,36 @@ class Budget:
 
     @classmethod
     def parse(cls, quantity: str, text: str) -> Budget:
-        """Read `40%` (of the dense network under its best mapping), `8000`, or an energy such as `300nJ` or `1.2uJ`.
+        """Read `40%` (of the dense network under its best mapping), `8000`, or an energy, `300nJ` or `1.2uJ`.
 
         Raises:
             InputError: it is none of these, or not above 0.
         """
         match = NUMBER.fullmatch(text.strip())
-        example = "300nJ or 40%" if quantity == ENERGY else "5000 or 40%"
-        if quantity not in QUANTITIES or match is None or float(match[1]) <= 0:
-            raise InputError(f"budget of {quantity} (={text}) must be a positive amount such as {example}")
-        amount, unit = float(match[1]), match[2]
-        if unit == "%":
+        if quantity not in QUANTITIES or match is None:
+            raise _refused(quantity, text)
+        amount = float(match[1])
+        unit = match[2]
+        if amount <= 0:
+            raise _refused(quantity, text)
+        if unit == PERCENT:
             return cls(quantity, amount / 100, True)
+        # Joules belong to the energy, and the energy needs them: 300 alone could be of any unit.
         if (unit is not None) != (quantity == ENERGY):
-            raise InputError(f"budget of {quantity} (={text}) must be a positive amount such as {example}")
-        return cls(quantity, amount * PICOJOULES[unit] if unit else amount)
+            raise _refused(quantity, text)
+        if unit is None:
+            return cls(quantity, amount)
+        return cls(quantity, amount * PICOJOULES[unit])
 
     def limit(self, dense: float) -> float:
         """The amount, for a dense network that needs `dense`."""
-        return self.amount * dense if self.share else self.amount
+        if self.share:
+            return self.amount * dense
+        return self.amount
+
+
+def _refused(quantity: str, text: str) -> InputError:
+    example = "5000 or 40%"
+    if quantity == ENERGY:
+        example = "300nJ or 40%"
+    return InputError(f"budget of {quantity} (={text}) must be a positive amount such as {example}")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-
-import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.plan import DENSE, LOW_RANK, LayerPlan
+from rankfold.plan import LayerPlan
 from rankfold.workload import ConvShape
 
-QUANTITIES = CYCLES, ARRAYS, ENERGY = "cycles", "arrays", "energy"
+CYCLES, ARRAYS, ENERGY = "cycles", "arrays", "energy"
+# What a plan costs, and what budgets may be kept on.
+QUANTITIES = (CYCLES, ARRAYS, ENERGY)
 LOSS = "loss"
 
 
@@ -43,7 +44,9 @@ class Candidate:
         """
         value: float | None = getattr(self, quantity)
         if value is None:
-            raise InputError(f"layer {self.entry.name}: its {quantity} was not counted, and no budget can be kept on it")
+            raise InputError(
+                f"layer {self.entry.name}: its {quantity} was not counted, and no budget can be kept on it"
+            )
         return value
 
 
@@ -69,45 +72,6 @@ class LayerChoices:
         return self.dense.entry.name
 
 
-def structure_in_words(entry: LayerPlan) -> str:
-    """What a layer becomes, in a few letters: `dense`, `g4 r8`, `e4` or `g4 r8 e4`; a shared support has a star."""
-    parts = [] if entry.kind != LOW_RANK else [f"g{entry.groups}", f"r{entry.rank}"]
-    if entry.entries is not None:
-        star = "*" if entry.support is not None and len(set(entry.support.split(" "))) == 1 else ""
-        parts.append(f"e{entry.entries}{star}")
-    return " ".join(parts) or DENSE
-
-
-def holds(entry: LayerPlan, other: LayerPlan) -> bool:
-    """Whether a layer that becomes `entry` can have every weight that it can have as `other`.
-
-    A dense layer holds any weight; one with a support any weight that is zero outside it; g groups of rank r any weight with
-    blocks of rank up to r, also in fewer groups that g is a multiple of, as a part of a block never has a higher rank than the
-    block. False where this is not certain: supports that are still open.
-    """
-    if entry.kind == DENSE:
-        return True
-    if other.kind == DENSE:
-        return False
-    known = entry.support is not None and other.support is not None
-    if entry.entries is not None and not (known and _within(other.support or "", entry.support or "")):
-        return False
-    if entry.groups is None or entry.rank is None:
-        return True
-    if other.groups is None or other.rank is None:
-        return False
-    return entry.groups % other.groups == 0 and other.rank <= entry.rank
-
-
-@lru_cache(maxsize=1 << 14)
-def _within(inner: str, outer: str) -> bool:
-    """Whether one support lies within another; layers ask for the same ones again and again."""
-    small, large = _numbers(inner), _numbers(outer)
-    return small.shape == large.shape and not np.any(small & ~large)
-
-
-@lru_cache(maxsize=256)
-def _numbers(text: str) -> np.ndarray:
-    """(C_in,) the positions of each channel as one number each; Python's where a kernel has more than 62 positions."""
-    numbers = [int(word, 16) for word in text.split(" ")]
-    return np.array(numbers, dtype=np.int64 if max(numbers) < 1 << 62 else object)
+def total(chosen: Sequence[Candidate], quantity: str) -> float:
+    """The sum of one quantity over the layers, rounded once."""
+    return math.fsum(candidate.cost(quantity) for candidate in chosen)

@@ -1,4 +1,4 @@
-"""What the candidates of a network cost on its arrays: cycles, arrays and energy of each, from their mappings."""
+"""What the candidates of a network cost on its arrays: cycles, arrays and energy, from their mappings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from rankfold.cost import array_mapping, planned_mapping
 from rankfold.cost.energy import ComponentTable, layer_energy, precise_plan
 from rankfold.errors import InputError
-from rankfold.mapping import ArraySpec, LowRankMapping, Mapping
+from rankfold.mapping import ArraySpec, Mapping
 from rankfold.plan import LayerPlan, Plan
 from rankfold.planning.exact.candidate import Candidate
 from rankfold.workload import ConvShape, Network
@@ -36,16 +36,21 @@ class Costing:
         """For a network, the plan that keeps it dense, and a table.
 
         Raises:
-            InputError: the network has no convolution, or the table's cells store fewer bits than the array's.
+            InputError: the network has no convolution, or the table's cells store fewer bits than the
+                array's.
         """
         if not network.convolutions:
-            raise InputError(f"{network.name} has no two-dimensional convolution, so that there is nothing to plan")
+            raise InputError(
+                f"{network.name} has no two-dimensional convolution, so that there is nothing to plan"
+            )
         runs: dict[str, tuple[ConvShape, ...]] = {}
         for shape in network.convolutions:
-            runs[shape.weight] = (*runs.get(shape.weight, ()), shape)
-        return cls(dense.array, runs, table, precise_plan(network, dense, table)[0])
+            before = runs.get(shape.weight, ())
+            runs[shape.weight] = (*before, shape)
+        precise, _ = precise_plan(network, dense, table)
+        return cls(dense.array, runs, table, precise)
 
-    def candidate(self, entry: LayerPlan, energy: bool = False) -> Candidate:
+    def candidate(self, entry: LayerPlan, *, energy: bool = False) -> Candidate:
         """The candidate with its cycles and arrays, and its energy where asked for.
 
         Raises:
@@ -56,11 +61,14 @@ class Costing:
             return Candidate(entry, 0, 0, 0.0, 0)
         cycles = 0
         for shape in runs:
-            mapping = planned_mapping(shape, self.array, entry)
-            cycles += mapping.cycles
-        stored = _stages(array_mapping(runs[0], self.array, entry))
-        found = Candidate(entry, cycles, sum(stage.tile_count for stage in stored), None, _weights(stored))
-        return self.with_energy(found) if energy else found
+            cycles += planned_mapping(shape, self.array, entry).cycles
+        # A weight that runs twice is stored once.
+        stages = array_mapping(runs[0], self.array, entry).stages
+        arrays = sum(stage.tile_count for stage in stages)
+        candidate = Candidate(entry, cycles, arrays, None, _stored_weights(stages))
+        if energy:
+            return self.with_energy(candidate)
+        return candidate
 
     def with_energy(self, candidate: Candidate) -> Candidate:
         """The candidate with its energy.
@@ -73,19 +81,17 @@ class Costing:
         entry = candidate.entry
         bits = self.precise.layer(entry.name)
         priced = replace(entry, weight_bits=bits.weight_bits, input_bits=bits.input_bits)
-        runs = self.runs[entry.name]
-        spent = sum(layer_energy(shape, self.precise.array, priced, self.table).energy for shape in runs)
+        spent = 0.0
+        for shape in self.runs[entry.name]:
+            spent += layer_energy(shape, self.precise.array, priced, self.table).energy
         return replace(candidate, energy=spent)
 
 
-def _stages(mapping: Mapping | LowRankMapping) -> tuple[Mapping, ...]:
-    return (mapping.stage1, mapping.stage2) if isinstance(mapping, LowRankMapping) else (mapping,)
-
-
-def _weights(stages: tuple[Mapping, ...]) -> int:
-    """Weights that are stored, zeros of a support left out."""
-    found = 0
+def _stored_weights(stages: tuple[Mapping, ...]) -> int:
+    """Weights that are stored, without the zeros of a support."""
+    weights = 0
     for stage in stages:
         height, width = stage.shape.output
-        found += stage.macs // (height * width)
-    return found
+        # Each stored weight is multiplied once for every output position.
+        weights += stage.macs // (height * width)
+    return weights

@@ -1,25 +1,39 @@
-"""The exact choice: one candidate for each layer, the best under all budgets together, as a multiple-choice knapsack."""
+"""The exact choice: one candidate for each layer, the best under all budgets together.
+
+With x_lc = 1 if layer l becomes its candidate c, a multiple-choice knapsack:
+
+    minimise    sum over l, c of  goal_lc x_lc
+    subject to  sum over c of x_lc = 1                            for every layer l
+                sum over l, c of  cost_qlc x_lc <= limit_q        for every limited quantity q
+                x_lc in {0, 1}
+
+solved by branch and bound (HiGHS, Huangfu & Hall 2018, through `scipy.optimize.milp`) until nothing
+better is left.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from rankfold.errors import InputError
-from rankfold.planning.exact.candidate import ARRAYS, ENERGY, LOSS, QUANTITIES, Candidate
+from rankfold.planning.exact.candidate import ENERGY, LOSS, QUANTITIES, Candidate, total
+from rankfold.planning.exact.units import SLACK, in_units
 
 Choices = Sequence[Sequence[Candidate]]
 
 GOALS = (LOSS, *QUANTITIES)
 UNIT = 1e4  # a typical step of the objective as the solver sees it, whose absolute tolerance is 1e-6
-SLACK = 1e-9  # of a budget, by which sums of rounded numbers may seem to exceed it
+TOLERANCE = 1e-5  # of the solver's unit, below which a bound is as good as the value
 SMALLEST = 1e-12  # nats or pJ, of a unit; differences below it are nothing
 ATTEMPTS = 4
+SOLVED, INFEASIBLE = 0, 2  # what HiGHS says of a problem
 
 
 @dataclass(frozen=True)
@@ -40,23 +54,18 @@ class Solution:
 
     @property
     def gap(self) -> float:
-        """(value - bound) / value, the part by which a better choice could still be better; 0 proves that there is none."""
-        return max(0.0, self.value - self.bound) / abs(self.value) if self.value else 0.0
+        """(value - bound) / value, by which a better choice could be better; 0 proves that there is none."""
+        if not self.value:
+            return 0.0
+        return max(0.0, self.value - self.bound) / abs(self.value)
 
     def total(self, quantity: str) -> float:
         """Cycles, arrays, energy (pJ) or loss of all layers."""
         return total(self.chosen, quantity)
 
 
-def total(chosen: Sequence[Candidate], quantity: str) -> float:
-    """The sum of one quantity over the layers, rounded once."""
-    return math.fsum(candidate.cost(quantity) for candidate in chosen)
-
-
 def solve(choices: Choices, limits: Mapping[str, float], goal: str = LOSS) -> Solution:
     """Choose one candidate for each layer so that the sum of `goal` is least and no limit is exceeded.
-
-    Solved by branch and bound (HiGHS, Huangfu & Hall 2018, through `scipy.optimize.milp`) until nothing better is left.
 
     Args:
         choices: the candidates of each layer.
@@ -72,91 +81,159 @@ def solve(choices: Choices, limits: Mapping[str, float], goal: str = LOSS) -> So
         if name not in GOALS:
             raise InputError(f"budget (={name}) must be on one of {', '.join(GOALS)}")
     for name, limit in limits.items():
-        if not limit >= 0:
+        if not limit >= 0:  # which is also true of NaN
             raise InputError(f"the budget of {name} (={limit:g}) must be 0 or more")
-    found = _solve(choices, limits, goal)
-    if found is None:
+    solution = _Knapsack.of(choices).solve(limits, goal)
+    if solution is None:
         raise InputError(_out_of_reach(choices, limits))
-    return found
+    return solution
 
 
-def _solve(choices: Choices, limits: Mapping[str, float], goal: str) -> Solution | None:
-    """The best choice, or None where there is none."""
-    flat = [candidate for layer in choices for candidate in layer]
-    layer_of = np.repeat(np.arange(len(choices)), [len(layer) for layer in choices])
-    one_each = csr_array((np.ones(len(flat)), (layer_of, np.arange(len(flat)))), shape=(len(choices), len(flat)))
-    # A layer costs at least its least: only what is above it is left to choose, which keeps the numbers small.
-    wanted, least, unit = _above_least(flat, layer_of, goal)
-    tightened = dict(limits)
-    for _ in range(ATTEMPTS):
+@dataclass(frozen=True)
+class _Amounts:
+    """One quantity of all candidates, as the solver sees it.
+
+    A layer costs at least its least. Only what is above that is left to choose, and it is counted in typical
+    steps, which keeps the solver's numbers small: its tolerances are absolute.
+
+    Attributes:
+        above: (K,) what each candidate costs above the least of its layer.
+        least: the sum of these least costs.
+        unit: what the solver counts in.
+    """
+
+    above: np.ndarray
+    least: float
+    unit: float
+
+
+@dataclass(frozen=True)
+class _Knapsack:
+    """The candidates of all layers in one row.
+
+    Attributes:
+        candidates: K of them.
+        layer_of: (K,) the number of the layer of each.
+        layers: how many layers there are.
+    """
+
+    candidates: tuple[Candidate, ...]
+    layer_of: np.ndarray
+    layers: int
+
+    @classmethod
+    def of(cls, choices: Choices) -> _Knapsack:
+        candidates: list[Candidate] = []
+        for layer in choices:
+            candidates.extend(layer)
+        layer_of = np.repeat(np.arange(len(choices)), [len(layer) for layer in choices])
+        return cls(tuple(candidates), layer_of, len(choices))
+
+    def solve(self, limits: Mapping[str, float], goal: str) -> Solution | None:
+        """The best choice, or None where there is none.
+
+        Totals are summed again from the candidates, never taken from the solver. A limit that its
+        tolerance let through is tightened by twice what it was exceeded by, and the problem is solved
+        anew.
+        """
+        wanted = self._amounts(goal)
+        tightened = dict(limits)
+        for _ in range(ATTEMPTS):
+            result = self._milp(wanted, tightened)
+            if result is None:
+                return None
+            chosen = self._taken(result.x)
+            exceeded: dict[str, float] = {}
+            for name, limit in limits.items():
+                needed = total(chosen, name)
+                if needed > limit * (1 + SLACK):
+                    exceeded[name] = needed - limit
+            if not exceeded:
+                return _proven(chosen, goal, wanted, result.mip_dual_bound)
+            for name, excess in exceeded.items():
+                tightened[name] -= 2 * excess
+        raise InputError(f"the budget of {next(iter(exceeded))} is too fine for the solver; round it")
+
+    def _milp(self, wanted: _Amounts, limits: Mapping[str, float]) -> Any | None:
+        """What the solver finds; None: there is no choice within the limits."""
+        count = len(self.candidates)
+        ones = np.ones(count), (self.layer_of, np.arange(count))
+        one_each = csr_array(ones, shape=(self.layers, count))  # (L, K): the candidates of each layer
         constraints = [LinearConstraint(one_each, 1.0, 1.0)]
-        for name, limit in tightened.items():
-            amounts, floor, scale = _above_least(flat, layer_of, name)
-            room = limit * (1 + SLACK) - floor
+        for name, limit in limits.items():
+            amounts = self._amounts(name)
+            room = limit * (1 + SLACK) - amounts.least
             if room < 0:
                 return None
-            constraints.append(LinearConstraint(csr_array(amounts[None] / scale), -np.inf, room / scale))
+            row = csr_array(amounts.above[None] / amounts.unit)
+            constraints.append(LinearConstraint(row, -np.inf, room / amounts.unit))
         result = milp(
-            wanted / unit, constraints=constraints, integrality=np.ones(len(flat)), bounds=Bounds(0, 1),
+            wanted.above / wanted.unit,
+            constraints=constraints,
+            integrality=np.ones(count),
+            bounds=Bounds(0, 1),
             options={"mip_rel_gap": 0.0},
-        )  # fmt: skip
-        if result.status == 2:  # infeasible
+        )
+        if result.status == INFEASIBLE:
             return None
-        if result.x is None or result.status != 0:
+        if result.x is None or result.status != SOLVED:
             raise InputError(f"the solver found no choice: {result.message}")
-        taken = [max(np.flatnonzero(layer_of == layer), key=lambda at: result.x[at]) for layer in range(len(choices))]
-        chosen = tuple(flat[index] for index in taken)
-        exceeded = [name for name, limit in limits.items() if total(chosen, name) > limit * (1 + SLACK)]
-        if not exceeded:
-            value = total(chosen, goal)
-            dual = result.mip_dual_bound
-            bound = value if dual is None else min(value, least + float(dual) * unit)
-            # The solver's tolerance is absolute; below it a bound is as good as the value.
-            return Solution(chosen, goal, value, value if value - bound <= 1e-5 * unit else bound)
-        for name in exceeded:
-            # Within the solver's tolerance, but not in truth.
-            tightened[name] = tightened[name] - 2 * (total(chosen, name) - limits[name])
-    raise InputError(f"the budget of {exceeded[0]} is too fine for the solver; round it")
+        return result
+
+    def _taken(self, x: np.ndarray) -> tuple[Candidate, ...]:
+        """The candidate of each layer whose x is nearest to 1."""
+        chosen = []
+        for layer in range(self.layers):
+            own = np.flatnonzero(self.layer_of == layer)
+            chosen.append(self.candidates[own[np.argmax(x[own])]])
+        return tuple(chosen)
+
+    def _amounts(self, name: str) -> _Amounts:
+        amounts = np.array([candidate.cost(name) for candidate in self.candidates], dtype=float)
+        least = np.full(self.layers, np.inf)
+        np.minimum.at(least, self.layer_of, amounts)
+        above = amounts - least[self.layer_of]
+        typical = 1.0
+        if np.any(above > 0):
+            typical = float(np.median(above[above > 0]))
+        smallest = 1.0
+        if name in (LOSS, ENERGY):
+            smallest = SMALLEST
+        return _Amounts(above, math.fsum(least), max(typical / UNIT, smallest))
 
 
-def _above_least(flat: Sequence[Candidate], layer_of: np.ndarray, name: str) -> tuple[np.ndarray, float, float]:
-    """What each candidate costs above the least of its layer, the sum of these least costs, and a unit for the solver."""
-    amounts = np.array([candidate.cost(name) for candidate in flat], dtype=float)
-    least = np.full(layer_of[-1] + 1, np.inf)
-    np.minimum.at(least, layer_of, amounts)
-    above = amounts - least[layer_of]
-    typical = float(np.median(above[above > 0])) if np.any(above > 0) else 1.0
-    return above, math.fsum(least), max(typical / UNIT, SMALLEST if name in (LOSS, ENERGY) else 1.0)
+def _proven(chosen: tuple[Candidate, ...], goal: str, wanted: _Amounts, dual: float | None) -> Solution:
+    """The solution, with what the solver proved that nothing can be below."""
+    value = total(chosen, goal)
+    bound = value
+    if dual is not None:
+        bound = min(value, wanted.least + float(dual) * wanted.unit)
+    if value - bound <= TOLERANCE * wanted.unit:
+        bound = value
+    return Solution(chosen, goal, value, bound)
 
 
 def _out_of_reach(choices: Choices, limits: Mapping[str, float]) -> str:
     """Which budget cannot be kept, and what can be reached."""
     for name, limit in limits.items():
-        least = math.fsum(min(candidate.cost(name) for candidate in layer) for layer in choices)
-        if least > limit * (1 + SLACK):
-            return (
-                f"no plan has at most {in_units(name, limit)}: the fewest that these layers can reach is {in_units(name, least)}"
-                if name != LOSS
-                else f"no plan loses at most {in_units(name, limit)}: the least that these layers can reach is "
-                f"{in_units(name, least)}"
-            )
-    name = next(iter(limits))
-    others = {other: limit for other, limit in limits.items() if other != name}
-    found = _solve(choices, others, name)
-    within = " and ".join(f"at most {in_units(other, limit)}" for other, limit in others.items())
-    if found is None:
+        least = math.fsum(_least(layer, name) for layer in choices)
+        if least <= limit * (1 + SLACK):
+            continue
+        wanted, reached = in_units(name, limit), in_units(name, least)
+        if name == LOSS:
+            return f"no plan loses at most {wanted}: the least that these layers can reach is {reached}"
+        return f"no plan has at most {wanted}: the fewest that these layers can reach is {reached}"
+    first, *rest = limits
+    others = {name: limits[name] for name in rest}
+    within = " and ".join(f"at most {in_units(name, limit)}" for name, limit in others.items())
+    nearest = _Knapsack.of(choices).solve(others, first)
+    if nearest is None:
         return f"no plan keeps all budgets together: {within} cannot be had at once"
     return (
-        f"no plan keeps all budgets together: with {within}, the fewest that can be reached is {in_units(name, found.value)}, "
-        f"not {in_units(name, limits[name])}"
+        f"no plan keeps all budgets together: with {within}, the fewest that can be reached is "
+        f"{in_units(first, nearest.value)}, not {in_units(first, limits[first])}"
     )
 
 
-def in_units(name: str, amount: float) -> str:
-    """An amount of one of `GOALS` in words; of what is counted, whole ones, as no plan has a part of one."""
-    if name == LOSS:
-        return f"{amount:.4g} nats of loss"
-    if name == ENERGY:
-        return f"{1e-3 * amount:,.1f} nJ"
-    count = math.floor(amount * (1 + SLACK))
-    return f"{count:,} {'array' if name == ARRAYS else 'cycle'}{'s' * (count != 1)}"
+def _least(layer: Sequence[Candidate], name: str) -> float:
+    return min(candidate.cost(name) for candidate in layer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Picks = tuple[int, ...]
 PREFIX = "space "
+COUNTS = ("cycles", "arrays", "weights")  # of a candidate, whole numbers
+AMOUNTS = ("cycles", "arrays", "energy", "weights", "loss")
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,11 @@ class SearchSpace:
         """
         layers = tuple(layer.candidates for layer in choices)
         if not all(layers) or all(len(layer) == 1 for layer in layers):
-            raise InputError("there is nothing to search: every layer needs candidates, and one of them more than one")
-        found = []
-        for start in starts:
-            try:
-                found.append(tuple(layer.index(one) for layer, one in zip(layers, start, strict=True)))
-            except ValueError:
-                raise InputError("a plan to start from must have one of the candidates of each layer") from None
-        return cls(layers, tuple(dict.fromkeys(found)))
+            raise InputError(
+                "there is nothing to search: every layer needs candidates, and one of them more than one"
+            )
+        picks = [_picks(layers, start) for start in starts]
+        return cls(layers, tuple(dict.fromkeys(picks)))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -59,7 +58,10 @@ class SearchSpace:
 
     def to_json(self) -> dict[str, Any]:
         """For the study file."""
-        return {"layers": [[_to_json(one) for one in layer] for layer in self.layers], "starts": [list(s) for s in self.starts]}
+        layers = []
+        for layer in self.layers:
+            layers.append([_to_json(candidate) for candidate in layer])
+        return {"layers": layers, "starts": [list(start) for start in self.starts]}
 
     @classmethod
     def from_json(cls, content: Any, names: Sequence[str]) -> SearchSpace:
@@ -68,41 +70,62 @@ class SearchSpace:
         Raises:
             ValueError, KeyError, TypeError, AttributeError: it is something else.
         """
-        layers = tuple(tuple(_from_json(one) for one in layer) for layer in content["layers"])
-        if [{one.entry.name for one in layer} for layer in layers] != [{name} for name in names]:
-            raise ValueError("candidates of other layers")
-        starts = tuple(tuple(start) for start in content["starts"])
-        for start in starts:
-            for pick, layer in zip(start, layers, strict=True):
-                if not (isinstance(pick, int) and 0 <= pick < len(layer)):
+        layers = []
+        for layer, name in zip(content["layers"], names, strict=True):
+            candidates = tuple(_from_json(candidate) for candidate in layer)
+            if {candidate.entry.name for candidate in candidates} != {name}:
+                raise ValueError("candidates of other layers")
+            layers.append(candidates)
+        starts = []
+        for start in content["starts"]:
+            for pick, candidates in zip(start, layers, strict=True):
+                if not (isinstance(pick, int) and 0 <= pick < len(candidates)):
                     raise ValueError("a start that is no plan")
-        return cls(layers, starts)
+            starts.append(tuple(start))
+        return cls(tuple(layers), tuple(starts))
 
     def shared(self, study: optuna.Study) -> SearchSpace:
         """The space that came first to the study: this one, or that of the process that began it.
 
-        Calibration on another machine differs in the last digits, and may find other supports and other candidates worth having;
-        the index of a candidate must mean the same to all. When several processes begin at once, the journal's order, in which
-        attributes stay, decides.
+        Calibration on another machine differs in the last digits, and may find other supports and other
+        candidates worth having; the index of a candidate must mean the same to all. When several
+        processes begin at once, the journal's order, in which attributes stay, decides.
 
         Raises:
             ValueError, KeyError, TypeError, AttributeError: the study holds no such thing.
         """
-        known = [name for name in study.user_attrs if name.startswith(PREFIX)]
+        known = _spaces(study)
         if not known:
             study.set_user_attr(f"{PREFIX}{uuid4().hex}", self.to_json())
-            known = [name for name in study.user_attrs if name.startswith(PREFIX)]
-        return SearchSpace.from_json(study.user_attrs[known[0]], [layer[0].entry.name for layer in self.layers])
+            known = _spaces(study)
+        names = [layer[0].entry.name for layer in self.layers]
+        return SearchSpace.from_json(study.user_attrs[known[0]], names)
+
+
+def _spaces(study: optuna.Study) -> list[str]:
+    """The names under which spaces are in a study, in the order in which they came."""
+    return [name for name in study.user_attrs if name.startswith(PREFIX)]
+
+
+def _picks(layers: Sequence[Sequence[Candidate]], chosen: Sequence[Candidate]) -> Picks:
+    try:
+        return tuple(layer.index(candidate) for layer, candidate in zip(layers, chosen, strict=True))
+    except ValueError:
+        raise InputError("a plan to start from must have one of the candidates of each layer") from None
 
 
 def _to_json(candidate: Candidate) -> dict[str, Any]:
-    content = asdict(candidate)
-    content["entry"] = {key: value for key, value in content["entry"].items() if value not in (None, "")}
+    content: dict[str, Any] = {"entry": candidate.entry.to_json()}
+    for name in AMOUNTS:
+        content[name] = getattr(candidate, name)
     return content
 
 
 def _from_json(content: dict[str, Any]) -> Candidate:
-    found = Candidate(**{**content, "entry": LayerPlan(**content["entry"])})
-    if not all(isinstance(value, int) for value in (found.cycles, found.arrays, found.weights)):
-        raise ValueError("a cost that is no number")
-    return found
+    amounts = dict(content)
+    entry = LayerPlan.from_json(amounts.pop("entry"))
+    candidate = Candidate(entry, **amounts)
+    for name in COUNTS:
+        if not isinstance(getattr(candidate, name), int):
+            raise ValueError("a cost that is no number")
+    return candidate

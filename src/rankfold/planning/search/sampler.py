@@ -16,11 +16,12 @@ from rankfold.planning.search.space import Picks
 POPULATION = 24
 
 
-class Proposer(BaseSampler):
+class PlanSampler(BaseSampler):
     """NSGA-II (Deb et al. 2002) over the candidates of each layer, seeded by the number of each trial.
 
-    So a search in one process repeats exactly, one that was interrupted goes on as well as any, and processes that share a
-    study draw different numbers. The starting plans belong to the first generation, which optuna's enqueued trials do not.
+    So a search in one process repeats exactly, one that was interrupted goes on as well as any, and
+    processes that share a study draw different numbers. The starting plans belong to the first
+    generation, which optuna's enqueued trials do not.
 
     Args:
         sizes: number of candidates of each layer.
@@ -30,22 +31,30 @@ class Proposer(BaseSampler):
     """
 
     def __init__(self, sizes: Sequence[int], starts: Sequence[Picks], seed: int, trials: int) -> None:
-        self.sizes, self.starts, self.seed, self.trials = tuple(sizes), tuple(starts), seed, trials
-        self._space: dict[str, BaseDistribution] = {
-            str(layer): IntDistribution(0, size - 1) for layer, size in enumerate(sizes) if size > 1
-        }
+        self.sizes, self.starts = tuple(sizes), tuple(starts)
+        self.seed, self.trials = seed, trials
+        self._space: dict[str, BaseDistribution] = {}
+        for layer, size in enumerate(sizes):
+            if size > 1:
+                self._space[str(layer)] = IntDistribution(0, size - 1)
         self._current: tuple[int, NSGAIISampler] | None = None
 
     def picks(self, trial: Trial) -> Picks:
         """The plan that a running trial shall measure."""
-        return tuple(trial.suggest_int(str(layer), 0, size - 1) if size > 1 else 0 for layer, size in enumerate(self.sizes))
+        picks = []
+        for layer, size in enumerate(self.sizes):
+            pick = 0
+            if size > 1:
+                pick = trial.suggest_int(str(layer), 0, size - 1)
+            picks.append(pick)
+        return tuple(picks)
 
     def measured(self, study: Study) -> dict[Picks, float]:
         """The accuracy of all plans that are measured; where two processes measured one, the first."""
-        found: dict[Picks, float] = {}
+        accuracies: dict[Picks, float] = {}
         for picks, trial in self._tried(study, TrialState.COMPLETE):
-            found.setdefault(picks, trial.values[0])
-        return found
+            accuracies.setdefault(picks, trial.values[0])
+        return accuracies
 
     def missing(self, study: Study, *more: TrialState) -> list[Picks]:
         """The starting plans that are not measured, nor tried by a trial in one of the states `more`."""
@@ -56,31 +65,50 @@ class Proposer(BaseSampler):
         """The plans of all trials in one of `states`; one that has just begun may not know its plan yet."""
         for trial in study.get_trials(deepcopy=False, states=states):
             if len(trial.params) == len(self._space):
-                yield tuple(trial.params.get(str(layer), 0) for layer in range(len(self.sizes))), trial
+                picks = tuple(trial.params.get(str(layer), 0) for layer in range(len(self.sizes)))
+                yield picks, trial
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All layers with a choice, from the first trial on."""
         return self._space
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
-        """The next starting plan; after these a child of the best; in the first generation nothing, so that all is drawn."""
-        child = self._drawing(trial).sample_relative(study, trial, search_space)  # notes the trial's generation too
-        start = self._start(study, trial)
-        return child if start is None else {name: start[int(name)] for name in search_space}
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The next starting plan; after these a child of the best.
 
-    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+        In the first generation nothing, so that all is drawn.
+        """
+        # Also where a start is tried: this notes the trial's generation.
+        child = self._drawing(trial).sample_relative(study, trial, search_space)
+        start = self._start(study, trial)
+        if start is None:
+            return child
+        return {name: start[int(name)] for name in search_space}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
         """A layer's candidate at random: in the first generation, and where a child mutates."""
         return self._drawing(trial).sample_independent(study, trial, param_name, param_distribution)
 
     def _start(self, study: Study, trial: FrozenTrial) -> Picks | None:
+        """The starting plan that a trial shall try; None: none."""
         if trial.number < len(self.starts):
             return self.starts[trial.number]
-        # Some may have been lost with a process that was stopped; at the end also with one that never said so.
-        done = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])) >= self.trials
-        return next(iter(self.missing(study) if done else self.missing(study, TrialState.RUNNING)), None)
+        # Some may have been lost with a process that was stopped.
+        done = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
+        if done >= self.trials:
+            # At the end also those of a process that never said that it stopped.
+            missing = self.missing(study)
+        else:
+            missing = self.missing(study, TrialState.RUNNING)
+        return next(iter(missing), None)
 
     def _drawing(self, trial: FrozenTrial) -> NSGAIISampler:
+        """The sampler of a trial, the same one until the next trial."""
         if self._current is None or self._current[0] != trial.number:
             (seed,) = np.random.SeedSequence((self.seed, trial.number)).generate_state(1)
-            self._current = trial.number, NSGAIISampler(population_size=POPULATION, seed=int(seed))
+            sampler = NSGAIISampler(population_size=POPULATION, seed=int(seed))
+            self._current = trial.number, sampler
         return self._current[1]

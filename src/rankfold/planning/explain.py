@@ -1,0 +1,45 @@
+"""Why a layer becomes what it becomes, in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rankfold.plan import LayerPlan
+from rankfold.planning.exact import QUANTITIES, Candidate, LayerChoices, in_units
+
+
+def explained(layer: LayerChoices, chosen: Candidate) -> LayerPlan:
+    """The entry of a choice, with the reason in words.
+
+    Args:
+        layer: what the layer may become.
+        chosen: what it becomes.
+    """
+    return replace(chosen.entry, reason=_reason(layer, chosen))
+
+
+def _reason(layer: LayerChoices, chosen: Candidate) -> str:
+    if layer.why_dense:
+        return layer.why_dense
+    kind = chosen.entry.kind
+    what = kind.short()
+    if kind.changes_weight:
+        saved = ", ".join(_savings(layer.dense, chosen)) or "costs as much as dense"
+        return f"{what}: {saved}; predicted loss +{chosen.loss:.2g} nats"
+    if all(candidate.cycles >= chosen.cycles for candidate in layer.candidates):
+        return f"{what}: nothing that it may become has fewer cycles"
+    return f"{what}: what it could save costs more loss here than elsewhere"
+
+
+def _savings(dense: Candidate, chosen: Candidate) -> list[str]:
+    """What the layer costs less than before, or more, of each quantity that was counted."""
+    savings = []
+    for quantity in QUANTITIES:
+        before, after = getattr(dense, quantity), getattr(chosen, quantity)
+        if before is None or after is None or before == after:
+            continue
+        difference = "more"
+        if after < before:
+            difference = "fewer"
+        savings.append(f"{in_units(quantity, abs(before - after))} {difference}")
+    return savings
