@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankfold.mapping import METHODS
+
 # The family of layers that stay as they are; its costs go by the mapping's name alone in JSON and tables.
 DENSE_FAMILY = "dense"
-# Families are told apart by these words at the beginning of a text.
-FAMILIES = ("low-rank", "pruned", "ideal", "channel")
+# `vw-sdk` before `sdk`, which it ends with.
+_LONGEST_FIRST = sorted(METHODS, key=len, reverse=True)
 
 
 @dataclass(frozen=True, order=True)
@@ -30,10 +32,15 @@ class CostKey:
     @classmethod
     def parse(cls, text: str) -> CostKey:
         """Read what `str` wrote: `im2col` is of dense layers, `low-rank-sdk` of the family `low-rank`."""
-        for family in FAMILIES:
-            if text.startswith(f"{family}-"):
-                return cls(family, text.removeprefix(f"{family}-"))
-        return cls(DENSE_FAMILY, text)
+        if text in METHODS:
+            return cls.dense(text)
+        for mapping in _LONGEST_FIRST:
+            if text.endswith(f"-{mapping}"):
+                return cls(text.removesuffix(f"-{mapping}"), mapping)
+        family, dash, mapping = text.rpartition("-")
+        if not dash:
+            return cls.dense(text)
+        return cls(family, mapping)
 
     def __str__(self) -> str:
         if self.family == DENSE_FAMILY:

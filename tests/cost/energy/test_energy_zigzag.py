@@ -1,4 +1,4 @@
-"""Against `zigzag-dse`'s model of the same macro: our engine with its figures, and our own tables with its ADC."""
+"""Against `zigzag-dse`'s model of the same macro: our engine with its figures, our tables with its ADC."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ MACROS = [(side, bits, adc) for side in (64, 128, 256) for bits in (2, 4, 8) for
 
 
 def peak(side: int, bits: int, adc: int):
-    """ZigZag's macro of one-bit cells and input slices, and its energy in a cycle in which all of it works."""
+    """ZigZag's macro of one-bit cells and input slices, and its energy in a cycle in which all works."""
     pytest.importorskip("zigzag", reason="the extra rankfold[zigzag] is not installed")
     from zigzag.datatypes import OADimension
     from zigzag.hardware.architecture.imc_array import ImcArray
 
     macro = ImcArray(
-        is_analog_imc=True, bit_serial_precision=1, input_precision=[bits, bits], adc_resolution=adc, cells_size=bits,
-        cells_area=0.0, dimension_sizes={OADimension("D1"): side // bits, OADimension("D2"): side},
-    )  # fmt: skip
+        is_analog_imc=True,
+        bit_serial_precision=1,
+        input_precision=[bits, bits],
+        adc_resolution=adc,
+        cells_size=bits,
+        cells_area=0.0,
+        dimension_sizes={OADimension("D1"): side // bits, OADimension("D2"): side},
+    )
     return macro, macro.get_peak_energy_single_cycle()
 
 
@@ -48,10 +53,12 @@ def test_engine_with_its_figures_gives_its_energy(side, bits, adc):
 @pytest.mark.parametrize(("cells", "most"), [(0.5, 0.20), (1.0, 0.30)])
 @pytest.mark.parametrize(("side", "bits", "adc"), MACROS)
 def test_own_sram_tables_agree_within_20_percent(side, bits, adc, cells, most):
-    """With ZigZag's ADC for every column and all rows active, as it assumes; half of the cells conduct (or all: 30 percent)."""
+    """With its ADC for every column and all rows active, as it assumes; half of the cells conduct, or all."""
     energy = sum(peak(side, bits, adc)[1].values())
     for node in (22, 32):  # ZigZag's 28 nm lie between
-        table = replace(load_table(f"sram-{node}nm").with_adc("zigzag", adc), mux=1, active_rows=1.0, active_cells=cells)
+        table = replace(
+            load_table(f"sram-{node}nm").with_adc("zigzag", adc), mux=1, active_rows=1.0, active_cells=cells
+        )
         one_slice = macro_energy(table, Macro(side, side, bits, bits))
         assert one_slice.total == pytest.approx(energy, rel=most)
 
@@ -73,7 +80,9 @@ def test_hint_where_the_extra_is_missing(monkeypatch):
         return known(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingDependencyError, match=r"needs the package zigzag-dse .*: pip install 'rankfold\[zigzag\]'"):
+    with pytest.raises(
+        MissingDependencyError, match=r"needs the package zigzag-dse .*: pip install 'rankfold\[zigzag\]'"
+    ):
         find_table("zigzag", ArraySpec(64, 64))
 
 

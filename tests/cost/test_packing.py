@@ -74,7 +74,10 @@ def test_bound_and_packing_enclose_the_optimum(tiles, rows, columns):
 
 
 def test_bound_by_hand():
-    """An 8x2 and a 2x8 tile share no 8x8 array: 10 rows, 10 columns. Rows or columns alone tell of 30/8 arrays, not 6."""
+    """An 8x2 and a 2x8 tile share no 8x8 array, with 10 rows and 10 columns.
+
+    Rows or columns alone tell of 30/8 arrays, not 6.
+    """
     array = ArraySpec(8, 8)
     assert lower_bound({(8, 2): 3, (2, 8): 3}, array) == 6
     # 8x2 leaves no row for the others, and of these two fit an array by their columns.
@@ -91,7 +94,9 @@ def test_bound_is_exact_where_numbers_exceed_64_bits():
 
 
 @given(
-    st.dictionaries(st.tuples(st.integers(1, 16), st.integers(1, 12)), st.integers(1, 5000), min_size=1, max_size=12),
+    st.dictionaries(
+        st.tuples(st.integers(1, 16), st.integers(1, 12)), st.integers(1, 5000), min_size=1, max_size=12
+    ),
     st.integers(16, 40),
     st.integers(12, 40),
 )
@@ -116,7 +121,10 @@ def test_packing_of_many_tiles(extents, rows, columns):
     ],
 )
 def test_packing_of_networks_is_proven(network, side, arrays, least):
-    """im2col leaves much of large arrays empty, and layers share them; that no fewer arrays hold them is proven but for one."""
+    """im2col leaves much of large arrays empty, and layers share them.
+
+    That no fewer arrays hold them is proven but for one.
+    """
     array = ArraySpec(side, side)
     extents = Counter()
     for shape in zoo_network(network).convolutions:

@@ -1,7 +1,8 @@
 """Per-slice figures of the shipped tables against measurements of NeuroSim V1.4's components.
 
-Conditions of the measurements: one N x N array, one-bit input slice, 1-bit cells, 8 columns an ADC, 5-bit flash ADC, half of
-the inputs and cells on; array totals without buffers, buses and accumulators, all columns converted.
+Conditions of the measurements: one N x N array, one-bit input slice, 1-bit cells, 8 columns an ADC, 5-bit
+flash ADC, half of the inputs and cells on; array totals without buffers, buses and accumulators, all columns
+converted.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ def slice_of(cell: str, node: int, side: int, active: float = 0.5):
 
 
 def test_totals_within_5_percent_on_average_and_10_at_most():
-    errors = [abs(slice_of(cell, node, side).total / measured[0] - 1) for (node, cell, side), measured in MEASURED.items()]
+    errors = [
+        abs(slice_of(cell, node, side).total / measured[0] - 1)
+        for (node, cell, side), measured in MEASURED.items()
+    ]
     assert sum(errors) / len(errors) < 0.02  # wanted: 0.05
     assert max(errors) < 0.03  # wanted: 0.10
 
 
 @pytest.mark.parametrize(("node", "cell", "side"), MEASURED)
 def test_parts(node, cell, side):
-    """The current of SRAM cells counts as `cells` here, and in the measured ADC. NeuroSim's cycle is one step of eight."""
+    """SRAM cells' current is in the measured ADC, and `cells` here; NeuroSim's cycle is one step of eight."""
     _, adc, period, area, leakage = MEASURED[node, cell, side]
     found = slice_of(cell, node, side)
     assert found.energy["adc"] + found.energy["cells"] == pytest.approx(adc, rel=0.03)
@@ -49,7 +53,8 @@ def test_parts(node, cell, side):
 
 
 @pytest.mark.parametrize(
-    ("cell", "measured"), [("rram", {0.1: 13.9, 0.3: 17.1, 1.0: 26.2}), ("sram", {0.1: 17.0, 0.3: 20.7, 1.0: 32.4})]
+    ("cell", "measured"),
+    [("rram", {0.1: 13.9, 0.3: 17.1, 1.0: 26.2}), ("sram", {0.1: 17.0, 0.3: 20.7, 1.0: 32.4})],
 )
 def test_activity_that_no_constant_was_derived_from(cell, measured):
     """22 nm, N = 128, other shares of inputs on: the tables saw only one half."""

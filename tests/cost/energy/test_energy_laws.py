@@ -1,4 +1,4 @@
-"""What must hold for every layer and table: counts equal those of the tiles, parts add up, and more never costs less."""
+"""What holds for all layers and tables: counts are those of the tiles, parts add up; more costs no less."""
 
 from __future__ import annotations
 
@@ -19,36 +19,43 @@ from rankfold.cost.energy import (
 )
 from rankfold.errors import InputError
 from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer, map_pruned, steered_cycles
-from rankfold.plan import LayerPlan, Plan, uniform_plan
+from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer, PatDNNLayer, Plan, uniform_plan
 from rankfold.workload import ConvShape, Network, zoo_network
 
 BITS = st.integers(2, 8)
 ARRAYS = st.builds(
-    ArraySpec, st.integers(4, 70), st.integers(20, 70), st.sampled_from([1, 2]), st.sampled_from(["offset", "differential"]),
+    ArraySpec,
+    st.integers(4, 70),
+    st.integers(20, 70),
+    st.sampled_from([1, 2]),
+    st.sampled_from(["offset", "differential"]),
     st.integers(1, 3),
-)  # fmt: skip
+)
+DENSE = DenseLayer()
 
 
 @st.composite
 def layers(draw):
+    """Convolutions of one group or two, with strides and paddings."""
     kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     size = draw(st.tuples(st.integers(3, 9), st.integers(3, 9)))
     groups = draw(st.sampled_from([1, 1, 2]))
-    return ConvShape(
-        "conv", groups * draw(st.integers(1, 6)), groups * draw(st.integers(1, 6)), kernel, size,
-        draw(st.tuples(st.integers(1, 2), st.integers(1, 2))), padding=draw(st.tuples(*[st.integers(0, 1)] * 4)), groups=groups,
-    )  # fmt: skip
+    channels, outputs = groups * draw(st.integers(1, 6)), groups * draw(st.integers(1, 6))
+    stride = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    padding = draw(st.tuples(*[st.integers(0, 1)] * 4))
+    return ConvShape("conv", channels, outputs, kernel, size, stride, padding=padding, groups=groups)
 
 
-def tables():
-    return st.builds(
-        lambda name, kind, bits: replace(load_table(name), most_cell_bits=4).with_adc(kind, bits),
-        st.sampled_from(TABLES), st.sampled_from(["flash", "sar", "zigzag"]), st.integers(2, 8),
-    )  # fmt: skip
+@st.composite
+def tables(draw):
+    """The shipped technologies, with ADCs of all kinds and resolutions, and cells of up to four bits."""
+    table = replace(load_table(draw(st.sampled_from(TABLES))), most_cell_bits=4)
+    return table.with_adc(draw(st.sampled_from(["flash", "sar", "zigzag"])), draw(st.integers(2, 8)))
 
 
-def one_layer(shape, array, table, weight_bits=4, input_bits=4, **kind):
-    entry = LayerPlan("conv", **({"kind": "dense"} | kind), weight_bits=weight_bits, input_bits=input_bits)
+def one_layer(shape, array, table, weight_bits=4, input_bits=4, *, kind=DENSE, mapping="sdk"):
+    """The energy of a network of one layer."""
+    entry = LayerPlan("conv", kind, mapping=mapping, weight_bits=weight_bits, input_bits=input_bits)
     network = Network("one", (shape.in_channels, *shape.input), (shape,))
     return network_energy(network, Plan("one", network.input, array, (entry,)), table)
 
@@ -80,7 +87,8 @@ def test_counts_equal_those_of_the_tiles(shape, array, weight_bits, input_bits, 
 @given(layers(), ARRAYS, tables(), st.sampled_from(LOW_RANK_METHODS), st.data())
 def test_parts_add_up(shape, array, table, method, data):
     groups = data.draw(st.sampled_from([1, shape.in_channels // shape.groups]))
-    energy = one_layer(shape, array, table, kind="low-rank", groups=groups, rank=data.draw(st.integers(1, 3)), mapping=method)
+    kind = LowRankLayer(groups, data.draw(st.integers(1, 3)))
+    energy = one_layer(shape, array, table, kind=kind, mapping=method)
     stages = [stage for layer in energy.layers for stage in layer.stages]
     assert len(stages) == 2
     assert energy.energy == pytest.approx(sum(energy.components.values()))
@@ -99,26 +107,25 @@ def test_parts_add_up(shape, array, table, method, data):
 @settings(max_examples=60)
 @given(layers(), ARRAYS, tables(), st.sampled_from(METHODS), BITS, BITS)
 def test_more_never_costs_less(shape, array, table, method, weight_bits, input_bits):
-    """Finer ADCs, wider inputs, busier rows and dearer parts; a taller input for im2col, whose tiles it leaves as they are."""
-    base = one_layer(shape, array, table, weight_bits, input_bits, mapping=method)
+    """Finer ADCs, wider inputs, busier rows, dearer parts; for im2col a taller input, on the same tiles."""
 
-    def energies(found):
-        return [found.energy, *found.components.values(), found.latency]
+    def energy(shape=shape, table=table, weights=weight_bits, inputs=input_bits):
+        return one_layer(shape, array, table, weights, inputs, mapping=method)
+
+    base = energy()
 
     def rises(more):
-        assert all(after >= before for after, before in zip(energies(more), energies(base), strict=True))
+        before = [base.energy, *base.components.values(), base.latency]
+        after = [more.energy, *more.components.values(), more.latency]
+        assert all(one >= other for one, other in zip(after, before, strict=True))
 
-    rises(one_layer(shape, array, table.with_adc(bits=table.adc_bits + 1), weight_bits, input_bits, mapping=method))
-    rises(one_layer(shape, array, table, weight_bits, input_bits + 1, mapping=method))
-    rises(one_layer(shape, array, replace(table, active_rows=0.7, active_cells=0.9), weight_bits, input_bits, mapping=method))
-    rises(one_layer(shape, array, replace(table, mux=table.mux + 1), weight_bits, input_bits, mapping=method))
+    rises(energy(table=table.with_adc(bits=table.adc_bits + 1)))
+    rises(energy(inputs=input_bits + 1))
+    rises(energy(table=replace(table, active_rows=0.7, active_cells=0.9)))
+    rises(energy(table=replace(table, mux=table.mux + 1)))
     if method == "im2col":
-        rises(
-            one_layer(
-                replace(shape, input=(shape.input[0] + 1, shape.input[1])), array, table, weight_bits, input_bits, mapping=method
-            )
-        )
-        wider = one_layer(shape, array, table, weight_bits + 1, input_bits, mapping=method)
+        rises(energy(shape=replace(shape, input=(shape.input[0] + 1, shape.input[1]))))
+        wider = energy(weights=weight_bits + 1)
         assert wider.conversions >= base.conversions
         assert wider.arrays >= base.arrays
         assert wider.area >= base.area
@@ -127,27 +134,27 @@ def test_more_never_costs_less(shape, array, table, method, weight_bits, input_b
 @settings(max_examples=40)
 @given(layers(), ARRAYS, tables(), st.floats(0, 1))
 def test_fewer_kernel_positions_never_cost_more(shape, array, table, share):
-
-    support = np.random.default_rng(1).random((shape.in_channels, shape.kernel[0] * shape.kernel[1])) <= share
+    positions = shape.kernel[0] * shape.kernel[1]
+    support = np.random.default_rng(1).random((shape.in_channels, positions)) <= share
     support[0, 0] = True
-    dense, pruned = (
-        stage_energy(table, array, stage_activity(map_layer(shape, array.in_weights(4), "im2col", mask), array, 4, 4))
-        for mask in (None, support)
-    )
+    priced = []
+    for mask in (None, support):
+        mapping = map_layer(shape, array.in_weights(4), "im2col", mask)
+        priced.append(stage_energy(table, array, stage_activity(mapping, array, 4, 4)))
+    dense, pruned = priced
     if shape.groups == 1:
         assert all(pruned.energy[name] <= energy * (1 + 1e-12) for name, energy in dense.energy.items())
 
 
 def test_shared_weights_are_stored_once():
-    """A module that runs twice takes its energy twice, its arrays once, and holds up the pipeline for both runs."""
+    """A module that runs twice takes its energy twice, its arrays once, and holds up the pipeline twice."""
     shape = ConvShape("conv", 4, 4, (3, 3), (8, 8), padding=(1, 1, 1, 1))
     again = replace(shape, name="conv#2", weight="conv")
-    entry = LayerPlan("conv", "dense", weight_bits=4, input_bits=4)
+    entry = LayerPlan("conv", weight_bits=4, input_bits=4)
+    plan = Plan("n", (4, 8, 8), ArraySpec(64, 64), (entry,))
     table = load_table("sram-22nm")
-    once, twice = (
-        network_energy(Network("n", (4, 8, 8), shapes), Plan("n", (4, 8, 8), ArraySpec(64, 64), (entry,)), table)
-        for shapes in ((shape,), (shape, again))
-    )
+    once = network_energy(Network("n", (4, 8, 8), (shape,)), plan, table)
+    twice = network_energy(Network("n", (4, 8, 8), (shape, again)), plan, table)
     assert twice.energy == pytest.approx(2 * once.energy)
     assert (twice.arrays, twice.area) == (once.arrays, once.area)
     assert twice.interval == pytest.approx(2 * once.interval)
@@ -155,40 +162,47 @@ def test_shared_weights_are_stored_once():
 
 def test_what_was_assumed_is_said():
     network, table = zoo_network("resnet20"), load_table("rram-22nm")
-    said = network_energy(network, uniform_plan(network, ArraySpec(64, 64, 1, "differential", 2), bits=4), table)
+    cells = ArraySpec(64, 64, 1, "differential", 2)
+    said = network_energy(network, uniform_plan(network, cells, bits=4), table)
     assert said.assumed == ()
     assumed = network_energy(network, uniform_plan(network, ArraySpec(64, 64)), table)
-    floats = "4-bit weights and inputs, 8 in the first convolution and the classifier, where the plan has floats"
+    floats = (
+        "4-bit weights and inputs, 8 in the first convolution and the classifier, where the plan has floats"
+    )
     assert assumed.assumed == ("2-bit cells", "1-bit DACs", floats)
-    explicit = network_energy(network, uniform_plan(network, ArraySpec(64, 64, 2, "offset", 1), bits=4), table)
+    cells = ArraySpec(64, 64, 2, "offset", 1)
+    explicit = network_energy(network, uniform_plan(network, cells, bits=4), table)
     assert assumed.energy == explicit.energy
     assert "assumed: 2-bit cells" in assumed.describe()
 
 
 def test_cells_that_the_technology_lacks_are_refused():
     network = zoo_network("resnet20")
+    plan = uniform_plan(network, ArraySpec(64, 64, cell_bits=2), bits=4)
     with pytest.raises(InputError, match=r"cell_bits \(=2\): cells of sram-22nm store at most 1"):
-        network_energy(network, uniform_plan(network, ArraySpec(64, 64, cell_bits=2), bits=4), load_table("sram-22nm"))
+        network_energy(network, plan, load_table("sram-22nm"))
 
 
 def test_a_mapping_for_another_array_is_refused():
     shape = ConvShape("conv", 2, 2, (3, 3), (6, 6))
-    with pytest.raises(InputError, match="layer conv: mapped onto 64x64 weights, but arrays of 64x64 hold 64x31 of 4 bits"):
+    with pytest.raises(
+        InputError, match="layer conv: mapped onto 64x64 weights, but arrays of 64x64 hold 64x31 of 4 bits"
+    ):
         stage_activity(map_layer(shape, ArraySpec(64, 64), "im2col"), ArraySpec(64, 64, 2), 4, 4)
     with pytest.raises(InputError, match=r"steering \(=magic\) must be one of none, rows, kernels"):
         stage_activity(map_layer(shape, ArraySpec(64, 64), "im2col"), ArraySpec(64, 64), 4, 4, "magic")
 
 
 @settings(max_examples=15)
-@given(layers(), ARRAYS, tables(), st.booleans())
-def test_the_cheapest_mapping_is_never_dearer_than_another(shape, array, table, split):
-    kind = {"kind": "low-rank", "groups": 1, "rank": 1} if split else {"kind": "dense"}
-    entry = LayerPlan("conv", **kind, weight_bits=4, input_bits=4)
+@given(layers(), ARRAYS, tables(), st.sampled_from([DENSE, LowRankLayer(1, 1)]))
+def test_the_cheapest_mapping_is_never_dearer_than_another(shape, array, table, kind):
+    entry = LayerPlan("conv", kind, weight_bits=4, input_bits=4)
     network = Network("one", (shape.in_channels, *shape.input), (shape,))
     plan = Plan("one", network.input, array, (entry,))
     cheapest = cheapest_mappings(network, plan, table)
-    methods = LOW_RANK_METHODS if split else METHODS
-    energies = {method: one_layer(shape, array, table, mapping=method, **kind).energy for method in methods}
+    energies = {}
+    for method in kind.mappings:
+        energies[method] = one_layer(shape, array, table, mapping=method, kind=kind).energy
     assert energies[cheapest.layers[0].mapping] == min(energies.values())
     assert replace(cheapest.layers[0], mapping=entry.mapping) == entry
 
@@ -196,20 +210,24 @@ def test_the_cheapest_mapping_is_never_dearer_than_another(shape, array, table, 
 @settings(max_examples=30)
 @given(layers(), ARRAYS, tables(), st.integers(0, 99), st.booleans())
 def test_pruned_layers_pay_for_what_their_masks_leave(shape, array, table, seed, ideal):
-    """As many activations as counted for that steering; the circuits cost energy and area, and nothing else changes."""
+    """As many activations as counted for that steering, whose circuits alone cost energy and area."""
     if shape.kernel == (1, 1):
         shape = replace(shape, kernel=(2, 2))
-    mask = np.random.default_rng(seed).random((shape.m, shape.in_channels // shape.groups, *shape.kernel)) < 0.5
+    size = shape.m, shape.in_channels // shape.groups, *shape.kernel
+    mask = np.random.default_rng(seed).random(size) < 0.5
     mask[0, 0, 0, 0] = True
-    steering = "ideal" if ideal else "plain"
-    kind = {"kind": "pattern-pruned", "pruning": "patdnn", "entries": 1, "steering": steering, "mapping": "sdk"}
-    entry = LayerPlan("conv", **kind, weight_bits=4, input_bits=4)
+    kind = PatDNNLayer(1, "ideal" if ideal else "plain")
+    entry = LayerPlan("conv", kind, mapping="sdk", weight_bits=4, input_bits=4)
     network = Network("one", (shape.in_channels, *shape.input), (shape,))
     plan = Plan("one", network.input, array, (entry,))
-    paid, free = (network_energy(network, plan, table, {"conv": mask}, circuits) for circuits in (True, False))
+    paid = network_energy(network, plan, table, {"conv": mask})
+    free = network_energy(network, plan, table, {"conv": mask}, circuits=False)
     activity = free.layers[0].stages[0].activity
-    counted = steered_cycles if ideal else lambda *case: map_pruned(*case).cycles
-    assert activity.activations == counted(shape, array.in_weights(4), mask, "sdk")
+    in_weights = array.in_weights(4)
+    if ideal:
+        assert activity.activations == steered_cycles(shape, in_weights, mask, "sdk")
+    else:
+        assert activity.activations == map_pruned(shape, in_weights, mask, "sdk").cycles
     assert activity.macs == int(mask.sum()) * shape.output[0] * shape.output[1]
     assert activity.outputs == shape.m * shape.output[0] * shape.output[1]
     assert activity.kernel == shape.kernel[0] * shape.kernel[1]

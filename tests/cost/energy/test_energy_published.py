@@ -1,8 +1,10 @@
-"""Peak efficiency of published macros: the shipped tables, untuned, against measurements (tests/data/published_macros.csv).
+"""Peak efficiency of published macros: the shipped tables, untuned, against measurements
+(tests/data/published_macros.csv).
 
-Each row restates a paper's figures as ZigZag-IMC's and CiMLoop's public validation scripts have them. The circuits differ from
-those of the tables (charge sharing, C-2C ladders, weights along a column), and the errors are accordingly large; they are
-listed in results/energy/published_macros.csv and docs/energy.md, and a change that moves them should be noticed.
+Each row restates a paper's figures as ZigZag-IMC's and CiMLoop's public validation scripts have them. The
+circuits differ from those of the tables (charge sharing, C-2C ladders, weights along a column), and the
+errors are accordingly large; they are listed in results/energy/published_macros.csv and docs/energy.md, and a
+change that moves them should be noticed.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 from published_macros import compared
 
 from rankfold.cost.energy import Macro
@@ -43,5 +45,7 @@ def test_every_kind_of_adc_is_within_a_factor_of_eight():
 
 
 def test_a_macro_must_hold_whole_weights():
-    with pytest.raises(InputError, match=r"macro columns \(=10\) must be a multiple of the columns per weight \(=4\)"):
+    with pytest.raises(
+        InputError, match=r"macro columns \(=10\) must be a multiple of the columns per weight \(=4\)"
+    ):
         Macro(8, 10, 4)
