@@ -338,11 +338,12 @@ class _Training:
         # The loss stays outside: bfloat16 has three digits, too few for a logarithm of probabilities.
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
             logits = self._forward(x)
-        logits = logits.float()
-        label_loss = F.cross_entropy(logits, y, label_smoothing=self._recipe.label_smoothing)
+        label_loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
         losses: tuple[Tensor, ...] = (label_loss,)
         if self._teacher is not None:
-            losses = self._teacher.losses(x, logits, label_loss)
+            # Each loss has a cast of its own, so that its gradient is rounded alone: to cast once would change the
+            # last bits of every run that has a record.
+            losses = self._teacher.losses(x, logits.float(), label_loss)
         self._sgd.zero_grad(set_to_none=True)
         losses[0].backward()  # type: ignore[no-untyped-call]
         with self._step_sizes.bounded():
