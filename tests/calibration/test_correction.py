@@ -10,7 +10,7 @@ from torch import nn
 from rankfold.calibration.correction import correct_, following_norms
 from rankfold.calibration.moments import paired_moments, patch_moments
 from rankfold.mapping import ArraySpec
-from rankfold.plan import uniform_plan
+from rankfold.plan import LowRank, uniform_plan
 from rankfold.surgery.compress import compress_, compress_on_data_
 from rankfold.workload import trace
 
@@ -73,7 +73,10 @@ def test_norms_of_linear_layers():
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("normed", [False, True])
 def test_mean_and_variance_are_those_of_the_dense_layer(paired, bias, normed):
-    """Any replacement: behind the norm (or the bias alone) the outputs have the dense layer's mean on the calibration data."""
+    """Any replacement.
+
+    Behind the norm (or the bias alone) the outputs have the dense layer's mean on the calibration data.
+    """
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(4, 6, 3, groups=2, bias=bias), nn.BatchNorm2d(6)
     dense = nn.Sequential(conv, norm) if normed else nn.Sequential(conv)
@@ -124,7 +127,10 @@ def test_silent_outputs_keep_their_variance():
 
 @pytest.mark.parametrize("paired", [False, True])
 def test_outputs_that_fall_silent_keep_the_variance_of_the_norm(paired):
-    """They are constant wherever the mean lies: a variance of nothing would make an error of it 300 times as large."""
+    """They are constant wherever the mean lies.
+
+    A variance of nothing would make an error of it 300 times as large.
+    """
     torch.manual_seed(0)
     norm, conv = nn.BatchNorm2d(2), nn.Conv2d(3, 2, 1, bias=False)
     model, inputs = nn.Sequential(conv), torch.randn(2, 3, 4, 4)
@@ -142,22 +148,30 @@ def test_outputs_that_fall_silent_keep_the_variance_of_the_norm(paired):
 
 @pytest.mark.parametrize("sequential", [False, True])
 def test_factors_for_data_leave_no_constant_error(sequential):
-    """Inputs far from zero mean: the corrected network keeps its output better than with the same factors left as they are."""
+    """Inputs far from zero mean.
+
+    The corrected network keeps its output better than with the same factors left as they are.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.Conv2d(8, 12, 3, bias=False), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 6, 3),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.Conv2d(12, 6, 3),
+    )
     inputs = torch.randn(64, 3, 9, 9) + 2
     model.train().requires_grad_(False)
     for _ in range(200):
         model(inputs)
     wanted = model.eval()(inputs)
-    plan = uniform_plan(trace(model, (3, 9, 9), "small"), ArraySpec(16, 16), 2, 2)
+    plan = uniform_plan(trace(model, (3, 9, 9), "small"), ArraySpec(16, 16), LowRank(rank=2, groups=2))
     lost = {}
     for name, change in (
         ("svd", compress_),
-        ("data", lambda m, p: compress_on_data_(m, p, lambda: inputs.split(16), sequential)),
+        ("data", lambda m, p: compress_on_data_(m, p, inputs.split(16), sequential=sequential)),
     ):
         changed = copy.deepcopy(model)
         change(changed, plan)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from rankfold.calibration.moments import paired_moments, patch_moments
+from rankfold.calibration.moments import FEWEST, MomentSums, paired_moments, patch_moments
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose, decompose_for_data, reconstruct
 from rankfold.mapping import ArraySpec
-from rankfold.plan import uniform_plan
+from rankfold.plan import LowRank, uniform_plan
 from rankfold.surgery.compress import compress_, compress_on_data_
 from rankfold.workload import trace
 
@@ -38,7 +38,7 @@ def small(**arguments):
     ids=str,
 )
 def test_moments_are_those_of_the_patches(arguments, monkeypatch):
-    """The output power of any weight follows from them, which holds only if patches are ordered as weights are."""
+    """The output power of any weight follows from them, if patches are ordered as weights are."""
     monkeypatch.setattr("rankfold.calibration.moments.CHUNK", 5000)  # so that batches are taken in parts
     model, batches = small(**arguments), [torch.randn(5, 3, 11, 10), torch.randn(2, 3, 11, 10)]
     moments = patch_moments(model, batches, ["2"])["2"]
@@ -58,30 +58,97 @@ def test_paired_moments_of_the_same_network_are_equal():
     assert np.allclose(moments.second, moments.cross)
 
 
+class Again(nn.Module):
+    """One convolution that runs several times."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 1)
+        self.times = times
+
+    def forward(self, x):
+        for _ in range(self.times):
+            x = self.conv(x)
+        return x
+
+
+@pytest.mark.parametrize("times, message", [(3, "runs more often"), (1, "runs less often")])
+def test_paired_moments_of_networks_that_run_otherwise_are_refused(times, message):
+    with pytest.raises(InputError, match=f"layer conv {message} than in the dense network"):
+        paired_moments(Again(times), Again(2), [torch.randn(2, 2, 4, 4)], "conv")
+
+
+def test_paired_moments_are_of_the_input_before_it_is_changed_in_place():
+    """Here the activation behind the layer overwrites what the layer read."""
+
+    class Overwriting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(2, 2, 1)
+
+        def forward(self, x):
+            y = x + 0
+            z = self.conv(y)
+            return z + y.zero_()
+
+    model, batch = Overwriting(), torch.randn(4, 2, 3, 3)
+    moments = paired_moments(model, copy.deepcopy(model), [batch], "conv")
+    assert moments.second.any()
+    assert np.allclose(moments.second, moments.cross)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_images_of_many_patches_are_sampled_if_wanted(sampled, monkeypatch):
+    monkeypatch.setattr("rankfold.calibration.moments.WORK", 0)
+    sums = MomentSums(sampled=sampled)
+    sums.add(nn.Conv2d(2, 2, 1), torch.randn(3, 2, 5, 5))
+    assert sums.count == 3 * (FEWEST if sampled else 25)
+
+
+def test_inputs_of_several_tensors_and_by_name():
+    model, first, second = TwoInputs(), torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    plain = patch_moments(nn.Sequential(model.conv), [first + second], ["0"])["0"]
+    for batch in ((first, second), {"a": first, "b": second}):
+        found = patch_moments(model, [batch], ["conv"])["conv"]
+        assert np.array_equal(found.second, plain.second)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, a, b):
+        return self.conv(a + b)
+
+
 @pytest.mark.parametrize("sequential", [False, True])
 def test_factors_for_data_keep_the_output_better_than_plain_ones(sequential):
     model = small()
     inputs = torch.randn(64, 3, 9, 9) * torch.tensor([4.0, 1.0, 0.1])[:, None, None]
-    plan = uniform_plan(trace(model, (3, 9, 9), "small"), ArraySpec(16, 16), 2, 3)
+    plan = uniform_plan(trace(model, (3, 9, 9), "small"), ArraySpec(16, 16), LowRank(rank=3, groups=2))
     model.requires_grad_(False)
     wanted = model(inputs)
     lost = {}
     for name, change in (
         ("plain", compress_),
-        ("data", lambda m, p: compress_on_data_(m, p, lambda: inputs.split(16), sequential)),
+        ("data", lambda m, p: compress_on_data_(m, p, inputs.split(16), sequential=sequential)),
     ):
         changed = copy.deepcopy(model)
         reports = change(changed, plan)
         lost[name] = float((changed(inputs) - wanted).detach().norm() / wanted.norm())
         assert [report.name for report in reports] == [layer.name for layer in plan.layers]
         for report in reports:
-            assert (report.output_error is not None) == (name == "data" and report.kind == "low-rank")
+            assert (report.output_error is not None) == (name == "data" and report.kind.name == "low-rank")
     assert lost["data"] < 0.9 * lost["plain"]
 
 
 @pytest.mark.parametrize("paired", [False, True])
 def test_inputs_that_never_change_have_no_centred_moments(paired):
-    """Not even those of rounding, from which no factors could be made; the layer is decomposed as if nothing were known."""
+    """Not even those of rounding, from which no factors could be made.
+
+    The layer is decomposed as if nothing were known.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(4, 6, 1))
     inputs = torch.tensor([0.3, 1e3, 0.0, 7e-4])[:, None, None].expand(50, 4, 7, 7)

@@ -1,4 +1,7 @@
-"""Predicted loss: the exact quadratic form where there is one, finite differences elsewhere, and what is refused."""
+"""Predicted loss.
+
+The exact quadratic form where there is one, finite differences elsewhere, and what is refused.
+"""
 
 import copy
 
@@ -72,7 +75,10 @@ NAMES = ("first", "grouped", "tokens", "windows")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("chunk, largest", [(1 << 24, 2304), (700, 2304), (1 << 24, 10)])
 def test_power_is_that_of_each_images_weight_gradient(name, chunk, largest, monkeypatch):
-    """Gradients by autograd, one image at a time: what is kept is their second moment in the basis, and E[g g^T]'s trace."""
+    """Gradients by autograd, one image at a time.
+
+    What is kept is their second moment in the basis, and E[g g^T]'s trace.
+    """
     monkeypatch.setattr("rankfold.calibration.sensitivity.CHUNK", chunk)
     monkeypatch.setattr("rankfold.calibration.sensitivity.LARGEST_BASIS", largest)
     model, x = network(), torch.randn(6, 4, 7, 8, dtype=torch.float64)
@@ -97,7 +103,10 @@ def test_power_is_that_of_each_images_weight_gradient(name, chunk, largest, monk
 
 
 def test_one_layer_equals_the_exact_quadratic_form():
-    """One input and one class against another: curvature has a single direction, and the second order term is exact."""
+    """One input and one class against another.
+
+    Curvature has a single direction, and the second order term is exact.
+    """
     model = nn.Sequential(nn.Linear(1, 2, bias=False)).double()
     x = torch.full((400, 1), 1.5, dtype=torch.float64)
     found = sensitivities(model, [x], ["0"], temperature=1.0)["0"]
@@ -114,7 +123,10 @@ def test_one_layer_equals_the_exact_quadratic_form():
 
 
 def test_small_steps_raise_the_loss_as_foreseen():
-    """Finite differences on a network with convolutions: KL from the network's own outputs, for steps along eigenvectors."""
+    """Finite differences on a network with convolutions.
+
+    KL from the network's own outputs, for steps along eigenvectors.
+    """
     torch.manual_seed(1)
     model = nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 6, 3), nn.Flatten(), nn.Linear(96, 3)
@@ -142,7 +154,7 @@ def test_small_steps_raise_the_loss_as_foreseen():
 @settings(deadline=None, max_examples=20)
 @given(st.floats(0.1, 10), st.integers(0, 3))
 def test_scales(factor, which):
-    """The prediction grows with the square of the error, and stays where a positive factor moves from a layer to the next."""
+    """The prediction grows with the error squared, and stays where a factor moves to the next layer."""
     name = NAMES[which]
     model, x = (
         network(),

@@ -12,9 +12,9 @@ from torch import nn
 from torch._export.serde import schema
 
 from rankfold.errors import InputError
+from rankfold.models import torch_export_check
 from rankfold.models.torch_export import load_exported
 from rankfold.models.torch_export_check import DROPPED, RULES
-from rankfold.models import torch_export_check as exported_check
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of torch's exporter
 
@@ -306,7 +306,7 @@ def test_every_text_of_the_schema_has_a_rule():
         if is_dataclass(kind):
             if kind not in seen:
                 seen.add(kind)
-                for name, declared in exported_check._declared(kind).items():
+                for name, declared in torch_export_check._declared(kind).items():
                     visit(declared, f"{kind.__name__}.{name}")
         elif kind is str or (typing.get_origin(kind) is dict and inner[0] is str):
             missing.extend([label] if label not in RULES and label not in DROPPED else [])
@@ -323,7 +323,7 @@ def test_files_that_unpack_to_far_more_are_refused_unread(parts, tmp_path, monke
     path, zeros = tmp_path / "bomb.pt2", bytes(80 * 2**20)
     written(path, {**parts, "net/data/weights/weight_0": zeros}, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 2**20
-    monkeypatch.setattr(exported_check, "_checked_entry", lambda *_: pytest.fail("an entry was read"))
+    monkeypatch.setattr(torch_export_check, "_checked_entry", lambda *_: pytest.fail("an entry was read"))
     with pytest.raises(
         InputError, match=r"bomb\.pt2 unpacks to 83,\d{3},\d{3} bytes, more than the 67,108,864 allowed"
     ):

@@ -72,7 +72,8 @@ def test_same_lower_puts_the_odd_zero_above_and_left(tmp_path):
         assert layer.padding == padding
         corner = np.zeros((1, 1, 3, 3), np.float32)
         corner[0, 0, 0, 0] = 1
-        # The corner is seen by one kernel where zeros are added below and right, by four where they are above and left.
+        # The corner is seen by one kernel where zeros are added below and right, by four where they are
+        # above and left.
         assert run(path, x=corner).sum() == (1 if padding[0] == 0 else 4)
 
 
@@ -92,6 +93,19 @@ def test_products_are_fully_connected_layers(tmp_path):
         ("b", 5, 7, "linear", False),
         ("c", 7, 3, "linear", True),
     ]
+
+
+def test_a_product_of_two_computed_matrices_is_no_layer(tmp_path):
+    """Though what it adds is a constant matrix."""
+    nodes = [
+        conv("c"),
+        node("Reshape", ["c", "sizes"], ["m"]),
+        node("Gemm", ["m", "m", "added"], ["y"], transB=1),
+    ]
+    stored = [weight("w", 4, 3, 3, 3), ints("sizes", 4, -1), weight("added", 4, 4)]
+    network = read_onnx(save(tmp_path, model(nodes, stored)))
+    assert [layer.name for layer in network.layers] == ["w"]
+    assert network.untouched == ()
 
 
 def test_a_product_over_tokens_runs_once_for_each(tmp_path):
@@ -134,8 +148,11 @@ def test_shared_weights_and_names(tmp_path):
     stored = [weight("onnx::Conv_7", 3, 3, 3, 3), weight("shared.weight", 3, 3, 3, 3)]
     layers = read_onnx(save(tmp_path, model(nodes, stored))).layers
     assert [(layer.name, layer.weight) for layer in layers] == [
-        ("block.0.conv", "block.0.conv"), ("shared", "shared"), ("shared#2", "shared"), ("made", "made"),
-    ]  # fmt: skip
+        ("block.0.conv", "block.0.conv"),
+        ("shared", "shared"),
+        ("shared#2", "shared"),
+        ("made", "made"),
+    ]
 
 
 def test_quantised_models_are_read_through_their_quantisers(tmp_path):
@@ -170,9 +187,12 @@ def test_layers_of_other_kinds_are_named_with_their_macs(tmp_path):
         node("Gather", ["table", "index"], ["y"]),
     ]
     stored = [
-        weight("w", 4, 3, 3, 3), weight("up.weight", 4, 2, 2, 2), ints("line", 1, 2, 144), weight("one.weight", 3, 2, 5),
+        weight("w", 4, 3, 3, 3),
+        weight("up.weight", 4, 2, 2, 2),
+        ints("line", 1, 2, 144),
+        weight("one.weight", 3, 2, 5),
         weight("table", 9, 140),
-    ]  # fmt: skip
+    ]
     network = read_onnx(save(tmp_path, model(nodes, stored)))
     assert network.untouched == (
         Untouched("up", "a ConvTranspose is left alone", 36 * 32, 32),
@@ -225,10 +245,16 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
         "cut.onnx": (good.SerializeToString()[:-60], "is not an ONNX file, or is damaged"),
         "empty.onnx": (b"", "holds no graph"),
         "old.onnx": (model([conv()], stored, opset=9).SerializeToString(), "has opset 9, and 11 or later"),
-        "loose.onnx": (model([conv(x="nothing")], stored).SerializeToString(), r"node conv \(Conv\) reads nothing,"),
-        "plain.onnx": (model([node("Relu", ["x"], ["y"])], []).SerializeToString(), "has no Conv, Gemm or MatMul"),
+        "loose.onnx": (
+            model([conv(x="nothing")], stored).SerializeToString(),
+            r"node conv \(Conv\) reads nothing,",
+        ),
+        "plain.onnx": (
+            model([node("Relu", ["x"], ["y"])], []).SerializeToString(),
+            "has no Conv, Gemm or MatMul",
+        ),
         "wide.onnx": (model([conv()], [weight("w", 4, 5, 3, 3)]).SerializeToString(), r"conv"),
-    }  # fmt: skip
+    }
     for name, (content, message) in cases.items():
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -300,11 +326,13 @@ def test_mapping_and_drawing_an_onnx_file_need_no_torch(tmp_path):
             [conv("c"), conv("y", "last", x="c", w="v")], [weight("w", 4, 3, 3, 3), weight("v", 8, 4, 3, 3)]
         ),
     )
+    drawing = str(tmp_path / "v.svg")
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from rankfold.cli.main import main\n"
         f"assert main(['map', {path!r}, '--array', '32x32', '--coverage', '--compare']) == 0\n"
-        f"assert main(['draw', {path!r}, '--layer', 'v', '--array', '32x32', '--out', {str(tmp_path / 'v.svg')!r}]) == 0\n"
+        f"drawing = ['draw', {path!r}, '--layer', 'v', '--array', '32x32', '--out', {drawing!r}]\n"
+        "assert main(drawing) == 0\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -83,10 +83,16 @@ def test_csv_and_yaml_say_the_same(tmp_path_factory: pytest.TempPathFactory, row
             )
         )
         cells = {
-            "name": name, "in_channels": inputs * groups, "out_channels": outputs * groups, "kernel": f"{kernel[0]}x{kernel[1]}",
-            "input": f"{plane[0]}x{plane[1]}", "stride": f"{stride[0]}x{stride[1]}", "padding": f"{top}x{left}", "dilation": 1,
+            "name": name,
+            "in_channels": inputs * groups,
+            "out_channels": outputs * groups,
+            "kernel": f"{kernel[0]}x{kernel[1]}",
+            "input": f"{plane[0]}x{plane[1]}",
+            "stride": f"{stride[0]}x{stride[1]}",
+            "padding": f"{top}x{left}",
+            "dilation": 1,
             "groups": groups,
-        }  # fmt: skip
+        }
         csv += ",".join(str(cell) for cell in cells.values()) + "\n"
         yaml += "- {" + ", ".join(f"{key}: {cell}" for key, cell in cells.items()) + "}\n"
     assert list(read_table(written(folder, "a.csv", csv)).layers) == expected

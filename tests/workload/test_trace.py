@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.errors import InputError
-from rankfold.models.zoo import BUILDERS, build
-from rankfold.workload import ZOO, ConvShape, Untouched, trace, zoo_network
-from rankfold.workload.shape import parse_pair
+from rankfold.workload import ConvShape, Untouched, trace
 
 
 class Branches(nn.Module):
@@ -42,49 +40,6 @@ class Functional(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(self.conv(x), weight=self.kernel)
-
-
-@pytest.mark.parametrize("name", BUILDERS)
-@pytest.mark.parametrize("image, classes", [((3, 32, 32), 10), ((1, 32, 32), 7)])
-def test_trace_of_every_zoo_module_equals_its_written_shapes(
-    name: str, image: tuple[int, int, int], classes: int
-) -> None:
-    traced = trace(build(name, classes, image[0]), image, name)
-    written = zoo_network(name, image, classes)
-    # Equal layer by layer; a layer's place tells which one differs.
-    assert list(traced.layers) == list(written.layers)
-    assert (traced.name, traced.input, traced.untouched) == (name, image, ())
-
-
-@pytest.mark.parametrize("name", [name for name in BUILDERS if name != "vgg9"])
-@given(height=st.integers(5, 29), width=st.integers(5, 29))
-@settings(max_examples=2, deadline=None)
-def test_zoo_shapes_hold_for_odd_images(name: str, height: int, width: int) -> None:
-    image = (2, height, width)
-    assert trace(build(name, 3, 2), image, name).layers == zoo_network(name, image, 3).layers
-
-
-@pytest.mark.parametrize("name", BUILDERS)
-def test_zoo_parameter_counts_are_those_of_the_modules(name: str) -> None:
-    assert name in ZOO
-    weights = sum(p.numel() for p in build(name, 10).parameters() if p.ndim > 1)
-    assert sum(layer.parameters for layer in zoo_network(name, classes=10).layers) == weights
-
-
-@pytest.mark.parametrize(
-    "name, macs, parameters",
-    [
-        ("resnet20", 40_551_040, 268_336),  # He et al. 2016: 0.27 M parameters, 41 M operations
-        ("resnet18", 1_814_073_344, 11_678_912),
-        ("resnet50", 4_089_184_256, 25_502_912),
-        ("mobilenetv2", 300_774_272, 3_469_760),
-        ("vgg16", 15_470_264_320, 138_344_128),
-    ],
-)
-def test_zoo_totals_are_the_published_ones(name: str, macs: int, parameters: int) -> None:
-    layers = zoo_network(name).layers
-    assert sum(layer.macs for layer in layers) == macs
-    assert sum(layer.parameters for layer in layers) == parameters
 
 
 def test_branches_and_shared_modules_are_recorded_in_execution_order() -> None:
@@ -174,7 +129,8 @@ def test_transposed_and_one_dimensional_convolutions_are_untouched() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 2), nn.Flatten(2), nn.Conv1d(2, 1, 3))
     network = trace(model, (3, 6, 6))
     assert [layer.name for layer in network.layers] == ["0"]
-    # 4x4 inputs meet 4*2*2*2 weights each and give 5x5 outputs; a kernel of 3 leaves 23 of the 25 in a row, 2*3 weights each.
+    # 4x4 inputs meet 4*2*2*2 weights each and give 5x5 outputs; a kernel of 3 leaves 23 of the 25 in a
+    # row, 2*3 weights each.
     assert network.untouched == (
         Untouched("1", "ConvTranspose2d is left alone", 16 * 32, 32),
         Untouched("3", "Conv1d is left alone", 23 * 6, 6),
@@ -222,45 +178,3 @@ def test_a_silent_exception_is_named_by_its_type() -> None:
 def test_a_network_without_layers_is_refused(model: nn.Module) -> None:
     with pytest.raises(InputError, match=r"runs no two-dimensional convolution and no fully connected layer"):
         trace(model, (3, 4, 4))
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"in_channels": 0}, r"layer c: in_channels \(=0\)"),
-        ({"out_channels": -1}, r"out_channels \(=-1\)"),
-        ({"kernel": (3, 0)}, r"kernel \(=3x0\)"),
-        ({"stride": (1, 0)}, r"stride \(=1x0\)"),
-        ({"dilation": (1, 1.5)}, r"dilation \(=1x1.5\)"),
-        ({"padding": (0, 0, -1, 0)}, r"padding \(=0x0x-1x0\)"),
-        ({"groups": 3}, r"groups \(=3\) must divide in_channels \(=4\)"),
-        ({"groups": 4, "out_channels": 6}, r"groups \(=4\) must divide out_channels \(=6\)"),
-        ({"input": (2, 9)}, r"does not fit the padded input of 2x9"),
-        ({"dilation": (1, 5)}, r"with dilation 1x5 does not fit"),
-    ],
-)
-def test_impossible_shapes_are_refused_by_name(changes: dict, message: str) -> None:
-    good = {"name": "c", "in_channels": 4, "out_channels": 8, "kernel": (3, 3), "input": (9, 9)}
-    ConvShape(**good)
-    with pytest.raises(InputError, match=message):
-        ConvShape(**{**good, **changes})
-
-
-def test_shape_figures_of_a_grouped_strided_layer() -> None:
-    layer = ConvShape("c", 8, 6, (3, 2), (10, 7), (2, 1), padding=(1, 0, 2, 1), dilation=(2, 3), groups=2)
-    assert (layer.m, layer.n, layer.parameters) == (6, 24, 144)
-    assert (layer.padded_input, layer.extent, layer.output) == ((11, 10), (5, 4), (4, 7))
-    assert layer.macs == 144 * 28
-    assert layer.without_padding().output == (3, 4)
-    assert layer.without_padding().weight == "c"
-
-
-@pytest.mark.parametrize("text, pair", [("3", (3, 3)), ("3x5", (3, 5)), (" 3X5 ", (3, 5))])
-def test_sizes_are_read(text: str, pair: tuple[int, int]) -> None:
-    assert parse_pair(text, "kernel") == pair
-
-
-@pytest.mark.parametrize("text", ["", "x", "3x", "3x3x3", "-1", "1.5", "three", "²"])
-def test_other_sizes_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"kernel .* must be a size such as 3 or 3x5"):
-        parse_pair(text, "kernel")

@@ -1,9 +1,17 @@
-"""The constant error of a replaced layer's output, taken back in closed form: in its bias, or in the batch norm behind it.
+"""The constant error of a replaced layer's output, taken back in its bias or in its batch norm.
 
-A replacement M of a weight W shifts the mean of the output by (M - W) E[x] and changes its variance. A bias takes the shift back;
-a batch norm that follows directly takes both back in its running statistics, as re-estimation on data would, without running
-the network (bias correction: Nagel et al., "Data-Free Quantization", ICCV 2019). So where there is one, M is made for the
-centred moments: what is constant in the error costs nothing.
+Let W be the dense weight and M the one in its place, both (m, n), and let the layer read patches x, or x0
+in the dense network (x0 = x unless layers before it have changed, too). Its output is W x0 + b there and M
+x + b here. Then
+
+    shift of the mean       s = W E[x0] - M E[x]
+    variance of output i    v_i(M) = m_i^T C m_i, with C = E[x x^T] - E[x] E[x]^T, and m_i the i-th row of M
+
+both exact on the data that the moments were gathered on. A bias takes the shift back: b + s. A batch norm
+that follows directly, y = (u - mu) / sqrt(var + eps), takes it back as mu - s, and the change of the
+variance as var v(M) / v(W): what re-estimation on data would find, without running the network (bias
+correction: Nagel et al., "Data-Free Quantization", ICCV 2019). So where there is a bias or a norm, M is
+made for the centred moments C: what is constant in the error costs nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +27,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from rankfold.calibration.moments import PatchMoments
-from rankfold.calibration.observation import evaluating
+from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.samples import Inputs, call
 
 
-def following_norms(model: nn.Module, batches: Iterable[Tensor], names: Sequence[str]) -> dict[str, str]:
+def following_norms(model: nn.Module, batches: Iterable[Inputs], names: Sequence[str]) -> dict[str, str]:
     """The batch norm behind each layer, for those of `names` whose output goes there and nowhere else.
 
-    What follows what is seen by running the first batch: the norm's input must be the very tensor that the layer gave, used by
-    nothing else, in every run of both. Names and classes around them do not matter.
+    What follows what is seen by running the first batch: the norm's input must be the very tensor that the
+    layer gave, used by nothing else, in every run of both. Names and classes around them do not matter.
 
     Args:
         model: any network; it runs in eval mode, then is as before.
@@ -37,46 +46,47 @@ def following_norms(model: nn.Module, batches: Iterable[Tensor], names: Sequence
         Name of the layer -> name of the norm. A norm without running statistics does not count.
     """
     modules = dict(model.named_modules())
-    norms = {
-        name: module for name, module in modules.items() if isinstance(module, _BatchNorm) and module.running_mean is not None
-    }
+    layers = {name: modules[name] for name in names if name in modules}
+    norms: dict[str, nn.Module] = {}
+    for name, module in modules.items():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            norms[name] = module
     runs: Counter[str] = Counter()
     feeds: Counter[tuple[str, str]] = Counter()
     uses = _Uses()
 
-    def gave(name: str) -> Any:
-        def hook(module: nn.Module, _: object, output: Tensor) -> None:
-            runs[name] += 1
-            # The outputs of a linear layer that are more than vectors do not have their channels where a norm looks for them.
-            if isinstance(output, Tensor) and not (isinstance(module, nn.Linear) and output.ndim != 2):
-                uses.watch(name, output)
+    def gave(name: str, layer: nn.Module, _: object, output: object) -> None:
+        runs[name] += 1
+        if isinstance(output, Tensor) and _has_channels_second(layer, output):
+            uses.watch(name, output)
 
-        return hook
+    def got(norm: str, _: nn.Module, inputs: object) -> None:
+        runs[norm] += 1
+        name = uses.name(inputs)
+        if name is not None:
+            feeds[name, norm] += 1
 
-    def got(norm: str) -> Any:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            runs[norm] += 1
-            if inputs and (name := uses.name(inputs[0])):
-                feeds[name, norm] += 1
-
-        return hook
-
-    hooks = [modules[name].register_forward_hook(gave(name)) for name in names if name in modules]
-    hooks += [module.register_forward_pre_hook(got(name)) for name, module in norms.items()]
-    try:
-        with evaluating(model):
-            for batch in batches:
-                with uses:
-                    output = model(batch)
-                uses.note(output)
-                break
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: norm for (name, norm), times in feeds.items() if times == runs[name] == runs[norm] == uses.times[name]}
+    with evaluating(model), observing(layers, after=gave), observing(norms, before=got):
+        for batch in batches:
+            with uses:
+                output = call(model, batch)
+            uses.note(output)
+            break
+    following: dict[str, str] = {}
+    for (name, norm), times in feeds.items():
+        if times == runs[name] == runs[norm] == uses.times[name]:
+            following[name] = norm
+    return following
 
 
-def free_of_constants(model: nn.Module, moments: Mapping[str, PatchMoments], norms: Mapping[str, str]) -> dict[str, PatchMoments]:
+def _has_channels_second(layer: nn.Module, output: Tensor) -> bool:
+    """Whether a layer has its channels where a norm looks for them."""
+    return not isinstance(layer, nn.Linear) or output.ndim == 2
+
+
+def free_of_constants(
+    model: nn.Module, moments: Mapping[str, PatchMoments], norms: Mapping[str, str]
+) -> dict[str, PatchMoments]:
     """The centred moments of those layers whose bias, or norm, takes a constant error of the output back.
 
     Args:
@@ -84,11 +94,12 @@ def free_of_constants(model: nn.Module, moments: Mapping[str, PatchMoments], nor
         moments: of its layers' inputs, by name.
         norms: from `following_norms`.
     """
-    found = {}
+    free: dict[str, PatchMoments] = {}
     for name, known in moments.items():
-        if name in norms or getattr(model.get_submodule(name), "bias", None) is not None:
-            found[name] = known.centred()
-    return found
+        bias = getattr(model.get_submodule(name), "bias", None)
+        if name in norms or bias is not None:
+            free[name] = known.centred()
+    return free
 
 
 class _Uses(TorchFunctionMode):
@@ -103,12 +114,16 @@ class _Uses(TorchFunctionMode):
         self._watched[id(tensor)] = name, tensor
 
     def name(self, tensor: object) -> str | None:
-        return self._watched[id(tensor)][0] if id(tensor) in self._watched else None
+        watched = self._watched.get(id(tensor))
+        if watched is None:
+            return None
+        return watched[0]
 
     def note(self, values: object) -> None:
         """Count the watched tensors among nested `values`."""
         if isinstance(values, Tensor):
-            if name := self.name(values):
+            name = self.name(values)
+            if name is not None:
                 self.times[name] += 1
         elif isinstance(values, Mapping):
             self.note(list(values.values()))
@@ -117,19 +132,32 @@ class _Uses(TorchFunctionMode):
                 self.note(value)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        # A question for a shape is no use; y[...] = z, which gives None, is one.
-        if result is None or (isinstance(result, (Tensor, list, tuple)) and not isinstance(result, torch.Size)):
-            self.note([*args, kwargs or {}])
+        keywords = kwargs or {}
+        result = func(*args, **keywords)
+        if _is_use(result):
+            self.note([*args, keywords])
         return result
 
 
-def correct_(bias: Tensor | None, norm: nn.Module | None, before: Tensor, after: Tensor, moments: PatchMoments) -> None:
-    """Take back, in place, what replacing a layer's weight changes in the mean, and behind a norm the variance, of its output.
+def _is_use(result: object) -> bool:
+    """Whether an operation with this result used what it was given."""
+    # A question for a shape is no use; y[...] = z, which gives None, is one.
+    if result is None:
+        return True
+    if isinstance(result, torch.Size):
+        return False
+    return isinstance(result, (Tensor, list, tuple))
 
-    The mean is taken back in the bias if there is one, else in the norm's running mean; with neither nothing changes. A norm's
-    running variances change as the outputs' do; for paired moments they become the variances seen on the calibration data, as
-    those of the dense layer are not known there. An output without variance, before or after, keeps what the norm has.
+
+def correct_(
+    bias: Tensor | None, norm: nn.Module | None, before: Tensor, after: Tensor, moments: PatchMoments
+) -> None:
+    """Take back, in place, what replacing a layer's weight changes in the mean and variance of its output.
+
+    The mean is taken back in the bias if there is one, else in the norm's running mean; with neither
+    nothing changes. A norm's running variances change as the outputs' do; for paired moments they become
+    the variances seen on the calibration data, as those of the dense layer are not known there. An output
+    without variance, before or after, keeps what the norm has.
 
     Args:
         bias: of the layer, (m,), or None.
@@ -139,25 +167,54 @@ def correct_(bias: Tensor | None, norm: nn.Module | None, before: Tensor, after:
         moments: of the layer's inputs, not centred.
     """
     groups = len(moments.second)
-    dense, made = (w.detach().cpu().double().numpy().reshape(groups, len(w) // groups, -1) for w in (before, after))
-    wanted = moments.mean if moments.dense_mean is None else moments.dense_mean
-    shift = (np.einsum("gmn,gn->gm", dense, wanted) - np.einsum("gmn,gn->gm", made, moments.mean)).reshape(-1)
-    centred = moments.centred().second
+    dense = _matrices(before, groups)
+    made = _matrices(after, groups)
+    shift = torch.from_numpy(_shift(dense, made, moments))
     with torch.no_grad():
         if bias is not None:
-            bias += torch.from_numpy(shift).to(bias)
+            bias += shift.to(bias)
         if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
             return
         if bias is None:
-            norm.running_mean -= torch.from_numpy(shift).to(norm.running_mean)
-        now, kept = _variances(made, centred), norm.running_var.detach().cpu().double().numpy()
-        if moments.cross is None:
-            once = _variances(dense, centred)
-            now = np.where(once > 0, kept * now / np.where(once > 0, once, 1.0), kept)
-        # An output that is constant now keeps its variance: divided by next to nothing, a shift of the mean would explode.
-        norm.running_var.copy_(torch.from_numpy(np.where(now > 0, now, kept)))
+            norm.running_mean -= shift.to(norm.running_mean)
+        kept = norm.running_var.detach().cpu().double().numpy()
+        variance = _corrected_variance(dense, made, moments, kept)
+        norm.running_var.copy_(torch.from_numpy(variance))
+
+
+def _matrices(weight: Tensor, groups: int) -> np.ndarray:
+    """(m, C_in/G, ...) as (G, m/G, n) in float64."""
+    values = weight.detach().cpu().double().numpy()
+    return values.reshape(groups, len(values) // groups, -1)
+
+
+def _shift(dense: np.ndarray, made: np.ndarray, moments: PatchMoments) -> np.ndarray:
+    """(m,) W E[x0] - M E[x], for both weights as (G, m/G, n)."""
+    dense_mean = moments.dense_mean
+    if dense_mean is None:
+        dense_mean = moments.mean
+    wanted = np.einsum("gmn,gn->gm", dense, dense_mean)
+    given = np.einsum("gmn,gn->gm", made, moments.mean)
+    return (wanted - given).reshape(-1)
+
+
+def _corrected_variance(
+    dense: np.ndarray, made: np.ndarray, moments: PatchMoments, kept: np.ndarray
+) -> np.ndarray:
+    """(m,) running variances of the norm behind the layer, where it had `kept`; weights are (G, m/G, n)."""
+    centred = moments.centred().second
+    variance = _variances(made, centred)
+    if moments.cross is None:
+        once = _variances(dense, centred)
+        changing = once > 0
+        scaled = kept * variance / np.where(changing, once, 1.0)
+        variance = np.where(changing, scaled, kept)
+    # An output that is constant now keeps its variance: divided by next to nothing, a shift of the mean
+    # would explode.
+    return np.where(variance > 0, variance, kept)
 
 
 def _variances(weight: np.ndarray, centred: np.ndarray) -> np.ndarray:
-    """(m,) variances of the outputs."""
-    return np.maximum(np.sum((weight @ centred) * weight, axis=2), 0.0).reshape(-1)
+    """(m,) variances of the outputs, diag(M C M^T), of a weight (G, m/G, n) with covariances (G, n, n)."""
+    variances = np.sum((weight @ centred) * weight, axis=2)
+    return np.maximum(variances, 0.0).reshape(-1)  # rounding may leave less than nothing

@@ -1,33 +1,38 @@
-"""Second moments of the patches that a network's convolutions and linear layers read, gathered batch by batch."""
+"""Second moments of the patches that convolutions and linear layers read, gathered batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rankfold.calibration.observation import evaluating
-from rankfold.calibration.patches import patches
+from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.patches import Layer, kernel_positions, patches
+from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
 CHUNK = 1 << 24  # values of patches unfolded at a time, 128 MiB in float64
-WORK = 16 * 1152**2  # products n^2 spent on an image's patches in one layer: 1,024 patches of 144 inputs, 16 of 1,152
+WORK = 16 * 1152**2  # products n^2 spent on an image's patches: 1,024 patches of 144 inputs, 16 of 1,152
 FEWEST = 16  # patches taken of an image, if it has them
 CONSTANT = 1e-12  # share of an input's power up to which its variance is rounding
+LARGEST_MOMENTS = 8192  # inputs of a layer up to which its moments are worth their memory: half a gigabyte
 
 
 @dataclass(frozen=True)
 class PatchMoments:
-    """What data-aware decomposition needs of one layer's inputs; those of a linear layer are vectors, G = kh = kw = 1.
+    """What data-aware decomposition needs of one layer's inputs.
+
+    Those of a linear layer are vectors: G = kh = kw = 1.
 
     Attributes:
-        second: (G, n, n) E[x x^T] of the patches of each group, n = C_in/G * kh * kw, ordered (channel, ky, kx).
+        second: (G, n, n) E[x x^T] of the patches of each group, n = C_in/G * kh * kw, ordered (channel, ky,
+            kx).
         mean: (G, n) E[x].
-        cross: (G, n, n) E[x0 x^T] with the patches x0 of the dense network, where x are those of a changed one; else None.
+        cross: (G, n, n) E[x0 x^T] with the patches x0 of the dense network, where x are those of a changed
+            one; else None.
         dense_mean: (G, n) E[x0]; None where `cross` is.
     """
 
@@ -37,144 +42,185 @@ class PatchMoments:
     dense_mean: np.ndarray | None = None
 
     def centred(self) -> PatchMoments:
-        """The moments of x - E[x] and x0 - E[x0], for factors whose constant output error is taken away afterwards."""
-        second = self.second - self.mean[:, :, None] * self.mean[:, None]
-        power, variance = (np.einsum("gii->gi", moments) for moments in (self.second, second))
-        # What is left of an input that never changes is rounding, of which no positive definite matrix could be made.
+        """The moments of x - E[x] and x0 - E[x0], for factors whose constant error is taken back."""
+        # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T
+        second = self.second - self.mean[:, :, None] * self.mean[:, None]  # (G, n, n)
+        power = np.einsum("gii->gi", self.second)
+        variance = np.einsum("gii->gi", second)
+        # What is left of an input that never changes is rounding, of which no positive definite matrix
+        # could be made.
         changing = variance > CONSTANT * power
         second = np.where(changing[:, :, None] & changing[:, None], second, 0.0)
+        nothing = np.zeros_like(self.mean)
         if self.cross is None or self.dense_mean is None:
-            return PatchMoments(second, np.zeros_like(self.mean))
-        cross = np.where(changing[:, None], self.cross - self.dense_mean[:, :, None] * self.mean[:, None], 0.0)
-        return PatchMoments(second, np.zeros_like(self.mean), cross, np.zeros_like(self.mean))
+            return PatchMoments(second, nothing)
+        cross = self.cross - self.dense_mean[:, :, None] * self.mean[:, None]
+        return PatchMoments(second, nothing, np.where(changing[:, None], cross, 0.0), nothing)
 
 
-def patch_moments(model: nn.Module, batches: Iterable[Tensor], names: Sequence[str]) -> dict[str, PatchMoments]:
-    """Run `model` over data and gather the moments of the layers `names`.
-
-    A layer that runs several times gathers all its runs. Memory holds the moments and a part of one batch's patches. Of an image
-    with many patches of many inputs a sample is taken, as neighbours tell much the same: at most 16 * 1152^2 / n^2 of them but
-    never fewer than 16, at positions drawn anew for every image, the same ones for the same batches. No layer of ResNet-20 has so
-    many; those of ResNet-50 at 224 x 224 have.
+class MomentSums:
+    """The moments of one layer, summed up in float64 over the inputs that it is shown.
 
     Args:
-        model: any network with plain `nn.Conv2d` or `nn.Linear` of these names; while it runs in eval mode, then as before.
+        sampled: whether of an image with many patches of many inputs only some are taken, as neighbours
+            tell much the same: at most 16 * 1152^2 / n^2 of them but never fewer than 16, at positions
+            drawn anew for every image, the same ones for the same batches.
+    """
+
+    def __init__(self, *, sampled: bool = True) -> None:
+        self._sampled = sampled
+        self._count = 0
+        self._totals: dict[str, Tensor] = {}  # by the names in `PatchMoments`
+
+    @property
+    def count(self) -> int:
+        """Patches so far."""
+        return self._count
+
+    def add(self, layer: Layer, inputs: Tensor, dense_inputs: Tensor | None = None) -> None:
+        """Add the moments of a batch, a few images at a time.
+
+        Args:
+            layer: the convolution or linear layer that reads them, or its shape; one weight may be read
+                with several strides, dilations and paddings.
+            inputs: (B, C_in, H, W) of a convolution, (..., C_in) of a linear layer.
+            dense_inputs: what the same layer of the dense network reads at the same time; always or never
+                given.
+        """
+        if inputs.ndim == 1:
+            inputs = inputs[None]
+            if dense_inputs is not None:
+                dense_inputs = dense_inputs[None]
+        values = inputs[0].numel() * kernel_positions(layer)
+        step = max(1, CHUNK // max(1, values))
+        for start in range(0, len(inputs), step):
+            stop = start + step
+            columns = patches(layer, inputs[start:stop])
+            positions = self._positions(columns.shape)
+            x = _gathered(columns, positions)
+            self._count += x.shape[2]
+            self._add("second", x @ x.transpose(1, 2))
+            self._add("mean", x.sum(dim=2))
+            if dense_inputs is not None:
+                dense_columns = patches(layer, dense_inputs[start:stop])
+                dense = _gathered(dense_columns, positions)
+                self._add("cross", dense @ x.transpose(1, 2))
+                self._add("dense_mean", dense.sum(dim=2))
+
+    def moments(self) -> PatchMoments:
+        """The averages over all patches; there must be some."""
+        averages = {name: (total / self._count).cpu().numpy() for name, total in self._totals.items()}
+        return PatchMoments(**averages)
+
+    def _add(self, name: str, part: Tensor) -> None:
+        if name in self._totals:
+            self._totals[name] += part
+        else:
+            self._totals[name] = part
+
+    def _positions(self, shape: torch.Size) -> Tensor | None:
+        """(B, kept) positions of each image to gather, drawn without return; None: all of them."""
+        if not self._sampled:
+            return None
+        images, groups, n, positions = shape
+        kept = max(FEWEST, WORK * groups // (groups * n) ** 2)
+        if kept >= positions:
+            return None
+        # What was seen before is the seed, so that the same batches draw the same positions.
+        draw = torch.Generator().manual_seed(self._count)
+        order = torch.rand(images, positions, generator=draw).argsort(dim=1)
+        return order[:, :kept]
+
+
+def _gathered(columns: Tensor, positions: Tensor | None) -> Tensor:
+    """Patches (B, G, n, P), at some positions (B, kept) of each image, as (G, n, B*kept) in float64."""
+    if positions is not None:
+        index = positions.to(columns.device)[:, None, None]
+        columns = columns.gather(3, index.expand(-1, columns.shape[1], columns.shape[2], -1))
+    return columns.double().permute(1, 2, 0, 3).flatten(2)
+
+
+def patch_moments(
+    model: nn.Module, batches: Iterable[Inputs], names: Sequence[str]
+) -> dict[str, PatchMoments]:
+    """Run `model` over data and gather the moments of the layers `names`.
+
+    A layer that runs several times gathers all its runs. Memory holds the moments and a part of one batch's
+    patches. Of an image with many patches of many inputs a sample is taken, see `MomentSums`. No layer of
+    ResNet-20 has so many; those of ResNet-50 at 224 x 224 have.
+
+    Args:
+        model: any network with plain `nn.Conv2d` or `nn.Linear` of these names; while it runs in eval mode,
+            then as before.
         batches: inputs of the model, on its device.
         names: of convolutions and linear layers.
 
     Raises:
         InputError: there is no batch, or a layer never runs.
     """
-    return _gather(model, None, batches, names)
+    layers = layers_of(model, names)
+    sums = {name: MomentSums() for name in names}
+
+    def add(name: str, layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> None:
+        sums[name].add(layer, inputs)
+
+    with evaluating(model), observing(layers, before=add):
+        for batch in batches:
+            call(model, batch)
+    return {name: _averages(name, gathered) for name, gathered in sums.items()}
 
 
-def paired_moments(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor], name: str) -> PatchMoments:
-    """The moments of one layer of `model`, and those between it and the same one of `dense`, on the same inputs.
+def paired_moments(model: nn.Module, dense: nn.Module, batches: Iterable[Inputs], name: str) -> PatchMoments:
+    """The moments of one layer of `model`, and between it and the same one of `dense`, on the same inputs.
 
     Errors as `patch_moments`; the layer must run as often in both.
     """
-    return _gather(model, dense, batches, [name])[name]
+    layers = layers_of(model, [name])
+    sums = MomentSums()
+    waiting: list[Tensor] = []  # what the layer of the dense network read, run by run
 
+    def keep(_: str, __: nn.Module, inputs: Tensor) -> None:
+        waiting.append(inputs.clone())  # which an operation in place may change before it is used
 
-def _gather(
-    model: nn.Module, dense: nn.Module | None, batches: Iterable[Tensor], names: Sequence[str]
-) -> dict[str, PatchMoments]:
-    layers = {name: _layer(model, name) for name in names}
-    sums = {name: _Sums() for name in names}
-    seen: dict[str, list[Tensor]] = {}
-    here: dict[str, list[Tensor]] = {}
-    with evaluating(model), _recording(model, names, here):
+    def add(_: str, layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> None:
+        if not waiting:
+            raise InputError(
+                f"layer {name} runs more often than in the dense network; give networks that run alike"
+            )
+        sums.add(layer, inputs, waiting.pop(0))
+
+    with evaluating(model), evaluating(dense):
         for batch in batches:
-            if dense is not None:
-                with evaluating(dense), _recording(dense, names, seen):
-                    dense(batch)
-            model(batch)
-            for name, layer in layers.items():
-                others = seen.pop(name, [None] * len(here.get(name, [])))
-                for inputs, other in zip(here.pop(name, []), others, strict=True):
-                    _add(sums[name], layer, inputs, other)
-    for name, gathered in sums.items():
-        if gathered.count == 0:
-            raise InputError(f"layer {name} never ran on the calibration data; give batches that reach it")
-    return {name: gathered.moments(dense is not None) for name, gathered in sums.items()}
+            with observing(layers_of(dense, [name]), before=keep):
+                call(dense, batch)
+            with observing(layers, before=add):
+                call(model, batch)
+            if waiting:
+                raise InputError(
+                    f"layer {name} runs less often than in the dense network; give networks that run alike"
+                )
+    return _averages(name, sums)
 
 
-@dataclass
-class _Sums:
-    """Sums over the patches of one layer seen so far, in float64."""
-
-    count: int = 0
-    second: Tensor | float = 0.0
-    mean: Tensor | float = 0.0
-    cross: Tensor | float = 0.0
-    dense_mean: Tensor | float = 0.0
-
-    def moments(self, paired: bool) -> PatchMoments:
-        """The averages."""
-        sums = (self.second, self.mean, self.cross, self.dense_mean)
-        return PatchMoments(*((torch.as_tensor(total) / self.count).cpu().numpy() for total in sums[: 4 if paired else 2]))
+def _averages(name: str, sums: MomentSums) -> PatchMoments:
+    if sums.count == 0:
+        raise InputError(f"layer {name} never ran on the calibration data; give batches that reach it")
+    return sums.moments()
 
 
-def _add(sums: _Sums, layer: nn.Conv2d | nn.Linear, inputs: Tensor, other: Tensor | None) -> None:
-    """Add the moments of a batch, a few images at a time."""
-    if inputs.ndim == 1:
-        inputs, other = inputs[None], None if other is None else other[None]
-    kernel = layer.kernel_size[0] * layer.kernel_size[1] if isinstance(layer, nn.Conv2d) else 1
-    step = max(1, CHUNK // max(1, inputs[0].numel() * kernel))
-    for start in range(0, len(inputs), step):
-        columns = _columns(layer, inputs[start : start + step])
-        groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-        chosen = _chosen(columns.shape, groups, sums.count)
-        found = _patches(columns, chosen, groups)
-        sums.count += found.shape[2]
-        sums.second = sums.second + found @ found.transpose(1, 2)
-        sums.mean = sums.mean + found.sum(dim=2)
-        if other is not None:
-            dense = _patches(_columns(layer, other[start : start + step]), chosen, groups)
-            sums.cross = sums.cross + dense @ found.transpose(1, 2)
-            sums.dense_mean = sums.dense_mean + dense.sum(dim=2)
+def layers_of(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Conv2d | nn.Linear]:
+    """The convolutions and linear layers of these names.
 
-
-def _columns(layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> Tensor:
-    """(B, C_in*kh*kw, positions), the patches of every image."""
-    return patches(layer, inputs).flatten(1, 2)
-
-
-def _chosen(shape: torch.Size, groups: int, seed: int) -> Tensor | None:
-    """(B, kept) positions of each image to gather, drawn without return; None: all of them."""
-    images, n, positions = shape
-    kept = max(FEWEST, WORK * groups // n**2)
-    if kept >= positions:
-        return None
-    return torch.rand(images, positions, generator=torch.Generator().manual_seed(seed)).argsort(dim=1)[:, :kept]
-
-
-def _patches(columns: Tensor, chosen: Tensor | None, groups: int) -> Tensor:
-    """(G, n, patches) in float64."""
-    if chosen is not None:
-        columns = columns.gather(2, chosen.to(columns.device)[:, None].expand(-1, columns.shape[1], -1))
-    return columns.double().reshape(len(columns), groups, -1, columns.shape[2]).permute(1, 2, 0, 3).flatten(2)
-
-
-@contextmanager
-def _recording(model: nn.Module, names: Sequence[str], found: dict[str, list[Tensor]]) -> Iterator[None]:
-    """Keep the inputs of the named modules while inside."""
-    hooks = []
+    Raises:
+        InputError: a name is not in the network, or is one of another module.
+    """
+    modules = dict(model.named_modules())
+    layers: dict[str, nn.Conv2d | nn.Linear] = {}
     for name in names:
-
-        def record(_: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor], name: str = name) -> None:
-            found.setdefault(name, []).append((inputs[0] if inputs else keywords["input"]).detach())
-
-        hooks.append(_layer(model, name).register_forward_pre_hook(record, with_kwargs=True))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _layer(model: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
-    module = dict(model.named_modules()).get(name)
-    if not isinstance(module, (nn.Conv2d, nn.Linear)):
-        raise InputError(f"layer {name} of the network is no nn.Conv2d or nn.Linear; moments are gathered for these")
-    return module
+        module = modules.get(name)
+        if not isinstance(module, (nn.Conv2d, nn.Linear)):
+            raise InputError(
+                f"layer {name} of the network is no nn.Conv2d or nn.Linear; moments are gathered for these"
+            )
+        layers[name] = module
+    return layers

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
 BeforeCall = Callable[[str, Any, Any], None]
@@ -28,15 +29,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def run_batches(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Call `model` on every batch (inputs on its device) and drop the results.
+def run_batches(model: nn.Module, batches: Iterable[Inputs]) -> None:
+    """Call `model` on every batch (inputs on its device, see `samples.call`) and drop the results.
 
     Raises:
         InputError: there is no batch.
     """
     count = 0
     for batch in batches:
-        model(batch)
+        call(model, batch)
         count += 1
     if count == 0:
         raise InputError("batches is empty; pass at least one batch of inputs")

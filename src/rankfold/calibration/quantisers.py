@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.observation import evaluating, observing, run_batches
+from rankfold.calibration.samples import Inputs
 from rankfold.errors import InputError
 from rankfold.nn.quantised import QuantLayer
 from rankfold.nn.quantisers import Quantiser
 
 
-def calibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set every step size: of weights from the weights, of inputs from what reaches a layer when all is float.
+def calibrate_(model: nn.Module, batches: Iterable[Inputs]) -> None:
+    """Set every step size: of weights from the weights, of inputs from what reaches a float layer.
 
     One eval-mode pass with all quantisers bypassed; each step then minimises the squared error on a fixed
     random sample of the values seen (`Quantiser.fit_`). The same model and batches give the same steps.
@@ -30,7 +31,9 @@ def calibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, QuantLayer)}
     if not layers:
-        raise InputError("the model has no quantised layer to calibrate; call replace_by_quantised_(model, bits) first")
+        raise InputError(
+            "the model has no quantised layer to calibrate; call replace_by_quantised_(model, bits) first"
+        )
     samples = {name: _Sample() for name in layers}
     quantisers: list[Quantiser] = []
     for layer in layers.values():

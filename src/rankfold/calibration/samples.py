@@ -16,8 +16,8 @@ Inputs = Any  # a tensor, a tuple of tensors by position, or a dictionary of the
 def inputs_of(batch: Any) -> Inputs:
     """What a network gets of a batch.
 
-    A batch is a tensor; a pair (inputs, target), as data loaders give them; or a dictionary of inputs by name. The
-    inputs of a pair are a tensor, a tuple or list of several by position, or a dictionary.
+    A batch is a tensor; a pair (inputs, target), as data loaders give them; or a dictionary of inputs by
+    name. The inputs of a pair are a tensor, a tuple or list of several by position, or a dictionary.
 
     Raises:
         InputError: it is none of these.
@@ -31,8 +31,8 @@ def inputs_of(batch: Any) -> Inputs:
         if isinstance(inputs, (Tensor, Mapping, tuple)):
             return inputs
     raise InputError(
-        f"a batch of calibration data is a {type(batch).__name__}; give tensors, pairs (inputs, target), or dictionaries "
-        "of inputs by name; several inputs by position are ((first, second), None)"
+        f"a batch of calibration data is a {type(batch).__name__}; give tensors, pairs (inputs, target), "
+        "or dictionaries of inputs by name; several inputs by position are ((first, second), None)"
     )
 
 
@@ -63,13 +63,16 @@ def size_of(inputs: Inputs) -> int:
     for value in tensors_of(inputs):
         if isinstance(value, Tensor):
             return len(value)
-    raise InputError("a batch of calibration data holds no tensor; give tensors with the samples in the first dimension")
+    raise InputError(
+        "a batch of calibration data holds no tensor; give tensors with the samples in the first dimension"
+    )
 
 
 class Samples:
     """The inputs of the first batches of some data, on one device, again at each iteration.
 
-    Data that can be gone through only once, as a generator, are kept in memory; others are read anew each time.
+    Data that can be gone through only once, as a generator, are kept in memory; others are read anew each
+    time.
 
     Args:
         data: an iterable of batches, see `inputs_of`.
@@ -85,7 +88,8 @@ class Samples:
             raise InputError(f"images (={images}) must be 1 or more")
         if isinstance(data, Tensor) or not isinstance(data, Iterable):
             raise InputError(
-                f"data is a {type(data).__name__}; give an iterable of batches, such as a list of tensors or a data loader"
+                f"data is a {type(data).__name__}; give an iterable of batches, such as a list of tensors "
+                "or a data loader"
             )
         self.images, self.device = images, device
         self._data: Iterable[Any] = data

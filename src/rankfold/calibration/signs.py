@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from rankfold.calibration.observation import evaluating, observing, run_batches
+from rankfold.calibration.samples import Inputs
 from rankfold.errors import InputError
 from rankfold.nn.quantised import named_layer
 
 
-def observe_signs(model: nn.Module, batches: Iterable[Tensor], names: Iterable[str]) -> dict[str, bool]:
+def observe_signs(model: nn.Module, batches: Iterable[Inputs], names: Iterable[str]) -> dict[str, bool]:
     """For each named layer, whether any element of its input was ever negative on `batches`, in eval mode.
 
     Args:
