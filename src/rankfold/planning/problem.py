@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rankfold.calibration.moments import LARGEST_MOMENTS
 from rankfold.cost.energy import ComponentTable, find_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
@@ -23,7 +24,7 @@ from rankfold.planning.losses import layer_choices
 from rankfold.planning.statistics import layer_statistics
 from rankfold.progress import Progress, Silent
 from rankfold.runs.calibration import MOMENT_IMAGES
-from rankfold.surgery.compress import LARGEST_MOMENTS, called_as_functions
+from rankfold.surgery.compress import called_as_functions
 from rankfold.training.data import ImageData
 from rankfold.workload import Network
 

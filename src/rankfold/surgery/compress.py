@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rankfold.calibration.correction import correct_, following_norms, free_of_constants
-from rankfold.calibration.moments import PatchMoments, paired_moments, patch_moments
+from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments, paired_moments, patch_moments
 from rankfold.calibration.samples import Samples
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import DECOMPOSITIONS
@@ -23,7 +23,6 @@ from rankfold.surgery.kinds import Replacement, surgery_of
 from rankfold.surgery.kinds.kind import KindSurgery, Masks
 from rankfold.workload.tracing.torch_layers import CALLED
 
-LARGEST_MOMENTS = 8192  # inputs of a layer whose moments are gathered: half a gigabyte
 IMAGES = 512  # to gather moments on; more change the factors little, see results/README.md
 SVD, DATA, SEQUENTIAL = DECOMPOSITIONS
 
