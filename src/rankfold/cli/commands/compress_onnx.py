@@ -16,7 +16,6 @@ from rankfold.cli.arguments.process import command_line
 from rankfold.errors import InputError
 from rankfold.plan import Plan, check_plan, coverage, uniform_plan
 from rankfold.records.text_table import format_table
-from rankfold.report.coverage import coverage_table
 from rankfold.runs.decompose_onnx import Decomposition, decompose_to_folder, read_feeds
 from rankfold.workload.onnx.layers import OnnxNetwork, analyse_onnx
 
@@ -59,7 +58,7 @@ def run(options: argparse.Namespace, bits_given: bool) -> int:
     _check_options(options, bits_given)
     source = analyse_onnx(options.model, options.input)
     plan = _plan(options, source)
-    print(coverage_table(coverage(source.network, plan, options.linear)), end="\n\n")
+    print(coverage(source.network, plan, options.linear).table(), end="\n\n")
     feeds = None
     if options.data is not None:
         feeds = _feeds(options.data, source)

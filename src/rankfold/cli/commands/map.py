@@ -20,7 +20,6 @@ from rankfold.cost.energy import NetworkEnergy, dense_plan, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS
 from rankfold.plan import Plan, coverage
-from rankfold.report.coverage import coverage_summary, coverage_table
 from rankfold.workload import Network
 
 
@@ -84,9 +83,9 @@ def run(options: argparse.Namespace) -> int:
     if options.csv:
         print(mapping_csv(costs, energy), end="")
         return 0
-    told = coverage_summary(covered)
+    told = covered.summary()
     if options.coverage:
-        told = coverage_table(covered)
+        told = covered.table()
     print(told, end="\n\n")
     print(mapping_table(costs, energy, options.compare))
     if energy is None:
