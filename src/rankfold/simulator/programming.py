@@ -65,7 +65,7 @@ class Programming:
 
     @property
     def gain(self) -> float:
-        """What brings the mean conductance of the cells programmed so far back; 1 where that is not wanted."""
+        """The factor that takes the mean drift of the cells so far back; 1 where that is not wanted."""
         compensated = self.chosen.drift and self.chosen.drift_compensation
         if not compensated or self.total_read <= 0:
             return 1.0

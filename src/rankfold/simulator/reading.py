@@ -47,7 +47,7 @@ class Reading:
 
     @property
     def scale(self) -> float:
-        """What sums are multiplied by before they are read; divided by the converter's step, they are codes."""
+        """What sums are multiplied by before they are read: by one over the converter's step."""
         if self.converter is None:
             return 1.0
         return 1 / self.converter.step
