@@ -236,3 +236,26 @@ def test_what_is_refused():
         sensitivities(nn.Sequential(model, nn.Unflatten(1, (3, 1))), [x], ["0.first"])
     with pytest.raises(InputError, match="no nn"):
         sensitivities(model, [x], ["act"])
+
+
+class ByName(nn.Module):
+    """A network that is called with its inputs by name, one of which is no image."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, pixels, scale):
+        return self.inner(pixels * scale[:, None, None, None])
+
+
+def test_inputs_by_name_and_by_position_are_as_one_tensor():
+    torch.manual_seed(0)
+    inner, x = Shared().eval(), torch.randn(6, 4, 9, 8)
+    scale = torch.linspace(0.5, 1.5, 6)
+    (alone,) = sensitivities(inner, [x * scale[:, None, None, None]], ["grouped"]).values()
+    for inputs in ({"pixels": x, "scale": scale}, (x, scale)):
+        (given,) = sensitivities(ByName(inner), [inputs], ["inner.grouped"]).values()
+        np.testing.assert_allclose(given.gradient, alone.gradient, rtol=1e-9)
+        np.testing.assert_allclose(given.power, alone.power, rtol=1e-6)
+        assert given.positions == alone.positions

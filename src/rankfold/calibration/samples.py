@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ class Samples:
 
     def __iter__(self) -> Iterator[Inputs]:
         for inputs in self._first(self._data):
-            yield _map(inputs, self._checked)
+            yield map_tensors(inputs, self._checked)
 
     def _first(self, data: Iterable[Any]) -> Iterator[Inputs]:
         """The inputs of as many batches as are wanted, the last one cut."""
@@ -112,7 +113,7 @@ class Samples:
                 return
             count = size_of(inputs)
             if count > left:
-                inputs = _map(inputs, lambda value, most=left: value[:most])
+                inputs = map_tensors(inputs, itemgetter(slice(left)))
             left -= count
             yield inputs
 
@@ -125,7 +126,7 @@ class Samples:
         return values.to(self.device)
 
 
-def _map(inputs: Inputs, change: Any) -> Inputs:
+def map_tensors(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
     """The inputs with every tensor changed."""
     if isinstance(inputs, Mapping):
         return {name: _changed(value, change) for name, value in inputs.items()}
@@ -134,7 +135,7 @@ def _map(inputs: Inputs, change: Any) -> Inputs:
     return _changed(inputs, change)
 
 
-def _changed(value: Any, change: Any) -> Any:
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
     return value

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from rankfold.calibration.moments import PatchMoments, layers_of, patch_moments
 from rankfold.calibration.observation import evaluating, observing
 from rankfold.calibration.patches import kernel_positions, patches
+from rankfold.calibration.samples import Inputs, call, map_tensors, size_of
 from rankfold.errors import InputError
 
 CHUNK = 1 << 24  # values of patches and of weight gradients held at a time, 64 MiB each
@@ -88,7 +89,7 @@ def predicted_loss(weight: np.ndarray, replacement: np.ndarray, sensitivity: Lay
 
 def sensitivities(
     model: nn.Module,
-    batches: Iterable[Tensor],
+    batches: Iterable[Inputs],
     names: Sequence[str],
     seed: int = 0,
     temperature: float = TEMPERATURE,
@@ -102,7 +103,7 @@ def sensitivities(
 
     Args:
         model: any network with outputs (B, classes); in eval mode while it runs, then as before.
-        batches: inputs of the model, (B, ...), on its device; gone through three times.
+        batches: inputs of the model, on its device; gone through three times.
         names: of convolutions and linear layers.
         seed: of the labels drawn; torch's own random state is left alone.
         temperature: T, above 0.
@@ -121,7 +122,7 @@ def sensitivities(
     for name, layer in layers_of(model, names).items():
         bases[name] = _bases(layer, moments[name], gradients[name])
     power = _powers(backward, bases)
-    images = sum(len(batch) for batch in kept)
+    images = sum(size_of(inputs) for inputs in kept)
     found: dict[str, LayerSensitivity] = {}
     for name in names:
         gradient, basis = gradients[name], bases[name]
@@ -150,7 +151,7 @@ class _Backward:
     """A way back through a network for each batch, as often as wanted, each time with the same labels."""
 
     model: nn.Module
-    batches: Sequence[Tensor]
+    batches: Sequence[Inputs]
     names: Sequence[str]
     seed: int
     temperature: float
@@ -158,14 +159,14 @@ class _Backward:
     def __iter__(self) -> Iterator[tuple[str, list[_Run], int]]:
         """For each batch and each layer: the name, the runs, and the number of images."""
         draw = torch.Generator().manual_seed(self.seed)
-        for batch in self.batches:
-            runs = self._runs(batch, draw)
+        for inputs in self.batches:
+            runs = self._runs(inputs, draw)
             for name in self.names:
                 # Taken out of the dictionary, so that a layer's tensors are freed before the next one's are
                 # used.
-                yield name, runs.pop(name), len(batch)
+                yield name, runs.pop(name), size_of(inputs)
 
-    def _runs(self, batch: Tensor, draw: torch.Generator) -> dict[str, list[_Run]]:
+    def _runs(self, batch: Inputs, draw: torch.Generator) -> dict[str, list[_Run]]:
         layers = layers_of(self.model, self.names)
         seen: list[tuple[str, Tensor, Tensor]] = []
 
@@ -174,10 +175,7 @@ class _Backward:
             return output.clone()  # which an activation in place may change
 
         with evaluating(self.model), torch.enable_grad(), observing(layers, after=keep):
-            if batch.is_floating_point():
-                # Frozen parameters would leave no graph to go back through.
-                batch = batch.detach().requires_grad_()
-            scores = self.model(batch)
+            scores = call(self.model, map_tensors(batch, _differentiable))
             ascent = _ascent(scores, self.temperature, draw)
             outputs = [output for _, _, output in seen]
             gradients: Sequence[Tensor | None] = torch.autograd.grad(
@@ -189,6 +187,13 @@ class _Backward:
                 gradient = torch.zeros_like(output)
             runs[name].append(_Run(layers[name], inputs, gradient))
         return runs
+
+
+def _differentiable(values: Tensor) -> Tensor:
+    """An input of which a graph begins; frozen parameters alone would leave none to go back through."""
+    if not values.is_floating_point():
+        return values
+    return values.detach().requires_grad_()
 
 
 def _ascent(scores: object, temperature: float, draw: torch.Generator) -> Tensor:
