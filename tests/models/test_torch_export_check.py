@@ -12,9 +12,9 @@ from torch import nn
 from torch._export.serde import schema
 
 from rankfold.errors import InputError
-from rankfold.models import torch_export_check
+from rankfold.models import torch_export_check, torch_export_rules
 from rankfold.models.torch_export import load_exported
-from rankfold.models.torch_export_check import DROPPED, RULES
+from rankfold.models.torch_export_rules import DROPPED, RULES
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of torch's exporter
 
@@ -306,7 +306,7 @@ def test_every_text_of_the_schema_has_a_rule():
         if is_dataclass(kind):
             if kind not in seen:
                 seen.add(kind)
-                for name, declared in torch_export_check._declared(kind).items():
+                for name, declared in torch_export_rules._declared(kind).items():
                     visit(declared, f"{kind.__name__}.{name}")
         elif kind is str or (typing.get_origin(kind) is dict and inner[0] is str):
             missing.extend([label] if label not in RULES and label not in DROPPED else [])

@@ -12,7 +12,9 @@ from torch import nn
 from rankfold.errors import InputError, MissingDependencyError, first_line
 
 PRETRAINED = ":pretrained"
-IMAGE = (3, 224, 224)  # what all three libraries' vision networks are published for, unless they say otherwise
+# What all three libraries' vision networks are published for, unless they say otherwise.
+CHANNELS = 3
+PLANE = (224, 224)
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,19 @@ class LibraryModel:
 
     @classmethod
     def parse(cls, text: str) -> LibraryModel | None:
-        """Read `timm:NAME` or `timm:NAME:pretrained`; None for a text without a library's prefix."""
+        """Read `timm:NAME` or `timm:NAME:pretrained`; None for a text without a library's prefix.
+
+        Raises:
+            InputError: there is no name behind the prefix.
+        """
         prefix, colon, name = text.partition(":")
         if not colon or prefix not in LIBRARIES:
             return None
         pretrained = name.endswith(PRETRAINED)
         name = name.removesuffix(PRETRAINED)
         if not name:
-            raise InputError(f"model {text} names no network; write {prefix}:NAME, such as {LIBRARIES[prefix].example}")
+            example = LIBRARIES[prefix].example
+            raise InputError(f"model {text} names no network; write {prefix}:NAME, such as {example}")
         return cls(prefix, name, pretrained)
 
     def build(self, classes: int | None, in_channels: int) -> nn.Module:
@@ -53,8 +60,8 @@ class LibraryModel:
             package = import_module(library.package)
         except ImportError as error:
             raise MissingDependencyError(
-                f"{self.prefix}:{self.name} needs the package {library.package}, which cannot be imported ({error}): "
-                f"pip install {library.package}"
+                f"{self.prefix}:{self.name} needs the package {library.package}, "
+                f"which cannot be imported ({error}): pip install {library.package}"
             ) from None
         try:
             return library.build(package, self, classes, in_channels)
@@ -68,7 +75,13 @@ class LibraryModel:
 
 @dataclass(frozen=True)
 class Library:
-    """How a library makes its networks."""
+    """How a library makes its networks.
+
+    Attributes:
+        package: what is imported.
+        example: a name to show.
+        build: makes a network of the package for a number of classes (None: as published) and of channels.
+    """
 
     package: str
     example: str
@@ -76,37 +89,50 @@ class Library:
 
 
 def _timm(timm: Any, model: LibraryModel, classes: int | None, in_channels: int) -> nn.Module:
-    known = {} if classes is None else {"num_classes": classes}
-    built: nn.Module = timm.create_model(model.name, pretrained=model.pretrained, in_chans=in_channels, **known)
+    options: dict[str, Any] = {"pretrained": model.pretrained, "in_chans": in_channels}
+    if classes is not None:
+        options["num_classes"] = classes
+    built: nn.Module = timm.create_model(model.name, **options)
     return built
 
 
 def _torchvision(torchvision: Any, model: LibraryModel, classes: int | None, in_channels: int) -> nn.Module:
-    models = import_module("torchvision.models")
     if model.pretrained:
         raise InputError(
-            "torchvision loads its published weights by unpickling them, which is never done here; save their state dict and "
-            f"give it as a checkpoint (--checkpoint FILE), or use timm:{model.name}{PRETRAINED}"
+            "torchvision loads its published weights by unpickling them, which is never done here; "
+            "save their state dict and give it as a checkpoint (--checkpoint FILE), "
+            f"or use timm:{model.name}{PRETRAINED}"
         )
-    known = {} if classes is None else {"num_classes": classes}
-    built: nn.Module = models.get_model(model.name, weights=None, **known)
-    if in_channels != 3:
-        raise InputError(f"torchvision's networks take 3 channels, the images have {in_channels}; use timm:{model.name}")
+    options: dict[str, Any] = {"weights": None}
+    if classes is not None:
+        options["num_classes"] = classes
+    models = import_module("torchvision.models")
+    built: nn.Module = models.get_model(model.name, **options)
+    # After it was built, so that a name that torchvision does not know is told first.
+    if in_channels != CHANNELS:
+        raise InputError(
+            f"torchvision's networks take 3 channels, the images have {in_channels}; use timm:{model.name}"
+        )
     return built
 
 
 def _hugging_face(transformers: Any, model: LibraryModel, classes: int | None, in_channels: int) -> nn.Module:
     automatic = transformers.AutoModelForImageClassification
+    options: dict[str, Any] = {}
+    if classes is not None:
+        options["num_labels"] = classes
+    built: nn.Module
     if model.pretrained:
-        known = {} if classes is None else {"num_labels": classes, "ignore_mismatched_sizes": True}
+        if classes is not None:
+            options["ignore_mismatched_sizes"] = True  # of the classifier, which is made anew
         # Only safetensors: the older files of the hub are pickles.
-        built = automatic.from_pretrained(model.name, use_safetensors=True, **known)
+        built = automatic.from_pretrained(model.name, use_safetensors=True, **options)
     else:
-        known = {"num_channels": in_channels} | ({} if classes is None else {"num_labels": classes})
-        built = automatic.from_config(transformers.AutoConfig.from_pretrained(model.name, **known))
+        options["num_channels"] = in_channels
+        config = transformers.AutoConfig.from_pretrained(model.name, **options)
+        built = automatic.from_config(config)
     built.register_forward_hook(_logits)
-    module: nn.Module = built
-    return module
+    return built
 
 
 def _logits(_: nn.Module, inputs: Any, output: Any) -> Any:
@@ -116,17 +142,22 @@ def _logits(_: nn.Module, inputs: Any, output: Any) -> Any:
 
 def preferred_image(model: nn.Module) -> tuple[int, int, int]:
     """(C, H, W) that a library's network says it was made for, else 3x224x224."""
+    # Timm keeps it with the network.
     settings = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
     if isinstance(settings, dict) and len(settings.get("input_size", ())) == 3:
         channels, height, width = settings["input_size"]
         return channels, height, width
+    # Networks of Hugging Face have a configuration, which may leave either out.
     config = getattr(model, "config", None)
-    size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", IMAGE[0])
+    channels = getattr(config, "num_channels", CHANNELS)
+    size = getattr(config, "image_size", None)
     if isinstance(size, int):
         return channels, size, size
     if isinstance(size, (tuple, list)) and len(size) == 2:
         return channels, size[0], size[1]
-    return (channels, *IMAGE[1:]) if isinstance(channels, int) else IMAGE
+    if not isinstance(channels, int):
+        channels = CHANNELS
+    return channels, *PLANE
 
 
 LIBRARIES = {

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Builder = Callable[[int, int], nn.Module]  # of the numbers of classes and of channels
+Block = Callable[[int, int, int], nn.Module]  # of the numbers of channels, in and out, and of the stride
 
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
 
 
+def _stages(block: Block, in_channels: int, widths: Sequence[int], blocks: int) -> list[nn.Sequential]:
+    """Stages of so many blocks each, which all but the first begin by halving the plane."""
+    stages: list[nn.Sequential] = []
+    channels = in_channels
+    stride = 1
+    for width in widths:
+        first = block(channels, width, stride)
+        others = [block(width, width, 1) for _ in range(blocks - 1)]
+        stages.append(nn.Sequential(first, *others))
+        channels = width
+        stride = 2
+    return stages
+
+
 class ShortcutA(nn.Module):
-    """Parameter-free shortcut: subsample by `stride`, then append `extra` zero channels (option A of He et al. 2016)."""
+    """Parameter-free shortcut, option A of He et al. 2016.
+
+    Subsample by `stride`, then append `extra` zero channels.
+    """
 
     def __init__(self, stride: int, extra: int) -> None:
         super().__init__()
-        self.stride, self.extra = stride, extra
+        self.stride = stride
+        self.extra = extra
 
     def forward(self, x: Tensor) -> Tensor:
-        """Subsample and pad."""
-        # (B, C, H, W) -> (B, C + extra, ceil(H/stride), ceil(W/stride))
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
+        """Subsample and pad: (B, C, H, W) -> (B, C + extra, ceil(H/stride), ceil(W/stride))."""
+        sampled = x[:, :, :: self.stride, :: self.stride]
+        # (left, right, top, bottom, first channels, last channels)
+        return F.pad(sampled, (0, 0, 0, 0, 0, self.extra))
 
 
 class BasicBlock(nn.Module):
@@ -35,13 +57,17 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = _conv3x3(out_channels, out_channels)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        same = stride == 1 and in_channels == out_channels
-        self.shortcut = nn.Identity() if same else ShortcutA(stride, out_channels - in_channels)
+        self.shortcut: nn.Module
+        if stride == 1 and in_channels == out_channels:
+            self.shortcut = nn.Identity()
+        else:
+            self.shortcut = ShortcutA(stride, out_channels - in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
         y = F.relu_(self.bn1(self.conv1(x)))
-        return F.relu_(self.bn2(self.conv2(y)) + self.shortcut(x))
+        y = self.bn2(self.conv2(y))
+        return F.relu_(y + self.shortcut(x))
 
 
 class CifarResNet(nn.Module):
@@ -54,27 +80,24 @@ class CifarResNet(nn.Module):
         super().__init__()
         self.conv1 = _conv3x3(in_channels, 16)
         self.bn1 = nn.BatchNorm2d(16)
-        channels = 16
-        stages = []
-        for stage, width in enumerate((16, 32, 64)):
-            stack = []
-            for block in range(blocks):
-                stack.append(BasicBlock(channels, width, 2 if stage > 0 and block == 0 else 1))
-                channels = width
-            stages.append(nn.Sequential(*stack))
-        self.layer1, self.layer2, self.layer3 = stages
-        self.fc = nn.Linear(channels, classes)
+        self.layer1, self.layer2, self.layer3 = _stages(BasicBlock, 16, (16, 32, 64), blocks)
+        self.fc = nn.Linear(64, classes)
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch."""
         y = F.relu_(self.bn1(self.conv1(x)))
-        y = self.layer3(self.layer2(self.layer1(y)))
+        y = self.layer1(y)
+        y = self.layer2(y)
+        y = self.layer3(y)
         return self.fc(y.mean(dim=(2, 3)))
 
 
 class PreActBlock(nn.Module):
-    """Wide pre-activation block (Zagoruyko & Komodakis 2016): BN-ReLU-conv twice, 1x1 shortcut where the shape changes."""
+    """Wide pre-activation block (Zagoruyko & Komodakis 2016).
+
+    BN-ReLU-conv twice, and a 1x1 shortcut where the shape changes.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -82,15 +105,19 @@ class PreActBlock(nn.Module):
         self.conv1 = _conv3x3(in_channels, out_channels, stride)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.conv2 = _conv3x3(out_channels, out_channels)
-        same = stride == 1 and in_channels == out_channels
-        self.shortcut = None if same else nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+        self.shortcut: nn.Conv2d | None = None
+        if stride > 1 or in_channels != out_channels:
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
         y = F.relu_(self.bn1(x))
+        kept = x
         # Where the shape changes the shortcut takes the activated input, as in the authors' code.
-        kept = x if self.shortcut is None else self.shortcut(y)
-        return kept + self.conv2(F.relu_(self.bn2(self.conv1(y))))
+        if self.shortcut is not None:
+            kept = self.shortcut(y)
+        y = F.relu_(self.bn2(self.conv1(y)))
+        return kept + self.conv2(y)
 
 
 class WideResNet(nn.Module):
@@ -98,28 +125,25 @@ class WideResNet(nn.Module):
 
     def __init__(self, blocks: int, widen: int, classes: int, in_channels: int = 3) -> None:
         super().__init__()
+        widths = (16 * widen, 32 * widen, 64 * widen)
         self.conv1 = _conv3x3(in_channels, 16)
-        channels = 16
-        stages = []
-        for stage, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
-            stack = []
-            for block in range(blocks):
-                stack.append(PreActBlock(channels, width, 2 if stage > 0 and block == 0 else 1))
-                channels = width
-            stages.append(nn.Sequential(*stack))
-        self.layer1, self.layer2, self.layer3 = stages
-        self.bn = nn.BatchNorm2d(channels)
-        self.fc = nn.Linear(channels, classes)
+        self.layer1, self.layer2, self.layer3 = _stages(PreActBlock, 16, widths, blocks)
+        self.bn = nn.BatchNorm2d(widths[-1])
+        self.fc = nn.Linear(widths[-1], classes)
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch."""
-        y = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.fc(F.relu_(self.bn(y)).mean(dim=(2, 3)))
+        y = self.conv1(x)
+        y = self.layer1(y)
+        y = self.layer2(y)
+        y = self.layer3(y)
+        y = F.relu_(self.bn(y))
+        return self.fc(y.mean(dim=(2, 3)))
 
 
 class Vgg9(nn.Module):
-    """Six 3x3 convolutions with batch norm and three fully connected layers. Input (B, in_channels, 32, 32)."""
+    """Six 3x3 convolutions with batch norm, three fully connected layers. Input (B, in_channels, 32, 32)."""
 
     def __init__(self, classes: int, in_channels: int = 3) -> None:
         super().__init__()
@@ -127,43 +151,59 @@ class Vgg9(nn.Module):
         channels = in_channels
         for width in (64, 128, 256):
             for _ in range(2):
-                layers += [_conv3x3(channels, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+                layers.append(_conv3x3(channels, width))
+                layers.append(nn.BatchNorm2d(width))
+                layers.append(nn.ReLU(inplace=True))
                 channels = width
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
+        # Three poolings leave a plane of 4x4.
         self.classifier = nn.Sequential(
-            nn.Linear(channels * 16, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, classes)
+            nn.Linear(channels * 16, 512),
+            nn.ReLU(),
+            nn.Linear(512, 512),
+            nn.ReLU(),
+            nn.Linear(512, classes),
         )
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch."""
-        return self.classifier(self.features(x).flatten(1))
+        features = self.features(x)
+        return self.classifier(features.flatten(1))
 
 
 def _initialise(model: nn.Module) -> None:
+    """He et al. 2015, by outputs."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def _resnet(blocks: int) -> Callable[[int, int], nn.Module]:
+def _resnet(blocks: int) -> Builder:
     return lambda classes, in_channels: CifarResNet(blocks, classes, in_channels)
 
 
-BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
+def _wrn16_4(classes: int, in_channels: int) -> nn.Module:
+    return WideResNet(2, 4, classes, in_channels)
+
+
+BUILDERS: dict[str, Builder] = {
     "resnet8": _resnet(1),
     "resnet20": _resnet(3),
     "resnet32": _resnet(5),
     "resnet44": _resnet(7),
     "resnet56": _resnet(9),
-    "wrn16-4": lambda classes, in_channels: WideResNet(2, 4, classes, in_channels),
-    "vgg9": lambda classes, in_channels: Vgg9(classes, in_channels),
+    "wrn16-4": _wrn16_4,
+    "vgg9": Vgg9,
 }
 
 
 def build(name: str, classes: int, in_channels: int = 3, seed: int = 0) -> nn.Module:
-    """Build the zoo network `name` with freshly drawn weights, leaving torch's global random state as it was."""
+    """Build the zoo network `name` with freshly drawn weights.
+
+    torch's global random state is left as it was.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BUILDERS[name](classes, in_channels)
