@@ -1,22 +1,23 @@
-"""Compressed networks in people's own loops: any optimiser, DDP, torch.compile, autocast, plain state dicts."""
+"""Compressed networks in people's own loops: optimisers, DDP, torch.compile, autocast, plain state dicts."""
 
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rankfold import save_compressed
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.plan import uniform_plan
-from rankfold.surgery.compress import compress_, quantise_by_plan_
-from rankfold.surgery.save import load_compressed_, unwrapped
+from rankfold.plan import LowRank, uniform_plan
+from rankfold.surgery.compress import build_, compress_
+from rankfold.surgery.quantise import insert_quantisers_
+from rankfold.surgery.save import load_, save, unwrapped
 from rankfold.workload import trace
 
 
@@ -34,7 +35,9 @@ class Mine(nn.Module):
 
     def __init__(self, width=8):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 16, 3))
+        self.body = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 16, 3)
+        )
         self.hidden, self.head = nn.Linear(16, 12), nn.Linear(12, 4)
 
     def forward(self, x):
@@ -44,11 +47,12 @@ class Mine(nn.Module):
 def compressed(bits=None):
     torch.manual_seed(0)
     model = Mine()
-    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), 2, 2, bits=bits, linear=True)
+    method = LowRank(groups=2, rank=2, linear=True)
+    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), method, bits=bits)
     compress_(model, plan)
     if bits:
         plan = plan.with_signs({layer.name: layer.name != "head" for layer in plan.layers})
-        quantise_by_plan_(model, plan)
+        insert_quantisers_(model, plan)
         calibrate_(model, [torch.randn(16, 3, 8, 8)])
     return model, plan
 
@@ -80,18 +84,18 @@ def test_it_trains_in_a_plain_loop_and_under_autocast(bits, cast):
 @pytest.mark.parametrize("bits", [None, 4])
 def test_it_is_saved_and_loaded_without_the_class_knowing(bits, tmp_path):
     model, plan = compressed(bits)
-    save_compressed(model, plan, tmp_path / "net")
+    save(model, plan, tmp_path / "net")
     assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["model.safetensors", "plan.json"]
     again = Mine()
-    assert load_compressed_(again, tmp_path / "net") == plan
+    assert load_(again, tmp_path / "net") == plan
     assert isinstance(again.body[3], LowRankConv2d)
     x, _ = batch()
     torch.testing.assert_close(again.eval()(x), model.eval()(x), rtol=0, atol=0)
     # And through nothing but torch: the state dict holds tensors only.
     torch.save(model.state_dict(), tmp_path / "state.pt")
     third = Mine()
-    compress_(third, plan, decompose=False)
-    quantise_by_plan_(third, plan)
+    build_(third, plan)
+    insert_quantisers_(third, plan)
     third.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     torch.testing.assert_close(third.eval()(x), model(x), rtol=0, atol=0)
 
@@ -99,11 +103,11 @@ def test_it_is_saved_and_loaded_without_the_class_knowing(bits, tmp_path):
 def test_wrong_folders_are_refused(tmp_path):
     model, plan = compressed()
     with pytest.raises(InputError, match=r"holds no saved network \(no plan.json\)"):
-        load_compressed_(Mine(), tmp_path)
-    save_compressed(model, plan, tmp_path)
+        load_(Mine(), tmp_path)
+    save(model, plan, tmp_path)
     other = Mine(width=6)
     with pytest.raises(InputError, match="is for another network or number of classes"):
-        load_compressed_(other, tmp_path)
+        load_(other, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")  # of the compiler
@@ -167,15 +171,15 @@ WORKER = """
 
 def test_two_processes_train_it_as_one(tmp_path):
     """Gradients of two halves of a batch, averaged by DDP, are those of the whole batch."""
-    from pathlib import Path
-
     script = tmp_path / "worker.py"
     script.write_text(textwrap.dedent(WORKER.format(folder=str(Path(__file__).parent))))
     meeting = tmp_path / "meeting"
-    workers = [
-        subprocess.Popen([sys.executable, script, str(rank), meeting], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    ended = [worker.communicate(timeout=120) for worker in workers]  # both, before one is found to have failed
+    pipe = subprocess.PIPE
+    workers = []
+    for rank in (0, 1):
+        command = [sys.executable, script, str(rank), meeting]
+        workers.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+    # Both, before one is found to have failed.
+    ended = [worker.communicate(timeout=120) for worker in workers]
     for worker, (out, error) in zip(workers, ended, strict=True):
         assert worker.returncode == 0 and out.strip().endswith("done"), error[-2000:]
