@@ -92,9 +92,7 @@ def write_csv(path: str | Path, network: Network, plan: Plan, linear: bool = Fal
                 f"layer {shape.name} {words}, which workload files have no word for; "
                 f"export a dense or low-rank run{remedy}"
             )
-    rows = []
-    for layer in executed_layers(network, plan, linear):
-        rows.append(_row(layer.shape))
+    rows = [_row(layer.shape) for layer in executed_layers(network, plan, linear)]
     csv_table.write_csv(path, [*REQUIRED, *OPTIONAL], rows)
 
 
@@ -132,8 +130,7 @@ def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = 
 
     Returns:
         The names of layers that keep fewer weights than the file says, as ZigZag has no word for dropped
-        kernel
-        positions: they are written with their whole size.
+        kernel positions: they are written with their whole size.
 
     Raises:
         InputError: the file cannot be written.
@@ -143,6 +140,7 @@ def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = 
     entries = []
     for number, layer in enumerate(executed_layers(network, plan, linear)):
         entries.append(_zigzag_layer(number, layer))
+    # A line for each list of numbers, and the keys in the order in which ZigZag's own files have them.
     text = yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=130)
     write_text(path, text)
     whole = []
@@ -166,6 +164,7 @@ def _zigzag_layer(number: int, layer: ExecutedLayer) -> dict[str, Any]:
         "id": number,
         "name": shape.name,
         "operator_type": "Conv",
+        # Groups are a loop of their own, as in ZigZag's grouped convolutions.
         "equation": "O[b][g][k][oy][ox]+=W[g][k][c][fy][fx]*I[b][g][c][iy][ix]",
         "dimension_relations": [
             f"ix={stride_x}*ox+{dilation_x}*fx",
@@ -182,6 +181,6 @@ def _zigzag_layer(number: int, layer: ExecutedLayer) -> dict[str, Any]:
             "O": ACCUMULATOR_BITS,
             "O_final": layer.input_bits,
         },
-        # The first layer reads itself: there is nothing before it.
+        # Layers are counted from the first one, which has none before it and names itself.
         "operand_source": {"W": number, "I": max(number - 1, 0)},
     }

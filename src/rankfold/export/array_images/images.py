@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
@@ -27,6 +26,7 @@ from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.quantisers import Quantiser
 from rankfold.plan.plan import Plan
 from rankfold.simulator import CellCoding, InputCoding, planned_mappings
+from rankfold.simulator.cells import array_columns, tile_cells
 from rankfold.workload.shape import Pair
 
 TYPE, VERSION = "rankfold.placement", 1
@@ -115,9 +115,14 @@ class _Images:
     def add_layer(self, name: str, module: QuantLayer, size: Pair, mapping: Mapping) -> None:
         """Add a layer for inputs of one size (H, W)."""
         shape = mapping.shape
-        label, kind, padding_mode = name, "linear", "zeros"
+        label = name
+        kind = "linear"
+        padding_mode = "zeros"
         if isinstance(module, QuantConv2d):
-            label, kind, padding_mode = f"{name}@{size[0]}x{size[1]}", "conv", module.padding_mode
+            # The mapping of a convolution depends on the size of its input; vectors have one size alone.
+            label = f"{name}@{size[0]}x{size[1]}"
+            kind = "conv"
+            padding_mode = module.padding_mode
         coding = CellCoding.of(self.array, module.weight_quantiser.bits)
         bias = None
         if module.bias is not None:
@@ -146,6 +151,7 @@ class _Images:
         activated = 0
         for layer in self.layers:
             for region in layer["regions"]:
+                # Every activation drives all arrays of its region.
                 activated += len(region["activations"]) * len(region["arrays"])
         return ArrayExport(len(self.cells), cells, activated)
 
@@ -153,31 +159,37 @@ class _Images:
         self, label: str, module: QuantLayer, mapping: Mapping, coding: CellCoding
     ) -> list[dict[str, Any]]:
         """The activations of each region, and the arrays that they drive."""
-        levels = module.integer_weights().cpu().reshape(-1)
+        weight = module.integer_weights().cpu()
         # Regions that store the same matrix drive the same arrays.
         numbers: dict[StoredMatrix, list[int]] = {}
         regions = []
         for region in mapping.regions:
             if region.stored not in numbers:
-                numbers[region.stored] = [
-                    self._add_image(label, tile, levels, coding) for tile in region.tiles()
-                ]
-            regions.append({"arrays": numbers[region.stored], "activations": activations(region)})
+                added = []
+                for tile in region.tiles():
+                    added.append(self._add_image(label, tile, weight, coding))
+                numbers[region.stored] = added
+            entry = {
+                "arrays": numbers[region.stored],
+                "activations": activations(region),
+            }
+            regions.append(entry)
         return regions
 
-    def _add_image(self, label: str, tile: Tile, levels: Tensor, coding: CellCoding) -> int:
+    def _add_image(self, label: str, tile: Tile, weight: Tensor, coding: CellCoding) -> int:
         """Add the cells of a tile; its number."""
         number = len(self.arrays)
-        self.cells.append(_smallest(_cells(label, tile, levels, coding)))
+        levels = tile_cells(weight, tile, coding, label)  # (r, c, columns of a weight)
+        cells = array_columns(levels, coding)  # (r, physical columns)
+        self.cells.append(_smallest(cells.numpy()))
         rows = [tile.row_channel, tile.row_y, tile.row_x, tile.row_slot]
         columns = [tile.col_channel, tile.col_y, tile.col_x, tile.col_slot]
-        self.arrays.append(
-            {
-                "file": _file(number),
-                "rows": np.stack(rows, axis=1).tolist(),
-                "columns": np.stack(columns, axis=1).tolist(),
-            }
-        )
+        entry = {
+            "file": _file(number),
+            "rows": np.stack(rows, axis=1).tolist(),  # (r, 4)
+            "columns": np.stack(columns, axis=1).tolist(),  # (c, 4)
+        }
+        self.arrays.append(entry)
         return number
 
     def _input_levels(self, quantiser: Quantiser) -> dict[str, Any]:
@@ -197,7 +209,11 @@ class _Images:
 
 
 def _weight_levels(quantiser: Quantiser) -> dict[str, Any]:
-    return {"bits": quantiser.bits, "scale": float(quantiser.scale), "zero_point": 0}
+    return {
+        "bits": quantiser.bits,
+        "scale": float(quantiser.scale),
+        "zero_point": 0,
+    }
 
 
 def _cell_coding(coding: CellCoding) -> dict[str, Any]:
@@ -210,17 +226,6 @@ def _cell_coding(coding: CellCoding) -> dict[str, Any]:
         "factors": list(coding.factors),
         "reference_factor": reference_factor,
     }
-
-
-def _cells(label: str, tile: Tile, levels: Tensor, coding: CellCoding) -> np.ndarray:
-    """(r, physical columns) what the cells of a tile hold: all columns of its weights, the reference last."""
-    index = torch.from_numpy(tile.weight_index)  # (r, c)
-    weights = torch.where(index >= 0, levels[index.clamp(min=0)], 0)
-    cells = coding.encode(weights, label).reshape(tile.rows, -1).numpy()  # (r, c * columns per weight)
-    if coding.reference is None:
-        return cells
-    level, _ = coding.reference
-    return np.concatenate([cells, np.full((tile.rows, 1), level)], axis=1)
 
 
 def _smallest(cells: np.ndarray) -> np.ndarray:
@@ -261,7 +266,7 @@ def _validator() -> Any:
 
 
 def _file(number: int) -> str:
-    """The file of an image, within the folder."""
+    """The file of an image, as a path within the folder."""
     return f"{FOLDER}/{number:05d}.npz"
 
 

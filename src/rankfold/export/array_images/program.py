@@ -36,7 +36,8 @@ class _LinearMark(nn.Module):
         self.outputs = outputs
 
     def forward(self, input: Tensor) -> Tensor:
-        return on_arrays(input, self.name, [*input.shape[:-1], self.outputs])
+        size = [*input.shape[:-1], self.outputs]
+        return on_arrays(input, self.name, size)
 
 
 class _ConvMark(nn.Module):
@@ -83,22 +84,29 @@ def write_program(model: nn.Module, layers: Mapping[str, QuantLayer], image: tup
         InputError: the network cannot be exported, or has an operator that no step stands for; the message
             names it.
     """
+    # Digital steps are computed in float64 by whoever reads them.
     marked = copy.deepcopy(model).double().eval()
     marks: dict[nn.Module, nn.Module] = {}
     for name, layer in layers.items():
+        mark: nn.Module
         if isinstance(layer, QuantConv2d):
-            marks[marked.get_submodule(name)] = _ConvMark(name, layer)
+            mark = _ConvMark(name, layer)
         else:
-            marks[marked.get_submodule(name)] = _LinearMark(name, layer.out_features)
+            mark = _LinearMark(name, layer.out_features)
+        marks[marked.get_submodule(name)] = mark
     swap_(marked, marks)
     example = torch.zeros(1, *image, dtype=torch.float64)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
+            # Decomposed into torch's core operators, of which there are few.
             exported = torch.export.export(marked, (example,)).run_decompositions()
     except Exception as error:  # whatever the user's network makes torch raise
         raise InputError(f"torch cannot write the network down as a graph: {first_line(error)}") from error
-    stored: dict[str, Any] = {**exported.state_dict, **exported.constants}
+    stored: dict[str, Any] = {
+        **exported.state_dict,
+        **exported.constants,
+    }
     signature = exported.graph_signature
     inputs = {
         **signature.inputs_to_parameters,

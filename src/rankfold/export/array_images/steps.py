@@ -40,7 +40,11 @@ class StepWriter:
         inputs: from the name of an input of the graph to the name of what is stored for it.
     """
 
-    def __init__(self, stored: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        stored: Mapping[str, Any],
+        inputs: Mapping[str, str],
+    ) -> None:
         self._stored = stored
         self._inputs = inputs
         self._constants: dict[str, np.ndarray] = {}
@@ -62,6 +66,7 @@ class StepWriter:
             elif node.op != "placeholder":
                 steps += self._steps(node)
             elif node.name not in self._inputs:
+                # All other placeholders stand for what is stored.
                 image = node.name
         return Program(image, tuple(steps), output, self._constants)
 
@@ -83,7 +88,9 @@ class StepWriter:
     def operand(self, value: Any, place: int) -> str:
         """The name of an operand, which may be a number or a stored array."""
         if not isinstance(value, fx.Node):
-            return self.constant(f"number_{len(self._constants)}_{place}", np.asarray(float(value)))
+            # The count makes the name unlike those of earlier steps.
+            label = f"number_{len(self._constants)}_{place}"
+            return self.constant(label, np.asarray(float(value)))
         if value.name in self._inputs:
             return self.constant(value.name, self.array(value))
         return self.name(value)
@@ -109,7 +116,10 @@ class StepWriter:
         return [{"output": node.name, **written}]
 
     def _take_first(self, node: fx.Node) -> None:
-        """Of operators with several values (such as a pool's places), networks may use the first."""
+        """Use the first of an operator's values.
+
+        Batch norms and pools give more of them: statistics, and the places of the maxima.
+        """
         values, place = node.args
         if place != 0:
             raise InputError(
@@ -120,29 +130,34 @@ class StepWriter:
 
 def _kind(node: fx.Node) -> str:
     """The name of a node's operator, such as `relu`."""
-    if isinstance(node.target, str):
-        full = node.target
-    else:
-        full = getattr(node.target, "__name__", str(node.target))
-    return full.split(".")[0]
+    full = node.target
+    if not isinstance(full, str):
+        full = getattr(full, "__name__", str(full))
+    # The rest is the overload, such as `add.Tensor`.
+    kind, _, _ = full.partition(".")
+    return kind
 
 
 # What a writer of a step gets: the writer of the program, the node, its arguments. It gives the step
 # without its output; or the name of the value that the node hands on; or None where the step cannot say
-# what the node does.
+# what the node does. Torch leaves arguments out at the end that have their default.
 Arguments = list[Any]
 WriteStep = Callable[[StepWriter, fx.Node, Arguments], Step | str | None]
 
 
 def _layer(writer: StepWriter, node: fx.Node, args: Arguments) -> Step:
     x, layer = args[:2]
-    return {"op": "layer", "inputs": [writer.name(x)], "layer": layer}
+    return {
+        "op": "layer",
+        "inputs": [writer.name(x)],
+        "layer": layer,
+    }
 
 
 def _batch_norm(writer: StepWriter, node: fx.Node, args: Arguments) -> Step:
     """weight * (x - mean) / sqrt(variance + epsilon) + bias, as x * scale + shift."""
     x, weight, bias, mean, variance, _, epsilon = args[:7]
-    scale = 1 / np.sqrt(writer.array(variance) + epsilon)
+    scale = 1 / np.sqrt(writer.array(variance) + epsilon)  # (C,)
     if weight is not None:
         scale = scale * writer.array(weight)
     shift = -writer.array(mean) * scale
@@ -158,13 +173,15 @@ def _batch_norm(writer: StepWriter, node: fx.Node, args: Arguments) -> Step:
 
 def _unary(op: str) -> WriteStep:
     def write(writer: StepWriter, node: fx.Node, args: Arguments) -> Step:
-        return {"op": op, "inputs": [writer.name(args[0])]}
+        x = writer.name(args[0])
+        return {"op": op, "inputs": [x]}
 
     return write
 
 
 def _binary(op: str) -> WriteStep:
     def write(writer: StepWriter, node: fx.Node, args: Arguments) -> Step | None:
+        # A sum x + alpha * y is two steps.
         if node.kwargs.get("alpha", 1) != 1:
             return None
         names = [writer.operand(value, place) for place, value in enumerate(args)]
@@ -174,9 +191,9 @@ def _binary(op: str) -> WriteStep:
 
 
 def _slice(writer: StepWriter, node: fx.Node, args: Arguments) -> Step | str:
-    defaults = [0, 0, None, 1]  # of all that follows x: axis, start, stop, step
-    x, axis, start, stop, step = args + defaults[len(args) - 1 :]
+    x, axis, start, stop, step = _with_defaults(args, None, 0, 0, None, 1)
     size = x.meta["val"].shape[axis]
+    # Torch gives ends beyond the size, and counts from the end.
     begin, end, stride = slice(start, stop, step).indices(size)
     if (begin, end, stride) == (0, size, 1):
         return writer.name(x)
@@ -191,25 +208,34 @@ def _slice(writer: StepWriter, node: fx.Node, args: Arguments) -> Step | str:
 
 
 def _pad(writer: StepWriter, node: fx.Node, args: Arguments) -> Step:
-    x, given = args[:2]
+    x, given, value = _with_defaults(args, None, None, 0.0)
     # Torch gives (before, after) of the last axis first, and nothing of the first axes.
-    widths = [[given[place], given[place + 1]] for place in range(len(given) - 2, -1, -2)]
+    widths: list[list[int]] = []
+    for place in range(0, len(given), 2):
+        pair = [given[place], given[place + 1]]
+        widths.insert(0, pair)
     untouched = x.meta["val"].ndim - len(widths)
-    value = 0.0
-    if len(args) > 2:
-        value = float(args[2])
-    return {"op": "pad", "inputs": [writer.name(x)], "widths": [[0, 0]] * untouched + widths, "value": value}
+    return {
+        "op": "pad",
+        "inputs": [writer.name(x)],
+        "widths": [[0, 0]] * untouched + widths,
+        "value": float(value),
+    }
 
 
 def _mean(writer: StepWriter, node: fx.Node, args: Arguments) -> Step:
-    keep = len(args) > 2 and bool(args[2])
-    axes = [int(axis) for axis in args[1]]
-    return {"op": "mean", "inputs": [writer.name(args[0])], "axes": axes, "keep": keep}
+    x, axes, keep = _with_defaults(args, None, None, False)
+    return {
+        "op": "mean",
+        "inputs": [writer.name(x)],
+        "axes": [int(axis) for axis in axes],
+        "keep": bool(keep),
+    }
 
 
 def _pool(op: str) -> WriteStep:
     def write(writer: StepWriter, node: fx.Node, args: Arguments) -> Step | None:
-        x, kernel, stride, padding = (args + [None] * 3)[:4]
+        x, kernel, stride, padding = _with_defaults(args[:4], None, None, None, None)
         # Dilation, sizes rounded up, other divisors: no step says these.
         if not all(_is_default(more) for more in args[4:]):
             return None
@@ -241,32 +267,51 @@ def _pair(values: Any) -> list[int]:
 
 def _view(writer: StepWriter, node: fx.Node, args: Arguments) -> Step | None:
     sizes = [int(size) for size in node.meta["val"].shape]
+    # The first axis must stay that of images, which would be mixed otherwise.
     if sizes[0] != 1:
-        return None  # images would be mixed
-    return {"op": "reshape", "inputs": [writer.name(args[0])], "sizes": sizes[1:]}
+        return None
+    return {
+        "op": "reshape",
+        "inputs": [writer.name(args[0])],
+        "sizes": sizes[1:],
+    }
 
 
 def _permute(writer: StepWriter, node: fx.Node, args: Arguments) -> Step:
-    axes = [int(axis) for axis in args[1]]
-    return {"op": "transpose", "inputs": [writer.name(args[0])], "axes": axes}
+    x, axes = args[:2]
+    return {
+        "op": "transpose",
+        "inputs": [writer.name(x)],
+        "axes": [int(axis) for axis in axes],
+    }
 
 
 def _concat(writer: StepWriter, node: fx.Node, args: Arguments) -> Step:
-    axis = 0
-    if len(args) > 1:
-        axis = int(args[1])
-    return {"op": "concat", "inputs": [writer.name(x) for x in args[0]], "axis": axis}
+    parts, axis = _with_defaults(args, None, 0)
+    return {
+        "op": "concat",
+        "inputs": [writer.name(part) for part in parts],
+        "axis": int(axis),
+    }
 
 
 def _clip(writer: StepWriter, node: fx.Node, args: Arguments) -> Step:
-    bounds = [-1.0, 1.0]  # what hardtanh has where it is not told otherwise
-    bounds[: len(args) - 1] = args[1:3]
-    low, high = bounds
-    return {"op": "clip", "inputs": [writer.name(args[0])], "low": float(low), "high": float(high)}
+    x, low, high = _with_defaults(args, None, -1.0, 1.0)
+    return {
+        "op": "clip",
+        "inputs": [writer.name(x)],
+        "low": float(low),
+        "high": float(high),
+    }
 
 
 def _same(writer: StepWriter, node: fx.Node, args: Arguments) -> str:
     return writer.name(args[0])
+
+
+def _with_defaults(args: Arguments, *defaults: Any) -> Arguments:
+    """The arguments, with the defaults of those that were left out."""
+    return [*args, *defaults[len(args) :]]
 
 
 WRITERS: dict[str, WriteStep] = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +57,18 @@ def compare_onnx(
         InputError: onnxruntime refuses the file, or there is no batch.
         MissingDependencyError: onnxruntime is not installed.
     """
+    # As many threads as torch has: a user who gave torch few means them for the whole program.
     runner = Runner(path, torch.get_num_threads())
+    name = runner.inputs[0]
     tally = _Tally()
-    without_quantisers = nullcontext() if quantised else _bypassed(model)
-    with evaluating(model), without_quantisers:
+    with ExitStack() as while_compared:
+        while_compared.enter_context(evaluating(model))
+        if not quantised:
+            while_compared.enter_context(_bypassed(model))
         for images, labels in batches:
             in_torch = model(images).cpu().float().numpy()
-            (in_onnx,) = runner({runner.inputs[0]: images.cpu().float().numpy()})
+            feed = {name: images.cpu().float().numpy()}
+            (in_onnx,) = runner(feed)
             tally.add(in_torch, in_onnx, labels)
     if not tally.images:
         raise InputError("there are no images to compare the file and the network on")
@@ -74,18 +79,25 @@ class _Tally:
     """What was counted over all batches so far."""
 
     def __init__(self) -> None:
-        self.images = self.same = self.correct = self.correct_in_torch = 0
-        self.largest = self.size = 0.0
+        self.images = 0
+        self.same = 0
+        self.correct = 0
+        self.correct_in_torch = 0
+        self.largest = 0.0
+        self.size = 0.0
         self.labelled = True
 
     def add(self, in_torch: np.ndarray, in_onnx: np.ndarray, labels: Tensor | None) -> None:
         """Count a batch of logits (B, classes)."""
-        classes, others = in_torch.argmax(1), in_onnx.argmax(1)
+        classes = in_torch.argmax(1)
+        others = in_onnx.argmax(1)
         self.images += len(in_torch)
         self.same += int((classes == others).sum())
-        self.largest = max(self.largest, float(np.abs(in_torch - in_onnx).max()))
+        difference = np.abs(in_torch - in_onnx)
+        self.largest = max(self.largest, float(difference.max()))
         self.size = max(self.size, float(np.abs(in_torch).max()))
         if labels is None:
+            # An accuracy of some batches alone would not be that of the images.
             self.labelled = False
             return
         right = labels.cpu().numpy()
@@ -94,10 +106,17 @@ class _Tally:
 
     def check(self) -> OnnxCheck:
         """All that was counted."""
-        correct = correct_in_torch = None
-        if self.labelled:
-            correct, correct_in_torch = self.correct, self.correct_in_torch
-        return OnnxCheck(self.images, self.same, correct, correct_in_torch, self.largest, self.size)
+        check = OnnxCheck(
+            self.images,
+            self.same,
+            self.correct,
+            self.correct_in_torch,
+            self.largest,
+            self.size,
+        )
+        if not self.labelled:
+            check = replace(check, correct=None, correct_in_torch=None)
+        return check
 
 
 @contextmanager

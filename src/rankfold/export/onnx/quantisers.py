@@ -27,19 +27,20 @@ def add_quantisers_(model: Any, layers: Mapping[str, QuantLayer]) -> None:
     Raises:
         InputError: a layer does not appear in the graph, or has levels that ONNX does not have.
     """
+    graph = model.graph
     file = OnnxFile(Path("network.onnx"), model, OPSET)
     owners = {f"{name}.weight": name for name in layers}
-    stored = [tensor for tensor in model.graph.initializer if tensor.name not in owners]
+    stored = [tensor for tensor in graph.initializer if tensor.name not in owners]
     nodes: list[Any] = []
     seen: set[str] = set()
-    for node in model.graph.node:
+    for node in graph.node:
         name = _layer_of(node, file, owners)
         if name is not None:
-            quantiser = layers[name].input_quantiser
-            if name not in seen:
-                stored += _input_constants(name, quantiser)
-            seen.add(name)
             nodes += _quantised_input(node, name)
+            # A layer that runs several times has one quantiser.
+            if name not in seen:
+                stored += _input_constants(name, layers[name].input_quantiser)
+            seen.add(name)
         nodes.append(node)
     missing = sorted(set(layers) - seen)
     if missing:
@@ -51,22 +52,28 @@ def add_quantisers_(model: Any, layers: Mapping[str, QuantLayer]) -> None:
     for name, layer in layers.items():
         stored += _weight_constants(name, layer)
         weights.append(_dequantised_weight(name))
-    graph = model.graph
     del graph.node[:], graph.initializer[:]
     graph.initializer.extend(stored)
     graph.node.extend([*weights, *nodes])
-    # The types of values are those of the float network.
+    # What the exporter noted of the types of values is of the float network.
     del graph.value_info[:]
 
 
-def _layer_of(node: Any, file: OnnxFile, owners: Mapping[str, str]) -> str | None:
+def _layer_of(
+    node: Any,
+    file: OnnxFile,
+    owners: Mapping[str, str],
+) -> str | None:
     """The layer that a node computes; None: it computes something else."""
-    if node.op_type not in PRODUCTS or node.input[1] not in file.constants:
+    if node.op_type not in PRODUCTS:
+        return None
+    weight = node.input[1]
+    if weight not in file.constants:
         return None
     # The exporter may transpose the weight of a linear layer on the way to its product.
-    for stored in file.ancestors(node.input[1]):
-        if stored in owners:
-            return owners[stored]
+    for tensor in file.ancestors(weight):
+        if tensor in owners:
+            return owners[tensor]
     return None
 
 
@@ -76,37 +83,61 @@ def _input_constants(name: str, quantiser: Quantiser) -> list[Any]:
         raise InputError(
             f"layer {name} has inputs of one bit with a sign (-1 and +1), which QuantizeLinear does not have"
         )
+    prefix = f"{name}.input"
     scale = np.float32(float(quantiser.scale))
-    dtype = np.int8 if quantiser.signed else np.uint8
+    low = np.asarray(quantiser.low * scale, np.float32)
+    high = np.asarray(quantiser.high * scale, np.float32)
+    dtype: type = np.uint8
+    if quantiser.signed:
+        dtype = np.int8
     return [
-        _constant(f"{name}.input_low", np.asarray(quantiser.low * scale, np.float32)),
-        _constant(f"{name}.input_high", np.asarray(quantiser.high * scale, np.float32)),
-        *_scale(f"{name}.input", quantiser, dtype),
+        _constant(f"{prefix}_low", low),
+        _constant(f"{prefix}_high", high),
+        *_scale(prefix, quantiser, dtype),
     ]
 
 
 def _quantised_input(node: Any, name: str) -> list[Any]:
     """The quantiser before a node, which then reads what it gives."""
-    # A layer that runs several times has one quantiser, and values of its own at each run.
-    label, prefix = node.output[0], f"{name}.input"
-    clipped, levels, values = f"{label}.input_clipped", f"{label}.input_levels", f"{label}.input_values"
-    bounds = [f"{prefix}_low", f"{prefix}_high"]
-    nodes = [
-        # Levels of fewer than eight bits end before those of the type do.
-        _node("Clip", [node.input[0], *bounds], clipped, f"{label}.input_clip"),
-        _node("QuantizeLinear", [clipped, *_scale_names(prefix)], levels, f"{label}.input_quantize"),
-        _node("DequantizeLinear", [levels, *_scale_names(prefix)], values, f"{label}.input_dequantize"),
-    ]
+    prefix = f"{name}.input"
+    scale = _scale_names(prefix)
+    # Values are named after the node's output, which no other run of the layer has.
+    label = node.output[0]
+    clipped = f"{label}.input_clipped"
+    levels = f"{label}.input_levels"
+    values = f"{label}.input_values"
+    # Levels of fewer than eight bits end before those of the type do.
+    clip = _node(
+        "Clip",
+        [node.input[0], f"{prefix}_low", f"{prefix}_high"],
+        clipped,
+        f"{label}.input_clip",
+    )
+    quantise = _node(
+        "QuantizeLinear",
+        [clipped, *scale],
+        levels,
+        f"{label}.input_quantize",
+    )
+    dequantise = _node(
+        "DequantizeLinear",
+        [levels, *scale],
+        values,
+        f"{label}.input_dequantize",
+    )
     node.input[0] = values
-    return nodes
+    return [clip, quantise, dequantise]
 
 
 def _weight_constants(name: str, layer: QuantLayer) -> list[Any]:
     """The levels of a layer's weight, their scale and their zero point."""
+    prefix = f"{name}.weight"
     levels = layer.integer_weights().reshape(layer.weight.shape)
     stored = levels.cpu().numpy().astype(np.int8)
-    prefix = f"{name}.weight"
-    return [_constant(f"{prefix}_quantized", stored), *_scale(prefix, layer.weight_quantiser, np.int8)]
+    return [
+        _constant(f"{prefix}_quantized", stored),
+        *_scale(prefix, layer.weight_quantiser, np.int8),
+    ]
 
 
 def _dequantised_weight(name: str) -> Any:
@@ -116,10 +147,14 @@ def _dequantised_weight(name: str) -> Any:
     return _node("DequantizeLinear", inputs, prefix, f"{prefix}_dequantize")
 
 
-def _scale(prefix: str, quantiser: Quantiser, dtype: Any) -> list[Any]:
+def _scale(prefix: str, quantiser: Quantiser, dtype: type) -> list[Any]:
+    """The step size of a quantiser, and a zero point, which is always 0."""
     scale, zero_point = _scale_names(prefix)
-    step = quantiser.scale.cpu().numpy().astype(np.float32)
-    return [_constant(scale, step), _constant(zero_point, np.zeros((), dtype))]
+    step = quantiser.scale.cpu().numpy()
+    return [
+        _constant(scale, step.astype(np.float32)),
+        _constant(zero_point, np.zeros((), dtype)),
+    ]
 
 
 def _scale_names(prefix: str) -> tuple[str, str]:
@@ -127,8 +162,15 @@ def _scale_names(prefix: str) -> tuple[str, str]:
 
 
 def _constant(name: str, value: np.ndarray) -> Any:
-    return import_onnx().numpy_helper.from_array(value, name)
+    helper = import_onnx().numpy_helper
+    return helper.from_array(value, name)
 
 
-def _node(operator: str, inputs: list[str], output: str, name: str) -> Any:
-    return import_onnx().helper.make_node(operator, inputs, [output], name)
+def _node(
+    operator: str,
+    inputs: list[str],
+    output: str,
+    name: str,
+) -> Any:
+    helper = import_onnx().helper
+    return helper.make_node(operator, inputs, [output], name)

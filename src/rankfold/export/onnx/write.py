@@ -47,12 +47,16 @@ def write_onnx(model: nn.Module, example: Example, path: str | Path, quantised: 
             does not have.
         MissingDependencyError: onnxscript is not installed.
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, QuantLayer)}
+    layers: dict[str, QuantLayer] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, QuantLayer):
+            layers[name] = module
     if quantised is None:
         quantised = bool(layers)
     if quantised and not layers:
         raise InputError("the network has no quantised layer; write it in float")
     written = _exported(model, _inputs(model, example))
+    # Torch would write its own quantisers as many small operators, which no runtime takes for integers.
     if quantised:
         add_quantisers_(written, layers)
     written.producer_name = "rankfold"

@@ -12,18 +12,20 @@ from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan, check_plan
 from rankfold.surgery.onnx.kinds import DecomposedLayer, StoredLayer, onnx_of
 from rankfold.surgery.onnx.unused import drop_unused_
-from rankfold.workload.onnx.layers import OnnxNetwork
+from rankfold.workload.onnx.layers import OnnxLayer, OnnxNetwork
 from rankfold.workload.onnx.save import with_weights
 
 
 def decompose_onnx(
-    source: OnnxNetwork, plan: Plan, moments: Mapping[str, PatchMoments] | None = None
+    source: OnnxNetwork,
+    plan: Plan,
+    moments: Mapping[str, PatchMoments] | None = None,
 ) -> tuple[Any, tuple[DecomposedLayer, ...]]:
     """A copy of an ONNX model in which the layers that `plan` makes low-rank are pairs.
 
     A Conv becomes a grouped Conv of the same window and a 1x1 Conv with the bias. A Gemm or MatMul becomes a
     product for each group of inputs and one for all outputs. Nodes that share a weight share its factors. The
-    factors are those that `compress_` would make of the weight.
+    factors are those that `compress_` would make of the weight and the moments.
 
     Args:
         source: the model.
@@ -37,37 +39,29 @@ def decompose_onnx(
 
     Raises:
         InputError: the plan is for another network, gives bits, which need training, or has layers that an
-            ONNX file cannot have.
+            ONNX file cannot have; or a name that a pair needs is taken.
     """
     check_plan(plan, source.network)
     _check_written(plan)
     model = with_weights(source.file)
-    taken = _values(model.graph)
-    planned = {layer.name: layer for layer in plan.layers}
+    walk = _Walk(source, plan, moments or {}, _values(model.graph))
     places = {place.node.output[0]: place for place in source.layers}
-    made: dict[str, StoredLayer | None] = {}
-    nodes: list[Any] = []
     for node in model.graph.node:
-        place = places.get(_first_output(node))
+        place = None
+        if node.output:
+            place = places.get(node.output[0])
         if place is None:
-            nodes.append(node)
-            continue
-        # The node of the copy, as the source's may have tensors that still lie beside the file.
-        place = replace(place, node=node)
-        layer = planned[place.shape.weight]
-        part = onnx_of(layer)
-        if layer.name not in made:
-            layer_moments = (moments or {}).get(layer.name)
-            made[layer.name] = part.store(layer, place, source.file, layer_moments)
-        new = part.nodes(layer, place, source.file)
-        _check_free(layer, made[layer.name], new, taken - set(node.output))
-        nodes.extend(new)
-    replaced = []
-    for layer in plan.layers:
-        stored = made[layer.name]
-        if stored is not None:
-            replaced.append(stored)
-    _rewrite_(model, nodes, replaced)
+            walk.nodes.append(node)
+        else:
+            # The node of the copy, as the source's may have tensors that still lie beside the file.
+            walk.replace(replace(place, node=node))
+    replaced = walk.replaced()
+    del model.graph.node[:]
+    model.graph.node.extend(walk.nodes)
+    for stored in replaced:
+        model.graph.initializer.extend(stored.tensors)
+    drop_unused_(model)
+    model.producer_name = "rankfold"
     return model, tuple(stored.report for stored in replaced)
 
 
@@ -78,13 +72,72 @@ def _check_written(plan: Plan) -> None:
             "the plan gives layers bits, and an ONNX file is decomposed in float; make the plan without bits"
         )
     for layer in plan.layers:
-        onnx_of(layer).check(layer)
+        part = onnx_of(layer)
+        part.check(layer)
 
 
-def _first_output(node: Any) -> str:
-    if not node.output:
-        return ""
-    return str(node.output[0])
+class _Walk:
+    """Goes through the nodes of a graph in order, and collects those of the new one.
+
+    Args:
+        source: the model.
+        plan: a plan for it.
+        moments: of the inputs of layers, by name.
+        taken: names of the values of the graph.
+
+    Attributes:
+        nodes: of the new graph, so far.
+    """
+
+    def __init__(
+        self,
+        source: OnnxNetwork,
+        plan: Plan,
+        moments: Mapping[str, PatchMoments],
+        taken: set[str],
+    ) -> None:
+        self.file = source.file
+        self.layers = {layer.name: layer for layer in plan.layers}
+        self.moments = moments
+        self.taken = taken
+        self.nodes: list[Any] = []
+        self._stored: dict[str, StoredLayer | None] = {}
+
+    def replace(self, place: OnnxLayer) -> None:
+        """Add what stands in for a node, and make the new weights when the first one of a layer comes."""
+        layer = self.layers[place.shape.weight]
+        part = onnx_of(layer)
+        if layer.name not in self._stored:
+            moments = self.moments.get(layer.name)
+            self._stored[layer.name] = part.store(layer, place, self.file, moments)
+        nodes = part.nodes(layer, place, self.file)
+        self._check_free(layer, place, nodes)
+        self.nodes += nodes
+
+    def replaced(self) -> list[StoredLayer]:
+        """What was stored for the layers that changed, in the order of the plan."""
+        replaced = []
+        for name in self.layers:
+            stored = self._stored[name]
+            if stored is not None:
+                replaced.append(stored)
+        return replaced
+
+    def _check_free(self, layer: LayerPlan, place: OnnxLayer, nodes: list[Any]) -> None:
+        """Refuse to make a value under the name of another one."""
+        new: set[str] = set()
+        stored = self._stored[layer.name]
+        if stored is not None:
+            new.update(tensor.name for tensor in stored.tensors)
+        for node in nodes:
+            new.update(node.output)
+        # The output keeps its name.
+        clashes = (new & self.taken) - set(place.node.output)
+        if clashes:
+            raise InputError(
+                f"layer {layer.name}: the model has a value called {min(clashes)} already, which its pair "
+                "would have; rename it, or keep the layer dense"
+            )
 
 
 def _values(graph: Any) -> set[str]:
@@ -94,28 +147,3 @@ def _values(graph: Any) -> set[str]:
     for node in graph.node:
         names.update(node.output)
     return names
-
-
-def _check_free(layer: LayerPlan, stored: StoredLayer | None, nodes: list[Any], taken: set[str]) -> None:
-    """Refuse to make a value under the name of another one."""
-    new: set[str] = set()
-    if stored is not None:
-        new.update(tensor.name for tensor in stored.tensors)
-    for node in nodes:
-        new.update(node.output)
-    clashes = sorted(new & taken)
-    if clashes:
-        raise InputError(
-            f"layer {layer.name}: the model has a value called {clashes[0]} already, which its pair would "
-            "have; rename it, or keep the layer dense"
-        )
-
-
-def _rewrite_(model: Any, nodes: list[Any], replaced: list[StoredLayer]) -> None:
-    """Give the model these nodes and the tensors that they read, and drop what nothing reads any more."""
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    for stored in replaced:
-        model.graph.initializer.extend(stored.tensors)
-    drop_unused_(model)
-    model.producer_name = "rankfold"

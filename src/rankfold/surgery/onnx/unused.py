@@ -18,31 +18,43 @@ def drop_unused_(model: Any) -> None:
 
 def _drop_once_(graph: Any) -> bool:
     """Whether there was anything to take away."""
-    read = {value.name for value in graph.output}
-    for node in _all_nodes(graph):
-        read.update(node.input)
-    nodes = [node for node in graph.node if not read.isdisjoint(node.output)]
-    stored = [tensor for tensor in graph.initializer if tensor.name in read]
-    if len(nodes) == len(graph.node) and len(stored) == len(graph.initializer):
+    read = _read_in(graph)
+    nodes = []
+    for node in graph.node:
+        if not read.isdisjoint(node.output):
+            nodes.append(node)
+    stored = []
+    unread = set()
+    for tensor in graph.initializer:
+        if tensor.name in read:
+            stored.append(tensor)
+        else:
+            unread.add(tensor.name)
+    if not unread and len(nodes) == len(graph.node):
         return False
-    gone = {tensor.name for tensor in graph.initializer if tensor.name not in read}
     # Older files name every stored tensor among the inputs too.
-    inputs = [value for value in graph.input if value.name not in gone]
-    del graph.node[:], graph.initializer[:], graph.input[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(stored)
-    graph.input.extend(inputs)
+    inputs = [value for value in graph.input if value.name not in unread]
+    _refill_(graph.node, nodes)
+    _refill_(graph.initializer, stored)
+    _refill_(graph.input, inputs)
     return True
 
 
-def _all_nodes(graph: Any) -> list[Any]:
-    """The nodes of a graph and of all graphs inside them, as those of `If` and `Loop`, which read outer
-    values."""
-    nodes = list(graph.node)
+def _refill_(held: Any, kept: list[Any]) -> None:
+    """Hold only these messages, in a field of a message that cannot be assigned to."""
+    del held[:]
+    held.extend(kept)
+
+
+def _read_in(graph: Any) -> set[str]:
+    """The names of all values that something reads, outputs of the graph among them."""
+    read = {value.name for value in graph.output}
     for node in graph.node:
+        read.update(node.input)
+        # Graphs inside, as those of If and Loop, read outer values without naming them among the inputs.
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                nodes += _all_nodes(attribute.g)
+                read |= _read_in(attribute.g)
             for inner in attribute.graphs:
-                nodes += _all_nodes(inner)
-    return nodes
+                read |= _read_in(inner)
+    return read

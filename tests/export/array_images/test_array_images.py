@@ -1,8 +1,9 @@
-"""Array images: the independent reader in examples/ gets the simulator's integers and outputs from the files alone."""
+"""Array images: from the files alone, the reader in examples/ gets the simulator's integers and outputs."""
 
 import importlib.util
 import json
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import jsonschema
@@ -17,13 +18,17 @@ from rankfold.errors import InputError
 from rankfold.export.array_images.images import write_arrays
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
-from rankfold.plan import pruned_plan, uniform_plan
+from rankfold.nn.quantised import QuantLayer
+from rankfold.plan import LowRank, SharedSupport, uniform_plan
 from rankfold.simulator import simulate, simulated_layers
-from rankfold.surgery.compress import compress_, quantise_by_plan_
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 
-spec = importlib.util.spec_from_file_location("run_arrays", Path(__file__).parents[2] / "examples" / "run_arrays.py")
+spec = importlib.util.spec_from_file_location(
+    "run_arrays", Path(__file__).parents[3] / "examples" / "run_arrays.py"
+)
 run_arrays = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(run_arrays)
 
@@ -31,12 +36,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.exp
 
 
 class Awkward(nn.Module):
-    """Dilated, strided, grouped and depthwise layers, a shared one on two sizes, residuals, pools, concatenation, a plane padded
-    by copies of its margin, and fully connected layers on vectors."""
+    """Dilated, strided, grouped and depthwise layers, a shared one on two sizes, residuals, pools,
+    concatenation, a plane padded by copies of its margin, and fully connected layers on vectors."""
 
     def __init__(self):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 6, (3, 2), stride=(2, 1), padding=(1, 0)), nn.BatchNorm2d(6), nn.ReLU6())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 6, (3, 2), stride=(2, 1), padding=(1, 0)), nn.BatchNorm2d(6), nn.ReLU6()
+        )
         self.shared = nn.Conv2d(6, 6, 3, padding=2, dilation=2, bias=False)
         self.edge = nn.Conv2d(6, 6, 3, padding=1, padding_mode="replicate")
         self.depth = nn.Conv2d(6, 6, 3, padding=1, groups=6)
@@ -52,12 +59,12 @@ class Awkward(nn.Module):
         return self.fc(torch.sigmoid(self.hidden(x.flatten(1))))
 
 
-def quantised(model, image, array, method="sdk", **options):
+def quantised(model, image, array, method=None, mapping="sdk"):
     """The model, quantised by a plan and calibrated on random images, in double precision; and the plan."""
-    plan = uniform_plan(trace(model, image), array, bits=4, mapping=method, **options)
+    plan = uniform_plan(trace(model, image), array, method, bits=4, mapping=mapping)
     compress_(model, plan)
     plan = plan.with_signs({layer.name: index % 2 == 0 for index, layer in enumerate(plan.layers)})
-    quantise_by_plan_(model, plan)
+    insert_quantisers_(model, plan)
     calibrate_(model, [torch.randn(8, *image, generator=torch.Generator().manual_seed(0))])
     return model.double().eval(), plan
 
@@ -73,7 +80,9 @@ def check(model, plan, folder, images=3):
     for layer in simulated_layers(simulated):
         layer.all_tiles = True
         layer.register_forward_pre_hook(
-            lambda module, inputs: seen.update({(module.name, inputs[0].shape[2:]): module.accumulators(inputs[0])})
+            lambda module, inputs: seen.update(
+                {(module.name, inputs[0].shape[2:]): module.accumulators(inputs[0])}
+            )
         )
     with torch.no_grad():
         wanted = simulated(x)
@@ -86,7 +95,7 @@ def check(model, plan, folder, images=3):
 
 
 @pytest.mark.parametrize(
-    "method, array",
+    "mapping, array",
     [
         ("best", ArraySpec(40, 24)),
         ("vw-sdk", ArraySpec(40, 24, cell_bits=2, dac_bits=1)),
@@ -94,20 +103,22 @@ def check(model, plan, folder, images=3):
         ("tetris-sdk", ArraySpec(48, 32)),
     ],
 )
-def test_the_reader_gets_the_simulator_s_integers(method, array, tmp_path):
+def test_the_reader_gets_the_simulator_s_integers(mapping, array, tmp_path):
     torch.manual_seed(0)
-    model, plan = quantised(Awkward(), (3, 12, 9), array, method)
+    model, plan = quantised(Awkward(), (3, 12, 9), array, mapping=mapping)
     check(model, plan, tmp_path / "arrays")
 
 
 def test_low_rank_pairs_and_differential_cells(tmp_path):
     torch.manual_seed(1)
     array = ArraySpec(32, 32, cell_bits=3, coding="differential", dac_bits=2)
-    model, plan = quantised(build("resnet8", 10), (3, 16, 16), array, groups=2, rank="1/4")
-    with torch.no_grad():  # -8 has no magnitude of three bits
+    model, plan = quantised(build("resnet8", 10), (3, 16, 16), array, LowRank(groups=2, rank="1/4"))
+    with torch.no_grad():
         for module in model.modules():
-            if hasattr(module, "weight_quantiser"):
-                module.weight.clamp_(min=float(module.weight_quantiser.scale) * -(2 ** (module.weight_quantiser.bits - 1) - 1))
+            if isinstance(module, QuantLayer):
+                # The lowest level has no magnitude of three bits.
+                held = 2 ** (module.weight_quantiser.bits - 1) - 1
+                module.weight.clamp_(min=-held * float(module.weight_quantiser.scale))
     plan = replace(plan, array=replace(array, cell_bits=4))
     reader = check(model, plan, tmp_path / "arrays", images=1)
     content = reader.content
@@ -117,31 +128,51 @@ def test_low_rank_pairs_and_differential_cells(tmp_path):
         assert cells.shape[1] <= 32
         assert cells.min() >= 0 and cells.max() <= 15
     named = {layer["name"]: layer for layer in content["layers"]}
-    cycles = sum(len(region["activations"]) * len(region["arrays"]) for layer in named.values() for region in layer["regions"])
+    cycles = sum(
+        len(region["activations"]) * len(region["arrays"])
+        for layer in named.values()
+        for region in layer["regions"]
+    )
     assert cycles > 0 and "layer1.0.conv1.reduce@16x16" in named
 
 
-@pytest.mark.parametrize("method", ["row-sparse", "support"])
+@pytest.mark.parametrize("method", [LowRank(groups=2, rank="1/4", entries=3), SharedSupport(3)])
 def test_images_hold_only_the_positions_that_all_outputs_share(method, tmp_path):
     torch.manual_seed(2)
-    array, image = ArraySpec(32, 32), (3, 12, 12)
     model = build("resnet8", 10)
-    network = trace(model, image)
-    plan = uniform_plan(network, array, 2, "1/4", 4, entries=3)
-    if method == "support":
-        plan = pruned_plan(network, array, "support", 3, 4)
-    compress_(model, plan)
-    plan = plan.with_signs({layer.name: index % 2 == 0 for index, layer in enumerate(plan.layers)})
-    quantise_by_plan_(model, plan)
-    calibrate_(model, [torch.randn(8, *image, generator=torch.Generator().manual_seed(0))])
-    reader = check(model.double().eval(), plan, tmp_path / "arrays", images=1)
+    network = trace(model, (3, 12, 12))
+    model, plan = quantised(model, (3, 12, 12), ArraySpec(32, 32), method)
+    reader = check(model, plan, tmp_path / "arrays", images=1)
     costs = network_cycles(network, with_supports(plan, model))
-    activations = sum(
-        len(region["activations"]) * len(region["arrays"])
-        for layer in reader.content["layers"] if layer["kind"] == "conv"
-        for region in layer["regions"]
-    )  # fmt: skip
+    activations = 0
+    for layer in reader.content["layers"]:
+        if layer["kind"] == "conv":
+            activations += sum(
+                len(region["activations"]) * len(region["arrays"]) for region in layer["regions"]
+            )
     assert activations == costs.chosen_cycles
+
+
+class Twice(nn.Module):
+    """One layer under two names, which runs under both, and a ReLU6 of torch's functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.second = self.first
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        x = nn.functional.relu6(self.second(nn.functional.hardtanh(self.first(x))))
+        return self.fc(x.mean((2, 3)))
+
+
+def test_a_layer_under_two_names_runs_on_its_arrays_under_both(tmp_path):
+    torch.manual_seed(3)
+    model, plan = quantised(Twice(), (3, 6, 6), ArraySpec(32, 32))
+    reader = check(model, plan, tmp_path / "arrays")
+    steps = [step["layer"] for step in reader.content["steps"] if step["op"] == "layer"]
+    assert steps == ["first@6x6", "first@6x6", "fc"]
 
 
 def test_a_wrong_cell_is_noticed(tmp_path):
@@ -162,9 +193,9 @@ def test_files_follow_the_schema(tmp_path):
     write_arrays(model, plan, tmp_path / "arrays")
     content = json.loads((tmp_path / "arrays" / "placement.json").read_text())
     assert (content["_type"], content["_version"]) == ("rankfold.placement", 1)
-    import rankfold.export
-
-    schema = json.loads((Path(rankfold.export.__file__).parent / "placement.schema.json").read_text())
+    schema = json.loads(
+        (resources.files("rankfold.export.array_images") / "placement.schema.json").read_text()
+    )
     jsonschema.validate(content, schema)
     for wrong in ({"_version": 2}, {"arrays": [{"file": "x"}]}, {"more": 1}):
         with pytest.raises(jsonschema.ValidationError):
@@ -187,6 +218,8 @@ def test_what_arrays_cannot_hold_is_refused(tmp_path):
             return self.fc(torch.erf(self.conv(x)).mean((2, 3)))
 
     model, plan = quantised(Odd(), (3, 6, 6), ArraySpec(32, 32))
-    with pytest.raises(InputError, match="the network computes erf between its layers, which no step of an array image"):
+    with pytest.raises(
+        InputError, match="the network computes erf between its layers, which no step of an array image"
+    ):
         write_arrays(model, plan, tmp_path / "b")
     assert not (tmp_path / "b").exists()
