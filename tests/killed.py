@@ -23,13 +23,13 @@ def claim(folder):
 
 
 def grid(folder):
+    from rankfold.progress import Silent
     from rankfold.reproduce.grid import load_grid
     from rankfold.reproduce.run import reproduce
-    from rankfold.runs.settings import Quiet
 
     smoke = load_grid("smoke")
     one = replace(smoke, cells=smoke.cells[:1])
-    return lambda number: reproduce(one, folder / str(number), Quiet(), budget=0, device="cpu")
+    return lambda number: reproduce(one, folder / str(number), Silent(), budget=0, device="cpu")
 
 
 def arrays(folder):
@@ -41,7 +41,8 @@ def arrays(folder):
     from rankfold.calibration.quantisers import calibrate_
     from rankfold.mapping import ArraySpec
     from rankfold.plan import uniform_plan
-    from rankfold.surgery.compress import compress_, quantise_by_plan_
+    from rankfold.surgery.compress import compress_
+    from rankfold.surgery.quantise import insert_quantisers_
     from rankfold.workload import trace
 
     torch.manual_seed(0)
@@ -49,7 +50,7 @@ def arrays(folder):
     plan = uniform_plan(trace(model, (1, 4, 4)), ArraySpec(16, 8), bits=4)
     compress_(model, plan)
     plan = plan.with_signs({layer.name: True for layer in plan.layers})
-    quantise_by_plan_(model, plan)
+    insert_quantisers_(model, plan)
     calibrate_(model, [torch.randn(4, 1, 4, 4)])
     for name in ("planned_mappings", "write_program"):
         original = getattr(module, name)
@@ -71,7 +72,7 @@ def onnx(folder):
 
     import rankfold.runs.decompose_onnx as module
     from rankfold.mapping import ArraySpec
-    from rankfold.plan import LayerPlan, Plan
+    from rankfold.plan import LayerPlan, LowRankLayer, Plan
     from rankfold.workload.onnx.layers import analyse_onnx
 
     values = np.random.default_rng(0).normal(size=(8, 4, 3, 3)).astype(np.float32)
@@ -83,7 +84,7 @@ def onnx(folder):
     opsets = [helper.make_opsetid("", 17)]
     save(helper.make_model(network, opset_imports=opsets, ir_version=8), str(folder / "net.onnx"))
     source = analyse_onnx(folder / "net.onnx")
-    layers = (LayerPlan("weight", "low-rank", 1, 2),)
+    layers = (LayerPlan("weight", LowRankLayer(1, 2)),)
     plan = Plan(source.network.name, source.network.input, ArraySpec(32, 32), layers)
     module._runners = lambda *_: None  # sessions of onnxruntime have threads, which a fork loses
     module.decompose_to_folder(source, plan, folder / "first")

@@ -79,7 +79,7 @@ def test_files_of_others_are_kept_and_make_a_folder_full(name, tmp_path):
 
 
 def test_a_file_that_is_being_written_stays(tmp_path):
-    """By another process or by this one; once its writer is killed, the next writer of that file removes it."""
+    """By another process or this one; once its writer is killed, the next writer of the file removes it."""
     code = """if True:
         import sys, time
         from rankfold.files import replacing

@@ -5,12 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rankfold.plan import LOW_RANK
+from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
 from rankfold.reproduce.measure import Measurement
 
 ROW_SPARSE = "row-sparse low-rank"
-TITLES = {"patdnn": "PatDNN", "pairs": "PAIRS", "support": "shared support", "quantise": "dense", "channel": "channel pruning"}
-SETTING = ("method", "groups", "rank", "entries", "block", "ratio", "distil", "bits", "epochs", "array", "mapping", "steering")
+TITLES = {
+    PatDNN.name: "PatDNN",
+    Pairs.name: "PAIRS",
+    SharedSupport.name: "shared support",
+    Quantise.name: "dense",
+    ChannelPruning.name: "channel pruning",
+}
+# What a point is the mean of: rows that agree in all of it, and differ in the seed.
+SETTING = (
+    "method",
+    "groups",
+    "rank",
+    "entries",
+    "block",
+    "ratio",
+    "distil",
+    "bits",
+    "epochs",
+    "array",
+    "mapping",
+    "steering",
+)
+WORDS = {
+    "groups": "g",
+    "rank": "r",
+    "entries": "e",
+    "block": "block",
+    "ratio": "ratio",
+    "distil": "distilled",
+}
 
 
 @dataclass(frozen=True)
@@ -36,15 +64,22 @@ class Point:
     @property
     def kind(self) -> str:
         """The method, or `ROW_SPARSE` for low-rank that keeps only some kernel positions."""
-        return ROW_SPARSE if self.of.method == LOW_RANK and self.of.entries is not None else self.of.method
+        if self.of.method == LowRank.name and self.of.entries is not None:
+            return ROW_SPARSE
+        return self.of.method
 
     @property
     def label(self) -> str:
         """The setting in words, such as `low-rank, g = 4, r = 1/8`."""
-        row = self.of
-        names = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio", "distil": "distilled"}
-        parts = [f"{short} = {getattr(row, name)}" for name, short in names.items() if getattr(row, name) is not None]
-        return ", ".join([TITLES.get(self.kind, self.kind), *parts, "float" if row.bits is None else f"{row.bits} bits"])
+        parts = [TITLES.get(self.kind, self.kind)]
+        for name, short in WORDS.items():
+            value = getattr(self.of, name)
+            if value is not None:
+                parts.append(f"{short} = {value}")
+        width = "float"
+        if self.of.bits is not None:
+            width = f"{self.of.bits} bits"
+        return ", ".join([*parts, width])
 
 
 @dataclass(frozen=True)
@@ -80,33 +115,47 @@ class Headline:
 
 def average(rows: Iterable[Measurement]) -> tuple[Point, ...]:
     """One point for each setting, array and mapping, over its seeds."""
-    found: dict[tuple[object, ...], list[Measurement]] = {}
+    groups: dict[tuple[object, ...], list[Measurement]] = {}
     for row in rows:
-        found.setdefault(tuple(getattr(row, name) for name in SETTING), []).append(row)
-    points = []
-    for same in found.values():
-        count = len(same)
-        mean = sum(row.accuracy for row in same) / count
-        spread = (sum((row.accuracy - mean) ** 2 for row in same) / (count - 1)) ** 0.5 if count > 1 else None
-        energies = [row.energy for row in same if row.energy is not None]
-        energy = sum(energies) / count if len(energies) == count else None
-        points.append(Point(same[0], mean, sum(row.cycles for row in same) / count, count, spread, energy))
-    return tuple(points)
+        setting = tuple(getattr(row, name) for name in SETTING)
+        groups.setdefault(setting, []).append(row)
+    return tuple(_mean(same) for same in groups.values())
+
+
+def _mean(same: Sequence[Measurement]) -> Point:
+    """The point of rows with the same setting."""
+    count = len(same)
+    accuracy = sum(row.accuracy for row in same) / count
+    cycles = sum(row.cycles for row in same) / count
+    spread = None
+    if count > 1:
+        squares = sum((row.accuracy - accuracy) ** 2 for row in same)
+        spread = (squares / (count - 1)) ** 0.5
+    energies = [row.energy for row in same if row.energy is not None]
+    energy = None
+    if len(energies) == count:
+        energy = sum(energies) / count
+    return Point(same[0], accuracy, cycles, count, spread, energy)
 
 
 def headline(ours: Sequence[Point], theirs: Sequence[Point]) -> Headline:
-    """The largest cycle ratio at equal or better accuracy, and the largest accuracy gain at equal or fewer cycles.
+    """The largest cycle ratio at no less accuracy, and the largest accuracy gain at no more cycles.
 
-    A ratio below 1 or a negative gain is reported as it is: then there is nothing to win. Of equal figures, the pair with the
-    higher accuracy of ours is named.
+    A ratio below 1 or a negative gain is reported as it is: then there is nothing to win. Of equal figures,
+    the pair with the higher accuracy of ours is named.
 
     Args:
         ours: points of our method on one array.
         theirs: points to hold them against, on the same array.
     """
-    pairs = [Comparison(one, other) for one in ours for other in theirs]
-    fewer = [pair for pair in pairs if pair.ours.accuracy >= pair.theirs.accuracy]
-    better = [pair for pair in pairs if pair.ours.cycles <= pair.theirs.cycles]
+    fewer, better = [], []
+    for one in ours:
+        for other in theirs:
+            pair = Comparison(one, other)
+            if one.accuracy >= other.accuracy:
+                fewer.append(pair)
+            if one.cycles <= other.cycles:
+                better.append(pair)
     return Headline(
         max(fewer, key=lambda pair: (pair.ratio, pair.ours.accuracy), default=None),
         max(better, key=lambda pair: (pair.gain, pair.ours.accuracy), default=None),
@@ -116,6 +165,7 @@ def headline(ours: Sequence[Point], theirs: Sequence[Point]) -> Headline:
 def pareto(points: Iterable[Point]) -> tuple[Point, ...]:
     """The points that no other beats in one of cycles and accuracy without losing in the other, by cycles."""
     front: list[Point] = []
+    # Of as many cycles the most accurate comes first, so that the others are beaten already.
     for point in sorted(points, key=lambda point: (point.cycles, -point.accuracy)):
         if not front or point.accuracy > front[-1].accuracy:
             front.append(point)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rankfold.calibration.observation import evaluating, observing
 from rankfold.runs.chips import Chips
 from rankfold.simulator import SimulatedLayer, only, simulated_layers
-from rankfold.simulator.arrays import Tally
+from rankfold.simulator.reading import Tally
 from rankfold.training.data import ImageSplit
 
 LAYER_BATCH = 50  # the outputs of all layers are held

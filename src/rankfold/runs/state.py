@@ -165,7 +165,7 @@ def _check_choices(decomposition: str, noise: ArrayNonIdealities | None, recipe:
     if noise is not None and recipe.compiled:
         raise InputError(
             "noise-aware training programs arrays anew in every step, which compiled steps do not; "
-            "leave --compile"
+            "omit --compile"
         )
 
 
