@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from operator import itemgetter
 from typing import Any
 
 import torch
@@ -17,15 +16,16 @@ Inputs = Any  # a tensor, a tuple of tensors by position, or a dictionary of the
 def inputs_of(batch: Any) -> Inputs:
     """What a network gets of a batch.
 
-    A batch is a tensor; a pair (inputs, target), as data loaders give them; or a dictionary of inputs by
-    name. The inputs of a pair are a tensor, a tuple or list of several by position, or a dictionary.
+    A batch is a tensor, alone or in a tuple or list of one; a pair (inputs, target), as data loaders give
+    them; or a dictionary of inputs by name. The inputs of a pair are a tensor, a tuple or list of several by
+    position, or a dictionary.
 
     Raises:
         InputError: it is none of these.
     """
     if isinstance(batch, (Tensor, Mapping)):
         return batch
-    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+    if isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
         inputs = batch[0]
         if isinstance(inputs, list):
             return tuple(inputs)
@@ -56,13 +56,13 @@ def tensors_of(inputs: Inputs) -> tuple[Any, ...]:
 
 
 def size_of(inputs: Inputs) -> int:
-    """Samples in a batch: the length of its first tensor.
+    """Samples in a batch: the length of its first tensor that is no single number.
 
     Raises:
-        InputError: it holds no tensor.
+        InputError: it holds no such tensor.
     """
     for value in tensors_of(inputs):
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and value.ndim > 0:
             return len(value)
     raise InputError(
         "a batch of calibration data holds no tensor; give tensors with the samples in the first dimension"
@@ -84,7 +84,12 @@ class Samples:
         InputError: data are not iterable, or `images` is below 1.
     """
 
-    def __init__(self, data: Iterable[Any], images: int | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: Iterable[Any],
+        images: int | None,
+        device: torch.device,
+    ) -> None:
         if images is not None and images < 1:
             raise InputError(f"images (={images}) must be 1 or more")
         if isinstance(data, Tensor) or not isinstance(data, Iterable):
@@ -109,13 +114,14 @@ class Samples:
             if left is None:
                 yield inputs
                 continue
-            if left <= 0:
-                return
             count = size_of(inputs)
             if count > left:
-                inputs = map_tensors(inputs, itemgetter(slice(left)))
+                inputs = _cut(inputs, count, left)
             left -= count
             yield inputs
+            # Before the next batch is asked for, which would be made for nothing.
+            if left <= 0:
+                return
 
     def _checked(self, values: Tensor) -> Tensor:
         """On the device; numbers that are not finite would spoil every sum in silence."""
@@ -124,6 +130,17 @@ class Samples:
                 "the calibration data hold values that are not finite (NaN or infinite); remove these samples"
             )
         return values.to(self.device)
+
+
+def _cut(inputs: Inputs, count: int, most: int) -> Inputs:
+    """The first `most` of `count` samples; tensors of another length are of all samples together."""
+
+    def first(values: Tensor) -> Tensor:
+        if values.ndim == 0 or len(values) != count:
+            return values
+        return values[:most]
+
+    return map_tensors(inputs, first)
 
 
 def map_tensors(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
