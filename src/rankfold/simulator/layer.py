@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.errors import InputError
+from rankfold.nn.plain import WINDOW
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding
@@ -18,6 +19,9 @@ from rankfold.simulator.draws import Draws
 from rankfold.simulator.programming import Programmed
 from rankfold.simulator.reading import Tally
 from rankfold.workload.shape import Pair
+
+# What code around a convolution or linear layer may ask it for.
+OF_THE_LAYER = (*WINDOW, "in_features", "out_features", "weight", "bias")
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -39,7 +43,7 @@ class SimulatedLayer(nn.Module):
 
     Input and output are those of the layer, and so are gradients (straight through the arrays). In training
     mode the weights are programmed anew, with new noise, at every forward. In eval mode the arrays stay as
-    `program_` left them.
+    `program_` left them. Asked for its stride, weight and the like, it gives those of the layer.
 
     Args:
         layer: the quantised layer, with its Parameter objects.
@@ -75,6 +79,11 @@ class SimulatedLayer(nn.Module):
         # it would have.
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
         self.train(layer.training)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in OF_THE_LAYER:
+            return getattr(self.layer, name)
+        return super().__getattr__(name)
 
     def forward(self, input: Tensor) -> Tensor:
         """Quantise the input, run the arrays, scale and add the bias."""
