@@ -1,4 +1,4 @@
-"""A layer on its arrays written out in loops over windows, cells and slices; shares no code with the simulator."""
+"""A layer on its arrays, in loops over windows, cells and slices; no code is shared with the simulator."""
 
 import numpy as np
 
@@ -55,14 +55,18 @@ def run(mapping, levels, weight, weight_bits, array, input_bits, signed, read):
             for activation, slots in enumerate(origins):
                 inputs = [
                     int(padded[c, slots[s][0] * shape.stride[0] + y, slots[s][1] * shape.stride[1] + x])
-                    for c, y, x, s in zip(tile.row_channel, tile.row_y, tile.row_x, tile.row_slot, strict=True)
+                    for c, y, x, s in zip(
+                        tile.row_channel, tile.row_y, tile.row_x, tile.row_slot, strict=True
+                    )
                 ]
                 driven = [slices_of(value, input_bits, signed, array.dac_bits) for value in inputs]
                 for column in range(tile.columns):
                     if not kept[activation, column]:
                         continue
                     stored = [
-                        cells_of(int(flat[index]) if index >= 0 else 0, weight_bits, array.cell_bits, array.coding)
+                        cells_of(
+                            int(flat[index]) if index >= 0 else 0, weight_bits, array.cell_bits, array.coding
+                        )
                         for index in tile.weight_index[:, column]
                     ]
                     total = 0.0

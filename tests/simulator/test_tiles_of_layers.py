@@ -31,13 +31,18 @@ def arrays(draw):
 
 def layer_on(mapping, array, weight_bits, input_bits, signed, chosen=None, dtype=torch.float32):
     return LayerArrays(
-        "layer", schedule_mapping(mapping), CellCoding.of(array, weight_bits), InputCoding(input_bits, signed, array.dac_bits),
-        chosen or ArrayNonIdealities(), array.rows, dtype=dtype,
-    )  # fmt: skip
+        "layer",
+        schedule_mapping(mapping),
+        CellCoding.of(array, weight_bits),
+        InputCoding(input_bits, signed, array.dac_bits),
+        chosen or ArrayNonIdealities(),
+        array.rows,
+        dtype=dtype,
+    )
 
 
 def numbers(shape, weight_bits, input_bits, signed, seed, images=2):
-    """Integer inputs (B, C, H, W) and weights; the lowest weight is left out, since differential cells may not hold it."""
+    """Integer inputs (B, C, H, W), and weights without the lowest, which differential cells may not hold."""
     draw = np.random.default_rng(seed)
     low, high = (-(2 ** (input_bits - 1)), 2 ** (input_bits - 1)) if signed else (0, 2**input_bits)
     levels = draw.integers(low, high, (images, shape.in_channels, *shape.input))
@@ -95,7 +100,7 @@ def on(mapping, *arguments, **named):
     st.integers(0, 99),
 )
 def test_ideal_arrays_compute_the_convolution(shape, array, method, weight_bits, input_bits, signed, seed):
-    """With ideal cells and converters that tell all sums apart, every accumulator is the integer that torch gets."""
+    """With ideal cells, and converters that tell all sums apart, accumulators are torch's integers."""
     input_bits += signed
     mapping = map_layer(shape, array.in_weights(weight_bits), method)
     levels, weight = numbers(shape, weight_bits, input_bits, signed, seed)
@@ -135,9 +140,16 @@ def test_low_rank_pairs_compute_both_stages(groups, rank, array, method, seed):
 
 @settings(max_examples=40)
 @given(
-    layers(largest=7, channels=2), arrays(), st.sampled_from(METHODS), st.integers(2, 4), st.integers(1, 4), st.booleans(),
-    st.integers(2, 5), st.sampled_from(["full", 0.5, 3.0]), st.integers(0, 99),
-)  # fmt: skip
+    layers(largest=7, channels=2),
+    arrays(),
+    st.sampled_from(METHODS),
+    st.integers(2, 4),
+    st.integers(1, 4),
+    st.booleans(),
+    st.integers(2, 5),
+    st.sampled_from(["full", 0.5, 3.0]),
+    st.integers(0, 99),
+)
 def test_converters_round_and_clip_every_sum_of_every_tile_and_slice(
     shape, array, method, weight_bits, input_bits, signed, adc_bits, adc_range, seed
 ):
@@ -177,7 +189,7 @@ def test_converters_count_what_they_clip():
 
 
 def test_each_copy_of_a_kernel_has_noise_of_its_own():
-    """One input image of equal pixels: all outputs are alike, until four copies of the kernel err each on its own."""
+    """Of an image of equal pixels all outputs are alike, until four copies of the kernel err on their own."""
     shape = ConvShape("layer", 1, 1, (1, 1), (4, 4))
     array = ArraySpec(4, 4)
     mapping = map_layer(shape, array, "sdk")
@@ -218,7 +230,7 @@ def test_read_noise_has_the_deviation_that_its_cells_add_up_to():
 
 
 def test_read_noise_reaches_the_converter_in_full():
-    """Codes are several levels apart; the noise before them is still that of the cells, plus that of rounding."""
+    """Codes are several levels apart; the noise in them is that of the cells, and that of rounding."""
     shape = ConvShape("layer", 8, 4, (1, 1), (40, 40))
     array = ArraySpec(8, 40)
     levels, weight = numbers(shape, 3, 4, False, 1, images=4)
@@ -355,7 +367,7 @@ def test_large_sums_stay_exact():
 
 
 def test_cells_that_cannot_hold_the_lowest_weight_hold_the_next():
-    """Three cells of one bit have no level for the magnitude of -8, nor has one cell of three bits; two of two bits have."""
+    """Three cells of one bit have no level for |-8|, nor has one cell of three bits; two of two bits have."""
     for cell_bits, lowest in ((1, -7), (3, -7), (2, -8)):
         coding = CellCoding(4, cell_bits, "differential")
         assert coding.lowest == lowest

@@ -551,7 +551,9 @@ def test_impossible_sizes_and_names(source: str, size: tuple[int, int] | None, m
 @pytest.mark.parametrize(("height", "width"), [(64, 8), (8, 64), (1, 1), (2, 1), (3, 40)])
 def test_crops_of_any_shape_of_image(height: int, width: int) -> None:
     split = ImageSplit(np.zeros((4, height, width, 3), np.uint8), np.zeros(4, np.int64))
-    batches = Batches(split, (0.0,) * 3, (1.0,) * 3, 2, torch.device("cpu"), augment="crop-flip", shuffle=True)
+    batches = Batches(
+        split, (0.0,) * 3, (1.0,) * 3, 2, torch.device("cpu"), augment="crop-flip", shuffle=True
+    )
     assert [x.shape for x, _ in batches.epoch()] == [(2, 3, height, width)] * 2
 
 

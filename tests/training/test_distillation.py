@@ -1,6 +1,5 @@
-"""Fine-tuning towards a teacher: its loss, its training, and the command line."""
+"""Fine-tuning towards a teacher: its loss, and its training."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.models.zoo import build
 from rankfold.progress import Silent
-from rankfold.runs.compress import compress
-from rankfold.runs.folder import RunFolder, load_history
-from rankfold.runs.result import Result
-from rankfold.runs.settings import CompressSettings
-from rankfold.simulator import ArrayNonIdealities
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation, Teacher
@@ -146,135 +139,6 @@ def test_a_resumed_training_ends_with_the_same_weights(digits, expert, tmp_path)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
     assert [record.teacher_loss for record in again] == [record.teacher_loss for record in history]
-
-
-@pytest.fixture(scope="module")
-def weights(expert, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "resnet8.pt"
-    torch.save(expert.state_dict(), path)
-    return path
-
-
-VARIANTS = {
-    "low-rank": {"groups": 4, "rank": "1/4"},
-    "pruned": {"method": "patdnn", "entries": 4},
-    "noise-aware": {"groups": 4, "rank": "1/4", "noise": ArrayNonIdealities(program_noise=0.02)},
-    "float": {"groups": 2, "rank": "1/8", "bits": None},
-}
-
-
-def settings(weights, out, **more):
-    recipe = replace(SHORT, epochs=more.pop("epochs", 2))
-    return CompressSettings("resnet8", "digits", out, checkpoint=weights, recipe=recipe, **more)
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_is_taught_and_resumes_to_the_same_numbers(weights, tmp_path, variant):
-    chosen = settings(weights, tmp_path / "whole", distillation=Distillation(0.7, 3.0), **VARIANTS[variant])
-    result = compress(chosen)
-    assert result.recipe["distillation_weight"] == 0.7
-    assert result.recipe["distillation_temperature"] == 3.0
-    parts = replace(chosen, out=tmp_path / "parts")
-    with pytest.raises(Stop):
-        compress(parts, StopsAfter(1))
-    assert compress(replace(parts, resume=True)).accuracy == result.accuracy
-    folders = [RunFolder(tmp_path / name, "") for name in ("whole", "parts")]
-    assert folders[0].weights.read_bytes() == folders[1].weights.read_bytes()
-    histories = [load_history(folder.history) for folder in folders]
-    assert [(r.train_loss, r.label_loss, r.teacher_loss) for r in histories[0]] == [
-        (r.train_loss, r.label_loss, r.teacher_loss) for r in histories[1]
-    ]
-    for record in histories[0]:
-        assert record.train_loss == pytest.approx(
-            0.3 * record.label_loss + 0.7 * record.teacher_loss, rel=1e-6
-        )
-
-
-def test_how_a_run_is_taught_belongs_to_its_identity(weights, tmp_path):
-    chosen = settings(weights, tmp_path / "run", distillation=Distillation(0.5), epochs=1)
-    compress(chosen)
-    for other in (Distillation(0.6), Distillation(0.5, 2.0), None):
-        with pytest.raises(InputError, match=r"already holds a different run \(other distillation\)"):
-            compress(replace(chosen, distillation=other, resume=True))
-    # Neither without weight nor without training is anything taught.
-    assert replace(chosen, distillation=Distillation(0.0)).teaching is None
-    assert replace(chosen, recipe=replace(SHORT, epochs=0)).teaching is None
-
-
-def test_older_histories_are_read(tmp_path):
-    path = tmp_path / "history.csv"
-    path.write_text(
-        "epoch,rate,train_loss,train_accuracy,test_accuracy,seconds,images_per_second\n1,0.1,0.5,0.9,,2,3\n"
-    )
-    (record,) = load_history(path)
-    assert (record.train_loss, record.label_loss, record.teacher_loss) == (0.5, None, None)
-
-
-SMALL = [
-    "compress",
-    "resnet8",
-    "--data",
-    "digits",
-    "--array",
-    "32x32",
-    "--batch",
-    "256",
-    "--epochs",
-    "1",
-    "--rank",
-    "1/4",
-]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "weight"),
-    [
-        ([], 0.9),
-        (["--distil"], 0.9),
-        (["--distil", "0.5"], 0.5),
-        (["--no-distil"], None),
-        (["--distil", "0"], None),
-    ],
-)
-def test_the_command_line(weights, tmp_path, capsys, arguments, weight):
-    command = [*SMALL, "--checkpoint", str(weights), "--out", str(tmp_path / "run")]
-    assert main([*command, *arguments]) == 0
-    assert Result.load(tmp_path / "run" / "result.json").recipe.get("distillation_weight") == weight
-    identity = json.loads((tmp_path / "run" / "run.json").read_text())["identity"]
-    assert identity.get("distillation") == (
-        None if weight is None else {"weight": weight, "temperature": 4.0}
-    )
-    assert ("distillation weight" in (tmp_path / "run" / "report.html").read_text()) == (weight is not None)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--distil", "1.5"], "weight (=1.5) must be a share from 0 to 1"),
-        (["--distil", "nan"], "weight (=nan) must be a share from 0 to 1"),
-        (["--distil", "much"], "weight (=much) must be a share from 0 to 1"),
-        (["--distil", "0.5", "--no-distil"], "not allowed with argument"),
-    ],
-)
-def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, message):
-    with pytest.raises(SystemExit, match="2"):
-        main([*SMALL, "--out", str(tmp_path / "run"), *arguments])
-    error = capsys.readouterr().err.strip()
-    assert message in error
-    assert "\n" not in error
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_onnx_file_is_not_taught(capsys, tmp_path):
-    assert (
-        main(
-            ["compress", "x.onnx", "--epochs", "0", "--rank", "1/2", "--distil", "--out", str(tmp_path / "x")]
-        )
-        == 2
-    )
-    assert (
-        "--distil says nothing where an ONNX file is decomposed without training" in capsys.readouterr().err
-    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.quantisers import Quantiser
 from rankfold.plan import uniform_plan
-from rankfold.surgery.compress import compress_, open_signs, quantise_by_plan_
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.quantise import insert_quantisers_, open_signs
 from rankfold.training.batches import Batches
 from rankfold.training.data import load_images
 from rankfold.training.loop import train
@@ -50,7 +51,7 @@ def test_a_step_that_its_updates_would_end_is_trained_on(digits):
     x = next(Batches(digits.train, digits.mean, digits.std, 256, CPU).epoch())[0]
     names = open_signs(plan)
     seen = observe_signs(model, [x], names.values())
-    quantise_by_plan_(model, plan.with_signs({name: seen[module] for name, module in names.items()}))
+    insert_quantisers_(model, plan.with_signs({name: seen[module] for name, module in names.items()}))
     calibrate_(model, [x])
     model.conv1.weight_quantiser.step.register_hook(
         lambda gradient: gradient + 10.0
