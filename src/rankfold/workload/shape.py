@@ -37,6 +37,7 @@ class ConvShape:
         fixed: why the layer can only stay as it is, in words; empty where it may be replaced.
     """
 
+    # The order of torch's arguments, as far as they are told by place.
     name: str
     in_channels: int
     out_channels: int
@@ -52,6 +53,7 @@ class ConvShape:
     fixed: str = ""
 
     def __post_init__(self) -> None:
+        # Frozen; a default cannot depend on another field.
         if not self.weight:
             object.__setattr__(self, "weight", self.name)
         self._check_counts()
@@ -59,7 +61,8 @@ class ConvShape:
         # Last: the output is only defined for counts that are right.
         if min(self.output) < 1:
             raise InputError(
-                f"layer {self.name}: a kernel of {_show(self.kernel)} with dilation {_show(self.dilation)} "
+                f"layer {self.name}: a kernel of {_show(self.kernel)} "
+                f"with dilation {_show(self.dilation)} "
                 f"does not fit the padded input of {_show(self.padded_input)}"
             )
 
@@ -84,7 +87,9 @@ class ConvShape:
             )
 
     def _check_groups(self) -> None:
-        for label, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+        # Each group has its own inputs and makes its own outputs, as many as every other.
+        channels_of = {"in_channels": self.in_channels, "out_channels": self.out_channels}
+        for label, channels in channels_of.items():
             if channels % self.groups:
                 raise InputError(
                     f"layer {self.name}: groups (={self.groups}) must divide {label} (={channels})"
@@ -94,15 +99,16 @@ class ConvShape:
     @cached_property
     def padded_input(self) -> Pair:
         """(H, W) with the padding added."""
+        height, width = self.input
         top, bottom, left, right = self.padding
-        return self.input[0] + top + bottom, self.input[1] + left + right
+        return height + top + bottom, width + left + right
 
     @cached_property
     def extent(self) -> Pair:
         """Inputs that one kernel spans, (kh-1)*d + 1 and alike."""
-        height = (self.kernel[0] - 1) * self.dilation[0] + 1
-        width = (self.kernel[1] - 1) * self.dilation[1] + 1
-        return height, width
+        vertical = _spanned(self.kernel[0], self.dilation[0])
+        horizontal = _spanned(self.kernel[1], self.dilation[1])
+        return vertical, horizontal
 
     @cached_property
     def output(self) -> Pair:
@@ -127,7 +133,8 @@ class ConvShape:
     @property
     def n(self) -> int:
         """Columns of the matricised weight of one group: C_in/groups * kh * kw."""
-        return self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
+        kernel_height, kernel_width = self.kernel
+        return self.in_channels // self.groups * kernel_height * kernel_width
 
     @property
     def parameters(self) -> int:
@@ -143,14 +150,25 @@ class ConvShape:
     def anonymous(self) -> ConvShape:
         """The same layer without its name and kind: equal for all layers that map alike."""
         # A weight is never empty: an empty one would become the name.
-        return replace(self, name="", weight="-", kind="conv", fixed="")
+        return replace(
+            self,
+            name="",
+            weight="-",
+            kind="conv",
+            fixed="",
+        )
 
     def without_padding(self) -> ConvShape:
         """The same layer with padding 0, as tables published without padding count it."""
         return replace(self, padding=(0, 0, 0, 0))
 
 
-def same_padding(size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Sides:
+def same_padding(
+    size: Pair,
+    kernel: Pair,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+) -> Sides:
     """Padding that gives ceil(H/stride) x ceil(W/stride) outputs, the odd zero below and right.
 
     The rule of TensorFlow's `SAME` and ONNX's `SAME_UPPER`; at stride 1 also PyTorch's `same`.
@@ -165,19 +183,28 @@ def same_padding(size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair
         (top, bottom, left, right).
     """
     sides: list[int] = []
-    for length, kernel_size, step, spread in zip(size, kernel, stride, dilation, strict=True):
-        outputs = -(-length // step)  # rounded up
-        # From the first input of the first window to the last one of the last window.
-        spanned = (outputs - 1) * step + (kernel_size - 1) * spread + 1
-        zeros = max(spanned - length, 0)
+    for axis in (0, 1):
+        outputs = -(-size[axis] // stride[axis])  # rounded up
+        # The windows begin a stride apart; behind the beginning of the last one, it has to fit as well.
+        last_begins = (outputs - 1) * stride[axis]
+        needed = last_begins + _spanned(kernel[axis], dilation[axis])
+        # Of a stride that is longer than the kernel some inputs may be left over.
+        zeros = max(needed - size[axis], 0)
         before = zeros // 2
         sides += [before, zeros - before]
     top, bottom, left, right = sides
     return top, bottom, left, right
 
 
+def _spanned(kernel: int, dilation: int) -> int:
+    """Inputs from the first to the last one that a kernel reads along one axis."""
+    return (kernel - 1) * dilation + 1
+
+
 def is_count(text: str) -> bool:
     """Whether `text` is a whole number of at most nine digits."""
+    # Longer ones would pass for sizes, and make arithmetic on them slow; other digits than 0 to 9 are
+    # digits to Python.
     return text.isascii() and text.isdigit() and len(text) <= 9
 
 
@@ -188,7 +215,8 @@ def parse_pair(text: str, what: str) -> Pair:
         InputError: anything else; the message calls the value `what`.
     """
     parts = text.strip().lower().split("x")
-    if len(parts) > 2 or not all(is_count(part) for part in parts):
+    whole = all(is_count(part) for part in parts)
+    if not whole or len(parts) > 2:
         raise InputError(f"{what} (={text}) must be a size such as 3 or 3x5")
     return int(parts[0]), int(parts[-1])
 

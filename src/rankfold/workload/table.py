@@ -45,8 +45,10 @@ def read_table(path: str | Path) -> Network:
     twice = _repeated(layer.name for layer in layers)
     if twice is not None:
         raise InputError(f"{source}: two layers are called {twice}; give each its own name")
+    # What the first layer reads is taken for the image.
     first = layers[0]
-    return Network(source.stem, (first.in_channels, *first.input), tuple(layers))
+    image = (first.in_channels, *first.input)
+    return Network(source.stem, image, tuple(layers))
 
 
 def _rows(source: Path) -> list[Row]:
@@ -87,11 +89,19 @@ def _csv_rows(text: str, source: Path) -> list[Row]:
 
 def _yaml_rows(text: str, source: Path) -> list[Row]:
     content = parse_yaml(text, str(source))
+    # The list may stand under a name, as files for other tools have it.
     if isinstance(content, dict) and list(content) == ["layers"]:
         content = content["layers"]
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise InputError(f"{source} must be a list of layers, each with {', '.join(REQUIRED)}")
+    if not _is_list_of_mappings(content):
+        columns = ", ".join(REQUIRED)
+        raise InputError(f"{source} must be a list of layers, each with {columns}")
     return [_cells(row) for row in content]
+
+
+def _is_list_of_mappings(content: Any) -> bool:
+    if not isinstance(content, list):
+        return False
+    return all(isinstance(row, dict) for row in content)
 
 
 def _cells(row: Mapping[Any, Any]) -> Row:
@@ -99,8 +109,10 @@ def _cells(row: Mapping[Any, Any]) -> Row:
     cells: Row = {}
     for key, value in row.items():
         if isinstance(value, list):
-            cells[str(key)] = "x".join(str(part) for part in value)
+            parts = [str(part) for part in value]
+            cells[str(key)] = "x".join(parts)
         else:
+            # A number, or a text such as 3x5: YAML tells them apart, and the rules below do not.
             cells[str(key)] = str(value)
     return cells
 
@@ -111,6 +123,7 @@ def _layer(row: Row, where: str) -> ConvShape:
     for column, cell in row.items():
         if cell:  # an empty one stands for the default
             cells[column] = cell
+    # Sizes first, then counts, then the padding: the order in which faults are told.
     sizes: dict[str, Pair] = {}
     for column in ("kernel", "input", "stride", "dilation"):
         sizes[column] = parse_pair(cells[column], f"{where}: {column}")
@@ -150,12 +163,22 @@ def _count(text: str, what: str) -> int:
     return int(text)
 
 
-def _padding(text: str, sizes: Mapping[str, Pair], what: str) -> Sides:
+def _padding(
+    text: str,
+    sizes: Mapping[str, Pair],
+    what: str,
+) -> Sides:
     """Read `1`, `1x2`, `0x1x0x1` or `same` as (top, bottom, left, right)."""
     if text == "same":
-        return same_padding(sizes["input"], sizes["kernel"], sizes["stride"], sizes["dilation"])
+        return same_padding(
+            sizes["input"],
+            sizes["kernel"],
+            sizes["stride"],
+            sizes["dilation"],
+        )
     sides = text.lower().split("x")
-    if len(sides) == 4 and all(is_count(side) for side in sides):
+    whole = all(is_count(side) for side in sides)
+    if whole and len(sides) == 4:
         top, bottom, left, right = (int(side) for side in sides)
         return top, bottom, left, right
     try:

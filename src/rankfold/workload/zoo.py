@@ -15,22 +15,49 @@ Shapes = Callable[[Image, int], list[ConvShape]]  # of (C, H, W) and the number 
 
 
 class _Builder:
-    """Collects layers while keeping track of the feature map's size."""
+    """Collects layers while keeping track of the feature map that the next one reads."""
 
     def __init__(self, image: Image) -> None:
         self.channels, *plane = image
         self.plane: Pair = (plane[0], plane[1])
         self.layers: list[ConvShape] = []
 
-    def conv(self, name: str, out: int, kernel: int, stride: int = 1, *, groups: int = 1) -> None:
+    def conv(
+        self,
+        name: str,
+        out: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+    ) -> None:
         """Append a convolution with 'half' padding, which the next layer reads."""
-        shape = self._append(name, (self.channels, self.plane), out, kernel, stride, groups)
+        shape = self._append(
+            name,
+            self.source,
+            out,
+            kernel,
+            stride=stride,
+            groups=groups,
+        )
         self.channels = out
         self.plane = shape.output
 
-    def shortcut(self, name: str, source: tuple[int, Pair], out: int, stride: int) -> None:
+    def shortcut(
+        self,
+        name: str,
+        source: tuple[int, Pair],
+        out: int,
+        stride: int,
+    ) -> None:
         """Append a 1x1 convolution beside the path of the others, on `source` = (channels, plane)."""
-        self._append(name, source, out, kernel=1, stride=stride)
+        self._append(
+            name,
+            source,
+            out,
+            kernel=1,
+            stride=stride,
+        )
 
     def _append(
         self,
@@ -38,6 +65,7 @@ class _Builder:
         source: tuple[int, Pair],
         out: int,
         kernel: int,
+        *,
         stride: int,
         groups: int = 1,
     ) -> ConvShape:
@@ -61,15 +89,33 @@ class _Builder:
         """What the next layer reads: (channels, plane)."""
         return self.channels, self.plane
 
-    def pool(self, kernel: int, stride: int, padding: int = 0) -> None:
+    def pool(
+        self,
+        kernel: int,
+        stride: int,
+        padding: int = 0,
+    ) -> None:
+        # As a convolution counts its outputs; nothing is mapped of it.
         height, width = self.plane
         self.plane = (
             (height + 2 * padding - kernel) // stride + 1,
             (width + 2 * padding - kernel) // stride + 1,
         )
 
-    def linear(self, name: str, inputs: int, out: int) -> None:
-        layer = ConvShape(name, inputs, out, (1, 1), (1, 1), kind="linear")
+    def linear(
+        self,
+        name: str,
+        inputs: int,
+        out: int,
+    ) -> None:
+        layer = ConvShape(
+            name,
+            inputs,
+            out,
+            (1, 1),
+            (1, 1),
+            kind="linear",
+        )
         self.layers.append(layer)
         self.channels = out
 
@@ -167,6 +213,7 @@ def _resnet18(image: Image, classes: int) -> list[ConvShape]:
             # Unlike in ResNet-50, the first stage keeps its channels and needs no projection.
             if stride > 1:
                 net.shortcut(f"{prefix}.downsample.0", source, width, stride)
+    # The plane is averaged before, so that any image will do.
     net.linear("fc", 512, classes)
     return net.layers
 
@@ -206,17 +253,30 @@ def _mobilenet_v2(image: Image, classes: int) -> list[ConvShape]:
     net = _Builder(image)
     net.conv("features.0.0", 32, 3, 2)
     index = 1
+    # Each block is one feature of the module, whatever its stage.
     for expansion, width, blocks, first_stride in _MOBILENET_V2_STAGES:
         strides = [first_stride] + [1] * (blocks - 1)
         for stride in strides:
-            _inverted_residual(net, f"features.{index}.conv", expansion, width, stride)
+            _inverted_residual(
+                net,
+                f"features.{index}.conv",
+                expansion,
+                width,
+                stride,
+            )
             index += 1
     net.conv(f"features.{index}.0", 1280, 1)
     net.linear("classifier.1", 1280, classes)
     return net.layers
 
 
-def _inverted_residual(net: _Builder, prefix: str, expansion: int, width: int, stride: int) -> None:
+def _inverted_residual(
+    net: _Builder,
+    prefix: str,
+    expansion: int,
+    width: int,
+    stride: int,
+) -> None:
     """Expand by a 1x1 convolution, filter each channel alone, and reduce to `width` channels."""
     hidden = net.channels * expansion
     part = 0
@@ -227,6 +287,7 @@ def _inverted_residual(net: _Builder, prefix: str, expansion: int, width: int, s
     net.conv(f"{prefix}.{part + 1}", width, 1)
 
 
+# Configurations B and D of table 1 of Simonyan & Zisserman 2015
 _VGG13 = (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 _VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 
@@ -266,7 +327,11 @@ _ZOO = {
 ZOO = tuple(_ZOO)
 
 
-def zoo_network(name: str, image: Image | None = None, classes: int | None = None) -> Network:
+def zoo_network(
+    name: str,
+    image: Image | None = None,
+    classes: int | None = None,
+) -> Network:
     """The network `name` (one of `ZOO`) on images of (C, H, W), by default those it was published for."""
     known = _ZOO[name]
     image = image or known.image

@@ -88,7 +88,8 @@ class OnnxFile:
     def inputs(self) -> tuple[Any, ...]:
         """Inputs of the graph that have no stored default (`onnx.ValueInfoProto`)."""
         stored = {tensor.name for tensor in self.model.graph.initializer}
-        return tuple(value for value in self.model.graph.input if value.name not in stored)
+        inputs = self.model.graph.input
+        return tuple(value for value in inputs if value.name not in stored)
 
     @cached_property
     def constants(self) -> frozenset[str]:
@@ -126,7 +127,8 @@ class OnnxFile:
 
     def ancestors(self, name: str) -> tuple[str, ...]:
         """The stored tensors that a constant is computed from."""
-        return tuple(value for value in self._behind(name) if value in self.initializers)
+        behind = self._behind(name)
+        return tuple(value for value in behind if value in self.initializers)
 
     def array(self, name: str) -> np.ndarray:
         """The value of a constant.
@@ -135,9 +137,9 @@ class OnnxFile:
             InputError: it cannot be computed; the message names the node.
         """
         if name in self.initializers:
-            onnx = import_onnx()
+            helper = import_onnx().numpy_helper
             folder = str(self.path.parent)
-            return np.asarray(onnx.numpy_helper.to_array(self.initializers[name], folder))
+            return np.asarray(helper.to_array(self.initializers[name], folder))
         graph = self._graph_of(name)
         try:
             return self._evaluated(graph)
@@ -150,11 +152,15 @@ class OnnxFile:
     def _graph_of(self, name: str) -> Any:
         """The part of the graph that computes a constant, and nothing else."""
         onnx = import_onnx()
-        made = {value for value in self._behind(name) if value not in self.initializers}
-        nodes = [node for node in self.model.graph.node if made.intersection(node.output)]
-        stored = [
-            onnx.numpy_helper.from_array(self.array(ancestor), ancestor) for ancestor in self.ancestors(name)
-        ]
+        made = set(self._behind(name)).difference(self.initializers)
+        nodes = []
+        for node in self.model.graph.node:  # in their order, each after those that it reads from
+            if made.intersection(node.output):
+                nodes.append(node)
+        stored = []
+        for ancestor in self.ancestors(name):
+            value = self.array(ancestor)
+            stored.append(onnx.numpy_helper.from_array(value, ancestor))
         output = onnx.helper.make_empty_tensor_value_info(name)
         return onnx.helper.make_graph(
             nodes,
@@ -172,7 +178,7 @@ class OnnxFile:
             for entry in model.opset_import:
                 if entry.domain in DEFAULT_DOMAINS:
                     entry.version = max(entry.version, QUANTISERS_FROM)
-        values: Any = ReferenceEvaluator(model).run(None, {})
+        values: Any = ReferenceEvaluator(model).run(None, {})  # all outputs, of which there is one
         return np.asarray(values[0])
 
     def _behind(self, name: str) -> dict[str, None]:
@@ -205,14 +211,19 @@ def is_repeatable(node: Any) -> bool:
     # A graph inside it may read values that are not among its inputs.
     if node.op_type in RANDOM:
         return False
-    return not any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
+    return not any(_holds_graph(attribute) for attribute in node.attribute)
+
+
+def _holds_graph(attribute: Any) -> bool:
+    return bool(attribute.HasField("g") or attribute.graphs)
 
 
 def describe(node: Any) -> str:
     """A node in words: its name, or the value it makes, and its operator."""
     name = node.name
-    if not name:
-        name = node.output[0] if node.output else "without a name"
+    if not name and node.output:
+        name = node.output[0]
+    name = name or "without a name"
     return f"node {name} ({node.op_type})"
 
 
@@ -227,13 +238,16 @@ def open_onnx(path: str | Path) -> OnnxFile:
     """
     source = Path(path)
     model = _parsed(source)
-    versions = [entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS]
-    opset = max(versions, default=0)
+    opset = 0
+    for entry in model.opset_import:
+        if entry.domain in DEFAULT_DOMAINS:
+            opset = max(opset, entry.version)
     if opset < FIRST_OPSET:
         raise InputError(
             f"{source} has opset {opset}, and {FIRST_OPSET} or later is needed: "
             "convert it with onnx.version_converter, or export it again"
         )
+    # Functions of the model's own are written out, so that their nodes are seen.
     if model.functions:
         from onnx.inliner import inline_local_functions
 
@@ -295,7 +309,11 @@ def _stored_tensors(model: Any) -> Iterator[Any]:
                 yield attribute.t
 
 
-def _check_beside(tensor: Any, model: Any, source: Path) -> None:
+def _check_beside(
+    tensor: Any,
+    model: Any,
+    source: Path,
+) -> None:
     entry = {item.key: item.value for item in tensor.external_data}
     location = entry.get("location", "")
     folder = source.parent.resolve()
@@ -308,7 +326,8 @@ def _check_beside(tensor: Any, model: Any, source: Path) -> None:
     if not beside.is_file():
         raise InputError(f"{where} is in the file {location}, which is missing; put it beside {source.name}")
     try:
-        end = int(entry.get("offset", 0)) + int(entry.get("length", 0))
+        begin = int(entry.get("offset", 0))
+        end = begin + int(entry.get("length", 0))
     except ValueError:
         raise InputError(f"{where} has a place in {location} that is no number; export it again") from None
     size = beside.stat().st_size

@@ -13,12 +13,17 @@ from rankfold.errors import InputError
 from rankfold.workload.network import Network, Untouched
 from rankfold.workload.onnx.file import DEFAULT_DOMAINS, OnnxFile, describe, import_onnx, open_onnx
 from rankfold.workload.onnx.names import layer_name
-from rankfold.workload.onnx.shapes import Sizes, infer_sizes, where_inference_stops
+from rankfold.workload.onnx.shapes import Dims, Sizes, infer_sizes, where_inference_stops
 from rankfold.workload.shape import ConvShape, Image, Pair, Sides, same_padding
 
 # Operator -> the place of its data and of its weight among its inputs. All others with a weight are left
 # alone.
-CONVOLUTIONS = {"Conv": (0, 1), "FusedConv": (0, 1), "ConvInteger": (0, 1), "QLinearConv": (0, 3)}
+CONVOLUTIONS = {
+    "Conv": (0, 1),
+    "FusedConv": (0, 1),
+    "ConvInteger": (0, 1),
+    "QLinearConv": (0, 3),
+}
 PRODUCTS = {
     "Gemm": (0, 1),
     "MatMul": (0, 1),
@@ -141,7 +146,12 @@ def analyse_onnx(path: str | Path, image: Image | None = None) -> OnnxNetwork:
         raise InputError(
             f"{path} has no Conv, Gemm or MatMul with a constant weight, so there is nothing to map"
         )
-    return OnnxNetwork(file, reader.sizes, tuple(reader.layers), tuple(reader.untouched))
+    return OnnxNetwork(
+        file,
+        reader.sizes,
+        layers=tuple(reader.layers),
+        untouched=tuple(reader.untouched),
+    )
 
 
 class _Reader:
@@ -164,8 +174,10 @@ class _Reader:
 
     def read(self, node: Any) -> None:
         """Add what a node is to the layers, or to what is left untouched."""
-        constant = all(output in self.file.constants for output in node.output)
-        if constant or not any(self._is_matrix(name) for name in node.input):
+        constant = self.file.constants.issuperset(node.output)
+        weighty = any(self._is_matrix(name) for name in node.input)
+        if constant or not weighty:
+            # It may still run layers of its own.
             self.untouched.extend(_nested(node))
             return
         layer = self._layer(node)
@@ -176,11 +188,14 @@ class _Reader:
 
     def _is_matrix(self, value: str) -> bool:
         """Whether a value is a constant of two or more dimensions."""
-        return value in self.file.constants and len(self.sizes.known.get(value, ())) > 1
+        if value not in self.file.constants:
+            return False
+        return len(self.sizes.known.get(value, ())) > 1
 
     def _named(self, layer: OnnxLayer) -> OnnxLayer:
         """The layer under a name that no layer of another weight has, with #2 behind it the second time."""
         node = layer.node
+        # What the exporter named after the layer is the stored tensor, not what a quantiser makes of it.
         root = self.file.root(layer.weight)
         name = layer_name(node, root)
         if self._weight_of.setdefault(name, root) != root:
@@ -204,10 +219,11 @@ class _Reader:
             return self._lookup(node)
         if operator in ELEMENTWISE or operator in SHAPING:
             return None
-        largest = max(
-            (name for name in node.input if name in self.file.constants and name in self.sizes.known),
-            key=self._count,
-        )
+        weights = []
+        for name in node.input:
+            if name in self.file.constants and name in self.sizes.known:
+                weights.append(name)
+        largest = max(weights, key=self._count)
         return self._left_alone(node, largest, _article(operator))
 
     def _count(self, value: str) -> int:
@@ -217,7 +233,7 @@ class _Reader:
         data_place, weight_place = CONVOLUTIONS[node.op_type]
         weight = node.input[weight_place]
         if weight not in self.file.constants:
-            return None
+            return None  # the constant of two dimensions is another input
         dims = self.sizes.known[weight]
         if len(dims) != 4:
             return self._left_alone(node, weight, f"a {len(dims) - 2}-d convolution")
@@ -228,14 +244,18 @@ class _Reader:
         data_place, weight_place = PRODUCTS[node.op_type]
         data, weight = node.input[data_place], node.input[weight_place]
         on_left = weight not in self.file.constants
+        # What multiplies the data may stand on either side of them.
         if on_left:
             data, weight = weight, data
         if weight not in self.file.constants:
             return None  # two computed factors; the constant is what a Gemm adds to their product
         options = _attributes(node)
         dims = self.sizes.known[weight]
-        if len(dims) != 2 or (on_left and not _is_plain_product(node, options)):
-            return self._left_alone(node, weight, f"a {node.op_type} with a constant of {_show(dims)}")
+        turned = on_left and not _is_plain_product(node, options)
+        # Of several matrices at once, each input meets only one.
+        if len(dims) != 2 or turned:
+            what = f"a {node.op_type} with a constant of {_show(dims)}"
+            return self._left_alone(node, weight, what)
         x = self._need(node, data)
         if on_left:
             shape = self._left_product(x, dims)
@@ -243,14 +263,18 @@ class _Reader:
             shape = self._right_product(node, options, x, dims)
         return OnnxLayer(shape, node, weight)
 
-    def _left_product(self, x: tuple[int, ...], dims: tuple[int, ...]) -> ConvShape:
+    def _left_product(self, x: Dims, dims: Dims) -> ConvShape:
         """W x, with the constant (outputs, inputs) on the left."""
         outputs, inputs = dims
         plane = (self._places(x, inputs), 1)
         return _linear_shape(inputs, outputs, plane, "a product with its constant on the left")
 
     def _right_product(
-        self, node: Any, options: Mapping[str, Any], x: tuple[int, ...], dims: tuple[int, ...]
+        self,
+        node: Any,
+        options: Mapping[str, Any],
+        x: Dims,
+        dims: Dims,
     ) -> ConvShape:
         """x W, with the constant (inputs, outputs) on the right; transB: with its transpose."""
         inputs, outputs = dims
@@ -258,7 +282,8 @@ class _Reader:
             outputs, inputs = dims
         places = self._places(x, inputs)
         plane = (places, 1)
-        if len(x) == 4 and places == x[1] * x[2]:  # (B, H, W, C)
+        # (B, H, W, C)
+        if len(x) == 4 and places == x[1] * x[2]:
             plane = (x[1], x[2])
         fixed = _fixed(node)
         scaled = options.get("alpha", 1.0) != 1.0
@@ -266,9 +291,10 @@ class _Reader:
             fixed = "a Gemm that scales or turns round its input"
         return _linear_shape(inputs, outputs, plane, fixed)
 
-    def _places(self, x: tuple[int, ...], inputs: int) -> int:
+    def _places(self, x: Dims, inputs: int) -> int:
         """The vectors of one image that a product is made of."""
-        return max(1, math.prod(x) // inputs // self.sizes.batch)
+        vectors = math.prod(x) // inputs
+        return max(1, vectors // self.sizes.batch)
 
     def _lookup(self, node: Any) -> Untouched | None:
         table = node.input[0]
@@ -278,7 +304,12 @@ class _Reader:
         what = f"a lookup table ({node.op_type}) is left alone"
         return Untouched(name, what, 0, self._count(table))
 
-    def _left_alone(self, node: Any, weight: str, what: str) -> Untouched:
+    def _left_alone(
+        self,
+        node: Any,
+        weight: str,
+        what: str,
+    ) -> Untouched:
         """A node that carries a weight and is not mapped, with its work where that follows from its sizes."""
         x = self._sizes_of_first(node.input)
         y = self._sizes_of_first(node.output)
@@ -298,12 +329,12 @@ class _Reader:
         name = layer_name(node, self.file.root(weight))
         return Untouched(name, f"{what} is left alone", macs, parameters)
 
-    def _sizes_of_first(self, values: Sequence[str]) -> tuple[int, ...] | None:
+    def _sizes_of_first(self, values: Sequence[str]) -> Dims | None:
         if not values:
             return None
         return self.sizes.known.get(values[0])
 
-    def _need(self, node: Any, data: str) -> tuple[int, ...]:
+    def _need(self, node: Any, data: str) -> Dims:
         """The sizes of a layer's input."""
         if data not in self.sizes.known:
             culprit = where_inference_stops(self.file, self.sizes.known, data)
@@ -320,11 +351,28 @@ def _is_plain_product(node: Any, options: Mapping[str, Any]) -> bool:
     return node.op_type in ("Gemm", "MatMul") and not options.get("transA")
 
 
-def _linear_shape(inputs: int, outputs: int, plane: Pair, fixed: str) -> ConvShape:
-    return ConvShape("-", inputs, outputs, (1, 1), plane, kind="linear", fixed=fixed)
+def _linear_shape(
+    inputs: int,
+    outputs: int,
+    plane: Pair,
+    fixed: str,
+) -> ConvShape:
+    return ConvShape(
+        "-",
+        inputs,
+        outputs,
+        (1, 1),
+        plane,
+        kind="linear",
+        fixed=fixed,
+    )
 
 
-def _conv_shape(node: Any, x: tuple[int, ...], dims: tuple[int, ...]) -> ConvShape:
+def _conv_shape(
+    node: Any,
+    x: Dims,
+    dims: Dims,
+) -> ConvShape:
     """The shape of a convolution of x, (B, C_in, H, W), with a weight of (C_out, C_in/groups, kh, kw)."""
     options = _attributes(node)
     out_channels, channels_per_group, *kernel_sizes = dims
@@ -336,8 +384,9 @@ def _conv_shape(node: Any, x: tuple[int, ...], dims: tuple[int, ...]) -> ConvSha
     taken = channels_per_group * groups
     if taken != x[1]:
         raise InputError(
-            f"{describe(node)} reads {x[1]} channels, and its weight of {_show(dims)} in {groups} groups "
-            f"takes {taken}; pass its real --input"
+            f"{describe(node)} reads {x[1]} channels, "
+            f"and its weight of {_show(dims)} in {groups} groups takes {taken}; "
+            "pass its real --input"
         )
     automatic = options.get("auto_pad", b"NOTSET").decode()
     if automatic.startswith("SAME"):
@@ -387,9 +436,10 @@ def _nested(node: Any) -> Iterator[Untouched]:
     for graph in _graphs_inside(node):
         for inner in graph.node:
             if inner.op_type in CONVOLUTIONS or inner.op_type in PRODUCTS:
-                counts = [
-                    math.prod(stored.dims) for stored in graph.initializer if stored.name in inner.input
-                ]
+                counts = []
+                for stored in graph.initializer:
+                    if stored.name in inner.input:
+                        counts.append(math.prod(stored.dims))
                 yield Untouched(
                     inner.name or inner.output[0],
                     f"{_article(inner.op_type)} inside {describe(node)} is left alone",
@@ -419,5 +469,5 @@ def _article(operator: str) -> str:
     return f"a {operator}"
 
 
-def _show(sizes: tuple[int, ...]) -> str:
+def _show(sizes: Dims) -> str:
     return "x".join(str(size) for size in sizes)

@@ -16,7 +16,9 @@ from rankfold.workload.shape import Image
 SMALL = 1 << 10  # numbers up to which a value may be sizes that inference must know; larger ones are weights
 NHWC_TO_NCHW = (0, 3, 1, 2)
 
-Known = Mapping[str, tuple[int, ...]]  # value -> its sizes
+Dims = tuple[int, ...]
+Known = Mapping[str, Dims]  # value -> its sizes
+Contents = Mapping[str, np.ndarray]  # value -> its numbers
 OpenSizes = list[int | str]  # symbols as text, and unknown ones as ''
 
 
@@ -55,6 +57,7 @@ def infer_sizes(file: OnnxFile, image: Image | None) -> Sizes:
     # Every round folds a node at least, so the rounds come to an end.
     while True:
         known = _inferred(file, light)
+        # Inference does not name the stored ones again.
         for name, tensor in file.initializers.items():
             known[name] = tuple(tensor.dims)
         # Of what was folded too: a small weight may be computed from others, by a quantiser or a
@@ -92,12 +95,13 @@ def _light_copy(file: OnnxFile, inputs: Known) -> Any:
             content = file.array(tensor.name)
             graph.initializer.append(onnx.numpy_helper.from_array(content, tensor.name))
         else:
-            weight = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            dims = list(tensor.dims)
+            weight = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, dims)
             graph.input.append(weight)
     return light
 
 
-def _inferred(file: OnnxFile, light: Any) -> dict[str, tuple[int, ...]]:
+def _inferred(file: OnnxFile, light: Any) -> dict[str, Dims]:
     """The sizes of all values that inference reaches."""
     onnx = import_onnx()
     try:
@@ -107,7 +111,7 @@ def _inferred(file: OnnxFile, light: Any) -> dict[str, tuple[int, ...]]:
         raise InputError(
             f"{file.path}: the sizes of its values contradict each other: {last}; pass its real --input"
         ) from None
-    known: dict[str, tuple[int, ...]] = {}
+    known: dict[str, Dims] = {}
     graph = inferred.graph
     for value in (*graph.input, *graph.value_info, *graph.output):
         sizes = _closed(_sizes(value))
@@ -124,7 +128,9 @@ def _fold(light: Any, known: Known) -> bool:
     """
     onnx = import_onnx()
     graph = light.graph
-    contents = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    contents: dict[str, np.ndarray] = {}
+    for tensor in graph.initializer:
+        contents[tensor.name] = onnx.numpy_helper.to_array(tensor)
     kept = []
     for node in graph.node:
         made = _sizes_computed(node, contents, known, light.opset_import)
@@ -165,7 +171,10 @@ def _fold(light: Any, known: Known) -> bool:
 
 
 def _sizes_computed(
-    node: Any, contents: Mapping[str, np.ndarray], known: Known, opsets: Any
+    node: Any,
+    contents: Contents,
+    known: Known,
+    opsets: Any,
 ) -> dict[str, np.ndarray] | None:
     """The contents of the small values that a node makes from sizes and constants; None: it does not.
 
@@ -175,9 +184,13 @@ def _sizes_computed(
         known: s(v), as far as inference came.
         opsets: the versions of operators that the model is written in.
     """
-    asked = node.input[0] if node.input else ""
+    asked = ""
+    if node.input:
+        asked = node.input[0]
     if node.op_type == "Shape" and asked in known:
-        sizes = known[asked][_whole_number(node, "start") : _whole_number(node, "end")]
+        # Both ends are optional, and count from the end where they are negative, as in Python.
+        first, end = _whole_number(node, "start"), _whole_number(node, "end")
+        sizes = known[asked][first:end]
         return {node.output[0]: np.array(sizes, np.int64)}
     if node.op_type == "Size" and asked in known:
         count = math.prod(known[asked])
@@ -188,15 +201,23 @@ def _sizes_computed(
         return None
     outputs = [name for name in node.output if name]
     # Before it is run, where its size is known already: some would fill the memory.
-    if any(math.prod(known.get(name, (1,))) > SMALL for name in outputs):
-        return None
+    for name in outputs:
+        if math.prod(known.get(name, (1,))) > SMALL:
+            return None
     made = _run_alone(node, contents, opsets)
-    if made is None or any(content.size > SMALL for content in made.values()):
+    if made is None:
         return None
+    for content in made.values():
+        if content.size > SMALL:
+            return None
     return made
 
 
-def _run_alone(node: Any, contents: Mapping[str, np.ndarray], opsets: Any) -> dict[str, np.ndarray] | None:
+def _run_alone(
+    node: Any,
+    contents: Contents,
+    opsets: Any,
+) -> dict[str, np.ndarray] | None:
     """What one node makes of inputs whose content is known; None: the evaluator lacks its operator."""
     onnx = import_onnx()
     outputs = [name for name in node.output if name]
@@ -218,7 +239,10 @@ def _run_alone(node: Any, contents: Mapping[str, np.ndarray], opsets: Any) -> di
         values: Any = ReferenceEvaluator(model).run(None, {})
     except Exception:  # inference then stops there, and says so
         return None
-    return {name: np.asarray(value) for name, value in zip(outputs, values, strict=True)}
+    made: dict[str, np.ndarray] = {}
+    for name, value in zip(outputs, values, strict=True):
+        made[name] = np.asarray(value)
+    return made
 
 
 def _whole_number(node: Any, attribute: str) -> int | None:
@@ -229,12 +253,17 @@ def _whole_number(node: Any, attribute: str) -> int | None:
     return None
 
 
-def where_inference_stops(file: OnnxFile, known: Known, name: str) -> str:
+def where_inference_stops(
+    file: OnnxFile,
+    known: Known,
+    name: str,
+) -> str:
     """The node, in words, that keeps the sizes of value `name` from being known."""
     seen: set[str] = set()
     while name in file.producers and name not in seen:
         seen.add(name)
         node = file.producers[name]
+        # Whatever else it reads: one value that is not known keeps its output from being known.
         unknown = [value for value in node.input if value and value not in known]
         if not unknown:
             return describe(node)
@@ -242,15 +271,21 @@ def where_inference_stops(file: OnnxFile, known: Known, name: str) -> str:
     return f"input {name}"
 
 
-def _fixed_inputs(file: OnnxFile, image: Image | None) -> dict[str, tuple[int, ...]]:
+def _fixed_inputs(file: OnnxFile, image: Image | None) -> dict[str, Dims]:
     """The sizes of every input, with `image` in the place of what is open."""
-    fixed: dict[str, tuple[int, ...]] = {}
+    fixed: dict[str, Dims] = {}
     symbols: dict[str, int] = {}  # what the image says of a symbol goes for later inputs, too
     used = False
     for value in file.inputs:
         sizes = _declared(file, value, symbols)
         if len(sizes) == 4 and image is not None:
-            _settle_image(file, value.name, sizes, image, symbols)
+            _settle_image(
+                file,
+                value.name,
+                sizes,
+                image,
+                symbols,
+            )
             used = True
         closed = _closed(sizes)
         if closed is None:
@@ -266,7 +301,11 @@ def _fixed_inputs(file: OnnxFile, image: Image | None) -> dict[str, tuple[int, .
     return fixed
 
 
-def _declared(file: OnnxFile, value: Any, symbols: Mapping[str, int]) -> OpenSizes:
+def _declared(
+    file: OnnxFile,
+    value: Any,
+    symbols: Mapping[str, int],
+) -> OpenSizes:
     """The sizes that the file gives an input, with known symbols replaced and batches of one."""
     declared = _sizes(value)
     if declared is None:
@@ -283,22 +322,33 @@ def _declared(file: OnnxFile, value: Any, symbols: Mapping[str, int]) -> OpenSiz
     return sizes
 
 
-def _settle_image(file: OnnxFile, name: str, sizes: OpenSizes, image: Image, symbols: dict[str, int]) -> None:
+def _settle_image(
+    file: OnnxFile,
+    name: str,
+    sizes: OpenSizes,
+    image: Image,
+    symbols: dict[str, int],
+) -> None:
     """Write the image into the sizes of an input, and into the symbols that it has there."""
     wanted = _arranged(file, name, image)
     for axis in (1, 2, 3):
         size = sizes[axis]
         if isinstance(size, int) and size != wanted[axis]:
             raise InputError(
-                f"{file.path}: input {name} is fixed to {_show(sizes)}, which --input {_show(image)} "
-                "(C x H x W) contradicts; omit --input, or export the network for that size"
+                f"{file.path}: input {name} is fixed to {_show(sizes)}, "
+                f"which --input {_show(image)} (C x H x W) contradicts; "
+                "omit --input, or export the network for that size"
             )
         if isinstance(size, str) and size:
             symbols[size] = wanted[axis]
         sizes[axis] = wanted[axis]
 
 
-def _arranged(file: OnnxFile, name: str, image: Image) -> tuple[int, int, int, int]:
+def _arranged(
+    file: OnnxFile,
+    name: str,
+    image: Image,
+) -> tuple[int, int, int, int]:
     """The sizes (1, C, H, W) of an image, or (1, H, W, C) where the graph turns them round first."""
     channels, height, width = image
     if _channels_last(file, name):
@@ -308,7 +358,10 @@ def _arranged(file: OnnxFile, name: str, image: Image) -> tuple[int, int, int, i
 
 def _channels_last(file: OnnxFile, name: str) -> bool:
     """Whether all that is done with an input is to put its channels, which come last, in front."""
-    readers = [node for node in file.model.graph.node if name in node.input]
+    readers = []
+    for node in file.model.graph.node:
+        if name in node.input:
+            readers.append(node)
     return bool(readers) and all(_puts_channels_first(node) for node in readers)
 
 
@@ -318,18 +371,23 @@ def _puts_channels_first(node: Any) -> bool:
     return any(tuple(attribute.ints) == NHWC_TO_NCHW for attribute in node.attribute)
 
 
-def _image(file: OnnxFile, sizes: tuple[int, ...]) -> Image:
+def _image(file: OnnxFile, sizes: Dims) -> Image:
     """(C, H, W) of the first input; inputs of fewer dimensions have ones in front."""
-    if len(sizes) == 4 and _channels_last(file, file.inputs[0].name):
+    first = file.inputs[0].name
+    if len(sizes) == 4 and _channels_last(file, first):
         _, height, width, channels = sizes
         return channels, height, width
+    # Without the batch; the ones in front are cut off again where there are three sizes.
     channels, height, width = (1, 1, 1, *sizes[1:])[-3:]
     return max(channels, 1), max(height, 1), max(width, 1)
 
 
 def _sizes(value: Any) -> OpenSizes | None:
     """A value's sizes; None where not even their number is known."""
-    if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
+    # A sequence of tensors, or a tensor of which nothing is known.
+    if not value.type.HasField("tensor_type"):
+        return None
+    if not value.type.tensor_type.HasField("shape"):
         return None
     sizes: OpenSizes = []
     for dim in value.type.tensor_type.shape.dim:
@@ -341,7 +399,7 @@ def _sizes(value: Any) -> OpenSizes | None:
     return sizes
 
 
-def _closed(sizes: OpenSizes | None) -> tuple[int, ...] | None:
+def _closed(sizes: OpenSizes | None) -> Dims | None:
     """The sizes, if none of them is open."""
     if sizes is None:
         return None

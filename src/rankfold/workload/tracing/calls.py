@@ -30,6 +30,7 @@ LOOKUPS = ("embedding", "embedding_bag", "_embedding_bag")
 OPAQUE = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 FUNCTIONAL = "functional."  # begins the names of layers whose weight is computed
 
+# Of an operator, what it is given, and what it makes.
 Seen = Callable[[Any, tuple[Any, ...], Any], None]
 
 
@@ -109,7 +110,8 @@ class Calls:
             macs = parameters
             if x.ndim > 1:
                 # Every weight meets every step of the sequence (or every row of a batch) once.
-                macs = parameters * math.prod(x.shape[:-1]) // self.batch
+                steps = math.prod(x.shape[:-1])
+                macs = parameters * steps // self.batch
         what = f"{type(module).__name__} is left alone"
         self.untouched[path] = Untouched(path, what, macs, parameters)
 
@@ -117,8 +119,14 @@ class Calls:
         """The mode that watches operators while it is active."""
         return _Watch(self._seen)
 
-    def _seen(self, operator: Any, args: tuple[Any, ...], out: Any) -> None:
+    def _seen(
+        self,
+        operator: Any,
+        args: tuple[Any, ...],
+        out: Any,
+    ) -> None:
         """Note what an operator does with the network's weights."""
+        # Inside of a module that has its shape from its attributes, or is listed as a whole.
         if any(opaque for _, opaque in self._running):
             return
         name = operator.overloadpacket.__name__
@@ -133,7 +141,9 @@ class Calls:
             self._foreign(f"{operator.namespace}::{name}", args)
 
     def _convolution(self, args: tuple[Any, ...], out: Tensor) -> None:
-        x, weight, _, stride, padding, dilation, transposed, _, groups = args[:9]
+        # aten.convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
+        x, weight, _, stride, padding = args[:5]
+        dilation, transposed, _, groups = args[5:9]
         dimensions = weight.ndim - 2
         name, fixed = self._named(weight)
         if transposed or dimensions != 2 or not name:
@@ -160,7 +170,13 @@ class Calls:
             )
         )
 
-    def _other_convolution(self, name: str, weight: Tensor, transposed: bool, met: Tensor) -> None:
+    def _other_convolution(
+        self,
+        name: str,
+        weight: Tensor,
+        transposed: bool,
+        met: Tensor,
+    ) -> None:
         """List a convolution that is not mapped; the whole kernel meets every place of `met`, (B, C, ...)."""
         kind = f"Conv{weight.ndim - 2}d"
         if transposed:
@@ -171,7 +187,12 @@ class Calls:
         places = math.prod(met.shape[2:])
         self._leave_alone(name, what, weight.numel() * places, weight.numel())
 
-    def _product(self, left: Tensor, right: Tensor, out: Tensor) -> None:
+    def _product(
+        self,
+        left: Tensor,
+        right: Tensor,
+        out: Tensor,
+    ) -> None:
         inner = int(left.shape[-1])
         # A weight on the right has its outputs in its last axis, one on the left has them before.
         for weight, outputs_axis in ((right, -1), (left, -2)):
@@ -241,6 +262,7 @@ class Calls:
         """The parameter whose memory a tensor lies in, or an empty text."""
         if not isinstance(weight, Tensor) or weight.layout != torch.strided:
             return ""
+        # A view, such as a transposed weight, lies in the memory of what it is a view of.
         start = weight.storage_offset()
         for stored in self._memory.get(_memory_of(weight), ()):
             if stored.first <= start < stored.end:
@@ -254,13 +276,19 @@ class Calls:
             return path
         return f"{path}#{run}"
 
-    def _leave_alone(self, name: str, what: str, macs: int | None, parameters: int) -> None:
+    def _leave_alone(
+        self,
+        name: str,
+        what: str,
+        macs: int | None,
+        parameters: int,
+    ) -> None:
         if not name:
             computed = sum(key.startswith(FUNCTIONAL) for key in self.untouched)
             name = f"{FUNCTIONAL}{computed + 1}"
             parameters = 0
         before = self.untouched.get(name)
-        if before is not None:  # it runs again
+        if before is not None:  # it runs again, with the same weights
             macs = _sum_if_known(macs, before.macs)
         self.untouched[name] = Untouched(name, what, macs, parameters)
 
@@ -272,7 +300,13 @@ class _Watch(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._seen = seen
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         self._seen(func, args, out)
         return out
@@ -285,8 +319,10 @@ def _memory_of(tensor: Tensor) -> int:
 
 def _is_several_matrices(weight: Tensor) -> bool:
     """Whether each input meets only one of several matrices."""
+    if weight.ndim != 3 or weight.shape[0] == 1:
+        return False
     # An expanded view, of stride 0, repeats a single one.
-    return weight.ndim == 3 and weight.shape[0] > 1 and weight.stride(0) != 0
+    return weight.stride(0) != 0
 
 
 def _as_pair(values: Sequence[int]) -> Pair:

@@ -29,13 +29,15 @@ def why_fixed(module: nn.Module) -> str:
         plain = "nn.Linear"
     else:
         return ""
+    # The weight that a replacement would be made of is computed anew at each call.
     if hasattr(module, "parametrizations"):
         return (
             "has a parametrised weight; remove it first to replace the layer "
             "(torch.nn.utils.parametrize.remove_parametrizations)"
         )
+    plain_type = type(module) in (nn.Conv2d, nn.Linear)
     # A forward of the instance's own is as good as a subclass.
-    if type(module) not in (nn.Conv2d, nn.Linear) or "forward" in vars(module):
+    if not plain_type or "forward" in vars(module):
         return f"is a {type(module).__name__}, not a plain {plain}, so its behaviour would be lost"
     if _has_hooks(module):
         return "has hooks, which its replacement would not call; remove them first to replace the layer"

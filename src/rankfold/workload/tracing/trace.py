@@ -57,6 +57,7 @@ def trace(
         keywords = dict(inputs)
     else:
         positional = tuple(inputs)
+    # A batch of images may come in either way.
     given = (*positional, *keywords.values())
     image = image or _image(name, given)
     calls = Calls(model, batch=_batch(given))
@@ -81,13 +82,17 @@ def trace(
     )
 
 
-def _blank_batch(model: nn.Module, image: Image | None, name: str) -> torch.Tensor:
+def _blank_batch(
+    model: nn.Module,
+    image: Image | None,
+    name: str,
+) -> torch.Tensor:
     """(1, C, H, W) zeros, of the type and on the device of the model's parameters."""
     import torch
 
     if image is None:
         raise InputError(f"{name} needs the size of an image, or inputs to be called with")
-    like = next(model.parameters(), torch.empty(0))
+    like = next(model.parameters(), torch.empty(0))  # a network without any runs in float
     return torch.zeros(1, *image, device=like.device, dtype=like.dtype)
 
 
@@ -97,7 +102,11 @@ def _fixed_wherever_used(layers: Iterable[ConvShape]) -> tuple[ConvShape, ...]:
     A module that runs, and whose weight is also used in a function call, cannot be replaced either.
     """
     reasons = {layer.weight: layer.fixed for layer in layers if layer.fixed}
-    return tuple(replace(layer, fixed=reasons.get(layer.weight, "")) for layer in layers)
+    same: list[ConvShape] = []
+    for layer in layers:
+        reason = reasons.get(layer.weight, "")
+        same.append(replace(layer, fixed=reason))
+    return tuple(same)
 
 
 @contextmanager
@@ -132,10 +141,17 @@ def _watching(model: nn.Module, calls: Calls) -> Iterator[None]:
 def _is_watched(module: nn.Module, calls: Calls) -> bool:
     from torch import nn
 
-    return isinstance(module, (nn.Conv2d, nn.Linear)) or calls.is_opaque(module)
+    if calls.is_opaque(module):
+        return True
+    return isinstance(module, (nn.Conv2d, nn.Linear))
 
 
-def _enter(calls: Calls, module: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+def _enter(
+    calls: Calls,
+    module: nn.Module,
+    positional: tuple[Any, ...],
+    keywords: dict[str, Any],
+) -> None:
     from torch import nn
 
     # The shape of such a layer is read off the module, with the padding it declares, and not off its
@@ -172,7 +188,8 @@ def _reasons_to_stay(model: nn.Module) -> dict[nn.Module, str]:
 
 def _sharing_parameters(model: nn.Module) -> dict[nn.Module, str]:
     """Layers that hold one weight together with another module: replacing either would part them."""
-    holders: dict[int, list[tuple[str, nn.Module]]] = {}
+    # Parameters are told apart by identity: equal ones may be two.
+    holders: dict[int, list[tuple[str, nn.Module]]] = {}  # (path, module)
     for path, module in model.named_modules():
         weight = module._parameters.get("weight")
         if weight is not None:
@@ -187,9 +204,13 @@ def _sharing_parameters(model: nn.Module) -> dict[nn.Module, str]:
     return reasons
 
 
-def _conv_shape(calls: Calls, module: nn.Conv2d, x: torch.Tensor) -> ConvShape:
+def _conv_shape(
+    calls: Calls,
+    module: nn.Conv2d,
+    x: torch.Tensor,
+) -> ConvShape:
     """The shape of a convolution that runs on x, (B, C_in, H, W)."""
-    height, width = x.shape[-2:]
+    height, width = x.shape[-2:]  # one image has no batch axis
     # torch keeps padding as (left, right, top, bottom), the form that F.pad takes; 'same' is resolved in it.
     left, right, top, bottom = module._reversed_padding_repeated_twice
     return ConvShape(
@@ -207,15 +228,20 @@ def _conv_shape(calls: Calls, module: nn.Conv2d, x: torch.Tensor) -> ConvShape:
     )
 
 
-def _linear_shape(calls: Calls, module: nn.Linear, x: torch.Tensor) -> ConvShape:
+def _linear_shape(
+    calls: Calls,
+    module: nn.Linear,
+    x: torch.Tensor,
+) -> ConvShape:
     """A fully connected layer as a 1x1 convolution on the plane of tokens or pixels; 1x1 for a vector."""
     inputs = module.in_features
     places = max(1, x.numel() // inputs // calls.batch)
     plane = (places, 1)
-    if x.ndim == 4 and x.shape[-1] == inputs:  # (B, H, W, C), unless the batch is not the first axis
-        height, width = int(x.shape[1]), int(x.shape[2])
+    if x.ndim == 4 and x.shape[-1] == inputs:
+        # (B, H, W, C), unless the batch is not the first axis
+        _, height, width, _ = x.shape
         if height * width == places:
-            plane = (height, width)
+            plane = (int(height), int(width))
     return ConvShape(
         calls.label(module),
         inputs,
@@ -238,12 +264,18 @@ def _image(name: str, given: Iterable[Any]) -> Image:
     tensors = _tensors(given)
     for x in tensors:
         if x.ndim == 4:
-            return int(x.shape[1]), int(x.shape[2]), int(x.shape[3])
+            return _as_image(x.shape[1:])
     for x in tensors:
         if x.ndim:
-            channels, height, width = (1, 1, 1, *x.shape[1:])[-3:]
-            return int(channels), int(height), int(width)
+            # Of a sequence (B, length, features) the image is 1 x length x features.
+            sizes = (1, 1, 1, *x.shape[1:])
+            return _as_image(sizes[-3:])
     raise InputError(f"{name} is given no tensor to run on; pass example inputs")
+
+
+def _as_image(sizes: Sequence[int]) -> Image:
+    channels, height, width = (int(size) for size in sizes)  # symbolic ones, too
+    return channels, height, width
 
 
 def _batch(given: Iterable[Any]) -> int:
@@ -260,6 +292,10 @@ def _tensors(given: Iterable[Any]) -> list[torch.Tensor]:
     return [value for value in given if isinstance(value, torch.Tensor)]
 
 
-def _failed(name: str, image: Image, error: Exception) -> str:
+def _failed(
+    name: str,
+    image: Image,
+    error: Exception,
+) -> str:
     shown = "x".join(str(size) for size in image)
     return f"{name} fails on an image of {shown} (C x H x W): {first_line(error)}; pass its real input size"
