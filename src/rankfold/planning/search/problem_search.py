@@ -69,7 +69,7 @@ def search_problem(
     result = search_plans(
         problem.choices,
         accuracy,
-        front_starts(problem.front()),
+        front_starts(problem.front(progress)),
         settings,
         progress=progress,
         identity=_identity(problem, measured),
