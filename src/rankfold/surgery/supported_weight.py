@@ -101,7 +101,7 @@ def row_sparse_factors(
     else:
         second, cross = moments.second, moments.cross
     if support is None:
-        factors, support = row_sparse(weight, conv_groups, groups, rank, second, entries, cross)
+        factors, support = row_sparse(weight, conv_groups, groups, rank, second, entries, cross=cross)
     else:
         factors = decompose_for_data(weight, conv_groups, groups, rank, second, cross, support=support)
     if moments is None:
