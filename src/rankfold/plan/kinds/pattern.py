@@ -47,6 +47,12 @@ class PatternLayer(LayerKind):
         """`e4`."""
         return f"e{self.entries}"
 
+    def to_json(self) -> dict[str, Any]:
+        """The kind's part of a plan file, in the order that plan files have always had."""
+        content = super().to_json()
+        content["steering"] = content.pop("steering")  # behind what the kinds of pruning add
+        return content
+
     def check(self, shape: ConvShape) -> None:
         """Refuse a layer that is no convolution, or whose kernel has no more positions."""
         check_entries(shape, self.entries)
