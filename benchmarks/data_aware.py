@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from rankfold.runs.compress import calibration_batches
 from torch import nn
 
 from rankfold import ArraySpec, load_images, load_model, trace, uniform_plan
@@ -27,7 +28,6 @@ from rankfold.calibration.moments import patch_moments
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.plan import LOW_RANK, Plan
-from rankfold.runs.compress import calibration_batches
 from rankfold.surgery.compress import compress_, compress_on_data_
 from rankfold.training.loop import evaluate
 
@@ -43,7 +43,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data, device = load_images(options.data), torch.device("cpu")
-    test = replace(data.test, images=data.test.images[: options.test], labels=data.test.labels[: options.test])
+    test = replace(
+        data.test, images=data.test.images[: options.test], labels=data.test.labels[: options.test]
+    )
     dense = load_model("resnet20", classes=len(data.classes))
     found = shipped_baseline("resnet20", data.classes, data.input_size)
     assert found is not None, "the data must be CIFAR-10"
@@ -53,12 +55,16 @@ def main() -> None:
     def for_data(images: int) -> Change:
         def change(model: nn.Module, plan: Plan) -> object:
             names = [layer.name for layer in plan.layers if layer.kind == LOW_RANK]
-            return compress_(model, plan, moments=patch_moments(model, calibration_batches(data, device, 0, images), names))
+            return compress_(
+                model, plan, moments=patch_moments(model, calibration_batches(data, device, 0, images), names)
+            )
 
         return change
 
     def corrected(images: int) -> Change:
-        return lambda model, plan: compress_on_data_(model, plan, lambda: calibration_batches(data, device, 0, images))
+        return lambda model, plan: compress_on_data_(
+            model, plan, lambda: calibration_batches(data, device, 0, images)
+        )
 
     variants: dict[str, Change] = {
         "SVD": compress_,
@@ -67,7 +73,9 @@ def main() -> None:
         "centred and corrected, 2,048": corrected(2048),
     }  # fmt: skip
     print(f"Dense: {evaluate(dense, test, data, device):.2%}\n")
-    print("| g | r | factors, images | top-1 | with batch norm measured again | CPU s |\n| --- | --- | --- | --- | --- | --- |")
+    print(
+        "| g | r | factors, images | top-1 | with batch norm measured again | CPU s |\n| --- | --- | --- | --- | --- | --- |"
+    )
     for setting in options.settings:
         groups, rank = setting.split(":")
         plan = uniform_plan(network, ArraySpec(64, 64), int(groups), rank)
@@ -79,7 +87,9 @@ def main() -> None:
             before = evaluate(model, test, data, device)
             reestimate_batch_norm_(model, calibration_batches(data, device, 0))
             after = evaluate(model, test, data, device)
-            print(f"| {groups} | m * {rank} | {name} | {before:.2%} | {after:.2%} | {seconds:.1f} |", flush=True)
+            print(
+                f"| {groups} | m * {rank} | {name} | {before:.2%} | {after:.2%} | {seconds:.1f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from rankfold.runs.compress import calibration_batches
 from torch import nn
 
 from rankfold import ArraySpec, load_images, load_model, trace, uniform_plan
@@ -23,7 +24,6 @@ from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.plan import Plan
-from rankfold.runs.compress import calibration_batches
 from rankfold.surgery.compress import LayerReport, compress_, compress_on_data_
 from rankfold.training.loop import evaluate
 
@@ -42,7 +42,9 @@ def main() -> None:
     apply_weights(dense, read_weights(Path(found.weights)), str(found.weights))
     network = trace(dense, data.input_size, "resnet20")
 
-    def on_data(images: int, sequential: bool = False) -> Callable[[nn.Module, Plan], tuple[LayerReport, ...]]:
+    def on_data(
+        images: int, sequential: bool = False
+    ) -> Callable[[nn.Module, Plan], tuple[LayerReport, ...]]:
         return lambda model, plan: compress_on_data_(
             model, plan, lambda: calibration_batches(data, device, 0, images), sequential
         )
@@ -65,7 +67,8 @@ def main() -> None:
             mean = f"{sum(errors) / len(errors):.1%}" if errors else "-"
             accuracy = evaluate(model, data.test, data, device)
             print(
-                f"g = {groups}, r = m * {rank}: {name:16} {accuracy:7.2%}   output error {mean:>6}   {seconds:5.1f} s", flush=True
+                f"g = {groups}, r = m * {rank}: {name:16} {accuracy:7.2%}   output error {mean:>6}   {seconds:5.1f} s",
+                flush=True,
             )
 
 

@@ -27,7 +27,14 @@ from pathlib import Path
 import numpy as np
 
 from rankfold.cost import Masks, network_cycles
-from rankfold.cost.energy import TABLES, Comparison, NetworkEnergy, cheapest_mappings, load_table, network_energy
+from rankfold.cost.energy import (
+    TABLES,
+    Comparison,
+    NetworkEnergy,
+    cheapest_mappings,
+    load_table,
+    network_energy,
+)
 from rankfold.files import write_text
 from rankfold.mapping import ArraySpec
 from rankfold.plan import IDEAL, PRUNED, Plan, pruned_plan, uniform_plan
@@ -89,7 +96,12 @@ METHODS = (
     Method("plain low-rank, r = m/8, im2col", uniform("im2col", 1, "1/8"), "g1-r8"),
     Method("group low-rank, g = 4, r = m/4, SDK", uniform("sdk", 4, "1/4"), "g4-r4-10"),
     Method("group low-rank, g = 4, r = m/8, SDK", uniform("sdk", 4, "1/8"), "g4-r8"),
-    Method("group low-rank, g = 4, r = m/4, mappings of least energy", uniform("sdk", 4, "1/4"), "g4-r4-10", cheapest=True),
+    Method(
+        "group low-rank, g = 4, r = m/4, mappings of least energy",
+        uniform("sdk", 4, "1/4"),
+        "g4-r4-10",
+        cheapest=True,
+    ),
     Method("mixed plan, made by hand for 64x64", of_run("mixed"), "mixed", only="resnet20"),
     Method("mixed plan, mappings of least energy", of_run("mixed"), "mixed", only="resnet20", cheapest=True),
 )
@@ -123,20 +135,34 @@ def masks_of(network: Network, plan: Plan) -> Masks:
         draw = np.random.default_rng(0)
         shapes = {layer.weight: layer for layer in network.convolutions}
         weights = {
-            name: draw.standard_normal((shapes[name].m, shapes[name].in_channels // shapes[name].groups, *shapes[name].kernel))
+            name: draw.standard_normal(
+                (shapes[name].m, shapes[name].in_channels // shapes[name].groups, *shapes[name].kernel)
+            )
             for name in chosen
         }
-    return choose_masks(weights, {name: Pruning(layer.pruning or "", layer.entries or 0) for name, layer in chosen.items()})
+    return choose_masks(
+        weights, {name: Pruning(layer.pruning or "", layer.entries or 0) for name, layer in chosen.items()}
+    )
 
 
 def rows() -> Iterator[Row]:
     for name in ("resnet20", "wrn16-4"):
         network = zoo_network(name)
         for side in SIDES:
-            plans = {method: method.plan(network, ArraySpec(side, side)) for method in METHODS if method.only in (None, name)}
+            plans = {
+                method: method.plan(network, ArraySpec(side, side))
+                for method in METHODS
+                if method.only in (None, name)
+            }
             masks = {method: masks_of(network, plan) for method, plan in plans.items()}
-            counts = {method: network_cycles(network, plan, ("im2col",), masks[method]) for method, plan in plans.items()}
-            for cell in ("rram", "sram"):  # their cells hold 2 bits and 1, which is all that mappings see of a technology
+            counts = {
+                method: network_cycles(network, plan, ("im2col",), masks[method])
+                for method, plan in plans.items()
+            }
+            for cell in (
+                "rram",
+                "sram",
+            ):  # their cells hold 2 bits and 1, which is all that mappings see of a technology
                 tables = [load_table(table) for table in TABLES if table.startswith(cell)]
                 mapped = {
                     method: network_energy(network, plan, tables[0], masks[method], method.circuits)
@@ -148,7 +174,10 @@ def rows() -> Iterator[Row]:
                         found, count = energy.with_table(table), counts[method]
                         if method.cheapest:
                             plan = cheapest_mappings(network, plans[method], table)
-                            found, count = network_energy(network, plan, table), network_cycles(network, plan, ("im2col",))
+                            found, count = (
+                                network_energy(network, plan, table),
+                                network_cycles(network, plan, ("im2col",)),
+                            )
                         yield Row(
                             network, method, plans[method], plans[method].array, found, count.chosen_cycles,
                             count.chosen_conversions, Comparison.of(found, dense),

@@ -101,7 +101,9 @@ def command(rounds: int) -> float:
     for _ in range(rounds):
         start = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "rankfold.cli.main", "map", "resnet50", "--array", "512x512"], check=True, capture_output=True
+            [sys.executable, "-m", "rankfold.cli.main", "map", "resnet50", "--array", "512x512"],
+            check=True,
+            capture_output=True,
         )
         found.append(time.perf_counter() - start)
     return statistics.median(found)
@@ -114,9 +116,14 @@ def main() -> None:
     for shape, array in dict.fromkeys((shape.anonymous, array) for shape, array in CASES):
         # Groups share arrays in the library, which the published scripts do not know.
         found = map_layer(shape, array, "vw-sdk").cycles
-        assert found == loop(shape, array) if shape.groups == 1 else found <= loop(shape, array), (shape, array)
+        assert found == loop(shape, array) if shape.groups == 1 else found <= loop(shape, array), (
+            shape,
+            array,
+        )
     plain = seconds(published, 1)
-    vw_sdk, best, one = (seconds(run, options.rounds) for run in (search("vw-sdk"), search("best"), one_window))
+    vw_sdk, best, one = (
+        seconds(run, options.rounds) for run in (search("vw-sdk"), search("best"), one_window)
+    )
     distinct = {(shape.anonymous, array) for shape, array in CASES}
     tried = sum(len(Windows.every(Footprint(shape), array)) for shape, array in distinct)
     print(f"{len(CASES)} (layer, array) pairs, one core")
@@ -125,7 +132,9 @@ def main() -> None:
     print(f"best    {best:8.3f} s   {plain / best:6.1f} times faster than the loop")
     print(f"windows {tried / one:10,.0f} (windows x layers)/s")
     print(f"sweep   {seconds(sweep, options.rounds):8.3f} s   16 (g, r) x 5 arrays x {len(RESNET50)} layers")
-    print(f"map     {command(max(options.rounds, 5)):8.3f} s   rankfold map resnet50 --array 512x512, wall time")
+    print(
+        f"map     {command(max(options.rounds, 5)):8.3f} s   rankfold map resnet50 --array 512x512, wall time"
+    )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,11 @@ def main() -> None:
         for rank in RANKS:
             plan = uniform_plan(source.network, ARRAY, 1, rank, pointwise=True, linear=True, fit=True)
             for decomposition in ("svd", "data"):
-                rows.append(row(name, source, plan, rank, decomposition, before, known, new, dense.chosen_cycles, read))
+                rows.append(
+                    row(
+                        name, source, plan, rank, decomposition, before, known, new, dense.chosen_cycles, read
+                    )
+                )
                 print(rows[-1], flush=True)
     with out.open("w", newline="") as target:
         writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
@@ -79,7 +83,9 @@ def row(
     after = Runner(model, 1)
     (error,) = output_errors(before, after, new).values()
     same = np.mean([np.mean(classes(name, before(feed)[0]) == classes(name, after(feed)[0])) for feed in new])
-    stored = source.file.parameters + sum(layer.parameters_after - layer.parameters_before for layer in layers)
+    stored = source.file.parameters + sum(
+        layer.parameters_after - layer.parameters_before for layer in layers
+    )
     return {
         "network": name,
         "layers": len(source.layers),
@@ -112,8 +118,14 @@ def texts(name: str, image: tuple[int, int, int], first: int, count: int) -> lis
         page = Image.new("RGB", (width, height), tuple(int(v) for v in draw.integers(180, 256, 3)))
         font = ImageFont.load_default(min(height - 16, 28))
         for top in range(8, height - 24, 44) if height > 48 else (8,):
-            words = "".join(draw.choice(list(LETTERS), 14)) if height > 48 else "".join(draw.choice(list(LETTERS), width // 22))
-            ImageDraw.Draw(page).text((6, top), words, fill=tuple(int(v) for v in draw.integers(0, 90, 3)), font=font)
+            words = (
+                "".join(draw.choice(list(LETTERS), 14))
+                if height > 48
+                else "".join(draw.choice(list(LETTERS), width // 22))
+            )
+            ImageDraw.Draw(page).text(
+                (6, top), words, fill=tuple(int(v) for v in draw.integers(0, 90, 3)), font=font
+            )
         x = np.asarray(page, np.float32).transpose(2, 0, 1) / 255
         if name == "detector":
             mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])

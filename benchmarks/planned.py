@@ -32,7 +32,9 @@ HEADS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cells", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--csv", type=Path)
@@ -45,7 +47,15 @@ def main() -> None:
     loaded = [(Result.load(run / "result.json"), Plan.load(RunFolder(run, "").plan)) for run in options.runs]
     loaded.sort(key=lambda pair: (pair[1].array.rows, -pair[0].planned_cycles))
     rows = [row(result, plan, points) for result, plan in loaded]
-    print("\n".join([f"| {' | '.join(HEADS)} |", f"|{' --- |' * len(HEADS)}", *(f"| {' | '.join(cells)} |" for cells in rows)]))
+    print(
+        "\n".join(
+            [
+                f"| {' | '.join(HEADS)} |",
+                f"|{' --- |' * len(HEADS)}",
+                *(f"| {' | '.join(cells)} |" for cells in rows),
+            ]
+        )
+    )
     if options.csv is not None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([HEADS, *rows])
@@ -54,7 +64,11 @@ def main() -> None:
 
 def row(result: Result, plan: Plan, points: Sequence[Point]) -> list[str]:
     """One planned run against the uniform points of its array."""
-    here = [point for point in points if point.of.array == str(plan.array) and point.of.epochs == result.recipe["epochs"]]
+    here = [
+        point
+        for point in points
+        if point.of.array == str(plan.array) and point.of.epochs == result.recipe["epochs"]
+    ]
     cycles, accuracy = result.planned_cycles, result.accuracy.final
     affordable = [point for point in here if point.cycles <= cycles]
     as_good = [point for point in here if point.accuracy >= accuracy]

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import torch
+from rankfold.cli.arguments.options import prepare_process
 from torch import Tensor, nn
 
-from rankfold.cli.arguments.options import prepare_process
 from rankfold.mapping import ArraySpec
 from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.budget import Budget
@@ -25,7 +25,9 @@ from rankfold.planning.problem import PlanSettings, best_plan, planning_problem
 from rankfold.surgery.save import save_weights
 
 NETWORKS = ("resnet20", "resnet50", "resnet50-pointwise")
-BUDGETS = (Budget(CYCLES, 0.75, share=True),)  # ResNet-50 without its 1x1 convolutions gets no lower than 62 %
+BUDGETS = (
+    Budget(CYCLES, 0.75, share=True),
+)  # ResNet-50 without its 1x1 convolutions gets no lower than 62 %
 
 
 class Bottleneck(nn.Module):
@@ -34,7 +36,10 @@ class Bottleneck(nn.Module):
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         sizes = ((channels, width, 1, 1), (width, width, 3, stride), (width, 4 * width, 1, 1))
-        layers = [(nn.Conv2d(c, m, k, s, k // 2, bias=False), nn.BatchNorm2d(m), nn.ReLU(inplace=True)) for c, m, k, s in sizes]
+        layers = [
+            (nn.Conv2d(c, m, k, s, k // 2, bias=False), nn.BatchNorm2d(m), nn.ReLU(inplace=True))
+            for c, m, k, s in sizes
+        ]
         self.body = nn.Sequential(*[module for layer in layers for module in layer][:-1])
         plain = channels == 4 * width and stride == 1
         self.shortcut = nn.Identity() if plain else nn.Sequential(
@@ -55,12 +60,19 @@ def resnet50() -> nn.Module:
         for index in range(number):
             blocks.append(Bottleneck(channels, width, stride if index == 0 else 1))
             channels = 4 * width
-    stem = (nn.Conv2d(1, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1))
+    stem = (
+        nn.Conv2d(1, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    )
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 10))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
@@ -97,7 +109,15 @@ def timed(name: str, data: str, folder: Path) -> list[str]:
     chosen = time.perf_counter() - start
     share = found.solution.total(CYCLES) / sum(layer.dense.cycles for layer in problem.choices)
     left = sum(len(layer.candidates) for layer in problem.choices)
-    return [name, f"{left:,}", f"{wall:.0f}", f"{processor:.0f}", f"{chosen:.2f}", f"{share:.1%}", f"{found.solution.gap:.1g}"]
+    return [
+        name,
+        f"{left:,}",
+        f"{wall:.0f}",
+        f"{processor:.0f}",
+        f"{chosen:.2f}",
+        f"{share:.1%}",
+        f"{found.solution.gap:.1g}",
+    ]
 
 
 if __name__ == "__main__":

@@ -58,7 +58,9 @@ def main() -> None:
     options = parser.parse_args()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["macro", "paper", "figures_from", "measured_tops_per_watt", "technology", "adc", "ours", "error"])
+    writer.writerow(
+        ["macro", "paper", "figures_from", "measured_tops_per_watt", "technology", "adc", "ours", "error"]
+    )
     for row, table, ours in compared():
         measured = float(row["tops_per_watt"])
         writer.writerow(

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rankfold.runs.compress import MOMENT_IMAGES, calibration_batches
 from scipy.stats import kendalltau, spearmanr
 from torch import Tensor, nn
 
@@ -50,7 +51,6 @@ from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.plan import LOW_RANK, Plan, uniform_plan
-from rankfold.runs.compress import MOMENT_IMAGES, calibration_batches
 from rankfold.surgery.compress import open_signs, quantise_by_plan_
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.loop import evaluate
@@ -168,11 +168,15 @@ class Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Ranks random plans by predicted loss and by measured accuracy.")
+    parser = argparse.ArgumentParser(
+        description="Ranks random plans by predicted loss and by measured accuracy."
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--any", type=int, default=64, dest="free", help="plans of any size")
     parser.add_argument("--equal", type=int, default=60, help="plans of about equal parameters")
-    parser.add_argument("--quantised", type=int, default=64, help="plans of any size that are measured at 4 bits, too")
+    parser.add_argument(
+        "--quantised", type=int, default=64, help="plans of any size that are measured at 4 bits, too"
+    )
     parser.add_argument("--images", type=int, default=5000, help="test images, drawn under the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -184,7 +188,9 @@ def main() -> None:
     network = trace(dense, data.input_size, "resnet20")
     layers = known_layers(dense, network, data, options.seed)
     test = data.test.sample(options.images, options.seed)
-    bench = Bench(dense, network, layers, data, test, list(calibration_batches(data, CPU, options.seed, NORM_IMAGES)))
+    bench = Bench(
+        dense, network, layers, data, test, list(calibration_batches(data, CPU, options.seed, NORM_IMAGES))
+    )
     print(f"dense: {evaluate(dense, test, data, CPU):.2%} of {len(test)} images", flush=True)
     file = options.out / "plans.csv"
     rows = read(file)
@@ -218,10 +224,15 @@ def known_layers(model: nn.Module, network: Network, data: ImageData, seed: int)
     found = sensitivities(model, calibration_batches(data, CPU, seed, MOMENT_IMAGES), names)
     print(f"sensitivities of {len(names)} layers in {time.perf_counter() - start:.1f} s", flush=True)
     modules = dict(model.named_modules())
-    return {name: Layer(shapes[name], modules[name].weight.detach().double().numpy(), found[name]) for name in names}
+    return {
+        name: Layer(shapes[name], modules[name].weight.detach().double().numpy(), found[name])
+        for name in names
+    }
 
 
-def drawn_plans(layers: dict[str, Layer], free: int, equal: int, seed: int) -> Iterator[tuple[str, dict[str, Candidate]]]:
+def drawn_plans(
+    layers: dict[str, Layer], free: int, equal: int, seed: int
+) -> Iterator[tuple[str, dict[str, Candidate]]]:
     """Plans of both sets; layers that are not named stay dense."""
     choices = {name: candidates(layer.shape) for name, layer in layers.items()}
     whole = sum(layer.shape.parameters for layer in layers.values())
@@ -229,16 +240,23 @@ def drawn_plans(layers: dict[str, Layer], free: int, equal: int, seed: int) -> I
         draw, found = np.random.default_rng([seed, number]), 0
         while found < count:
             share = draw.uniform()
-            plan = {layer: some[draw.integers(len(some))] for layer, some in choices.items() if draw.uniform() < share}
+            plan = {
+                layer: some[draw.integers(len(some))]
+                for layer, some in choices.items()
+                if draw.uniform() < share
+            }
             kept = sum(
-                plan[key].parameters(layer.shape) if key in plan else layer.shape.parameters for key, layer in layers.items()
+                plan[key].parameters(layer.shape) if key in plan else layer.shape.parameters
+                for key, layer in layers.items()
             )
             if name == ANY or PARAMETERS[0] <= kept / whole <= PARAMETERS[1]:
                 found += 1
                 yield name, plan
 
 
-def predictions(layers: dict[str, Layer], plan: dict[str, Candidate]) -> tuple[float, float, float, float, int, int]:
+def predictions(
+    layers: dict[str, Layer], plan: dict[str, Candidate]
+) -> tuple[float, float, float, float, int, int]:
     """The predictors of `Row`, in its order."""
     loss = kronecker = output = weight = 0.0
     parameters = cycles = 0
@@ -290,7 +308,9 @@ def bit_plan(network: Network, plan: dict[str, Candidate]) -> Plan:
     layers = []
     for layer in uniform_plan(network, ARRAY, bits=BITS).layers:
         one = plan.get(layer.name, Candidate())
-        layers.append(layer if one.groups is None else replace(layer, kind=LOW_RANK, groups=one.groups, rank=one.rank))
+        layers.append(
+            layer if one.groups is None else replace(layer, kind=LOW_RANK, groups=one.groups, rank=one.rank)
+        )
     return Plan(network.name, network.input, ARRAY, tuple(layers))
 
 
@@ -303,7 +323,9 @@ def correlate(file: Path, rows: list[Row], seed: int) -> None:
     """Rank correlations of every predictor with every measurement, in each set."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(["set", "plans", "measured", "predictor", "spearman", "low", "high", "kendall", "low", "high"])
+    table.writerow(
+        ["set", "plans", "measured", "predictor", "spearman", "low", "high", "kendall", "low", "high"]
+    )
     for name, measure in ((ANY, "accuracy"), (ANY, "accuracy_4bit"), (EQUAL, "accuracy")):
         chosen = [row for row in rows if row.set == name and not math.isnan(getattr(row, measure))]
         if chosen:
@@ -313,7 +335,10 @@ def correlate(file: Path, rows: list[Row], seed: int) -> None:
                 found = []
                 for rank in (spearmanr, kendalltau):
                     draw = np.random.default_rng(seed)
-                    samples = [rank(*pairs[draw.integers(len(pairs), size=len(pairs))].T).statistic for _ in range(2000)]
+                    samples = [
+                        rank(*pairs[draw.integers(len(pairs), size=len(pairs))].T).statistic
+                        for _ in range(2000)
+                    ]
                     found += [rank(*pairs.T).statistic, *np.nanquantile(samples, (0.025, 0.975))]
                 table.writerow([name, len(chosen), measure, predictor, *(f"{value:.3f}" for value in found)])
                 print(f"{name:5} {measure:13} {predictor:12} Spearman {found[0]:6.3f} [{found[1]:.3f}, {found[2]:.3f}]   "
@@ -326,7 +351,8 @@ def read(file: Path) -> list[Row]:
         return []
     with file.open(encoding="utf-8", newline="") as source:
         return [
-            Row(row["set"], row["plan"], *(float(row[one.name]) for one in fields(Row)[2:])) for row in csv.DictReader(source)
+            Row(row["set"], row["plan"], *(float(row[one.name]) for one in fields(Row)[2:]))
+            for row in csv.DictReader(source)
         ]
 
 
@@ -334,7 +360,9 @@ def write(file: Path, rows: list[Row]) -> None:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow([one.name for one in fields(Row)])
-    table.writerows([row.set, row.plan, *(f"{getattr(row, one.name):.8g}" for one in fields(Row)[2:])] for row in rows)
+    table.writerows(
+        [row.set, row.plan, *(f"{getattr(row, one.name):.8g}" for one in fields(Row)[2:])] for row in rows
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, out.getvalue())
 

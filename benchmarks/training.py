@@ -50,7 +50,9 @@ def plain_step(x: Tensor, y: Tensor) -> Callable[[], None]:
     return step
 
 
-def rankfold_step(x: Tensor, y: Tensor, quantised: bool, compiled: bool, taught: bool = False) -> Callable[[], None]:
+def rankfold_step(
+    x: Tensor, y: Tensor, quantised: bool, compiled: bool, taught: bool = False
+) -> Callable[[], None]:
     x = x.contiguous(memory_format=torch.channels_last)
     model = build("resnet20", 10).to(memory_format=torch.channels_last)
     teacher = Teacher(model, Distillation()) if taught else None
@@ -82,10 +84,16 @@ def rankfold_step(x: Tensor, y: Tensor, quantised: bool, compiled: bool, taught:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each variant, %(default)s by default")
-    parser.add_argument("--compiled", action="store_true", help="also measure torch.compile (needs a C++ compiler)")
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="turns of each variant, %(default)s by default"
+    )
+    parser.add_argument(
+        "--compiled", action="store_true", help="also measure torch.compile (needs a C++ compiler)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     random = torch.Generator().manual_seed(0)
@@ -113,7 +121,9 @@ def main() -> None:
             seconds[name].append((time.perf_counter() - start) / STEPS)
 
     precision = resolve_precision("auto", x.device)
-    print(f"torch {torch.__version__}, {options.threads} threads, precision auto = {precision}, {options.rounds} rounds")
+    print(
+        f"torch {torch.__version__}, {options.threads} threads, precision auto = {precision}, {options.rounds} rounds"
+    )
     for name, times in seconds.items():
         print(f"{name:15} {BATCH / statistics.median(times):8.0f} images/s")
     pairs = [("float", "plain"), ("4-bit", "float"), ("taught", "4-bit")]

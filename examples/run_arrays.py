@@ -25,7 +25,10 @@ class Network:
             raise SystemExit(f"{folder} is no placement of version 1")
         self.layers = {layer["name"]: layer for layer in self.content["layers"]}
         self.digital = dict(np.load(self.folder / "digital.npz"))
-        self.cells = [np.load(self.folder / array["file"])["cells"].astype(np.float64) for array in self.content["arrays"]]
+        self.cells = [
+            np.load(self.folder / array["file"])["cells"].astype(np.float64)
+            for array in self.content["arrays"]
+        ]
         self.sums = {}  # accumulators of each layer on the last images, for whoever wants to look
 
     def __call__(self, images):
@@ -41,7 +44,9 @@ class Network:
         if op == "layer":
             return self.layer(self.layers[step["layer"]], x)
         if op == "scale_channels":
-            scale, shift = (self.digital[step[key]].reshape(1, -1, *[1] * (x.ndim - 2)) for key in ("scale", "shift"))
+            scale, shift = (
+                self.digital[step[key]].reshape(1, -1, *[1] * (x.ndim - 2)) for key in ("scale", "shift")
+            )
             return x * scale + shift
         if op == "relu":
             return np.maximum(x, 0)
@@ -93,7 +98,9 @@ class Network:
     def accumulate(self, layer, integers):
         """(N, m, OH, OW) sums of integer products, activation by activation of every array."""
         top, bottom, left, right = layer["padding"]
-        padded = np.pad(integers, ((0, 0), (0, 0), (top, bottom), (left, right)), mode=PADDING[layer["padding_mode"]])
+        padded = np.pad(
+            integers, ((0, 0), (0, 0), (top, bottom), (left, right)), mode=PADDING[layer["padding_mode"]]
+        )
         stride, per_weight = layer["stride"], layer["cells"]["columns_per_weight"]
         factors, reference = np.array(layer["cells"]["factors"], float), layer["cells"]["reference_factor"]
         result = np.zeros((len(integers), *layer["output"]))
@@ -113,13 +120,23 @@ class Network:
                     for factor, part in slices:
                         driven = part[:, rows[:, 0], y, x] * rows_on  # (N, r)
                         read = driven @ cells  # (N, physical columns)
-                        weights = (read[:, : per_weight * len(columns)].reshape(len(driven), -1, per_weight) * factors).sum(2)
+                        weights = (
+                            read[:, : per_weight * len(columns)].reshape(len(driven), -1, per_weight)
+                            * factors
+                        ).sum(2)
                         if reference is not None:
                             weights = weights + reference * read[:, -1:]
                         sums = sums + factor * weights
-                    out_y, out_x = windows[columns[:, 3], 0] + columns[:, 1], windows[columns[:, 3], 1] + columns[:, 2]
+                    out_y, out_x = (
+                        windows[columns[:, 3], 0] + columns[:, 1],
+                        windows[columns[:, 3], 1] + columns[:, 2],
+                    )
                     # Pixels that an earlier window has given already do not count again.
-                    counts = columns_on & (out_y >= windows[columns[:, 3], 2]) & (out_x >= windows[columns[:, 3], 3])
+                    counts = (
+                        columns_on
+                        & (out_y >= windows[columns[:, 3], 2])
+                        & (out_x >= windows[columns[:, 3], 3])
+                    )
                     result[:, columns[counts, 0], out_y[counts], out_x[counts]] += sums[:, counts]
         return result
 

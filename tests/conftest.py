@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "default", max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("thorough", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "thorough", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("thorough" if os.environ.get("RANKFOLD_THOROUGH") else "default")
 
 CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10"

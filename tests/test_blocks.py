@@ -14,7 +14,11 @@ from rankfold.lowrank.regression import RIDGE, Regression, power
 @st.composite
 def problems(draw):
     """A regression with correlated inputs, the columns that may be used, g and r."""
-    groups, outputs, width = draw(st.sampled_from([2, 3, 4])), draw(st.integers(2, 12)), draw(st.integers(2, 8))
+    groups, outputs, width = (
+        draw(st.sampled_from([2, 3, 4])),
+        draw(st.integers(2, 12)),
+        draw(st.integers(2, 8)),
+    )
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
     n = groups * width
     patches = np.geomspace(1, 0.03, n)[:, None] * rng.normal(size=(n, n)) @ rng.normal(size=(n, 4 * n))
@@ -34,7 +38,10 @@ def error(regression, blocks):
 def alternated(regression, kept, groups, rank, sweeps=400):
     """Each block in turn exactly, by a singular value decomposition of what it should be, whitened."""
     n = len(kept)
-    cuts = [np.flatnonzero(kept[: n // groups * (i + 1)])[np.count_nonzero(kept[: n // groups * i]) :] for i in range(groups)]
+    cuts = [
+        np.flatnonzero(kept[: n // groups * (i + 1)])[np.count_nonzero(kept[: n // groups * i]) :]
+        for i in range(groups)
+    ]
     found = np.zeros_like(regression.dense)
     for _ in range(sweeps):
         for cut in cuts:
@@ -64,7 +71,9 @@ def test_a_target_that_is_known_and_float32_change_nothing(drawn):
     given_ = BlockProblem.of(regression, kept, groups, regression.target_on(np.flatnonzero(kept)))
     whole = power(regression.target, regression.moments)
     assert error(regression, given_.solve(rank, 3)) == pytest.approx(wanted, rel=1e-6, abs=1e-9 * whole)
-    assert error(regression, problem.in_float32().solve(rank, 3)) == pytest.approx(wanted, rel=1e-3, abs=1e-5 * whole)
+    assert error(regression, problem.in_float32().solve(rank, 3)) == pytest.approx(
+        wanted, rel=1e-3, abs=1e-5 * whole
+    )
     assert all(block.rows.dtype == np.float32 for block in problem.in_float32().solve(rank, 1))
 
 

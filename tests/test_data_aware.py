@@ -14,13 +14,21 @@ from rankfold.workload import ConvShape
 def problems(draw, groups=(1, 2, 4)):
     """A weight, patches with strong correlations, g and r."""
     conv_groups, block = draw(st.sampled_from([1, 1, 2])), draw(st.sampled_from(groups))
-    channels, outputs, kernel = block * draw(st.integers(1, 3)), draw(st.integers(1, 8)), draw(st.integers(1, 3))
+    channels, outputs, kernel = (
+        block * draw(st.integers(1, 3)),
+        draw(st.integers(1, 8)),
+        draw(st.integers(1, 3)),
+    )
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    weight = rng.normal(size=(conv_groups * outputs, channels, kernel, kernel)) * 10.0 ** draw(st.integers(-3, 3))
+    weight = rng.normal(size=(conv_groups * outputs, channels, kernel, kernel)) * 10.0 ** draw(
+        st.integers(-3, 3)
+    )
     n = channels * kernel * kernel
     mixing = rng.normal(size=(conv_groups, n, n)) * np.geomspace(1, 10.0 ** -draw(st.integers(0, 3)), n)
     patches = mixing @ rng.normal(size=(conv_groups, n, draw(st.integers(1, 4)) * n))
-    shape = ConvShape("w", channels * conv_groups, len(weight), (kernel, kernel), (kernel, kernel), groups=conv_groups)
+    shape = ConvShape(
+        "w", channels * conv_groups, len(weight), (kernel, kernel), (kernel, kernel), groups=conv_groups
+    )
     rank = draw(st.integers(1, full_rank(shape, block)))
     return weight, conv_groups, block, rank, patches, patches @ patches.swapaxes(1, 2)
 
@@ -48,9 +56,13 @@ def test_never_worse_on_the_data_than_plain_svd(problem):
     assert factors.reduce.shape == plain.reduce.shape
     assert factors.expand.shape == plain.expand.shape
     # What is reported is what the patches show.
-    lost = (weight - reconstruct(factors, conv_groups, groups)).reshape(conv_groups, len(weight) // conv_groups, -1) @ patches
+    lost = (weight - reconstruct(factors, conv_groups, groups)).reshape(
+        conv_groups, len(weight) // conv_groups, -1
+    ) @ patches
     dense = weight.reshape(conv_groups, len(weight) // conv_groups, -1) @ patches
-    assert factors.output_error == pytest.approx(np.linalg.norm(lost) / np.linalg.norm(dense), rel=1e-5, abs=1e-6)
+    assert factors.output_error == pytest.approx(
+        np.linalg.norm(lost) / np.linalg.norm(dense), rel=1e-5, abs=1e-6
+    )
 
 
 @given(problems())
@@ -59,7 +71,9 @@ def test_the_factors_share_the_scale(problem):
     factors = decompose_for_data(weight, conv_groups, groups, rank, second)
     left = factors.expand.reshape(conv_groups, -1, groups, rank).swapaxes(1, 2)
     right = factors.reduce.reshape(conv_groups, groups, rank, -1)
-    assert np.allclose((left**2).sum(axis=2), (right**2).sum(axis=3), rtol=1e-6, atol=1e-12 * (weight**2).max())
+    assert np.allclose(
+        (left**2).sum(axis=2), (right**2).sum(axis=3), rtol=1e-6, atol=1e-12 * (weight**2).max()
+    )
 
 
 @given(problems())
@@ -84,7 +98,10 @@ def test_moments_of_any_type_are_taken_in_double_precision(kind):
     rng = np.random.default_rng(0)
     weight, inputs = rng.normal(size=(6, 4, 1, 1)), rng.integers(-3, 4, size=(4, 50))
     second = (inputs @ inputs.T)[None]
-    found, wanted = (decompose_for_data(weight, 1, 2, 1, moments) for moments in (second.astype(kind), second.astype(float)))
+    found, wanted = (
+        decompose_for_data(weight, 1, 2, 1, moments)
+        for moments in (second.astype(kind), second.astype(float))
+    )
     assert np.array_equal(found.reduce, wanted.reduce) and np.array_equal(found.expand, wanted.expand)
 
 
@@ -108,7 +125,9 @@ def test_silent_inputs_give_the_plain_svd():
 
 def test_what_is_refused():
     weight = np.ones((4, 2, 1, 1))
-    with pytest.raises(InputError, match=r"second moments of shape \(1, 3, 3\) must be finite and of shape \(1, 2, 2\)"):
+    with pytest.raises(
+        InputError, match=r"second moments of shape \(1, 3, 3\) must be finite and of shape \(1, 2, 2\)"
+    ):
         decompose_for_data(weight, 1, 1, 1, np.eye(3)[None])
     with pytest.raises(InputError, match="cross moments"):
         decompose_for_data(weight, 1, 1, 1, np.eye(2)[None], np.full((1, 2, 2), np.nan))

@@ -14,7 +14,7 @@ from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.problem import PlanSettings, plan_network
 from rankfold.runs.evaluate import evaluate_folder, load_compressed
-from rankfold.simulator import ArrayNonIdealities, program_, simulate, simulated_layers
+from rankfold.simulator import NonIdealities, program_, simulate, simulated_layers
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -69,7 +69,9 @@ def on_both(network, x):
 def test_arrays_count_the_same_on_both(resnet20, bits, dtype):
     """Tile by tile, with exact sums or coarse converters: the same integers, in float32 too."""
     model, plan = resnet20
-    network = copy.deepcopy(simulate(model, plan, ArrayNonIdealities(adc_bits=bits, adc_range="full"))).to(dtype)
+    network = copy.deepcopy(simulate(model, plan, NonIdealities(adc_bits=bits, adc_range="full"))).to(
+        dtype
+    )
     for layer in simulated_layers(network):
         layer.all_tiles = True
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -84,7 +86,7 @@ def test_a_chip_is_the_same_on_both(resnet20, chosen):
     """Cells are drawn on the CPU."""
     model, plan = resnet20
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for ideal, cpu, gpu in on_both(simulate(model, plan, ArrayNonIdealities(**chosen)), x):
+    for ideal, cpu, gpu in on_both(simulate(model, plan, NonIdealities(**chosen)), x):
         error = (cpu - ideal).std()
         assert error > 0 and (gpu - cpu).abs().max() < 1e-3 * error
 
@@ -93,7 +95,7 @@ def test_reads_are_as_noisy_on_both(resnet20):
     """Their numbers are drawn where the network is."""
     model, plan = resnet20
     x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for ideal, cpu, gpu in on_both(simulate(model, plan, ArrayNonIdealities(read_noise=0.02)), x):
+    for ideal, cpu, gpu in on_both(simulate(model, plan, NonIdealities(read_noise=0.02)), x):
         first, second = ((found - ideal).std() for found in (cpu, gpu))
         assert first > 0 and 0.8 < second / first < 1.25
 
@@ -106,14 +108,28 @@ def test_a_run_ends_with_the_same_accuracy_on_both(run):
 
 @pytest.mark.parametrize("command", ["simulate", "robustness"])
 def test_simulations_run(run, tmp_path, command):
-    words = {"simulate": ["--json"], "robustness": ["--vary", "adc-bits=4,8", "--out", str(tmp_path / "out")]}[command]
+    words = {
+        "simulate": ["--json"],
+        "robustness": ["--vary", "adc-bits=4,8", "--out", str(tmp_path / "out")],
+    }[command]
     images = ["--images", "100", "--device", "cuda"]
     assert main([command, str(run), "--data", "digits", *NOISY, *images, *words]) == 0
 
 
 def test_noise_aware_training_runs(weights, tmp_path):
     out = tmp_path / "aware"
-    words = ["--noise-aware", *NOISY, "--checkpoint", weights, "--epochs", "1", "--rate", "0.02", "--out", str(out)]
+    words = [
+        "--noise-aware",
+        *NOISY,
+        "--checkpoint",
+        weights,
+        "--epochs",
+        "1",
+        "--rate",
+        "0.02",
+        "--out",
+        str(out),
+    ]
     assert main(["compress", *TRAINED, *words]) == 0
     assert evaluate_folder(out, "digits", device="cuda").accuracy > 0.8
 
@@ -122,7 +138,14 @@ def test_plans_are_as_good_on_both(weights):
     """Gradients differ in their last digits, and so may choices that are worth the same."""
     planned = [
         plan_network(
-            PlanSettings("resnet8", "digits", ArraySpec(32, 32), (Budget(CYCLES, 600),), checkpoint=weights, device=device)
+            PlanSettings(
+                "resnet8",
+                "digits",
+                ArraySpec(32, 32),
+                (Budget(CYCLES, 600),),
+                checkpoint=weights,
+                device=device,
+            )
         ).solution
         for device in ("cpu", "cuda")
     ]

@@ -55,7 +55,9 @@ def test_full_rank_gives_the_weight_back(case: Case) -> None:
 def test_error_is_the_frobenius_distance(case: Case) -> None:
     weight, conv_groups, groups, _ = case
     factors = decompose(*case)
-    assert factors.error == pytest.approx(relative(weight, reconstruct(factors, conv_groups, groups)), rel=1e-7, abs=1e-12)
+    assert factors.error == pytest.approx(
+        relative(weight, reconstruct(factors, conv_groups, groups)), rel=1e-7, abs=1e-12
+    )
 
 
 @given(cases())
@@ -94,7 +96,9 @@ def test_one_group_is_the_best_approximation_of_eckart_and_young(case: Case) -> 
         u, s, vt = np.linalg.svd(matrix, full_matrices=False)
         best = (u[:, :rank] * s[:rank]) @ vt[:rank]
         # The best approximation is unique only where the singular values differ, its distance always.
-        assert np.linalg.norm(matrix - left @ right) <= np.linalg.norm(matrix - best) + 1e-10 * np.linalg.norm(matrix)
+        assert np.linalg.norm(matrix - left @ right) <= np.linalg.norm(
+            matrix - best
+        ) + 1e-10 * np.linalg.norm(matrix)
 
 
 @given(cases())
@@ -106,7 +110,9 @@ def test_factors_have_the_documented_shapes_and_are_balanced(case: Case) -> None
     assert factors.reduce.shape == (conv_groups * groups * rank, channels // groups, kh, kw)
     assert factors.expand.shape == (m, groups * rank, 1, 1)
     assert factors.reduce.dtype == factors.expand.dtype == np.float64
-    columns = np.linalg.norm(factors.expand.reshape(conv_groups, m // conv_groups, groups * rank), axis=1).ravel()
+    columns = np.linalg.norm(
+        factors.expand.reshape(conv_groups, m // conv_groups, groups * rank), axis=1
+    ).ravel()
     rows = np.linalg.norm(factors.reduce.reshape(conv_groups * groups * rank, -1), axis=1)
     scale = np.sqrt(np.linalg.norm(weight)) or 1.0
     np.testing.assert_allclose(columns, rows, rtol=1e-9, atol=1e-12 * scale)
@@ -149,7 +155,9 @@ def test_a_zero_weight_has_no_error_and_float32_is_computed_in_float64() -> None
     factors = decompose(np.zeros((4, 4, 3, 3)), 1, 2, 1)
     assert (factors.error, factors.plain_error) == (0.0, 0.0)
     weight = np.random.default_rng(2).standard_normal((8, 4, 3, 3)).astype(np.float32)
-    np.testing.assert_array_equal(decompose(weight, 1, 2, 3).reduce, decompose(weight.astype(np.float64), 1, 2, 3).reduce)
+    np.testing.assert_array_equal(
+        decompose(weight, 1, 2, 3).reduce, decompose(weight.astype(np.float64), 1, 2, 3).reduce
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -161,25 +169,35 @@ def test_a_weight_that_is_not_finite_is_refused(bad: float) -> None:
 
 
 def test_a_weight_of_another_rank_of_tensor_is_refused() -> None:
-    with pytest.raises(InputError, match=r"shape \(4, 4\) cannot be decomposed: it must be \(m, C_in/G, kh, kw\)"):
+    with pytest.raises(
+        InputError, match=r"shape \(4, 4\) cannot be decomposed: it must be \(m, C_in/G, kh, kw\)"
+    ):
         decompose(np.ones((4, 4)), 1, 1, 1)
 
 
 @pytest.mark.parametrize("groups", [3, 5, 8, 0, -1])
 def test_groups_that_do_not_divide_the_channels(groups: int) -> None:
-    with pytest.raises(InputError, match=rf"groups \(={groups}\) must divide its 4 input channels; use one of 1, 2, 4$"):
+    with pytest.raises(
+        InputError, match=rf"groups \(={groups}\) must divide its 4 input channels; use one of 1, 2, 4$"
+    ):
         decompose(np.ones((4, 4, 3, 3)), 2, groups, 1)
 
 
 @pytest.mark.parametrize("rank", [0, -1, 4])
 def test_rank_out_of_range_names_the_limit(rank: int) -> None:
-    with pytest.raises(InputError, match=rf"rank \(={rank}\) must lie between 1 and 3, the full rank with 2 groups"):
+    with pytest.raises(
+        InputError, match=rf"rank \(={rank}\) must lie between 1 and 3, the full rank with 2 groups"
+    ):
         decompose(np.ones((6, 4, 3, 3)), 2, 2, rank)
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 9), st.integers(1, 3))
-def test_full_rank_is_the_largest_rank_accepted(conv_groups: int, groups: int, channels: int, m: int, k: int) -> None:
-    shape = ConvShape("c", conv_groups * groups * channels, conv_groups * m, (k, k), (k, k), groups=conv_groups)
+def test_full_rank_is_the_largest_rank_accepted(
+    conv_groups: int, groups: int, channels: int, m: int, k: int
+) -> None:
+    shape = ConvShape(
+        "c", conv_groups * groups * channels, conv_groups * m, (k, k), (k, k), groups=conv_groups
+    )
     limit = full_rank(shape, groups)
     assert limit == min(m, channels * k * k)
     check_rank(shape, groups, limit)
@@ -194,12 +212,16 @@ def test_a_whole_number_is_that_rank_for_every_layer(number: int) -> None:
 
 
 @given(st.integers(1, 64), st.integers(2, 64), st.integers(1, 128), st.integers(1, 4))
-def test_a_fraction_is_of_the_output_channels_of_one_group(numerator: int, denominator: int, m: int, conv_groups: int) -> None:
+def test_a_fraction_is_of_the_output_channels_of_one_group(
+    numerator: int, denominator: int, m: int, conv_groups: int
+) -> None:
     assume(numerator < denominator)
     shape = ConvShape("c", 4 * conv_groups, m * conv_groups, (3, 3), (3, 3), groups=conv_groups)
     rule = RankRule.parse(f"{numerator}/{denominator}")
     if numerator * m % denominator:
-        with pytest.raises(InputError, match=f"layer c: rank .* of {m} output channels is not a whole number"):
+        with pytest.raises(
+            InputError, match=f"layer c: rank .* of {m} output channels is not a whole number"
+        ):
             rule.rank(shape)
     else:
         assert rule.rank(shape) == numerator * m // denominator
@@ -234,7 +256,9 @@ def test_a_decimal_is_the_same_as_its_fraction() -> None:
     ],
 )
 def test_other_ranks_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"must be a whole number such as 4 or a fraction of the output channels such as 1/8"):
+    with pytest.raises(
+        InputError, match=r"must be a whole number such as 4 or a fraction of the output channels such as 1/8"
+    ):
         RankRule.parse(text)
 
 

@@ -62,7 +62,9 @@ def test_nothing_heavy_is_imported_before_it_is_needed(command: list[str]) -> No
         "heavy = {'torch', 'scipy', 'jsonschema', 'matplotlib', 'tqdm', 'datasets', 'onnx', 'sklearn'}\n"
         "print('imported:', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], capture_output=True, text=True, check=True
+    )
     assert done.stderr.strip().splitlines()[-1] == "imported: []"
 
 

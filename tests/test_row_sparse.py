@@ -25,7 +25,11 @@ def ridged(second):
 @given(st.integers(0, 9999), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]))
 def test_never_worse_than_the_support_first(seed, groups, conv_groups):
     rng = np.random.default_rng(seed)
-    outputs, channels, kernel = int(rng.integers(1, 7)), groups * int(rng.integers(1, 3)), [(1, 2), (2, 2), (3, 3)][seed % 3]
+    outputs, channels, kernel = (
+        int(rng.integers(1, 7)),
+        groups * int(rng.integers(1, 3)),
+        [(1, 2), (2, 2), (3, 3)][seed % 3],
+    )
     weight = rng.normal(size=(conv_groups * outputs, channels, *kernel))
     second = np.stack([correlated(rng, weight[0].size) for _ in range(conv_groups)])
     entries = int(rng.integers(1, kernel[0] * kernel[1] + 1))
@@ -62,7 +66,9 @@ def test_near_the_best_of_all_supports(groups):
         support = nested_supports(weight, 1, second)[1]
         first = decompose_for_data(weight, 1, groups, 2, second, support=support)
         apart.append(output_error(weight, first, 1, groups, ridged(second)) / least)
-    print(groups, np.mean(ratios), np.max(ratios), np.mean(np.isclose(ratios, 1)), np.mean(apart), np.max(apart))
+    print(
+        groups, np.mean(ratios), np.max(ratios), np.mean(np.isclose(ratios, 1)), np.mean(apart), np.max(apart)
+    )
     assert min(ratios) > 1 - 1e-6
     assert np.mean(ratios) < np.mean(apart)
     assert np.mean(ratios) < 1.2
@@ -76,7 +82,9 @@ def test_a_weight_that_has_the_structure_is_found(seed, groups):
     for row in support:
         row[rng.choice(9, entries, replace=False)] = True
     kept = np.where(support.reshape(-1), 1.0, 0.0)
-    blocks = [rng.normal(size=(5, rank)) @ rng.normal(size=(rank, 9 * channels // groups)) for _ in range(groups)]
+    blocks = [
+        rng.normal(size=(5, rank)) @ rng.normal(size=(rank, 9 * channels // groups)) for _ in range(groups)
+    ]
     weight = (np.concatenate(blocks, axis=1) * kept).reshape(5, channels, 3, 3)
     factors, found = row_sparse(weight, 1, groups, rank, correlated(rng, 36)[None], entries)
     assert (found == support).all()

@@ -25,7 +25,11 @@ from rankfold.lowrank.regression import with_ridge
 @st.composite
 def layers(draw, largest=3, groups=(1, 2)):
     """A weight and second moments of correlated inputs."""
-    conv_groups, channels, outputs = draw(st.sampled_from(groups)), draw(st.integers(1, largest)), draw(st.integers(1, 5))
+    conv_groups, channels, outputs = (
+        draw(st.sampled_from(groups)),
+        draw(st.integers(1, largest)),
+        draw(st.integers(1, 5)),
+    )
     kernel = draw(st.sampled_from([(1, 1), (2, 2), (1, 3), (3, 3)]))
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
     return random_layer(rng, conv_groups, channels, outputs, kernel)
@@ -34,7 +38,11 @@ def layers(draw, largest=3, groups=(1, 2)):
 def random_layer(rng, conv_groups, channels, outputs, kernel):
     weight = rng.normal(size=(conv_groups * outputs, channels, *kernel))
     n = channels * kernel[0] * kernel[1]
-    patches = rng.normal(size=(conv_groups, n, n)) * np.geomspace(1, 0.01, n) @ rng.normal(size=(conv_groups, n, 5 * n))
+    patches = (
+        rng.normal(size=(conv_groups, n, n))
+        * np.geomspace(1, 0.01, n)
+        @ rng.normal(size=(conv_groups, n, 5 * n))
+    )
     return weight, conv_groups, patches @ patches.swapaxes(1, 2) / (5 * n)
 
 
@@ -104,7 +112,9 @@ def test_costs_of_the_elimination_are_those_of_a_refit(layer):
     support = np.ones((weight.shape[1], n // weight.shape[1]), bool)
 
     def lost(kept):
-        return error(dense, refit(weight[: len(dense)], 1, second[:1], kept).reshape(dense.shape), 1, moments[None])
+        return error(
+            dense, refit(weight[: len(dense)], 1, second[:1], kept).reshape(dense.shape), 1, moments[None]
+        )
 
     while support.any():
         costs, before = columns.costs().reshape(support.shape), lost(support)
@@ -113,7 +123,9 @@ def test_costs_of_the_elimination_are_those_of_a_refit(layer):
             fewer = support.copy()
             fewer[place] = False
             assert before + costs[place] == pytest.approx(lost(fewer), rel=1e-6, abs=1e-9)
-        dropped = rng.choice(np.flatnonzero(support), min(int(support.sum()), int(rng.integers(1, 4))), replace=False)
+        dropped = rng.choice(
+            np.flatnonzero(support), min(int(support.sum()), int(rng.integers(1, 4))), replace=False
+        )
         together = columns.joint_cost(dropped)
         columns.drop(dropped)
         support.reshape(-1)[dropped] = False
@@ -132,7 +144,8 @@ def test_near_the_best_of_all_supports():
         for entries in (1, 2):
             rows = [row for row in product([False, True], repeat=3) if sum(row) == entries]
             errors = [
-                error(weight, refit(weight, 1, second, np.array(rows_)), 1, ridged(second)) for rows_ in product(rows, repeat=3)
+                error(weight, refit(weight, 1, second, np.array(rows_)), 1, ridged(second))
+                for rows_ in product(rows, repeat=3)
             ]
             ratio = error(weight, refit(weight, 1, second, found[entries]), 1, ridged(second)) / min(errors)
             assert ratio > 1 - 1e-9
@@ -148,7 +161,10 @@ def test_many_columns_at_once_are_nearly_as_good_as_one_by_one(monkeypatch):
     together = nested_supports(weight, 1, second)
     for entries in (8, 4, 2):
         assert (together[entries].sum(axis=1) == entries).all()
-        errors = [error(weight, refit(weight, 1, second, support[entries]), 1, ridged(second)) for support in (together, alone)]
+        errors = [
+            error(weight, refit(weight, 1, second, support[entries]), 1, ridged(second))
+            for support in (together, alone)
+        ]
         assert errors[0] < 1.05 * errors[1]
 
 
@@ -199,9 +215,13 @@ def test_never_worse_on_the_data_than_plain_svd_of_the_weight_on_the_support(lay
     rank = int(rng.integers(1, min(len(weight) // conv_groups, second.shape[1] // blocks) + 1))
     factors = decompose_for_data(weight, conv_groups, blocks, rank, second, support=support)
     kept = support.reshape(conv_groups, 1, -1)
-    masked = np.where(kept, weight.reshape(conv_groups, len(weight) // conv_groups, -1), 0.0).reshape(weight.shape)
+    masked = np.where(kept, weight.reshape(conv_groups, len(weight) // conv_groups, -1), 0.0).reshape(
+        weight.shape
+    )
     plain = decompose(masked, conv_groups, blocks, rank)
-    assert factors.output_error <= output_error(weight, plain, conv_groups, blocks, second) * (1 + 1e-6) + 1e-7
+    assert (
+        factors.output_error <= output_error(weight, plain, conv_groups, blocks, second) * (1 + 1e-6) + 1e-7
+    )
     made = reconstruct(factors, conv_groups, blocks)
     assert not np.where(kept, 0.0, made.reshape(conv_groups, len(weight) // conv_groups, -1)).any()
     assert np.isfinite(made).all()
@@ -209,7 +229,9 @@ def test_never_worse_on_the_data_than_plain_svd_of_the_weight_on_the_support(lay
 
 def test_what_is_refused():
     weight, second = np.ones((4, 2, 1, 2)), np.eye(4)[None]
-    with pytest.raises(InputError, match=r"a support of shape \(1, 2\) and type bool must be boolean and of shape \(2, 2\)"):
+    with pytest.raises(
+        InputError, match=r"a support of shape \(1, 2\) and type bool must be boolean and of shape \(2, 2\)"
+    ):
         refit(weight, 1, second, np.ones((1, 2), bool))
     with pytest.raises(InputError, match="type float64 must be boolean"):
         decompose_for_data(weight, 1, 1, 1, second, support=np.ones((2, 2)))

@@ -10,9 +10,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rankfold.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from rankfold.cost.energy import energy_of as energy
-    from rankfold.cost import network_cycles as cycles
+    from rankfold.cost import network_cycles as cycles  # noqa: F401
+    from rankfold.cost.energy import energy_of as energy  # noqa: F401
     from rankfold.cost.energy import load_table as load_table
     from rankfold.errors import InputError as InputError
     from rankfold.errors import RankfoldError as RankfoldError
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from rankfold.workload import trace as trace
     from rankfold.workload import zoo_network as zoo_network
 
-__version__ = "0.2.0"
 
 # Public name -> (module, its name there, what it is).
 _NAMES: dict[str, tuple[str, str, str]] = {

@@ -51,7 +51,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             remove_strays(target.parent, target.name)
         temporary, lock = _new_temporary(target.parent, target.name)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}; choose a folder that you may write to") from error
+        raise InputError(
+            f"cannot write {target}: {error.strerror}; choose a folder that you may write to"
+        ) from error
     try:
         yield temporary
         _flush(temporary)
@@ -92,7 +94,9 @@ def replacing_folder(path: str | Path, last: str) -> Iterator[Path]:
         remove_strays(target)
         temporary, lock = _new_temporary(target, FOLDER)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}; choose a folder that you may write to") from error
+        raise InputError(
+            f"cannot write {target}: {error.strerror}; choose a folder that you may write to"
+        ) from error
     content = _content_of(temporary)
     try:
         content.mkdir()
@@ -194,7 +198,9 @@ def _names(folder: Path) -> set[str]:
 
 
 def _unwritable(target: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write {target}: {error.strerror or error}; free some space or choose another folder")
+    return InputError(
+        f"cannot write {target}: {error.strerror or error}; free some space or choose another folder"
+    )
 
 
 def _flush(file: Path) -> None:
@@ -315,7 +321,9 @@ def check_target(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> 
     if target.exists() and not target.is_file() and not target.is_dir():
         raise InputError(f"{target} is no plain file; choose another file to write")
     if target.name in RUN_FILES and any((target.parent / marker).exists() for marker in RUN_MARKERS):
-        raise InputError(f"{target} is a file of the run in {target.parent}, which needs it; choose another file to write")
+        raise InputError(
+            f"{target} is a file of the run in {target.parent}, which needs it; choose another file to write"
+        )
     for given in inputs:
         if given is not None and os.path.realpath(given) == os.path.realpath(target):
             raise InputError(f"{target} is read by the same command; choose another file to write")

@@ -49,7 +49,9 @@ def test_each_kernel_takes_the_best_pattern_of_the_library(size, seed, patterns)
     assert len(np.unique(library, axis=0)) == len(library) == min(patterns, len(np.unique(natural, axis=0)))
     counts = [(natural == pattern).all(axis=1).sum() for pattern in library]
     assert counts == sorted(counts, reverse=True)
-    left_out = [pattern for pattern in np.unique(natural, axis=0) if not (library == pattern).all(axis=1).any()]
+    left_out = [
+        pattern for pattern in np.unique(natural, axis=0) if not (library == pattern).all(axis=1).any()
+    ]
     assert all((natural == pattern).all(axis=1).sum() <= counts[-1] for pattern in left_out)
     chosen = kernel_patterns(weight, library).reshape(energy.shape)
     for row, pattern in zip(energy, chosen, strict=True):
@@ -95,12 +97,16 @@ def test_the_library_is_that_of_all_layers_together():
         {"a": a.reshape(4, 1, 3, 3), "b": b.reshape(80, 1, 3, 3), "c": np.ones((2, 2, 1, 2))},
         {"a": Pruning("patdnn", 2), "b": Pruning("patdnn", 2), "c": Pruning("patdnn", 1)},
     )
-    assert {tuple(np.flatnonzero(kernel)) for kernel in found["b"].reshape(-1, 9)} == {tuple(chosen) for chosen in common}
+    assert {tuple(np.flatnonzero(kernel)) for kernel in found["b"].reshape(-1, 9)} == {
+        tuple(chosen) for chosen in common
+    }
     assert all(np.flatnonzero(kernel).tolist() in common for kernel in found["a"].reshape(-1, 9))
     assert (found["c"].reshape(-1, 2) == [True, False]).all()  # of equal positions the first
 
 
 @pytest.mark.parametrize("entries", [0, 10])
 def test_more_entries_than_positions_are_refused(entries):
-    with pytest.raises(InputError, match=rf"entries \(={entries}\) must lie between 1 and the 9 positions of a kernel"):
+    with pytest.raises(
+        InputError, match=rf"entries \(={entries}\) must lie between 1 and the 9 positions of a kernel"
+    ):
         block_patterns(np.ones((2, 2, 3, 3)), entries)

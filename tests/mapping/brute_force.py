@@ -26,7 +26,9 @@ def stored_blocks(shape, window, channels, outputs, support=None, spacing=(1, 1)
     for group, _ in itertools.product(range(shape.groups), range(*outputs)):
         for v, u in itertools.product(range(window[0]), range(window[1])):
             reads = set()
-            for channel, ky, kx in itertools.product(range(*channels), range(shape.kernel[0]), range(shape.kernel[1])):
+            for channel, ky, kx in itertools.product(
+                range(*channels), range(shape.kernel[0]), range(shape.kernel[1])
+            ):
                 if support is None or support[group * per_group + channel][ky * shape.kernel[1] + kx]:
                     y = v * steps[0] + ky * shape.dilation[0]
                     x = u * steps[1] + kx * shape.dilation[1]
@@ -115,7 +117,11 @@ def fewest_cycles(shape, array, support=None):
     apart = 0
     for y, x in itertools.product(range(min(spacing[0], height)), range(min(spacing[1], width))):
         apart += fewest_of_plane(
-            shape, array, support, (len(range(y, height, spacing[0])), len(range(x, width, spacing[1]))), spacing
+            shape,
+            array,
+            support,
+            (len(range(y, height, spacing[0])), len(range(x, width, spacing[1]))),
+            spacing,
         )
     return min(apart, fewest_of_plane(shape, array, support, (height, width), (1, 1)))
 
@@ -127,7 +133,9 @@ def fewest_of_plane(shape, array, support, size, spacing):
     @lru_cache(None)
     def plane(channels, outs):
         cost = {
-            (a, b): tiles_of(stored_blocks(shape, (a, b), channels, outs, support, spacing), array.rows, array.columns)
+            (a, b): tiles_of(
+                stored_blocks(shape, (a, b), channels, outs, support, spacing), array.rows, array.columns
+            )
             for a in range(1, size[0] + 1)
             for b in range(1, size[1] + 1)
             if a * b <= array.columns
@@ -140,7 +148,9 @@ def fewest_of_plane(shape, array, support, size, spacing):
             best = min(best, plane((0, cut), (0, outputs)) + plane((cut, inputs), (0, outputs)))
         for cut in range(1, outputs):
             best = min(best, plane((0, inputs), (0, cut)) + plane((0, inputs), (cut, outputs)))
-        dilated = any(k > 1 and d > 1 and q == 1 for k, d, q in zip(shape.kernel, shape.dilation, spacing, strict=True))
+        dilated = any(
+            k > 1 and d > 1 and q == 1 for k, d, q in zip(shape.kernel, shape.dilation, spacing, strict=True)
+        )
         if (support is None or all(map(all, support))) and not dilated:
             best = min(best, fewest_sharing_overflow(shape, array, size, spacing))
     return best
@@ -164,5 +174,8 @@ def fewest_sharing_overflow(shape, array, size, spacing):
             touched = sum(1 for reads in columns if reads & apart)
             together = min(array.rows // left, array.columns // touched)
             if together > 1:
-                best = min(best, windows * full * math.ceil(len(columns) / array.columns) + math.ceil(windows / together))
+                best = min(
+                    best,
+                    windows * full * math.ceil(len(columns) / array.columns) + math.ceil(windows / together),
+                )
     return best

@@ -31,7 +31,11 @@ def test_columns_and_cycles_by_hand():
 
 
 @given(
-    st.integers(1, 600), st.sampled_from(["offset", "differential"]), st.integers(1, 8), st.integers(1, 16), st.integers(1, 16)
+    st.integers(1, 600),
+    st.sampled_from(["offset", "differential"]),
+    st.integers(1, 8),
+    st.integers(1, 16),
+    st.integers(1, 16),
 )
 def test_more_bits_never_need_fewer_columns_or_cycles(columns, coding, cell_bits, weight_bits, input_bits):
     array = ArraySpec(8, columns, cell_bits, coding, cell_bits)

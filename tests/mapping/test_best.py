@@ -27,7 +27,9 @@ else:
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @pytest.mark.parametrize("plane", PLANES, ids=str)
 def test_best_equals_brute_force_on_all_small_layers(plane, kernel):
-    for stride, channels, outputs, rows, columns in itertools.product(STRIDES, CHANNELS, CHANNELS, ROWS, COLUMNS):
+    for stride, channels, outputs, rows, columns in itertools.product(
+        STRIDES, CHANNELS, CHANNELS, ROWS, COLUMNS
+    ):
         size = tuple((n - 1) * s + k for n, s, k in zip(plane, stride, kernel, strict=True))
         shape, array = ConvShape("layer", channels, outputs, kernel, size, stride), ArraySpec(rows, columns)
         assert map_layer(shape, array, "best").cycles == fewest_cycles(shape, array), (shape, array)
@@ -39,11 +41,19 @@ def small_cases(draw):
     pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
     kernel, stride, dilation = draw(pairs), draw(pairs), draw(pairs)
     plane = draw(st.sampled_from([(h, w) for h in range(1, 5) for w in range(1, 5) if h * w <= 9]))
-    size = tuple((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(plane, stride, kernel, dilation, strict=True))
+    size = tuple(
+        (n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(plane, stride, kernel, dilation, strict=True)
+    )
     channels, outputs = (groups * draw(st.integers(1, 3)) for _ in range(2))
     shape = ConvShape("layer", channels, outputs, kernel, size, stride, dilation=dilation, groups=groups)
     mask = np.array(
-        draw(st.lists(st.booleans(), min_size=channels * kernel[0] * kernel[1], max_size=channels * kernel[0] * kernel[1]))
+        draw(
+            st.lists(
+                st.booleans(),
+                min_size=channels * kernel[0] * kernel[1],
+                max_size=channels * kernel[0] * kernel[1],
+            )
+        )
     )
     mask = mask.reshape(channels, -1)
     return shape, ArraySpec(draw(st.integers(1, 14)), draw(st.integers(1, 10))), mask if mask.any() else None
@@ -77,7 +87,15 @@ def test_best_is_never_worse_and_never_below_the_bound(case):
     st.sampled_from([ArraySpec(32, 32), ArraySpec(128, 64), ArraySpec(256, 256), ArraySpec(512, 512)]),
 )  # fmt: skip
 def test_best_is_never_worse_on_large_layers(channels, outputs, kernel, size, stride, array):
-    shape = ConvShape("layer", channels, outputs, (kernel, kernel), (size, size), (stride, stride), padding=(kernel // 2,) * 4)
+    shape = ConvShape(
+        "layer",
+        channels,
+        outputs,
+        (kernel, kernel),
+        (size, size),
+        (stride, stride),
+        padding=(kernel // 2,) * 4,
+    )
     cycles = {method: map_layer(shape, array, method).cycles for method in METHODS}
     assert min(cycles.values()) == cycles["best"]
     assert cycles["tetris-sdk"] <= cycles["vw-sdk"] <= cycles["im2col"]
@@ -99,7 +117,9 @@ def test_a_smaller_support_never_needs_more_cycles_in_one_pixel(shape, array, se
     large = rng.random((shape.in_channels, shape.kernel[0] * shape.kernel[1])) < 0.7
     small = large & (rng.random(large.shape) < 0.7)
     if small.any():
-        assert map_layer(shape, array, "im2col", small).cycles <= map_layer(shape, array, "im2col", large).cycles
+        assert (
+            map_layer(shape, array, "im2col", small).cycles <= map_layer(shape, array, "im2col", large).cycles
+        )
         assert map_one_window(shape, array, small).cycles <= map_one_window(shape, array, large).cycles
 
 

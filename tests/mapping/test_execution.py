@@ -30,7 +30,9 @@ def convolve(shape, inputs, weight):
     top, bottom, left, right = shape.padding
     padded = torch.nn.functional.pad(torch.from_numpy(inputs).double(), (left, right, top, bottom))
     weight = torch.from_numpy(weight).double()
-    found = torch.nn.functional.conv2d(padded[None], weight, stride=shape.stride, dilation=shape.dilation, groups=shape.groups)
+    found = torch.nn.functional.conv2d(
+        padded[None], weight, stride=shape.stride, dilation=shape.dilation, groups=shape.groups
+    )
     return found[0].numpy()
 
 
@@ -69,7 +71,9 @@ def test_tiles_compute_the_convolution(case, seed):
 def test_tiles_of_deep_layers_compute_the_convolution(sizes, array, seed):
     """Layers with more rows than an array, where windows may share their overflow."""
     channels, outputs, kernel, size, stride = sizes
-    shape = ConvShape("layer", channels, outputs, (kernel, kernel), (size, size), (stride, stride), padding=(1, 1, 1, 1))
+    shape = ConvShape(
+        "layer", channels, outputs, (kernel, kernel), (size, size), (stride, stride), padding=(1, 1, 1, 1)
+    )
     inputs, weight = integers(shape, None, seed)
     mapping = map_layer(shape, array, "best")
     assert (execute(mapping, inputs, weight) == convolve(shape, inputs, weight)).all()
@@ -142,9 +146,16 @@ def test_every_product_is_computed_once(case):
             origins, counts = region.origins(), region.kept(tile)
             for column in range(tile.columns):
                 cells = tile.weight_index[:, column]
-                place = origins[counts[:, column], tile.col_slot[column]] + (tile.col_y[column], tile.col_x[column])
+                place = origins[counts[:, column], tile.col_slot[column]] + (
+                    tile.col_y[column],
+                    tile.col_x[column],
+                )
                 assert (cells[cells >= 0] // per_output == tile.col_channel[column]).all()
-                seen.update((*pixel, cell) for pixel in map(tuple, place.tolist()) for cell in cells[cells >= 0].tolist())
+                seen.update(
+                    (*pixel, cell)
+                    for pixel in map(tuple, place.tolist())
+                    for cell in cells[cells >= 0].tolist()
+                )
         assert set(seen.values()) == {1}, method
         assert len(seen) == len(keeps) * shape.output[0] * shape.output[1], method
 
@@ -167,7 +178,9 @@ def test_low_rank_pairs_compute_their_product(case, rank, seed, method):
             group = output // (shape.m // shape.groups)
             for channel in range(groups):  # one low-rank group for each input channel of the group
                 rows = slice((group * groups + channel) * rank, (group * groups + channel + 1) * rank)
-                dense[output, channel] = np.tensordot(left[output, channel * rank : (channel + 1) * rank], r_[rows, 0], 1)
+                dense[output, channel] = np.tensordot(
+                    left[output, channel * rank : (channel + 1) * rank], r_[rows, 0], 1
+                )
         assert np.abs(found - convolve(shape, inputs, dense)).max() < 1e-10
 
 
@@ -184,7 +197,9 @@ def test_decomposed_layer_runs_on_its_tiles():
 
 def test_execute_refuses_what_does_not_fit():
     mapping = map_layer(ConvShape("conv1", 3, 8, (3, 3), (6, 6)), ArraySpec(16, 16), "sdk")
-    with pytest.raises(InputError, match=r"layer conv1: inputs of shape \(3, 5, 6\) must have shape \(3, 6, 6\)"):
+    with pytest.raises(
+        InputError, match=r"layer conv1: inputs of shape \(3, 5, 6\) must have shape \(3, 6, 6\)"
+    ):
         execute(mapping, np.zeros((3, 5, 6)), np.zeros((8, 3, 3, 3)))
     with pytest.raises(InputError, match="layer conv1: weight of shape"):
         execute(mapping, np.zeros((3, 6, 6)), np.zeros((8, 3, 3)))

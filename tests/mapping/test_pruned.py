@@ -32,7 +32,9 @@ def masks(draw, shape):
     """(m, C_in/G, kh, kw): sparse or dense, any weights, or the same positions for all outputs."""
     size = (shape.m, shape.in_channels // shape.groups, *shape.kernel)
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    mask = rng.random(size if draw(st.booleans()) else (1, *size[1:])) < draw(st.sampled_from([0.1, 0.4, 0.8]))
+    mask = rng.random(size if draw(st.booleans()) else (1, *size[1:])) < draw(
+        st.sampled_from([0.1, 0.4, 0.8])
+    )
     mask = np.broadcast_to(mask, size).copy()
     mask.flat[draw(st.integers(0, mask.size - 1))] = True
     return mask
@@ -81,7 +83,9 @@ def all_windows(shape):
 def test_no_window_and_no_cut_needs_fewer_cycles(case):
     shape, array, mask = case
     assert map_pruned(shape, array, mask, "im2col").cycles == fewest_cycles(shape, array, mask, [(1, 1)])
-    assert map_pruned(shape, array, mask, "sdk").cycles == fewest_cycles(shape, array, mask, all_windows(shape))
+    assert map_pruned(shape, array, mask, "sdk").cycles == fewest_cycles(
+        shape, array, mask, all_windows(shape)
+    )
 
 
 @settings(max_examples=FEW)
@@ -94,7 +98,11 @@ def test_tiles_compute_the_pruned_convolution(case, seed):
     top, bottom, left, right = shape.padding
     padded = torch.nn.functional.pad(torch.from_numpy(inputs).double(), (left, right, top, bottom))
     wanted = torch.nn.functional.conv2d(
-        padded[None], torch.from_numpy(weight).double(), stride=shape.stride, dilation=shape.dilation, groups=shape.groups
+        padded[None],
+        torch.from_numpy(weight).double(),
+        stride=shape.stride,
+        dilation=shape.dilation,
+        groups=shape.groups,
     )[0].numpy()
     for method in PRUNED_METHODS:
         mapping = map_pruned(shape, array, mask, method)
@@ -105,7 +113,9 @@ def test_tiles_compute_the_pruned_convolution(case, seed):
             region.activations * sum(1 for _ in region.tiles()) for region in mapping.regions
         )  # counted tile by tile
         found = mapping.support
-        assert (np.ones_like(support(shape, mask, (0, None))) if found is None else found).sum() >= mask.any(axis=0).sum()
+        assert (np.ones_like(support(shape, mask, (0, None))) if found is None else found).sum() >= mask.any(
+            axis=0
+        ).sum()
 
 
 @settings(max_examples=MANY)
@@ -162,10 +172,14 @@ def test_wrong_masks_are_refused():
     shape = ConvShape("conv", 8, 4, (3, 3), (5, 5))
     good = np.ones((4, 8, 3, 3), bool)
     array = ArraySpec(8, 8)
-    with pytest.raises(InputError, match=r"mapping of a pruned layer \(=vw-sdk\) must be one of im2col, sdk, best"):
+    with pytest.raises(
+        InputError, match=r"mapping of a pruned layer \(=vw-sdk\) must be one of im2col, sdk, best"
+    ):
         map_pruned(shape, array, good, "vw-sdk")
     for mask in (good[:3], good.astype(int)):
-        with pytest.raises(InputError, match=r"layer conv: mask .* must be boolean, \(m, C_in/G, kh, kw\) = \(4, 8, 3, 3\)"):
+        with pytest.raises(
+            InputError, match=r"layer conv: mask .* must be boolean, \(m, C_in/G, kh, kw\) = \(4, 8, 3, 3\)"
+        ):
             map_pruned(shape, array, mask)
     with pytest.raises(InputError, match="layer conv: mask must keep at least one weight"):
         steered_cycles(shape, array, ~good)

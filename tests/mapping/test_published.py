@@ -18,7 +18,9 @@ def rows(name):
 
 def layer(row):
     kernel, image = int(row["kernel"]), int(row["image"])
-    shape = ConvShape("layer", int(row["in_channels"]), int(row["out_channels"]), (kernel, kernel), (image, image))
+    shape = ConvShape(
+        "layer", int(row["in_channels"]), int(row["out_channels"]), (kernel, kernel), (image, image)
+    )
     return shape, ArraySpec(int(row["array_rows"]), int(row["array_cols"]))
 
 
@@ -159,4 +161,6 @@ def test_plain_low_rank_under_im2col_needs_more_cycles_than_dense():
     dense = sum(map_layer(shape, array, "im2col").cycles for shape in (first, *rest))
     for divisor in (2, 4, 8, 16):
         pairs = [map_low_rank(shape, array, 1, shape.m // divisor, "im2col").cycles for shape in rest]
-        assert (sum(pairs) + map_layer(first, array, "im2col").cycles) / dense == pytest.approx(1.27, abs=0.005)
+        assert (sum(pairs) + map_layer(first, array, "im2col").cycles) / dense == pytest.approx(
+            1.27, abs=0.005
+        )

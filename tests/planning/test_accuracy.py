@@ -27,7 +27,7 @@ from rankfold.planning.exact.costing import Costing
 from rankfold.planning.search.search import search_plans
 from rankfold.planning.search.settings import SearchSettings
 from rankfold.runs.calibration import MOMENT_IMAGES, CalibrationImages
-from rankfold.simulator import ArrayNonIdealities, program_, simulate
+from rankfold.simulator import NonIdealities, program_, simulate
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
@@ -36,7 +36,7 @@ from rankfold.workload import trace
 
 CPU = torch.device("cpu")
 ARRAY = ArraySpec(32, 32, cell_bits=2)
-NOISE = ArrayNonIdealities(adc_bits=5, program_noise=0.08)
+NOISE = NonIdealities(adc_bits=5, program_noise=0.08)
 NAMES = ["0", "2", "5"]
 
 
@@ -81,7 +81,7 @@ def mixed_plan(network, bits=4):
     return with_kinds(plan, conv0=SupportLayer(5), conv5=LowRankLayer(2, 8, entries=5))
 
 
-@pytest.mark.parametrize("noise", [ArrayNonIdealities(), NOISE], ids=["ideal", "noisy"])
+@pytest.mark.parametrize("noise", [NonIdealities(), NOISE], ids=["ideal", "noisy"])
 def test_as_when_each_step_is_done_by_hand(model, digits, network, moments, noise):
     plan = mixed_plan(network)
     measure = measure_of(model, digits, MeasureSettings(100, 2, noise, seed=3), moments)

@@ -58,5 +58,10 @@ class Page(HTMLParser):
             self.tables[-1][-1][-1] += data
         if "h1" in self._open:
             self.headline += data
-        if self._open[-1:] in (["b"], ["span"], ["small"]) and "div" in self._open and "table" not in self._open and self.cards:
+        if (
+            self._open[-1:] in (["b"], ["span"], ["small"])
+            and "div" in self._open
+            and "table" not in self._open
+            and self.cards
+        ):
             self.cards[-1] += f"{data} "

@@ -1,20 +1,22 @@
-"""Runs of real networks with real cycles, and with invented accuracies and errors, for the tests of the report."""
+"""Runs of real networks with real cycles, and with invented accuracies and errors."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 
-from rankfold.cost import network_cycles
+from rankfold.cost import Masks, NetworkCycles, network_cycles
+from rankfold.cost.cycles import by_text
 from rankfold.cost.energy import dense_plan, load_table, network_energy
 from rankfold.mapping import ArraySpec
-from rankfold.plan import LOW_RANK, uniform_plan, weights
+from rankfold.plan import LowRank, Method, Plan, Quantise, uniform_plan, weights
+from rankfold.report import method_name
 from rankfold.report.runs import Run
 from rankfold.runs.energy_record import EnergyRecord
 from rankfold.runs.result import Accuracies, DataInfo, LayerResult, Result
 from rankfold.training.loop import EpochRecord
 from rankfold.training.recipe import Recipe
-from rankfold.workload.zoo import zoo_network
+from rankfold.workload import Network, zoo_network
 
 BASELINE = 0.9187
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -42,54 +44,51 @@ def run(
     bits: int | None = 4,
     side: int = 64,
 ) -> Run:
-    """One run of a network of the zoo on CIFAR-10."""
+    """One run of a network of the zoo on CIFAR-10, low-rank in all layers that can be, or dense."""
     network = zoo_network(model, (3, 32, 32), len(CLASSES))
-    plan = uniform_plan(network, ArraySpec(side, side), groups, rank, bits)
-    costs = network_cycles(network, plan)
+    method: Method = Quantise()
+    if rank is not None:
+        method = LowRank(rank=rank, groups=groups)
+    plan = uniform_plan(network, ArraySpec(side, side), method, bits=bits)
+    settings = f"--array {side}x{side} --groups {groups} --rank {rank}"
+    command = f"rankfold compress {model} --data ../data/cifar10 {settings} --out a"
+    return run_of(network, plan, command=command, final=final, label=label, epochs=epochs)
+
+
+def run_of(
+    network: Network,
+    plan: Plan,
+    masks: Masks | None = None,
+    *,
+    command: str = "",
+    final: float = 0.9,
+    label: str = "",
+    epochs: int = 12,
+) -> Run:
+    """A run that followed a plan; without a label it is named by what it did."""
+    costs = network_cycles(network, plan, masks=masks)
     table = load_table("rram-22nm")
-    by_name = {cost.shape.name: cost for cost in costs.layers}
-    layers = []
-    for number, (name, shape) in enumerate(weights(network).items()):
-        entry, cost = plan.layer(name), by_name.get(name)
-        split = entry.kind == LOW_RANK
-        bound = 0.55 + 0.25 * ((7 * number) % 10) / 10
-        layers.append(
-            LayerResult(
-                name=name,
-                kind=entry.kind,
-                reason=entry.reason,
-                groups=entry.groups,
-                rank=entry.rank,
-                error=(bound if entry.groups == 1 else bound - 0.04 - 0.01 * (number % 4)) if split else None,
-                plain_error=bound if split else None,
-                parameters_before=shape.parameters,
-                parameters_after=cost.parameters if cost else shape.parameters,
-                weight_bits=entry.weight_bits,
-                input_bits=entry.input_bits,
-                cycles=cost.cycles if cost else None,
-                planned_cycles=cost.chosen.cycles if cost else None,
-                utilisation=cost.utilisation if cost else None,
-                window=cost.stages[0].window if cost else None,
-                tiles=(cost.stages[0].row_tiles, cost.stages[0].column_tiles) if cost else None,
-                shape=cost.shape if cost else None,
-            )
-        )
+    energy = EnergyRecord.of(
+        network_energy(network, plan, table, masks),
+        network_energy(network, dense_plan(plan), table),
+    )
+    layers = _layers(network, plan, costs)
     result = Result(
         run="0123456789abcdef",
-        command=f"rankfold compress {model} --data ../data/cifar10 --array {side}x{side} --groups {groups} --rank {rank} --out a",
-        model=model,
-        baseline=f"shipped {model}-cifar10-float.safetensors",
+        command=command,
+        model=network.name,
+        baseline=f"shipped {network.name}-cifar10-float.safetensors",
         data=DataInfo("../data/cifar10", "8d6f3a1c5b2e4f7089abcdef01234567", CLASSES, 50000, 10000, None),
         input=(3, 32, 32),
-        array=(side, side),
+        array=(plan.array.rows, plan.array.columns),
         accuracy=Accuracies(BASELINE, 0.4312, final),
-        cycles=costs.total,
+        cycles=by_text(costs.total),
         planned_cycles=costs.chosen_cycles,
         utilisation=costs.utilisation,
         macs=sum(layer.shape.macs for layer in costs.layers),
         parameters_before=sum(layer.parameters_before for layer in layers),
         parameters_after=sum(layer.parameters_after for layer in layers),
-        layers=tuple(layers),
+        layers=layers,
         untouched=(),
         recipe=asdict(Recipe(epochs=epochs, peak_rate=0.05, seed=7)),
         device="CPU, 2 threads, AVX512",
@@ -97,10 +96,71 @@ def run(
         seconds=60.0 * epochs,
         images_per_second=831.4 if epochs else None,
         planned_conversions=costs.chosen_conversions,
-        energy=EnergyRecord.of(network_energy(network, plan, table), network_energy(network, dense_plan(plan), table)),
-        versions={"rankfold": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "datasets": "5.2.0"},
+        energy=energy,
+        versions={
+            "rankfold": "0.1.0",
+            "python": "3.11.7",
+            "torch": "2.13.0",
+            "numpy": "2.4.6",
+            "datasets": "5.2.0",
+        },
     )
-    return Run(label, result, plan, history(epochs, final))
+    return Run(label or method_name(result), result, plan, history(epochs, final))
+
+
+def _layers(network: Network, plan: Plan, costs: NetworkCycles) -> tuple[LayerResult, ...]:
+    by_name = {cost.shape.name: cost for cost in costs.layers}
+    layers = []
+    for number, (name, shape) in enumerate(weights(network).items()):
+        entry = plan.layer(name)
+        kind = entry.kind.to_json()
+        error, bound = _errors(number, kind.get("groups"))
+        if not entry.kind.changes_weight:
+            error, bound = None, None
+        layer = LayerResult(
+            name=name,
+            kind=entry.kind.name,
+            reason=entry.reason,
+            groups=kind.get("groups"),
+            rank=kind.get("rank"),
+            error=error,
+            plain_error=bound,
+            parameters_before=shape.parameters,
+            parameters_after=shape.parameters,
+            weight_bits=entry.weight_bits,
+            input_bits=entry.input_bits,
+            cycles=None,
+            planned_cycles=None,
+            utilisation=None,
+            window=None,
+            tiles=None,
+            pruning=entry.kind.variant,
+            entries=kind.get("entries"),
+        )
+        cost = by_name.get(name)
+        if cost is not None:
+            layer = replace(
+                layer,
+                parameters_after=cost.parameters,
+                cycles=by_text(cost.cycles),
+                planned_cycles=cost.chosen_cycles,
+                utilisation=cost.utilisation,
+                window=cost.stages[0].window,
+                tiles=(cost.stages[0].row_tiles, cost.stages[0].column_tiles),
+                shape=cost.shape,
+            )
+        layers.append(layer)
+    return tuple(layers)
+
+
+def _errors(number: int, groups: int | None) -> tuple[float, float | None]:
+    """An invented error of the weight, and the bound on it that pairs have."""
+    bound = 0.55 + 0.25 * ((7 * number) % 10) / 10
+    if groups is None:
+        return bound - 0.2, None
+    if groups == 1:
+        return bound, bound
+    return bound - 0.04 - 0.01 * (number % 4), bound
 
 
 def three(model: str = "resnet20") -> tuple[Run, ...]:

@@ -110,7 +110,9 @@ def test_weights_differ_from_empty_cells_for_every_eye(eye):
 
 
 def test_the_two_stages_share_no_colour():
-    first, second = ({tuple(c) for c in copy_colours((2, 2), stage).reshape(-1, 3).tolist()} for stage in (False, True))
+    first, second = (
+        {tuple(c) for c in copy_colours((2, 2), stage).reshape(-1, 3).tolist()} for stage in (False, True)
+    )
     assert not first & second
 
 
@@ -156,7 +158,11 @@ def test_the_array_that_windows_share_is_shown():
 
 
 def text_of(svg):
-    return " ".join(" ".join(element.itertext()) for element in ElementTree.fromstring(svg.encode()).iter() if element.text)
+    return " ".join(
+        " ".join(element.itertext())
+        for element in ElementTree.fromstring(svg.encode()).iter()
+        if element.text
+    )
 
 
 def test_captions_hold_the_numbers(tmp_path):
@@ -246,7 +252,10 @@ def test_draw_writes_a_picture(tmp_path, capsys):
     assert str(out) in capsys.readouterr().out
     text = text_of(out.read_text())
     assert "4 groups, rank 8 each" in text
-    assert f"{map_low_rank(_layer('resnet20', 'layer3.1.conv2'), SQUARE, 4, 8, 'sdk').cycles} cycles in all" in text
+    assert (
+        f"{map_low_rank(_layer('resnet20', 'layer3.1.conv2'), SQUARE, 4, 8, 'sdk').cycles} cycles in all"
+        in text
+    )
     assert main([*command, "--compare"]) == 0
     assert "im2col, SDK, VW-SDK" in text_of(out.read_text())
 

@@ -51,11 +51,11 @@ def test_low_rank_with_fewer_positions_is_a_method_of_its_own():
     plain, sparse = point(0.90, 800), point(0.89, 500, entries=4)
     alone = point(0.90, 600, method="support", groups=None, rank=None, entries=4)
     pairs = theirs(0.88, 1000, method="pairs")
-    assert (sparse.kind, sparse.label) == (
+    assert (sparse.method, sparse.label) == (
         "row-sparse low-rank",
         "row-sparse low-rank, g = 4, r = 1/8, e = 4, 4 bits",
     )
-    assert (alone.kind, alone.label) == ("support", "shared support, e = 4, 4 bits")
+    assert (alone.method, alone.label) == ("support", "shared support, e = 4, 4 bits")
     everything = [plain, sparse, alone, pairs]
     found = headlines(everything)["64x64"]
     assert found["PAIRS, SDK"].fewer.ours == plain and found["PAIRS, SDK"].fewer.ratio == 1000 / 800

@@ -16,7 +16,7 @@ from rankfold.runs.folder import RunFolder, load_history
 from rankfold.runs.recipes import effective
 from rankfold.runs.result import Result
 from rankfold.runs.run import run
-from rankfold.simulator import ArrayNonIdealities
+from rankfold.simulator import NonIdealities
 from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation
 from rankfold.training.loop import train
@@ -64,7 +64,7 @@ def planned(expert, method, bits=4):
 VARIANTS = {
     "low-rank": (LowRank(groups=4, rank="1/4"), 4, None),
     "pruned": (PatDNN(entries=4), 4, None),
-    "noise-aware": (LowRank(groups=4, rank="1/4"), 4, ArrayNonIdealities(program_noise=0.02)),
+    "noise-aware": (LowRank(groups=4, rank="1/4"), 4, NonIdealities(program_noise=0.02)),
     "float": (LowRank(groups=2, rank="1/8"), None, None),
 }
 

@@ -15,7 +15,7 @@ from rankfold.runs.chips import LoadedRun
 from rankfold.runs.evaluate import evaluate_folder, load_run
 from rankfold.runs.simulate import simulate_run
 from rankfold.runs.simulation import SimulationOptions
-from rankfold.simulator import ArrayNonIdealities
+from rankfold.simulator import NonIdealities
 from rankfold.workload import trace
 
 
@@ -127,7 +127,7 @@ class Stopping(Silent):
 
 
 NOISY = SimulationOptions(
-    chosen=ArrayNonIdealities(adc_bits=6, program_noise=0.1, read_noise=0.05),
+    chosen=NonIdealities(adc_bits=6, program_noise=0.1, read_noise=0.05),
     cell_bits=2,
     repeats=3,
     images=40,
@@ -169,7 +169,7 @@ def test_a_stopped_simulation_resumes_to_the_same_numbers(finished, tmp_path):
 )
 def test_parts_that_were_edited_are_refused_with_their_place(place, value, message, finished, tmp_path):
     loaded = LoadedRun.load(finished, "digits", "cpu")
-    options = replace(NOISY, chosen=ArrayNonIdealities(), images=4, layer_images=4)
+    options = replace(NOISY, chosen=NonIdealities(), images=4, layer_images=4)
     out = tmp_path / "simulation.json"
     simulate_run(loaded, options, out=out)
     content = json.loads(out.read_text())

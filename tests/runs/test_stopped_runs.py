@@ -23,7 +23,7 @@ from rankfold.runs.folder import load_history
 from rankfold.runs.run import run
 from rankfold.runs.state import RunNotes, traced
 from rankfold.runs.train import train_network
-from rankfold.simulator import ArrayNonIdealities
+from rankfold.simulator import NonIdealities
 from rankfold.training.data import load_images
 from rankfold.training.recipe import Recipe
 
@@ -33,7 +33,7 @@ DENSE = Recipe(epochs=2, batch_size=64, peak_rate=0.2, precision="float32")
 TUNING = Recipe(epochs=2, batch_size=64, peak_rate=0.05, precision="float32")
 ARRAY = ArraySpec(32, 32)
 CELLS = ArraySpec(32, 32, cell_bits=2, dac_bits=1)
-NOISE = ArrayNonIdealities(adc_bits=6, program_noise=0.03)
+NOISE = NonIdealities(adc_bits=6, program_noise=0.03)
 
 
 @pytest.fixture

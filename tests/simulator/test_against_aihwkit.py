@@ -18,7 +18,7 @@ from rankfold.calibration.signs import observe_signs
 from rankfold.mapping import ArraySpec
 from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import uniform_plan
-from rankfold.simulator import ArrayNonIdealities, simulate, simulated_layers
+from rankfold.simulator import NonIdealities, simulate, simulated_layers
 from rankfold.surgery.quantise import insert_quantisers_, open_signs
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.loop import train
@@ -107,7 +107,7 @@ def twin(model, noise):
 
 
 def ours(model, plan, noise, seed=0):
-    chosen = ArrayNonIdealities(adc_bits=6, adc_range=RANGE, output_noise=noise)
+    chosen = NonIdealities(adc_bits=6, adc_range=RANGE, output_noise=noise)
     return simulate(model, plan, chosen, digital=["11"], seed=seed)
 
 

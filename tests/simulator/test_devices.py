@@ -7,7 +7,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from rankfold.errors import InputError
-from rankfold.simulator import PCM, ArrayNonIdealities
+from rankfold.simulator import PCM, NonIdealities
 from rankfold.simulator.devices import age, age_signed, drop_on_lines
 from rankfold.simulator.draws import Draws
 
@@ -16,7 +16,7 @@ CELLS = 200_000
 
 def aged(target, seed=0, **chosen):
     g = torch.full((CELLS,), float(target), dtype=torch.float64)
-    return age(g, ArrayNonIdealities(**chosen), Draws(seed, "layer"))
+    return age(g, NonIdealities(**chosen), Draws(seed, "layer"))
 
 
 def close(found, wanted, error):
@@ -92,11 +92,11 @@ def test_stuck_cells_are_as_many_as_asked_for():
 def test_signed_cells_are_pairs():
     target = torch.tensor([-1.0, -0.5, 0, 0.5, 1]).repeat(20_000).double()
     draw = Draws(0, "layer")
-    _, gaussian = age_signed(target, ArrayNonIdealities(program_noise=0.05), draw)
+    _, gaussian = age_signed(target, NonIdealities(program_noise=0.05), draw)
     close((gaussian - target).std(), 0.05, 0.05 / (2 * len(target)) ** 0.5)
-    _, drifted = age_signed(target, ArrayNonIdealities(drift=3600.0), draw)
+    _, drifted = age_signed(target, NonIdealities(drift=3600.0), draw)
     assert (drifted.sign() == target.sign()).all() and (drifted.abs() <= target.abs()).all()
-    _, stuck = age_signed(target, ArrayNonIdealities(stuck=1.0, stuck_high=1.0), draw)
+    _, stuck = age_signed(target, NonIdealities(stuck=1.0, stuck_high=1.0), draw)
     assert (stuck == 0).all()  # both cells of every pair are fully on
 
 
@@ -177,4 +177,4 @@ def test_too_much_resistance_is_refused():
 )
 def test_impossible_arrays_are_refused(chosen, message):
     with pytest.raises(InputError, match=message):
-        ArrayNonIdealities(**chosen)
+        NonIdealities(**chosen)

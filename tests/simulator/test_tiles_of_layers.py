@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
-from rankfold.simulator import ArrayNonIdealities, CellCoding, Converter, InputCoding
+from rankfold.simulator import CellCoding, Converter, InputCoding, NonIdealities
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.converter import SumSample
 from rankfold.simulator.devices import drop_on_lines
@@ -35,7 +35,7 @@ def layer_on(mapping, array, weight_bits, input_bits, signed, chosen=None, dtype
         schedule_mapping(mapping),
         CellCoding.of(array, weight_bits),
         InputCoding(input_bits, signed, array.dac_bits),
-        chosen or ArrayNonIdealities(),
+        chosen or NonIdealities(),
         array.rows,
         dtype=dtype,
     )
@@ -105,7 +105,7 @@ def test_ideal_arrays_compute_the_convolution(shape, array, method, weight_bits,
     mapping = map_layer(shape, array.in_weights(weight_bits), method)
     levels, weight = numbers(shape, weight_bits, input_bits, signed, seed)
     wanted = convolution(levels, weight, shape)
-    for chosen in (ArrayNonIdealities(), ArrayNonIdealities(adc_bits=16, adc_range="full")):
+    for chosen in (NonIdealities(), NonIdealities(adc_bits=16, adc_range="full")):
         held = on(mapping, array, weight_bits, input_bits, signed, chosen)
         converter = Converter.of(chosen, held.sums, "layer")
         assert held.is_exact(converter)
@@ -131,7 +131,7 @@ def test_low_rank_pairs_compute_both_stages(groups, rank, array, method, seed):
     pair = map_low_rank(shape, array.in_weights(4), groups, rank, method)
     for stage, signed in ((pair.stage1, False), (pair.stage2, True)):
         levels, weight = numbers(stage.shape, 4, 4, signed, seed)
-        held = on(stage, array, 4, 4, signed, ArrayNonIdealities(adc_bits=16, adc_range="full"))
+        held = on(stage, array, 4, 4, signed, NonIdealities(adc_bits=16, adc_range="full"))
         converter = Converter.of(held.chosen, held.sums, "layer")
         assert torch.equal(
             through_tiles(held, levels, weight, converter).double(), convolution(levels, weight, stage.shape)
@@ -156,7 +156,7 @@ def test_converters_round_and_clip_every_sum_of_every_tile_and_slice(
     input_bits += signed
     mapping = map_layer(shape, array.in_weights(weight_bits), method)
     levels, weight = numbers(shape, weight_bits, input_bits, signed, seed, images=1)
-    chosen = ArrayNonIdealities(adc_bits=adc_bits, adc_range=adc_range)
+    chosen = NonIdealities(adc_bits=adc_bits, adc_range=adc_range)
     held = on(mapping, array, weight_bits, input_bits, signed, chosen, dtype=torch.float64)
     converter = Converter.of(chosen, held.sums, "layer")
 
@@ -174,7 +174,7 @@ def test_converters_count_what_they_clip():
     shape = ConvShape("layer", 2, 2, (1, 1), (2, 2))
     array = ArraySpec(2, 8)
     held = on(
-        map_layer(shape, array, "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=3, adc_range=0.2)
+        map_layer(shape, array, "im2col"), array, 4, 4, False, NonIdealities(adc_bits=3, adc_range=0.2)
     )
     converter = Converter.of(held.chosen, held.sums, "layer")  # codes -3 to 3, 8 levels apart
     assert (converter.step, converter.low, converter.high) == (0.2 * 15 * 8 / 3, -3, 3)
@@ -194,7 +194,7 @@ def test_each_copy_of_a_kernel_has_noise_of_its_own():
     array = ArraySpec(4, 4)
     mapping = map_layer(shape, array, "sdk")
     assert mapping.window == (2, 2)
-    held = on(mapping, array, 4, 4, False, ArrayNonIdealities(program_noise=0.1))
+    held = on(mapping, array, 4, 4, False, NonIdealities(program_noise=0.1))
     found = through_tiles(held, torch.full((1, 1, 4, 4), 9.0), torch.full((1, 1, 1, 1), 5))[0, 0]
     assert len(found.unique()) == 4
     for y in (0, 1):
@@ -208,7 +208,7 @@ def test_regions_that_store_the_same_matrix_share_its_noise():
     array = ArraySpec(20, 16)
     mapping = map_layer(shape, array, "best")
     assert len(mapping.regions) > len(mapping.loads) == 1
-    held = on(mapping, array, 4, 4, False, ArrayNonIdealities(program_noise=0.1))
+    held = on(mapping, array, 4, 4, False, NonIdealities(program_noise=0.1))
     programmed = held.program(torch.full((1, 1, 3, 3), 5), Draws(0, "layer"))
     assert len(programmed.cells) == 1
     found = held.run(torch.full((1, 1, 10, 10), 9.0), programmed, None, None)[0, 0]
@@ -220,7 +220,7 @@ def test_read_noise_has_the_deviation_that_its_cells_add_up_to():
     shape = ConvShape("layer", 8, 4, (1, 1), (40, 40))
     array = ArraySpec(8, 40, cell_bits=2, coding="differential")
     mapping = map_layer(shape, array.in_weights(3), "im2col")
-    held = on(mapping, array, 3, 4, False, ArrayNonIdealities(read_noise=0.02))
+    held = on(mapping, array, 3, 4, False, NonIdealities(read_noise=0.02))
     levels, weight = numbers(shape, 3, 4, False, 1, images=4)
     error = through_tiles(held, levels, weight) - convolution(levels, weight, shape)
     # Two columns of one cell each; every cell errs by 0.02 * 3 levels, times its input.
@@ -240,7 +240,7 @@ def test_read_noise_reaches_the_converter_in_full():
         3,
         4,
         False,
-        ArrayNonIdealities(adc_bits=8, adc_range=9.0, read_noise=0.1),
+        NonIdealities(adc_bits=8, adc_range=9.0, read_noise=0.1),
     )
     converter = Converter.of(held.chosen, held.sums, "layer")
     assert converter.step == pytest.approx(9 * 15 * 4 / 127)
@@ -263,7 +263,7 @@ def test_the_reference_column_falls_short_too(chosen):
         4,
         4,
         False,
-        ArrayNonIdealities(adc_bits=8, **chosen),
+        NonIdealities(adc_bits=8, **chosen),
     )
     _, weight = numbers(shape, 4, 4, False, 0)
     reference = held.program(weight, Draws(0, "layer")).cells[0][0][-1]
@@ -275,7 +275,7 @@ def test_lines_are_as_long_as_the_array():
     """A tile of few rows sits far from the converters."""
     shape = ConvShape("layer", 4, 3, (1, 1), (5, 5))
     _, weight = numbers(shape, 4, 4, False, 0)
-    chosen = ArrayNonIdealities(adc_bits=8, ir_drop=1e-3)
+    chosen = NonIdealities(adc_bits=8, ir_drop=1e-3)
     for rows in (4, 64):
         array = ArraySpec(rows, 40, cell_bits=4, coding="offset")
         held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, chosen)
@@ -291,7 +291,7 @@ def test_the_mean_of_the_drift_is_taken_back():
     wanted = convolution(levels, weight, shape)
     ratios = []
     for compensation in (False, True):
-        chosen = ArrayNonIdealities(drift=86400.0 * 30, drift_compensation=compensation)
+        chosen = NonIdealities(drift=86400.0 * 30, drift_compensation=compensation)
         held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, chosen)
         found = through_tiles(held, levels, weight)
         ratios.append(float((found * wanted).sum() / wanted.square().sum()))
@@ -315,7 +315,7 @@ def test_calibration_weighs_sums_by_what_their_error_does():
     shape = ConvShape("layer", 2, 5, (1, 1), (1, 1))
     array = ArraySpec(8, 40, cell_bits=2, dac_bits=2)
     held = on(
-        map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, ArrayNonIdealities(adc_bits=4)
+        map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, NonIdealities(adc_bits=4)
     )
     levels, weight = numbers(shape, 4, 4, False, 1)
     spy = Spy()
@@ -339,7 +339,7 @@ def test_a_calibrated_step_serves_the_sums_that_count():
 def test_output_noise_is_relative_to_one_cell_fully_on():
     shape = ConvShape("layer", 6, 4, (1, 1), (40, 40))
     array = ArraySpec(2, 40)
-    held = on(map_layer(shape, array, "im2col"), array, 4, 4, False, ArrayNonIdealities(output_noise=0.1))
+    held = on(map_layer(shape, array, "im2col"), array, 4, 4, False, NonIdealities(output_noise=0.1))
     levels, weight = numbers(shape, 4, 4, False, 1, images=4)
     error = through_tiles(held, levels, weight) - convolution(levels, weight, shape)
     # Three row tiles, each read once, with 0.1 * 15 * 8.
@@ -349,7 +349,7 @@ def test_output_noise_is_relative_to_one_cell_fully_on():
 def test_the_same_seed_gives_the_same_chip():
     shape = ConvShape("layer", 3, 4, (3, 3), (6, 6))
     array = ArraySpec(20, 12, cell_bits=2)
-    chosen = ArrayNonIdealities(program_noise=0.1, read_noise=0.1, stuck=0.1, drift=100.0)
+    chosen = NonIdealities(program_noise=0.1, read_noise=0.1, stuck=0.1, drift=100.0)
     held = on(map_layer(shape, array.in_weights(4), "best"), array, 4, 4, False, chosen)
     levels, weight = numbers(shape, 4, 4, False, 1)
     first, again, other = (through_tiles(held, levels, weight, seed=seed) for seed in (1, 1, 2))

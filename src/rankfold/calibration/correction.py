@@ -31,7 +31,11 @@ from rankfold.calibration.observation import evaluating, observing
 from rankfold.calibration.samples import Inputs, call
 
 
-def following_norms(model: nn.Module, batches: Iterable[Inputs], names: Sequence[str]) -> dict[str, str]:
+def following_norms(
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    names: Sequence[str],
+) -> dict[str, str]:
     """The batch norm behind each layer, for those of `names` whose output goes there and nowhere else.
 
     What follows what is seen by running the first batch: the norm's input must be the very tensor that the
@@ -55,12 +59,21 @@ def following_norms(model: nn.Module, batches: Iterable[Inputs], names: Sequence
     feeds: Counter[tuple[str, str]] = Counter()
     uses = _Uses()
 
-    def gave(name: str, layer: nn.Module, _: object, output: object) -> None:
+    def gave(
+        name: str,
+        layer: nn.Module,
+        _: object,
+        output: object,
+    ) -> None:
         runs[name] += 1
         if isinstance(output, Tensor) and _has_channels_second(layer, output):
             uses.watch(name, output)
 
-    def got(norm: str, _: nn.Module, inputs: object) -> None:
+    def got(
+        norm: str,
+        _: nn.Module,
+        inputs: object,
+    ) -> None:
         runs[norm] += 1
         name = uses.name(inputs)
         if name is not None:
@@ -74,7 +87,8 @@ def following_norms(model: nn.Module, batches: Iterable[Inputs], names: Sequence
             break
     following: dict[str, str] = {}
     for (name, norm), times in feeds.items():
-        if times == runs[name] == runs[norm] == uses.times[name]:
+        always = times == runs[name] == runs[norm]
+        if always and times == uses.times[name]:
             following[name] = norm
     return following
 
@@ -85,7 +99,9 @@ def _has_channels_second(layer: nn.Module, output: Tensor) -> bool:
 
 
 def free_of_constants(
-    model: nn.Module, moments: Mapping[str, PatchMoments], norms: Mapping[str, str]
+    model: nn.Module,
+    moments: Mapping[str, PatchMoments],
+    norms: Mapping[str, str],
 ) -> dict[str, PatchMoments]:
     """The centred moments of those layers whose bias, or norm, takes a constant error of the output back.
 
@@ -131,7 +147,13 @@ class _Uses(TorchFunctionMode):
             for value in values:
                 self.note(value)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
         keywords = kwargs or {}
         result = func(*args, **keywords)
         if _is_use(result):
@@ -150,7 +172,11 @@ def _is_use(result: object) -> bool:
 
 
 def correct_(
-    bias: Tensor | None, norm: nn.Module | None, before: Tensor, after: Tensor, moments: PatchMoments
+    bias: Tensor | None,
+    norm: nn.Module | None,
+    before: Tensor,
+    after: Tensor,
+    moments: PatchMoments,
 ) -> None:
     """Take back, in place, what replacing a layer's weight changes in the mean and variance of its output.
 
@@ -173,13 +199,16 @@ def correct_(
     with torch.no_grad():
         if bias is not None:
             bias += shift.to(bias)
-        if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
+        if not isinstance(norm, _BatchNorm):
+            return
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is None or variance is None:
             return
         if bias is None:
-            norm.running_mean -= shift.to(norm.running_mean)
-        kept = norm.running_var.detach().cpu().double().numpy()
-        variance = _corrected_variance(dense, made, moments, kept)
-        norm.running_var.copy_(torch.from_numpy(variance))
+            mean -= shift.to(mean)
+        kept = variance.detach().cpu().double().numpy()
+        corrected = _corrected_variance(dense, made, moments, kept)
+        variance.copy_(torch.from_numpy(corrected))
 
 
 def _matrices(weight: Tensor, groups: int) -> np.ndarray:
@@ -188,7 +217,11 @@ def _matrices(weight: Tensor, groups: int) -> np.ndarray:
     return values.reshape(groups, len(values) // groups, -1)
 
 
-def _shift(dense: np.ndarray, made: np.ndarray, moments: PatchMoments) -> np.ndarray:
+def _shift(
+    dense: np.ndarray,
+    made: np.ndarray,
+    moments: PatchMoments,
+) -> np.ndarray:
     """(m,) W E[x0] - M E[x], for both weights as (G, m/G, n)."""
     dense_mean = moments.dense_mean
     if dense_mean is None:
@@ -199,7 +232,10 @@ def _shift(dense: np.ndarray, made: np.ndarray, moments: PatchMoments) -> np.nda
 
 
 def _corrected_variance(
-    dense: np.ndarray, made: np.ndarray, moments: PatchMoments, kept: np.ndarray
+    dense: np.ndarray,
+    made: np.ndarray,
+    moments: PatchMoments,
+    kept: np.ndarray,
 ) -> np.ndarray:
     """(m,) running variances of the norm behind the layer, where it had `kept`; weights are (G, m/G, n)."""
     centred = moments.centred().second

@@ -44,18 +44,24 @@ class PatchMoments:
     def centred(self) -> PatchMoments:
         """The moments of x - E[x] and x0 - E[x0], for factors whose constant error is taken back."""
         # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T
-        second = self.second - self.mean[:, :, None] * self.mean[:, None]  # (G, n, n)
+        second = self.second - _outer(self.mean, self.mean)
         power = np.einsum("gii->gi", self.second)
         variance = np.einsum("gii->gi", second)
         # What is left of an input that never changes is rounding, of which no positive definite matrix
         # could be made.
         changing = variance > CONSTANT * power
-        second = np.where(changing[:, :, None] & changing[:, None], second, 0.0)
+        second = np.where(_outer(changing, changing), second, 0.0)
         nothing = np.zeros_like(self.mean)
         if self.cross is None or self.dense_mean is None:
             return PatchMoments(second, nothing)
-        cross = self.cross - self.dense_mean[:, :, None] * self.mean[:, None]
-        return PatchMoments(second, nothing, np.where(changing[:, None], cross, 0.0), nothing)
+        cross = self.cross - _outer(self.dense_mean, self.mean)
+        cross = np.where(changing[:, None], cross, 0.0)
+        return PatchMoments(second, nothing, cross, nothing)
+
+
+def _outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(G, n) and (G, n) as (G, n, n), the products of all pairs."""
+    return left[:, :, None] * right[:, None]
 
 
 class MomentSums:
@@ -77,7 +83,12 @@ class MomentSums:
         """Patches so far."""
         return self._count
 
-    def add(self, layer: Layer, inputs: Tensor, dense_inputs: Tensor | None = None) -> None:
+    def add(
+        self,
+        layer: Layer,
+        inputs: Tensor,
+        dense_inputs: Tensor | None = None,
+    ) -> None:
         """Add the moments of a batch, a few images at a time.
 
         Args:
@@ -109,7 +120,10 @@ class MomentSums:
 
     def moments(self) -> PatchMoments:
         """The averages over all patches; there must be some."""
-        averages = {name: (total / self._count).cpu().numpy() for name, total in self._totals.items()}
+        averages: dict[str, np.ndarray] = {}
+        for name, total in self._totals.items():
+            average = total / self._count
+            averages[name] = average.cpu().numpy()
         return PatchMoments(**averages)
 
     def _add(self, name: str, part: Tensor) -> None:
@@ -135,13 +149,17 @@ class MomentSums:
 def _gathered(columns: Tensor, positions: Tensor | None) -> Tensor:
     """Patches (B, G, n, P), at some positions (B, kept) of each image, as (G, n, B*kept) in float64."""
     if positions is not None:
+        _, groups, n, _ = columns.shape
         index = positions.to(columns.device)[:, None, None]
-        columns = columns.gather(3, index.expand(-1, columns.shape[1], columns.shape[2], -1))
+        index = index.expand(-1, groups, n, -1)
+        columns = columns.gather(3, index)
     return columns.double().permute(1, 2, 0, 3).flatten(2)
 
 
 def patch_moments(
-    model: nn.Module, batches: Iterable[Inputs], names: Sequence[str]
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    names: Sequence[str],
 ) -> dict[str, PatchMoments]:
     """Run `model` over data and gather the moments of the layers `names`.
 
@@ -161,7 +179,11 @@ def patch_moments(
     layers = layers_of(model, names)
     sums = {name: MomentSums() for name in names}
 
-    def add(name: str, layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> None:
+    def add(
+        name: str,
+        layer: nn.Conv2d | nn.Linear,
+        inputs: Tensor,
+    ) -> None:
         sums[name].add(layer, inputs)
 
     with evaluating(model), observing(layers, before=add):
@@ -170,7 +192,12 @@ def patch_moments(
     return {name: _averages(name, gathered) for name, gathered in sums.items()}
 
 
-def paired_moments(model: nn.Module, dense: nn.Module, batches: Iterable[Inputs], name: str) -> PatchMoments:
+def paired_moments(
+    model: nn.Module,
+    dense: nn.Module,
+    batches: Iterable[Inputs],
+    name: str,
+) -> PatchMoments:
     """The moments of one layer of `model`, and between it and the same one of `dense`, on the same inputs.
 
     Errors as `patch_moments`; the layer must run as often in both.
@@ -179,10 +206,18 @@ def paired_moments(model: nn.Module, dense: nn.Module, batches: Iterable[Inputs]
     sums = MomentSums()
     waiting: list[Tensor] = []  # what the layer of the dense network read, run by run
 
-    def keep(_: str, __: nn.Module, inputs: Tensor) -> None:
+    def keep(
+        _: str,
+        __: nn.Module,
+        inputs: Tensor,
+    ) -> None:
         waiting.append(inputs.clone())  # which an operation in place may change before it is used
 
-    def add(_: str, layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> None:
+    def add(
+        _: str,
+        layer: nn.Conv2d | nn.Linear,
+        inputs: Tensor,
+    ) -> None:
         if not waiting:
             raise InputError(
                 f"layer {name} runs more often than in the dense network; give networks that run alike"

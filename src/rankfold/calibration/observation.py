@@ -45,7 +45,10 @@ def run_batches(model: nn.Module, batches: Iterable[Inputs]) -> None:
 
 @contextmanager
 def observing(
-    modules: Mapping[str, nn.Module], *, before: BeforeCall | None = None, after: AfterCall | None = None
+    modules: Mapping[str, nn.Module],
+    *,
+    before: BeforeCall | None = None,
+    after: AfterCall | None = None,
 ) -> Iterator[None]:
     """Look at every call of some modules while inside; no hook is left behind, whatever happens.
 
@@ -69,7 +72,11 @@ def observing(
 
 
 def _before_hook(name: str, before: BeforeCall) -> Callable[..., None]:
-    def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def hook(
+        module: nn.Module,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+    ) -> None:
         before(name, module, _first_input(arguments, keywords))
 
     return hook
@@ -77,7 +84,10 @@ def _before_hook(name: str, before: BeforeCall) -> Callable[..., None]:
 
 def _after_hook(name: str, after: AfterCall) -> Callable[..., Tensor | None]:
     def hook(
-        module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any
+        module: nn.Module,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        output: Any,
     ) -> Tensor | None:
         return after(name, module, _first_input(arguments, keywords), output)
 

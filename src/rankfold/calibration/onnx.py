@@ -75,7 +75,11 @@ def _session(model: Any, threads: int) -> Any:
         raise InputError(f"onnxruntime cannot load the model: {first_line(error)}") from error
 
 
-def random_feeds(source: OnnxNetwork, count: int, seed: int) -> list[dict[str, np.ndarray]]:
+def random_feeds(
+    source: OnnxNetwork,
+    count: int,
+    seed: int,
+) -> list[dict[str, np.ndarray]]:
     """`count` batches of normal numbers (whole numbers: zeros) of the sizes that the model was read with."""
     helper = import_onnx().helper
     draw = np.random.default_rng(seed)
@@ -95,7 +99,9 @@ def random_feeds(source: OnnxNetwork, count: int, seed: int) -> list[dict[str, n
 
 
 def layer_moments(
-    source: OnnxNetwork, layers: Sequence[OnnxLayer], feeds: Iterable[Feed]
+    source: OnnxNetwork,
+    layers: Sequence[OnnxLayer],
+    feeds: Iterable[Feed],
 ) -> dict[str, PatchMoments]:
     """The moments of the inputs of layers, by the name of their weight; those of one weight are averaged.
 
@@ -148,7 +154,11 @@ def _showing(source: OnnxNetwork, values: Iterable[str]) -> Any:
     return model
 
 
-def output_errors(before: Runner, after: Runner, feeds: Iterable[Feed]) -> dict[str, float]:
+def output_errors(
+    before: Runner,
+    after: Runner,
+    feeds: Iterable[Feed],
+) -> dict[str, float]:
     """||y' - y||_F / ||y||_F over all batches, for each floating output by name.
 
     Raises:
@@ -159,15 +169,20 @@ def output_errors(before: Runner, after: Runner, feeds: Iterable[Feed]) -> dict[
     lost: dict[str, float] = {}
     power: dict[str, float] = {}
     for feed in feeds:
-        for name, y, other in zip(before.outputs, before(feed), after(feed), strict=True):
+        outputs = zip(before.outputs, before(feed), after(feed), strict=True)
+        for name, y, other in outputs:
             if not np.issubdtype(y.dtype, np.floating):
                 continue
-            difference = other.astype(np.float64) - y
-            lost[name] = lost.get(name, 0.0) + float(np.sum(difference**2))
-            power[name] = power.get(name, 0.0) + float(np.sum(y.astype(np.float64) ** 2))
+            y = y.astype(np.float64)
+            lost[name] = lost.get(name, 0.0) + _squares(other.astype(np.float64) - y)
+            power[name] = power.get(name, 0.0) + _squares(y)
     if not lost:
         raise InputError("there is no batch of inputs, or no floating output, to compare the two models on")
     return {name: _relative(lost[name], power[name]) for name in lost}
+
+
+def _squares(values: np.ndarray) -> float:
+    return float(np.sum(values**2))
 
 
 def _relative(lost: float, power: float) -> float:

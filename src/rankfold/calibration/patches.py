@@ -20,11 +20,13 @@ def patches(layer: Layer, inputs: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return _vectors(inputs, layer.in_features)
     if isinstance(layer, nn.Conv2d):
-        return _windows(layer, _padded(layer, inputs), layer.kernel_size)
+        padded = _padded(layer, inputs)
+        return _windows(layer, padded, layer.kernel_size)
     if layer.is_linear:
         return _vectors(inputs, layer.in_channels)
     top, bottom, left, right = layer.padding
-    return _windows(layer, F.pad(inputs, (left, right, top, bottom)), layer.kernel)
+    padded = F.pad(inputs, (left, right, top, bottom))
+    return _windows(layer, padded, layer.kernel)
 
 
 def kernel_positions(layer: Layer) -> int:
@@ -54,6 +56,16 @@ def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
     return F.pad(inputs, sides, mode=layer.padding_mode)
 
 
-def _windows(layer: nn.Conv2d | ConvShape, padded: Tensor, kernel: tuple[int, ...] | Pair) -> Tensor:
-    columns = F.unfold(padded, kernel, layer.dilation, padding=0, stride=layer.stride)  # (B, C_in*kh*kw, P)
+def _windows(
+    layer: nn.Conv2d | ConvShape,
+    padded: Tensor,
+    kernel: tuple[int, ...] | Pair,
+) -> Tensor:
+    columns = F.unfold(
+        padded,
+        kernel,
+        layer.dilation,
+        padding=0,
+        stride=layer.stride,
+    )  # (B, C_in*kh*kw, P)
     return columns.reshape(len(columns), layer.groups, -1, columns.shape[2])

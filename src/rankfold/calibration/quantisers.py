@@ -29,7 +29,10 @@ def calibrate_(model: nn.Module, batches: Iterable[Inputs]) -> None:
         InputError: the model has no quantised layer, there is no batch, a quantised layer is never called, or
             a weight or value is not finite; the steps are then as before.
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, QuantLayer)}
+    layers: dict[str, QuantLayer] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, QuantLayer):
+            layers[name] = module
     if not layers:
         raise InputError(
             "the model has no quantised layer to calibrate; call replace_by_quantised_(model, bits) first"
@@ -39,7 +42,11 @@ def calibrate_(model: nn.Module, batches: Iterable[Inputs]) -> None:
     for layer in layers.values():
         quantisers += [layer.weight_quantiser, layer.input_quantiser]
 
-    def keep_some(name: str, _: nn.Module, values: Tensor) -> None:
+    def keep_some(
+        name: str,
+        _: nn.Module,
+        values: Tensor,
+    ) -> None:
         samples[name].add(values)
 
     with evaluating(model), _bypassing(quantisers), observing(layers, before=keep_some):
@@ -63,7 +70,10 @@ def _bypassing(quantisers: Sequence[Quantiser]) -> Iterator[None]:
 @contextmanager
 def _unchanged_on_errors(quantisers: Sequence[Quantiser]) -> Iterator[None]:
     """Give back, if anything fails inside, the steps that the quantisers had."""
-    before = [(quantiser, quantiser.step.detach().clone(), quantiser.fitted) for quantiser in quantisers]
+    before = []
+    for quantiser in quantisers:
+        step = quantiser.step.detach().clone()
+        before.append((quantiser, step, quantiser.fitted))
     try:
         yield
     except BaseException:

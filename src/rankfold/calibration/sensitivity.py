@@ -16,19 +16,18 @@ cancel.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from rankfold.calibration.backward import Backward, LayerRun, by_image
 from rankfold.calibration.moments import PatchMoments, layers_of, patch_moments
-from rankfold.calibration.observation import evaluating, observing
 from rankfold.calibration.patches import kernel_positions, patches
-from rankfold.calibration.samples import Inputs, call, map_tensors, size_of
+from rankfold.calibration.samples import Inputs, size_of
 from rankfold.errors import InputError
 
 CHUNK = 1 << 24  # values of patches and of weight gradients held at a time, 64 MiB each
@@ -61,7 +60,11 @@ class LayerSensitivity:
     power: np.ndarray
 
 
-def predicted_loss(weight: np.ndarray, replacement: np.ndarray, sensitivity: LayerSensitivity) -> float:
+def predicted_loss(
+    weight: np.ndarray,
+    replacement: np.ndarray,
+    sensitivity: LayerSensitivity,
+) -> float:
     """The expected increase of the loss per image, in nats, with `replacement` in the place of `weight`.
 
     It is 1/2 vec(D)^T H vec(D), where D = weight - replacement and H is the curvature that `sensitivity`
@@ -76,14 +79,17 @@ def predicted_loss(weight: np.ndarray, replacement: np.ndarray, sensitivity: Lay
         InputError: the shapes differ, or are not those of the layer.
     """
     groups, outputs, inputs = sensitivity.power.shape
-    fits = len(weight) == groups * outputs and weight.size == sensitivity.power.size
-    if weight.shape != replacement.shape or not fits:
+    alike = weight.shape == replacement.shape
+    fitting = len(weight) == groups * outputs and weight.size == sensitivity.power.size
+    if not alike or not fitting:
         raise InputError(
             f"a weight of shape {weight.shape} and its replacement of shape {replacement.shape} must have "
             f"the same shape, {groups * outputs} outputs and {inputs} inputs of each"
         )
-    lost = (weight.astype(np.float64) - replacement).reshape(groups, outputs, inputs)
-    rotated = _times(sensitivity.outputs.swapaxes(1, 2) @ lost, sensitivity.inputs)
+    lost = weight.astype(np.float64) - replacement
+    lost = lost.reshape(groups, outputs, inputs)
+    turned = sensitivity.outputs.swapaxes(1, 2) @ lost
+    rotated = _times(turned, sensitivity.inputs)
     return float(np.einsum("gmn,gmn,gmn->", sensitivity.power, rotated, rotated)) / 2
 
 
@@ -116,7 +122,13 @@ def sensitivities(
         raise InputError(f"temperature (={temperature:g}) must be above 0")
     kept = list(batches)
     moments = patch_moments(model, kept, names)
-    backward = _Backward(model, kept, names, seed, temperature)
+    backward = Backward(
+        model,
+        kept,
+        names,
+        seed,
+        temperature,
+    )
     gradients = _gradients(backward, moments)
     bases: dict[str, _Bases] = {}
     for name, layer in layers_of(model, names).items():
@@ -128,88 +140,17 @@ def sensitivities(
         gradient, basis = gradients[name], bases[name]
         found[name] = LayerSensitivity(
             moments[name],
-            (gradient.total / gradient.patches).cpu().numpy(),
-            gradient.patches / images,
-            basis.outputs.cpu().numpy(),
-            tuple(factor.numpy() for factor in basis.inputs),
-            (power[name] / images).cpu().numpy(),
+            gradient=_array(gradient.total / gradient.patches),
+            positions=gradient.patches / images,
+            outputs=_array(basis.outputs),
+            inputs=tuple(_array(factor) for factor in basis.inputs),
+            power=_array(power[name] / images),
         )
     return found
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One call of a layer: its inputs, and the gradient of the summed loss over its outputs."""
-
-    layer: nn.Conv2d | nn.Linear
-    inputs: Tensor
-    gradient: Tensor
-
-
-@dataclass(frozen=True)
-class _Backward:
-    """A way back through a network for each batch, as often as wanted, each time with the same labels."""
-
-    model: nn.Module
-    batches: Sequence[Inputs]
-    names: Sequence[str]
-    seed: int
-    temperature: float
-
-    def __iter__(self) -> Iterator[tuple[str, list[_Run], int]]:
-        """For each batch and each layer: the name, the runs, and the number of images."""
-        draw = torch.Generator().manual_seed(self.seed)
-        for inputs in self.batches:
-            runs = self._runs(inputs, draw)
-            for name in self.names:
-                # Taken out of the dictionary, so that a layer's tensors are freed before the next one's are
-                # used.
-                yield name, runs.pop(name), size_of(inputs)
-
-    def _runs(self, batch: Inputs, draw: torch.Generator) -> dict[str, list[_Run]]:
-        layers = layers_of(self.model, self.names)
-        seen: list[tuple[str, Tensor, Tensor]] = []
-
-        def keep(name: str, _: nn.Module, inputs: Tensor, output: Tensor) -> Tensor:
-            seen.append((name, inputs.detach(), output))
-            return output.clone()  # which an activation in place may change
-
-        with evaluating(self.model), torch.enable_grad(), observing(layers, after=keep):
-            scores = call(self.model, map_tensors(batch, _differentiable))
-            ascent = _ascent(scores, self.temperature, draw)
-            outputs = [output for _, _, output in seen]
-            gradients: Sequence[Tensor | None] = torch.autograd.grad(
-                scores, outputs, ascent, allow_unused=True
-            )
-        runs: dict[str, list[_Run]] = {name: [] for name in self.names}
-        for (name, inputs, output), gradient in zip(seen, gradients, strict=True):
-            if gradient is None:
-                gradient = torch.zeros_like(output)
-            runs[name].append(_Run(layers[name], inputs, gradient))
-        return runs
-
-
-def _differentiable(values: Tensor) -> Tensor:
-    """An input of which a graph begins; frozen parameters alone would leave none to go back through."""
-    if not values.is_floating_point():
-        return values
-    return values.detach().requires_grad_()
-
-
-def _ascent(scores: object, temperature: float, draw: torch.Generator) -> Tensor:
-    """(B, classes) gradient over z / T of the cross entropy of softmax(z / T), for labels drawn from that."""
-    if not isinstance(scores, Tensor) or scores.dim() != 2 or not scores.requires_grad:
-        raise InputError(
-            "sensitivities need a network whose outputs are differentiable scores of shape (images, classes)"
-        )
-    if not torch.isfinite(scores).all():
-        raise InputError(
-            "the network's outputs on the calibration data are not finite; its weights may be damaged"
-        )
-    chance = F.softmax(scores.detach().double() / temperature, dim=1)
-    # On the processor: the same labels on every device.
-    labels = torch.multinomial(chance.cpu(), 1, generator=draw)[:, 0].to(scores.device)
-    return (chance - F.one_hot(labels, scores.shape[1])).to(scores.dtype)
+def _array(values: Tensor) -> np.ndarray:
+    return values.cpu().numpy()
 
 
 @dataclass
@@ -220,13 +161,13 @@ class _GradientSum:
     patches: int
 
 
-def _gradients(backward: _Backward, moments: dict[str, PatchMoments]) -> dict[str, _GradientSum]:
+def _gradients(backward: Backward, moments: dict[str, PatchMoments]) -> dict[str, _GradientSum]:
     """Sums of g g^T over all patches of each layer."""
     sums: dict[str, _GradientSum] = {}
     for name, runs, images in backward:
         groups = len(moments[name].second)
         for run in runs:
-            slope = _output_gradient(run, groups, images)  # (B, G, m/G, P)
+            slope = run.output_gradient(groups, images)  # (B, G, m/G, P)
             part = torch.einsum("bgip,bgjp->gij", slope, slope).double()
             count = slope.shape[0] * slope.shape[3]
             if name in sums:
@@ -244,10 +185,18 @@ class _Bases:
     outputs: Tensor
     inputs: tuple[Tensor, ...]
 
+    def like(self, values: Tensor) -> _Bases:
+        """The same in the type and on the device of `values`."""
+        return _Bases(self.outputs.to(values), tuple(factor.to(values) for factor in self.inputs))
 
-def _bases(layer: nn.Conv2d | nn.Linear, moments: PatchMoments, gradient: _GradientSum) -> _Bases:
-    outputs = torch.linalg.eigh(gradient.total)[1]
-    return _Bases(outputs, _input_basis(moments.second, kernel_positions(layer)))
+
+def _bases(
+    layer: nn.Conv2d | nn.Linear,
+    moments: PatchMoments,
+    gradient: _GradientSum,
+) -> _Bases:
+    positions = kernel_positions(layer)
+    return _Bases(_eigenvectors(gradient.total), _input_basis(moments.second, positions))
 
 
 def _input_basis(second: np.ndarray, positions: int) -> tuple[Tensor, ...]:
@@ -255,12 +204,18 @@ def _input_basis(second: np.ndarray, positions: int) -> tuple[Tensor, ...]:
     groups, n, _ = second.shape
     moments = torch.from_numpy(second)
     if n <= LARGEST_BASIS or positions == 1:
-        return (torch.linalg.eigh(moments)[1],)
+        return (_eigenvectors(moments),)
     channels = n // positions
     split = moments.reshape(groups, channels, positions, channels, positions)
     over_channels = torch.einsum("gipjp->gij", split)
     over_kernel = torch.einsum("gipiq->gpq", split)
-    return torch.linalg.eigh(over_channels)[1], torch.linalg.eigh(over_kernel)[1]
+    return _eigenvectors(over_channels), _eigenvectors(over_kernel)
+
+
+def _eigenvectors(moments: Tensor) -> Tensor:
+    """Those of (G, k, k) symmetric matrices, in columns."""
+    _, vectors = torch.linalg.eigh(moments)
+    return vectors
 
 
 def _times(values: Array, basis: Sequence[Array]) -> Array:
@@ -272,16 +227,20 @@ def _times(values: Array, basis: Sequence[Array]) -> Array:
     if len(basis) == 1:
         return values @ basis[0]
     over_channels, over_kernel = basis
-    channels, positions = over_channels.shape[-1], over_kernel.shape[-1]
+    channels = over_channels.shape[-1]
+    positions = over_kernel.shape[-1]
     *outer, rows, n = values.shape
     flat = values.reshape(*outer, rows * channels, positions)
-    inner = (flat @ over_kernel).reshape(*outer, rows, channels, positions)  # v B
-    turned = inner.swapaxes(-1, -2).reshape(*outer, rows * positions, channels)
-    product = (turned @ over_channels).reshape(*outer, rows, positions, channels)  # (v B)^T A = (A^T v B)^T
+    inner = flat @ over_kernel  # v B
+    inner = inner.reshape(*outer, rows, channels, positions)
+    turned = inner.swapaxes(-1, -2)
+    turned = turned.reshape(*outer, rows * positions, channels)
+    product = turned @ over_channels  # (v B)^T A = (A^T v B)^T
+    product = product.reshape(*outer, rows, positions, channels)
     return product.swapaxes(-1, -2).reshape(*outer, rows, n)
 
 
-def _powers(backward: _Backward, bases: dict[str, _Bases]) -> dict[str, Tensor]:
+def _powers(backward: Backward, bases: dict[str, _Bases]) -> dict[str, Tensor]:
     """(G, m/G, n) of each layer: the squared weight gradients of single images in the basis, summed up."""
     sums: dict[str, Tensor] = {}
     for name, runs, images in backward:
@@ -293,71 +252,54 @@ def _powers(backward: _Backward, bases: dict[str, _Bases]) -> dict[str, Tensor]:
     return sums
 
 
-def _power(runs: Sequence[_Run], bases: _Bases, images: int) -> Tensor:
+def _power(
+    runs: Sequence[LayerRun],
+    bases: _Bases,
+    images: int,
+) -> Tensor:
     """As `_powers`, for the runs of one layer on one batch."""
-    outputs = bases.outputs
-    groups, rows, _ = outputs.shape
+    groups, rows, _ = bases.outputs.shape
     n = math.prod(factor.shape[1] for factor in bases.inputs)
-    total = torch.zeros(groups, rows, n, dtype=torch.float64, device=outputs.device)
+    total = torch.zeros(
+        groups,
+        rows,
+        n,
+        dtype=torch.float64,
+        device=bases.outputs.device,
+    )
     if not runs:
         return total
-    like = runs[0].gradient
-    left = outputs.to(like).transpose(1, 2)
-    right = [factor.to(like) for factor in bases.inputs]
-    slopes = [_output_gradient(run, groups, images) for run in runs]  # (B, G, m/G, P) each
+    slopes = [run.output_gradient(groups, images) for run in runs]  # (B, G, m/G, P) each
+    bases = bases.like(slopes[0])
     most_positions = max(slope.shape[3] for slope in slopes)
-    step = max(1, CHUNK // (n * groups * (rows + most_positions)))
+    values = n * groups * (rows + most_positions)  # patches and weight gradients of one image
+    step = max(1, CHUNK // values)
     for start in range(0, images, step):
         stop = start + step
         # The gradients of one image's runs add up before they are squared.
-        whole = torch.zeros((), dtype=left.dtype, device=left.device)
+        whole = torch.zeros((), dtype=slopes[0].dtype, device=slopes[0].device)
         for run, slope in zip(runs, slopes, strict=True):
-            whole = whole + _rotated_gradient(run, slope[start:stop], (start, stop), images, left, right)
+            share = len(run.inputs) // images
+            inputs = run.inputs
+            # The inputs of one image follow each other; a single vector has no batch.
+            if inputs.dim() > 1:
+                inputs = inputs[start * share : stop * share]
+            x = patches(run.layer, inputs.to(slope.dtype))
+            whole = whole + _rotated_gradient(slope[start:stop], x, bases)
         total += whole.double().square().sum(0)
     return total
 
 
 def _rotated_gradient(
-    run: _Run,
     slope: Tensor,
-    part: tuple[int, int],
-    images: int,
-    left: Tensor,
-    right: Sequence[Tensor],
+    x: Tensor,
+    bases: _Bases,
 ) -> Tensor:
-    """(b, G, m/G, n) U^T (sum_p g_p x_p^T) V of the images `part`, with output gradients (b, G, m/G, P)."""
-    start, stop = part
-    share = 1
-    if run.inputs.dim() > 1:
-        share = len(run.inputs) // images  # inputs of the layer for each image
-    inputs = run.inputs[start * share : stop * share].to(slope.dtype)
-    x = _by_image(patches(run.layer, inputs), len(slope)).transpose(2, 3)  # (b, G, P, n)
-    turned = left @ slope
+    """(b, G, m/G, n) U^T (sum_p g_p x_p^T) V of each image, with gradients (b, G, m/G, P) and patches x."""
+    images, _, rows, positions = slope.shape
+    x = by_image(x, images).transpose(2, 3)  # (b, G, P, n)
+    turned = bases.outputs.transpose(1, 2) @ slope
     # (U^T g) (x V) costs n^2 times the positions, ((U^T g) x) V n^2 times the outputs.
-    positions, rows = slope.shape[3], slope.shape[2]
     if positions < rows:
-        return turned @ _times(x, right)
-    return _times(turned @ x, right)
-
-
-def _output_gradient(run: _Run, groups: int, images: int) -> Tensor:
-    """(B, G, m/G, P)."""
-    slope = run.gradient
-    if isinstance(run.layer, nn.Linear):
-        leading = 1
-        if slope.dim() > 1:
-            leading = len(slope)
-        slope = slope.reshape(leading, -1, slope.shape[-1]).transpose(1, 2)  # (B, m, P)
-    slope = slope.flatten(2)
-    return _by_image(slope.reshape(len(slope), groups, -1, slope.shape[2]), images)
-
-
-def _by_image(values: Tensor, images: int) -> Tensor:
-    """(k*B, G, c, P), k parts of each image one after another, as (B, G, c, k*P)."""
-    if len(values) % images:
-        raise InputError(
-            f"a layer runs on {len(values)} inputs for {images} images; "
-            "sensitivities need the same number for each image"
-        )
-    parts = values.reshape(images, len(values) // images, *values.shape[1:])  # (B, k, G, c, P)
-    return parts.movedim(1, 3).flatten(3)
+        return turned @ _times(x, bases.inputs)
+    return _times(turned @ x, bases.inputs)

@@ -12,7 +12,11 @@ from rankfold.errors import InputError
 from rankfold.nn.quantised import named_layer
 
 
-def observe_signs(model: nn.Module, batches: Iterable[Inputs], names: Iterable[str]) -> dict[str, bool]:
+def observe_signs(
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    names: Iterable[str],
+) -> dict[str, bool]:
     """For each named layer, whether any element of its input was ever negative on `batches`, in eval mode.
 
     Args:
@@ -27,7 +31,11 @@ def observe_signs(model: nn.Module, batches: Iterable[Inputs], names: Iterable[s
     layers = {name: named_layer(modules, name) for name in names}
     negative: dict[str, Tensor] = {}
 
-    def look(name: str, _: nn.Module, values: Tensor) -> None:
+    def look(
+        name: str,
+        _: nn.Module,
+        values: Tensor,
+    ) -> None:
         # Flags stay on the device: reading each one here would make a GPU wait.
         here = (values < 0).any()
         if name in negative:

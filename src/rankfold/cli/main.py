@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from rankfold import __version__
 from rankfold.errors import RankfoldError
+from rankfold.version import __version__
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 GO_ON = "the same command with --resume goes on where it stopped"

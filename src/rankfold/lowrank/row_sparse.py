@@ -11,7 +11,16 @@ from rankfold.lowrank.blocks import BlockProblem, joined
 from rankfold.lowrank.data_aware import decompose_for_data
 from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.factors import LowRankFactors, check_weight
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, inverse, power, solve_right
+from rankfold.lowrank.regression import (
+    RIDGE,
+    Regression,
+    check_moments,
+    factor,
+    inverse,
+    of_group,
+    power,
+    solve_right,
+)
 from rankfold.lowrank.support import free_levels
 
 ROUNDS = 6  # of choosing a support for the outputs that the factors keep
@@ -25,16 +34,18 @@ def row_sparse(
     rank: int,
     second: np.ndarray,
     entries: int,
+    *,
     cross: np.ndarray | None = None,
     ridge: float = RIDGE,
 ) -> tuple[LowRankFactors, np.ndarray]:
-    """W ~ L R_ with R_ zero outside a support of e kernel positions per input channel, both made for the output on data.
+    """W ~ L R_ with R_ zero outside a support of e positions per input channel, both made for the output on data.
 
-    A support is judged by the error that `decompose_for_data` reaches on it. The first one is that of `nested_supports` for the
-    dense weight. Then, in turn: with U_i the outputs that block i of the current factors spans, a new support is chosen for
-    U_i^T (what the other blocks leave of W), by the same backward elimination with exact refit, so that positions which only
-    matter to outputs that the rank drops anyway are not kept; and factors are made for it. The best one is kept, so the result
-    is never worse than choosing the support first and the factors then. The search is greedy: the best of all supports it may
+    A support is judged by the error that `decompose_for_data` reaches on it. The first one is that of
+    `nested_supports` for the dense weight. Then, in turn: with U_i the outputs that block i of the current
+    factors spans, a new support is chosen for U_i^T (what the other blocks leave of W), by the same backward
+    elimination with exact refit, so that positions which only matter to outputs that the rank drops anyway
+    are not kept; and factors are made for it. The best one is kept, so the result is never worse than
+    choosing the support first and the factors then. The search is greedy: the best of all supports it may
     miss.
 
     Args:
@@ -58,45 +69,92 @@ def row_sparse(
     if not 1 <= entries <= positions:
         raise InputError(f"entries (={entries}) must lie between 1 and the {positions} positions of a kernel")
     check_moments(weight.shape, conv_groups, second, cross)
+    dense = weight.astype(np.float64).reshape(conv_groups, len(weight) // conv_groups, -1)
     supports = []
-    for group, dense in enumerate(weight.astype(np.float64).reshape(conv_groups, len(weight) // conv_groups, -1)):
-        problem = Regression.of(dense, second[group], None if cross is None else cross[group], ridge)
-        best, least = np.ones(0, bool), np.inf
-        for kept, error in _rounds(problem, groups, rank, entries, positions):
-            settled = error > least * (1 - GAIN)
-            if error < least:
-                best, least = kept, error
-            if settled:
-                break
-        supports.append(best.reshape(-1, positions))
+    for group in range(conv_groups):
+        problem = Regression.of(dense[group], second[group], of_group(cross, group), ridge)
+        kept = _best_support(problem, groups, rank, entries, positions)
+        supports.append(kept.reshape(-1, positions))
     support = np.concatenate(supports)
-    return decompose_for_data(weight, conv_groups, groups, rank, second, cross, ridge, support), support
+    factors = decompose_for_data(
+        weight,
+        conv_groups,
+        groups,
+        rank,
+        second,
+        cross,
+        ridge=ridge,
+        support=support,
+    )
+    return factors, support
 
 
-def _rounds(problem: Regression, groups: int, rank: int, entries: int, positions: int) -> Iterator[tuple[np.ndarray, float]]:
+def _best_support(
+    problem: Regression,
+    groups: int,
+    rank: int,
+    entries: int,
+    positions: int,
+) -> np.ndarray:
+    """(n,) booleans, of the supports of all rounds the one whose factors have the least error."""
+    best = np.ones(0, bool)
+    least = np.inf
+    for kept, error in _rounds(problem, groups, rank, entries, positions):
+        settled = error > least * (1 - GAIN)
+        if error < least:
+            best = kept
+            least = error
+        if settled:
+            break
+    return best
+
+
+def _rounds(
+    problem: Regression,
+    groups: int,
+    rank: int,
+    entries: int,
+    positions: int,
+) -> Iterator[tuple[np.ndarray, float]]:
     """Supports (n,) of one group and the errors of the factors on them."""
     whole = inverse(problem.moments)
     kept = _eliminated(problem.target, problem.moments, whole, entries, positions)
-    cuts = np.split(np.arange(len(kept)), groups)
-    inner = [problem.moments[np.ix_(cut, cut)] for cut in cuts]
-    inverses = [whole] if groups == 1 else [inverse(moments) for moments in inner]
+    cuts = np.split(np.arange(len(kept)), groups)  # columns of each block
+    inner = [problem.moments[np.ix_(cut, cut)] for cut in cuts]  # S_ii
+    if groups == 1:
+        inverses = [whole]
+    else:
+        inverses = [inverse(moments) for moments in inner]
     lowers = [factor(moments) for moments in inner]
     for _ in range(ROUNDS):
         blocks = BlockProblem.of(problem, kept, groups).solve(rank)
         lost = problem.target - joined(blocks)
         yield kept, power(lost, problem.moments)
         kept = kept.copy()
-        for block, cut, moments, inverted, lower in zip(blocks, cuts, inner, inverses, lowers, strict=True):
-            free = block.outputs @ block.rows + solve_right(lost @ problem.moments[:, cut], lower)
+        for index, (block, cut) in enumerate(zip(blocks, cuts, strict=True)):
+            moments = inner[index]
+            # The best block with the others as they are, of any rank, and of it the outputs that the block
+            # spans.
+            step = solve_right(lost @ problem.moments[:, cut], lowers[index])
+            free = block.outputs @ block.rows + step
             wanted = block.outputs.T @ free
-            kept[cut] = _eliminated(wanted, moments, inverted, entries, positions)
+            kept[cut] = _eliminated(wanted, moments, inverses[index], entries, positions)
             # The exact refit on the new support, of these outputs: what later blocks have left to do.
+            columns = np.flatnonzero(kept[cut])
             rows = np.zeros(wanted.shape)
-            rows[:, kept[cut]] = Regression(wanted, moments, moments, wanted).target_on(np.flatnonzero(kept[cut]))
+            rows[:, kept[cut]] = Regression(wanted, moments, moments, wanted).target_on(columns)
             lost[:, cut] += block.outputs @ (block.rows - rows)
 
 
-def _eliminated(target: np.ndarray, moments: np.ndarray, inverted: np.ndarray | None, entries: int, positions: int) -> np.ndarray:
+def _eliminated(
+    target: np.ndarray,
+    moments: np.ndarray,
+    inverted: np.ndarray | None,
+    entries: int,
+    positions: int,
+) -> np.ndarray:
     """(n,) booleans: e positions of each input channel, for a target (any outputs, n)."""
-    levels = free_levels([Elimination(target, moments, inverted)], positions)
-    return next(support for left, support in levels if left == entries).reshape(-1)
+    columns = Elimination(target, moments, inverted)
+    levels = free_levels([columns], positions)
+    support = next(support for left, support in levels if left == entries)
+    return support.reshape(-1)

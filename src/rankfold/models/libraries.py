@@ -88,7 +88,12 @@ class Library:
     build: Callable[[Any, LibraryModel, int | None, int], nn.Module]
 
 
-def _timm(timm: Any, model: LibraryModel, classes: int | None, in_channels: int) -> nn.Module:
+def _timm(
+    timm: Any,
+    model: LibraryModel,
+    classes: int | None,
+    in_channels: int,
+) -> nn.Module:
     options: dict[str, Any] = {"pretrained": model.pretrained, "in_chans": in_channels}
     if classes is not None:
         options["num_classes"] = classes
@@ -96,7 +101,12 @@ def _timm(timm: Any, model: LibraryModel, classes: int | None, in_channels: int)
     return built
 
 
-def _torchvision(torchvision: Any, model: LibraryModel, classes: int | None, in_channels: int) -> nn.Module:
+def _torchvision(
+    torchvision: Any,
+    model: LibraryModel,
+    classes: int | None,
+    in_channels: int,
+) -> nn.Module:
     if model.pretrained:
         raise InputError(
             "torchvision loads its published weights by unpickling them, which is never done here; "
@@ -116,7 +126,12 @@ def _torchvision(torchvision: Any, model: LibraryModel, classes: int | None, in_
     return built
 
 
-def _hugging_face(transformers: Any, model: LibraryModel, classes: int | None, in_channels: int) -> nn.Module:
+def _hugging_face(
+    transformers: Any,
+    model: LibraryModel,
+    classes: int | None,
+    in_channels: int,
+) -> nn.Module:
     automatic = transformers.AutoModelForImageClassification
     options: dict[str, Any] = {}
     if classes is not None:
@@ -135,7 +150,11 @@ def _hugging_face(transformers: Any, model: LibraryModel, classes: int | None, i
     return built
 
 
-def _logits(_: nn.Module, inputs: Any, output: Any) -> Any:
+def _logits(
+    _: nn.Module,
+    inputs: Any,
+    output: Any,
+) -> Any:
     """The logits alone, where a network returns them among other things."""
     return getattr(output, "logits", output)
 

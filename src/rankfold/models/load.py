@@ -21,7 +21,12 @@ WRAPPER = "module."  # data-parallel wrappers put it in front of every name
 COUNTER = "num_batches_tracked"  # of batch norm, which older files lack
 
 
-def load_model(name: str, classes: int, in_channels: int = 3, seed: int = 0) -> nn.Module:
+def load_model(
+    name: str,
+    classes: int,
+    in_channels: int = 3,
+    seed: int = 0,
+) -> nn.Module:
     """Build the network called `name`.
 
     Args:
@@ -79,7 +84,11 @@ def _imported(name: str) -> Callable[..., Any]:
     return factory
 
 
-def _made(name: str, factory: Callable[..., Any], offered: Mapping[str, int]) -> nn.Module:
+def _made(
+    name: str,
+    factory: Callable[..., Any],
+    offered: Mapping[str, int],
+) -> nn.Module:
     """What a factory returns for those of the offered arguments that it takes."""
     try:
         parameters = set(inspect.signature(factory).parameters)
@@ -110,7 +119,12 @@ def brings_weights(name: str) -> bool:
     return name.lower().endswith(SUFFIX)
 
 
-def check_classes(model: nn.Module, name: str, image: tuple[int, int, int], classes: int) -> None:
+def check_classes(
+    model: nn.Module,
+    name: str,
+    image: tuple[int, int, int],
+    classes: int,
+) -> None:
     """Check that `model` gives one logit per class for images of (C, H, W).
 
     Raises:
@@ -180,7 +194,11 @@ def _is_state_dict(content: object) -> bool:
     return all(isinstance(value, Tensor) for value in content.values())
 
 
-def apply_weights(model: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+def apply_weights(
+    model: nn.Module,
+    weights: dict[str, Tensor],
+    where: str,
+) -> None:
     """Load `weights` into `model`, every name and shape agreeing.
 
     Raises:

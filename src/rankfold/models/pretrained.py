@@ -36,7 +36,11 @@ def run_folder(name: str | Path) -> Path:
     return Path(name)
 
 
-def shipped_baseline(model: str, classes: tuple[str, ...], image: tuple[int, int, int]) -> Shipped | None:
+def shipped_baseline(
+    model: str,
+    classes: tuple[str, ...],
+    image: tuple[int, int, int],
+) -> Shipped | None:
     """Shipped dense float weights of `model` for data with these classes and (C, H, W), or None."""
     if model == "resnet20" and classes == _CIFAR10 and image == (3, 32, 32):
         return shipped("resnet20-cifar10-float")

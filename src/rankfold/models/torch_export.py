@@ -76,7 +76,11 @@ def _name_layers(module: fx.GraphModule) -> None:
     module.recompile()
 
 
-def _name_layer(module: fx.GraphModule, node: fx.Node, make: Callable[..., nn.Module]) -> None:
+def _name_layer(
+    module: fx.GraphModule,
+    node: fx.Node,
+    make: Callable[..., nn.Module],
+) -> None:
     """Put a module in the place of a call F(x, weight, bias, *options), if it can have its name."""
     given: list[Any] = list(node.args)
     given += [None] * (3 - len(given))
@@ -98,7 +102,11 @@ def _name_layer(module: fx.GraphModule, node: fx.Node, make: Callable[..., nn.Mo
             graph.erase_node(entry)
 
 
-def _owner(module: fx.GraphModule, weight: Any, bias: Any) -> str | None:
+def _owner(
+    module: fx.GraphModule,
+    weight: Any,
+    bias: Any,
+) -> str | None:
     """The path of the module that a weight and its bias made up; None if more is in it or reads them."""
     if not _is_read_once(weight) or not weight.target.endswith(".weight"):
         return None

@@ -61,7 +61,11 @@ def checked_archive(source: Path) -> io.BytesIO:
     return checked
 
 
-def _copy_checked(archive: zipfile.ZipFile, copy: zipfile.ZipFile, source: Path) -> None:
+def _copy_checked(
+    archive: zipfile.ZipFile,
+    copy: zipfile.ZipFile,
+    source: Path,
+) -> None:
     _check_names(archive.namelist(), source)
     limit = _check_sizes(archive, source.stat().st_size, source)
     for entry in archive.infolist():
@@ -94,7 +98,11 @@ def _check_names(names: Sequence[str], source: Path) -> None:
         )
 
 
-def _check_sizes(archive: zipfile.ZipFile, size: int, source: Path) -> int:
+def _check_sizes(
+    archive: zipfile.ZipFile,
+    size: int,
+    source: Path,
+) -> int:
     """Refuse an archive that unpacks to far more than its size; returns the bytes that it may unpack to."""
     limit = max(GROWTH * size, SMALL)
     total = sum(entry.file_size for entry in archive.infolist())
@@ -113,7 +121,12 @@ def _check_sizes(archive: zipfile.ZipFile, size: int, source: Path) -> int:
     return limit
 
 
-def _checked_entry(name: str, content: bytes, source: Path, limit: int) -> bytes:
+def _checked_entry(
+    name: str,
+    content: bytes,
+    source: Path,
+    limit: int,
+) -> bytes:
     """The entry as torch may read it; refused if anything in it would be unpickled or run."""
     if name.endswith("_config.json"):
         return _checked_config(content, source, limit)
@@ -130,7 +143,11 @@ def _checked_entry(name: str, content: bytes, source: Path, limit: int) -> bytes
     return content
 
 
-def _checked_config(content: bytes, source: Path, limit: int) -> bytes:
+def _checked_config(
+    content: bytes,
+    source: Path,
+    limit: int,
+) -> bytes:
     """A table of weights or constants: none of them pickled, none larger than the file allows."""
     config = json.loads(content.decode("utf-8"))
     for name, entry in config["config"].items():

@@ -282,7 +282,13 @@ class FieldCheck:
     def __init__(self, source: Path) -> None:
         self.source = source
 
-    def check(self, kind: Any, value: Any, place: str, rule: Rule = _is_never) -> None:
+    def check(
+        self,
+        kind: Any,
+        value: Any,
+        place: str,
+        rule: Rule = _is_never,
+    ) -> None:
         """Check one value, and all in it; the fields in `DROPPED` are emptied.
 
         Args:
@@ -324,7 +330,12 @@ class FieldCheck:
             for value in content:
                 self.check_formulae(value)
 
-    def _check_fields(self, kind: type, value: dict[str, Any], place: str) -> None:
+    def _check_fields(
+        self,
+        kind: type,
+        value: dict[str, Any],
+        place: str,
+    ) -> None:
         for name, declared in _declared(kind).items():
             if name not in value:
                 continue
@@ -347,7 +358,11 @@ class FieldCheck:
                 self._refuse(text, f"{place}[{index}].as_string")
 
     @staticmethod
-    def _is_value(kind: Any, value: Any, rule: Rule) -> bool:
+    def _is_value(
+        kind: Any,
+        value: Any,
+        rule: Rule,
+    ) -> bool:
         if not isinstance(value, str):
             return kind is not str and isinstance(value, (bool, int, float))
         if kind is str:

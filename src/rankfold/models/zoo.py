@@ -12,11 +12,27 @@ Builder = Callable[[int, int], nn.Module]  # of the numbers of classes and of ch
 Block = Callable[[int, int, int], nn.Module]  # of the numbers of channels, in and out, and of the stride
 
 
-def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+def _conv3x3(
+    in_channels: int,
+    out_channels: int,
+    stride: int = 1,
+) -> nn.Conv2d:
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        3,
+        stride,
+        padding=1,
+        bias=False,
+    )
 
 
-def _stages(block: Block, in_channels: int, widths: Sequence[int], blocks: int) -> list[nn.Sequential]:
+def _stages(
+    block: Block,
+    in_channels: int,
+    widths: Sequence[int],
+    blocks: int,
+) -> list[nn.Sequential]:
     """Stages of so many blocks each, which all but the first begin by halving the plane."""
     stages: list[nn.Sequential] = []
     channels = in_channels
@@ -51,7 +67,12 @@ class ShortcutA(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a parameter-free shortcut (He et al. 2016, figure 2)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+    ) -> None:
         super().__init__()
         self.conv1 = _conv3x3(in_channels, out_channels, stride)
         self.bn1 = nn.BatchNorm2d(out_channels)
@@ -76,7 +97,12 @@ class CifarResNet(nn.Module):
     Input (B, in_channels, H, W), output (B, classes).
     """
 
-    def __init__(self, blocks: int, classes: int, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        blocks: int,
+        classes: int,
+        in_channels: int = 3,
+    ) -> None:
         super().__init__()
         self.conv1 = _conv3x3(in_channels, 16)
         self.bn1 = nn.BatchNorm2d(16)
@@ -99,7 +125,12 @@ class PreActBlock(nn.Module):
     BN-ReLU-conv twice, and a 1x1 shortcut where the shape changes.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+    ) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = _conv3x3(in_channels, out_channels, stride)
@@ -107,7 +138,13 @@ class PreActBlock(nn.Module):
         self.conv2 = _conv3x3(out_channels, out_channels)
         self.shortcut: nn.Conv2d | None = None
         if stride > 1 or in_channels != out_channels:
-            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.shortcut = nn.Conv2d(
+                in_channels,
+                out_channels,
+                1,
+                stride,
+                bias=False,
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
@@ -123,7 +160,13 @@ class PreActBlock(nn.Module):
 class WideResNet(nn.Module):
     """WRN-(6n+4)-k (Zagoruyko & Komodakis 2016). Input (B, in_channels, H, W), output (B, classes)."""
 
-    def __init__(self, blocks: int, widen: int, classes: int, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        blocks: int,
+        widen: int,
+        classes: int,
+        in_channels: int = 3,
+    ) -> None:
         super().__init__()
         widths = (16 * widen, 32 * widen, 64 * widen)
         self.conv1 = _conv3x3(in_channels, 16)
@@ -199,7 +242,12 @@ BUILDERS: dict[str, Builder] = {
 }
 
 
-def build(name: str, classes: int, in_channels: int = 3, seed: int = 0) -> nn.Module:
+def build(
+    name: str,
+    classes: int,
+    in_channels: int = 3,
+    seed: int = 0,
+) -> nn.Module:
     """Build the zoo network `name` with freshly drawn weights.
 
     torch's global random state is left as it was.

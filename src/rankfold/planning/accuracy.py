@@ -21,7 +21,7 @@ from rankfold.plan.kinds import LayerKind
 from rankfold.planning.data import HeldOut, PlanningData
 from rankfold.runs.baseline import weights_digest
 from rankfold.runs.calibration import MOMENT_IMAGES
-from rankfold.simulator import ArrayNonIdealities, check_arrays, program_, simulate
+from rankfold.simulator import NonIdealities, check_arrays, program_, simulate
 from rankfold.surgery.compress import build_, compress_on_moments_
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.batches import EVALUATION_BATCH
@@ -45,7 +45,7 @@ class MeasureSettings:
 
     images: int = 1000
     chips: int = 2
-    noise: ArrayNonIdealities = field(default_factory=ArrayNonIdealities)
+    noise: NonIdealities = field(default_factory=NonIdealities)
     seed: int = 0
     calibrated: int = MOMENT_IMAGES
 

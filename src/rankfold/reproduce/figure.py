@@ -37,7 +37,7 @@ class Series:
         words: for the legend.
         colour: of marks and line.
         mark: matplotlib's marker.
-        kind: of its points.
+        method: of its points.
         mapping: of its points.
         steering: of its points; ideal steering is drawn with empty marks.
         grouped: whether its points have several low-rank groups; None: it does not matter.
@@ -46,19 +46,18 @@ class Series:
     words: str
     colour: str
     mark: str
-    kind: str
+    method: str
     mapping: str = "sdk"
     steering: str = PLAIN
     grouped: bool | None = None
 
     def holds(self, point: Point) -> bool:
         """Whether a point belongs to it."""
-        row = point.of
-        same = (point.kind, row.mapping, row.steering) == (self.kind, self.mapping, self.steering)
+        if not point.is_of(self.method, self.mapping, self.steering):
+            return False
         if self.grouped is None:
-            return same
-        grouped = row.groups is not None and row.groups > 1
-        return same and grouped == self.grouped
+            return True
+        return self.grouped == ((point.of.groups or 1) > 1)
 
     @property
     def filled(self) -> bool:
@@ -68,25 +67,27 @@ class Series:
 
 SERIES = (
     Series(
-        words="group low-rank + SDK", colour=SHADES["group"][0], mark="o", kind=LowRank.name, grouped=True
+        words="group low-rank + SDK", colour=SHADES["group"][0], mark="o", method=LowRank.name, grouped=True
     ),
     Series(
-        words="plain low-rank + SDK", colour=SHADES["plain"][0], mark="s", kind=LowRank.name, grouped=False
+        words="plain low-rank + SDK", colour=SHADES["plain"][0], mark="s", method=LowRank.name, grouped=False
     ),
-    Series(words="row-sparse low-rank + SDK", colour=SHADES["sparse"][0], mark="*", kind=ROW_SPARSE),
-    Series(words="shared support, SDK", colour=SHADES["support"][0], mark="h", kind=SharedSupport.name),
-    Series(words="PAIRS, SDK", colour=SHADES["pairs"][0], mark="D", kind=Pairs.name),
-    Series(words="PatDNN, SDK", colour=SHADES["patdnn"][0], mark="^", kind=PatDNN.name),
+    Series(words="row-sparse low-rank + SDK", colour=SHADES["sparse"][0], mark="*", method=ROW_SPARSE),
+    Series(words="shared support, SDK", colour=SHADES["support"][0], mark="h", method=SharedSupport.name),
+    Series(words="PAIRS, SDK", colour=SHADES["pairs"][0], mark="D", method=Pairs.name),
+    Series(words="PatDNN, SDK", colour=SHADES["patdnn"][0], mark="^", method=PatDNN.name),
     Series(
         words="PatDNN, SDK, ideal steering",
         colour=SHADES["patdnn"][2],
         mark="^",
-        kind=PatDNN.name,
+        method=PatDNN.name,
         steering=IDEAL,
     ),
-    Series(words="channel pruning, SDK", colour=SHADES["channel"][0], mark="v", kind=ChannelPruning.name),
-    Series(words="dense, SDK", colour=SHADES["dense"][1], mark="X", kind=Quantise.name),
-    Series(words="dense, VW-SDK", colour=SHADES["dense"][0], mark="P", kind=Quantise.name, mapping="vw-sdk"),
+    Series(words="channel pruning, SDK", colour=SHADES["channel"][0], mark="v", method=ChannelPruning.name),
+    Series(words="dense, SDK", colour=SHADES["dense"][1], mark="X", method=Quantise.name),
+    Series(
+        words="dense, VW-SDK", colour=SHADES["dense"][0], mark="P", method=Quantise.name, mapping="vw-sdk"
+    ),
 )
 
 

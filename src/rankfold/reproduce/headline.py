@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
+from rankfold.plan.kinds import PLAIN
 from rankfold.reproduce.measure import Measurement
 
 ROW_SPARSE = "row-sparse low-rank"
@@ -62,16 +63,20 @@ class Point:
     energy: float | None = None
 
     @property
-    def kind(self) -> str:
+    def method(self) -> str:
         """The method, or `ROW_SPARSE` for low-rank that keeps only some kernel positions."""
-        if self.of.method == LowRank.name and self.of.entries is not None:
+        if self.of.method == LowRank.name and self.of.entries:
             return ROW_SPARSE
         return self.of.method
+
+    def is_of(self, method: str, mapping: str, steering: str = PLAIN) -> bool:
+        """Whether it is a setting of a method under a mapping, with its cycles read so."""
+        return (self.method, self.of.mapping, self.of.steering) == (method, mapping, steering)
 
     @property
     def label(self) -> str:
         """The setting in words, such as `low-rank, g = 4, r = 1/8`."""
-        parts = [TITLES.get(self.kind, self.kind)]
+        parts = [TITLES.get(self.method, self.method)]
         for name, short in WORDS.items():
             value = getattr(self.of, name)
             if value is not None:

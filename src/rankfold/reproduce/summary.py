@@ -28,11 +28,6 @@ class Opponent:
     mapping: str
     steering: str = PLAIN
 
-    def is_met_by(self, point: Point) -> bool:
-        """Whether a point is one of it."""
-        row = point.of
-        return (point.kind, row.mapping, row.steering) == (self.method, self.mapping, self.steering)
-
     @property
     def our_mapping(self) -> str:
         """The mapping of ours that it is held against."""
@@ -63,12 +58,12 @@ OPPONENTS = (
 )
 
 
-def headlines(points: Sequence[Point], kind: str = LowRank.name) -> Headlines:
+def headlines(points: Sequence[Point], method: str = LowRank.name) -> Headlines:
     """Low-rank against each opponent with as many bits; without those that were not measured.
 
     Args:
         points: averaged over seeds.
-        kind: of our points, `low-rank` or `ROW_SPARSE`.
+        method: of our points, `low-rank` or `ROW_SPARSE`.
 
     Returns:
         The headlines by array and by the opponent's words.
@@ -76,28 +71,38 @@ def headlines(points: Sequence[Point], kind: str = LowRank.name) -> Headlines:
     found: Headlines = {}
     for array in dict.fromkeys(point.of.array for point in points):
         here = [point for point in points if point.of.array == array]
+        lines = {}
         for opponent in OPPONENTS:
-            ours = [point for point in here if _is_ours(point, kind, opponent)]
-            bits = {point.of.bits for point in ours}
-            theirs = []
-            for point in here:
-                if opponent.is_met_by(point) and point.of.bits in bits:
-                    theirs.append(point)
-            if ours and theirs and opponent.method != kind:
-                found.setdefault(array, {})[opponent.words] = headline(ours, theirs)
+            if opponent.method != method:
+                lines[opponent.words] = _against(opponent, here, method)
+        measured = {words: line for words, line in lines.items() if line is not None}
+        if measured:
+            found[array] = measured
     return found
 
 
-def _is_ours(point: Point, kind: str, opponent: Opponent) -> bool:
-    return point.kind == kind and point.of.mapping == opponent.our_mapping
+def _against(opponent: Opponent, points: Sequence[Point], method: str) -> Headline | None:
+    """Our points on one array against an opponent's; None where either were not measured."""
+    ours, theirs = [], []
+    for point in points:
+        if point.method == method and point.of.mapping == opponent.our_mapping:
+            ours.append(point)
+        if point.is_of(opponent.method, opponent.mapping, opponent.steering):
+            theirs.append(point)
+    # A network of other bits would win or lose by these, not by its layers.
+    bits = {point.of.bits for point in ours}
+    theirs = [point for point in theirs if point.of.bits in bits]
+    if not ours or not theirs:
+        return None
+    return headline(ours, theirs)
 
 
-def headline_tables(found: Headlines, kind: str = LowRank.name) -> str:
-    """One table for each array, of our points of a kind."""
+def headline_tables(found: Headlines, method: str = LowRank.name) -> str:
+    """One table for each array, of our points of a method."""
     if not found:
-        return f"Nothing to hold {kind} against has been measured yet.\n"
+        return f"Nothing to hold {method} against has been measured yet.\n"
     head = [
-        f"{kind} against",
+        f"{method} against",
         "fewer cycles at no less accuracy",
         "pair",
         "points more at no more cycles",

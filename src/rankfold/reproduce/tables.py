@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from rankfold.plan import LowRank, SharedSupport
-from rankfold.plan.kinds import IDEAL, PLAIN
+from rankfold.plan.kinds import IDEAL
 from rankfold.reproduce.headline import ROW_SPARSE, Point
 from rankfold.reproduce.words import accuracy_in_words, rank_in_words, table
 
@@ -20,7 +20,7 @@ def low_rank_tables(points: Sequence[Point]) -> str:
     """
     ours = []
     for point in points:
-        if point.kind == LowRank.name and point.of.mapping == "sdk":
+        if point.is_of(LowRank.name, "sdk"):
             ours.append(point)
     if not ours:
         return ""
@@ -56,10 +56,8 @@ def _by_groups_and_rank(
 def support_table(points: Sequence[Point]) -> str:
     """Accuracy, and cycles under SDK, of row-sparse low-rank and shared supports; empty without any."""
     shown = []
-    for kind in (ROW_SPARSE, SharedSupport.name):
-        for point in points:
-            if (point.kind, point.of.mapping, point.of.steering) == (kind, "sdk", PLAIN):
-                shown.append(point)
+    for method in (ROW_SPARSE, SharedSupport.name):
+        shown += [point for point in points if point.is_of(method, "sdk")]
     return _by_array(shown, _label, _cycles, "cycles, {array}")
 
 

@@ -16,7 +16,7 @@ from rankfold.reproduce.measure import Measurement, write_table
 from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json
 from rankfold.reproduce.tables import energy_table, low_rank_tables, support_table
 
-SPARSE_KINDS = (ROW_SPARSE, SharedSupport.name)
+SPARSE_METHODS = (ROW_SPARSE, SharedSupport.name)
 
 
 def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
@@ -42,7 +42,7 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
         "Low-rank": low_rank_tables(points),
         f"Energy with SDK, nJ per image, {DEFAULT_TABLE}": energy_table(points),
     }
-    if any(point.kind in SPARSE_KINDS for point in points):
+    if any(point.method in SPARSE_METHODS for point in points):
         sparse = headlines(points, ROW_SPARSE)
         write_json(out / "headlines-row-sparse.json", headlines_to_json(sparse))
         names.append("headlines-row-sparse.json")

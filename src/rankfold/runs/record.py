@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from rankfold import __version__
 from rankfold.cost import LayerCycles, NetworkCycles, network_cycles
 from rankfold.cost.cycles import by_text
 from rankfold.errors import InputError
@@ -24,6 +23,7 @@ from rankfold.surgery.compress import LayerReport
 from rankfold.surgery.save import save_weights
 from rankfold.training.data import ImageData
 from rankfold.training.loop import resolve_precision
+from rankfold.version import __version__
 
 PACKAGES = ("torch", "numpy", "datasets")
 

@@ -85,10 +85,13 @@ class LayerResult:
     def layer_kind(self) -> LayerKind | None:
         """What the layer became, as far as a result says it: without support, steering and blocks.
 
-        None for kinds of which it does not say enough, such as channel-pruned layers (their plan does), and
-        for those that are not registered.
+        A channel-pruned layer has the channels of the dense one here; its plan says which it kept. None for
+        kinds of which a result does not say enough, and for those that are not registered.
         """
         known = {"groups": self.groups, "rank": self.rank, "entries": self.entries}
+        if self.shape is not None:
+            known["in_channels"] = self.shape.in_channels
+            known["out_channels"] = self.shape.out_channels
         for kind in kinds():
             if (kind.name, kind.variant) == (self.kind, self.pruning):
                 return _with_fields(kind, known)

@@ -13,7 +13,7 @@ from rankfold.records.csv_table import write_csv
 from rankfold.runs.chips import LoadedRun
 from rankfold.runs.simulate import simulate_run
 from rankfold.runs.simulation import Simulation, SimulationOptions
-from rankfold.simulator import ArrayNonIdealities
+from rankfold.simulator import NonIdealities
 
 VARIED = ("adc_bits", "program_noise", "read_noise", "stuck", "ir_drop", "output_noise", "drift")
 WHOLE = "adc_bits"  # the one of them that has no fractions
@@ -37,7 +37,7 @@ class Variation:
         if not self.values:
             raise InputError(f"{self.name} needs values, such as {self.name}=0.01,0.02")
 
-    def apply(self, base: ArrayNonIdealities) -> tuple[ArrayNonIdealities, ...]:
+    def apply(self, base: NonIdealities) -> tuple[NonIdealities, ...]:
         """`base` with each value.
 
         Raises:

@@ -19,7 +19,7 @@ from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, recipe_identity
 from rankfold.runs.record import record
 from rankfold.runs.result import Result
 from rankfold.runs.state import RunNotes, RunState, prepare
-from rankfold.simulator import ArrayNonIdealities
+from rankfold.simulator import NonIdealities
 from rankfold.training.data import ImageData
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
@@ -36,7 +36,7 @@ def run(
     baseline: DenseWeights | None = None,
     decomposition: str = "data",
     distillation: Distillation | None = DISTILLATION,
-    noise: ArrayNonIdealities | None = None,
+    noise: NonIdealities | None = None,
     energy: EnergyOptions | None = None,
     notes: RunNotes | None = None,
     linear: bool = False,

@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import nn
 
-from rankfold import __version__
 from rankfold.errors import InputError
 from rankfold.plan import Plan
 from rankfold.progress import Progress, Silent
@@ -22,6 +21,7 @@ from rankfold.runs.record import device_name
 from rankfold.runs.simulation import LayerErrors, Simulation, SimulationOptions, describe
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.training.data import ImageSplit
+from rankfold.version import __version__
 
 TYPE = "rankfold.simulation"
 

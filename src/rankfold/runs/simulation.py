@@ -9,7 +9,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.simulator import ArrayNonIdealities
+from rankfold.simulator import NonIdealities
 
 CELLS = ("cell_bits", "coding", "dac_bits")
 
@@ -30,7 +30,7 @@ class SimulationOptions:
         seed: of everything drawn at random; chip k has seed + k.
     """
 
-    chosen: ArrayNonIdealities = field(default_factory=ArrayNonIdealities)
+    chosen: NonIdealities = field(default_factory=NonIdealities)
     cell_bits: int | None = None
     coding: str | None = None
     dac_bits: int | None = None
@@ -128,7 +128,7 @@ class Simulation:
     array: str
     digital: tuple[str, ...]
     saturated: Mapping[str, int]
-    chosen: ArrayNonIdealities
+    chosen: NonIdealities
     data: str
     seed: int
     device: str

@@ -20,7 +20,7 @@ from rankfold.runs.calibration import CALIBRATION_IMAGES, CalibrationImages
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective, fitted
-from rankfold.simulator import ArrayNonIdealities, check_arrays
+from rankfold.simulator import NonIdealities, check_arrays
 from rankfold.surgery.compress import LayerReport, build_
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData
@@ -80,7 +80,7 @@ class RunState:
     baseline: DenseWeights = field(default_factory=GivenWeights)
     decomposition: str = "data"
     distillation: Distillation | None = None
-    noise: ArrayNonIdealities | None = None
+    noise: NonIdealities | None = None
     notes: RunNotes = field(default_factory=RunNotes)
     dense_energy: NetworkEnergy | None = None
     folder: RunFolder | None = None
@@ -116,7 +116,7 @@ def prepare(
     baseline: DenseWeights | None = None,
     decomposition: str = "data",
     distillation: Distillation | None = DISTILLATION,
-    noise: ArrayNonIdealities | None = None,
+    noise: NonIdealities | None = None,
     energy: EnergyOptions | None = None,
     notes: RunNotes | None = None,
     linear: bool = False,
@@ -159,7 +159,7 @@ def prepare(
     )
 
 
-def _check_choices(decomposition: str, noise: ArrayNonIdealities | None, recipe: Recipe) -> None:
+def _check_choices(decomposition: str, noise: NonIdealities | None, recipe: Recipe) -> None:
     if decomposition not in DECOMPOSITIONS:
         raise InputError(f"decomposition (={decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
     if noise is not None and recipe.compiled:

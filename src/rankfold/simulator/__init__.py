@@ -11,12 +11,12 @@ from rankfold.simulator.network import (
     simulate,
     simulated_layers,
 )
-from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
+from rankfold.simulator.nonideal import PCM, NonIdealities
 from rankfold.simulator.planned import check_arrays, planned_mappings
 
 __all__ = [
     "PCM",
-    "ArrayNonIdealities",
+    "NonIdealities",
     "CellCoding",
     "Converter",
     "InputCoding",

@@ -18,18 +18,30 @@ class PhaseAccumulators:
         device: where they are added up.
     """
 
-    def __init__(self, phase: PhaseTable, images: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        phase: PhaseTable,
+        images: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
         self._phase = phase
         self._images = images
         self._totals: list[Tensor] = []
         for place in phase.placements:
             size = (len(phase.base), place.columns, images)
-            self._totals.append(torch.empty(size, dtype=dtype, device=device))
+            total = torch.empty(size, dtype=dtype, device=device)
+            self._totals.append(total)
         # The first strip of some columns writes their sums, and the others add to them: no pass only sets
         # zeros.
         self._begun: set[int] = set()
 
-    def add(self, number: int, activations: slice, parts: list[tuple[Tensor, float]]) -> None:
+    def add(
+        self,
+        number: int,
+        activations: slice,
+        parts: list[tuple[Tensor, float]],
+    ) -> None:
         """Add parts (a, c, B), each times its factor, to sums of a placement.
 
         Args:
@@ -52,5 +64,7 @@ class PhaseAccumulators:
 
     def place(self, result: Tensor) -> None:
         """Add the sums to the pixels (m * OH * OW, B) that they belong to."""
-        for place, total in zip(self._phase.placements, self._totals, strict=True):
-            place.add(result, total.view(-1, self._images))
+        placements = self._phase.placements
+        for place, total in zip(placements, self._totals, strict=True):
+            sums = total.view(-1, self._images)  # (activations * columns, B)
+            place.add(result, sums)

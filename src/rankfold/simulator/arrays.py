@@ -15,7 +15,7 @@ from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter, Sums, SumSample
 from rankfold.simulator.draws import Draws
 from rankfold.simulator.inputs import DrivenLines
-from rankfold.simulator.nonideal import ArrayNonIdealities
+from rankfold.simulator.nonideal import NonIdealities
 from rankfold.simulator.programming import Programmed, Programming
 from rankfold.simulator.reading import Factored, Reading, Tally
 from rankfold.simulator.schedule import Schedule
@@ -45,7 +45,7 @@ class LayerArrays:
     schedule: Schedule
     cell_coding: CellCoding
     input_coding: InputCoding
-    chosen: ArrayNonIdealities
+    chosen: NonIdealities
     array_rows: int
     _: KW_ONLY
     dtype: torch.dtype = torch.float32
@@ -118,7 +118,8 @@ class LayerArrays:
             if phase.stored not in held:
                 stored = [programming.store(strip, weight) for strip in phase.strips]
                 held[phase.stored] = tuple(stored)
-        cells = tuple(held[number] for number in range(len(held)))
+        # Matrices are numbered in the order in which their first region comes.
+        cells = tuple(held.values())
         return Programmed(cells, programming.gain)
 
     def run(
@@ -142,17 +143,30 @@ class LayerArrays:
             tally: where to count conversions.
             sample: where to gather sums, which are then read exactly.
         """
-        reading = Reading(self.chosen, self.sums, converter, draw, tally=tally, sample=sample)
+        reading = Reading(
+            self.chosen,
+            self.sums,
+            converter,
+            draw,
+            tally=tally,
+            sample=sample,
+        )
         outputs = math.prod(self.schedule.output)
         driven = levels[0].numel()
         if self.sliced:
             driven *= len(self.input_coding.factors)
         at_once = ELEMENTS_OF_MAPS // max(driven, outputs)
         at_once = max(1, min(IMAGES_AT_ONCE, at_once))
-        result = torch.empty(len(levels), outputs, dtype=self._sum_type(levels), device=levels.device)
-        parts = zip(torch.split(levels, at_once), torch.split(result, at_once), strict=True)
-        for part, target in parts:
-            target.copy_(self._run(part, programmed, reading).T)
+        result = torch.empty(
+            len(levels),
+            outputs,
+            dtype=self._sum_type(levels),
+            device=levels.device,
+        )
+        for first in range(0, len(levels), at_once):
+            images = slice(first, first + at_once)
+            accumulators = self._run(levels[images], programmed, reading)
+            result[images] = accumulators.T
         if programmed.gain != 1.0:
             result.mul_(programmed.gain)
         return result.view(len(levels), *self.schedule.output)
@@ -177,7 +191,8 @@ class LayerArrays:
         dtype = self._sum_type(levels)
         if self._lacks_padding(levels):
             top, bottom, left, right = self.schedule.padding
-            levels = F.pad(levels, (left, right, top, bottom))
+            borders = (left, right, top, bottom)
+            levels = F.pad(levels, borders)
         sums = F.conv2d(
             levels.to(dtype),
             weight.to(dtype),
@@ -218,11 +233,12 @@ class LayerArrays:
         sum_type = self._sum_type(levels)
         driven = self._driven(levels)
         pixels = math.prod(self.schedule.output)
-        result = torch.zeros(pixels, images, dtype=sum_type, device=levels.device)
-        for phase in self._on(levels.device):
-            sums = PhaseAccumulators(phase, images, sum_type, levels.device)
-            strips = zip(phase.strips, programmed.cells[phase.stored], strict=True)
-            for strip, cells in strips:
+        device = levels.device
+        result = torch.zeros(pixels, images, dtype=sum_type, device=device)
+        for phase in self._on(device):
+            sums = PhaseAccumulators(phase, images, sum_type, device)
+            stored = programmed.cells[phase.stored]
+            for strip, cells in zip(phase.strips, stored, strict=True):
                 # A code is a sum over the step: scaling the few cells is cheaper than scaling the many sums.
                 cells = cells.to(driven.lines.dtype) * reading.scale
                 for activations in _parts(len(phase.base), cells, driven):
@@ -248,13 +264,17 @@ class LayerArrays:
         if self.sliced:
             weights, references = self._slices(found, sum(strip.widths))
         reading.keep_some(weights, references, strip.widths)
+        # What was read counts in steps of the converter.
+        scale = reading.scale
         tiles = zip(strip.sums, strip.starts, strip.widths, strict=True)
         for tile, (number, start, width) in enumerate(tiles):
             parts = []
             for view, factor in weights:
-                parts.append((view[:, start : start + width], factor / reading.scale))
+                of_tile = view[:, start : start + width]  # (a, w, B)
+                parts.append((of_tile, factor / scale))
             for view, factor in references:
-                parts.append((view[:, tile : tile + 1], factor / reading.scale))
+                of_tile = view[:, tile : tile + 1]  # (a, 1, B), the same for all columns of the tile
+                parts.append((of_tile, factor / scale))
             sums.add(number, activations, parts)
 
     def _slices(self, found: Tensor, width: int) -> tuple[list[Factored], list[Factored]]:
@@ -267,20 +287,26 @@ class LayerArrays:
         Returns:
             those of the weights, (a, width, B) each, and those of the reference columns, (a, tiles, B).
         """
-        inputs = self.input_coding.factors
-        split = found.view(found.shape[0], found.shape[1], len(inputs), -1)  # (a, J * width + tiles, S, B)
+        coding = self.cell_coding
+        activations, columns, _ = found.shape
+        slices = len(self.input_coding.factors)
+        split = found.view(activations, columns, slices, -1)  # (a, J * width + tiles, S, B)
         weights: list[Factored] = []
-        for i, cell in enumerate(self.cell_coding.factors):
-            of_cell = split[:, i * width : (i + 1) * width]
-            for j, factor in enumerate(inputs):
-                weights.append((of_cell[:, :, j], cell * factor))
-        references: list[Factored] = []
-        if self.cell_coding.reference is not None:
-            _, reference = self.cell_coding.reference
-            of_references = split[:, len(self.cell_coding.factors) * width :]
-            for j, factor in enumerate(inputs):
-                references.append((of_references[:, :, j], reference * factor))
-        return weights, references
+        first = 0
+        for factor in coding.factors:
+            weights += self._input_slices(split[:, first : first + width], factor)
+            first += width
+        if coding.reference is None:
+            return weights, []
+        _, factor = coding.reference
+        return weights, self._input_slices(split[:, first:], factor)
+
+    def _input_slices(self, sums: Tensor, factor: int) -> list[Factored]:
+        """Sums (a, c, S, B) that count for `factor`, by input slices (a, c, B)."""
+        slices = []
+        for number, of_slice in enumerate(self.input_coding.factors):
+            slices.append((sums[:, :, number], factor * of_slice))
+        return slices
 
     def _sum_type(self, levels: Tensor) -> torch.dtype:
         """A type in which the accumulators, and all that is added up on the way to them, are exact."""
@@ -288,9 +314,11 @@ class LayerArrays:
             return torch.float64
         lines = 0
         for phase in self.schedule.phases:
-            lines += sum(len(strip.offset) for strip in phase.strips)
+            for strip in phase.strips:
+                lines += len(strip.offset)
         # Every row adds at most a weight, with its offset below 2^b, times an input.
-        largest = lines << self.cell_coding.weight_bits + self.input_coding.bits
+        bits = self.cell_coding.weight_bits + self.input_coding.bits
+        largest = lines << bits
         if largest >= EXACT_IN_SINGLE:
             return torch.float64
         return torch.float32
@@ -302,15 +330,20 @@ class LayerArrays:
         return self.dtype
 
     def _lacks_padding(self, levels: Tensor) -> bool:
-        return any(self.schedule.padding) and levels.shape[1:] == self.schedule.input
+        """Whether zeros are to be added around the inputs, rather than being among them already."""
+        if not any(self.schedule.padding):
+            return False
+        return levels.shape[1:] == self.schedule.input
 
     def _driven(self, levels: Tensor) -> DrivenLines:
         """The inputs (B, C_in, H, W) as rows are driven with them."""
         lines = self._lines(levels)
         if self.sliced and len(self.input_coding.factors) > 1:
             slices = self.input_coding.slices(lines.to(torch.int32))  # (S, lines, B)
-            lines = slices.permute(1, 0, 2).reshape(len(lines), -1)  # (lines, S * B)
-        lines = lines.to(self._analog_type(self._sum_type(levels)))
+            lines = slices.permute(1, 0, 2)
+            lines = lines.reshape(len(lines), -1)  # (lines, S * B)
+        dtype = self._analog_type(self._sum_type(levels))
+        lines = lines.to(dtype)
         if self._lacks_padding(levels):
             return DrivenLines(lines, self._inside(levels.device))
         return DrivenLines(lines, None)
@@ -323,7 +356,8 @@ class LayerArrays:
         flat = levels.reshape(len(levels), -1)
         if not self._lacks_padding(levels):
             return flat.T.contiguous()
-        lines = flat.new_empty(flat.shape[1] + 1, len(flat))
+        images, places = flat.shape
+        lines = flat.new_empty(places + 1, images)
         lines[:-1].copy_(flat.T)
         lines[-1] = 0
         return lines
@@ -334,7 +368,8 @@ class LayerArrays:
             top, bottom, left, right = self.schedule.padding
             places = math.prod(self.schedule.input)
             lines = torch.arange(places).view(self.schedule.input)
-            padded = F.pad(lines, (left, right, top, bottom), value=places)
+            borders = (left, right, top, bottom)
+            padded = F.pad(lines, borders, value=places)  # the line of zeros comes after all others
             self._places[device] = padded.reshape(-1).to(device)
         return self._places[device]
 
@@ -348,7 +383,8 @@ class LayerArrays:
 def _parts(activations: int, cells: Tensor, driven: DrivenLines) -> Iterator[slice]:
     """The activations in parts whose gathered inputs and sums are of bounded size."""
     columns, rows = cells.shape
-    elements = (columns + rows) * driven.lines.shape[1]  # of one activation
+    _, width = driven.lines.shape
+    elements = (columns + rows) * width  # of one activation
     at_once = max(1, ELEMENTS_AT_ONCE // elements)
     for first in range(0, activations, at_once):
         yield slice(first, first + at_once)

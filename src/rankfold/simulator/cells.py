@@ -24,7 +24,8 @@ def tile_cells(weight: Tensor, tile: Tile | Strip, coding: CellCoding, layer: st
         InputError: a weight is outside the range of its bits.
     """
     index = torch.from_numpy(tile.weight_index)  # (r, c), -1 where rows and columns have no weight in common
-    held = weight.reshape(-1)[index.clamp(min=0)]
+    flat = weight.reshape(-1)
+    held = flat[index.clamp(min=0)]
     levels = torch.where(index >= 0, held, 0)
     return coding.encode(levels, layer)
 
@@ -41,4 +42,5 @@ def array_columns(cells: Tensor, coding: CellCoding) -> Tensor:
     if coding.reference is None:
         return weights
     level, _ = coding.reference
-    return torch.cat([weights, weights.new_full((rows, 1), level)], 1)
+    reference = weights.new_full((rows, 1), level)
+    return torch.cat([weights, reference], 1)

@@ -66,7 +66,8 @@ class CellCoding:
         if self.coding == "offset":
             return _powers(self.cell_bits, self.weight_bits)
         # One bit less, the sign's; but a weight of one bit needs a column too.
-        positive = _powers(self.cell_bits, max(1, self.weight_bits - 1))
+        bits = max(1, self.weight_bits - 1)
+        positive = _powers(self.cell_bits, bits)
         negative = tuple(-factor for factor in positive)
         return positive + negative
 
@@ -98,13 +99,18 @@ class CellCoding:
         self._check(weight, layer)
         if self.cell_bits is None:
             return weight[..., None]
+        columns = len(self.factors)
         if self.coding == "offset":
-            return _slices(weight + self._offset, self.cell_bits, len(self.factors))
+            shifted = weight + self._offset
+            return _slices(shifted, self.cell_bits, columns)
         weight = weight.clamp(min=self.lowest)
-        cells = len(self.factors) // 2
-        positive = _slices(weight.clamp(min=0), self.cell_bits, cells)
-        negative = _slices((-weight).clamp(min=0), self.cell_bits, cells)
-        return torch.cat([positive, negative], -1)
+        positive = weight.clamp(min=0)
+        negative = positive - weight
+        cells = [
+            _slices(positive, self.cell_bits, columns // 2),
+            _slices(negative, self.cell_bits, columns // 2),
+        ]
+        return torch.cat(cells, -1)
 
     def _check(self, weight: Tensor, layer: str) -> None:
         lowest = -self._offset
@@ -122,7 +128,8 @@ class CellCoding:
 
         Those that were too low for the cells have become `lowest`.
         """
-        weight = (cells * cells.new_tensor(self.factors)).sum(-1)
+        factors = cells.new_tensor(self.factors)
+        weight = (cells * factors).sum(-1)
         if self.reference is None:
             return weight
         return weight - self._offset
@@ -131,13 +138,19 @@ class CellCoding:
 def _powers(width: int, bits: int) -> tuple[int, ...]:
     """What the slices of `width` bits that `bits` bits take count for, least significant first."""
     count = -(-bits // width)
-    return tuple(1 << width * i for i in range(count))
+    powers = []
+    for number in range(count):
+        powers.append(1 << width * number)
+    return tuple(powers)
 
 
 def _slices(numbers: Tensor, width: int, count: int) -> Tensor:
     """(..., count) the lowest bits of whole numbers (...), 0 or more, in slices of `width`."""
     mask = (1 << width) - 1
-    slices = [numbers >> width * i & mask for i in range(count)]
+    slices = []
+    for number in range(count):
+        rest = numbers >> width * number
+        slices.append(rest & mask)
     return torch.stack(slices, -1)
 
 
@@ -178,7 +191,8 @@ class InputCoding:
     @property
     def highest(self) -> int:
         """The largest magnitude that a row is driven with."""
-        first, last = self._widths[0], self._widths[-1]
+        first = self._widths[0]
+        last = self._widths[-1]
         if not self.driven_negative:
             return (1 << first) - 1
         largest = 1 << last - 1  # of the lowest two's complement

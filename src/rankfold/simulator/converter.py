@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rankfold.errors import InputError
-from rankfold.simulator.nonideal import CALIBRATED, FULL, ArrayNonIdealities
+from rankfold.simulator.nonideal import CALIBRATED, FULL, NonIdealities
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Converter:
     @classmethod
     def of(
         cls,
-        chosen: ArrayNonIdealities,
+        chosen: NonIdealities,
         sums: Sums,
         layer: str,
         sample: SumSample | None = None,
@@ -96,7 +96,7 @@ class Converter:
         return cls(step, low, high)
 
     @staticmethod
-    def check(chosen: ArrayNonIdealities, sums: Sums, layer: str) -> None:
+    def check(chosen: NonIdealities, sums: Sums, layer: str) -> None:
         """Refuse a converter of one bit for signed sums, which would have no code but zero.
 
         Raises:
@@ -152,7 +152,8 @@ class SumSample:
         """Take some of `sums`, of any shape."""
         flat = sums.reshape(-1)
         if flat.numel() > self._share:
-            places = torch.randint(flat.numel(), (self._share,), generator=self._draw)
+            size = (self._share,)
+            places = torch.randint(flat.numel(), size, generator=self._draw)
             flat = flat[places.to(flat.device)]
         count = flat.numel()
         # Each that is taken stands for those that are not, too.
@@ -185,8 +186,9 @@ class SumSample:
         best = steps[0]
         least = math.inf
         for step in steps:
-            read = (values / step).round().clamp(low, high) * step
-            error = float(weights.dot((read - values) ** 2))
+            codes = (values / step).round().clamp(low, high)
+            errors = codes * step - values
+            error = float(weights.dot(errors**2))
             if error < least:
                 best, least = step, error
         return best

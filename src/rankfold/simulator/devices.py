@@ -15,14 +15,14 @@ from torch import Tensor
 
 from rankfold.errors import InputError
 from rankfold.simulator.draws import Draws
-from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
+from rankfold.simulator.nonideal import PCM, NonIdealities
 
 PCM_HIGHEST = 25.0  # microsiemens
 PCM_FIRST_READ = 20.0  # t0, seconds: conductances are defined 20 s after programming
 PCM_READ_TIME = 250e-9  # seconds
 
 
-def age(target: Tensor, chosen: ArrayNonIdealities, draws: Draws) -> tuple[Tensor, Tensor]:
+def age(target: Tensor, chosen: NonIdealities, draws: Draws) -> tuple[Tensor, Tensor]:
     """Conductances as programmed and as read later, of cells that should have `target`.
 
     Args:
@@ -38,15 +38,20 @@ def age(target: Tensor, chosen: ArrayNonIdealities, draws: Draws) -> tuple[Tenso
     read = programmed
     if chosen.drift:
         elapsed += chosen.drift
-        read = read * (elapsed / PCM_FIRST_READ) ** -_drift_coefficient(target, draws)
+        nu = _drift_coefficient(target, draws)
+        read = read * (elapsed / PCM_FIRST_READ) ** -nu
     if chosen.read_noise == PCM:
         # The longer the time, the lower the frequencies that have had their part in 1/f noise.
-        accumulated = math.sqrt(math.log((elapsed + PCM_READ_TIME) / (2 * PCM_READ_TIME)))
-        strength = (0.0088 / programmed.pow(0.65).clamp(min=1e-3)).clamp(max=0.2)
+        reads = (elapsed + PCM_READ_TIME) / (2 * PCM_READ_TIME)
+        accumulated = math.sqrt(math.log(reads))
+        powers = programmed.pow(0.65).clamp(min=1e-3)  # of zero, a reciprocal would be infinite
+        strength = (0.0088 / powers).clamp(max=0.2)
         noise = _normal(read, draws.of("read"))
-        read = (read + read * strength * accumulated * noise).clamp(min=0)
+        read = read + read * strength * accumulated * noise
+        read = read.clamp(min=0)
     if chosen.stuck:
-        place = torch.rand(read.shape, generator=draws.of("stuck"), dtype=read.dtype)
+        draw = draws.of("stuck")
+        place = torch.rand(read.shape, generator=draw, dtype=read.dtype)
         is_stuck = place < chosen.stuck
         is_high = place < chosen.stuck * chosen.stuck_high
         level = is_high.to(read.dtype)
@@ -55,15 +60,16 @@ def age(target: Tensor, chosen: ArrayNonIdealities, draws: Draws) -> tuple[Tenso
     return programmed, read
 
 
-def _programmed(target: Tensor, chosen: ArrayNonIdealities, draws: Draws) -> Tensor:
+def _programmed(target: Tensor, chosen: NonIdealities, draws: Draws) -> Tensor:
     if chosen.program_noise == PCM:
         fit = -1.1731 * target**2 + 1.9650 * target + 0.26348  # microsiemens
         deviation = fit.clamp(min=0) / PCM_HIGHEST
-        g = target + deviation * _normal(target, draws.of("program"))
     elif chosen.program_noise:
-        g = target + float(chosen.program_noise) * _normal(target, draws.of("program"))
+        deviation = target.new_tensor(float(chosen.program_noise))
     else:
         return target
+    noise = _normal(target, draws.of("program"))
+    g = target + deviation * noise
     return g.clamp(min=0)  # no cell conducts less than nothing
 
 
@@ -73,24 +79,28 @@ def _drift_coefficient(target: Tensor, draws: Draws) -> Tensor:
     logarithm = target.clamp(min=1e-7).log()
     mean = (-0.0155 * logarithm + 0.0244).clamp(0.049, 0.1)
     deviation = (-0.0125 * logarithm - 0.0059).clamp(0.008, 0.045)
-    coefficient = mean + deviation * _normal(target, draws.of("drift"))
+    noise = _normal(target, draws.of("drift"))
+    coefficient = mean + deviation * noise
     return coefficient.abs()
 
 
-def age_signed(target: Tensor, chosen: ArrayNonIdealities, draws: Draws) -> tuple[Tensor, Tensor]:
+def age_signed(target: Tensor, chosen: NonIdealities, draws: Draws) -> tuple[Tensor, Tensor]:
     """As `age`, for cells that hold a signed weight, -1 to 1.
 
     Gaussian programming noise is added to the weight itself. Where the noise depends on the conductance, or a
     cell drifts or is stuck, the weight is a pair of cells, of which one is at zero.
     """
     if chosen.program_noise not in (0, PCM):
-        target = target + float(chosen.program_noise) * _normal(target, draws.of("program"))
+        noise = _normal(target, draws.of("program"))
+        target = target + float(chosen.program_noise) * noise
         chosen = replace(chosen, program_noise=0.0)
     if not chosen.changes_cells:
         return target, target
     # In this order: the second draws where the first left off.
-    plus, plus_read = age(target.clamp(min=0), chosen, draws)
-    minus, minus_read = age((-target).clamp(min=0), chosen, draws)
+    positive = target.clamp(min=0)
+    plus, plus_read = age(positive, chosen, draws)
+    negative = (-target).clamp(min=0)
+    minus, minus_read = age(negative, chosen, draws)
     return plus - minus, plus_read - minus_read
 
 
@@ -115,19 +125,22 @@ def drop_on_lines(g: Tensor, resistance: float, rows: int, layer: str) -> Tensor
     Raises:
         InputError: a cell would lose more than its whole current, where a first order says nothing.
     """
-    row = torch.arange(g.shape[0], dtype=g.dtype)
-    column = torch.arange(g.shape[1], dtype=g.dtype)
+    height, width = g.shape
+    row = torch.arange(height, dtype=g.dtype)
+    column = torch.arange(width, dtype=g.dtype)
     # Segments that two currents share: of a word line up to the nearer cell, of a column from the lower cell
     # on.
-    shared_words = torch.minimum(column[:, None], column[None]) + 1  # (c, c)
-    shared_columns = rows - torch.maximum(row[:, None], row[None])  # (r, r)
+    nearer = torch.minimum(column[:, None], column)  # (c, c)
+    shared_words = nearer + 1
+    lower = torch.maximum(row[:, None], row)  # (r, r)
+    shared_columns = rows - lower
     along_words = g @ shared_words
     along_columns = shared_columns @ g
     kept = 1 - resistance * (along_words + along_columns)
     if bool((kept < 0).any()):
         raise InputError(
             f"layer {layer}: ir_drop (={resistance}) is too large for a first-order model of "
-            f"{g.shape[0]}x{g.shape[1]} cells: the lines would take more than a cell's whole current; "
+            f"{height}x{width} cells: the lines would take more than a cell's whole current; "
             "use a lower value or smaller arrays"
         )
     return g * kept

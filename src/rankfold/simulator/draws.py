@@ -23,7 +23,11 @@ class Draws:
     seed: int
     layer: str
     number: int = 0
-    _held: dict[str, torch.Generator] = field(default_factory=dict, repr=False, compare=False)
+    _held: dict[str, torch.Generator] = field(
+        default_factory=dict,
+        repr=False,
+        compare=False,
+    )
 
     def of(self, effect: str) -> torch.Generator:
         """The generator of an effect; it goes on where the last call left it."""

@@ -122,7 +122,8 @@ class SimulatedLayer(nn.Module):
         if not self._calibrating:
             converter = self.converter(size)
         self._count(arrays, len(levels))
-        if arrays.is_exact(converter) and not self.all_tiles and not self._calibrating:
+        needs_tiles = self.all_tiles or self._calibrating
+        if arrays.is_exact(converter) and not needs_tiles:
             return self._exact(arrays, levels, weight)
         if size not in self._programmed:
             self.program_(self.seed, int(self.draws))
@@ -144,7 +145,9 @@ class SimulatedLayer(nn.Module):
 
     def _sample(self, size: Pair) -> SumSample | None:
         """Where sums are gathered: only while calibrating, and only for converters."""
-        if not self._calibrating or self.arrays[size].chosen.adc_bits is None:
+        if not self._calibrating:
+            return None
+        if self.arrays[size].chosen.adc_bits is None:
             return None
         return self.samples.setdefault(size, SumSample())
 
@@ -156,8 +159,12 @@ class SimulatedLayer(nn.Module):
         """
         if size not in self._converters:
             arrays = self.arrays[size]
-            sample = self.samples.get(size)
-            self._converters[size] = Converter.of(arrays.chosen, arrays.sums, self.name, sample)
+            self._converters[size] = Converter.of(
+                arrays.chosen,
+                arrays.sums,
+                self.name,
+                self.samples.get(size),
+            )
         return self._converters[size]
 
     def calibrate_(self, gather: bool) -> None:
@@ -170,8 +177,9 @@ class SimulatedLayer(nn.Module):
     @torch.no_grad()
     def ideal_accumulators(self, input: Tensor) -> Tensor:
         """(B, m, OH, OW) the convolution of the integers, exact."""
+        levels = self._levels(input)
         arrays = self.arrays[self._size(input)]
-        return self._exact(arrays, self._levels(input), self.layer.integer_weights())
+        return self._exact(arrays, levels, self.layer.integer_weights())
 
     @property
     def saturated(self) -> int:
@@ -220,28 +228,32 @@ class SimulatedLayer(nn.Module):
     def _scaled(self, result: Tensor, input: Tensor) -> Tensor:
         """The output of the layer from its accumulators (B, m, OH, OW)."""
         layer = self.layer
-        scale = layer.weight_quantiser.scale.double() * layer.input_quantiser.scale.double()
+        weight_scale = layer.weight_quantiser.scale.double()
+        input_scale = layer.input_quantiser.scale.double()
+        scale = weight_scale * input_scale
         if input.dtype != torch.float64:
             scale = scale.to(result.dtype)
         result = result * scale
         if layer.bias is not None:
-            result += layer.bias.detach().to(result.dtype).view(-1, 1, 1)
+            bias = layer.bias.detach().to(result.dtype)
+            result += bias.view(-1, 1, 1)
         if not isinstance(layer, QuantConv2d):
-            result = result.reshape(*input.shape[:-1], -1)  # (..., m)
+            *batch, _ = input.shape
+            result = result.reshape(*batch, -1)  # (..., m)
         return result.to(layer.weight.dtype)
 
     def _size(self, input: Tensor) -> Pair:
         """The (H, W) that the arrays of this input go by; a linear layer takes one vector after another."""
-        size = (1, 1)
+        height, width = 1, 1
         if isinstance(self.layer, QuantConv2d):
-            size = (input.shape[-2], input.shape[-1])
-        if size not in self.arrays:
-            known = ", ".join(f"{height}x{width}" for height, width in self.arrays)
+            *_, height, width = input.shape
+        if (height, width) not in self.arrays:
+            known = [f"{rows}x{columns}" for rows, columns in self.arrays]
             raise InputError(
-                f"layer {self.name}: an input of {size[0]}x{size[1]} was not planned for; "
-                f"its arrays take {known}"
+                f"layer {self.name}: an input of {height}x{width} was not planned for; "
+                f"its arrays take {', '.join(known)}"
             )
-        return size
+        return height, width
 
     def _levels(self, input: Tensor) -> Tensor:
         """Integer inputs of a floating type.
@@ -251,13 +263,15 @@ class SimulatedLayer(nn.Module):
         layer = self.layer
         levels = layer.input_quantiser.levels(input)
         if not isinstance(layer, QuantConv2d):
-            return levels.reshape(-1, levels.shape[-1], 1, 1)
+            inputs = levels.shape[-1]
+            return levels.reshape(-1, inputs, 1, 1)
         if layer.padding_mode == "zeros":
             return levels
         # Levels instead of values: the padding repeats pixels, and so their levels.
         schedule = self.arrays[self._size(input)].schedule
         top, bottom, left, right = schedule.padding
-        return F.pad(levels, (left, right, top, bottom), mode=layer.padding_mode)
+        borders = (left, right, top, bottom)
+        return F.pad(levels, borders, mode=layer.padding_mode)
 
     @property
     def _cell_coding(self) -> CellCoding:
@@ -288,6 +302,7 @@ class SimulatedLayer(nn.Module):
     def _noise(self, device: torch.device) -> torch.Generator:
         """Draws read noise; it goes on from batch to batch, and begins anew with each programming."""
         if self._reading is None or self._reading.device != device:
-            seed = Draws(self.seed, self.name, self._draw).mix("reads")
+            draws = Draws(self.seed, self.name, self._draw)
+            seed = draws.mix("reads")
             self._reading = torch.Generator(device).manual_seed(seed)
         return self._reading

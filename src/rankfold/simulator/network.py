@@ -20,7 +20,7 @@ from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
-from rankfold.simulator.nonideal import CALIBRATED, ArrayNonIdealities
+from rankfold.simulator.nonideal import CALIBRATED, NonIdealities
 from rankfold.simulator.planned import Runs, check_arrays, planned_mappings
 from rankfold.simulator.schedule import Schedule, schedule_mapping
 from rankfold.workload.shape import Pair
@@ -29,7 +29,7 @@ from rankfold.workload.shape import Pair
 def simulate(
     model: nn.Module,
     plan: Plan,
-    chosen: ArrayNonIdealities | None = None,
+    chosen: NonIdealities | None = None,
     *,
     calibration: Iterable[Tensor] | None = None,
     digital: Iterable[str] = (),
@@ -60,21 +60,23 @@ def simulate(
             the cells; a name in `digital` is not in the plan.
     """
     if chosen is None:
-        chosen = ArrayNonIdealities()
+        chosen = NonIdealities()
     left = set(digital)
     check_arrays(plan, chosen, left)
     unknown = left - {layer.name for layer in plan.layers}
     if unknown:
         raise InputError(f"the plan of {plan.model} has no layer {min(unknown)} that could be left digital")
     planned = planned_mappings(model, plan, left)
-    builder = _Builder(plan.array, chosen, next(model.parameters()).dtype)
+    parameter = next(model.parameters())
+    builder = _Builder(plan.array, chosen, parameter.dtype)
     result = _with_the_same_tensors(model)
     modules = dict(result.named_modules())
     simulated: dict[nn.Module, nn.Module] = {}
     for name, runs in planned.items():
         module = modules[name]
         assert isinstance(module, QuantLayer)  # planned_mappings refuses others
-        simulated[module] = SimulatedLayer(module, name, builder.arrays(name, module, runs), seed)
+        arrays_by_size = builder.arrays(name, module, runs)
+        simulated[module] = SimulatedLayer(module, name, arrays_by_size, seed)
     swap_(result, simulated)
     for layer in simulated_layers(result):
         for arrays in layer.arrays.values():
@@ -87,9 +89,11 @@ def simulate(
 
 def _with_the_same_tensors(model: nn.Module) -> nn.Module:
     """A copy of the modules alone, with the very Parameters and buffers of `model`."""
-    tensors = [*model.parameters(), *model.buffers()]
     # deepcopy takes what its memo holds already for copied.
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    memo = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        memo[id(tensor)] = tensor
+    return copy.deepcopy(model, memo)
 
 
 class _Builder:
@@ -101,7 +105,7 @@ class _Builder:
         dtype: of the network.
     """
 
-    def __init__(self, array: ArraySpec, chosen: ArrayNonIdealities, dtype: torch.dtype) -> None:
+    def __init__(self, array: ArraySpec, chosen: NonIdealities, dtype: torch.dtype) -> None:
         self._array = array
         self._chosen = chosen
         self._dtype = torch.float32  # at the least, also where the network has half as many digits
@@ -136,7 +140,11 @@ class _Builder:
 
 def simulated_layers(network: nn.Module) -> tuple[SimulatedLayer, ...]:
     """The layers of a simulated network that run on arrays, in the order in which they are registered."""
-    return tuple(module for module in network.modules() if isinstance(module, SimulatedLayer))
+    layers = []
+    for module in network.modules():
+        if isinstance(module, SimulatedLayer):
+            layers.append(module)
+    return tuple(layers)
 
 
 def program_(network: nn.Module, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""`ArrayNonIdealities`: everything in which an array differs from exact integer arithmetic."""
+"""`NonIdealities`: everything in which an array differs from exact integer arithmetic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAXIMUM_ADC_BITS = 16
 
 
 @dataclass(frozen=True)
-class ArrayNonIdealities:
+class NonIdealities:
     """How real arrays fall short; the defaults are ideal arrays, whose sums are exact.
 
     Conductances are relative to the highest one a cell is programmed to. Sums are counted in cell levels
@@ -114,12 +114,14 @@ class ArrayNonIdealities:
     @property
     def random(self) -> bool:
         """Whether two chips may differ."""
-        return self._programs_at_random or self.read_noise != 0 or self.output_noise > 0
+        reads_at_random = self.read_noise != 0 or self.output_noise > 0
+        return self._programs_at_random or reads_at_random
 
     @property
     def ideal(self) -> bool:
         """Whether nothing is left to simulate."""
-        return self.adc_bits is None and not self.changes_cells and not self.noisy_reads
+        is_disturbed = self.changes_cells or self.noisy_reads
+        return self.adc_bits is None and not is_disturbed
 
 
 def _is_number(value: object, least: float) -> bool:

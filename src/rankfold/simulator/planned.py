@@ -13,7 +13,7 @@ from rankfold.nn.binary import BinaryQuantiser
 from rankfold.nn.masked import masks_of
 from rankfold.nn.quantised import QuantLayer
 from rankfold.plan import LayerPlan, Plan
-from rankfold.simulator.nonideal import ArrayNonIdealities
+from rankfold.simulator.nonideal import NonIdealities
 from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.supports import check_supports, with_supports
 from rankfold.workload import ConvShape, trace
@@ -24,7 +24,7 @@ BINARY = ", the levels -1 and +1, which no cell coding here stands for; use 2 bi
 Runs = dict[Pair, Mapping]  # by the (H, W) of the input
 
 
-def check_arrays(plan: Plan, chosen: ArrayNonIdealities, digital: Iterable[str] = ()) -> None:
+def check_arrays(plan: Plan, chosen: NonIdealities, digital: Iterable[str] = ()) -> None:
     """Refuse, from the plan alone, what no network that follows it can run on.
 
     Args:
@@ -52,7 +52,7 @@ def check_arrays(plan: Plan, chosen: ArrayNonIdealities, digital: Iterable[str] 
         plan.array.in_weights(layer.weight_bits)  # refuses weights that are wider than a row of cells
 
 
-def _check_whole_cells(chosen: ArrayNonIdealities) -> None:
+def _check_whole_cells(chosen: NonIdealities) -> None:
     """Refuse what cells that hold whole weights, with their signs, cannot have."""
     if chosen.ir_drop:
         raise InputError(
@@ -99,7 +99,8 @@ def planned_mappings(
     for layer in plan.layers:
         if layer.weight_bits is None or layer.name in left:
             continue
-        for name, runs in _stages(layer, shapes, plan, masks).items():
+        stages = _stages(layer, shapes, plan, masks)
+        for name, runs in stages.items():
             _check_module(name, modules.get(name), layer)
             mappings[name] = runs
     return mappings
@@ -136,7 +137,8 @@ def _stages(
     # A layer that runs several times has as many runs of each part, in the same order.
     for run in zip(*runs, strict=True):
         dense = surgery.dense_shape(layer, run)
-        mapping = array_mapping(dense, plan.array, layer, masks.get(layer.name))
+        mask = masks.get(layer.name)
+        mapping = array_mapping(dense, plan.array, layer, mask)
         for part, shape, stage in zip(parts, run, mapping.stages, strict=True):
             size = shape.input
             if len(parts) == 1:

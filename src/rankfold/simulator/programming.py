@@ -11,7 +11,7 @@ from rankfold.simulator.cells import array_columns, tile_cells
 from rankfold.simulator.coding import CellCoding
 from rankfold.simulator.devices import age, age_signed, drop_on_lines
 from rankfold.simulator.draws import Draws
-from rankfold.simulator.nonideal import ArrayNonIdealities
+from rankfold.simulator.nonideal import NonIdealities
 from rankfold.simulator.schedule import Strip
 
 
@@ -31,7 +31,9 @@ class Programmed:
 
     def to(self, device: torch.device) -> Programmed:
         """The same cells on a device."""
-        moved = [tuple(cells.to(device) for cells in strips) for strips in self.cells]
+        moved = []
+        for strips in self.cells:
+            moved.append(tuple(cells.to(device) for cells in strips))
         return Programmed(tuple(moved), self.gain)
 
 
@@ -54,7 +56,7 @@ class Programming:
 
     layer: str
     coding: CellCoding
-    chosen: ArrayNonIdealities
+    chosen: NonIdealities
     array_rows: int
     draws: Draws
     dtype: torch.dtype
@@ -83,13 +85,15 @@ class Programming:
         weights: list[Tensor] = []
         references: list[Tensor] = []
         for start, width in zip(strip.starts, strip.widths, strict=True):
-            read = self._read(levels[:, start : start + width])
-            # (r, w * J + 1): a tile has its own reference, which differs from the others' as its cells do.
-            weights.append(read[:, : width * slices].reshape(rows, width, slices))
+            tile = levels[:, start : start + width]
+            read = self._read(tile)  # (r, w * J), and the reference of this tile, if there is one
+            of_weights = read[:, : width * slices]
+            weights.append(of_weights.reshape(rows, width, slices))
             references.append(read[:, width * slices :])
+        highest = self.coding.highest
         # (J, c, r), so that one product gives all sums of a slice side by side.
-        held = torch.cat(weights, 1).permute(2, 1, 0) * self.coding.highest
-        reference = torch.cat(references, 1).T * self.coding.highest  # (tiles, r), or (0, r)
+        held = torch.cat(weights, 1).permute(2, 1, 0) * highest
+        reference = torch.cat(references, 1).T * highest  # (tiles, r), or (0, r)
         if self.sliced:
             by_column = held.reshape(slices * columns, rows)
             return torch.cat([by_column, reference])
@@ -97,18 +101,20 @@ class Programming:
 
     def _read(self, cells: Tensor) -> Tensor:
         """The conductances, relative, of one tile's cells (r, w, J): (r, w * J), and a reference's column."""
-        target = array_columns(cells, self.coding).to(self.dtype) / self.coding.highest
-        if not self.chosen.changes_cells:
+        chosen = self.chosen
+        columns = array_columns(cells, self.coding)
+        target = columns.to(self.dtype) / self.coding.highest
+        if not chosen.changes_cells:
             return target
         if self.coding.signed:
-            programmed, read = age_signed(target, self.chosen, self.draws)
+            programmed, read = age_signed(target, chosen, self.draws)
         else:
-            programmed, read = age(target, self.chosen, self.draws)
+            programmed, read = age(target, chosen, self.draws)
         self.total_programmed += float(programmed.abs().sum())
         self.total_read += float(read.abs().sum())
-        if not self.chosen.ir_drop:
+        if not chosen.ir_drop:
             return read
-        return drop_on_lines(read, self.chosen.ir_drop, self.array_rows, self.layer)
+        return drop_on_lines(read, chosen.ir_drop, self.array_rows, self.layer)
 
     def _whole(self, held: Tensor, reference: Tensor, widths: tuple[int, ...]) -> Tensor:
         """(c, r) weights of cells (J, c, r), less the reference (tiles, r) of each tile of these widths.
@@ -121,4 +127,5 @@ class Programming:
         if self.coding.reference is None:
             return weights
         _, factor = self.coding.reference
-        return weights + factor * reference.repeat_interleave(torch.tensor(widths), 0)
+        of_column = reference.repeat_interleave(torch.tensor(widths), 0)  # (c, r)
+        return weights + factor * of_column

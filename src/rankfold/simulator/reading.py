@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rankfold.simulator.converter import Converter, Sums, SumSample
-from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
+from rankfold.simulator.nonideal import PCM, NonIdealities
 
 Factored = tuple[Tensor, int]  # sums, and what they count for in the accumulator
 
@@ -37,7 +37,7 @@ class Reading:
         sample: where to gather sums.
     """
 
-    chosen: ArrayNonIdealities
+    chosen: NonIdealities
     sums: Sums
     converter: Converter | None
     draw: torch.Generator | None
@@ -60,7 +60,8 @@ class Reading:
             return
         self.converter.round_(sums)
         if self.tally is not None:
-            self.tally.clipped += int(self.converter.clipped(sums))
+            clipped = self.converter.clipped(sums)
+            self.tally.clipped += int(clipped)
         self.converter.clip_(sums)
 
     def _disturb_(self, sums: Tensor, rows: Tensor) -> None:
@@ -69,13 +70,20 @@ class Reading:
             # Independent Gaussians of all cells of a column add up to one, of the inputs' root sum of
             # squares.
             of_a_cell = float(chosen.read_noise) * self.sums.cell * self.scale
-            deviation = rows.square().sum(1, keepdim=True).sqrt_().mul_(of_a_cell)  # (a, 1, S * B)
+            squares = rows.square().sum(1, keepdim=True)  # (a, 1, S * B)
+            deviation = squares.sqrt_().mul_(of_a_cell)
             sums += self._normal(sums).mul_(deviation)
         if chosen.output_noise:
-            sums += self._normal(sums).mul_(chosen.output_noise * self.sums.one_cell * self.scale)
+            of_a_sum = chosen.output_noise * self.sums.one_cell * self.scale
+            sums += self._normal(sums).mul_(of_a_sum)
 
     def _normal(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self.draw, dtype=like.dtype, device=like.device)
+        return torch.randn(
+            like.shape,
+            generator=self.draw,
+            dtype=like.dtype,
+            device=like.device,
+        )
 
     def keep_some(
         self,

@@ -111,7 +111,8 @@ def schedule_mapping(mapping: Mapping) -> Schedule:
         stored = numbers.setdefault(region.stored, len(numbers))
         phase = _phase(region, stored)
         phases.append(phase)
-        rows = max(rows, *(len(strip.offset) for strip in phase.strips))
+        for strip in phase.strips:
+            rows = max(rows, len(strip.offset))
     return Schedule(
         shape.padding,
         (shape.in_channels, *shape.input),
@@ -125,7 +126,9 @@ def _phase(region: Region, stored: int) -> Phase:
     _, width = region.footprint.shape.padded_input
     stride_y, stride_x = region.footprint.shape.stride
     origins = region.origins()  # (activations, slots, 2), in output pixels
-    base = origins[..., 0] * stride_y * width + origins[..., 1] * stride_x  # (activations, slots)
+    first_y = origins[..., 0] * stride_y
+    first_x = origins[..., 1] * stride_x
+    base = first_y * width + first_x  # (activations, slots)
     # Tiles that read the same outputs share their sums; tiles that are driven alike run side by side.
     sums: dict[bytes, int] = {}
     placements: list[Placement] = []
@@ -136,7 +139,8 @@ def _phase(region: Region, stored: int) -> Phase:
             sums[columns] = len(placements)
             placements.append(_placement(region, tile, origins))
         rows = _key(tile.row_channel, tile.row_y, tile.row_x, tile.row_slot)
-        strips.setdefault(rows, []).append((tile, sums[columns]))
+        members = strips.setdefault(rows, [])
+        members.append((tile, sums[columns]))
     joined = [_strip(region, members) for members in strips.values()]
     return Phase(stored, base, tuple(joined), tuple(placements))
 
@@ -149,8 +153,9 @@ def _strip(region: Region, members: list[tuple[Tile, int]]) -> Strip:
     if region.slots > 1:
         slot = first.row_slot
     weight_index = [tile.weight_index for tile, _ in members]
+    line = first.row_channel * height + first.row_y
     return Strip(
-        (first.row_channel * height + first.row_y) * width + first.row_x,
+        line * width + first.row_x,
         slot,
         np.concatenate(weight_index, axis=1),
         tuple(tile.columns for tile, _ in members),
@@ -161,10 +166,11 @@ def _strip(region: Region, members: list[tuple[Tile, int]]) -> Strip:
 def _placement(region: Region, tile: Tile, origins: Array) -> Placement:
     """Where the sums of a tile's columns belong; windows that overlap compute some pixels more than once."""
     height, width = region.footprint.shape.output
-    y = origins[:, tile.col_slot, 0] + tile.col_y  # (activations, c)
-    x = origins[:, tile.col_slot, 1] + tile.col_x
-    pixel = (tile.col_channel * height + y) * width + x
-    pixel = pixel.reshape(-1)  # (activations * c,)
+    of_columns = origins[:, tile.col_slot]  # (activations, c, 2)
+    y = of_columns[..., 0] + tile.col_y
+    x = of_columns[..., 1] + tile.col_x
+    line = tile.col_channel * height + y
+    pixel = (line * width + x).reshape(-1)  # (activations * c,)
     source = np.flatnonzero(region.kept(tile))
     # By rising pixel, so that whole runs of them can be recognised.
     order = np.argsort(pixel[source], kind="stable")

@@ -27,7 +27,13 @@ class StripTable:
         if strip.slot is not None:
             slot = _on(device, strip.slot)
         offset = _on(device, strip.offset)
-        return cls(offset, slot, strip.widths, strip.starts, strip.sums)
+        return cls(
+            offset,
+            slot,
+            strip.widths,
+            strip.starts,
+            strip.sums,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +62,16 @@ class PlacementTable:
             result.index_add_(0, self.pixel, chosen)
         else:
             # A slice: several times as fast as an index, and the usual case.
-            result[self.first : self.first + len(chosen)] += chosen
+            end = self.first + len(chosen)
+            result[self.first : end] += chosen
 
 
 def _first_of_run(pixel: Array) -> int | None:
     """The first of pixels (P,), rising and all different, that leave none out up to the last; else None."""
     if len(pixel) == 0:
         return None
-    first, last = int(pixel[0]), int(pixel[-1])
+    first = int(pixel[0])
+    last = int(pixel[-1])
     if last - first != len(pixel) - 1:
         return None
     return first
@@ -87,4 +95,9 @@ class PhaseTable:
         """Copy a phase to a device."""
         strips = [StripTable.of(strip, device) for strip in phase.strips]
         placements = [PlacementTable.of(place, device) for place in phase.placements]
-        return cls(phase.stored, _on(device, phase.base), tuple(strips), tuple(placements))
+        return cls(
+            phase.stored,
+            _on(device, phase.base),
+            tuple(strips),
+            tuple(placements),
+        )

@@ -10,7 +10,7 @@ from made_up import random_choices, trades
 from test_knapsack import PROBLEMS
 
 from rankfold.errors import InputError
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, front, solve, total
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, front, merge, solve, total
 
 
 class Notes:
@@ -94,13 +94,13 @@ def test_the_more_work_the_nearer():
 def test_work_is_bounded(monkeypatch):
     """However many layers there are, no more sums are looked at than may be, but for the fewest points."""
     looked_at = []
-    best = front.__globals__["_best"]
+    best = merge._best
 
     def counted(costs, losses):
         looked_at.append(len(costs))
         return best(costs, losses)
 
-    monkeypatch.setitem(front.__globals__, "_best", counted)
+    monkeypatch.setattr(merge, "_best", counted)
     work = 1 << 21
     assert front(trades(40, 20), work=work).epsilon > 0.0
     assert sum(looked_at) <= work

@@ -13,7 +13,7 @@ from rankfold.plan import Plan
 from rankfold.planning import planning_problem
 from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.search.search import front_starts
-from rankfold.simulator import ArrayNonIdealities
+from rankfold.simulator import NonIdealities
 
 MODEL = "small_network:net"
 ARRAYS = ["--array", "32x32", "--cell-bits", "2", "--adc-bits", "5", "--program-noise", "0.05"]
@@ -39,7 +39,7 @@ def test_from_the_command_line(weights, model, digits, tmp_path, capsys):
     assert found["measured"]["trials"] == 20
 
     problem = planning_problem(model, digits, ArraySpec(32, 32, cell_bits=2))
-    noise = ArrayNonIdealities(adc_bits=5, program_noise=0.05)
+    noise = NonIdealities(adc_bits=5, program_noise=0.05)
     measured = problem.accuracy.under(MeasureSettings(60, 1, noise))
     rows = list(csv.DictReader((folder / "measured.csv").read_text().splitlines()))
     assert [int(row["cycles"]) for row in rows] == [one["cycles"] for one in found["measured"]["front"]]

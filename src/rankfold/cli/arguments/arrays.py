@@ -12,7 +12,7 @@ from rankfold.errors import InputError
 from rankfold.mapping import CODINGS, DEFAULT_ARRAY, ArraySpec
 
 if TYPE_CHECKING:
-    from rankfold.simulator import ArrayNonIdealities
+    from rankfold.simulator import NonIdealities
 
 CELLS = ("cell_bits", "coding", "dac_bits")
 
@@ -147,7 +147,7 @@ def given_cells(options: argparse.Namespace) -> dict[str, Any]:
     return cells
 
 
-def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> ArrayNonIdealities:
+def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> NonIdealities:
     """What the options describe.
 
     Args:
@@ -157,7 +157,7 @@ def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> A
     Raises:
         InputError: a value is out of range, or an option says more of what another one does not ask for.
     """
-    from rankfold.simulator import ArrayNonIdealities
+    from rankfold.simulator import NonIdealities
 
     for detail, given, flag, field in (
         ("--adc-range", options.adc_range != "calibrated", "--adc-bits", "adc_bits"),
@@ -166,7 +166,7 @@ def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> A
     ):
         if given and not getattr(options, field) and field not in varied:
             raise InputError(f"{detail} says nothing without {flag}; add that, or omit {detail}")
-    return ArrayNonIdealities(
+    return NonIdealities(
         adc_bits=options.adc_bits,
         adc_range=options.adc_range,
         program_noise=options.program_noise,

@@ -34,7 +34,7 @@ from rankfold.plan.kinds import PLAIN
 if TYPE_CHECKING:
     from torch import nn
 
-    from rankfold.simulator import ArrayNonIdealities
+    from rankfold.simulator import NonIdealities
     from rankfold.workload import Network
 
 UNSET = object()  # since None means float
@@ -191,7 +191,7 @@ def _check_plan_alone(options: argparse.Namespace) -> None:
             )
 
 
-def _noise(options: argparse.Namespace) -> ArrayNonIdealities | None:
+def _noise(options: argparse.Namespace) -> NonIdealities | None:
     """The arrays that fine-tuning shall have in the loop; None: it shall have none."""
     chosen = non_idealities(options)
     if options.noise_aware:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +109,7 @@ def varied_values(text: str) -> tuple[str, tuple[float, ...]]:
     """
     name, equals, listed = text.partition("=")
     name = name.replace("-", "_")
-    read = float
+    read: Callable[[str], float] = float
     if name == "drift":
         read = age
     values: list[float] = []

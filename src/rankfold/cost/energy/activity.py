@@ -125,7 +125,9 @@ def stage_activity(
         outputs=outputs,
         steered={"none": 0, "rows": rows, "kernels": kernels}[steering] * slices,
         kernel=math.prod(shape.kernel),
-        macs=mapping.macs if layer is None else (mapping.weights or 0) * layer.m // mapping.shape.m * math.prod(layer.output),
+        macs=mapping.macs
+        if layer is None
+        else (mapping.weights or 0) * layer.m // mapping.shape.m * math.prod(layer.output),
         weight_bits=weight_bits,
         input_bits=input_bits,
     )

@@ -109,7 +109,9 @@ def stage_energy(table: ComponentTable, array: ArraySpec, activity: StageActivit
             area[component.name] = activity.tiles * component.area.value(values)
         if component.leakage is not None:
             leakage += activity.tiles * component.leakage.value(values)
-    return StageEnergy(activity, energy, area, leakage, US * activity.longest * read_time(table, values) * activity.slices)
+    return StageEnergy(
+        activity, energy, area, leakage, US * activity.longest * read_time(table, values) * activity.slices
+    )
 
 
 def read_time(table: ComponentTable, values: Mapping[str, float]) -> float:

@@ -54,7 +54,9 @@ class Formula:
         """
         clash = [name for name, _ in self.constants if name in variables or name in FUNCTIONS]
         if clash:
-            raise InputError(f"{self.where}: the constant {clash[0]} has the name of a variable or function; rename it")
+            raise InputError(
+                f"{self.where}: the constant {clash[0]} has the name of a variable or function; rename it"
+            )
         self.value(variables)
 
     def value(self, variables: Mapping[str, float]) -> float:
@@ -71,7 +73,9 @@ class Formula:
         except (ArithmeticError, ValueError, TypeError) as error:
             raise InputError(f"{self.where} (={self.text}) cannot be computed: {error}") from None
         if not math.isfinite(found) or found < 0:
-            raise InputError(f"{self.where} (={self.text}) is {found:g}; it must be a finite number, 0 or more")
+            raise InputError(
+                f"{self.where} (={self.text}) is {found:g}; it must be a finite number, 0 or more"
+            )
         return found
 
     @cached_property
@@ -82,7 +86,9 @@ class Formula:
             return ast.parse(self.text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             shown = f"{self.where} (={self.text[:60]})"
-            raise InputError(f"{shown} is not an arithmetic expression such as C * columns * vdd**2") from None
+            raise InputError(
+                f"{shown} is not an arithmetic expression such as C * columns * vdd**2"
+            ) from None
 
     def _evaluate(self, node: ast.expr, names: Mapping[str, float]) -> Any:
         match node:
@@ -92,7 +98,9 @@ class Formula:
                 return float(number)
             case ast.Name(id=name):
                 if name not in names:
-                    raise InputError(f"{self.where} (={self.text}): {name} is unknown; known are {', '.join(sorted(names))}")
+                    raise InputError(
+                        f"{self.where} (={self.text}): {name} is unknown; known are {', '.join(sorted(names))}"
+                    )
                 return names[name]
             case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
                 return OPERATORS[type(op)](self._evaluate(left, names), self._evaluate(right, names))

@@ -53,7 +53,11 @@ class Macro:
     @property
     def operations(self) -> int:
         """Of a whole input vector, two for each multiply-accumulate."""
-        return 2 * ((self.driven or self.rows) // self.rows_per_weight) * (self.columns // self.columns_per_weight)
+        return (
+            2
+            * ((self.driven or self.rows) // self.rows_per_weight)
+            * (self.columns // self.columns_per_weight)
+        )
 
 
 def macro_energy(table: ComponentTable, macro: Macro) -> StageEnergy:
@@ -70,6 +74,8 @@ def macro_energy(table: ComponentTable, macro: Macro) -> StageEnergy:
         steered=0, kernel=1, macs=macro.operations // 2, weight_bits=macro.weight_bits, input_bits=macro.input_bits,
     )  # fmt: skip
     cell_bits = -(-macro.weight_bits // (macro.columns_per_weight * macro.rows_per_weight))
-    found = stage_energy(table, ArraySpec(macro.rows, macro.columns, cell_bits, "differential", macro.dac_bits), activity)
+    found = stage_energy(
+        table, ArraySpec(macro.rows, macro.columns, cell_bits, "differential", macro.dac_bits), activity
+    )
     inside = {name: value for name, value in found.energy.items() if name not in OUTSIDE}
     return StageEnergy(activity, inside, found.area, found.leakage, found.latency)

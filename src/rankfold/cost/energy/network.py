@@ -179,7 +179,9 @@ class NetworkEnergy:
         """
         table.check_cells(self.array)
         layers = (
-            replace(layer, stages=tuple(stage_energy(table, self.array, stage.activity) for stage in layer.stages))
+            replace(
+                layer, stages=tuple(stage_energy(table, self.array, stage.activity) for stage in layer.stages)
+            )
             for layer in self.layers
         )
         return replace(self, table=table, layers=tuple(layers))

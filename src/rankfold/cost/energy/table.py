@@ -106,11 +106,15 @@ class ComponentTable:
 
     def __post_init__(self) -> None:
         if self.adc not in self.adc_kinds:
-            raise InputError(f"adc (={self.adc}) must be one of {', '.join(self.adc_kinds)}, which {self.name} describes")
+            raise InputError(
+                f"adc (={self.adc}) must be one of {', '.join(self.adc_kinds)}, which {self.name} describes"
+            )
         if not isinstance(self.adc_bits, int) or not 1 <= self.adc_bits <= ADC_BITS:
             raise InputError(f"adc bits (={self.adc_bits}) must be a whole number from 1 to {ADC_BITS}")
         if self.cell_bits > self.most_cell_bits:
-            raise InputError(f"{self.name}: cell_bits: default (={self.cell_bits}) is more than most (={self.most_cell_bits})")
+            raise InputError(
+                f"{self.name}: cell_bits: default (={self.cell_bits}) is more than most (={self.most_cell_bits})"
+            )
 
     @property
     def adc_kinds(self) -> tuple[str, ...]:
@@ -211,11 +215,17 @@ def table_text(name: str) -> str:
         InputError: there is none of that name, or the file cannot be read.
     """
     if name in TABLES:
-        return resources.files("rankfold.cost.energy").joinpath("tables", f"{name}.yaml").read_text(encoding="utf-8")
+        return (
+            resources.files("rankfold.cost.energy")
+            .joinpath("tables", f"{name}.yaml")
+            .read_text(encoding="utf-8")
+        )
     if name == ZIGZAG:
         raise InputError(f"{name} has no table to copy: zigzag-dse computes its figures for each array")
     if not name.lower().endswith(SUFFIXES):
-        raise InputError(f"technology (={name}) must be one of {', '.join(TABLES)}, {ZIGZAG}, or a .yaml file")
+        raise InputError(
+            f"technology (={name}) must be one of {', '.join(TABLES)}, {ZIGZAG}, or a .yaml file"
+        )
     try:
         return Path(name).read_text(encoding="utf-8")
     except OSError as error:
@@ -228,12 +238,16 @@ def table_text(name: str) -> str:
 def _validator() -> Any:
     import jsonschema
 
-    schema = resources.files("rankfold.cost.energy").joinpath("components.schema.json").read_text(encoding="utf-8")
+    schema = (
+        resources.files("rankfold.cost.energy").joinpath("components.schema.json").read_text(encoding="utf-8")
+    )
     return jsonschema.Draft202012Validator(json.loads(schema))
 
 
 def _formula(entry: Mapping[str, Any], where: str) -> Formula:
-    constants = tuple((name, float(constant["value"])) for name, constant in entry.get("constants", {}).items())
+    constants = tuple(
+        (name, float(constant["value"])) for name, constant in entry.get("constants", {}).items()
+    )
     return Formula(str(entry["formula"]), constants, where)
 
 

@@ -13,7 +13,9 @@ ADC_BITS, BITS = 5, 4  # where nothing else is asked
 SOURCE = "zigzag-dse {version}: {what}"
 
 
-def find_table(name: str | None, array: ArraySpec, adc: str | None = None, adc_bits: int | None = None) -> ComponentTable:
+def find_table(
+    name: str | None, array: ArraySpec, adc: str | None = None, adc_bits: int | None = None
+) -> ComponentTable:
     """The component table that a user means.
 
     Args:
@@ -56,12 +58,16 @@ def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
     def source(what: str) -> str:
         return SOURCE.format(version=version, what=what)
 
-    def part(name: str, per: str, text: str, what: str, area: float | None = None, **constants: float) -> Component:
+    def part(
+        name: str, per: str, text: str, what: str, area: float | None = None, **constants: float
+    ) -> Component:
         space = None if area is None else Formula(repr(area), where=f"{name}/area")
         return Component(name, per, Formula(text, tuple(constants.items()), name), space, source=source(what))
 
     areas = {name: 1e6 * float(value) for name, value in macro.area_breakdown.items()}
-    place_values = "E_adder * max(adc_bits * (weight_columns - 1) + weight_columns * (log2(weight_columns) - 0.5), 0)"
+    place_values = (
+        "E_adder * max(adc_bits * (weight_columns - 1) + weight_columns * (log2(weight_columns) - 0.5), 0)"
+    )
     accumulate = "E_bit * (input_bits + adc_bits + weight_bits) * min(slices - 1, 1)"
     components = (
         part("word_lines", "row step", "E_cell * columns", "1b multipliers", areas["mults"] + areas["cells"],
@@ -84,7 +90,9 @@ def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
     )
     digital = Formula(f"{float(macro.tclk - adc_time)!r} + adc_time", where="step_time")
     node = 1e3 * float(technology["tech_node"])
-    return ComponentTable(ZIGZAG, node, "sram", vdd, 1, 1, 1, 1.0, 1.0, ZIGZAG, adc_bits, digital, components, (adc,))
+    return ComponentTable(
+        ZIGZAG, node, "sram", vdd, 1, 1, 1, 1.0, 1.0, ZIGZAG, adc_bits, digital, components, (adc,)
+    )
 
 
 def _macro(array: ArraySpec, adc_bits: int) -> tuple[Any, str]:

@@ -15,11 +15,11 @@ Beats = Callable[[int, int], bool]
 def without_hopeless(candidates: Sequence[Candidate], budgeted: Sequence[str]) -> tuple[Candidate, ...]:
     """The candidates left without those that need not be looked at, whatever the layer's weight and data are.
 
-    One is dropped where another costs no more in any budgeted quantity and can hold every weight that it
-    can (`LayerKind.holds`). This is exact: replace it, in any network, by the other one with the very
-    same weight, and the network computes the same at no higher cost. So the best network of every budget
-    is still among those that are left. Of candidates that hold the same and cost the same in all budgeted
-    quantities, the one that costs less of the others stays.
+    One is dropped where another costs no more in any budgeted quantity and can hold every weight that it can
+    (`LayerKind.holds`). This is exact: replace it, in any network, by the other one with the very same
+    weight, and the network computes the same at no higher cost. So the best network of every budget is still
+    among those that are left. Of candidates that hold the same and cost the same in all budgeted quantities,
+    the one that costs less of the others stays.
 
     Args:
         candidates: of one layer, whose losses are not known yet.
@@ -29,7 +29,10 @@ def without_hopeless(candidates: Sequence[Candidate], budgeted: Sequence[str]) -
     kinds = [candidate.entry.kind for candidate in candidates]
 
     def beats(one: int, other: int) -> bool:
-        return bool(no_dearer[one, other]) and kinds[one].holds(kinds[other])
+        # The costs first: comparing supports takes longest.
+        if not no_dearer[one, other]:
+            return False
+        return kinds[one].holds(kinds[other])
 
     return _unbeaten(candidates, _ranks(candidates, budgeted), beats)
 
@@ -50,27 +53,36 @@ def pareto(candidates: Sequence[Candidate], budgeted: Sequence[str]) -> tuple[Ca
 
 def _at_most(candidates: Sequence[Candidate], quantities: Sequence[str]) -> np.ndarray:
     """(K, K) booleans: whether the first one costs no more than the second in all these quantities."""
-    rows = []
-    for candidate in candidates:
-        rows.append([candidate.cost(quantity) for quantity in quantities])
-    values = np.array(rows, dtype=float)  # (K, Q)
-    smaller = values[:, None] <= values  # (K, K, Q)
-    return np.asarray(smaller.all(axis=2))
+    count = len(candidates)
+    no_more = np.ones((count, count), bool)
+    for quantity in quantities:
+        costs = np.array([candidate.cost(quantity) for candidate in candidates], dtype=float)
+        no_more &= costs[:, None] <= costs
+    return no_more
 
 
 def _ranks(candidates: Sequence[Candidate], budgeted: Sequence[str]) -> list[int]:
     """The place of each candidate where equal ones are told apart: by the other quantities, then by order."""
-    others = [quantity for quantity in QUANTITIES if quantity not in budgeted]
     keys = []
     for index, candidate in enumerate(candidates):
-        # Energy that was not counted tells nothing apart.
-        amounts = [float(getattr(candidate, quantity) or 0.0) for quantity in others]
-        keys.append((*amounts, float(index)))
+        key: list[float] = []
+        for quantity in QUANTITIES:
+            if quantity not in budgeted:
+                # Energy that was not counted tells nothing apart.
+                key.append(getattr(candidate, quantity) or 0.0)
+        # Last the order in which kinds offer candidates: simple ones come first.
+        key.append(index)
+        keys.append(key)
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    return np.argsort(order).tolist()
+    ranks = [0] * len(keys)
+    for rank, index in enumerate(order):
+        ranks[index] = rank
+    return ranks
 
 
-def _unbeaten(candidates: Sequence[Candidate], ranks: Sequence[int], beats: Beats) -> tuple[Candidate, ...]:
+def _unbeaten(
+    candidates: Sequence[Candidate], ranks: Sequence[int], beats: Beats
+) -> tuple[Candidate, ...]:
     """Those that none beats; of two that beat each other, the one of lower rank."""
     left = []
     for index, candidate in enumerate(candidates):
@@ -80,6 +92,8 @@ def _unbeaten(candidates: Sequence[Candidate], ranks: Sequence[int], beats: Beat
 
 
 def _is_beaten(other: int, ranks: Sequence[int], beats: Beats) -> bool:
+    # Those that are beaten themselves count too: whatever beats them beats this one as well, as beating is
+    # transitive and ranks differ.
     for one in range(len(ranks)):
         if one == other or not beats(one, other):
             continue

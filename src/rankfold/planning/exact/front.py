@@ -1,26 +1,4 @@
-"""The whole front: every best trade of cycles (or arrays, or energy) for predicted loss.
-
-The front of the first k layers comes from that of the first k - 1 (Nemhauser & Ullmann 1969):
-
-    F_k = best of { (cost + cost_kc, loss + loss_kc) : (cost, loss) in F_(k-1), c a candidate of layer k }
-
-A choice for k layers that another one beats in cost and loss stays beaten whatever the other layers
-become, so that nothing is lost by forgetting it: F_L is the front of all products of choices, exactly.
-
-A front may grow with every layer, up to the product of all numbers of candidates. Where it outgrows what
-a minute's work allows, the points of F_k are merged: the costs are cut into cells of one width d_k, and
-of the points of a cell only that of least loss is kept, which costs less than d_k more than any other of
-them. What is lost by it is bounded. Let e_k be the least number such that
-
-    for every choice for k layers some point of F_k has no more loss, and at most e_k more cost.
-
-Given a choice for k layers, a point p of F_(k-1) is so for its first k - 1 layers; p with the choice's
-candidate of layer k has no more loss than the choice and at most e_(k-1) more cost; so does whatever
-beats it; and merging moves that by less than d_k. Hence e_k <= e_(k-1) + d_k, and e_L <= d_1 + ... + d_L,
-which is `Front.epsilon`: 0 where nothing was merged. The points themselves are true choices with their
-true sums. The one of least cost and the one of least loss are always exact: the former is a cell of its
-own, the latter the least of its cell.
-"""
+"""The whole front: every best trade of cycles (or arrays, or energy) for predicted loss."""
 
 from __future__ import annotations
 
@@ -31,13 +9,9 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.planning.exact.candidate import CYCLES, LOSS, QUANTITIES, Candidate
+from rankfold.planning.exact.merge import WORK, FrontMerger
 from rankfold.planning.exact.units import in_units
 from rankfold.progress import Progress, Silent
-
-WORK = 1 << 28  # sums over all steps, some 130 ns each
-STEP = 1 << 26  # sums of one step, half a gigabyte
-POINTS = 1 << 21  # of a front, each with the choice of every layer
-FEWEST = 1 << 10  # points that are kept in any case
 
 
 @dataclass(frozen=True)
@@ -66,7 +40,10 @@ class Front:
 
     def chosen(self, point: int) -> tuple[Candidate, ...]:
         """The candidate of each layer at a point."""
-        return tuple(layer[pick] for layer, pick in zip(self.choices, self.picks[point], strict=True))
+        chosen = []
+        for layer, pick in zip(self.choices, self.picks[point], strict=True):
+            chosen.append(layer[pick])
+        return tuple(chosen)
 
     def totals(self, quantity: str) -> np.ndarray:
         """(P,) what the points cost of any quantity.
@@ -84,15 +61,18 @@ class Front:
 
         Along the curve, not over the costs: where loss falls steeply a step of cost is a long way.
         """
-        if len(self) <= most:
-            return np.arange(len(self))
+        count = len(self)
+        if count <= most:
+            return np.arange(count)
         # The root shows the many good points, which one bad end would push together.
         x = _to_one(self.costs)
         y = _to_one(np.sqrt(self.losses - self.losses[-1]))
         steps = np.hypot(np.diff(x), np.diff(y))
-        length = np.concatenate(([0.0], np.cumsum(steps)))
+        length = np.concatenate(([0.0], np.cumsum(steps)))  # (P,) of the curve up to each point
         places = np.linspace(0, length[-1], most)
-        return np.unique(np.searchsorted(length, places).clip(max=len(self) - 1))
+        # Rounding may put the last place beyond the last point.
+        nearest = np.searchsorted(length, places).clip(max=count - 1)
+        return np.unique(nearest)
 
 
 def front(
@@ -105,7 +85,7 @@ def front(
     """Merge the layers' fronts one by one, keeping only what no other choice is as good as.
 
     Exact, unless there are too many points: then points of nearly equal cost are merged, within
-    `Front.epsilon` (see the module's text for the bound), and `progress` is told so. Of choices that are
+    `Front.epsilon` (see `planning.exact.merge` for the bound), and `progress` is told so. Of choices that are
     equal in both, one is kept.
 
     Args:
@@ -123,19 +103,10 @@ def front(
     if quantity not in QUANTITIES:
         raise InputError(f"the cost of a front (={quantity}) must be one of {', '.join(QUANTITIES)}")
     progress = progress or Silent()
-    merger = _Merger(work, sum(len(layer) for layer in choices))
+    merger = FrontMerger([len(layer) for layer in choices], work)
     progress.begin("front", len(choices), "layers")
     try:
-        for number, layer in enumerate(choices):
-            largest_to_come = max((len(later) for later in choices[number + 1 :]), default=1)
-            was_exact = merger.epsilon == 0.0
-            merger.add(_amounts(layer, quantity), _amounts(layer, LOSS), largest_to_come)
-            if was_exact and merger.epsilon > 0.0:
-                progress.note(
-                    f"the front has too many points after {number + 1} of {len(choices)} layers; "
-                    f"those of nearly equal {quantity} are merged from here on"
-                )
-            progress.advance()
+        _merge(merger, choices, quantity, progress)
     finally:
         progress.end()
     if merger.epsilon > 0.0:
@@ -145,84 +116,20 @@ def front(
     return Front(quantity, merger.costs, merger.losses, layers, merger.picks(), merger.epsilon)
 
 
-class _Merger:
-    """The front of the layers so far, with the way back to their choices.
-
-    Args:
-        work: sums that may be looked at in all.
-        candidates: of all layers together.
-    """
-
-    def __init__(self, work: int, candidates: int) -> None:
-        self.costs, self.losses = np.zeros(1), np.zeros(1)
-        self.epsilon = 0.0
-        self._work, self._to_come = work, candidates
-        # For each layer and point: the candidate that was added, and the point before that it was added to.
-        self._steps: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, cost: np.ndarray, loss: np.ndarray, largest_to_come: int) -> None:
-        """Take in a layer.
-
-        Args:
-            cost: (C,) of its candidates.
-            loss: (C,) of its candidates.
-            largest_to_come: the most candidates of any layer after it.
-        """
-        # (C, P) of every candidate with every point, the points of one candidate in a row.
-        sums = (cost[:, None] + self.costs).ravel()
-        lost = (loss[:, None] + self.losses).ravel()
-        self._work -= len(sums)
-        self._to_come -= len(cost)
-        kept = _best(sums, lost)
-        # If the front stays no longer than this, all steps to come look at no more sums than there may be.
-        most = min(POINTS, STEP // largest_to_come)
-        if self._to_come:
-            most = min(most, self._work // self._to_come)
-        most = max(most, FEWEST)
-        if len(kept) > most:
-            kept, width = _merged(kept, sums[kept], most)
-            self.epsilon += width
-        picks, before = np.divmod(kept, len(self.costs))
-        self._steps.append((picks.astype(np.int32), before.astype(np.int32)))
-        self.costs, self.losses = sums[kept], lost[kept]
-
-    def picks(self) -> np.ndarray:
-        """(P, L) the candidate of each layer, found from the last layer back to the first."""
-        chosen = np.empty((len(self.costs), len(self._steps)), np.int32)
-        points = np.arange(len(self.costs))
-        for number in reversed(range(len(self._steps))):
-            picks, before = self._steps[number]
-            chosen[:, number] = picks[points]
-            points = before[points]
-        return chosen
-
-
-def _best(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Indices of the points that none is as good as in both, by rising cost."""
-    # The runs of one candidate each are sorted already, which a stable sort (a merge) makes use of.
-    order = np.argsort(costs, kind="stable")
-    cost, loss = costs[order], losses[order]
-    # A point is worth its cost only if it loses less than all that cost no more.
-    least_before = np.concatenate(([np.inf], np.minimum.accumulate(loss)[:-1]))
-    better = np.flatnonzero(loss < least_before)
-    last = np.append(cost[better][1:] != cost[better][:-1], True)  # the best of equal costs comes last
-    return order[better[last]]
-
-
-def _merged(kept: np.ndarray, costs: np.ndarray, most: int) -> tuple[np.ndarray, float]:
-    """Those of a front's points that are left when close ones are merged, and the width of the cells.
-
-    Args:
-        kept: (P,) indices of the points.
-        costs: (P,) of the points, rising; their losses fall.
-        most: how many may be left, at least 3.
-    """
-    cheapest = costs[0]
-    width = float(costs[-1] - cheapest) / (most - 2)
-    cells = np.floor((costs - cheapest) / width)
-    cells[0] = -1.0  # the point of least cost stays
-    last = np.append(cells[1:] != cells[:-1], True)  # the least loss of a cell comes last
-    return kept[last], width
+def _merge(
+    merger: FrontMerger, choices: Sequence[Sequence[Candidate]], quantity: str, progress: Progress
+) -> None:
+    """Take in all layers; whoever waits is told as soon as the front is exact no more."""
+    told = False
+    for number, layer in enumerate(choices, start=1):
+        merger.add(_amounts(layer, quantity), _amounts(layer, LOSS))
+        if merger.epsilon > 0.0 and not told:
+            told = True
+            progress.note(
+                f"the front has too many points after {number} of {len(choices)} layers; "
+                f"those of nearly equal {quantity} are merged from here on"
+            )
+        progress.advance()
 
 
 def _amounts(layer: Sequence[Candidate], quantity: str) -> np.ndarray:

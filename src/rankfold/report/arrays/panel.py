@@ -10,6 +10,9 @@ from rankfold.mapping import LowRankMapping, Mapping
 from rankfold.report.arrays.cells import cell_copies, shown_tiles
 from rankfold.report.arrays.words import caption, pair_caption
 
+# Arrays that are compared, as many as a panel may show.
+COMPARED = 4
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -28,32 +31,59 @@ class Panel:
     @property
     def stages(self) -> tuple[Mapping, ...]:
         """The mappings drawn, one or two."""
-        return (self.mapping,) if isinstance(self.mapping, Mapping) else (self.mapping.stage1, self.mapping.stage2)
+        return self.mapping.stages
+
+    @property
+    def sums(self) -> str | None:
+        """The numbers of both stages of a pair together; None for a single stage, which has its own."""
+        if isinstance(self.mapping, Mapping):
+            return None
+        return pair_caption(self.mapping)
 
     @property
     def told(self) -> str:
         """The panel in words."""
-        if isinstance(self.mapping, Mapping):
-            return f"{self.title}: {', '.join(caption(self.mapping))}"
-        return f"{self.title}: {pair_caption(self.mapping)}"
+        numbers = self.sums
+        if numbers is None:
+            (stage,) = self.stages
+            numbers = ", ".join(caption(stage))
+        return f"{self.title}: {numbers}"
 
     def looks_like(self, other: Panel) -> bool:
         """Whether both panels would show the same."""
-        return self._looks() == other._looks() and all(
-            np.array_equal(cell_copies(ours.region, ours.tile), cell_copies(theirs.region, theirs.tile))
-            for first, second in zip(self.stages, other.stages, strict=True)
-            for ours, theirs in zip(shown_tiles(first, 4), shown_tiles(second, 4), strict=True)
-        )
+        if self._looks() != other._looks():
+            return False
+        # The cells last, as they take longest to compare.
+        pairs = zip(self.stages, other.stages, strict=True)
+        return all(_same_cells(ours, theirs) for ours, theirs in pairs)
 
     def also(self, other: Panel) -> Panel:
         """This panel for another method, too."""
+        # What comes before the method is the kind, which both have in common.
+        _, _, method = other.title.rpartition(", ")
         meaning = "come to the same on this layer"
-        if isinstance(self.mapping, LowRankMapping):
-            meaning = self.meaning  # g and r, which the title leaves out
-        return replace(self, title=f"{self.title}, {other.title.rpartition(', ')[2]}", meaning=meaning)
+        if len(self.stages) > 1:
+            meaning = self.meaning  # g and r, which the title omits
+        return replace(self, title=f"{self.title}, {method}", meaning=meaning)
 
     def _looks(self) -> list[object]:
-        return [
-            (mapping.cycles, mapping.tile_count, [(each.origin, each.size, each.window, each.phase) for each in mapping.regions])
-            for mapping in self.stages
-        ]
+        """What is seen of each stage beside its cells."""
+        looks: list[object] = []
+        for stage in self.stages:
+            planes = [(each.origin, each.size, each.window, each.phase) for each in stage.regions]
+            looks.append((stage.cycles, stage.tile_count, planes))
+        return looks
+
+
+def _same_cells(ours: Mapping, theirs: Mapping) -> bool:
+    shown = zip(
+        shown_tiles(ours, COMPARED),
+        shown_tiles(theirs, COMPARED),
+        strict=True,
+    )
+    for our, their in shown:
+        our_copies = cell_copies(our.region, our.tile)
+        their_copies = cell_copies(their.region, their.tile)
+        if not np.array_equal(our_copies, their_copies):
+            return False
+    return True

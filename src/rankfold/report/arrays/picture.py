@@ -1,9 +1,8 @@
-"""The picture of one layer on its arrays: which cells hold which shifted copy of the kernel, mapping by mapping."""
+"""The picture of one layer on its arrays: which cells hold which copy of the kernel, mapping by mapping."""
 
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,81 +12,110 @@ import numpy as np
 from rankfold.cost import planned_mapping
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
-from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer, map_low_rank
-from rankfold.plan import LOW_RANK, PRUNED, LayerPlan
-from rankfold.plan.pruned import TITLES
+from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec
+from rankfold.plan import LayerPlan, LowRankLayer
 from rankfold.report.arrays.layout import Layout
 from rankfold.report.arrays.panel import Panel
 from rankfold.report.arrays.sheet import smooth
-from rankfold.report.arrays.words import MEANINGS, METHOD_NAMES, layer_in_words
-from rankfold.report.charts.drawing import MISSING_GLYPH, STYLE, WIDTH, Chart, svg
-from rankfold.report.charts.picture import HEAD
+from rankfold.report.arrays.words import (
+    MEANINGS,
+    METHOD_NAMES,
+    layer_in_words,
+)
+from rankfold.report.charts.drawing import (
+    INCH,
+    WIDTH,
+    Chart,
+    drawing_style,
+    svg,
+    svg_file,
+)
+from rankfold.report.kinds import picture_of
 from rankfold.workload.shape import ConvShape
 
+# Of PNG files: letters stay sharp on paper.
 PNG_DPI = 200
-SUFFIXES = (".svg", ".png")
+SVG, PNG = SUFFIXES = (".svg", ".png")
 
 
 def dense_panels(shape: ConvShape, array: ArraySpec, methods: Sequence[str] = METHODS) -> tuple[Panel, ...]:
     """A panel for each mapping of the layer; methods that lead to the same picture share one."""
-    return _merged(Panel(METHOD_NAMES[method], MEANINGS[method], map_layer(shape, array, method)) for method in methods)
+    return planned_panels(shape, array, LayerPlan(shape.name), methods=methods)
 
 
 def low_rank_panels(
-    shape: ConvShape, array: ArraySpec, groups: int, rank: int, methods: Sequence[str] = LOW_RANK_METHODS
+    shape: ConvShape,
+    array: ArraySpec,
+    groups: int,
+    rank: int,
+    methods: Sequence[str] = LOW_RANK_METHODS,
 ) -> tuple[Panel, ...]:
-    """A panel for each mapping of the low-rank pair that stands for the layer; those that look alike share one."""
-    name, meaning = _pair_in_words(groups, rank)
-    return _merged(
-        Panel(f"{name}, {METHOD_NAMES[method]}", meaning, map_low_rank(shape, array, groups, rank, method)) for method in methods
-    )
+    """A panel for each mapping of the low-rank pair that stands for the layer.
+
+    Those that look alike share one.
+    """
+    entry = LayerPlan(shape.name, LowRankLayer(groups, rank))
+    return planned_panels(shape, array, entry, methods=methods)
 
 
 def planned_panels(
-    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None, methods: Sequence[str] = ()
+    shape: ConvShape,
+    array: ArraySpec,
+    entry: LayerPlan,
+    mask: np.ndarray | None = None,
+    methods: Sequence[str] = (),
 ) -> tuple[Panel, ...]:
-    """A panel for the mapping that a plan chose for the layer, or for each of `methods`; those that look alike share one.
+    """A panel for the mapping that a plan chose for the layer, or for each of `methods`.
+
+    Those that look alike share one.
+
+    Args:
+        shape: the layer.
+        array: R x C.
+        entry: what the plan says of it.
+        mask: (m, C_in/G, kh, kw) booleans, the weights that a pattern-pruned layer keeps.
+        methods: the mappings; empty: the plan's.
 
     Raises:
         InputError: the layer is pattern-pruned and its mask is missing, or row-sparse and its support is.
     """
-    kept = f"{entry.entries} of {shape.kernel[0] * shape.kernel[1]} positions"
-    name, meaning = "", ""
-    if entry.kind == LOW_RANK:
-        name, meaning = _pair_in_words(entry.groups or 1, entry.rank or 1)
-        if entry.entries is not None:
-            name, meaning = "Row-sparse low-rank", f"{meaning}, {kept} of each input channel"
-    elif entry.kind == PRUNED and entry.pruning is not None:
-        title = TITLES[entry.pruning]
-        name, meaning = title[0].upper() + title[1:], f"{kept}; a row that nothing in a tile needs is skipped"
-    entries = [replace(entry, mapping=method) for method in methods or (entry.mapping,)]
-    return _merged(
-        Panel(
-            f"{name}, {METHOD_NAMES[each.mapping]}" if name else METHOD_NAMES[each.mapping], meaning or MEANINGS[each.mapping],
-            planned_mapping(shape, array, each, mask),
-        )
-        for each in entries
-    )  # fmt: skip
+    panels = []
+    for method in methods or (entry.mapping,):
+        mapped = replace(entry, mapping=method)
+        mapping = planned_mapping(shape, array, mapped, mask)
+        title, meaning = _words(shape, mapped)
+        panels.append(Panel(title, meaning, mapping))
+    return _merged(panels)
 
 
-def _pair_in_words(groups: int, rank: int) -> tuple[str, str]:
-    if groups == 1:
-        return "Low-rank", f"rank {rank}"
-    return "Group low-rank", f"{groups} groups, rank {rank} each"
+def _words(shape: ConvShape, entry: LayerPlan) -> tuple[str, str]:
+    """Title and meaning of a layer's panel: those of its kind where it has any, else those of its mapping."""
+    method = METHOD_NAMES[entry.mapping]
+    words = picture_of(entry.kind).panel_words(entry.kind, shape)
+    if words is None:
+        return method, MEANINGS[entry.mapping]
+    return f"{words.name}, {method}", words.meaning
 
 
 def _merged(panels: Iterable[Panel]) -> tuple[Panel, ...]:
-    found: list[Panel] = []
+    """The panels, one for those that look alike."""
+    merged: list[Panel] = []
     for panel in panels:
-        same = next((number for number, other in enumerate(found) if other.looks_like(panel)), None)
-        if same is None:
-            found.append(panel)
+        for number, other in enumerate(merged):
+            if other.looks_like(panel):
+                merged[number] = other.also(panel)
+                break  # those before it look different from each other
         else:
-            found[same] = found[same].also(panel)
-    return tuple(found)
+            merged.append(panel)
+    return tuple(merged)
 
 
-def layer_chart(shape: ConvShape, array: ArraySpec, panels: Sequence[Panel], network: str = "") -> Chart:
+def layer_chart(
+    shape: ConvShape,
+    array: ArraySpec,
+    panels: Sequence[Panel],
+    network: str = "",
+) -> Chart:
     """The picture as an SVG element; all words, the legend's too, are in it.
 
     Args:
@@ -97,24 +125,40 @@ def layer_chart(shape: ConvShape, array: ArraySpec, panels: Sequence[Panel], net
         network: its name for the title.
     """
     layout = Layout(shape, array, tuple(panels), network)
-    name = "cells-" + "".join(letter if letter.isalnum() else "-" for letter in shape.name)
     told = "; ".join(panel.told for panel in panels)
     describe = f"{shape.name} ({layer_in_words(shape)}) on {array} arrays. {told}"
-    return Chart(smooth(svg(name, describe, layout.height, layout.draw)))
+    drawn = svg(_id(shape.name), describe, layout.height, layout.draw)
+    return Chart(smooth(drawn))
 
 
-def write_layer_picture(path: str | Path, shape: ConvShape, array: ArraySpec, panels: Sequence[Panel], network: str = "") -> None:
+def _id(name: str) -> str:
+    """A layer's name as an id: letters, digits and dashes."""
+    letters = []
+    for letter in name:
+        if not letter.isalnum():
+            letter = "-"
+        letters.append(letter)
+    return "cells-" + "".join(letters)
+
+
+def write_layer_picture(
+    path: str | Path,
+    shape: ConvShape,
+    array: ArraySpec,
+    panels: Sequence[Panel],
+    network: str = "",
+) -> None:
     """Write the picture atomically to `path`, an .svg or .png file; the same layer gives the same bytes.
 
     Raises:
         InputError: `path` has another ending, or cannot be written.
     """
     check_suffix(path)
-    if Path(path).suffix == ".svg":
-        element = layer_chart(shape, array, panels, network).svg
-        write_bytes(path, (element.replace("<svg ", HEAD, 1) + "\n").encode())
+    if Path(path).suffix == SVG:
+        content = svg_file(layer_chart(shape, array, panels, network).svg).encode()
     else:
-        write_bytes(path, _png(Layout(shape, array, tuple(panels), network)))
+        content = _png(Layout(shape, array, tuple(panels), network))
+    write_bytes(path, content)
 
 
 def check_suffix(path: str | Path) -> None:
@@ -128,20 +172,26 @@ def check_suffix(path: str | Path) -> None:
 
 
 def _png(layout: Layout) -> bytes:
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", MISSING_GLYPH)
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        figure = Figure(figsize=(WIDTH / 72, layout.height / 72), dpi=PNG_DPI, facecolor="white")
+    with drawing_style():
+        size = (WIDTH / INCH, layout.height / INCH)
+        figure = Figure(figsize=size, dpi=PNG_DPI, facecolor="white")
         FigureCanvasAgg(figure)
         layout.draw(figure)
         content = io.BytesIO()
+        # The software's name and version would be in it, and make files of two versions differ.
         figure.savefig(content, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return content.getvalue()
 
 
-__all__ = ["Panel", "check_suffix", "dense_panels", "layer_chart", "low_rank_panels", "planned_panels", "write_layer_picture"]
+__all__ = [
+    "Panel",
+    "check_suffix",
+    "dense_panels",
+    "layer_chart",
+    "low_rank_panels",
+    "planned_panels",
+    "write_layer_picture",
+]

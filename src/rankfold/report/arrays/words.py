@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from rankfold.mapping import LowRankMapping, Mapping
+from rankfold.mapping import LowRankMapping, Mapping, Region
+from rankfold.report.numbers import plural
 from rankfold.workload.shape import ConvShape, Pair
 
-METHOD_NAMES = {"im2col": "im2col", "sdk": "SDK", "vw-sdk": "VW-SDK", "tetris-sdk": "Tetris-SDK", "best": "best"}
+# By the mapping's name in plans.
+METHOD_NAMES = {
+    "im2col": "im2col",
+    "sdk": "SDK",
+    "vw-sdk": "VW-SDK",
+    "tetris-sdk": "Tetris-SDK",
+    "best": "best",
+}
 MEANINGS = {
     "im2col": "one output pixel per cycle",
     "sdk": "shifted and duplicated kernel: copies of the kernel fill idle columns",
@@ -17,15 +25,18 @@ MEANINGS = {
 
 def size(pair: Pair) -> str:
     """`3x4`."""
-    return f"{pair[0]}x{pair[1]}"
+    height, width = pair
+    return f"{height}x{width}"
 
 
 def caption(mapping: Mapping) -> list[str]:
-    """The numbers of a mapping, a phrase each: window, arrays, cycles, utilisation, cycles over the lower bound."""
-    arrays, outputs = mapping.tile_count, mapping.window[0] * mapping.window[1]
+    """The numbers of a mapping, a phrase each: window, arrays, cycles, utilisation, nearness to the bound."""
+    height, width = mapping.window
+    outputs = height * width
+    arrays = mapping.tile_count
     return [
-        f"window {size(mapping.window)}: {outputs:,} pixel{'s' if outputs > 1 else ''} at once",
-        f"{arrays:,} array{'s' if arrays > 1 else ''}",
+        f"window {size(mapping.window)}: {outputs:,} {plural('pixel', outputs)} at once",
+        f"{arrays:,} {plural('array', arrays)}",
         f"{mapping.cycles:,} cycles",
         f"utilisation {mapping.utilisation:.1%}",
         f"{mapping.over_bound:.2f} × lower bound",
@@ -34,26 +45,40 @@ def caption(mapping: Mapping) -> list[str]:
 
 def other_windows(mapping: Mapping, most: int = 3) -> str:
     """The windows of further regions in words, or nothing."""
-    first = mapping.regions[0]
-    told: list[str] = []
-    for region in mapping.regions[1:]:
-        start, stop = region.block.channels
-        where = f"on {size(region.size)} pixels" if region.block == first.block else f"for channels {start + 1}–{stop}"
+    first, *others = mapping.regions
+    told: dict[str, None] = {}  # in order, each once
+    for region in others:
         if (region.window, region.block) != (first.window, first.block):
-            told.append(f"{size(region.window)} {where}")
-    told = list(dict.fromkeys(told))
-    if len(told) > most:
-        told[most:] = [f"{len(told) - most} more"]
-    return "other windows: " + ", ".join(told) if told else ""
+            told[f"{size(region.window)} {_where(region, first)}"] = None
+    words = list(told)
+    if not words:
+        return ""
+    if len(words) > most:
+        # A search may find dozens of them.
+        words[most:] = [f"{len(words) - most} more"]
+    return "other windows: " + ", ".join(words)
+
+
+def _where(region: Region, first: Region) -> str:
+    """What a region covers that the first one does not: pixels, or channels."""
+    if region.block == first.block:
+        return f"on {size(region.size)} pixels"
+    start, stop = region.block.channels
+    return f"for channels {start + 1}–{stop}"
 
 
 def layer_in_words(shape: ConvShape) -> str:
     """`3x3 convolution, 16 to 16 channels, ...`."""
-    if shape.kind == "linear":
-        return f"fully connected layer, {shape.in_channels} → {shape.out_channels}"
-    kind = "depthwise convolution" if shape.groups == shape.in_channels > 1 else "convolution"
-    words = f"{size(shape.kernel)} {kind}, {shape.in_channels} → {shape.out_channels} channels"
-    if shape.groups > 1 and shape.groups != shape.in_channels:
+    channels = f"{shape.in_channels} → {shape.out_channels}"
+    if shape.is_linear:
+        return f"fully connected layer, {channels}"
+    # One group for each channel has a name of its own.
+    depthwise = shape.groups == shape.in_channels > 1
+    kind = "convolution"
+    if depthwise:
+        kind = "depthwise convolution"
+    words = f"{size(shape.kernel)} {kind}, {channels} channels"
+    if shape.groups > 1 and not depthwise:
         words += f" in {shape.groups} groups"
     if shape.stride != (1, 1):
         words += f", stride {size(shape.stride)}"
@@ -64,5 +89,8 @@ def layer_in_words(shape: ConvShape) -> str:
 
 def pair_caption(pair: LowRankMapping) -> str:
     """The total of both stages."""
-    macs = pair.stage1.macs + pair.stage2.macs
-    return f"{pair.cycles:,} cycles in all, utilisation {macs / (pair.array.cells * pair.cycles):.1%}"
+    macs = sum(stage.macs for stage in pair.stages)
+    # What all cells could do in these cycles, one multiplication each.
+    possible = pair.array.cells * pair.cycles
+    utilisation = macs / possible
+    return f"{pair.cycles:,} cycles in all, utilisation {utilisation:.1%}"

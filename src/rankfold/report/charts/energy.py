@@ -1,25 +1,33 @@
-"""The chart of energy, stacked by the parts that use it: layer by layer for one run, run by run for several."""
+"""The chart of energy, stacked by the parts that use it: by layers for one run, by runs for several."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rankfold.report.charts.drawing import Chart, Key, svg
-from rankfold.report.charts.layers import BAR, rows_chart
+from rankfold.report.charts.drawing import Chart, Key
+from rankfold.report.charts.rows import BAR, SLIM, draw_ticks, rows_svg
+from rankfold.report.numbers import nanojoules
 from rankfold.report.palette import INK
 from rankfold.report.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Parts by their names in component tables (see `cost.energy`).
+ROWS = ("word_lines", "row_drivers", "row_latches", "dac")
+COLUMNS = ("cells", "bit_lines", "column_mux")
+SHIFTS = ("weight_shift_add", "input_shift_add")
+DIGITAL = ("accumulators", "input_buffer", "output_buffer", "bus")
+
 # Parts that stand side by side on an array share a colour (Okabe & Ito).
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ADCs": ("#0072b2", ("adc",)),
-    "word lines, drivers, DACs": ("#e69f00", ("word_lines", "row_drivers", "row_latches", "dac")),
-    "cells, bit lines, column multiplexers": ("#56b4e9", ("cells", "bit_lines", "column_mux")),
-    "shift-and-add": ("#009e73", ("weight_shift_add", "input_shift_add")),
-    "accumulators, buffers, bus": ("#cc79a7", ("accumulators", "input_buffer", "output_buffer", "bus")),
+    "word lines, drivers, DACs": ("#e69f00", ROWS),
+    "cells, bit lines, column multiplexers": ("#56b4e9", COLUMNS),
+    "shift-and-add": ("#009e73", SHIFTS),
+    "accumulators, buffers, bus": ("#cc79a7", DIGITAL),
     "input steering": ("#d55e00", ("steering",)),
 }
 OTHERS = ("other parts", "#6b7280")
@@ -27,14 +35,77 @@ OTHERS = ("other parts", "#6b7280")
 
 def grouped(components: Mapping[str, float]) -> dict[str, float]:
     """pJ by group of parts, those above in order; parts of a user's own table come last."""
-    home = {name: group for group, (_, names) in GROUPS.items() for name in names}
-    found = dict.fromkeys([*GROUPS, OTHERS[0]], 0.0)
-    for name, value in components.items():
-        found[home.get(name, OTHERS[0])] += value
-    return found
+    # Which group a part belongs to.
+    home = {}
+    for group, (_, parts) in GROUPS.items():
+        for part in parts:
+            home[part] = group
+    others, _ = OTHERS
+    sums = dict.fromkeys((*GROUPS, others), 0.0)
+    for part, energy in components.items():
+        group = home.get(part, others)
+        sums[group] += energy
+    return sums
 
 
-def stacked_chart(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, float]]], ticks: Sequence[float] = ()) -> Chart:
+@dataclass(frozen=True)
+class _Row:
+    """A layer or a network.
+
+    Attributes:
+        label: its name.
+        components: pJ as planned.
+        dense: pJ of it dense under im2col.
+    """
+
+    label: str
+    components: Mapping[str, float]
+    dense: float
+
+
+def energy_chart(runs: Sequence[Run]) -> Chart | None:
+    """Energy of every convolution of one run, or of several runs as a whole; None where no result has any."""
+    if len(runs) == 1:
+        title = "Energy of every convolution, by component"
+        rows = _rows_of_layers(runs[0])
+    else:
+        title = "Energy of each network, by component"
+        rows = _rows_of_runs(runs)
+    if not rows:
+        return None
+    return stacked_chart(
+        "energy",
+        title,
+        [(row.label, row.components) for row in rows],
+        [row.dense for row in rows],
+    )
+
+
+def _rows_of_layers(run: Run) -> list[_Row]:
+    record = run.result.energy
+    if record is None:
+        return []
+    rows = []
+    for layer in record.layers:
+        rows.append(_Row(layer.name, layer.components, layer.dense))
+    return rows
+
+
+def _rows_of_runs(runs: Sequence[Run]) -> list[_Row]:
+    rows = []
+    for run in runs:
+        record = run.result.energy
+        if record is not None:
+            rows.append(_Row(run.label, record.components, record.dense))
+    return rows
+
+
+def stacked_chart(
+    name: str,
+    title: str,
+    rows: Sequence[tuple[str, Mapping[str, float]]],
+    ticks: Sequence[float] = (),
+) -> Chart:
     """Stacked bars of energy.
 
     Args:
@@ -43,40 +114,56 @@ def stacked_chart(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, 
         rows: (label, pJ by component), from top to bottom.
         ticks: pJ of each row to compare with; empty: none.
     """
-    values = [grouped(components) for _, components in rows]
-    used = [group for group in values[0] if any(row[group] for row in values)]
-    shades = {group: shade for group, (shade, _) in GROUPS.items()} | {OTHERS[0]: OTHERS[1]}
+    labels = []
+    sums = []
+    for label, components in rows:
+        labels.append(label)
+        sums.append(grouped(components))
+    # A group that uses nothing anywhere would be an entry of the legend without a bar.
+    used = [group for group in sums[0] if any(row[group] for row in sums)]
+    marks = [nanojoules(tick) for tick in ticks]
 
     def draw(axes: Axes) -> None:
-        places = range(len(rows))
-        left = [0.0] * len(rows)
-        for group in used:
-            widths = [1e-3 * row[group] for row in values]
-            axes.barh(places, widths, 0.86 * BAR, left=left, color=shades[group])
-            left = [start + width for start, width in zip(left, widths, strict=True)]
-        marks = [1e-3 * tick for tick in ticks]
+        ends = _draw_stacks(axes, sums, used)
         if marks:
-            axes.vlines(marks, [row - BAR / 2 for row in places], [row + BAR / 2 for row in places], color=INK, linewidth=1.3)
-        axes.set_xlim(0, 1.02 * max(*left, *marks, 1e-9))
+            draw_ticks(axes, marks, INK)
+        # An axis has some length, even where nothing uses energy.
+        longest = max(*ends, *marks, 1e-9)
+        axes.set_xlim(0, 1.02 * longest)
         axes.set_xlabel("energy per image, nJ")
 
-    keys = [Key("dense, im2col", INK, "tick")] if ticks else []
-    keys += [Key(group, shades[group], "bar") for group in used]
-    return Chart(svg(name, title, *rows_chart([label for label, _ in rows], draw, 1)), tuple(keys))
+    drawn = rows_svg(name, title, labels, 1, draw)
+    keys = []
+    if ticks:
+        keys.append(Key("dense, im2col", INK, "tick"))
+    for group in used:
+        keys.append(Key(group, _colour(group), "bar"))
+    return Chart(drawn, tuple(keys))
 
 
-def energy_chart(runs: Sequence[Run]) -> Chart | None:
-    """Energy of every convolution of one run, or of several runs as a whole; None where a result has no energy."""
-    if len(runs) == 1:
-        record = runs[0].result.energy
-        if record is None:
-            return None
-        rows = [(layer.name, layer.components) for layer in record.layers]
-        return stacked_chart(
-            "energy", "Energy of every convolution, by component", rows, [layer.dense for layer in record.layers]
+def _draw_stacks(
+    axes: Axes,
+    sums: Sequence[Mapping[str, float]],
+    used: Sequence[str],
+) -> list[float]:
+    """Draw the groups of each row one after the other; returns where each row ends, in nJ."""
+    places = range(len(sums))
+    ends = [0.0] * len(sums)
+    for group in used:
+        widths = [nanojoules(row[group]) for row in sums]
+        axes.barh(
+            places,
+            widths,
+            SLIM * BAR,
+            left=ends,
+            color=_colour(group),
         )
-    known = [(run.label, run.result.energy) for run in runs if run.result.energy is not None]
-    if not known:
-        return None
-    rows = [(label, record.components) for label, record in known]
-    return stacked_chart("energy", "Energy of each network, by component", rows, [record.dense for _, record in known])
+        ends = [end + width for end, width in zip(ends, widths, strict=True)]
+    return ends
+
+
+def _colour(group: str) -> str:
+    others, colour = OTHERS
+    if group != others:
+        colour, _ = GROUPS[group]
+    return colour

@@ -8,12 +8,8 @@ from pathlib import Path
 from rankfold.errors import InputError
 from rankfold.files import write_text
 from rankfold.report.charts.accuracy import accuracy_chart
+from rankfold.report.charts.drawing import svg_file
 from rankfold.report.runs import Run
-
-HEAD = (
-    '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-    'font-family="system-ui, Helvetica, Arial, sans-serif" style="background: white" '
-)
 
 
 def write_picture(path: str | Path, runs: Sequence[Run]) -> None:
@@ -26,4 +22,5 @@ def write_picture(path: str | Path, runs: Sequence[Run]) -> None:
         raise InputError(f"picture {path} must be an .svg file")
     if not runs:
         raise InputError("a picture needs at least one run")
-    write_text(path, accuracy_chart(runs).svg.replace("<svg ", HEAD, 1) + "\n")
+    chart = accuracy_chart(runs)
+    write_text(path, svg_file(chart.svg))

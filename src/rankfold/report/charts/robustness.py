@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 from rankfold.errors import InputError
 from rankfold.files import write_text
-from rankfold.report.charts.drawing import SIZE, count, frame, svg
-from rankfold.report.charts.picture import HEAD
+from rankfold.report.charts.drawing import (
+    INCH,
+    SIZE,
+    count,
+    dotted_line,
+    frame,
+    svg,
+    svg_file,
+)
 from rankfold.report.palette import SHADES, SOFT
 from rankfold.runs.robustness import Point
 
@@ -17,10 +24,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HEIGHT, LEFT, BETWEEN, TOP, BOTTOM, RIGHT = 260.0, 40.0, 26.0, 46.0, 38.0, 10.0
-COLOURS = (SHADES["dense"][1], SHADES["group"][0], SHADES["plain"][0], SHADES["mixed"][0], *SHADES["group"][1:])
+# Points: of the chart, its margins, and between two panels.
+HEIGHT = 260.0
+LEFT, BETWEEN, RIGHT = 40.0, 26.0, 10.0
+TOP, BOTTOM = 46.0, 38.0
+# Of runs, in order; with more of them, colours and marks come again, in other pairs.
+COLOURS = (
+    SHADES["dense"][1],
+    SHADES["group"][0],
+    SHADES["plain"][0],
+    SHADES["mixed"][0],
+    *SHADES["group"][1:],
+)
 MARKS = "osD^vP"
-SPREAD = ("drift", "ir_drop")  # over many powers of ten: one step for each value
+# Values over many powers of ten: one step of the axis for each.
+SPREAD = ("drift", "ir_drop")
+# Seconds, the longest first.
 UNITS = ((365.25 * 86400, "y"), (86400.0, "d"), (3600.0, "h"), (60.0, "m"))
 WORDS = {
     "adc_bits": "ADC bits",
@@ -45,54 +64,101 @@ def write_robustness_chart(path: Path, points: Sequence[Point]) -> None:
     runs = list(dict.fromkeys(point.run for point in points))
 
     def draw(figure: Figure) -> None:
-        width = float(figure.get_size_inches()[0]) * 72
-        wide = (width - LEFT - RIGHT - BETWEEN * (len(varied) - 1)) / len(varied)
-        first: Axes | None = None
-        for number, name in enumerate(varied):
-            left = LEFT + number * (wide + BETWEEN)
-            axes = frame(figure, left, width - left - wide, TOP, BOTTOM)
-            for place, run in enumerate(runs):
-                at = {value: i for i, value in enumerate(_values(points, name))} if name in SPREAD else {}
-                _line(axes, [point for point in points if (point.run, point.varied) == (run, name)], run, place, at)
-            axes.set_xlabel(WORDS[name])
-            axes.xaxis.set_major_formatter(count)
-            axes.set_ylim(0, 102)
-            values = _values(points, name)
-            if name == "adc_bits":
-                axes.set_xticks(values)
-            elif name in SPREAD:
-                axes.set_xticks(range(len(values)), [_word(name, value) for value in values])
-            first = first or axes
-        assert first is not None
+        panels = _panels(figure, len(varied))
+        for axes, name in zip(panels, varied, strict=True):
+            _draw_panel(axes, name, points, runs)
+        # The first panel has the title of all, and the legend, as all have the same lines.
+        first = panels[0]
         first.set_title("accuracy on arrays, %", loc="left", fontsize=SIZE, color=SOFT)
         handles, labels = first.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper right", ncols=len(runs), frameon=False, fontsize=SIZE)
+        figure.legend(
+            handles,
+            labels,
+            loc="upper right",
+            ncols=len(runs),
+            frameon=False,
+            fontsize=SIZE,
+        )
 
-    told = "; ".join(f"{p.run}, {WORDS[p.varied]} {p.value:g}: {p.mean:.1%}" for p in points)
-    write_text(path, svg("robustness", f"Accuracy on arrays. {told}", HEIGHT, draw).replace("<svg ", HEAD, 1) + "\n")
+    told = "; ".join(_told(point) for point in points)
+    drawn = svg("robustness", f"Accuracy on arrays. {told}", HEIGHT, draw)
+    write_text(path, svg_file(drawn))
 
 
-def _values(points: Sequence[Point], name: str) -> list[float]:
-    return sorted({point.value for point in points if point.varied == name})
+def _told(point: Point) -> str:
+    return f"{point.run}, {WORDS[point.varied]} {point.value:g}: {point.mean:.1%}"
 
 
-def _word(name: str, value: float) -> str:
+def _panels(figure: Figure, number: int) -> list[Axes]:
+    """Axes side by side."""
+    width = float(figure.get_size_inches()[0]) * INCH
+    wide = (width - LEFT - RIGHT - BETWEEN * (number - 1)) / number
+    panels = []
+    for panel in range(number):
+        left = LEFT + panel * (wide + BETWEEN)
+        right = width - left - wide
+        panels.append(frame(figure, left, right, TOP, BOTTOM))
+    return panels
+
+
+def _draw_panel(axes: Axes, name: str, points: Sequence[Point], runs: Sequence[str]) -> None:
+    """Draw what varies by this name, with a line for each run."""
+    values = sorted({point.value for point in points if point.varied == name})
+    # Where values are on the axis, the same for all runs, of which some may lack a value.
+    places = {value: value for value in values}
+    if name in SPREAD:
+        places = {value: float(step) for step, value in enumerate(values)}
+    for number, run in enumerate(runs):
+        line = [point for point in points if (point.run, point.varied) == (run, name)]
+        if line:  # a run may have been simulated under other things only
+            _draw_line(axes, line, number, places)
+    axes.set_xlabel(WORDS[name])
+    axes.xaxis.set_major_formatter(count)
+    # A little more than all, so that the marks of full accuracy are whole.
+    axes.set_ylim(0, 102)
+    if name == "adc_bits":
+        axes.set_xticks(values)
+    elif name in SPREAD:
+        axes.set_xticks(range(len(values)), [_tick(name, value) for value in values])
+
+
+def _tick(name: str, value: float) -> str:
     """A duration as it is given on the command line, or the number."""
     if name != "drift":
         return f"{value:g}"
-    size, unit = next(((size, unit) for size, unit in UNITS if value >= size), (1.0, "s"))
-    return f"{value / size:.3g}{unit}"
+    for seconds, unit in UNITS:
+        if value >= seconds:
+            return f"{value / seconds:.3g}{unit}"
+    return f"{value:.3g}s"
 
 
-def _line(axes: Axes, points: Sequence[Point], run: str, place: int, at: dict[float, int]) -> None:
-    if not points:
-        return
-    shade = COLOURS[place % len(COLOURS)]
+def _draw_line(
+    axes: Axes,
+    points: Sequence[Point],
+    number: int,
+    places: dict[float, float],
+) -> None:
+    """Draw one run's line.
+
+    Args:
+        axes: the panel.
+        points: of this run and what the panel varies, at least one.
+        number: of the run, for its colour and its mark.
+        places: where each value is on the horizontal axis.
+    """
+    colour = COLOURS[number % len(COLOURS)]
     ordered = sorted(points, key=lambda point: point.value)
-    places = [float(at[point.value]) if at else point.value for point in ordered]
     axes.errorbar(
-        places, [100 * point.mean for point in ordered],
-        yerr=[100 * (point.deviation or 0.0) for point in ordered], color=shade, marker=MARKS[place % len(MARKS)], markersize=4,
-        linewidth=1.2, capsize=2.5, label=run,
-    )  # fmt: skip
-    axes.axhline(100 * ordered[0].ideal, color=shade, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+        [places[point.value] for point in ordered],
+        [100 * point.mean for point in ordered],
+        # A single chip has no deviation.
+        yerr=[100 * (point.deviation or 0.0) for point in ordered],
+        color=colour,
+        marker=MARKS[number % len(MARKS)],
+        markersize=4,
+        linewidth=1.2,
+        capsize=2.5,
+        label=ordered[0].run,
+    )
+    # What the network reaches without arrays.
+    dotted_line(axes, 100 * ordered[0].ideal, colour)

@@ -3,94 +3,211 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rankfold.planning.exact import LOSS, Candidate, total
-from rankfold.report.charts.drawing import SIZE, count, frame, round_numbers, svg
-from rankfold.report.charts.picture import HEAD
+from rankfold.report.charts.drawing import (
+    INCH,
+    SIZE,
+    count,
+    frame,
+    round_numbers,
+    svg,
+    svg_file,
+)
 from rankfold.report.palette import INK, SHADES
-from rankfold.report.pareto.view import AXES, FrontView, amounts, loss_floor, loss_ticks
+from rankfold.report.pareto.view import (
+    AXES,
+    AXIS_OF_LOSS,
+    FEW_POINTS,
+    MOST_POINTS,
+    FrontView,
+    amounts,
+    loss_floor,
+    loss_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Points: of the picture, and its margins.
 HEIGHT = 330.0
-MARGIN = (54.0, 24.0, 34.0, 50.0)  # left, right, top, bottom
-MOST = 400  # points drawn; the line has no more pixels
-FEW = 60  # points that get a mark each
-ROOM = 1.12  # of an axis beyond its outermost points
+LEFT, RIGHT, TOP, BOTTOM = 54.0, 24.0, 34.0, 50.0
+# Of the axes beyond their outermost points, as ratios.
+ROOM, LOSS_ROOM = 1.12, 1.3
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """How a network beside the front is drawn: its name, sign and colour."""
+
+    name: str
+    sign: str
+    colour: str
+
+
+DENSE = _Mark("dense network", "D", SHADES["dense"][1])
+CHOSEN = _Mark("chosen plan", "o", SHADES["plain"][0])
 
 
 def picture(view: FrontView) -> str:
     """The picture as an SVG file; the same front gives the same bytes."""
     front = view.front
-    points = front.thinned(MOST)
+    floor = loss_floor(front.losses)
 
     def draw(figure: Figure) -> None:
-        axes = frame(figure, *MARGIN)
-        floor = loss_floor(front.losses)
-        x, y = amounts(front.quantity, front.costs[points]), np.maximum(front.losses[points], floor)
-        marks = "o" if len(points) <= FEW else ""
-        axes.plot(x, y, color=SHADES["mixed"][0], linewidth=1.8, marker=marks, markersize=3.5, zorder=3, clip_on=False)
-        _scales(axes, view, floor)
-        _network(axes, view, view.dense, "dense network", "D", SHADES["dense"][1], floor)
+        axes = frame(figure, LEFT, RIGHT, TOP, BOTTOM)
+        _draw_curve(axes, view, floor)
+        _set_costs(axes, view)
+        _set_losses(axes, view, floor)
+        # After the scales, which say on which side of a mark there is room for its name.
+        _draw_network(axes, view, view.dense, DENSE, floor)
         if view.chosen is not None:
-            _network(axes, view, view.chosen, "chosen plan", "o", SHADES["plain"][0], floor)
+            _draw_network(axes, view, view.chosen, CHOSEN, floor)
+        left = LEFT / figure.get_figwidth() / INCH
         title = f"{view.setting}: the best of all plans, {len(front):,} points"
-        figure.text(MARGIN[0] / figure.get_figwidth() / 72, 1 - 14 / HEIGHT, title, va="center", fontsize=SIZE + 2, color=INK)
+        figure.text(
+            left,
+            1 - 14 / HEIGHT,
+            title,
+            va="center",
+            fontsize=SIZE + 2,
+            color=INK,
+        )
 
-    return svg("front", _told(view), HEIGHT, draw).replace("<svg ", HEAD, 1) + "\n"
+    return svg_file(svg("front", _told(view), HEIGHT, draw))
 
 
-def _scales(axes: Axes, view: FrontView, floor: float) -> None:
+def _draw_curve(axes: Axes, view: FrontView, floor: float) -> None:
+    front = view.front
+    points = front.thinned(MOST_POINTS)
+    mark = ""
+    if len(points) <= FEW_POINTS:
+        mark = "o"
+    axes.plot(
+        amounts(front.quantity, front.costs[points]),
+        np.maximum(front.losses[points], floor),
+        color=SHADES["mixed"][0],
+        linewidth=1.8,
+        marker=mark,
+        markersize=3.5,
+        zorder=3,
+        clip_on=False,
+    )
+
+
+def _set_costs(axes: Axes, view: FrontView) -> None:
+    """The horizontal axis: each cost, and below it its share of the dense network's."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
     front = view.front
     unit = float(amounts(front.quantity, 1.0))
-    costs = (*front.costs[[0, -1]], *(total(plan, front.quantity) for plan in _plans(view)))
-    low, high = min(costs) / ROOM * unit, max(costs) * ROOM * unit
-    axes.set(xscale="log", yscale="log", xlabel=f"{AXES[front.quantity]}, and share of the dense network's")
-    axes.set_ylabel("predicted increase of the loss, nats per image")
+    # All that is drawn lies between the ends of the front and the networks beside it.
+    costs = [
+        *front.costs[[0, -1]],
+        *(total(network, front.quantity) for network in view.networks),
+    ]
+    low = min(costs) / ROOM * unit
+    high = max(costs) * ROOM * unit
+
+    def label(value: float, _: object) -> str:
+        # Labels are in the axis's unit, shares are of costs as the front has them.
+        share = 100 * view.share(value / unit)
+        return f"{count(value)}\n{share:.0f} %"
+
+    axes.set_xscale("log")
+    axes.set_xlabel(f"{AXES[front.quantity]}, and share of the dense network's")
     axes.set_xlim(low, high)
-    losses = (floor, *front.losses, *(total(plan, LOSS) for plan in _plans(view)))
-    axes.set_ylim(floor / 1.3, max(losses) * 1.3 if max(losses) > floor else 10 * floor)
-    ticks = round_numbers(low, high, least=4, most=7)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_locator(FixedLocator(round_numbers(low, high, least=4, most=7)))
+    # matplotlib's own minor ticks would have labels, too.
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{count(value)}\n{100 * view.share(value / unit):.0f} %")
+    axes.xaxis.set_major_formatter(label)
+
+
+def _set_losses(axes: Axes, view: FrontView, floor: float) -> None:
+    """The vertical axis."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    losses = [
+        *view.front.losses,
+        *(total(network, LOSS) for network in view.networks),
+    ]
+    highest = max(losses)
+    # An axis has some length, even where nothing loses more than its floor.
+    top = 10 * floor
+    if highest > floor:
+        top = highest * LOSS_ROOM
+    axes.set_yscale("log")
+    axes.set_ylabel(" ".join(AXIS_OF_LOSS))
+    axes.set_ylim(floor / LOSS_ROOM, top)
     axes.yaxis.set_major_locator(FixedLocator(loss_ticks(*axes.get_ylim())))
     axes.yaxis.set_major_formatter(count)
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _network(axes: Axes, view: FrontView, chosen: Sequence[Candidate], words: str, mark: str, colour: str, floor: float) -> None:
-    """A mark with its name, which stands off the falling curve: above and to the right, or below and to the left."""
-    x = float(amounts(view.front.quantity, total(chosen, view.front.quantity)))
-    loss = total(chosen, LOSS)
+def _draw_network(
+    axes: Axes,
+    view: FrontView,
+    network: Sequence[Candidate],
+    mark: _Mark,
+    floor: float,
+) -> None:
+    """Draw a mark with its name, which stands off the falling curve.
+
+    That is above it and to the right, or below it and to the left.
+    """
+    quantity = view.front.quantity
+    x = float(amounts(quantity, total(network, quantity)))
+    loss = total(network, LOSS)
     y = max(loss, floor)
-    axes.plot(x, y, mark, color=colour, markersize=7.5, zorder=5, clip_on=False)
+    axes.plot(
+        x,
+        y,
+        mark.sign,
+        color=mark.colour,
+        markersize=7.5,
+        zorder=5,
+        clip_on=False,
+    )
+    words = f"{mark.name}, no loss"
+    if loss:
+        words = f"{mark.name}, +{loss:.3g}"
     low, high = axes.get_xlim()
-    left = x * x > low * high  # in the right half there may be no room to the right
-    below = left and y > floor
+    side: dict[str, Any] = {"ha": "left", "va": "bottom"}
+    right, up = 9, 6
+    # In the right half of the logarithmic axis there may be no room to the right. At the left the curve is
+    # above the mark, so the name goes below it, if there is room between it and the axis.
+    if x * x > low * high:
+        side["ha"] = "right"
+        right = -9
+        if y > floor:
+            side["va"] = "top"
+            up = -6
     axes.annotate(
-        f"{words}, +{loss:.3g}" if loss else f"{words}, no loss", (x, y), (-9 if left else 9, -6 if below else 6),
-        textcoords="offset points", ha="right" if left else "left", va="top" if below else "bottom", color=colour,
-        fontweight="bold", zorder=5,
-    )  # fmt: skip
-
-
-def _plans(view: FrontView) -> tuple[tuple[Candidate, ...], ...]:
-    return (view.dense,) if view.chosen is None else (view.dense, view.chosen)
+        words,
+        (x, y),
+        (right, up),
+        textcoords="offset points",
+        color=mark.colour,
+        fontweight="bold",
+        zorder=5,
+        **side,
+    )
 
 
 def _told(view: FrontView) -> str:
     """The picture in words."""
     front = view.front
-    ends = "; ".join(", ".join(view.sums(front.chosen(point))) for point in dict.fromkeys((0, len(front) - 1)))
-    plans = [f"dense network: {', '.join(view.sums(view.dense))}"]
+    ends = []
+    for point in dict.fromkeys((0, len(front) - 1)):  # once, of a single point
+        sums = view.sums(front.chosen(point))
+        ends.append(", ".join(sums))
+    plans = [f"{DENSE.name}: {', '.join(view.sums(view.dense))}"]
     if view.chosen is not None:
-        plans.append(f"chosen plan: {', '.join(view.sums(view.chosen))}")
-    return f"{view.setting}: predicted loss against {front.quantity}, from {ends}. {'. '.join(plans)}"
+        plans.append(f"{CHOSEN.name}: {', '.join(view.sums(view.chosen))}")
+    whole = f"predicted loss against {front.quantity}, from {'; '.join(ends)}"
+    return f"{view.setting}: {whole}. {'. '.join(plans)}"

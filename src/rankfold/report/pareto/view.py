@@ -12,15 +12,35 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.plan import DENSE, LOW_RANK
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Candidate, Front, structure_in_words, total
+from rankfold.planning.exact import (
+    ARRAYS,
+    CYCLES,
+    ENERGY,
+    LOSS,
+    Candidate,
+    Front,
+    total,
+)
 from rankfold.report.charts.drawing import round_numbers
-from rankfold.report.facts import GAP, precision_in_words, size
+from rankfold.report.kinds import FAMILIES, picture_of
+from rankfold.report.numbers import GAP, nanojoules, precision_in_words, size
 
-AXES = {CYCLES: "cycles per image", ARRAYS: "arrays", ENERGY: "energy per image, nJ"}
-FAMILIES = DENSE_LAYERS, LOW_RANK_LAYERS, SUPPORT_LAYERS, BOTH_LAYERS = "dense", "low-rank", "support", "both"
-MOST_DECADES = 5  # of loss; less than 1e-5 of the largest says nothing
-NO_LOSS = 1e-3  # where an axis starts if no point loses anything
+AXES = {
+    CYCLES: "cycles per image",
+    ARRAYS: "arrays",
+    ENERGY: "energy per image, nJ",
+}
+AXIS_OF_LOSS = ("predicted increase of the loss,", "nats per image")
+# Points drawn of a front; a line has no more pixels.
+MOST_POINTS = 400
+# Points that get a large mark each.
+FEW_POINTS = 60
+# Of loss; less than 1e-5 of the largest says nothing.
+MOST_DECADES = 5
+# Where an axis starts if no point loses anything.
+NO_LOSS = 1e-3
+# A cost that equals a limit but for its rounding is within it.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -40,10 +60,19 @@ class FrontView:
     setting: str = ""
 
     def __post_init__(self) -> None:
-        names = self.names
-        for given in (self.dense, self.chosen):
-            if given is not None and tuple(candidate.entry.name for candidate in given) != names:
-                raise ValueError("front, dense network and chosen plan must have the same layers in the same order")
+        for network in self.networks:
+            names = tuple(candidate.entry.name for candidate in network)
+            if names != self.names:
+                raise ValueError(
+                    "front, dense network and chosen plan must have the same layers in the same order"
+                )
+
+    @property
+    def networks(self) -> tuple[tuple[Candidate, ...], ...]:
+        """What the front is compared with: the dense network, and the plan that was made, if one was."""
+        if self.chosen is None:
+            return (self.dense,)
+        return self.dense, self.chosen
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,18 +82,25 @@ class FrontView:
     @cached_property
     def structures(self) -> tuple[tuple[str, ...], ...]:
         """What each candidate of each layer makes of it, in a few letters."""
-        return tuple(tuple(structure_in_words(candidate.entry) for candidate in layer) for layer in self.front.choices)
+        structures = []
+        for layer in self.front.choices:
+            words = tuple(candidate.entry.kind.short() for candidate in layer)
+            structures.append(words)
+        return tuple(structures)
 
     @cached_property
     def open_layers(self) -> tuple[int, ...]:
         """Indices of the layers that are not dense everywhere on the front."""
-        found = []
-        for index, (layer, picks) in enumerate(zip(self.front.choices, self.front.picks.T, strict=True)):
-            if any(layer[pick].entry.kind != DENSE for pick in np.unique(picks)):
-                found.append(index)
-        return tuple(found)
+        changing = []
+        for index, layer in enumerate(self.front.choices):
+            # Of the candidates, only those that any point of the front has.
+            picked = np.unique(self.front.picks[:, index])
+            kinds = [layer[pick].entry.kind for pick in picked]
+            if any(kind.changes_weight for kind in kinds):
+                changing.append(index)
+        return tuple(changing)
 
-    @property
+    @cached_property
     def dense_cost(self) -> float:
         """What the dense network costs, in the front's quantity."""
         return total(self.dense, self.front.quantity)
@@ -72,32 +108,48 @@ class FrontView:
     @property
     def has_energy(self) -> bool:
         """Whether energy was counted for every candidate."""
-        return all(candidate.energy is not None for layer in self.front.choices for candidate in layer)
+        return all(_has_energy(layer) for layer in self.front.choices)
 
     def share(self, cost: float) -> float:
         """A cost as a share of the dense network's."""
-        return cost / self.dense_cost if self.dense_cost else 1.0
+        # Where nothing counts, nothing is saved.
+        if not self.dense_cost:
+            return 1.0
+        return cost / self.dense_cost
 
-    def sums(self, chosen: Sequence[Candidate]) -> list[str]:
+    def sums(self, network: Sequence[Candidate]) -> list[str]:
         """What a network costs and is foreseen to lose, one statement each."""
+        costs = {
+            CYCLES: f"{total(network, CYCLES):,.0f} cycles",
+            ARRAYS: f"{total(network, ARRAYS):,.0f} arrays",
+        }
+        if _has_energy(network):
+            costs[ENERGY] = f"{nanojoules(total(network, ENERGY)):,.1f} nJ"
         quantity = self.front.quantity
-        of = f" ({100 * self.share(total(chosen, quantity)):.1f}{GAP}% of dense)"
-        found = []
-        for name, words in ((CYCLES, "cycles"), (ARRAYS, "arrays")):
-            found.append(f"{total(chosen, name):,.0f} {words}{of if name == quantity else ''}")
-        if all(candidate.energy is not None for candidate in chosen):
-            found.append(f"{1e-3 * total(chosen, ENERGY):,.1f} nJ{of if quantity == ENERGY else ''}")
-        return [*found, f"predicted loss +{total(chosen, LOSS):.3g} nats"]
+        if quantity in costs:
+            share = 100 * self.share(total(network, quantity))
+            costs[quantity] += f" ({share:.1f}{GAP}% of dense)"
+        return [
+            *costs.values(),
+            f"predicted loss +{total(network, LOSS):.3g} nats",
+        ]
 
-    def families(self, chosen: Sequence[Candidate]) -> tuple[int, ...]:
+    def families(self, network: Sequence[Candidate]) -> tuple[int, ...]:
         """How many layers are of each of `FAMILIES`."""
-        counts = Counter(_family(candidate) for candidate in chosen)
+        counts: Counter[str] = Counter()
+        for candidate in network:
+            kind = candidate.entry.kind
+            counts[picture_of(kind).family_of(kind)] += 1
         return tuple(counts[family] for family in FAMILIES)
 
     def within(self, share: float) -> int | None:
         """The best point that costs at most a share of the dense network, or None."""
-        found = int(np.searchsorted(self.front.costs, share * self.dense_cost * (1 + 1e-9), side="right")) - 1
-        return found if found >= 0 else None
+        limit = share * self.dense_cost * (1 + ROUNDING)
+        # Costs rise along the front, and losses fall.
+        affordable = int(np.searchsorted(self.front.costs, limit, side="right"))
+        if affordable == 0:
+            return None
+        return affordable - 1
 
 
 def setting_in_words(network: str, array: ArraySpec, dense: Sequence[Candidate]) -> str:
@@ -108,24 +160,33 @@ def setting_in_words(network: str, array: ArraySpec, dense: Sequence[Candidate])
 
 def amounts(quantity: str, costs: np.ndarray | float) -> np.ndarray:
     """Costs in the units of `AXES`."""
-    return np.asarray(costs, dtype=float) * (1e-3 if quantity == ENERGY else 1.0)
+    values = np.asarray(costs, dtype=float)
+    if quantity == ENERGY:
+        return values * nanojoules(1.0)
+    return values
 
 
 def loss_floor(losses: np.ndarray) -> float:
-    """Where a logarithmic axis of losses starts: points that lose less, as the dense network does, are drawn there.
+    """Where a logarithmic axis of losses starts; points that lose less, as the dense network does, are there.
 
     The least loss above zero, but at most `MOST_DECADES` below the largest.
     """
+    # The dense network loses nothing, which has no logarithm.
     lossy = losses[losses > 0]
     if not len(lossy):
         return NO_LOSS
-    return max(float(lossy.min()), 10.0**-MOST_DECADES * float(lossy.max()))
+    least = 10.0**-MOST_DECADES * float(lossy.max())
+    return max(float(lossy.min()), least)
 
 
 def loss_ticks(low: float, high: float) -> list[float]:
     """Powers of ten between two losses, or finer ticks where these are few."""
-    powers = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
-    return powers if len(powers) >= 3 else round_numbers(low, high, most=7)
+    first = math.ceil(math.log10(low))
+    last = math.floor(math.log10(high))
+    powers = [10.0**power for power in range(first, last + 1)]
+    if len(powers) < 3:
+        return round_numbers(low, high, most=7)
+    return powers
 
 
 def checked(front: Front) -> Front:
@@ -135,13 +196,11 @@ def checked(front: Front) -> Front:
         InputError: a point costs nothing, which a logarithmic axis has no place for.
     """
     if front.costs[0] <= 0:
-        raise InputError(f"a plan of this front costs no {front.quantity}; draw the front of another quantity")
+        raise InputError(
+            f"a plan of this front costs no {front.quantity}; draw the front of another quantity"
+        )
     return front
 
 
-def _family(candidate: Candidate) -> str:
-    if candidate.entry.kind == DENSE:
-        return DENSE_LAYERS
-    if candidate.entry.kind == LOW_RANK:
-        return LOW_RANK_LAYERS if candidate.entry.entries is None else BOTH_LAYERS
-    return SUPPORT_LAYERS
+def _has_energy(candidates: Sequence[Candidate]) -> bool:
+    return all(candidate.energy is not None for candidate in candidates)

@@ -1,4 +1,4 @@
-"""What is written of a Pareto front: a CSV file, a picture, an interactive page, and a table for the terminal."""
+"""What is written of a Pareto front: a CSV file, a picture, an interactive page, a table for the terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pathlib import Path
 from rankfold.files import write_text
 from rankfold.mapping import ArraySpec
 from rankfold.planning.exact import Candidate, Front
+from rankfold.records.text_table import format_table
 from rankfold.report.pareto.chart import picture
 from rankfold.report.pareto.page import page
-from rankfold.report.pareto.table import table_headers, table_rows, write_csv
+from rankfold.report.pareto.table import (
+    table_headers,
+    table_rows,
+    write_points,
+)
 from rankfold.report.pareto.view import FrontView, checked, setting_in_words
-from rankfold.report.table import format_table
 
 
 def write_front(
@@ -40,12 +44,15 @@ def write_front(
         InputError: a point costs nothing, or a file cannot be written.
         ValueError: `dense` or `chosen` has other layers than the front.
     """
-    plan = None if chosen is None else tuple(chosen)
-    view = FrontView(checked(front), tuple(dense), plan, setting_in_words(network, array, dense))
+    plan = None
+    if chosen is not None:
+        plan = tuple(chosen)
+    setting = setting_in_words(network, array, dense)
+    view = FrontView(checked(front), tuple(dense), plan, setting)
     # Made before anything is written: all files or none.
     texts = {"front.html": page(view), "front.svg": picture(view)}
     folder = Path(out)
-    write_csv(folder / "front.csv", view)
+    write_points(folder / "front.csv", view)
     for name, text in texts.items():
         write_text(folder / name, text)
     return (folder / "front.csv", *(folder / name for name in texts))
