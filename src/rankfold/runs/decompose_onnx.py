@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -155,19 +154,22 @@ def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarr
 
 def _read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The arrays of a file by name; a single one has the first of `names`."""
+    why = "it holds no plain arrays, or is damaged"
     try:
         with open(path, "rb") as file:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return {names[0]: content}
-            return {key: content[key] for key in content}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        why = "it holds no plain arrays, or is damaged"
-        if isinstance(error, OSError) and error.strerror:
-            why = error.strerror
-        raise InputError(
-            f"cannot read calibration inputs {path}: {why}; give a .npz with arrays by input name"
-        ) from None
+            arrays = {key: content[key] for key in content}
+        # A zip may hold other files than arrays, which NumPy gives as bytes.
+        if all(isinstance(array, np.ndarray) for array in arrays.values()):
+            return arrays
+    except OSError as error:
+        why = error.strerror or why
+    except Exception:
+        # NumPy, its reader of zips and that of headers have many kinds of errors for damaged files.
+        pass
+    raise InputError(f"cannot read calibration inputs {path}: {why}; give a .npz with arrays by input name")
 
 
 def _samples(array: np.ndarray) -> int:
