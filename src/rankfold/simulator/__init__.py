@@ -16,10 +16,10 @@ from rankfold.simulator.planned import check_arrays, planned_mappings
 
 __all__ = [
     "PCM",
-    "NonIdealities",
     "CellCoding",
     "Converter",
     "InputCoding",
+    "NonIdealities",
     "SimulatedLayer",
     "calibrate_adc_",
     "check_arrays",

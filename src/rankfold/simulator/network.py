@@ -6,11 +6,13 @@ import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rankfold.calibration.observation import evaluating, run_batches
+from rankfold.calibration.samples import GivesBatches, Samples
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.nn.quantised import QuantLayer
@@ -25,13 +27,15 @@ from rankfold.simulator.planned import Runs, check_arrays, planned_mappings
 from rankfold.simulator.schedule import Schedule, schedule_mapping
 from rankfold.workload.shape import Pair
 
+ADC_IMAGES = 512  # whose sums an ADC range is calibrated on
+
 
 def simulate(
     model: nn.Module,
     plan: Plan,
     chosen: NonIdealities | None = None,
     *,
-    calibration: Iterable[Tensor] | None = None,
+    calibration: Iterable[Any] | GivesBatches | None = None,
     digital: Iterable[str] = (),
     seed: int = 0,
 ) -> nn.Module:
@@ -50,8 +54,8 @@ def simulate(
             own.
         plan: the plan that it follows.
         chosen: the non-idealities; None: ideal arrays.
-        calibration: inputs of the model on its device, for calibrated ADC ranges; or call `calibrate_adc_`
-            later.
+        calibration: data (see `calibration.samples.Samples`), of which the first 512 samples are used, for
+            calibrated ADC ranges; or call `calibrate_adc_` later.
         digital: layers of the plan that are left to digital logic.
         seed: of everything drawn at random.
 
@@ -83,7 +87,7 @@ def simulate(
             Converter.check(chosen, arrays.sums, layer.name)
         layer.program_(seed)
     if calibration is not None:
-        calibrate_adc_(result, calibration)
+        calibrate_adc_(result, Samples(calibration, ADC_IMAGES, parameter.device))
     return result
 
 
@@ -153,7 +157,7 @@ def program_(network: nn.Module, seed: int) -> None:
         layer.program_(seed)
 
 
-def calibrate_adc_(network: nn.Module, batches: Iterable[Tensor]) -> None:
+def calibrate_adc_(network: nn.Module, batches: Iterable[Any]) -> None:
     """Gather the sums that the converters will see, for calibrated ranges.
 
     In eval mode and without converters.
