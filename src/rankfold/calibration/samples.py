@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,14 @@ def size_of(inputs: Inputs) -> int:
     )
 
 
+@runtime_checkable
+class GivesBatches(Protocol):
+    """A data set that makes batches for calibration itself, as `ImageData` does."""
+
+    def calibration_batches(self, images: int | None, device: torch.device) -> Iterable[Any]:
+        """Batches of at most so many samples, on a device, to be gone through again and again."""
+
+
 class Samples:
     """The inputs of the first batches of some data, on one device, again at each iteration.
 
@@ -76,7 +84,7 @@ class Samples:
     time.
 
     Args:
-        data: an iterable of batches, see `inputs_of`.
+        data: an iterable of batches, see `inputs_of`, or a data set that makes them.
         images: samples at most; the last batch is cut to them. None: all.
         device: where the inputs go.
 
@@ -86,12 +94,14 @@ class Samples:
 
     def __init__(
         self,
-        data: Iterable[Any],
+        data: Iterable[Any] | GivesBatches,
         images: int | None,
         device: torch.device,
     ) -> None:
         if images is not None and images < 1:
             raise InputError(f"images (={images}) must be 1 or more")
+        if isinstance(data, GivesBatches):
+            data = data.calibration_batches(images, device)
         if isinstance(data, Tensor) or not isinstance(data, Iterable):
             raise InputError(
                 f"data is a {type(data).__name__}; give an iterable of batches, such as a list of tensors "

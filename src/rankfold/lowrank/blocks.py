@@ -1,4 +1,4 @@
-"""Low-rank blocks of one group's weight for its outputs on data: all that does not depend on the rank is done once.
+"""Low-rank blocks of one group's weight for its outputs on data; what does not depend on the rank is done once.
 
 **One block.** tr((W - M) S (W - M)^T) over all M of rank r (W the target, S the moments) is least for M = U
 U^T W, with the r leading left singular vectors U of W S^(1/2): the eigenvectors of W S W^T with the largest
@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import eigh
@@ -47,7 +48,7 @@ def joined(blocks: Sequence[Block]) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockProblem:
-    """Blocks of one group that keep its outputs, zero outside some columns T, of any rank; see `decompose_for_data`.
+    """Blocks of one group, of any rank, that keep its outputs and are zero outside some columns T.
 
     Several blocks are whitened. The first sweep takes the best of each block, with the others as they are;
     later ones only turn towards it.
@@ -82,11 +83,11 @@ class BlockProblem:
         groups: int,
         target: np.ndarray | None = None,
     ) -> BlockProblem:
-        """The problem of g equal blocks of the n columns, of which only the columns `kept`, (n,) booleans, may be used.
+        """The problem of g equal blocks of the n columns, of which only some may be used.
 
         Args:
             problem: of all columns.
-            kept: T.
+            kept: (n,) booleans, T.
             groups: g.
             target: (m, |T|) `problem.target_on` T, where it is known already; not changed.
 
@@ -133,9 +134,9 @@ class BlockProblem:
         groups: int,
         target: np.ndarray | None,
     ) -> BlockProblem:
-        """The problem of more outputs than inputs: all that blocks can be lies in the span of the weight's columns.
+        """The problem for more outputs than inputs: blocks lie in the span of the weight's columns, which is smaller.
 
-        That is smaller. Arguments as of `of`.
+        Arguments as of `of`.
         """
         basis, _ = np.linalg.qr(problem.dense)  # (m, n)
         inside = replace(
@@ -165,7 +166,7 @@ class BlockProblem:
         )
 
     def solve(self, rank: int, sweeps: int = SWEEPS) -> list[Block]:
-        """The blocks of rank r: the best for one block, and otherwise what so many sweeps over all blocks find.
+        """The blocks of rank r: the best for one block, otherwise what so many sweeps over all blocks find.
 
         After one sweep they are no worse than the plain truncation of each block, and no sweep makes them
         worse. It ends sooner when they are settled.
@@ -238,7 +239,7 @@ def _cuts(columns: np.ndarray, n: int, groups: int) -> tuple[slice, ...]:
     borders = np.arange(groups + 1) * (n // groups)
     ends = np.searchsorted(columns, borders)
     cuts = []
-    for first, last in zip(ends[:-1], ends[1:], strict=True):
+    for first, last in pairwise(ends):
         cuts.append(slice(first, last))
     return tuple(cuts)
 
@@ -287,7 +288,7 @@ def _towards_leading(block: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def _leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
-    """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix where that has as many."""
+    """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix if that has as many."""
     if rank <= block.shape[1] < len(block):
         right = _leading(block.T @ block, rank)  # (n, r) leading right singular vectors
         outputs, _ = np.linalg.qr(block @ right)
@@ -296,7 +297,7 @@ def _leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _leading(gram: np.ndarray, rank: int) -> np.ndarray:
-    """(m, r) eigenvectors of the largest eigenvalues of a symmetric (m, m): leading outputs, for A S A^T of a weight A."""
+    """(m, r) eigenvectors of a symmetric (m, m) with the largest eigenvalues: for A S A^T, leading outputs of A."""
     size = len(gram)
     _, vectors = eigh(
         gram,

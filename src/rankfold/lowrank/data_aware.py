@@ -117,7 +117,7 @@ def _relative(lost: float, whole: float) -> float:
 
 
 def _balanced(outputs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Factors (m, r) and (r, n) of `outputs` (orthonormal, (m, r)) times `rows` (r, n), each with half of its scale."""
+    """Factors (m, r) and (r, n) of `outputs` (m, r), orthonormal, times `rows` (r, n), of the same scale."""
     left = np.zeros(outputs.shape)
     right = np.zeros(rows.shape)
     u, s, vt = np.linalg.svd(rows, full_matrices=False)

@@ -1,4 +1,4 @@
-"""Backward elimination of a weight's columns with exact refit: the optimal brain surgeon for a layer's output.
+"""Backward elimination of a weight's columns with exact refit: optimal brain surgeon for a layer's output.
 
 Hassibi & Stork (1993), for the quadratic error of one layer as in Frantar & Alistarh, "Optimal Brain
 Compression" (2022), here for columns that all outputs share.

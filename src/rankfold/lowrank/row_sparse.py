@@ -38,7 +38,7 @@ def row_sparse(
     cross: np.ndarray | None = None,
     ridge: float = RIDGE,
 ) -> tuple[LowRankFactors, np.ndarray]:
-    """W ~ L R_ with R_ zero outside a support of e positions per input channel, both made for the output on data.
+    """W ~ L R_, R_ zero outside a support of e positions per input channel, both made for the output on data.
 
     A support is judged by the error that `decompose_for_data` reaches on it. The first one is that of
     `nested_supports` for the dense weight. Then, in turn: with U_i the outputs that block i of the current

@@ -20,11 +20,11 @@ from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.data import HeldOut, PlanningData
 from rankfold.runs.baseline import weights_digest
-from rankfold.runs.calibration import MOMENT_IMAGES
 from rankfold.simulator import NonIdealities, check_arrays, program_, simulate
 from rankfold.surgery.compress import build_, compress_on_moments_
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.batches import EVALUATION_BATCH
+from rankfold.training.calibration import MOMENT_IMAGES
 
 BATCH_NORM_IMAGES = EVALUATION_BATCH  # one whole batch, since batch norm counts each of them alike
 ADC_IMAGES = 250

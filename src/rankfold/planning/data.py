@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from rankfold.calibration.samples import Inputs, Samples, inputs_of, size_of, tensors_of
 from rankfold.errors import InputError
-from rankfold.runs.calibration import CalibrationImages
 from rankfold.runs.evaluate import evaluate as accuracy_on_batches
+from rankfold.training.calibration import CalibrationImages
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.loop import evaluate as accuracy_on_images
 from rankfold.workload import Network, trace

@@ -23,8 +23,8 @@ from rankfold.planning.explain import explained
 from rankfold.planning.losses import layer_choices
 from rankfold.planning.statistics import layer_statistics
 from rankfold.progress import Progress, Silent
-from rankfold.runs.calibration import MOMENT_IMAGES
 from rankfold.surgery.compress import called_as_functions
+from rankfold.training.calibration import MOMENT_IMAGES
 from rankfold.training.data import ImageData
 from rankfold.workload import Network
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,14 +15,16 @@ Array = np.ndarray
 PATDNN, PAIRS = "patdnn", "pairs"
 PRUNINGS = (PATDNN, PAIRS)
 
+LibraryKey = tuple[tuple[int, ...], int]  # (kh, kw), and entries
+
 
 @dataclass(frozen=True)
 class Pruning:
     """How one layer is pruned.
 
     Attributes:
-        method: `patdnn` (each kernel its own pattern, from one library for all layers) or `pairs` (the kernels of an input
-            channel share one in each block of output channels).
+        method: `patdnn` (each kernel its own pattern, from one library for all layers) or `pairs` (the
+            kernels of an input channel share one in each block of output channels).
         entries: e, positions kept of each kernel.
         block: output channels in a block of `pairs`; None: all of a group.
         groups: G, groups of the convolution.
@@ -33,10 +36,14 @@ class Pruning:
     groups: int = 1
 
 
-def choose_masks(weights: Mapping[str, Array], prunings: Mapping[str, Pruning]) -> dict[str, Array]:
+def choose_masks(
+    weights: Mapping[str, Array],
+    prunings: Mapping[str, Pruning],
+) -> dict[str, Array]:
     """Choose which weights every layer keeps.
 
-    PatDNN's library is that of all its layers together (Niu et al. 2020), one for each kernel size and number of entries.
+    PatDNN's library is that of all its layers together (Niu et al. 2020), one for each kernel size and number
+    of entries.
 
     Args:
         weights: (m, C_in/G, kh, kw) of each layer, by name.
@@ -48,18 +55,38 @@ def choose_masks(weights: Mapping[str, Array], prunings: Mapping[str, Pruning]) 
     Raises:
         InputError: a kernel does not have so many positions.
     """
-    natural: dict[tuple[tuple[int, ...], int], list[Array]] = {}
-    for name, pruning in prunings.items():
-        if pruning.method == PATDNN:
-            energy = np.square(weights[name], dtype=np.float64)
-            kernels = energy.reshape(-1, energy.shape[2] * energy.shape[3])
-            natural.setdefault((energy.shape[2:], pruning.entries), []).append(natural_patterns(kernels, pruning.entries))
-    libraries = {key: pattern_library(np.concatenate(found)) for key, found in natural.items()}
+    libraries = _libraries(weights, prunings)
     masks = {}
     for name, pruning in prunings.items():
         weight = weights[name]
         if pruning.method == PATDNN:
-            masks[name] = kernel_patterns(weight, libraries[weight.shape[2:], pruning.entries])
+            library = libraries[weight.shape[2:], pruning.entries]
+            masks[name] = kernel_patterns(weight, library)
         else:
-            masks[name] = block_patterns(weight, pruning.entries, pruning.groups, pruning.block)
+            masks[name] = block_patterns(
+                weight,
+                pruning.entries,
+                pruning.groups,
+                pruning.block,
+            )
     return masks
+
+
+def _libraries(
+    weights: Mapping[str, Array],
+    prunings: Mapping[str, Pruning],
+) -> dict[LibraryKey, Array]:
+    """PatDNN's library (L, kh*kw) for each kernel size and number of entries, from all layers that it prunes."""
+    natural: defaultdict[LibraryKey, list[Array]] = defaultdict(list)
+    for name, pruning in prunings.items():
+        if pruning.method != PATDNN:
+            continue
+        energy = np.square(weights[name], dtype=np.float64)  # (m, C_in/G, kh, kw)
+        kernel = energy.shape[2:]
+        kernels = energy.reshape(-1, kernel[0] * kernel[1])  # (K, kh*kw)
+        patterns = natural_patterns(kernels, pruning.entries)
+        natural[kernel, pruning.entries].append(patterns)
+    libraries = {}
+    for key, of_layers in natural.items():
+        libraries[key] = pattern_library(np.concatenate(of_layers))
+    return libraries

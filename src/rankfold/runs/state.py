@@ -16,12 +16,12 @@ from rankfold.models.load import check_classes
 from rankfold.plan import Plan, check_plan, coverage
 from rankfold.progress import Progress, Silent
 from rankfold.runs.baseline import DenseWeights, GivenWeights
-from rankfold.runs.calibration import CALIBRATION_IMAGES, CalibrationImages
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective, fitted
 from rankfold.simulator import NonIdealities, check_arrays
 from rankfold.surgery.compress import LayerReport, build_
+from rankfold.training.calibration import CALIBRATION_IMAGES, CalibrationImages
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData
 from rankfold.training.distillation import Distillation, Teacher

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rankfold.calibration.correction import correct_, following_norms, free_of_constants
 from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments, paired_moments, patch_moments
-from rankfold.calibration.samples import Samples
+from rankfold.calibration.samples import GivesBatches, Samples
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.nn.masked import MaskedConv2d
@@ -57,7 +57,7 @@ class LayerReport:
 def compress_(
     model: nn.Module,
     plan: Plan,
-    data: Iterable[Any] | None = None,
+    data: Iterable[Any] | GivesBatches | None = None,
     *,
     decomposition: str = DATA,
     images: int = IMAGES,

@@ -9,7 +9,7 @@ from torch import nn
 
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.quantisers import calibrate_
-from rankfold.calibration.samples import Samples
+from rankfold.calibration.samples import GivesBatches, Samples
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
@@ -19,7 +19,9 @@ from rankfold.surgery.kinds import surgery_of
 IMAGES = 2048  # that step sizes and batch norms see
 
 
-def quantise_(model: nn.Module, plan: Plan, data: Iterable[Any], *, images: int = IMAGES) -> Plan:
+def quantise_(
+    model: nn.Module, plan: Plan, data: Iterable[Any] | GivesBatches, *, images: int = IMAGES
+) -> Plan:
     """Make a compressed network ready to be fine-tuned at the bits of its plan, in place, after `compress_`.
 
     Batch norm is estimated anew on the changed weights; signs of inputs that the plan leaves open are observed;

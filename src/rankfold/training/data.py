@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.training.cache import entry_of
 from rankfold.training.sources import DIGITS, Size
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,19 @@ class ImageData:
         """(C, H, W) of every image."""
         _, height, width, channels = self.train.images.shape
         return channels, height, width
+
+    def calibration_batches(self, images: int | None, device: torch.device) -> Iterable[Tensor]:
+        """Training images without augmentation, in batches (B, C, H, W) to be gone through again and again.
+
+        Args:
+            images: how many; None: all.
+            device: where the batches arrive.
+        """
+        from rankfold.training.calibration import CalibrationImages  # which knows batches, and they data
+
+        if images is None:
+            images = len(self.train)
+        return CalibrationImages(self, device, 0, images)
 
 
 def load_images(

@@ -133,7 +133,7 @@ def _images(data: str, source: OnnxNetwork) -> Iterator[np.ndarray]:
     """Training images (C, H, W), one by one."""
     import torch
 
-    from rankfold.runs.calibration import CalibrationImages
+    from rankfold.training.calibration import CalibrationImages
     from rankfold.training.data import load_images
 
     loaded = load_images(data, (source.network.input[1], source.network.input[2]))

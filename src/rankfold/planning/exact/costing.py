@@ -43,6 +43,7 @@ class Costing:
             raise InputError(
                 f"{network.name} has no two-dimensional convolution, so that there is nothing to plan"
             )
+        # A weight may run several times, in other sizes too.
         runs: dict[str, tuple[ConvShape, ...]] = {}
         for shape in network.convolutions:
             before = runs.get(shape.weight, ())
@@ -58,7 +59,8 @@ class Costing:
         """
         runs = self.runs.get(entry.name, ())
         if not runs:
-            return Candidate(entry, 0, 0, 0.0, 0)
+            return Candidate(entry, 0, 0, 0.0, 0)  # a fully connected layer
+        # Cycles are counted with a weight in a cell, as everywhere; arrays with cells as they are.
         cycles = 0
         for shape in runs:
             cycles += planned_mapping(shape, self.array, entry).cycles
@@ -79,6 +81,7 @@ class Costing:
         if candidate.energy is not None:
             return candidate
         entry = candidate.entry
+        # Bits that the plan leaves open are those that energy is counted with.
         bits = self.precise.layer(entry.name)
         priced = replace(entry, weight_bits=bits.weight_bits, input_bits=bits.input_bits)
         spent = 0.0

@@ -80,9 +80,7 @@ def _ranks(candidates: Sequence[Candidate], budgeted: Sequence[str]) -> list[int
     return ranks
 
 
-def _unbeaten(
-    candidates: Sequence[Candidate], ranks: Sequence[int], beats: Beats
-) -> tuple[Candidate, ...]:
+def _unbeaten(candidates: Sequence[Candidate], ranks: Sequence[int], beats: Beats) -> tuple[Candidate, ...]:
     """Those that none beats; of two that beat each other, the one of lower rank."""
     left = []
     for index, candidate in enumerate(candidates):

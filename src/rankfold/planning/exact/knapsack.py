@@ -124,10 +124,11 @@ class _Knapsack:
     @classmethod
     def of(cls, choices: Choices) -> _Knapsack:
         candidates: list[Candidate] = []
-        for layer in choices:
+        layer_of: list[int] = []
+        for number, layer in enumerate(choices):
             candidates.extend(layer)
-        layer_of = np.repeat(np.arange(len(choices)), [len(layer) for layer in choices])
-        return cls(tuple(candidates), layer_of, len(choices))
+            layer_of.extend([number] * len(layer))
+        return cls(tuple(candidates), np.array(layer_of), len(choices))
 
     def solve(self, limits: Mapping[str, float], goal: str) -> Solution | None:
         """The best choice, or None where there is none.
@@ -143,35 +144,35 @@ class _Knapsack:
             if result is None:
                 return None
             chosen = self._taken(result.x)
-            exceeded: dict[str, float] = {}
-            for name, limit in limits.items():
-                needed = total(chosen, name)
-                if needed > limit * (1 + SLACK):
-                    exceeded[name] = needed - limit
+            exceeded = _exceeded(chosen, limits)
             if not exceeded:
                 return _proven(chosen, goal, wanted, result.mip_dual_bound)
             for name, excess in exceeded.items():
                 tightened[name] -= 2 * excess
-        raise InputError(f"the budget of {next(iter(exceeded))} is too fine for the solver; round it")
+        first = next(iter(exceeded))
+        raise InputError(f"the budget of {first} is too fine for the solver; round it")
 
     def _milp(self, wanted: _Amounts, limits: Mapping[str, float]) -> Any | None:
         """What the solver finds; None: there is no choice within the limits."""
         count = len(self.candidates)
-        ones = np.ones(count), (self.layer_of, np.arange(count))
-        one_each = csr_array(ones, shape=(self.layers, count))  # (L, K): the candidates of each layer
+        # (L, K) of zeros and ones: which candidates are of which layer, of which one each is taken.
+        places = self.layer_of, np.arange(count)
+        one_each = csr_array((np.ones(count), places), shape=(self.layers, count))
         constraints = [LinearConstraint(one_each, 1.0, 1.0)]
         for name, limit in limits.items():
             amounts = self._amounts(name)
+            # What is left of the limit when every layer has its least.
             room = limit * (1 + SLACK) - amounts.least
             if room < 0:
                 return None
-            row = csr_array(amounts.above[None] / amounts.unit)
+            row = csr_array(amounts.above[None] / amounts.unit)  # (1, K)
             constraints.append(LinearConstraint(row, -np.inf, room / amounts.unit))
         result = milp(
             wanted.above / wanted.unit,
             constraints=constraints,
             integrality=np.ones(count),
             bounds=Bounds(0, 1),
+            # It would stop at a ten-thousandth.
             options={"mip_rel_gap": 0.0},
         )
         if result.status == INFEASIBLE:
@@ -185,21 +186,40 @@ class _Knapsack:
         chosen = []
         for layer in range(self.layers):
             own = np.flatnonzero(self.layer_of == layer)
-            chosen.append(self.candidates[own[np.argmax(x[own])]])
+            # The solver's zeros and ones are such up to 1e-6.
+            taken = own[np.argmax(x[own])]
+            chosen.append(self.candidates[taken])
         return tuple(chosen)
 
     def _amounts(self, name: str) -> _Amounts:
         amounts = np.array([candidate.cost(name) for candidate in self.candidates], dtype=float)
         least = np.full(self.layers, np.inf)
         np.minimum.at(least, self.layer_of, amounts)
-        above = amounts - least[self.layer_of]
-        typical = 1.0
-        if np.any(above > 0):
-            typical = float(np.median(above[above > 0]))
-        smallest = 1.0
-        if name in (LOSS, ENERGY):
-            smallest = SMALLEST
-        return _Amounts(above, math.fsum(least), max(typical / UNIT, smallest))
+        above = amounts - least[self.layer_of]  # (K,)
+        return _Amounts(above, math.fsum(least), _unit(above, name))
+
+
+def _unit(above: np.ndarray, name: str) -> float:
+    """What the solver counts a quantity in: a typical step is 10,000 of it, far above its tolerance of 1e-6."""
+    typical = 1.0
+    steps = above[above > 0]
+    if len(steps):
+        typical = float(np.median(steps))
+    # What is counted has no parts; losses and energies may be as small as they are.
+    smallest = 1.0
+    if name in (LOSS, ENERGY):
+        smallest = SMALLEST
+    return max(typical / UNIT, smallest)
+
+
+def _exceeded(chosen: tuple[Candidate, ...], limits: Mapping[str, float]) -> dict[str, float]:
+    """By how much a choice exceeds each of the limits that it does not keep."""
+    exceeded = {}
+    for name, limit in limits.items():
+        needed = total(chosen, name)
+        if needed > limit * (1 + SLACK):
+            exceeded[name] = needed - limit
+    return exceeded
 
 
 def _proven(chosen: tuple[Candidate, ...], goal: str, wanted: _Amounts, dual: float | None) -> Solution:
@@ -207,6 +227,7 @@ def _proven(chosen: tuple[Candidate, ...], goal: str, wanted: _Amounts, dual: fl
     value = total(chosen, goal)
     bound = value
     if dual is not None:
+        # The solver counted from the least costs on, in units.
         bound = min(value, wanted.least + float(dual) * wanted.unit)
     if value - bound <= TOLERANCE * wanted.unit:
         bound = value
@@ -215,6 +236,7 @@ def _proven(chosen: tuple[Candidate, ...], goal: str, wanted: _Amounts, dual: fl
 
 def _out_of_reach(choices: Choices, limits: Mapping[str, float]) -> str:
     """Which budget cannot be kept, and what can be reached."""
+    # One that even the cheapest candidate of each layer exceeds.
     for name, limit in limits.items():
         least = math.fsum(_least(layer, name) for layer in choices)
         if least <= limit * (1 + SLACK):
@@ -223,6 +245,7 @@ def _out_of_reach(choices: Choices, limits: Mapping[str, float]) -> str:
         if name == LOSS:
             return f"no plan loses at most {wanted}: the least that these layers can reach is {reached}"
         return f"no plan has at most {wanted}: the fewest that these layers can reach is {reached}"
+    # Or each alone can be kept, but not all together: what the first comes to within the others.
     first, *rest = limits
     others = {name: limits[name] for name in rest}
     within = " and ".join(f"at most {in_units(name, limit)}" for name, limit in others.items())

@@ -1,4 +1,4 @@
-"""The fronts of a network's layers, merged one by one; exactly, or within a bound where there are too many points.
+"""The fronts of a network's layers merged one by one, exactly, or within a bound where that is too much.
 
 The front of the first k layers comes from that of the first k - 1 (Nemhauser & Ullmann 1969):
 
