@@ -26,12 +26,14 @@ def reestimate_batch_norm_(model: nn.Module, batches: Iterable[Inputs]) -> None:
     Raises:
         InputError: `batches` is empty.
     """
+    # A norm without running statistics takes those of each batch, whatever its mode.
     norms: list[_BatchNorm] = []
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.track_running_stats:
             norms.append(module)
     if not norms:
         return
+    # The modes of the norms are set within `evaluating`, which gives them back.
     with _unchanged_on_errors(norms), evaluating(model), _averaging(norms):
         run_batches(model, batches)
 

@@ -55,8 +55,10 @@ def following_norms(
     for name, module in modules.items():
         if isinstance(module, _BatchNorm) and module.running_mean is not None:
             norms[name] = module
-    runs: Counter[str] = Counter()
-    feeds: Counter[tuple[str, str]] = Counter()
+    runs: Counter[str] = Counter()  # calls of each layer and of each norm
+    feeds: Counter[tuple[str, str]] = (
+        Counter()
+    )  # calls of (layer, norm) on the very tensor that the layer gave
     uses = _Uses()
 
     def gave(
@@ -83,10 +85,12 @@ def following_norms(
         for batch in batches:
             with uses:
                 output = call(model, batch)
-            uses.note(output)
+            uses.note(output)  # the caller reads what the network gives back
             break
     following: dict[str, str] = {}
     for (name, norm), times in feeds.items():
+        # A layer that runs without the norm, or a norm that runs without the layer, is left as it is; and
+        # so is a layer whose output anything but the norm reads.
         always = times == runs[name] == runs[norm]
         if always and times == uses.times[name]:
             following[name] = norm
@@ -95,6 +99,7 @@ def following_norms(
 
 def _has_channels_second(layer: nn.Module, output: Tensor) -> bool:
     """Whether a layer has its channels where a norm looks for them."""
+    # A norm looks in the second axis; of a linear layer, only vectors have them there.
     return not isinstance(layer, nn.Linear) or output.ndim == 2
 
 
@@ -142,6 +147,7 @@ class _Uses(TorchFunctionMode):
             if name is not None:
                 self.times[name] += 1
         elif isinstance(values, Mapping):
+            # Keywords of an operation, or outputs by name.
             self.note(list(values.values()))
         elif isinstance(values, (list, tuple)):
             for value in values:
@@ -199,6 +205,8 @@ def correct_(
     with torch.no_grad():
         if bias is not None:
             bias += shift.to(bias)
+        # The mean that a norm behind a bias sees is right already, and its variance does not depend on the
+        # bias.
         if not isinstance(norm, _BatchNorm):
             return
         mean, variance = norm.running_mean, norm.running_var
@@ -223,6 +231,7 @@ def _shift(
     moments: PatchMoments,
 ) -> np.ndarray:
     """(m,) W E[x0] - M E[x], for both weights as (G, m/G, n)."""
+    # Unless layers before it have changed, the layer reads what it read: x0 = x.
     dense_mean = moments.dense_mean
     if dense_mean is None:
         dense_mean = moments.mean
@@ -241,6 +250,8 @@ def _corrected_variance(
     centred = moments.centred().second
     variance = _variances(made, centred)
     if moments.cross is None:
+        # The norm's variances were measured on the training data. Their ratios carry over; what is seen
+        # here does not.
         once = _variances(dense, centred)
         changing = once > 0
         scaled = kept * variance / np.where(changing, once, 1.0)

@@ -45,13 +45,14 @@ class PatchMoments:
         """The moments of x - E[x] and x0 - E[x0], for factors whose constant error is taken back."""
         # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T
         second = self.second - _outer(self.mean, self.mean)
+        # Diagonals, (G, n).
         power = np.einsum("gii->gi", self.second)
         variance = np.einsum("gii->gi", second)
         # What is left of an input that never changes is rounding, of which no positive definite matrix
         # could be made.
         changing = variance > CONSTANT * power
         second = np.where(_outer(changing, changing), second, 0.0)
-        nothing = np.zeros_like(self.mean)
+        nothing = np.zeros_like(self.mean)  # the mean of what is centred
         if self.cross is None or self.dense_mean is None:
             return PatchMoments(second, nothing)
         cross = self.cross - _outer(self.dense_mean, self.mean)
@@ -98,6 +99,7 @@ class MomentSums:
             dense_inputs: what the same layer of the dense network reads at the same time; always or never
                 given.
         """
+        # A vector without a batch.
         if inputs.ndim == 1:
             inputs = inputs[None]
             if dense_inputs is not None:
@@ -106,13 +108,14 @@ class MomentSums:
         step = max(1, CHUNK // max(1, values))
         for start in range(0, len(inputs), step):
             stop = start + step
-            columns = patches(layer, inputs[start:stop])
+            columns = patches(layer, inputs[start:stop])  # (b, G, n, P)
             positions = self._positions(columns.shape)
-            x = _gathered(columns, positions)
+            x = _gathered(columns, positions)  # (G, n, patches)
             self._count += x.shape[2]
             self._add("second", x @ x.transpose(1, 2))
             self._add("mean", x.sum(dim=2))
             if dense_inputs is not None:
+                # The same positions: x0 and x belong together.
                 dense_columns = patches(layer, dense_inputs[start:stop])
                 dense = _gathered(dense_columns, positions)
                 self._add("cross", dense @ x.transpose(1, 2))
@@ -122,13 +125,13 @@ class MomentSums:
         """The averages over all patches; there must be some."""
         averages: dict[str, np.ndarray] = {}
         for name, total in self._totals.items():
-            average = total / self._count
+            average = total / self._count  # on the device, where it is fast
             averages[name] = average.cpu().numpy()
         return PatchMoments(**averages)
 
     def _add(self, name: str, part: Tensor) -> None:
         if name in self._totals:
-            self._totals[name] += part
+            self._totals[name] += part  # in place: a total may take half a gigabyte
         else:
             self._totals[name] = part
 
@@ -137,11 +140,14 @@ class MomentSums:
         if not self._sampled:
             return None
         images, groups, n, positions = shape
-        kept = max(FEWEST, WORK * groups // (groups * n) ** 2)
+        # A patch costs n^2 products in each of G groups, so that WORK allows WORK / (G n^2) of them.
+        inputs = groups * n
+        kept = max(FEWEST, WORK * groups // inputs**2)
         if kept >= positions:
             return None
         # What was seen before is the seed, so that the same batches draw the same positions.
         draw = torch.Generator().manual_seed(self._count)
+        # The first places of a random order are a draw without return.
         order = torch.rand(images, positions, generator=draw).argsort(dim=1)
         return order[:, :kept]
 
@@ -150,8 +156,9 @@ def _gathered(columns: Tensor, positions: Tensor | None) -> Tensor:
     """Patches (B, G, n, P), at some positions (B, kept) of each image, as (G, n, B*kept) in float64."""
     if positions is not None:
         _, groups, n, _ = columns.shape
+        # All inputs of a patch are at one position.
         index = positions.to(columns.device)[:, None, None]
-        index = index.expand(-1, groups, n, -1)
+        index = index.expand(-1, groups, n, -1)  # (B, G, n, kept)
         columns = columns.gather(3, index)
     return columns.double().permute(1, 2, 0, 3).flatten(2)
 
@@ -186,6 +193,7 @@ def patch_moments(
     ) -> None:
         sums[name].add(layer, inputs)
 
+    # Added up in the calls themselves: what a layer reads need not be kept, and is not yet changed in place.
     with evaluating(model), observing(layers, before=add):
         for batch in batches:
             call(model, batch)
@@ -226,6 +234,7 @@ def paired_moments(
 
     with evaluating(model), evaluating(dense):
         for batch in batches:
+            # The dense network first: its inputs of one layer wait for those of the other network.
             with observing(layers_of(dense, [name]), before=keep):
                 call(dense, batch)
             with observing(layers, before=add):

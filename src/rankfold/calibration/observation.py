@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
+# (name, module, input)
 BeforeCall = Callable[[str, Any, Any], None]
+# (name, module, input, output) -> what takes the place of the output, if anything
 AfterCall = Callable[[str, Any, Any, Any], Tensor | None]
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode without gradients inside; afterwards every module has its own mode again."""
+    # Of each module: parts of a network may be in eval mode while the rest is trained.
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -60,6 +63,7 @@ def observing(
         after: called as `after(name, module, input, output)` after each; a tensor that it returns takes the
             place of the output.
     """
+    # What was registered is removed even if the next module takes no hook.
     with ExitStack() as hooks:
         for name, module in modules.items():
             if before is not None:
@@ -77,6 +81,7 @@ def _before_hook(name: str, before: BeforeCall) -> Callable[..., None]:
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
     ) -> None:
+        # Nothing is returned: torch would take it for other inputs.
         before(name, module, _first_input(arguments, keywords))
 
     return hook
@@ -97,4 +102,4 @@ def _after_hook(name: str, after: AfterCall) -> Callable[..., Tensor | None]:
 def _first_input(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
     if arguments:
         return arguments[0]
-    return keywords.get("input")
+    return keywords.get("input")  # the name that torch's own layers give it

@@ -126,7 +126,7 @@ def layer_moments(
     sums = {layer.shape.weight: MomentSums(sampled=False) for layer in chosen}
     for feed in feeds:
         arrays = runner(feed, values_read)
-        values = dict(zip(values_read, arrays, strict=True))
+        values = dict(zip(values_read, arrays, strict=True))  # by name
         for layer in chosen:
             inputs = torch.tensor(values[_value_read(layer)], dtype=torch.float64)
             sums[layer.shape.weight].add(layer.shape, inputs)
@@ -146,6 +146,7 @@ def _showing(source: OnnxNetwork, values: Iterable[str]) -> Any:
     """The model with its weights inside and these values among its outputs."""
     helper = import_onnx().helper
     model = with_weights(source.file)
+    # A value need not be named by its type to be shown; onnxruntime infers it.
     outputs = model.graph.output
     shown = {output.name for output in outputs}
     for name in values:
@@ -169,8 +170,10 @@ def output_errors(
     lost: dict[str, float] = {}
     power: dict[str, float] = {}
     for feed in feeds:
+        # Batch by batch: outputs of many would fill the memory.
         outputs = zip(before.outputs, before(feed), after(feed), strict=True)
         for name, y, other in outputs:
+            # Classes or boxes by number have no distance.
             if not np.issubdtype(y.dtype, np.floating):
                 continue
             y = y.astype(np.float64)

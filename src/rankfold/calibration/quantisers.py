@@ -49,8 +49,10 @@ def calibrate_(model: nn.Module, batches: Iterable[Inputs]) -> None:
     ) -> None:
         samples[name].add(values)
 
+    # Bypassed, as a layer's inputs must not depend on the steps of the layers before it.
     with evaluating(model), _bypassing(quantisers), observing(layers, before=keep_some):
         run_batches(model, batches)
+    # All or none: a network with some of its steps set would run, and give wrong numbers.
     with _unchanged_on_errors(quantisers):
         _fit_(layers, samples)
 
@@ -96,7 +98,8 @@ def _fit_(layers: Mapping[str, QuantLayer], samples: Mapping[str, _Sample]) -> N
 class _Sample:
     """A bounded random sample of the values of many batches, with the same share of each batch."""
 
-    SHARE, PARTS = 1 << 15, 8
+    SHARE = 1 << 15  # values of a batch, at first
+    PARTS = 8  # of which the sample is made up before it is thinned out
 
     def __init__(self) -> None:
         self.share = self.SHARE
@@ -110,7 +113,7 @@ class _Sample:
             # Random places: regular ones would fall on the same channels again and again.
             places = torch.randint(values.numel(), (self.share,), generator=self.generator)
             values = values[places.to(values.device)]
-        self.parts.append(values.float())
+        self.parts.append(values.float())  # steps are found in single precision, whatever the network runs in
         if len(self.parts) == self.PARTS:
             # Every second value so far, and half as many of the batches to come: the shares stay equal.
             self.parts = [torch.cat(self.parts)[::2]]

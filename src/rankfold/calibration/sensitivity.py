@@ -86,10 +86,10 @@ def predicted_loss(
             f"a weight of shape {weight.shape} and its replacement of shape {replacement.shape} must have "
             f"the same shape, {groups * outputs} outputs and {inputs} inputs of each"
         )
-    lost = weight.astype(np.float64) - replacement
+    lost = weight.astype(np.float64) - replacement  # D
     lost = lost.reshape(groups, outputs, inputs)
-    turned = sensitivity.outputs.swapaxes(1, 2) @ lost
-    rotated = _times(turned, sensitivity.inputs)
+    turned = sensitivity.outputs.swapaxes(1, 2) @ lost  # U^T D
+    rotated = _times(turned, sensitivity.inputs)  # U^T D V
     return float(np.einsum("gmn,gmn,gmn->", sensitivity.power, rotated, rotated)) / 2
 
 
@@ -120,7 +120,7 @@ def sensitivities(
     """
     if not temperature > 0:
         raise InputError(f"temperature (={temperature:g}) must be above 0")
-    kept = list(batches)
+    kept = list(batches)  # gone through for the moments, for E[g g^T], and for the power in its basis
     moments = patch_moments(model, kept, names)
     backward = Backward(
         model,
@@ -168,6 +168,7 @@ def _gradients(backward: Backward, moments: dict[str, PatchMoments]) -> dict[str
         groups = len(moments[name].second)
         for run in runs:
             slope = run.output_gradient(groups, images)  # (B, G, m/G, P)
+            # Summed in the network's own type, over one batch; over all batches in float64.
             part = torch.einsum("bgip,bgjp->gij", slope, slope).double()
             count = slope.shape[0] * slope.shape[3]
             if name in sums:
@@ -207,6 +208,7 @@ def _input_basis(second: np.ndarray, positions: int) -> tuple[Tensor, ...]:
         return (_eigenvectors(moments),)
     channels = n // positions
     split = moments.reshape(groups, channels, positions, channels, positions)
+    # Partial traces: E[x x^T] averaged over kernel positions, and over channels, each up to a factor.
     over_channels = torch.einsum("gipjp->gij", split)
     over_kernel = torch.einsum("gipiq->gpq", split)
     return _eigenvectors(over_channels), _eigenvectors(over_kernel)

@@ -27,6 +27,7 @@ def observe_signs(
     Raises:
         InputError: an unknown name, no batch, or a layer that the model never calls.
     """
+    # A module of several names may be asked for by any of them.
     modules = dict(model.named_modules(remove_duplicate=False))
     layers = {name: named_layer(modules, name) for name in names}
     negative: dict[str, Tensor] = {}

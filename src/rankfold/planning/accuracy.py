@@ -123,7 +123,9 @@ class PlanAccuracy:
             InputError: the plan is for another network, or cannot run on these arrays; or no samples are
                 left to hold out.
         """
-        noise, held_out = self.settings.noise, self.held_out
+        noise = self.settings.noise
+        held_out = self.held_out
+        # What cannot be measured is refused before a network is made.
         if not noise.ideal:
             check_arrays(plan, noise)
         settled = self._with_signs(plan)
@@ -132,12 +134,14 @@ class PlanAccuracy:
         if noise.ideal:
             return held_out.accuracy(network)
         seed = self.settings.seed
+        # Converters are set once, on the first chip: all chips have the same ranges.
         arrays = simulate(network, settled, noise, calibration=self._batches(ADC_IMAGES), seed=seed)
         chips = 1
         if noise.random:
             chips = self.settings.chips
         accuracies = []
         for chip in range(chips):
+            # The seeds are those of all other plans: chips differ, plans are compared on the same ones.
             program_(arrays, seed + chip)
             accuracies.append(held_out.accuracy(arrays))
         return fmean(accuracies)
@@ -146,6 +150,7 @@ class PlanAccuracy:
         """The dense network with the weights of every layer's choice in it; batch norm is as it was."""
         network = copy.deepcopy(self.model)
         if all(layer.kind.made_for_data for layer in plan.changed):
+            # Each layer's weight depends on that layer alone, so that it can be made once for all plans.
             build_(network, plan)
             for layer in plan.changed:
                 network.get_submodule(layer.name).load_state_dict(self._made(plan, layer))
@@ -159,6 +164,8 @@ class PlanAccuracy:
 
     def _with_signs(self, plan: Plan) -> Plan:
         """The plan with all signs of inputs filled in, as those of the dense network are."""
+        # Observed once for all plans: what becomes of a layer changes the sign of no input behind a
+        # rectifier.
         missing = []
         for layer in plan.layers:
             if layer.input_signed is None and layer.quantised:
@@ -170,7 +177,7 @@ class PlanAccuracy:
 
     def _made(self, plan: Plan, layer: LayerPlan) -> dict[str, Tensor]:
         """The state of the module that a layer becomes, alone in a network that is dense otherwise."""
-        key = layer.name, layer.kind
+        key = layer.name, layer.kind  # neither its mapping nor its bits change the weight
         if key not in self._weights:
             layers = []
             for other in plan.layers:

@@ -116,6 +116,7 @@ def solve_problem(problem: PlanningProblem, progress: Progress | None = None) ->
     if problem.max_drop is None:
         return _planning(problem, solve(problem.candidates, problem.budgets))
     progress = progress or Silent()
+    # At most so many; the bisection may end sooner.
     progress.begin("measuring accuracy", MEASUREMENTS, "plans")
     try:
         solution, drop = within_drop(problem, problem.max_drop, progress)

@@ -171,6 +171,7 @@ class Batches(PlanningData):
     def network(self, model: nn.Module) -> Network:
         """Traced for the first sample."""
         name = type(model).__name__
+        # One sample of the data rather than zeros: inputs may be several, or no images.
         (inputs,) = Samples(self._first(1), 1, self.device)
         if isinstance(inputs, Mapping):
             return trace(model, None, name, inputs)
@@ -181,7 +182,7 @@ class Batches(PlanningData):
         """(H, W) of the first tensor of images."""
         for values in tensors_of(inputs_of(self._first(1)[0])):
             if isinstance(values, Tensor) and values.dim() == 4:
-                _, _, height, width = values.shape
+                _, _, height, width = values.shape  # (B, C, H, W)
                 return height, width
         return 1, 1
 
@@ -191,6 +192,7 @@ class Batches(PlanningData):
 
     def held_out(self, images: int, seed: int, skip: int) -> HeldOut:
         """The samples after the first `skip`, in their order."""
+        # Read on only now: most plans need no accuracy.
         batches = self._first(skip + images)
         if self._samples <= skip:
             raise _nothing_left(f"given has {self._samples} samples")
@@ -209,7 +211,9 @@ class Batches(PlanningData):
         for batch in self._read:
             for values in tensors_of(inputs_of(batch)):
                 if isinstance(values, Tensor):
-                    content.update(values.detach().cpu().contiguous().numpy().tobytes())
+                    # As bytes: NumPy does not know all of torch's types.
+                    stored = values.detach().cpu().contiguous().view(-1)
+                    content.update(stored.view(torch.uint8).numpy().tobytes())
         return content.hexdigest()[:16]
 
     def _first(self, samples: int) -> list[Any]:
@@ -242,10 +246,11 @@ class _HeldOutBatches(HeldOut):
 
 def _between(batches: Iterable[Any], start: int, stop: int) -> Iterator[Any]:
     """The batches with the samples from `start` to before `stop`, the first and the last one cut."""
-    before = 0
+    before = 0  # samples in the batches so far
     for batch in batches:
         size = size_of(inputs_of(batch))
-        first, last = max(start - before, 0), min(stop - before, size)
+        first = max(start - before, 0)
+        last = min(stop - before, size)
         before += size
         if first < last:
             yield _cut(batch, size, first, last)
@@ -253,6 +258,7 @@ def _between(batches: Iterable[Any], start: int, stop: int) -> Iterator[Any]:
 
 def _cut(value: Any, size: int, first: int, last: int) -> Any:
     """A batch of `size` samples with those from `first` to before `last` alone."""
+    # A tensor of another length, such as a scale, is of no sample.
     if isinstance(value, Tensor) and value.dim() > 0 and len(value) == size:
         return value[first:last]
     if isinstance(value, Mapping):

@@ -73,6 +73,7 @@ def within_drop(problem: PlanningProblem, most: float, progress: Progress) -> tu
             f"predicted loss loses {100 * drop.amount:.2f} before fine-tuning; allow more of either"
         )
     if CYCLES in problem.budgets:
+        # The cycles are bounded already; no plan within them has less predicted loss.
         return least, drop
     return _cheapest_within(problem, most, measure, (least, drop))
 
@@ -102,11 +103,12 @@ def _cheapest_within(
     for _ in range(MEASUREMENTS - 2):
         drop = Drop(best_drop.dense, measure(trial.chosen))
         if drop.amount <= most:
+            # Not always: the plan of least loss may be one of fewer cycles than a trial.
             if trial.total(CYCLES) <= best.total(CYCLES):
                 best, best_drop = trial, drop
             if trial is cheapest:
                 break
-            low = trial.total(LOSS)
+            low = trial.total(LOSS)  # plans of less loss need no fewer cycles
         else:
             high = trial.total(LOSS)
         if high <= low * NEAR:
@@ -119,5 +121,7 @@ def _cheapest_within(
 def _cheapest(problem: PlanningProblem, limits: Mapping[str, float]) -> Solution:
     """The plan of fewest cycles within the limits; of several, that of least predicted loss."""
     fewest = solve(problem.candidates, limits, CYCLES)
+    # Of equal cycles the one that can be hoped to be most accurate: a second problem, within the first's
+    # optimum.
     best = solve(problem.candidates, {**limits, CYCLES: fewest.value})
     return replace(fewest, chosen=best.chosen)

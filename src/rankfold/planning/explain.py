@@ -22,7 +22,7 @@ def _reason(layer: LayerChoices, chosen: Candidate) -> str:
     if layer.why_dense:
         return layer.why_dense
     kind = chosen.entry.kind
-    what = kind.short()
+    what = kind.short()  # such as `g4 r8`
     if kind.changes_weight:
         saved = ", ".join(_savings(layer.dense, chosen)) or "costs as much as dense"
         return f"{what}: {saved}; predicted loss +{chosen.loss:.2g} nats"
@@ -35,11 +35,14 @@ def _savings(dense: Candidate, chosen: Candidate) -> list[str]:
     """What the layer costs less than before, or more, of each quantity that was counted."""
     savings = []
     for quantity in QUANTITIES:
-        before, after = getattr(dense, quantity), getattr(chosen, quantity)
+        before = getattr(dense, quantity)
+        after = getattr(chosen, quantity)
         if before is None or after is None or before == after:
             continue
-        difference = "more"
+        amount = in_units(quantity, abs(before - after))
         if after < before:
-            difference = "fewer"
-        savings.append(f"{in_units(quantity, abs(before - after))} {difference}")
+            savings.append(f"{amount} fewer")
+        else:
+            # A low-rank pair may need more arrays than the dense layer, each for fewer cycles.
+            savings.append(f"{amount} more")
     return savings

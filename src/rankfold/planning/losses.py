@@ -44,6 +44,7 @@ def layer_choices(
     """
     finder = _ChoiceFinder(model, known, costing, tuple(budgeted))
     # What takes longest begins first, so that all threads end at much the same time.
+    # The factorisations of a layer grow with the cube of its n inputs.
     order = sorted(slots, key=lambda slot: (slot.why_dense != "", -slot.shape.n))
     choices: dict[str, LayerChoices] = {}
     # One thread of the BLAS for each layer: most factorisations are small, and more threads would only wait
@@ -56,7 +57,8 @@ def layer_choices(
                 choices[layer.name] = layer
                 progress.advance()
         finally:
-            # After Ctrl-C, or an error in one layer: a wide one would go on for minutes.
+            # After Ctrl-C, or an error in one layer: a wide one would go on for minutes. Those that have
+            # begun stop at their next candidate, the others never begin.
             finder.stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
     return tuple(choices[slot.name] for slot in slots)
@@ -96,6 +98,7 @@ class _ChoiceFinder:
         candidates = []
         for entry in layer_entries(slot, families):
             candidates.append(self.costing.candidate(entry, energy=energy))
+        # Costs are known at once, losses take a decomposition each: what no loss could save goes first.
         left = without_hopeless(candidates, self.budgeted)
         if losses is not None:
             left = self._priced(left, losses)
@@ -104,6 +107,7 @@ class _ChoiceFinder:
     def _losses(self, slot: LayerSlot) -> _LayerLosses:
         weight = self.model.get_submodule(slot.name).weight
         assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
+        # In float64 on the processor: supports are chosen by differences of nearly equal errors.
         dense = weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
         study = LayerStudy(slot, dense, self.known.fitted[slot.name].second)
         return _LayerLosses(study, self.known.sensitivities[slot.name])
@@ -134,6 +138,7 @@ class _LayerLosses:
         """In nats per image."""
         if not kind.changes_weight:
             return 0.0
+        # Several mappings of one kind lose the same.
         if kind not in self._losses:
             replacement = candidates_of(kind).replacement(kind, self.study)
             self._losses[kind] = predicted_loss(self.study.weight, replacement, self._sensitivity)

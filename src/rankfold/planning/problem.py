@@ -129,8 +129,9 @@ def planning_problem(
         network = samples.network(model)
     images = images or default_images(samples)
     measure = MeasureSettings(measured_images, seed=seed, calibrated=images)
+    # Samples without classes are found out before any work, not after minutes of it.
     if max_drop is not None:
-        PlanAccuracy(model, samples, measure).held_out  # noqa: B018 (refuses data without, before any work)
+        PlanAccuracy(model, samples, measure).held_out  # noqa: B018
     slots = _open_slots(layer_slots(network, bits, pointwise=pointwise), network, model, array)
     costing = Costing.of(network, dense_network(network, array, slots), table or find_table(None, array))
     names = [slot.name for slot in slots if not slot.why_dense]
@@ -190,7 +191,7 @@ def default_images(data: PlanningData) -> int:
 
 def _limits(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[str, float]:
     """The budgets in cycles, arrays or pJ."""
-    dense = [layer.dense for layer in choices]
+    dense = [layer.dense for layer in choices]  # shares are of the dense network under its best mapping
     limits = {}
     for budget in budgets:
         limits[budget.quantity] = budget.limit(total(dense, budget.quantity))
@@ -207,6 +208,7 @@ def _open_slots(
         why = slot.why_dense
         if not why and slot.name in functions:
             why = "called as a function"
+        # Its moments are an n x n matrix, and each candidate would factorise it.
         if not why and slot.shape.n > LARGEST_MOMENTS:
             why = f"more than {LARGEST_MOMENTS:,} inputs"
         left.append(replace(slot, why_dense=why))

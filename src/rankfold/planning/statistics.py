@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -48,7 +48,9 @@ def layer_statistics(
     """
     if not names:
         return LayerStatistics({}, {})
-    known = sensitivities(model, batches, names, seed)
-    moments = {name: layer.moments for name, layer in known.items()}
-    centred = free_of_constants(model, moments, following_norms(model, batches, names))
-    return LayerStatistics(known, {**moments, **centred})
+    statistics = LayerStatistics(sensitivities(model, batches, names, seed), {})
+    moments = statistics.moments
+    # As surgery makes the weights: a constant error is left to the bias, or to the norm behind.
+    norms = following_norms(model, batches, names)
+    centred = free_of_constants(model, moments, norms)
+    return replace(statistics, fitted={**moments, **centred})

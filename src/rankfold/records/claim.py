@@ -92,10 +92,12 @@ class Claim:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; give a folder for the results")
         held = None
+        # The marker is the first file that work writes: without it, nothing in the folder can be its own.
         if (path / marker).exists():
             held = self._held(path, path / marker, identity, resume)
         elif not is_vacant(path, besides):
             raise InputError(f"{path} is not empty and holds no {work}; use an empty or a new folder")
+        # Last, when the folder is known to be free or ours: nothing of other work is touched.
         if path.is_dir():
             remove_strays(path)
         return held
@@ -109,6 +111,7 @@ class Claim:
         if not is_typed(content, self.kind, self.version) or not isinstance(known, dict):
             raise InputError(f"{file} is not ours ({self.kind}), or of another version; {self.elsewhere}")
         keys = set(identity)
+        # Beside the parts of an identity, a flat file holds values that tell nothing of the work.
         if self.nested:
             keys |= set(known)
         different = sorted(key for key in keys if known.get(key) != identity.get(key))

@@ -61,6 +61,7 @@ class PartsFile:
         content = claim.file(path, own, resume)
         if content is None:
             return new
+        # Only now, since files of other work are refused for what they are, whatever they hold.
         in_schema(content, validator, f"{path} is not a complete {kind.rpartition('.')[2]}")
         return cls(path, kind, own, content[DONE])
 
@@ -68,7 +69,7 @@ class PartsFile:
         """The value of `key`, computed and saved if it is not there yet."""
         if key not in self.done:
             self.done[key] = compute()
-            self.save()
+            self.save()  # at once: a process that is killed loses no more than one part
         return self.done[key]
 
     def save(self, **more: Any) -> None:

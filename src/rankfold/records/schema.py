@@ -54,6 +54,7 @@ def _resolved(part: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def _is_whole(_: Any, value: Any) -> bool:
+    # To Python, True is a whole number.
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
 
 

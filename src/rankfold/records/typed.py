@@ -45,12 +45,13 @@ def read_typed(path: str | Path, kind: str, version: int, validator: Any = None)
             message names the place.
     """
     content = read_json(path)
-    what = kind.rpartition(".")[2]
+    what = kind.rpartition(".")[2]  # to people, a `rankfold.result` is a result
     if not is_typed(content, kind, version):
         raise InputError(
             f"{path} is not a {what} of this version; expected {TYPE} {kind}, {VERSION} {version}"
         )
     own = {key: value for key, value in content.items() if key not in (TYPE, VERSION)}
     if validator is not None:
+        # What was asked for is known by now, so that the complaint can be about the place alone.
         in_schema(own, validator, f"{path} is not a complete {what}")
     return own

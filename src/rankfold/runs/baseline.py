@@ -101,6 +101,7 @@ class StoredWeights(DenseWeights):
 
     def identity(self, model: nn.Module, device: torch.device) -> Any:
         """A hash of the file."""
+        # Of its bytes and not of its name: a file that was moved is the same, a file that changed is not.
         return file_digest(self.path)
 
     def load_(self, model: nn.Module) -> None:
@@ -129,6 +130,7 @@ class TrainedWeights(DenseWeights):
         Raises:
             InputError: a batch is larger than the training split.
         """
+        # One seed and one precision for all of a run: its identity would not tell two of them apart.
         own = replace(self.recipe, seed=recipe.seed, precision=recipe.precision)
         return TrainedWeights(fitted(own, data))
 
@@ -168,6 +170,7 @@ class TrainedWeights(DenseWeights):
             stage="baseline",
         )
         if stored is not None and checkpoint is not None:
+            # In this order: a process that is killed between the two has trained the network all the same.
             save_weights(stored, model)
             checkpoint.path.unlink(missing_ok=True)
 

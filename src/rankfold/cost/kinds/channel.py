@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
-import numpy as np
-
-from rankfold.cost.keys import CostKey
-from rankfold.cost.kinds.kind import KindCost, Mapped, cost_of
-from rankfold.mapping import METHODS, ArraySpec, map_layer
+from rankfold.cost.kinds.kind import KindCost
 from rankfold.plan.kinds import ChannelLayer, LayerKind
-from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
 
 FAMILY = "channel"
@@ -29,19 +24,6 @@ class ChannelCost(KindCost):
         if shape.groups == shape.in_channels > 1:
             groups = kept.in_channels  # a depthwise convolution keeps as many groups as channels
         return replace(shape, in_channels=kept.in_channels, out_channels=kept.out_channels, groups=groups)
-
-    def comparisons(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
-    ) -> Mapped:
-        """Under each dense mapping."""
-        return self.comparisons_of_other(shape, array, entry, mask)
-
-    def comparisons_of_other(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
-    ) -> Mapped:
-        """The layer as it is left, under each dense mapping."""
-        left = cost_of(entry.kind).shape(shape, entry.kind)
-        return {CostKey(FAMILY, method): map_layer(left, array, method) for method in METHODS}
 
     def to_json(self, kind: LayerKind, parameters: int, stages: list[dict[str, Any]]) -> dict[str, Any]:
         """The channels that are left."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankfold.cost.keys import CostKey
-from rankfold.mapping import ArraySpec, LowRankMapping, Mapping, map_layer
+from rankfold.mapping import METHODS, ArraySpec, LowRankMapping, Mapping, map_layer
 from rankfold.plan.kinds import LayerKind, part_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
@@ -22,9 +22,11 @@ class KindCost:
 
     Attributes:
         family: kinds of one family are compared with each other under the same names; empty: no names of its own.
+        compared: the mappings that all layers of a network are compared under where one of the family is among them.
     """
 
     family: str = ""
+    compared: tuple[str, ...] = METHODS
 
     def shape(self, shape: ConvShape, kind: LayerKind) -> ConvShape:
         """The layer with the channels that it keeps."""
@@ -66,13 +68,21 @@ class KindCost:
         self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
     ) -> Mapped:
         """The mappings that layers of this family are compared under, of a layer of this family."""
-        return {}
+        return self._compared(shape, array, entry, mask)
 
     def comparisons_of_other(
         self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
     ) -> Mapped:
         """The same of a layer of another family in the same network, so that the sums are of the whole network."""
-        return {}
+        return self._compared(shape, array, entry, mask)
+
+    def _compared(
+        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+    ) -> Mapped:
+        mapped: Mapped = {}
+        for method in self.compared:
+            mapped[CostKey(self.family, method)] = laid_out(shape, array, entry, mask, method)
+        return mapped
 
     def counts_linear(self) -> bool:
         """Whether a fully connected layer of this kind makes all fully connected layers count."""
@@ -108,7 +118,9 @@ def cost_of(kind: LayerKind | type[LayerKind]) -> KindCost:
 def laid_out(
     shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None, method: str
 ) -> AnyMapping:
-    """What the plan makes of a layer, under another mapping than the one that it chose."""
+    """What the plan makes of a layer, under another mapping than the one that it chose, if the layer has that one."""
+    if method not in entry.kind.mappings:
+        method = entry.mapping
     return cost_of(entry.kind).mapping(shape, array, replace(entry, mapping=method), mask)
 
 

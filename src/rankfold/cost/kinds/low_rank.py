@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from rankfold.cost.keys import CostKey
-from rankfold.cost.kinds.kind import AnyMapping, KindCost, Mapped, laid_out, needs_support
+from rankfold.cost.kinds.kind import AnyMapping, KindCost, Mapped, needs_support
 from rankfold.errors import InputError
 from rankfold.mapping import LOW_RANK_METHODS, ArraySpec, LowRankMapping, map_low_rank
 from rankfold.plan.kinds import LayerKind, LowRankLayer
@@ -16,25 +16,23 @@ from rankfold.plan.support import text_to_support
 from rankfold.workload import ConvShape
 
 FAMILY = "low-rank"
-SHARED = CostKey(
-    FAMILY, "shared"
-)  # both stages with one window, so that stage 1 feeds stage 2 without a buffer
+SDK = CostKey(FAMILY, "sdk")
+# Both stages with one window, so that stage 1 feeds stage 2 without a buffer.
+SHARED = CostKey(FAMILY, "shared")
 
 
 class LowRankCost(KindCost):
     """Pairs, of which the first stage may drive only some rows."""
 
     family = FAMILY
+    compared = LOW_RANK_METHODS
 
     def mapping(
         self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
     ) -> LowRankMapping:
         """Both stages as the plan chose."""
-        return self._pair(shape, array, entry, entry.mapping)
-
-    def _pair(self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, method: str) -> LowRankMapping:
         kind = cast(LowRankLayer, entry.kind)
-        return map_low_rank(shape, array, kind.groups, kind.rank, method, _support(shape, kind))
+        return map_low_rank(shape, array, kind.groups, kind.rank, entry.mapping, _support(shape, kind))
 
     def row_circuits(self, kind: LayerKind) -> tuple[str, ...]:
         """A stage whose rows are chosen pays for choosing them."""
@@ -46,19 +44,16 @@ class LowRankCost(KindCost):
         self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
     ) -> Mapped:
         """The pair under each of its mappings, and with one window for both stages."""
-        pairs = {method: self._pair(shape, array, entry, method) for method in LOW_RANK_METHODS}
-        mapped: Mapped = {CostKey(FAMILY, method): pair for method, pair in pairs.items()}
-        mapped[SHARED] = pairs["sdk"].shared
+        mapped = super().comparisons(shape, array, entry, mask)
+        mapped[SHARED] = cast(LowRankMapping, mapped[SDK]).shared
         return mapped
 
     def comparisons_of_other(
         self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
     ) -> Mapped:
         """The other layer under the mapping of the same name; it has one stage, so that nothing is shared."""
-        mapped: Mapped = {}
-        for method in LOW_RANK_METHODS:
-            mapped[CostKey(FAMILY, method)] = laid_out(shape, array, entry, mask, method)
-        mapped[SHARED] = mapped[CostKey(FAMILY, "sdk")]
+        mapped = super().comparisons_of_other(shape, array, entry, mask)
+        mapped[SHARED] = mapped[SDK]
         return mapped
 
     def counts_linear(self) -> bool:

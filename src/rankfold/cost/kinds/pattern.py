@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from rankfold.cost.keys import CostKey
-from rankfold.cost.kinds.kind import KindCost, Mapped, laid_out
+from rankfold.cost.kinds.kind import KindCost, Mapped
 from rankfold.errors import InputError
 from rankfold.mapping import PRUNED_METHODS, ArraySpec, Mapping, map_pruned, map_steered, steered_cycles
 from rankfold.plan.kinds import IDEAL, LayerKind, PatternLayer
@@ -22,6 +22,7 @@ class PatternCost(KindCost):
     """Layers of which some weights are kept. They are laid out without steering, since no array could hold them otherwise."""
 
     family = PRUNED
+    compared = PRUNED_METHODS
 
     def mask(self, shape: ConvShape, kind: LayerKind, mask: np.ndarray | None) -> np.ndarray:
         """(m, C_in/G, kh, kw) booleans: the weights that the layer keeps.
@@ -75,9 +76,7 @@ class PatternCost(KindCost):
         self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
     ) -> Mapped:
         """The layer under the mapping of the same name; steering changes nothing about it."""
-        mapped: Mapped = {}
-        for method in PRUNED_METHODS:
-            mapped[CostKey(PRUNED, method)] = laid_out(shape, array, entry, mask, method)
+        mapped = super().comparisons_of_other(shape, array, entry, mask)
         for method in STEERED_METHODS:
             mapped[CostKey(STEERED, method)] = mapped[CostKey(PRUNED, method)]
         return mapped

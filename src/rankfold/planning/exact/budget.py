@@ -38,7 +38,7 @@ class Budget:
         if quantity not in QUANTITIES or match is None:
             raise _refused(quantity, text)
         amount = float(match[1])
-        unit = match[2]
+        unit = match[2]  # None, `%` or joules
         if amount <= 0:
             raise _refused(quantity, text)
         if unit == PERCENT:

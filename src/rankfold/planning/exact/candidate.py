@@ -74,4 +74,5 @@ class LayerChoices:
 
 def total(chosen: Sequence[Candidate], quantity: str) -> float:
     """The sum of one quantity over the layers, rounded once."""
+    # Not a plain sum: budgets are compared with it to the last digits.
     return math.fsum(candidate.cost(quantity) for candidate in chosen)

@@ -200,7 +200,7 @@ class _Knapsack:
 
 
 def _unit(above: np.ndarray, name: str) -> float:
-    """What the solver counts a quantity in: a typical step is 10,000 of it, far above its tolerance of 1e-6."""
+    """What the solver counts a quantity in: a typical step is 10,000 of it, far above its tolerance."""
     typical = 1.0
     steps = above[above > 0]
     if len(steps):

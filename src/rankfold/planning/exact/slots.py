@@ -55,6 +55,7 @@ def layer_slots(
     check_plan_bits(bits)
     slots = []
     for name, shape, why, width in planned_layers(network, bits, pointwise):
+        # The best mapping is what savings are measured against: a budget of 100 % costs nothing.
         dense = LayerPlan(name, mapping="best", weight_bits=width, input_bits=width, reason=why)
         slots.append(LayerSlot(shape, dense, why))
     return tuple(slots)

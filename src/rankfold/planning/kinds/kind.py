@@ -99,6 +99,7 @@ def _parts(slot: LayerSlot) -> list[KindCandidates]:
         if not has_part(kind, STEP):
             continue
         if slot.why_dense and kind.changes_weight:
-            continue
+            continue  # its mapping may still be chosen
         parts.append(candidates_of(kind))
+    # Sorting is stable: kinds of as many stages stay in the order in which they were registered.
     return sorted(parts, key=lambda part: part.stages)

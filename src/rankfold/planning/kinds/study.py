@@ -42,8 +42,11 @@ class LayerStudy:
     def families(self) -> tuple[dict[int, np.ndarray], ...]:
         """Supports (C_in, kh*kw) of each number of positions: free ones, and ones that all channels share."""
         families = []
-        for fitted in self._fitted_families:
-            families.append({entries: one.support for entries, one in fitted.items()})
+        for family in self._fitted_families:
+            supports = {}
+            for entries, fitted in family.items():
+                supports[entries] = fitted.support
+            families.append(supports)
         return tuple(families)
 
     def fitted(self, support: str | None) -> FittedSupport:
@@ -73,8 +76,11 @@ class LayerStudy:
         weights = fitted.weight.reshape(conv_groups, -1, self.inputs)  # (G, m/G, n)
         problems = []
         for regression, kept, weight in zip(self._regressions, supports, weights, strict=True):
-            problem = BlockProblem.of(regression, kept, groups, weight[:, kept])
-            problems.append(problem.in_float32())  # enough to compare candidates, in half the time
+            # The best weight on the support is known from the elimination that chose it.
+            target = weight[:, kept]  # (m/G, |T|)
+            problem = BlockProblem.of(regression, kept, groups, target)
+            # Enough to compare candidates, in half the time.
+            problems.append(problem.in_float32())
         return problems
 
     @cached_property
@@ -89,14 +95,16 @@ class LayerStudy:
     @cached_property
     def _fitted_families(self) -> tuple[dict[int, FittedSupport], ...]:
         if not self.slot.spatial:
-            return ()
+            return ()  # a kernel of one position has nothing to choose from
         return fitted_supports(self.weight, self.slot.shape.groups, self.second)
 
     @cached_property
     def _fitted_by_text(self) -> dict[str | None, FittedSupport]:
         _, channels, height, width = self.weight.shape
-        everything = np.ones((channels * self.slot.shape.groups, height * width), bool)  # (C_in, kh*kw)
-        by_text: dict[str | None, FittedSupport] = {None: FittedSupport(everything, self.weight)}
+        inputs = channels * self.slot.shape.groups
+        everything = np.ones((inputs, height * width), bool)  # (C_in, kh*kw)
+        by_text: dict[str | None, FittedSupport] = {}
+        by_text[None] = FittedSupport(everything, self.weight)
         for family in self._fitted_families:
             for fitted in family.values():
                 by_text[support_to_text(fitted.support)] = fitted

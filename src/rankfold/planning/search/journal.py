@@ -39,6 +39,7 @@ def open_study(
     if path is None:
         return optuna.create_study(study_name=name, directions=directions)
     check_study(path)
+    # Only now is anything written.
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         storage = readable(path, lambda: _journal(path))

@@ -104,6 +104,7 @@ def _mend(path: Path) -> None:
     """
     if _is_complete(path):
         return
+    # The last line that is whole ends there.
     content = path.read_bytes()
     end = content.rfind(NEWLINE) + 1
     if end == 0:

@@ -65,6 +65,7 @@ def search_problem(
     def accuracy(chosen: Sequence[Candidate]) -> float:
         return measured(problem.plan(chosen))
 
+    # What drops are measured against: on the same arrays, at the same bits.
     dense = accuracy(problem.dense)
     result = search_plans(
         problem.choices,
@@ -98,7 +99,7 @@ def _within_budgets(problem: PlanningProblem, result: SearchResult, dense: float
     cycles, drop = problem.budgets.get(CYCLES), problem.max_drop
     if cycles is None and drop is None:
         return None
-    least = 0.0
+    least = 0.0  # accuracy that a plan must have
     if drop is not None:
         least = dense - drop
     if cycles is None:

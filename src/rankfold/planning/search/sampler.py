@@ -33,6 +33,7 @@ class PlanSampler(BaseSampler):
     def __init__(self, sizes: Sequence[int], starts: Sequence[Picks], seed: int, trials: int) -> None:
         self.sizes, self.starts = tuple(sizes), tuple(starts)
         self.seed, self.trials = seed, trials
+        # A layer without a choice is no parameter of optuna's.
         self._space: dict[str, BaseDistribution] = {}
         for layer, size in enumerate(sizes):
             if size > 1:
@@ -64,9 +65,12 @@ class PlanSampler(BaseSampler):
     def _tried(self, study: Study, *states: TrialState) -> Iterator[tuple[Picks, FrozenTrial]]:
         """The plans of all trials in one of `states`; one that has just begun may not know its plan yet."""
         for trial in study.get_trials(deepcopy=False, states=states):
-            if len(trial.params) == len(self._space):
-                picks = tuple(trial.params.get(str(layer), 0) for layer in range(len(self.sizes)))
-                yield picks, trial
+            if len(trial.params) < len(self._space):
+                continue
+            picks = []
+            for layer in range(len(self.sizes)):
+                picks.append(trial.params.get(str(layer), 0))
+            yield tuple(picks), trial
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All layers with a choice, from the first trial on."""
@@ -108,7 +112,9 @@ class PlanSampler(BaseSampler):
     def _drawing(self, trial: FrozenTrial) -> NSGAIISampler:
         """The sampler of a trial, the same one until the next trial."""
         if self._current is None or self._current[0] != trial.number:
-            (seed,) = np.random.SeedSequence((self.seed, trial.number)).generate_state(1)
+            # By the trial's number, which no other process has: the draws do not depend on who makes them.
+            sequence = np.random.SeedSequence((self.seed, trial.number))
+            (seed,) = sequence.generate_state(1)
             sampler = NSGAIISampler(population_size=POPULATION, seed=int(seed))
             self._current = trial.number, sampler
         return self._current[1]

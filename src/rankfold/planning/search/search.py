@@ -64,6 +64,7 @@ def search_plans(
 
         name = search_name(choices, settings.seed, identity or {})
         study = open_study(settings.study, name, ["maximize", "minimize"])
+        # The space of the process that began the study, which may be another machine's.
         with writing(settings.study):
             space = readable(settings.study, lambda: own.shared(study))
         sampler = PlanSampler(space.sizes, space.starts, settings.seed, settings.trials)
@@ -105,6 +106,7 @@ class _Search:
         progress.begin("search", max(self.settings.trials, len(self.space.starts)), "plans")
         told = 0
         try:
+            # Starts are measured whatever the number of trials is.
             while self._done() < self.settings.trials or self.sampler.missing(self.study):
                 plan = self._try_next()
                 # Those of other processes and of earlier calls too.
@@ -135,6 +137,7 @@ class _Search:
             try:
                 accuracy = self.accuracy(chosen)
             except BaseException:
+                # Also of Ctrl-C: others, and later calls, do not wait for this plan.
                 self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 raise
         plan = MeasuredPlan(chosen, accuracy)

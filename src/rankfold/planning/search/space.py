@@ -44,8 +44,10 @@ class SearchSpace:
             raise InputError(
                 "there is nothing to search: every layer needs candidates, and one of them more than one"
             )
-        picks = [_picks(layers, start) for start in starts]
-        return cls(layers, tuple(dict.fromkeys(picks)))
+        picks: dict[Picks, None] = {}  # each once, in their order
+        for start in starts:
+            picks[_picks(layers, start)] = None
+        return cls(layers, tuple(picks))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -54,14 +56,17 @@ class SearchSpace:
 
     def chosen(self, picks: Picks) -> tuple[Candidate, ...]:
         """The candidates with these indices."""
-        return tuple(layer[pick] for layer, pick in zip(self.layers, picks, strict=True))
+        chosen = []
+        for layer, pick in zip(self.layers, picks, strict=True):
+            chosen.append(layer[pick])
+        return tuple(chosen)
 
     def to_json(self) -> dict[str, Any]:
         """For the study file."""
         layers = []
         for layer in self.layers:
             layers.append([_to_json(candidate) for candidate in layer])
-        return {"layers": layers, "starts": [list(start) for start in self.starts]}
+        return {"layers": layers, "starts": list(map(list, self.starts))}
 
     @classmethod
     def from_json(cls, content: Any, names: Sequence[str]) -> SearchSpace:
@@ -72,8 +77,8 @@ class SearchSpace:
         """
         layers = []
         for layer, name in zip(content["layers"], names, strict=True):
-            candidates = tuple(_from_json(candidate) for candidate in layer)
-            if {candidate.entry.name for candidate in candidates} != {name}:
+            candidates = tuple(map(_from_json, layer))
+            if any(candidate.entry.name != name for candidate in candidates):
                 raise ValueError("candidates of other layers")
             layers.append(candidates)
         starts = []
@@ -96,6 +101,7 @@ class SearchSpace:
         """
         known = _spaces(study)
         if not known:
+            # Under a name of its own: two processes that begin at once would overwrite each other's.
             study.set_user_attr(f"{PREFIX}{uuid4().hex}", self.to_json())
             known = _spaces(study)
         names = [layer[0].entry.name for layer in self.layers]
@@ -108,9 +114,12 @@ def _spaces(study: optuna.Study) -> list[str]:
 
 
 def _picks(layers: Sequence[Sequence[Candidate]], chosen: Sequence[Candidate]) -> Picks:
+    picks = []
     try:
-        return tuple(layer.index(candidate) for layer, candidate in zip(layers, chosen, strict=True))
-    except ValueError:
+        for layer, candidate in zip(layers, chosen, strict=True):
+            picks.append(layer.index(candidate))
+        return tuple(picks)
+    except ValueError:  # the lengths differ, or a candidate is not there
         raise InputError("a plan to start from must have one of the candidates of each layer") from None
 
 

@@ -26,7 +26,8 @@ def write_search(folder: Path, problem: PlanningProblem, search: PlanSearch) -> 
     Raises:
         InputError: the folder cannot be written.
     """
-    rows, plans = [], []
+    rows = []
+    plans = []
     for plan in search.result.front:
         path = folder / f"plan-{plan.cycles}.json"
         problem.plan(plan.chosen).save(path)
