@@ -391,6 +391,12 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     import yaml
 
+    fast = getattr(yaml, "CSafeLoader", None)
+    if fast is not None:
+        try:
+            return yaml.load(text, fast)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            pass  # read again below, by the loader whose complaints name the place
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: dates that do not exist
