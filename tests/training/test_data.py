@@ -22,8 +22,9 @@ from torch import Tensor
 from rankfold.errors import InputError
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageData, ImageSplit, load_images
+from real_data import data_folder, why_missing
 
-CIFAR10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10"
+CIFAR10 = data_folder("cifar10")
 CPU = torch.device("cpu")
 
 
@@ -165,7 +166,7 @@ def test_grey_images_keep_one_channel_and_palettes_become_colours(tmp_path: Path
     assert (data.train.images == (250, 120, 10)).all()
 
 
-@pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"CIFAR-10 is not at {CIFAR10}")
+@pytest.mark.skipif(not CIFAR10.is_dir(), reason=why_missing("cifar10"))
 def test_the_first_images_of_cifar10(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
