@@ -26,6 +26,10 @@ IMAGES_AT_ONCE = 128
 ELEMENTS_AT_ONCE = 1 << 22  # of gathered inputs and sums; more gains nothing on a CPU
 ELEMENTS_OF_MAPS = 1 << 24  # of feature maps, driven slices or outputs
 
+Tables = tuple[PhaseTable, ...]
+Pair = tuple[int, int]
+Slices = list[Factored]
+
 
 @dataclass(frozen=True, eq=False)
 class LayerArrays:
@@ -49,8 +53,15 @@ class LayerArrays:
     array_rows: int
     _: KW_ONLY
     dtype: torch.dtype = torch.float32
-    _tables: dict[torch.device, tuple[PhaseTable, ...]] = field(default_factory=dict, repr=False)
-    _places: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
+    # Made once for each device, as long as the arrays are there.
+    _tables: dict[torch.device, Tables] = field(
+        default_factory=dict,
+        repr=False,
+    )
+    _places: dict[torch.device, Tensor] = field(
+        default_factory=dict,
+        repr=False,
+    )
 
     @property
     def sums(self) -> Sums:
@@ -169,14 +180,15 @@ class LayerArrays:
             result[images] = accumulators.T
         if programmed.gain != 1.0:
             result.mul_(programmed.gain)
-        return result.view(len(levels), *self.schedule.output)
+        m, height, width = self.schedule.output
+        return result.view(-1, m, height, width)
 
     def exact(
         self,
         levels: Tensor,
         weight: Tensor,
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
+        stride: Pair,
+        dilation: Pair,
         groups: int,
     ) -> Tensor:
         """The same accumulators by one matrix product over all windows, for arrays that are exact.
@@ -240,7 +252,7 @@ class LayerArrays:
             stored = programmed.cells[phase.stored]
             for strip, cells in zip(phase.strips, stored, strict=True):
                 # A code is a sum over the step: scaling the few cells is cheaper than scaling the many sums.
-                cells = cells.to(driven.lines.dtype) * reading.scale
+                cells = cells.to(driven.dtype) * reading.scale
                 for activations in _parts(len(phase.base), cells, driven):
                     rows = driven.rows(phase.base[activations], strip)  # (a, r, S * B)
                     found = torch.matmul(cells, rows)  # (a, J * c + tiles, S * B)
@@ -259,10 +271,12 @@ class LayerArrays:
         reading: Reading,
     ) -> None:
         """Add what was read of a strip in some activations, (a, J * c + tiles, S * B), to the sums."""
-        weights: list[Factored] = [(found, 1)]
-        references: list[Factored] = []
+        # Whole weights and inputs: nothing is to be shifted, and the reference is taken off already.
+        weights: Slices = [(found, 1)]
+        references: Slices = []
         if self.sliced:
-            weights, references = self._slices(found, sum(strip.widths))
+            columns = sum(strip.widths)
+            weights, references = self._slices(found, columns)
         reading.keep_some(weights, references, strip.widths)
         # What was read counts in steps of the converter.
         scale = reading.scale
@@ -277,7 +291,7 @@ class LayerArrays:
                 parts.append((of_tile, factor / scale))
             sums.add(number, activations, parts)
 
-    def _slices(self, found: Tensor, width: int) -> tuple[list[Factored], list[Factored]]:
+    def _slices(self, found: Tensor, width: int) -> tuple[Slices, Slices]:
         """What was read, taken apart into cells and input slices, with the factor of each.
 
         Args:
@@ -291,21 +305,24 @@ class LayerArrays:
         activations, columns, _ = found.shape
         slices = len(self.input_coding.factors)
         split = found.view(activations, columns, slices, -1)  # (a, J * width + tiles, S, B)
-        weights: list[Factored] = []
+        weights: Slices = []
         first = 0
         for factor in coding.factors:
-            weights += self._input_slices(split[:, first : first + width], factor)
-            first += width
+            end = first + width
+            weights += self._input_slices(split[:, first:end], factor)
+            first = end
         if coding.reference is None:
             return weights, []
         _, factor = coding.reference
-        return weights, self._input_slices(split[:, first:], factor)
+        references = self._input_slices(split[:, first:], factor)
+        return weights, references
 
-    def _input_slices(self, sums: Tensor, factor: int) -> list[Factored]:
+    def _input_slices(self, sums: Tensor, factor: int) -> Slices:
         """Sums (a, c, S, B) that count for `factor`, by input slices (a, c, B)."""
         slices = []
         for number, of_slice in enumerate(self.input_coding.factors):
-            slices.append((sums[:, :, number], factor * of_slice))
+            view = sums[:, :, number]
+            slices.append((view, factor * of_slice))
         return slices
 
     def _sum_type(self, levels: Tensor) -> torch.dtype:
@@ -325,7 +342,9 @@ class LayerArrays:
 
     def _analog_type(self, sum_type: torch.dtype) -> torch.dtype:
         """A type in which the sums of one conversion are exact."""
-        if not self.sliced or self.sums.largest >= EXACT_IN_SINGLE:
+        if not self.sliced:
+            return sum_type
+        if self.sums.largest >= EXACT_IN_SINGLE:
             return sum_type
         return self.dtype
 
@@ -339,7 +358,8 @@ class LayerArrays:
         """The inputs (B, C_in, H, W) as rows are driven with them."""
         lines = self._lines(levels)
         if self.sliced and len(self.input_coding.factors) > 1:
-            slices = self.input_coding.slices(lines.to(torch.int32))  # (S, lines, B)
+            whole = lines.to(torch.int32)  # slices are cut out bit by bit
+            slices = self.input_coding.slices(whole)  # (S, lines, B)
             lines = slices.permute(1, 0, 2)
             lines = lines.reshape(len(lines), -1)  # (lines, S * B)
         dtype = self._analog_type(self._sum_type(levels))
@@ -370,12 +390,15 @@ class LayerArrays:
             lines = torch.arange(places).view(self.schedule.input)
             borders = (left, right, top, bottom)
             padded = F.pad(lines, borders, value=places)  # the line of zeros comes after all others
-            self._places[device] = padded.reshape(-1).to(device)
+            flat = padded.reshape(-1)
+            self._places[device] = flat.to(device)
         return self._places[device]
 
-    def _on(self, device: torch.device) -> tuple[PhaseTable, ...]:
+    def _on(self, device: torch.device) -> Tables:
         if device not in self._tables:
-            tables = [PhaseTable.of(phase, device) for phase in self.schedule.phases]
+            tables = []
+            for phase in self.schedule.phases:
+                tables.append(PhaseTable.of(phase, device))
             self._tables[device] = tuple(tables)
         return self._tables[device]
 

@@ -117,7 +117,9 @@ class CellCoding:
         highest = self._offset - 1
         if weight.numel() == 0:
             return
-        if int(weight.min()) < lowest or int(weight.max()) > highest:
+        too_low = int(weight.min()) < lowest
+        too_high = int(weight.max()) > highest
+        if too_low or too_high:
             raise InputError(
                 f"layer {layer}: weights must be whole numbers from {lowest} to {highest} "
                 "to be stored in cells"

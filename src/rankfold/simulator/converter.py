@@ -80,10 +80,12 @@ class Converter:
         cls.check(chosen, sums, layer)
         low, high = _codes(chosen.adc_bits, sums.signed)
         if chosen.adc_range == FULL:
-            return cls(max(1.0, sums.largest / high), low, high)
+            step = sums.largest / high
+            return cls(max(1.0, step), low, high)
         if chosen.adc_range != CALIBRATED:
             reach = float(chosen.adc_range) * sums.one_cell
-            return cls(max(1.0, reach / high), low, high)
+            step = reach / high
+            return cls(max(1.0, step), low, high)
         if sums.largest <= high:
             # Every sum has a code of its own: no data could tell a better step.
             return cls(1.0, low, high)
@@ -92,7 +94,8 @@ class Converter:
                 f"layer {layer}: a calibrated ADC range needs data; "
                 f"call calibrate_adc_(network, batches), or choose `{FULL}`"
             )
-        step = sample.best_step(low, high, sums.largest / high)
+        widest = sums.largest / high
+        step = sample.best_step(low, high, widest)
         return cls(step, low, high)
 
     @staticmethod
@@ -121,8 +124,9 @@ class Converter:
 
     def clipped(self, codes: Tensor) -> Tensor:
         """How many codes lie outside, a whole number on the codes' device."""
-        outside = (codes < self.low) | (codes > self.high)
-        return outside.sum()
+        below = codes < self.low
+        above = codes > self.high
+        return (below | above).sum()
 
 
 def _codes(bits: int, signed: bool) -> tuple[int, int]:
@@ -159,7 +163,8 @@ class SumSample:
         # Each that is taken stands for those that are not, too.
         weight_of_each = weight * sums.numel() / count
         self._values.append(flat.float().cpu())
-        self._weights.append(torch.full((count,), weight_of_each))
+        weights = torch.full((count,), weight_of_each)
+        self._weights.append(weights)
         self._held += count
         if self._held > self.SIZE:
             self._halve()
@@ -167,7 +172,8 @@ class SumSample:
     def _halve(self) -> None:
         """Keep every second sum so far, for two, and take half as many of those to come."""
         values = torch.cat(self._values)[::2]
-        weights = torch.cat(self._weights)[::2] * 2
+        weights = torch.cat(self._weights)[::2]
+        weights = 2 * weights
         self._values = [values]
         self._weights = [weights]
         self._held = len(values)
@@ -186,7 +192,8 @@ class SumSample:
         best = steps[0]
         least = math.inf
         for step in steps:
-            codes = (values / step).round().clamp(low, high)
+            codes = (values / step).round()
+            codes = codes.clamp(low, high)
             errors = codes * step - values
             error = float(weights.dot(errors**2))
             if error < least:

@@ -39,7 +39,8 @@ def age(target: Tensor, chosen: NonIdealities, draws: Draws) -> tuple[Tensor, Te
     if chosen.drift:
         elapsed += chosen.drift
         nu = _drift_coefficient(target, draws)
-        read = read * (elapsed / PCM_FIRST_READ) ** -nu
+        ratio = elapsed / PCM_FIRST_READ  # t / t0
+        read = read * ratio**-nu
     if chosen.read_noise == PCM:
         # The longer the time, the lower the frequencies that have had their part in 1/f noise.
         reads = (elapsed + PCM_READ_TIME) / (2 * PCM_READ_TIME)
@@ -52,6 +53,7 @@ def age(target: Tensor, chosen: NonIdealities, draws: Draws) -> tuple[Tensor, Te
     if chosen.stuck:
         draw = draws.of("stuck")
         place = torch.rand(read.shape, generator=draw, dtype=read.dtype)
+        # One draw says both whether a cell is stuck and where, so that the shares can be changed apart.
         is_stuck = place < chosen.stuck
         is_high = place < chosen.stuck * chosen.stuck_high
         level = is_high.to(read.dtype)
@@ -77,8 +79,10 @@ def _drift_coefficient(target: Tensor, draws: Draws) -> Tensor:
     """nu of each cell: a conductance falls as (t / t0)^-nu."""
     # The coefficients were fitted over the target; a cell without conductance has none to lose.
     logarithm = target.clamp(min=1e-7).log()
-    mean = (-0.0155 * logarithm + 0.0244).clamp(0.049, 0.1)
-    deviation = (-0.0125 * logarithm - 0.0059).clamp(0.008, 0.045)
+    mean = -0.0155 * logarithm + 0.0244
+    mean = mean.clamp(0.049, 0.1)
+    deviation = -0.0125 * logarithm - 0.0059
+    deviation = deviation.clamp(0.008, 0.045)
     noise = _normal(target, draws.of("drift"))
     coefficient = mean + deviation * noise
     return coefficient.abs()
@@ -136,7 +140,8 @@ def drop_on_lines(g: Tensor, resistance: float, rows: int, layer: str) -> Tensor
     shared_columns = rows - lower
     along_words = g @ shared_words
     along_columns = shared_columns @ g
-    kept = 1 - resistance * (along_words + along_columns)
+    lost = resistance * (along_words + along_columns)
+    kept = 1 - lost
     if bool((kept < 0).any()):
         raise InputError(
             f"layer {layer}: ir_drop (={resistance}) is too large for a first-order model of "

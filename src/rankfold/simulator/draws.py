@@ -32,8 +32,9 @@ class Draws:
     def of(self, effect: str) -> torch.Generator:
         """The generator of an effect; it goes on where the last call left it."""
         if effect not in self._held:
-            seed = self.mix(effect)
-            self._held[effect] = torch.Generator().manual_seed(seed)
+            draw = torch.Generator()
+            draw.manual_seed(self.mix(effect))
+            self._held[effect] = draw
         return self._held[effect]
 
     def mix(self, effect: str) -> int:

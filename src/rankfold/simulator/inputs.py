@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rankfold.simulator.tables import StripTable
@@ -23,6 +24,11 @@ class DrivenLines:
     lines: Tensor
     line_of: Tensor | None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the lines, which is that of the sums at the columns."""
+        return self.lines.dtype
+
     def rows(self, base: Tensor, strip: StripTable) -> Tensor:
         """(a, r, S * B) what the rows of a strip are driven with.
 
@@ -36,5 +42,6 @@ class DrivenLines:
         places = first + strip.offset  # (a, r)
         if self.line_of is not None:
             places = self.line_of[places]
-        rows = self.lines.index_select(0, places.reshape(-1))
+        flat = places.reshape(-1)
+        rows = self.lines.index_select(0, flat)
         return rows.view(*places.shape, -1)

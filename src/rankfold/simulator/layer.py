@@ -184,7 +184,8 @@ class SimulatedLayer(nn.Module):
     @property
     def saturated(self) -> int:
         """Weights too low for the cells, which hold the lowest they can instead."""
-        too_low = self.layer.integer_weights() < self._cell_coding.lowest
+        weights = self.layer.integer_weights()
+        too_low = weights < self._cell_coding.lowest
         return int(too_low.sum())
 
     @torch.no_grad()
@@ -248,7 +249,9 @@ class SimulatedLayer(nn.Module):
         if isinstance(self.layer, QuantConv2d):
             *_, height, width = input.shape
         if (height, width) not in self.arrays:
-            known = [f"{rows}x{columns}" for rows, columns in self.arrays]
+            known = []
+            for rows, columns in self.arrays:
+                known.append(f"{rows}x{columns}")
             raise InputError(
                 f"layer {self.name}: an input of {height}x{width} was not planned for; "
                 f"its arrays take {', '.join(known)}"
@@ -268,8 +271,8 @@ class SimulatedLayer(nn.Module):
         if layer.padding_mode == "zeros":
             return levels
         # Levels instead of values: the padding repeats pixels, and so their levels.
-        schedule = self.arrays[self._size(input)].schedule
-        top, bottom, left, right = schedule.padding
+        arrays = self.arrays[self._size(input)]
+        top, bottom, left, right = arrays.schedule.padding
         borders = (left, right, top, bottom)
         return F.pad(levels, borders, mode=layer.padding_mode)
 
@@ -281,15 +284,22 @@ class SimulatedLayer(nn.Module):
 
     def _weight(self) -> Tensor:
         """(m, C_in/G, kh, kw) integers as the cells hold them."""
-        return self.layer.integer_weights().clamp(min=self._cell_coding.lowest)
+        weights = self.layer.integer_weights()
+        return weights.clamp(min=self._cell_coding.lowest)
 
     def _exact(self, arrays: LayerArrays, levels: Tensor, weight: Tensor) -> Tensor:
         layer = self.layer
         if not isinstance(layer, QuantConv2d):
             return arrays.exact(levels, weight, (1, 1), (1, 1), 1)
-        stride = (layer.stride[0], layer.stride[1])
-        dilation = (layer.dilation[0], layer.dilation[1])
-        return arrays.exact(levels, weight, stride, dilation, layer.groups)
+        stride_y, stride_x = layer.stride
+        dilation_y, dilation_x = layer.dilation
+        return arrays.exact(
+            levels,
+            weight,
+            (stride_y, stride_x),
+            (dilation_y, dilation_x),
+            layer.groups,
+        )
 
     def _on(self, size: Pair, device: torch.device) -> Programmed:
         """The cells of the arrays for a size, on the device of the inputs; they are programmed on the CPU."""

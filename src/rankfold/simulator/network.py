@@ -67,9 +67,11 @@ def simulate(
         chosen = NonIdealities()
     left = set(digital)
     check_arrays(plan, chosen, left)
-    unknown = left - {layer.name for layer in plan.layers}
+    names = {layer.name for layer in plan.layers}
+    unknown = left - names
     if unknown:
-        raise InputError(f"the plan of {plan.model} has no layer {min(unknown)} that could be left digital")
+        name = min(unknown)
+        raise InputError(f"the plan of {plan.model} has no layer {name} that could be left digital")
     planned = planned_mappings(model, plan, left)
     parameter = next(model.parameters())
     builder = _Builder(plan.array, chosen, parameter.dtype)
@@ -120,7 +122,11 @@ class _Builder:
     def arrays(self, name: str, module: QuantLayer, runs: Runs) -> dict[Pair, LayerArrays]:
         """For each input size of a layer, the arrays that hold it."""
         quantiser = module.input_quantiser
-        inputs = InputCoding(quantiser.bits, quantiser.signed, self._array.dac_bits)
+        inputs = InputCoding(
+            quantiser.bits,
+            quantiser.signed,
+            self._array.dac_bits,
+        )
         cells = CellCoding.of(self._array, module.weight_quantiser.bits)
         arrays: dict[Pair, LayerArrays] = {}
         for size, mapping in runs.items():

@@ -87,7 +87,8 @@ class NonIdealities:
         if isinstance(self.adc_range, str):
             is_range = self.adc_range in (CALIBRATED, FULL)
         else:
-            is_range = _is_number(self.adc_range, least=0) and self.adc_range > 0
+            is_number = _is_number(self.adc_range, least=0)
+            is_range = is_number and self.adc_range > 0
         if not is_range:
             raise InputError(
                 f"adc_range (={self.adc_range}) must be {CALIBRATED}, {FULL} or a positive number of cells"
@@ -126,6 +127,8 @@ class NonIdealities:
 
 def _is_number(value: object, least: float) -> bool:
     """Whether `value` is a finite number of at least so much; no truth value is one."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool):
+        return False
+    if not isinstance(value, (int, float)):
         return False
     return math.isfinite(value) and value >= least

@@ -117,7 +117,8 @@ def _check_module(name: str, module: nn.Module | None, layer: LayerPlan) -> None
         raise InputError(f"layer {name} has 1-bit inputs or weights{BINARY}")
     if (weight.bits, inputs.bits) != (layer.weight_bits, layer.input_bits):
         raise InputError(
-            f"layer {name} has weights and inputs of {weight.bits} and {inputs.bits} bits, "
+            f"layer {name} has weights and inputs of "
+            f"{weight.bits} and {inputs.bits} bits, "
             f"the plan says {layer.weight_bits} and {layer.input_bits}; "
             "simulate a network that follows the plan"
         )
@@ -132,8 +133,11 @@ def _stages(
     """For each module that the layer became: by input size, its mapping."""
     surgery = surgery_of(layer.kind)
     parts = surgery.parts(layer)
-    mappings: dict[str, Runs] = {part.name: {} for part in parts}
-    runs = [_runs(part.name, shapes) for part in parts]
+    mappings: dict[str, Runs] = {}
+    runs: list[list[ConvShape]] = []
+    for part in parts:
+        mappings[part.name] = {}
+        runs.append(_runs(part.name, shapes))
     # A layer that runs several times has as many runs of each part, in the same order.
     for run in zip(*runs, strict=True):
         dense = surgery.dense_shape(layer, run)

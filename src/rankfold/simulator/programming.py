@@ -85,15 +85,19 @@ class Programming:
         weights: list[Tensor] = []
         references: list[Tensor] = []
         for start, width in zip(strip.starts, strip.widths, strict=True):
-            tile = levels[:, start : start + width]
+            end = start + width
+            tile = levels[:, start:end]
             read = self._read(tile)  # (r, w * J), and the reference of this tile, if there is one
-            of_weights = read[:, : width * slices]
+            cells = width * slices
+            of_weights = read[:, :cells]
             weights.append(of_weights.reshape(rows, width, slices))
-            references.append(read[:, width * slices :])
+            references.append(read[:, cells:])
         highest = self.coding.highest
         # (J, c, r), so that one product gives all sums of a slice side by side.
-        held = torch.cat(weights, 1).permute(2, 1, 0) * highest
-        reference = torch.cat(references, 1).T * highest  # (tiles, r), or (0, r)
+        held = torch.cat(weights, 1).permute(2, 1, 0)
+        held = held * highest
+        reference = torch.cat(references, 1).T  # (tiles, r), or (0, r)
+        reference = reference * highest
         if self.sliced:
             by_column = held.reshape(slices * columns, rows)
             return torch.cat([by_column, reference])
@@ -116,7 +120,12 @@ class Programming:
             return read
         return drop_on_lines(read, chosen.ir_drop, self.array_rows, self.layer)
 
-    def _whole(self, held: Tensor, reference: Tensor, widths: tuple[int, ...]) -> Tensor:
+    def _whole(
+        self,
+        held: Tensor,
+        reference: Tensor,
+        widths: tuple[int, ...],
+    ) -> Tensor:
         """(c, r) weights of cells (J, c, r), less the reference (tiles, r) of each tile of these widths.
 
         The sum over rows is linear in the cells: to add a weight's columns up before it or after it is the

@@ -9,6 +9,7 @@ import numpy as np
 from rankfold.mapping import Mapping, Region, StoredMatrix, Tile
 
 Array = np.ndarray
+Member = tuple[Tile, int]  # a tile, and the number of the placement of its sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +97,9 @@ class Schedule:
         """Activations of tiles for one image, which are the mapping's cycles."""
         total = 0
         for phase in self.phases:
-            tiles = sum(len(strip.widths) for strip in phase.strips)
-            total += len(phase.base) * tiles
+            activations = len(phase.base)
+            for strip in phase.strips:
+                total += activations * len(strip.widths)
         return total
 
 
@@ -132,7 +134,7 @@ def _phase(region: Region, stored: int) -> Phase:
     # Tiles that read the same outputs share their sums; tiles that are driven alike run side by side.
     sums: dict[bytes, int] = {}
     placements: list[Placement] = []
-    strips: dict[bytes, list[tuple[Tile, int]]] = {}
+    strips: dict[bytes, list[Member]] = {}
     for tile in region.tiles():
         columns = _key(tile.col_channel, tile.col_y, tile.col_x, tile.col_slot)
         if columns not in sums:
@@ -142,10 +144,15 @@ def _phase(region: Region, stored: int) -> Phase:
         members = strips.setdefault(rows, [])
         members.append((tile, sums[columns]))
     joined = [_strip(region, members) for members in strips.values()]
-    return Phase(stored, base, tuple(joined), tuple(placements))
+    return Phase(
+        stored,
+        base,
+        tuple(joined),
+        tuple(placements),
+    )
 
 
-def _strip(region: Region, members: list[tuple[Tile, int]]) -> Strip:
+def _strip(region: Region, members: list[Member]) -> Strip:
     """Tiles, each with the number of its sums, that are driven by the same rows."""
     height, width = region.footprint.shape.padded_input
     first, _ = members[0]

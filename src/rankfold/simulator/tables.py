@@ -93,8 +93,12 @@ class PhaseTable:
     @classmethod
     def of(cls, phase: Phase, device: torch.device) -> PhaseTable:
         """Copy a phase to a device."""
-        strips = [StripTable.of(strip, device) for strip in phase.strips]
-        placements = [PlacementTable.of(place, device) for place in phase.placements]
+        strips = []
+        for strip in phase.strips:
+            strips.append(StripTable.of(strip, device))
+        placements = []
+        for place in phase.placements:
+            placements.append(PlacementTable.of(place, device))
         return cls(
             phase.stored,
             _on(device, phase.base),
