@@ -97,6 +97,7 @@ def cell_plan(cell: Cell, model: nn.Module, network: Network, array: ArraySpec) 
         MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
     """
     method = cell.setting()
+    # Which channels may go is a question to the network itself, not to its shapes.
     if isinstance(method, ChannelPruning):
         return channel_plan(model, network, array, method, bits=cell.bits)
     return uniform_plan(network, array, method, bits=cell.bits)
@@ -126,6 +127,7 @@ def cell_folder(out: Path, cell: Cell) -> Path:
 def in_words(error: Exception) -> str:
     """An error in one line."""
     text = " ".join(str(error).split())
+    # A sentence of ours says what is wrong; of others the kind of error says as much as the words.
     if isinstance(error, InputError):
         return text
     return f"{type(error).__name__}: {text}"
@@ -134,7 +136,7 @@ def in_words(error: Exception) -> str:
 def _differences(result: Result, recipe: Recipe, cell: Cell) -> list[str]:
     """In what a finished run is not the one that a cell asks for."""
     other = sorted(name for name in COMPARED if result.recipe[name] != getattr(recipe, name))
-    weight = 0.0
+    weight = 0.0  # also of runs that are older than distillation
     distillation = effective(cell.distillation, recipe)
     if distillation is not None:
         weight = distillation.weight

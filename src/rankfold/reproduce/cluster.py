@@ -91,6 +91,8 @@ class RayRunner:
         waiting = list(cells)
         running: dict[Any, Cell] = {}
         while waiting or running:
+            # As many tasks as run at once, and no more waiting at the cluster: those that wait here are not
+            # begun when the time is up.
             slots = self._slots(ray)
             while waiting and len(running) < slots and go_on():
                 cell = waiting.pop(0)

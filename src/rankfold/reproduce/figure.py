@@ -11,7 +11,7 @@ from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, Shar
 from rankfold.plan.kinds import IDEAL, PLAIN
 from rankfold.report.charts.drawing import SIZE, WIDTH, count, round_numbers, svg, svg_file
 from rankfold.report.palette import INK, SHADES, SOFT
-from rankfold.reproduce.headline import ROW_SPARSE, Point, pareto
+from rankfold.reproduce.headline import ROW_SPARSE, Point, by_array, pareto
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -130,23 +130,33 @@ def figure(points: Sequence[Point], title: str) -> str:
         points: averaged over seeds.
         title: above the panels.
     """
-    shown = [series for series in SERIES if any(series.holds(point) for point in points)]
-    drawn = [point for point in points if any(series.holds(point) for series in shown)]
-    arrays = list(dict.fromkeys(point.of.array for point in points))
-    layout = _Layout.of(len(arrays), len(shown))
-    limits = _limits(drawn)
+    shown, drawn = _drawn(points)
+    panels = by_array(points)
+    layout = _Layout.of(len(panels), len(shown))
+    limits = _limits(drawn)  # the same in all panels, which are to be compared
 
     def draw(canvas: Figure) -> None:
         handles: list[Artist] = []
-        for index, array in enumerate(arrays):
+        for index, (array, here) in enumerate(panels.items()):
             axes = canvas.add_axes(layout.axes(index))
-            here = [point for point in points if point.of.array == array]
             handles = _panel(axes, here, shown, array)
             axes.set_ylim(*limits)
         _head(canvas, layout, title, handles, [series.words for series in shown])
 
     told = "; ".join(_in_words(point) for point in drawn)
     return svg_file(svg("reproduction", f"{title}. {told}", layout.height, draw))
+
+
+def _drawn(points: Sequence[Point]) -> tuple[list[Series], list[Point]]:
+    """The series that have any of the points, and the points that are in any series."""
+    used: set[Series] = set()
+    drawn = []
+    for point in points:
+        for series in SERIES:  # no two of them hold the same point
+            if series.holds(point):
+                used.add(series)
+                drawn.append(point)
+    return [series for series in SERIES if series in used], drawn
 
 
 def _head(canvas: Figure, layout: _Layout, title: str, handles: list[Artist], words: list[str]) -> None:
@@ -180,6 +190,7 @@ def _panel(axes: Axes, points: Sequence[Point], shown: Sequence[Series], array: 
     axes.set_title(f"{array} arrays", fontsize=SIZE, color=SOFT, loc="left", pad=4)
     axes.set_xlabel("cycles per image")
     axes.set_ylabel("test accuracy, %")
+    # Matplotlib's ticks at powers of ten leave most panels with one.
     axes.xaxis.set_major_locator(FixedLocator(round_numbers(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(count)

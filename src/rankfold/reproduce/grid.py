@@ -61,6 +61,7 @@ class Cell:
         width = "float"
         if self.bits is not None:
             width = f"b{self.bits}"
+        # A rank of 1/8 would be a folder in a folder.
         return "-".join([*parts, width, f"s{self.seed}"]).replace("/", "_")
 
     @property
@@ -185,6 +186,7 @@ def _cells(content: Mapping[str, Any]) -> tuple[Cell, ...]:
     seeds = list(common)
     for method in methods:
         seeds += method.get("seeds", ())
+    # Seeds outermost: when the time is up, all settings have as many seeds, or nearly so.
     cells: list[Cell] = []
     for seed in dict.fromkeys(seeds):
         for method in methods:
@@ -199,6 +201,7 @@ def _combinations(method: Mapping[str, Any], seed: int) -> list[Cell]:
     cells = []
     for values in product(*(method[key] for key in keys)):
         chosen = dict(zip(keys, values, strict=True))
+        # YAML reads 4 as a number and 1/8 as a text; in tables and names both are texts.
         if chosen.get("rank") is not None:
             chosen["rank"] = str(chosen["rank"])
         cells.append(Cell(method["method"], seed, **chosen))

@@ -118,6 +118,14 @@ class Headline:
     better: Comparison | None
 
 
+def by_array(points: Iterable[Point]) -> dict[str, list[Point]]:
+    """The points on each array, in the order in which arrays and points come."""
+    each: dict[str, list[Point]] = {}
+    for point in points:
+        each.setdefault(point.of.array, []).append(point)
+    return each
+
+
 def average(rows: Iterable[Measurement]) -> tuple[Point, ...]:
     """One point for each setting, array and mapping, over its seeds."""
     groups: dict[tuple[object, ...], list[Measurement]] = {}
@@ -138,6 +146,7 @@ def _mean(same: Sequence[Measurement]) -> Point:
         spread = (squares / (count - 1)) ** 0.5
     energies = [row.energy for row in same if row.energy is not None]
     energy = None
+    # A mean over some of the seeds would stand beside cycles of all of them.
     if len(energies) == count:
         energy = sum(energies) / count
     return Point(same[0], accuracy, cycles, count, spread, energy)
@@ -156,6 +165,7 @@ def headline(ours: Sequence[Point], theirs: Sequence[Point]) -> Headline:
     fewer, better = [], []
     for one in ours:
         for other in theirs:
+            # Nothing is drawn through points: only what was measured counts.
             pair = Comparison(one, other)
             if one.accuracy >= other.accuracy:
                 fewer.append(pair)

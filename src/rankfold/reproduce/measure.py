@@ -168,6 +168,7 @@ def _stored(path: Path, run: str) -> dict[str, Costs]:
     if not path.exists():
         return {}
     content = read_json(path)
+    # Of an older version, or of the run that was here before: costs are counted again in seconds.
     if not is_typed(content, TYPE, VERSION) or content.get("run") != run:
         return {}
     validator = schema_validator("rankfold.reproduce", "costs.schema.json")
@@ -190,6 +191,7 @@ def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) ->
     """Costs of the network as it was compressed; of a dense one, under every mapping of it."""
     counted = network_cycles(network, plan, METHODS, masks)
     cycles, conversions = counted.total, counted.conversions
+    # Of a compressed network the dense mappings are those of another cell's network.
     keys = [key for key in cycles if key.family != DENSE_FAMILY]
     costs: Costs = {}
     for key in keys or list(cycles):
@@ -207,7 +209,7 @@ def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, k
         energy = network_energy(network, replace(plan, layers=layers), table, masks).energy
     except InputError:
         return None  # an array whose rows hold no weight
-    return round(energy, 1)
+    return round(energy, 1)  # the figures of components have two or three digits
 
 
 def _laid_out(layer: LayerPlan, key: CostKey) -> LayerPlan:

@@ -74,10 +74,12 @@ def reproduce(
     def go_on() -> bool:
         return budget is None or time.monotonic() - start < budget
 
+    # Before any cell: the results of two grids in one folder could not be told apart.
     _claim(grid, out, device)
     outcomes = {cell: finished(grid, cell, out) for cell in grid.cells}
     waiting = []
     for cell, outcome in outcomes.items():
+        # A cell whose folder holds another run stays an error until somebody moves it away.
         if not outcome.done and outcome.error is None:
             waiting.append(cell)
     number = len(grid.cells)
@@ -121,6 +123,7 @@ def _claim(grid: Grid, out: Path, device: str) -> None:
         "baseline_recipe": asdict(grid.baseline_recipe),
     }
     CLAIM.folder(out, MARKER, identity, True, work="grid", besides=("cells",))
+    # Written again each time: cells, arrays and data may be more than they were.
     record = {
         **identity,
         "data": grid.data,
@@ -137,6 +140,7 @@ def _baseline(grid: Grid, out: Path, device: str, progress: Progress) -> Path | 
     data = load_images(grid.data)
     if shipped_baseline(grid.model, data.classes, data.input_size) is not None:
         return None
+    # Once for all cells, which would else train the same network each.
     folder = out / "baseline"
     progress.note("-- the dense network")
     recipe = grid.baseline_recipe

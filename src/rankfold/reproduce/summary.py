@@ -8,7 +8,7 @@ from typing import Any
 
 from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
 from rankfold.plan.kinds import IDEAL, PLAIN
-from rankfold.reproduce.headline import Comparison, Headline, Point, headline
+from rankfold.reproduce.headline import Comparison, Headline, Point, by_array, headline
 from rankfold.reproduce.words import accuracy_in_words, table
 
 ALIKE = (
@@ -69,15 +69,13 @@ def headlines(points: Sequence[Point], method: str = LowRank.name) -> Headlines:
         The headlines by array and by the opponent's words.
     """
     found: Headlines = {}
-    for array in dict.fromkeys(point.of.array for point in points):
-        here = [point for point in points if point.of.array == array]
-        lines = {}
+    for array, here in by_array(points).items():
         for opponent in OPPONENTS:
-            if opponent.method != method:
-                lines[opponent.words] = _against(opponent, here, method)
-        measured = {words: line for words, line in lines.items() if line is not None}
-        if measured:
-            found[array] = measured
+            if opponent.method == method:
+                continue
+            line = _against(opponent, here, method)
+            if line is not None:
+                found.setdefault(array, {})[opponent.words] = line
     return found
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from rankfold.plan import LowRank, SharedSupport
 from rankfold.plan.kinds import IDEAL
-from rankfold.reproduce.headline import ROW_SPARSE, Point
+from rankfold.reproduce.headline import ROW_SPARSE, Point, by_array
 from rankfold.reproduce.words import accuracy_in_words, rank_in_words, table
 
 DASH = "–"
@@ -18,38 +18,30 @@ def low_rank_tables(points: Sequence[Point]) -> str:
 
     Of points with several weights of distillation, those with the least.
     """
-    ours = []
-    for point in points:
-        if point.is_of(LowRank.name, "sdk"):
-            ours.append(point)
+    ours = [point for point in points if point.is_of(LowRank.name, "sdk")]
     if not ours:
         return ""
+    # A cell of the table has room for one point.
     least = min(_distillation(point) for point in ours)
-    ours = [point for point in ours if _distillation(point) == least]
-    arrays = list(dict.fromkeys(point.of.array for point in ours))
-    first = [point for point in ours if point.of.array == arrays[0]]
-    groups = sorted({_groups(point) for point in ours})
-    ranks = sorted({_rank(point) for point in ours}, key=Fraction, reverse=True)
-    parts = ["### Accuracy by groups g and rank r\n"]
-    parts.append(_by_groups_and_rank(first, groups, ranks, accuracy_in_words))
-    for array in arrays:
-        here = [point for point in ours if point.of.array == array]
+    each = by_array(point for point in ours if _distillation(point) == least)
+    first = next(iter(each.values()))  # accuracies are the same on all arrays
+    parts = ["### Accuracy by groups g and rank r\n", _by_groups_and_rank(first, accuracy_in_words)]
+    for array, here in each.items():
         parts.append(f"\n### Cycles with SDK, {array} arrays\n")
-        parts.append(_by_groups_and_rank(here, groups, ranks, _cycles))
+        parts.append(_by_groups_and_rank(here, _cycles))
     return "\n".join(parts) + "\n"
 
 
-def _by_groups_and_rank(
-    points: Sequence[Point],
-    groups: Sequence[int],
-    ranks: Sequence[str],
-    show: Callable[[Point], str],
-) -> str:
+def _by_groups_and_rank(points: Sequence[Point], show: Callable[[Point], str]) -> str:
     """A row for each g, a column for each r."""
-    shown = {(_groups(point), _rank(point)): show(point) for point in points}
+    shown: dict[int, dict[str, str]] = {}
+    for point in points:
+        shown.setdefault(_groups(point), {})[_rank(point)] = show(point)
+    known = {_rank(point) for point in points}
+    ranks = sorted(known, key=Fraction, reverse=True)
     rows = []
-    for g in groups:
-        rows.append([str(g), *(shown.get((g, rank), DASH) for rank in ranks)])
+    for groups, cells in sorted(shown.items()):
+        rows.append([str(groups), *(cells.get(rank, DASH) for rank in ranks)])
     return table(["g", *map(rank_in_words, ranks)], rows, ">" + ">" * len(ranks))
 
 
@@ -58,7 +50,7 @@ def support_table(points: Sequence[Point]) -> str:
     shown = []
     for method in (ROW_SPARSE, SharedSupport.name):
         shown += [point for point in points if point.is_of(method, "sdk")]
-    return _by_array(shown, _label, _cycles, "cycles, {array}")
+    return _by_setting(shown, _label, _cycles, "cycles, {array}")
 
 
 def energy_table(points: Sequence[Point]) -> str:
@@ -67,10 +59,10 @@ def energy_table(points: Sequence[Point]) -> str:
     for point in points:
         if point.of.mapping == "sdk" and point.energy is not None:
             shown.append(point)
-    return _by_array(shown, _label_with_steering, _energy, "{array}")
+    return _by_setting(shown, _label_with_steering, _energy, "{array}")
 
 
-def _by_array(
+def _by_setting(
     points: Sequence[Point],
     label: Callable[[Point], str],
     show: Callable[[Point], str],
@@ -89,14 +81,16 @@ def _by_array(
     settings: dict[str, dict[str, Point]] = {}
     for point in points:
         settings.setdefault(label(point), {})[point.of.array] = point
-    arrays = list(dict.fromkeys(point.of.array for point in points))
+    arrays = list(by_array(points))
     rows = []
     for words, same in settings.items():
-        cells = [DASH] * len(arrays)
-        for place, array in enumerate(arrays):
+        row = [words, accuracy_in_words(next(iter(same.values())))]
+        for array in arrays:
+            cell = DASH
             if array in same:
-                cells[place] = show(same[array])
-        rows.append([words, accuracy_in_words(next(iter(same.values()))), *cells])
+                cell = show(same[array])
+            row.append(cell)
+        rows.append(row)
     heads = [title.format(array=array) for array in arrays]
     return table(["setting", "accuracy", *heads], rows, "<>" + ">" * len(arrays)) + "\n"
 

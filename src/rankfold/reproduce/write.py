@@ -27,6 +27,7 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     Returns:
         The files; none where no cell is done.
     """
+    # Of a grid that is under way too: each call writes what is known by then.
     rows: list[Measurement] = []
     for outcome in outcomes:
         rows += outcome.rows
@@ -42,6 +43,7 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
         "Low-rank": low_rank_tables(points),
         f"Energy with SDK, nJ per image, {DEFAULT_TABLE}": energy_table(points),
     }
+    # Papers have no such method; grids without it get no empty section.
     if any(point.method in SPARSE_METHODS for point in points):
         sparse = headlines(points, ROW_SPARSE)
         write_json(out / "headlines-row-sparse.json", headlines_to_json(sparse))

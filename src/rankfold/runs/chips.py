@@ -79,6 +79,7 @@ class Chips:
 
     def program(self, chip: int = 0) -> None:
         """Program the arrays as those of chip `chip`."""
+        # Late, and once: a simulation that goes on may find all its parts done already.
         if not self.calibrated:
             self._calibrate()
             self.calibrated = True
@@ -87,6 +88,7 @@ class Chips:
     def _calibrate(self) -> None:
         if not needs_calibration(self.network):
             return
+        # A converter is set before it sees what it will be judged by.
         train = self.loaded.data.train.sample(CALIBRATION_IMAGES, self.seed)
         batches = self.batches(train, "ADC ranges")
         calibrate_adc_(self.network, (images for images, _ in batches))
@@ -96,7 +98,7 @@ class Chips:
         data = self.loaded.data
         self.progress.begin(what, len(split))
         for images, classes in Batches(split, data.mean, data.std, size, self.loaded.device).epoch():
-            yield images, classes
+            yield images, classes  # whoever asks for the next batch is done with this one
             self.progress.advance(len(classes))
         self.progress.end()
 

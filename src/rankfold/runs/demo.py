@@ -44,6 +44,7 @@ def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str,
     tuning = Recipe(epochs=epochs, batch_size=64, peak_rate=0.05, seed=seed)
     notes = RunNotes(f"rankfold demo --epochs {epochs} --seed {seed}")
     data = load_images(DATA)
+    # One network for all: runs work on copies of it.
     model = load_model(MODEL, len(data.classes), data.input_size[0], seed)
     network = traced(model, data, MODEL)
     baseline = out / "baseline"

@@ -115,6 +115,7 @@ class EnergyRecord:
         compared = Comparison.of(energy, dense)
         least, most = compared.band
         layers = []
+        # Both are of the same convolutions, since both count fully connected layers where the plan does.
         for layer, before in zip(energy.layers, dense.layers, strict=True):
             name = layer.shape.name
             layers.append(LayerEnergyRecord(name, layer.components, before.energy, layer.conversions))
@@ -161,6 +162,8 @@ def dense_energy(network: Network, plan: Plan, options: EnergyOptions) -> Networ
     try:
         return network_energy(network, dense_plan(plan), table, linear=counts_linear(network, plan))
     except InputError:
+        # An array too narrow for one weight spread over cells has cycles all the same: a run goes on without
+        # energy, unless energy was what the user wanted.
         if options.asked:
             raise
         return None

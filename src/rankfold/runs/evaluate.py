@@ -55,6 +55,7 @@ def load_run(path: str | Path, device: str = "cpu") -> tuple[nn.Module, Plan, Re
     result = Result.load(folder.result)
     plan = Plan.load(folder.plan)
     model = load_model(result.model, len(result.data.classes), result.input[0])
+    # Before surgery: a plan of another network would be refused there in words about modules.
     check_plan(plan, trace(model, result.input, result.model))
     load_(model, folder.path)
     return model.to(target).eval(), plan, result
@@ -111,6 +112,7 @@ def evaluate_folder(path: str | Path, data: str, device: str = "auto") -> Evalua
     model, _, result = load_run(path, device)
     images = load_data_for(result, data, path)
     accuracy = evaluate(model, images)
+    # Of other data another accuracy is no surprise.
     same = images.digest == result.data.digest
     return Evaluation(accuracy, result.accuracy.final, len(images.test), same)
 

@@ -50,6 +50,7 @@ class RunFolder:
             InputError: the folder holds another run, or this one without `resume`, or other files.
         """
         own = as_read_back(identity)
+        # Sorted: the order in which an identity was put together does not matter.
         run = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
         held = CLAIM.folder(path, MARKER, own, resume, work="run")
         if held is None:
@@ -129,7 +130,7 @@ def _epoch(row: Mapping[str, str | None]) -> EpochRecord:
 
 def _present(row: Mapping[str, str | None], name: str) -> str:
     cell = row[name]
-    if not cell:
+    if not cell:  # None where the row is too short
         raise ValueError(f"{name} is missing in a row")
     return cell
 
@@ -142,6 +143,7 @@ def _perhaps(cell: str | None) -> float | None:
 
 def _number(cell: str) -> float:
     value = float(cell)
+    # Training stops at the first loss that is not finite, so that no history of ours has one.
     if not math.isfinite(value):
         raise ValueError(f"{cell} is no finite number")
     return value

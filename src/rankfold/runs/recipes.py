@@ -29,6 +29,7 @@ def fitted(recipe: Recipe, data: ImageData) -> Recipe:
             f"batch size (={recipe.batch_size}) is larger than the {len(data.train)} training images; "
             "lower --batch"
         )
+    # A mirrored 2 is no digit.
     if recipe.augment == "crop-flip" and not data.mirror:
         return replace(recipe, augment="crop")
     return recipe
@@ -36,6 +37,7 @@ def fitted(recipe: Recipe, data: ImageData) -> Recipe:
 
 def effective(distillation: Distillation | None, recipe: Recipe) -> Distillation | None:
     """The distillation, where it has any weight and anything is trained."""
+    # Without effect it must not be part of a run's identity, nor cost a pass of the dense network.
     if distillation is None or not distillation.weight or not recipe.epochs:
         return None
     return distillation
@@ -43,4 +45,5 @@ def effective(distillation: Distillation | None, recipe: Recipe) -> Distillation
 
 def recipe_identity(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """Everything in a recipe that the result depends on, the precision as it is on the device."""
+    # `auto` computes other numbers on another device.
     return {**asdict(recipe), "precision": resolve_precision(recipe.precision, device)}

@@ -51,7 +51,7 @@ def record(state: RunState) -> Result:
 
 def result_of(state: RunState, run: str) -> Result:
     """What a run whose steps are done has found; `run` is the hash of its identity."""
-    masks = masks_of(state.model)
+    masks = masks_of(state.model)  # (m, C_in/G, kh, kw) booleans by layer
     costs = network_cycles(state.network, state.plan, masks=masks)
     before, after = state.parameters
     return Result(
@@ -130,6 +130,7 @@ def _speed(state: RunState) -> float | None:
 
 def _layers(state: RunState, costs: NetworkCycles) -> tuple[LayerResult, ...]:
     """One result for each layer of the plan; a weight that runs several times costs the sum of its runs."""
+    # A network may run one weight on several inputs.
     runs: dict[str, list[LayerCycles]] = {}
     for cost in costs.layers:
         runs.setdefault(cost.shape.weight, []).append(cost)
@@ -141,7 +142,9 @@ def _layers(state: RunState, costs: NetworkCycles) -> tuple[LayerResult, ...]:
 
 
 def _layer(report: LayerReport, entry: LayerPlan, runs: Sequence[LayerCycles]) -> LayerResult:
+    # The result has the fields of all kinds that it knows, empty where a layer's kind lacks them.
     kind = entry.kind.to_json()
+    # Fully connected layers that do not count have none of this.
     measured: dict[str, Any] = {
         "cycles": None,
         "planned_cycles": None,

@@ -213,6 +213,7 @@ class Result:
         Raises:
             InputError: the file is missing or not a result of this version; the message names the place.
         """
+        # The schema has seen to types and ranges; what follows only gives the content its classes.
         validator = schema_validator("rankfold.runs", "result.schema.json")
         content = _tuples(read_typed(path, TYPE, VERSION, validator), "input", "array")
         content["data"] = DataInfo(**_tuples(content["data"], "classes", "image_size"))
@@ -244,6 +245,7 @@ def _with_fields(kind: type[LayerKind], known: Mapping[str, int | None]) -> Laye
 
 def _shallow(record: Any) -> dict[str, Any]:
     """The fields of a data class, as they are."""
+    # `dataclasses.asdict` would copy every number of every layer, only to be written.
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 

@@ -115,7 +115,7 @@ def measure_robustness(
         progress: hears how far it is.
 
     Raises:
-        InputError: a run, the data or a value does not allow it, or `out` holds simulations with other options.
+        InputError: a run, the data or a value does not allow it, or `out` holds others.
     """
     # All values first: one that is out of range is refused before anything is simulated.
     varied = [(variation, variation.apply(options.chosen)) for variation in variations]
@@ -124,11 +124,12 @@ def measure_robustness(
         loaded = LoadedRun.load(folder, data, device)
         for variation, each in varied:
             for value, chosen in zip(variation.values, each, strict=True):
+                # All digits of the value: two that are alike in six would share a file.
                 file = out / "points" / f"{label}-{variation.name}-{value!r}.json"
                 own = replace(options, chosen=chosen, layer_images=0)
                 simulation = simulate_run(loaded, own, out=file, resume=True, progress=progress)
                 points.append(Point.of(label, variation.name, value, simulation))
-                write_points(out / "robustness.csv", points)
+                write_points(out / "robustness.csv", points)  # a sweep may take hours, and be looked at
     return tuple(points)
 
 

@@ -88,6 +88,7 @@ def run(
         device=device,
         progress=progress,
     )
+    # From here on the folder is written to; all that could be refused was looked at before.
     state.folder = RunFolder.claim(Path(out), identity(state), resume)
     known = finished(state)
     if known is not None:

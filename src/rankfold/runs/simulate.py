@@ -50,6 +50,7 @@ def simulate_run(
     """
     wanted = options or SimulationOptions()
     plan = replace(loaded.plan, array=wanted.array(loaded.plan.array))
+    # Before the file is taken: what arrays cannot hold is refused here.
     network = simulate(loaded.model, plan, wanted.chosen, digital=wanted.digital, seed=wanted.seed)
     chips = Chips(loaded, network, wanted.seed, progress or Silent())
     path = None
@@ -61,6 +62,7 @@ def simulate_run(
     images = test
     if wanted.images is not None:
         images = test.sample(wanted.images, wanted.seed)
+    # Each part is known by its name in the file, whatever was done before it in this process or another.
     ideal = file.once("ideal", partial(chips.ideal_accuracy, images))
     accuracies = []
     for chip in range(wanted.chips):
@@ -97,6 +99,7 @@ def simulate_run(
 def _layers(chips: Chips, split: ImageSplit, file: PartsFile) -> tuple[LayerErrors, ...]:
     """The errors of all layers, each one's blame a part of its own."""
     seen: Mapping[str, Mapping[str, Any]] = file.once("layers", partial(layer_errors, chips, split))
+    # A file may have been edited.
     simulated = [layer.name for layer in simulated_layers(chips.network)]
     if list(seen) != simulated:
         raise InputError(f"{file.path} is not a complete simulation: at done/layers: it has other layers")

@@ -50,7 +50,7 @@ class SimulationOptions:
     def chips(self) -> int:
         """Chips that may differ: one, where nothing is drawn at random."""
         if not self.chosen.random:
-            return 1
+            return 1  # every chip is the same
         return self.repeats
 
     def array(self, planned: ArraySpec) -> ArraySpec:
@@ -69,6 +69,7 @@ class SimulationOptions:
     def identity(self) -> dict[str, Any]:
         """What the parts of a simulation depend on; not their number, as each chip is a part."""
         content = asdict(self)
+        # More chips are more parts: a simulation of five goes on to ten.
         del content["repeats"]
         return content
 
@@ -143,7 +144,7 @@ class Simulation:
     def deviation(self) -> float | None:
         """Standard deviation over the chips (n - 1); None of a single one."""
         if len(self.accuracies) == 1:
-            return None
+            return None  # n - 1 is zero
         return stdev(self.accuracies)
 
     def to_json(self) -> dict[str, Any]:

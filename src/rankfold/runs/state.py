@@ -131,7 +131,7 @@ def prepare(
     _check_choices(decomposition, noise, recipe)
     suited = fitted(recipe, data)
     hearer = progress or Silent()
-    own = copy.deepcopy(model)
+    own = copy.deepcopy(model)  # the steps work in place
     network = traced(own, data, name or plan.model)
     check_plan(plan, network)
     if noise is not None:
@@ -140,6 +140,7 @@ def prepare(
     dense = dense_energy(network, plan, energy or EnergyOptions())
     # A rehearsal: whatever surgery refuses, it refuses before any work is done.
     build_(copy.deepcopy(own), plan)
+    # Weights of another network are refused before the folder is touched, too.
     weights = (baseline or GivenWeights()).for_run(suited, data)
     weights.load_(own)
     return RunState(

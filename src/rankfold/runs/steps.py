@@ -38,6 +38,7 @@ def start(state: RunState) -> None:
     state.baseline.make_(state.model, state.data, state.device, folder=state.folder, progress=state.progress)
     accuracy = measure(state, BASELINE)
     state.progress.note(f"baseline ({state.baseline.origin}): {accuracy:.2%}")
+    # Now, while the network is still dense and in float.
     if state.distillation is not None:
         state.teacher = Teacher(state.model, state.distillation)
 
@@ -52,6 +53,7 @@ def decompose(state: RunState) -> None:
         UnsupportedLayerError: a layer cannot be replaced exactly.
     """
     before = sum(parameter.numel() for parameter in state.model.parameters())
+    # Calibration images arrive on the device.
     state.model.to(state.device)
     state.reports = compress_(
         state.model,
@@ -60,6 +62,7 @@ def decompose(state: RunState) -> None:
         decomposition=state.decomposition,
         images=MOMENT_IMAGES,
     )
+    # Before quantisers come in, whose step sizes are parameters too.
     state.parameters = before, kept_parameters(state.model)
     state.plan = with_supports(state.plan, state.model)
     _tell_of_layers(state)
@@ -71,6 +74,7 @@ def quantise(state: RunState) -> None:
     Fills in the signs of the plan, which is saved where the run has a folder; then measures the accuracy.
     """
     state.plan = quantise_(state.model, state.plan, state.calibration())
+    # Already here: who looks into the folder of a long run sees what it trains.
     if state.folder is not None:
         state.plan.save(state.folder.plan)
     what = "decomposition"
@@ -90,6 +94,7 @@ def fine_tune(state: RunState) -> None:
     """
     trained = state.model
     if state.noise is not None:
+        # It shares its Parameters with the model: to train the one is to train the other.
         trained = simulate(
             state.model,
             state.plan,

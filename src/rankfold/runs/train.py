@@ -77,6 +77,7 @@ def train_network(
         progress=progress or Silent(),
         stage="training",
     )
+    # No dense weights come before these: where others name them, the identity has nothing.
     state.folder = RunFolder.claim(Path(out), common_identity(state, None), resume)
     known = finished(state)
     if known is not None:
