@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from rankfold.calibration.moments import layers_of
 from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.patches import LayerModule
 from rankfold.calibration.samples import Inputs, call, map_tensors, size_of
 from rankfold.errors import InputError
 
@@ -25,7 +26,7 @@ class LayerRun:
         gradient: of the summed loss over its outputs.
     """
 
-    layer: nn.Conv2d | nn.Linear
+    layer: LayerModule
     inputs: Tensor
     gradient: Tensor
 
@@ -123,7 +124,8 @@ class Backward:
             # The loss does not depend on the output of an unused branch.
             if gradient is None:
                 gradient = torch.zeros_like(output)
-            runs[name].append(LayerRun(layers[name], inputs, gradient))
+            run = LayerRun(layers[name], inputs, gradient)
+            runs[name].append(run)
         return runs
 
 
@@ -150,6 +152,7 @@ def _ascent(
         )
     chance = F.softmax(scores.detach().double() / temperature, dim=1)
     # On the processor: the same labels on every device.
-    labels = torch.multinomial(chance.cpu(), 1, generator=draw)[:, 0]  # (B,)
-    chosen = F.one_hot(labels.to(scores.device), scores.shape[1])
+    drawn = torch.multinomial(chance.cpu(), 1, generator=draw)  # (B, 1)
+    labels = drawn[:, 0].to(scores.device)
+    chosen = F.one_hot(labels, scores.shape[1])
     return (chance - chosen).to(scores.dtype)

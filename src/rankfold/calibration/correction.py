@@ -50,51 +50,68 @@ def following_norms(
         Name of the layer -> name of the norm. A norm without running statistics does not count.
     """
     modules = dict(model.named_modules())
-    layers = {name: modules[name] for name in names if name in modules}
+    layers: dict[str, nn.Module] = {}
+    for name in names:
+        if name in modules:
+            layers[name] = modules[name]
     norms: dict[str, nn.Module] = {}
     for name, module in modules.items():
         if isinstance(module, _BatchNorm) and module.running_mean is not None:
             norms[name] = module
-    runs: Counter[str] = Counter()  # calls of each layer and of each norm
-    feeds: Counter[tuple[str, str]] = (
-        Counter()
-    )  # calls of (layer, norm) on the very tensor that the layer gave
-    uses = _Uses()
+    wiring = _Wiring()
+    with evaluating(model), observing(layers, after=wiring.gave), observing(norms, before=wiring.got):
+        for batch in batches:
+            wiring.run(model, batch)
+            break
+    return wiring.following()
+
+
+class _Wiring:
+    """Follows the outputs of layers through a network while it runs."""
+
+    def __init__(self) -> None:
+        self._runs: Counter[str] = Counter()  # calls of each layer and of each norm
+        # Calls of (layer, norm) on the very tensor that the layer gave.
+        self._feeds: Counter[tuple[str, str]] = Counter()
+        self._uses = _Uses()
+
+    def run(self, model: nn.Module, batch: Inputs) -> None:
+        with self._uses:
+            output = call(model, batch)
+        self._uses.note(output)  # the caller reads what the network gives back
 
     def gave(
+        self,
         name: str,
         layer: nn.Module,
         _: object,
         output: object,
     ) -> None:
-        runs[name] += 1
+        self._runs[name] += 1
         if isinstance(output, Tensor) and _has_channels_second(layer, output):
-            uses.watch(name, output)
+            self._uses.watch(name, output)
 
     def got(
+        self,
         norm: str,
         _: nn.Module,
         inputs: object,
     ) -> None:
-        runs[norm] += 1
-        name = uses.name(inputs)
+        self._runs[norm] += 1
+        name = self._uses.name(inputs)
         if name is not None:
-            feeds[name, norm] += 1
+            self._feeds[name, norm] += 1
 
-    with evaluating(model), observing(layers, after=gave), observing(norms, before=got):
-        for batch in batches:
-            with uses:
-                output = call(model, batch)
-            uses.note(output)  # the caller reads what the network gives back
-            break
-    following: dict[str, str] = {}
-    for (name, norm), times in feeds.items():
-        # A layer that runs without the norm, or a norm that runs without the layer, is left as it is; and
-        # so is a layer whose output anything but the norm reads.
-        always = times == runs[name] == runs[norm]
-        if always and times == uses.times[name]:
-            following[name] = norm
-    return following
+    def following(self) -> dict[str, str]:
+        """Name of the layer -> name of the norm that alone reads it, and reads nothing else."""
+        following: dict[str, str] = {}
+        for (name, norm), times in self._feeds.items():
+            # Every call of either is one of the layer on whose output the norm runs, ...
+            always = times == self._runs[name] == self._runs[norm]
+            # ... and the norm's is the only operation that reads this output.
+            if always and times == self._uses.times[name]:
+                following[name] = norm
+        return following
 
 
 def _has_channels_second(layer: nn.Module, output: Tensor) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.observation import evaluating, observing
-from rankfold.calibration.patches import Layer, kernel_positions, patches
+from rankfold.calibration.patches import Layer, LayerModule, kernel_positions, patches
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
@@ -188,7 +188,7 @@ def patch_moments(
 
     def add(
         name: str,
-        layer: nn.Conv2d | nn.Linear,
+        layer: LayerModule,
         inputs: Tensor,
     ) -> None:
         sums[name].add(layer, inputs)
@@ -197,7 +197,10 @@ def patch_moments(
     with evaluating(model), observing(layers, before=add):
         for batch in batches:
             call(model, batch)
-    return {name: _averages(name, gathered) for name, gathered in sums.items()}
+    moments: dict[str, PatchMoments] = {}
+    for name, gathered in sums.items():
+        moments[name] = _averages(name, gathered)
+    return moments
 
 
 def paired_moments(
@@ -223,7 +226,7 @@ def paired_moments(
 
     def add(
         _: str,
-        layer: nn.Conv2d | nn.Linear,
+        layer: LayerModule,
         inputs: Tensor,
     ) -> None:
         if not waiting:
@@ -252,14 +255,14 @@ def _averages(name: str, sums: MomentSums) -> PatchMoments:
     return sums.moments()
 
 
-def layers_of(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Conv2d | nn.Linear]:
+def layers_of(model: nn.Module, names: Iterable[str]) -> dict[str, LayerModule]:
     """The convolutions and linear layers of these names.
 
     Raises:
         InputError: a name is not in the network, or is one of another module.
     """
     modules = dict(model.named_modules())
-    layers: dict[str, nn.Conv2d | nn.Linear] = {}
+    layers: dict[str, LayerModule] = {}
     for name in names:
         module = modules.get(name)
         if not isinstance(module, (nn.Conv2d, nn.Linear)):

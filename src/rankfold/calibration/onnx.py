@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,10 @@ def layer_moments(
     if not chosen:
         return {}
     # Several layers may read one value.
-    values_read = list(dict.fromkeys(_value_read(layer) for layer in chosen))
+    values_read: list[str] = []
+    for layer in chosen:
+        if _value_read(layer) not in values_read:
+            values_read.append(_value_read(layer))
     runner = Runner(_showing(source, values_read))
     sums = {layer.shape.weight: MomentSums(sampled=False) for layer in chosen}
     for feed in feeds:
@@ -167,8 +171,8 @@ def output_errors(
     """
     if before.outputs != after.outputs:
         raise InputError("the two models have outputs of other names, so they cannot be compared")
-    lost: dict[str, float] = {}
-    power: dict[str, float] = {}
+    lost: dict[str, float] = defaultdict(float)
+    power: dict[str, float] = defaultdict(float)
     for feed in feeds:
         # Batch by batch: outputs of many would fill the memory.
         outputs = zip(before.outputs, before(feed), after(feed), strict=True)
@@ -177,11 +181,15 @@ def output_errors(
             if not np.issubdtype(y.dtype, np.floating):
                 continue
             y = y.astype(np.float64)
-            lost[name] = lost.get(name, 0.0) + _squares(other.astype(np.float64) - y)
-            power[name] = power.get(name, 0.0) + _squares(y)
+            difference = other.astype(np.float64) - y
+            lost[name] += _squares(difference)
+            power[name] += _squares(y)
     if not lost:
         raise InputError("there is no batch of inputs, or no floating output, to compare the two models on")
-    return {name: _relative(lost[name], power[name]) for name in lost}
+    errors: dict[str, float] = {}
+    for name, squares in lost.items():
+        errors[name] = _relative(squares, power[name])
+    return errors
 
 
 def _squares(values: np.ndarray) -> float:

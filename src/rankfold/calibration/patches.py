@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from rankfold.workload.shape import ConvShape, Pair
 
-Layer = nn.Conv2d | nn.Linear | ConvShape  # all that is needed of a layer is in its shape, too
+LayerModule = nn.Conv2d | nn.Linear
+Layer = LayerModule | ConvShape  # all that is needed of a layer is in its shape, too
 
 
 def patches(layer: Layer, inputs: Tensor) -> Tensor:
@@ -68,4 +69,5 @@ def _windows(
         padding=0,
         stride=layer.stride,
     )  # (B, C_in*kh*kw, P)
-    return columns.reshape(len(columns), layer.groups, -1, columns.shape[2])
+    images, _, positions = columns.shape
+    return columns.reshape(images, layer.groups, -1, positions)

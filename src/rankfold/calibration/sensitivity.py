@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from rankfold.calibration.backward import Backward, LayerRun, by_image
 from rankfold.calibration.moments import PatchMoments, layers_of, patch_moments
-from rankfold.calibration.patches import kernel_positions, patches
+from rankfold.calibration.patches import LayerModule, kernel_positions, patches
 from rankfold.calibration.samples import Inputs, size_of
 from rankfold.errors import InputError
 
@@ -79,9 +79,10 @@ def predicted_loss(
         InputError: the shapes differ, or are not those of the layer.
     """
     groups, outputs, inputs = sensitivity.power.shape
-    alike = weight.shape == replacement.shape
-    fitting = len(weight) == groups * outputs and weight.size == sensitivity.power.size
-    if not alike or not fitting:
+    fits = weight.shape == replacement.shape
+    fits = fits and len(weight) == groups * outputs
+    fits = fits and weight.size == sensitivity.power.size
+    if not fits:
         raise InputError(
             f"a weight of shape {weight.shape} and its replacement of shape {replacement.shape} must have "
             f"the same shape, {groups * outputs} outputs and {inputs} inputs of each"
@@ -132,7 +133,11 @@ def sensitivities(
     gradients = _gradients(backward, moments)
     bases: dict[str, _Bases] = {}
     for name, layer in layers_of(model, names).items():
-        bases[name] = _bases(layer, moments[name], gradients[name])
+        bases[name] = _bases(
+            layer,
+            moments[name],
+            gradients[name],
+        )
     power = _powers(backward, bases)
     images = sum(size_of(inputs) for inputs in kept)
     found: dict[str, LayerSensitivity] = {}
@@ -188,11 +193,12 @@ class _Bases:
 
     def like(self, values: Tensor) -> _Bases:
         """The same in the type and on the device of `values`."""
-        return _Bases(self.outputs.to(values), tuple(factor.to(values) for factor in self.inputs))
+        inputs = tuple(factor.to(values) for factor in self.inputs)
+        return _Bases(self.outputs.to(values), inputs)
 
 
 def _bases(
-    layer: nn.Conv2d | nn.Linear,
+    layer: LayerModule,
     moments: PatchMoments,
     gradient: _GradientSum,
 ) -> _Bases:
@@ -239,7 +245,8 @@ def _times(values: Array, basis: Sequence[Array]) -> Array:
     turned = turned.reshape(*outer, rows * positions, channels)
     product = turned @ over_channels  # (v B)^T A = (A^T v B)^T
     product = product.reshape(*outer, rows, positions, channels)
-    return product.swapaxes(-1, -2).reshape(*outer, rows, n)
+    product = product.swapaxes(-1, -2)
+    return product.reshape(*outer, rows, n)
 
 
 def _powers(backward: Backward, bases: dict[str, _Bases]) -> dict[str, Tensor]:
@@ -279,7 +286,7 @@ def _power(
     for start in range(0, images, step):
         stop = start + step
         # The gradients of one image's runs add up before they are squared.
-        whole = torch.zeros((), dtype=slopes[0].dtype, device=slopes[0].device)
+        whole = slopes[0].new_zeros(())
         for run, slope in zip(runs, slopes, strict=True):
             share = len(run.inputs) // images
             inputs = run.inputs
@@ -287,7 +294,8 @@ def _power(
             if inputs.dim() > 1:
                 inputs = inputs[start * share : stop * share]
             x = patches(run.layer, inputs.to(slope.dtype))
-            whole = whole + _rotated_gradient(slope[start:stop], x, bases)
+            gradient = _rotated_gradient(slope[start:stop], x, bases)
+            whole = whole + gradient
         total += whole.double().square().sum(0)
     return total
 
