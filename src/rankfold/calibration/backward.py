@@ -44,7 +44,8 @@ class LayerRun:
             gradient = gradient.reshape(leading, -1, gradient.shape[-1])  # (B, P, m)
             gradient = gradient.transpose(1, 2)
         gradient = gradient.flatten(2)  # (B, m, P)
-        gradient = gradient.reshape(len(gradient), groups, -1, gradient.shape[2])
+        parts, _, positions = gradient.shape
+        gradient = gradient.reshape(parts, groups, -1, positions)
         return by_image(gradient, images)
 
 
@@ -120,7 +121,8 @@ class Backward:
         runs: dict[str, list[LayerRun]] = {}
         for name in self.names:
             runs[name] = []
-        for (name, inputs, output), gradient in zip(seen, gradients, strict=True):
+        for call_seen, gradient in zip(seen, gradients, strict=True):
+            name, inputs, output = call_seen
             # The loss does not depend on the output of an unused branch.
             if gradient is None:
                 gradient = torch.zeros_like(output)
@@ -150,7 +152,8 @@ def _ascent(
         raise InputError(
             "the network's outputs on the calibration data are not finite; its weights may be damaged"
         )
-    chance = F.softmax(scores.detach().double() / temperature, dim=1)
+    softened = scores.detach().double() / temperature
+    chance = F.softmax(softened, dim=1)
     # On the processor: the same labels on every device.
     drawn = torch.multinomial(chance.cpu(), 1, generator=draw)  # (B, 1)
     labels = drawn[:, 0].to(scores.device)

@@ -116,8 +116,10 @@ class _Wiring:
 
 def _has_channels_second(layer: nn.Module, output: Tensor) -> bool:
     """Whether a layer has its channels where a norm looks for them."""
+    if not isinstance(layer, nn.Linear):
+        return True
     # A norm looks in the second axis; of a linear layer, only vectors have them there.
-    return not isinstance(layer, nn.Linear) or output.ndim == 2
+    return output.ndim == 2
 
 
 def free_of_constants(
@@ -239,7 +241,8 @@ def correct_(
 def _matrices(weight: Tensor, groups: int) -> np.ndarray:
     """(m, C_in/G, ...) as (G, m/G, n) in float64."""
     values = weight.detach().cpu().double().numpy()
-    return values.reshape(groups, len(values) // groups, -1)
+    rows = len(values) // groups
+    return values.reshape(groups, rows, -1)
 
 
 def _shift(
@@ -271,7 +274,8 @@ def _corrected_variance(
         # here does not.
         once = _variances(dense, centred)
         changing = once > 0
-        scaled = kept * variance / np.where(changing, once, 1.0)
+        divisor = np.where(changing, once, 1.0)
+        scaled = kept * variance / divisor
         variance = np.where(changing, scaled, kept)
     # An output that is constant now keeps its variance: divided by next to nothing, a shift of the mean
     # would explode.
@@ -280,5 +284,6 @@ def _corrected_variance(
 
 def _variances(weight: np.ndarray, centred: np.ndarray) -> np.ndarray:
     """(m,) variances of the outputs, diag(M C M^T), of a weight (G, m/G, n) with covariances (G, n, n)."""
-    variances = np.sum((weight @ centred) * weight, axis=2)
+    products = weight @ centred
+    variances = np.sum(products * weight, axis=2)
     return np.maximum(variances, 0.0).reshape(-1)  # rounding may leave less than nothing

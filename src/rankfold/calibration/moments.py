@@ -142,14 +142,15 @@ class MomentSums:
         images, groups, n, positions = shape
         # A patch costs n^2 products in each of G groups, so that WORK allows WORK / (G n^2) of them.
         inputs = groups * n
-        kept = max(FEWEST, WORK * groups // inputs**2)
+        allowed = WORK * groups // inputs**2
+        kept = max(FEWEST, allowed)
         if kept >= positions:
             return None
         # What was seen before is the seed, so that the same batches draw the same positions.
         draw = torch.Generator().manual_seed(self._count)
         # The first places of a random order are a draw without return.
-        order = torch.rand(images, positions, generator=draw).argsort(dim=1)
-        return order[:, :kept]
+        chances = torch.rand(images, positions, generator=draw)
+        return chances.argsort(dim=1)[:, :kept]
 
 
 def _gathered(columns: Tensor, positions: Tensor | None) -> Tensor:

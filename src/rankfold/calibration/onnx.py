@@ -91,7 +91,8 @@ def random_feeds(
             kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
             sizes = source.sizes.inputs[value.name]
             if np.issubdtype(kind, np.floating):
-                feed[value.name] = draw.normal(size=sizes).astype(kind)
+                normal = draw.normal(size=sizes)
+                feed[value.name] = normal.astype(kind)
             else:
                 # Indices and lengths, for which zero is always right.
                 feed[value.name] = np.zeros(sizes, kind)
@@ -132,8 +133,10 @@ def layer_moments(
         arrays = runner(feed, values_read)
         values = dict(zip(values_read, arrays, strict=True))  # by name
         for layer in chosen:
-            inputs = torch.tensor(values[_value_read(layer)], dtype=torch.float64)
-            sums[layer.shape.weight].add(layer.shape, inputs)
+            value = values[_value_read(layer)]
+            inputs = torch.tensor(value, dtype=torch.float64)
+            gathered = sums[layer.shape.weight]
+            gathered.add(layer.shape, inputs)
     moments: dict[str, PatchMoments] = {}
     for weight, gathered in sums.items():
         if gathered.count == 0:

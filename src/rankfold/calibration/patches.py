@@ -26,6 +26,7 @@ def patches(layer: Layer, inputs: Tensor) -> Tensor:
     if layer.is_linear:
         return _vectors(inputs, layer.in_channels)
     top, bottom, left, right = layer.padding
+    # F.pad begins with the last axis.
     padded = F.pad(inputs, (left, right, top, bottom))
     return _windows(layer, padded, layer.kernel)
 

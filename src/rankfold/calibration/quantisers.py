@@ -86,7 +86,10 @@ def _unchanged_on_errors(quantisers: Sequence[Quantiser]) -> Iterator[None]:
         raise
 
 
-def _fit_(layers: Mapping[str, QuantLayer], samples: Mapping[str, _Sample]) -> None:
+def _fit_(
+    layers: Mapping[str, QuantLayer],
+    samples: Mapping[str, _Sample],
+) -> None:
     for name, layer in layers.items():
         try:
             layer.weight_quantiser.fit_(layer.kept_weights)
@@ -111,12 +114,14 @@ class _Sample:
         values = values.detach().flatten()
         if values.numel() > self.share:
             # Random places: regular ones would fall on the same channels again and again.
-            places = torch.randint(values.numel(), (self.share,), generator=self.generator)
+            size = (self.share,)
+            places = torch.randint(values.numel(), size, generator=self.generator)
             values = values[places.to(values.device)]
         self.parts.append(values.float())  # steps are found in single precision, whatever the network runs in
         if len(self.parts) == self.PARTS:
             # Every second value so far, and half as many of the batches to come: the shares stay equal.
-            self.parts = [torch.cat(self.parts)[::2]]
+            together = torch.cat(self.parts)
+            self.parts = [together[::2]]
             self.share = max(1, self.share // 2)
 
     def values(self) -> Tensor:

@@ -91,7 +91,8 @@ def predicted_loss(
     lost = lost.reshape(groups, outputs, inputs)
     turned = sensitivity.outputs.swapaxes(1, 2) @ lost  # U^T D
     rotated = _times(turned, sensitivity.inputs)  # U^T D V
-    return float(np.einsum("gmn,gmn,gmn->", sensitivity.power, rotated, rotated)) / 2
+    doubled = np.einsum("gmn,gmn,gmn->", sensitivity.power, rotated, rotated)
+    return float(doubled) / 2
 
 
 def sensitivities(
@@ -142,7 +143,8 @@ def sensitivities(
     images = sum(size_of(inputs) for inputs in kept)
     found: dict[str, LayerSensitivity] = {}
     for name in names:
-        gradient, basis = gradients[name], bases[name]
+        gradient = gradients[name]
+        basis = bases[name]
         found[name] = LayerSensitivity(
             moments[name],
             gradient=_array(gradient.total / gradient.patches),
@@ -166,7 +168,10 @@ class _GradientSum:
     patches: int
 
 
-def _gradients(backward: Backward, moments: dict[str, PatchMoments]) -> dict[str, _GradientSum]:
+def _gradients(
+    backward: Backward,
+    moments: dict[str, PatchMoments],
+) -> dict[str, _GradientSum]:
     """Sums of g g^T over all patches of each layer."""
     sums: dict[str, _GradientSum] = {}
     for name, runs, images in backward:
@@ -175,7 +180,8 @@ def _gradients(backward: Backward, moments: dict[str, PatchMoments]) -> dict[str
             slope = run.output_gradient(groups, images)  # (B, G, m/G, P)
             # Summed in the network's own type, over one batch; over all batches in float64.
             part = torch.einsum("bgip,bgjp->gij", slope, slope).double()
-            count = slope.shape[0] * slope.shape[3]
+            _, _, _, positions = slope.shape
+            count = len(slope) * positions
             if name in sums:
                 sums[name].total += part
                 sums[name].patches += count
@@ -202,8 +208,9 @@ def _bases(
     moments: PatchMoments,
     gradient: _GradientSum,
 ) -> _Bases:
-    positions = kernel_positions(layer)
-    return _Bases(_eigenvectors(gradient.total), _input_basis(moments.second, positions))
+    outputs = _eigenvectors(gradient.total)
+    inputs = _input_basis(moments.second, kernel_positions(layer))
+    return _Bases(outputs, inputs)
 
 
 def _input_basis(second: np.ndarray, positions: int) -> tuple[Tensor, ...]:
@@ -249,7 +256,10 @@ def _times(values: Array, basis: Sequence[Array]) -> Array:
     return product.reshape(*outer, rows, n)
 
 
-def _powers(backward: Backward, bases: dict[str, _Bases]) -> dict[str, Tensor]:
+def _powers(
+    backward: Backward,
+    bases: dict[str, _Bases],
+) -> dict[str, Tensor]:
     """(G, m/G, n) of each layer: the squared weight gradients of single images in the basis, summed up."""
     sums: dict[str, Tensor] = {}
     for name, runs, images in backward:
