@@ -1,4 +1,4 @@
-"""Whole networks on arrays: exact where arrays are ideal, trainable, and refused where the plan does not allow it."""
+"""Whole networks on arrays: exact on ideal ones, trainable, and refused where the plan does not allow it."""
 
 import copy
 from dataclasses import replace
@@ -7,22 +7,22 @@ import pytest
 import torch
 from torch import nn
 
-from rankfold.calibration.quantisers import calibrate_
-from rankfold.calibration.signs import observe_signs
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.pretrained import shipped
 from rankfold.models.zoo import build
-from rankfold.plan import pruned_plan, uniform_plan
-from rankfold.runs.evaluate import load_compressed
+from rankfold.plan import ChannelPruning, LowRank, LowRankLayer, Pairs, PatDNN, SharedSupport, uniform_plan
+from rankfold.runs.evaluate import load_run
 from rankfold.simulator import NonIdealities, calibrate_adc_, only, program_, simulate, simulated_layers
 from rankfold.surgery.channels import channel_plan
-from rankfold.surgery.compress import compress_, open_signs, quantise_by_plan_
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 
 CELLS = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
+ROW_SPARSE = LowRank(groups=2, rank="1/4", entries=3)
 
 
 def images(count, size=32, seed=0):
@@ -32,29 +32,25 @@ def images(count, size=32, seed=0):
 @pytest.fixture(scope="module")
 def resnet20():
     """The shipped 4-bit network and its plan."""
-    model, plan, _ = load_compressed(shipped("resnet20-cifar10-4bit").folder)
+    model, plan, _ = load_run(shipped("resnet20-cifar10-4bit").folder)
     return model.eval(), plan
 
 
 def quantised(model, plan, x):
     """`model` after decomposition, quantisation and calibration by `plan`."""
     compress_(model, plan)
-    names = open_signs(plan)
-    seen = observe_signs(model, [x], names.values())
-    plan = plan.with_signs({name: seen[module] for name, module in names.items()})
-    quantise_by_plan_(model, plan)
-    calibrate_(model, [x])
+    plan = quantise_(model, plan, [x])
     return model.eval(), plan
 
 
-def small(array=CELLS, mapping="sdk", groups=2, rank=4, size=16):
+def small(array=CELLS, mapping="sdk", method=LowRank(groups=2, rank=4), size=16):
     model = build("resnet8", 10)
-    plan = uniform_plan(trace(model, (3, size, size)), array, groups, rank, bits=4, mapping=mapping)
+    plan = uniform_plan(trace(model, (3, size, size)), array, method, bits=4, mapping=mapping)
     return quantised(model, plan, images(16, size))
 
 
 def check_exact(model, network, x):
-    """In float64 torch adds the levels' products without error, so every layer must agree to the last unit."""
+    """In float64 torch adds products of levels without error, so layers agree to the last unit."""
     model, network = model.double(), network.double()
     seen, wanted = {}, {}
     hooks = []
@@ -103,9 +99,7 @@ def test_resnet20_on_ideal_arrays_is_the_quantised_network(resnet20, tiles):
 def test_low_rank_networks_on_ideal_arrays_are_exact(mapping, array):
     model, plan = small(array, mapping)
     # A column of whole 8-bit weights sums up to more than converters tell apart.
-    enough = (
-        NonIdealities() if array.cell_bits is None else NonIdealities(adc_bits=16, adc_range="full")
-    )
+    enough = NonIdealities() if array.cell_bits is None else NonIdealities(adc_bits=16, adc_range="full")
     network = simulate(model, plan, enough)
     for layer in simulated_layers(network):
         layer.all_tiles = True
@@ -114,7 +108,7 @@ def test_low_rank_networks_on_ideal_arrays_are_exact(mapping, array):
 
 def test_dense_mappings_of_all_methods_are_exact():
     for mapping in ("vw-sdk", "tetris-sdk"):
-        model, plan = small(mapping=mapping, groups=None, rank=None)
+        model, plan = small(mapping=mapping, method=None)
         network = simulate(model, plan, NonIdealities(adc_bits=16, adc_range="full"))
         for layer in simulated_layers(network):
             layer.all_tiles = True
@@ -166,7 +160,7 @@ def test_calibrated_ranges_fit_the_data():
 
 
 def test_weights_too_low_for_the_cells_are_counted():
-    model, plan = small(ArraySpec(64, 64, cell_bits=1, coding="differential"), groups=None, rank=None)
+    model, plan = small(ArraySpec(64, 64, cell_bits=1, coding="differential"), method=None)
     with torch.no_grad():
         layer = model.get_submodule("layer1.0.conv1")
         layer.weight[0, 0, 0, :2] = -100.0
@@ -261,7 +255,7 @@ def test_training_goes_on_where_it_stopped():
 
 
 def test_gradients_are_those_of_the_quantised_network():
-    model, plan = small(groups=None, rank=None)
+    model, plan = small(method=None)
     model = model.double()  # where no rounding puts an input on the other side of a level
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -276,17 +270,19 @@ def test_gradients_are_those_of_the_quantised_network():
 
 
 @pytest.mark.parametrize("array", [CELLS, ArraySpec(40, 40, cell_bits=4, dac_bits=4)])
-@pytest.mark.parametrize("method", ["patdnn", "pairs", "support", "row-sparse", "channel"])
+@pytest.mark.parametrize(
+    "method",
+    [PatDNN(3), Pairs(3, block=8), SharedSupport(3), ROW_SPARSE, ChannelPruning(0.5)],
+    ids=["patdnn", "pairs", "support", "row-sparse", "channel"],
+)
 def test_pruned_networks_on_ideal_arrays_are_exact(method, array):
     """Skipped rows read nothing that a kept weight needs."""
     model = build("resnet8", 10)
     traced = trace(model, (3, 16, 16))
-    if method == "channel":
-        plan = channel_plan(model, traced, array, 0.5, 4)
-    elif method == "row-sparse":
-        plan = uniform_plan(traced, array, 2, "1/4", 4, entries=3)
+    if isinstance(method, ChannelPruning):
+        plan = channel_plan(model, traced, array, method, bits=4)
     else:
-        plan = pruned_plan(traced, array, method, 3, bits=4, block=8 if method == "pairs" else None)
+        plan = uniform_plan(traced, array, method, bits=4)
     model, plan = quantised(model, plan, images(16, 16))
     network = simulate(model, plan, NonIdealities(adc_bits=16, adc_range="full"))
     for layer in simulated_layers(network):
@@ -298,16 +294,18 @@ def test_the_arrays_hold_only_the_rows_that_a_support_needs():
     model = build("resnet8", 10)
     traced = trace(model, (3, 16, 16))
     array = ArraySpec(32, 32)
-    model, plan = quantised(model, uniform_plan(traced, array, 2, "1/4", 4, entries=3), images(16, 16))
+    model, plan = quantised(model, uniform_plan(traced, array, ROW_SPARSE, bits=4), images(16, 16))
     activations = {
         layer.name: sum(held.cycles for held in layer.arrays.values())
         for layer in simulated_layers(simulate(model, plan))
     }
     costs = network_cycles(traced, with_supports(plan, model))
-    for layer in (layer for layer in costs.layers if layer.groups is not None):
-        pair = layer.chosen.stage1.cycles, layer.chosen.stage2.cycles
-        assert (activations[f"{layer.shape.name}.reduce"], activations[f"{layer.shape.name}.expand"]) == pair
-    name = next(layer.name for layer in plan.layers if layer.supported)
+    decomposed = [layer for layer in costs.layers if isinstance(layer.entry.kind, LowRankLayer)]
+    assert decomposed
+    for layer in decomposed:
+        name = layer.shape.name
+        stages = [stage.cycles for stage in layer.chosen.stages]
+        assert [activations[f"{name}.reduce"], activations[f"{name}.expand"]] == stages
     other = plan.with_supports({name: " ".join(["7"] * model.get_submodule(f"{name}.reduce").in_channels)})
     with pytest.raises(InputError, match=rf"layer {name}: its weights keep other kernel positions"):
         simulate(model, other)
@@ -325,7 +323,7 @@ def test_binary_layers_are_refused():
 
 
 def test_layers_may_stay_digital_and_float():
-    model, plan = small(groups=None, rank=None)
+    model, plan = small(method=None)
     network = simulate(model, plan, digital=["fc", "conv1"])
     names = [layer.name for layer in simulated_layers(network)]
     assert names == [layer.name for layer in plan.layers if layer.name not in ("fc", "conv1")]
@@ -334,7 +332,7 @@ def test_layers_may_stay_digital_and_float():
 
 
 def test_what_cannot_be_simulated_is_refused():
-    model, plan = small(groups=None, rank=None)
+    model, plan = small(method=None)
     float_plan = replace(
         plan, layers=tuple(replace(layer, weight_bits=None, input_bits=None) for layer in plan.layers)
     )
