@@ -60,6 +60,7 @@ def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
     headers = summary_headers(runs)
     rows = []
     for run in runs:
+        # With a column that only some of the runs need, all of them have a cell for it.
         cells = _cells(run)
         rows.append([cells[header] for header in headers])
     return rows

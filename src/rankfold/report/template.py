@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 
+# To read and compile a template takes longer than to fill it in.
 @cache
 def template(name: str) -> Template:
     """A page's template by its file name, with the filters that all pages use."""

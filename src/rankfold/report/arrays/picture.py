@@ -133,6 +133,7 @@ def layer_chart(
 
 def _id(name: str) -> str:
     """A layer's name as an id: letters, digits and dashes."""
+    # Whatever else a user's name has could end the attribute that it stands in.
     letters = []
     for letter in name:
         if not letter.isalnum():

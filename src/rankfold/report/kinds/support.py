@@ -11,6 +11,7 @@ class SupportPicture(PatternPicture):
 
     def needs_saved_mask(self, kind: LayerKind) -> bool:
         """Only while the positions are open."""
+        # Masks of shared positions follow from the plan of a finished run.
         return kind.known_support is None
 
 

@@ -41,5 +41,6 @@ def _typeset(cell: str) -> str:
     """A number of the terminal's table with the signs that a page has for it."""
     if cell == MISSING:
         return DASH
+    # All that these tables have of either sign are per cent and ratios.
     with_gaps = cell.replace("%", f"{GAP}%")
     return with_gaps.replace("x", "×")

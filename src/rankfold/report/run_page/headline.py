@@ -84,5 +84,6 @@ def _fewer_parameters(result: Result) -> str:
 
 def _data_name(result: Result) -> str:
     """The data set in short: the last part of a path."""
+    # Folders are separated in another way on Windows.
     source = result.data.source.replace("\\", "/").rstrip("/")
     return source.rsplit("/", 1)[-1] or source
