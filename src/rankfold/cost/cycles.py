@@ -25,17 +25,19 @@ class LayerCycles:
     Attributes:
         shape: the convolution.
         entry: what the plan says of it.
-        mappings: the mappings to compare. Dense ones; and for each family of kinds in the plan those of its layers,
-            of which a layer of another family counts under the mapping of that name that it has. Low-rank pairs
-            have `shared` too: both stages with one window, so that stage 1 feeds stage 2 without a buffer. Of
-            pattern-pruned layers the family `pruned` skips a row where nothing in a tile needs it, `ideal` steers
-            inputs to each column for nothing.
+        mappings: the mappings to compare. Dense ones; and for each family of kinds in the plan those of its
+            layers,
+            of which a layer of another family counts under the mapping of that name that it has. Low-rank
+            pairs have `shared` too: both stages with one window, so that stage 1 feeds stage 2 without a
+            buffer. Of pattern-pruned layers the family `pruned` skips a row where nothing in a tile needs it,
+            `ideal` steers inputs to each column for nothing.
         chosen: the mapping that the plan chose, as executed.
-        array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over columns
-            and inputs over cycles; None where it names neither. `cycles` counts one activation for a whole vector,
-            as papers do.
-        steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without it
-            executes.
+        array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over
+            columns
+            and inputs over cycles; None where it names neither. `cycles` counts one activation for a whole
+            vector, as papers do.
+        steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without
+            it executes.
     """
 
     shape: ConvShape
@@ -238,13 +240,15 @@ def network_cycles(
         network: the network.
         plan: its plan; the array is the plan's.
         methods: dense mappings to compare with.
-        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`. Layers whose
+        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see
+            `load_masks`. Layers whose
             support is in the plan need none.
         linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
-        InputError: nothing is left to count; the array has bits per cell or DAC, and a layer of the plan no bits, or more than a
-            row holds; or the mask of a pruned layer, or the support of a row-sparse one, is missing.
+        InputError: nothing is left to count; the array has bits per cell or DAC, and a layer of the plan no
+            bits, or more than a row holds; or the mask of a pruned layer, or the support of a row-sparse one,
+            is missing.
     """
     array = plan.array
     planned = {name: plan.layer(name) for name in weights(network)}

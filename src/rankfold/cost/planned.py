@@ -37,13 +37,15 @@ def planned_mapping(
 def array_mapping(
     shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None
 ) -> AnyMapping:
-    """The mapping that a plan chose for a layer, on arrays whose columns are physical: weights spread over cells.
+    """The mapping that a plan chose for a layer, on arrays whose columns are physical: weights spread over
+    cells.
 
-    Its array is `array.in_weights(bits)`; each activation of it takes `array.cycles_per_vector(input bits)` cycles.
+    Its array is `array.in_weights(bits)`; each activation of it takes `array.cycles_per_vector(input bits)`
+    cycles.
 
     Raises:
-        InputError: the array has bits per cell or DAC, and the layer has none, or more than a row holds; or the layer is
-            pattern-pruned and its mask is missing, or row-sparse and its support is.
+        InputError: the array has bits per cell or DAC, and the layer has none, or more than a row holds; or
+            the layer is pattern-pruned and its mask is missing, or row-sparse and its support is.
     """
     if array.cell_bits is None and array.dac_bits is None:
         return planned_mapping(shape, array, entry, mask)

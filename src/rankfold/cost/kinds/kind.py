@@ -21,8 +21,10 @@ class KindCost:
     """How layers of one kind are mapped and counted; the base is a layer that is stored as one dense matrix.
 
     Attributes:
-        family: kinds of one family are compared with each other under the same names; empty: no names of its own.
-        compared: the mappings that all layers of a network are compared under where one of the family is among them.
+        family: kinds of one family are compared with each other under the same names; empty: no names of its
+            own.
+        compared: the mappings that all layers of a network are compared under where one of the family is
+            among them.
     """
 
     family: str = ""
