@@ -22,6 +22,7 @@ from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 
 CELLS = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
+PAIRED = LowRank(groups=2, rank=4)
 ROW_SPARSE = LowRank(groups=2, rank="1/4", entries=3)
 
 
@@ -43,7 +44,7 @@ def quantised(model, plan, x):
     return model.eval(), plan
 
 
-def small(array=CELLS, mapping="sdk", method=LowRank(groups=2, rank=4), size=16):
+def small(array=CELLS, mapping="sdk", method=PAIRED, size=16):
     model = build("resnet8", 10)
     plan = uniform_plan(trace(model, (3, size, size)), array, method, bits=4, mapping=mapping)
     return quantised(model, plan, images(16, size))

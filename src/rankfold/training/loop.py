@@ -341,8 +341,8 @@ class _Training:
         label_loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
         losses: tuple[Tensor, ...] = (label_loss,)
         if self._teacher is not None:
-            # Each loss has a cast of its own, so that its gradient is rounded alone: to cast once would change the
-            # last bits of every run that has a record.
+            # Each loss has a cast of its own, so that its gradient is rounded alone: to cast once would
+            # change the last bits of every run that has a record.
             losses = self._teacher.losses(x, logits.float(), label_loss)
         self._sgd.zero_grad(set_to_none=True)
         losses[0].backward()  # type: ignore[no-untyped-call]
