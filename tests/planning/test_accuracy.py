@@ -26,11 +26,11 @@ from rankfold.planning.exact import LayerChoices
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.search.search import search_plans
 from rankfold.planning.search.settings import SearchSettings
-from rankfold.training.calibration import MOMENT_IMAGES, CalibrationImages
 from rankfold.simulator import NonIdealities, program_, simulate
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
+from rankfold.training.calibration import MOMENT_IMAGES, CalibrationImages
 from rankfold.training.loop import evaluate
 from rankfold.workload import trace
 

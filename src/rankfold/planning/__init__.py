@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rankfold.planning.problem import PlanningProblem as PlanningProblem
     from rankfold.planning.problem import planning_problem as planning_problem
 
+# Each name's module. `planning.exact` passes through here, and what it needs must not import torch.
 _HOMES = {
     "Planning": "best",
     "PlanningProblem": "problem",

@@ -50,10 +50,11 @@ class MeasureSettings:
     calibrated: int = MOMENT_IMAGES
 
     def __post_init__(self) -> None:
-        for name, least in (("images", 1), ("chips", 1), ("seed", 0), ("calibrated", 0)):
+        least = {"images": 1, "chips": 1, "seed": 0, "calibrated": 0}
+        for name, smallest in least.items():
             value = getattr(self, name)
-            if value < least:
-                raise InputError(f"{name} (={value}) must be {least} or more")
+            if value < smallest:
+                raise InputError(f"{name} (={value}) must be {smallest} or more")
 
 
 class PlanAccuracy:
@@ -97,20 +98,26 @@ class PlanAccuracy:
         Raises:
             InputError: none are left, or they have no classes.
         """
-        calibrated = max(self.settings.calibrated, BATCH_NORM_IMAGES)
-        return self.data.held_out(self.settings.images, self.settings.seed, calibrated)
+        settings = self.settings
+        return self.data.held_out(settings.images, settings.seed, self._calibrated)
+
+    @property
+    def _calibrated(self) -> int:
+        """Samples that something is calibrated on, the first ones: what others did, or batch norm here."""
+        return max(self.settings.calibrated, BATCH_NORM_IMAGES)
 
     def under(self, settings: MeasureSettings) -> PlanAccuracy:
         """The same network and data, measured otherwise."""
         other = PlanAccuracy(self.model, self.data, settings, self._moments)
-        other._weights = self._weights
+        other._weights = self._weights  # made for the same moments
         return other
 
     @property
     def identity(self) -> dict[str, Any]:
         """What the accuracies depend on, the same on all machines, which moments are up to rounding only."""
+        samples = self._calibrated + self.settings.images
         return {
-            "data": self.data.digest,
+            "data": self.data.digest(samples),
             "weights": weights_digest(self.model),
             "measure": asdict(self.settings),
             "calibrated": sorted(self._moments),
@@ -135,7 +142,8 @@ class PlanAccuracy:
             return held_out.accuracy(network)
         seed = self.settings.seed
         # Converters are set once, on the first chip: all chips have the same ranges.
-        arrays = simulate(network, settled, noise, calibration=self._batches(ADC_IMAGES), seed=seed)
+        batches = self._batches(ADC_IMAGES)
+        arrays = simulate(network, settled, noise, calibration=batches, seed=seed)
         chips = 1
         if noise.random:
             chips = self.settings.chips
@@ -153,7 +161,8 @@ class PlanAccuracy:
             # Each layer's weight depends on that layer alone, so that it can be made once for all plans.
             build_(network, plan)
             for layer in plan.changed:
-                network.get_submodule(layer.name).load_state_dict(self._made(plan, layer))
+                module = network.get_submodule(layer.name)
+                module.load_state_dict(self._made(plan, layer))
         else:
             # Patterns and channels are chosen for all layers together.
             compress_on_moments_(network, plan, self._known(plan), self._norms)
@@ -164,8 +173,7 @@ class PlanAccuracy:
 
     def _with_signs(self, plan: Plan) -> Plan:
         """The plan with all signs of inputs filled in, as those of the dense network are."""
-        # Observed once for all plans: what becomes of a layer changes the sign of no input behind a
-        # rectifier.
+        # Observed once for all plans: no layer that is replaced changes what a rectifier lets through.
         missing = []
         for layer in plan.layers:
             if layer.input_signed is None and layer.quantised:
@@ -187,7 +195,8 @@ class PlanAccuracy:
             lone = replace(plan, layers=tuple(layers))
             network = copy.deepcopy(self.model)
             compress_on_moments_(network, lone, self._known(lone), self._norms)
-            self._weights[key] = network.get_submodule(layer.name).state_dict()
+            module = network.get_submodule(layer.name)
+            self._weights[key] = module.state_dict()
         return self._weights[key]
 
     @cached_property
@@ -195,7 +204,8 @@ class PlanAccuracy:
         """The batch norm behind each layer that has moments."""
         if not self._moments:
             return {}
-        return following_norms(self.model, self._batches(SEEN_IMAGES), list(self._moments))
+        batches = self._batches(SEEN_IMAGES)
+        return following_norms(self.model, batches, list(self._moments))
 
     def _known(self, plan: Plan) -> dict[str, PatchMoments]:
         """The moments of the layers whose weights are made for data."""

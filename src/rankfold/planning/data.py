@@ -18,6 +18,9 @@ from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.loop import evaluate as accuracy_on_images
 from rankfold.workload import Network, trace
 
+# A batch as a user gives it, see `calibration.samples.inputs_of`.
+Batch = Any
+
 
 class HeldOut(ABC):
     """Samples with their classes that nothing was calibrated on."""
@@ -68,10 +71,13 @@ class PlanningData(ABC):
             InputError: none are left, or they have no classes.
         """
 
-    @property
     @abstractmethod
-    def digest(self) -> str:
-        """Tells the samples from others, the same on all machines."""
+    def digest(self, images: int) -> str:
+        """Tells the first samples from others, the same on all machines.
+
+        Args:
+            images: how many of them count, where they are not known by a data set.
+        """
 
 
 def planning_data(data: ImageData | Iterable[Any] | PlanningData, device: torch.device) -> PlanningData:
@@ -120,13 +126,14 @@ class TrainingImages(PlanningData):
 
     def held_out(self, images: int, seed: int, skip: int) -> HeldOut:
         """The next ones that it draws."""
+        # Never the test split: what was chosen by it would be no test.
         split = self.data.train.sample(images, seed, skip=skip)
         if not len(split):
-            raise _nothing_left(f"{self.name} has {len(self.data.train)} training images")
+            there = len(self.data.train)
+            raise _nothing_left(f"{self.name} has {there} training images")
         return _HeldOutImages(split, self.data, self.device)
 
-    @property
-    def digest(self) -> str:
+    def digest(self, images: int) -> str:
         """That of the data set."""
         return self.data.digest
 
@@ -165,8 +172,8 @@ class Batches(PlanningData):
             )
         self.device = device
         self._unread = iter(batches)
-        self._read: list[Any] = []
-        self._samples = 0
+        self._read: list[Batch] = []
+        self._samples = 0  # in the batches that were read
 
     def network(self, model: nn.Module) -> Network:
         """Traced for the first sample."""
@@ -197,6 +204,7 @@ class Batches(PlanningData):
         if self._samples <= skip:
             raise _nothing_left(f"given has {self._samples} samples")
         held_out = list(_between(batches, skip, skip + images))
+        # Before networks are made, not when the first one is measured.
         if not all(_has_classes(batch) for batch in held_out):
             raise InputError(
                 "plans are measured on pairs (inputs, target), the target a tensor with the number of each "
@@ -204,11 +212,10 @@ class Batches(PlanningData):
             )
         return _HeldOutBatches(held_out)
 
-    @property
-    def digest(self) -> str:
-        """That of all that was read so far."""
+    def digest(self, images: int) -> str:
+        """That of the inputs of these samples."""
         content = hashlib.sha256()
-        for batch in self._read:
+        for batch in _between(self._first(images), 0, images):
             for values in tensors_of(inputs_of(batch)):
                 if isinstance(values, Tensor):
                     # As bytes: NumPy does not know all of torch's types.
@@ -216,7 +223,7 @@ class Batches(PlanningData):
                     content.update(stored.view(torch.uint8).numpy().tobytes())
         return content.hexdigest()[:16]
 
-    def _first(self, samples: int) -> list[Any]:
+    def _first(self, samples: int) -> list[Batch]:
         """The batches with the first samples, at least one.
 
         Raises:
@@ -225,7 +232,7 @@ class Batches(PlanningData):
         while self._samples < samples:
             batch = next(self._unread, None)
             if batch is None:
-                break
+                break  # there are fewer
             self._samples += size_of(inputs_of(batch))
             self._read.append(batch)
         if not self._read:
@@ -234,7 +241,7 @@ class Batches(PlanningData):
 
 
 class _HeldOutBatches(HeldOut):
-    def __init__(self, batches: list[Any]) -> None:
+    def __init__(self, batches: list[Batch]) -> None:
         self._batches = batches
 
     def __len__(self) -> int:
@@ -244,7 +251,7 @@ class _HeldOutBatches(HeldOut):
         return accuracy_on_batches(model, self._batches)
 
 
-def _between(batches: Iterable[Any], start: int, stop: int) -> Iterator[Any]:
+def _between(batches: Iterable[Batch], start: int, stop: int) -> Iterator[Batch]:
     """The batches with the samples from `start` to before `stop`, the first and the last one cut."""
     before = 0  # samples in the batches so far
     for batch in batches:
@@ -259,17 +266,27 @@ def _between(batches: Iterable[Any], start: int, stop: int) -> Iterator[Any]:
 def _cut(value: Any, size: int, first: int, last: int) -> Any:
     """A batch of `size` samples with those from `first` to before `last` alone."""
     # A tensor of another length, such as a scale, is of no sample.
-    if isinstance(value, Tensor) and value.dim() > 0 and len(value) == size:
+    if isinstance(value, Tensor):
+        if value.dim() == 0 or len(value) != size:
+            return value
         return value[first:last]
     if isinstance(value, Mapping):
-        return {name: _cut(one, size, first, last) for name, one in value.items()}
+        named = {}
+        for name, part in value.items():
+            named[name] = _cut(part, size, first, last)
+        return named
     if isinstance(value, (tuple, list)):
-        return tuple(_cut(one, size, first, last) for one in value)
+        parts = []
+        for part in value:
+            parts.append(_cut(part, size, first, last))
+        return tuple(parts)
     return value
 
 
-def _has_classes(batch: Any) -> bool:
-    return isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], Tensor)
+def _has_classes(batch: Batch) -> bool:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        return False
+    return isinstance(batch[1], Tensor)
 
 
 def _nothing_left(what: str) -> InputError:

@@ -64,6 +64,7 @@ def within_drop(problem: PlanningProblem, most: float, progress: Progress) -> tu
         InputError: the budgets cannot be kept, or the plan of least predicted loss loses more.
     """
     measure = _Measure(problem, progress)
+    # The same bits and the same samples: what quantising alone costs is no drop of the plan.
     dense = measure(problem.dense)
     least = solve(problem.candidates, problem.budgets)
     drop = Drop(dense, measure(least.chosen))
@@ -103,7 +104,7 @@ def _cheapest_within(
     for _ in range(MEASUREMENTS - 2):
         drop = Drop(best_drop.dense, measure(trial.chosen))
         if drop.amount <= most:
-            # Not always: the plan of least loss may be one of fewer cycles than a trial.
+            # As it always is, but for rounding: what kept the limit before is within the trial's limits too.
             if trial.total(CYCLES) <= best.total(CYCLES):
                 best, best_drop = trial, drop
             if trial is cheapest:

@@ -24,8 +24,10 @@ def _reason(layer: LayerChoices, chosen: Candidate) -> str:
     kind = chosen.entry.kind
     what = kind.short()  # such as `g4 r8`
     if kind.changes_weight:
-        saved = ", ".join(_savings(layer.dense, chosen)) or "costs as much as dense"
+        savings = _savings(layer.dense, chosen) or ["costs as much as dense"]
+        saved = ", ".join(savings)
         return f"{what}: {saved}; predicted loss +{chosen.loss:.2g} nats"
+    # It stays though it need not.
     if all(candidate.cycles >= chosen.cycles for candidate in layer.candidates):
         return f"{what}: nothing that it may become has fewer cycles"
     return f"{what}: what it could save costs more loss here than elsewhere"

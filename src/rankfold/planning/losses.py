@@ -45,7 +45,7 @@ def layer_choices(
     finder = _ChoiceFinder(model, known, costing, tuple(budgeted))
     # What takes longest begins first, so that all threads end at much the same time.
     # The factorisations of a layer grow with the cube of its n inputs.
-    order = sorted(slots, key=lambda slot: (slot.why_dense != "", -slot.shape.n))
+    order = sorted(slots, key=_work, reverse=True)
     choices: dict[str, LayerChoices] = {}
     # One thread of the BLAS for each layer: most factorisations are small, and more threads would only wait
     # for each other.
@@ -62,6 +62,13 @@ def layer_choices(
             finder.stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
     return tuple(choices[slot.name] for slot in slots)
+
+
+def _work(slot: LayerSlot) -> int:
+    """Grows with the time that a layer takes; 0 for one that stays dense."""
+    if slot.why_dense:
+        return 0
+    return slot.shape.n
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class _ChoiceFinder:
         """
         energy = ENERGY in self.budgeted
         dense = self.costing.candidate(slot.entry, energy=energy)
+        # A layer that stays dense has no moments and needs none.
         losses = None
         families: tuple[dict[int, np.ndarray], ...] = ()
         if not slot.why_dense:
@@ -102,15 +110,19 @@ class _ChoiceFinder:
         left = without_hopeless(candidates, self.budgeted)
         if losses is not None:
             left = self._priced(left, losses)
-        return LayerChoices(slot.shape, dense, pareto(left, self.budgeted), slot.why_dense)
+        # And what another one beats in its loss as well.
+        best = pareto(left, self.budgeted)
+        return LayerChoices(slot.shape, dense, best, slot.why_dense)
 
     def _losses(self, slot: LayerSlot) -> _LayerLosses:
         weight = self.model.get_submodule(slot.name).weight
         assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
         # In float64 on the processor: supports are chosen by differences of nearly equal errors.
         dense = weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
-        study = LayerStudy(slot, dense, self.known.fitted[slot.name].second)
-        return _LayerLosses(study, self.known.sensitivities[slot.name])
+        moments = self.known.fitted[slot.name]
+        study = LayerStudy(slot, dense, moments.second)
+        sensitivity = self.known.sensitivities[slot.name]
+        return _LayerLosses(study, sensitivity)
 
     def _priced(self, candidates: Sequence[Candidate], losses: _LayerLosses) -> tuple[Candidate, ...]:
         """The candidates with their predicted losses."""
@@ -118,7 +130,8 @@ class _ChoiceFinder:
         for candidate in candidates:
             if self.stopping.is_set():
                 raise CancelledError
-            priced.append(replace(candidate, loss=losses.of(candidate.entry.kind)))
+            loss = losses.of(candidate.entry.kind)
+            priced.append(replace(candidate, loss=loss))
         return tuple(priced)
 
 

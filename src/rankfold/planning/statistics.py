@@ -46,6 +46,7 @@ def layer_statistics(
     Raises:
         InputError: there is no batch, a value is not finite, or a layer never runs.
     """
+    # Every layer stays dense: the network need not run at all.
     if not names:
         return LayerStatistics({}, {})
     statistics = LayerStatistics(sensitivities(model, batches, names, seed), {})

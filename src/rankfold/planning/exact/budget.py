@@ -10,6 +10,7 @@ from rankfold.planning.exact.candidate import ENERGY, QUANTITIES
 
 NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%|[num]J)?")
 PERCENT = "%"
+# Costs of energy are counted in picojoules.
 PICOJOULES = {"nJ": 1e3, "uJ": 1e6, "mJ": 1e9}
 
 

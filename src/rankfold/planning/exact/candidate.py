@@ -13,6 +13,7 @@ from rankfold.workload import ConvShape
 CYCLES, ARRAYS, ENERGY = "cycles", "arrays", "energy"
 # What a plan costs, and what budgets may be kept on.
 QUANTITIES = (CYCLES, ARRAYS, ENERGY)
+# Not a cost: nothing is saved by losing more. Limits may be on it, too.
 LOSS = "loss"
 
 
@@ -42,12 +43,17 @@ class Candidate:
         Raises:
             InputError: it is the energy, and that was not counted.
         """
+        # The quantities are named as the fields are.
         value: float | None = getattr(self, quantity)
         if value is None:
             raise InputError(
                 f"layer {self.entry.name}: its {quantity} was not counted, and no budget can be kept on it"
             )
         return value
+
+
+Candidates = Sequence[Candidate]  # of one layer, or the chosen ones of all
+Choices = Sequence[Candidates]  # the candidates of each layer
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class LayerChoices:
         return self.dense.entry.name
 
 
-def total(chosen: Sequence[Candidate], quantity: str) -> float:
+def total(chosen: Candidates, quantity: str) -> float:
     """The sum of one quantity over the layers, rounded once."""
     # Not a plain sum: budgets are compared with it to the last digits.
     return math.fsum(candidate.cost(quantity) for candidate in chosen)

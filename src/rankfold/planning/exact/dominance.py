@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rankfold.planning.exact.candidate import LOSS, QUANTITIES, Candidate
+from rankfold.planning.exact.candidate import LOSS, QUANTITIES, Candidate, Candidates
 
 # Whether the candidate of the first index makes that of the second needless.
 Beats = Callable[[int, int], bool]
 
 
-def without_hopeless(candidates: Sequence[Candidate], budgeted: Sequence[str]) -> tuple[Candidate, ...]:
+def without_hopeless(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, ...]:
     """The candidates left without those that need not be looked at, whatever the layer's weight and data are.
 
     One is dropped where another costs no more in any budgeted quantity and can hold every weight that it can
@@ -37,7 +37,7 @@ def without_hopeless(candidates: Sequence[Candidate], budgeted: Sequence[str]) -
     return _unbeaten(candidates, _ranks(candidates, budgeted), beats)
 
 
-def pareto(candidates: Sequence[Candidate], budgeted: Sequence[str]) -> tuple[Candidate, ...]:
+def pareto(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, ...]:
     """The candidates that no other one is at least as good as in all budgeted quantities and in loss.
 
     Of equal ones that which costs less of the other quantities stays. What is dropped is in no optimum that
@@ -51,17 +51,18 @@ def pareto(candidates: Sequence[Candidate], budgeted: Sequence[str]) -> tuple[Ca
     return _unbeaten(candidates, _ranks(candidates, budgeted), beats)
 
 
-def _at_most(candidates: Sequence[Candidate], quantities: Sequence[str]) -> np.ndarray:
+def _at_most(candidates: Candidates, quantities: Sequence[str]) -> np.ndarray:
     """(K, K) booleans: whether the first one costs no more than the second in all these quantities."""
     count = len(candidates)
     no_more = np.ones((count, count), bool)
     for quantity in quantities:
-        costs = np.array([candidate.cost(quantity) for candidate in candidates], dtype=float)
+        amounts = [candidate.cost(quantity) for candidate in candidates]
+        costs = np.array(amounts, dtype=float)  # (K,)
         no_more &= costs[:, None] <= costs
     return no_more
 
 
-def _ranks(candidates: Sequence[Candidate], budgeted: Sequence[str]) -> list[int]:
+def _ranks(candidates: Candidates, budgeted: Sequence[str]) -> list[int]:
     """The place of each candidate where equal ones are told apart: by the other quantities, then by order."""
     keys = []
     for index, candidate in enumerate(candidates):
@@ -80,7 +81,7 @@ def _ranks(candidates: Sequence[Candidate], budgeted: Sequence[str]) -> list[int
     return ranks
 
 
-def _unbeaten(candidates: Sequence[Candidate], ranks: Sequence[int], beats: Beats) -> tuple[Candidate, ...]:
+def _unbeaten(candidates: Candidates, ranks: Sequence[int], beats: Beats) -> tuple[Candidate, ...]:
     """Those that none beats; of two that beat each other, the one of lower rank."""
     left = []
     for index, candidate in enumerate(candidates):

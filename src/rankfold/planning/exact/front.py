@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.planning.exact.candidate import CYCLES, LOSS, QUANTITIES, Candidate
+from rankfold.planning.exact.candidate import CYCLES, LOSS, QUANTITIES, Candidate, Candidates, Choices
 from rankfold.planning.exact.merge import WORK, FrontMerger
 from rankfold.planning.exact.units import in_units
 from rankfold.progress import Progress, Silent
@@ -66,7 +65,8 @@ class Front:
             return np.arange(count)
         # The root shows the many good points, which one bad end would push together.
         x = _to_one(self.costs)
-        y = _to_one(np.sqrt(self.losses - self.losses[-1]))
+        roots = np.sqrt(self.losses - self.losses[-1])
+        y = _to_one(roots)
         steps = np.hypot(np.diff(x), np.diff(y))
         length = np.concatenate(([0.0], np.cumsum(steps)))  # (P,) of the curve up to each point
         places = np.linspace(0, length[-1], most)
@@ -76,7 +76,7 @@ class Front:
 
 
 def front(
-    choices: Sequence[Sequence[Candidate]],
+    choices: Choices,
     quantity: str = CYCLES,
     *,
     work: int = WORK,
@@ -101,7 +101,8 @@ def front(
     if not choices or not all(choices):
         raise InputError("there is nothing to choose: every layer needs a candidate")
     if quantity not in QUANTITIES:
-        raise InputError(f"the cost of a front (={quantity}) must be one of {', '.join(QUANTITIES)}")
+        known = ", ".join(QUANTITIES)
+        raise InputError(f"the cost of a front (={quantity}) must be one of {known}")
     progress = progress or Silent()
     merger = FrontMerger([len(layer) for layer in choices], work)
     progress.begin("front", len(choices), "layers")
@@ -116,13 +117,13 @@ def front(
     return Front(quantity, merger.costs, merger.losses, layers, merger.picks(), merger.epsilon)
 
 
-def _merge(
-    merger: FrontMerger, choices: Sequence[Sequence[Candidate]], quantity: str, progress: Progress
-) -> None:
+def _merge(merger: FrontMerger, choices: Choices, quantity: str, progress: Progress) -> None:
     """Take in all layers; whoever waits is told as soon as the front is exact no more."""
     told = False
     for number, layer in enumerate(choices, start=1):
-        merger.add(_amounts(layer, quantity), _amounts(layer, LOSS))
+        costs = _amounts(layer, quantity)
+        losses = _amounts(layer, LOSS)
+        merger.add(costs, losses)
         if merger.epsilon > 0.0 and not told:
             told = True
             progress.note(
@@ -132,9 +133,10 @@ def _merge(
         progress.advance()
 
 
-def _amounts(layer: Sequence[Candidate], quantity: str) -> np.ndarray:
+def _amounts(layer: Candidates, quantity: str) -> np.ndarray:
     """(C,) what the candidates of a layer cost of a quantity."""
-    return np.array([candidate.cost(quantity) for candidate in layer], dtype=float)
+    costs = [candidate.cost(quantity) for candidate in layer]
+    return np.array(costs, dtype=float)
 
 
 def _to_one(values: np.ndarray) -> np.ndarray:

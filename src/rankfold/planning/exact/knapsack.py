@@ -14,7 +14,7 @@ better is left.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +23,24 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from rankfold.errors import InputError
-from rankfold.planning.exact.candidate import ENERGY, LOSS, QUANTITIES, Candidate, total
+from rankfold.planning.exact.candidate import (
+    ENERGY,
+    LOSS,
+    QUANTITIES,
+    Candidate,
+    Candidates,
+    Choices,
+    total,
+)
 from rankfold.planning.exact.units import SLACK, in_units
 
-Choices = Sequence[Sequence[Candidate]]
+Limits = Mapping[str, float]  # the most of a quantity, by its name
 
 GOALS = (LOSS, *QUANTITIES)
 UNIT = 1e4  # a typical step of the objective as the solver sees it, whose absolute tolerance is 1e-6
 TOLERANCE = 1e-5  # of the solver's unit, below which a bound is as good as the value
 SMALLEST = 1e-12  # nats or pJ, of a unit; differences below it are nothing
-ATTEMPTS = 4
+ATTEMPTS = 4  # to keep the limits in truth, not only within the solver's tolerance
 SOLVED, INFEASIBLE = 0, 2  # what HiGHS says of a problem
 
 
@@ -57,14 +65,15 @@ class Solution:
         """(value - bound) / value, by which a better choice could be better; 0 proves that there is none."""
         if not self.value:
             return 0.0
-        return max(0.0, self.value - self.bound) / abs(self.value)
+        better = max(0.0, self.value - self.bound)
+        return better / abs(self.value)
 
     def total(self, quantity: str) -> float:
         """Cycles, arrays, energy (pJ) or loss of all layers."""
         return total(self.chosen, quantity)
 
 
-def solve(choices: Choices, limits: Mapping[str, float], goal: str = LOSS) -> Solution:
+def solve(choices: Choices, limits: Limits, goal: str = LOSS) -> Solution:
     """Choose one candidate for each layer so that the sum of `goal` is least and no limit is exceeded.
 
     Args:
@@ -79,7 +88,8 @@ def solve(choices: Choices, limits: Mapping[str, float], goal: str = LOSS) -> So
         raise InputError("there is nothing to choose: every layer needs a candidate")
     for name in (goal, *limits):
         if name not in GOALS:
-            raise InputError(f"budget (={name}) must be on one of {', '.join(GOALS)}")
+            known = ", ".join(GOALS)
+            raise InputError(f"budget (={name}) must be on one of {known}")
     for name, limit in limits.items():
         if not limit >= 0:  # which is also true of NaN
             raise InputError(f"the budget of {name} (={limit:g}) must be 0 or more")
@@ -130,7 +140,7 @@ class _Knapsack:
             layer_of.extend([number] * len(layer))
         return cls(tuple(candidates), np.array(layer_of), len(choices))
 
-    def solve(self, limits: Mapping[str, float], goal: str) -> Solution | None:
+    def solve(self, limits: Limits, goal: str) -> Solution | None:
         """The best choice, or None where there is none.
 
         Totals are summed again from the candidates, never taken from the solver. A limit that its
@@ -152,7 +162,7 @@ class _Knapsack:
         first = next(iter(exceeded))
         raise InputError(f"the budget of {first} is too fine for the solver; round it")
 
-    def _milp(self, wanted: _Amounts, limits: Mapping[str, float]) -> Any | None:
+    def _milp(self, wanted: _Amounts, limits: Limits) -> Any | None:
         """What the solver finds; None: there is no choice within the limits."""
         count = len(self.candidates)
         # (L, K) of zeros and ones: which candidates are of which layer, of which one each is taken.
@@ -166,7 +176,8 @@ class _Knapsack:
             if room < 0:
                 return None
             row = csr_array(amounts.above[None] / amounts.unit)  # (1, K)
-            constraints.append(LinearConstraint(row, -np.inf, room / amounts.unit))
+            most = room / amounts.unit
+            constraints.append(LinearConstraint(row, -np.inf, most))
         result = milp(
             wanted.above / wanted.unit,
             constraints=constraints,
@@ -192,7 +203,8 @@ class _Knapsack:
         return tuple(chosen)
 
     def _amounts(self, name: str) -> _Amounts:
-        amounts = np.array([candidate.cost(name) for candidate in self.candidates], dtype=float)
+        costs = [candidate.cost(name) for candidate in self.candidates]
+        amounts = np.array(costs, dtype=float)
         least = np.full(self.layers, np.inf)
         np.minimum.at(least, self.layer_of, amounts)
         above = amounts - least[self.layer_of]  # (K,)
@@ -212,7 +224,7 @@ def _unit(above: np.ndarray, name: str) -> float:
     return max(typical / UNIT, smallest)
 
 
-def _exceeded(chosen: tuple[Candidate, ...], limits: Mapping[str, float]) -> dict[str, float]:
+def _exceeded(chosen: tuple[Candidate, ...], limits: Limits) -> dict[str, float]:
     """By how much a choice exceeds each of the limits that it does not keep."""
     exceeded = {}
     for name, limit in limits.items():
@@ -228,27 +240,32 @@ def _proven(chosen: tuple[Candidate, ...], goal: str, wanted: _Amounts, dual: fl
     bound = value
     if dual is not None:
         # The solver counted from the least costs on, in units.
-        bound = min(value, wanted.least + float(dual) * wanted.unit)
+        proven = wanted.least + float(dual) * wanted.unit
+        bound = min(value, proven)
     if value - bound <= TOLERANCE * wanted.unit:
         bound = value
     return Solution(chosen, goal, value, bound)
 
 
-def _out_of_reach(choices: Choices, limits: Mapping[str, float]) -> str:
+def _out_of_reach(choices: Choices, limits: Limits) -> str:
     """Which budget cannot be kept, and what can be reached."""
     # One that even the cheapest candidate of each layer exceeds.
     for name, limit in limits.items():
         least = math.fsum(_least(layer, name) for layer in choices)
         if least <= limit * (1 + SLACK):
             continue
-        wanted, reached = in_units(name, limit), in_units(name, least)
+        wanted = in_units(name, limit)
+        reached = in_units(name, least)
         if name == LOSS:
             return f"no plan loses at most {wanted}: the least that these layers can reach is {reached}"
         return f"no plan has at most {wanted}: the fewest that these layers can reach is {reached}"
     # Or each alone can be kept, but not all together: what the first comes to within the others.
     first, *rest = limits
     others = {name: limits[name] for name in rest}
-    within = " and ".join(f"at most {in_units(name, limit)}" for name, limit in others.items())
+    parts = []
+    for name, limit in others.items():
+        parts.append(f"at most {in_units(name, limit)}")
+    within = " and ".join(parts)
     nearest = _Knapsack.of(choices).solve(others, first)
     if nearest is None:
         return f"no plan keeps all budgets together: {within} cannot be had at once"
@@ -258,5 +275,5 @@ def _out_of_reach(choices: Choices, limits: Mapping[str, float]) -> str:
     )
 
 
-def _least(layer: Sequence[Candidate], name: str) -> float:
+def _least(layer: Candidates, name: str) -> float:
     return min(candidate.cost(name) for candidate in layer)

@@ -26,6 +26,8 @@ from __future__ import annotations
 
 import numpy as np
 
+Array = np.ndarray  # of floats or integers, one number for each point or candidate
+
 WORK = 1 << 28  # sums over all layers, some 130 ns each: half a minute
 STEP = 1 << 26  # sums of one layer, half a gigabyte
 POINTS = 1 << 21  # of a front, each with the choice of every layer
@@ -53,9 +55,9 @@ class FrontMerger:
         self._to_come = list(sizes)
         self._work = work
         # For each layer and point: the candidate that was added, and the point before that it was added to.
-        self._steps: list[tuple[np.ndarray, np.ndarray]] = []
+        self._steps: list[tuple[Array, Array]] = []
 
-    def add(self, cost: np.ndarray, loss: np.ndarray) -> None:
+    def add(self, cost: Array, loss: Array) -> None:
         """Take in the next layer.
 
         Args:
@@ -75,19 +77,22 @@ class FrontMerger:
         # Each sum's place tells its candidate and its point.
         candidates, before = np.divmod(kept, len(self.costs))
         # Half the memory of NumPy's own integers: a step is kept for every layer.
-        step = candidates.astype(np.int32), before.astype(np.int32)
-        self._steps.append(step)
+        candidates = candidates.astype(np.int32)
+        before = before.astype(np.int32)
+        self._steps.append((candidates, before))
         self.costs = sums[kept]
         self.losses = lost[kept]
 
-    def picks(self) -> np.ndarray:
+    def picks(self) -> Array:
         """(P, L) the candidate of each layer, found from the last layer back to the first."""
-        picks = np.empty((len(self.costs), len(self._steps)), np.int32)
-        points = np.arange(len(self.costs))
-        for layer in reversed(range(len(self._steps))):
+        points, layers = len(self.costs), len(self._steps)
+        picks = np.empty((points, layers), np.int32)
+        # Of each point of the whole front, its point of the front of the layers up to this one.
+        here = np.arange(points)
+        for layer in reversed(range(layers)):
             candidates, before = self._steps[layer]
-            picks[:, layer] = candidates[points]
-            points = before[points]
+            picks[:, layer] = candidates[here]
+            here = before[here]
         return picks
 
     def _most_points(self) -> int:
@@ -103,7 +108,7 @@ class FrontMerger:
         return max(most, FEWEST)
 
 
-def _best(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:
+def _best(costs: Array, losses: Array) -> Array:
     """Indices of the points that none is as good as in both, by rising cost."""
     # The runs of one candidate each are sorted already, which a stable sort (a merge) makes use of.
     order = np.argsort(costs, kind="stable")
@@ -111,14 +116,14 @@ def _best(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:
     loss = losses[order]
     # A point is worth its cost only if it loses less than all that cost no more.
     least = np.minimum.accumulate(loss)
-    least_before = np.concatenate(([np.inf], least[:-1]))
+    least_before = np.append(np.inf, least[:-1])
     better = np.flatnonzero(loss < least_before)
     # Of several that are better than what is cheaper and cost the same, the best comes last.
     last = _is_last_of_equals(cost[better])
     return order[better[last]]
 
 
-def _thinned(kept: np.ndarray, costs: np.ndarray, most: int) -> tuple[np.ndarray, float]:
+def _thinned(kept: Array, costs: Array, most: int) -> tuple[Array, float]:
     """Those of a front's points that are left when close ones are merged, and the width d of the cells.
 
     Args:
@@ -136,7 +141,7 @@ def _thinned(kept: np.ndarray, costs: np.ndarray, most: int) -> tuple[np.ndarray
     return kept[_is_last_of_equals(cells)], width
 
 
-def _is_last_of_equals(values: np.ndarray) -> np.ndarray:
+def _is_last_of_equals(values: Array) -> Array:
     """(P,) booleans, for sorted values: whether the next one is another."""
     changes = values[1:] != values[:-1]
     return np.append(changes, True)

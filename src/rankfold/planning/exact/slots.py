@@ -52,7 +52,7 @@ def layer_slots(
     Raises:
         InputError: bits out of range.
     """
-    check_plan_bits(bits)
+    check_plan_bits(bits)  # also for a network of which no layer is quantised
     slots = []
     for name, shape, why, width in planned_layers(network, bits, pointwise):
         # The best mapping is what savings are measured against: a budget of 100 % costs nothing.
@@ -63,4 +63,5 @@ def layer_slots(
 
 def dense_network(network: Network, array: ArraySpec, slots: tuple[LayerSlot, ...]) -> Plan:
     """The plan that keeps every layer, each with its best mapping: what budgets in per cent are shares of."""
-    return Plan(network.name, network.input, array, tuple(slot.entry for slot in slots))
+    layers = tuple(slot.entry for slot in slots)
+    return Plan(network.name, network.input, array, layers)

@@ -13,6 +13,7 @@ from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
 from rankfold.planning.kinds.study import LayerStudy
 
+# Of equal cycles another than the best one may need fewer arrays, which is a budget of its own.
 MAPPINGS = ("best", "sdk", "im2col")
 
 

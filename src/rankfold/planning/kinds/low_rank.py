@@ -18,6 +18,7 @@ from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
 from rankfold.planning.kinds.study import LayerStudy
 from rankfold.workload import ConvShape
 
+# Powers of two, which divide most numbers of channels.
 GROUPS = (1, 2, 4, 8)
 SHARES = (2, 4, 8, 16)  # r = m/2 ... m/16
 SPARSE_ENTRIES = (2, 3, 4, 6)  # e of pairs on supports
@@ -37,8 +38,9 @@ class LowRankCandidates(KindCandidates):
         """Every (g, r) under each mapping; on a support those whose rank it can have."""
         if support is None:
             for groups, rank in _grid(slot.shape):
+                pair = LowRankLayer(groups, rank)
                 for mapping in MAPPINGS:
-                    yield replace(slot.entry, kind=LowRankLayer(groups, rank), mapping=mapping)
+                    yield replace(slot.entry, kind=pair, mapping=mapping)
             return
         if support.entries not in SPARSE_ENTRIES:
             return
@@ -69,7 +71,9 @@ def _grid(shape: ConvShape) -> Iterator[tuple[int, int]]:
             continue
         for share in SHARES:
             rank = outputs // share
-            if outputs % share == 0 and rank <= full_rank(shape, groups):
+            if outputs % share:
+                continue
+            if rank <= full_rank(shape, groups):
                 yield groups, rank
 
 

@@ -86,7 +86,8 @@ class LayerStudy:
     @cached_property
     def _regressions(self) -> list[Regression]:
         """Those of each convolution group."""
-        weights = self.weight.reshape(self.slot.shape.groups, -1, self.inputs)  # (G, m/G, n)
+        conv_groups = self.slot.shape.groups
+        weights = self.weight.reshape(conv_groups, -1, self.inputs)  # (G, m/G, n)
         regressions = []
         for dense, second in zip(weights, self.second, strict=True):
             regressions.append(Regression.of(dense, second, None, RIDGE))

@@ -13,7 +13,7 @@ from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
 from rankfold.planning.kinds.study import LayerStudy
 
-MAPPING = "sdk"  # which the supports save rows under
+MAPPING = "sdk"  # supports save rows under it, whichever of its windows is chosen
 
 
 class SupportCandidates(KindCandidates):
@@ -23,7 +23,8 @@ class SupportCandidates(KindCandidates):
         """The layer on the support; without one there is nothing to keep."""
         if support is None:
             return
-        yield replace(slot.entry, kind=SupportLayer(support.entries, support=support.text), mapping=MAPPING)
+        kind = SupportLayer(support.entries, support=support.text)
+        yield replace(slot.entry, kind=kind, mapping=MAPPING)
 
     def replacement(self, kind: LayerKind, study: LayerStudy) -> np.ndarray:
         """(m, C_in/G, kh, kw) the exact refit on the support."""

@@ -41,12 +41,17 @@ def search_name(choices: Sequence[LayerChoices], seed: int, identity: Mapping[st
     """
     layers = []
     for layer in choices:
-        layers.append([_content(layer.dense.entry), layer.dense.cycles, bool(layer.why_dense)])
-    content = json.dumps({"layers": layers, "seed": seed, **identity}, sort_keys=True)
-    return f"rankfold-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        dense = layer.dense
+        stays = bool(layer.why_dense)
+        layers.append([_content(dense.entry), dense.cycles, stays])
+    whole = {"layers": layers, "seed": seed, **identity}
+    content = json.dumps(whole, sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return f"rankfold-{digest[:16]}"
 
 
 def _content(entry: LayerPlan) -> dict[str, Any]:
+    # Fields without a value are left out of plan files, but not of names.
     content: dict[str, Any] = dict.fromkeys(FIELDS)
     content["reason"] = ""
     content.update(entry.to_json())

@@ -48,6 +48,7 @@ def open_study(
             raise InputError(
                 f"{path} holds another search, with other layers, data or settings; give another file"
             )
+        # One file, one study.
         if names:
             return optuna.load_study(study_name=name, storage=storage)
         # Another process may have begun it meanwhile.
@@ -86,6 +87,7 @@ def readable(path: Path | None, read: Callable[[], T]) -> T:
 def _journal(path: Path) -> optuna.storages.JournalStorage:
     from optuna.storages import JournalStorage, journal
 
+    # The backend asks for no more than acquire and release.
     lock: Any = MendingLock(path)
     backend = journal.JournalFileBackend(os.path.realpath(path), lock_obj=lock)
     return JournalStorage(backend)

@@ -46,9 +46,10 @@ def check_lock(path: Path) -> None:
     """
     lock = f"{os.path.realpath(path)}.lock"
     try:
-        status = os.lstat(lock)
+        status = os.lstat(lock)  # of the link, not of what it points to
     except (FileNotFoundError, NotADirectoryError):
         return
+    # What optuna makes: an empty file on Windows, a symbolic link elsewhere.
     if os.name == "nt":
         ours = stat.S_ISREG(status.st_mode) and status.st_size == 0
     else:
@@ -115,7 +116,7 @@ def _mend(path: Path) -> None:
 def _is_complete(path: Path) -> bool:
     """Whether the file ends with its last line, or is empty; only its last byte is read."""
     with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
+        size = file.seek(0, os.SEEK_END)  # journals grow to megabytes
         if size == 0:
             return True
         file.seek(-1, os.SEEK_END)

@@ -87,7 +87,10 @@ def chosen_plan(problem: PlanningProblem, search: PlanSearch) -> Plan | None:
 
 def _identity(problem: PlanningProblem, measured: PlanAccuracy) -> dict[str, Any]:
     """What the accuracies depend on beside the layers."""
-    return {**measured.identity, "model": problem.network.name, "array": asdict(problem.array)}
+    identity = measured.identity
+    identity["model"] = problem.network.name
+    identity["array"] = asdict(problem.array)
+    return identity
 
 
 def _within_budgets(problem: PlanningProblem, result: SearchResult, dense: float) -> MeasuredPlan | None:
@@ -102,6 +105,8 @@ def _within_budgets(problem: PlanningProblem, result: SearchResult, dense: float
     least = 0.0  # accuracy that a plan must have
     if drop is not None:
         least = dense - drop
+    # A drop alone asks for few cycles; under a budget of cycles the best accuracy is wanted, and the drop
+    # checked.
     if cycles is None:
         plan = result.fewest_cycles(least)
         nearest: MeasuredPlan | None = result.front[-1]
@@ -111,7 +116,8 @@ def _within_budgets(problem: PlanningProblem, result: SearchResult, dense: float
     if plan is not None and plan.accuracy >= least:
         return plan
     if nearest is None:
-        known = f"the fewest are {result.front[0].cycles:,} cycles"
+        fewest = result.front[0].cycles
+        known = f"the fewest are {fewest:,} cycles"
     else:
         known = (
             f"the most accurate one of {nearest.cycles:,} cycles has {nearest.accuracy:.2%}, "

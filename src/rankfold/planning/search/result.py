@@ -53,6 +53,7 @@ class SearchResult:
 
     def fewest_cycles(self, accuracy: float) -> MeasuredPlan | None:
         """The plan of fewest cycles that is measured at least so accurate; None: there is none."""
+        # The first one: cycles rise along the front.
         for plan in self.front:
             if plan.accuracy >= accuracy:
                 return plan

@@ -15,6 +15,8 @@ from rankfold.planning.search.space import Picks
 
 POPULATION = 24
 
+Distributions = dict[str, BaseDistribution]  # of each parameter, by its name
+
 
 class PlanSampler(BaseSampler):
     """NSGA-II (Deb et al. 2002) over the candidates of each layer, seeded by the number of each trial.
@@ -31,10 +33,12 @@ class PlanSampler(BaseSampler):
     """
 
     def __init__(self, sizes: Sequence[int], starts: Sequence[Picks], seed: int, trials: int) -> None:
-        self.sizes, self.starts = tuple(sizes), tuple(starts)
-        self.seed, self.trials = seed, trials
+        self.sizes = tuple(sizes)
+        self.starts = tuple(starts)
+        self.seed = seed
+        self.trials = trials
         # A layer without a choice is no parameter of optuna's.
-        self._space: dict[str, BaseDistribution] = {}
+        self._space: Distributions = {}
         for layer, size in enumerate(sizes):
             if size > 1:
                 self._space[str(layer)] = IntDistribution(0, size - 1)
@@ -59,7 +63,9 @@ class PlanSampler(BaseSampler):
 
     def missing(self, study: Study, *more: TrialState) -> list[Picks]:
         """The starting plans that are not measured, nor tried by a trial in one of the states `more`."""
-        tried = {picks for picks, _ in self._tried(study, TrialState.COMPLETE, *more)}
+        tried = set()
+        for picks, _ in self._tried(study, TrialState.COMPLETE, *more):
+            tried.add(picks)
         return [start for start in self.starts if start not in tried]
 
     def _tried(self, study: Study, *states: TrialState) -> Iterator[tuple[Picks, FrozenTrial]]:
@@ -72,12 +78,12 @@ class PlanSampler(BaseSampler):
                 picks.append(trial.params.get(str(layer), 0))
             yield tuple(picks), trial
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
         """All layers with a choice, from the first trial on."""
         return self._space
 
     def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        self, study: Study, trial: FrozenTrial, search_space: Distributions
     ) -> dict[str, Any]:
         """The next starting plan; after these a child of the best.
 
@@ -88,6 +94,7 @@ class PlanSampler(BaseSampler):
         start = self._start(study, trial)
         if start is None:
             return child
+        # All layers at once, so that nothing of it is left to chance.
         return {name: start[int(name)] for name in search_space}
 
     def sample_independent(
@@ -101,8 +108,8 @@ class PlanSampler(BaseSampler):
         if trial.number < len(self.starts):
             return self.starts[trial.number]
         # Some may have been lost with a process that was stopped.
-        done = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
-        if done >= self.trials:
+        done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        if len(done) >= self.trials:
             # At the end also those of a process that never said that it stopped.
             missing = self.missing(study)
         else:

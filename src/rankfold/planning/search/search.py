@@ -103,15 +103,17 @@ class _Search:
 
     def run(self, progress: Progress) -> None:
         """Try plans until there are as many as wanted, and all starting plans are measured."""
-        progress.begin("search", max(self.settings.trials, len(self.space.starts)), "plans")
+        plans = max(self.settings.trials, len(self.space.starts))
+        progress.begin("search", plans, "plans")
         told = 0
         try:
             # Starts are measured whatever the number of trials is.
             while self._done() < self.settings.trials or self.sampler.missing(self.study):
                 plan = self._try_next()
+                words = f"{plan.cycles:,} cycles {plan.accuracy:.2%}"
                 # Those of other processes and of earlier calls too.
                 done = self._done()
-                progress.advance(done - told, f"{plan.cycles:,} cycles {plan.accuracy:.2%}")
+                progress.advance(done - told, words)
                 told = done
         finally:
             progress.end()
@@ -121,8 +123,9 @@ class _Search:
         known = {}
         for picks, accuracy in self.sampler.measured(self.study).items():
             known[picks] = MeasuredPlan(self.space.chosen(picks), accuracy)
+        front = not_dominated(known.values())
         starts = tuple(known[start] for start in self.space.starts)
-        return SearchResult(not_dominated(known.values()), starts, self._done(), len(known))
+        return SearchResult(front, starts, self._done(), len(known))
 
     def _try_next(self) -> MeasuredPlan:
         """One trial: its plan is measured, unless it was before."""
@@ -149,4 +152,6 @@ class _Search:
         """Trials that are measured, of all processes."""
         import optuna
 
-        return len(self.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]))
+        states = [optuna.trial.TrialState.COMPLETE]
+        trials = self.study.get_trials(deepcopy=False, states=states)
+        return len(trials)

@@ -19,7 +19,7 @@ class SearchSettings:
         seed: of everything drawn.
     """
 
-    trials: int = 200
+    trials: int = 200  # some eight generations of 24
     study: Path | None = None
     seed: int = 0
 

@@ -40,7 +40,8 @@ class SearchSpace:
             InputError: there is nothing to choose, or a start is none of the choices.
         """
         layers = tuple(layer.candidates for layer in choices)
-        if not all(layers) or all(len(layer) == 1 for layer in layers):
+        most = max(map(len, layers), default=0)
+        if not all(layers) or most < 2:
             raise InputError(
                 "there is nothing to search: every layer needs candidates, and one of them more than one"
             )
@@ -102,7 +103,8 @@ class SearchSpace:
         known = _spaces(study)
         if not known:
             # Under a name of its own: two processes that begin at once would overwrite each other's.
-            study.set_user_attr(f"{PREFIX}{uuid4().hex}", self.to_json())
+            name = PREFIX + uuid4().hex
+            study.set_user_attr(name, self.to_json())
             known = _spaces(study)
         names = [layer[0].entry.name for layer in self.layers]
         return SearchSpace.from_json(study.user_attrs[known[0]], names)
@@ -124,7 +126,8 @@ def _picks(layers: Sequence[Sequence[Candidate]], chosen: Sequence[Candidate]) -
 
 
 def _to_json(candidate: Candidate) -> dict[str, Any]:
-    content: dict[str, Any] = {"entry": candidate.entry.to_json()}
+    content: dict[str, Any] = {}
+    content["entry"] = candidate.entry.to_json()
     for name in AMOUNTS:
         content[name] = getattr(candidate, name)
     return content

@@ -29,6 +29,7 @@ def write_search(folder: Path, problem: PlanningProblem, search: PlanSearch) -> 
     rows = []
     plans = []
     for plan in search.result.front:
+        # No two plans of a front have the same cycles.
         path = folder / f"plan-{plan.cycles}.json"
         problem.plan(plan.chosen).save(path)
         plans.append(path)
