@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from rankfold.cost.cycles import NetworkCycles
@@ -38,19 +38,21 @@ class Chip:
 class ChipSchedule:
     """How a chip runs a network. A stage is one stored convolution: a layer, or one of the two stages of a low-rank pair.
 
-    Cycles are activations, each of one tile; the time to write arrays is not in them. A tile of w activations on k arrays takes
-    ceil(w/k) cycles. Tiles of a stage work side by side, so that it takes as long as the slowest. Where the weights stay on the
-    chip, in the first way that fits:
+    Cycles are activations, each of one tile; the time to write arrays is not in them. A tile of w activations
+    on k arrays takes ceil(w/k) cycles. Tiles of a stage work side by side, so that it takes as long as the
+    slowest. Where the weights stay on the chip, in the first way that fits:
 
-    - `copies`: every tile has an array of its own. Spare arrays hold copies of tiles, among which the windows are divided, as
-      in ISAAC (Shafiee et al., ISCA 2016), such that the slowest stage is as fast as can be; what is left then shortens other
-      stages. Stages work on successive images at the same time.
-    - `shared`: tiles share arrays diagonally, and tiles of one array take turns. The interval is the busiest array's work, which
+    - `copies`: every tile has an array of its own. Spare arrays hold copies of tiles, among which the windows
+      are divided, as in ISAAC (Shafiee et al., ISCA 2016), such that the slowest stage is as fast as can be;
+      what is left then shortens other stages. Stages work on successive images at the same time.
+    - `shared`: tiles share arrays diagonally, and tiles of one array take turns. The interval is the busiest
+    array's work, which
       images that overlap reach; the latency is that of an image alone.
 
-    Weights can also be rewritten, and must be where neither fits (`rewrite`): one stage after another runs on all arrays. A
-    stage with fewer tiles than there are arrays has copies; one with more writes each tile once and lets it do all its
-    activations there, the longest first, each on the array that is free first: at most 4/3 of the least time (Graham, 1969).
+    Weights can also be rewritten, and must be where neither fits (`rewrite`): one stage after another runs on
+    all arrays. A stage with fewer tiles than there are arrays has copies; one with more writes each tile once
+    and lets it do all its activations there, the longest first, each on the array that is free first: at most
+    4/3 of the least time (Graham, 1969).
 
     Attributes:
         chip: the chip.
@@ -58,15 +60,20 @@ class ChipSchedule:
         tiles: tiles of all stages.
         packing: the fewest arrays found that hold all tiles at once.
         interval: cycles between two images with weights that stay; None where they do not fit.
-        latency: cycles from an image's first activation to its last with weights that stay, stage after stage; or None.
+        latency: cycles from an image's first activation to its last with weights that stay, stage after
+            stage; or None.
         rewriting_latency: cycles of an image where every stage has all arrays.
-        rewriting_latency_at_least: cycles that no way to share the arrays out among the tiles of each such stage can beat.
+        rewriting_latency_at_least: cycles that no way to share the arrays out among the tiles of each such
+            stage can beat.
         rewrites: tiles written for each image (or batch) then, copies not counted.
-        rewrites_at_least: tiles that every schedule has to write that holds one tile an array and repeats for each image. In
-            it an array that is written during an image is written again during the next, so that of more than P tiles at most
-            P - 1 keep an array, and each other one is written for each image.
-        interval_at_least: activations per array, rounded up: no schedule that activates one tile of an array at a time is faster.
-        copies: of each stage's tiles, one number for each of its stored matrices; empty unless `case` is `copies`.
+        rewrites_at_least: tiles that every schedule has to write that holds one tile an array and repeats for
+            each image. In it an array that is written during an image is written again during the next, so
+            that of more than P tiles at most P - 1 keep an array, and each other one is written for each
+            image.
+        interval_at_least: activations per array, rounded up: no schedule that activates one tile of an array
+            at a time is faster.
+        copies: of each stage's tiles, one number for each of its stored matrices; empty unless `case` is
+            `copies`.
     """
 
     chip: Chip
@@ -75,6 +82,7 @@ class ChipSchedule:
     packing: Packing
     interval: int | None
     latency: int | None
+    _: KW_ONLY
     rewriting_latency: int
     rewriting_latency_at_least: int
     rewrites: int
@@ -151,6 +159,10 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
         interval, latency = _in_turns(stages, packing)
     else:
         case = "rewrite"
+    # Of more tiles than arrays at most P - 1 keep an array.
+    rewrites = 0
+    if tiles > arrays:
+        rewrites = tiles - (arrays - 1)
     return ChipSchedule(
         chip,
         case,
@@ -161,7 +173,7 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
         rewriting_latency=sum(_makespan(stage, arrays) for stage in loads),
         rewriting_latency_at_least=sum(_least_makespan(stage, arrays) for stage in loads),
         rewrites=tiles,
-        rewrites_at_least=tiles - (arrays - 1) if tiles > arrays else 0,
+        rewrites_at_least=rewrites,
         interval_at_least=-(-sum(number * times for stage in loads for number, times in stage) // arrays),
         copies=tuple(tuple(each) for each in copies),
     )
@@ -172,7 +184,9 @@ def _time(stage: Sequence[Load], copies: Sequence[int]) -> int:
 
 
 def _least_time(stage: Sequence[Load], arrays: int) -> int:
-    """The smallest t with sum over tiles of ceil(activations / t) <= arrays: exact, since that many copies are needed for t."""
+    """The smallest t with sum over tiles of ceil(activations / t) <= arrays: exact, since that many copies
+    are needed for t.
+    """
     low, high = 1, max(times for _, times in stage)
     while low < high:
         middle = (low + high) // 2
@@ -184,13 +198,17 @@ def _least_time(stage: Sequence[Load], arrays: int) -> int:
 
 
 def _copies(stages: Sequence[Sequence[Load]], arrays: int) -> list[list[int]]:
-    """Copies of each stage's tiles: the fewest for the shortest interval; the rest, greedily, where they save most cycles."""
+    """Copies of each stage's tiles: the fewest for the shortest interval; the rest, greedily, where they save
+    most cycles.
+    """
     interval = _least_time([load for stage in stages for load in stage], arrays)
     copies = [[-(-times // interval) for _, times in stage] for stage in stages]
     spare = arrays - sum(_held(stage, each) for stage, each in zip(stages, copies, strict=True))
 
     def offer(index: int) -> tuple[float, int, int, list[int]]:
-        """(cycles saved for an array, negated; stage; arrays; copies): the fewest more arrays that make the stage faster."""
+        """(cycles saved for an array, negated; stage; arrays; copies): the fewest more arrays that make the
+        stage faster.
+        """
         stage, each = stages[index], copies[index]
         time = _time(stage, each)
         more = [max(number, -(-times // (time - 1))) for (_, times), number in zip(stage, each, strict=True)]
@@ -219,7 +237,8 @@ def _held(stage: Sequence[Load], copies: Sequence[int]) -> int:
 def _makespan(stage: Sequence[Load], arrays: int) -> int:
     """Cycles of one stage with all arrays: copies where there are arrays to spare, else several tiles an array, longest first.
 
-    More arrays never make it slower: with one more, adding the next tile leaves the arrays, sorted, no busier one by one.
+    More arrays never make it slower: with one more, adding the next tile leaves the arrays, sorted, no busier
+    one by one.
     """
     if sum(tiles for tiles, _ in stage) <= arrays:
         return _least_time(stage, arrays)
@@ -230,7 +249,9 @@ def _makespan(stage: Sequence[Load], arrays: int) -> int:
 
 
 def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
-    """Gives tiles, one by one, to the least busy array: an array busy for b takes them at b, b + times, ... in order of these."""
+    """Gives tiles, one by one, to the least busy array: an array busy for b takes them at b, b + times, ...
+    in order of these.
+    """
     low, high = min(busy), min(busy) + tiles * times
     while low < high:  # the first cycle at or before which all are taken
         middle = (low + high) // 2
@@ -243,7 +264,9 @@ def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
     after: Counter[int] = Counter()
     for cycles, number in busy.items():
         reached = cycles + before[cycles] * times
-        last = min(left, number) if reached == low else 0
+        last = 0
+        if reached == low:
+            last = min(left, number)
         left -= last
         after[reached + times] += last
         after[reached] += number - last
@@ -253,8 +276,8 @@ def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
 def _least_makespan(stage: Sequence[Load], arrays: int) -> int:
     """Cycles that no way to give tiles to arrays can beat.
 
-    Of the n longest tiles some array has ceil(n/arrays), none of them shorter than the last of the n; and no array does less
-    than its share of all activations.
+    Of the n longest tiles some array has ceil(n/arrays), none of them shorter than the last of the n; and no
+    array does less than its share of all activations.
     """
     if sum(tiles for tiles, _ in stage) <= arrays:
         return _least_time(stage, arrays)
@@ -266,12 +289,15 @@ def _least_makespan(stage: Sequence[Load], arrays: int) -> int:
 
 
 def _in_turns(stages: Sequence[Mapping], packing: Packing) -> tuple[int, int]:
-    """(interval, latency) where tiles share arrays: the busiest array over all stages, and over each, added up."""
+    """(interval, latency) where tiles share arrays: the busiest array over all stages, and over each, added
+    up.
+    """
     places: dict[Pair, list[int]] = {}
     first = 0
     for contents, count in packing.bins:
         for size, number in contents:
-            # Neighbours in this list are different arrays, so that the tiles of a stage meet as seldom as possible.
+            # Neighbours in this list are different arrays, so that the tiles of a stage meet as seldom as
+            # possible.
             places.setdefault(size, []).extend(list(range(first, first + count)) * number)
         first += count
     busy: Counter[int] = Counter()

@@ -9,7 +9,7 @@ from typing import Any
 from rankfold.cost.keys import CostKey
 from rankfold.cost.kinds import AnyMapping, KindCost, Mapped, cost_of
 from rankfold.cost.planned import Masks, array_cycles, counted_layers, planned_mapping
-from rankfold.mapping import ArraySpec, Mapping, map_layer
+from rankfold.mapping import ArraySpec, Mapping, Region, map_layer
 from rankfold.plan.kinds import kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan, weights
@@ -55,7 +55,9 @@ class LayerCycles:
 
     @property
     def conversions(self) -> dict[CostKey, int]:
-        """Columns converted by ADCs per image, by mapping; one for a column and a whole vector, as cycles count."""
+        """Columns converted by ADCs per image, by mapping; one for a column and a whole vector, as cycles
+        count.
+        """
         return {key: mapping.conversions for key, mapping in self.mappings.items()}
 
     @property
@@ -134,25 +136,28 @@ def by_text(counts: dict[CostKey, int]) -> dict[str, int]:
 
 
 def _stage_to_json(stage: Mapping) -> dict[str, Any]:
-    regions = [
-        {
-            "channels": list(region.block.channels),
-            "outputs": list(region.block.outputs),
-            "origin": list(region.origin),
-            "size": list(region.size),
-            "phase": None if region.phase is None else list(region.phase),
-            "window": list(region.window),
-            "windows_at_once": region.slots,
-            "tiles": region.tile_count,
-            "cycles": region.cycles,
-        }
-        for region in stage.regions
-    ]
     return {
         "window": list(stage.window),
         "tiles": [stage.row_tiles, stage.column_tiles],
         "cycles": stage.cycles,
-        "regions": regions,
+        "regions": [_region_to_json(region) for region in stage.regions],
+    }
+
+
+def _region_to_json(region: Region) -> dict[str, Any]:
+    phase = None
+    if region.phase is not None:
+        phase = list(region.phase)
+    return {
+        "channels": list(region.block.channels),
+        "outputs": list(region.block.outputs),
+        "origin": list(region.origin),
+        "size": list(region.size),
+        "phase": phase,
+        "window": list(region.window),
+        "windows_at_once": region.slots,
+        "tiles": region.tile_count,
+        "cycles": region.cycles,
     }
 
 
@@ -162,7 +167,9 @@ def _totals(each: Sequence[dict[CostKey, int]]) -> dict[CostKey, int]:
 
 @dataclass(frozen=True)
 class NetworkCycles:
-    """All convolutions of a network on an array. Fully connected layers count only where asked for, as in the literature."""
+    """All convolutions of a network on an array. Fully connected layers count only where asked for, as in the
+    literature.
+    """
 
     model: str
     array: ArraySpec
@@ -201,9 +208,13 @@ class NetworkCycles:
 
     @property
     def array_cycles(self) -> int | None:
-        """Activations per image of arrays with the given cells and DACs; None where the array names neither."""
-        found = [layer.array_cycles for layer in self.layers if layer.array_cycles is not None]
-        return sum(found) if found else None
+        """Activations per image of arrays with the given cells and DACs; None where the array names
+        neither.
+        """
+        counted = [layer.array_cycles for layer in self.layers if layer.array_cycles is not None]
+        if not counted:
+            return None
+        return sum(counted)
 
     def to_json(self) -> dict[str, Any]:
         """The stable interface of `rankfold map --json`."""
@@ -280,7 +291,9 @@ def network_cycles(
 
 
 def _families(plan: Plan) -> dict[str, KindCost]:
-    """The families of kinds in the plan that are compared in ways of their own, in the order of registration."""
+    """The families of kinds in the plan that are compared in ways of their own, in the order of
+    registration.
+    """
     there = {type(layer.kind) for layer in plan.layers}
     families: dict[str, KindCost] = {}
     for kind in kinds():

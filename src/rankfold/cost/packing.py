@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,8 @@ Fill = Callable[[Mapping[Pair, int], ArraySpec], Contents]
 
 MIXTURES = 4  # w = 0, 1/4, ... 1
 EFFORT, EXPONENT = 300, 1.1  # of `_by_value`
-THRESHOLDS = 32  # at most, in each dimension; each gives a valid bound, so that leaving some out only weakens the largest
+# at most, in each dimension; each gives a valid bound, so that leaving some out only weakens the largest
+THRESHOLDS = 32
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Packing:
 def pack_tiles(extents: Mapping[Pair, int], array: ArraySpec) -> Packing:
     """Pack tiles into few arrays: two-dimensional vector packing, sum of rows <= R and sum of columns <= C in each.
 
-    First-fit decreasing under several orders (Panigrahy et al., 2011, compare them), then array by array the contents that
-    are worth most (as Gilmore & Gomory, 1961, generate patterns); the best is kept.
+    First-fit decreasing under several orders (Panigrahy et al., 2011, compare them), then array by array the
+    contents that are worth most (as Gilmore & Gomory, 1961, generate patterns); the best is kept.
 
     Args:
         extents: how many tiles have r rows and c columns in use, by (r, c).
@@ -124,13 +126,15 @@ def _in_order(order: Callable[[Pair], tuple[float, ...]]) -> Fill:
 def _by_value(left: Mapping[Pair, int], array: ArraySpec) -> Contents:
     """The contents worth most, by branch and bound cut off after `EFFORT` nodes.
 
-    A tile is worth its rows and columns, each weighted by how many arrays the tiles left over fill in that dimension, so
-    that the scarcer one counts more; the exponent prefers large tiles, which are harder to place later.
+    A tile is worth its rows and columns, each weighted by how many arrays the tiles left over fill in that
+    dimension, so that the scarcer one counts more; the exponent prefers large tiles, which are harder to
+    place later.
     """
     scarce_rows = sum(number * size[0] for size, number in left.items()) / array.rows**2
     scarce_columns = sum(number * size[1] for size, number in left.items()) / array.columns**2
     length = {size: scarce_rows * size[0] + scarce_columns * size[1] for size in left}
-    # Worth per length falls along this order, so that the first size not yet tried bounds what free lines may still bring.
+    # Worth per length falls along this order, so that the first size not yet tried bounds what free lines may
+    # still bring.
     order = sorted(left, key=lambda size: (length[size], size), reverse=True)
     best = 0.0
     chosen: Contents = ((order[0], 1),)
@@ -150,7 +154,9 @@ def _by_value(left: Mapping[Pair, int], array: ArraySpec) -> Contents:
         if worth + each / length[size] * (scarce_rows * rows + scarce_columns * columns) <= best:
             continue
         for number in range(min(left[size], rows // size[0], columns // size[1]) + 1):
-            more = ((size, number),) if number else ()
+            more: Contents = ()
+            if number:
+                more = ((size, number),)
             free = rows - number * size[0], columns - number * size[1]
             stack.append((worth + number * each, *free, index + 1, contents + more))
     return chosen
@@ -159,11 +165,12 @@ def _by_value(left: Mapping[Pair, int], array: ArraySpec) -> Contents:
 def lower_bound(extents: Mapping[Pair, int], array: ArraySpec, enough: int | None = None) -> int:
     """Arrays that no packing can do without, the largest over thresholds k, l of: tiles that cannot share + volume of others.
 
-    Leave out tiles of fewer than k rows or fewer than l columns. A tile of more than R - k rows, or more than C - l columns,
-    then shares its array with no other and counts 1: L2 of Martello & Toth (1990), with a threshold in each dimension as in
-    Caprara & Toth (2001). The other tiles need what L2 counts for their sizes w*r/R + (1-w)*c/C: for any w in [0, 1] a
-    packing of pairs is also one of these numbers into bins of size 1. k = l = 0 and w = 0 or 1 are rows and columns alone.
-    Also, tiles of which no two fit one array need one each.
+    Leave out tiles of fewer than k rows or fewer than l columns. A tile of more than R - k rows, or more than
+    C - l columns, then shares its array with no other and counts 1: L2 of Martello & Toth (1990), with a
+    threshold in each dimension as in Caprara & Toth (2001). The other tiles need what L2 counts for their
+    sizes w*r/R + (1-w)*c/C: for any w in [0, 1] a packing of pairs is also one of these numbers into bins of
+    size 1. k = l = 0 and w = 0 or 1 are rows and columns alone. Also, tiles of which no two fit one array
+    need one each.
 
     Args:
         extents: how many tiles have r rows and c columns in use, by (r, c).
@@ -172,7 +179,9 @@ def lower_bound(extents: Mapping[Pair, int], array: ArraySpec, enough: int | Non
     """
     # In whole numbers, Python's where 64 bits may be too few, so that no rounding makes a bound too large.
     volume = MIXTURES * array.cells
-    kind = np.int64 if sum(extents.values()) * volume < 1 << 62 else object
+    kind: Any = np.int64
+    if sum(extents.values()) * volume >= 1 << 62:
+        kind = object
     tall, wide = np.array(list(extents), dtype=kind).T
     counts = np.array(list(extents.values()), dtype=kind)
     rows, columns = tall * array.columns, wide * array.rows
@@ -198,7 +207,9 @@ def lower_bound(extents: Mapping[Pair, int], array: ArraySpec, enough: int | Non
 
 
 def _thresholds(lengths: np.ndarray, side: int) -> list[int]:
-    """Lengths up to half the side, with half the side rounded up (where all longer ones are alone), thinned evenly."""
+    """Lengths up to half the side, with half the side rounded up (where all longer ones are alone), thinned
+    evenly.
+    """
     every = np.unique([0, (side + 1) // 2, *lengths[2 * lengths <= side]])
     if len(every) > THRESHOLDS:
         every = every[np.linspace(0, len(every) - 1, THRESHOLDS).round().astype(int)]
@@ -208,8 +219,8 @@ def _thresholds(lengths: np.ndarray, side: int) -> list[int]:
 def _martello_toth(numbers: np.ndarray, counts: np.ndarray, size: int) -> int:
     """L2: for a threshold k <= size/2, numbers above size - k fill a bin, those below k are left out, others count as they are.
 
-    A bin with a number above size - k holds no other of at least k; any other bin holds at most its size. The numbers are
-    in ascending order.
+    A bin with a number above size - k holds no other of at least k; any other bin holds at most its size. The
+    numbers are in ascending order.
     """
     thresholds = np.concatenate(([0, size // 2], numbers[2 * numbers <= size]))
     full = np.searchsorted(numbers, size - thresholds, side="right")
@@ -220,7 +231,9 @@ def _martello_toth(numbers: np.ndarray, counts: np.ndarray, size: int) -> int:
 
 
 def _apart(extents: Mapping[Pair, int], array: ArraySpec) -> int:
-    """Tiles in a set of which no two fit one array, chosen greedily: large ones first, by rows, columns or both."""
+    """Tiles in a set of which no two fit one array, chosen greedily: large ones first, by rows, columns or
+    both.
+    """
     best = 0
     for order in _orders(array):
         chosen: list[Pair] = []

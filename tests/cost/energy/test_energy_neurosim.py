@@ -29,7 +29,7 @@ MEASURED = {
 def slice_of(cell: str, node: int, side: int, active: float = 0.5):
     """One read of a full array whose weights take 8 columns each."""
     table = replace(load_table(f"{cell}-{node}nm"), active_rows=active)
-    return macro_energy(table, Macro(side, side, columns_per_weight=8, weight_bits=8))
+    return macro_energy(table, Macro(rows=side, columns=side, columns_per_weight=8, weight_bits=8))
 
 
 def test_totals_within_5_percent_on_average_and_10_at_most():

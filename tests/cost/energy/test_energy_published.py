@@ -48,4 +48,4 @@ def test_a_macro_must_hold_whole_weights():
     with pytest.raises(
         InputError, match=r"macro columns \(=10\) must be a multiple of the columns per weight \(=4\)"
     ):
-        Macro(8, 10, 4)
+        Macro(rows=8, columns=10, columns_per_weight=4)

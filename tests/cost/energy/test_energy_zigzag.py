@@ -37,7 +37,9 @@ def peak(side: int, bits: int, adc: int):
 def test_engine_with_its_figures_gives_its_energy(side, bits, adc):
     macro, energy = peak(side, bits, adc)
     table = zigzag_table(ArraySpec(side, side, 1, "differential", 1), adc)
-    found = macro_energy(table, Macro(side, side, bits, bits, bits))
+    found = macro_energy(
+        table, Macro(rows=side, columns=side, columns_per_weight=bits, weight_bits=bits, input_bits=bits)
+    )
     per_slice = {name: value / bits for name, value in found.energy.items()}
     assert per_slice["adc"] == pytest.approx(energy["adcs"])
     assert per_slice["word_lines"] == pytest.approx(energy["mults"])
@@ -59,7 +61,9 @@ def test_own_sram_tables_agree_within_20_percent(side, bits, adc, cells, most):
         table = replace(
             load_table(f"sram-{node}nm").with_adc("zigzag", adc), mux=1, active_rows=1.0, active_cells=cells
         )
-        one_slice = macro_energy(table, Macro(side, side, bits, bits))
+        one_slice = macro_energy(
+            table, Macro(rows=side, columns=side, columns_per_weight=bits, weight_bits=bits)
+        )
         assert one_slice.total == pytest.approx(energy, rel=most)
 
 

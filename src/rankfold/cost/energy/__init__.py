@@ -1,4 +1,6 @@
-"""What a plan costs in silicon: energy, latency and area, from the activity of its tiles and a table of components."""
+"""What a plan costs in silicon: energy, latency and area, from the activity of its tiles and a table of
+components.
+"""
 
 from rankfold.cost.energy.activity import STEERING, StageActivity, stage_activity
 from rankfold.cost.energy.cheapest import cheapest_mappings

@@ -1,4 +1,6 @@
-"""The mapping of least energy for every layer: what a layer computes stays the same, only its place on the arrays changes."""
+"""The mapping of least energy for every layer: what a layer computes stays the same, only its place on the
+arrays changes.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ def cheapest_mappings(
 ) -> Plan:
     """The plan with every layer's mapping replaced by the one that costs the least dynamic energy.
 
-    Fewest cycles and least energy differ: windows of many pixels need fewer activations, and may convert more columns. A
-    layer's accuracy does not depend on its mapping, so neither does the plan's. Of mappings that cost the same, the earliest
-    in `METHODS` is taken.
+    Fewest cycles and least energy differ: windows of many pixels need fewer activations, and may convert more
+    columns. A layer's accuracy does not depend on its mapping, so neither does the plan's. Of mappings that
+    cost the same, the earliest in `METHODS` is taken.
 
     Args:
         network: the network.

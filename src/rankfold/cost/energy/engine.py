@@ -1,4 +1,6 @@
-"""The energy, time and area of one stored convolution: counts of its activity times the formulae of a component table."""
+"""The energy, time and area of one stored convolution: counts of its activity times the formulae of a
+component table.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,9 @@ def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) 
 def events(table: ComponentTable, activity: StageActivity, sum_bits: float) -> dict[str, float]:
     """How often each event happens for an image.
 
-    All columns that share an ADC are read one after another, `mux` steps a read, and the rows are driven anew in each, as
-    in NeuroSim: only mapped columns are converted, but lines and drivers are paid for in every step.
+    All columns that share an ADC are read one after another, `mux` steps a read, and the rows are driven anew
+    in each, as in NeuroSim: only mapped columns are converted, but lines and drivers are paid for in every
+    step.
     """
     reads = activity.reads
     inputs = activity.inputs * activity.input_bits

@@ -63,7 +63,8 @@ class Formula:
         """The value for some variables; constants come on top.
 
         Raises:
-            InputError: not an expression of the kind above, an unknown name, or a result that is no finite number of at least 0.
+            InputError: not an expression of the kind above, an unknown name, or a result that is no finite
+                number of at least 0.
         """
         names = {**variables, **dict(self.constants)}
         try:

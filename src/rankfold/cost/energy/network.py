@@ -58,10 +58,18 @@ class LayerEnergy:
 
 def _stage_to_json(stage: StageEnergy) -> dict[str, Any]:
     activity = stage.activity
-    counts = ("tiles", "activations", "slices", "columns_per_weight", "reads", "rows", "conversions", "cells", "sums",
-              "additions", "steered")  # fmt: skip
     return {
-        **{key: getattr(activity, key) for key in counts},
+        "tiles": activity.tiles,
+        "activations": activity.activations,
+        "slices": activity.slices,
+        "columns_per_weight": activity.columns_per_weight,
+        "reads": activity.reads,
+        "rows": activity.rows,
+        "conversions": activity.conversions,
+        "cells": activity.cells,
+        "sums": activity.sums,
+        "additions": activity.additions,
+        "steered": activity.steered,
         "energy_pj": stage.energy,
         "area_um2": stage.area,
         "leakage_uw": stage.leakage,
@@ -73,7 +81,8 @@ def _stage_to_json(stage: StageEnergy) -> dict[str, Any]:
 class NetworkEnergy:
     """What all convolutions of a network cost for one image; fully connected layers count where they do in cycles.
 
-    Every stored tile has an array of its own, and weights stay. Buses, buffers and accumulators have energy but no area.
+    Every stored tile has an array of its own, and weights stay. Buses, buffers and accumulators have energy
+    but no area.
 
     Attributes:
         model: the network's name.
@@ -155,7 +164,9 @@ class NetworkEnergy:
 
     @property
     def tops_per_watt(self) -> float:
-        """Operations (two a multiply-accumulate that is executed) per pJ, dynamic and leaked with layers pipelined."""
+        """Operations (two a multiply-accumulate that is executed) per pJ, dynamic and leaked with layers
+        pipelined.
+        """
         return 2 * self.macs / (self.energy + self.pipelined_leakage_energy)
 
     @property
@@ -178,23 +189,25 @@ class NetworkEnergy:
             InputError: the table's cells store fewer bits than the array's.
         """
         table.check_cells(self.array)
-        layers = (
-            replace(
-                layer, stages=tuple(stage_energy(table, self.array, stage.activity) for stage in layer.stages)
-            )
-            for layer in self.layers
-        )
+        layers = []
+        for layer in self.layers:
+            stages = [stage_energy(table, self.array, stage.activity) for stage in layer.stages]
+            layers.append(replace(layer, stages=tuple(stages)))
         return replace(self, table=table, layers=tuple(layers))
 
     def describe(self) -> str:
         """The conditions of every number, for the line below it."""
         table = self.table
-        shared = "an ADC for every column" if table.mux == 1 else f"{table.mux} columns an ADC"
-        words = [
-            f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {shared}",
-            f"{self.array.cell_bits}-bit cells, {self.array.coding} coding, {self.array.dac_bits}-bit DACs",
-        ]
-        return "; ".join(words) + (f" (assumed: {', '.join(self.assumed)})" if self.assumed else "")
+        shared = f"{table.mux} columns an ADC"
+        if table.mux == 1:
+            shared = "an ADC for every column"
+        words = (
+            f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {shared}; "
+            f"{self.array.cell_bits}-bit cells, {self.array.coding} coding, {self.array.dac_bits}-bit DACs"
+        )
+        if self.assumed:
+            words += f" (assumed: {', '.join(self.assumed)})"
+        return words
 
     def to_json(self, layers: bool = True) -> dict[str, Any]:
         """The stable interface of `--json`."""
@@ -203,8 +216,11 @@ class NetworkEnergy:
             "technology": table.name,
             "adc": {"kind": table.adc, "bits": table.adc_bits, "source": table.chosen_adc.source},
             "array": {
-                "rows": self.array.rows, "columns": self.array.columns, "cell_bits": self.array.cell_bits,
-                "coding": self.array.coding, "dac_bits": self.array.dac_bits,
+                "rows": self.array.rows,
+                "columns": self.array.columns,
+                "cell_bits": self.array.cell_bits,
+                "coding": self.array.coding,
+                "dac_bits": self.array.dac_bits,
             },
             "assumed": list(self.assumed),
             "total": {
@@ -222,7 +238,7 @@ class NetworkEnergy:
                 "tops_per_watt": self.tops_per_watt,
                 "utilisation": self.utilisation,
             },
-        }  # fmt: skip
+        }
         if layers:
             content["layers"] = [layer.to_json() for layer in self.layers]
         return content

@@ -50,22 +50,24 @@ def network_energy(
 ) -> NetworkEnergy:
     """What a network costs under a plan, each tile on an array of its own.
 
-    Where the array says nothing of cells and DACs, the table's bits per cell and one-bit DACs are taken; where the plan has no
-    bits, 4 (8 in the first convolution and the classifier). `NetworkEnergy.assumed` names what was taken.
+    Where the array says nothing of cells and DACs, the table's bits per cell and one-bit DACs are taken;
+    where the plan has no bits, 4 (8 in the first convolution and the classifier). `NetworkEnergy.assumed`
+    names what was taken.
 
     Args:
         network: the network.
         plan: its plan; the array is the plan's.
         table: the components.
-        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`.
-        circuits: whether pattern-pruned layers and the first stages of row-sparse ones pay for their steering circuits: a
-            multiplexer for each row they drive, or with ideal steering for each row and column of weights. False: steering for
-            free, as papers count it.
+        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see
+            `load_masks`.
+        circuits: whether pattern-pruned layers and the first stages of row-sparse ones pay for their steering
+            circuits: a multiplexer for each row they drive, or with ideal steering for each row and column of
+            weights. False: steering for free, as papers count it.
         linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
-        InputError: the table's cells store fewer bits than the array's, not one weight fits a row, or the mask of a pruned
-            layer, or the support of a row-sparse one, is missing.
+        InputError: the table's cells store fewer bits than the array's, not one weight fits a row, or the
+            mask of a pruned layer, or the support of a row-sparse one, is missing.
     """
     precise, assumed = precise_plan(network, plan, table)
     entries = {entry.name: entry for entry in precise.layers}
@@ -84,7 +86,9 @@ def layer_energy(
     mask: np.ndarray | None = None,
     circuits: bool = True,
 ) -> LayerEnergy:
-    """What one convolution costs; array and entry are those of a `precise_plan`. Arguments and errors as `layer_activities`."""
+    """What one convolution costs; array and entry are those of a `precise_plan`. Arguments and errors as
+    `layer_activities`.
+    """
     activities = layer_activities(shape, array, entry, mask, circuits)
     return LayerEnergy(shape, tuple(stage_energy(table, array, activity) for activity in activities))
 
@@ -126,7 +130,9 @@ def layer_activities(
     steered = cost.steered(shape, in_weights, entry, mask)
     if steered is not None:
         # Ideal steering needs a multiplexer for each row and column of weights.
-        steering = "kernels" if circuits else "none"
+        steering = "none"
+        if circuits:
+            steering = "kernels"
         return (stage_activity(steered, array, weight_bits, input_bits, steering, shape),)
     stages = planned_mapping(shape, in_weights, entry, mask).stages
     chosen = cost.row_circuits(entry.kind)

@@ -1,4 +1,6 @@
-"""`ComponentTable`: what the parts of an array cost, as formulae with their sources, read from YAML that users copy and edit."""
+"""`ComponentTable`: what the parts of an array cost, as formulae with their sources, read from YAML that
+users copy and edit.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ class Adc:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComponentTable:
     """What an array's components cost.
 
@@ -137,7 +139,9 @@ class ComponentTable:
         Raises:
             InputError: the table describes no such ADC, or bits are not from 1 to 16.
         """
-        return replace(self, adc=kind or self.adc, adc_bits=self.adc_bits if bits is None else bits)
+        if bits is None:
+            bits = self.adc_bits
+        return replace(self, adc=kind or self.adc, adc_bits=bits)
 
     def check_cells(self, array: ArraySpec) -> None:
         """Refuse an array whose cells store more bits than the technology's do.
@@ -177,7 +181,8 @@ class ComponentTable:
             checked: it is known to follow the schema.
 
         Raises:
-            InputError: not YAML, not of the schema, or with a formula that cannot be computed; the message names the place.
+            InputError: not YAML, not of the schema, or with a formula that cannot be computed; the message
+                names the place.
         """
         content = parse_yaml(text, where)
         if not checked:
@@ -186,12 +191,21 @@ class ComponentTable:
         cell_bits = content["cell_bits"]  # whole numbers may be written 8.0
         try:
             table = cls(
-                content["name"], technology["node"], technology["cell"], technology["vdd"], int(cell_bits["default"]),
-                int(cell_bits["most"]), int(content["mux"]), activity["rows"], activity["cells"], adc["kind"], int(adc["bits"]),
-                _formula(content["step_time"], "step_time"),
-                tuple(_component(name, entry) for name, entry in content["components"].items()),
-                tuple(_adc(kind, entry) for kind, entry in content["adcs"].items()),
-            )  # fmt: skip
+                name=content["name"],
+                node=technology["node"],
+                cell=technology["cell"],
+                vdd=technology["vdd"],
+                cell_bits=int(cell_bits["default"]),
+                most_cell_bits=int(cell_bits["most"]),
+                mux=int(content["mux"]),
+                active_rows=activity["rows"],
+                active_cells=activity["cells"],
+                adc=adc["kind"],
+                adc_bits=int(adc["bits"]),
+                step_time=_formula(content["step_time"], "step_time"),
+                components=tuple(_component(name, entry) for name, entry in content["components"].items()),
+                adcs=tuple(_adc(kind, entry) for kind, entry in content["adcs"].items()),
+            )
             table.check()
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
@@ -204,7 +218,8 @@ def load_table(name: str) -> ComponentTable:
     Raises:
         InputError: there is none of that name, or the file is missing or wrong.
     """
-    # The package's own tables are held against the schema by a test, which costs each command a fifth of a second.
+    # The package's own tables are held against the schema by a test, which costs each command a fifth of a
+    # second.
     return ComponentTable.from_yaml(table_text(name), name, checked=name in TABLES)
 
 
@@ -254,7 +269,9 @@ def _formula(entry: Mapping[str, Any], where: str) -> Formula:
 def _component(name: str, entry: Mapping[str, Any]) -> Component:
     place = f"components/{name}"
     parts = {key: _formula(entry[key], f"{place}/{key}") for key in ("area", "leakage") if key in entry}
-    energy = _formula(entry, f"{place}/formula") if "per" in entry else None
+    energy = None
+    if "per" in entry:
+        energy = _formula(entry, f"{place}/formula")
     return Component(name, entry.get("per"), energy, source=entry.get("source", "").strip(), **parts)
 
 

@@ -1,4 +1,6 @@
-"""A component table whose macro figures come from `zigzag-dse`, KU Leuven's model of analog in-memory computing."""
+"""A component table whose macro figures come from `zigzag-dse`, KU Leuven's model of analog in-memory
+computing.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +33,18 @@ def find_table(
     if name != ZIGZAG:
         return load_table(name or DEFAULT_TABLE).with_adc(adc, adc_bits)
     if adc not in (None, ZIGZAG):
-        raise InputError(f"adc (={adc}): technology zigzag has its own; leave --adc away")
-    return zigzag_table(array, ADC_BITS if adc_bits is None else adc_bits)
+        raise InputError(f"adc (={adc}): technology zigzag has its own; omit --adc")
+    if adc_bits is None:
+        adc_bits = ADC_BITS
+    return zigzag_table(array, adc_bits)
 
 
 def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
     """The figures of `zigzag-dse`'s ImcArray for one macro, as a component table.
 
-    28 nm SRAM, validated by its authors against measured chips (see their documentation); every column has an ADC of its own
-    and all rows and cells count as active. ZigZag counts memories apart, so buffers and partial sums are registers and adders
-    of its technology here, and there is no bus.
+    28 nm SRAM, validated by its authors against measured chips (see their documentation); every column has an
+    ADC of its own and all rows and cells count as active. ZigZag counts memories apart, so buffers and
+    partial sums are registers and adders of its technology here, and there is no bus.
 
     Args:
         array: the physical array; `dac_bits` are taken from it, 1 where it has none.
@@ -61,7 +65,9 @@ def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
     def part(
         name: str, per: str, text: str, what: str, area: float | None = None, **constants: float
     ) -> Component:
-        space = None if area is None else Formula(repr(area), where=f"{name}/area")
+        space = None
+        if area is not None:
+            space = Formula(repr(area), where=f"{name}/area")
         return Component(name, per, Formula(text, tuple(constants.items()), name), space, source=source(what))
 
     areas = {name: 1e6 * float(value) for name, value in macro.area_breakdown.items()}
@@ -91,7 +97,20 @@ def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
     digital = Formula(f"{float(macro.tclk - adc_time)!r} + adc_time", where="step_time")
     node = 1e3 * float(technology["tech_node"])
     return ComponentTable(
-        ZIGZAG, node, "sram", vdd, 1, 1, 1, 1.0, 1.0, ZIGZAG, adc_bits, digital, components, (adc,)
+        name=ZIGZAG,
+        node=node,
+        cell="sram",
+        vdd=vdd,
+        cell_bits=1,
+        most_cell_bits=1,
+        mux=1,
+        active_rows=1.0,
+        active_cells=1.0,
+        adc=ZIGZAG,
+        adc_bits=adc_bits,
+        step_time=digital,
+        components=components,
+        adcs=(adc,),
     )
 
 
@@ -112,7 +131,12 @@ def _macro(array: ArraySpec, adc_bits: int) -> tuple[Any, str]:
         raise InputError(f"array columns (={array.columns}) must be {BITS} or more for technology zigzag")
     sizes = {OADimension("D1"): array.columns // BITS, OADimension("D2"): array.rows}
     macro = ImcArray(
-        is_analog_imc=True, bit_serial_precision=array.dac_bits or 1, input_precision=[BITS, BITS], adc_resolution=adc_bits,
-        cells_size=BITS, cells_area=0.0, dimension_sizes=sizes,
-    )  # fmt: skip
+        is_analog_imc=True,
+        bit_serial_precision=array.dac_bits or 1,
+        input_precision=[BITS, BITS],
+        adc_resolution=adc_bits,
+        cells_size=BITS,
+        cells_area=0.0,
+        dimension_sizes=sizes,
+    )
     return macro, version("zigzag-dse")

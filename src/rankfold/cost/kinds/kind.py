@@ -75,7 +75,9 @@ class KindCost:
     def comparisons_of_other(
         self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
     ) -> Mapped:
-        """The same of a layer of another family in the same network, so that the sums are of the whole network."""
+        """The same of a layer of another family in the same network, so that the sums are of the whole
+        network.
+        """
         return self._compared(shape, array, entry, mask)
 
     def _compared(
@@ -120,7 +122,9 @@ def cost_of(kind: LayerKind | type[LayerKind]) -> KindCost:
 def laid_out(
     shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None, method: str
 ) -> AnyMapping:
-    """What the plan makes of a layer, under another mapping than the one that it chose, if the layer has that one."""
+    """What the plan makes of a layer, under another mapping than the one that it chose, if the layer has that
+    one.
+    """
     if method not in entry.kind.mappings:
         method = entry.mapping
     return cost_of(entry.kind).mapping(shape, array, replace(entry, mapping=method), mask)

@@ -61,7 +61,9 @@ class LowRankCost(KindCost):
         return True
 
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
-        """R_: each of the r rows of a block sees the block's inputs, those of its support; L: m rows of g*r."""
+        """R_: each of the r rows of a block sees the block's inputs, those of its support; L: m rows of
+        g*r.
+        """
         pair = cast(LowRankLayer, kind)
         support = mapping.stages[0].support
         inputs = shape.groups * shape.n

@@ -1,4 +1,6 @@
-"""Pattern-pruned layers: rows that nothing in a tile needs are skipped, or inputs are steered to every column."""
+"""Pattern-pruned layers: rows that nothing in a tile needs are skipped, or inputs are steered to every
+column.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ STEERED_METHODS = ("im2col", "sdk")
 
 
 class PatternCost(KindCost):
-    """Layers of which some weights are kept. They are laid out without steering, since no array could hold them otherwise."""
+    """Layers of which some weights are kept. They are laid out without steering, since no array could hold
+    them otherwise.
+    """
 
     family = PRUNED
     compared = PRUNED_METHODS
