@@ -48,9 +48,7 @@ def run(tmp_path_factory, weights):
 
 @torch.no_grad()
 def on_both(network, x):
-    """Of every layer, on its inputs there: ideal accumulators, those of the CPU, and those of the
-    GPU.
-    """
+    """Of every layer, on the inputs that it gets on the CPU: ideal accumulators, the CPU's and the GPU's."""
     there = copy.deepcopy(network).cuda()
     program_(there, 0)  # anew, from the seed that `simulate` takes
     inputs = {}
