@@ -56,6 +56,7 @@ class LibraryModel:
             InputError: it has no such network, or cannot build it so.
         """
         library = LIBRARIES[self.prefix]
+        # Imported only when asked for: none of these libraries has to be installed.
         try:
             package = import_module(library.package)
         except ImportError as error:
@@ -146,6 +147,7 @@ def _hugging_face(
         options["num_channels"] = in_channels
         config = transformers.AutoConfig.from_pretrained(model.name, **options)
         built = automatic.from_config(config)
+    # So that it can be called as any other network here.
     built.register_forward_hook(_logits)
     return built
 

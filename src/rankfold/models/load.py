@@ -44,6 +44,7 @@ def load_model(
     """
     if brings_weights(name):
         return load_exported(name)[0]
+    # A library's prefix goes before a package of the user's that has the same name.
     library = LibraryModel.parse(name)
     if library is not None:
         with torch.random.fork_rng(devices=[]):
@@ -141,7 +142,7 @@ def check_classes(
     if isinstance(output, Tensor):
         shape = tuple(output.shape)
     else:
-        shape = type(output).__name__
+        shape = type(output).__name__  # such as a tuple or a dictionary of outputs
     if shape != (1, classes):
         raise InputError(
             f"model {name} gives an output of {shape} for one image, the data has {classes} classes: "
@@ -205,6 +206,7 @@ def apply_weights(
         InputError: names or shapes differ; the message names the first of them.
     """
     own = model.state_dict()
+    # Before anything is loaded: on an error the model is as it was.
     _check_none(f"checkpoint {where} is for another network: it lacks", own.keys() - weights.keys())
     _check_none(f"checkpoint {where} is for another network: it also holds", weights.keys() - own.keys())
     for name, value in weights.items():
@@ -213,7 +215,7 @@ def apply_weights(
                 f"checkpoint {where} is for another network or number of classes: "
                 f"{name} is {tuple(value.shape)} there, {tuple(own[name].shape)} here"
             )
-    model.load_state_dict(weights, strict=False)
+    model.load_state_dict(weights, strict=False)  # names agree, but for the counters
 
 
 def _check_none(complaint: str, names: Iterable[str]) -> None:

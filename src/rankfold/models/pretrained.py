@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+# Folders below `weights/` in the package.
 SHIPPED = ("resnet20-cifar10-float", "resnet20-cifar10-4bit")
+# In the order of the data set's labels: the outputs of the network are in this order.
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """Trained weights in the package: a folder with `model.safetensors`, `plan.json`, `result.json` and a card."""
+    """Trained weights in the package.
+
+    Their folder has `model.safetensors`, `plan.json`, `result.json` and a card.
+    """
 
     name: str
     folder: Path
@@ -49,4 +54,5 @@ def shipped_baseline(
 
 def file_digest(path: Path) -> str:
     """A hash of the file's bytes."""
+    # To tell files apart that may have been exchanged, not to withstand forgery: 64 bits will do.
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

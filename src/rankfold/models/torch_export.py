@@ -70,6 +70,7 @@ def _name_layers(module: fx.GraphModule) -> None:
         operators.conv2d.padding: _conv,
         operators.linear.default: _linear,
     }
+    # A list, as nodes come and go meanwhile.
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node.target in calls:
             _name_layer(module, node, calls[node.target])
@@ -82,6 +83,7 @@ def _name_layer(
     make: Callable[..., nn.Module],
 ) -> None:
     """Put a module in the place of a call F(x, weight, bias, *options), if it can have its name."""
+    # Trailing arguments that have their default are left out.
     given: list[Any] = list(node.args)
     given += [None] * (3 - len(given))
     x, weight, bias, *options = given
@@ -97,6 +99,7 @@ def _name_layer(
     with graph.inserting_before(node):
         node.replace_all_uses_with(graph.call_module(path, (x,)))
     graph.erase_node(node)
+    # The parameters now belong to the module, and nothing reads them from the graph.
     for entry in (weight, bias):
         if entry is not None and not entry.users:
             graph.erase_node(entry)
@@ -115,6 +118,7 @@ def _owner(
         return None
     if bias is not None and not (_is_read_once(bias) and bias.target == f"{path}.bias"):
         return None
+    # Putting a layer there would take away whatever else lies there.
     holder: Any = module.get_submodule(path)
     if not set(holder._parameters) <= {"weight", "bias"}:
         return None

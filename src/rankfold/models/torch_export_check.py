@@ -40,7 +40,7 @@ SMALL = 64 * 2**20
 
 
 def checked_archive(source: Path) -> io.BytesIO:
-    """The archive written anew from the entries that were checked here, so that torch's reader finds no others.
+    """The archive written anew from the entries that were checked here, so that torch finds no others.
 
     Torch takes names without their case, and of two equal ones another than Python does; and it reads an
     older form of file, which may hold anything.
@@ -66,6 +66,7 @@ def _copy_checked(
     copy: zipfile.ZipFile,
     source: Path,
 ) -> None:
+    # Before anything is unpacked.
     _check_names(archive.namelist(), source)
     limit = _check_sizes(archive, source.stat().st_size, source)
     for entry in archive.infolist():
@@ -75,6 +76,7 @@ def _copy_checked(
             raise InputError(
                 f"{source} holds compiled code, which is not run; save it with torch.export.save"
             )
+        # Others are left behind: torch has no use for them, and nobody has looked at them.
         if KNOWN.fullmatch(name):
             # Read by the declared size: what an entry unpacks to beyond it is never made.
             content = archive.open(entry).read(entry.file_size)
@@ -174,6 +176,7 @@ def _checked_tensors(content: bytes, source: Path) -> bytes:
         tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(_pickled(source)) from None
+    # By torch itself, from what was read safely: the file's own pickle is not passed on.
     written = io.BytesIO()
     torch.save(tensors, written)
     return written.getvalue()

@@ -93,6 +93,7 @@ NUMBERS = ("Infinity", "-Infinity", "NaN", "inf", "-inf", "nan")
 
 def _is_name(text: str) -> bool:
     """A variable of the generated source."""
+    # Two underscores in front begin names that mean something to Python, as __import__ and __builtins__ do.
     return text.isidentifier() and not text.startswith("__")
 
 
@@ -114,10 +115,12 @@ def _is_called_path(text: str) -> bool:
 
 
 def _is_symbol(text: str) -> bool:
+    # As torch counts them: s0, u1, s77_2.
     return SYMBOL.fullmatch(text) is not None
 
 
 def _is_version(text: str) -> bool:
+    # Of torch, as 2.6.0+cu124, or of a set of operators.
     return VERSION.fullmatch(text) is not None
 
 
@@ -300,6 +303,7 @@ class FieldCheck:
         Raises:
             InputError: the value is of another type, or a text that its rule does not allow.
         """
+        # An optional field that is left out.
         if value is None:
             return
         origin = typing.get_origin(kind)
@@ -311,6 +315,7 @@ class FieldCheck:
             for index, entry in enumerate(value):
                 self.check(inner[0], entry, f"{place}[{index}]", rule)
         elif origin is dict and isinstance(value, dict):
+            # Keys are names of values, which go into the source as other names do.
             for key, entry in value.items():
                 self.check(str, key, place, rule)
                 self.check(inner[1], entry, f"{place}[{key!r}]", rule)

@@ -104,6 +104,7 @@ class CifarResNet(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
+        # No pooling and no large kernel: images are small.
         self.conv1 = _conv3x3(in_channels, 16)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1, self.layer2, self.layer3 = _stages(BasicBlock, 16, (16, 32, 64), blocks)
@@ -181,6 +182,7 @@ class WideResNet(nn.Module):
         y = self.layer1(y)
         y = self.layer2(y)
         y = self.layer3(y)
+        # Blocks begin with their activation, so that the last one's is missing.
         y = F.relu_(self.bn(y))
         return self.fc(y.mean(dim=(2, 3)))
 
