@@ -1,12 +1,14 @@
 """Accuracy right after decomposition, before any fine-tuning: what data, centring and correction in closed form are worth.
 
-Usage: python benchmarks/data_aware.py --data path/to/cifar10 [--threads 2] [--settings 4:1/8 1:1/4] [--test 10000]
+Usage: python benchmarks/data_aware.py --data path/to/cifar10 [--threads 2] [--settings 4:1/8 1:1/4] [--test
+    10000]
 
-The shipped float ResNet-20, every convolution but the first low-rank with the given g and r, in float. Factors by SVD; for data
-as they are (`compress_` with `patch_moments`), 512 training images; and for centred data with mean and variance of batch norms
-corrected in closed form (`compress_on_data_`), with 128, 512 and 2,048 images. Each is tested as it is, and with batch norm
-measured again on 2,048 training images. Prints a table in Markdown: top-1 on the first `--test` test images, and the seconds of
-processor time of moments and factors.
+The shipped float ResNet-20, every convolution but the first low-rank with the given g and r, in float.
+Factors by SVD; for data as they are (`compress_` with `patch_moments`), 512 training images; and for centred
+data with mean and variance of batch norms corrected in closed form (`compress_on_data_`), with 128, 512 and
+2,048 images. Each is tested as it is, and with batch norm measured again on 2,048 training images. Prints a
+table in Markdown: top-1 on the first `--test` test images, and the seconds of processor time of moments and
+factors.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def main() -> None:
     }  # fmt: skip
     print(f"Dense: {evaluate(dense, test, data, device):.2%}\n")
     print(
-        "| g | r | factors, images | top-1 | with batch norm measured again | CPU s |\n| --- | --- | --- | --- | --- | --- |"
+        "| g | r | factors, images | top-1 | with batch norm measured again | CPU s |\n| --- | --- | --- | "
+        "--- | --- | --- |"
     )
     for setting in options.settings:
         groups, rank = setting.split(":")

@@ -2,9 +2,10 @@
 
 Usage: python benchmarks/decomposition.py --data path/to/cifar10 [--threads 2] [--settings 4:1/4 4:1/8 1:1/4]
 
-The shipped float ResNet-20, every convolution but the first low-rank with the given g and r, float, batch norm measured
-again on 2,048 training images, all test images. Factors by SVD; for data, with 128, 512 and 2,048 training images; and
-sequentially, with 512. Printed: accuracy, mean relative error of the layers' outputs on the images used, and seconds.
+The shipped float ResNet-20, every convolution but the first low-rank with the given g and r, float, batch
+norm measured again on 2,048 training images, all test images. Factors by SVD; for data, with 128, 512 and
+2,048 training images; and sequentially, with 512. Printed: accuracy, mean relative error of the layers'
+outputs on the images used, and seconds.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def main() -> None:
             mean = f"{sum(errors) / len(errors):.1%}" if errors else "-"
             accuracy = evaluate(model, data.test, data, device)
             print(
-                f"g = {groups}, r = m * {rank}: {name:16} {accuracy:7.2%}   output error {mean:>6}   {seconds:5.1f} s",
+                f"g = {groups}, r = m * {rank}: {name:16} {accuracy:7.2%}   output error {mean:>6}   "
+                f"{seconds:5.1f} s",
                 flush=True,
             )
 

@@ -3,14 +3,16 @@
 Usage: python benchmarks/energy.py [--out results/energy]
 
 Writes to results/energy:
-  networks.csv     every network x method x array (32 to 256) x technology (SRAM, RRAM at 22 and 32 nm) x ADC (flash, SAR)
+  networks.csv     every network x method x array (32 to 256) x technology (SRAM, RRAM at 22 and 32 nm) x ADC
+                   (flash, SAR)
   sensitivity.csv  saving against dense im2col for ADC shares of 30 to 80 %, and the share at which it turns
   flips.csv        pairs of methods that change places between ADC shares of 30 and 80 %, and where
-benchmarks/energy_figures.py draws them. Takes a few minutes on one core, nearly all of it for the mappings of pruned layers.
-Nothing is random but the weights of WRN16-4 (seed 0), whose pruning patterns have no trained network to come from. ResNet-20's
-patterns are those of the shipped float weights, from which pruned training starts. Accuracies are those of
-results/cifar10-resnet20, whose folders the rows name; without a folder no network has been trained. 4-bit weights and inputs (8
-in the first convolution), 5-bit ADCs, 1-bit DACs, 1-bit SRAM and 2-bit RRAM cells.
+benchmarks/energy_figures.py draws them. Takes a few minutes on one core, nearly all of it for the mappings of
+pruned layers. Nothing is random but the weights of WRN16-4 (seed 0), whose pruning patterns have no trained
+network to come from. ResNet-20's patterns are those of the shipped float weights, from which pruned training
+starts. Accuracies are those of results/cifar10-resnet20, whose folders the rows name; without a folder no
+network has been trained. 4-bit weights and inputs (8 in the first convolution), 5-bit ADCs, 1-bit DACs, 1-bit
+SRAM and 2-bit RRAM cells.
 """
 
 from __future__ import annotations
@@ -55,10 +57,12 @@ class Method:
     Attributes:
         name: what it is called.
         plan: makes its plan for a network and an array.
-        folder: the run that gives its accuracy on ResNet-20; for pruned networks one is looked for, see `run_of`.
+        folder: the run that gives its accuracy on ResNet-20; for pruned networks one is looked for, see
+            `run_of`.
         circuits: whether steering circuits are paid for.
         only: the only network it exists for, or None.
-        cheapest: whether every layer gets the mapping of least energy, whatever the plan says; accuracy does not depend on it.
+        cheapest: whether every layer gets the mapping of least energy, whatever the plan says; accuracy does
+            not depend on it.
     """
 
     name: str
@@ -122,7 +126,9 @@ class Row:
 
 
 def masks_of(network: Network, plan: Plan) -> Masks:
-    """The masks of a pruned plan: from the shipped float weights, or from random ones where there are none."""
+    """The masks of a pruned plan: from the shipped float weights, or from random ones where there are
+    none.
+    """
     from safetensors.numpy import load_file
 
     chosen = {layer.name: layer for layer in plan.layers if layer.kind == PRUNED}
@@ -185,7 +191,9 @@ def rows() -> Iterator[Row]:
 
 
 def run_of(row: Row) -> str | None:
-    """The folder of the trained network: the method's own, or that of the best run pruned alike; None: there is none."""
+    """The folder of the trained network: the method's own, or that of the best run pruned alike; None: there
+    is none.
+    """
     if row.network.name != "resnet20" or row.method.folder is not None:
         return row.method.folder if row.network.name == "resnet20" else None
     wanted = {(layer.pruning, layer.entries) for layer in row.plan.layers}
@@ -235,7 +243,9 @@ def networks_csv(found: list[Row]) -> str:
 
 
 def sensitivity_csv(found: list[Row]) -> str:
-    """Making every conversion dearer moves the ADC's share and nothing else, so one line serves both kinds of ADC."""
+    """Making every conversion dearer moves the ADC's share and nothing else, so one line serves both kinds of
+    ADC.
+    """
     header = ["network", "method", "array", "technology", "adc_ratio", "others_ratio",
               *(f"saving_at_{share:.0%}" for share in SHARES), "flips_at_share", "flash_share"]  # fmt: skip
     lines: list[list[object]] = []

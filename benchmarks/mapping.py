@@ -7,13 +7,14 @@ All in one process on one core, processor time, empty caches before every round,
   vw-sdk    the same search, `map_layer(..., "vw-sdk")`; checked to give the same cycles as the loop
   best      `map_layer(..., "best")`
   windows   one-window searches: (windows tried x layers) per second
-  sweep     16 choices of (g, r) x 5 arrays x all layers of ResNet-50 as low-rank pairs, both stages' best windows
+  sweep     16 choices of (g, r) x 5 arrays x all layers of ResNet-50 as low-rank pairs, both stages' best
+            windows
 and, started anew each time, wall time: `rankfold map resnet50 --array 512x512`.
 
-The layers are all convolutions of ResNet-50, VGG-16 and MobileNetV2 at 224x224 on arrays of 32 to 512, one after another;
-the library remembers layers of equal shape, the loop does not. Aims: vw-sdk 100 times faster than the loop, best faster
-than the loop, 100,000 windows/s (the papers' figures for whole evaluations, energy included: CiMLoop 83 on one core, NeuroSim
-0.07), sweep under 1 s, map under 0.5 s.
+The layers are all convolutions of ResNet-50, VGG-16 and MobileNetV2 at 224x224 on arrays of 32 to 512, one
+after another; the library remembers layers of equal shape, the loop does not. Aims: vw-sdk 100 times faster
+than the loop, best faster than the loop, 100,000 windows/s (the papers' figures for whole evaluations, energy
+included: CiMLoop 83 on one core, NeuroSim 0.07), sweep under 1 s, map under 0.5 s.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """Planned networks against uniform settings of every single method: accuracy before and after the same fine-tuning, and cycles.
 
-Usage: python benchmarks/planned.py results/reproduction/resnet20-cifar10-cpu/cells.csv runs/planned/* [--csv FILE]
+Usage: python benchmarks/planned.py results/reproduction/resnet20-cifar10-cpu/cells.csv runs/planned/* [--csv
+    FILE]
 
-The uniform settings are the cells of a reproduction (`rankfold reproduce resnet20-cifar10-cpu`), each under its best mapping and
-in the plain reading of cycles; the planned ones are runs of `rankfold compress --plan` with the same recipe, bits and epochs.
-For every planned run:
-  equal cycles    the most accurate uniform setting of any method that needs no more cycles, and how many points the plan gains
-  equal accuracy  the uniform setting of fewest cycles that is no less accurate, and how many times as many it needs
+The uniform settings are the cells of a reproduction (`rankfold reproduce resnet20-cifar10-cpu`), each under
+its best mapping and in the plain reading of cycles; the planned ones are runs of `rankfold compress --plan`
+with the same recipe, bits and epochs. For every planned run:
+  equal cycles    the most accurate uniform setting of any method that needs no more cycles, and how many
+  points the plan gains equal accuracy  the uniform setting of fewest cycles that is no less accurate, and how
+  many times as many it needs
 Only measured points are compared. Prints Markdown.
 """
 

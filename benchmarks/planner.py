@@ -1,10 +1,12 @@
 """How long planning takes: ResNet-20 for CIFAR-10, and ResNet-50's shapes at 224x224, calibration included.
 
-Usage: python benchmarks/planner.py --data path/to/cifar10 [--threads 2] [--networks resnet20 resnet50 resnet50-pointwise]
+Usage: python benchmarks/planner.py --data path/to/cifar10 [--threads 2] [--networks resnet20 resnet50
+    resnet50-pointwise]
 
-ResNet-20 has its shipped weights. ResNet-50 has random ones and scikit-learn's digits enlarged to 224x224: time depends on shapes
-alone, the plan means nothing; its 1x1 convolutions stay dense but in `resnet50-pointwise`. For each: the candidates that were
-left, wall and processor time until all candidates have their losses, and of the exact choice of three quarters of the cycles.
+ResNet-20 has its shipped weights. ResNet-50 has random ones and scikit-learn's digits enlarged to 224x224:
+time depends on shapes alone, the plan means nothing; its 1x1 convolutions stay dense but in
+`resnet50-pointwise`. For each: the candidates that were left, wall and processor time until all candidates
+have their losses, and of the exact choice of three quarters of the cycles.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Usage: python benchmarks/published_macros.py [--out results/energy]
 
-tests/data/published_macros.csv says what is known of each macro and where it comes from: the paper, and the public validation
-scripts of ZigZag-IMC and CiMLoop, which restate its figures. Nothing is tuned to a chip: its sizes, bits, supply and activity go
-in, the rest is the shipped table. A chip of 28 nm is priced by the tables of both neighbouring nodes.
+tests/data/published_macros.csv says what is known of each macro and where it comes from: the paper, and the
+public validation scripts of ZigZag-IMC and CiMLoop, which restate its figures. Nothing is tuned to a chip:
+its sizes, bits, supply and activity go in, the rest is the shipped table. A chip of 28 nm is priced by the
+tables of both neighbouring nodes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ SIZES = (
 
 
 def tables(row: dict[str, str]) -> Iterator[ComponentTable]:
-    """The tables for a chip: its node, or those around it, under each kind of ADC, with the chip's supply and activity."""
+    """The tables for a chip: its node, or those around it, under each kind of ADC, with the chip's supply and
+    activity.
+    """
     for node in (22, 32) if row["node_nm"] == "28" else (int(row["node_nm"]),):
         for adc in ("flash", "sar", "zigzag"):
             yield replace(

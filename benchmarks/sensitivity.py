@@ -1,14 +1,15 @@
 """Does the predicted loss rank whole plans as their measured accuracy does? Random plans of ResNet-20, before any fine-tuning.
 
-Usage: python benchmarks/sensitivity.py --data path/to/cifar10 [--any 64] [--equal 60] [--quantised 64] [--images 5000]
-    [--out results/sensitivity]
+Usage: python benchmarks/sensitivity.py --data path/to/cifar10 [--any 64] [--equal 60] [--quantised 64]
+    [--images 5000] [--out results/sensitivity]
 
-Each of the 18 convolutions but the first stays dense, or becomes low-rank (g, r), keeps a support of e kernel positions, or
-both. Plans `any`: a share of layers drawn between none and all changes, to candidates drawn evenly. Plans `equal`: only those
-that keep 50 to 60 % of the parameters of these layers, so that their number tells nothing. Each plan is measured on a fixed
-subset of the test split, in float and, with the first `--quantised` of `any`, at 4 bits as `rankfold compress` quantises; batch
-norm is measured again each time, on 1,024 training images. Predictions come from 512 training images, layer by layer, and are
-summed. plans.csv is written plan by plan and taken up again; correlations.csv holds Spearman's and Kendall's with 95 % intervals
+Each of the 18 convolutions but the first stays dense, or becomes low-rank (g, r), keeps a support of e kernel
+positions, or both. Plans `any`: a share of layers drawn between none and all changes, to candidates drawn
+evenly. Plans `equal`: only those that keep 50 to 60 % of the parameters of these layers, so that their number
+tells nothing. Each plan is measured on a fixed subset of the test split, in float and, with the first
+`--quantised` of `any`, at 4 bits as `rankfold compress` quantises; batch norm is measured again each time, on
+1,024 training images. Predictions come from 512 training images, layer by layer, and are summed. plans.csv is
+written plan by plan and taken up again; correlations.csv holds Spearman's and Kendall's with 95 % intervals
 of 2,000 bootstrap samples of the plans.
 """
 
@@ -102,7 +103,9 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution: shape, weight and sensitivity; and everything it may become, made once when first wanted."""
+    """One convolution: shape, weight and sensitivity; and everything it may become, made once when first
+    wanted.
+    """
 
     shape: ConvShape
     weight: np.ndarray

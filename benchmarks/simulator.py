@@ -2,12 +2,15 @@
 
     python benchmarks/simulator.py --data ../shared/data/cifar10 --threads 2
 
-ResNet-20 at 4 bits (the shipped weights) classifies CIFAR-10 test images. Rounds are interleaved, so that all see one machine;
-each ratio is the median over the rounds of a time over that of the plain network in the same round.
+ResNet-20 at 4 bits (the shipped weights) classifies CIFAR-10 test images. Rounds are interleaved, so that all
+see one machine; each ratio is the median over the rounds of a time over that of the plain network in the same
+round.
 
-1. 64x64 arrays, 2-bit cells, 6-bit ADC, whole inputs (no bit-serial DAC), with offset and with differential coding;
+1. 64x64 arrays, 2-bit cells, 6-bit ADC, whole inputs (no bit-serial DAC), with offset and with differential
+coding;
 2. the same, bit-serial;
-3. whole weights on arrays of 48 rows, 6-bit ADC and output noise: what aihwkit-lightning 2.1 simulates, and its time for it.
+3. whole weights on arrays of 48 rows, 6-bit ADC and output noise: what aihwkit-lightning 2.1 simulates, and
+its time for it.
 """
 
 from __future__ import annotations

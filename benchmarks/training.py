@@ -5,13 +5,14 @@ Usage: python benchmarks/training.py [--threads 2] [--rounds 15] [--compiled]
 ResNet-20, 10 classes, batches of 128 random images of 3x32x32. Variants:
   plain    eager PyTorch, NCHW, float32
   float    the step of `rankfold.training.loop`: channels last, precision `auto`
-  4-bit    the same with learned-step-size quantised weights and inputs, 4 bits (first convolution and classifier 8)
+  4-bit    the same with learned-step-size quantised weights and inputs, 4 bits (first convolution and
+           classifier 8)
   taught   4-bit, distilled from the float network
 With --compiled also `float` and `4-bit` through torch.compile.
 
-The variants take turns, a few steps each, so that a busy machine slows all of them alike; printed are the median
-images/s of each and the median over rounds of the ratios of step times. Aims: float no slower than plain, 4-bit at most
-1.5 times the time of float.
+The variants take turns, a few steps each, so that a busy machine slows all of them alike; printed are the
+median images/s of each and the median over rounds of the ratios of step times. Aims: float no slower than
+plain, 4-bit at most 1.5 times the time of float.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def main() -> None:
 
     precision = resolve_precision("auto", x.device)
     print(
-        f"torch {torch.__version__}, {options.threads} threads, precision auto = {precision}, {options.rounds} rounds"
+        f"torch {torch.__version__}, {options.threads} threads, precision auto = {precision}, "
+        f"{options.rounds} rounds"
     )
     for name, times in seconds.items():
         print(f"{name:15} {BATCH / statistics.median(times):8.0f} images/s")

@@ -16,6 +16,7 @@ settings.register_profile(
 )
 settings.load_profile("thorough" if os.environ.get("RANKFOLD_THOROUGH") else "default")
 
+
 @pytest.fixture(scope="session", autouse=True)
 def image_cache(tmp_path_factory):
     """Decoded images go to a folder of this test run, never to the user's cache."""
@@ -40,4 +41,6 @@ def pytest_terminal_summary(terminalreporter):
     missing = [reason for reason in reasons if MISSING in reason]
     if missing:
         terminalreporter.write_sep("-", "real data")
-        terminalreporter.write_line(f"{len(missing)} tests were skipped: {missing[0].removeprefix('Skipped: ')}")
+        terminalreporter.write_line(
+            f"{len(missing)} tests were skipped: {missing[0].removeprefix('Skipped: ')}"
+        )

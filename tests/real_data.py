@@ -1,7 +1,7 @@
 """Real data sets for tests: where they are, and what is said where they are not.
 
-`RANKFOLD_TEST_DATA` names the folder that holds `cifar10` (and whatever else tests come to need), each in the Hugging Face
-layout of Parquet shards; without it, `shared/data` beside the repository is looked at.
+`RANKFOLD_TEST_DATA` names the folder that holds `cifar10` (and whatever else tests come to need), each in the
+Hugging Face layout of Parquet shards; without it, `shared/data` beside the repository is looked at.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Blocks of several groups: no sweep makes them worse, they settle where exact alternation does, and float32 is enough."""
+"""Blocks of several groups: no sweep makes them worse, they settle where exact alternation does, and float32
+is enough.
+"""
 
 from itertools import pairwise
 

@@ -113,7 +113,9 @@ def test_map_shows_every_layer_and_compares(capsys):
 
 
 def test_map_json_says_where_every_cycle_is(capsys):
-    """The regions of the chosen mapping add up to its cycles; every method is a key; the bound is below all of them."""
+    """The regions of the chosen mapping add up to its cycles; every method is a key; the bound is below all
+    of them.
+    """
     assert main(["map", "resnet18", "--array", "512x512", "--method", "best", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert set(content["total"]["cycles"]) == {"im2col", "sdk", "vw-sdk", "tetris-sdk", "best"}
@@ -140,7 +142,9 @@ def test_map_counts_as_tables_without_padding_do(capsys, tmp_path):
 
 
 def test_map_counts_real_array_cycles(capsys):
-    """By hand: a 4-bit weight in 1-bit cells takes 4 columns of 64, less the reference; 4-bit inputs, 4 cycles each."""
+    """By hand: a 4-bit weight in 1-bit cells takes 4 columns of 64, less the reference; 4-bit inputs, 4
+    cycles each.
+    """
     precision = ["--bits", "4", "--cell-bits", "1", "--dac-bits", "1"]
     assert main(["map", "resnet20", "--method", "im2col", *precision, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
@@ -267,7 +271,8 @@ def test_compress_writes_everything(finished, weights):
             assert layer["error"] > 0
     assert sum(layer["planned_cycles"] or 0 for layer in result["layers"]) == result["planned_cycles"]
     stored = load_file(finished / "model.safetensors")
-    # Every tensor but batch norm's buffers and the quantisers' steps is a parameter of the compressed network.
+    # Every tensor but batch norm's buffers and the quantisers' steps is a parameter of the compressed
+    # network.
     counted = [
         v for k, v in stored.items() if "running" not in k and "tracked" not in k and not k.endswith("step")
     ]

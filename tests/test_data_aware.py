@@ -1,4 +1,6 @@
-"""Data-aware factors: the optimum for one group, never worse than plain SVD, balanced, and what is refused."""
+"""Data-aware factors: the optimum for one group, never worse than plain SVD, balanced, and what is
+refused.
+"""
 
 import numpy as np
 import pytest
@@ -35,7 +37,9 @@ def problems(draw, groups=(1, 2, 4)):
 
 @given(problems(groups=(1,)))
 def test_one_group_is_the_optimum(problem):
-    """Against the direct solve, the singular values of the whitened matrix: no matrix of the rank has a smaller error."""
+    """Against the direct solve, the singular values of the whitened matrix: no matrix of the rank has a
+    smaller error.
+    """
     weight, conv_groups, groups, rank, patches, second = problem
     factors = decompose_for_data(weight, conv_groups, groups, rank, second, ridge=0)
     lost = power = 0.0
@@ -85,7 +89,9 @@ def test_white_data_give_the_plain_svd(problem):
 
 
 def test_blocks_find_what_the_plain_svd_has_nothing_of():
-    """Each block's largest row hardly matters on the data, and its leading vector alone never leads to the other one."""
+    """Each block's largest row hardly matters on the data, and its leading vector alone never leads to the
+    other one.
+    """
     weight = np.zeros((4, 8))
     weight[[0, 1, 2, 3], [0, 1, 4, 5]] = 2, 1, 2, 1
     second = np.diag([1.0, 36, 1, 1, 1, 36, 1, 1])

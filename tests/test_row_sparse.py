@@ -1,4 +1,6 @@
-"""Row-sparse low-rank: never worse than one after the other, near the best of all, and exact where the structure is there."""
+"""Row-sparse low-rank: never worse than one after the other, near the best of all, and exact where the
+structure is there.
+"""
 
 from itertools import product
 

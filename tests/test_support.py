@@ -136,7 +136,9 @@ def test_costs_of_the_elimination_are_those_of_a_refit(layer):
 
 
 def test_near_the_best_of_all_supports():
-    """Every support of two channels with three positions each, tried; the greedy one is at most a little worse on average."""
+    """Every support of two channels with three positions each, tried; the greedy one is at most a little
+    worse on average.
+    """
     rng, ratios = np.random.default_rng(0), []
     for _ in range(40):
         weight, _, second = random_layer(rng, 1, 3, 4, (1, 3))

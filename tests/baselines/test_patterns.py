@@ -85,7 +85,9 @@ def test_the_more_is_shared_the_less_is_kept():
 
 
 def test_the_library_is_that_of_all_layers_together():
-    """Layer a's own most frequent pattern is not among the eight of both layers, of which b has many more kernels."""
+    """Layer a's own most frequent pattern is not among the eight of both layers, of which b has many more
+    kernels.
+    """
     rng = np.random.default_rng(0)
     common = [list(chosen) for chosen in combinations(range(9), 2)][:8]
     b = np.full((80, 1, 9), 0.1)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from random_plans import supported_layers
 from rankfold.cost import CostKey, array_mapping, network_cycles, planned_mapping, planned_shape
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.cost.kinds import cost_of
@@ -39,19 +40,6 @@ def alone(shape, kind, array=ARRAY, **settings):
     plan = Plan("one", network.input, array, (LayerPlan(shape.name, kind, **settings),))
     check_plan(plan, network)
     return network, plan
-
-
-@st.composite
-def supported_layers(draw):
-    """A convolution with a kernel of several positions, and a support of it."""
-    groups = draw(st.sampled_from([1, 1, 2]))
-    kernel = draw(st.sampled_from([(3, 3), (1, 3), (5, 2)]))
-    channels = groups * draw(st.sampled_from([2, 4, 6]))
-    size = draw(st.tuples(st.integers(5, 9), st.integers(5, 9)))
-    shape = ConvShape("body", channels, groups * draw(st.integers(2, 6)), kernel, size, groups=groups)
-    seed, entries = draw(st.integers(0, 9999)), draw(st.integers(1, kernel[0] * kernel[1] - 1))
-    order = np.random.default_rng(seed).random((channels, kernel[0] * kernel[1])).argsort(axis=1)
-    return shape, order < entries, entries
 
 
 MAPPINGS = st.sampled_from(["im2col", "sdk", "best"])

@@ -1,6 +1,7 @@
 """The cheapest mapping by brute force: the stored matrix written out cell by cell, every tiling of the plane tried.
 
-It shares no code with the library: rows, columns and diagonal blocks come from the definition of a convolution.
+It shares no code with the library: rows, columns and diagonal blocks come from the definition of a
+convolution.
 """
 
 import itertools
@@ -16,8 +17,8 @@ def stored_blocks(shape, window, channels, outputs, support=None, spacing=(1, 1)
 
     The window holds pixels that are `spacing` apart.
 
-    A block joins the output channels of a group and the pixels whose kernels overlap, whether or not a support keeps the
-    positions where they do.
+    A block joins the output channels of a group and the pixels whose kernels overlap, whether or not a
+    support keeps the positions where they do.
     """
     per_group = shape.in_channels // shape.groups
     steps = [stride * space for stride, space in zip(shape.stride, spacing, strict=True)]
@@ -38,7 +39,9 @@ def stored_blocks(shape, window, channels, outputs, support=None, spacing=(1, 1)
 
 
 def fewest_strips(lengths, capacity, limit):
-    """Tiles of at most `capacity` lines of at most `limit` blocks, for blocks laid end to end: every way of cutting tried."""
+    """Tiles of at most `capacity` lines of at most `limit` blocks, for blocks laid end to end: every way of
+    cutting tried.
+    """
 
     @lru_cache(None)
     def rest(block, done):
@@ -110,7 +113,9 @@ def cheapest_tiling(size, cost):
 
 
 def fewest_cycles(shape, array, support=None):
-    """Over neighbouring pixels together, or interleaved phases of the plane apart, those of which share inputs."""
+    """Over neighbouring pixels together, or interleaved phases of the plane apart, those of which share
+    inputs.
+    """
     axes = zip(shape.kernel, shape.stride, shape.dilation, strict=True)
     spacing = tuple(1 if k == 1 else d // math.gcd(s, d) for k, s, d in axes)
     height, width = shape.output
@@ -127,7 +132,9 @@ def fewest_cycles(shape, array, support=None):
 
 
 def fewest_of_plane(shape, array, support, size, spacing):
-    """Over no cut or one cut through the input or the output channels, and every tiling of each part's plane."""
+    """Over no cut or one cut through the input or the output channels, and every tiling of each part's
+    plane.
+    """
     inputs, outputs = shape.in_channels // shape.groups, shape.m // shape.groups
 
     @lru_cache(None)
@@ -157,7 +164,9 @@ def fewest_of_plane(shape, array, support, size, spacing):
 
 
 def fewest_sharing_overflow(shape, array, size, spacing):
-    """Over every window whose rows overflow the last full array, where several windows store what is left in one array."""
+    """Over every window whose rows overflow the last full array, where several windows store what is left in
+    one array.
+    """
     best = math.inf
     for a, b in itertools.product(range(1, size[0] + 1), range(1, size[1] + 1)):
         blocks = stored_blocks(shape, (a, b), (0, shape.in_channels), (0, shape.m), None, spacing)

@@ -16,7 +16,9 @@ def test_parse():
 
 
 def test_columns_and_cycles_by_hand():
-    """8-bit weights in 2-bit cells: 4 columns with an offset; 7 magnitude bits, 4 pairs of columns, as differences."""
+    """8-bit weights in 2-bit cells: 4 columns with an offset; 7 magnitude bits, 4 pairs of columns, as
+    differences.
+    """
     offset = ArraySpec(64, 64, cell_bits=2, coding="offset", dac_bits=1)
     assert offset.columns_per_weight(8) == 4
     assert offset.in_weights(8).columns == 15  # one column is the reference that takes the offset off again

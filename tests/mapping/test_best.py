@@ -125,7 +125,9 @@ def test_a_smaller_support_never_needs_more_cycles_in_one_pixel(shape, array, se
 
 @given(cases())
 def test_windows_left_out_need_no_fewer_cycles(case):
-    """One-window searches try only the smallest windows of each number of positions; all others, tried here, are no better."""
+    """One-window searches try only the smallest windows of each number of positions; all others, tried here,
+    are no better.
+    """
     shape, array, support = case
     height, width = shape.output
     each = [

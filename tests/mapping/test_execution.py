@@ -136,7 +136,9 @@ def test_counted_tiles_are_the_tiles(case):
 
 @given(cases(largest=7, channels=3))
 def test_every_product_is_computed_once(case):
-    """For each output pixel and each weight that makes part of it, one cell in one activation; nothing else."""
+    """For each output pixel and each weight that makes part of it, one cell in one activation; nothing
+    else.
+    """
     shape, array, support = case
     keeps = np.flatnonzero(kept(shape, support))
     per_output = shape.n
@@ -185,7 +187,9 @@ def test_low_rank_pairs_compute_their_product(case, rank, seed, method):
 
 
 def test_decomposed_layer_runs_on_its_tiles():
-    """The factors that `decompose` gives, run from the tiles of both stages, equal their dense product to 1e-10."""
+    """The factors that `decompose` gives, run from the tiles of both stages, equal their dense product to
+    1e-10.
+    """
     shape = ConvShape("layer", 16, 24, (3, 3), (9, 9), padding=(1, 1, 1, 1))
     rng = np.random.default_rng(0)
     weight, inputs = rng.normal(size=(24, 16, 3, 3)), rng.normal(size=(16, 9, 9))

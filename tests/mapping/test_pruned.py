@@ -1,4 +1,6 @@
-"""Pruned layers: rows are skipped tile by tile, exactly; and running the tiles is the convolution with the kept weights."""
+"""Pruned layers: rows are skipped tile by tile, exactly; and running the tiles is the convolution with the
+kept weights.
+"""
 
 import itertools
 import math
@@ -52,7 +54,9 @@ def support(shape, mask, outputs):
 
 
 def fewest_cycles(shape, array, mask, windows):
-    """Over the given windows, and over both ways of cutting columns, from matrices written out cell by cell."""
+    """Over the given windows, and over both ways of cutting columns, from matrices written out cell by
+    cell.
+    """
     outputs = shape.m // shape.groups
     best = math.inf
     for window in windows:
@@ -135,7 +139,9 @@ def test_pruning_never_costs_cycles(case):
 
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(1, 40), ARRAYS, st.integers(0, 999))
 def test_ideal_steering_is_the_published_formula_and_bounds_plain(entries, channels, outputs, array, seed):
-    """Jeon et al. (2025) count PatDNN with ceil(e*C_in/R) row tiles; with a window of N pixels, ceil(N*m/C) column tiles."""
+    """Jeon et al. (2025) count PatDNN with ceil(e*C_in/R) row tiles; with a window of N pixels, ceil(N*m/C)
+    column tiles.
+    """
     shape = ConvShape("conv", channels, outputs, (3, 3), (8, 8), padding=(1, 1, 1, 1))
     mask = np.zeros((outputs, channels, 9), bool)
     rng = np.random.default_rng(seed)
@@ -156,7 +162,8 @@ def test_ideal_steering_is_the_published_formula_and_bounds_plain(entries, chann
 def test_a_row_counts_only_in_the_tiles_that_need_it():
     """By hand: 4 outputs, 2 columns; outputs 0 and 1 keep the first tap of a 1x2 kernel, 2 and 3 the second. 8 channels, 8 rows.
 
-    Every row is used by some output, so that all 16 would fill two row tiles; each of the two column tiles needs 8 of them.
+    Every row is used by some output, so that all 16 would fill two row tiles; each of the two column tiles
+    needs 8 of them.
     """
     shape = ConvShape("conv", 8, 4, (1, 2), (1, 5))
     mask = np.zeros((4, 8, 1, 2), bool)

@@ -1,4 +1,6 @@
-"""`LowRankConv2d`: the pair computes exactly the convolution that `to_dense` gives, with all its attributes."""
+"""`LowRankConv2d`: the pair computes exactly the convolution that `to_dense` gives, with all its
+attributes.
+"""
 
 from __future__ import annotations
 

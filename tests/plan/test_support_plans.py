@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from random_plans import supported_layers
 from rankfold.errors import InputError
 from rankfold.lowrank import full_rank
 from rankfold.mapping import ArraySpec
@@ -30,19 +31,6 @@ from rankfold.workload import ConvShape, Network, zoo_network
 ARRAY = ArraySpec(32, 32)
 
 
-@st.composite
-def supported_layers(draw):
-    """A convolution with a kernel of several positions, and a support of it."""
-    groups = draw(st.sampled_from([1, 1, 2]))
-    kernel = draw(st.sampled_from([(3, 3), (1, 3), (5, 2)]))
-    channels = groups * draw(st.sampled_from([2, 4, 6]))
-    size = draw(st.tuples(st.integers(5, 9), st.integers(5, 9)))
-    shape = ConvShape("body", channels, groups * draw(st.integers(2, 6)), kernel, size, groups=groups)
-    seed, entries = draw(st.integers(0, 9999)), draw(st.integers(1, kernel[0] * kernel[1] - 1))
-    order = np.random.default_rng(seed).random((channels, kernel[0] * kernel[1])).argsort(axis=1)
-    return shape, order < entries
-
-
 def test_the_text_of_a_support_is_that_of_the_docs():
     support = np.zeros((3, 9), bool)
     support[0, [0, 4]] = True
@@ -55,7 +43,7 @@ def test_the_text_of_a_support_is_that_of_the_docs():
 @given(supported_layers(), st.sampled_from([1, 3]))
 @settings(max_examples=40)
 def test_texts_and_masks_give_the_support_back(case, rank):
-    shape, support = case
+    shape, support, _ = case
     assert (text_to_support(support_to_text(support), shape) == support).all()
     mask = support_to_mask(support, shape.m, shape.groups, shape.kernel)
     assert mask.shape == (shape.m, shape.in_channels // shape.groups, *shape.kernel)

@@ -1,4 +1,6 @@
-"""Every method of compression from the command line: run, evaluate, report, map; what does not fit together."""
+"""Every method of compression from the command line: run, evaluate, report, map; what does not fit
+together.
+"""
 
 import json
 import os

@@ -85,6 +85,7 @@ WRONG = [
     ("input", [3, 32], "at input"),
     ("layers", [], "at layers"),
     ("layers", {"0": 1}, "at layers"),
+    ("layers/0/cycles", {"sdk": 1}, "at layers/0/cycles"),
     ("layers/0/cycles/sdk", 1.5, "at layers/0/cycles/sdk"),
     ("layers/0/kind", 3, "at layers/0/kind"),
     ("layers/0/weight_bits", 9, "at layers/0/weight_bits"),

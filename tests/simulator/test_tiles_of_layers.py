@@ -173,9 +173,7 @@ def test_converters_round_and_clip_every_sum_of_every_tile_and_slice(
 def test_converters_count_what_they_clip():
     shape = ConvShape("layer", 2, 2, (1, 1), (2, 2))
     array = ArraySpec(2, 8)
-    held = on(
-        map_layer(shape, array, "im2col"), array, 4, 4, False, NonIdealities(adc_bits=3, adc_range=0.2)
-    )
+    held = on(map_layer(shape, array, "im2col"), array, 4, 4, False, NonIdealities(adc_bits=3, adc_range=0.2))
     converter = Converter.of(held.chosen, held.sums, "layer")  # codes -3 to 3, 8 levels apart
     assert (converter.step, converter.low, converter.high) == (0.2 * 15 * 8 / 3, -3, 3)
     tally = Tally()
@@ -314,9 +312,7 @@ def test_calibration_weighs_sums_by_what_their_error_does():
     """Slices by the square of their factors; a reference sum counts for every column of its tile."""
     shape = ConvShape("layer", 2, 5, (1, 1), (1, 1))
     array = ArraySpec(8, 40, cell_bits=2, dac_bits=2)
-    held = on(
-        map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, NonIdealities(adc_bits=4)
-    )
+    held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, NonIdealities(adc_bits=4))
     levels, weight = numbers(shape, 4, 4, False, 1)
     spy = Spy()
     held.run(levels, held.program(weight, Draws(0, "layer")), None, None, sample=spy)

@@ -15,8 +15,8 @@ from rankfold.version import __version__
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 GO_ON = "the same command with --resume goes on where it stopped"
 
-# Each command is a module of `cli.commands`, which is imported only when the command is called: a page of help and a
-# command that needs neither data nor torch answer at once.
+# Each command is a module of `cli.commands`, which is imported only when the command is called: a page of
+# help and a command that needs neither data nor torch answer at once.
 COMMANDS = {
     "map": "cycles, tiles, ADC conversions and energy of every convolution on an array",
     "energy": "energy, latency and area of a plan, by layer and component",
@@ -45,12 +45,13 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of `rankfold`.
 
     Args:
-        command: the sub-command whose arguments shall be known; None: none, the others are known by name alone.
+        command: the sub-command whose arguments shall be known; None: none, the others are known by name
+            alone.
     """
     parser = _Parser(
         prog="rankfold",
-        description="Compress convolutional networks for in-memory-computing arrays: group low-rank factors, SDK "
-        "mapping, quantisation-aware fine-tuning, honest cycle counts.",
+        description="Compress convolutional networks for in-memory-computing arrays: group low-rank "
+        "factors, SDK mapping, quantisation-aware fine-tuning, honest cycle counts.",
     )
     parser.add_argument("--version", action="version", version=f"rankfold {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -81,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nrankfold: interrupted; {how}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (head, less) has left; nothing is wrong. Python would complain once more at exit.
+        # The reader of our output (head, less) has left; nothing is wrong. Python would complain once more at
+        # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -46,8 +46,7 @@ class ChipSchedule:
       are divided, as in ISAAC (Shafiee et al., ISCA 2016), such that the slowest stage is as fast as can be;
       what is left then shortens other stages. Stages work on successive images at the same time.
     - `shared`: tiles share arrays diagonally, and tiles of one array take turns. The interval is the busiest
-    array's work, which
-      images that overlap reach; the latency is that of an image alone.
+      array's work, which images that overlap reach; the latency is that of an image alone.
 
     Weights can also be rewritten, and must be where neither fits (`rewrite`): one stage after another runs on
     all arrays. A stage with fewer tiles than there are arrays has copies; one with more writes each tile once
@@ -139,7 +138,8 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
     for stage in stages:
         if stage.array != chip.array:
             raise InputError(
-                f"layer {stage.shape.name}: mapped onto arrays of {stage.array}, but the chip has {chip.array}"
+                f"layer {stage.shape.name}: mapped onto arrays of {stage.array}, but the chip has "
+                f"{chip.array}"
             )
     loads = [[(stored.tile_count, times) for stored, times in stage.loads] for stage in stages]
     extents: Counter[Pair] = Counter()

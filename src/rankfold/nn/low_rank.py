@@ -1,4 +1,6 @@
-"""`LowRankConv2d`: a convolution replaced by a grouped convolution to few channels and a 1x1 convolution back."""
+"""`LowRankConv2d`: a convolution replaced by a grouped convolution to few channels and a 1x1 convolution
+back.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,12 @@ WINDOW = ("kernel_size", "stride", "padding", "dilation", "padding_mode")  # whi
 class LowRankConv2d(nn.Module, StandIn):
     """W ~ L R_ as two convolutions: `reduce` (R_, kh x kw, G*g groups) and `expand` (L, 1x1, G groups, with the bias).
 
-    Stride, padding (any mode), and dilation belong to `reduce`, so the pair computes exactly the convolution with
-    the weight L R_. Input (B, C_in, H, W), output (B, m, OH, OW), between the stages (B, G*g*r, OH, OW).
+    Stride, padding (any mode), and dilation belong to `reduce`, so the pair computes exactly the convolution
+    with the weight L R_. Input (B, C_in, H, W), output (B, m, OH, OW), between the stages (B, G*g*r, OH, OW).
 
-    What code around a convolution may ask it for (`stride`, `padding`, `kernel_size`, `dilation`, `padding_mode`,
-    `in_channels`, `out_channels`, `groups`, `bias`, and `weight`, which is computed) is that of the convolution.
+    What code around a convolution may ask it for (`stride`, `padding`, `kernel_size`, `dilation`,
+    `padding_mode`, `in_channels`, `out_channels`, `groups`, `bias`, and `weight`, which is computed) is that
+    of the convolution.
 
     Args:
         conv: the convolution to stand in for; its weight is not read. Its bias parameter is kept.
@@ -104,7 +107,9 @@ class LowRankConv2d(nn.Module, StandIn):
         return self.to_dense().weight.detach()
 
     def to_dense(self) -> nn.Conv2d:
-        """The single convolution, with the weight L R_ (multiplied in float64), that computes the same function."""
+        """The single convolution, with the weight L R_ (multiplied in float64), that computes the same
+        function.
+        """
         reduce, expand = self.reduce, self.expand
         like: dict[str, Any] = {"device": reduce.weight.device, "dtype": reduce.weight.dtype}
         biased = expand.bias is not None

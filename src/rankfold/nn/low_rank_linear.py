@@ -15,9 +15,9 @@ from rankfold.workload.shape import ConvShape
 class LowRankLinear(nn.Module, StandIn):
     """W ~ L R_ as two 1x1 convolutions: `reduce` (R_, g groups) and `expand` (L, with the bias).
 
-    Input (..., n), output (..., m), between the stages (N, g*r, 1, 1) for N vectors. Stages are `nn.Conv2d`, so
-    that they are quantised, mapped and simulated as those of `LowRankConv2d` are. `in_features`, `out_features`,
-    `bias` and `weight` (computed) are those of the layer.
+    Input (..., n), output (..., m), between the stages (N, g*r, 1, 1) for N vectors. Stages are `nn.Conv2d`,
+    so that they are quantised, mapped and simulated as those of `LowRankConv2d` are. `in_features`,
+    `out_features`, `bias` and `weight` (computed) are those of the layer.
 
     Args:
         linear: the layer to stand in for; its weight is not read. Its bias parameter is kept.

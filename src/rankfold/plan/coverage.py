@@ -35,8 +35,8 @@ class LayerCoverage:
     Attributes:
         name: the layer.
         what: what it is, such as `3x3 16->32` or `fully connected 64->10`.
-        fate: `low-rank`, `pattern-pruned`, `channel-pruned`, `dense` (as it is, on arrays), `not mapped` (a fully connected
-            layer, which is not counted) or `left alone` (a layer of another kind).
+        fate: `low-rank`, `pattern-pruned`, `channel-pruned`, `dense` (as it is, on arrays), `not mapped` (a
+            fully connected layer, which is not counted) or `left alone` (a layer of another kind).
         why: the reason, with bits where the plan quantises it.
         macs: multiply-accumulates for one image over all its runs; None where they are not known.
         parameters: its weights, without bias.

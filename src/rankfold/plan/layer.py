@@ -39,8 +39,8 @@ class LayerPlan:
     def __post_init__(self) -> None:
         if self.mapping not in self.kind.mappings:
             raise InputError(
-                f"plan, layer {self.name}: mapping (={self.mapping}) of a {self.kind.name} layer must be one of "
-                f"{', '.join(self.kind.mappings)}"
+                f"plan, layer {self.name}: mapping (={self.mapping}) of a {self.kind.name} layer must be "
+                f"one of {', '.join(self.kind.mappings)}"
             )
         if (self.weight_bits is None) != (self.input_bits is None):
             raise InputError(f"plan, layer {self.name}: give weight_bits and input_bits, or neither")

@@ -108,14 +108,15 @@ class LowRank(Method):
     Attributes:
         rank: r of each group, a number or a fraction of a layer's output channels such as `1/8`.
         groups: g, blocks of input channels with factors of their own.
-        entries: e, kernel positions of each input channel that R_ may use, chosen on data; layers whose kernels have no more
-            use all. None: all.
+        entries: e, kernel positions of each input channel that R_ may use, chosen on data; layers whose
+            kernels have no more use all. None: all.
         pointwise: whether 1x1 convolutions become low-rank too.
         linear: whether fully connected layers do.
-        include_exclude: which layers shall be low-rank after all, or shall not; an exact name goes before patterns, the first
-            pattern before others, and any rule before these defaults. An excluded layer is still quantised.
-        fit: instead of refusing a (g, r) that a layer cannot have, give it the most groups up to g that divide its channels,
-            and the next lower rank that is a whole number and not above full rank.
+        include_exclude: which layers shall be low-rank after all, or shall not; an exact name goes before
+            patterns, the first pattern before others, and any rule before these defaults. An excluded layer
+            is still quantised.
+        fit: instead of refusing a (g, r) that a layer cannot have, give it the most groups up to g that
+            divide its channels, and the next lower rank that is a whole number and not above full rank.
     """
 
     name: ClassVar[str] = "low-rank"
@@ -193,8 +194,8 @@ class LowRank(Method):
             )
         if self.entries is not None and not any(pair.shares_support for pair in pairs):
             raise InputError(
-                f"entries (={self.entries}) leave out nothing in {network.name}: they must be fewer than the kernel of a "
-                "low-rank layer has positions"
+                f"entries (={self.entries}) leave out nothing in {network.name}: they must be fewer than "
+                "the kernel of a low-rank layer has positions"
             )
 
 
@@ -232,13 +233,16 @@ class _Pruning(Method):
         """Refuse a plan in which no layer is pruned."""
         if not any(kind.changes_weight for kind in kinds.values()):
             raise InputError(
-                f"entries (={self.entries}) prune no layer of {network.name}: they must be fewer than a kernel has positions"
+                f"entries (={self.entries}) prune no layer of {network.name}: they must be fewer than a "
+                "kernel has positions"
             )
 
 
 @dataclass(frozen=True)
 class PatDNN(_Pruning):
-    """Every kernel keeps e positions by a pattern of its own, out of one library (Niu et al., ASPLOS 2020)."""
+    """Every kernel keeps e positions by a pattern of its own, out of one library (Niu et al., ASPLOS
+    2020).
+    """
 
     name: ClassVar[str] = PATDNN
     title: ClassVar[str] = "PatDNN"

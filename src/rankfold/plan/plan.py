@@ -194,7 +194,8 @@ def check_plan(plan: Plan, network: Network) -> None:
         raise InputError(f"the plan is for another network ({plan.model}, not {network.name}): {odd}")
     if plan.input != network.input:
         raise InputError(
-            f"the plan is for images of {plan.input} (C, H, W), the network gets {network.input}; make a plan for these"
+            f"the plan is for images of {plan.input} (C, H, W), the network gets {network.input}; make a "
+            "plan for these"
         )
     for layer in plan.layers:
         layer.kind.check(shapes[layer.name])

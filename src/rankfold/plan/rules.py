@@ -55,7 +55,8 @@ def match_rules(rules: Sequence[LayerRule], names: Iterable[str]) -> dict[str, M
         matched = [name for name in names if name == rule.pattern or fnmatchcase(name, rule.pattern)]
         if not matched:
             raise InputError(
-                f"{rule.verb} rule {rule.pattern} matches no layer; the first ones are {', '.join(names[:3])}; use * in patterns"
+                f"{rule.verb} rule {rule.pattern} matches no layer; the first ones are "
+                f"{', '.join(names[:3])}; use * in patterns"
             )
         for name in matched:
             found.setdefault(name, Match(rule, False))

@@ -20,7 +20,8 @@ SMALL_KERNEL = 62  # positions that fit into one machine word
 def support_to_text(support: np.ndarray) -> str:
     """The positions as one hexadecimal number for each input channel, separated by blanks.
 
-    The lowest bit is the first position, row by row: `11` is the upper left one and the middle one of a 3x3 kernel.
+    The lowest bit is the first position, row by row: `11` is the upper left one and the middle one of a 3x3
+    kernel.
 
     Args:
         support: (C_in, kh*kw) booleans.
@@ -39,23 +40,26 @@ def text_to_support(text: str, shape: ConvShape) -> np.ndarray:
         (C_in, kh*kw) booleans.
 
     Raises:
-        InputError: it is no such text, is for another number of input channels or a smaller kernel, or keeps nothing.
+        InputError: it is no such text, is for another number of input channels or a smaller kernel, or keeps
+            nothing.
     """
     if not WORDS.fullmatch(text):
         raise InputError(
-            f"layer {shape.name}: support must be hexadecimal numbers separated by single blanks, such as `1f 1b a3`"
+            f"layer {shape.name}: support must be hexadecimal numbers separated by single blanks, such as "
+            "`1f 1b a3`"
         )
     numbers = [int(word, 16) for word in text.split(" ")]
     positions = shape.kernel[0] * shape.kernel[1]
     if len(numbers) != shape.in_channels:
         raise InputError(
-            f"layer {shape.name}: support is for {len(numbers)} input channels, the layer has {shape.in_channels}; "
-            "give one number for each"
+            f"layer {shape.name}: support is for {len(numbers)} input channels, the layer has "
+            f"{shape.in_channels}; give one number for each"
         )
     most = max(numbers)
     if most >= 1 << positions:
         raise InputError(
-            f"layer {shape.name}: support number {most:x} means positions beyond the {positions} of its kernel"
+            f"layer {shape.name}: support number {most:x} means positions beyond the {positions} of its "
+            "kernel"
         )
     if most == 0:
         raise InputError(f"layer {shape.name}: support must keep at least one position of one input channel")
@@ -102,12 +106,15 @@ def check_entries(shape: ConvShape, entries: int) -> None:
         if shape.is_linear:
             what = "it is a fully connected layer"
         raise InputError(
-            f"layer {shape.name}: entries (={entries}) must be at least 1 and fewer than a kernel has positions; {what}"
+            f"layer {shape.name}: entries (={entries}) must be at least 1 and fewer than a kernel has "
+            f"positions; {what}"
         )
 
 
 def row_sparse_rank(shape: ConvShape, groups: int, entries: int) -> int:
-    """The largest useful rank of a block whose R_ keeps `entries` positions of each input channel: min(m/G, C_in/(G*g) * e)."""
+    """The largest useful rank of a block whose R_ keeps `entries` positions of each input channel: min(m/G,
+    C_in/(G*g) * e).
+    """
     return min(shape.m // shape.groups, shape.in_channels // (shape.groups * groups) * entries)
 
 
@@ -122,8 +129,8 @@ def check_row_sparse(shape: ConvShape, groups: int, rank: int, entries: int) -> 
     most = row_sparse_rank(shape, groups, entries)
     if rank > most:
         raise InputError(
-            f"layer {shape.name}: rank (={rank}) must be at most {most}, the full rank with {groups} groups and {entries} "
-            "positions of each input channel"
+            f"layer {shape.name}: rank (={rank}) must be at most {most}, the full rank with {groups} groups "
+            f"and {entries} positions of each input channel"
         )
 
 
@@ -131,13 +138,14 @@ def check_support(shape: ConvShape, entries: int, text: str) -> None:
     """Refuse a support that does not fit its layer.
 
     Raises:
-        InputError: see `text_to_support`; or no input channel keeps just `entries` positions, or one keeps more.
+        InputError: see `text_to_support`; or no input channel keeps just `entries` positions, or one keeps
+            more.
     """
     most = int(text_to_support(text, shape).sum(axis=1).max())
     if most != entries:
         raise InputError(
-            f"layer {shape.name}: entries (={entries}) must be the most positions that its support keeps of an input "
-            f"channel, {most}"
+            f"layer {shape.name}: entries (={entries}) must be the most positions that its support keeps of "
+            f"an input channel, {most}"
         )
 
 

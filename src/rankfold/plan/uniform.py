@@ -1,4 +1,6 @@
-"""The plan of the paper: one setting for all layers, the first convolution and the classifier left as they are."""
+"""The plan of the paper: one setting for all layers, the first convolution and the classifier left as they
+are.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,12 @@ def uniform_plan(
         array: the array to plan for.
         method: the setting; None: every layer stays dense.
         bits: of weights and inputs, 1 to 8; None keeps float. The first convolution and the classifier get 8.
-        mapping: how dense layers are laid on the array; others follow where they can be laid so, else with `sdk`.
+        mapping: how dense layers are laid on the array; others follow where they can be laid so, else with
+            `sdk`.
 
     Raises:
-        InputError: bits out of range, a setting that a layer cannot have, a rule that matches nothing or names a layer which
-            cannot be changed, or nothing is changed at all.
+        InputError: bits out of range, a setting that a layer cannot have, a rule that matches nothing or
+            names a layer which cannot be changed, or nothing is changed at all.
     """
     check_plan_bits(bits)
     method = method or Quantise()
@@ -62,7 +65,9 @@ def uniform_plan(
 
 
 def _mapping_for(kind: LayerKind, wanted: str) -> str:
-    """How a layer is laid out: as wanted; pairs and pruned layers know no VW-SDK nor Tetris-SDK and get `sdk` then."""
+    """How a layer is laid out: as wanted; pairs and pruned layers know no VW-SDK nor Tetris-SDK and get `sdk`
+    then.
+    """
     if not kind.changes_weight or wanted in kind.mappings:
         return wanted
     return "sdk"
@@ -99,7 +104,8 @@ def candidates(
     shapes = weights(network)
     matched = match_rules(rules, shapes)
     first = (network.convolutions or network.layers)[0].weight
-    # A network without a fully connected layer may classify with a 1x1 convolution; a larger last kernel is no classifier.
+    # A network without a fully connected layer may classify with a 1x1 convolution; a larger last kernel is
+    # no classifier.
     tail = network.layers[-1]
     last = tail.weight if tail.kernel == (1, 1) else ""
     for name, shape in shapes.items():

@@ -1,4 +1,6 @@
-"""Structured channel pruning: whole output channels go, with everything that reads them. Chosen with torch-pruning."""
+"""Structured channel pruning: whole output channels go, with everything that reads them. Chosen with
+torch-pruning.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def channel_plan(
 ) -> Plan:
     """Remove a share of the output channels of every convolution that alone makes its channels.
 
-    Channels that a residual sum shares between layers stay, as do those of the first convolution and the classifier.
+    Channels that a residual sum shares between layers stay, as do those of the first convolution and the
+    classifier.
 
     Args:
         model: the dense network, which is left as it is.
@@ -72,7 +75,8 @@ def channel_plan(
         )
     if not any(layer.kind.changes_weight for layer in layers):
         raise InputError(
-            f"no convolution of {network.name} makes channels of its own, so none can be removed; use another method"
+            f"no convolution of {network.name} makes channels of its own, so none can be removed; use "
+            "another method"
         )
     return Plan(network.name, network.input, array, tuple(layers))
 
@@ -94,8 +98,8 @@ def _narrowed(plan: Plan) -> dict[str, ChannelLayer]:
 def select_channels_(model: nn.Module, plan: Plan) -> None:
     """Keep, in place, the most important channels of every channel-pruned layer, as many as `plan` says.
 
-    Importance is the L2 norm over all weights that go with a channel, of the layer and of those that read it (torch-pruning's
-    `GroupMagnitudeImportance`; Fang et al., "DepGraph", CVPR 2023).
+    Importance is the L2 norm over all weights that go with a channel, of the layer and of those that read it
+    (torch-pruning's `GroupMagnitudeImportance`; Fang et al., "DepGraph", CVPR 2023).
 
     Raises:
         InputError: the plan's numbers of channels do not fit each other or the network.
@@ -112,8 +116,9 @@ def select_channels_(model: nn.Module, plan: Plan) -> None:
         left = _channels(small.get_submodule(name))
         if left != (kind.in_channels, kind.out_channels):
             raise InputError(
-                f"plan, layer {name}: in_channels (={kind.in_channels}) and out_channels (={kind.out_channels}) must be "
-                f"{left[0]} and {left[1]}, as the layers before and after it leave them"
+                f"plan, layer {name}: in_channels (={kind.in_channels}) and out_channels "
+                f"(={kind.out_channels}) must be {left[0]} and {left[1]}, as the layers before and after it "
+                "leave them"
             )
     _remove(model, plan.input, wanted)
 
@@ -148,7 +153,9 @@ def _fit_norm_(_: str, norm: nn.Module, inputs: torch.Tensor) -> None:
 
 
 def _remove(model: nn.Module, image: tuple[int, int, int], wanted: Mapping[str, int]) -> None:
-    """Prune, in place, each named convolution to so many outputs; those that share their channels are left as they are."""
+    """Prune, in place, each named convolution to so many outputs; those that share their channels are left as
+    they are.
+    """
     try:
         import torch_pruning
     except ImportError as error:

@@ -35,11 +35,12 @@ class LayerReport:
         name: the layer.
         kind: what it became.
         reason: why, as in the plan.
-        error: relative Frobenius error of the weight, None for a layer that keeps its weight, or loses channels.
-        plain_error: the bound of Theorem 1, the error at equal rank without groups; None where R_ keeps only some
-            positions.
-        output_error: relative error of the layer's output on calibration data, None where the factors do not know
-            them.
+        error: relative Frobenius error of the weight, None for a layer that keeps its weight, or loses
+            channels.
+        plain_error: the bound of Theorem 1, the error at equal rank without groups; None where R_ keeps only
+            some positions.
+        output_error: relative error of the layer's output on calibration data, None where the factors do not
+            know them.
         parameters_before: weights and biases before.
         parameters_after: weights and biases after; of a pruned layer those that are kept.
     """
@@ -64,25 +65,25 @@ def compress_(
 ) -> tuple[LayerReport, ...]:
     """Replace, in place, the layers of a network as `plan` says; train it then in any loop.
 
-    With data, factors and supports are made so that the layers keep their outputs on them; without, they are nearest
-    to the weights. A module that is registered under several names is replaced once, in all places. Everything is
-    checked before anything is changed.
+    With data, factors and supports are made so that the layers keep their outputs on them; without, they are
+    nearest to the weights. A module that is registered under several names is replaced once, in all places.
+    Everything is checked before anything is changed.
 
     Args:
         model: the dense network.
         plan: a plan for it.
         data: batches, see `calibration.samples.inputs_of`: tensors, pairs (inputs, target), or dictionaries.
-        decomposition: with data: `data` (each layer for its own inputs), `sequential` (one layer after another, each
-            for the inputs that the compressed layers before it give, and taking back their errors; it runs the
-            network twice for every layer) or `svd` (nearest to the weights all the same).
+        decomposition: with data: `data` (each layer for its own inputs), `sequential` (one layer after
+            another, each for the inputs that the compressed layers before it give, and taking back their
+            errors; it runs the network twice for every layer) or `svd` (nearest to the weights all the same).
         images: samples of the data that are used.
 
     Returns:
         One report for each layer of the plan, in its order.
 
     Raises:
-        InputError: the plan names a module that the model does not have, or its numbers do not fit the model; there
-            is no batch, or a layer never runs on them.
+        InputError: the plan names a module that the model does not have, or its numbers do not fit the model;
+            there is no batch, or a layer never runs on them.
         UnsupportedLayerError: a layer has behaviour that its replacement would not carry over.
         MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
     """
@@ -124,8 +125,8 @@ def compress_by_weights_(
     Args:
         model: the dense network.
         plan: a plan for it.
-        moments: of the inputs of layers whose factors or supports shall keep the output on these inputs; others get
-            those nearest to the weights.
+        moments: of the inputs of layers whose factors or supports shall keep the output on these inputs;
+            others get those nearest to the weights.
 
     Raises:
         InputError: see `compress_`.
@@ -205,7 +206,8 @@ def _check(
             continue
         if layer.name not in modules:
             raise InputError(
-                f"the plan names layer {layer.name}, which the network does not have; make a plan for this network"
+                f"the plan names layer {layer.name}, which the network does not have; make a plan for this "
+                "network"
             )
         if replaces and modules[layer.name] is model:
             raise InputError(
@@ -216,8 +218,8 @@ def _check(
     resizing = {layer.kind.name for layer in plan.changed if surgery_of(layer.kind).resizes_others}
     if resizing and changed - resizing:
         raise InputError(
-            f"a plan with {min(resizing)} layers cannot have {' or '.join(sorted(changed - resizing))} ones too; "
-            "make two plans"
+            f"a plan with {min(resizing)} layers cannot have {' or '.join(sorted(changed - resizing))} ones "
+            "too; make two plans"
         )
 
 
@@ -226,19 +228,20 @@ def compress_on_data_(
 ) -> tuple[LayerReport, ...]:
     """As `compress_`, with factors and supports that keep the layers' outputs on data.
 
-    Layers of more than 8,192 inputs (the first fully connected one of VGG has 25,088), whose moments would take
-    gigabytes, get a plain SVD; their report then has no `output_error`.
+    Layers of more than 8,192 inputs (the first fully connected one of VGG has 25,088), whose moments would
+    take gigabytes, get a plain SVD; their report then has no `output_error`.
 
-    Where a layer has a bias or a batch norm follows it directly, a constant error of its output costs nothing: the
-    factors are made for centred inputs (their `output_error` is relative to the outputs' variation then), and the
-    mean, and behind a batch norm the variance, are set right in closed form (see `calibration.correction`).
+    Where a layer has a bias or a batch norm follows it directly, a constant error of its output costs
+    nothing: the factors are made for centred inputs (their `output_error` is relative to the outputs'
+    variation then), and the mean, and behind a batch norm the variance, are set right in closed form (see
+    `calibration.correction`).
 
     Args:
         model: the dense network.
         plan: a plan for it.
         batches: inputs, on the model's device, gone through several times.
-        sequential: one layer after another, each made for the inputs that the layers before it, already compressed,
-            now give it, and for the outputs that the dense network had.
+        sequential: one layer after another, each made for the inputs that the layers before it, already
+            compressed, now give it, and for the outputs that the dense network had.
 
     Raises:
         InputError: see `compress_`.

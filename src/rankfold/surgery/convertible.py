@@ -12,8 +12,8 @@ def check_convertible(name: str, module: nn.Module) -> None:
     """Refuse, by name, a layer whose behaviour a replacement would not carry over exactly.
 
     Raises:
-        UnsupportedLayerError: `module` is no convolution or linear layer, or a subclass with behaviour of its own,
-            has a parametrised weight, or hooks.
+        UnsupportedLayerError: `module` is no convolution or linear layer, or a subclass with behaviour of its
+            own, has a parametrised weight, or hooks.
     """
     why = why_fixed(module)
     if not isinstance(module, (nn.Conv2d, nn.Linear)):

@@ -24,14 +24,15 @@ def quantise_(
 ) -> Plan:
     """Make a compressed network ready to be fine-tuned at the bits of its plan, in place, after `compress_`.
 
-    Batch norm is estimated anew on the changed weights; signs of inputs that the plan leaves open are observed;
-    quantisers are put in and their step sizes set; and batch norm is estimated once more. Without bits in the plan only
-    the first of these is done.
+    Batch norm is estimated anew on the changed weights; signs of inputs that the plan leaves open are
+    observed; quantisers are put in and their step sizes set; and batch norm is estimated once more. Without
+    bits in the plan only the first of these is done.
 
     Args:
         model: the network after `compress_`.
         plan: the plan that it follows.
-        data: batches, see `calibration.samples.inputs_of`; batches as large as in training serve batch norm best.
+        data: batches, see `calibration.samples.inputs_of`; batches as large as in training serve batch norm
+            best.
         images: samples of them that are used.
 
     Returns:
@@ -68,7 +69,8 @@ def insert_quantisers_(model: nn.Module, plan: Plan) -> None:
             continue
         if layer.input_signed is None:
             raise InputError(
-                f"plan, layer {layer.name}: input_signed is open; fill it in, or let the data show it (quantise_)"
+                f"plan, layer {layer.name}: input_signed is open; fill it in, or let the data show it "
+                "(quantise_)"
             )
         for part in surgery_of(layer.kind).parts(layer):
             signed = layer.input_signed

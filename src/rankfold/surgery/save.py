@@ -22,21 +22,21 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
     """Write a compressed (and quantised) network as `plan.json` and `model.safetensors`.
 
     Args:
-        model: the network after `compress_` (and `quantise_`), or a wrapper of it, `DistributedDataParallel` or
-            `torch.compile`, which is taken off.
-        plan: the plan it follows, with all signs filled in where it has bits: the one that `quantise_` returned.
-            Supports are saved as the network has them.
+        model: the network after `compress_` (and `quantise_`), or a wrapper of it, `DistributedDataParallel`
+            or `torch.compile`, which is taken off.
+        plan: the plan it follows, with all signs filled in where it has bits: the one that `quantise_`
+            returned. Supports are saved as the network has them.
         folder: where to write; files of these names are replaced.
 
     Raises:
-        InputError: the folder cannot be written, signs are open in the plan, or a layer has no support where the
-            plan says it shares one.
+        InputError: the folder cannot be written, signs are open in the plan, or a layer has no support where
+            the plan says it shares one.
     """
     still_open = next(iter(open_signs(plan)), None)
     if still_open is not None:
         raise InputError(
-            f"plan, layer {still_open}: input_signed is open, and the network could not be loaded again; save the plan "
-            "that quantise_(model, plan, data) returned"
+            f"plan, layer {still_open}: input_signed is open, and the network could not be loaded again; "
+            "save the plan that quantise_(model, plan, data) returned"
         )
     target = Path(folder)
     bare = unwrapped(model)
@@ -48,8 +48,8 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
 def load_(model: nn.Module, folder: str | Path) -> Plan:
     """Make a fresh dense network what was saved in `folder`, in place: surgery by `plan.json`, then the weights.
 
-    The network's class is not changed; it needs no knowledge of Rankfold. A run folder of `rankfold compress` does
-    too.
+    The network's class is not changed; it needs no knowledge of Rankfold. A run folder of `rankfold compress`
+    does too.
 
     Args:
         model: an instance of the network that was compressed; its weights do not matter.
@@ -59,8 +59,8 @@ def load_(model: nn.Module, folder: str | Path) -> Plan:
         The plan.
 
     Raises:
-        InputError: a file is missing or damaged, or belongs to another network; where the plan does not fit, the
-            network is as before.
+        InputError: a file is missing or damaged, or belongs to another network; where the plan does not fit,
+            the network is as before.
         UnsupportedLayerError: see `compress_`.
     """
     target = Path(folder)

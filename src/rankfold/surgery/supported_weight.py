@@ -52,7 +52,8 @@ def supported_weight(
     second, cross = None, None
     if moments is not None:
         second, cross = moments.second, moments.cross
-    # Where earlier layers have changed, the weight that is best on the inputs as they now are takes the place of the dense one.
+    # Where earlier layers have changed, the weight that is best on the inputs as they now are takes the place
+    # of the dense one.
     target = weight
     if cross is not None:
         target = refit(

@@ -35,8 +35,8 @@ def check_supports(plan: Plan, model: nn.Module) -> None:
         known = layer.kind.known_support
         if known is not None and known != _text(layer, model):
             raise InputError(
-                f"layer {layer.name}: its weights keep other kernel positions than the support in the plan says; "
-                "take both from one run"
+                f"layer {layer.name}: its weights keep other kernel positions than the support in the plan "
+                "says; take both from one run"
             )
 
 
@@ -47,6 +47,7 @@ def _text(layer: LayerPlan, model: nn.Module) -> str:
     mask = getattr(module, "mask", None)
     if not isinstance(module, nn.Conv2d) or not isinstance(mask, Tensor):
         raise InputError(
-            f"layer {layer.name} keeps all kernel positions in the network, not those of a support as the plan says"
+            f"layer {layer.name} keeps all kernel positions in the network, not those of a support as the "
+            "plan says"
         )
     return support_to_text(mask_to_support(mask.cpu().numpy(), module.groups))

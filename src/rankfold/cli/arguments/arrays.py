@@ -45,7 +45,9 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
 
 
 def add_non_idealities(parser: argparse.ArgumentParser) -> None:
-    """Add cells and everything in which arrays fall short; each defaults to what is ideal, or what the plan says."""
+    """Add cells and everything in which arrays fall short; each defaults to what is ideal, or what the plan
+    says.
+    """
     group = parser.add_argument_group("arrays", "whatever is not given is ideal, or as the plan says")
     add_cells(group, "default: as in the plan")
     group.add_argument(
@@ -63,7 +65,8 @@ def add_non_idealities(parser: argparse.ArgumentParser) -> None:
         type=checked(noise),
         default=0.0,
         metavar="S",
-        help="deviation of programmed cells, relative to a cell's range, or pcm: phase-change memory as measured",
+        help="deviation of programmed cells, relative to a cell's range, or pcm: phase-change memory as "
+        "measured",
     )
     group.add_argument(
         "--read-noise",
@@ -138,7 +141,9 @@ def with_cells(array: ArraySpec, options: argparse.Namespace) -> ArraySpec:
 
 
 def given_cells(options: argparse.Namespace) -> dict[str, Any]:
-    """The cells and DACs that the options give, by the names of `ArraySpec`; commands without them give none."""
+    """The cells and DACs that the options give, by the names of `ArraySpec`; commands without them give
+    none.
+    """
     cells: dict[str, Any] = {}
     for name in CELLS:
         value = getattr(options, name, None)

@@ -38,9 +38,9 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=METHODS,
-        help="low-rank (with --rank), patdnn or pairs (pattern pruning, with --entries), support (kernel positions that "
-        "all outputs share, with --entries), quantise (bits alone), channel (with --ratio); default: low-rank with "
-        "--rank, else quantise",
+        help="low-rank (with --rank), patdnn or pairs (pattern pruning, with --entries), support (kernel "
+        "positions that all outputs share, with --entries), quantise (bits alone), channel (with "
+        "--ratio); default: low-rank with --rank, else quantise",
     )
     parser.add_argument(
         "--block",
@@ -52,8 +52,8 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         "--steering",
         choices=STEERINGS,
         default=PLAIN,
-        help="count rows of pattern-pruned layers as skipped where nothing in a tile needs them (plain, the default), or "
-        "as if each column got inputs of its own (ideal); the report shows both",
+        help="count rows of pattern-pruned layers as skipped where nothing in a tile needs them (plain, "
+        "the default), or as if each column got inputs of its own (ideal); the report shows both",
     )
     parser.add_argument(
         "--ratio", type=float, metavar="S", help="share of the channels that channel pruning removes"
@@ -101,8 +101,8 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
             dest="rules",
             metavar="RULE",
             default=argparse.SUPPRESS,
-            help=f"layers to be {what}: a name or a pattern such as 'layer1.*'; names go before patterns, then the first "
-            "decides",
+            help=f"layers to be {what}: a name or a pattern such as 'layer1.*'; names go before patterns, "
+            "then the first decides",
         )
 
 
@@ -120,7 +120,8 @@ def low_rank_method(options: argparse.Namespace) -> LowRank | Quantise:
         rules = getattr(options, "rules", ())
         if rules:
             raise InputError(
-                f"{rules[0].verb} rule {rules[0].pattern} chooses low-rank layers, so it needs a rank too, such as 1/8"
+                f"{rules[0].verb} rule {rules[0].pattern} chooses low-rank layers, so it needs a rank too, "
+                "such as 1/8"
             )
         return Quantise(pointwise=options.pointwise, linear=options.linear)
     groups = options.groups

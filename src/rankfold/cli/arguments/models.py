@@ -30,8 +30,8 @@ def trained_model(options: argparse.Namespace, data: ImageData, device: torch.de
         shipped = shipped_baseline(options.model, data.classes, data.input_size)
         if shipped is None:
             raise InputError(
-                f"a plan needs the trained weights of {options.model} for {data.name}, and none are shipped; train it "
-                "(rankfold train), then give --checkpoint DIR/model.safetensors"
+                f"a plan needs the trained weights of {options.model} for {data.name}, and none are "
+                "shipped; train it (rankfold train), then give --checkpoint DIR/model.safetensors"
             )
         source = shipped.weights
     if source is not None:

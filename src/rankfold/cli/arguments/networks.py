@@ -1,4 +1,6 @@
-"""Which network a user means: a zoo name, a table, an ONNX or torch.export file, another library's, or a factory."""
+"""Which network a user means: a zoo name, a table, an ONNX or torch.export file, another library's, or a
+factory.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
         return _exported(model, image)
     if ":" not in model:
         raise InputError(
-            f"unknown model {model}; known are {', '.join(ZOO)}, or give a .csv or .yaml table, an .onnx or .pt2 file, "
-            "timm:NAME, torchvision:NAME, hf:NAME or package.module:factory"
+            f"unknown model {model}; known are {', '.join(ZOO)}, or give a .csv or .yaml table, an .onnx or "
+            ".pt2 file, timm:NAME, torchvision:NAME, hf:NAME or package.module:factory"
         )
     from rankfold.models.libraries import LibraryModel, preferred_image
     from rankfold.models.load import load_model

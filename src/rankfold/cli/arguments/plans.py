@@ -19,7 +19,9 @@ SAID_BY_A_PLAN = ("groups", "rank", "entries", "pointwise", "method", "bits", "p
 
 
 def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
-    """The network, the plan and the masks that the options name: a plan's, a finished run's, or the uniform plan's."""
+    """The network, the plan and the masks that the options name: a plan's, a finished run's, or the uniform
+    plan's.
+    """
     if options.plan is not None:
         return given_plan(options)
     if Path(options.model).is_dir():

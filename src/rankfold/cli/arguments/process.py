@@ -34,8 +34,8 @@ def prepare_process(threads: int | None = None) -> None:
             raise InputError(f"threads (={threads}) must be 1 or more")
         torch.set_num_threads(threads)
     if sys.platform == "linux":
-        # glibc gives every large tensor back to the system when it is freed, and each new one then costs a page
-        # fault per 4 KiB. Keep freed memory instead.
+        # glibc gives every large tensor back to the system when it is freed, and each new one then costs a
+        # page fault per 4 KiB. Keep freed memory instead.
         m_trim_threshold, m_mmap_threshold = -1, -3
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:

@@ -28,7 +28,9 @@ def add_technology(parser: argparse.ArgumentParser, resolution: bool = True) -> 
 
 
 def asks_for_energy(options: argparse.Namespace) -> bool:
-    """Whether the user named a technology, an ADC or cells, so that an array without room for a weight is an error."""
+    """Whether the user named a technology, an ADC or cells, so that an array without room for a weight is an
+    error.
+    """
     return bool(options.technology or options.adc or options.adc_bits or getattr(options, "cell_bits", None))
 
 

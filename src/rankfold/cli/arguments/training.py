@@ -65,8 +65,8 @@ def add_distillation(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="W",
-        help="share of the outputs of the dense network in what fine-tuning aims at (default 0.9), the labels have the "
-        "rest",
+        help="share of the outputs of the dense network in what fine-tuning aims at (default 0.9), the "
+        "labels have the rest",
     )
     group.add_argument(
         "--no-distil",

@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rules(parser)
     add_entries(
         parser,
-        "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage of pairs",
+        "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage "
+        "of pairs",
     )
     parser.add_argument(
         "--bits",
@@ -61,9 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decomposition",
         choices=DECOMPOSITIONS,
-        help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, the default), or "
-        "the same layer after layer, each taking back the errors of those before it (sequential); of an ONNX file data "
-        "with --data, else svd",
+        help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, "
+        "the default), or the same layer after layer, each taking back the errors of those before it "
+        "(sequential); of an ONNX file data with --data, else svd",
     )
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
@@ -197,11 +198,13 @@ def _noise(options: argparse.Namespace) -> NonIdealities | None:
     if options.noise_aware:
         if chosen.ideal:
             raise InputError(
-                "--noise-aware needs arrays that are not ideal; describe them, such as --adc-bits 6 --program-noise 0.03"
+                "--noise-aware needs arrays that are not ideal; describe them, such as --adc-bits 6 "
+                "--program-noise 0.03"
             )
         return chosen
     if not chosen.ideal:
         raise InputError(
-            "the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold simulate)"
+            "the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold "
+            "simulate)"
         )
     return None

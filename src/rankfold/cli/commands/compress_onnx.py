@@ -96,7 +96,8 @@ def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
             )
     if options.decomposition == "sequential":
         raise InputError(
-            "an ONNX file is decomposed layer by layer on its own; choose --decomposition svd, or data with --data"
+            "an ONNX file is decomposed layer by layer on its own; choose --decomposition svd, or data with "
+            "--data"
         )
     if options.decomposition == "data" and options.data is None:
         raise InputError("--decomposition data needs calibration inputs: --data FILE.npz or a data set")
@@ -115,7 +116,9 @@ def _plan(options: argparse.Namespace, source: OnnxNetwork) -> Plan:
 
 
 def _feeds(data: str, source: OnnxNetwork) -> list[dict[str, np.ndarray]]:
-    """Calibration inputs: arrays of the user's, or images of a data set, normalised by its mean and deviation."""
+    """Calibration inputs: arrays of the user's, or images of a data set, normalised by its mean and
+    deviation.
+    """
     if Path(data).suffix in (".npz", ".npy"):
         return read_feeds(data, source)
     images = list(islice(_images(data, source), IMAGES))

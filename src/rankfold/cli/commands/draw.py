@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_low_rank(parser)
     add_entries(
         parser,
-        "kernel positions that a low-rank pair keeps: chosen on data, so give the folder of a run, or a --plan",
+        "kernel positions that a low-rank pair keeps: chosen on data, so give the folder of a run, or a "
+        "--plan",
     )
     parser.add_argument(
         "--method", choices=METHODS, help="mapping to draw (default sdk, or that of the plan)"
@@ -58,13 +59,16 @@ def run(options: argparse.Namespace) -> int:
         return _draw_planned(options)
     if options.entries is not None:
         raise InputError(
-            f"entries (={options.entries}): kernel positions are chosen on data; draw the folder of a run, or a plan with them"
+            f"entries (={options.entries}): kernel positions are chosen on data; draw the folder of a run, "
+            "or a plan with them"
         )
     return _draw_uniform(options)
 
 
 def _draw_uniform(options: argparse.Namespace) -> int:
-    """The layer dense, or as the low-rank pair that the options ask for; with `--compare` both under all mappings."""
+    """The layer dense, or as the low-rank pair that the options ask for; with `--compare` both under all
+    mappings.
+    """
     from rankfold.report.arrays.picture import dense_panels, planned_panels, write_layer_picture
 
     network = find_network(options.model, options.input)

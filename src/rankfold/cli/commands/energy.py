@@ -1,4 +1,6 @@
-"""`rankfold energy`: what a network costs in silicon, layer by layer and part by part; component tables to copy."""
+"""`rankfold energy`: what a network costs in silicon, layer by layer and part by part; component tables to
+copy.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_low_rank(parser)
     add_entries(
         parser,
-        "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a --plan",
+        "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a "
+        "--plan",
     )
     add_rules(parser)
     parser.add_argument("--method", choices=METHODS, help="mapping (default sdk)")

@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     if evaluation.same_data and evaluation.accuracy != evaluation.reported:
         # Convolution libraries add in another order with other threads or processors.
         print(
-            "note: this is the run's own data, so the difference comes from another device or number of threads",
+            "note: this is the run's own data, so the difference comes from another device or number of "
+            "threads",
             file=sys.stderr,
         )
     return 0

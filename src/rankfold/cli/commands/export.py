@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         choices=tuple(TARGETS),
         required=True,
-        help="onnx (checked with onnxruntime), arrays (the cells to program, and where they belong), zigzag or csv (layers "
-        "for other estimators), dense (low-rank pairs folded back, as safetensors for the network that was compressed)",
+        help="onnx (checked with onnxruntime), arrays (the cells to program, and where they belong), "
+        "zigzag or csv (layers for other estimators), dense (low-rank pairs folded back, as "
+        "safetensors for the network that was compressed)",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="PATH", help="the file; for arrays a new folder"

@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_low_rank(parser)
     add_entries(
         parser,
-        "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a --plan",
+        "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a "
+        "--plan",
     )
     add_rules(parser)
     parser.add_argument("--method", choices=METHODS, help="mapping to show (default sdk)")
@@ -104,7 +105,8 @@ def _energy(
 ) -> tuple[NetworkEnergy | None, NetworkEnergy | None, str]:
     """The energy and that of dense im2col, or why there is none.
 
-    Not every array holds a weight as usual cells spread it, which is wrong only where the user asked for energy or cells.
+    Not every array holds a weight as usual cells spread it, which is wrong only where the user asked for
+    energy or cells.
     """
     table = component_table(options, plan.array)
     try:

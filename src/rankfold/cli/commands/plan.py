@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-drop",
         type=float,
         metavar="POINTS",
-        help="most points of accuracy to lose, measured before fine-tuning on training images held out from calibration",
+        help="most points of accuracy to lose, measured before fine-tuning on training images held out from "
+        "calibration",
     )
     parser.add_argument(
         "--bits",
@@ -89,8 +90,8 @@ def run(options: argparse.Namespace) -> int:
     searching = search_options(options)
     if options.model.lower().endswith(".onnx"):
         raise InputError(
-            f"a plan needs gradients, which {options.model} does not give; export the network with torch.export (.pt2), or "
-            "give package.module:factory and --checkpoint"
+            f"a plan needs gradients, which {options.model} does not give; export the network with "
+            "torch.export (.pt2), or give package.module:factory and --checkpoint"
         )
     from rankfold.cli.words.progress import Bars
 
@@ -131,7 +132,8 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
     """
     if not limited and options.pareto is None:
         raise InputError(
-            "give a budget (--max-cycles, --max-arrays, --max-energy, --max-drop), or --pareto DIR for all of them"
+            "give a budget (--max-cycles, --max-arrays, --max-energy, --max-drop), or --pareto DIR for all "
+            "of them"
         )
     if not limited and options.out is not None:
         raise InputError("--out is for one plan, which needs a budget such as --max-cycles 40%")

@@ -1,4 +1,6 @@
-"""`rankfold plan --search nsga2`: plans measured on arrays as they are described, where losses do not add up."""
+"""`rankfold plan --search nsga2`: plans measured on arrays as they are described, where losses do not add
+up.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--search",
         choices=[NSGA2],
-        help="measure plans before fine-tuning, on the arrays below: for what does not add up over layers, such as noise",
+        help="measure plans before fine-tuning, on the arrays below: for what does not add up over layers, "
+        "such as noise",
     )
     group.add_argument(
         "--trials", type=int, metavar="N", help=f"plans in all, of all processes (default {TRIALS})"
@@ -37,7 +40,8 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         "--study",
         type=Path,
         metavar="FILE",
-        help="share the search with other processes, and go on with it later; a new file, or the study of the same search",
+        help="share the search with other processes, and go on with it later; a new file, or the study of "
+        "the same search",
     )
     group.add_argument(
         "--chips", type=int, metavar="N", help=f"chips that each plan is measured on (default {CHIPS})"
@@ -126,8 +130,8 @@ def run_search(
     print(f"{result.measured:,} plans measured in {result.trials:,} trials; dense: {search.dense:.2%}")
     if search.chosen is not None:
         print(
-            f"chosen: {search.chosen.cycles:,} cycles, {search.chosen.accuracy:.2%} before fine-tuning, on held-out "
-            "training images"
+            f"chosen: {search.chosen.cycles:,} cycles, {search.chosen.accuracy:.2%} before fine-tuning, on "
+            "held-out training images"
         )
     tell_files(files, out)
     return 0

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget",
         type=checked(time_budget),
         metavar="TIME",
-        help="begin no more cells after this long, such as 90m or 1h30m; 0 only measures what is there; the same command "
-        "goes on",
+        help="begin no more cells after this long, such as 90m or 1h30m; 0 only measures what is there; "
+        "the same command goes on",
     )
     parser.add_argument("--epochs", type=int, help="of each fine-tuning (default: as the grid says)")
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds of the grid")

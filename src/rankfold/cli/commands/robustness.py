@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="NAME=V,V,...",
-        help="an option below and its values, such as adc-bits=4,6,8 or program-noise=0.01,0.03; may be repeated",
+        help="an option below and its values, such as adc-bits=4,6,8 or program-noise=0.01,0.03; may be "
+        "repeated",
     )
     add_non_idealities(parser)
     parser.add_argument(

@@ -19,10 +19,12 @@ def energy_summary(energy: NetworkEnergy, reference: NetworkEnergy | None = None
     """
     lines = [
         f"energy {1e-3 * energy.energy:,.1f} nJ per image ({shares(energy)})",
-        f"  {energy.conversions:,} ADC conversions in {energy.reads:,} array reads, {energy.tops_per_watt:.1f} TOPS/W",
-        f"  {energy.arrays:,} arrays, {energy.utilisation:.1%} of their cells at work, {energy.area:.3f} mm2, "
-        f"{energy.leakage:.2f} uW leakage",
-        f"  {energy.latency:,.1f} us from in to out, an image every {energy.interval:,.1f} us with layers pipelined",
+        f"  {energy.conversions:,} ADC conversions in {energy.reads:,} array reads, "
+        f"{energy.tops_per_watt:.1f} TOPS/W",
+        f"  {energy.arrays:,} arrays, {energy.utilisation:.1%} of their cells at work, {energy.area:.3f} "
+        f"mm2, {energy.leakage:.2f} uW leakage",
+        f"  {energy.latency:,.1f} us from in to out, an image every {energy.interval:,.1f} us with layers "
+        "pipelined",
     ]
     if reference is not None and energy.components != reference.components:
         lines.append(f"  {comparison_in_words(Comparison.of(energy, reference))}")
@@ -38,8 +40,8 @@ def comparison_in_words(compared: Comparison) -> str:
     if low < 0 <= high:
         from_ += " more"
     words = (
-        f"{abs(compared.saving):.1%} {_less(compared.saving)} energy than dense im2col; "
-        f"{from_} to {abs(high):.0%} {_less(high)} where ADCs take {SHARES[0]:.0%} to {SHARES[1]:.0%} of the latter "
+        f"{abs(compared.saving):.1%} {_less(compared.saving)} energy than dense im2col; {from_} to "
+        f"{abs(high):.0%} {_less(high)} where ADCs take {SHARES[0]:.0%} to {SHARES[1]:.0%} of the latter "
         f"(here {compared.share:.0%})"
     )
     if compared.flip is None:

@@ -100,7 +100,9 @@ def size_in_words(values: tuple[int, ...]) -> str:
 
 
 def _windows(stage: Mapping) -> str:
-    """The main window, and how many more regions of the plane or blocks of channels have windows of their own."""
+    """The main window, and how many more regions of the plane or blocks of channels have windows of their
+    own.
+    """
     window = size_in_words(stage.window)
     more = len(stage.regions) - 1
     if more:
@@ -132,11 +134,13 @@ def _legend(costs: NetworkCycles) -> str:
         lines.append("(+k): k more regions of the plane, or blocks of channels, with windows of their own.")
     if CostKey("ideal", "sdk") in costs.total:
         lines.append(
-            "pruned-...: rows skipped where nothing in a tile needs them; ideal-...: as if each column had its own inputs."
+            "pruned-...: rows skipped where nothing in a tile needs them; ideal-...: as if each column had "
+            "its own inputs."
         )
     lines.append("x bound: cycles over multiply-accumulates / (R*C), which no mapping can beat.")
     lines.append(
-        "Conversions: columns that ADCs convert, one for a weight's column and a whole input vector, as cycles count."
+        "Conversions: columns that ADCs convert, one for a weight's column and a whole input vector, as "
+        "cycles count."
     )
     return "\n".join(lines)
 
@@ -145,7 +149,8 @@ def _summary(costs: NetworkCycles) -> str:
     macs = sum(layer.shape.macs for layer in costs.layers)
     bound = costs.chosen_cycles / costs.lower_bound
     lines = [
-        f"utilisation {costs.utilisation:.1%}, {bound:.2f} times the lower bound, {macs:,} multiply-accumulates"
+        f"utilisation {costs.utilisation:.1%}, {bound:.2f} times the lower bound, {macs:,} "
+        "multiply-accumulates"
     ]
     if costs.array_cycles is not None:
         array = costs.array
@@ -155,7 +160,8 @@ def _summary(costs: NetworkCycles) -> str:
         if array.dac_bits is not None:
             inputs = f"{array.dac_bits}-bit DACs"
         lines.append(
-            f"array cycles with {cells} and {inputs}: {costs.array_cycles:,} (the counts above: one per vector)"
+            f"array cycles with {cells} and {inputs}: {costs.array_cycles:,} (the counts above: one per "
+            "vector)"
         )
     return "\n".join(lines)
 
@@ -171,17 +177,20 @@ def chip_in_words(chip: ChipSchedule) -> str:
     lines = [f"chip of {chip.chip.arrays:,} arrays: {held}"]
     if chip.interval is None:
         lines.append(
-            f"  too small for the weights to stay: {chip.rewrites:,} tiles are written for each image or batch"
+            f"  too small for the weights to stay: {chip.rewrites:,} tiles are written for each image or "
+            "batch"
         )
     else:
         how = "tiles that share an array take turns"
         if chip.case == "copies":
             how = "spare arrays hold copies"
         lines.append(
-            f"  weights stay, {how}: an image every {chip.interval:,} cycles, {chip.latency:,} cycles from in to out"
+            f"  weights stay, {how}: an image every {chip.interval:,} cycles, {chip.latency:,} cycles from "
+            "in to out"
         )
     lines.append(
-        f"  all arrays on one layer after another, rewritten in between: {chip.rewriting_latency:,} cycles an image"
+        f"  all arrays on one layer after another, rewritten in between: {chip.rewriting_latency:,} cycles "
+        "an image"
     )
     return "\n".join(lines)
 

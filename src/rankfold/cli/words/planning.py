@@ -72,8 +72,8 @@ def totals(planning: Planning) -> str:
     drop = planning.drop
     if drop is not None:
         lines.append(
-            f"measured before fine-tuning, on held-out training images: {drop.planned:.2%}, dense {drop.dense:.2%}, "
-            f"{100 * drop.amount:.2f} points lost"
+            f"measured before fine-tuning, on held-out training images: {drop.planned:.2%}, dense "
+            f"{drop.dense:.2%}, {100 * drop.amount:.2f} points lost"
         )
     return "\n".join(lines)
 

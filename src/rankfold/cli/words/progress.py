@@ -9,7 +9,9 @@ from tqdm import tqdm
 
 
 class Bars:
-    """Progress as a bar for each part of the work, and a line for each part that has something to say at its end."""
+    """Progress as a bar for each part of the work, and a line for each part that has something to say at its
+    end.
+    """
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None

@@ -48,7 +48,8 @@ def layer_table(simulation: Simulation) -> str:
     about = (
         f"\nLayers, on {simulation.layer_images:,} images (quantised network: {simulation.layer_ideal:.2%}). "
         "Alone: if only this\n"
-        "layer fell short (relative error of the logits, accuracy). SNR: of its output against the ideal run;\n"
+        "layer fell short (relative error of the logits, accuracy). SNR: of its output against the ideal "
+        "run;\n"
         "own SNR: for the inputs that it really gets.\n"
     )
     return about + format_table(HEADERS, [_row(layer) for layer in ordered])

@@ -100,7 +100,8 @@ class Formula:
             case ast.Name(id=name):
                 if name not in names:
                     raise InputError(
-                        f"{self.where} (={self.text}): {name} is unknown; known are {', '.join(sorted(names))}"
+                        f"{self.where} (={self.text}): {name} is unknown; known are "
+                        f"{', '.join(sorted(names))}"
                     )
                 return names[name]
             case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
@@ -110,5 +111,6 @@ class Formula:
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
                 return FUNCTIONS[name](*(self._evaluate(argument, names) for argument in arguments))
         raise InputError(
-            f"{self.where} (={self.text}): only numbers, names, + - * / ** and {', '.join(FUNCTIONS)} are understood"
+            f"{self.where} (={self.text}): only numbers, names, + - * / ** and {', '.join(FUNCTIONS)} are "
+            "understood"
         )

@@ -43,7 +43,8 @@ class Macro:
     def __post_init__(self) -> None:
         if self.columns % self.columns_per_weight:
             raise InputError(
-                f"macro columns (={self.columns}) must be a multiple of the columns per weight (={self.columns_per_weight})"
+                f"macro columns (={self.columns}) must be a multiple of the columns per weight "
+                f"(={self.columns_per_weight})"
             )
 
     @property

@@ -161,7 +161,8 @@ def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[P
     entries = {name: plan.layer(name) for name in weights(network)}
     if any(entry.weight_bits is None for entry in entries.values()):
         assumed.append(
-            f"{BITS}-bit weights and inputs, 8 in the first convolution and the classifier, where the plan has floats"
+            f"{BITS}-bit weights and inputs, 8 in the first convolution and the classifier, where the plan "
+            "has floats"
         )
         usual = uniform_plan(network, array, bits=BITS)
         for name, entry in entries.items():

@@ -115,7 +115,8 @@ class ComponentTable:
             raise InputError(f"adc bits (={self.adc_bits}) must be a whole number from 1 to {ADC_BITS}")
         if self.cell_bits > self.most_cell_bits:
             raise InputError(
-                f"{self.name}: cell_bits: default (={self.cell_bits}) is more than most (={self.most_cell_bits})"
+                f"{self.name}: cell_bits: default (={self.cell_bits}) is more than most "
+                f"(={self.most_cell_bits})"
             )
 
     @property
@@ -151,8 +152,8 @@ class ComponentTable:
         """
         if array.cell_bits is not None and array.cell_bits > self.most_cell_bits:
             raise InputError(
-                f"array cell_bits (={array.cell_bits}): cells of {self.name} store at most {self.most_cell_bits}; "
-                "lower --cell-bits or choose another technology"
+                f"array cell_bits (={array.cell_bits}): cells of {self.name} store at most "
+                f"{self.most_cell_bits}; lower --cell-bits or choose another technology"
             )
 
     def check(self) -> None:

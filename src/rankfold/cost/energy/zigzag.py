@@ -123,7 +123,8 @@ def _macro(array: ArraySpec, adc_bits: int) -> tuple[Any, str]:
         from zigzag.hardware.architecture.imc_array import ImcArray
     except ImportError as error:
         raise MissingDependencyError(
-            f"technology zigzag needs the package zigzag-dse ({error}); install it with: pip install 'rankfold[zigzag]'"
+            f"technology zigzag needs the package zigzag-dse ({error}); install it with: pip install "
+            "'rankfold[zigzag]'"
         ) from None
     if not 1 <= adc_bits <= 16:
         raise InputError(f"adc bits (={adc_bits}) must be a whole number from 1 to 16")

@@ -134,6 +134,7 @@ def needs_support(shape: ConvShape, entries: int) -> str:
     """The complaint about a layer whose kernel positions are not known yet."""
     positions = shape.kernel[0] * shape.kernel[1]
     return (
-        f"layer {shape.name} keeps {entries} of {positions} kernel positions, which are chosen on data: its cycles are known "
-        "for a finished run (rankfold compress), or for a plan that has the positions (support)"
+        f"layer {shape.name} keeps {entries} of {positions} kernel positions, which are chosen on data: its "
+        "cycles are known for a finished run (rankfold compress), or for a plan that has the positions "
+        "(support)"
     )

@@ -36,7 +36,8 @@ class PatternCost(KindCost):
         """
         if mask is None:
             raise InputError(
-                f"layer {shape.name} is pattern-pruned: counting its cycles needs its mask, which is saved with the weights"
+                f"layer {shape.name} is pattern-pruned: counting its cycles needs its mask, which is saved "
+                "with the weights"
             )
         return mask
 

@@ -56,7 +56,9 @@ _HOMES = {
 
 
 def _register(kind: type[LayerKind], module: str, *steps: str) -> None:
-    """Register a kind of this package: what a step knows of it is `PART` of the step's module of that name."""
+    """Register a kind of this package: what a step knows of it is `PART` of the step's module of that
+    name.
+    """
     register_kind(kind, **{step: f"{_HOMES[step]}.{module}:PART" for step in steps})
 
 

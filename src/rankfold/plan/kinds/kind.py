@@ -1,4 +1,6 @@
-"""`LayerKind`: what a layer becomes. Each kind is one small class with its own fields, which checks itself."""
+"""`LayerKind`: what a layer becomes. Each kind is one small class with its own fields, which checks
+itself.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class LayerKind:
         needed: fields that a plan must give.
         changes_weight: whether the layer's weight is replaced.
         made_for_data: whether its weight can be made for what its inputs are on data.
-        masked: whether the weights that it keeps are known from the weights alone, where they are saved as masks.
+        masked: whether the weights that it keeps are known from the weights alone, where they are saved as
+            masks.
     """
 
     name: ClassVar[str]

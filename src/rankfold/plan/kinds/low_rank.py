@@ -90,8 +90,9 @@ class LowRankLayer(LayerKind):
     def holds(self, other: LayerKind) -> bool:
         """Whether `other` is a pair of as many groups or fewer, and of no higher rank.
 
-        g groups of rank r hold any weight with blocks of rank up to r, also in fewer groups that g is a multiple of, as a
-        part of a block never has a higher rank than the block. Positions that R_ drops must be dropped by `other` too.
+        g groups of rank r hold any weight with blocks of rank up to r, also in fewer groups that g is a
+        multiple of, as a part of a block never has a higher rank than the block. Positions that R_ drops must
+        be dropped by `other` too.
         """
         if isinstance(other, DenseLayer) or not isinstance(other, LowRankLayer):
             return False

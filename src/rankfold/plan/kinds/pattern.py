@@ -1,4 +1,6 @@
-"""Pattern-pruned layers: e positions of every kernel, each kernel its own pattern (PatDNN) or blocks sharing one (PAIRS)."""
+"""Pattern-pruned layers: e positions of every kernel, each kernel its own pattern (PatDNN) or blocks sharing
+one (PAIRS).
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ class PatternLayer(LayerKind):
 
     Attributes:
         entries: e, positions kept of each kernel.
-        steering: how rows are counted: `plain` (a row is skipped where nothing in a tile needs it) or `ideal` (each column
-            is given inputs of its own).
+        steering: how rows are counted: `plain` (a row is skipped where nothing in a tile needs it) or `ideal`
+            (each column is given inputs of its own).
     """
 
     name: ClassVar[str] = PATTERN_PRUNED

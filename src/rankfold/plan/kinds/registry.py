@@ -1,9 +1,9 @@
 """The kinds of layers there are, and what each step knows of them.
 
-A kind is a class (see `LayerKind`) and, for each step that treats kinds differently, one object that says how: its
-cost, its surgery, its candidates, its picture, its export. `register_kind` ties them together. Objects may be named by
-`module:attribute`; their modules are imported when a step first asks, so that nothing heavy is loaded before it is
-needed, and no step imports from one above it.
+A kind is a class (see `LayerKind`) and, for each step that treats kinds differently, one object that says
+how: its cost, its surgery, its candidates, its picture, its export. `register_kind` ties them together.
+Objects may be named by `module:attribute`; their modules are imported when a step first asks, so that nothing
+heavy is loaded before it is needed, and no step imports from one above it.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ def register_kind(kind: type[LayerKind], **parts: Any) -> None:
 
     Args:
         kind: the class.
-        parts: for each of `STEPS` that the kind goes through, the object that says how, or `module:attribute` of it.
+        parts: for each of `STEPS` that the kind goes through, the object that says how, or `module:attribute`
+            of it.
 
     Raises:
-        InputError: the name is taken, there is no such step, or the fields of the kind and its schema differ, or are
-            other things in plans.
+        InputError: the name is taken, there is no such step, or the fields of the kind and its schema differ,
+            or are other things in plans.
     """
     key = kind.name, kind.variant
     if key in _KINDS:
@@ -70,7 +71,8 @@ def _check_fields(kind: type[LayerKind]) -> None:
     odd = sorted(own ^ set(kind.schema))
     if odd:
         raise InputError(
-            f"kind {kind.name}: {odd[0]} must be a field of the data class and have a JSON Schema in `schema`, both"
+            f"kind {kind.name}: {odd[0]} must be a field of the data class and have a JSON Schema in "
+            "`schema`, both"
         )
     for name, schema in kind.schema.items():
         if name in COMMON_FIELDS:
@@ -80,7 +82,8 @@ def _check_fields(kind: type[LayerKind]) -> None:
         others = [other.name for other in kinds() if other.schema.get(name, schema) != schema]
         if others:
             raise InputError(
-                f"kind {kind.name}: {name} is a field of {others[0]} layers with another schema; choose another name"
+                f"kind {kind.name}: {name} is a field of {others[0]} layers with another schema; choose "
+                "another name"
             )
 
 

@@ -54,8 +54,8 @@ class KindSurgery:
     """How layers of one kind are made; the base is a layer that keeps its module.
 
     Attributes:
-        resizes_others: whether layers around those of the kind change with them, so that no other kind may be in
-            the plan.
+        resizes_others: whether layers around those of the kind change with them, so that no other kind may be
+            in the plan.
     """
 
     resizes_others: bool = False
@@ -82,7 +82,9 @@ class KindSurgery:
         return {}
 
     def resize_(self, model: nn.Module, plan: Plan) -> None:
-        """Give the network the sizes of the plan, for weights to be loaded; for a kind that `resizes_others`."""
+        """Give the network the sizes of the plan, for weights to be loaded; for a kind that
+        `resizes_others`.
+        """
 
     def build(self, layer: LayerPlan, module: nn.Module) -> nn.Module:
         """The module that the layer becomes, for weights to be loaded."""

@@ -34,8 +34,8 @@ def decompose_conv(
     Args:
         conv: the convolution, which is left as it is.
         kind: (g, r), and e where R_ keeps only some kernel positions.
-        moments: of its inputs, for which the factors are made; None: they are nearest to the weight, by grouped
-            SVD.
+        moments: of its inputs, for which the factors are made; None: they are nearest to the weight, by
+            grouped SVD.
         support: (C_in, kh*kw) booleans, the positions that R_ keeps; None: chosen together with the factors.
 
     Returns:

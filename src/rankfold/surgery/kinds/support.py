@@ -1,4 +1,6 @@
-"""Layers whose outputs share a support: the positions, and the weights on them, are chosen for the layer's output."""
+"""Layers whose outputs share a support: the positions, and the weights on them, are chosen for the layer's
+output.
+"""
 
 from __future__ import annotations
 
