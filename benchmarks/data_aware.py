@@ -1,4 +1,4 @@
-"""Accuracy right after decomposition, before any fine-tuning: what data, centring and correction in closed form are worth.
+"""Accuracy before any fine-tuning: what data, centring and correction in closed form are worth.
 
 Usage: python benchmarks/data_aware.py --data path/to/cifar10 [--threads 2] [--settings 4:1/8 1:1/4] [--test
     10000]
@@ -71,9 +71,10 @@ def main() -> None:
     variants: dict[str, Change] = {
         "SVD": compress_,
         "data, 512": for_data(512),
-        "centred and corrected, 128": corrected(128), "centred and corrected, 512": corrected(512),
+        "centred and corrected, 128": corrected(128),
+        "centred and corrected, 512": corrected(512),
         "centred and corrected, 2,048": corrected(2048),
-    }  # fmt: skip
+    }
     print(f"Dense: {evaluate(dense, test, data, device):.2%}\n")
     print(
         "| g | r | factors, images | top-1 | with batch norm measured again | CPU s |\n| --- | --- | --- | "

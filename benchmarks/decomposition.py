@@ -1,4 +1,4 @@
-"""Accuracy right after decomposition, before any fine-tuning: SVD of the weights against factors made for data.
+"""Accuracy before any fine-tuning: SVD of the weights against factors made for data.
 
 Usage: python benchmarks/decomposition.py --data path/to/cifar10 [--threads 2] [--settings 4:1/4 4:1/8 1:1/4]
 
@@ -51,9 +51,12 @@ def main() -> None:
         )
 
     variants: dict[str, Callable[[nn.Module, Plan], tuple[LayerReport, ...]]] = {
-        "svd": compress_, "data, 128": on_data(128), "data, 512": on_data(512), "data, 2048": on_data(2048),
+        "svd": compress_,
+        "data, 128": on_data(128),
+        "data, 512": on_data(512),
+        "data, 2048": on_data(2048),
         "sequential, 512": on_data(512, sequential=True),
-    }  # fmt: skip
+    }
     print(f"dense {evaluate(dense, data.test, data, device):.2%}")
     for setting in options.settings:
         groups, rank = setting.split(":")

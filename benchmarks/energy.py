@@ -1,4 +1,4 @@
-"""Energy, latency and area of ResNet-20 and WRN16-4 under every method, array and technology, and how sure that is.
+"""Energy, latency and area of ResNet-20 and WRN16-4 by method, array and technology, and how sure that is.
 
 Usage: python benchmarks/energy.py [--out results/energy]
 
@@ -185,9 +185,15 @@ def rows() -> Iterator[Row]:
                                 network_cycles(network, plan, ("im2col",)),
                             )
                         yield Row(
-                            network, method, plans[method], plans[method].array, found, count.chosen_cycles,
-                            count.chosen_conversions, Comparison.of(found, dense),
-                        )  # fmt: skip
+                            network,
+                            method,
+                            plans[method],
+                            plans[method].array,
+                            found,
+                            count.chosen_cycles,
+                            count.chosen_conversions,
+                            Comparison.of(found, dense),
+                        )
 
 
 def run_of(row: Row) -> str | None:
@@ -224,9 +230,31 @@ def written(header: list[str], lines: list[list[object]]) -> str:
 
 def networks_csv(found: list[Row]) -> str:
     parts = list(found[0].energy.components)
-    header = ["network", "method", "run", "accuracy", "array", "technology", "adc", "cycles", "conversions", "array_reads",
-              "array_conversions", "energy_nj", "saving", "saving_low", "saving_high", "leakage_uw", "arrays", "area_mm2",
-              "latency_us", "interval_us", "tops_per_watt", "utilisation", *(f"{part}_nj" for part in parts)]  # fmt: skip
+    header = [
+        "network",
+        "method",
+        "run",
+        "accuracy",
+        "array",
+        "technology",
+        "adc",
+        "cycles",
+        "conversions",
+        "array_reads",
+        "array_conversions",
+        "energy_nj",
+        "saving",
+        "saving_low",
+        "saving_high",
+        "leakage_uw",
+        "arrays",
+        "area_mm2",
+        "latency_us",
+        "interval_us",
+        "tops_per_watt",
+        "utilisation",
+        *(f"{part}_nj" for part in parts),
+    ]
     lines: list[list[object]] = []
     for row in found:
         energy = row.energy
@@ -234,11 +262,24 @@ def networks_csv(found: list[Row]) -> str:
         rest = (energy.area, energy.latency, energy.interval, energy.tops_per_watt, energy.utilisation)
         known = run_of(row) or ""
         lines.append(
-            [row.network.name, row.method.name, known, accuracy(row), str(row.array), energy.table.name,
-             f"{energy.table.adc_bits}-bit {energy.table.adc}", row.cycles, row.conversions, energy.reads, energy.conversions,
-             *(f"{value:.5g}" for value in figures), energy.arrays, *(f"{value:.5g}" for value in rest),
-             *(f"{energy.components[part] / 1e3:.5g}" for part in parts)]
-        )  # fmt: skip
+            [
+                row.network.name,
+                row.method.name,
+                known,
+                accuracy(row),
+                str(row.array),
+                energy.table.name,
+                f"{energy.table.adc_bits}-bit {energy.table.adc}",
+                row.cycles,
+                row.conversions,
+                energy.reads,
+                energy.conversions,
+                *(f"{value:.5g}" for value in figures),
+                energy.arrays,
+                *(f"{value:.5g}" for value in rest),
+                *(f"{energy.components[part] / 1e3:.5g}" for part in parts),
+            ]
+        )
     return written(header, lines)
 
 
@@ -246,8 +287,17 @@ def sensitivity_csv(found: list[Row]) -> str:
     """Making every conversion dearer moves the ADC's share and nothing else, so one line serves both kinds of
     ADC.
     """
-    header = ["network", "method", "array", "technology", "adc_ratio", "others_ratio",
-              *(f"saving_at_{share:.0%}" for share in SHARES), "flips_at_share", "flash_share"]  # fmt: skip
+    header = [
+        "network",
+        "method",
+        "array",
+        "technology",
+        "adc_ratio",
+        "others_ratio",
+        *(f"saving_at_{share:.0%}" for share in SHARES),
+        "flips_at_share",
+        "flash_share",
+    ]
     lines: list[list[object]] = []
     for row in found:
         if row.energy.table.adc != "flash":
@@ -255,9 +305,18 @@ def sensitivity_csv(found: list[Row]) -> str:
         against = row.against
         flip = "" if against.flip is None else f"{against.flip:.3f}"
         lines.append(
-            [row.network.name, row.method.name, str(row.array), row.energy.table.name, f"{against.adc:.4f}",
-             f"{against.others:.4f}", *(f"{1 - against.ratio(share):.4f}" for share in SHARES), flip, f"{against.share:.3f}"]
-        )  # fmt: skip
+            [
+                row.network.name,
+                row.method.name,
+                str(row.array),
+                row.energy.table.name,
+                f"{against.adc:.4f}",
+                f"{against.others:.4f}",
+                *(f"{1 - against.ratio(share):.4f}" for share in SHARES),
+                flip,
+                f"{against.share:.3f}",
+            ]
+        )
     return written(header, lines)
 
 

@@ -1,4 +1,4 @@
-"""Mapping speed: `vw-sdk` and `best` against a plain loop over windows, mappings per second, and a low-rank sweep.
+"""Mapping speed: `vw-sdk` and `best` against a plain loop over windows, and a low-rank sweep.
 
 Usage: python benchmarks/mapping.py [--rounds 3]
 
@@ -39,7 +39,7 @@ RESNET50 = zoo_network("resnet50").convolutions
 
 
 def loop(shape: ConvShape, array: ArraySpec) -> int:
-    """VW-SDK as its published script searches it: every window in turn, those that do not fit end in a division by zero.
+    """VW-SDK as its published script searches it: window by window; one too large divides by zero.
 
     Groups, which the script does not know, are taken one after another.
     """

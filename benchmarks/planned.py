@@ -1,4 +1,4 @@
-"""Planned networks against uniform settings of every single method: accuracy before and after the same fine-tuning, and cycles.
+"""Planned networks against uniform settings of every method: cycles, and accuracy before and after training.
 
 Usage: python benchmarks/planned.py results/reproduction/resnet20-cifar10-cpu/cells.csv runs/planned/* [--csv
     FILE]
@@ -28,9 +28,17 @@ from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 
 HEADS = (
-    "array", "cycles", "before", "after", "best uniform of no more cycles", "its before", "its after", "points gained",
-    "uniform of no less accuracy", "times fewer cycles",
-)  # fmt: skip
+    "array",
+    "cycles",
+    "before",
+    "after",
+    "best uniform of no more cycles",
+    "its before",
+    "its after",
+    "points gained",
+    "uniform of no less accuracy",
+    "times fewer cycles",
+)
 
 
 def main() -> None:
@@ -77,13 +85,17 @@ def row(result: Result, plan: Plan, points: Sequence[Point]) -> list[str]:
     best = max(affordable, key=lambda point: point.accuracy, default=None)
     fewest = min(as_good, key=lambda point: point.cycles, default=None)
     return [
-        str(plan.array), f"{cycles:,}", percent(result.accuracy.decomposed), percent(accuracy),
+        str(plan.array),
+        f"{cycles:,}",
+        percent(result.accuracy.decomposed),
+        percent(accuracy),
         "none" if best is None else f"{best.label}, {best.cycles:,.0f}",
-        "–" if best is None else percent(best.of.before), "–" if best is None else percent(best.accuracy),
+        "–" if best is None else percent(best.of.before),
+        "–" if best is None else percent(best.accuracy),
         "–" if best is None else f"{100 * (accuracy - best.accuracy):+.2f}",
         "none" if fewest is None else f"{fewest.label}, {fewest.cycles:,.0f}, {percent(fewest.accuracy)}",
         "–" if fewest is None else f"{fewest.cycles / cycles:.2f}",
-    ]  # fmt: skip
+    ]
 
 
 def percent(share: float | None) -> str:

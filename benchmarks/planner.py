@@ -44,9 +44,13 @@ class Bottleneck(nn.Module):
         ]
         self.body = nn.Sequential(*[module for layer in layers for module in layer][:-1])
         plain = channels == 4 * width and stride == 1
-        self.shortcut = nn.Identity() if plain else nn.Sequential(
-            nn.Conv2d(channels, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)
-        )  # fmt: skip
+        self.shortcut = (
+            nn.Identity()
+            if plain
+            else nn.Sequential(
+                nn.Conv2d(channels, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 4 width, H', W')."""

@@ -1,4 +1,4 @@
-"""Our component tables against measurements of chips: peak TOPS/W of four published SRAM macros at 22 and 28 nm.
+"""Our component tables against measured chips: peak TOPS/W of four published SRAM macros, 22 and 28 nm.
 
 Usage: python benchmarks/published_macros.py [--out results/energy]
 
@@ -41,9 +41,12 @@ def tables(row: dict[str, str]) -> Iterator[ComponentTable]:
     for node in (22, 32) if row["node_nm"] == "28" else (int(row["node_nm"]),):
         for adc in ("flash", "sar", "zigzag"):
             yield replace(
-                load_table(f"sram-{node}nm").with_adc(adc, int(row["adc_bits"])), vdd=float(row["vdd"]), mux=1,
-                active_rows=float(row["active_rows"]), active_cells=float(row["active_cells"]),
-            )  # fmt: skip
+                load_table(f"sram-{node}nm").with_adc(adc, int(row["adc_bits"])),
+                vdd=float(row["vdd"]),
+                mux=1,
+                active_rows=float(row["active_rows"]),
+                active_cells=float(row["active_cells"]),
+            )
 
 
 def compared() -> Iterator[tuple[dict[str, str], ComponentTable, float]]:
@@ -67,9 +70,17 @@ def main() -> None:
     for row, table, ours in compared():
         measured = float(row["tops_per_watt"])
         writer.writerow(
-            [row["name"], row["paper"], row["figures_from"], measured, table.name, f"{table.adc_bits}-bit {table.adc}",
-             f"{ours:.4g}", f"{ours / measured - 1:+.3f}"]
-        )  # fmt: skip
+            [
+                row["name"],
+                row["paper"],
+                row["figures_from"],
+                measured,
+                table.name,
+                f"{table.adc_bits}-bit {table.adc}",
+                f"{ours:.4g}",
+                f"{ours / measured - 1:+.3f}",
+            ]
+        )
     write_text(options.out / "published_macros.csv", text.getvalue())
     print(text.getvalue(), end="")
 

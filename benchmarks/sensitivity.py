@@ -1,4 +1,4 @@
-"""Does the predicted loss rank whole plans as their measured accuracy does? Random plans of ResNet-20, before any fine-tuning.
+"""Does the predicted loss rank whole plans as accuracy does? Random plans of ResNet-20, not fine-tuned.
 
 Usage: python benchmarks/sensitivity.py --data path/to/cifar10 [--any 64] [--equal 60] [--quantised 64]
     [--images 5000] [--out results/sensitivity]
@@ -205,8 +205,11 @@ def main() -> None:
             rows.append(Row(name, text, *predictions(layers, plan), *measured(bench, plan, quantised)))
             write(file, rows)
             seconds = time.perf_counter() - start
-            print(f"{len(rows):3} {name}: {rows[-1].accuracy:.2%}, 4 bits {rows[-1].accuracy_4bit:.2%}, predicted "
-                  f"{rows[-1].predicted:.3f}, {seconds:.1f} s", flush=True)  # fmt: skip
+            print(
+                f"{len(rows):3} {name}: {rows[-1].accuracy:.2%}, 4 bits {rows[-1].accuracy_4bit:.2%}, "
+                f"predicted {rows[-1].predicted:.3f}, {seconds:.1f} s",
+                flush=True,
+            )
     correlate(options.out / "correlations.csv", rows, options.seed)
 
 
@@ -344,8 +347,11 @@ def correlate(file: Path, rows: list[Row], seed: int) -> None:
                     ]
                     found += [rank(*pairs.T).statistic, *np.nanquantile(samples, (0.025, 0.975))]
                 table.writerow([name, len(chosen), measure, predictor, *(f"{value:.3f}" for value in found)])
-                print(f"{name:5} {measure:13} {predictor:12} Spearman {found[0]:6.3f} [{found[1]:.3f}, {found[2]:.3f}]   "
-                      f"Kendall {found[3]:6.3f} [{found[4]:.3f}, {found[5]:.3f}]")  # fmt: skip
+                print(
+                    f"{name:5} {measure:13} {predictor:12} "
+                    f"Spearman {found[0]:6.3f} [{found[1]:.3f}, {found[2]:.3f}]   "
+                    f"Kendall {found[3]:6.3f} [{found[4]:.3f}, {found[5]:.3f}]"
+                )
     write_text(file, out.getvalue())
 
 

@@ -1,4 +1,4 @@
-"""Speed and memory of the array simulator, beside the plain quantised network and aihwkit-lightning, in one run.
+"""Speed and memory of the array simulator, beside the plain network and aihwkit-lightning, in one run.
 
     python benchmarks/simulator.py --data ../shared/data/cifar10 --threads 2
 

@@ -1,4 +1,4 @@
-"""Training steps per second: a plain PyTorch loop, Rankfold's float step and Rankfold's 4-bit step, in one process.
+"""Training steps per second: a plain PyTorch loop, and Rankfold's float and 4-bit steps, in one process.
 
 Usage: python benchmarks/training.py [--threads 2] [--rounds 15] [--compiled]
 

@@ -213,16 +213,25 @@ def test_map_does_not_import_torch():
         (["map", "resnet21"], "unknown model resnet21; known are resnet8"),
         (["map", "resnet20", "--array", "64by64"], "array (=64by64) must be rows x columns, such as 64x64"),
         (["map", "resnet20", "--array", "0x64"], "array rows (=0) must be a whole number from 1"),
-        (["map", "resnet20", "--groups", "3", "--rank", "1/8"], "must divide its 16 input channels; use one of 1, 2, 4"),
+        (
+            ["map", "resnet20", "--groups", "3", "--rank", "1/8"],
+            "must divide its 16 input channels; use one of 1, 2, 4",
+        ),
         (["map", "resnet20", "--groups", "4"], "groups (=4) needs a rank too"),
         (["map", "resnet20", "--rank", "17"], "rank (=17) must lie between 1 and 16, the full rank"),
-        (["map", "resnet20", "--rank", "many"], "rank (=many) must be a whole number such as 4 or a fraction"),
+        (
+            ["map", "resnet20", "--rank", "many"],
+            "rank (=many) must be a whole number such as 4 or a fraction",
+        ),
         (["map", "resnet20", "--rank", "1/7"], "rank 1/7 of 16 output channels is not a whole number"),
         (["map", "resnet20", "--input", "32x32"], "input (=32x32) must be channels x height x width"),
         (["map", "resnet20", "--method", "magic"], "invalid choice: 'magic'"),
         (["map", "resnet20", "--cell-bits", "2"], "needs the bits of weights and inputs"),
         (["map", "resnet20", "--cell-bits", "0"], "array cell_bits (=0) must be a whole number from 1 to 32"),
-        (["map", "resnet20", "--array", "64x4", "--bits", "8", "--cell-bits", "1"], "do not hold one weight of 8 bits"),
+        (
+            ["map", "resnet20", "--array", "64x4", "--bits", "8", "--cell-bits", "1"],
+            "do not hold one weight of 8 bits",
+        ),
         (["map", "resnet20", "--arrays", "0"], "arrays (=0) must be a whole number from 1"),
         (["map", "resnet20", "--padding", "1"], "invalid choice: '1'"),
         (["map", "missing.csv"], "cannot read missing.csv: No such file or directory"),
@@ -231,16 +240,25 @@ def test_map_does_not_import_torch():
         (["evaluate", "nowhere", "--data", "digits"], "run folder nowhere does not exist"),
         (["compress", *SMALL, "--out", "x", "--bits", "9"], "bits (=9) must lie between 1 and 8"),
         (["compress", *SMALL, "--out", "x", "--epochs", "-1"], "epochs (=-1) must be 0 or more"),
-        (["compress", *SMALL, "--out", "x", "--batch", "2000"], "batch size (=2000) is larger than the 1433 training"),
+        (
+            ["compress", *SMALL, "--out", "x", "--batch", "2000"],
+            "batch size (=2000) is larger than the 1433 training",
+        ),
         (["compress", *SMALL, "--out", "x", "--checkpoint", "none.pt"], "checkpoint none.pt does not exist"),
         (["compress", *SMALL, "--out", "x", "--plan", "none.json"], "cannot read none.json"),
-        (["compress", *SMALL, "--out", "x", "--plan", "p.json", "--rank", "2"], "--plan already says what every layer becomes"),
+        (
+            ["compress", *SMALL, "--out", "x", "--plan", "p.json", "--rank", "2"],
+            "--plan already says what every layer becomes",
+        ),
         (["compress", *SMALL, "--out", "x", "--device", "gpu7"], "device `gpu7` is not available here"),
-        (["compress", "resnet8", "--data", "./no-such-folder", "--out", "x"], "data folder ./no-such-folder does not exist"),
+        (
+            ["compress", "resnet8", "--data", "./no-such-folder", "--out", "x"],
+            "data folder ./no-such-folder does not exist",
+        ),
         (["compress", "vgg9", "--data", "digits", "--out", "x"], "fails on an image of 1x8x8"),
         (["compress"], "the following arguments are required"),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert message in refuse(capsys, *arguments)

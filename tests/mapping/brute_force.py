@@ -1,4 +1,4 @@
-"""The cheapest mapping by brute force: the stored matrix written out cell by cell, every tiling of the plane tried.
+"""The cheapest mapping by brute force: the matrix written out cell by cell, every tiling of the plane tried.
 
 It shares no code with the library: rows, columns and diagonal blocks come from the definition of a
 convolution.
@@ -13,7 +13,7 @@ sys.setrecursionlimit(10_000)
 
 
 def stored_blocks(shape, window, channels, outputs, support=None, spacing=(1, 1)):
-    """Diagonal blocks of the stored matrix of a window: for each, the rows that each of its columns reads, in column order.
+    """Diagonal blocks of the stored matrix of a window: the rows that each of its columns reads.
 
     The window holds pixels that are `spacing` apart.
 

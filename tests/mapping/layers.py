@@ -16,10 +16,16 @@ def layers(draw, largest=12, channels=6):
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     size = tuple(draw(st.integers((k - 1) * d + 1, largest)) for k, d in zip(kernel, dilation, strict=True))
     return ConvShape(
-        "layer", groups * draw(st.integers(1, channels)), groups * draw(st.integers(1, 9)), kernel, size,
-        draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), padding=draw(st.tuples(*[st.integers(0, 2)] * 4)),
-        dilation=dilation, groups=groups,
-    )  # fmt: skip
+        "layer",
+        groups * draw(st.integers(1, channels)),
+        groups * draw(st.integers(1, 9)),
+        kernel,
+        size,
+        draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        padding=draw(st.tuples(*[st.integers(0, 2)] * 4)),
+        dilation=dilation,
+        groups=groups,
+    )
 
 
 @st.composite

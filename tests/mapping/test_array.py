@@ -56,9 +56,12 @@ def test_more_bits_never_need_fewer_columns_or_cycles(columns, coding, cell_bits
 
 def test_what_is_refused():
     for field, value, message in (
-        ("rows", 0, "array rows"), ("columns", 1 << 21, "array columns"), ("cell_bits", 0, "cell_bits"),
-        ("dac_bits", 33, "dac_bits"), ("coding", "gray", "must be one of offset, differential"),
-    ):  # fmt: skip
+        ("rows", 0, "array rows"),
+        ("columns", 1 << 21, "array columns"),
+        ("cell_bits", 0, "cell_bits"),
+        ("dac_bits", 33, "dac_bits"),
+        ("coding", "gray", "must be one of offset, differential"),
+    ):
         with pytest.raises(InputError, match=message):
             ArraySpec(**{"rows": 8, "columns": 8, field: value})
     with pytest.raises(InputError, match="do not hold one weight of 8 bits in cells of 1"):

@@ -83,9 +83,13 @@ def test_best_is_never_worse_and_never_below_the_bound(case):
 
 @settings(max_examples=60)
 @given(
-    st.integers(1, 300), st.integers(1, 300), st.integers(1, 7), st.integers(8, 60), st.integers(1, 2),
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.integers(1, 7),
+    st.integers(8, 60),
+    st.integers(1, 2),
     st.sampled_from([ArraySpec(32, 32), ArraySpec(128, 64), ArraySpec(256, 256), ArraySpec(512, 512)]),
-)  # fmt: skip
+)
 def test_best_is_never_worse_on_large_layers(channels, outputs, kernel, size, stride, array):
     shape = ConvShape(
         "layer",

@@ -66,8 +66,18 @@ def test_tiles_compute_the_convolution(case, seed):
 
 
 @settings(max_examples=MANY)
-@given(st.builds(lambda *n: n, st.integers(2, 14), st.integers(1, 4), st.integers(2, 3), st.integers(4, 10), st.integers(1, 2)),
-       st.builds(ArraySpec, st.integers(20, 90), st.integers(8, 60)), st.integers(0, 999))  # fmt: skip
+@given(
+    st.builds(
+        lambda *n: n,
+        st.integers(2, 14),
+        st.integers(1, 4),
+        st.integers(2, 3),
+        st.integers(4, 10),
+        st.integers(1, 2),
+    ),
+    st.builds(ArraySpec, st.integers(20, 90), st.integers(8, 60)),
+    st.integers(0, 999),
+)
 def test_tiles_of_deep_layers_compute_the_convolution(sizes, array, seed):
     """Layers with more rows than an array, where windows may share their overflow."""
     channels, outputs, kernel, size, stride = sizes

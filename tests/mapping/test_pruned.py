@@ -160,7 +160,9 @@ def test_ideal_steering_is_the_published_formula_and_bounds_plain(entries, chann
 
 
 def test_a_row_counts_only_in_the_tiles_that_need_it():
-    """By hand: 4 outputs, 2 columns; outputs 0 and 1 keep the first tap of a 1x2 kernel, 2 and 3 the second. 8 channels, 8 rows.
+    """By hand: 4 outputs on 2 columns, 8 channels on 8 rows.
+
+    Outputs 0 and 1 keep the first tap of a 1x2 kernel, 2 and 3 the second.
 
     Every row is used by some output, so that all 16 would fill two row tiles; each of the two column tiles
     needs 8 of them.

@@ -144,9 +144,7 @@ def test_totals_on_64x64_arrays(network, groups, divisor, dense, low_rank):
     assert total == low_rank
 
 
-@pytest.mark.parametrize(
-    ("network", "dense", "both"), [("resnet20", 7938, None), ("wrn16-4", 44288, 24832)]
-)  # fmt: skip
+@pytest.mark.parametrize(("network", "dense", "both"), [("resnet20", 7938, None), ("wrn16-4", 44288, 24832)])
 def test_totals_with_a_support_of_four_positions(network, dense, both):
     """The prototype found 8,064 and 44,288 with 4 of 9 positions, and 25,152 with g = 4, r = m/8 as well."""
     array = ArraySpec(64, 64)

@@ -126,10 +126,15 @@ def test_both_paths_agree_and_the_fast_one_switches_itself_off(resnet20):
             layer.all_tiles = True
         assert torch.equal(exact(x), fast)
     for chosen in (
-        NonIdealities(adc_bits=3, adc_range="full"), NonIdealities(program_noise=0.01),
-        NonIdealities(read_noise=0.01), NonIdealities(output_noise=0.01), NonIdealities(stuck=0.01),
-        NonIdealities(ir_drop=1e-6), NonIdealities(drift=60.0), NonIdealities(read_noise="pcm"),
-    ):  # fmt: skip
+        NonIdealities(adc_bits=3, adc_range="full"),
+        NonIdealities(program_noise=0.01),
+        NonIdealities(read_noise=0.01),
+        NonIdealities(output_noise=0.01),
+        NonIdealities(stuck=0.01),
+        NonIdealities(ir_drop=1e-6),
+        NonIdealities(drift=60.0),
+        NonIdealities(read_noise="pcm"),
+    ):
         network = simulate(model, plan, chosen)
         with torch.no_grad():
             assert not torch.equal(network(x), fast), chosen

@@ -24,9 +24,12 @@ from rankfold.workload import ConvShape
 @st.composite
 def arrays(draw):
     return ArraySpec(
-        draw(st.integers(1, 60)), draw(st.integers(12, 60)), draw(st.sampled_from([None, 1, 2, 3])),
-        draw(st.sampled_from(["offset", "differential"])), draw(st.sampled_from([None, 1, 2, 3])),
-    )  # fmt: skip
+        draw(st.integers(1, 60)),
+        draw(st.integers(12, 60)),
+        draw(st.sampled_from([None, 1, 2, 3])),
+        draw(st.sampled_from(["offset", "differential"])),
+        draw(st.sampled_from([None, 1, 2, 3])),
+    )
 
 
 def layer_on(mapping, array, weight_bits, input_bits, signed, chosen=None, dtype=torch.float32):

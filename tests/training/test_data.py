@@ -318,8 +318,12 @@ def test_the_cache_is_used_again(tmp_path: Path, cache: Path) -> None:
     first = load_images(str(root))
     (entry,) = cache.iterdir()
     assert sorted(path.name for path in entry.iterdir()) == [
-        "meta.json", "test-images.npy", "test-labels.npy", "train-images.npy", "train-labels.npy",
-    ]  # fmt: skip
+        "meta.json",
+        "test-images.npy",
+        "test-labels.npy",
+        "train-images.npy",
+        "train-labels.npy",
+    ]
     # An image broken so that neither its size nor its time tells: only a second decoding would notice.
     victim = root / "train" / "cat" / "0.png"
     before = victim.stat()

@@ -36,7 +36,9 @@ class Chip:
 
 @dataclass(frozen=True)
 class ChipSchedule:
-    """How a chip runs a network. A stage is one stored convolution: a layer, or one of the two stages of a low-rank pair.
+    """How a chip runs a network, stage by stage.
+
+    A stage is one stored convolution: a layer, or one of the two stages of a low-rank pair.
 
     Cycles are activations, each of one tile; the time to write arrays is not in them. A tile of w activations
     on k arrays takes ceil(w/k) cycles. Tiles of a stage work side by side, so that it takes as long as the
@@ -235,7 +237,7 @@ def _held(stage: Sequence[Load], copies: Sequence[int]) -> int:
 
 
 def _makespan(stage: Sequence[Load], arrays: int) -> int:
-    """Cycles of one stage with all arrays: copies where there are arrays to spare, else several tiles an array, longest first.
+    """Cycles of one stage with all arrays: copies where some are to spare, else several tiles an array.
 
     More arrays never make it slower: with one more, adding the next tile leaves the arrays, sorted, no busier
     one by one.

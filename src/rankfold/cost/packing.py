@@ -24,7 +24,9 @@ THRESHOLDS = 32
 
 @dataclass(frozen=True)
 class Packing:
-    """Tiles in arrays. Tiles of one array share neither rows nor columns, so the cells off their diagonal hold zero.
+    """Tiles in arrays.
+
+    Tiles of one array share neither rows nor columns, so the cells off their diagonal hold zero.
 
     Attributes:
         array: R x C.
@@ -48,7 +50,9 @@ class Packing:
 
 
 def pack_tiles(extents: Mapping[Pair, int], array: ArraySpec) -> Packing:
-    """Pack tiles into few arrays: two-dimensional vector packing, sum of rows <= R and sum of columns <= C in each.
+    """Pack tiles into few arrays, with sum of rows <= R and sum of columns <= C in each.
+
+    This is two-dimensional vector packing.
 
     First-fit decreasing under several orders (Panigrahy et al., 2011, compare them), then array by array the
     contents that are worth most (as Gilmore & Gomory, 1961, generate patterns); the best is kept.
@@ -163,7 +167,9 @@ def _by_value(left: Mapping[Pair, int], array: ArraySpec) -> Contents:
 
 
 def lower_bound(extents: Mapping[Pair, int], array: ArraySpec, enough: int | None = None) -> int:
-    """Arrays that no packing can do without, the largest over thresholds k, l of: tiles that cannot share + volume of others.
+    """Arrays that no packing can do without.
+
+    The largest over thresholds k, l of: tiles that cannot share + volume of others.
 
     Leave out tiles of fewer than k rows or fewer than l columns. A tile of more than R - k rows, or more than
     C - l columns, then shares its array with no other and counts 1: L2 of Martello & Toth (1990), with a
@@ -217,7 +223,9 @@ def _thresholds(lengths: np.ndarray, side: int) -> list[int]:
 
 
 def _martello_toth(numbers: np.ndarray, counts: np.ndarray, size: int) -> int:
-    """L2: for a threshold k <= size/2, numbers above size - k fill a bin, those below k are left out, others count as they are.
+    """L2: the bound for a threshold k <= size/2.
+
+    Numbers above size - k fill a bin, those below k are left out, others count as they are.
 
     A bin with a number above size - k holds no other of at least k; any other bin holds at most its size. The
     numbers are in ascending order.

@@ -18,7 +18,9 @@ WINDOW = ("kernel_size", "stride", "padding", "dilation", "padding_mode")  # whi
 
 
 class LowRankConv2d(nn.Module, StandIn):
-    """W ~ L R_ as two convolutions: `reduce` (R_, kh x kw, G*g groups) and `expand` (L, 1x1, G groups, with the bias).
+    """W ~ L R_ as two convolutions.
+
+    `reduce` is R_ (kh x kw, G*g groups), and `expand` is L (1x1, G groups, with the bias).
 
     Stride, padding (any mode), and dilation belong to `reduce`, so the pair computes exactly the convolution
     with the weight L R_. Input (B, C_in, H, W), output (B, m, OH, OW), between the stages (B, G*g*r, OH, OW).

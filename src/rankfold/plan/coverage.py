@@ -101,11 +101,17 @@ class Coverage:
         """One entry for each weight."""
         return [
             {
-                "name": layer.name, "what": layer.what, "fate": layer.fate, "why": layer.why, "macs": layer.macs,
-                "parameters": layer.parameters, "mac_share": layer.mac_share, "parameter_share": layer.parameter_share,
+                "name": layer.name,
+                "what": layer.what,
+                "fate": layer.fate,
+                "why": layer.why,
+                "macs": layer.macs,
+                "parameters": layer.parameters,
+                "mac_share": layer.mac_share,
+                "parameter_share": layer.parameter_share,
             }
             for layer in self.layers
-        ]  # fmt: skip
+        ]
 
 
 def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:

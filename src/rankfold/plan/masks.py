@@ -38,7 +38,7 @@ def load_masks(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def masks_for(plan: Plan, path: str | Path) -> dict[str, np.ndarray]:
-    """The masks in a file of weights, if the plan has layers that are counted by them; else none, and no file is read.
+    """The masks in a file of weights; none, and no file is read, where the plan has no layers with masks.
 
     Args:
         plan: of a finished run.

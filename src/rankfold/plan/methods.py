@@ -281,7 +281,9 @@ class SharedSupport(_Pruning):
 
 @dataclass(frozen=True)
 class ChannelPruning(Method):
-    """Whole channels go. Which ones depends on the weights: its plan is made by `surgery.channels.channel_plan`.
+    """Whole channels go.
+
+    Which ones depends on the weights: its plan is made by `surgery.channels.channel_plan`.
 
     Attributes:
         ratio: share of the channels to remove, above 0 and below 1.

@@ -36,7 +36,9 @@ class Match:
 
 
 def match_rules(rules: Sequence[LayerRule], names: Iterable[str]) -> dict[str, Match]:
-    """The rule for each layer that has one: an exact name goes before patterns, and among patterns the first decides.
+    """The rule for each layer that has one.
+
+    An exact name goes before patterns, and among patterns the first decides.
 
     Raises:
         InputError: a rule matches no layer, or one name is both included and excluded.

@@ -124,7 +124,7 @@ def select_channels_(model: nn.Module, plan: Plan) -> None:
 
 
 def narrow_(model: nn.Module, plan: Plan) -> None:
-    """Give every channel-pruned layer, in place, the numbers of channels that `plan` says, for weights to be loaded.
+    """Give channel-pruned layers, in place, as many channels as `plan` says, for weights to be loaded.
 
     Batch norms follow the inputs that reach them. The first channels' weights stay in place.
 

@@ -272,7 +272,7 @@ def compress_on_data_(
 def compress_on_moments_(
     model: nn.Module, plan: Plan, moments: Mapping[str, PatchMoments], norms: Mapping[str, str]
 ) -> tuple[LayerReport, ...]:
-    """As `compress_`, with constant errors of the outputs left to biases and batch norms where there are such.
+    """As `compress_`, with constant errors of outputs left to biases and batch norms where there are such.
 
     Args:
         model: the dense network.

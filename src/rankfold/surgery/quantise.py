@@ -56,7 +56,9 @@ def quantise_(
 
 
 def insert_quantisers_(model: nn.Module, plan: Plan) -> None:
-    """Give every layer of `plan` that has bit widths its quantisers, in place, after `compress_`; none is calibrated.
+    """Give every layer of `plan` that has bit widths its quantisers, in place, after `compress_`.
+
+    None is calibrated.
 
     All parts of a layer are quantised; the value between two stages of a low-rank pair is always signed.
 

@@ -46,7 +46,7 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
 
 
 def load_(model: nn.Module, folder: str | Path) -> Plan:
-    """Make a fresh dense network what was saved in `folder`, in place: surgery by `plan.json`, then the weights.
+    """Make a fresh dense network what was saved in `folder`, in place: surgery by its plan, then weights.
 
     The network's class is not changed; it needs no knowledge of Rankfold. A run folder of `rankfold compress`
     does too.

@@ -37,7 +37,7 @@ def supported_weight(
     moments: PatchMoments | None = None,
     support: Array | None = None,
 ) -> SupportedWeight:
-    """The weight nearest to a layer's output on data that keeps e positions of each input channel, by least squares.
+    """The weight that keeps e positions of each input channel, nearest to the layer's output on data.
 
     Args:
         weight: (m, C_in/G, kh, kw).
@@ -83,7 +83,7 @@ def row_sparse_factors(
     moments: PatchMoments | None = None,
     support: Array | None = None,
 ) -> tuple[LowRankFactors, Array]:
-    """Factors of which R_ keeps e positions of each input channel, and these positions, (C_in, kh*kw) booleans.
+    """Factors of which R_ keeps e positions of each input channel, and these, (C_in, kh*kw) booleans.
 
     Args:
         weight: (m, C_in/G, kh, kw).

@@ -26,7 +26,7 @@ def with_supports(plan: Plan, model: nn.Module) -> Plan:
 
 
 def check_supports(plan: Plan, model: nn.Module) -> None:
-    """Refuse weights that keep other positions than the plan says: the arrays of the plan would not hold them.
+    """Refuse weights that keep other positions than the plan says: its arrays would not hold them.
 
     Raises:
         InputError: they do; the message names the layer.

@@ -105,9 +105,11 @@ def test_damaged_candidates_are_refused(tmp_path, damage):
     path = tmp_path / "study.log"
     search(5, path, starts=STARTS)
     old, new = {
-        "cycles": ('"cycles":4,', '"cycles":"4",'), "name": ('"name":"conv1"', '"name":"conv7"'),
-        "kind": ('"kind":"low-rank"', '"kind":"other"'), "start": ("[3,3,3,3,3,3,0]", "[3,3,3,3,3,9,0]"),
-    }[damage]  # fmt: skip
+        "cycles": ('"cycles":4,', '"cycles":"4",'),
+        "name": ('"name":"conv1"', '"name":"conv7"'),
+        "kind": ('"kind":"low-rank"', '"kind":"other"'),
+        "start": ("[3,3,3,3,3,3,0]", "[3,3,3,3,3,9,0]"),
+    }[damage]
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))

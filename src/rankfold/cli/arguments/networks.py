@@ -8,7 +8,10 @@ from rankfold.errors import InputError
 from rankfold.workload import ZOO, Network, trace, zoo_network
 from rankfold.workload.table import SUFFIXES, read_table
 
-MODEL_HELP = "a zoo network, an ONNX (.onnx) or torch.export (.pt2) file, timm:NAME, torchvision:NAME, hf:NAME, or package.module:factory"
+MODEL_HELP = (
+    "a zoo network, an ONNX (.onnx) or torch.export (.pt2) file, timm:NAME, torchvision:NAME, hf:NAME, "
+    "or package.module:factory"
+)
 
 
 def find_network(model: str, image: tuple[int, int, int] | None) -> Network:

@@ -20,7 +20,10 @@ from rankfold.planning.exact import (
 from rankfold.planning.search.problem_search import PlanSearch
 from rankfold.records.text_table import format_table
 
-LEGEND = "\ng: low-rank groups, r: rank of each, e: kernel positions that all outputs share, *: and all input channels"
+LEGEND = (
+    "\ng: low-rank groups, r: rank of each, e: kernel positions that all outputs share, "
+    "*: and all input channels"
+)
 
 
 def layer_table(planning: Planning) -> str:

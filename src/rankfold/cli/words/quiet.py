@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def natives_silenced() -> Iterator[None]:
-    """What C and C++ code prints inside is lost; HiGHS writes a line of its own now and then, whatever its options say.
+    """What C and C++ code prints inside is lost: HiGHS writes a line now and then, whatever its options say.
 
     For commands alone: what other threads print meanwhile would be lost too.
     """

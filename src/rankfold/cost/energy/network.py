@@ -79,7 +79,7 @@ def _stage_to_json(stage: StageEnergy) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class NetworkEnergy:
-    """What all convolutions of a network cost for one image; fully connected layers count where they do in cycles.
+    """What all convolutions of a network cost for one image; others count where they do in cycles.
 
     Every stored tile has an array of its own, and weights stay. Buses, buffers and accumulators have energy
     but no area.

@@ -25,9 +25,22 @@ ADC = "adc"  # the component that the chosen ADC is
 ADC_BITS = 16  # at most
 # Values that every formula may use; these ones try a table out when it is read.
 SAMPLE = {
-    "rows": 64.0, "columns": 64.0, "mux": 8.0, "vdd": 0.9, "node": 28.0, "adc_bits": 5.0, "dac_bits": 1.0, "cell_bits": 1.0,
-    "weight_bits": 4.0, "input_bits": 4.0, "weight_columns": 4.0, "sum_bits": 11.0, "slices": 4.0, "kernel": 9.0, "steered": 0.0,
-}  # fmt: skip
+    "rows": 64.0,
+    "columns": 64.0,
+    "mux": 8.0,
+    "vdd": 0.9,
+    "node": 28.0,
+    "adc_bits": 5.0,
+    "dac_bits": 1.0,
+    "cell_bits": 1.0,
+    "weight_bits": 4.0,
+    "input_bits": 4.0,
+    "weight_columns": 4.0,
+    "sum_bits": 11.0,
+    "slices": 4.0,
+    "kernel": 9.0,
+    "steered": 0.0,
+}
 
 
 @dataclass(frozen=True)

@@ -76,17 +76,42 @@ def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
     )
     accumulate = "E_bit * (input_bits + adc_bits + weight_bits) * min(slices - 1, 1)"
     components = (
-        part("word_lines", "row step", "E_cell * columns", "1b multipliers", areas["mults"] + areas["cells"],
-             E_cell=1e3 * macro.get_1b_multiplier_energy()),
+        part(
+            "word_lines",
+            "row step",
+            "E_cell * columns",
+            "1b multipliers",
+            areas["mults"] + areas["cells"],
+            E_cell=1e3 * macro.get_1b_multiplier_energy(),
+        ),
         part("dac", "row", "E_dac", "DACs", areas["dacs"], E_dac=1e3 * macro.get_dac_cost()[2]),
-        part("bit_lines", "conversion", "C_cell * rows * vdd**2", "analog bit-line addition",
-             C_cell=1e3 * float(technology["bl_cap"])),
-        part("weight_shift_add", "weight column", place_values, "adders with place values", areas["adders_pv"], E_adder=adder),
-        part("input_shift_add", "weight column", accumulate, "accumulators", areas["accumulators"], E_bit=adder + register),
+        part(
+            "bit_lines",
+            "conversion",
+            "C_cell * rows * vdd**2",
+            "analog bit-line addition",
+            C_cell=1e3 * float(technology["bl_cap"]),
+        ),
+        part(
+            "weight_shift_add",
+            "weight column",
+            place_values,
+            "adders with place values",
+            areas["adders_pv"],
+            E_adder=adder,
+        ),
+        part(
+            "input_shift_add",
+            "weight column",
+            accumulate,
+            "accumulators",
+            areas["accumulators"],
+            E_bit=adder + register,
+        ),
         part("accumulators", "addition", "E_bit * sum_bits", "1b adder and register", E_bit=adder + register),
         part("input_buffer", "input bit", "E_bit", "1b register", E_bit=register),
         part("output_buffer", "output bit", "E_bit", "1b register", E_bit=register),
-    )  # fmt: skip
+    )
     adc = Adc(
         ZIGZAG,
         Formula(repr(1e3 * float(adc_energy)), where="adc/energy"),

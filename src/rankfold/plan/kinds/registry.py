@@ -62,7 +62,7 @@ def register_kind(kind: type[LayerKind], **parts: Any) -> None:
 
 
 def _check_fields(kind: type[LayerKind]) -> None:
-    """Refuse a kind whose layers could not be read from plans again, or that makes a field of others another thing.
+    """Refuse a kind whose layers plans could not hold, or that makes a field of others another thing.
 
     Raises:
         InputError: its fields and its schema differ, or another kind has such a field with another schema.
