@@ -1,7 +1,7 @@
 """Low-rank factors of a convolution's weight.
 
-What is made for data needs SciPy's linear algebra, which takes a while to import; those names are imported when they are
-first used, so that shapes and plans do without.
+What is made for data needs SciPy's linear algebra, which takes a while to import; those names are imported
+when they are first used, so that shapes and plans do without.
 """
 
 from __future__ import annotations

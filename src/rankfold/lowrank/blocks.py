@@ -1,4 +1,4 @@
-"""Low-rank blocks of one group's weight for its outputs on data; what does not depend on the rank is done once.
+"""Low-rank blocks of a group's weight for its outputs on data; what does not depend on the rank is done once.
 
 **One block.** tr((W - M) S (W - M)^T) over all M of rank r (W the target, S the moments) is least for M = U
 U^T W, with the r leading left singular vectors U of W S^(1/2): the eigenvectors of W S W^T with the largest
@@ -32,6 +32,8 @@ from rankfold.lowrank.regression import Regression, factor, inverse_triangle
 SWEEPS = 30
 SETTLED = 5e-4  # relative gain of a sweep over all blocks, below which it stops
 
+Matrices = list[np.ndarray]
+
 
 @dataclass(frozen=True)
 class Block:
@@ -43,7 +45,8 @@ class Block:
 
 def joined(blocks: Sequence[Block]) -> np.ndarray:
     """The weight (m, n) of all blocks."""
-    return np.concatenate([block.outputs @ block.rows for block in blocks], axis=1)
+    products = [block.outputs @ block.rows for block in blocks]
+    return np.concatenate(products, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +102,7 @@ class BlockProblem:
         columns = np.flatnonzero(kept)
         if target is None:
             target = problem.target_on(columns)
-        moments = problem.moments[np.ix_(columns, columns)]
+        moments = problem.moments[np.ix_(columns, columns)]  # (|T|, |T|), a copy
         start = problem.dense[:, columns]
         cuts = _cuts(columns, len(kept), groups)
         if groups == 1:
@@ -111,8 +114,9 @@ class BlockProblem:
                 white=moments,
                 pull=target @ moments,
             )
-        roots = tuple(factor(moments[cut, cut]) for cut in cuts)
-        inverses = tuple(inverse_triangle(root) for root in roots)
+        inner = [moments[cut, cut] for cut in cuts]  # S_ii
+        roots = tuple(map(factor, inner))
+        inverses = tuple(map(inverse_triangle, roots))
         _whiten(moments, cuts, inverses)
         wanted = _times_roots(target, cuts, roots)
         return cls(
@@ -134,9 +138,9 @@ class BlockProblem:
         groups: int,
         target: np.ndarray | None,
     ) -> BlockProblem:
-        """The problem for more outputs than inputs: blocks lie in the span of the weight's columns, which is smaller.
+        """The problem for more outputs than inputs: blocks lie in the span of the weight's columns.
 
-        Arguments as of `of`.
+        That is smaller. Arguments as of `of`.
         """
         basis, _ = np.linalg.qr(problem.dense)  # (m, n)
         inside = replace(
@@ -175,33 +179,38 @@ class BlockProblem:
             blocks = [self._best(rank)]
         else:
             blocks = self._in_turn(rank, sweeps)
-        # From the columns T to all of them.
+        kept_by_block = np.split(self.kept, len(self.cuts))
         placed = []
-        for block, there in zip(blocks, np.split(self.kept, len(self.cuts)), strict=True):
-            outputs = block.outputs
-            if self.basis is not None:
-                outputs = self.basis @ outputs
-            rows = np.zeros((rank, len(there)), block.rows.dtype)
-            rows[:, there] = block.rows
-            placed.append(Block(outputs, rows))
+        for block, there in zip(blocks, kept_by_block, strict=True):
+            placed.append(self._placed(block, there))
         return placed
 
+    def _placed(self, block: Block, there: np.ndarray) -> Block:
+        """A block of all columns, from one of those columns that are `there`, (n/g,) booleans."""
+        outputs = block.outputs
+        if self.basis is not None:
+            outputs = self.basis @ outputs
+        rank = len(block.rows)
+        rows = np.zeros((rank, len(there)), block.rows.dtype)
+        rows[:, there] = block.rows
+        return Block(outputs, rows)
+
     def _best(self, rank: int) -> Block:
-        outputs = _leading(self.pull @ self.wanted.T, rank)
+        gram = self.pull @ self.wanted.T  # W S W^T
+        outputs = _leading(gram, rank)
         return Block(outputs, outputs.T @ self.wanted)
 
     def _in_turn(self, rank: int, sweeps: int) -> list[Block]:
         """Blocks U_i B_i that bring tr(D S D^T), D = target - [U_i B_i], down; at first U_i U_i^T start."""
         outputs, rows = self._plain(rank)
-        seen = []  # (r, n) B_i S'_i: of each block
-        for row, cut in zip(rows, self.cuts, strict=True):
-            seen.append(row @ self.white[cut])
-        products = (u @ s for u, s in zip(outputs, seen, strict=True))
-        gradient = self.pull - sum(products)  # G = D S', whitened
+        white = [self.white[cut] for cut in self.cuts]  # (n_i, n) S'_i:
+        seen = list(map(np.matmul, rows, white))  # (r, n) B_i S'_i: of each block
+        gradient = self.pull - sum(map(np.matmul, outputs, seen))  # (m, n) G = D S'
         before = math.inf
         for sweep in range(sweeps):
             for i, cut in enumerate(self.cuts):
-                free = outputs[i] @ rows[i] + gradient[:, cut]  # F* C_i
+                free = outputs[i] @ rows[i] + gradient[:, cut]  # (m, n_i) F* C_i
+                # Without this block, then with the new one.
                 gradient += outputs[i] @ seen[i]
                 if sweep == 0:
                     # What the others leave may lie where the plain truncation has nothing, and nothing turns
@@ -210,19 +219,18 @@ class BlockProblem:
                 else:
                     outputs[i] = _towards_leading(free, outputs[i])
                 rows[i] = outputs[i].T @ free
-                seen[i] = rows[i] @ self.white[cut]
+                seen[i] = rows[i] @ white[i]
                 gradient -= outputs[i] @ seen[i]
-            lost = self.wanted - _side_by_side(outputs, rows)  # D, whitened
+            lost = self.wanted - _side_by_side(outputs, rows)  # (m, n) D
             error = float(np.sum(lost * gradient))
             if before - error <= SETTLED * error:
                 break
             before = error
-        blocks = []
-        for u, row, inverse in zip(outputs, rows, self.inverses, strict=True):
-            blocks.append(Block(u, row @ inverse))
-        return blocks
+        # From whitened rows to those of the weight.
+        plain = map(np.matmul, rows, self.inverses)
+        return list(map(Block, outputs, plain))
 
-    def _plain(self, rank: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _plain(self, rank: int) -> tuple[Matrices, Matrices]:
         """U_i (m, r), and B_i (r, n_i) whitened, of the plain truncation of each block of the start."""
         outputs = []
         rows = []
@@ -234,7 +242,11 @@ class BlockProblem:
         return outputs, rows
 
 
-def _cuts(columns: np.ndarray, n: int, groups: int) -> tuple[slice, ...]:
+def _cuts(
+    columns: np.ndarray,
+    n: int,
+    groups: int,
+) -> tuple[slice, ...]:
     """Of some of n columns, given as ascending indices, those of each of g equal blocks."""
     borders = np.arange(groups + 1) * (n // groups)
     ends = np.searchsorted(columns, borders)
@@ -251,11 +263,14 @@ def _whiten(
 ) -> None:
     """C^-1 S C^-T in place of S, block by block."""
     for i, cut in enumerate(cuts):
-        moments[cut, cut] = np.eye(len(inverses[i]))
+        size = len(inverses[i])
+        moments[cut, cut] = np.eye(size)
         for j in range(i):
             other = cuts[j]
-            moments[cut, other] = inverses[i] @ moments[cut, other] @ inverses[j].T
-            moments[other, cut] = moments[cut, other].T
+            white = inverses[i] @ moments[cut, other] @ inverses[j].T
+            moments[cut, other] = white
+            # S' is symmetric, as S is.
+            moments[other, cut] = white.T
 
 
 def _times_roots(
@@ -270,9 +285,10 @@ def _times_roots(
     return np.concatenate(blocks, axis=1)
 
 
-def _side_by_side(outputs: list[np.ndarray], rows: list[np.ndarray]) -> np.ndarray:
+def _side_by_side(outputs: Matrices, rows: Matrices) -> np.ndarray:
     """(m, n) [U_1 B_1 ... U_g B_g]."""
-    return np.concatenate([u @ row for u, row in zip(outputs, rows, strict=True)], axis=1)
+    products = list(map(np.matmul, outputs, rows))
+    return np.concatenate(products, axis=1)
 
 
 def _towards_leading(block: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -283,12 +299,13 @@ def _towards_leading(block: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     several times the work.
     """
     for _ in range(2):
-        outputs, _ = np.linalg.qr(block @ (block.T @ outputs))
+        rows = block.T @ outputs  # (n, r)
+        outputs, _ = np.linalg.qr(block @ rows)
     return outputs
 
 
 def _leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
-    """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix if that has as many."""
+    """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix if possible."""
     if rank <= block.shape[1] < len(block):
         right = _leading(block.T @ block, rank)  # (n, r) leading right singular vectors
         outputs, _ = np.linalg.qr(block @ right)
@@ -297,7 +314,7 @@ def _leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _leading(gram: np.ndarray, rank: int) -> np.ndarray:
-    """(m, r) eigenvectors of a symmetric (m, m) with the largest eigenvalues: for A S A^T, leading outputs of A."""
+    """(m, r) eigenvectors of a symmetric (m, m) with the largest eigenvalues."""
     size = len(gram)
     _, vectors = eigh(
         gram,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rankfold.lowrank.blocks import BlockProblem, joined
+from rankfold.lowrank.blocks import Block, BlockProblem, joined
 from rankfold.lowrank.factors import LowRankFactors, check_weight, plain_error, reconstruct
 from rankfold.lowrank.regression import RIDGE, Regression, check_moments, of_group, power
 from rankfold.lowrank.support import columns_of
@@ -63,26 +63,31 @@ def decompose_for_data(
     n = channels * kh * kw
     outputs = m // conv_groups
     dense = weight.astype(np.float64).reshape(conv_groups, outputs, n)
-    if support is None:
-        kept = np.ones((conv_groups, n), bool)
-    else:
+    kept = np.ones((conv_groups, n), bool)
+    if support is not None:
         kept = columns_of(support, weight.shape, conv_groups)
     left = np.zeros((conv_groups, groups, outputs, rank))
     right = np.zeros((conv_groups, groups, rank, n // groups))
-    lost = whole = 0.0
-    for group in range(conv_groups):
-        problem = Regression.of(dense[group], second[group], of_group(cross, group), ridge)
+    lost = 0.0
+    whole = 0.0
+    for group, moments in enumerate(second):
+        problem = Regression.of(
+            dense[group],
+            moments,
+            of_group(cross, group),
+            ridge,
+        )
         blocks = BlockProblem.of(problem, kept[group], groups).solve(rank)
         kept_by_block = np.split(kept[group], groups)
-        for index, (block, there) in enumerate(zip(blocks, kept_by_block, strict=True)):
-            factors = _balanced(block.outputs, block.rows[:, there])
-            left[group, index] = factors[0]
-            right[group, index][:, there] = factors[1]
-        lost += power(problem.target - joined(blocks), second[group])
-        whole += power(problem.target, second[group])
+        for index, block in enumerate(blocks):
+            factors = _balanced(block, kept_by_block[index])
+            left[group, index], right[group, index] = factors
+        # What is reported is the error without the ridge.
+        lost += power(problem.target - joined(blocks), moments)
+        whole += power(problem.target, moments)
     made = LowRankFactors(
-        reduce=right.reshape(conv_groups * groups * rank, channels // groups, kh, kw),
-        # (G, g, m/G, r) -> (G, m/G, g, r)
+        reduce=right.reshape(-1, channels // groups, kh, kw),
+        # (G, g, m/G, r) -> (G, m/G, g, r): L = [L_1 ... L_g]
         expand=left.swapaxes(1, 2).reshape(m, groups * rank, 1, 1),
         error=0.0,
         plain_error=plain_error(weight, conv_groups, rank),
@@ -101,11 +106,12 @@ def output_error(
     """||(W - L R_) X||_F / ||W X||_F on the data that `second` (G, n, n) was taken from."""
     shape = conv_groups, len(weight) // conv_groups, -1
     dense = weight.astype(np.float64).reshape(shape)
-    made = reconstruct(factors, conv_groups, groups).reshape(shape)
-    lost = whole = 0.0
-    for group in range(conv_groups):
-        lost += power(dense[group] - made[group], second[group])
-        whole += power(dense[group], second[group])
+    made = reconstruct(factors, conv_groups, groups).reshape(shape)  # (G, m/G, n)
+    lost = 0.0
+    whole = 0.0
+    for group, moments in enumerate(second):
+        lost += power(dense[group] - made[group], moments)
+        whole += power(dense[group], moments)
     return _relative(lost, whole)
 
 
@@ -116,15 +122,16 @@ def _relative(lost: float, whole: float) -> float:
     return math.sqrt(lost / whole)
 
 
-def _balanced(outputs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Factors (m, r) and (r, n) of `outputs` (m, r), orthonormal, times `rows` (r, n), of the same scale."""
-    left = np.zeros(outputs.shape)
-    right = np.zeros(rows.shape)
-    u, s, vt = np.linalg.svd(rows, full_matrices=False)
-    root = np.sqrt(s)
-    # Fewer rows than r where a block keeps fewer columns: the other factors are zero.
-    left[:, : len(s)] = outputs @ u * root
-    right[: len(s)] = root[:, None] * vt
+def _balanced(block: Block, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factors (m, r) and (r, n) of a block, each with half of its scale, zero outside the columns `kept`."""
+    left = np.zeros(block.outputs.shape)
+    right = np.zeros(block.rows.shape)
+    u, s, vt = np.linalg.svd(block.rows[:, kept], full_matrices=False)
+    root = np.sqrt(s)  # (k,)
+    # k is below r where a block keeps fewer columns: the other factors are zero.
+    k = len(s)
+    left[:, :k] = block.outputs @ u * root
+    right[:k, kept] = root[:, None] * vt
     return left, right
 
 

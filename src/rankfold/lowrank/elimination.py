@@ -64,17 +64,19 @@ class Elimination:
     @property
     def weight(self) -> np.ndarray:
         """(m, n) the best weight on the columns that are left, zero elsewhere."""
-        whole = np.zeros((len(self._weight), len(self._there)))
+        outputs, n = len(self._weight), len(self._there)
+        whole = np.zeros((outputs, n))
         whole[:, self._columns] = self._weight
         return whole
 
     def costs(self) -> np.ndarray:
         """(n,) increase of tr(D S D^T) by dropping each column alone; infinite for those that are dropped."""
-        there = self._there[self._columns]
+        there = self._there[self._columns]  # those dropped since `tidy` are zero
+        columns = self._columns[there]
         squares = np.einsum("mj,mj->j", self._weight, self._weight)  # ||W_j||^2
         diagonal = np.diagonal(self._inverse)  # H_jj
         costs = np.full(len(self._there), np.inf)
-        costs[self._columns[there]] = squares[there] / diagonal[there]
+        costs[columns] = squares[there] / diagonal[there]
         return costs
 
     def joint_cost(self, dropped: np.ndarray) -> float:
@@ -82,14 +84,16 @@ class Elimination:
         where = self._place[dropped]
         inner = self._inverse[np.ix_(where, where)]  # H_QQ
         lost = self._weight[:, where].T  # W_Q^T
-        return float(np.sum(np.linalg.solve(inner, lost) * lost))
+        solved = np.linalg.solve(inner, lost)  # H_QQ^-1 W_Q^T
+        return float(np.sum(solved * lost))
 
     def drop(self, dropped: np.ndarray) -> None:
         """Drop columns and refit the others."""
         where = self._place[dropped]
         inner = self._inverse[np.ix_(where, where)]  # H_QQ
         share = np.linalg.solve(inner, self._inverse[where])  # H_QQ^-1 H_Q:
-        self._weight -= self._weight[:, where] @ share
+        lost = self._weight[:, where]  # W_Q
+        self._weight -= lost @ share
         self._inverse -= self._inverse[:, where] @ share
         # Zero but for rounding, which later steps must not see.
         self._weight[:, where] = 0.0
@@ -100,11 +104,13 @@ class Elimination:
     def tidy(self) -> None:
         """Forget the dropped columns, so that steps become cheaper, and mend an inverse that has drifted."""
         there = self._there[self._columns]
+        kept = np.ix_(there, there)
         self._columns = self._columns[there]
         self._place = np.cumsum(self._there) - 1
         self._weight = np.ascontiguousarray(self._weight[:, there])
-        self._inverse = self._inverse[np.ix_(there, there)]
-        moments = self._moments[np.ix_(self._columns, self._columns)]
+        self._inverse = self._inverse[kept]
+        left = np.ix_(self._columns, self._columns)
+        moments = self._moments[left]
         # The diagonal of S H, which is one but for rounding.
         diagonal = np.einsum("ij,ij->i", moments, self._inverse)
         drift = np.abs(diagonal - 1).max(initial=0.0)

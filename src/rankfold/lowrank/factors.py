@@ -57,7 +57,11 @@ def full_rank(shape: ConvShape, groups: int) -> int:
     return min(shape.m // shape.groups, shape.n // groups)
 
 
-def check_rank(shape: ConvShape, groups: int, rank: int) -> None:
+def check_rank(
+    shape: ConvShape,
+    groups: int,
+    rank: int,
+) -> None:
     """Refuse a (g, r) that the layer cannot have.
 
     Raises:
@@ -173,7 +177,11 @@ def decompose(
     )
 
 
-def plain_error(weight: np.ndarray, conv_groups: int, rank: int) -> float:
+def plain_error(
+    weight: np.ndarray,
+    conv_groups: int,
+    rank: int,
+) -> float:
     """||W - L R_||_F / ||W||_F by SVD of a given rank with one low-rank group.
 
     Args:
@@ -215,7 +223,11 @@ def check_weight(
     check_rank(shape, groups, rank)
 
 
-def reconstruct(factors: LowRankFactors, conv_groups: int, groups: int) -> np.ndarray:
+def reconstruct(
+    factors: LowRankFactors,
+    conv_groups: int,
+    groups: int,
+) -> np.ndarray:
     """The dense weight (m, C_in/G, kh, kw) that the two factors stand for."""
     m = len(factors.expand)
     rows, per_group, kh, kw = factors.reduce.shape
@@ -240,6 +252,7 @@ def reconstruct(factors: LowRankFactors, conv_groups: int, groups: int) -> np.nd
 
 def _truncate(blocks: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Balanced factors (..., m, r) and (..., r, n) of every block, and the relative error over all blocks."""
+    # (..., m, k), (..., k), (..., k, n)
     u, s, vt = np.linalg.svd(blocks, full_matrices=False)
     root = np.sqrt(s[..., :rank])  # (..., r)
     left = u[..., :rank] * root[..., None, :]

@@ -1,4 +1,4 @@
-"""What all data-aware choices share: an output's error as a quadratic form of the weight, and its exact minimum.
+"""What all data-aware choices share: an output's error, quadratic in the weight, and its exact minimum.
 
 For one group with dense weight W (m, n), inputs x (n,) and second moments S = E[x x^T] (n, n) plus a ridge,
 the error of a weight M is E(M) = tr((W - M) S (W - M)^T).

@@ -69,10 +69,16 @@ def row_sparse(
     if not 1 <= entries <= positions:
         raise InputError(f"entries (={entries}) must lie between 1 and the {positions} positions of a kernel")
     check_moments(weight.shape, conv_groups, second, cross)
-    dense = weight.astype(np.float64).reshape(conv_groups, len(weight) // conv_groups, -1)
+    outputs = len(weight) // conv_groups
+    dense = weight.astype(np.float64).reshape(conv_groups, outputs, -1)
     supports = []
     for group in range(conv_groups):
-        problem = Regression.of(dense[group], second[group], of_group(cross, group), ridge)
+        problem = Regression.of(
+            dense[group],
+            second[group],
+            of_group(cross, group),
+            ridge,
+        )
         kept = _best_support(problem, groups, rank, entries, positions)
         supports.append(kept.reshape(-1, positions))
     support = np.concatenate(supports)
@@ -118,7 +124,13 @@ def _rounds(
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Supports (n,) of one group and the errors of the factors on them."""
     whole = inverse(problem.moments)
-    kept = _eliminated(problem.target, problem.moments, whole, entries, positions)
+    kept = _eliminated(
+        problem.target,
+        problem.moments,
+        whole,
+        entries,
+        positions,
+    )
     cuts = np.split(np.arange(len(kept)), groups)  # columns of each block
     inner = [problem.moments[np.ix_(cut, cut)] for cut in cuts]  # S_ii
     if groups == 1:
@@ -128,22 +140,30 @@ def _rounds(
     lowers = [factor(moments) for moments in inner]
     for _ in range(ROUNDS):
         blocks = BlockProblem.of(problem, kept, groups).solve(rank)
-        lost = problem.target - joined(blocks)
+        lost = problem.target - joined(blocks)  # (m, n) D
         yield kept, power(lost, problem.moments)
         kept = kept.copy()
         for index, (block, cut) in enumerate(zip(blocks, cuts, strict=True)):
             moments = inner[index]
-            # The best block with the others as they are, of any rank, and of it the outputs that the block
-            # spans.
-            step = solve_right(lost @ problem.moments[:, cut], lowers[index])
-            free = block.outputs @ block.rows + step
-            wanted = block.outputs.T @ free
-            kept[cut] = _eliminated(wanted, moments, inverses[index], entries, positions)
+            # The best block with the others as they are, of any rank, F* of `blocks`; of it the outputs that
+            # the block spans.
+            pull = lost @ problem.moments[:, cut]  # (m, n_i) D S_:i
+            free = block.outputs @ block.rows + solve_right(pull, lowers[index])
+            wanted = block.outputs.T @ free  # (r, n_i)
+            there = _eliminated(
+                wanted,
+                moments,
+                inverses[index],
+                entries,
+                positions,
+            )
+            kept[cut] = there
             # The exact refit on the new support, of these outputs: what later blocks have left to do.
-            columns = np.flatnonzero(kept[cut])
+            refit = Regression(wanted, moments, moments, wanted)
             rows = np.zeros(wanted.shape)
-            rows[:, kept[cut]] = Regression(wanted, moments, moments, wanted).target_on(columns)
-            lost[:, cut] += block.outputs @ (block.rows - rows)
+            rows[:, there] = refit.target_on(np.flatnonzero(there))
+            freed = block.rows - rows
+            lost[:, cut] += block.outputs @ freed
 
 
 def _eliminated(

@@ -31,13 +31,13 @@ def nested_supports(
     second: np.ndarray | None,
     ridge: float = RIDGE,
 ) -> dict[int, np.ndarray]:
-    """Supports of every number of positions per input channel, each within the next larger, free for each channel.
+    """Supports of every number of positions per input channel, nested, and free for each channel.
 
-    Backward elimination: level by level, every input channel loses one position before any loses the next,
-    always the one whose loss costs least after all other positions have been refitted. Costs and refits are
-    exact; the order is greedy. In layers of n > 576 inputs of a group, (n/576)^2 channels lose a position in
-    one step, those that it costs least one by one; the step's refit is exact still. So a layer of 4,608
-    inputs takes seconds.
+    Each is within the next larger one. Backward elimination: level by level, every input channel loses one
+    position before any loses the next, always the one whose loss costs least after all other positions have
+    been refitted. Costs and refits are exact; the order is greedy. In layers of n > 576 inputs of a group,
+    (n/576)^2 channels lose a position in one step, those that it costs least one by one; the step's refit is
+    exact still. So a layer of 4,608 inputs takes seconds.
 
     Args:
         weight: (m, C_in/G, kh, kw).
@@ -86,7 +86,7 @@ def shared_supports(
 
 
 def _by_energy(energy: np.ndarray) -> dict[int, np.ndarray]:
-    """e -> (K, kh*kw) booleans, the e positions of most energy (K, kh*kw) in each row, for e from kh*kw to 1."""
+    """e -> (K, kh*kw) booleans, the e positions of most energy in each row (K, kh*kw), from kh*kw to 1."""
     patterns = {}
     for entries in range(energy.shape[1], 0, -1):
         patterns[entries] = natural_patterns(energy, entries)
@@ -134,8 +134,8 @@ def fitted_supports(
     """
     dense = _grouped(weight, conv_groups, second)
     positions = weight.shape[2] * weight.shape[3]
-    moments = [with_ridge(of_one, ridge) for of_one in second]
-    # Inverted once for both.
+    moments = [with_ridge(of_one, ridge) for of_one in second]  # (n, n) each
+    # Inverted once for both families.
     inverses = [inverse(of_one) for of_one in moments]
 
     def fitted(find_levels: FindLevels) -> dict[int, FittedSupport]:
@@ -214,7 +214,7 @@ def refit(
     cross: np.ndarray | None = None,
     ridge: float = RIDGE,
 ) -> np.ndarray:
-    """The weight on a support that keeps the layer's output best, the least squares W S_:T S_TT^-1 of each group.
+    """The weight on a support that keeps the layer's output best: W S_:T S_TT^-1 of each group.
 
     Args:
         weight: (m, C_in/G, kh, kw).
@@ -233,7 +233,11 @@ def refit(
     dense = _grouped(weight, conv_groups, second, cross)
     kept = columns_of(support, weight.shape, conv_groups)
     if second is None:
-        return np.where(kept[:, None], dense, 0.0).reshape(weight.shape)
+        return np.where(
+            kept[:, None],
+            dense,
+            0.0,
+        ).reshape(weight.shape)
     refitted = np.zeros(dense.shape)
     for group, block in enumerate(dense):
         problem = Regression.of(
@@ -260,8 +264,10 @@ def columns_of(
     wanted = conv_groups * shape[1], shape[2] * shape[3]
     if support.shape != wanted or support.dtype != bool:
         raise InputError(
-            f"a support of shape {support.shape} and type {support.dtype} must be boolean and of shape {wanted}"
+            f"a support of shape {support.shape} and type {support.dtype} "
+            f"must be boolean and of shape {wanted}"
         )
+    # Columns are ordered (channel, ky, kx), as positions of input channels are.
     return support.reshape(conv_groups, -1)
 
 

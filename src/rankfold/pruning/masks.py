@@ -76,7 +76,7 @@ def _libraries(
     weights: Mapping[str, Array],
     prunings: Mapping[str, Pruning],
 ) -> dict[LibraryKey, Array]:
-    """PatDNN's library (L, kh*kw) for each kernel size and number of entries, from all layers that it prunes."""
+    """PatDNN's library (L, kh*kw) for each kernel size and number of entries, from all of its layers."""
     natural: defaultdict[LibraryKey, list[Array]] = defaultdict(list)
     for name, pruning in prunings.items():
         if pruning.method != PATDNN:

@@ -87,7 +87,7 @@ def block_patterns(
     groups: int = 1,
     block: int | None = None,
 ) -> Array:
-    """PAIRS' sharing: in a block of output channels, all kernels of one input channel keep the same positions.
+    """PAIRS' sharing: in a block of outputs, all kernels of one input channel keep the same positions.
 
     So the input of a dropped position drives no column of the block, and its row can be skipped (Rhe et al.,
     "PAIRS", ISLPED 2023). PAIRS gives a whole layer one pattern, designed for its SDK window; here, as in its
