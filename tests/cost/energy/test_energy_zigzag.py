@@ -72,7 +72,7 @@ def test_map_takes_its_figures(capsys):
     assert main(["map", "resnet20", "--technology", "zigzag", "--bits", "4", "--adc-bits", "6"]) == 0
     assert "with zigzag, 6-bit zigzag ADC, an ADC for every column; 1-bit cells" in capsys.readouterr().out
     assert main(["map", "resnet20", "--technology", "zigzag", "--adc", "sar"]) == 2
-    assert "adc (=sar): technology zigzag has its own; leave --adc away" in capsys.readouterr().err
+    assert "adc (=sar): technology zigzag has its own; omit --adc" in capsys.readouterr().err
 
 
 def test_hint_where_the_extra_is_missing(monkeypatch):
