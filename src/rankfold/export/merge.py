@@ -31,6 +31,7 @@ def merge(model: nn.Module) -> nn.Module:
         if not isinstance(module, StandIn):
             continue
         dense = module.to_dense()
+        # A network that is one layer has no parent in which it could be replaced.
         if module is merged:
             return dense
         swap_(merged, {module: dense})

@@ -54,6 +54,7 @@ def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple
     """
     layers = []
     for shape, entry in _written(network, plan, linear):
+        # The value between two stages has as many bits as the layer's input.
         weight_bits = entry.weight_bits or FLOAT_BITS
         input_bits = entry.input_bits or FLOAT_BITS
         for part in executed(shape, entry.kind):
@@ -85,6 +86,7 @@ def write_csv(path: str | Path, network: Network, plan: Plan, linear: bool = Fal
         InputError: a layer is pattern-pruned, or keeps only some kernel positions, which the table cannot
             say; or the file cannot be written.
     """
+    # Layers that are not written too: the run that they belong to is not what the table would tell of.
     for shape in network.layers:
         words, remedy = unsaid(plan.layer(shape.weight).kind)
         if words:
@@ -143,6 +145,7 @@ def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = 
     # A line for each list of numbers, and the keys in the order in which ZigZag's own files have them.
     text = yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=130)
     write_text(path, text)
+    # By the names that the network has: the stages of a pair are one layer to whoever reads this.
     whole = []
     for shape, entry in _written(network, plan, linear):
         words, _ = unsaid(entry.kind)

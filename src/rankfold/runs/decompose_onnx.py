@@ -73,6 +73,7 @@ def decompose_to_folder(
         InputError: the folder is not empty, the plan does not fit, or the inputs do not.
     """
     target = Path(folder)
+    # Before any work: decomposing for data can take minutes.
     check_vacant(target)
     moments = None
     if feeds is not None and for_data:
@@ -80,8 +81,10 @@ def decompose_to_folder(
     model, layers = decompose_onnx(source, plan, moments)
     outputs, inputs = _compared(source, model, feeds, seed)
     before = source.file.parameters
-    added = sum(layer.parameters_after - layer.parameters_before for layer in layers)
-    decomposition = Decomposition(layers, outputs, inputs, before, before + added)
+    after = before
+    for layer in layers:
+        after += layer.parameters_after - layer.parameters_before
+    decomposition = Decomposition(layers, outputs, inputs, before, after)
     record = {
         "_type": TYPE,
         "_version": VERSION,
@@ -98,8 +101,12 @@ def decompose_to_folder(
 
 def _moments(source: OnnxNetwork, plan: Plan, feeds: Sequence[Feed]) -> Mapping[str, PatchMoments]:
     """Those of the inputs of layers whose weights can be made for data."""
-    names = {layer.name for layer in plan.layers if layer.kind.made_for_data}
-    places = [place for place in source.layers if place.shape.weight in names]
+    wanted = set()
+    for layer in plan.layers:
+        if layer.kind.made_for_data:
+            wanted.add(layer.name)
+    # A weight may have several places, whose moments are those of one layer.
+    places = [place for place in source.layers if place.shape.weight in wanted]
     return layer_moments(source, places, feeds)
 
 
@@ -137,7 +144,8 @@ def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarr
     names = [value.name for value in source.file.inputs]
     arrays = _read_arrays(path, names)
     if set(arrays) != set(names):
-        raise InputError(f"{path} holds {', '.join(sorted(arrays))}, and the model takes {', '.join(names)}")
+        held = ", ".join(sorted(arrays))
+        raise InputError(f"{path} holds {held}, and the model takes {', '.join(names)}")
     count = min(_samples(array) for array in arrays.values())
     size = source.sizes.batch
     dtype_of = import_onnx().helper.tensor_dtype_to_np_dtype
@@ -147,8 +155,12 @@ def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarr
         _check_sizes(path, value.name, array, source, count)
         arrays[value.name] = _in_type(path, value.name, array, dtype)
     feeds = []
+    # A batch of another size is not what the model was read with.
     for start in range(0, count - size + 1, size):
-        feeds.append({name: array[start : start + size] for name, array in arrays.items()})
+        feed = {}
+        for name, array in arrays.items():
+            feed[name] = array[start : start + size]
+        feeds.append(feed)
     return feeds
 
 
@@ -160,7 +172,8 @@ def _read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return {names[0]: content}
-            arrays = {key: content[key] for key in content}
+            # Read here, where the file is open and errors are caught.
+            arrays = dict(content)
         # A zip may hold other files than arrays, which NumPy gives as bytes.
         if all(isinstance(array, np.ndarray) for array in arrays.values()):
             return arrays

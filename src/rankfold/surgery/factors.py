@@ -36,7 +36,8 @@ def low_rank_factors(
     Raises:
         InputError: the weight or the moments are not finite, or (g, r) does not fit the layer.
     """
-    size = conv_groups, kind.groups, kind.rank
+    size = conv_groups, kind.groups, kind.rank  # (G, g, r)
+    # Which rows R_ has is chosen with the factors; without moments all inputs count alike there.
     if kind.entries is not None:
         return row_sparse_factors(weight, size, kind.entries, moments, support)
     if moments is None:

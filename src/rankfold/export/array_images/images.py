@@ -66,6 +66,7 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
             network computes something between its layers that no step stands for.
     """
     target = Path(folder)
+    # Before any work: a large network takes minutes.
     check_vacant(target)
     for layer in plan.layers:
         if not layer.quantised:
@@ -76,6 +77,7 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
     mappings = planned_mappings(model, plan)
     modules: dict[str, Any] = dict(model.named_modules())
     layers: dict[str, QuantLayer] = {name: modules[name] for name in mappings}
+    # The digital steps first: what they cannot say is refused before any array is laid out.
     program = write_program(model, layers, plan.input)
     images = _Images(plan.array)
     for name, runs in mappings.items():
@@ -107,6 +109,7 @@ class _Images:
 
     def __init__(self, array: ArraySpec) -> None:
         self.array = array
+        # Numbers of images are places in both of these lists.
         self.cells: list[np.ndarray] = []
         self.arrays: list[dict[str, Any]] = []
         self.layers: list[dict[str, Any]] = []

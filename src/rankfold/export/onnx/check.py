@@ -66,7 +66,7 @@ def compare_onnx(
         if not quantised:
             while_compared.enter_context(_bypassed(model))
         for images, labels in batches:
-            in_torch = model(images).cpu().float().numpy()
+            in_torch = model(images).cpu().float().numpy()  # (B, classes)
             feed = {name: images.cpu().float().numpy()}
             (in_onnx,) = runner(feed)
             tally.add(in_torch, in_onnx, labels)

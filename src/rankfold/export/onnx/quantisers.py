@@ -85,6 +85,7 @@ def _input_constants(name: str, quantiser: Quantiser) -> list[Any]:
         )
     prefix = f"{name}.input"
     scale = np.float32(float(quantiser.scale))
+    # In float32, as the scale is stored: Clip and QuantizeLinear then agree on where the levels end.
     low = np.asarray(quantiser.low * scale, np.float32)
     high = np.asarray(quantiser.high * scale, np.float32)
     dtype: type = np.uint8
@@ -132,6 +133,7 @@ def _quantised_input(node: Any, name: str) -> list[Any]:
 def _weight_constants(name: str, layer: QuantLayer) -> list[Any]:
     """The levels of a layer's weight, their scale and their zero point."""
     prefix = f"{name}.weight"
+    # A linear layer gives its levels as those of a convolution of one pixel, (m, n, 1, 1).
     levels = layer.integer_weights().reshape(layer.weight.shape)
     stored = levels.cpu().numpy().astype(np.int8)
     return [

@@ -81,6 +81,7 @@ class _Inputs:
     @property
     def names(self) -> list[str] | None:
         """The names of inputs in the file; None: those that the network's `forward` gives them."""
+        # Files of networks with one input have always called it so.
         if len(self.by_position) == 1:
             return ["input"]
         return None
@@ -161,6 +162,7 @@ def _exported(model: nn.Module, inputs: _Inputs) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Inside, torch's exporter says nothing."""
+    # It logs, warns and prints, of operators of other packages and of its own steps.
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -175,6 +177,7 @@ def _quiet() -> Iterator[None]:
 def _plain_float(model: nn.Module) -> nn.Module:
     """A copy without quantisers and masks: the file then has one tensor a layer, and multiplies none by a
     mask."""
+    # On a copy: the quantisers of the network itself keep what they have learned.
     plain = copy.deepcopy(model)
     replaced: dict[nn.Module, nn.Module] = {}
     for module in plain.modules():

@@ -42,6 +42,7 @@ def decompose_onnx(
             ONNX file cannot have; or a name that a pair needs is taken.
     """
     check_plan(plan, source.network)
+    # All layers before the first one is decomposed, which can take long.
     _check_written(plan)
     model = with_weights(source.file)
     walk = _Walk(source, plan, moments or {}, _values(model.graph))
@@ -56,6 +57,7 @@ def decompose_onnx(
             # The node of the copy, as the source's may have tensors that still lie beside the file.
             walk.replace(replace(place, node=node))
     replaced = walk.replaced()
+    # A field of messages cannot be assigned to; nodes outlive the list that held them.
     del model.graph.node[:]
     model.graph.node.extend(walk.nodes)
     for stored in replaced:
@@ -125,6 +127,7 @@ class _Walk:
 
     def _check_free(self, layer: LayerPlan, place: OnnxLayer, nodes: list[Any]) -> None:
         """Refuse to make a value under the name of another one."""
+        # Runtimes refuse such a file, or take one of the two values for the other.
         new: set[str] = set()
         stored = self._stored[layer.name]
         if stored is not None:

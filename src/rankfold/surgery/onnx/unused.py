@@ -19,6 +19,7 @@ def drop_unused_(model: Any) -> None:
 def _drop_once_(graph: Any) -> bool:
     """Whether there was anything to take away."""
     read = _read_in(graph)
+    # Of a node with several values, one that is read keeps it.
     nodes = []
     for node in graph.node:
         if not read.isdisjoint(node.output):

@@ -91,6 +91,7 @@ class LowRankOnnx(KindOnnx):
         kind = cast(LowRankLayer, layer.kind)
         if not place.shape.is_linear:
             return _conv_nodes(place, kind)
+        # The sums of all blocks, which the second stage reads.
         middle = f"{place.shape.name}.reduce.out"
         first = _block_products(place, kind, file.opset, middle)
         last = _last_product(place, middle)
@@ -104,8 +105,8 @@ def _conv_weights(
 ) -> list[Any]:
     name = place.shape.weight
     return [
-        new_tensor(f"{name}.reduce.weight", factors.reduce, dtype),
-        new_tensor(f"{name}.expand.weight", factors.expand, dtype),
+        new_tensor(f"{name}.reduce.weight", factors.reduce, dtype),  # (G*g*r, C_in/(G*g), kh, kw)
+        new_tensor(f"{name}.expand.weight", factors.expand, dtype),  # (m, g*r, 1, 1)
     ]
 
 
@@ -148,9 +149,9 @@ def _product_weights(
     left = factors.expand.reshape(place.shape.m, -1)  # (m, g*r)
     tensors = []
     for index, block in enumerate(right):
-        part = new_tensor(f"{name}.reduce.{index}", block.T, dtype)
+        part = new_tensor(f"{name}.reduce.{index}", block.T, dtype)  # (n/g, r)
         tensors.append(part)
-    whole = new_tensor(f"{name}.expand.weight", left.T, dtype)
+    whole = new_tensor(f"{name}.expand.weight", left.T, dtype)  # (g*r, m)
     return [*tensors, whole]
 
 
@@ -176,6 +177,7 @@ def _block_products(
     """Nodes that give `middle` (..., g*r): each block of inputs (..., n/g) times its own part of R_."""
     name, label = place.shape.weight, place.shape.name
     x = place.node.input[0]
+    # One block is all inputs: nothing is to be cut or joined.
     if kind.groups == 1:
         only = new_node("MatMul", [x, f"{name}.reduce.0"], [middle], f"{label}.reduce")
         return [only]
