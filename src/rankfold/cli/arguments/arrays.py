@@ -45,11 +45,15 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
 
 
 def add_non_idealities(parser: argparse.ArgumentParser) -> None:
-    """Add cells and everything in which arrays fall short; each defaults to what is ideal, or what the plan
-    says.
-    """
+    """Add cells and everything in which arrays fall short; where not given, ideal or as the plan says."""
     group = parser.add_argument_group("arrays", "whatever is not given is ideal, or as the plan says")
     add_cells(group, "default: as in the plan")
+    _add_converters(group)
+    _add_faults_of_cells(group)
+    _add_faults_of_sums(group)
+
+
+def _add_converters(group: Any) -> None:
     group.add_argument(
         "--adc-bits", type=int, metavar="N", help="resolution of the converters (default: exact sums)"
     )
@@ -60,6 +64,9 @@ def add_non_idealities(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="calibrated on training images (default), full, or a number of fully driven, fully on cells",
     )
+
+
+def _add_faults_of_cells(group: Any) -> None:
     group.add_argument(
         "--program-noise",
         type=checked(noise),
@@ -94,6 +101,9 @@ def add_non_idealities(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="share of these that are fully on, not off (default 0.5)",
     )
+
+
+def _add_faults_of_sums(group: Any) -> None:
     group.add_argument(
         "--ir-drop",
         type=float,

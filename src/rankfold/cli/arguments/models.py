@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.errors import InputError
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rankfold.training.data import ImageData
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add `--checkpoint`."""
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights of the dense network (.safetensors or a torch state dict)",
+    )
 
 
 def trained_model(options: argparse.Namespace, data: ImageData, device: torch.device) -> nn.Module:

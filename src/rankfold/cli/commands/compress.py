@@ -21,6 +21,7 @@ from rankfold.cli.arguments.methods import (
     add_rules,
     chosen_method,
 )
+from rankfold.cli.arguments.models import add_checkpoint
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import command_line, prepare_process
 from rankfold.cli.arguments.technology import add_technology
@@ -59,22 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=UNSET,
         help=f"of weights and activations, 1 to 8, or `float` (default {BITS})",
     )
-    parser.add_argument(
-        "--decomposition",
-        choices=DECOMPOSITIONS,
-        help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, "
-        "the default), or the same layer after layer, each taking back the errors of those before it "
-        "(sequential); of an ONNX file data with --data, else svd",
-    )
+    _add_decomposition(parser)
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="weights of the dense network (.safetensors or a torch state dict)",
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--baseline-epochs",
         type=int,
@@ -100,6 +90,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_decomposition(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--decomposition",
+        choices=DECOMPOSITIONS,
+        help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, "
+        "the default), or the same layer after layer, each taking back the errors of those before it "
+        "(sequential); of an ONNX file data with --data, else svd",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Compress a network and say where the results are."""
     if options.plan is not None:
@@ -115,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
     noise = _noise(options)
     method = None
     if options.plan is None:
+        # Before anything is loaded, as what is wrong with the options costs no wait then.
         method = chosen_method(options)
 
     from rankfold.cli.words.progress import Bars
@@ -131,10 +132,7 @@ def run(options: argparse.Namespace) -> int:
     tuning = recipe(options)
     data = load_images(options.data, options.image_size)
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
-    if method is None:
-        plan = _planned(options)
-    else:
-        plan = _uniform(options, method, model, traced(model, data, options.model))
+    plan = _chosen_plan(options, method, model, traced(model, data, options.model))
     dense = replace(DENSE, epochs=options.baseline_epochs, batch_size=options.batch)
     run_job(
         model,
@@ -158,14 +156,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _planned(options: argparse.Namespace) -> Plan:
-    """The plan of the file that the user named, for its array or another."""
-    plan = Plan.load(options.plan)
-    return replace(plan, array=chosen_array(options, plan.array))
+def _chosen_plan(
+    options: argparse.Namespace, method: Method | None, model: nn.Module, network: Network
+) -> Plan:
+    """The plan of the file that the user named, for its array or another; or one setting for all layers."""
+    if method is None:
+        plan = Plan.load(options.plan)
+        return replace(plan, array=chosen_array(options, plan.array))
 
-
-def _uniform(options: argparse.Namespace, method: Method, model: nn.Module, network: Network) -> Plan:
-    """One setting for all layers."""
     from rankfold.surgery.channels import channel_plan
 
     bits = options.bits

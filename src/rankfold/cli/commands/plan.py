@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.arguments.arrays import add_array, add_non_idealities, chosen_array
+from rankfold.cli.arguments.models import add_checkpoint, trained_model
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.technology import add_technology, component_table
@@ -29,22 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights; no ONNX files")
     parser.add_argument("--data", required=True, metavar="DATA", help=DATA_HELP)
     add_array(parser)
-    parser.add_argument(
-        "--max-cycles",
-        metavar="N",
-        help="most cycles per image: a number, or a share of the dense network: 40%%",
-    )
-    parser.add_argument(
-        "--max-arrays", metavar="N", help="most arrays, one for each tile: a number, or a share"
-    )
-    parser.add_argument("--max-energy", metavar="E", help="most energy per image: 300nJ, 1.2uJ, or a share")
-    parser.add_argument(
-        "--max-drop",
-        type=float,
-        metavar="POINTS",
-        help="most points of accuracy to lose, measured before fine-tuning on training images held out from "
-        "calibration",
-    )
+    _add_budget(parser)
     parser.add_argument(
         "--bits",
         type=checked(bit_width),
@@ -52,12 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of weights and activations, 1 to 8, or `float` (default 4)",
     )
     parser.add_argument("--pointwise", action="store_true", help="1x1 convolutions may become low-rank too")
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="weights of the dense network (.safetensors or a torch state dict)",
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--images",
         type=int,
@@ -79,6 +60,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(
         run=run, interrupted="the same command begins anew; with --search and --study it goes on"
+    )
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-cycles",
+        metavar="N",
+        help="most cycles per image: a number, or a share of the dense network: 40%%",
+    )
+    parser.add_argument(
+        "--max-arrays", metavar="N", help="most arrays, one for each tile: a number, or a share"
+    )
+    parser.add_argument("--max-energy", metavar="E", help="most energy per image: 300nJ, 1.2uJ, or a share")
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="most points of accuracy to lose, measured before fine-tuning on training images held out from "
+        "calibration",
     )
 
 
@@ -151,7 +151,6 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
 
 def _problem(options: argparse.Namespace, budgets: tuple[Budget, ...], progress: Progress) -> PlanningProblem:
     """The network with everything that its layers may become."""
-    from rankfold.cli.arguments.models import trained_model
     from rankfold.planning.problem import check_request, planning_problem
     from rankfold.training.data import load_images
     from rankfold.training.loop import choose_device
