@@ -1,8 +1,8 @@
 """Rankfold makes convolutional networks small and fast on in-memory-computing arrays.
 
-All verbs take objects: any `torch.nn.Module`, any iterable of batches (tensors, pairs of inputs and targets, or
-dictionaries of inputs), a plan. Names ending in an underscore change the network in place. The names below are imported
-when they are first used, so that `import rankfold` stays light.
+All verbs take objects: any `torch.nn.Module`, any iterable of batches (tensors, pairs of inputs and targets,
+or dictionaries of inputs), a plan. Names ending in an underscore change the network in place. The names below
+are imported when they are first used, so that `import rankfold` stays light.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from rankfold.surgery.save import load_ as load_
     from rankfold.surgery.save import save as save
     from rankfold.training.data import load_images as load_images
+    from rankfold.training.loaders import LoaderData as LoaderData
     from rankfold.training.recipe import Recipe as Recipe
     from rankfold.workload import ConvShape as ConvShape
     from rankfold.workload import trace as trace
@@ -62,6 +63,7 @@ _NAMES: dict[str, tuple[str, str, str]] = {
     "map_layer": ("mapping", "map_layer", "one convolution on arrays: windows, tiles, cycles"),
     "load_model": ("models.load", "load_model", "a network by name, or of a factory"),
     "load_images": ("training.data", "load_images", "a data set of images, decoded once"),
+    "LoaderData": ("training.loaders", "LoaderData", "batches of one's own, to train and test on"),
     # Plans.
     "Plan": ("plan", "Plan", "what every layer becomes; a file that people can edit"),
     "uniform_plan": ("plan", "uniform_plan", "a plan that gives all layers one method"),

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from little_network import net
 
+from common.little_network import net
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
@@ -17,7 +17,7 @@ from rankfold.runs import steps
 from rankfold.runs.baseline import StoredWeights, TrainedWeights, dense_weights, weights_digest
 from rankfold.runs.energy_record import EnergyOptions
 from rankfold.runs.evaluate import evaluate, evaluate_folder, load_run
-from rankfold.runs.recipes import effective, fitted
+from rankfold.runs.recipes import effective
 from rankfold.runs.run import run
 from rankfold.runs.state import RunNotes, prepare, traced
 from rankfold.runs.train import train_network
@@ -199,8 +199,8 @@ IMAGES = torch.zeros(4, 32, 32, 3, dtype=torch.uint8).numpy()
 
 
 def test_recipes_for_data(data):
-    assert fitted(Recipe(), data).augment == "crop"
-    assert fitted(Recipe(), replace(data, mirror=True)).augment == "crop-flip"
+    assert data.fitted(Recipe()).augment == "crop"
+    assert replace(data, mirror=True).fitted(Recipe()).augment == "crop-flip"
     assert effective(Distillation(), Recipe(epochs=0)) is None
     assert effective(Distillation(0.0), Recipe()) is None
     assert effective(Distillation(0.5), Recipe()) == Distillation(0.5)

@@ -138,6 +138,15 @@ def check_classes(
     with torch.no_grad():
         output = model(blank)
     model.train(was_training)
+    check_logits(name, output, classes)
+
+
+def check_logits(name: str, output: object, classes: int) -> None:
+    """Check that what a network called `name` gave for one sample is one logit per class.
+
+    Raises:
+        InputError: it has another shape.
+    """
     shape: object
     if isinstance(output, Tensor):
         shape = tuple(output.shape)

@@ -17,6 +17,7 @@ from rankfold.planning.exact import Budget, Candidate, LayerChoices, Solution, s
 from rankfold.planning.problem import PlanningProblem, planning_problem
 from rankfold.progress import Progress, Silent
 from rankfold.training.data import ImageData
+from rankfold.training.loaders import LoaderData
 from rankfold.workload import Network
 
 
@@ -46,7 +47,7 @@ class Planning:
 
 def best_plan(
     model: nn.Module,
-    data: ImageData | Iterable[Any],
+    data: ImageData | LoaderData | Iterable[Any],
     array: ArraySpec,
     *budgets: Budget,
     bits: int | None = 4,

@@ -15,6 +15,7 @@ from rankfold.errors import InputError
 from rankfold.runs.evaluate import evaluate as accuracy_on_batches
 from rankfold.training.calibration import CalibrationImages
 from rankfold.training.data import ImageData, ImageSplit
+from rankfold.training.loaders import LoaderData, bytes_of, trace_on
 from rankfold.training.loop import evaluate as accuracy_on_images
 from rankfold.workload import Network, trace
 
@@ -80,11 +81,13 @@ class PlanningData(ABC):
         """
 
 
-def planning_data(data: ImageData | Iterable[Any] | PlanningData, device: torch.device) -> PlanningData:
+def planning_data(
+    data: ImageData | LoaderData | Iterable[Any] | PlanningData, device: torch.device
+) -> PlanningData:
     """The samples in what a user gives.
 
     Args:
-        data: images, of which the training split is used; or an iterable of batches, see
+        data: images or loaders, of which the training split is used; or an iterable of batches, see
             `calibration.samples.inputs_of`: with pairs (inputs, target) plans can be measured.
         device: where the network is.
 
@@ -95,6 +98,9 @@ def planning_data(data: ImageData | Iterable[Any] | PlanningData, device: torch.
         return data
     if isinstance(data, ImageData):
         return TrainingImages(data, device)
+    if isinstance(data, LoaderData):
+        # Never the test batches: what was chosen by them would be no test.
+        data = data.train
     return Batches(data, device)
 
 
@@ -180,9 +186,7 @@ class Batches(PlanningData):
         name = type(model).__name__
         # One sample of the data rather than zeros: inputs may be several, or no images.
         (inputs,) = Samples(self._first(1), 1, self.device)
-        if isinstance(inputs, Mapping):
-            return trace(model, None, name, inputs)
-        return trace(model, None, name, tensors_of(inputs))
+        return trace_on(model, name, inputs)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -218,9 +222,7 @@ class Batches(PlanningData):
         for batch in _between(self._first(images), 0, images):
             for values in tensors_of(inputs_of(batch)):
                 if isinstance(values, Tensor):
-                    # As bytes: NumPy does not know all of torch's types.
-                    stored = values.detach().cpu().contiguous().view(-1)
-                    content.update(stored.view(torch.uint8).numpy().tobytes())
+                    content.update(bytes_of(values))
         return content.hexdigest()[:16]
 
     def _first(self, samples: int) -> list[Batch]:

@@ -26,6 +26,7 @@ from rankfold.progress import Progress, Silent
 from rankfold.surgery.compress import called_as_functions
 from rankfold.training.calibration import MOMENT_IMAGES
 from rankfold.training.data import ImageData
+from rankfold.training.loaders import LoaderData
 from rankfold.workload import Network
 
 SMALL_IMAGE = 64 * 64  # pixels; larger images have so many patches that fewer of them will do
@@ -85,7 +86,7 @@ class PlanningProblem:
 
 def planning_problem(
     model: nn.Module,
-    data: ImageData | Iterable[Any],
+    data: ImageData | LoaderData | Iterable[Any],
     array: ArraySpec,
     *budgets: Budget,
     bits: int | None = 4,

@@ -14,12 +14,13 @@ from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import file_digest, shipped_baseline
 from rankfold.progress import Progress, Silent
 from rankfold.runs.folder import RunFolder
-from rankfold.runs.recipes import DENSE, fitted, recipe_identity
+from rankfold.runs.recipes import DENSE, recipe_identity
 from rankfold.surgery.save import save_weights
 from rankfold.training.checkpoint import Checkpoint
-from rankfold.training.data import ImageData
+from rankfold.training.loaders import bytes_of
 from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
+from rankfold.training.source import TrainingData
 
 WEIGHTS, CHECKPOINT = (
     "baseline.safetensors",
@@ -39,7 +40,7 @@ class DenseWeights:
         """What tells these weights from others, as JSON; a run's folder is known by it."""
         raise NotImplementedError
 
-    def for_run(self, recipe: Recipe, data: ImageData) -> DenseWeights:
+    def for_run(self, recipe: Recipe, data: TrainingData) -> DenseWeights:
         """The same for a run of this recipe on this data."""
         return self
 
@@ -53,7 +54,7 @@ class DenseWeights:
     def make_(
         self,
         model: nn.Module,
-        data: ImageData,
+        data: TrainingData,
         device: torch.device,
         *,
         folder: RunFolder | None = None,
@@ -124,7 +125,7 @@ class TrainedWeights(DenseWeights):
         """How long they were trained."""
         return f"trained for {self.recipe.epochs} epochs"
 
-    def for_run(self, recipe: Recipe, data: ImageData) -> DenseWeights:
+    def for_run(self, recipe: Recipe, data: TrainingData) -> DenseWeights:
         """The same with the run's seed and precision, for its data.
 
         Raises:
@@ -132,7 +133,7 @@ class TrainedWeights(DenseWeights):
         """
         # One seed and one precision for all of a run: its identity would not tell two of them apart.
         own = replace(self.recipe, seed=recipe.seed, precision=recipe.precision)
-        return TrainedWeights(fitted(own, data))
+        return TrainedWeights(data.fitted(own))
 
     def identity(self, model: nn.Module, device: torch.device) -> Any:
         """The recipe."""
@@ -141,7 +142,7 @@ class TrainedWeights(DenseWeights):
     def make_(
         self,
         model: nn.Module,
-        data: ImageData,
+        data: TrainingData,
         device: torch.device,
         *,
         folder: RunFolder | None = None,
@@ -176,7 +177,7 @@ class TrainedWeights(DenseWeights):
 
 
 def dense_weights(
-    name: str, data: ImageData, checkpoint: str | Path | None = None, recipe: Recipe = DENSE
+    name: str, data: TrainingData, checkpoint: str | Path | None = None, recipe: Recipe = DENSE
 ) -> DenseWeights:
     """Where a network that is known by its name has its weights from.
 
@@ -199,7 +200,5 @@ def weights_digest(model: nn.Module) -> str:
     content = hashlib.sha256()
     for name, value in model.state_dict().items():
         content.update(name.encode())
-        stored = value.detach().cpu().contiguous().view(-1)
-        # As bytes: NumPy does not know all of torch's types.
-        content.update(stored.view(torch.uint8).numpy().tobytes())
+        content.update(bytes_of(value))
     return content.hexdigest()[:16]

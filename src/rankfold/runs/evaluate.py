@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from rankfold.calibration.observation import evaluating
-from rankfold.calibration.samples import Samples, call
+from rankfold.calibration.samples import Samples
 from rankfold.errors import InputError
 from rankfold.models.load import load_model
 from rankfold.plan import Plan, check_plan
@@ -18,8 +18,9 @@ from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.surgery.save import load_
 from rankfold.training.data import ImageData, load_images
-from rankfold.training.loop import choose_device
-from rankfold.training.loop import evaluate as measure_accuracy
+from rankfold.training.loaders import pair_of
+from rankfold.training.loop import accuracy, accuracy_on_tests, choose_device
+from rankfold.training.source import Pair, TrainingData
 from rankfold.workload import trace
 
 
@@ -61,41 +62,29 @@ def load_run(path: str | Path, device: str = "cpu") -> tuple[nn.Module, Plan, Re
     return model.to(target).eval(), plan, result
 
 
-def evaluate(model: nn.Module, data: ImageData | Iterable[Any]) -> float:
+def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
     """Top-1 accuracy of a network that classifies, 0 to 1, where its weights are.
 
     Args:
         model: the network; its modes are as before afterwards.
-        data: images, of which the test split is classified; or an iterable of pairs (inputs, target), the
-            target (B,) the number of each sample's class.
+        data: images or loaders, of which the test split is classified; or an iterable of pairs
+            (inputs, target), the target (B,) the number of each sample's class.
 
     Raises:
         InputError: there is no batch, or one is no such pair.
     """
     device = next(model.parameters()).device
-    if isinstance(data, ImageData):
-        return measure_accuracy(model, data.test, data, device)
-    correct, samples = 0, 0
-    with evaluating(model):
-        for batch in data:
-            target = _target_of(batch).to(device)
-            (inputs,) = Samples([batch], None, device)
-            logits: Tensor = call(model, inputs)  # (B, classes)
-            correct += int((logits.argmax(1) == target).sum())
-            samples += len(target)
-    if samples == 0:
-        raise InputError("there is no batch to evaluate on; give pairs (inputs, target)")
-    return correct / samples
+    if isinstance(data, TrainingData):
+        return accuracy_on_tests(model, data, device)
+    return accuracy(model, _pairs(data, device))
 
 
-def _target_of(batch: Any) -> Tensor:
-    """The classes of a batch of pairs."""
-    if isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], Tensor):
-        return batch[1]
-    raise InputError(
-        f"a batch to evaluate on is a {type(batch).__name__}; give pairs (inputs, target), the target a "
-        "tensor with the number of each sample's class"
-    )
+def _pairs(data: Iterable[Any], device: torch.device) -> Iterator[Pair]:
+    """Inputs and target of each batch, on a device."""
+    for batch in data:
+        _, target = pair_of(batch, "evaluate")
+        (inputs,) = Samples([batch], None, device)
+        yield inputs, target.to(device)
 
 
 def evaluate_folder(path: str | Path, data: str, device: str = "auto") -> Evaluation:
@@ -111,10 +100,10 @@ def evaluate_folder(path: str | Path, data: str, device: str = "auto") -> Evalua
     """
     model, _, result = load_run(path, device)
     images = load_data_for(result, data, path)
-    accuracy = evaluate(model, images)
+    measured = evaluate(model, images)
     # Of other data another accuracy is no surprise.
     same = images.digest == result.data.digest
-    return Evaluation(accuracy, result.accuracy.final, len(images.test), same)
+    return Evaluation(measured, result.accuracy.final, len(images.test), same)
 
 
 def load_data_for(result: Result, data: str, path: str | Path) -> ImageData:

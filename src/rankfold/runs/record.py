@@ -21,8 +21,8 @@ from rankfold.runs.result import Accuracies, Counts, DataInfo, LayerResult, Resu
 from rankfold.runs.state import RunState
 from rankfold.surgery.compress import LayerReport
 from rankfold.surgery.save import save_weights
-from rankfold.training.data import ImageData
 from rankfold.training.loop import resolve_precision
+from rankfold.training.source import TrainingData
 from rankfold.version import __version__
 
 PACKAGES = ("torch", "numpy", "datasets")
@@ -82,9 +82,9 @@ def result_of(state: RunState, run: str) -> Result:
     )
 
 
-def data_info(data: ImageData, image_size: tuple[int, int] | None) -> DataInfo:
+def data_info(data: TrainingData, image_size: tuple[int, int] | None) -> DataInfo:
     """What a result says of the data."""
-    return DataInfo(data.name, data.digest, data.classes, len(data.train), len(data.test), image_size)
+    return DataInfo(data.name, data.digest, data.classes, data.train_images, data.test_images, image_size)
 
 
 def device_name(device: torch.device) -> str:

@@ -20,14 +20,14 @@ from rankfold.runs.record import record
 from rankfold.runs.result import Result
 from rankfold.runs.state import RunNotes, RunState, prepare
 from rankfold.simulator import NonIdealities
-from rankfold.training.data import ImageData
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
+from rankfold.training.source import TrainingData
 
 
 def run(
     model: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     plan: Plan,
     recipe: Recipe = FINE_TUNING,
     *,
@@ -51,7 +51,7 @@ def run(
 
     Args:
         model: the dense network; it stays as it is.
-        data: images for training and test.
+        data: images for training and test (`load_images`), or batches of one's own (`LoaderData`).
         plan: what its layers become.
         recipe: of fine-tuning.
         out: the folder, new or of this very run.

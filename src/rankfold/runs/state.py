@@ -5,28 +5,32 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from rankfold.calibration.observation import evaluating
+from rankfold.calibration.samples import call
 from rankfold.cost.energy import NetworkEnergy
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
-from rankfold.models.load import check_classes
+from rankfold.models.load import check_classes, check_logits
 from rankfold.plan import Plan, check_plan, coverage
 from rankfold.progress import Progress, Silent
 from rankfold.runs.baseline import DenseWeights, GivenWeights
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
-from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective, fitted
+from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective
 from rankfold.simulator import NonIdealities, check_arrays
 from rankfold.surgery.compress import LayerReport, build_
-from rankfold.training.calibration import CALIBRATION_IMAGES, CalibrationImages
+from rankfold.training.calibration import CALIBRATION_IMAGES
 from rankfold.training.checkpoint import Checkpoint
-from rankfold.training.data import ImageData
 from rankfold.training.distillation import Distillation, Teacher
+from rankfold.training.loaders import trace_on
 from rankfold.training.loop import EpochRecord, choose_device
 from rankfold.training.recipe import Recipe
+from rankfold.training.source import TrainingData
 from rankfold.workload import Network, trace
 
 
@@ -51,7 +55,7 @@ class RunState:
         model: the network; the steps change it in place.
         plan: what its layers become; the steps fill in the supports and signs that it leaves open.
         network: the trace of the dense network.
-        data: its images.
+        data: what it is trained and tested on.
         recipe: of fine-tuning.
         device: where the work is done.
         baseline: where the weights of the dense network come from.
@@ -74,7 +78,7 @@ class RunState:
     model: nn.Module
     plan: Plan
     network: Network
-    data: ImageData
+    data: TrainingData
     recipe: Recipe
     device: torch.device
     baseline: DenseWeights = field(default_factory=GivenWeights)
@@ -94,9 +98,9 @@ class RunState:
     accuracies: dict[str, float] = field(default_factory=dict)
     history: tuple[EpochRecord, ...] = ()
 
-    def calibration(self, images: int = CALIBRATION_IMAGES) -> Iterable[Tensor]:
-        """Training images in batches (B, C, H, W) that can be gone through again and again."""
-        return CalibrationImages(self.data, self.device, self.recipe.seed, images)
+    def calibration(self, images: int = CALIBRATION_IMAGES) -> Iterable[Any]:
+        """Inputs of training samples in batches that can be gone through again and again."""
+        return self.data.calibration_batches(images, self.device, self.recipe.seed)
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -108,7 +112,7 @@ class RunState:
 
 def prepare(
     model: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     plan: Plan,
     recipe: Recipe = FINE_TUNING,
     *,
@@ -129,7 +133,7 @@ def prepare(
     """
     target = choose_device(device)
     _check_choices(decomposition, noise, recipe)
-    suited = fitted(recipe, data)
+    suited = data.fitted(recipe)
     hearer = progress or Silent()
     own = copy.deepcopy(model)  # the steps work in place
     network = traced(own, data, name or plan.model)
@@ -170,12 +174,19 @@ def _check_choices(decomposition: str, noise: NonIdealities | None, recipe: Reci
         )
 
 
-def traced(model: nn.Module, data: ImageData, name: str) -> Network:
+def traced(model: nn.Module, data: TrainingData, name: str) -> Network:
     """The trace of a network for the data's images, called `name`.
 
     Raises:
         InputError: the network does not take them, or does not give one logit for each of their classes.
     """
-    network = trace(model, data.input_size, name)
-    check_classes(model, name, data.input_size, len(data.classes))
+    example = data.example(next(model.parameters()).device)
+    classes = len(data.classes)
+    if example is None:
+        network = trace(model, data.input_size, name)
+        check_classes(model, name, data.input_size, classes)
+        return network
+    network = trace_on(model, name, example)
+    with evaluating(model):
+        check_logits(name, call(model, example), classes)
     return network

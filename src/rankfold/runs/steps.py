@@ -15,15 +15,14 @@ from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
 from rankfold.training.calibration import MOMENT_IMAGES
 from rankfold.training.distillation import Teacher
-from rankfold.training.loop import evaluate as measure_accuracy
-from rankfold.training.loop import train
+from rankfold.training.loop import accuracy_on_tests, train
 
 BASELINE, DECOMPOSED, FINAL, ARRAYS = "baseline", "decomposed", "final", "arrays"  # keys of accuracies
 
 
 def measure(state: RunState, when: str) -> float:
     """The accuracy on the test split now, 0 to 1; it is kept as `state.accuracies[when]`."""
-    accuracy = measure_accuracy(state.model, state.data.test, state.data, state.device)
+    accuracy = accuracy_on_tests(state.model, state.data, state.device)
     state.accuracies[when] = accuracy
     return accuracy
 
@@ -121,7 +120,7 @@ def evaluate(state: RunState) -> None:
     """Measure the accuracy at the end, and on the arrays where fine-tuning had them in the loop."""
     measure(state, FINAL)
     if state.arrays is not None:
-        accuracy = measure_accuracy(state.arrays, state.data.test, state.data, state.device)
+        accuracy = accuracy_on_tests(state.arrays, state.data, state.device)
         state.accuracies[ARRAYS] = accuracy
         state.progress.note(f"on its arrays: {accuracy:.2%}, one chip; `rankfold simulate` tells more")
 

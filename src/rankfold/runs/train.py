@@ -14,20 +14,20 @@ from rankfold.runs import steps
 from rankfold.runs.baseline import GivenWeights
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
-from rankfold.runs.recipes import DENSE, fitted
+from rankfold.runs.recipes import DENSE
 from rankfold.runs.record import record
 from rankfold.runs.result import Result
 from rankfold.runs.run import common_identity, finished
 from rankfold.runs.state import RunNotes, RunState, traced
 from rankfold.surgery.compress import compress_
-from rankfold.training.data import ImageData
 from rankfold.training.loop import choose_device
 from rankfold.training.recipe import Recipe
+from rankfold.training.source import TrainingData
 
 
 def train_network(
     model: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     recipe: Recipe = DENSE,
     *,
     out: str | Path,
@@ -45,7 +45,7 @@ def train_network(
 
     Args:
         model: the network; it stays as it is.
-        data: images for training and test.
+        data: images for training and test (`load_images`), or batches of one's own (`LoaderData`).
         recipe: how it is trained.
         out: the folder, new or of this very run.
         name: of the network; `load_run` finds the network by it.
@@ -60,7 +60,7 @@ def train_network(
         InputError: anything that was given is wrong; the message says what would be right.
     """
     target = choose_device(device)
-    suited = fitted(recipe, data)
+    suited = data.fitted(recipe)
     own = copy.deepcopy(model)
     network = traced(own, data, name)
     plan = uniform_plan(network, array)

@@ -74,6 +74,11 @@ class Batches:
             return count // self.batch_size
         return math.ceil(count / self.batch_size)
 
+    @property
+    def images(self) -> int:
+        """Images in an epoch."""
+        return min(len(self) * self.batch_size, len(self.split))
+
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch; the same `seed` and `epoch` give the same batches."""
         batches = self._prepare(epoch)

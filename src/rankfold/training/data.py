@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.training.cache import entry_of
+from rankfold.training.source import Pair, TrainingBatches, TrainingData
 from rankfold.training.sources import DIGITS, Size
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+
+    from rankfold.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class ImageSplit:
 
 
 @dataclass(frozen=True)
-class ImageData:
+class ImageData(TrainingData):
     """A data set ready for training.
 
     Attributes:
@@ -71,18 +73,75 @@ class ImageData:
         _, height, width, channels = self.train.images.shape
         return channels, height, width
 
-    def calibration_batches(self, images: int | None, device: torch.device) -> Iterable[Tensor]:
+    @property
+    def train_images(self) -> int:
+        """Images of the training split."""
+        return len(self.train)
+
+    @property
+    def test_images(self) -> int:
+        """Images of the test split."""
+        return len(self.test)
+
+    def fitted(self, recipe: Recipe) -> Recipe:
+        """The recipe for this data: images that have no mirror image, such as digits, are not mirrored.
+
+        Raises:
+            InputError: a batch is larger than the training split.
+        """
+        if len(self.train) < recipe.batch_size:
+            raise InputError(
+                f"batch size (={recipe.batch_size}) is larger than the {len(self.train)} training images; "
+                "lower --batch"
+            )
+        # A mirrored 2 is no digit.
+        if recipe.augment == "crop-flip" and not self.mirror:
+            return replace(recipe, augment="crop")
+        return recipe
+
+    def example(self, device: torch.device) -> None:
+        """None: every network takes an image of zeros."""
+
+    # The modules below know batches, and batches know this one.
+
+    def training_batches(self, recipe: Recipe, device: torch.device) -> TrainingBatches:
+        """The training split, shuffled and augmented anew in every epoch."""
+        from rankfold.training.batches import Batches
+
+        return Batches(
+            self.train,
+            self.mean,
+            self.std,
+            recipe.batch_size,
+            device,
+            augment=recipe.augment,
+            seed=recipe.seed,
+            shuffle=True,
+        )
+
+    def test_batches(self, device: torch.device) -> Iterable[Pair]:
+        """The test split, in its order."""
+        return self.batches_of(self.test, device)
+
+    def batches_of(self, split: ImageSplit, device: torch.device) -> Iterable[Pair]:
+        """Images of a split and their labels, in its order, as the network takes them."""
+        from rankfold.training.batches import EVALUATION_BATCH, Batches
+
+        return Batches(split, self.mean, self.std, EVALUATION_BATCH, device).epoch()
+
+    def calibration_batches(self, images: int | None, device: torch.device, seed: int = 0) -> Iterable[Any]:
         """Training images without augmentation, in batches (B, C, H, W) to be gone through again and again.
 
         Args:
             images: how many; None: all.
             device: where the batches arrive.
+            seed: which are drawn.
         """
-        from rankfold.training.calibration import CalibrationImages  # which knows batches, and they data
+        from rankfold.training.calibration import CalibrationImages
 
         if images is None:
             images = len(self.train)
-        return CalibrationImages(self, device, 0, images)
+        return CalibrationImages(self, device, seed, images)
 
 
 def load_images(

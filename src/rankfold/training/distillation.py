@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
 # As is common on CIFAR since Zagoruyko & Komodakis (ICLR 2017).
@@ -93,16 +94,16 @@ class Teacher:
         if compiled:
             self.network.compile()
 
-    def losses(self, x: Tensor, logits: Tensor, hard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def losses(self, x: Inputs, logits: Tensor, hard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss to minimise, and the two that it weighs, against the labels and against this teacher.
 
         Args:
-            x: the batch, (B, C, H, W).
+            x: the batch, (B, C, H, W) or several inputs.
             logits: (B, classes) of the network that learns, float32.
             hard: its loss against the labels.
         """
-        with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
-            taught = self.network(x)
+        with torch.no_grad(), torch.autocast(logits.device.type, torch.bfloat16, enabled=self._half):
+            taught = call(self.network, x)
         soft = self.distillation.soft_loss(logits, taught.float())
         total = self.distillation.loss(hard, soft)
         return total, hard, soft

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import Any
@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.calibration.observation import evaluating
+from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 from rankfold.progress import Progress, Silent
-from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.distillation import Teacher
 from rankfold.training.recipe import Recipe
+from rankfold.training.source import Pair, TrainingData
 from rankfold.training.step_bounds import StepSizes
 
 
@@ -149,7 +151,7 @@ def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 def train(
     model: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     recipe: Recipe,
     device: torch.device,
     *,
@@ -166,7 +168,7 @@ def train(
 
     Args:
         model: the network.
-        data: its images.
+        data: images, or batches of the user's (`training.loaders.LoaderData`).
         recipe: how it is trained.
         device: where.
         checkpoint: where the state of an interrupted run is kept.
@@ -208,7 +210,7 @@ class _Training:
     def __init__(
         self,
         model: nn.Module,
-        data: ImageData,
+        data: TrainingData,
         recipe: Recipe,
         device: torch.device,
         *,
@@ -221,16 +223,7 @@ class _Training:
         self._device = device
         self._teacher = teacher
         self._progress = progress
-        self._batches = Batches(
-            data.train,
-            data.mean,
-            data.std,
-            recipe.batch_size,
-            device,
-            augment=recipe.augment,
-            seed=recipe.seed,
-            shuffle=True,
-        )
+        self._batches = data.training_batches(recipe, device)
         self._half = resolve_precision(recipe.precision, device) == "bfloat16"
         self._sgd = optimiser(model, recipe)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -244,15 +237,15 @@ class _Training:
             final_div_factor=1000,
         )
         self._step_sizes = StepSizes(model)
-        self._forward: Callable[[Tensor], Tensor] = model
+        self._forward = model
         if recipe.compiled:
-            self._forward = torch.compile(model)
+            self._forward = torch.compile(model)  # type: ignore[assignment]  # a module again, of a module
         if teacher is not None:
             teacher.prepare_(device, recipe.compiled, self._half)
         # A network may hold constants that are infinite by design, such as masks.
         self._infinite_from_the_start = frozenset(_not_finite(model))
         self.history: list[EpochRecord] = []
-        self.images_an_epoch = len(self._batches) * recipe.batch_size
+        self.images_an_epoch = self._batches.images
 
     def take_up(self, checkpoint: Checkpoint) -> None:
         """Go on from the state that `checkpoint` holds, if there is one."""
@@ -305,7 +298,7 @@ class _Training:
         done = epoch + 1
         if done != epochs and done % every:
             return None
-        return evaluate(self._model, self._data.test, self._data, self._device)
+        return accuracy_on_tests(self._model, self._data, self._device)
 
     def _steps(self, epoch: int) -> tuple[list[float], float, int]:
         """One pass over the training split; returns the mean losses, accuracy and the number of images.
@@ -333,11 +326,11 @@ class _Training:
             )
         return means, correct.item() / images, images
 
-    def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, x: Inputs, y: Tensor) -> tuple[Tensor, Tensor]:
         """One update by a batch: its losses (1,), with a teacher (3,), and its logits (B, classes)."""
         # The loss stays outside: bfloat16 has three digits, too few for a logarithm of probabilities.
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
-            logits = self._forward(x)
+            logits: Tensor = call(self._forward, x)
         label_loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
         losses: tuple[Tensor, ...] = (label_loss,)
         if self._teacher is not None:
@@ -386,20 +379,34 @@ def _place(model: nn.Module, device: torch.device) -> None:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-@torch.no_grad()
 def evaluate(model: nn.Module, split: ImageSplit, data: ImageData, device: torch.device) -> float:
     """Top-1 accuracy in [0, 1] of `model` on `split`.
 
     In float32 and in a fixed batch size, so that it repeats exactly.
     """
     _place(model, device)
-    was_training = model.training
-    model.eval()
-    correct = 0
-    batches = Batches(split, data.mean, data.std, EVALUATION_BATCH, device)
-    for x, y in batches.epoch():
-        logits: Tensor = model(x)  # (B, classes)
-        chosen = logits.argmax(1)
-        correct += int((chosen == y).sum())
-    model.train(was_training)
-    return correct / len(split)
+    return accuracy(model, data.batches_of(split, device))
+
+
+def accuracy_on_tests(model: nn.Module, data: TrainingData, device: torch.device) -> float:
+    """Top-1 accuracy in [0, 1] of `model` on the samples of `data` to test on."""
+    _place(model, device)
+    return accuracy(model, data.test_batches(device))
+
+
+def accuracy(model: nn.Module, batches: Iterable[Pair]) -> float:
+    """Top-1 accuracy in [0, 1] of `model` on batches that are on its device.
+
+    Raises:
+        InputError: there is no batch.
+    """
+    correct, samples = 0, 0
+    with evaluating(model):
+        for x, y in batches:
+            logits: Tensor = call(model, x)  # (B, classes)
+            chosen = logits.argmax(1)
+            correct += int((chosen == y).sum())
+            samples += len(y)
+    if samples == 0:
+        raise InputError("there is no batch to evaluate on; give pairs (inputs, target)")
+    return correct / samples
