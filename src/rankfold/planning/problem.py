@@ -125,7 +125,7 @@ def planning_problem(
     """
     check_request(budgets, max_drop=max_drop, images=images, measured_images=measured_images, seed=seed)
     progress = progress or Silent()
-    samples = planning_data(data, next(model.parameters()).device)
+    samples = planning_data(data, _device_of(model))
     if network is None:
         network = samples.network(model)
     images = images or default_images(samples)
@@ -196,6 +196,13 @@ def default_images(data: PlanningData) -> int:
     if height * width <= SMALL_IMAGE:
         return MOMENT_IMAGES
     return LARGE_IMAGES
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    """Where a network is; one without parameters is refused later, for having no layer to plan."""
+    for parameter in model.parameters():
+        return parameter.device
+    return torch.device("cpu")
 
 
 def _limits(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[str, float]:
