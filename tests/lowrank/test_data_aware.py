@@ -7,32 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.strategies import GENERATORS, correlated_patches, low_rank_cases
 from rankfold.errors import InputError
-from rankfold.lowrank import decompose, decompose_for_data, full_rank, output_error, reconstruct
-from rankfold.workload import ConvShape
+from rankfold.lowrank import decompose, decompose_for_data, output_error, reconstruct
 
 
 @st.composite
 def problems(draw, groups=(1, 2, 4)):
-    """A weight, patches with strong correlations, g and r."""
-    conv_groups, block = draw(st.sampled_from([1, 1, 2])), draw(st.sampled_from(groups))
-    channels, outputs, kernel = (
-        block * draw(st.integers(1, 3)),
-        draw(st.integers(1, 8)),
-        draw(st.integers(1, 3)),
+    """A weight with a size of its factors, strongly correlated patches, and their second moments."""
+    case = draw(low_rank_cases(groups=groups, conv_groups=(1, 1, 2), outputs=8, scale=3, uneven=False))
+    patches = correlated_patches(
+        draw(GENERATORS),
+        case.conv_groups,
+        case.n,
+        decay=10.0 ** -draw(st.integers(0, 3)),
+        samples=draw(st.integers(1, 4)),
     )
-    rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    weight = rng.normal(size=(conv_groups * outputs, channels, kernel, kernel)) * 10.0 ** draw(
-        st.integers(-3, 3)
-    )
-    n = channels * kernel * kernel
-    mixing = rng.normal(size=(conv_groups, n, n)) * np.geomspace(1, 10.0 ** -draw(st.integers(0, 3)), n)
-    patches = mixing @ rng.normal(size=(conv_groups, n, draw(st.integers(1, 4)) * n))
-    shape = ConvShape(
-        "w", channels * conv_groups, len(weight), (kernel, kernel), (kernel, kernel), groups=conv_groups
-    )
-    rank = draw(st.integers(1, full_rank(shape, block)))
-    return weight, conv_groups, block, rank, patches, patches @ patches.swapaxes(1, 2)
+    return *case, patches, patches @ patches.swapaxes(1, 2)
 
 
 @given(problems(groups=(1,)))

@@ -9,14 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.strategies import random_moments
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose_for_data, nested_supports, output_error, reconstruct, row_sparse
 from rankfold.lowrank.regression import with_ridge
-
-
-def correlated(rng, n):
-    patches = rng.normal(size=(n, n)) * np.geomspace(1, 0.05, n) @ rng.normal(size=(n, 5 * n))
-    return patches @ patches.T / (5 * n)
 
 
 def ridged(second):
@@ -33,7 +29,7 @@ def test_never_worse_than_the_support_first(seed, groups, conv_groups):
         [(1, 2), (2, 2), (3, 3)][seed % 3],
     )
     weight = rng.normal(size=(conv_groups * outputs, channels, *kernel))
-    second = np.stack([correlated(rng, weight[0].size) for _ in range(conv_groups)])
+    second = random_moments(rng, conv_groups, weight[0].size, decay=0.05)
     entries = int(rng.integers(1, kernel[0] * kernel[1] + 1))
     rank = int(rng.integers(1, min(outputs, weight[0].size // groups) + 1))
     factors, support = row_sparse(weight, conv_groups, groups, rank, second, entries)
@@ -61,7 +57,7 @@ def best_of_all(weight, groups, rank, second, entries):
 def test_near_the_best_of_all_supports(groups):
     rng, ratios, apart = np.random.default_rng(0), [], []
     for _ in range(20):
-        weight, second = rng.normal(size=(6, 4, 1, 3)), correlated(rng, 12)[None]
+        weight, second = rng.normal(size=(6, 4, 1, 3)), random_moments(rng, 1, 12, decay=0.05)
         found, _ = row_sparse(weight, 1, groups, 2, second, 1)
         least = best_of_all(weight, groups, 2, second, 1)
         ratios.append(output_error(weight, found, 1, groups, ridged(second)) / least)
@@ -88,7 +84,7 @@ def test_a_weight_that_has_the_structure_is_found(seed, groups):
         rng.normal(size=(5, rank)) @ rng.normal(size=(rank, 9 * channels // groups)) for _ in range(groups)
     ]
     weight = (np.concatenate(blocks, axis=1) * kept).reshape(5, channels, 3, 3)
-    factors, found = row_sparse(weight, 1, groups, rank, correlated(rng, 36)[None], entries)
+    factors, found = row_sparse(weight, 1, groups, rank, random_moments(rng, 1, 36, decay=0.05), entries)
     assert (found == support).all()
     # Blocks in turn come near a minimum, not to the last digit.
     assert np.allclose(reconstruct(factors, 1, groups), weight, atol=1e-6 if groups == 1 else 1e-2)

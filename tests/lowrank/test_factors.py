@@ -9,50 +9,33 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from common.strategies import LowRankCase, low_rank_cases
 from rankfold.errors import InputError
 from rankfold.lowrank import LowRankFactors, RankRule, check_rank, decompose, reconstruct
 from rankfold.lowrank.factors import full_rank
 from rankfold.workload import ConvShape
 
-Case = tuple[np.ndarray, int, int, int]
-
-
-@st.composite
-def cases(draw: st.DrawFn, full: bool = False, plain: bool = False) -> Case:
-    """(weight, conv groups G, groups g, rank r), the weight of any scale and sometimes of deficient rank."""
-    conv_groups = draw(st.integers(1, 3))
-    groups = 1 if plain else draw(st.sampled_from([1, 2, 3, 4]))
-    channels = groups * draw(st.integers(1, 3))
-    m = conv_groups * draw(st.integers(1, 7))
-    kh, kw = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    weight = rng.standard_normal((m, channels, kh, kw)) * 10.0 ** draw(st.integers(-6, 6))
-    if draw(st.booleans()):
-        weight *= np.logspace(0, -8, channels)[:, None, None]  # blocks of very different size
-    if draw(st.integers(0, 4)) == 0:
-        weight[m // 2 :] = 0
-    limit = min(m // conv_groups, channels // groups * kh * kw)
-    rank = limit if full else draw(st.integers(1, limit))
-    return weight, conv_groups, groups, rank
-
 
 def relative(weight: np.ndarray, approximation: np.ndarray) -> float:
+    """||W - A||_F / ||W||_F, zero of a zero weight."""
     total = np.linalg.norm(weight)
-    return float(np.linalg.norm(weight - approximation) / total) if total else 0.0
+    if total == 0:
+        return 0.0
+    return float(np.linalg.norm(weight - approximation) / total)
 
 
-@given(cases(full=True))
+@given(low_rank_cases(full=True))
 @settings(max_examples=60, deadline=None)
-def test_full_rank_gives_the_weight_back(case: Case) -> None:
+def test_full_rank_gives_the_weight_back(case: LowRankCase) -> None:
     weight, conv_groups, groups, _ = case
     factors = decompose(*case)
     assert relative(weight, reconstruct(factors, conv_groups, groups)) < 1e-10
     assert factors.error < 1e-10
 
 
-@given(cases())
+@given(low_rank_cases())
 @settings(max_examples=100, deadline=None)
-def test_error_is_the_frobenius_distance(case: Case) -> None:
+def test_error_is_the_frobenius_distance(case: LowRankCase) -> None:
     weight, conv_groups, groups, _ = case
     factors = decompose(*case)
     assert factors.error == pytest.approx(
@@ -60,9 +43,9 @@ def test_error_is_the_frobenius_distance(case: Case) -> None:
     )
 
 
-@given(cases())
+@given(low_rank_cases())
 @settings(max_examples=150, deadline=None)
-def test_theorem_1_groups_never_do_worse_at_equal_rank(case: Case) -> None:
+def test_theorem_1_groups_never_do_worse_at_equal_rank(case: LowRankCase) -> None:
     weight, conv_groups, _, rank = case
     factors = decompose(*case)
     assert factors.error <= factors.plain_error * (1 + 1e-12) + 1e-15
@@ -80,9 +63,9 @@ def test_theorem_1_is_strict_for_blocks_that_do_not_share_a_column_space() -> No
     assert factors.plain_error == pytest.approx(np.sqrt(0.5))
 
 
-@given(cases(plain=True))
+@given(low_rank_cases(groups=(1,)))
 @settings(max_examples=80, deadline=None)
-def test_one_group_is_the_best_approximation_of_eckart_and_young(case: Case) -> None:
+def test_one_group_is_the_best_approximation_of_eckart_and_young(case: LowRankCase) -> None:
     weight, conv_groups, _, rank = case
     factors = decompose(*case)
     assert factors.error == factors.plain_error
@@ -101,9 +84,9 @@ def test_one_group_is_the_best_approximation_of_eckart_and_young(case: Case) -> 
         ) + 1e-10 * np.linalg.norm(matrix)
 
 
-@given(cases())
+@given(low_rank_cases())
 @settings(max_examples=80, deadline=None)
-def test_factors_have_the_documented_shapes_and_are_balanced(case: Case) -> None:
+def test_factors_have_the_documented_shapes_and_are_balanced(case: LowRankCase) -> None:
     weight, conv_groups, groups, rank = case
     m, channels, kh, kw = weight.shape
     factors = decompose(*case)
@@ -118,9 +101,9 @@ def test_factors_have_the_documented_shapes_and_are_balanced(case: Case) -> None
     np.testing.assert_allclose(columns, rows, rtol=1e-9, atol=1e-12 * scale)
 
 
-@given(cases(), st.integers(0, 2**32 - 1))
+@given(low_rank_cases(), st.integers(0, 2**32 - 1))
 @settings(max_examples=40, deadline=None)
-def test_no_other_factors_of_the_same_form_are_closer(case: Case, seed: int) -> None:
+def test_no_other_factors_of_the_same_form_are_closer(case: LowRankCase, seed: int) -> None:
     weight, conv_groups, groups, _ = case
     factors = decompose(*case)
     rng = np.random.default_rng(seed)

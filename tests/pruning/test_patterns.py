@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.strategies import GENERATORS
 from rankfold.errors import InputError
 from rankfold.pruning import (
     Pruning,
@@ -17,22 +18,24 @@ from rankfold.pruning import (
     pattern_library,
 )
 
-SIZES = st.tuples(st.sampled_from([4, 6, 12]), st.integers(1, 4), st.integers(1, 3), st.integers(2, 3))
 
-
-def weights(size, seed):
-    return np.random.default_rng(seed).standard_normal(size)
+@st.composite
+def weights(draw):
+    """(m, C_in, kh, kw) of 4, 6 or 12 outputs, and of kernels of at least two positions."""
+    outputs = draw(st.sampled_from([4, 6, 12]))
+    size = draw(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(2, 3)))
+    return draw(GENERATORS).standard_normal((outputs, *size))
 
 
 def kept_energy(weight, mask):
     return np.square(np.where(mask, weight, 0)).sum()
 
 
-@given(SIZES, st.integers(0, 999), st.data())
-def test_natural_patterns_keep_the_most(size, seed, data):
-    positions = size[2] * size[3]
+@given(weights(), st.data())
+def test_natural_patterns_keep_the_most(weight, data):
+    positions = weight.shape[2] * weight.shape[3]
     entries = data.draw(st.integers(1, positions))
-    energy = np.square(weights(size, seed)).reshape(-1, positions)
+    energy = np.square(weight).reshape(-1, positions)
     kept = natural_patterns(energy, entries)
     assert (kept.sum(axis=1) == entries).all()
     for row, pattern in zip(energy, kept, strict=True):
@@ -40,10 +43,9 @@ def test_natural_patterns_keep_the_most(size, seed, data):
         assert row[pattern].sum() == pytest.approx(best)
 
 
-@given(SIZES, st.integers(0, 999), st.integers(1, 8))
-def test_each_kernel_takes_the_best_pattern_of_the_library(size, seed, patterns):
-    weight = weights(size, seed)
-    energy = np.square(weight).reshape(-1, size[2] * size[3])
+@given(weights(), st.integers(1, 8))
+def test_each_kernel_takes_the_best_pattern_of_the_library(weight, patterns):
+    energy = np.square(weight).reshape(-1, weight.shape[2] * weight.shape[3])
     natural = natural_patterns(energy, 2)
     library = pattern_library(natural, patterns)
     assert len(np.unique(library, axis=0)) == len(library) == min(patterns, len(np.unique(natural, axis=0)))
@@ -58,25 +60,24 @@ def test_each_kernel_takes_the_best_pattern_of_the_library(size, seed, patterns)
         assert row[pattern].sum() == pytest.approx(max(row[other].sum() for other in library))
 
 
-@given(SIZES, st.integers(0, 999), st.sampled_from([None, 1, 2, 5]), st.sampled_from([1, 2]))
-def test_blocks_share_the_best_pattern(size, seed, block, groups):
-    weight = weights(size, seed)
+@given(weights(), st.sampled_from([None, 1, 2, 5]), st.sampled_from([1, 2]))
+def test_blocks_share_the_best_pattern(weight, block, groups):
     entries = 2
     mask = block_patterns(weight, entries, groups, block)
-    outputs = size[0] // groups
+    outputs = len(weight) // groups
     length = outputs if block is None else block
-    for start in range(0, size[0], outputs):
+    for start in range(0, len(weight), outputs):
         for first in range(start, start + outputs, length):
             part = slice(first, min(first + length, start + outputs))
             assert (mask[part] == mask[part.start]).all()
-            for channel in range(size[1]):
+            for channel in range(weight.shape[1]):
                 energy = np.square(weight[part, channel]).sum(axis=0).ravel()
                 best = max(energy[list(chosen)].sum() for chosen in combinations(range(energy.size), entries))
                 assert energy[mask[part.start, channel].ravel()].sum() == pytest.approx(best)
 
 
 def test_the_more_is_shared_the_less_is_kept():
-    weight = weights((16, 8, 3, 3), 0)
+    weight = np.random.default_rng(0).standard_normal((16, 8, 3, 3))
     alone, four, whole = (block_patterns(weight, 4, block=block) for block in (1, 4, None))
     assert kept_energy(weight, alone) > kept_energy(weight, four) > kept_energy(weight, whole)
     assert {mask.sum() for mask in (alone, four, whole)} == {16 * 8 * 4}

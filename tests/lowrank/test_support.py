@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.strategies import GENERATORS, low_rank_cases, random_moments
 from rankfold.errors import InputError
 from rankfold.lowrank import (
     decompose,
@@ -23,27 +24,19 @@ from rankfold.lowrank.regression import with_ridge
 
 
 @st.composite
-def layers(draw, largest=3, groups=(1, 2)):
-    """A weight and second moments of correlated inputs."""
-    conv_groups, channels, outputs = (
-        draw(st.sampled_from(groups)),
-        draw(st.integers(1, largest)),
-        draw(st.integers(1, 5)),
+def layers(draw, groups=(1, 2), channels=3):
+    """A weight, its groups, and second moments of correlated inputs."""
+    case = draw(
+        low_rank_cases(groups=(1,), conv_groups=groups, channels=channels, outputs=5, scale=0, uneven=False)
     )
-    kernel = draw(st.sampled_from([(1, 1), (2, 2), (1, 3), (3, 3)]))
-    rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    return random_layer(rng, conv_groups, channels, outputs, kernel)
+    moments = random_moments(draw(GENERATORS), case.conv_groups, case.n)
+    return case.weight, case.conv_groups, moments
 
 
-def random_layer(rng, conv_groups, channels, outputs, kernel):
-    weight = rng.normal(size=(conv_groups * outputs, channels, *kernel))
-    n = channels * kernel[0] * kernel[1]
-    patches = (
-        rng.normal(size=(conv_groups, n, n))
-        * np.geomspace(1, 0.01, n)
-        @ rng.normal(size=(conv_groups, n, 5 * n))
-    )
-    return weight, conv_groups, patches @ patches.swapaxes(1, 2) / (5 * n)
+def random_layer(rng, channels, outputs, kernel):
+    """As `layers`, of one group and of given sizes."""
+    weight = rng.normal(size=(outputs, channels, *kernel))
+    return weight, 1, random_moments(rng, 1, weight[0].size)
 
 
 def ridged(second):
@@ -141,7 +134,7 @@ def test_near_the_best_of_all_supports():
     """
     rng, ratios = np.random.default_rng(0), []
     for _ in range(40):
-        weight, _, second = random_layer(rng, 1, 3, 4, (1, 3))
+        weight, _, second = random_layer(rng, 3, 4, (1, 3))
         found = nested_supports(weight, 1, second)
         for entries in (1, 2):
             rows = [row for row in product([False, True], repeat=3) if sum(row) == entries]
@@ -157,7 +150,7 @@ def test_near_the_best_of_all_supports():
 
 
 def test_many_columns_at_once_are_nearly_as_good_as_one_by_one(monkeypatch):
-    weight, _, second = random_layer(np.random.default_rng(0), 1, 24, 10, (3, 3))
+    weight, _, second = random_layer(np.random.default_rng(0), 24, 10, (3, 3))
     alone = nested_supports(weight, 1, second)
     monkeypatch.setattr("rankfold.lowrank.support.ONE_BY_ONE", 80)  # (216 // 80)^2 = 4 at once
     together = nested_supports(weight, 1, second)
@@ -208,7 +201,7 @@ def test_one_group_on_a_support_is_the_optimum(layer, seed):
     assert factors.output_error**2 == pytest.approx(lost / (outputs**2).sum(), abs=1e-5)
 
 
-@given(layers(largest=4, groups=(1, 2)), st.integers(0, 9999))
+@given(layers(channels=4), st.integers(0, 9999))
 def test_never_worse_on_the_data_than_plain_svd_of_the_weight_on_the_support(layer, seed):
     weight, conv_groups, second = layer
     rng = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.strategies import GENERATORS, correlated_patches, second_moments
 from rankfold.lowrank.blocks import BlockProblem, joined
 from rankfold.lowrank.regression import RIDGE, Regression, power
 
@@ -16,20 +17,24 @@ from rankfold.lowrank.regression import RIDGE, Regression, power
 @st.composite
 def problems(draw):
     """A regression with correlated inputs, the columns that may be used, g and r."""
-    groups, outputs, width = (
-        draw(st.sampled_from([2, 3, 4])),
-        draw(st.integers(2, 12)),
-        draw(st.integers(2, 8)),
-    )
-    rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    n = groups * width
-    patches = np.geomspace(1, 0.03, n)[:, None] * rng.normal(size=(n, n)) @ rng.normal(size=(n, 4 * n))
-    regression = Regression.of(rng.normal(size=(outputs, n)), patches @ patches.T / (4 * n), None, RIDGE)
+    groups = draw(st.sampled_from([2, 3, 4]))
+    outputs = draw(st.integers(2, 12))
+    n = groups * draw(st.integers(2, 8))
+    rng = draw(GENERATORS)
+    regression = random_regression(rng, outputs, n)
     kept = np.ones(n, bool)
     if draw(st.booleans()):
         kept[rng.permutation(n)[: n // 3]] = False
     narrowest = min(int(part.sum()) for part in np.split(kept, groups))
-    return regression, kept, groups, draw(st.integers(1, max(1, min(outputs, narrowest))))
+    rank = draw(st.integers(1, max(1, min(outputs, narrowest))))
+    return regression, kept, groups, rank
+
+
+def random_regression(rng, outputs, n):
+    """Any weight (m, n), and moments of correlated inputs of different sizes."""
+    patches = correlated_patches(rng, 1, n, decay=1) * np.geomspace(1, 0.03, n)[:, None]
+    (moments,) = second_moments(patches)
+    return Regression.of(rng.normal(size=(outputs, n)), moments, None, RIDGE)
 
 
 def error(regression, blocks):
@@ -84,8 +89,7 @@ def test_they_settle_where_exact_alternation_does():
     rng, ours, exact = np.random.default_rng(0), [], []
     for _ in range(20):
         n, outputs = 24, 10
-        patches = np.geomspace(1, 0.03, n)[:, None] * rng.normal(size=(n, n)) @ rng.normal(size=(n, 4 * n))
-        regression = Regression.of(rng.normal(size=(outputs, n)), patches @ patches.T / (4 * n), None, RIDGE)
+        regression = random_regression(rng, outputs, n)
         kept = np.ones(n, bool)
         ours.append(error(regression, BlockProblem.of(regression, kept, 4).solve(2)))
         exact.append(alternated(regression, kept, 4, 2))
