@@ -151,6 +151,17 @@ def test_of_plans_with_equal_cycles_the_one_of_least_loss_is_measured(problem):
     assert planning.solution.total(LOSS) == pytest.approx(min(losses), abs=1e-12)
 
 
+def test_the_allowed_drop_is_measured_on_batches_with_classes(model, digits):
+    """The first 500 samples calibrate, the others are classified."""
+    images = torch.cat(normalised(digits, len(digits.train)))
+    labels = torch.from_numpy(digits.train.sample(len(digits.train), 0).labels)
+    pairs = list(zip(images.split(100), labels.split(100), strict=True))
+    planning = best_plan(model, pairs, ARRAY, max_drop=0.05, images=200)
+    assert planning.drop.dense > 0.9
+    assert planning.drop.amount <= 0.05
+    assert any(layer.kind.changes_weight for layer in planning.plan.layers)
+
+
 class Counts(Silent):
     """Keeps the parts of the work and how far each came."""
 
@@ -248,6 +259,8 @@ def test_networks_that_cannot_be_planned(digits):
     linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     with pytest.raises(InputError, match="no two-dimensional convolution, so that there is nothing to plan"):
         best_plan(linear, digits, ARRAY, Budget(CYCLES, 0.5, True))
+    with pytest.raises(InputError, match=r"nothing to map"):
+        best_plan(nn.Flatten(), digits, ARRAY, Budget(CYCLES, 0.5, True))
     with pytest.raises(InputError, match="Sequential"):  # three channels are too many
         best_plan(net(), [torch.zeros(4, 3, 8, 8)], ARRAY, Budget(CYCLES, 0.5, True))
 
