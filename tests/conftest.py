@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from real_data import MISSING, data_folder, why_missing
+from common.real_data import MISSING, data_folder, why_missing
 
 # Few examples, the same in every run; `RANKFOLD_THOROUGH=1` tries thousands of new ones.
 settings.register_profile(

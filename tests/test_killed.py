@@ -36,7 +36,7 @@ def test_wherever_it_is_killed_the_next_start_ends_alike(work, refused, steps, t
     """A command that refuses a full folder may do so only where the killed process had finished it."""
     if work == "onnx":
         pytest.importorskip("onnx")
-    script = Path(__file__).with_name("killed.py")
+    script = Path(__file__).parent / "common" / "killed.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, script, work, tmp_path / "out"]
     made = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)

@@ -1,8 +1,5 @@
 """Moments of the inputs of layers in ONNX files: those of the patches, whatever reads them."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -10,12 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from common.graphs import model, save, weight
 from rankfold.calibration.onnx import Runner, layer_moments, random_feeds
 from rankfold.errors import InputError
 from rankfold.workload.onnx.layers import analyse_onnx
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workload"))
-from graphs import model, save, weight
 
 pytest.importorskip("onnxruntime")
 node = helper.make_node

@@ -1,18 +1,13 @@
 """`rankfold compress x.onnx --epochs 0` on the command line."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from onnx import helper
 
+from common.graphs import model, save, weight
 from rankfold.cli.main import main
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, Plan
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workload"))
-from graphs import model, save, weight
 
 pytest.importorskip("onnxruntime")
 

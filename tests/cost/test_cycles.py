@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from random_plans import supported_layers
+from common.random_plans import supported_layers
 from rankfold.cost import CostKey, array_mapping, network_cycles, planned_mapping, planned_shape
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.cost.kinds import cost_of

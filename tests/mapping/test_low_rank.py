@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layers import ARRAYS, cases, layers
 
+from common.strategies import ARRAYS, conv_shapes, supported_layers
 from rankfold.errors import InputError
 from rankfold.mapping import (
     LOW_RANK_METHODS,
@@ -19,7 +19,7 @@ from rankfold.mapping import (
 from rankfold.workload import ConvShape
 
 
-@given(cases(), st.integers(1, 4))
+@given(supported_layers(), st.integers(1, 4))
 def test_windows_never_cost_more_than_one_pixel_at_a_time(case, rank):
     shape, array, support = case
     groups = shape.in_channels // shape.groups
@@ -36,7 +36,7 @@ def test_windows_never_cost_more_than_one_pixel_at_a_time(case, rank):
     assert windowed.stage2.shape.output == shape.output
 
 
-@given(layers(largest=8), ARRAYS, st.integers(1, 3))
+@given(conv_shapes(largest=8), ARRAYS, st.integers(1, 3))
 def test_shared_window_is_the_best_one_for_both_stages(shape, array, rank):
     pair = map_low_rank(shape, array, 1, rank, "sdk")
     shared = pair.shared

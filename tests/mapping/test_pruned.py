@@ -1,6 +1,4 @@
-"""Pruned layers: rows are skipped tile by tile, exactly; and running the tiles is the convolution with the
-kept weights.
-"""
+"""Pruned layers: rows are skipped tile by tile, and the tiles compute the convolution with kept weights."""
 
 import itertools
 import math
@@ -8,11 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from brute_force import stored_blocks, tiles_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layers import ARRAYS, layers
 
+from common.brute_force import stored_blocks, tiles_of
+from common.strategies import ARRAYS, pruned_layers
 from rankfold.errors import InputError
 from rankfold.mapping import (
     PRUNED_METHODS,
@@ -29,34 +27,13 @@ MANY = settings().max_examples
 FEW = max(1, MANY // 3)  # tile by tile takes a while
 
 
-@st.composite
-def masks(draw, shape):
-    """(m, C_in/G, kh, kw): sparse or dense, any weights, or the same positions for all outputs."""
-    size = (shape.m, shape.in_channels // shape.groups, *shape.kernel)
-    rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    mask = rng.random(size if draw(st.booleans()) else (1, *size[1:])) < draw(
-        st.sampled_from([0.1, 0.4, 0.8])
-    )
-    mask = np.broadcast_to(mask, size).copy()
-    mask.flat[draw(st.integers(0, mask.size - 1))] = True
-    return mask
-
-
-@st.composite
-def pruned_layers(draw, **kinds):
-    shape = draw(layers(**kinds))
-    return shape, draw(ARRAYS), draw(masks(shape))
-
-
 def support(shape, mask, outputs):
     per_group = mask.reshape(shape.groups, shape.m // shape.groups, shape.in_channels // shape.groups, -1)
     return per_group[:, slice(*outputs)].any(axis=1).reshape(shape.in_channels, -1)
 
 
 def fewest_cycles(shape, array, mask, windows):
-    """Over the given windows, and over both ways of cutting columns, from matrices written out cell by
-    cell.
-    """
+    """Over some windows and both ways of cutting columns, from matrices written out cell by cell."""
     outputs = shape.m // shape.groups
     best = math.inf
     for window in windows:

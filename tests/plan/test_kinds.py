@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from random_plans import LAYERS_OF, layer_kinds
 
+from common.random_plans import LAYERS_OF, layer_kinds
 from rankfold.errors import InputError
 from rankfold.lowrank import LowRankFactors, reconstruct
 from rankfold.mapping import METHODS, ArraySpec

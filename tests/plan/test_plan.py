@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_sorts import ARRAY, every_sort, low_rank_plan
-from random_plans import WORDS, plans
 
+from common.layer_sorts import ARRAY, every_sort, low_rank_plan
+from common.random_plans import WORDS, plans
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS, ArraySpec
 from rankfold.plan import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from random_plans import supported_layers
+from common.random_plans import supported_layers
 from rankfold.errors import InputError
 from rankfold.lowrank import full_rank
 from rankfold.mapping import ArraySpec

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_sorts import ARRAY, every_sort, low_rank_plan
 
+from common.layer_sorts import ARRAY, every_sort, low_rank_plan
 from rankfold.errors import InputError
 from rankfold.plan import (
     METHODS,

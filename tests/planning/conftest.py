@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from small_network import net
 
+from common.small_network import net
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.surgery.save import save_weights
 from rankfold.training.data import load_images

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_network import net
 from torch import nn
 
 import rankfold.planning
+from common.small_network import net
 from rankfold.cost import network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError

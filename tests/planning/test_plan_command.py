@@ -5,9 +5,9 @@ import json
 
 import pytest
 import torch
-from small_network import net
 from torch.export import Dim
 
+from common.small_network import net
 from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.models.load import apply_weights, read_weights

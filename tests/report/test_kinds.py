@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from reader import Page
-from samples import run, run_of
 
+from common.reader import Page
+from common.report_samples import run, run_of
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import (

@@ -10,9 +10,9 @@ from functools import cache
 
 import matplotlib
 import pytest
-from reader import Page
-from samples import BASELINE, history, run, three
 
+from common.reader import Page
+from common.report_samples import BASELINE, history, run, three
 from rankfold.errors import InputError
 from rankfold.report import write_report
 from rankfold.report.charts.energy import energy_chart, grouped

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from samples import run, three
 
+from common.report_samples import run, three
 from rankfold.errors import InputError
 from rankfold.report import method_name, summary_rows, summary_table
 from rankfold.report.charts.placement import Box, place_names, spread

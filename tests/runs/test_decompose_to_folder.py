@@ -3,21 +3,18 @@
 import json
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import helper
 
+from common.graphs import model, save, weight
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, Plan, uniform_plan
 from rankfold.runs import decompose_onnx as module
 from rankfold.runs.decompose_onnx import decompose_to_folder, read_feeds
 from rankfold.workload.onnx.layers import analyse_onnx, read_onnx
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workload"))
-from graphs import model, save, weight
 
 pytest.importorskip("onnxruntime")
 node = helper.make_node

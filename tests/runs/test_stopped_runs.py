@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from little_network import net
 from safetensors.torch import load_file
 
+from common.little_network import net
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import LowRank, Plan, uniform_plan

@@ -1,14 +1,14 @@
 """One layer on its arrays: exact where arrays are ideal, as written out in loops where they are not."""
 
 import numpy as np
-import plain
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layers import layers
 from torch.nn import functional as F
 
+from common import plain
+from common.strategies import conv_shapes
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
 from rankfold.simulator import CellCoding, Converter, InputCoding, NonIdealities
@@ -94,7 +94,7 @@ def on(mapping, *arguments, **named):
 
 @settings(max_examples=120)
 @given(
-    layers(largest=8, channels=4),
+    conv_shapes(largest=8, channels=4),
     arrays(),
     st.sampled_from(METHODS),
     st.integers(2, 5),
@@ -143,7 +143,7 @@ def test_low_rank_pairs_compute_both_stages(groups, rank, array, method, seed):
 
 @settings(max_examples=40)
 @given(
-    layers(largest=7, channels=2),
+    conv_shapes(largest=7, channels=2),
     arrays(),
     st.sampled_from(METHODS),
     st.integers(2, 4),

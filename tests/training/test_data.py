@@ -19,10 +19,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from common.real_data import data_folder, why_missing
 from rankfold.errors import InputError
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageData, ImageSplit, load_images
-from real_data import data_folder, why_missing
 
 CIFAR10 = data_folder("cifar10")
 CPU = torch.device("cpu")

@@ -1,21 +1,17 @@
 """Broken ONNX files: each ends in one sentence or in a result, whatever is wrong with it."""
 
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
+from common.graphs import model, save, weight
 from rankfold.errors import RankfoldError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, uniform_plan
 from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.workload.onnx.layers import analyse_onnx
-
-sys.path.insert(0, str(Path(__file__).parent))
-from graphs import model, save, weight
 
 node = helper.make_node
 ARRAY = ArraySpec(32, 32)

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from graphs import ints, model, save, weight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from common.graphs import ints, model, save, weight
 from rankfold.errors import InputError
 from rankfold.workload import ConvShape, Untouched
 from rankfold.workload.onnx.layers import read_onnx

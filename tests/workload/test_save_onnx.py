@@ -1,19 +1,14 @@
 """ONNX models are written whole, with large weights beside them."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
 
+from common.graphs import model, weight
 from rankfold.errors import InputError
 from rankfold.workload.onnx import save as module
 from rankfold.workload.onnx.file import open_onnx
-
-sys.path.insert(0, str(Path(__file__).parent))
-from graphs import model, weight
 
 
 @pytest.fixture

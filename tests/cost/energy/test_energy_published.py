@@ -9,12 +9,7 @@ change that moves them should be noticed.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 from published_macros import compared
 
 from rankfold.cost.energy import Macro

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up import entries_of
 
+from common.made_up import entries_of
 from rankfold.cost import network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import SLOT, entries_of, nested
 
+from common.made_up import SLOT, entries_of, nested
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose, reconstruct
 from rankfold.plan import DenseLayer, LowRankLayer, SupportLayer, support_to_text

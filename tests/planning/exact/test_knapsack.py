@@ -6,22 +6,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import ENTRY, random_choices
 
+from common.made_up import ENTRY, PROBLEMS, random_choices
 from rankfold.errors import InputError
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Candidate, front, pareto, solve, total
 
-ROUNDED_LOSSES = st.floats(0, 2).map(lambda nats: round(nats, 9))
-CANDIDATES = st.builds(
-    Candidate,
-    st.just(ENTRY),
-    st.integers(0, 30),
-    st.integers(0, 9),
-    st.floats(0, 5).map(lambda picojoules: round(picojoules, 6)),
-    st.just(1),
-    st.one_of(ROUNDED_LOSSES, st.sampled_from([0.0, 0.5, 1e-5])),
-)
-PROBLEMS = st.lists(st.lists(CANDIDATES, min_size=1, max_size=5), min_size=1, max_size=4)
 LIMITS = st.fixed_dictionaries(
     {},
     optional={

@@ -1,8 +1,8 @@
 """Which layers a plan may change."""
 
 import pytest
-from made_up import entries_of
 
+from common.made_up import entries_of
 from rankfold.errors import InputError
 from rankfold.plan import DenseLayer, LowRankLayer
 from rankfold.planning.exact.slots import layer_slots

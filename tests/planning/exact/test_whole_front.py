@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import random_choices, trades
-from test_knapsack import PROBLEMS
 
+from common.made_up import PROBLEMS, random_choices, trades
 from rankfold.errors import InputError
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, front, merge, solve, total
 

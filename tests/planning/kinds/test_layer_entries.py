@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from made_up import SLOT, entries_of, nested
 
+from common.made_up import SLOT, entries_of, nested
 from rankfold.errors import InputError
 from rankfold.plan import ChannelLayer, DenseLayer, LowRankLayer, SupportLayer, support_to_text
 from rankfold.plan.kinds import LayerKind, kinds, registered

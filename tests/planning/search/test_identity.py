@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from search_problem import CHOICES, CLASSIFIER, choices_of
 
+from common.search_problem import CHOICES, CLASSIFIER, choices_of
 from rankfold.planning.search.identity import search_name
 
 IDENTITY = {"data": "one", "measure": {"images": 60}}

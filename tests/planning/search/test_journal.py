@@ -7,8 +7,8 @@ import threading
 import time
 
 import pytest
-from search_problem import accuracy, measured_in, search
 
+from common.search_problem import accuracy, measured_in, search
 from rankfold.errors import InputError
 from rankfold.planning.search.journal_check import check_study
 from rankfold.planning.search.journal_lock import lock_of

@@ -15,7 +15,8 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search_problem import (
+
+from common.search_problem import (
     CHOICES,
     STARTS,
     Hears,
@@ -27,7 +28,6 @@ from search_problem import (
     search,
     trials_in,
 )
-
 from rankfold.errors import InputError, MissingDependencyError
 from rankfold.planning.exact import front
 from rankfold.planning.search.result import MeasuredPlan, not_dominated
@@ -187,7 +187,7 @@ SCRIPT = textwrap.dedent("""
     import json, sys, time
     sys.path.insert(0, {folder!r})
     from pathlib import Path
-    from search_problem import STARTS, accuracy, search
+    from common.search_problem import STARTS, accuracy, search
 
     def slow(chosen):
         time.sleep({pause})
@@ -199,7 +199,7 @@ SCRIPT = textwrap.dedent("""
 
 
 def started(path, trials, pause=0.01):
-    code = SCRIPT.format(folder=str(Path(__file__).parents[1]), path=str(path), trials=trials, pause=pause)
+    code = SCRIPT.format(folder=str(Path(__file__).parents[2]), path=str(path), trials=trials, pause=pause)
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

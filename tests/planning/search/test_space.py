@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from search_problem import CHOICES, STARTS, accuracy, measured_in, search
 
+from common.search_problem import CHOICES, STARTS, accuracy, measured_in, search
 from rankfold.errors import InputError
 from rankfold.plan import LayerPlan, LowRankLayer, SupportLayer
 from rankfold.planning.exact import Candidate, LayerChoices

@@ -1,8 +1,5 @@
 """Low-rank pairs in ONNX files: those that torch layers get, exact at full rank, and run by onnxruntime."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +9,7 @@ from hypothesis import strategies as st
 from onnx import helper
 from torch import nn
 
+from common.graphs import model, save, weight
 from rankfold.calibration.onnx import Runner, layer_moments, output_errors, random_feeds
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose, full_rank, output_error
@@ -21,9 +19,6 @@ from rankfold.plan.kinds import LowRankLayer
 from rankfold.surgery.compress import compress_by_weights_
 from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.workload.onnx.layers import analyse_onnx
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "workload"))
-from graphs import model, save, weight
 
 pytest.importorskip("onnxruntime")
 node = helper.make_node

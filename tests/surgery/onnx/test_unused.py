@@ -1,17 +1,12 @@
 """What nothing reads is taken away from an ONNX graph, and nothing else is."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from common.graphs import model, weight
 from rankfold.calibration.onnx import Runner
 from rankfold.surgery.onnx.unused import drop_unused_
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "workload"))
-from graphs import model, weight
 
 pytest.importorskip("onnxruntime")
 node = helper.make_node

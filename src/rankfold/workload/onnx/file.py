@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rankfold.errors import InputError, MissingDependencyError
+from rankfold.errors import InputError, MissingDependencyError, first_line
 
 FIRST_OPSET = 11
 # Nodes whose value changes from run to run although nothing that changes goes in.
@@ -134,12 +134,10 @@ class OnnxFile:
         """The value of a constant.
 
         Raises:
-            InputError: it cannot be computed; the message names the node.
+            InputError: it is damaged, or cannot be computed; the message names it or the node.
         """
         if name in self.initializers:
-            helper = import_onnx().numpy_helper
-            folder = str(self.path.parent)
-            return np.asarray(helper.to_array(self.initializers[name], folder))
+            return self._stored(name)
         graph = self._graph_of(name)
         try:
             return self._evaluated(graph)
@@ -147,6 +145,18 @@ class OnnxFile:
             node = describe(self.producers[name])
             raise InputError(
                 f"{self.path}: the constant made by {node} cannot be computed: {error}"
+            ) from None
+
+    def _stored(self, name: str) -> np.ndarray:
+        """The value of a stored tensor, in the file or beside it."""
+        helper = import_onnx().numpy_helper
+        folder = str(self.path.parent)
+        try:
+            return np.asarray(helper.to_array(self.initializers[name], folder))
+        except Exception as error:  # onnx has many kinds for types, sizes and data that contradict each other
+            raise InputError(
+                f"{self.path} is damaged: the stored tensor {name} cannot be read ({first_line(error)}); "
+                "export it again"
             ) from None
 
     def _graph_of(self, name: str) -> Any:
@@ -252,6 +262,7 @@ def open_onnx(path: str | Path) -> OnnxFile:
         from onnx.inliner import inline_local_functions
 
         model = inline_local_functions(model)
+    _check_texts(model, source)
     _check_order(model, source)
     _check_external(model, source)
     return OnnxFile(source, model, opset)
@@ -277,8 +288,25 @@ def _parsed(source: Path) -> Any:
     return model
 
 
+def _check_texts(model: Any, source: Path) -> None:
+    """Every name must be a text, and every node must have an operator."""
+    for node in model.graph.node:
+        texts = [node.op_type, node.domain, node.name, *node.input, *node.output]
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f"{source} is damaged: names in it are no text; export it again")
+        if not node.op_type:
+            raise InputError(f"{source} is damaged: {describe(node)} has no operator; export it again")
+    for tensor in _stored_tensors(model.graph):
+        texts = [tensor.name]
+        for item in tensor.external_data:
+            texts += [item.key, item.value]
+        # What is no UTF-8 is given as bytes.
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f"{source} is damaged: names in it are no text; export it again")
+
+
 def _check_order(model: Any, source: Path) -> None:
-    """Every value must be made before it is used."""
+    """Every value must be made before it is used, and once."""
     graph = model.graph
     known = {""}  # an input that is not given
     known.update(value.name for value in graph.input)
@@ -290,23 +318,34 @@ def _check_order(model: Any, source: Path) -> None:
                 raise InputError(
                     f"{source} is damaged: {describe(node)} reads {name}, which nothing before it makes"
                 )
-        known.update(node.output)
+        for name in node.output:
+            if name in known - {""}:
+                raise InputError(
+                    f"{source} is damaged: {describe(node)} makes {name}, which is there already"
+                )
+            known.add(name)
 
 
 def _check_external(model: Any, source: Path) -> None:
     """Every tensor stored beside the file must be there, whole, and in its folder or below."""
     external = import_onnx().TensorProto.EXTERNAL
-    for tensor in _stored_tensors(model):
+    for tensor in _stored_tensors(model.graph):
         if tensor.data_location == external:
             _check_beside(tensor, model, source)
 
 
-def _stored_tensors(model: Any) -> Iterator[Any]:
-    yield from model.graph.initializer
-    for node in model.graph.node:
+def _stored_tensors(graph: Any) -> Iterator[Any]:
+    """All of a graph, and of the graphs inside it."""
+    yield from graph.initializer
+    for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from _stored_tensors(attribute.g)
+            for inner in attribute.graphs:
+                yield from _stored_tensors(inner)
 
 
 def _check_beside(
@@ -317,19 +356,26 @@ def _check_beside(
     entry = {item.key: item.value for item in tensor.external_data}
     location = entry.get("location", "")
     folder = source.parent.resolve()
-    beside = (folder / location).resolve()
     where = f"{source}: weight {tensor.name} of {_reader(tensor, model)}"
+    try:
+        beside = (folder / location).resolve()
+        there = beside.is_file()
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a byte of zero
+        raise InputError(f"{where} is in a file whose name cannot be one; export it again") from None
     # Through links, too: a file from elsewhere must not make the user's other files part of a network.
     if not location or not beside.is_relative_to(folder):
         place = location or "no place given"
         raise InputError(f"{where} lies outside the file's folder ({place}), which is refused")
-    if not beside.is_file():
+    if not there:
         raise InputError(f"{where} is in the file {location}, which is missing; put it beside {source.name}")
     try:
         begin = int(entry.get("offset", 0))
-        end = begin + int(entry.get("length", 0))
+        length = int(entry.get("length", 0))
     except ValueError:
         raise InputError(f"{where} has a place in {location} that is no number; export it again") from None
+    if begin < 0 or length < 0:
+        raise InputError(f"{where} has a place before the start of {location}; export it again")
+    end = begin + length
     size = beside.stat().st_size
     if size < end:
         raise InputError(f"{where} ends at byte {end:,} of {location}, which has {size:,}; copy it again")

@@ -230,19 +230,17 @@ class _Reader:
         return math.prod(self.sizes.known[value])
 
     def _convolution(self, node: Any) -> OnnxLayer | Untouched | None:
-        data_place, weight_place = CONVOLUTIONS[node.op_type]
-        weight = node.input[weight_place]
+        data, weight = _operands(node, *CONVOLUTIONS[node.op_type])
         if weight not in self.file.constants:
             return None  # the constant of two dimensions is another input
         dims = self.sizes.known[weight]
         if len(dims) != 4:
             return self._left_alone(node, weight, f"a {len(dims) - 2}-d convolution")
-        x = self._need(node, node.input[data_place])
+        x = self._need(node, data)
         return OnnxLayer(_conv_shape(node, x, dims), node, weight)
 
     def _product(self, node: Any) -> OnnxLayer | Untouched | None:
-        data_place, weight_place = PRODUCTS[node.op_type]
-        data, weight = node.input[data_place], node.input[weight_place]
+        data, weight = _operands(node, *PRODUCTS[node.op_type])
         on_left = weight not in self.file.constants
         # What multiplies the data may stand on either side of them.
         if on_left:
@@ -293,7 +291,8 @@ class _Reader:
 
     def _places(self, x: Dims, inputs: int) -> int:
         """The vectors of one image that a product is made of."""
-        vectors = math.prod(x) // inputs
+        # Of no inputs there is no vector; the shape is refused later.
+        vectors = math.prod(x) // max(1, inputs)
         return max(1, vectors // self.sizes.batch)
 
     def _lookup(self, node: Any) -> Untouched | None:
@@ -368,6 +367,19 @@ def _linear_shape(
     )
 
 
+def _operands(node: Any, data_place: int, weight_place: int) -> tuple[str, str]:
+    """The names of a node's data and weight.
+
+    Raises:
+        InputError: it has too few inputs.
+    """
+    if len(node.input) <= weight_place:
+        raise InputError(
+            f"{describe(node)} has {len(node.input)} inputs, and needs {weight_place + 1}; export it again"
+        )
+    return node.input[data_place], node.input[weight_place]
+
+
 def _conv_shape(
     node: Any,
     x: Dims,
@@ -375,12 +387,14 @@ def _conv_shape(
 ) -> ConvShape:
     """The shape of a convolution of x, (B, C_in, H, W), with a weight of (C_out, C_in/groups, kh, kw)."""
     options = _attributes(node)
+    if len(x) != 4:
+        raise InputError(f"{describe(node)} reads a value of {_show(x)}, and a convolution needs four sizes")
     out_channels, channels_per_group, *kernel_sizes = dims
     kernel = _pair(kernel_sizes)
     plane = (x[2], x[3])
-    stride = _pair(options.get("strides") or (1, 1))
-    dilation = _pair(options.get("dilations") or (1, 1))
-    groups = options.get("group", 1)
+    stride = _pair(_numbers(node, options, "strides", (1, 1)))
+    dilation = _pair(_numbers(node, options, "dilations", (1, 1)))
+    (groups,) = _numbers(node, options, "group", (1,))
     taken = channels_per_group * groups
     if taken != x[1]:
         raise InputError(
@@ -388,14 +402,17 @@ def _conv_shape(
             f"and its weight of {_show(dims)} in {groups} groups takes {taken}; "
             "pass its real --input"
         )
-    automatic = options.get("auto_pad", b"NOTSET").decode()
+    automatic = options.get("auto_pad", b"NOTSET")
+    if not isinstance(automatic, bytes):
+        raise InputError(f"{describe(node)} has an auto_pad that is no word; export it again")
+    automatic = automatic.decode(errors="replace")
     if automatic.startswith("SAME"):
         padding = _padding_like(automatic, same_padding(plane, kernel, stride, dilation))
     elif automatic == "VALID":
         padding = (0, 0, 0, 0)
     else:
         # ONNX names all beginnings before all ends.
-        top, left, bottom, right = options.get("pads") or (0, 0, 0, 0)
+        top, left, bottom, right = _numbers(node, options, "pads", (0, 0, 0, 0))
         padding = (top, bottom, left, right)
     return ConvShape(
         node.name or node.output[0],
@@ -417,6 +434,31 @@ def _padding_like(automatic: str, same: Sides) -> Sides:
         return same
     top, bottom, left, right = same
     return bottom, top, right, left
+
+
+def _numbers(
+    node: Any,
+    options: Mapping[str, Any],
+    name: str,
+    default: Dims,
+) -> Dims:
+    """An attribute of as many whole numbers as `default` has, or `default` where it is not given.
+
+    Raises:
+        InputError: it has others.
+    """
+    given = options.get(name)
+    if given is None or given == []:
+        return default
+    numbers = given
+    if not isinstance(given, list):
+        numbers = [given]
+    if len(numbers) != len(default) or not all(isinstance(number, int) for number in numbers):
+        raise InputError(
+            f"{describe(node)} has {name} (={given}), which must be {len(default)} whole numbers; "
+            "export it again"
+        )
+    return tuple(numbers)
 
 
 def _pair(values: Any) -> Pair:

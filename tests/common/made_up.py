@@ -1,6 +1,7 @@
 """Layers, supports and candidates that tests of planning make up."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 from rankfold.plan import LayerPlan
 from rankfold.planning.exact import Candidate
@@ -9,6 +10,17 @@ from rankfold.planning.kinds import layer_entries
 from rankfold.workload import ConvShape, Network
 
 ENTRY = LayerPlan("layer")
+ROUNDED_LOSSES = st.floats(0, 2).map(lambda nats: round(nats, 9))
+CANDIDATES = st.builds(
+    Candidate,
+    st.just(ENTRY),
+    st.integers(0, 30),
+    st.integers(0, 9),
+    st.floats(0, 5).map(lambda picojoules: round(picojoules, 6)),
+    st.just(1),
+    st.one_of(ROUNDED_LOSSES, st.sampled_from([0.0, 0.5, 1e-5])),
+)
+PROBLEMS = st.lists(st.lists(CANDIDATES, min_size=1, max_size=5), min_size=1, max_size=4)
 # 4 -> 8 channels, 3x3, between a first convolution and a classifier.
 SLOT = layer_slots(
     Network(

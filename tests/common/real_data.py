@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 VARIABLE = "RANKFOLD_TEST_DATA"
-DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
+DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "data"
 MISSING = "real data missing"  # begins the reason of every test that is skipped for lack of data
 
 
