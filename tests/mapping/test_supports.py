@@ -87,7 +87,7 @@ def test_a_support_never_costs_cycles_of_a_pair(data, shape, array, rank):
 
 @pytest.mark.parametrize(("method", "shape", "array", "text"), CHEAPER_WITH_ZEROS)
 def test_zeros_are_stored_where_that_is_cheaper(method, shape, array, text):
-    """The mapping is that of the whole layer; what the layer keeps, and so its bound, is its support still."""
+    """The mapping is that of the whole layer; what the layer keeps, and its bound, is its support still."""
     support = bits(text)
     mapping = map_layer(shape, array, method, support)
     whole = map_layer(shape, array, method)

@@ -264,7 +264,7 @@ def _whiten(
     """C^-1 S C^-T in place of S, block by block."""
     for i, cut in enumerate(cuts):
         size = len(inverses[i])
-        moments[cut, cut] = np.eye(size)
+        moments[cut, cut] = np.eye(size)  # C_i^-1 S_ii C_i^-T
         for j in range(i):
             other = cuts[j]
             white = inverses[i] @ moments[cut, other] @ inverses[j].T

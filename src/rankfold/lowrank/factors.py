@@ -49,7 +49,10 @@ def full_rank(shape: ConvShape, groups: int) -> int:
     """
     channels = shape.in_channels // shape.groups
     if groups < 1 or channels % groups:
-        divisors = [str(number) for number in range(1, channels + 1) if channels % number == 0]
+        divisors = []
+        for number in range(1, channels + 1):
+            if channels % number == 0:
+                divisors.append(str(number))
         raise InputError(
             f"layer {shape.name}: groups (={groups}) must divide its {channels} input channels; "
             f"use one of {', '.join(divisors)}"

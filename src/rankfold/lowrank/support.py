@@ -159,7 +159,8 @@ def free_levels(groups: Sequence[Elimination], positions: int) -> Levels:
     levels = [_free_levels_of_group(group, positions) for group in groups]
     for level in zip(*levels, strict=True):
         entries, _ = level[0]
-        yield entries, np.concatenate([kept for _, kept in level])
+        supports = [kept for _, kept in level]  # (C_in/G, kh*kw) of each group
+        yield entries, np.concatenate(supports)
 
 
 def _free_levels_of_group(columns: Elimination, positions: int) -> Levels:
@@ -196,8 +197,11 @@ def shared_levels(groups: Sequence[Elimination], positions: int) -> Levels:
         left = np.flatnonzero(kept)
         costs = []
         for position in left:
-            cost = sum(group.joint_cost(columns[:, position]) for group in groups)
+            cost = 0.0
+            for group in groups:
+                cost += group.joint_cost(columns[:, position])
             costs.append(cost)
+        # Of equal costs the first position.
         dropped = left[int(np.argmin(costs))]
         kept[dropped] = False
         for group in groups:
@@ -261,7 +265,8 @@ def columns_of(
     Raises:
         InputError: it has another shape, or is not boolean.
     """
-    wanted = conv_groups * shape[1], shape[2] * shape[3]
+    _, channels, height, width = shape
+    wanted = conv_groups * channels, height * width
     if support.shape != wanted or support.dtype != bool:
         raise InputError(
             f"a support of shape {support.shape} and type {support.dtype} "
