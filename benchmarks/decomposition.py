@@ -17,16 +17,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rankfold.runs.compress import calibration_batches
 from torch import nn
 
-from rankfold import ArraySpec, load_images, load_model, trace, uniform_plan
+from rankfold import (
+    ArraySpec,
+    LowRank,
+    Plan,
+    compress_,
+    evaluate,
+    load_images,
+    load_model,
+    trace,
+    uniform_plan,
+)
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped_baseline
-from rankfold.plan import Plan
-from rankfold.surgery.compress import LayerReport, compress_, compress_on_data_
-from rankfold.training.loop import evaluate
+from rankfold.surgery.compress import LayerReport
+from rankfold.training.calibration import CALIBRATION_IMAGES
+
+Change = Callable[[nn.Module, Plan], tuple[LayerReport, ...]]
 
 
 def main() -> None:
@@ -43,33 +53,31 @@ def main() -> None:
     apply_weights(dense, read_weights(Path(found.weights)), str(found.weights))
     network = trace(dense, data.input_size, "resnet20")
 
-    def on_data(
-        images: int, sequential: bool = False
-    ) -> Callable[[nn.Module, Plan], tuple[LayerReport, ...]]:
-        return lambda model, plan: compress_on_data_(
-            model, plan, lambda: calibration_batches(data, device, 0, images), sequential
-        )
+    def on_data(images: int, decomposition: str = "data") -> Change:
+        return lambda model, plan: compress_(model, plan, data, decomposition=decomposition, images=images)
 
-    variants: dict[str, Callable[[nn.Module, Plan], tuple[LayerReport, ...]]] = {
+    variants: dict[str, Change] = {
         "svd": compress_,
         "data, 128": on_data(128),
         "data, 512": on_data(512),
         "data, 2048": on_data(2048),
-        "sequential, 512": on_data(512, sequential=True),
+        "sequential, 512": on_data(512, "sequential"),
     }
-    print(f"dense {evaluate(dense, data.test, data, device):.2%}")
+    print(f"dense {evaluate(dense, data):.2%}")
     for setting in options.settings:
         groups, rank = setting.split(":")
-        plan = uniform_plan(network, ArraySpec(64, 64), int(groups), rank)
+        plan = uniform_plan(network, ArraySpec(64, 64), LowRank(groups=int(groups), rank=rank))
         for name, change in variants.items():
             model = copy.deepcopy(dense)
             start = time.perf_counter()
             reports = change(model, plan)
             seconds = time.perf_counter() - start
-            reestimate_batch_norm_(model, calibration_batches(data, device, 0))
+            reestimate_batch_norm_(model, data.calibration_batches(CALIBRATION_IMAGES, device))
             errors = [report.output_error for report in reports if report.output_error is not None]
-            mean = f"{sum(errors) / len(errors):.1%}" if errors else "-"
-            accuracy = evaluate(model, data.test, data, device)
+            mean = "-"
+            if errors:
+                mean = f"{sum(errors) / len(errors):.1%}"
+            accuracy = evaluate(model, data)
             print(
                 f"g = {groups}, r = m * {rank}: {name:16} {accuracy:7.2%}   output error {mean:>6}   "
                 f"{seconds:5.1f} s",

@@ -39,8 +39,10 @@ from rankfold.cost.energy import (
 )
 from rankfold.files import write_text
 from rankfold.mapping import ArraySpec
-from rankfold.plan import IDEAL, PRUNED, Plan, pruned_plan, uniform_plan
-from rankfold.pruning import PAIRS, PATDNN, Pruning, choose_masks
+from rankfold.plan import LowRank, Pairs, PatDNN, PatternLayer, Plan, uniform_plan
+from rankfold.plan import Method as Setting
+from rankfold.plan.kinds import IDEAL
+from rankfold.pruning import Pruning, choose_masks
 from rankfold.workload import Network, zoo_network
 
 RUNS = Path("results/cifar10-resnet20")
@@ -73,12 +75,8 @@ class Method:
     cheapest: bool = False
 
 
-def uniform(mapping: str, groups: int | None = None, rank: str | None = None) -> Make:
-    return lambda network, array: uniform_plan(network, array, groups, rank, BITS, mapping)
-
-
-def pruned(method: str, entries: int, steering: str = "plain") -> Make:
-    return lambda network, array: pruned_plan(network, array, method, entries, BITS, "sdk", steering=steering)
+def uniform(mapping: str, setting: Setting | None = None) -> Make:
+    return lambda network, array: uniform_plan(network, array, setting, bits=BITS, mapping=mapping)
 
 
 def of_run(folder: str) -> Make:
@@ -91,18 +89,18 @@ METHODS = (
     Method("dense, SDK", uniform("sdk"), "4bit"),
     Method("dense, best windows", uniform("best"), "4bit"),
     Method("dense, mappings of least energy", uniform("best"), "4bit", cheapest=True),
-    Method("PatDNN, e = 4, rows skipped", pruned(PATDNN, 4)),
-    Method("PatDNN, e = 4, ideal steering for free", pruned(PATDNN, 4, IDEAL), circuits=False),
-    Method("PatDNN, e = 4, ideal steering with circuits", pruned(PATDNN, 4, IDEAL)),
-    Method("PAIRS, e = 4", pruned(PAIRS, 4)),
-    Method("PAIRS, e = 2", pruned(PAIRS, 2)),
-    Method("plain low-rank, r = m/4, im2col", uniform("im2col", 1, "1/4"), "g1-r4"),
-    Method("plain low-rank, r = m/8, im2col", uniform("im2col", 1, "1/8"), "g1-r8"),
-    Method("group low-rank, g = 4, r = m/4, SDK", uniform("sdk", 4, "1/4"), "g4-r4-10"),
-    Method("group low-rank, g = 4, r = m/8, SDK", uniform("sdk", 4, "1/8"), "g4-r8"),
+    Method("PatDNN, e = 4, rows skipped", uniform("sdk", PatDNN(4))),
+    Method("PatDNN, e = 4, ideal steering for free", uniform("sdk", PatDNN(4, IDEAL)), circuits=False),
+    Method("PatDNN, e = 4, ideal steering with circuits", uniform("sdk", PatDNN(4, IDEAL))),
+    Method("PAIRS, e = 4", uniform("sdk", Pairs(4))),
+    Method("PAIRS, e = 2", uniform("sdk", Pairs(2))),
+    Method("plain low-rank, r = m/4, im2col", uniform("im2col", LowRank(rank="1/4")), "g1-r4"),
+    Method("plain low-rank, r = m/8, im2col", uniform("im2col", LowRank(rank="1/8")), "g1-r8"),
+    Method("group low-rank, g = 4, r = m/4, SDK", uniform("sdk", LowRank(rank="1/4", groups=4)), "g4-r4-10"),
+    Method("group low-rank, g = 4, r = m/8, SDK", uniform("sdk", LowRank(rank="1/8", groups=4)), "g4-r8"),
     Method(
         "group low-rank, g = 4, r = m/4, mappings of least energy",
-        uniform("sdk", 4, "1/4"),
+        uniform("sdk", LowRank(rank="1/4", groups=4)),
         "g4-r4-10",
         cheapest=True,
     ),
@@ -131,7 +129,7 @@ def masks_of(network: Network, plan: Plan) -> Masks:
     """
     from safetensors.numpy import load_file
 
-    chosen = {layer.name: layer for layer in plan.layers if layer.kind == PRUNED}
+    chosen = {layer.name: layer.kind for layer in plan.layers if isinstance(layer.kind, PatternLayer)}
     if not chosen:
         return {}
     if network.name == "resnet20":
@@ -146,9 +144,8 @@ def masks_of(network: Network, plan: Plan) -> Masks:
             )
             for name in chosen
         }
-    return choose_masks(
-        weights, {name: Pruning(layer.pruning or "", layer.entries or 0) for name, layer in chosen.items()}
-    )
+    prunings = {name: Pruning(str(kind.variant), kind.entries) for name, kind in chosen.items()}
+    return choose_masks(weights, prunings)
 
 
 def rows() -> Iterator[Row]:
@@ -200,15 +197,22 @@ def run_of(row: Row) -> str | None:
     """The folder of the trained network: the method's own, or that of the best run pruned alike; None: there
     is none.
     """
-    if row.network.name != "resnet20" or row.method.folder is not None:
-        return row.method.folder if row.network.name == "resnet20" else None
-    wanted = {(layer.pruning, layer.entries) for layer in row.plan.layers}
-    alike = [
-        folder.name
-        for folder in RUNS.iterdir()
-        if {(layer.pruning, layer.entries) for layer in Plan.load(folder / "plan.json").layers} == wanted
-    ]
+    if row.network.name != "resnet20":
+        return None
+    if row.method.folder is not None:
+        return row.method.folder
+    wanted = patterns(row.plan)
+    alike = [folder.name for folder in RUNS.iterdir() if patterns(Plan.load(folder / "plan.json")) == wanted]
     return max(alike, key=final_accuracy, default=None)
+
+
+def patterns(plan: Plan) -> set[tuple[str | None, int]]:
+    """(pruning, entries) of the layers that are pruned."""
+    return {
+        (layer.kind.variant, layer.kind.entries)
+        for layer in plan.layers
+        if isinstance(layer.kind, PatternLayer)
+    }
 
 
 def final_accuracy(folder: str) -> float:

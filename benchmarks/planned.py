@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rankfold.files import write_text
-from rankfold.plan import PLAIN, Plan
+from rankfold.plan import Plan
+from rankfold.plan.kinds import PLAIN
 from rankfold.reproduce.headline import Point, average
 from rankfold.reproduce.measure import read_table
 from rankfold.runs.folder import RunFolder

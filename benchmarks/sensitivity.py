@@ -28,15 +28,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rankfold.runs.compress import MOMENT_IMAGES, calibration_batches
 from scipy.stats import kendalltau, spearmanr
 from torch import Tensor, nn
 
-from rankfold import ArraySpec, load_images, load_model, trace
+from rankfold import ArraySpec, Plan, evaluate, load_images, load_model, quantise_, trace, uniform_plan
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
-from rankfold.calibration.quantisers import calibrate_
 from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss, sensitivities
-from rankfold.calibration.signs import observe_signs
 from rankfold.files import write_text
 from rankfold.lowrank import (
     LowRankFactors,
@@ -51,10 +48,9 @@ from rankfold.mapping import map_layer, map_low_rank
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.plan import LOW_RANK, Plan, uniform_plan
-from rankfold.surgery.compress import open_signs, quantise_by_plan_
-from rankfold.training.data import ImageData, ImageSplit
-from rankfold.training.loop import evaluate
+from rankfold.plan import LowRankLayer
+from rankfold.training.calibration import MOMENT_IMAGES
+from rankfold.training.data import ImageData
 from rankfold.workload import ConvShape, Network
 
 ANY, EQUAL = "any", "equal"  # the sets of plans
@@ -149,8 +145,7 @@ class Bench:
     dense: nn.Module
     network: Network
     layers: dict[str, Layer]
-    data: ImageData
-    test: ImageSplit
+    data: ImageData  # with the part of the test split that plans are measured on
     norm: list[Tensor]  # training images on which batch norm is measured and quantisers are calibrated
 
 
@@ -190,11 +185,10 @@ def main() -> None:
     dense = baseline(data)
     network = trace(dense, data.input_size, "resnet20")
     layers = known_layers(dense, network, data, options.seed)
-    test = data.test.sample(options.images, options.seed)
-    bench = Bench(
-        dense, network, layers, data, test, list(calibration_batches(data, CPU, options.seed, NORM_IMAGES))
-    )
-    print(f"dense: {evaluate(dense, test, data, CPU):.2%} of {len(test)} images", flush=True)
+    data = replace(data, test=data.test.sample(options.images, options.seed))
+    norm = list(data.calibration_batches(NORM_IMAGES, CPU, options.seed))
+    bench = Bench(dense, network, layers, data, norm)
+    print(f"dense: {evaluate(dense, data):.2%} of {data.test_images} images", flush=True)
     file = options.out / "plans.csv"
     rows = read(file)
     for name, plan in drawn_plans(layers, options.free, options.equal, options.seed):
@@ -227,7 +221,7 @@ def known_layers(model: nn.Module, network: Network, data: ImageData, seed: int)
     shapes = {layer.name: layer for layer in network.convolutions if layer.kernel == (3, 3)}
     names = list(shapes)[1:]
     start = time.perf_counter()
-    found = sensitivities(model, calibration_batches(data, CPU, seed, MOMENT_IMAGES), names)
+    found = sensitivities(model, data.calibration_batches(MOMENT_IMAGES, CPU, seed), names)
     print(f"sensitivities of {len(names)} layers in {time.perf_counter() - start:.1f} s", flush=True)
     modules = dict(model.named_modules())
     return {
@@ -297,16 +291,11 @@ def measured(bench: Bench, plan: dict[str, Candidate], quantised: bool) -> tuple
             fill_(pair.expand.weight, made.factors.expand)
             model.set_submodule(name, pair)
     reestimate_batch_norm_(model, bench.norm)
-    exact = evaluate(model, bench.test, bench.data, CPU)
+    exact = evaluate(model, bench.data)
     if not quantised:
         return exact, math.nan
-    bits = bit_plan(bench.network, plan)
-    names = open_signs(bits)
-    seen = observe_signs(model, bench.norm[:1], names.values())
-    quantise_by_plan_(model, bits.with_signs({name: seen[module] for name, module in names.items()}))
-    calibrate_(model, bench.norm)
-    reestimate_batch_norm_(model, bench.norm)
-    return exact, evaluate(model, bench.test, bench.data, CPU)
+    quantise_(model, bit_plan(bench.network, plan), bench.norm)
+    return exact, evaluate(model, bench.data)
 
 
 def bit_plan(network: Network, plan: dict[str, Candidate]) -> Plan:
@@ -314,9 +303,9 @@ def bit_plan(network: Network, plan: dict[str, Candidate]) -> Plan:
     layers = []
     for layer in uniform_plan(network, ARRAY, bits=BITS).layers:
         one = plan.get(layer.name, Candidate())
-        layers.append(
-            layer if one.groups is None else replace(layer, kind=LOW_RANK, groups=one.groups, rank=one.rank)
-        )
+        if one.groups is not None and one.rank is not None:
+            layer = replace(layer, kind=LowRankLayer(one.groups, one.rank))
+        layers.append(layer)
     return Plan(network.name, network.input, ARRAY, tuple(layers))
 
 

@@ -24,15 +24,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from rankfold.cli.arguments.options import prepare_process
-from rankfold.runs.compress import calibration_batches
 from torch import Tensor, nn
 
+from rankfold.cli.arguments.process import prepare_process
 from rankfold.mapping import ArraySpec
 from rankfold.models.pretrained import shipped
 from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import Plan
-from rankfold.runs.evaluate import load_compressed
+from rankfold.runs.evaluate import load_run
 from rankfold.simulator import NonIdealities, simulate
 from rankfold.training.batches import Batches
 from rankfold.training.data import load_images
@@ -50,16 +49,14 @@ def main() -> None:
     options = parser.parse_args()
     prepare_process(options.threads)
     data = load_images(options.data)
-    model, plan, _ = load_compressed(shipped("resnet20-cifar10-4bit").folder)
-    model.eval()
+    model, plan, _ = load_run(shipped("resnet20-cifar10-4bit").folder)
     device = torch.device("cpu")
     test = Batches(data.test.sample(options.images, 0), data.mean, data.std, BATCH, device)
     images = [x for x, _ in test.epoch()]
 
     def ours(array: ArraySpec, chosen: NonIdealities, mapping: str | None = None) -> nn.Module:
-        return simulate(
-            model, _with(plan, array, mapping), chosen, calibration=calibration_batches(data, device, 0, 256)
-        )
+        calibration = data.calibration_batches(256, device)
+        return simulate(model, _with(plan, array, mapping), chosen, calibration=calibration)
 
     converters = NonIdealities(adc_bits=6)
     noisy = NonIdealities(adc_bits=6, adc_range=RANGE, output_noise=NOISE)
