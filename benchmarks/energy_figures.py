@@ -44,13 +44,17 @@ def legend(figure: Figure, entries: list[tuple[str, str]], bottom: float) -> Non
         figure.text(x + 0.022, y, name, color=INK, va="center")
 
 
+def name(row: dict[str, str]) -> str:
+    """The method of a row, and its accuracy where it has one."""
+    if not row["accuracy"]:
+        return row["method"]
+    return f"{row['method']} · {100 * float(row['accuracy']):.1f} %"
+
+
 def components(rows: Rows) -> str:
     """ResNet-20 on 64x64 RRAM arrays at 22 nm, every method, stacked by component."""
     shown = picked(rows, network="resnet20", array="64x64", technology="rram-22nm", adc=ADC)
-    names = [
-        row["method"] + (f" · {100 * float(row['accuracy']):.1f} %" if row["accuracy"] else "")
-        for row in shown
-    ]
+    names = [name(row) for row in shown]
     values = [
         grouped({key[:-3]: float(row[key]) for key in row if key.endswith("_nj") and key != "energy_nj"})
         for row in shown

@@ -117,10 +117,8 @@ def main() -> None:
     for shape, array in dict.fromkeys((shape.anonymous, array) for shape, array in CASES):
         # Groups share arrays in the library, which the published scripts do not know.
         found = map_layer(shape, array, "vw-sdk").cycles
-        assert found == loop(shape, array) if shape.groups == 1 else found <= loop(shape, array), (
-            shape,
-            array,
-        )
+        plain = loop(shape, array)
+        assert found == plain or (shape.groups > 1 and found < plain), (shape, array)
     plain = seconds(published, 1)
     vw_sdk, best, one = (
         seconds(run, options.rounds) for run in (search("vw-sdk"), search("best"), one_window)

@@ -63,7 +63,9 @@ def resnet50() -> nn.Module:
     channels = 64
     for width, number, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
         for index in range(number):
-            blocks.append(Bottleneck(channels, width, stride if index == 0 else 1))
+            if index > 0:
+                stride = 1
+            blocks.append(Bottleneck(channels, width, stride))
             channels = 4 * width
     stem = (
         nn.Conv2d(1, 64, 7, 2, 3, bias=False),

@@ -38,7 +38,10 @@ def tables(row: dict[str, str]) -> Iterator[ComponentTable]:
     """The tables for a chip: its node, or those around it, under each kind of ADC, with the chip's supply and
     activity.
     """
-    for node in (22, 32) if row["node_nm"] == "28" else (int(row["node_nm"]),):
+    nodes = [int(row["node_nm"])]
+    if nodes == [28]:
+        nodes = [22, 32]
+    for node in nodes:
         for adc in ("flash", "sar", "zigzag"):
             yield replace(
                 load_table(f"sram-{node}nm").with_adc(adc, int(row["adc_bits"])),

@@ -245,10 +245,10 @@ def drawn_plans(
                 for layer, some in choices.items()
                 if draw.uniform() < share
             }
-            kept = sum(
-                plan[key].parameters(layer.shape) if key in plan else layer.shape.parameters
-                for key, layer in layers.items()
-            )
+            kept = whole
+            for layer, candidate in plan.items():
+                shape = layers[layer].shape
+                kept += candidate.parameters(shape) - shape.parameters
             if name == ANY or PARAMETERS[0] <= kept / whole <= PARAMETERS[1]:
                 found += 1
                 yield name, plan

@@ -50,7 +50,10 @@ def scatter(rows: Rows) -> str:
             values = [float(row[predictor]) for row in shown if float(row[predictor]) > 0]
             axes.set_xscale("log")
             wide = not values or max(values) / min(values) > WIDE
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+            labelled = (1.0, 2.0, 5.0)
+            if wide:
+                labelled = (1.0,)
+            axes.xaxis.set_major_locator(LogLocator(subs=labelled))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_ylim(0, 100)

@@ -59,7 +59,7 @@ def rankfold_step(
     teacher = Teacher(model, Distillation()) if taught else None
     if quantised:
         names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        bits = {name: 8 if name in (names[0], names[-1]) else 4 for name in names}
+        bits = dict.fromkeys(names, 4) | dict.fromkeys((names[0], names[-1]), 8)
         signs = observe_signs(model, [x], names)
         replace_by_quantised_(model, {name: LayerBits(bits[name], bits[name], signs[name]) for name in names})
         calibrate_(model, [x])
