@@ -11,7 +11,7 @@ from rankfold.plan.kinds import kind_names
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan, weights
 from rankfold.records.text_table import format_table
-from rankfold.workload import Network
+from rankfold.workload import ConvShape, Network
 
 # What becomes of a layer.
 UNCOUNTED, LEFT_ALONE = "not mapped", "left alone"
@@ -24,6 +24,7 @@ WORTH_A_LINE = 5e-4  # share of the parameters that are no layer's weights
 
 def fates() -> tuple[str, ...]:
     """Everything that may become of a weight, what is changed first."""
+    # Dense is registered first, but nothing is changed there: it goes behind the kinds that change something.
     dense, *others = kind_names()
     return (*others, dense, UNCOUNTED, LEFT_ALONE)
 
@@ -55,6 +56,7 @@ class LayerCoverage:
 
     def row(self) -> list[str]:
         """Its row in the table of all layers."""
+        # Only layers of other kinds may not know theirs.
         macs = "?"
         if self.macs is not None:
             macs = f"{self.mac_share:.1%}"
@@ -92,6 +94,7 @@ class Coverage:
             layers = self.of(fate)
             if layers:
                 lines.append(f"  {fate}: {_sums(layers)} ({_reasons(layers)})")
+        # What belongs to no weight shows as what the shares lack of the whole.
         rest = 1 - sum(layer.parameter_share for layer in self.layers)
         if rest > WORTH_A_LINE:
             lines.append(f"  biases, norms and others: {rest:.1%} of parameters")
@@ -123,32 +126,28 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
         linear: whether dense fully connected layers are mapped too.
     """
     shapes = weights(network)
+    # A weight may run several times: its runs add up, its parameters count once.
     macs: Counter[str] = Counter()
     for layer in network.layers:
         macs[layer.weight] += layer.macs
+    # Counts that are not known go in as 0, so that shares are of what is known.
     others: dict[str, int] = {other.name: other.macs or 0 for other in network.untouched}
     all_macs = sum(macs.values()) + sum(others.values())
-    stored = sum(shape.parameters for shape in shapes.values()) + sum(
-        other.parameters for other in network.untouched
-    )
+    stored = sum(shape.parameters for shape in shapes.values())
+    stored += sum(other.parameters for other in network.untouched)
+    # Where the network does not know its total, it is what its layers hold. Shares never exceed 1 together.
     all_parameters = max(network.parameters or 0, stored)
     found = []
     for name, shape in shapes.items():
         entry = plan.layer(name)
-        kernel = "x".join(map(str, shape.kernel))
-        sort = kernel
-        if shape.is_linear:
-            sort = "fully connected"
-        what = f"{sort} {shape.in_channels}->{shape.out_channels}"
-        if shape.groups > 1:
-            what += f" g{shape.groups}"
         fate = entry.kind.name
+        # One that keeps its weight is mapped on request only; one that is replaced runs on arrays anyhow.
         if shape.is_linear and not linear and not entry.kind.changes_weight:
             fate = UNCOUNTED
         found.append(
             LayerCoverage(
                 name=name,
-                what=what,
+                what=_what(shape),
                 fate=fate,
                 why=_why(entry),
                 macs=macs[name],
@@ -158,6 +157,7 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
             )
         )
     for other in network.untouched:
+        # The network says both in one sentence; the table has a column for each.
         what, _, why = other.what.partition(" is left alone")
         found.append(
             LayerCoverage(
@@ -165,13 +165,24 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
                 what=what,
                 fate=LEFT_ALONE,
                 why=why.strip() or "neither a 2-d convolution nor fully connected",
-                macs=other.macs,
+                macs=other.macs,  # None where it is not known, unlike in the sum
                 parameters=other.parameters,
                 mac_share=_share(others[other.name], all_macs),
                 parameter_share=_share(other.parameters, all_parameters),
             )
         )
     return Coverage(tuple(found), all_macs, all_parameters)
+
+
+def _what(shape: ConvShape) -> str:
+    """What a layer is: `3x3 16->32 g2`, or `fully connected 64->10`."""
+    sort = "x".join(map(str, shape.kernel))
+    if shape.is_linear:
+        sort = "fully connected"
+    what = f"{sort} {shape.in_channels}->{shape.out_channels}"
+    if shape.groups > 1:
+        what += f" g{shape.groups}"
+    return what
 
 
 def _sums(layers: Sequence[LayerCoverage]) -> str:
@@ -185,6 +196,7 @@ def _sums(layers: Sequence[LayerCoverage]) -> str:
 
 def _reasons(layers: Sequence[LayerCoverage]) -> str:
     """Why this becomes of layers, each reason once."""
+    # A dictionary, since a set would lose the order of the layers.
     reasons = {}
     for layer in layers:
         reason = layer.why
@@ -204,4 +216,7 @@ def _why(entry: LayerPlan) -> str:
 
 
 def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+    # A network whose counts are all unknown has a whole of 0.
+    if not whole:
+        return 0.0
+    return part / whole

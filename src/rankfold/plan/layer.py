@@ -29,8 +29,9 @@ class LayerPlan:
 
     name: str
     kind: LayerKind = field(default_factory=DenseLayer)
+    # By name only: two widths and a sign side by side are easily swapped.
     _: KW_ONLY
-    mapping: str = "sdk"
+    mapping: str = "sdk"  # every kind of this package can be laid so
     weight_bits: int | None = None
     input_bits: int | None = None
     input_signed: bool | None = None
@@ -42,6 +43,7 @@ class LayerPlan:
                 f"plan, layer {self.name}: mapping (={self.mapping}) of a {self.kind.name} layer must be "
                 f"one of {', '.join(self.kind.mappings)}"
             )
+        # A layer is quantised as a whole: `quantised` looks at its weights alone and speaks for both.
         if (self.weight_bits is None) != (self.input_bits is None):
             raise InputError(f"plan, layer {self.name}: give weight_bits and input_bits, or neither")
 
@@ -59,6 +61,7 @@ class LayerPlan:
         content: dict[str, Any] = {"name": self.name, **self.kind.to_json()}
         for name in COMMON:
             value = getattr(self, name)
+            # Not by truth: False is an answer, namely that no input is negative.
             if value not in (None, ""):
                 content[name] = value
         return content
@@ -70,11 +73,13 @@ class LayerPlan:
         Raises:
             InputError: fields are missing, belong to another kind, or contradict each other.
         """
+        # What is left in the copy, once the common fields are taken out, must be the kind's own.
         own = dict(content)
         name = own.pop("name")
         common = {key: own.pop(key) for key in COMMON if key in own}
         try:
             kind = kind_from_json(own)
         except InputError as error:
+            # A kind knows its fields, but not whose they are.
             raise InputError(f"plan, layer {name}: {error}") from None
         return cls(name, kind, **common)

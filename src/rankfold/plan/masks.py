@@ -24,6 +24,7 @@ def load_masks(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: the file is missing or damaged.
     """
+    # Imported here, so that plans without masks do not load it.
     from safetensors import SafetensorError, safe_open
 
     source = Path(path)
@@ -31,6 +32,7 @@ def load_masks(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{source} does not exist; give the model.safetensors of a finished run")
     try:
         with safe_open(source, "numpy") as file:
+            # Tensors are read one by one, so the weights, the bulk of the file, stay on disk.
             names = [key for key in file.keys() if key.endswith(SUFFIX)]  # noqa: SIM118 (the file is no dictionary)
             return {name.removesuffix(SUFFIX): file.get_tensor(name).astype(bool) for name in names}
     except (SafetensorError, OSError) as error:

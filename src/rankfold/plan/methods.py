@@ -157,6 +157,8 @@ class LowRank(Method):
         """The pair with this (g, r), or with the next lower one where it is to fit."""
         positions = shape.kernel[0] * shape.kernel[1]
         entries = self.entries
+        # Such a pair keeps everything anyhow. As a plain one it has the bound of Theorem 1, and ONNX files
+        # can hold it.
         if entries is not None and entries >= positions:
             entries = None
         groups, rank = self._chosen(shape, entries)
@@ -172,26 +174,33 @@ class LowRank(Method):
     def _chosen(self, shape: ConvShape, entries: int | None) -> tuple[int, int]:
         """(g, r) for a layer."""
         if not self.fit:
+            # The rule refuses a share that is no whole number, and the caller what does not fit.
             return self.groups, self._rule.rank(shape)
+        # g must divide the input channels of each of the layer's own G groups; 1 always does.
         channels = shape.in_channels // shape.groups
         divisors = [count for count in range(1, min(self.groups, channels) + 1) if channels % count == 0]
         groups = max(divisors)
+        # Rounded down, as a low-rank layer is to be no larger than asked for.
         wanted = int(self._rule.value)
         if self._rule.relative:
             wanted = int(self._rule.value * (shape.m // shape.groups))
         limit = full_rank(shape, groups)
+        # Positions that R_ drops add nothing to its rank.
         if entries is not None:
             limit = row_sparse_rank(shape, groups, entries)
+        # An eighth of four channels rounds down to 0, which is no layer at all.
         return groups, max(1, min(wanted, limit))
 
     def check_changes(self, network: Network, kinds: dict[str, LayerKind], first_reason: str) -> None:
         """Refuse a plan without a low-rank layer, and entries that leave out nothing."""
         pairs = [kind for kind in kinds.values() if isinstance(kind, LowRankLayer)]
         if not pairs:
+            # The reason that was handed in is this layer's.
             first = next(iter(kinds))
             raise InputError(
                 f"no layer of {network.name} can be low-rank: {first} stays dense ({first_reason}), and so on"
             )
+        # `layer` took e back from every pair whose kernel is too small for it.
         if self.entries is not None and not any(pair.shares_support for pair in pairs):
             raise InputError(
                 f"entries (={self.entries}) leave out nothing in {network.name}: they must be fewer than "
@@ -208,7 +217,7 @@ class _Pruning(Method):
         steering: how rows are counted, `plain` or `ideal` (see `PatternLayer`).
     """
 
-    title: ClassVar[str]
+    title: ClassVar[str]  # as papers spell it; `name` is what one types
 
     entries: int
     steering: str = PLAIN

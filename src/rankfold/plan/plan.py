@@ -18,6 +18,7 @@ from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape, Network
 
+# Written into every file; the schema refuses any other.
 TYPE, VERSION = "rankfold.plan", 1
 
 
@@ -64,6 +65,7 @@ class Plan:
         """The plan with `input_signed` filled in where it was open."""
         layers = []
         for layer in self.layers:
+            # What the plan says already goes before what was seen on some data.
             if layer.input_signed is None and layer.name in signed:
                 layer = replace(layer, input_signed=signed[layer.name])
             layers.append(layer)
@@ -78,6 +80,7 @@ class Plan:
             "input": list(self.input),
             "array": [self.array.rows, self.array.columns],
         }
+        # Most plans are for default cells: their files give rows and columns alone.
         plain = ArraySpec(self.array.rows, self.array.columns)
         if self.array != plain:
             cells = {key: getattr(self.array, key) for key in ("cell_bits", "coding", "dac_bits")}
@@ -91,6 +94,7 @@ class Plan:
         Raises:
             InputError: the content does not follow the schema; the message names the place.
         """
+        # Types and ranges first: the classes below check only what a schema cannot say.
         in_schema(content, _validator(), f"{where} is not a valid plan")
         channels, height, width = content["input"]
         try:
@@ -101,11 +105,13 @@ class Plan:
                 tuple(LayerPlan.from_json(layer) for layer in content["layers"]),
             )
         except InputError as error:
+            # The message names the layer already; here the file is added.
             raise InputError(f"{where} is not a valid plan: {error}") from None
 
     def save(self, path: str | Path) -> None:
         """Write the plan atomically, one layer a line."""
         content = self.to_json()
+        # By hand, as `indent` would give every field a line: so a changed layer is one line of a diff.
         lines = ",\n".join("    " + json.dumps(layer) for layer in content.pop("layers"))
         head = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
         write_text(path, f'{{\n{head},\n  "layers": [\n{lines}\n  ]\n}}\n')
@@ -122,16 +128,19 @@ class Plan:
     def digest(self) -> str:
         """A hash of all decisions; reasons are words and do not count."""
         bare = replace(self, layers=tuple(replace(layer, reason="") for layer in self.layers))
+        # Sorted, so that the order of fields may change. 16 digits, 64 bits, are enough to tell plans apart.
         return hashlib.sha256(json.dumps(bare.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _validator() -> Any:
+    # Kept until a kind is registered or forgotten.
     return _validator_for(kinds())
 
 
 @cache
 def _validator_for(registered: tuple[type[LayerKind], ...]) -> Any:
     """A validator of plans with layers of these kinds."""
+    # Imported here, as only who reads a file needs it.
     import jsonschema
 
     # JSON Schema counts 4.0 as an integer; as a rank or a bit width it would fail much later.
@@ -146,9 +155,11 @@ def _validator_for(registered: tuple[type[LayerKind], ...]) -> Any:
 
 def plan_schema() -> dict[str, Any]:
     """JSON Schema of a plan file, with the fields of all registered kinds."""
+    # The common part is kept for all callers, and filled in below.
     schema: dict[str, Any] = deepcopy(_common_schema())
     fields = schema["properties"]["layers"]["items"]["properties"]
     fields["kind"] = {"enum": list(kind_names())}
+    # Any kind's mapping will do here; whether it is one of the layer's own, `LayerPlan` says.
     fields["mapping"] = {"enum": _mappings()}
     fields["pruning"] = {"enum": [kind.variant for kind in kinds() if kind.variant is not None]}
     fields.update(field_schemas())
@@ -179,19 +190,19 @@ def check_plan(plan: Plan, network: Network) -> None:
     """
     shapes = weights(network)
     planned = [layer.name for layer in plan.layers]
-    if len(set(planned)) != len(planned):
-        raise InputError(
-            f"the plan names layer {next(n for n in planned if planned.count(n) > 1)} twice; keep one entry"
-        )
+    # Only one of two entries could be followed.
+    twice = [name for name in planned if planned.count(name) > 1]
+    if twice:
+        raise InputError(f"the plan names layer {twice[0]} twice; keep one entry")
     missing = [name for name in shapes if name not in planned]
     extra = [name for name in planned if name not in shapes]
     if missing or extra:
-        odd = (
-            f"layer {missing[0]} of the network is missing"
-            if missing
-            else f"the network has no layer {extra[0]}"
-        )
+        if missing:
+            odd = f"layer {missing[0]} of the network is missing"
+        else:
+            odd = f"the network has no layer {extra[0]}"
         raise InputError(f"the plan is for another network ({plan.model}, not {network.name}): {odd}")
+    # A mapping and its cycles hold for one size of image only.
     if plan.input != network.input:
         raise InputError(
             f"the plan is for images of {plan.input} (C, H, W), the network gets {network.input}; make a "
@@ -203,6 +214,7 @@ def check_plan(plan: Plan, network: Network) -> None:
 
 def weights(network: Network) -> dict[str, ConvShape]:
     """The first run of every weight of the network, by the weight's name."""
+    # Later runs of a weight may read planes of other sizes, but its matrix is the same.
     found: dict[str, ConvShape] = {}
     for layer in network.layers:
         found.setdefault(layer.weight, layer)

@@ -13,6 +13,7 @@ from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
 
 PATTERN = "^[0-9a-f]+( [0-9a-f]+)*$"  # of a support as text
+# JSON Schema searches, so that it needs the anchors; `fullmatch` does not.
 WORDS = re.compile(PATTERN[1:-1])
 SMALL_KERNEL = 62  # positions that fit into one machine word
 
@@ -43,6 +44,7 @@ def text_to_support(text: str, shape: ConvShape) -> np.ndarray:
         InputError: it is no such text, is for another number of input channels or a smaller kernel, or keeps
             nothing.
     """
+    # First, as `int` takes signs, underscores and `0x` too, and one support could be written in many ways.
     if not WORDS.fullmatch(text):
         raise InputError(
             f"layer {shape.name}: support must be hexadecimal numbers separated by single blanks, such as "
@@ -55,14 +57,17 @@ def text_to_support(text: str, shape: ConvShape) -> np.ndarray:
             f"layer {shape.name}: support is for {len(numbers)} input channels, the layer has "
             f"{shape.in_channels}; give one number for each"
         )
+    # The largest number alone tells whether any has a bit too many, or whether all are zero.
     most = max(numbers)
     if most >= 1 << positions:
         raise InputError(
             f"layer {shape.name}: support number {most:x} means positions beyond the {positions} of its "
             "kernel"
         )
+    # Single channels may keep nothing, but a layer without any input would be no layer.
     if most == 0:
         raise InputError(f"layer {shape.name}: support must keep at least one position of one input channel")
+    # (C_in, kh*kw), the lowest bit in the first column.
     return np.array([[number >> bit & 1 for bit in range(positions)] for number in numbers], bool)
 
 
@@ -78,7 +83,8 @@ def support_to_mask(support: np.ndarray, outputs: int, groups: int, kernel: Pair
     Returns:
         (outputs, C_in/groups, kh, kw) booleans.
     """
-    blocks = support.reshape(groups, 1, -1)
+    blocks = support.reshape(groups, 1, -1)  # (groups, 1, C_in/groups * kh*kw)
+    # Each output of a group gets the positions of the group's own inputs.
     return np.repeat(blocks, outputs // groups, axis=1).reshape(outputs, -1, *kernel)
 
 
@@ -90,6 +96,7 @@ def mask_to_support(mask: np.ndarray, groups: int) -> np.ndarray:
         groups: of the convolution.
     """
     outputs, channels, kh, kw = mask.shape
+    # (groups, outputs/groups, C_in/groups, kh*kw), joined over the outputs of a group.
     kept = np.logical_or.reduce(mask.reshape(groups, outputs // groups, channels, kh * kw), axis=1)
     return np.asarray(kept).reshape(groups * channels, kh * kw)
 
@@ -104,6 +111,7 @@ def check_entries(shape: ConvShape, entries: int) -> None:
     if shape.is_linear or not 1 <= entries < positions:
         what = f"its kernel has {positions} positions"
         if shape.is_linear:
+            # Its single position cannot be dropped, whatever e is.
             what = "it is a fully connected layer"
         raise InputError(
             f"layer {shape.name}: entries (={entries}) must be at least 1 and fewer than a kernel has "
@@ -115,6 +123,7 @@ def row_sparse_rank(shape: ConvShape, groups: int, entries: int) -> int:
     """The largest useful rank of a block whose R_ keeps `entries` positions of each input channel: min(m/G,
     C_in/(G*g) * e).
     """
+    # A block of R_ has e columns that are not zero for each of its input channels.
     return min(shape.m // shape.groups, shape.in_channels // (shape.groups * groups) * entries)
 
 
@@ -141,6 +150,7 @@ def check_support(shape: ConvShape, entries: int, text: str) -> None:
         InputError: see `text_to_support`; or no input channel keeps just `entries` positions, or one keeps
             more.
     """
+    # Single channels may keep fewer: e is the largest number.
     most = int(text_to_support(text, shape).sum(axis=1).max())
     if most != entries:
         raise InputError(
@@ -177,6 +187,7 @@ def is_within(inner: str | None, outer: str | None) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _is_within(inner: str, outer: str) -> bool:
     small, large = _numbers(inner), _numbers(outer)
+    # Supports of different lengths are of different layers. Both operators also work on Python's integers.
     return small.shape == large.shape and not np.any(small & ~large)
 
 

@@ -48,6 +48,7 @@ def uniform_plan(
     ):
         kind: LayerKind = DenseLayer()
         reason = why
+        # The method is not asked about layers that stay, so its refusals are about those it would change.
         if not why:
             kind, reason = method.layer(shape)
         layers.append(
@@ -68,6 +69,7 @@ def _mapping_for(kind: LayerKind, wanted: str) -> str:
     """How a layer is laid out: as wanted; pairs and pruned layers know no VW-SDK nor Tetris-SDK and get `sdk`
     then.
     """
+    # On a dense layer a mapping that does not exist is passed on, for `LayerPlan` to refuse it.
     if not kind.changes_weight or wanted in kind.mappings:
         return wanted
     return "sdk"
@@ -103,20 +105,23 @@ def candidates(
     """
     shapes = weights(network)
     matched = match_rules(rules, shapes)
+    # Without any convolution, as in a perceptron, the first layer takes its place.
     first = (network.convolutions or network.layers)[0].weight
     # A network without a fully connected layer may classify with a 1x1 convolution; a larger last kernel is
     # no classifier.
     tail = network.layers[-1]
-    last = tail.weight if tail.kernel == (1, 1) else ""
+    last = ""  # no layer has this name
+    if tail.kernel == (1, 1):
+        last = tail.weight
     for name, shape in shapes.items():
         width = bits
         if bits is not None and name in (first, last):
             width = EDGE_BITS
         if shape.fixed:
+            # What cannot be replaced cannot be given quantisers either.
             width = None
-        why = _decide(
-            shape, matched.get(name), _why_dense(shape, name == first, name == last, pointwise, linear)
-        )
+        default = _why_dense(shape, name == first, name == last, pointwise, linear)
+        why = _decide(shape, matched.get(name), default)
         yield name, shape, why, width
 
 
@@ -126,6 +131,7 @@ def _decide(shape: ConvShape, match: Match | None, why: str) -> str:
         return why
     if not match.rule.include:
         return f"excluded by {match.rule.pattern}"
+    # A pattern passes over what can never be changed. An exact name means this layer, so it is refused.
     never = _why_never(shape)
     if never and match.exact:
         raise InputError(
@@ -135,14 +141,17 @@ def _decide(shape: ConvShape, match: Match | None, why: str) -> str:
 
 
 def _why_never(shape: ConvShape) -> str:
+    # Such as subclasses and layers with hooks, whose behaviour a replacement would lose.
     if shape.fixed:
         return shape.fixed
+    # A group of one channel cannot be cut into blocks of channels, which are what g counts.
     if shape.in_channels == shape.groups:
         return "depthwise convolution: a matrix of one input channel"
     return ""
 
 
 def _why_dense(shape: ConvShape, first: bool, last: bool, pointwise: bool, linear: bool) -> str:
+    # The layer's place before its sort: plans name the first reason that holds.
     if first:
         return "first layer" if shape.is_linear else "first convolution"
     if last:

@@ -35,6 +35,7 @@ class ChannelLayer(LayerKind):
 
     def check(self, shape: ConvShape) -> None:
         """Refuse more channels than the layer has."""
+        # Whether the numbers fit those of the layers around is seen in the network: `surgery.channels`.
         for what, kept, there in (
             ("in_channels", self.in_channels, shape.in_channels),
             ("out_channels", self.out_channels, shape.out_channels),

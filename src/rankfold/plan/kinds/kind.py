@@ -31,6 +31,7 @@ class LayerKind:
             masks.
     """
 
+    # Of the class, no fields: plans hold only what differs from layer to layer.
     name: ClassVar[str]
     variant: ClassVar[str | None] = None
     mappings: ClassVar[tuple[str, ...]] = METHODS
@@ -83,6 +84,7 @@ class LayerKind:
             content["pruning"] = self.variant
         for field in fields(self):
             value = getattr(self, field.name)
+            # A missing field means the default, so that files need no null.
             if value is not None:
                 content[field.name] = value
         return content
@@ -94,6 +96,8 @@ class LayerKind:
         Raises:
             InputError: a field is missing, or its value is wrong.
         """
+        # Not the schema's work: the fields of all kinds stand side by side there, so it can ask for none.
+        # `needed` are fields with a default in code that a file has to spell out all the same.
         for name in (*cls.needed, *cls._without_default()):
             if name not in content:
                 raise InputError(f"a {cls.name} layer needs {name}")

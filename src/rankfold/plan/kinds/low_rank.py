@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from rankfold.errors import InputError
 from rankfold.lowrank import check_rank
 from rankfold.mapping import LOW_RANK_METHODS
-from rankfold.plan.kinds.dense import DenseLayer
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.support import (
     PATTERN,
@@ -53,6 +52,7 @@ class LowRankLayer(LayerKind):
             return
         if self.entries is None:
             raise InputError("only low-rank layers with entries, and pruning support, have a support")
+        # Its words alone: whether they fit is seen once the layer's shape is there, in `check`.
         check_support_words(self.support)
 
     @property
@@ -78,6 +78,7 @@ class LowRankLayer(LayerKind):
 
     def check(self, shape: ConvShape) -> None:
         """Refuse a layer that cannot be replaced, or cannot have this (g, r, e)."""
+        # Before the numbers, as no other numbers would help.
         if shape.fixed:
             raise InputError(f"plan, layer {shape.name}: it cannot be low-rank: {shape.fixed}; make it dense")
         if self.entries is None:
@@ -94,8 +95,10 @@ class LowRankLayer(LayerKind):
         multiple of, as a part of a block never has a higher rank than the block. Positions that R_ drops must
         be dropped by `other` too.
         """
-        if isinstance(other, DenseLayer) or not isinstance(other, LowRankLayer):
+        # A pair of full rank holds any weight, but what that rank is depends on a shape, unknown here.
+        if not isinstance(other, LowRankLayer):
             return False
+        # A pair with all positions has no support, and `is_within` is False for it, as it should be.
         if self.entries is not None and not is_within(other.support, self.support):
             return False
         return self.groups % other.groups == 0 and other.rank <= self.rank

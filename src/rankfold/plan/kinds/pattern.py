@@ -31,7 +31,9 @@ class PatternLayer(LayerKind):
 
     name: ClassVar[str] = PATTERN_PRUNED
     mappings: ClassVar[tuple[str, ...]] = PRUNED_METHODS
+    # Cycles differ between the two ways of counting, so a file must not leave it to a default.
     needed: ClassVar[tuple[str, ...]] = ("steering",)
+    # The plan does not hold the positions, so the base's `holds`, always False, is right here.
     masked: ClassVar[bool] = True
     schema: ClassVar[Mapping[str, Any]] = {
         "entries": {"type": "integer", "minimum": 1},

@@ -34,7 +34,9 @@ COMMON_FIELDS = (
     "reason",
 )
 
+# By what plans say: name and variant. The order is that of registration, and of lists in messages.
 _KINDS: dict[tuple[str, str | None], type[LayerKind]] = {}
+# What each step knows, by class: the object, or its address until a step asks.
 _PARTS: dict[type[LayerKind], dict[str, Any]] = {}
 
 
@@ -56,6 +58,7 @@ def register_kind(kind: type[LayerKind], **parts: Any) -> None:
     unknown = sorted(set(parts) - set(STEPS))
     if unknown:
         raise InputError(f"kind {kind.name}: step (={unknown[0]}) must be one of {', '.join(STEPS)}")
+    # Everything is checked before either table changes, so that a refused kind leaves no trace.
     _check_fields(kind)
     _KINDS[key] = kind
     _PARTS[kind] = dict(parts)
@@ -67,6 +70,7 @@ def _check_fields(kind: type[LayerKind]) -> None:
     Raises:
         InputError: its fields and its schema differ, or another kind has such a field with another schema.
     """
+    # Without a schema a field is refused in files; a schema without a field breaks the constructor.
     own = {field.name for field in fields(kind)}
     odd = sorted(own ^ set(kind.schema))
     if odd:
@@ -79,6 +83,7 @@ def _check_fields(kind: type[LayerKind]) -> None:
             raise InputError(
                 f"kind {kind.name}: {name} is a field of every layer in plans; choose another name"
             )
+        # The fields of all kinds share one flat object in plans, so that one name can have one schema only.
         others = [other.name for other in kinds() if other.schema.get(name, schema) != schema]
         if others:
             raise InputError(
@@ -133,9 +138,11 @@ def part_of(kind: LayerKind | type[LayerKind], step: str, wanted: type[T]) -> T:
         raise InputError(f"{spoken} layers do not have a {step} of their own, which is needed here")
     found = parts[step]
     if isinstance(found, str):
+        # Imported when first asked for; the object then takes the place of its address.
         module, _, attribute = found.partition(":")
         found = getattr(import_module(module), attribute)
         parts[step] = found
+    # Kinds may come from outside: their mistakes are named here, not where a method is missing later.
     if not isinstance(found, wanted):
         raise InputError(
             f"the {step} of {owner.__name__} is a {type(found).__name__}; it must be a {wanted.__name__}"
@@ -169,9 +176,11 @@ def kind_from_json(content: Mapping[str, Any]) -> LayerKind:
             raise InputError(_misplaced("pruning", name))
         raise InputError(f"pruning (={variant}) must be {' or '.join(map(str, variants))}")
     kind = alike[variants.index(variant)]
+    # The schema of plans lets fields of any kind pass, so those of others are found here.
     foreign = next((field for field in own if field not in kind.schema), None)
     if foreign is not None:
         raise InputError(_misplaced(foreign, variant or name))
+    # Only now: a misplaced field is a better message than a missing one.
     return kind.from_json(own)
 
 

@@ -62,4 +62,5 @@ class SupportLayer(PatternLayer):
 
     def holds(self, other: LayerKind) -> bool:
         """Whether `other` keeps no position that this one drops."""
+        # Also of a pair: L R_ is zero wherever R_ is, so its weight fits in as well.
         return is_within(other.known_support, self.support)
