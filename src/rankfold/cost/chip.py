@@ -120,9 +120,10 @@ def schedule(costs: NetworkCycles, arrays: int) -> ChipSchedule:
     Raises:
         InputError: P is not a whole number from 1 to 2^20.
     """
-    return schedule_stages(
-        [stage for layer in costs.layers for stage in layer.stages], Chip(costs.array, arrays)
-    )
+    stages: list[Mapping] = []
+    for layer in costs.layers:
+        stages += layer.stages
+    return schedule_stages(stages, Chip(costs.array, arrays))
 
 
 def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
@@ -143,18 +144,23 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
                 f"layer {stage.shape.name}: mapped onto arrays of {stage.array}, but the chip has "
                 f"{chip.array}"
             )
+    # Of each stage, (tiles, activations of each tile) of its stored matrices.
     loads = [[(stored.tile_count, times) for stored, times in stage.loads] for stage in stages]
+    # Tiles by (rows, columns): whether they fit one array depends on nothing else.
     extents: Counter[Pair] = Counter()
     for stage in stages:
         for stored, _ in stage.loads:
             extents.update(stored.extents())
-    arrays, tiles, packing = chip.arrays, extents.total(), pack_tiles(extents, chip.array)
+    arrays, tiles = chip.arrays, extents.total()
+    packing = pack_tiles(extents, chip.array)
     interval: int | None = None
     latency: int | None = None
     copies: list[list[int]] = []
+    # Tried in this order: a tile with an array of its own never waits for another.
     if tiles <= arrays:
         case, copies = "copies", _copies(loads, arrays)
         times = [_time(stage, each) for stage, each in zip(loads, copies, strict=True)]
+        # Images overlap, so the slowest stage sets the pace; a single image goes through all stages.
         interval, latency = max(times), sum(times)
     elif packing.arrays <= arrays:
         case = "shared"
@@ -182,6 +188,7 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
 
 
 def _time(stage: Sequence[Load], copies: Sequence[int]) -> int:
+    # -(-a // b) is a / b rounded up. Copies divide a tile's windows; the stage waits for the slowest tile.
     return max(-(-times // number) for (_, times), number in zip(stage, copies, strict=True))
 
 
@@ -189,6 +196,7 @@ def _least_time(stage: Sequence[Load], arrays: int) -> int:
     """The smallest t with sum over tiles of ceil(activations / t) <= arrays: exact, since that many copies
     are needed for t.
     """
+    # By halving, as fewer arrays suffice for more time; at the upper end one copy a tile does.
     low, high = 1, max(times for _, times in stage)
     while low < high:
         middle = (low + high) // 2
@@ -203,7 +211,9 @@ def _copies(stages: Sequence[Sequence[Load]], arrays: int) -> list[list[int]]:
     """Copies of each stage's tiles: the fewest for the shortest interval; the rest, greedily, where they save
     most cycles.
     """
+    # One time for the tiles of all stages at once, since the slowest stage is the interval.
     interval = _least_time([load for stage in stages for load in stage], arrays)
+    # The fewest copies with which each tile keeps up.
     copies = [[-(-times // interval) for _, times in stage] for stage in stages]
     spare = arrays - sum(_held(stage, each) for stage, each in zip(stages, copies, strict=True))
 
@@ -213,10 +223,14 @@ def _copies(stages: Sequence[Sequence[Load]], arrays: int) -> list[list[int]]:
         """
         stage, each = stages[index], copies[index]
         time = _time(stage, each)
+        # One cycle less is the least gain; tiles that are fast enough for it keep their copies.
         more = [max(number, -(-times // (time - 1))) for (_, times), number in zip(stage, each, strict=True)]
         price = _held(stage, more) - _held(stage, each)
-        return (_time(stage, more) - time) / price, index, price, more
+        # Negative, as a heap gives its smallest first; a cycle saved with fewer arrays is worth more.
+        gain = _time(stage, more) - time
+        return gain / price, index, price, more
 
+    # A stage of one cycle cannot get faster, and has nothing to offer.
     offers = [offer(index) for index in range(len(stages)) if _time(stages[index], copies[index]) > 1]
     heapq.heapify(offers)
     while offers:
@@ -245,6 +259,7 @@ def _makespan(stage: Sequence[Load], arrays: int) -> int:
     if sum(tiles for tiles, _ in stage) <= arrays:
         return _least_time(stage, arrays)
     busy = Counter({0: arrays})  # arrays by their cycles so far, so that equal tiles cost no time each
+    # Longest first (Graham, 1969): short tiles come last and level out what long ones left uneven.
     for tiles, times in sorted(stage, key=lambda load: load[1], reverse=True):
         busy = _longest_first(busy, tiles, times)
     return max(busy)
@@ -254,6 +269,8 @@ def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
     """Gives tiles, one by one, to the least busy array: an array busy for b takes them at b, b + times, ...
     in order of these.
     """
+    # The turn of the last tile, without a step for each: the turns up to a cycle are counted, and the
+    # cycle halved in on. The least busy array alone has enough of them at the upper end.
     low, high = min(busy), min(busy) + tiles * times
     while low < high:  # the first cycle at or before which all are taken
         middle = (low + high) // 2
@@ -261,6 +278,7 @@ def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
             high = middle
         else:
             low = middle + 1
+    # All turns before that cycle are taken; of those in it, as many as there are tiles left.
     before = {cycles: max(0, (low - 1 - cycles) // times + 1) for cycles in busy}
     left = tiles - sum(number * before[cycles] for cycles, number in busy.items())
     after: Counter[int] = Counter()
@@ -272,6 +290,7 @@ def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
         left -= last
         after[reached + times] += last
         after[reached] += number - last
+    # Unary plus drops the times that no array has.
     return +after
 
 
@@ -283,7 +302,9 @@ def _least_makespan(stage: Sequence[Load], arrays: int) -> int:
     """
     if sum(tiles for tiles, _ in stage) <= arrays:
         return _least_time(stage, arrays)
-    best, longest = -(-sum(tiles * times for tiles, times in stage) // arrays), 0
+    work = sum(tiles * times for tiles, times in stage)
+    best, longest = -(-work // arrays), 0
+    # Whole loads at a time: among tiles of one length the last gives the highest bound.
     for tiles, times in sorted(stage, key=lambda load: load[1], reverse=True):
         longest += tiles
         best = max(best, -(-longest // arrays) * times)
@@ -294,6 +315,7 @@ def _in_turns(stages: Sequence[Mapping], packing: Packing) -> tuple[int, int]:
     """(interval, latency) where tiles share arrays: the busiest array over all stages, and over each, added
     up.
     """
+    # Tiles of one size may stand for each other, so an array of that size is taken off a list.
     places: dict[Pair, list[int]] = {}
     first = 0
     for contents, count in packing.bins:
@@ -310,6 +332,8 @@ def _in_turns(stages: Sequence[Mapping], packing: Packing) -> tuple[int, int]:
             for size, number in stored.extents().items():
                 for _ in range(number):
                     turns[places[size].pop()] += times
+        # Images overlap: an array serves every stage that has a tile in it.
         busy.update(turns)
+        # An image alone is in one stage at a time, and waits for that stage's busiest array only.
         latency += max(turns.values())
     return max(busy.values()), latency

@@ -63,6 +63,7 @@ class LayerCycles:
     @property
     def executed(self) -> AnyMapping:
         """The mapping that the plan chose, with the steering that it assumes."""
+        # An ideally steered mapping counts and does not run, so it stands beside the one that does.
         if self.steered is not None:
             return self.steered
         return self.chosen
@@ -90,6 +91,7 @@ class LayerCycles:
     @property
     def utilisation(self) -> float:
         """Useful multiply-accumulates over cells * cycles of what is executed, 0 to 1."""
+        # The stages without steering: steering moves weights together and leaves their number.
         cells = self.chosen.array.cells
         return sum(stage.macs for stage in self.stages) / (cells * self.chosen_cycles)
 
@@ -126,6 +128,7 @@ class LayerCycles:
         }
         kind = self.entry.kind
         stages = [_stage_to_json(stage) for stage in self.stages]
+        # What only layers of some kinds have is told by the kind itself.
         entry.update(cost_of(kind).to_json(kind, self.parameters, stages))
         return entry
 
@@ -162,6 +165,7 @@ def _region_to_json(region: Region) -> dict[str, Any]:
 
 
 def _totals(each: Sequence[dict[CostKey, int]]) -> dict[CostKey, int]:
+    # Every layer has the same keys, so the first one has those of the network.
     return {key: sum(counts[key] for counts in each) for key in each[0]}
 
 
@@ -198,7 +202,10 @@ class NetworkCycles:
     @property
     def utilisation(self) -> float:
         """Useful multiply-accumulates over cells * cycles of the whole network, 0 to 1."""
-        work = sum(stage.macs for layer in self.layers for stage in layer.stages)
+        work = 0
+        for layer in self.layers:
+            for stage in layer.stages:
+                work += stage.macs
         return work / (self.array.cells * self.chosen_cycles)
 
     @property
@@ -211,6 +218,7 @@ class NetworkCycles:
         """Activations per image of arrays with the given cells and DACs; None where the array names
         neither.
         """
+        # All layers have a number or none has one: it depends on the array that they share.
         counted = [layer.array_cycles for layer in self.layers if layer.array_cycles is not None]
         if not counted:
             return None
@@ -218,6 +226,7 @@ class NetworkCycles:
 
     def to_json(self) -> dict[str, Any]:
         """The stable interface of `rankfold map --json`."""
+        # A weight that runs several times is stored once; its cycles and MACs count each time.
         seen = {layer.shape.weight: layer for layer in self.layers}.values()
         return {
             "model": self.model,
@@ -262,17 +271,20 @@ def network_cycles(
             is missing.
     """
     array = plan.array
+    # By weight: several layers may run one weight, and the plan has one entry for it.
     planned = {name: plan.layer(name) for name in weights(network)}
     compared = _families(plan)
     layers = []
     for shape in counted_layers(network, plan, linear):
         entry = planned[shape.weight]
+        # Kinds whose plan says which weights are kept do without.
         mask = None
         if masks is not None:
             mask = masks.get(shape.weight)
         mappings: Mapped = {CostKey.dense(method): map_layer(shape, array, method) for method in methods}
         own = cost_of(entry.kind)
         for family, cost in compared.items():
+            # The layer under its own mappings, or standing in where the family is another layer's.
             if own.family == family:
                 mappings |= own.comparisons(shape, array, entry, mask)
             else:
@@ -294,9 +306,11 @@ def _families(plan: Plan) -> dict[str, KindCost]:
     """The families of kinds in the plan that are compared in ways of their own, in the order of
     registration.
     """
+    # In the order of registration and not of layers: two plans then have their columns in one order.
     there = {type(layer.kind) for layer in plan.layers}
     families: dict[str, KindCost] = {}
     for kind in kinds():
         if kind in there and cost_of(kind).family:
+            # Kinds of one family are compared alike, so the first speaks for all.
             families.setdefault(cost_of(kind).family, cost_of(kind))
     return families

@@ -34,9 +34,11 @@ class CostKey:
         """Read what `str` wrote: `im2col` is of dense layers, `low-rank-sdk` of the family `low-rank`."""
         if text in METHODS:
             return cls.dense(text)
+        # Families have dashes too, so the text is read from its end.
         for mapping in _LONGEST_FIRST:
             if text.endswith(f"-{mapping}"):
                 return cls(text.removesuffix(f"-{mapping}"), mapping)
+        # A word that is no mapping, such as `shared` of `low-rank-shared`.
         family, dash, mapping = text.rpartition("-")
         if not dash:
             return cls.dense(text)

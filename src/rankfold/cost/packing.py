@@ -65,18 +65,22 @@ def pack_tiles(extents: Mapping[Pair, int], array: ArraySpec) -> Packing:
         InputError: a tile is larger than the array, or counted less than once.
     """
     for (rows, columns), count in extents.items():
-        if not (1 <= rows <= array.rows and 1 <= columns <= array.columns) or count < 1:
+        fits = 1 <= rows <= array.rows and 1 <= columns <= array.columns
+        if not fits or count < 1:
             raise InputError(f"tiles (={count} of {rows}x{columns}) must be at least one of at most {array}")
     if not extents:
         return Packing(array, (), 0)
     best: Bins | None = None
     bound: int | None = None
+    # The quick orders first: the search is made only where they leave a gap to the bound.
     for fill in (*map(_in_order, _orders(array)), _by_value):
         found = _pack(extents, array, fill)
         if best is None or _arrays(found) < _arrays(best):
             best = found
         if bound is None:
+            # Once, when a packing is known, at whose size the search for a bound can stop.
             bound = lower_bound(extents, array, enough=_arrays(best))
+        # No packing can do with fewer: this one is proven best.
         if _arrays(best) == bound:
             break
     assert best is not None and bound is not None
@@ -93,6 +97,7 @@ def _pack(extents: Mapping[Pair, int], array: ArraySpec, fill: Fill) -> Bins:
     bins: list[tuple[Contents, int]] = []
     while left:
         contents = fill(left, array)
+        # As many arrays as the tiles last for.
         times = min(left[size] // number for size, number in contents)
         bins.append((contents, times))
         for size, number in contents:
@@ -104,6 +109,7 @@ def _pack(extents: Mapping[Pair, int], array: ArraySpec, fill: Fill) -> Bins:
 
 def _orders(array: ArraySpec) -> tuple[Callable[[Pair], tuple[float, ...]], ...]:
     rows, columns = array.rows, array.columns
+    # By the longer side and then the area; by the sum of both sides, as shares; by the area.
     return (
         lambda size: (max(size[0] / rows, size[1] / columns), size[0] * size[1]),
         lambda size: (size[0] / rows + size[1] / columns,),
@@ -118,10 +124,12 @@ def _in_order(order: Callable[[Pair], tuple[float, ...]]) -> Fill:
         rows, columns = array.rows, array.columns
         contents = []
         for size in sorted(left, key=lambda size: (order(size), size), reverse=True):
+            # Tiles lie along the diagonal: their rows add up, and so do their columns.
             number = min(left[size], rows // size[0], columns // size[1])
             if number:
                 contents.append((size, number))
-                rows, columns = rows - number * size[0], columns - number * size[1]
+                rows -= number * size[0]
+                columns -= number * size[1]
         return tuple(contents)
 
     return fill
@@ -134,14 +142,18 @@ def _by_value(left: Mapping[Pair, int], array: ArraySpec) -> Contents:
     dimension, so that the scarcer one counts more; the exponent prefers large tiles, which are harder to
     place later.
     """
+    # Arrays that all rows would fill, sum(n * r) / R, for each of the R rows; columns in the same way.
     scarce_rows = sum(number * size[0] for size, number in left.items()) / array.rows**2
     scarce_columns = sum(number * size[1] for size, number in left.items()) / array.columns**2
+    # A tile's length is its use of scarce lines; its worth is length ** EXPONENT.
     length = {size: scarce_rows * size[0] + scarce_columns * size[1] for size in left}
     # Worth per length falls along this order, so that the first size not yet tried bounds what free lines may
     # still bring.
     order = sorted(left, key=lambda size: (length[size], size), reverse=True)
     best = 0.0
+    # Any tile fits an empty array, so that there are contents whatever the search finds.
     chosen: Contents = ((order[0], 1),)
+    # (worth, free rows, free columns, next size, contents), the newest first.
     stack: list[tuple[float, int, int, int, Contents]] = [(0.0, array.rows, array.columns, 0, ())]
     for _ in range(EFFORT):
         if not stack:
@@ -149,20 +161,24 @@ def _by_value(left: Mapping[Pair, int], array: ArraySpec) -> Contents:
         worth, rows, columns, index, contents = stack.pop()
         if worth > best:
             best, chosen = worth, contents
+        # Sizes that no longer fit are passed over; they will not fit later in this branch either.
         while index < len(order) and (order[index][0] > rows or order[index][1] > columns):
             index += 1
         if index == len(order):
             continue
         size = order[index]
         each = length[size] ** EXPONENT
+        # All free lines at the rate of this size, the best one left, would still not be enough.
         if worth + each / length[size] * (scarce_rows * rows + scarce_columns * columns) <= best:
             continue
+        # The largest number is pushed last and so tried first: good contents come early and cut more.
         for number in range(min(left[size], rows // size[0], columns // size[1]) + 1):
             more: Contents = ()
             if number:
                 more = ((size, number),)
-            free = rows - number * size[0], columns - number * size[1]
-            stack.append((worth + number * each, *free, index + 1, contents + more))
+            free_rows = rows - number * size[0]
+            free_columns = columns - number * size[1]
+            stack.append((worth + number * each, free_rows, free_columns, index + 1, contents + more))
     return chosen
 
 
@@ -191,6 +207,7 @@ def lower_bound(extents: Mapping[Pair, int], array: ArraySpec, enough: int | Non
     tall, wide = np.array(list(extents), dtype=kind).T
     counts = np.array(list(extents.values()), dtype=kind)
     rows, columns = tall * array.columns, wide * array.rows
+    # w*r/R + (1-w)*c/C of each size for each w, times the volume 4*R*C that a bin then holds.
     mixed = [quarters * rows + (MIXTURES - quarters) * columns for quarters in range(MIXTURES + 1)]
     orders = [np.argsort(numbers) for numbers in mixed]
     best = _apart(extents, array)
@@ -199,10 +216,12 @@ def lower_bound(extents: Mapping[Pair, int], array: ArraySpec, enough: int | Non
             if best == enough:
                 return best
             kept = (tall >= least_rows) & (wide >= least_columns)
+            # A tile counts 1 at most: so few cannot raise the bound.
             if counts[kept].sum() <= best:
                 continue
             alone = kept & ((tall > array.rows - least_rows) | (wide > array.columns - least_columns))
             rest = kept & ~alone
+            # Positions of the rest in ascending order of each mixture, as `_martello_toth` takes numbers.
             others = [order[rest[order]] for order in orders]
             more = max(
                 _martello_toth(x[which], counts[which], volume)
@@ -231,11 +250,15 @@ def _martello_toth(numbers: np.ndarray, counts: np.ndarray, size: int) -> int:
     numbers are in ascending order.
     """
     thresholds = np.concatenate(([0, size // 2], numbers[2 * numbers <= size]))
+    # Ascending numbers, so that prefix sums answer for all thresholds (K,) at once: from `full` on each
+    # number fills a bin, and from `counted` to `full` they share bins by volume.
     full = np.searchsorted(numbers, size - thresholds, side="right")
     counted = np.searchsorted(numbers, thresholds)
     number = np.concatenate(([0], np.cumsum(counts)))
     volume = np.concatenate(([0], np.cumsum(counts * numbers)))
-    return int((number[-1] - number[full] - (volume[counted] - volume[full]) // size).max())
+    # volume[counted] - volume[full] is at most 0: floor division of it rounds the bins up.
+    shared = -((volume[counted] - volume[full]) // size)
+    return int((number[-1] - number[full] + shared).max())
 
 
 def _apart(extents: Mapping[Pair, int], array: ArraySpec) -> int:
@@ -246,6 +269,7 @@ def _apart(extents: Mapping[Pair, int], array: ArraySpec) -> int:
     for order in _orders(array):
         chosen: list[Pair] = []
         for size in sorted(extents, key=order, reverse=True):
+            # Held against itself too: its copies are counted one by one, so no two of them may fit.
             if all(
                 size[0] + other[0] > array.rows or size[1] + other[1] > array.columns
                 for other in (*chosen, size)

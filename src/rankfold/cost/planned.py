@@ -22,7 +22,10 @@ def planned_shape(shape: ConvShape, entry: LayerPlan) -> ConvShape:
 
 
 def planned_mapping(
-    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None
+    shape: ConvShape,
+    array: ArraySpec,
+    entry: LayerPlan,
+    mask: np.ndarray | None = None,
 ) -> AnyMapping:
     """The mapping that a plan chose for a layer, with columns counted in weights.
 
@@ -35,7 +38,10 @@ def planned_mapping(
 
 
 def array_mapping(
-    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None
+    shape: ConvShape,
+    array: ArraySpec,
+    entry: LayerPlan,
+    mask: np.ndarray | None = None,
 ) -> AnyMapping:
     """The mapping that a plan chose for a layer, on arrays whose columns are physical: weights spread over
     cells.
@@ -47,8 +53,10 @@ def array_mapping(
         InputError: the array has bits per cell or DAC, and the layer has none, or more than a row holds; or
             the layer is pattern-pruned and its mask is missing, or row-sparse and its support is.
     """
+    # Then a column is a weight and an activation a whole vector, as the plan was mapped.
     if array.cell_bits is None and array.dac_bits is None:
         return planned_mapping(shape, array, entry, mask)
+    # DACs repeat activations and move nothing: the layout depends on the cells alone.
     weight_bits, _ = bits_of(shape, entry)
     return planned_mapping(shape, array.in_weights(weight_bits), entry, mask)
 
@@ -68,7 +76,10 @@ def bits_of(shape: ConvShape, entry: LayerPlan) -> tuple[int, int]:
 
 
 def array_cycles(
-    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None
+    shape: ConvShape,
+    array: ArraySpec,
+    entry: LayerPlan,
+    mask: np.ndarray | None = None,
 ) -> int | None:
     """Activations of arrays with the given cells and DACs; None where the array names neither.
 
@@ -79,9 +90,11 @@ def array_cycles(
         return None
     weight_bits, input_bits = bits_of(shape, entry)
     in_weights = array.in_weights(weight_bits)
+    # A plan that assumes steering executes the steered mapping, so that one is counted.
     activations = cost_of(entry.kind).steered_cycles(shape, in_weights, entry, mask)
     if activations is None:
         activations = planned_mapping(shape, in_weights, entry, mask).cycles
+    # One activation for each slice of the inputs that the DACs drive at once.
     return activations * array.cycles_per_vector(input_bits)
 
 
@@ -104,7 +117,9 @@ def counted_layers(network: Network, plan: Plan, linear: bool | None) -> tuple[C
     """
     if linear is None:
         linear = counts_linear(network, plan)
-    layers = network.layers if linear else network.convolutions
+    layers = network.convolutions
+    if linear:
+        layers = network.layers
     if not layers:
         raise InputError(
             f"{network.name} has no two-dimensional convolution; count its fully connected layers (--linear)"

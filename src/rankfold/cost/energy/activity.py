@@ -94,26 +94,24 @@ def stage_activity(
     """
     if steering not in STEERING:
         raise InputError(f"steering (={steering}) must be one of {', '.join(STEERING)}")
-    if mapping.array.rows != array.rows or mapping.array.columns != array.in_weights(weight_bits).columns:
-        raise InputError(
-            f"layer {mapping.shape.name}: mapped onto {mapping.array} weights, but arrays of {array} hold "
-            f"{array.in_weights(weight_bits)} of {weight_bits} bits; map it onto these"
-        )
+    _check_array(mapping, array, weight_bits)
     slices = array.cycles_per_vector(input_bits)
     wide = array.columns_per_weight(weight_bits)  # physical columns of a weight
     # Offset coding subtracts the sum of one more column, whose cells all hold the offset.
     reference = int(array.cell_bits is not None and array.coding == "offset")
     tiles = activations = rows = columns = converted = cells = kernels = 0
     for stored, times in mapping.loads:
+        # (rows in use, columns in use in weights), tiles of that size; each is activated `times` times.
         for (height, width), number in stored.extents().items():
             physical = width * wide + reference  # columns that are converted
+            reads = number * times
             tiles += number
-            activations += number * times
-            rows += height * number * times
-            columns += width * number * times
-            cells += height * physical * number * times
-            kernels += height * width * number * times
-            converted += physical * number * times
+            activations += reads
+            rows += height * reads
+            columns += width * reads
+            cells += height * physical * reads
+            kernels += height * width * reads
+            converted += physical * reads
     shape, macs = mapping.shape, mapping.macs
     if layer is not None:
         # The mapping stores as much as the layer keeps: each of its outputs takes an m-th of that, in every
@@ -128,9 +126,11 @@ def stage_activity(
         slices=slices,
         columns_per_weight=wide,
         longest=max(times for _, times in mapping.loads),
+        # Rows, conversions and cells work once a slice; sums and inputs are of whole values.
         rows=rows * slices,
         conversions=converted * slices,
         cells=cells * slices,
+        # Slices and physical columns of a weight are joined before its sum leaves the array.
         sums=columns,
         additions=max(columns - outputs, 0),  # a pruned layer may have outputs without a column
         inputs=rows,
@@ -141,3 +141,14 @@ def stage_activity(
         weight_bits=weight_bits,
         input_bits=input_bits,
     )
+
+
+def _check_array(mapping: Mapping, array: ArraySpec, weight_bits: int) -> None:
+    """Refuse a mapping onto other arrays."""
+    fitting = array.in_weights(weight_bits)
+    # Tiles of other columns would be counted as if they were cut for this array.
+    if mapping.array.rows != array.rows or mapping.array.columns != fitting.columns:
+        raise InputError(
+            f"layer {mapping.shape.name}: mapped onto {mapping.array} weights, but arrays of {array} hold "
+            f"{fitting} of {weight_bits} bits; map it onto these"
+        )

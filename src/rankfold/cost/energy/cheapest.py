@@ -16,7 +16,10 @@ from rankfold.workload import Network
 
 
 def cheapest_mappings(
-    network: Network, plan: Plan, table: ComponentTable, masks: Masks | None = None
+    network: Network,
+    plan: Plan,
+    table: ComponentTable,
+    masks: Masks | None = None,
 ) -> Plan:
     """The plan with every layer's mapping replaced by the one that costs the least dynamic energy.
 
@@ -38,6 +41,7 @@ def cheapest_mappings(
         priced = network_energy(network, _laid_out(plan, method), table, masks)
         for name, energy in _by_weight(priced).items():
             possible = method in plan.layer(name).kind.mappings
+            # Strictly less, so that of equal ones the earlier mapping stays.
             if possible and (name not in best or energy < best[name][0]):
                 best[name] = energy, method
     layers = []
@@ -60,6 +64,7 @@ def _laid_out(plan: Plan, method: str) -> Plan:
 
 def _by_weight(energy: NetworkEnergy) -> dict[str, float]:
     """pJ of each weight, over all layers that use it."""
+    # A plan has one mapping for a weight, however many layers run it.
     found: dict[str, float] = {}
     for layer in energy.layers:
         found[layer.shape.weight] = found.get(layer.shape.weight, 0.0) + layer.energy

@@ -12,6 +12,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 
+# All that a table can compute. Tables come from users, so nothing here reaches beyond numbers.
 OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -52,6 +53,7 @@ class Formula:
         Raises:
             InputError: as `value`.
         """
+        # Constants come on top of variables, so that one of the same name would hide it unseen.
         clash = [name for name, _ in self.constants if name in variables or name in FUNCTIONS]
         if clash:
             raise InputError(
@@ -83,8 +85,10 @@ class Formula:
     def _tree(self) -> ast.expr:
         try:
             if len(self.text) > LONGEST:
+                # Refused below in the words for every text that is no formula.
                 raise SyntaxError
             return ast.parse(self.text, mode="eval").body
+        # Null characters give a ValueError in some Pythons, deep nesting the last two.
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             shown = f"{self.where} (={self.text[:60]})"
             raise InputError(
@@ -93,9 +97,11 @@ class Formula:
 
     def _evaluate(self, node: ast.expr, names: Mapping[str, float]) -> Any:
         match node:
+            # To Python True is an int: it is caught first, and refused below.
             case ast.Constant(value=bool()):
                 pass
             case ast.Constant(value=int() | float() as number):
+                # Floats overflow at once, where powers of whole numbers would grow without end.
                 return float(number)
             case ast.Name(id=name):
                 if name not in names:

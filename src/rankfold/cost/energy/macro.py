@@ -88,6 +88,7 @@ def macro_energy(table: ComponentTable, macro: Macro) -> StageEnergy:
         weight_bits=macro.weight_bits,
         input_bits=macro.input_bits,
     )
+    # A weight's bits are spread over its columns and, in some macros, over its rows too.
     cell_bits = -(-macro.weight_bits // (macro.columns_per_weight * macro.rows_per_weight))
     array = ArraySpec(macro.rows, macro.columns, cell_bits, "differential", macro.dac_bits)
     whole = stage_energy(table, array, activity)

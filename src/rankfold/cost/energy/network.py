@@ -116,7 +116,11 @@ class NetworkEnergy:
     @property
     def reads(self) -> int:
         """Activations of arrays, one for each slice of the inputs."""
-        return sum(stage.activity.reads for layer in self.layers for stage in layer.stages)
+        reads = 0
+        for layer in self.layers:
+            for stage in layer.stages:
+                reads += stage.activity.reads
+        return reads
 
     @property
     def arrays(self) -> int:
@@ -144,6 +148,7 @@ class NetworkEnergy:
         busy: Counter[tuple[str, int]] = Counter()
         for layer in self.layers:
             for index, stage in enumerate(layer.stages):
+                # A weight that runs twice keeps its arrays busy for both runs of an image.
                 busy[layer.shape.weight, index] += stage.latency  # type: ignore[assignment]
         return float(max(busy.values()))
 
@@ -160,25 +165,32 @@ class NetworkEnergy:
     @property
     def macs(self) -> int:
         """Multiply-accumulates with the weights that are stored."""
-        return sum(stage.activity.macs for layer in self.layers for stage in layer.stages)
+        macs = 0
+        for layer in self.layers:
+            for stage in layer.stages:
+                macs += stage.activity.macs
+        return macs
 
     @property
     def tops_per_watt(self) -> float:
         """Operations (two a multiply-accumulate that is executed) per pJ, dynamic and leaked with layers
         pipelined.
         """
+        # Operations per pJ are 10^12 operations per joule: TOPS/W.
         return 2 * self.macs / (self.energy + self.pipelined_leakage_energy)
 
     @property
     def utilisation(self) -> float:
         """Cells that hold a weight in use, over all cells, mean over all activations, 0 to 1."""
         stages = [stage.activity for layer in self.layers for stage in layer.stages]
+        # Each multiplication uses all cells of its weight in a row, one for each physical column.
         used = sum(activity.macs * activity.columns_per_weight for activity in stages)
         return used / (self.array.cells * sum(activity.activations for activity in stages))
 
     @property
     def _stored(self) -> list[StageEnergy]:
         """The stages of each weight once: a layer that runs twice uses the same arrays."""
+        # Reversed, so that the first layer of each weight is the one that stays.
         first = {layer.shape.weight: layer for layer in reversed(self.layers)}
         return [stage for layer in first.values() for stage in layer.stages]
 
@@ -188,6 +200,7 @@ class NetworkEnergy:
         Raises:
             InputError: the table's cells store fewer bits than the array's.
         """
+        # The activity was counted for these cells, and another technology may not have them.
         table.check_cells(self.array)
         layers = []
         for layer in self.layers:

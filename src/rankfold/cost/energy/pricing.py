@@ -22,7 +22,10 @@ DAC_BITS = 1  # where the array does not say
 
 
 def energy_of(
-    network: Network, plan: Plan, table: str | ComponentTable = DEFAULT_TABLE, masks: Masks | None = None
+    network: Network,
+    plan: Plan,
+    table: str | ComponentTable = DEFAULT_TABLE,
+    masks: Masks | None = None,
 ) -> NetworkEnergy:
     """Energy, latency and area of a network under a plan, for one image, each tile on an array of its own.
 
@@ -69,12 +72,17 @@ def network_energy(
         InputError: the table's cells store fewer bits than the array's, not one weight fits a row, or the
             mask of a pruned layer, or the support of a row-sparse one, is missing.
     """
+    # Energy needs every bit to be known, where cycles do without.
     precise, assumed = precise_plan(network, plan, table)
+    # By weight: several layers may run one.
     entries = {entry.name: entry for entry in precise.layers}
     layers = []
     for shape in counted_layers(network, plan, linear):
-        mask = None if masks is None else masks.get(shape.weight)
-        layers.append(layer_energy(shape, precise.array, entries[shape.weight], table, mask, circuits))
+        mask = None
+        if masks is not None:
+            mask = masks.get(shape.weight)
+        entry = entries[shape.weight]
+        layers.append(layer_energy(shape, precise.array, entry, table, mask, circuits))
     return NetworkEnergy(network.name, precise.array, table, assumed, tuple(layers))
 
 
@@ -100,6 +108,7 @@ def dense_plan(plan: Plan, mapping: str = "im2col") -> Plan:
         InputError: `mapping` is no mapping of a dense layer.
     """
     layers = []
+    # Bits stay, so that a comparison shows what the compression does and not the rounding.
     for layer in plan.layers:
         layers.append(replace(layer, kind=DenseLayer(), mapping=mapping, input_signed=None, reason=""))
     return replace(plan, layers=tuple(layers))
@@ -127,6 +136,7 @@ def layer_activities(
     weight_bits, input_bits = bits_of(shape, entry)
     in_weights = array.in_weights(weight_bits)
     cost = cost_of(entry.kind)
+    # Columns counted in weights: a weight takes several physical columns.
     steered = cost.steered(shape, in_weights, entry, mask)
     if steered is not None:
         # Ideal steering needs a multiplexer for each row and column of weights.
@@ -164,6 +174,7 @@ def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[P
             f"{BITS}-bit weights and inputs, 8 in the first convolution and the classifier, where the plan "
             "has floats"
         )
+        # A uniform plan knows which layers get 8 bits.
         usual = uniform_plan(network, array, bits=BITS)
         for name, entry in entries.items():
             if entry.weight_bits is None:

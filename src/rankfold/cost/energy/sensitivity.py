@@ -56,6 +56,7 @@ class Comparison:
     @property
     def band(self) -> tuple[float, float]:
         """(least, most) saving where ADCs make up 30 % to 80 % of the reference's energy."""
+        # The ratio is a straight line over the share, so its extremes are at the ends.
         ends = [1 - self.ratio(share) for share in SHARES]
         return min(ends), max(ends)
 

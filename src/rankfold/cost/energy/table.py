@@ -183,6 +183,7 @@ class ComponentTable:
         for adc in self.adcs:
             for formula in (adc.energy, adc.time, adc.area):
                 formula.check(sample)
+        # Only the time of a step may use that of the ADC, which is computed before it.
         self.step_time.check({**sample, "adc_time": 1.0})
 
     @classmethod
@@ -199,6 +200,7 @@ class ComponentTable:
                 names the place.
         """
         content = parse_yaml(text, where)
+        # Before anything is looked up in it, so that a missing part is named with its place.
         if not checked:
             in_schema(content, _validator(), f"{where} is not a component table")
         technology, adc, activity = content["technology"], content["adc"], content["activity"]
@@ -221,6 +223,7 @@ class ComponentTable:
                 adcs=tuple(_adc(kind, entry) for kind, entry in content["adcs"].items()),
             )
             table.check()
+        # Formulae say where they are in the table, and this says which table.
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
         return table
@@ -265,6 +268,7 @@ def table_text(name: str) -> str:
 
 @cache
 def _validator() -> Any:
+    # Late: the package takes long to import, and only files of users are checked.
     import jsonschema
 
     schema = (
@@ -284,6 +288,7 @@ def _component(name: str, entry: Mapping[str, Any]) -> Component:
     place = f"components/{name}"
     parts = {key: _formula(entry[key], f"{place}/{key}") for key in ("area", "leakage") if key in entry}
     energy = None
+    # The entry itself is the energy's formula; area and leakage are formulae within it.
     if "per" in entry:
         energy = _formula(entry, f"{place}/formula")
     return Component(name, entry.get("per"), energy, source=entry.get("source", "").strip(), **parts)

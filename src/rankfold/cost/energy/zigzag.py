@@ -25,7 +25,10 @@ ACCUMULATE = "E_bit * (input_bits + adc_bits + weight_bits) * min(slices - 1, 1)
 
 
 def find_table(
-    name: str | None, array: ArraySpec, adc: str | None = None, adc_bits: int | None = None
+    name: str | None,
+    array: ArraySpec,
+    adc: str | None = None,
+    adc_bits: int | None = None,
 ) -> ComponentTable:
     """The component table that a user means.
 
@@ -65,9 +68,11 @@ def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
     macro, version = _macro(array, adc_bits)
     technology = macro.tech_param
     adc_time = float(macro.get_adc_cost()[1])
+    # Its clock period contains the conversion: the rest is a constant, the ADC's time comes from `adcs`.
     digital = float(macro.tclk) - adc_time
     return ComponentTable(
         name=ZIGZAG,
+        # ZigZag has um, tables have nm.
         node=1e3 * float(technology["tech_node"]),
         cell="sram",
         vdd=float(technology["vdd"]),
@@ -151,6 +156,7 @@ def _macro(array: ArraySpec, adc_bits: int) -> tuple[Any, str]:
         raise InputError(f"adc bits (={adc_bits}) must be a whole number from 1 to 16")
     if array.columns < BITS:
         raise InputError(f"array columns (={array.columns}) must be {BITS} or more for technology zigzag")
+    # D1 counts weights along a row of BITS cells each, D2 counts rows.
     sizes = {OADimension("D1"): array.columns // BITS, OADimension("D2"): array.rows}
     macro = ImcArray(
         is_analog_imc=True,

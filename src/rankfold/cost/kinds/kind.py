@@ -13,6 +13,7 @@ from rankfold.plan.kinds import LayerKind, part_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
 
+# A low-rank pair is two stored matrices; every other kind is one.
 AnyMapping = Mapping | LowRankMapping
 Mapped = dict[CostKey, AnyMapping]
 
@@ -27,6 +28,7 @@ class KindCost:
             among them.
     """
 
+    # Empty: the dense mappings, which every layer is compared under, are all there is to compare.
     family: str = ""
     compared: tuple[str, ...] = METHODS
 
@@ -35,7 +37,11 @@ class KindCost:
         return shape
 
     def mapping(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> AnyMapping:
         """The mapping that a plan chose, with columns counted in weights.
 
@@ -51,29 +57,46 @@ class KindCost:
         return map_layer(self.shape(shape, entry.kind), array, entry.mapping)
 
     def steered(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapping | None:
         """The mapping with ideal steering of inputs to columns, where the plan assumes that; else None."""
         return None
 
     def steered_cycles(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> int | None:
         """The cycles of `steered`, found without making it."""
         return None
 
     def row_circuits(self, kind: LayerKind) -> tuple[str, ...]:
         """For each stored matrix, the circuits that choose its rows: one of `energy.STEERING`."""
+        # Every row has an input of its own, so that no circuit has to choose one.
         return ("none",)
 
     def comparisons(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapped:
         """The mappings that layers of this family are compared under, of a layer of this family."""
         return self._compared(shape, array, entry, mask)
 
     def comparisons_of_other(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapped:
         """The same of a layer of another family in the same network, so that the sums are of the whole
         network.
@@ -81,7 +104,11 @@ class KindCost:
         return self._compared(shape, array, entry, mask)
 
     def _compared(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapped:
         mapped: Mapped = {}
         for method in self.compared:
@@ -94,7 +121,9 @@ class KindCost:
 
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
         """Weights as stored, without bias."""
+        # Unpacking says that there is one matrix: kinds with two count for themselves.
         (stage,) = mapping.stages
+        # A mapping that drops weights says how many are left; else the whole shape is stored.
         if stage.weights is not None:
             return stage.weights
         return stage.shape.parameters
@@ -120,11 +149,16 @@ def cost_of(kind: LayerKind | type[LayerKind]) -> KindCost:
 
 
 def laid_out(
-    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None, method: str
+    shape: ConvShape,
+    array: ArraySpec,
+    entry: LayerPlan,
+    mask: np.ndarray | None,
+    method: str,
 ) -> AnyMapping:
     """What the plan makes of a layer, under another mapping than the one that it chose, if the layer has that
     one.
     """
+    # A network's total under a mapping needs a count of every layer, also of those that lack it.
     if method not in entry.kind.mappings:
         method = entry.mapping
     return cost_of(entry.kind).mapping(shape, array, replace(entry, mapping=method), mask)

@@ -28,7 +28,11 @@ class LowRankCost(KindCost):
     compared = LOW_RANK_METHODS
 
     def mapping(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> LowRankMapping:
         """Both stages as the plan chose."""
         kind = cast(LowRankLayer, entry.kind)
@@ -37,11 +41,16 @@ class LowRankCost(KindCost):
     def row_circuits(self, kind: LayerKind) -> tuple[str, ...]:
         """A stage whose rows are chosen pays for choosing them."""
         if kind.shares_support:
+            # Only R_, the first stage, reads chosen inputs; L reads all outputs of R_.
             return "rows", "none"
         return "none", "none"
 
     def comparisons(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapped:
         """The pair under each of its mappings, and with one window for both stages."""
         mapped = super().comparisons(shape, array, entry, mask)
@@ -49,10 +58,15 @@ class LowRankCost(KindCost):
         return mapped
 
     def comparisons_of_other(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapped:
         """The other layer under the mapping of the same name; it has one stage, so that nothing is shared."""
         mapped = super().comparisons_of_other(shape, array, entry, mask)
+        # A key that a layer lacks would leave a hole in the network's total.
         mapped[SHARED] = mapped[SDK]
         return mapped
 
@@ -66,9 +80,11 @@ class LowRankCost(KindCost):
         """
         pair = cast(LowRankLayer, kind)
         support = mapping.stages[0].support
+        # n is of one group of the convolution: G * n = C_in * kh * kw inputs, each in one block.
         inputs = shape.groups * shape.n
         if support is not None:
             inputs = int(support.sum())
+        # r weights of R_ for each input that is used, and g * r weights of L for each of m outputs.
         return pair.rank * inputs + shape.m * pair.groups * pair.rank
 
     def to_json(self, kind: LayerKind, parameters: int, stages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -85,6 +101,7 @@ def _support(shape: ConvShape, kind: LowRankLayer) -> np.ndarray | None:
     """(C_in, kh*kw) the positions that R_ uses; None: all."""
     if kind.support is not None:
         return text_to_support(kind.support, shape)
+    # The number of positions is planned, and which ones they are is only known from data.
     if kind.entries is not None:
         raise InputError(needs_support(shape, kind.entries))
     return None

@@ -17,6 +17,7 @@ from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
 
 PRUNED, STEERED = "pruned", "ideal"  # families of costs: rows skipped, inputs steered for nothing
+# `best` would be `sdk` again: with steering both search for one window (see `map_steered`).
 STEERED_METHODS = ("im2col", "sdk")
 
 
@@ -35,6 +36,7 @@ class PatternCost(KindCost):
             InputError: they are not known.
         """
         if mask is None:
+            # The plan says how many weights of a kernel stay, not which: the mask is kept with the weights.
             raise InputError(
                 f"layer {shape.name} is pattern-pruned: counting its cycles needs its mask, which is saved "
                 "with the weights"
@@ -42,13 +44,21 @@ class PatternCost(KindCost):
         return mask
 
     def mapping(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapping:
         """Rows without a weight in a tile are skipped."""
         return map_pruned(shape, array, self.mask(shape, entry.kind, mask), entry.mapping)
 
     def steered(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapping | None:
         """With ideal steering, if the plan says so."""
         if cast(PatternLayer, entry.kind).steering != IDEAL:
@@ -56,7 +66,11 @@ class PatternCost(KindCost):
         return map_steered(shape, array, self.mask(shape, entry.kind, mask), entry.mapping)
 
     def steered_cycles(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> int | None:
         """With ideal steering, if the plan says so."""
         if cast(PatternLayer, entry.kind).steering != IDEAL:
@@ -68,9 +82,14 @@ class PatternCost(KindCost):
         return ("rows",)
 
     def comparisons(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapped:
         """Under each of its mappings, without steering and with."""
+        # All keys first, as every layer of a network must have the same ones; then its own under steering.
         mapped = self.comparisons_of_other(shape, array, entry, mask)
         kept = self.mask(shape, entry.kind, mask)
         for method in STEERED_METHODS:
@@ -78,7 +97,11 @@ class PatternCost(KindCost):
         return mapped
 
     def comparisons_of_other(
-        self, shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
     ) -> Mapped:
         """The layer under the mapping of the same name; steering changes nothing about it."""
         mapped = super().comparisons_of_other(shape, array, entry, mask)

@@ -20,6 +20,7 @@ class SupportCost(PatternCost):
     def mask(self, shape: ConvShape, kind: LayerKind, mask: np.ndarray | None) -> np.ndarray:
         """(m, C_in/G, kh, kw) booleans."""
         chosen = cast(SupportLayer, kind)
+        # Supports are chosen on data: a plan has them once a run has filled them in.
         if chosen.support is not None:
             return support_to_mask(
                 text_to_support(chosen.support, shape), shape.m, shape.groups, shape.kernel
