@@ -22,6 +22,7 @@ from rankfold.plan.plan import Plan
 from rankfold.plan.uniform import candidates, check_plan_bits
 from rankfold.workload import Network
 
+# Operations that cut or join channels, at places that may stand in the network's code.
 REARRANGING = ("_SliceOp", "_ConcatOp", "_SplitOp", "_UnbindOp")  # torch-pruning's names
 
 
@@ -55,23 +56,27 @@ def channel_plan(
         raise InputError(f"mapping (={mapping}) must be one of {', '.join(METHODS)}")
     check_plan_bits(bits)
     every = list(candidates(network, bits))
+    # Which layers can lose channels is only seen by removing them, so that is done on a copy.
     small = copy.deepcopy(model)
     wanted: dict[str, int] = {}
     for name, shape, why, _ in every:
         kept = max(1, round((1 - method.ratio) * shape.m))
+        # A layer with a reason keeps its outputs, but may lose inputs to the layer before it.
         if not why and kept < _outputs(model.get_submodule(name)):
             wanted[name] = kept
     _remove(small, network.input, wanted)
     layers = []
     for name, _, why, width in every:
-        before, after = _channels(model.get_submodule(name)), _channels(small.get_submodule(name))
+        # Read off the copy: a layer changes by what was asked of it, and by what was asked of those it reads.
+        before = _channels(model.get_submodule(name))
+        after = _channels(small.get_submodule(name))
         kind: LayerKind = DenseLayer()
         reason = why or "its channels are shared with other layers"
         if before != after:
             kind = ChannelLayer(*after)
             reason = _in_words(before, after)
         layers.append(
-            LayerPlan(name, kind, mapping=mapping, weight_bits=width, input_bits=width, reason=reason)
+            LayerPlan(name, kind, mapping=mapping, weight_bits=width, input_bits=width, reason=reason),
         )
     if not any(layer.kind.changes_weight for layer in layers):
         raise InputError(
@@ -108,8 +113,10 @@ def select_channels_(model: nn.Module, plan: Plan) -> None:
     narrowed = _narrowed(plan)
     wanted: dict[str, int] = {}
     for name, kind in narrowed.items():
+        # Layers that lose inputs alone follow of themselves.
         if kind.out_channels < _outputs(model.get_submodule(name)):
             wanted[name] = kind.out_channels
+    # Tried on a copy first: the plan may come from a file, and the network must survive a wrong one.
     small = copy.deepcopy(model)
     _remove(small, plan.input, wanted)
     for name, kind in narrowed.items():
@@ -131,6 +138,7 @@ def narrow_(model: nn.Module, plan: Plan) -> None:
     Raises:
         InputError: the numbers of channels do not fit each other; the model is then as it was.
     """
+    # A copy takes the damage where the numbers do not meet.
     _narrow(copy.deepcopy(model), plan)
     _narrow(model, plan)
 
@@ -138,11 +146,13 @@ def narrow_(model: nn.Module, plan: Plan) -> None:
 def _narrow(model: nn.Module, plan: Plan) -> None:
     for name, kind in _narrowed(plan).items():
         _resize_layer_(model.get_submodule(name), kind.in_channels, kind.out_channels)
+    # Norms are not in the plan. One forward pass shows how many channels reach each of them.
     norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
     parameter = next(model.parameters())
+    image = torch.zeros(1, *plan.input, device=parameter.device, dtype=parameter.dtype)
     try:
         with evaluating(model), observing(norms, before=_fit_norm_):
-            model(torch.zeros(1, *plan.input, device=parameter.device, dtype=parameter.dtype))
+            model(image)
     except RuntimeError as error:  # torch's own words for channels that do not meet
         raise InputError(f"the plan's numbers of channels do not fit each other: {error}") from error
 
@@ -163,22 +173,33 @@ def _remove(model: nn.Module, image: tuple[int, int, int], wanted: Mapping[str, 
             "channel pruning needs torch-pruning: pip install 'rankfold[channels]'"
         ) from error
 
+    # torch-pruning runs the network on zeros, from which batch norms must not learn.
     was_training = model.training
     model.eval()
     parameter = next(model.parameters())
     example = torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype)
     graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+    # Importance is of the weights that are left, so that layers come in the order of the plan.
     for name, kept in wanted.items():
         module = model.get_submodule(name)
         outputs = _outputs(module)
+        # All channels at once: the whole group is looked at before any of it is removed.
         every = graph.get_pruning_group(
-            module, torch_pruning.prune_conv_out_channels, idxs=list(range(outputs))
+            module,
+            torch_pruning.prune_conv_out_channels,
+            idxs=list(range(outputs)),
         )
         if not _alone(every):
             continue
+        # Stable, so that ties are broken alike in every run.
         least = importance(every).argsort(stable=True)[: outputs - kept].tolist()
-        graph.get_pruning_group(module, torch_pruning.prune_conv_out_channels, idxs=sorted(least)).prune()
+        going = graph.get_pruning_group(
+            module,
+            torch_pruning.prune_conv_out_channels,
+            idxs=sorted(least),
+        )
+        going.prune()
     model.train(was_training)
 
 
@@ -188,8 +209,10 @@ def _alone(group: Any) -> bool:
     for dependency, _ in group:
         module = dependency.target.module
         if isinstance(module, nn.Conv2d | nn.Linear):
+            # A handler that prunes outputs makes the channels; the others in the group only read them.
             makers += "out_channels" in dependency.handler.__name__
             continue
+        # A norm of channels is resized with them, other modules with weights of their own are not.
         other = any(True for _ in module.parameters()) and not isinstance(module, _BatchNorm)
         if other or type(module).__name__ in REARRANGING:
             return False
@@ -210,9 +233,11 @@ def _outputs(module: nn.Module) -> int:
 def _resize_layer_(module: nn.Module, inputs: int, outputs: int) -> None:
     assert isinstance(module, nn.Conv2d | nn.Linear)
     if isinstance(module, nn.Conv2d):
+        # Depthwise: one group for each channel, so that channels and groups shrink together.
         if module.groups == module.in_channels > 1:
             module.groups = inputs
         module.in_channels, module.out_channels = inputs, outputs
+        # The second axis of a weight, (m, C_in/G, kh, kw), is that of one group.
         inputs //= module.groups
     else:
         module.in_features, module.out_features = inputs, outputs
@@ -227,5 +252,6 @@ def _resize_norm_(norm: nn.Module, features: int) -> None:
     for name, parameter in list(norm.named_parameters(recurse=False)):
         setattr(norm, name, nn.Parameter(parameter.detach()[:features].clone()))
     for name, buffer in list(norm.named_buffers(recurse=False)):
+        # The running mean and variance; the count of batches is a single number and stays.
         if buffer.ndim:
             setattr(norm, name, buffer[:features].clone())

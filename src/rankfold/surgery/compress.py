@@ -89,7 +89,9 @@ def compress_(
     """
     if decomposition not in DECOMPOSITIONS:
         raise InputError(f"decomposition (={decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
-    if data is None or decomposition == SVD or not any(layer.kind.made_for_data for layer in plan.layers):
+    # Plans whose layers look at weights alone need no pass over the data.
+    uses_data = any(layer.kind.made_for_data for layer in plan.layers)
+    if data is None or decomposition == SVD or not uses_data:
         return compress_by_weights_(model, plan)
     samples = Samples(data, images, next(model.parameters()).device)
     return compress_on_data_(model, plan, samples, sequential=decomposition == SEQUENTIAL)
@@ -105,6 +107,7 @@ def build_(model: nn.Module, plan: Plan) -> None:
     modules = dict(model.named_modules())
     called = called_as_functions(model, plan)
     _check(model, modules, plan, called)
+    # Sizes first: what is built next takes them from the network's modules.
     for surgery in _grouped(plan, called):
         surgery.resize_(model, plan)
     built: dict[nn.Module, nn.Module] = {}
@@ -118,7 +121,9 @@ def build_(model: nn.Module, plan: Plan) -> None:
 
 
 def compress_by_weights_(
-    model: nn.Module, plan: Plan, moments: Mapping[str, PatchMoments] | None = None
+    model: nn.Module,
+    plan: Plan,
+    moments: Mapping[str, PatchMoments] | None = None,
 ) -> tuple[LayerReport, ...]:
     """As `compress_`, with weights made from the weights, and from moments where they are known.
 
@@ -135,9 +140,12 @@ def compress_by_weights_(
     modules = dict(model.named_modules())
     called = called_as_functions(model, plan)
     _check(model, modules, plan, called)
-    before = {
-        layer.name: kept_parameters(modules[layer.name]) for layer in plan.layers if layer.name not in called
-    }
+    # Counted now, as `choose_` may narrow modules in place.
+    before: dict[str, int] = {}
+    for layer in plan.layers:
+        if layer.name not in called:
+            before[layer.name] = kept_parameters(modules[layer.name])
+    # Choices that several layers share come before any layer is made: PatDNN's library is that of all.
     masks: dict[str, Any] = {}
     for surgery, layers in _grouped(plan, called).items():
         masks.update(surgery.choose_(model, plan, layers))
@@ -151,12 +159,16 @@ def compress_by_weights_(
         if made.module is not modules[layer.name]:
             replaced[modules[layer.name]] = made.module
         reports.append(_report(layer, made, before[layer.name]))
+    # Last: an error while factors are made leaves every module where it was.
     swap_(model, replaced)
     return tuple(reports)
 
 
 def _replacement(
-    layer: LayerPlan, module: nn.Module, moments: Mapping[str, PatchMoments], masks: Masks
+    layer: LayerPlan,
+    module: nn.Module,
+    moments: Mapping[str, PatchMoments],
+    masks: Masks,
 ) -> Replacement:
     surgery = surgery_of(layer.kind)
     return surgery.replace(layer, module, moments.get(layer.name), masks.get(layer.name))
@@ -178,7 +190,11 @@ def _report(layer: LayerPlan, made: Replacement, before: int) -> LayerReport:
 def _left_alone(layer: LayerPlan, size: int) -> LayerReport:
     """The report of a layer that is no module, but a parameter in a function call."""
     return LayerReport(
-        name=layer.name, kind=layer.kind, reason=layer.reason, parameters_before=size, parameters_after=size
+        name=layer.name,
+        kind=layer.kind,
+        reason=layer.reason,
+        parameters_before=size,
+        parameters_after=size,
     )
 
 
@@ -192,7 +208,10 @@ def _grouped(plan: Plan, called: Mapping[str, Tensor]) -> dict[KindSurgery, list
 
 
 def _check(
-    model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan, called: Mapping[str, Tensor]
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    plan: Plan,
+    called: Mapping[str, Tensor],
 ) -> None:
     """Refuse, before anything is changed, what cannot be done."""
     for layer in plan.layers:
@@ -215,6 +234,7 @@ def _check(
             )
         surgery.check(layer, modules[layer.name])
     changed = {layer.kind.name for layer in plan.changed}
+    # Neighbours of a layer that loses channels change too, under the feet of a kind that replaces them.
     resizing = {layer.kind.name for layer in plan.changed if surgery_of(layer.kind).resizes_others}
     if resizing and changed - resizing:
         raise InputError(
@@ -224,7 +244,11 @@ def _check(
 
 
 def compress_on_data_(
-    model: nn.Module, plan: Plan, batches: Iterable[Any], *, sequential: bool = False
+    model: nn.Module,
+    plan: Plan,
+    batches: Iterable[Any],
+    *,
+    sequential: bool = False,
 ) -> tuple[LayerReport, ...]:
     """As `compress_`, with factors and supports that keep the layers' outputs on data.
 
@@ -257,12 +281,15 @@ def compress_on_data_(
     norms = following_norms(model, batches, names)
     if not sequential:
         return compress_on_moments_(model, plan, patch_moments(model, batches, names), norms)
+    # Outputs of the dense network are the goal throughout, while `model` changes layer by layer.
     dense = copy.deepcopy(model)
     reports: dict[str, LayerReport] = {}
     for layer in chosen:
+        # Gathered anew for each layer, since all layers before it are replaced by now.
         moments = {layer.name: paired_moments(model, dense, batches, layer.name)}
         alone = replace(plan, layers=(layer,))
         (reports[layer.name],) = compress_on_moments_(model, alone, moments, norms)
+    # Layers without moments are made from their weights alone.
     rest = tuple(layer for layer in plan.layers if layer.name not in reports)
     for report in compress_by_weights_(model, replace(plan, layers=rest)):
         reports[report.name] = report
@@ -270,7 +297,10 @@ def compress_on_data_(
 
 
 def compress_on_moments_(
-    model: nn.Module, plan: Plan, moments: Mapping[str, PatchMoments], norms: Mapping[str, str]
+    model: nn.Module,
+    plan: Plan,
+    moments: Mapping[str, PatchMoments],
+    norms: Mapping[str, str],
 ) -> tuple[LayerReport, ...]:
     """As `compress_`, with constant errors of outputs left to biases and batch norms where there are such.
 
@@ -291,6 +321,7 @@ def compress_on_moments_(
     reports = compress_by_weights_(model, plan, {**moments, **centred})
     for name in centred:
         made = model.get_submodule(name)
+        # As the new module holds it, its rounding included, since that is what runs.
         bias, weight = surgery_of(plan.layer(name).kind).dense_weight(made)
         norm = None
         if name in norms:
@@ -307,13 +338,15 @@ def _weight(module: nn.Module) -> Tensor:
 
 def called_as_functions(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
     """Layers of `plan` that are no module of the network but a parameter used in a function call, with it."""
-    modules = {
-        name for name, module in model.named_modules() if isinstance(module._parameters.get("weight"), Tensor)
-    }
+    modules = set()
+    for name, module in model.named_modules():
+        if isinstance(module._parameters.get("weight"), Tensor):
+            modules.add(name)
     parameters = dict(model.named_parameters())
     called: dict[str, Tensor] = {}
     for layer in plan.layers:
         parameter = parameters.get(layer.name, parameters.get(f"{layer.name}.weight"))
+        # A plan may name the parameter itself, or that of which it is the `weight`.
         if parameter is not None and layer.name not in modules:
             called[layer.name] = parameter
     return called

@@ -15,6 +15,7 @@ def check_convertible(name: str, module: nn.Module) -> None:
         UnsupportedLayerError: `module` is no convolution or linear layer, or a subclass with behaviour of its
             own, has a parametrised weight, or hooks.
     """
+    # Empty for modules of other classes, so these are asked about next.
     why = why_fixed(module)
     if not isinstance(module, (nn.Conv2d, nn.Linear)):
         why = f"is a {type(module).__name__}, not a plain nn.Conv2d or nn.Linear"

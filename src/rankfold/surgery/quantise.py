@@ -20,7 +20,11 @@ IMAGES = 2048  # that step sizes and batch norms see
 
 
 def quantise_(
-    model: nn.Module, plan: Plan, data: Iterable[Any] | GivesBatches, *, images: int = IMAGES
+    model: nn.Module,
+    plan: Plan,
+    data: Iterable[Any] | GivesBatches,
+    *,
+    images: int = IMAGES,
 ) -> Plan:
     """Make a compressed network ready to be fine-tuned at the bits of its plan, in place, after `compress_`.
 
@@ -41,16 +45,22 @@ def quantise_(
     Raises:
         InputError: there is no batch, a layer never runs on them, or a value is not finite.
     """
+    # Gone through several times, always the same samples.
     batches = Samples(data, images, next(model.parameters()).device)
+    # Before signs and steps: both are read off values that pass through the norms.
     if plan.changed:
         reestimate_batch_norm_(model, batches)
     if not plan.quantised:
         return plan
     modules = open_signs(plan)
+    # On the float network, as a quantiser's levels depend on the sign.
     seen = observe_signs(model, batches, modules.values())
-    settled = plan.with_signs({name: seen[module] for name, module in modules.items()})
+    # From names of modules back to those of layers.
+    signed = {name: seen[module] for name, module in modules.items()}
+    settled = plan.with_signs(signed)
     insert_quantisers_(model, settled)
     calibrate_(model, batches)
+    # Rounding moves means and variances once more.
     reestimate_batch_norm_(model, batches)
     return settled
 
@@ -76,6 +86,7 @@ def insert_quantisers_(model: nn.Module, plan: Plan) -> None:
             )
         for part in surgery_of(layer.kind).parts(layer):
             signed = layer.input_signed
+            # A second stage reads sums of either sign, whatever the layer reads.
             if part.signed is not None:
                 signed = part.signed
             bits[part.name] = LayerBits(layer.weight_bits, layer.input_bits, signed)

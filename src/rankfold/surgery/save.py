@@ -15,6 +15,7 @@ from rankfold.surgery.compress import build_
 from rankfold.surgery.quantise import insert_quantisers_, open_signs
 from rankfold.surgery.supports import check_supports, with_supports
 
+# The names in a run's folder too, so that `load_` reads either.
 PLAN, WEIGHTS = "plan.json", "model.safetensors"
 
 
@@ -32,6 +33,7 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
         InputError: the folder cannot be written, signs are open in the plan, or a layer has no support where
             the plan says it shares one.
     """
+    # Before anything is written: half a saved network would be worse than none.
     still_open = next(iter(open_signs(plan)), None)
     if still_open is not None:
         raise InputError(
@@ -40,6 +42,7 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
         )
     target = Path(folder)
     bare = unwrapped(model)
+    # Supports that were chosen on data are in the masks alone so far.
     filled = with_supports(plan, bare)
     save_weights(target / WEIGHTS, bare)
     filled.save(target / PLAN)
@@ -69,10 +72,14 @@ def load_(model: nn.Module, folder: str | Path) -> Plan:
             raise InputError(
                 f"{target} holds no saved network (no {name}); give one of save, or of a finished run"
             )
-    plan, weights = Plan.load(target / PLAN), read_weights(target / WEIGHTS)
+    # Both are read before the network is touched, so that a damaged file leaves it as it was.
+    plan = Plan.load(target / PLAN)
+    weights = read_weights(target / WEIGHTS)
+    # In the order of training: modules, then their quantisers, then weights for the names that now exist.
     build_(model, plan)
     insert_quantisers_(model, plan)
     apply_weights(model, weights, str(target / WEIGHTS))
+    # Masks came with the weights, the supports with the plan; the two files may not belong together.
     check_supports(plan, model)
     return plan
 
@@ -80,12 +87,15 @@ def load_(model: nn.Module, folder: str | Path) -> Plan:
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write the state dict of `model` atomically as safetensors."""
     # Clones, since safetensors refuses tensors that share memory, as those of shared modules do.
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        state[name] = tensor.detach().cpu().contiguous().clone()
     write_bytes(path, to_safetensors(state))
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The network inside the wrappers of torch.compile and of (distributed) data parallelism."""
+    # Wrappers may be nested, a compiled network in a parallel one for example.
     while True:
         inner = getattr(model, "_orig_mod", None)
         if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):

@@ -56,24 +56,21 @@ def supported_weight(
     # of the dense one.
     target = weight
     if cross is not None:
-        target = refit(
-            weight,
-            conv_groups,
-            second,
-            np.ones((conv_groups * weight.shape[1], weight[0, 0].size), bool),
-            cross,
-        )
+        everything = np.ones((conv_groups * weight.shape[1], weight[0, 0].size), bool)  # (C_in, kh*kw)
+        target = refit(weight, conv_groups, second, everything, cross)
+    # Levels are nested, so the one of e positions comes out of a search down from all of them.
     if support is None:
         support = nested_supports(target, conv_groups, second)[entries]
     found = refit(target, conv_groups, second, support)
     output_error = None
     if second is not None:
-        output_error = _ratio(
-            _power(target - found, conv_groups, second), _power(target, conv_groups, second)
-        )
-    return SupportedWeight(
-        found, support, _ratio(_power(weight - found, conv_groups), _power(weight, conv_groups)), output_error
-    )
+        # Relative to what the target gives, which is the dense output's part that these inputs can explain.
+        lost = _power(target - found, conv_groups, second)
+        output_error = _ratio(lost, _power(target, conv_groups, second))
+    # The weight's own error is against the dense one, whatever the target was.
+    missing = _power(weight - found, conv_groups)
+    error = _ratio(missing, _power(weight, conv_groups))
+    return SupportedWeight(found, support, error, output_error)
 
 
 def row_sparse_factors(
@@ -98,6 +95,7 @@ def row_sparse_factors(
     conv_groups, groups, rank = size
     if moments is None:
         n = weight[0].size
+        # E[x x^T] = I, (G, n, n): what is nearest to the output is then nearest to the weight.
         second, cross = np.tile(np.eye(n), (conv_groups, 1, 1)), None
     else:
         second, cross = moments.second, moments.cross
@@ -106,20 +104,23 @@ def row_sparse_factors(
     else:
         factors = decompose_for_data(weight, conv_groups, groups, rank, second, cross, support=support)
     if moments is None:
+        # On data that were made up it would say nothing.
         factors = replace(factors, output_error=None)
     return factors, support
 
 
 def _power(weight: Array, conv_groups: int, second: Array | None = None) -> float:
     """tr(A S A^T), or ||A||_F^2."""
-    blocks = weight.astype(np.float64).reshape(conv_groups, len(weight) // conv_groups, -1)
+    blocks = weight.astype(np.float64).reshape(conv_groups, len(weight) // conv_groups, -1)  # (G, m/G, n)
     weighted = blocks
     if second is not None:
         weighted = blocks @ second
+    # Rounding may leave a tiny negative sum, of which no root could be taken.
     return max(float(np.sum(weighted * blocks)), 0.0)
 
 
 def _ratio(part: float, whole: float) -> float:
     if whole <= 0:
+        # A weight of zeros is kept without error.
         return 0.0
     return math.sqrt(part / whole)

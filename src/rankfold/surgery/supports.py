@@ -21,7 +21,10 @@ def with_supports(plan: Plan, model: nn.Module) -> Plan:
     Raises:
         InputError: a layer of the network is not what the plan says.
     """
-    supports = {layer.name: _text(layer, model) for layer in plan.layers if layer.kind.shares_support}
+    supports: dict[str, str] = {}
+    for layer in plan.layers:
+        if layer.kind.shares_support:
+            supports[layer.name] = _text(layer, model)
     return plan.with_supports(supports)
 
 
@@ -50,4 +53,5 @@ def _text(layer: LayerPlan, model: nn.Module) -> str:
             f"layer {layer.name} keeps all kernel positions in the network, not those of a support as the "
             "plan says"
         )
+    # Read from the mask, not the weights: a kept weight may happen to be zero.
     return support_to_text(mask_to_support(mask.cpu().numpy(), module.groups))

@@ -91,7 +91,11 @@ class KindSurgery:
         return module
 
     def replace(
-        self, layer: LayerPlan, module: nn.Module, moments: PatchMoments | None, mask: np.ndarray | None
+        self,
+        layer: LayerPlan,
+        module: nn.Module,
+        moments: PatchMoments | None,
+        mask: np.ndarray | None,
     ) -> Replacement:
         """The module that the layer becomes, with weights made from those it has.
 
@@ -101,6 +105,7 @@ class KindSurgery:
             moments: of its inputs, for which the weights are made; None: they are the nearest to its own.
             mask: (m, C_in/G, kh, kw) booleans, if `choose_` gave it one.
         """
+        # No error: None says that the weight is the layer's own.
         return Replacement(module)
 
     def parts(self, layer: LayerPlan) -> tuple[Part, ...]:

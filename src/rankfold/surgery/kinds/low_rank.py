@@ -45,10 +45,12 @@ def decompose_conv(
         InputError: (g, r) does not fit the layer.
     """
     module = LowRankConv2d(conv, kind.groups, kind.rank, kind.entries is not None)
+    # In float64, as small singular values drown in float32.
     weight = conv.weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
     factors, kept = low_rank_factors(weight, conv.groups, kind, moments, support)
     if kept is not None:
         assert isinstance(module.reduce, MaskedConv2d)  # made so where the kind has entries
+        # R_ has G*g groups and G*g*r outputs; all outputs of a group share its positions.
         mask = support_to_mask(kept, len(factors.reduce), module.reduce.groups, factors.reduce.shape[2:])
         module.reduce.mask.copy_(torch.from_numpy(mask))
     with torch.no_grad():
@@ -60,7 +62,9 @@ def decompose_conv(
 
 
 def decompose_linear(
-    linear: nn.Linear, kind: LowRankLayer, moments: PatchMoments | None = None
+    linear: nn.Linear,
+    kind: LowRankLayer,
+    moments: PatchMoments | None = None,
 ) -> tuple[LowRankLinear, LowRankFactors]:
     """A linear layer as a low-rank pair, by grouped SVD or for the data that `moments` describe.
 
@@ -95,7 +99,11 @@ class LowRankSurgery(ReplacingSurgery):
         return LowRankLinear(module, kind.groups, kind.rank)
 
     def replace(
-        self, layer: LayerPlan, module: nn.Module, moments: PatchMoments | None, mask: np.ndarray | None
+        self,
+        layer: LayerPlan,
+        module: nn.Module,
+        moments: PatchMoments | None,
+        mask: np.ndarray | None,
     ) -> Replacement:
         """The pair whose factors are made from the layer's weight."""
         kind = cast(LowRankLayer, layer.kind)
@@ -108,15 +116,15 @@ class LowRankSurgery(ReplacingSurgery):
         else:
             assert isinstance(module, nn.Linear)  # check refuses others
             made, factors = decompose_linear(module, kind, moments)
-        bound = factors.plain_error
+        bound: float | None = factors.plain_error
+        # Theorem 1 needs all positions.
         if kind.entries is not None:
-            return Replacement(
-                made, factors.error, None, factors.output_error
-            )  # Theorem 1 needs all positions
+            bound = None
         return Replacement(made, factors.error, bound, factors.output_error)
 
     def parts(self, layer: LayerPlan) -> tuple[Part, ...]:
         """Both stages; the value between them can always be negative."""
+        # `reduce` gets the layer's input, with its sign; sums of weighted inputs have either.
         return Part(f"{layer.name}.reduce"), Part(f"{layer.name}.expand", signed=True)
 
     def dense_weight(self, module: nn.Module) -> tuple[Tensor | None, Tensor]:
@@ -127,6 +135,7 @@ class LowRankSurgery(ReplacingSurgery):
     def dense_shape(self, layer: LayerPlan, parts: Sequence[ConvShape]) -> ConvShape:
         """The window of the first stage, the outputs and groups of the second."""
         reduce, expand = parts
+        # An empty weight becomes the layer's name, see `ConvShape`.
         return replace(reduce, name=layer.name, weight="", out_channels=expand.m, groups=expand.groups)
 
 

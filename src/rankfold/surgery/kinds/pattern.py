@@ -35,6 +35,7 @@ class PatternSurgery(ReplacingSurgery):
             module = modules[layer.name]
             assert isinstance(module, nn.Conv2d)  # check refuses others
             kind = cast(PatternLayer, layer.kind)
+            # PAIRS alone has blocks.
             block = getattr(kind, "block", None)
             prunings[layer.name] = Pruning(str(kind.variant), kind.entries, block, module.groups)
             weights[layer.name] = module.weight.detach().cpu().double().numpy()
@@ -43,10 +44,15 @@ class PatternSurgery(ReplacingSurgery):
     def build(self, layer: LayerPlan, module: nn.Module) -> nn.Module:
         """A convolution whose mask keeps everything until one is loaded."""
         assert isinstance(module, nn.Conv2d)  # check refuses others
+        # The mask is a buffer, so it comes with the weights.
         return MaskedConv2d.from_conv(module, None)
 
     def replace(
-        self, layer: LayerPlan, module: nn.Module, moments: PatchMoments | None, mask: np.ndarray | None
+        self,
+        layer: LayerPlan,
+        module: nn.Module,
+        moments: PatchMoments | None,
+        mask: np.ndarray | None,
     ) -> Replacement:
         """The convolution with what its mask drops set to zero."""
         assert isinstance(module, nn.Conv2d) and mask is not None  # choose_ gave every layer a mask

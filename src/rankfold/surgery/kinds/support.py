@@ -31,12 +31,17 @@ class SupportSurgery(PatternSurgery):
         return {}
 
     def replace(
-        self, layer: LayerPlan, module: nn.Module, moments: PatchMoments | None, mask: np.ndarray | None
+        self,
+        layer: LayerPlan,
+        module: nn.Module,
+        moments: PatchMoments | None,
+        mask: np.ndarray | None,
     ) -> Replacement:
         """The convolution with the weight of its support, which is chosen where the plan does not name it."""
         assert isinstance(module, nn.Conv2d)  # check refuses others
         kind = cast(SupportLayer, layer.kind)
         weight = module.weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
+        # One in the plan is kept, so that a network is made again as it was.
         support = None
         if kind.support is not None:
             support = text_to_support(kind.support, weight_shape(module, layer.name))

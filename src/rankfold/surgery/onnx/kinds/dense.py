@@ -18,7 +18,11 @@ class DenseOnnx(KindOnnx):
         """Any layer can be dense."""
 
     def store(
-        self, layer: LayerPlan, place: OnnxLayer, file: OnnxFile, moments: PatchMoments | None
+        self,
+        layer: LayerPlan,
+        place: OnnxLayer,
+        file: OnnxFile,
+        moments: PatchMoments | None,
     ) -> StoredLayer | None:
         """Nothing new."""
         return None

@@ -67,7 +67,11 @@ class KindOnnx(ABC):
 
     @abstractmethod
     def store(
-        self, layer: LayerPlan, place: OnnxLayer, file: OnnxFile, moments: PatchMoments | None
+        self,
+        layer: LayerPlan,
+        place: OnnxLayer,
+        file: OnnxFile,
+        moments: PatchMoments | None,
     ) -> StoredLayer | None:
         """What is stored in the place of a layer's weight, once for all nodes that share it.
 
