@@ -220,7 +220,7 @@ def test_a_kind_is_known_only_while_it_is_registered() -> None:
         assert Plan.from_json(plan.to_json()) == plan
         with pytest.raises(InputError, match="only a mirrored layer has axes, this one is dense"):
             kind_from_json({"kind": "dense", "axes": 2})
-    with pytest.raises(InputError, match="plan is not a valid plan: at layers/0"):
+    with pytest.raises(InputError, match=r"layer layer: kind \(=mirrored\) must be one of"):
         Plan.from_json(plan.to_json())
     with pytest.raises(RuntimeError), registered(Mirrored):
         raise RuntimeError

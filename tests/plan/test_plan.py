@@ -131,7 +131,7 @@ def edited(*path: Any, value: Any) -> Any:
         (edited("array", 0, value="64"), "at array/0: '64' is not of type 'integer'"),
         (edited("layers", value=[]), "at layers: "),
         (edited("layers", 1, "name", value=...), "at layers/1: 'name' is a required property"),
-        (edited("layers", 1, "kind", value="tucker"), "at layers/1/kind: 'tucker' is not one of"),
+        (edited("layers", 1, "kind", value="tucker"), r"layer body: kind \(=tucker\) must be one of"),
         (edited("layers", 1, "rank", value=0), "at layers/1/rank: 0 is less than the minimum of 1"),
         (edited("layers", 1, "rank", value=2.5), "at layers/1/rank: 2.5 is not of type 'integer'"),
         (

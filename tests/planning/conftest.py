@@ -21,7 +21,7 @@ def digits(image_cache):
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory, digits):
-    """Weights of `small_network:net`, trained on digits once for all tests."""
+    """Weights of `common.small_network:net`, trained on digits once for all tests."""
     model, path = net(), tmp_path_factory.mktemp("dense") / "model.safetensors"
     train(model, digits, RECIPE, torch.device("cpu"))
     save_weights(path, model)
@@ -30,7 +30,7 @@ def weights(tmp_path_factory, digits):
 
 @pytest.fixture(scope="module")
 def model(weights):
-    """`small_network:net` with these weights."""
+    """`common.small_network:net` with these weights."""
     model = net()
     apply_weights(model, read_weights(weights), str(weights))
     return model.eval()

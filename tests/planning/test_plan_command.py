@@ -14,7 +14,7 @@ from rankfold.models.load import apply_weights, read_weights
 from rankfold.plan import Plan
 from rankfold.planning import solve_problem
 
-MODEL = "small_network:net"
+MODEL = "common.small_network:net"
 
 
 def plan(weights, *arguments, model=MODEL):

@@ -37,7 +37,10 @@ NOISE = NonIdealities(adc_bits=6, program_noise=0.03)
 
 
 @pytest.fixture
-def stopped(tmp_path):
+def stopped(tmp_path, monkeypatch):
+    # The runs name their network by a module that is found from where tests share theirs.
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "common")
+
     def copy(name):
         return Path(shutil.copytree(STOPPED / name, tmp_path / name))
 

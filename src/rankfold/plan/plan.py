@@ -16,6 +16,7 @@ from rankfold.files import in_schema, read_json, write_text
 from rankfold.mapping import ArraySpec
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
+from rankfold.records.schema import strict_validator
 from rankfold.workload import ConvShape, Network
 
 # Written into every file; the schema refuses any other.
@@ -94,6 +95,8 @@ class Plan:
         Raises:
             InputError: the content does not follow the schema; the message names the place.
         """
+        # A kind that nobody registered: its fields would be what the schema complains of.
+        _check_kinds(content, where)
         # Types and ranges first: the classes below check only what a schema cannot say.
         in_schema(content, _validator(), f"{where} is not a valid plan")
         channels, height, width = content["input"]
@@ -132,6 +135,20 @@ class Plan:
         return hashlib.sha256(json.dumps(bare.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _check_kinds(content: Any, where: str) -> None:
+    """Refuse kinds of layers that are not registered; any other fault is left to the schema."""
+    layers = []
+    if isinstance(content, dict) and isinstance(content.get("layers"), list):
+        layers = [layer for layer in content["layers"] if isinstance(layer, dict)]
+    for layer in layers:
+        kind = layer.get("kind")
+        if isinstance(kind, str) and kind not in kind_names():
+            raise InputError(
+                f"{where} is not a valid plan: layer {layer.get('name')}: kind (={kind}) must be one of "
+                f"{', '.join(kind_names())}; kinds of one's own are registered first (register_kind)"
+            )
+
+
 def _validator() -> Any:
     # Kept until a kind is registered or forgotten.
     return _validator_for(kinds())
@@ -140,17 +157,7 @@ def _validator() -> Any:
 @cache
 def _validator_for(registered: tuple[type[LayerKind], ...]) -> Any:
     """A validator of plans with layers of these kinds."""
-    # Imported here, as only who reads a file needs it.
-    import jsonschema
-
-    # JSON Schema counts 4.0 as an integer; as a rank or a bit width it would fail much later.
-    plain = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
-    )
-    validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-        jsonschema.Draft202012Validator, type_checker=plain
-    )
-    return validator(plan_schema())
+    return strict_validator(plan_schema())
 
 
 def plan_schema() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.search.search import front_starts
 from rankfold.simulator import NonIdealities
 
-MODEL = "small_network:net"
+MODEL = "common.small_network:net"
 ARRAYS = ["--array", "32x32", "--cell-bits", "2", "--adc-bits", "5", "--program-noise", "0.05"]
 SEARCH = ["--search", "nsga2", "--trials", "20", "--search-images", "60", "--chips", "1"]
 
