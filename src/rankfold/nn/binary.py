@@ -34,6 +34,7 @@ class BinaryQuantiser(Quantiser):
         return y
 
     def _best_step(self, values: Tensor) -> float:
+        # sum (x - s sign x)^2 is least at s = E|x|: its derivative in s is -2 sum (|x| - s).
         mean = float(values.abs().mean())
         return max(mean, SMALLEST_STEP)
 
@@ -65,5 +66,6 @@ class _ScaledSign(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
         (negative,) = ctx.saved_tensors
         signed = torch.where(negative, -dy, dy)
+        # Summed in float32, as the step is; half types would lose most of so many terms.
         step = signed.sum(dtype=torch.float32) * ctx.gain
         return dy, step, None

@@ -60,6 +60,7 @@ class LearnedStep(torch.autograd.Function):
             high: highest level.
             gain: what the gradient of the step is multiplied by.
         """
+        # In float32, whatever type the network's parameters were turned into.
         scale = step.float().clamp(min=SMALLEST_STEP)
         if _in_tiles(x):
             x = _dense(x)
@@ -81,6 +82,7 @@ class LearnedStep(torch.autograd.Function):
         x, y, scale = ctx.saved_tensors
         wants_x, wants_step, *_ = ctx.needs_input_grad
         if _in_tiles(x):
+            # On a CPU reading the step costs nothing, and the kernel below takes numbers.
             s = scale.item()
             dx, total = _backward_in_tiles(
                 x,
@@ -153,6 +155,7 @@ def _backward_at_once(
     total = None
     if wants_step:
         kept = x.masked_fill(outside, 0)
+        # The same sum, element by element, which a compiler can fuse into one pass.
         error = y.to(arithmetic_type(x)) - kept
         total = (error * dy).sum()
     return dx, total

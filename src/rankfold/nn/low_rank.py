@@ -44,13 +44,32 @@ class LowRankConv2d(nn.Module, StandIn):
         super().__init__()
         check_rank(weight_shape(conv), groups, rank)
         self.low_rank_groups, self.rank = groups, rank
+        # Each of the G groups is cut into g blocks, each with r sums of its own.
         blocks = conv.groups * groups
         middle = blocks * rank
         like: dict[str, Any] = {"device": conv.weight.device, "dtype": conv.weight.dtype}
-        first = MaskedConv2d if row_sparse else nn.Conv2d
-        self.reduce = first(conv.in_channels, middle, groups=blocks, bias=False, **window_of(conv), **like)
+        first = nn.Conv2d
+        if row_sparse:
+            first = MaskedConv2d
+        # No bias between the stages: L times it would be one more constant of the output.
+        self.reduce = first(
+            conv.in_channels,
+            middle,
+            groups=blocks,
+            bias=False,
+            **window_of(conv),
+            **like,
+        )
         biased = conv.bias is not None
-        self.expand = nn.Conv2d(middle, conv.out_channels, 1, groups=conv.groups, bias=biased, **like)
+        self.expand = nn.Conv2d(
+            middle,
+            conv.out_channels,
+            kernel_size=1,
+            groups=conv.groups,
+            bias=biased,
+            **like,
+        )
+        # The very Parameter object, so that an optimiser that has it goes on training it.
         self.expand.bias = conv.bias
         self.train(conv.training)
 
@@ -116,16 +135,24 @@ class LowRankConv2d(nn.Module, StandIn):
         like: dict[str, Any] = {"device": reduce.weight.device, "dtype": reduce.weight.dtype}
         biased = expand.bias is not None
         dense = nn.Conv2d(
-            self.in_channels, self.out_channels, groups=self.groups, bias=biased, **window_of(reduce), **like
+            self.in_channels,
+            self.out_channels,
+            groups=self.groups,
+            bias=biased,
+            **window_of(reduce),
+            **like,
         )
+        # What a mask drops is zero already unless one was loaded without its weights.
         kept = reduce.weight
         if isinstance(reduce, MaskedConv2d):
             kept = kept * reduce.mask
         first = kept.detach().cpu().double().numpy()
         second = expand.weight.detach().cpu().double().numpy()
+        # Errors are not asked for here.
         factors = LowRankFactors(first, second, 0.0, 0.0)
+        weight = reconstruct(factors, self.groups, self.low_rank_groups)  # (m, C_in/G, kh, kw)
         with torch.no_grad():
-            dense.weight.copy_(torch.from_numpy(reconstruct(factors, self.groups, self.low_rank_groups)))
+            dense.weight.copy_(torch.from_numpy(weight))
             if expand.bias is not None and dense.bias is not None:
                 dense.bias.copy_(expand.bias)
         return dense.train(self.training)
@@ -143,4 +170,11 @@ def window_of(conv: nn.Conv2d) -> dict[str, Any]:
 def weight_shape(conv: nn.Conv2d, name: str = "convolution") -> ConvShape:
     """The shape of a convolution's weight alone, on the smallest input that fits it."""
     kernel = conv.kernel_size[0], conv.kernel_size[1]
-    return ConvShape(name, conv.in_channels, conv.out_channels, kernel, kernel, groups=conv.groups)
+    return ConvShape(
+        name,
+        conv.in_channels,
+        conv.out_channels,
+        kernel,
+        input=kernel,
+        groups=conv.groups,
+    )

@@ -33,8 +33,24 @@ class LowRankLinear(nn.Module, StandIn):
         check_rank(linear_shape(linear), groups, rank)
         self.low_rank_groups, self.rank = groups, rank
         like: dict[str, Any] = {"device": linear.weight.device, "dtype": linear.weight.dtype}
-        self.reduce = nn.Conv2d(linear.in_features, groups * rank, 1, groups=groups, bias=False, **like)
-        self.expand = nn.Conv2d(groups * rank, linear.out_features, 1, bias=linear.bias is not None, **like)
+        middle = groups * rank
+        self.reduce = nn.Conv2d(
+            linear.in_features,
+            middle,
+            kernel_size=1,
+            groups=groups,
+            bias=False,
+            **like,
+        )
+        biased = linear.bias is not None
+        self.expand = nn.Conv2d(
+            middle,
+            linear.out_features,
+            kernel_size=1,
+            bias=biased,
+            **like,
+        )
+        # The very Parameter object, so that an optimiser that has it goes on training it.
         self.expand.bias = linear.bias
         self.train(linear.training)
 
@@ -68,12 +84,14 @@ class LowRankLinear(nn.Module, StandIn):
         """The single layer, with the weight L R_ (multiplied in float64), that computes the same function."""
         reduce, expand = self.reduce, self.expand
         like: dict[str, Any] = {"device": reduce.weight.device, "dtype": reduce.weight.dtype}
-        dense = nn.Linear(self.in_features, self.out_features, bias=expand.bias is not None, **like)
+        biased = expand.bias is not None
+        dense = nn.Linear(self.in_features, self.out_features, bias=biased, **like)
         first = reduce.weight.detach().cpu().double().numpy()
         second = expand.weight.detach().cpu().double().numpy()
+        # Errors are not asked for here.
+        factors = LowRankFactors(first, second, 0.0, 0.0)
+        weight = reconstruct(factors, 1, self.low_rank_groups)  # (m, n, 1, 1)
         with torch.no_grad():
-            # (m, n, 1, 1)
-            weight = reconstruct(LowRankFactors(first, second, 0.0, 0.0), 1, self.low_rank_groups)
             dense.weight.copy_(torch.from_numpy(weight[:, :, 0, 0]))
             if expand.bias is not None:
                 dense.bias.copy_(expand.bias)
@@ -86,4 +104,11 @@ class LowRankLinear(nn.Module, StandIn):
 
 def linear_shape(linear: nn.Linear) -> ConvShape:
     """The shape of a linear layer on a single vector."""
-    return ConvShape("linear layer", linear.in_features, linear.out_features, (1, 1), (1, 1), kind="linear")
+    return ConvShape(
+        "linear layer",
+        linear.in_features,
+        linear.out_features,
+        kernel=(1, 1),
+        input=(1, 1),
+        kind="linear",
+    )

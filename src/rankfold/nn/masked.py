@@ -23,6 +23,7 @@ class MaskedConv2d(nn.Conv2d, StandIn):
     loaded.
     """
 
+    # Tracing may read its window and channels off the attributes, as of a plain convolution.
     AS_DECLARED = True
 
     mask: Tensor
@@ -60,11 +61,13 @@ class MaskedConv2d(nn.Conv2d, StandIn):
             mask = np.ones(conv.weight.shape, bool)
         new.mask = torch.from_numpy(mask).to(conv.weight.device)
         with torch.no_grad():
+            # Now and not in `forward` alone, so that weight decay and momentum find exact zeros.
             new.weight.mul_(new.mask)
         return new.train(conv.training)
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, m, OH, OW)."""
+        # The product's gradient is masked too, so a dropped weight never moves.
         kept = self.weight * self.mask
         y: Tensor = self._conv_forward(input, kept, self.bias)
         return y

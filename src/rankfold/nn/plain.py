@@ -42,6 +42,7 @@ def plain_layer(module: nn.Conv2d | nn.Linear, weight: Tensor) -> nn.Conv2d | nn
         plain = nn.Conv2d(**window, **like)
     else:
         plain = nn.Linear(module.in_features, module.out_features, **like)
+    # A copy, so that training the plain layer does not change the module it was made of.
     plain.weight = nn.Parameter(weight.detach().clone())
     if module.bias is not None:
         plain.bias = nn.Parameter(module.bias.detach().clone())

@@ -52,6 +52,7 @@ class QuantConv2d(nn.Conv2d, StandIn):
     def __init__(self, *args: Any, bits: LayerBits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.weight_quantiser, self.input_quantiser = _quantisers(bits, self.weight.device)
+        # Without a mask nothing is saved; a layer made of a masked one gets a buffer here.
         self.register_buffer("mask", None)
 
     @property
@@ -96,6 +97,7 @@ class QuantConv2d(nn.Conv2d, StandIn):
         """(B, C_in, H, W) -> (B, C_out, OH, OW)."""
         weight = self.weight_quantiser(self.weight)
         if self.mask is not None:
+            # After rounding: one bit with a sign has no level for zero.
             weight = weight * self.mask
         values = self.input_quantiser(input)
         y: Tensor = self._conv_forward(values, weight, self.bias)
@@ -103,7 +105,8 @@ class QuantConv2d(nn.Conv2d, StandIn):
 
     def to_dense(self) -> nn.Conv2d | nn.Linear:
         """The convolution with the values that the levels stand for, zero where a mask drops them."""
-        return plain_layer(self, self._masked(self.weight_quantiser(self.weight)))
+        rounded = self.weight_quantiser(self.weight)
+        return plain_layer(self, self._masked(rounded))
 
     def to_float(self) -> nn.Conv2d | nn.Linear:
         """The convolution with the weights before rounding, zero where a mask drops them."""
@@ -151,7 +154,8 @@ class QuantLinear(nn.Linear, StandIn):
     def forward(self, input: Tensor) -> Tensor:
         """(B, ..., in_features) -> (B, ..., out_features)."""
         weight = self.weight_quantiser(self.weight)
-        return F.linear(self.input_quantiser(input), weight, self.bias)
+        values = self.input_quantiser(input)
+        return F.linear(values, weight, self.bias)
 
     def to_dense(self) -> nn.Conv2d | nn.Linear:
         """The layer with the values that the levels stand for."""
@@ -183,6 +187,7 @@ def _take_over(new: QuantLayer, module: nn.Conv2d | nn.Linear, bits: LayerBits) 
     new.weight = module.weight
     new.bias = module.bias
     new.weight_quantiser, new.input_quantiser = _quantisers(bits, module.weight.device)
+    # Networks built for weights to be loaded may have none to fit to yet.
     if not module.weight.is_meta:
         new.weight_quantiser.fit_(new.kept_weights)
     new.train(module.training)
@@ -213,6 +218,7 @@ def replace_by_quantised_(model: nn.Module, bits: Mapping[str, LayerBits]) -> No
                 "wrap it in nn.Sequential"
             )
         _check_replaceable(name, module)
+        # By module, not by name: a shared layer would otherwise be replaced twice.
         other, before = chosen.setdefault(module, (name, setting))
         if before != setting:
             raise InputError(

@@ -32,7 +32,7 @@ def check_bits(name: str, bits: int) -> None:
 class Quantiser(nn.Module):
     """y = s * clip(round(x / s), low, high) with one learned step s for the whole tensor.
 
-    That is eq. 1-2 of Esser et al. 2020.     Signed levels are -2^(b-1) .. 2^(b-1)-1, unsigned ones 0 ..
+    That is eq. 1-2 of Esser et al. 2020. Signed levels are -2^(b-1) .. 2^(b-1)-1, unsigned ones 0 ..
     2^b-1; halves round to even. The gradient of x passes straight through where low < x/s < high and is zero
     elsewhere; that of s is eq. 3, scaled by 1 / sqrt(N * high) (section 2.2), N being the elements of a
     weight, or of one sample of a batch.
@@ -54,7 +54,11 @@ class Quantiser(nn.Module):
     """
 
     def __init__(
-        self, bits: int, signed: bool, batched: bool = False, device: torch.device | None = None
+        self,
+        bits: int,
+        signed: bool,
+        batched: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         super().__init__()
         check_bits("bits", bits)
@@ -97,6 +101,7 @@ class Quantiser(nn.Module):
         if self.batched:
             samples = max(1, x.shape[0])
         elements = max(1, x.numel() // samples)  # N; an empty batch has a gradient too, namely 0
+        # The step's gradient is a sum over N elements, far larger than that of one weight without this.
         gain = 1 / math.sqrt(elements * self.high)
         return self._rounded(x, gain)
 
@@ -167,6 +172,7 @@ class Quantiser(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
+        # A step without a value cannot be looked at.
         if self.step.is_meta:
             self.fitted = False
         else:

@@ -14,6 +14,7 @@ def swap_(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None
         model: the network.
         replacements: old module -> new module.
     """
+    # A list, as the tree that is walked changes underway.
     for parent in list(model.modules()):
         # named_children would list a child of two names only once; the registry has them all.
         for name, child in list(parent._modules.items()):
