@@ -102,21 +102,33 @@ class Claim:
             remove_strays(path)
         return held
 
-    def _held(self, path: Path, file: Path, identity: Mapping[str, Any], resume: bool) -> dict[str, Any]:
+    def _held(
+        self,
+        path: Path,
+        file: Path,
+        identity: Mapping[str, Any],
+        resume: bool,
+    ) -> dict[str, Any]:
         """The content of `file`, which says that `path` is of the work of `identity`."""
         content = read_json(file)
         known = content
         if self.nested and isinstance(content, dict):
             known = content.get(IDENTITY)
-        if not is_typed(content, self.kind, self.version) or not isinstance(known, dict):
+        ours = is_typed(content, self.kind, self.version)
+        if not ours or not isinstance(known, dict):
             raise InputError(f"{file} is not ours ({self.kind}), or of another version; {self.elsewhere}")
         keys = set(identity)
         # Beside the parts of an identity, a flat file holds values that tell nothing of the work.
         if self.nested:
             keys |= set(known)
-        different = sorted(key for key in keys if known.get(key) != identity.get(key))
+        different = []
+        for key in sorted(keys):
+            if known.get(key) != identity.get(key):
+                different.append(key)
         if different:
-            raise InputError(f"{path} {self.other.format(keys=', '.join(different))}; {self.elsewhere}")
+            words = self.other.format(keys=", ".join(different))
+            raise InputError(f"{path} {words}; {self.elsewhere}")
+        # Other work is refused first: `--resume` would be the wrong advice for it.
         if not resume:
             raise InputError(f"{path} {self.same}; add --resume to go on with it, or {self.elsewhere}")
         held: dict[str, Any] = content

@@ -17,7 +17,11 @@ QUOTED = re.compile(r'[",\r\n]')
 
 
 def write_csv(
-    path: str | Path, header: Sequence[str], rows: Iterable[Iterable[Any]], *, plain: bool = False
+    path: str | Path,
+    header: Sequence[str],
+    rows: Iterable[Iterable[Any]],
+    *,
+    plain: bool = False,
 ) -> None:
     """Write a table atomically to `path`, as UTF-8.
 
@@ -33,6 +37,7 @@ def write_csv(
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(_line(header))
+        # Row by row: a long table is never held as one text.
         if plain:
             file.writelines(f"{','.join(row)}\n" for row in rows)
         else:
@@ -41,7 +46,9 @@ def write_csv(
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     """What `write_csv` writes, as text."""
-    lines = [_line(header), *(_line(row) for row in rows)]
+    lines = [_line(header)]
+    for row in rows:
+        lines.append(_line(row))
     return "".join(lines)
 
 
@@ -51,7 +58,10 @@ def is_plain(text: str) -> bool:
 
 
 def _line(row: Iterable[Any]) -> str:
-    line = ",".join(_cell(cell) for cell in row)
+    cells = []
+    for cell in row:
+        cells.append(_cell(cell))
+    line = ",".join(cells)
     # An empty line would be no row at all.
     return (line or '""') + "\n"
 
@@ -61,7 +71,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     text = str(value)
-    if isinstance(value, str) and text[:1] in RUN_BY_SPREADSHEETS and not _is_number(text):
+    run = isinstance(value, str) and text[:1] in RUN_BY_SPREADSHEETS
+    if run and not _is_number(text):
         text = ESCAPE + text
     if QUOTED.search(text) is None:
         return text

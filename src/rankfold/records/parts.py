@@ -33,7 +33,12 @@ class PartsFile:
 
     @classmethod
     def claim(
-        cls, path: Path | None, kind: str, identity: Mapping[str, Any], resume: bool, validator: Any
+        cls,
+        path: Path | None,
+        kind: str,
+        identity: Mapping[str, Any],
+        resume: bool,
+        validator: Any,
     ) -> PartsFile:
         """Take `path` for the work of `identity`, or go on with it.
 
@@ -47,6 +52,7 @@ class PartsFile:
         Raises:
             InputError: it is a folder, holds other work or no work at all, or this work without `resume`.
         """
+        # As the file gives it back, or the same work would not know its own tuples again.
         own = as_read_back(identity)
         new = cls(path, kind, own, {})
         if path is None:
@@ -62,7 +68,8 @@ class PartsFile:
         if content is None:
             return new
         # Only now, since files of other work are refused for what they are, whatever they hold.
-        in_schema(content, validator, f"{path} is not a complete {kind.rpartition('.')[2]}")
+        what = kind.rpartition(".")[2]
+        in_schema(content, validator, f"{path} is not a complete {what}")
         return cls(path, kind, own, content[DONE])
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:

@@ -26,11 +26,14 @@ def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: s
     for line in (*rows, sides):
         if len(line) != columns:
             raise ValueError(f"every row and align must have {columns} columns")
-    if set(sides) - {LEFT, RIGHT}:
+    others = set(sides) - {LEFT, RIGHT}
+    if others:
         raise ValueError(f"align (={sides}) must consist of < and >")
     widths = _widths([headers, *rows])
     rule = ["-" * width for width in widths]
-    lines = [_line(cells, sides, widths) for cells in (headers, rule, *rows)]
+    lines = []
+    for cells in (headers, rule, *rows):
+        lines.append(_line(cells, sides, widths))
     return "\n".join(lines)
 
 
@@ -47,4 +50,5 @@ def _line(cells: Sequence[str], sides: str, widths: Sequence[int]) -> str:
     padded = []
     for cell, side, width in zip(cells, sides, widths, strict=True):
         padded.append(f"{cell:{side}{width}}")
+    # Spaces at the end of a line wrap in narrow terminals, and stand in the way of comparing texts.
     return GAP.join(padded).rstrip()

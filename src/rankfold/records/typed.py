@@ -28,7 +28,11 @@ def write_typed(path: str | Path, kind: str, version: int, content: Mapping[str,
 
 def is_typed(content: Any, kind: str, version: int) -> bool:
     """Whether what was read from a file is of this type and version."""
-    return isinstance(content, dict) and content.get(TYPE) == kind and content.get(VERSION) == version
+    # A JSON file may hold a list or a number as well.
+    if not isinstance(content, dict):
+        return False
+    known = content.get(TYPE), content.get(VERSION)
+    return known == (kind, version)
 
 
 def read_typed(path: str | Path, kind: str, version: int, validator: Any = None) -> dict[str, Any]:
@@ -47,10 +51,10 @@ def read_typed(path: str | Path, kind: str, version: int, validator: Any = None)
     content = read_json(path)
     what = kind.rpartition(".")[2]  # to people, a `rankfold.result` is a result
     if not is_typed(content, kind, version):
-        raise InputError(
-            f"{path} is not a {what} of this version; expected {TYPE} {kind}, {VERSION} {version}"
-        )
-    own = {key: value for key, value in content.items() if key not in (TYPE, VERSION)}
+        expected = f"{TYPE} {kind}, {VERSION} {version}"
+        raise InputError(f"{path} is not a {what} of this version; expected {expected}")
+    own = dict(content)
+    del own[TYPE], own[VERSION]
     if validator is not None:
         # What was asked for is known by now, so that the complaint can be about the place alone.
         in_schema(own, validator, f"{path} is not a complete {what}")
