@@ -62,6 +62,7 @@ class Work:
         """Run the cell; whatever goes wrong becomes part of the outcome."""
         folder = cell_folder(self.out, cell)
         try:
+            # A cell that is complete is not trained again: the run finds its own result.
             self._train(cell, folder, progress)
             return Outcome(cell, measure(cell, folder, self.grid.arrays))
         except Exception as error:  # a cell of a long grid may fail in any way, and the others go on
@@ -111,6 +112,7 @@ def finished(grid: Grid, cell: Cell, out: Path) -> Outcome:
     if not path.exists():
         return Outcome(cell)
     try:
+        # The name has the cell's setting; what the grid says for all cells is only in the result.
         other = _differences(Result.load(path), grid.recipe_of(cell), cell)
         if other:
             raise InputError(f"{path.parent} holds a run with another {', '.join(other)}; move it away")

@@ -66,15 +66,21 @@ class RayRunner:
     def _knock(self) -> None:
         """Fail at once where nothing answers at `host:port`; Ray itself goes on trying for minutes."""
         host, _, port = self.address.removeprefix("ray://").rpartition(":")
+        # `auto` and `local` have no port: Ray looks for these itself.
         if host and port.isdecimal():
             socket.create_connection((host, int(port)), timeout=PATIENCE).close()
 
     def __call__(
-        self, work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], progress: Progress
+        self,
+        work: Work,
+        cells: Sequence[Cell],
+        go_on: Callable[[], bool],
+        progress: Progress,
     ) -> Iterator[Outcome]:
         """As `run.Runner`, on the cluster that `connect` found."""
         ray = _ray()
         try:
+            # Also where the user interrupts: tasks would go on and hold the cluster's cores.
             yield from self._run(ray, work, cells, go_on, progress)
         finally:
             ray.shutdown()
@@ -87,12 +93,14 @@ class RayRunner:
         go_on: Callable[[], bool],
         progress: Progress,
     ) -> Iterator[Outcome]:
+        # A task that is started again goes on from its checkpoint, so a retry costs an epoch at most.
         task = ray.remote(run_cell).options(num_cpus=self.cores, num_gpus=self.gpus, max_retries=RETRIES)
         waiting = list(cells)
         running: dict[Any, Cell] = {}
         while waiting or running:
             # As many tasks as run at once, and no more waiting at the cluster: those that wait here are not
             # begun when the time is up.
+            # Asked each time, as clusters grow and lose machines.
             slots = self._slots(ray)
             while waiting and len(running) < slots and go_on():
                 cell = waiting.pop(0)
@@ -103,9 +111,11 @@ class RayRunner:
                     return
                 time.sleep(1)  # a cluster may still be growing
                 continue
+            # One at a time: what is done is told at once, and its place is filled.
             (ended, *_), _ = ray.wait(list(running), num_returns=1)
             cell = running.pop(ended)
             try:
+                # What goes wrong in a cell is part of its outcome; Ray raises where a worker itself is lost.
                 yield ray.get(ended)
             except ray.exceptions.RayError as error:
                 yield Outcome(cell, error=in_words(error))
@@ -131,5 +141,6 @@ def run_cell(work: Work, cell: Cell, threads: int) -> Outcome:
     """The task: one cell, in a worker process."""
     import torch
 
+    # Ray reserves cores and does not hold tasks to them: each limits its own threads.
     torch.set_num_threads(threads)
     return work(cell)

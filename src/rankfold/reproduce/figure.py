@@ -57,6 +57,7 @@ class Series:
             return False
         if self.grouped is None:
             return True
+        # A point without groups has one.
         return self.grouped == ((point.of.groups or 1) > 1)
 
     @property
@@ -65,6 +66,7 @@ class Series:
         return self.steering != IDEAL
 
 
+# In the order of the legend; what comes later is drawn over what comes before.
 SERIES = (
     Series(
         words="group low-rank + SDK", colour=SHADES["group"][0], mark="o", method=LowRank.name, grouped=True
@@ -114,6 +116,7 @@ class _Layout:
         row, column = divmod(index, SIDE_BY_SIDE)
         width = (WIDTH - SIDE_BY_SIDE * AXIS - MARGIN) / SIDE_BY_SIDE
         left = AXIS + column * (width + AXIS + BETWEEN)
+        # Matplotlib counts from the bottom, panels from the top.
         bottom = self.height - self.head - (row + 1) * PANEL + BELOW
         return (
             left / WIDTH,
@@ -143,6 +146,7 @@ def figure(points: Sequence[Point], title: str) -> str:
             axes.set_ylim(*limits)
         _head(canvas, layout, title, handles, [series.words for series in shown])
 
+    # The picture's text for screen readers: every point that is drawn.
     told = "; ".join(_in_words(point) for point in drawn)
     return svg_file(svg("reproduction", f"{title}. {told}", layout.height, draw))
 
@@ -162,7 +166,14 @@ def _drawn(points: Sequence[Point]) -> tuple[list[Series], list[Point]]:
 def _head(canvas: Figure, layout: _Layout, title: str, handles: list[Artist], words: list[str]) -> None:
     """Title and legend."""
     height = layout.height
-    canvas.text(AXIS / WIDTH, 1 - 12 / height, title, va="center", fontsize=SIZE + 2, color=INK)
+    canvas.text(
+        AXIS / WIDTH,
+        1 - 12 / height,
+        title,
+        va="center",
+        fontsize=SIZE + 2,
+        color=INK,
+    )
     canvas.legend(
         handles,
         words,
@@ -181,13 +192,21 @@ def _panel(axes: Axes, points: Sequence[Point], shown: Sequence[Series], array: 
     """One array: the points of all series and their fronts; returns the signs for the legend."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
+    # Methods differ by factors in cycles, and by points in accuracy.
     axes.set_xscale("log")
     handles = []
+    # Also series without points on this array, so that all panels have the legend's signs.
     for series in shown:
         own = [point for point in points if series.holds(point)]
         handles.append(_marks(axes, series, own))
         _line(axes, series, pareto(own))
-    axes.set_title(f"{array} arrays", fontsize=SIZE, color=SOFT, loc="left", pad=4)
+    axes.set_title(
+        f"{array} arrays",
+        fontsize=SIZE,
+        color=SOFT,
+        loc="left",
+        pad=4,
+    )
     axes.set_xlabel("cycles per image")
     axes.set_ylabel("test accuracy, %")
     # Matplotlib's ticks at powers of ten leave most panels with one.

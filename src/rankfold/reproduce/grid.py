@@ -18,7 +18,9 @@ from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
 
 SETTINGS = ("groups", "rank", "entries", "block", "ratio")  # of methods, as `plan.methods` call them
+# In the order in which they stand in the name of a cell's folder.
 CHOICES = (*SETTINGS, "distil")
+# Short, as they make the names of folders, by which results are found again.
 SHORT = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio", "distil": "d"}
 EXAMPLES = {"rank": "1/8", "entries": "4", "ratio": "0.5"}
 
@@ -54,6 +56,7 @@ class Cell:
     def name(self) -> str:
         """A name for its folder, such as `low-rank-g4-r1_8-b4-s0`, and with entries `...-r1_8-e4-b4-s0`."""
         parts = [self.method]
+        # Without what is not chosen: new choices leave the names of older cells as they are.
         for choice in CHOICES:
             value = getattr(self, choice)
             if value is not None:
@@ -143,6 +146,7 @@ def load_grid(name: str) -> Grid:
 def grid_names() -> tuple[str, ...]:
     """The grids of the package."""
     names = []
+    # Through `importlib.resources`: an installed package need not be a folder.
     for entry in _grids().iterdir():
         if entry.name.endswith(".yaml"):
             names.append(entry.name.removesuffix(".yaml"))
@@ -157,6 +161,7 @@ def _grid(name: str, content: Any, where: str) -> Grid:
     validator = schema_validator("rankfold.reproduce", "grid.schema.json")
     in_schema(content, validator, f"{where} is not valid")
     cells = _cells(content)
+    # The name is the cell's folder: two of one name would take turns in it.
     names = set()
     for cell in cells:
         if cell.name in names:
@@ -190,6 +195,7 @@ def _cells(content: Mapping[str, Any]) -> tuple[Cell, ...]:
     cells: list[Cell] = []
     for seed in dict.fromkeys(seeds):
         for method in methods:
+            # A method with seeds of its own is left out for the others.
             if seed in method.get("seeds", common):
                 cells += _combinations(method, seed)
     return tuple(cells)
@@ -216,6 +222,7 @@ def _method(name: str, given: Mapping[str, Any]) -> Method:
         if choice not in known:
             raise InputError(f"{choice} (={value}) does not go with method {name}")
     for choice, field in known.items():
+        # A field without a default is one that the method cannot do without.
         if field.default is MISSING and choice not in given:
             raise InputError(f"method {name} needs {choice}, such as {EXAMPLES[choice]}")
     return method(**given)

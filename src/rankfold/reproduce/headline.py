@@ -9,6 +9,7 @@ from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, Shar
 from rankfold.plan.kinds import PLAIN
 from rankfold.reproduce.measure import Measurement
 
+# Low-rank with chosen kernel positions, held apart: it is another method to compare with.
 ROW_SPARSE = "row-sparse low-rank"
 TITLES = {
     PatDNN.name: "PatDNN",
@@ -71,7 +72,9 @@ class Point:
 
     def is_of(self, method: str, mapping: str, steering: str = PLAIN) -> bool:
         """Whether it is a setting of a method under a mapping, with its cycles read so."""
-        return (self.method, self.of.mapping, self.of.steering) == (method, mapping, steering)
+        # Through `method`, so that row-sparse pairs are not counted as low-rank.
+        own = self.method, self.of.mapping, self.of.steering
+        return own == (method, mapping, steering)
 
     @property
     def label(self) -> str:
@@ -142,6 +145,7 @@ def _mean(same: Sequence[Measurement]) -> Point:
     cycles = sum(row.cycles for row in same) / count
     spread = None
     if count > 1:
+        # The sample deviation, over n - 1; one seed has none.
         squares = sum((row.accuracy - accuracy) ** 2 for row in same)
         spread = (squares / (count - 1)) ** 0.5
     energies = [row.energy for row in same if row.energy is not None]
@@ -182,6 +186,7 @@ def pareto(points: Iterable[Point]) -> tuple[Point, ...]:
     front: list[Point] = []
     # Of as many cycles the most accurate comes first, so that the others are beaten already.
     for point in sorted(points, key=lambda point: (point.cycles, -point.accuracy)):
+        # By rising cycles, a point is beaten if an earlier one is as accurate: it needs no more cycles.
         if not front or point.accuracy > front[-1].accuracy:
             front.append(point)
     return tuple(front)

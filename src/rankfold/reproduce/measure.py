@@ -120,6 +120,7 @@ def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Meas
     """
     run = RunFolder(folder, "")
     result = Result.load(run.result)
+    # Mapping takes seconds and training hours: a new array in the grid is counted for cells that are done.
     known = _stored(folder / STORED, result.run)
     missing = [array for array in arrays if str(array) not in known]
     if missing:
@@ -179,6 +180,7 @@ def _stored(path: Path, run: str) -> dict[str, Costs]:
 
 def _count(known: dict[str, Costs], run: RunFolder, result: Result, arrays: Sequence[ArraySpec]) -> None:
     """Add the costs on some arrays to those that are known."""
+    # The plan of the run and not of the grid: it has the supports and signs that the run found.
     plan = Plan.load(run.plan)
     network = _network(plan, result)
     table = load_table(DEFAULT_TABLE)
@@ -202,19 +204,22 @@ def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) ->
 
 def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, key: CostKey) -> float | None:
     """pJ with all layers mapped and steered as the key says."""
+    # `shared` is no mapping of a plan, so that no plan can be priced under it.
     if key.mapping not in METHODS:
         return None
     layers = tuple(_laid_out(layer, key) for layer in plan.layers)
+    laid_out = replace(plan, layers=layers)
     try:
-        energy = network_energy(network, replace(plan, layers=layers), table, masks).energy
+        priced = network_energy(network, laid_out, table, masks)
     except InputError:
         return None  # an array whose rows hold no weight
-    return round(energy, 1)  # the figures of components have two or three digits
+    return round(priced.energy, 1)  # the figures of components have two or three digits
 
 
 def _laid_out(layer: LayerPlan, key: CostKey) -> LayerPlan:
     """The layer under the mapping of a key, and with its steering if the layer has any."""
     kind: LayerKind = layer.kind
+    # Other kinds have no steering to set.
     if "steering" in kind.schema:
         kind = replace(kind, steering=_steering(key))  # type: ignore[call-arg]
     return replace(layer, kind=kind, mapping=key.mapping)
@@ -227,6 +232,7 @@ def _steering(key: CostKey) -> str:
 
 
 def _network(plan: Plan, result: Result) -> Network:
+    # No torch module is built for these.
     if plan.model in ZOO:
         return zoo_network(plan.model, plan.input)
     model = load_model(plan.model, len(result.data.classes), plan.input[0])
@@ -245,11 +251,15 @@ def read_table(path: Path) -> tuple[Measurement, ...]:
     Raises:
         InputError: the file is missing or not such a table.
     """
+    rows = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return tuple(_measurement(row) for row in csv.DictReader(file))
+            for row in csv.DictReader(file):
+                rows.append(_measurement(row))
+            return tuple(rows)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
+    # A TypeError is of columns that a row lacks, or that this version does not know.
     except (TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{path} is not a table of cells: {error}") from error
 
@@ -260,6 +270,7 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
 
 
 def _value(name: str, text: str) -> Any:
+    # Elsewhere an empty cell is an error, which the conversion raises.
     if text == "" and name in MAY_BE_EMPTY:
         return None
     return NUMBERS.get(name, str)(text)

@@ -23,6 +23,7 @@ from rankfold.training.loop import choose_device
 
 TYPE, VERSION = "rankfold.reproduction", 1
 MARKER = "grid.json"
+# The marker is a record of the grid too, so the identity is not nested: other values may change.
 CLAIM = Claim(
     TYPE,
     VERSION,
@@ -37,7 +38,11 @@ class Runner(Protocol):
     """Runs cells somewhere, in about the given order, and yields each when it ends."""
 
     def __call__(
-        self, work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], progress: Progress
+        self,
+        work: Work,
+        cells: Sequence[Cell],
+        go_on: Callable[[], bool],
+        progress: Progress,
     ) -> Iterator[Outcome]:
         """Begin no more cells once `go_on` is False."""
 
@@ -72,6 +77,7 @@ def reproduce(
     start = time.monotonic()
 
     def go_on() -> bool:
+        # Monotonic: a clock that is set while cells run must not end the work.
         return budget is None or time.monotonic() - start < budget
 
     # Before any cell: the results of two grids in one folder could not be told apart.
@@ -88,16 +94,22 @@ def reproduce(
         progress.note(f"{ready} of {number} cells are done already")
     if waiting and go_on():
         work = Work(grid, out, _baseline(grid, out, device, progress), device)
+        # The place in the grid and not in the queue: the numbers stay the same from call to call.
         places = {cell: place for place, cell in enumerate(grid.cells, start=1)}
+        # Cells may end in another order than they began.
         for outcome in (runner or one_by_one)(work, waiting, go_on, progress):
             outcomes[outcome.cell] = outcome
             place = f"[{places[outcome.cell]}/{number}]"
-            progress.note(f"{place} {outcome.cell.name}: {_in_words(outcome)}")
+            words = _in_words(outcome)
+            progress.note(f"{place} {outcome.cell.name}: {words}")
     return tuple(outcomes.values())
 
 
 def one_by_one(
-    work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], progress: Progress
+    work: Work,
+    cells: Sequence[Cell],
+    go_on: Callable[[], bool],
+    progress: Progress,
 ) -> Iterator[Outcome]:
     """The runner of a single machine."""
     for cell in cells:
@@ -122,6 +134,7 @@ def _claim(grid: Grid, out: Path, device: str) -> None:
         "recipe": asdict(grid.recipe),
         "baseline_recipe": asdict(grid.baseline_recipe),
     }
+    # Always resumed: cells are skipped, finished or begun, whatever an earlier call left.
     CLAIM.folder(out, MARKER, identity, True, work="grid", besides=("cells",))
     # Written again each time: cells, arrays and data may be more than they were.
     record = {

@@ -73,6 +73,7 @@ def headlines(points: Sequence[Point], method: str = LowRank.name) -> Headlines:
         for opponent in OPPONENTS:
             if opponent.method == method:
                 continue
+            # An opponent that the grid does not have gets no row.
             line = _against(opponent, here, method)
             if line is not None:
                 found.setdefault(array, {})[opponent.words] = line
@@ -89,10 +90,13 @@ def _against(opponent: Opponent, points: Sequence[Point], method: str) -> Headli
             theirs.append(point)
     # A network of other bits would win or lose by these, not by its layers.
     bits = {point.of.bits for point in ours}
-    theirs = [point for point in theirs if point.of.bits in bits]
-    if not ours or not theirs:
+    comparable = []
+    for point in theirs:
+        if point.of.bits in bits:
+            comparable.append(point)
+    if not ours or not comparable:
         return None
-    return headline(ours, theirs)
+    return headline(ours, comparable)
 
 
 def headline_tables(found: Headlines, method: str = LowRank.name) -> str:
@@ -114,6 +118,7 @@ def headline_tables(found: Headlines, method: str = LowRank.name) -> str:
 
 
 def _figures(line: Headline) -> list[str]:
+    # A dash where no pair qualifies: 1.00x would read as a tie.
     fewer, better = DASH, DASH
     if line.fewer is not None:
         fewer = f"{line.fewer.ratio:.2f}x"

@@ -36,8 +36,10 @@ def _by_groups_and_rank(points: Sequence[Point], show: Callable[[Point], str]) -
     """A row for each g, a column for each r."""
     shown: dict[int, dict[str, str]] = {}
     for point in points:
+        # By g and r alone: points that differ in more would overwrite each other here.
         shown.setdefault(_groups(point), {})[_rank(point)] = show(point)
     known = {_rank(point) for point in points}
+    # By value, since texts would have 1/16 before 1/2; the largest rank, of most weights, first.
     ranks = sorted(known, key=Fraction, reverse=True)
     rows = []
     for groups, cells in sorted(shown.items()):
@@ -84,9 +86,11 @@ def _by_setting(
     arrays = list(by_array(points))
     rows = []
     for words, same in settings.items():
+        # The array changes cycles and not the weights, so any point has the accuracy of all.
         row = [words, accuracy_in_words(next(iter(same.values())))]
         for array in arrays:
             cell = DASH
+            # Energy may be missing on some arrays, where no weight fits a row.
             if array in same:
                 cell = show(same[array])
             row.append(cell)
@@ -109,6 +113,7 @@ def _label(point: Point) -> str:
 
 
 def _label_with_steering(point: Point) -> str:
+    # Else plain and ideal steering of one setting would share a row.
     if point.of.steering == IDEAL:
         return f"{point.label}, ideal steering"
     return point.label

@@ -33,6 +33,7 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
         rows += outcome.rows
     if not rows:
         return ()
+    # The table first: all else can be made of it again.
     write_table(out / "cells.csv", rows)
     points = average(rows)
     found = headlines(points)
@@ -61,7 +62,10 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
 
 
 def _how(
-    grid: Grid, outcomes: Sequence[Outcome], points: Sequence[Point], rows: Sequence[Measurement]
+    grid: Grid,
+    outcomes: Sequence[Outcome],
+    points: Sequence[Point],
+    rows: Sequence[Measurement],
 ) -> str:
     """How the numbers were made, in two sentences."""
     done = sum(outcome.done for outcome in outcomes)
