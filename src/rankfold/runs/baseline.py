@@ -34,6 +34,7 @@ class DenseWeights:
     @property
     def origin(self) -> str:
         """The same in words."""
+        # Each place has its own words, and its own way to tell weights apart.
         raise NotImplementedError
 
     def identity(self, model: nn.Module, device: torch.device) -> Any:
@@ -153,11 +154,13 @@ class TrainedWeights(DenseWeights):
         Raises:
             InputError: training diverged, or what is in the folder belongs to another run.
         """
+        # Without a folder nothing is kept, and training begins anew each time.
         checkpoint = None
         stored = None
         if folder is not None:
             checkpoint = Checkpoint(folder.path / CHECKPOINT, folder.run)
             stored = folder.path / WEIGHTS
+        # Trained by an earlier call that was stopped later on: they are taken as they are.
         if stored is not None and stored.exists():
             apply_weights(model, read_weights(stored), str(stored))
             return
@@ -189,6 +192,7 @@ def dense_weights(
     """
     if checkpoint is not None:
         return StoredWeights(Path(checkpoint))
+    # Shipped weights go before training: they are of this very network and these classes.
     shipped = shipped_baseline(name, data.classes, data.input_size)
     if shipped is not None:
         return StoredWeights(shipped.weights, f"shipped {shipped.name}")
@@ -198,6 +202,7 @@ def dense_weights(
 def weights_digest(model: nn.Module) -> str:
     """A hash of all weights and buffers of a network, by their names."""
     content = hashlib.sha256()
+    # Names too: the same numbers in other layers are another network.
     for name, value in model.state_dict().items():
         content.update(name.encode())
         content.update(bytes_of(value))

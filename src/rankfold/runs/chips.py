@@ -95,6 +95,7 @@ class Chips:
 
     def batches(self, split: ImageSplit, what: str, size: int = BATCH) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (B, C, H, W) and classes (B,) of a split, each batch of which `progress` hears of."""
+        # Normalised as the network was trained, by the mean and deviation of the training images.
         data = self.loaded.data
         self.progress.begin(what, len(split))
         for images, classes in Batches(split, data.mean, data.std, size, self.loaded.device).epoch():

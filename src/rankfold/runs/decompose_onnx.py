@@ -79,6 +79,7 @@ def decompose_to_folder(
     if feeds is not None and for_data:
         moments = _moments(source, plan, feeds)
     model, layers = decompose_onnx(source, plan, moments)
+    # On the calibration inputs where there are any, else on random ones: both are said with the error.
     outputs, inputs = _compared(source, model, feeds, seed)
     before = source.file.parameters
     after = before
@@ -92,6 +93,7 @@ def decompose_to_folder(
         "command": command,
         **asdict(decomposition),
     }
+    # The record comes last into place: a folder that has it is whole.
     with replacing_folder(target, last=RECORD) as made:
         save_onnx(made / "model.onnx", model)
         plan.save(made / "plan.json")
@@ -141,6 +143,7 @@ def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarr
     Raises:
         InputError: the file is missing or damaged, or its arrays are not what the model takes.
     """
+    # By name, as the order of inputs in a file is nobody's promise.
     names = [value.name for value in source.file.inputs]
     arrays = _read_arrays(path, names)
     if set(arrays) != set(names):
@@ -150,6 +153,7 @@ def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarr
     size = source.sizes.batch
     dtype_of = import_onnx().helper.tensor_dtype_to_np_dtype
     for value in source.file.inputs:
+        # ONNX numbers its types.
         dtype = np.dtype(dtype_of(value.type.tensor_type.elem_type))
         array = arrays[value.name]
         _check_sizes(path, value.name, array, source, count)
@@ -169,6 +173,7 @@ def _read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray
     why = "it holds no plain arrays, or is damaged"
     try:
         with open(path, "rb") as file:
+            # Without pickles: a file of somebody else's must not run code.
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return {names[0]: content}
@@ -207,6 +212,7 @@ def _in_type(path: str | Path, name: str, array: np.ndarray, dtype: np.dtype) ->
     # NumPy makes numbers of 64 bits where nobody says otherwise.
     if np.issubdtype(array.dtype, np.floating) and np.issubdtype(dtype, np.floating):
         return array.astype(dtype)
+    # Other types are not converted: a number that does not fit would change unseen.
     if array.dtype != dtype:
         raise InputError(f"{path}: {name} holds {array.dtype}, and the model takes {dtype}; convert it")
     return array

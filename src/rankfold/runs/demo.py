@@ -15,6 +15,7 @@ from rankfold.runs.train import train_network
 from rankfold.training.data import load_images
 from rankfold.training.recipe import Recipe
 
+# Small enough for a processor: 8x8 images that come with scikit-learn, so nothing is downloaded.
 MODEL, DATA = "resnet8", "digits"
 ARRAY = ArraySpec(32, 32)
 BITS = 4
@@ -40,6 +41,7 @@ def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str,
     Returns:
         The run folder of each variant, by its name.
     """
+    # The dense network learns from nothing, in longer and larger steps than those that start from it.
     dense_recipe = Recipe(epochs=2 * epochs, batch_size=64, peak_rate=0.2, seed=seed)
     tuning = Recipe(epochs=epochs, batch_size=64, peak_rate=0.05, seed=seed)
     notes = RunNotes(f"rankfold demo --epochs {epochs} --seed {seed}")
@@ -59,6 +61,7 @@ def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str,
         resume=True,
         progress=progress,
     )
+    # Its last weights; all three variants begin with these, so that only the method differs.
     weights = StoredWeights(baseline / "model.safetensors")
     folders = {}
     for name, method in VARIANTS.items():

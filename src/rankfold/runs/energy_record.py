@@ -47,6 +47,7 @@ class EnergyOptions:
             InputError: there is no such table or ADC, or the resolution is out of range.
             MissingDependencyError: `zigzag` without its package.
         """
+        # A table that is made already has its array; only `zigzag` needs one to be computed for.
         if isinstance(self.table, ComponentTable):
             return self.table.with_adc(self.adc, self.adc_bits)
         return find_table(self.table, array, self.adc, self.adc_bits)
@@ -113,6 +114,7 @@ class EnergyRecord:
     def of(cls, energy: NetworkEnergy, dense: NetworkEnergy) -> EnergyRecord:
         """The record of a network and of the same one dense under im2col."""
         compared = Comparison.of(energy, dense)
+        # Public models differ most on ADCs, so a saving comes with its range over their share.
         least, most = compared.band
         layers = []
         # Both are of the same convolutions, since both count fully connected layers where the plan does.
@@ -140,6 +142,7 @@ class EnergyRecord:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> EnergyRecord:
         """The record in a `result.json`."""
+        # The schema of results has checked the fields by now.
         layers = tuple(LayerEnergyRecord(**layer) for layer in content["layers"])
         return cls(**{**content, "layers": layers})
 
@@ -173,6 +176,7 @@ def planned_energy(
     network: Network, plan: Plan, dense: NetworkEnergy | None, masks: Masks
 ) -> EnergyRecord | None:
     """What the network costs under its plan, beside what `dense_energy` said; None where it said nothing."""
+    # Whether energy is counted at all was settled with the dense network, before the work began.
     if dense is None:
         return None
     return EnergyRecord.of(network_energy(network, plan, dense.table, masks), dense)

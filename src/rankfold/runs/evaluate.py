@@ -48,9 +48,11 @@ def load_run(path: str | Path, device: str = "cpu") -> tuple[nn.Module, Plan, Re
         InputError: a file is missing, damaged, or does not belong to the others.
     """
     target = choose_device(device)
+    # The hash is needed to claim a folder only, and nothing is claimed here.
     folder = RunFolder(Path(path), "")
     if not folder.path.is_dir():
         raise InputError(f"run folder {path} does not exist; give the --out folder of a finished run")
+    # The result is written last: a folder without one is of a run that is under way or was stopped.
     if not folder.result.exists():
         raise InputError(f"{path} holds no finished run (no result.json); finish it with --resume")
     result = Result.load(folder.result)
@@ -73,6 +75,7 @@ def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
     Raises:
         InputError: there is no batch, or one is no such pair.
     """
+    # The network stays where the user has put it.
     device = next(model.parameters()).device
     if isinstance(data, TrainingData):
         return accuracy_on_tests(model, data, device)
@@ -112,6 +115,7 @@ def load_data_for(result: Result, data: str, path: str | Path) -> ImageData:
     Raises:
         InputError: it is wrong, or has other classes or image sizes than the run.
     """
+    # Resized as the run resized them.
     images = load_images(data, result.data.image_size)
     classes = len(result.data.classes)
     if len(images.classes) != classes or images.input_size != result.input:

@@ -52,6 +52,7 @@ class RunFolder:
         own = as_read_back(identity)
         # Sorted: the order in which an identity was put together does not matter.
         run = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
+        # The marker is written before anything else, and only where the folder is new.
         held = CLAIM.folder(path, MARKER, own, resume, work="run")
         if held is None:
             write_typed(path / MARKER, TYPE, VERSION, {"run": run, IDENTITY: own})
@@ -120,9 +121,11 @@ def _epoch(row: Mapping[str, str | None]) -> EpochRecord:
         _number(_present(row, "rate")),
         _number(_present(row, "train_loss")),
         _number(_present(row, "train_accuracy")),
+        # Must be there, and may be empty: not every epoch is tested.
         _perhaps(row["test_accuracy"]),
         _number(_present(row, "seconds")),
         images_per_second=_number(_present(row, "images_per_second")),
+        # Columns that came with distillation.
         label_loss=_perhaps(row.get("label_loss")),
         teacher_loss=_perhaps(row.get("teacher_loss")),
     )

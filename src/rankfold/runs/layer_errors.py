@@ -61,6 +61,7 @@ class _Comparison:
         self.waiting.setdefault(name, []).append(output)
 
     def compare(self, name: str, layer: Any, inputs: Tensor, output: Tensor) -> None:
+        # In the order of calls, which is the same in both networks; memory is freed with each.
         ideal = self.waiting[name].pop(0)
         # The quantised layer within is not observed: that of the ideal run is another object.
         own = layer.ideal_output(inputs)
@@ -74,9 +75,11 @@ def layer_errors(chips: Chips, split: ImageSplit) -> dict[str, dict[str, Any]]:
         chips: the simulated run.
         split: images.
     """
+    # The first chip, programmed as for its accuracy, whatever was measured before.
     chips.program()
     layers = {layer.name: layer for layer in simulated_layers(chips.network)}
     model = chips.loaded.model
+    # The same layers in the quantised network, whose outputs are what arrays should give.
     ideal_layers = {name: model.get_submodule(name) for name in layers}
     compared = _Comparison({name: Powers() for name in layers})
     with (
@@ -87,6 +90,7 @@ def layer_errors(chips: Chips, split: ImageSplit) -> dict[str, dict[str, Any]]:
         observing(layers, after=compared.compare),
     ):
         for images, _ in chips.batches(split, "layers", LAYER_BATCH):
+            # First the ideal run, whose outputs wait for those of the arrays, layer by layer.
             model(images)
             chips.network(images)
         found = {}
@@ -107,6 +111,7 @@ def blame(chips: Chips, name: str, split: ImageSplit) -> dict[str, float]:
     chips.program()
     signal, error, correct = 0.0, 0.0, 0
     model = chips.loaded.model
+    # All other layers compute exactly, so what is wrong at the end is this layer's.
     with only(chips.network, name), evaluating(model), evaluating(chips.network):
         for images, classes in chips.batches(split, f"only {name}"):
             ideal: Tensor = model(images)  # (B, classes)
@@ -114,6 +119,7 @@ def blame(chips: Chips, name: str, split: ImageSplit) -> dict[str, float]:
             signal += _power(ideal)
             error += _power(logits - ideal)
             correct += int((logits.argmax(1) == classes).sum())
+    # Logits of nothing but zeros have no relative error.
     relative = 0.0
     if signal:
         relative = math.sqrt(error / signal)
@@ -151,4 +157,5 @@ def _power(values: Tensor) -> float:
 def _decibels(signal: float, error: float) -> float | None:
     if error <= 0:
         return None
+    # Powers, hence 10 and not 20.
     return 10 * math.log10(max(signal, LEAST_POWER) / error)

@@ -45,6 +45,7 @@ def record(state: RunState) -> Result:
     save_history(folder.history, state.history)
     save_weights(folder.weights, state.model)
     result.save(folder.result)  # last: a folder that has it is complete
+    # Now that the result is there, nobody goes on from the checkpoint; it may be gone already.
     folder.checkpoint.unlink(missing_ok=True)
     return result
 
@@ -90,6 +91,7 @@ def data_info(data: TrainingData, image_size: tuple[int, int] | None) -> DataInf
 def device_name(device: torch.device) -> str:
     """The device in words, for the record."""
     if device.type == "cuda":
+        # GPUs by their name; of a CPU what sums depend on: its threads and vector instructions.
         return str(torch.cuda.get_device_name(device))
     return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
 
@@ -113,6 +115,7 @@ def _accuracies(measured: Mapping[str, float]) -> Accuracies:
 
 def _recipe(state: RunState) -> dict[str, Any]:
     """The recipe, with the distillation where there is one."""
+    # Flat, with a prefix: results that are older than distillation have the same keys otherwise.
     recipe = asdict(state.recipe)
     if state.distillation is not None:
         for name, value in asdict(state.distillation).items():
@@ -122,6 +125,7 @@ def _recipe(state: RunState) -> dict[str, Any]:
 
 def _speed(state: RunState) -> float | None:
     """Images per second, mean over the epochs."""
+    # No epochs, no speed: a run of 0 epochs trains nothing.
     speeds = [epoch.images_per_second for epoch in state.history]
     if not speeds:
         return None
@@ -157,6 +161,7 @@ def _layer(report: LayerReport, entry: LayerPlan, runs: Sequence[LayerCycles]) -
         first = runs[0]
         stage = first.stages[0]
         measured = {
+            # Cycles add up over the runs of a weight; shape, window and tiles are those of its first run.
             "cycles": _sum([by_text(cost.cycles) for cost in runs]),
             "planned_cycles": sum(cost.chosen_cycles for cost in runs),
             "utilisation": first.utilisation,
@@ -184,4 +189,5 @@ def _layer(report: LayerReport, entry: LayerPlan, runs: Sequence[LayerCycles]) -
 
 
 def _sum(each: Sequence[Counts]) -> Counts:
+    # All runs of a weight are compared under the same keys.
     return {key: sum(counts[key] for counts in each) for key in each[0]}

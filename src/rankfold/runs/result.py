@@ -88,11 +88,13 @@ class LayerResult:
         A channel-pruned layer has the channels of the dense one here; its plan says which it kept. None for
         kinds of which a result does not say enough, and for those that are not registered.
         """
+        # What a result knows of a kind; its other fields take their defaults.
         known = {"groups": self.groups, "rank": self.rank, "entries": self.entries}
         if self.shape is not None:
             known["in_channels"] = self.shape.in_channels
             known["out_channels"] = self.shape.out_channels
         for kind in kinds():
+            # Pattern-pruned kinds share a name and differ in the variant.
             if (kind.name, kind.variant) == (self.kind, self.pruning):
                 return _with_fields(kind, known)
         return None
@@ -111,6 +113,7 @@ class LayerResult:
         Raises:
             InputError: there is no such convolution.
         """
+        # JSON has lists alone, and frozen records compare and hash as tuples.
         own = _tuples(content, "window", "tiles")
         if own.get("shape") is not None:
             shape = _tuples(own["shape"], "kernel", "input", "stride", "padding", "dilation")
@@ -194,6 +197,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`, without its type and version."""
+        # Only what holds data classes is taken apart; numbers, texts and lists go as they are.
         content = _shallow(self)
         content["data"] = asdict(self.data)
         content["accuracy"] = asdict(self.accuracy)
@@ -222,6 +226,7 @@ class Result:
             content["layers"] = tuple(LayerResult.from_json(layer) for layer in content["layers"])
         except InputError as error:  # the schema knows no padded input that is smaller than a kernel
             raise InputError(f"{path} is not a complete result: {error}") from None
+        # Results of older versions have no such key.
         if content.get("energy") is not None:
             content["energy"] = EnergyRecord.from_json(content["energy"])
         content["untouched"] = tuple((name, what) for name, what in content["untouched"])
@@ -235,6 +240,7 @@ def _with_fields(kind: type[LayerKind], known: Mapping[str, int | None]) -> Laye
         value = known.get(field.name)
         if value is not None:
             own[field.name] = value
+        # The kind cannot be made without it, and a guess would be shown as a fact.
         elif field.default is MISSING:
             return None
     try:

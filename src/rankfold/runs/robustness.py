@@ -45,6 +45,7 @@ class Variation:
         """
         each = []
         for value in self.values:
+            # Values are read as floats; bits that are no whole number stay so, and are refused.
             given: dict[str, Any] = {self.name: value}
             if self.name == WHOLE and value.is_integer():
                 given = {self.name: int(value)}
@@ -121,11 +122,13 @@ def measure_robustness(
     varied = [(variation, variation.apply(options.chosen)) for variation in variations]
     points: list[Point] = []
     for label, folder in runs.items():
+        # Once a run: its network and data serve all values.
         loaded = LoadedRun.load(folder, data, device)
         for variation, each in varied:
             for value, chosen in zip(variation.values, each, strict=True):
                 # All digits of the value: two that are alike in six would share a file.
                 file = out / "points" / f"{label}-{variation.name}-{value!r}.json"
+                # Layers' errors would take a pass over the images for each layer and value.
                 own = replace(options, chosen=chosen, layer_images=0)
                 simulation = simulate_run(loaded, own, out=file, resume=True, progress=progress)
                 points.append(Point.of(label, variation.name, value, simulation))

@@ -90,6 +90,7 @@ def run(
     )
     # From here on the folder is written to; all that could be refused was looked at before.
     state.folder = RunFolder.claim(Path(out), identity(state), resume)
+    # With `resume` a complete run costs nothing more, so grids may call it again for every cell.
     known = finished(state)
     if known is not None:
         return known
@@ -111,6 +112,7 @@ def finished(state: RunState) -> Result | None:
 
 def identity(state: RunState) -> Mapping[str, Any]:
     """Everything that the result of a prepared run depends on, as JSON; its folder is known by it."""
+    # The weights themselves, or how they are to be trained.
     dense = state.baseline.identity(state.model, state.device)
     content = common_identity(state, dense)
     content["decomposition"] = state.decomposition
@@ -127,6 +129,7 @@ def common_identity(state: RunState, baseline: Any) -> dict[str, Any]:
     return {
         "model": state.network.name,
         "data": state.data.digest,
+        # As it was given: the supports and signs that steps fill in follow from the rest.
         "plan": state.plan.digest(),
         "baseline": baseline,
         "recipe": recipe_identity(state.recipe, state.device),

@@ -63,6 +63,7 @@ def simulate_run(
     if wanted.images is not None:
         images = test.sample(wanted.images, wanted.seed)
     # Each part is known by its name in the file, whatever was done before it in this process or another.
+    # On the same images as the chips: the difference is then of the arrays alone.
     ideal = file.once("ideal", partial(chips.ideal_accuracy, images))
     accuracies = []
     for chip in range(wanted.chips):
@@ -72,6 +73,7 @@ def simulate_run(
     layer_ideal = None
     layer_images = 0
     if wanted.layer_images:
+        # Fewer images, since each layer alone takes a pass over them; so they have an ideal run of their own.
         some = test.sample(wanted.layer_images, wanted.seed)
         layer_images = len(some)
         layer_ideal = file.once("layers ideal", partial(chips.ideal_accuracy, some))
@@ -92,6 +94,7 @@ def simulate_run(
         device=device_name(loaded.device),
         version=__version__,
     )
+    # The parts stay beside the result, so that more chips can be added later.
     file.save(simulation=result.to_json())
     return result
 
@@ -130,6 +133,7 @@ def _identity(options: SimulationOptions, plan: Plan, loaded: LoadedRun) -> dict
         "run": loaded.run,
         "plan": plan.digest(),
         "data": loaded.data.digest,
+        # Sums are rounded in another order on another device, so its parts are not mixed with these.
         "device": loaded.device.type,
         "version": __version__,
         **options.identity(),

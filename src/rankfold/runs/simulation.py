@@ -41,6 +41,7 @@ class SimulationOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        # Where the options are made, so that a wrong number is refused before a run is loaded.
         for name, least in (("repeats", 1), ("images", 1), ("layer_images", 0), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -59,6 +60,7 @@ class SimulationOptions:
         Raises:
             InputError: there are no such cells or DACs.
         """
+        # What is not given stays as the plan has it.
         given = {}
         for name in CELLS:
             value = getattr(self, name)
@@ -149,6 +151,7 @@ class Simulation:
 
     def to_json(self) -> dict[str, Any]:
         """The stable interface of `rankfold simulate --json`."""
+        # Means are computed from the accuracies, and written down for readers of the file.
         return {**asdict(self), "mean": self.mean, "deviation": self.deviation}
 
 

@@ -105,6 +105,7 @@ class RunState:
     @property
     def checkpoint(self) -> Checkpoint | None:
         """Where fine-tuning keeps its state, if the run has a folder."""
+        # Planning goes through the same steps and keeps nothing.
         if self.folder is None:
             return None
         return Checkpoint(self.folder.checkpoint, self.folder.run)
@@ -131,11 +132,13 @@ def prepare(
 
     The arguments, and what is raised, are those of `runs.run.run`.
     """
+    # Cheap checks first: a wrong choice is refused before a network is traced.
     target = choose_device(device)
     _check_choices(decomposition, noise, recipe)
     suited = data.fitted(recipe)
     hearer = progress or Silent()
     own = copy.deepcopy(model)  # the steps work in place
+    # Dense, before any step: plans name its layers, and costs are of its shapes.
     network = traced(own, data, name or plan.model)
     check_plan(plan, network)
     if noise is not None:
@@ -156,6 +159,7 @@ def prepare(
         device=target,
         baseline=weights,
         decomposition=decomposition,
+        # Nothing to teach without weight or epochs: then no teacher is made, and none is on record.
         distillation=effective(distillation, suited),
         noise=noise,
         notes=notes or RunNotes(),
@@ -180,6 +184,7 @@ def traced(model: nn.Module, data: TrainingData, name: str) -> Network:
     Raises:
         InputError: the network does not take them, or does not give one logit for each of their classes.
     """
+    # Images have a size that can be traced; other data give an example batch.
     example = data.example(next(model.parameters()).device)
     classes = len(data.classes)
     if example is None:
@@ -187,6 +192,7 @@ def traced(model: nn.Module, data: TrainingData, name: str) -> Network:
         check_classes(model, name, data.input_size, classes)
         return network
     network = trace_on(model, name, example)
+    # In eval mode, as batch norm in training mode would take the example into its statistics.
     with evaluating(model):
         check_logits(name, call(model, example), classes)
     return network

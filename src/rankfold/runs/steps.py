@@ -51,6 +51,7 @@ def decompose(state: RunState) -> None:
         InputError: a layer that is made for data never runs on them.
         UnsupportedLayerError: a layer cannot be replaced exactly.
     """
+    # Counted before surgery, which works in place.
     before = sum(parameter.numel() for parameter in state.model.parameters())
     # Calibration images arrive on the device.
     state.model.to(state.device)
@@ -72,6 +73,7 @@ def quantise(state: RunState) -> None:
 
     Fills in the signs of the plan, which is saved where the run has a folder; then measures the accuracy.
     """
+    # Decomposed weights shift activations: batch norm and step sizes are set on the network as it is now.
     state.plan = quantise_(state.model, state.plan, state.calibration())
     # Already here: who looks into the folder of a long run sees what it trains.
     if state.folder is not None:
@@ -118,8 +120,10 @@ def fine_tune(state: RunState) -> None:
 
 def evaluate(state: RunState) -> None:
     """Measure the accuracy at the end, and on the arrays where fine-tuning had them in the loop."""
+    # Without its arrays, also where they were in the loop: `final` is comparable between all runs.
     measure(state, FINAL)
     if state.arrays is not None:
+        # Of one chip; how much chips differ is a question for simulations.
         accuracy = accuracy_on_tests(state.arrays, state.data, state.device)
         state.accuracies[ARRAYS] = accuracy
         state.progress.note(f"on its arrays: {accuracy:.2%}, one chip; `rankfold simulate` tells more")
@@ -130,6 +134,7 @@ def _tell_of_layers(state: RunState) -> None:
     changed: Counter[str] = Counter()
     kept: list[LayerReport] = []
     for report in state.reports:
+        # Kinds that change nothing are what the user calls dense.
         if report.kind.changes_weight:
             changed[report.kind.name] += 1
         else:

@@ -61,8 +61,10 @@ def train_network(
     """
     target = choose_device(device)
     suited = data.fitted(recipe)
+    # Training works in place, and the user's network is not ours to change.
     own = copy.deepcopy(model)
     network = traced(own, data, name)
+    # Every layer dense and in float: the folder is read like that of any other run.
     plan = uniform_plan(network, array)
     state = RunState(
         model=own,
@@ -82,6 +84,7 @@ def train_network(
     known = finished(state)
     if known is not None:
         return known
+    # Already here: a folder under way says what it trains.
     plan.save(state.folder.plan)
     steps.fine_tune(state)
     steps.evaluate(state)
