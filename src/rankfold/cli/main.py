@@ -38,6 +38,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose complaint is one sentence."""
 
     def error(self, message: str) -> NoReturn:
+        # Argparse would print the whole usage before it, which hides the sentence.
         self.exit(2, f"rankfold: {message}; see {self.prog} --help\n")
 
 
@@ -57,6 +58,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     for name, words in COMMANDS.items():
+        # All are known by name, so that the page of help and a misspelt command list them.
         added = commands.add_parser(name, help=words)
         if name == command:
             import_module(f"rankfold.cli.commands.{name}").add_arguments(added)
@@ -65,19 +67,25 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for wrong input, 130 when interrupted."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    given = sys.argv[1:]
+    if arguments is not None:
+        given = list(arguments)
+    # Looked for before parsing: only this command's module is imported.
     command = next((word for word in given if not word.startswith("-")), None)
     options = build_parser(command).parse_args(given)
     try:
         code: int = options.run(options)
+        # Here, where a reader that has left is still handled below, and not at exit.
         sys.stdout.flush()
         return code
     except RankfoldError as error:
+        # Only errors of ours are sentences; any other is a fault of ours, and keeps its traceback.
         if options.debug:
             raise
         print(f"rankfold: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        # Commands that cannot go on, or go on in another way, say so themselves.
         how = getattr(options, "interrupted", GO_ON)
         print(f"\nrankfold: interrupted; {how}", file=sys.stderr)
         return INTERRUPTED

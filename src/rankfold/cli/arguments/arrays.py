@@ -19,6 +19,7 @@ CELLS = ("cell_bits", "coding", "dac_bits")
 
 def add_array(parser: argparse.ArgumentParser) -> None:
     """Add `--array`; None where it is not given."""
+    # No default here: where none is given, a plan may have an array of its own.
     parser.add_argument(
         "--array",
         type=checked(ArraySpec.parse),
@@ -46,6 +47,7 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
 
 def add_non_idealities(parser: argparse.ArgumentParser) -> None:
     """Add cells and everything in which arrays fall short; where not given, ideal or as the plan says."""
+    # A group of its own in the help: these are many, and few calls need any.
     group = parser.add_argument_group("arrays", "whatever is not given is ideal, or as the plan says")
     add_cells(group, "default: as in the plan")
     _add_converters(group)
@@ -142,6 +144,7 @@ def chosen_array(options: argparse.Namespace, otherwise: ArraySpec | None = None
         options: as parsed.
         otherwise: the array where no size is given, such as a plan's; None: the default.
     """
+    # The size may come from a plan and the cells from the user: each option changes one thing.
     return with_cells(options.array or otherwise or DEFAULT_ARRAY, options)
 
 
@@ -156,6 +159,7 @@ def given_cells(options: argparse.Namespace) -> dict[str, Any]:
     """
     cells: dict[str, Any] = {}
     for name in CELLS:
+        # None both where an option is not given and where the command does not have it.
         value = getattr(options, name, None)
         if value is not None:
             cells[name] = value
@@ -172,13 +176,16 @@ def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> N
     Raises:
         InputError: a value is out of range, or an option says more of what another one does not ask for.
     """
+    # Late, as the simulator imports torch.
     from rankfold.simulator import NonIdealities
 
+    # A detail of what is not there would be dropped without a word.
     for detail, given, flag, field in (
         ("--adc-range", options.adc_range != "calibrated", "--adc-bits", "adc_bits"),
         ("--stuck-high", options.stuck_high != 0.5, "--stuck", "stuck"),
         ("--no-drift-compensation", options.no_drift_compensation, "--drift", "drift"),
     ):
+        # What varies has no value yet, and counts as given.
         if given and not getattr(options, field) and field not in varied:
             raise InputError(f"{detail} says nothing without {flag}; add that, or omit {detail}")
     return NonIdealities(
@@ -187,6 +194,7 @@ def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> N
         program_noise=options.program_noise,
         read_noise=options.read_noise,
         drift=options.drift,
+        # The flag says what is left out, the field what is done.
         drift_compensation=not options.no_drift_compensation,
         stuck=options.stuck,
         stuck_high=options.stuck_high,

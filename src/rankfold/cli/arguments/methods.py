@@ -28,6 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     Quantise.name: (),
     ChannelPruning.name: ("ratio",),
 }
+# Steering feeds each column the inputs of the weights that a kernel keeps: only these keep some.
 STEERED = (PatDNN.name, Pairs.name, SharedSupport.name)  # whose rows are counted in two ways
 EXAMPLES = {"rank": "1/8", "entries": "4", "ratio": "0.5"}
 NUMBERS = ("groups", "rank", "entries", "block", "ratio")
@@ -76,6 +77,7 @@ def add_entries(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--entries", type=int, metavar="e", help=what)
 
 
+# Two lists would lose the order between the two options, by which rules are decided.
 class _Rule(argparse.Action):
     """Collects `--include` and `--exclude` in one list, in the order in which they are given."""
 
@@ -93,6 +95,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="where a layer cannot have these groups or this rank, take the next lower ones",
     )
+    # A default of the parser, which each action extends by a new tuple: no call sees another's rules.
     parser.set_defaults(rules=())
     for verb, what in (("include", "low-rank, whatever the default says"), ("exclude", "kept dense")):
         parser.add_argument(
@@ -112,6 +115,7 @@ def low_rank_method(options: argparse.Namespace) -> LowRank | Quantise:
     Raises:
         InputError: groups, entries or rules without a rank, or values that no layer can have.
     """
+    # Without a rank nothing becomes low-rank, so whatever else says something of it has no meaning.
     if options.rank is None:
         for name in ("groups", "entries"):
             value = getattr(options, name)
@@ -123,7 +127,9 @@ def low_rank_method(options: argparse.Namespace) -> LowRank | Quantise:
                 f"{rules[0].verb} rule {rules[0].pattern} chooses low-rank layers, so it needs a rank too, "
                 "such as 1/8"
             )
+        # Every layer stays dense, and bits are all that is left to choose.
         return Quantise(pointwise=options.pointwise, linear=options.linear)
+    # None until here, so that `--groups` without a rank can be told from the default.
     groups = options.groups
     if groups is None:
         groups = 1
@@ -144,14 +150,17 @@ def chosen_method(options: argparse.Namespace) -> Method:
     Raises:
         InputError: the method needs another choice, or a choice belongs to another method.
     """
+    # What the user gave tells the method where none is named.
     name = options.method or _default(options)
     known = CHOICES[name]
     for choice in NUMBERS:
         value = getattr(options, choice)
+        # Refused instead of ignored: the user would take the result for one with it.
         if value is not None and choice not in known:
             raise InputError(f"{choice} (={value}) does not go with method {name}")
     if known and getattr(options, known[0]) is None:
         raise InputError(f"method {name} needs {known[0]}, such as {EXAMPLES[known[0]]}")
+    # They choose layers for low-rank; other methods would pass them over without a word.
     for flag, words in (
         ("linear", "linear does"),
         ("fit", "fit does"),
@@ -165,6 +174,7 @@ def chosen_method(options: argparse.Namespace) -> Method:
 
 
 def _default(options: argparse.Namespace) -> str:
+    # Groups alone are low-rank without a rank, which is then asked for.
     if options.rank is None and options.groups is None:
         return Quantise.name
     return LowRank.name

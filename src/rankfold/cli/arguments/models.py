@@ -34,9 +34,12 @@ def trained_model(options: argparse.Namespace, data: ImageData, device: torch.de
     from rankfold.models.load import apply_weights, brings_weights, check_classes, load_model, read_weights
     from rankfold.models.pretrained import shipped_baseline
 
+    # Its first weights are drawn under the seed, and replaced below unless it brings its own.
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
+    # Before weights are looked for: shipped ones are by classes and image size.
     check_classes(model, options.model, data.input_size, len(data.classes))
     source = options.checkpoint
+    # Networks of other libraries may come trained; the user's own file goes before that.
     if source is None and not brings_weights(options.model):
         shipped = shipped_baseline(options.model, data.classes, data.input_size)
         if shipped is None:

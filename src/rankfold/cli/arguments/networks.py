@@ -20,6 +20,7 @@ def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
     Raises:
         InputError: there is none of that name, or it cannot be read.
     """
+    # Files by their suffix, then names: from what needs nothing to what imports torch.
     if model.lower().endswith(SUFFIXES):
         if image is not None:
             raise InputError(
@@ -44,8 +45,13 @@ def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
 
     library = LibraryModel.parse(model)
     if library is not None:
-        built = library.build(None, 3 if image is None else image[0])
+        # Colour images where nothing is said; their size is the one that the network was made for.
+        channels = 3
+        if image is not None:
+            channels = image[0]
+        built = library.build(None, channels)
         return trace(built, image or preferred_image(built), model)
+    # A factory says nothing of its images: CIFAR's size and number of classes are assumed.
     image = image or (3, 32, 32)
     return trace(load_model(model, 10, image[0]), image, model)
 
@@ -54,6 +60,7 @@ def _exported(model: str, image: tuple[int, int, int] | None) -> Network:
     from rankfold.models.torch_export import load_exported
 
     module, positional, keywords = load_exported(model)
+    # The file may have example inputs, which fit it better than any image of ours.
     if image is not None or not (positional or keywords):
         return trace(module, image, model)
     return trace(module, None, model, keywords or positional)

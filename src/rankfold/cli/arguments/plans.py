@@ -22,6 +22,7 @@ def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     """The network, the plan and the masks that the options name: a plan's, a finished run's, or the uniform
     plan's.
     """
+    # A plan first: with it `model` is the network that it is for, and not a folder.
     if options.plan is not None:
         return given_plan(options)
     if Path(options.model).is_dir():
@@ -32,6 +33,7 @@ def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
 def uniformly_planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     """The network that the user named, and the uniform plan that the options ask for."""
     network = find_network(options.model, options.input)
+    # Before the plan, which is for the shapes as they are counted.
     if getattr(options, "padding", None) is not None:
         network = replace(network, layers=tuple(layer.without_padding() for layer in network.layers))
     plan = uniform_plan(
@@ -52,9 +54,12 @@ def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
         "{flag} does not go with the folder of a run, whose plan says it; omit it",
     )
     folder = Path(options.model)
+    # The plan of the run, with the supports that it found.
     plan = Plan.load(folder / "plan.json")
+    # The network as it was before: what became of its layers is in the plan.
     network = find_network(plan.model, plan.input)
     check_plan(plan, network)
+    # Which weights pattern pruning kept is only in the weights.
     masks = masks_for(plan, folder / "model.safetensors")
     return network, replace(plan, array=chosen_array(options, plan.array)), masks
 
@@ -75,6 +80,7 @@ def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], complaint: str) -> None:
     """Refuse options that a plan has an answer to already."""
     for name in names:
+        # Not every command has all of them, and what is not given is one of these.
         if getattr(options, name, None) in (None, False, ()):
             continue
         flag = f"--{name}"

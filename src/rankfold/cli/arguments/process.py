@@ -37,6 +37,7 @@ def prepare_process(threads: int | None = None) -> None:
         # glibc gives every large tensor back to the system when it is freed, and each new one then costs a
         # page fault per 4 KiB. Keep freed memory instead.
         m_trim_threshold, m_mmap_threshold = -1, -3
+        # Not every C library of a Linux has it: musl does not.
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(m_mmap_threshold, 2**31 - 1)
@@ -45,5 +46,6 @@ def prepare_process(threads: int | None = None) -> None:
 
 def command_line() -> str:
     """The command that runs now, as the user would type it, for the record of a run."""
+    # The record of a run does not depend on how often it was stopped.
     words = [word for word in sys.argv[1:] if word != "--resume"]
     return shlex.join(["rankfold", *words])

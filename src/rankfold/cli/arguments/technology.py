@@ -21,6 +21,7 @@ def add_technology(parser: argparse.ArgumentParser, resolution: bool = True) -> 
         metavar="KIND",
         help="ADC of the table: flash, sar, zigzag or your own (default: the table's)",
     )
+    # Commands with simulated arrays have an option of that name for their converters.
     if resolution:
         parser.add_argument(
             "--adc-bits", type=int, metavar="N", help="resolution of the ADCs (default: the table's)"
@@ -31,6 +32,7 @@ def asks_for_energy(options: argparse.Namespace) -> bool:
     """Whether the user named a technology, an ADC or cells, so that an array without room for a weight is an
     error.
     """
+    # Otherwise cycles are wanted, and an array that holds no weight only leaves energy out.
     return bool(options.technology or options.adc or options.adc_bits or getattr(options, "cell_bits", None))
 
 

@@ -100,8 +100,10 @@ def distillation(options: argparse.Namespace) -> Distillation | None:
     """How the dense network teaches; None: it does not."""
     from rankfold.training.distillation import Distillation
 
+    # Not given, or given without a weight: the usual one.
     if options.distil is None or options.distil is True:
         return Distillation()
+    # False, or a weight of 0, which teaches nothing.
     if not options.distil:
         return None
     return Distillation(options.distil)

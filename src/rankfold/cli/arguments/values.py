@@ -20,6 +20,7 @@ def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
     def convert(text: str) -> T:
         try:
             return parse(text)
+        # Of other errors it shows "invalid value" and drops the sentence.
         except RankfoldError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -58,6 +59,7 @@ def _sizes(text: str, count: int) -> tuple[int, ...] | None:
     if len(parts) != count or not all(is_count(part) for part in parts):
         return None
     sizes = tuple(int(part) for part in parts)
+    # `is_count` lets 0 pass.
     if min(sizes) < 1:
         return None
     return sizes
@@ -71,6 +73,7 @@ def bit_width(text: str) -> int | None:
     """
     if text == "float":
         return None
+    # `isdigit` is true of other scripts' digits too.
     if text.isascii() and text.isdigit() and 1 <= int(text) <= 8:
         return int(text)
     raise InputError(f"bits (={text}) must lie between 1 and 8, or be `float`")
@@ -85,6 +88,7 @@ def share(text: str) -> float:
     try:
         weight = float(text)
     except ValueError:
+        # Out of range, so that both mistakes have one complaint.
         weight = -1.0
     if not 0 <= weight <= 1:
         raise InputError(f"weight (={text}) must be a share from 0 to 1, such as 0.9")
@@ -132,8 +136,10 @@ def time_budget(text: str) -> float:
         InputError: anything else.
     """
     match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?", text.strip().lower())
+    # The pattern takes an empty text too, of which every part is missing.
     if not text.strip() or match is None:
         raise InputError(f"time (={text}) must be hours, minutes and seconds such as 2h, 1h30m or 45s, or 0")
+    # A number without a letter at the end counts seconds.
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return 3600.0 * hours + 60.0 * minutes + seconds
 

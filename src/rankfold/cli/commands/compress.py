@@ -104,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
     """Compress a network and say where the results are."""
     if options.plan is not None:
         _check_plan_alone(options)
+    # A job of its own: ONNX files are decomposed and not trained, and need no data.
     if options.model.lower().endswith(".onnx"):
         from rankfold.cli.commands import compress_onnx
 
@@ -118,8 +119,17 @@ def run(options: argparse.Namespace) -> int:
         # Before anything is loaded, as what is wrong with the options costs no wait then.
         method = chosen_method(options)
 
-    from rankfold.cli.words.progress import Bars
     from rankfold.cli.words.report import show_report
+
+    _compress(options, method, noise)
+    show_report({None: options.out}, options.out / "report.html")
+    return 0
+
+
+def _compress(options: argparse.Namespace, method: Method | None, noise: NonIdealities | None) -> None:
+    """Load what the options name, and run the whole job on it; without a method, by the plan of a file."""
+    # Late: these import torch, which takes longer than all checks of options.
+    from rankfold.cli.words.progress import Bars
     from rankfold.models.load import load_model
     from rankfold.runs.baseline import dense_weights
     from rankfold.runs.energy_record import EnergyOptions
@@ -133,6 +143,7 @@ def run(options: argparse.Namespace) -> int:
     data = load_images(options.data, options.image_size)
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
     plan = _chosen_plan(options, method, model, traced(model, data, options.model))
+    # Only used where nobody has weights of this network for these data.
     dense = replace(DENSE, epochs=options.baseline_epochs, batch_size=options.batch)
     run_job(
         model,
@@ -152,8 +163,6 @@ def run(options: argparse.Namespace) -> int:
         resume=options.resume,
         progress=Bars(),
     )
-    show_report({None: options.out}, options.out / "report.html")
-    return 0
 
 
 def _chosen_plan(
@@ -166,6 +175,7 @@ def _chosen_plan(
 
     from rankfold.surgery.channels import channel_plan
 
+    # Not the default of argparse, so that `--bits` beside a plan can be told from the default.
     bits = options.bits
     if bits is UNSET:
         bits = BITS
@@ -177,6 +187,7 @@ def _chosen_plan(
 
 def _check_plan_alone(options: argparse.Namespace) -> None:
     """Refuse what a plan says already."""
+    # By what argparse gives where nothing is said, which differs from option to option.
     given = {f"--{name}": getattr(options, name) is not None for name in ("method", *NUMBERS)}
     given["--steering"] = options.steering != PLAIN
     given["--bits"] = options.bits is not UNSET
@@ -200,6 +211,7 @@ def _noise(options: argparse.Namespace) -> NonIdealities | None:
                 "--program-noise 0.03"
             )
         return chosen
+    # Noise that nothing looks at would be mistaken for noise that was trained for.
     if not chosen.ideal:
         raise InputError(
             "the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold "

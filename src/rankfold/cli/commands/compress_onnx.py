@@ -69,6 +69,7 @@ def run(options: argparse.Namespace, bits_given: bool) -> int:
         feeds,
         command=command_line(),
         seed=options.seed,
+        # With data and nothing else said, factors are made for them.
         for_data=options.decomposition != "svd",
     )
     print(_table(made))
@@ -82,6 +83,7 @@ def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
         raise InputError(
             f"{options.model} is an ONNX file, which is decomposed but not trained here; add --epochs 0"
         )
+    # Asked of the caller, as the default of `--bits` is not None for other networks.
     if bits_given:
         raise InputError("an ONNX file is decomposed in float, as bits need training; omit --bits")
     if options.method not in (None, "low-rank"):
@@ -89,6 +91,7 @@ def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
             f"an ONNX file can be made low-rank only, without training; omit --method {options.method}"
         )
     for name in WITHOUT_MEANING:
+        # What these options have where they are not given.
         if getattr(options, name) not in (None, False, 0.0):
             flag = name.replace("_", "-")
             raise InputError(
@@ -110,6 +113,7 @@ def _plan(options: argparse.Namespace, source: OnnxNetwork) -> Plan:
     if options.plan is None:
         return uniform_plan(source.network, chosen_array(options), low_rank_method(options))
     plan = Plan.load(options.plan)
+    # The array may be another: factors do not depend on it.
     plan = replace(plan, array=chosen_array(options, plan.array))
     check_plan(plan, source.network)
     return plan
@@ -123,11 +127,13 @@ def _feeds(data: str, source: OnnxNetwork) -> list[dict[str, np.ndarray]]:
         return read_feeds(data, source)
     images = list(islice(_images(data, source), IMAGES))
     size = source.sizes.batch
+    # A data set has one image a sample, and too few of them fill no batch.
     if len(source.file.inputs) != 1 or len(images) < size:
         raise InputError(
             f"data {data} gives single images, and the model takes other inputs; give a .npz of arrays"
         )
     name = source.file.inputs[0].name
+    # Whole batches only, as the file was read with this size of batch.
     starts = range(0, len(images) - size + 1, size)
     return [{name: np.stack(images[start : start + size])} for start in starts]
 
@@ -139,6 +145,7 @@ def _images(data: str, source: OnnxNetwork) -> Iterator[np.ndarray]:
     from rankfold.training.calibration import CalibrationImages
     from rankfold.training.data import load_images
 
+    # Resized to what the model takes, since a file has fixed sizes.
     loaded = load_images(data, (source.network.input[1], source.network.input[2]))
     if loaded.input_size != source.network.input:
         raise InputError(

@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the picture."""
     from rankfold.report.arrays.picture import check_suffix
 
+    # Mapping a layer may take a while; a wrong suffix is known before.
     check_suffix(options.out)
     if options.plan is not None or Path(options.model).is_dir():
         return _draw_planned(options)
@@ -76,6 +77,7 @@ def _draw_uniform(options: argparse.Namespace) -> int:
     array = chosen_array(options)
     method = options.method or "sdk"
     pair = _pair(shape, options)
+    # A pair is shown beside the dense layer where mappings are compared.
     if pair is None and options.compare:
         panels = dense_panels(shape, array)
     elif pair is None:
@@ -101,6 +103,7 @@ def _draw_planned(options: argparse.Namespace) -> int:
         network, plan, masks = given_plan(options)
     shape = find_layer(network, options.layer)
     entry = plan.layer(shape.weight)
+    # Empty: the mapping that the plan chose.
     methods: tuple[str, ...] = ()
     if options.compare:
         methods = entry.kind.mappings
@@ -119,6 +122,7 @@ def find_layer(network: Network, name: str) -> ConvShape:
     layers = {layer.name: layer for layer in network.layers}
     if name in layers:
         return layers[name]
+    # A network may have hundreds of layers, so the complaint names a few.
     near = difflib.get_close_matches(name, layers, NAMED)
     what = "nearest:"
     if not near:

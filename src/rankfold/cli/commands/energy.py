@@ -70,18 +70,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the energy of a network, or a component table."""
     if options.show_table is not None:
+        # With its comments and sources, to be copied into a file.
         print(table_text(options.show_table), end="")
         return 0
+    # Optional to argparse, as `--show-table` does without.
     if options.model is None:
         raise InputError("name a model, such as resnet20; or --show-table rram-22nm for a component table")
     network, plan, masks = planned_network(options)
     table = component_table(options, plan.array)
     if options.cheapest:
+        # Its own choice would be overruled layer by layer without a word.
         if options.method:
             raise InputError(f"--cheapest chooses the mappings itself; omit --method {options.method}")
         plan = cheapest_mappings(network, plan, table, masks)
+    # Settled once for both networks, so that they have the same layers.
     linear = options.linear or counts_linear(network, plan)
     energy = network_energy(network, plan, table, masks, linear=linear)
+    # What savings are measured against: the same network, dense, one pixel at a time.
     reference = network_energy(network, dense_plan(plan), table, linear=linear)
     if options.json:
         compared = Comparison.of(energy, reference)

@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.runs.evaluate import load_run
 
     _check_options(options)
+    # Before the run is loaded: a place that cannot be written is known at once.
     check_target(options.out)
     model, plan, result = load_run(options.run_folder)
     TARGETS[options.to](options, model, plan, result)
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse options of other targets."""
+    # Refused instead of ignored: the file would not be what the user thinks it is.
     for flag, goes_with in (
         ("precision", ("onnx",)),
         ("data", ("onnx",)),
@@ -80,6 +82,7 @@ def _onnx(options: argparse.Namespace, model: nn.Module, plan: Plan, result: Res
     from rankfold.export.onnx.write import write_onnx
     from rankfold.runs.evaluate import load_data_for
 
+    # As the run is, unless the user asks for the other.
     quantised = plan.quantised
     if options.precision is not None:
         quantised = options.precision == "qdq"
@@ -91,11 +94,13 @@ def _onnx(options: argparse.Namespace, model: nn.Module, plan: Plan, result: Res
     if quantised:
         how = "with quantisers"
     print(f"ONNX file {how}: {options.out}")
+    # The file is run, and not only written: runtimes differ in what they take.
     compared = compare_onnx(model, options.out, batches, quantised=quantised)
     where = f"the {compared.images} test images"
     if options.data is None:
         where = f"{compared.images} images of normal numbers (give --data for the test split)"
     print(f"onnxruntime and torch choose the same class on {compared.same} of {where}")
+    # Random images have no classes to be right about.
     if compared.correct is not None and compared.correct_in_torch is not None:
         right, right_in_torch = (
             compared.correct / compared.images,
@@ -117,6 +122,7 @@ def _test_split(images: ImageData) -> Iterator[Any]:
 def _random(image: tuple[int, int, int]) -> Iterator[Any]:
     import torch
 
+    # Always the same images, so that a difference can be found again.
     draw = torch.Generator().manual_seed(0)
     for _ in range(RANDOM_BATCHES):
         yield torch.randn(RANDOM_SIZE, *image, generator=draw), None
@@ -126,6 +132,7 @@ def _arrays(options: argparse.Namespace, model: nn.Module, plan: Plan, result: R
     """Write what to program into every array, and count it."""
     from rankfold.export.array_images.images import write_arrays
 
+    # The image of an array depends on its cells, which the plan need not name.
     plan = replace(plan, array=with_cells(plan.array, options))
     written = write_arrays(model, plan, options.out)
     print(
@@ -140,6 +147,7 @@ def _dense(options: argparse.Namespace, model: nn.Module, plan: Plan, result: Re
     from rankfold.surgery.kinds import surgery_of
     from rankfold.surgery.save import save_weights
 
+    # Low-rank pairs become single convolutions again: plain code can load them.
     save_weights(options.out, merge(model))
     note = ""
     if plan.quantised:
@@ -155,6 +163,7 @@ def _workload(options: argparse.Namespace, model: nn.Module, plan: Plan, result:
     from rankfold.models.load import load_model
     from rankfold.workload import trace
 
+    # Shapes of the network as it was; the plan says what became of its layers.
     dense = load_model(result.model, len(result.data.classes), result.input[0])
     network = trace(dense, result.input, result.model)
     whole: tuple[str, ...] = ()
@@ -170,6 +179,7 @@ def _workload(options: argparse.Namespace, model: nn.Module, plan: Plan, result:
         )
 
 
+# At the end, where all writers are known; argparse lists its keys.
 TARGETS: dict[str, Callable[[argparse.Namespace, nn.Module, Plan, Result], None]] = {
     "onnx": _onnx,
     "arrays": _arrays,

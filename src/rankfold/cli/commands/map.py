@@ -71,11 +71,13 @@ def run(options: argparse.Namespace) -> int:
     chip = None
     if options.arrays is not None:
         chip = schedule(costs, options.arrays)
+    # Cycles are known for arrays that have no energy; then it is said why.
     energy, dense, why_not = _energy(network, plan, masks, options)
     if options.json:
         content: dict[str, Any] = {**costs.to_json(), "coverage": covered.to_json()}
         if chip is not None:
             content["chip"] = chip.to_json()
+        # A reason in the place of the figures, so that programs find one or the other.
         content["energy"] = {"not_counted": why_not}
         if energy is not None:
             content["energy"] = energy.to_json()

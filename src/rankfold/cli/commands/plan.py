@@ -84,10 +84,13 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plan, print why, and write the plan and the front."""
+    # Shares such as 40 % become numbers when the dense network is known.
     budgets = _budgets(options)
     limited = bool(budgets) or options.max_drop is not None
+    # Before any work: it would be lost with a file that cannot be written.
     out = _target(options, limited)
     searching = search_options(options)
+    # Refused by its name, before data are read.
     if options.model.lower().endswith(".onnx"):
         raise InputError(
             f"a plan needs gradients, which {options.model} does not give; export the network with "
@@ -141,9 +144,11 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
     if limited and out.is_dir():
         raise InputError(f"{out} is a folder; give a file for the plan")
     if limited:
+        # Neither a file of a finished run nor one that this command reads.
         check_target(out, (options.checkpoint, options.study))
     if options.pareto is not None and options.pareto.exists() and not options.pareto.is_dir():
         raise InputError(f"{options.pareto} is a file; give a folder for the front")
+    # Without a budget there is a front, and no plan of it is better than the others.
     if not limited:
         return None
     return out
@@ -158,7 +163,9 @@ def _problem(options: argparse.Namespace, budgets: tuple[Budget, ...], progress:
 
     max_drop = None
     if options.max_drop is not None:
+        # Points on the command line, a share in the library.
         max_drop = options.max_drop / 100
+    # The cheap checks: data and network are loaded after them.
     check_request(budgets, max_drop=max_drop, images=options.images, seed=options.seed)
     prepare_process(options.threads)
     array = chosen_array(options)
@@ -185,6 +192,7 @@ def _solved(problem: PlanningProblem, progress: Progress) -> Planning:
     from rankfold.cli.words.quiet import natives_silenced
     from rankfold.planning import solve_problem
 
+    # The solver prints to standard output at times, which belongs to the plan.
     with natives_silenced():
         return solve_problem(problem, progress)
 
@@ -196,6 +204,7 @@ def _front(
     from rankfold.report.pareto.write import front_table, write_front
 
     front = problem.front(progress)
+    # The plan is marked on the front, where there is one.
     chosen = None
     if planning is not None:
         chosen = planning.solution.chosen

@@ -66,6 +66,7 @@ def search_options(options: argparse.Namespace) -> SearchOptions | None:
         InputError: a value is wrong, or an option goes with `--search` alone, or not with it.
         MissingDependencyError: optuna is not installed.
     """
+    # Read in both cases: without a search, noise is refused and not ignored.
     noise = non_idealities(options)
     if options.search is None:
         for name in ("trials", "study", "chips", "search_images"):
@@ -87,6 +88,7 @@ def search_options(options: argparse.Namespace) -> SearchOptions | None:
     check_optuna()
     for name in ("max_arrays", "max_energy"):
         if getattr(options, name) is not None:
+            # The search has two goals; a limit on anything else is for the exact planner.
             raise InputError(f"a search trades accuracy for cycles; omit --{name.replace('_', '-')}")
     if options.study is not None:
         check_study(options.study)
@@ -110,10 +112,12 @@ def run_search(
     from rankfold.planning.search.write import write_search
 
     measure = replace(chosen.measure, calibrated=problem.accuracy.settings.calibrated)
+    # It begins with the exact planner, whose solver prints at times.
     with natives_silenced():
         search = search_problem(problem, chosen.search, measure, progress=Bars())
     files: list[Path] = []
     plan = chosen_plan(problem, search)
+    # Without a budget none is chosen, and the front is all there is.
     if plan is not None and out is not None:
         plan.save(out)
         files.append(out)

@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.report import check_page, load_run, summary_table, write_report
     from rankfold.report.charts.picture import write_picture
 
+    # Before anything is read: a file that is no page is never written over.
     check_page(options.out)
     # Several runs of one method differ by what the user called their folders.
     runs = [load_run(folder, folder.resolve().name) for folder in options.run_folders]

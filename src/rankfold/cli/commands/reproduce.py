@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.reproduce.write import write_results
 
     grid = _with_options(load_grid(options.grid), options)
+    # Without Ray no task asks for GPUs, and the number would be ignored.
     if options.gpus and options.ray is None:
         raise InputError(
             f"gpus (={options.gpus:g}) belong to the tasks of --ray; on one machine give --device cuda"
@@ -73,13 +74,16 @@ def run(options: argparse.Namespace) -> int:
         runner = RayRunner(options.ray, options.threads or 1, options.gpus)
     prepare_process(options.threads)
     if runner is not None:
+        # Before the baseline is trained: a cluster that is not there is known at once.
         runner.connect()
     out = options.out or Path(f"reproduce-{grid.name}")
     try:
         outcomes = reproduce(grid, out.resolve(), Bars(), options.budget, options.device, runner)
+    # Caught here, as `main` would speak of `--resume`, which this command does without.
     except KeyboardInterrupt:
         print("\nrankfold: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
+    # Also where cells failed or are left: what is known so far is written.
     written = write_results(grid, out, outcomes)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     done = sum(outcome.done for outcome in outcomes)
@@ -98,10 +102,12 @@ def _with_options(grid: Grid, options: argparse.Namespace) -> Grid:
     """The grid with what the options change of it."""
     if options.data is not None:
         grid = replace(grid, data=options.data)
+    # Of fine-tuning alone: the dense network is the same for all.
     if options.epochs is not None:
         grid = replace(grid, recipe=replace(grid.recipe, epochs=options.epochs))
     if options.seeds is None:
         return grid
+    # In the order of the grid.
     seeds = list(dict.fromkeys(cell.seed for cell in grid.cells))
     if not 1 <= options.seeds <= len(seeds):
         raise InputError(

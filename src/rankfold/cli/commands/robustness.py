@@ -63,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
     variations = [Variation(*varied_values(text)) for text in options.vary]
     runs = {Path(name).resolve().name: run_folder(name) for name in options.run_folders}
+    # Points are kept by label: two runs of one label would share their files.
     if len(runs) < len(options.run_folders):
         raise InputError("two of the runs have folders of the same name, which is their label; rename one")
     prepare_process(options.threads)
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         chosen=non_idealities(options, [variation.name for variation in variations]),
         repeats=options.repeats,
         images=options.images,
+        # A sweep is about accuracies; the layers' errors are for `rankfold simulate`.
         layer_images=0,
         seed=options.seed,
         **given_cells(options),
@@ -110,6 +112,7 @@ def varied_values(text: str) -> tuple[str, tuple[float, ...]]:
     """
     name, equals, listed = text.partition("=")
     name = name.replace("-", "_")
+    # Drift is a time, with a unit.
     read: Callable[[str], float] = float
     if name == "drift":
         read = age
@@ -118,6 +121,7 @@ def varied_values(text: str) -> tuple[str, tuple[float, ...]]:
         for value in listed.split(","):
             values.append(read(value))
     except ValueError:
+        # A text that is no list of numbers and an empty list have one complaint.
         values = []
     if not equals or not values:
         raise InputError(f"--vary (={text}) must be an option and its values, such as adc-bits=4,6,8")

@@ -59,9 +59,11 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.runs.simulate import simulate_run
     from rankfold.runs.simulation import SimulationOptions
 
+    # Without a file there is nothing that could go on.
     if options.resume and options.out is None:
         raise InputError("--resume needs the --out FILE that the stopped simulation was given")
     prepare_process(options.threads)
+    # Checked before the run and the data are loaded.
     wanted = SimulationOptions(
         chosen=non_idealities(options),
         repeats=options.repeats,
@@ -71,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         **given_cells(options),
     )
+    # A name of shipped weights stands for the folder that they came in.
     loaded = LoadedRun.load(run_folder(options.run_folder), options.data, options.device)
     simulation = simulate_run(loaded, wanted, out=options.out, resume=options.resume, progress=Bars())
     if options.json:

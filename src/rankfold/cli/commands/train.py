@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.training.data import load_images
 
     prepare_process(options.threads)
+    # Before the data, which may take long to read.
     training = recipe(options)
     data = load_images(options.data, options.image_size)
     train_network(

@@ -26,6 +26,7 @@ def energy_summary(energy: NetworkEnergy, reference: NetworkEnergy | None = None
         f"  {energy.latency:,.1f} us from in to out, an image every {energy.interval:,.1f} us with layers "
         "pipelined",
     ]
+    # A dense network under im2col would be compared with itself.
     if reference is not None and energy.components != reference.components:
         lines.append(f"  {comparison_in_words(Comparison.of(energy, reference))}")
     lines.append(f"  with {energy.describe()}")
@@ -37,6 +38,7 @@ def comparison_in_words(compared: Comparison) -> str:
     """The saving against dense im2col, its band, and where it turns."""
     low, high = compared.band
     from_ = f"{abs(low):.0%}"
+    # The word after the range is that of its upper end, so the lower end says when it differs.
     if low < 0 <= high:
         from_ += " more"
     words = (
@@ -57,6 +59,7 @@ def _less(saving: float) -> str:
 
 def shares(energy: NetworkEnergy) -> str:
     """The components by their share of the dynamic energy, largest first."""
+    # Shares are taken off one by one, so that small components show as what is left.
     rest = 1.0
     words = []
     for name, value in sorted(energy.components.items(), key=lambda part: part[1], reverse=True):
@@ -64,6 +67,7 @@ def shares(energy: NetworkEnergy) -> str:
         if share >= LEAST_SHARE:
             words.append(f"{name.replace('_', ' ')} {share:.0%}")
             rest -= share
+    # Less would be printed as 0 %.
     if rest >= 0.005:
         words.append(f"others {rest:.0%}")
     return ", ".join(words)
@@ -96,6 +100,7 @@ def component_table_in_words(energy: NetworkEnergy) -> str:
     sources = {component.name: component.source for component in energy.table.components}
     rows = []
     for name, value in energy.components.items():
+        # The ADC is no component of the table.
         source = sources.get(name, energy.table.chosen_adc.source)
         rows.append([name, f"{1e-3 * value:,.2f}", f"{value / energy.energy:.1%}", source])
     return format_table(["component", "energy, nJ", "share", "source"], rows, "<>><")
@@ -107,6 +112,7 @@ def energy_csv(energy: NetworkEnergy) -> str:
     for layer in energy.layers:
         for number, stage in enumerate(layer.stages, 1):
             counts = [getattr(stage.activity, count) for count in COUNTS]
+            # Some components have energy alone and some area alone; each is listed once.
             for name in dict.fromkeys((*stage.energy, *stage.area)):
                 spent, area = stage.energy.get(name, 0), stage.area.get(name, 0)
                 amounts = [f"{spent:.6g}", f"{area:.6g}", f"{stage.latency:.6g}"]

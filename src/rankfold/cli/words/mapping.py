@@ -35,6 +35,7 @@ def mapping_table(costs: NetworkCycles, energy: NetworkEnergy | None, compare: b
         compare: show the cycles of all mappings side by side, instead of the chosen one in full.
     """
     head = f"{costs.model} on {costs.array} arrays, cycles per image (array activations of all convolutions)"
+    # Either every mapping by its cycles or the chosen one in full: both would not fit a line.
     layers = _chosen(costs, energy)
     if compare:
         layers = _comparison(costs)
@@ -70,6 +71,7 @@ def _chosen(costs: NetworkCycles, energy: NetworkEnergy | None) -> str:
     for index, layer in enumerate(costs.layers):
         row = [
             *_layer_words(layer),
+            # Stage 1 + stage 2 of a low-rank pair; others have one.
             " + ".join(_windows(stage) for stage in layer.stages),
             " + ".join(f"{stage.row_tiles}x{stage.column_tiles}" for stage in layer.stages),
             f"{layer.chosen_cycles:,}",
@@ -85,6 +87,7 @@ def _chosen(costs: NetworkCycles, energy: NetworkEnergy | None) -> str:
 
 def _layer_words(layer: LayerCycles) -> tuple[str, str, str]:
     """Name, kernel and input of a layer as it is left."""
+    # With the channels that pruning left, as these are what is mapped.
     shape = planned_shape(layer.shape, layer.entry)
     kernel = f"{size_in_words(shape.kernel)} {shape.in_channels}->{shape.out_channels}"
     if shape.stride != (1, 1):
@@ -126,6 +129,7 @@ def _mappings(costs: NetworkCycles) -> str:
 
 def _legend(costs: NetworkCycles) -> str:
     lines = ["Window: output pixels per cycle, rows x columns. Tiles: row tiles x column tiles."]
+    # Only what the table above shows is explained.
     if any(len(layer.stages) > 1 for layer in costs.layers):
         lines.append(
             "Low-rank layers: window and tiles of stage 1 (R_) + stage 2 (L); shared: both with one window."
@@ -147,11 +151,13 @@ def _legend(costs: NetworkCycles) -> str:
 
 def _summary(costs: NetworkCycles) -> str:
     macs = sum(layer.shape.macs for layer in costs.layers)
+    # Of what is executed: a compressed network has a lower bound of its own.
     bound = costs.chosen_cycles / costs.lower_bound
     lines = [
         f"utilisation {costs.utilisation:.1%}, {bound:.2f} times the lower bound, {macs:,} "
         "multiply-accumulates"
     ]
+    # Where the array names cells or DACs, its activations are more than the papers' cycles.
     if costs.array_cycles is not None:
         array = costs.array
         cells, inputs = "whole weights", "whole inputs"
@@ -169,12 +175,14 @@ def _summary(costs: NetworkCycles) -> str:
 def chip_in_words(chip: ChipSchedule) -> str:
     """What a chip of several arrays makes of the network."""
     packing = chip.packing
+    # The packing is a heuristic: its bound says how far it may be from the best.
     proof = f"at least {packing.lower_bound:,}"
     if packing.gap == 0:
         proof = "no fewer hold them"
     # Energy, in the lines above, spreads weights over cells and so has more tiles.
     held = f"{chip.tiles:,} tiles with a cell for each weight, which {packing.arrays:,} arrays hold ({proof})"
     lines = [f"chip of {chip.chip.arrays:,} arrays: {held}"]
+    # None where not all tiles fit at once: arrays must then be rewritten for each image.
     if chip.interval is None:
         lines.append(
             f"  too small for the weights to stay: {chip.rewrites:,} tiles are written for each image or "
@@ -182,6 +190,7 @@ def chip_in_words(chip: ChipSchedule) -> str:
         )
     else:
         how = "tiles that share an array take turns"
+        # With an array for each tile the rest hold copies; with fewer, tiles share arrays.
         if chip.case == "copies":
             how = "spare arrays hold copies"
         lines.append(

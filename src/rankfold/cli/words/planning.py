@@ -61,6 +61,7 @@ def totals(planning: Planning) -> str:
     lines = []
     for quantity in QUANTITIES:
         budget = planning.budgets.get(quantity)
+        # Energy is only counted where it has a budget.
         if quantity == ENERGY and budget is None:
             continue
         before, after = total(planning.dense, quantity), solution.total(quantity)
@@ -69,6 +70,7 @@ def totals(planning: Planning) -> str:
             share += f", budget {in_units(quantity, budget)}"
         lines.append(f"{in_units(quantity, before)} dense -> {in_units(quantity, after)} ({share})")
     proof = f"within {solution.gap:.2%} of the best possible"
+    # A bound that the plan reaches proves it; else the gap is what a better one could still win.
     if solution.gap == 0:
         proof = "proven optimal"
     lines.append(f"predicted loss +{solution.total(LOSS):.4f} nats before fine-tuning; {proof}")
@@ -110,6 +112,7 @@ def _amount(chosen: Sequence[Candidate], quantity: str) -> float:
     amount = total(chosen, quantity)
     if quantity == ENERGY:
         return amount
+    # Sums are floats for all quantities, and cycles and arrays are whole.
     return round(amount)
 
 
@@ -118,6 +121,7 @@ def search_table(search: PlanSearch) -> str:
     rows = []
     for plan in search.result.front:
         origin = "search"
+        # The search begins with the exact planner's plans, so that it shows what measuring adds.
         if plan in search.result.starts:
             origin = "exact planner"
         rows.append([f"{plan.cycles:,}", f"{plan.accuracy:.2%}", origin])

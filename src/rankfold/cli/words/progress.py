@@ -18,13 +18,16 @@ class Bars:
 
     def begin(self, what: str, total: int, unit: str = "images") -> None:
         """Draw a new bar."""
+        # The part before may have ended in an error, with its bar still there.
         self._close()
         self._bar = tqdm(
             total=total,
             desc=what,
             unit=f" {unit}",
+            # What is worth keeping of a part is its summary.
             leave=False,
             mininterval=0.5,
+            # In a file or a pipe a bar would be a line for each of its states.
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
         )
@@ -34,6 +37,7 @@ class Bars:
         if self._bar is None:
             return
         if detail:
+            # Drawn with the next update, which tqdm keeps to twice a second.
             self._bar.set_postfix_str(detail, refresh=False)
         self._bar.update(count)
 
@@ -45,6 +49,7 @@ class Bars:
 
     def note(self, text: str) -> None:
         """Say something."""
+        # Standard output belongs to what was asked for, such as JSON.
         print(text, file=sys.stderr, flush=True)
 
     def _close(self) -> None:

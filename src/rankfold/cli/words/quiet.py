@@ -15,6 +15,7 @@ def natives_silenced() -> Iterator[None]:
 
     For commands alone: what other threads print meanwhile would be lost too.
     """
+    # What Python holds back would be lost with the rest.
     sys.stdout.flush()
     try:
         kept = os.dup(1)
@@ -24,6 +25,7 @@ def natives_silenced() -> Iterator[None]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         _flush()
+        # The descriptor and not `sys.stdout`, which native code does not know.
         os.dup2(nowhere, 1)
         yield
     finally:
@@ -35,5 +37,8 @@ def natives_silenced() -> Iterator[None]:
 
 def _flush() -> None:
     """Write out what the C library holds back."""
-    library = ctypes.CDLL("ucrtbase") if os.name == "nt" else ctypes.CDLL(None)
-    library.fflush(None)
+    # None is this process itself, with the C library that it has; Windows has no such handle.
+    name = None
+    if os.name == "nt":
+        name = "ucrtbase"
+    ctypes.CDLL(name).fflush(None)

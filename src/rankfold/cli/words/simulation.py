@@ -18,6 +18,7 @@ HEADERS = [
 
 def simulation_summary(simulation: Simulation) -> str:
     """The accuracy of the network, and on its arrays."""
+    # A single chip has no deviation.
     spread = ""
     if simulation.deviation is not None:
         spread = f" +- {simulation.deviation:.2%}"
@@ -34,6 +35,7 @@ def simulation_summary(simulation: Simulation) -> str:
 
 
 def _chips(simulation: Simulation) -> str:
+    # One chip then stands for all, and no spread is missing.
     if not simulation.chosen.random:
         return "every chip is the same"
     number = len(simulation.accuracies)
@@ -44,6 +46,7 @@ def _chips(simulation: Simulation) -> str:
 
 def layer_table(simulation: Simulation) -> str:
     """The errors of every layer, the worst first."""
+    # By blame at the end of the network: a layer may err much and matter little.
     ordered = sorted(simulation.layers, key=lambda layer: layer.blame, reverse=True)
     about = (
         f"\nLayers, on {simulation.layer_images:,} images (quantised network: {simulation.layer_ideal:.2%}). "
@@ -71,6 +74,7 @@ def _row(layer: LayerErrors) -> list[str]:
 
 
 def _decibels(value: float | None) -> str:
+    # No error at all is no number of decibels.
     if value is None:
         return "exact"
     return f"{value:.1f} dB"
