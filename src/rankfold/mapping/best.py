@@ -17,7 +17,7 @@ from rankfold.mapping.windows import NEVER, Block, Windows
 Array = np.ndarray
 
 # Elements of the arrays that bounds are computed in at once: these stay in the processor's cache.
-AT_ONCE = 1 << 17
+AT_ONCE = 1 << 15
 # Fractions that make up a whole number may come out above it by less than this.
 ROUNDING = 1e-6
 
@@ -352,7 +352,8 @@ class BestSearch:
             np.minimum(stacked, beside),
         )
         tiles = np.ceil(copies * cheaper - ROUNDING)
-        per_pixel = (tiles / (part * copies)).min(axis=1)  # (K,)
+        by_window = tiles / (part * copies)
+        per_pixel = by_window.min(axis=1)  # (K,)
         cycles = np.ceil(height * width * per_pixel - ROUNDING)
         return cycles.astype(int)
 

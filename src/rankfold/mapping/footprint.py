@@ -226,7 +226,8 @@ class Footprint:
             new = tall[more_rows] - tall[rows]
             by_rest = new * wide[rest]
             return (by_rows + by_rest)[None]
-        counts = np.zeros((len(self.patterns), len(a)), int)
+        size = len(self.patterns), len(a)
+        counts = np.zeros(size, int)
         for index in range(len(a)):
             window = int(a[index]), int(b[index])
             pixels = window[0] * window[1]
@@ -355,7 +356,7 @@ def _inputs_of_pattern(
         for taps, count in Counter(rows.tolist()).items():
             if taps == 0:
                 continue
-            across = tuple(bit for bit in range(bits) if taps >> bit & 1)
+            across = _bits_of(taps, bits)
             line = _inputs_of_line(
                 across,
                 stride[1],
@@ -365,6 +366,11 @@ def _inputs_of_pattern(
             table[side] += count * line
     table.setflags(write=False)
     return table
+
+
+def _bits_of(number: int, bits: int) -> tuple[int, ...]:
+    """Which of the lowest bits of a number are set."""
+    return tuple(bit for bit in range(bits) if number >> bit & 1)
 
 
 @lru_cache(maxsize=4096)

@@ -55,7 +55,7 @@ class Mapping:
     @property
     def cycles(self) -> int:
         """(window, tile) activations per image."""
-        return _cycles(self.regions)
+        return sum(region.cycles for region in self.regions)
 
     @property
     def conversions(self) -> int:

@@ -44,12 +44,12 @@ class LowRankMapping:
     @property
     def cycles(self) -> int:
         """(window, tile) activations per image of both stages."""
-        return sum(stage.cycles for stage in self.stages)
+        return self.stage1.cycles + self.stage2.cycles
 
     @property
     def conversions(self) -> int:
         """Columns converted by ADCs per image of both stages."""
-        return sum(stage.conversions for stage in self.stages)
+        return self.stage1.conversions + self.stage2.conversions
 
     @cached_property
     def shared(self) -> LowRankMapping:

@@ -100,7 +100,8 @@ class Diagonal:
         lengths = self._lengths()
         # Whole blocks, as many as the limit allows, where these fit.
         alike = min(lengths) == max(lengths)
-        if alike and self.limit * lengths[0] <= self.capacity:
+        whole_blocks = self.limit * lengths[0] <= self.capacity
+        if alike and whole_blocks:
             return -(-len(lengths) // self.limit)
         return strip_count(lengths, self.capacity, self.limit)
 

@@ -121,7 +121,10 @@ def _search_edge(
     touched = _touched(windows, axis, places)
     columns = touched * shape.m  # of one window in the shared array
     # The windows lie on the diagonal of the shared array: neither rows nor columns are common.
-    slots = np.minimum(array.rows // left, array.columns // columns)
+    slots = np.minimum(
+        array.rows // left,
+        array.columns // columns,
+    )
     count = windows.positions
     column_tiles = ceil(windows.pixels * shape.m, array.columns)
     # One activation serves several windows, or none is shared and each needs one more for all of its columns.

@@ -169,7 +169,8 @@ def _made_of(parts: Array, longest: int) -> Array:
         # The last part is 1, 2, ... long, and what is before it is as cheap as can be.
         last = parts[1 : most + 1]
         before = total[length - most : length]
-        total[length] = (last + before[::-1]).min(axis=0)
+        cycles = last + before[::-1]
+        total[length] = cycles.min(axis=0)
     return total
 
 

@@ -289,7 +289,8 @@ def _cheapest_cut(
     for outputs in sorted(set(per_tile[several].tolist()), reverse=True):
         # Each column tile that keeps anything costs a cycle in each position of the window.
         parts = list(_parts(shape, mask, outputs))
-        promising = (per_tile == outputs) & (count * len(parts) < most)
+        at_least = count * len(parts)
+        promising = (per_tile == outputs) & (at_least < most)
         index = np.flatnonzero(promising)
         if not len(index):
             continue

@@ -167,7 +167,8 @@ class Region:
         size = self.size[axis]
         step = self.window[axis]
         # The last window is moved back into the rectangle where it would reach beyond.
-        within = np.minimum(np.arange(0, size, step), size - step)
+        wanted = np.arange(0, size, step)
+        within = np.minimum(wanted, size - step)
         starts = within + self.origin[axis]
         if self.phase is None:
             return starts

@@ -21,6 +21,7 @@ from rankfold.workload.shape import Pair
 
 Array = np.ndarray
 Lines = tuple[Array, Array, Array]  # channel, y, x
+PieceKind = tuple[Piece, int, int]  # lines, first pixel, number of columns
 RowPiece = tuple[int, Lines, Array]  # block, its lines, and which pixels of the block read each
 ELEMENTS, CHANNELS = "elements", "channels"
 
@@ -398,7 +399,8 @@ class StoredMatrix:
     def _read(self, block: int, columns: Array) -> Array:
         """(4, c) output channel, y, x in the window, and slot of some columns (c,) of a block."""
         group, (top, left) = self._blocks[block]
-        first = group * self.footprint.group_outputs + self.block.outputs[0]
+        before, _ = self.block.outputs
+        first = group * self.footprint.group_outputs + before
         output, pixel = np.divmod(columns, self._pixels)
         y, x = np.divmod(pixel, self._part[1])
         slot = np.full_like(output, self._slot(block))
@@ -446,7 +448,7 @@ class _Pieces:
     matrix: StoredMatrix
     outline: Outline
     pixels: int
-    _known: dict[tuple[Piece, int, int], Pair] = field(default_factory=dict)
+    _known: dict[PieceKind, Pair] = field(default_factory=dict)
     _reads: dict[Piece, Array] = field(default_factory=dict)
 
     def used_together(self, lines: Strip, columns: Strip) -> Pair:

@@ -35,7 +35,8 @@ def strip_pieces(
     for block, length in enumerate(lengths):
         start = 0
         while start < length:
-            if free == 0 or (start == 0 and len(tile) == limit):
+            at_limit = start == 0 and len(tile) == limit
+            if free == 0 or at_limit:
                 yield tile
                 tile = []
                 free = capacity

@@ -81,9 +81,19 @@ class TetrisSearch:
         """The best main window and margins of a block of channels."""
         windows = self.whole.windows
         size = windows.output
-        margins = _Margins(self.whole, self._tiles_of(block))
-        main = self._main_cycles(block)
-        bound = main + self._margin_cycles(block)
+        height, width = size
+        tiles = self._tiles_of(block)  # (W,)
+        margins = _Margins(self.whole, tiles)
+        down = height // windows.a
+        right = width // windows.b
+        positions = down * right
+        main = positions * tiles
+        # No margin can cost less a pixel than the best window does.
+        in_main = positions * windows.pixels
+        in_margins = height * width - in_main
+        cheapest = (tiles / windows.pixels).min()
+        least = np.ceil(in_margins * cheapest - 1e-9)
+        bound = main + least.astype(int)
         best = NEVER
         chosen = 0
         for index in np.argsort(bound, kind="stable").tolist():
@@ -97,49 +107,8 @@ class TetrisSearch:
             if cycles < best:
                 best = cycles
                 chosen = index
-        window = windows.window(chosen)
-        below, beside = _margins_of(size, window)
-        height = size[0] - below[0]
-        width = size[1] - beside[1]
-        rectangles = [
-            Rectangle(
-                (0, 0),
-                (height, width),
-                window,
-            )
-        ]
-        if min(below):
-            rectangle = Rectangle(
-                (height, 0),
-                below,
-                margins.window(below),
-            )
-            rectangles.append(rectangle)
-        if min(beside):
-            rectangle = Rectangle(
-                (0, width),
-                beside,
-                margins.window(beside),
-            )
-            rectangles.append(rectangle)
+        rectangles = _rectangles(size, windows.window(chosen), margins)
         return Cover(best, tuple(rectangles))
-
-    def _main_cycles(self, block: Block) -> Array:
-        """(W,) cycles of each main window, without margins."""
-        windows = self.whole.windows
-        height, width = windows.output
-        positions = (height // windows.a) * (width // windows.b)  # (W,)
-        return positions * self._tiles_of(block)
-
-    def _margin_cycles(self, block: Block) -> Array:
-        """(W,) cycles at least of each main window's margins: no pixel costs less than in the best window."""
-        windows = self.whole.windows
-        height, width = windows.output
-        positions = (height // windows.a) * (width // windows.b)
-        in_margins = height * width - positions * windows.pixels  # (W,) pixels
-        cheapest = (self._tiles_of(block) / windows.pixels).min()
-        cycles = np.ceil(in_margins * cheapest - 1e-9)
-        return cycles.astype(int)
 
     def _tiles_of(self, block: Block) -> Array:
         if block not in self._tiles:
@@ -152,6 +121,25 @@ class TetrisSearch:
         height, width = windows.output
         cheapest = (self._tiles_of(block) / windows.pixels).min()
         return float(height * width * cheapest - 1e-6)
+
+
+def _rectangles(
+    size: Pair,
+    window: Pair,
+    margins: _Margins,
+) -> list[Rectangle]:
+    """The main part of the plane, and the margins that are not empty."""
+    below, beside = _margins_of(size, window)
+    height = size[0] - below[0]
+    width = size[1] - beside[1]
+    rectangles = [Rectangle((0, 0), (height, width), window)]
+    if min(below):
+        rectangle = Rectangle((height, 0), below, margins.window(below))
+        rectangles.append(rectangle)
+    if min(beside):
+        rectangle = Rectangle((0, width), beside, margins.window(beside))
+        rectangles.append(rectangle)
+    return rectangles
 
 
 def _margins_of(size: Pair, window: Pair) -> tuple[Pair, Pair]:
