@@ -332,11 +332,13 @@ class BestSearch:
             heights / rows,
         )
         by_rows = np.where(rest >= part, by_rows, 0)
-        last = np.where(
+        by_blocks = np.where(
             rest > 0,
-            np.maximum(1 / side_by_side, by_rows),
+            1 / side_by_side,
             0,
         )
+        # Both are zero where nothing is left of the columns.
+        last = np.maximum(by_blocks, by_rows)
         stacked = chunks * row_tiles + last
         stackable = rows // np.maximum(heights, 1)  # l
         by_columns = block_width / columns

@@ -183,4 +183,5 @@ def _touched(
     lines = np.minimum(along, ceil(whole, stride))
     lines_with_part = np.minimum(along, ceil(whole + 1, stride))
     in_part = np.minimum(across, ceil(rest, stride_across))
-    return lines * across + (lines_with_part - lines) * in_part
+    lines_in_part = lines_with_part - lines
+    return lines * across + lines_in_part * in_part

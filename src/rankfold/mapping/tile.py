@@ -90,5 +90,6 @@ class Tile:
 
     def matrix(self, weight: Array) -> Array:
         """(r, c) cell values for a weight (m, C_in/G, kh, kw)."""
-        values = weight.reshape(-1)[self.weight_index]
+        flat = weight.reshape(-1)
+        values = flat[self.weight_index]
         return np.where(self.weight_index >= 0, values, 0)
