@@ -72,8 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = list(arguments)
     # Looked for before parsing: only this command's module is imported.
     command = next((word for word in given if not word.startswith("-")), None)
-    options = build_parser(command).parse_args(given)
+    options = argparse.Namespace(debug=False)
     try:
+        # Already here a command's module is imported, during which a user may press Ctrl-C.
+        build_parser(command).parse_args(given, options)
         code: int = options.run(options)
         # Here, where a reader that has left is still handled below, and not at exit.
         sys.stdout.flush()

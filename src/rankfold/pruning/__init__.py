@@ -1,6 +1,6 @@
 """What low-rank is compared with: pattern pruning, as masks of weights."""
 
-from rankfold.pruning.masks import PAIRS, PATDNN, PRUNINGS, Pruning, choose_masks
+from rankfold.pruning.masks import PAIRS, PATDNN, Pruning, choose_masks
 from rankfold.pruning.patterns import (
     LIBRARY,
     block_patterns,
@@ -13,7 +13,6 @@ __all__ = [
     "LIBRARY",
     "PAIRS",
     "PATDNN",
-    "PRUNINGS",
     "Pruning",
     "block_patterns",
     "choose_masks",

@@ -13,7 +13,6 @@ from rankfold.pruning.patterns import block_patterns, kernel_patterns, natural_p
 Array = np.ndarray
 
 PATDNN, PAIRS = "patdnn", "pairs"
-PRUNINGS = (PATDNN, PAIRS)
 
 LibraryKey = tuple[tuple[int, ...], int]  # (kh, kw), and entries
 

@@ -36,9 +36,9 @@ IDEAL_STEERING = "ideal steering"
 # In cells of what is not known, or not defined.
 MISSING = "-"
 
-# A network that mixes families is compared under the mappings of the first of these that it has; each of them
-# counts the layers of the others as they are.
-SHOWN_FAMILIES = ("low-rank", "pruned", "channel", "dense")
+# A network that mixes families is compared under the mappings of the first of these that it has, then of any
+# other than dense; each of them counts the layers of the others as they are.
+SHOWN_FAMILIES = ("low-rank", "pruned", "channel")
 
 
 def summary_headers(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -138,7 +138,8 @@ def _mapped_cells(result: Result) -> dict[str, str]:
 
     # Dense costs are in every result, so that some family is found.
     families = _families(result)
-    family = next(family for family in SHOWN_FAMILIES if family in families)
+    others = [family for family in families if family != "dense"]
+    family = next((name for name in (*SHOWN_FAMILIES, *others) if name in families), "dense")
     cells = {}
     for mapping, name in DENSE_MAPPINGS:
         key = CostKey(family, mapping)
@@ -146,11 +147,11 @@ def _mapped_cells(result: Result) -> dict[str, str]:
     return cells
 
 
-def _families(result: Result) -> set[str]:
-    """The families of layers whose cycles a result has."""
+def _families(result: Result) -> tuple[str, ...]:
+    """The families of layers whose cycles a result has, in its order."""
     from rankfold.cost.keys import CostKey
 
-    return {CostKey.parse(key).family for key in result.cycles}
+    return tuple(dict.fromkeys(CostKey.parse(key).family for key in result.cycles))
 
 
 def _number(value: int | None) -> str:

@@ -39,7 +39,7 @@ def record(state: RunState) -> Result:
     """
     folder = state.folder
     if folder is None:
-        raise InputError("the run has no folder to be recorded in; claim one first (runs.run.claim)")
+        raise InputError("the run has no folder to be recorded in; claim one first (RunFolder.claim)")
     result = result_of(state, folder.run)
     state.plan.save(folder.plan)
     save_history(folder.history, state.history)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.plan.kinds import LayerKind, kinds
+from rankfold.plan.kinds.kind import is_needed
 from rankfold.records.schema import schema_validator
 from rankfold.records.typed import read_typed, write_typed
 from rankfold.runs.energy_record import EnergyRecord
@@ -241,7 +242,7 @@ def _with_fields(kind: type[LayerKind], known: Mapping[str, int | None]) -> Laye
         if value is not None:
             own[field.name] = value
         # The kind cannot be made without it, and a guess would be shown as a fact.
-        elif field.default is MISSING:
+        elif is_needed(field):
             return None
     try:
         return kind(**own)

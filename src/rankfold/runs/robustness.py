@@ -47,7 +47,7 @@ class Variation:
         for value in self.values:
             # Values are read as floats; bits that are no whole number stay so, and are refused.
             given: dict[str, Any] = {self.name: value}
-            if self.name == WHOLE and value.is_integer():
+            if self.name == WHOLE and float(value).is_integer():
                 given = {self.name: int(value)}
             each.append(replace(base, **given))
         return tuple(each)

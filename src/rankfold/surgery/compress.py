@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -371,7 +371,7 @@ def _inputs(module: nn.Module | None) -> int:
     return weight[0].numel()
 
 
-__all__: Sequence[str] = [
+__all__ = [
     "LayerReport",
     "build_",
     "called_as_functions",

@@ -5,7 +5,7 @@ itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar
 
 from rankfold.errors import InputError
@@ -78,14 +78,14 @@ class LayerKind:
         return False
 
     def to_json(self) -> dict[str, Any]:
-        """The kind's part of a layer in a plan file; fields without a value are left out."""
+        """The kind's part of a layer in a plan file; fields that are None by default are left out then."""
         content: dict[str, Any] = {"kind": self.name}
         if self.variant is not None:
             content["pruning"] = self.variant
         for field in fields(self):
             value = getattr(self, field.name)
             # A missing field means the default, so that files need no null.
-            if value is not None:
+            if value is not None or field.default is not None:
                 content[field.name] = value
         return content
 
@@ -105,4 +105,9 @@ class LayerKind:
 
     @classmethod
     def _without_default(cls) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(cls) if field.default is MISSING)
+        return tuple(field.name for field in fields(cls) if is_needed(field))
+
+
+def is_needed(field: Field[Any]) -> bool:
+    """Whether a data class cannot be made without a field."""
+    return field.default is MISSING and field.default_factory is MISSING

@@ -94,7 +94,10 @@ def _check_fields(kind: type[LayerKind]) -> None:
 
 def unregister_kind(kind: type[LayerKind]) -> None:
     """Forget a kind again; one that is not registered is no error."""
-    _KINDS.pop((kind.name, kind.variant), None)
+    key = (kind.name, kind.variant)
+    # Another kind may have the name: then this one was never registered.
+    if _KINDS.get(key) is kind:
+        del _KINDS[key]
     _PARTS.pop(kind, None)
 
 
