@@ -27,7 +27,7 @@ from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
 
-MODEL = "little_network:net"
+MODEL = "common.little_network:net"
 TUNING = Recipe(epochs=2, batch_size=128, peak_rate=0.05)
 
 
