@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
+from rankfold.models.device import device_of, dtype_of
 from rankfold.models.libraries import LibraryModel
 from rankfold.models.torch_export import SUFFIX, load_exported
 from rankfold.models.zoo import BUILDERS, build
@@ -133,8 +134,7 @@ def check_classes(
     """
     was_training = model.training
     model.eval()
-    parameter = next(model.parameters())
-    blank = torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype)
+    blank = torch.zeros(1, *image, device=device_of(model), dtype=dtype_of(model))
     with torch.no_grad():
         output = model(blank)
     model.train(was_training)

@@ -13,6 +13,7 @@ from rankfold.calibration.moments import LARGEST_MOMENTS
 from rankfold.cost.energy import ComponentTable, find_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
+from rankfold.models.device import device_of
 from rankfold.plan import Plan
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import PlanningData, planning_data
@@ -125,7 +126,7 @@ def planning_problem(
     """
     check_request(budgets, max_drop=max_drop, images=images, measured_images=measured_images, seed=seed)
     progress = progress or Silent()
-    samples = planning_data(data, _device_of(model))
+    samples = planning_data(data, device_of(model))
     if network is None:
         network = samples.network(model)
     images = images or default_images(samples)
@@ -196,13 +197,6 @@ def default_images(data: PlanningData) -> int:
     if height * width <= SMALL_IMAGE:
         return MOMENT_IMAGES
     return LARGE_IMAGES
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    """Where a network is; one without parameters is refused later, for having no layer to plan."""
-    for parameter in model.parameters():
-        return parameter.device
-    return torch.device("cpu")
 
 
 def _limits(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from rankfold.calibration.samples import Samples
 from rankfold.errors import InputError
+from rankfold.models.device import device_of
 from rankfold.models.load import load_model
 from rankfold.plan import Plan, check_plan
 from rankfold.runs.folder import RunFolder
@@ -76,7 +77,7 @@ def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
         InputError: there is no batch, or one is no such pair.
     """
     # The network stays where the user has put it.
-    device = next(model.parameters()).device
+    device = device_of(model)
     if isinstance(data, TrainingData):
         return accuracy_on_tests(model, data, device)
     return accuracy(model, _pairs(data, device))

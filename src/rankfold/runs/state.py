@@ -15,6 +15,7 @@ from rankfold.calibration.samples import call
 from rankfold.cost.energy import NetworkEnergy
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
+from rankfold.models.device import device_of
 from rankfold.models.load import check_classes, check_logits
 from rankfold.plan import Plan, check_plan, coverage
 from rankfold.progress import Progress, Silent
@@ -185,7 +186,7 @@ def traced(model: nn.Module, data: TrainingData, name: str) -> Network:
         InputError: the network does not take them, or does not give one logit for each of their classes.
     """
     # Images have a size that can be traced; other data give an example batch.
-    example = data.example(next(model.parameters()).device)
+    example = data.example(device_of(model))
     classes = len(data.classes)
     if example is None:
         network = trace(model, data.input_size, name)

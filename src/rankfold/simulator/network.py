@@ -15,6 +15,7 @@ from rankfold.calibration.observation import evaluating, run_batches
 from rankfold.calibration.samples import GivesBatches, Samples
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
+from rankfold.models.device import device_of, dtype_of
 from rankfold.nn.quantised import QuantLayer
 from rankfold.nn.swap import swap_
 from rankfold.plan import Plan
@@ -73,8 +74,7 @@ def simulate(
         name = min(unknown)
         raise InputError(f"the plan of {plan.model} has no layer {name} that could be left digital")
     planned = planned_mappings(model, plan, left)
-    parameter = next(model.parameters())
-    builder = _Builder(plan.array, chosen, parameter.dtype)
+    builder = _Builder(plan.array, chosen, dtype_of(model))
     result = _with_the_same_tensors(model)
     modules = dict(result.named_modules())
     simulated: dict[nn.Module, nn.Module] = {}
@@ -89,7 +89,7 @@ def simulate(
             Converter.check(chosen, arrays.sums, layer.name)
         layer.program_(seed)
     if calibration is not None:
-        calibrate_adc_(result, Samples(calibration, ADC_IMAGES, parameter.device))
+        calibrate_adc_(result, Samples(calibration, ADC_IMAGES, device_of(model)))
     return result
 
 

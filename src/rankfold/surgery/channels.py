@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rankfold.calibration.observation import evaluating, observing
 from rankfold.errors import InputError, MissingDependencyError
 from rankfold.mapping import METHODS, ArraySpec
+from rankfold.models.device import device_of, dtype_of
 from rankfold.plan.kinds import ChannelLayer, DenseLayer, LayerKind
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.methods import ChannelPruning
@@ -148,8 +149,7 @@ def _narrow(model: nn.Module, plan: Plan) -> None:
         _resize_layer_(model.get_submodule(name), kind.in_channels, kind.out_channels)
     # Norms are not in the plan. One forward pass shows how many channels reach each of them.
     norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
-    parameter = next(model.parameters())
-    image = torch.zeros(1, *plan.input, device=parameter.device, dtype=parameter.dtype)
+    image = torch.zeros(1, *plan.input, device=device_of(model), dtype=dtype_of(model))
     try:
         with evaluating(model), observing(norms, before=_fit_norm_):
             model(image)
@@ -176,8 +176,7 @@ def _remove(model: nn.Module, image: tuple[int, int, int], wanted: Mapping[str, 
     # torch-pruning runs the network on zeros, from which batch norms must not learn.
     was_training = model.training
     model.eval()
-    parameter = next(model.parameters())
-    example = torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype)
+    example = torch.zeros(1, *image, device=device_of(model), dtype=dtype_of(model))
     graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
     # Importance is of the weights that are left, so that layers come in the order of the plan.

@@ -14,6 +14,7 @@ from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments, paired_m
 from rankfold.calibration.samples import GivesBatches, Samples
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import DECOMPOSITIONS
+from rankfold.models.device import device_of
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.swap import swap_
 from rankfold.plan.kinds import LayerKind
@@ -93,7 +94,7 @@ def compress_(
     uses_data = any(layer.kind.made_for_data for layer in plan.layers)
     if data is None or decomposition == SVD or not uses_data:
         return compress_by_weights_(model, plan)
-    samples = Samples(data, images, next(model.parameters()).device)
+    samples = Samples(data, images, device_of(model))
     return compress_on_data_(model, plan, samples, sequential=decomposition == SEQUENTIAL)
 
 

@@ -12,6 +12,7 @@ from rankfold.calibration.quantisers import calibrate_
 from rankfold.calibration.samples import GivesBatches, Samples
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
+from rankfold.models.device import device_of
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.plan.plan import Plan
 from rankfold.surgery.kinds import surgery_of
@@ -46,7 +47,7 @@ def quantise_(
         InputError: there is no batch, a layer never runs on them, or a value is not finite.
     """
     # Gone through several times, always the same samples.
-    batches = Samples(data, images, next(model.parameters()).device)
+    batches = Samples(data, images, device_of(model))
     # Before signs and steps: both are read off values that pass through the norms.
     if plan.changed:
         reestimate_batch_norm_(model, batches)
