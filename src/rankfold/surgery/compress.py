@@ -22,6 +22,7 @@ from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
 from rankfold.surgery.kinds import Replacement, surgery_of
 from rankfold.surgery.kinds.kind import KindSurgery, Masks
+from rankfold.surgery.undo import unchanged_on_error
 from rankfold.workload.tracing.torch_layers import CALLED
 
 IMAGES = 512  # to gather moments on; more change the factors little, see results/README.md
@@ -68,7 +69,7 @@ def compress_(
 
     With data, factors and supports are made so that the layers keep their outputs on them; without, they are
     nearest to the weights. A module that is registered under several names is replaced once, in all places.
-    Everything is checked before anything is changed.
+    Everything is checked before anything is changed, and an error leaves the network as it was.
 
     Args:
         model: the dense network.
@@ -138,6 +139,16 @@ def compress_by_weights_(
         InputError: see `compress_`.
         UnsupportedLayerError: see `compress_`.
     """
+    with unchanged_on_error(model):
+        return _by_weights_(model, plan, moments or {})
+
+
+def _by_weights_(
+    model: nn.Module,
+    plan: Plan,
+    moments: Mapping[str, PatchMoments],
+) -> tuple[LayerReport, ...]:
+    """`compress_by_weights_`, which an error may leave half done."""
     modules = dict(model.named_modules())
     called = called_as_functions(model, plan)
     _check(model, modules, plan, called)
@@ -156,11 +167,11 @@ def compress_by_weights_(
         if layer.name in called:
             reports.append(_left_alone(layer, called[layer.name].numel()))
             continue
-        made = _replacement(layer, modules[layer.name], moments or {}, masks)
+        made = _replacement(layer, modules[layer.name], moments, masks)
         if made.module is not modules[layer.name]:
             replaced[modules[layer.name]] = made.module
         reports.append(_report(layer, made, before[layer.name]))
-    # Last: an error while factors are made leaves every module where it was.
+    # Last, so that every layer is made from the dense network.
     swap_(model, replaced)
     return tuple(reports)
 
@@ -282,6 +293,18 @@ def compress_on_data_(
     norms = following_norms(model, batches, names)
     if not sequential:
         return compress_on_moments_(model, plan, patch_moments(model, batches, names), norms)
+    with unchanged_on_error(model):
+        return _in_sequence_(model, plan, batches, chosen, norms)
+
+
+def _in_sequence_(
+    model: nn.Module,
+    plan: Plan,
+    batches: Iterable[Any],
+    chosen: Iterable[LayerPlan],
+    norms: Mapping[str, str],
+) -> tuple[LayerReport, ...]:
+    """One layer of `chosen` after another, then the rest; an error may leave it half done."""
     # Outputs of the dense network are the goal throughout, while `model` changes layer by layer.
     dense = copy.deepcopy(model)
     reports: dict[str, LayerReport] = {}
@@ -289,10 +312,10 @@ def compress_on_data_(
         # Gathered anew for each layer, since all layers before it are replaced by now.
         moments = {layer.name: paired_moments(model, dense, batches, layer.name)}
         alone = replace(plan, layers=(layer,))
-        (reports[layer.name],) = compress_on_moments_(model, alone, moments, norms)
+        (reports[layer.name],) = _on_moments_(model, alone, moments, norms)
     # Layers without moments are made from their weights alone.
     rest = tuple(layer for layer in plan.layers if layer.name not in reports)
-    for report in compress_by_weights_(model, replace(plan, layers=rest)):
+    for report in _by_weights_(model, replace(plan, layers=rest), {}):
         reports[report.name] = report
     return tuple(reports[layer.name] for layer in plan.layers)
 
@@ -315,11 +338,22 @@ def compress_on_moments_(
         InputError: see `compress_`.
         UnsupportedLayerError: see `compress_`.
     """
+    with unchanged_on_error(model):
+        return _on_moments_(model, plan, moments, norms)
+
+
+def _on_moments_(
+    model: nn.Module,
+    plan: Plan,
+    moments: Mapping[str, PatchMoments],
+    norms: Mapping[str, str],
+) -> tuple[LayerReport, ...]:
+    """`compress_on_moments_`, which an error may leave half done."""
     modules = dict(model.named_modules())
     centred = free_of_constants(model, moments, norms)
     # Cloned, since layers with a shared support keep their Parameter objects.
     before = {name: _weight(modules[name]).detach().clone() for name in centred}
-    reports = compress_by_weights_(model, plan, {**moments, **centred})
+    reports = _by_weights_(model, plan, {**moments, **centred})
     for name in centred:
         made = model.get_submodule(name)
         # As the new module holds it, its rounding included, since that is what runs.
