@@ -152,7 +152,7 @@ def test_data_loaders() -> None:
 @pytest.mark.parametrize(
     ("data", "images", "message"),
     [
-        (X, 4, "data is a Tensor; give an iterable of batches, such as a list of tensors or a data loader"),
+        (X, 4, "data is a Tensor; give an iterable of batches, such as a list of batches or a data loader"),
         (3, 4, "data is a int; give an iterable of batches"),
         ([X], 0, r"images \(=0\) must be 1 or more"),
     ],

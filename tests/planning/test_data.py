@@ -96,10 +96,16 @@ def test_the_digest_tells_samples_apart():
     assert digests[0].digest(6) == digests[1].digest(6) != same  # whatever was read
 
 
+def test_the_digest_tells_types_and_shapes_apart():
+    zeros = [torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 2, 8), torch.zeros(2, 3, 4, 4, dtype=torch.int32)]
+    assert len({planning_data([inputs], CPU).digest(2) for inputs in zeros}) == 3
+
+
 def test_wrong_data_are_refused():
     for wrong in (torch.zeros(3, 1, 4, 4), 7, None):
         with pytest.raises(
-            InputError, match="give an iterable of batches, such as a list of tensors or a data loader"
+            InputError,
+            match=r"data is a .*; give an iterable of batches, such as a list of batches or a data loader",
         ):
             planning_data(wrong, CPU)
     with pytest.raises(InputError, match="data is empty; give at least one batch"):
@@ -108,8 +114,10 @@ def test_wrong_data_are_refused():
         planning_data(["one"], CPU).calibration(5, seed=0)
     with pytest.raises(InputError, match="data given has 8 samples, all of which are needed for calibration"):
         planning_data(list(pairs([4, 4])), CPU).held_out(5, seed=0, skip=8)
-    with pytest.raises(InputError, match="plans are measured on pairs"):
+    with pytest.raises(InputError, match="a batch to evaluate on is a Tensor; give pairs"):
         planning_data([torch.zeros(9, 1)], CPU).held_out(5, seed=0, skip=4)
+    with pytest.raises(InputError, match=r"5 samples and a target of \(5,\) torch\.float32"):
+        planning_data([(torch.zeros(9, 1), torch.zeros(9))], CPU).held_out(5, seed=0, skip=4)
     spoilt = torch.zeros(4, 1)
     spoilt[2] = float("nan")
     with pytest.raises(InputError, match="not finite"):

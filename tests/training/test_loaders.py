@@ -1,11 +1,13 @@
 """Networks trained, and whole runs, on batches that the user makes."""
 
 import json
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
@@ -253,8 +255,8 @@ GOOD = [(IMAGES, TARGET)]
     ("batches", "message"),
     [
         ((pair for pair in GOOD), "train is a generator, which can be gone through only once; give a list"),
-        (IMAGES, "train is a Tensor; give a list of batches"),
-        (3, "train is a int; give a list of batches"),
+        (IMAGES, "train is a Tensor; give an iterable of batches, such as a list of batches"),
+        (3, "train is a int; give an iterable of batches, such as a list of batches"),
         ([], "train is empty"),
         ([IMAGES], r"a batch to train on is a Tensor; give pairs \(inputs, target\)"),
         ([(IMAGES, None)], r"give pairs \(inputs, target\)"),
@@ -270,6 +272,40 @@ def test_what_is_no_data_is_refused(batches, message):
     if not isinstance(batches, list):
         with pytest.raises(InputError, match=message.replace("train", "test")):
             LoaderData(GOOD, batches, classes=3)
+
+
+class Augmented(TensorDataset):
+    """Draws from the generators of Python, NumPy and torch for every sample."""
+
+    def __getitem__(self, index):
+        image, target = super().__getitem__(index)
+        drawn = random.random() + np.random.rand() + torch.rand(1)  # noqa: NPY002
+        return image + drawn, target
+
+
+def drawn(own):
+    """Where a generator, torch, Python and NumPy are in what they draw."""
+    numpy = np.random.get_state()  # noqa: NPY002
+    return [own.get_state().tolist(), torch.get_rng_state().tolist(), random.getstate(), str(numpy)]
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_look_draws_nothing(sampled):
+    samples = Augmented(IMAGES, TARGET)
+    own = torch.Generator().manual_seed(3)
+    loader = DataLoader(samples, 2, shuffle=True, generator=own)
+    if sampled:
+        loader = DataLoader(samples, 2, sampler=RandomSampler(samples, generator=own))
+    before = drawn(own)
+    LoaderData(loader, loader)
+    assert drawn(own) == before
+    list(loader)
+    assert all(one != other for one, other in zip(drawn(own), before, strict=True))
+
+
+def test_the_size_of_inputs_is_not_that_of_a_single_number():
+    named = [({"scale": torch.tensor(2.0), "x": torch.zeros(4, 6)}, TARGET)]
+    assert LoaderData(named, named).input_size == (1, 1, 6)
 
 
 @pytest.mark.parametrize("classes", [0, True, "abc"])

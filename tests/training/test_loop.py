@@ -135,10 +135,15 @@ def test_weights_that_the_last_step_ruins_are_refused(digits, tmp_path):
 
 
 def test_a_loss_that_explodes_is_one_sentence(digits):
+    recipe = Recipe(epochs=2, batch_size=128, peak_rate=1e6, augment="none", precision="float32")
+    progress = _StopAfter()
     with pytest.raises(
         InputError, match=r"the loss became (nan|inf) in epoch \d; use a lower peak rate than 1000000"
     ):
-        trained(digits, Recipe(epochs=2, batch_size=128, peak_rate=1e6, augment="none", precision="float32"))
+        trained(digits, recipe, progress=progress)
+    # Every part that began has ended, the last one without a line worth keeping.
+    assert len(progress.begun) == len(progress.summaries)
+    assert progress.summaries[-1] == ""
 
 
 def test_no_epochs_leave_the_weights(digits):

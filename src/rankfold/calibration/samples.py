@@ -69,6 +69,20 @@ def size_of(inputs: Inputs) -> int:
     )
 
 
+def check_iterable(batches: Any, what: str) -> None:
+    """Refuse what is no iterable of batches, in a message that calls it `what`.
+
+    Raises:
+        InputError: it is none.
+    """
+    # A tensor can be gone through, too, but sample by sample.
+    if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
+        raise InputError(
+            f"{what} is a {type(batches).__name__}; give an iterable of batches, such as a list of batches "
+            "or a data loader"
+        )
+
+
 @runtime_checkable
 class GivesBatches(Protocol):
     """A data set that makes batches for calibration itself, as `ImageData` does."""
@@ -102,11 +116,7 @@ class Samples:
             raise InputError(f"images (={images}) must be 1 or more")
         if isinstance(data, GivesBatches):
             data = data.calibration_batches(images, device)
-        if isinstance(data, Tensor) or not isinstance(data, Iterable):
-            raise InputError(
-                f"data is a {type(data).__name__}; give an iterable of batches, such as a list of tensors "
-                "or a data loader"
-            )
+        check_iterable(data, "data")
         self.images, self.device = images, device
         self._data: Iterable[Any] = data
         if isinstance(data, Iterator):
@@ -126,7 +136,7 @@ class Samples:
                 continue
             count = size_of(inputs)
             if count > left:
-                inputs = _cut(inputs, count, left)
+                inputs = cut(inputs, count, 0, left)
             left -= count
             yield inputs
             # Before the next batch is asked for, which would be made for nothing.
@@ -142,15 +152,20 @@ class Samples:
         return values.to(self.device)
 
 
-def _cut(inputs: Inputs, count: int, most: int) -> Inputs:
-    """The first `most` of `count` samples; tensors of another length are of all samples together."""
-
-    def first(values: Tensor) -> Tensor:
-        if values.ndim == 0 or len(values) != count:
-            return values
-        return values[:most]
-
-    return map_tensors(inputs, first)
+def cut(value: Any, size: int, first: int, last: int) -> Any:
+    """A batch of `size` samples, or its inputs, with those from `first` to before `last` alone."""
+    # A tensor of another length, such as a scale, is of all samples together.
+    if isinstance(value, Tensor):
+        if value.dim() == 0 or len(value) != size:
+            return value
+        return value[first:last]
+    if isinstance(value, Mapping):
+        return {name: cut(part, size, first, last) for name, part in value.items()}
+    if isinstance(value, list):
+        return [cut(part, size, first, last) for part in value]
+    if isinstance(value, tuple):
+        return tuple(cut(part, size, first, last) for part in value)
+    return value
 
 
 def map_tensors(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rankfold.calibration.samples import Inputs, Samples, inputs_of, size_of, tensors_of
+from rankfold.calibration.samples import Inputs, Samples, check_iterable, cut, inputs_of, size_of, tensors_of
 from rankfold.errors import InputError
 from rankfold.runs.evaluate import evaluate as accuracy_on_batches
 from rankfold.training.calibration import CalibrationImages
 from rankfold.training.data import ImageData, ImageSplit
-from rankfold.training.loaders import LoaderData, bytes_of, trace_on
+from rankfold.training.loaders import LoaderData, identity_of, pair_of, trace_on
 from rankfold.training.loop import evaluate as accuracy_on_images
 from rankfold.workload import Network, trace
 
@@ -101,7 +101,7 @@ def planning_data(
     if isinstance(data, LoaderData):
         # Never the test batches: what was chosen by them would be no test.
         data = data.train
-    return Batches(data, device)
+    return GivenBatches(data, device)
 
 
 class TrainingImages(PlanningData):
@@ -155,7 +155,7 @@ class _HeldOutImages(HeldOut):
         return accuracy_on_images(model, self.split, self._data, self._device)
 
 
-class Batches(PlanningData):
+class GivenBatches(PlanningData):
     """Any iterable of batches, gone through once and no further than needed; what was read is kept in memory.
 
     Once, as a loader that shuffles gives others each time: what is held out would not be.
@@ -171,11 +171,7 @@ class Batches(PlanningData):
     name = "given"
 
     def __init__(self, batches: Iterable[Any], device: torch.device) -> None:
-        if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
-            raise InputError(
-                f"data is a {type(batches).__name__}; give an iterable of batches, such as a list of tensors "
-                "or a data loader"
-            )
+        check_iterable(batches, "data")
         self.device = device
         self._unread = iter(batches)
         self._read: list[Batch] = []
@@ -209,20 +205,21 @@ class Batches(PlanningData):
             raise _nothing_left(f"given has {self._samples} samples")
         held_out = list(_between(batches, skip, skip + images))
         # Before networks are made, not when the first one is measured.
-        if not all(_has_classes(batch) for batch in held_out):
-            raise InputError(
-                "plans are measured on pairs (inputs, target), the target a tensor with the number of each "
-                "sample's class; data gives other batches"
-            )
+        for batch in held_out:
+            pair_of(batch, "evaluate")
         return _HeldOutBatches(held_out)
 
     def digest(self, images: int) -> str:
         """That of the inputs of these samples."""
         content = hashlib.sha256()
         for batch in _between(self._first(images), 0, images):
-            for values in tensors_of(inputs_of(batch)):
-                if isinstance(values, Tensor):
-                    content.update(bytes_of(values))
+            inputs = inputs_of(batch)
+            size = size_of(inputs)
+            # Sample by sample: which batches they came in does not count.
+            for sample in range(size):
+                for values in tensors_of(cut(inputs, size, sample, sample + 1)):
+                    if isinstance(values, Tensor):
+                        content.update(identity_of(values))
         return content.hexdigest()[:16]
 
     def _first(self, samples: int) -> list[Batch]:
@@ -262,33 +259,7 @@ def _between(batches: Iterable[Batch], start: int, stop: int) -> Iterator[Batch]
         last = min(stop - before, size)
         before += size
         if first < last:
-            yield _cut(batch, size, first, last)
-
-
-def _cut(value: Any, size: int, first: int, last: int) -> Any:
-    """A batch of `size` samples with those from `first` to before `last` alone."""
-    # A tensor of another length, such as a scale, is of no sample.
-    if isinstance(value, Tensor):
-        if value.dim() == 0 or len(value) != size:
-            return value
-        return value[first:last]
-    if isinstance(value, Mapping):
-        named = {}
-        for name, part in value.items():
-            named[name] = _cut(part, size, first, last)
-        return named
-    if isinstance(value, (tuple, list)):
-        parts = []
-        for part in value:
-            parts.append(_cut(part, size, first, last))
-        return tuple(parts)
-    return value
-
-
-def _has_classes(batch: Batch) -> bool:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        return False
-    return isinstance(batch[1], Tensor)
+            yield cut(batch, size, first, last)
 
 
 def _nothing_left(what: str) -> InputError:

@@ -143,10 +143,12 @@ def planning_problem(
 
     # In one go for all layers, so that the bar stands still until it is full.
     progress.begin("calibration", len(names) or 1, "layers")
-    batches = samples.calibration(images, seed)
-    known = layer_statistics(model, batches, names, seed)
-    progress.advance(len(names))
-    progress.end()
+    try:
+        batches = samples.calibration(images, seed)
+        known = layer_statistics(model, batches, names, seed)
+        progress.advance(len(names))
+    finally:
+        progress.end()
     progress.begin("candidates", len(slots), "layers")
     # Cycles count in any case: the front trades them, and drops make them small.
     budgeted = [CYCLES]

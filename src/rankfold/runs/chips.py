@@ -98,10 +98,12 @@ class Chips:
         # Normalised as the network was trained, by the mean and deviation of the training images.
         data = self.loaded.data
         self.progress.begin(what, len(split))
-        for images, classes in Batches(split, data.mean, data.std, size, self.loaded.device).epoch():
-            yield images, classes  # whoever asks for the next batch is done with this one
-            self.progress.advance(len(classes))
-        self.progress.end()
+        try:
+            for images, classes in Batches(split, data.mean, data.std, size, self.loaded.device).epoch():
+                yield images, classes  # whoever asks for the next batch is done with this one
+                self.progress.advance(len(classes))
+        finally:
+            self.progress.end()
 
     def accuracy(self, chip: int, split: ImageSplit, what: str) -> float:
         """Accuracy of chip `chip` on a split, 0 to 1."""

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from rankfold.calibration.samples import Inputs, Samples, inputs_of, map_tensors, size_of, tensors_of
+from rankfold.calibration.samples import (
+    Inputs,
+    Samples,
+    check_iterable,
+    inputs_of,
+    map_tensors,
+    size_of,
+    tensors_of,
+)
 from rankfold.errors import InputError
 from rankfold.training.recipe import Recipe
-from rankfold.training.source import Pair, TrainingBatches, TrainingData
+from rankfold.training.source import Pair, TrainingBatches, TrainingData, numbered
 from rankfold.workload import Network, trace
 
 TRAIN, TEST = "train", "test"
@@ -64,7 +75,7 @@ class LoaderData(TrainingData):
         self._train = _look(train, TRAIN, known)
         self._test = _look(test, TEST, known)
         if named is None:
-            named = _numbers(max(self._train.classes, self._test.classes))
+            named = numbered(max(self._train.classes, self._test.classes))
         self.classes = named
         if digest is None:
             digest = _digest(self._train, self._test)
@@ -72,8 +83,9 @@ class LoaderData(TrainingData):
 
     @property
     def input_size(self) -> tuple[int, int, int]:
-        """(C, H, W) of the first tensor of images, else of the first tensor, with ones in front."""
-        given = _tensors(self._train.first[0])
+        """(C, H, W) of the first tensor of images, else of the first with samples, with ones in front."""
+        # A single number, such as a scale, is of no sample.
+        given = [values for values in _tensors(self._train.first[0]) if values.dim() > 0]
         shape = given[0].shape
         for values in given:
             if values.dim() == 4:
@@ -169,6 +181,11 @@ def bytes_of(values: Tensor) -> bytes:
     return stored.view(torch.uint8).numpy().tobytes()
 
 
+def identity_of(values: Tensor) -> bytes:
+    """What tells a tensor from others: its type and shape, and its bytes, which may be other numbers."""
+    return f"{values.dtype} {tuple(values.shape)}".encode() + bytes_of(values)
+
+
 @dataclass(frozen=True)
 class _Seen:
     """What a look at some batches showed.
@@ -238,8 +255,7 @@ def _look(batches: Iterable[Any], what: str, classes: int | None) -> _Seen:
         what: what they are called.
         classes: how many there are; None: the targets have to show it.
     """
-    if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
-        raise InputError(f"{what} is a {type(batches).__name__}; give a list of batches or a data loader")
+    check_iterable(batches, what)
     if isinstance(batches, Iterator):
         raise InputError(
             f"{what} is a {type(batches).__name__}, which can be gone through only once; give a list of "
@@ -250,8 +266,7 @@ def _look(batches: Iterable[Any], what: str, classes: int | None) -> _Seen:
         told = _sizes_told(batches)
     first: Pair | None = None
     count, samples, highest = 0, 0, 0
-    # Whether anybody has looked must not change what is drawn afterwards.
-    with torch.random.fork_rng(devices=[]):
+    with _nothing_drawn(batches):
         for batch in batches:
             inputs, target = pair_of(batch, what, classes)
             if first is None:
@@ -265,6 +280,37 @@ def _look(batches: Iterable[Any], what: str, classes: int | None) -> _Seen:
     if first is None:
         raise InputError(f"{what} is empty; give at least one batch")
     return _Seen(first, count, samples, highest + 1)
+
+
+@contextmanager
+def _nothing_drawn(batches: Iterable[Any]) -> Iterator[None]:
+    """Whether anybody has looked at batches inside does not change what is drawn afterwards."""
+    generators = _generators(batches)
+    drawn = [generator.get_state() for generator in generators]
+    # A user's augmentation may draw from any of them.
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        for generator, state in zip(generators, drawn, strict=True):
+            generator.set_state(state)
+
+
+def _generators(batches: Iterable[Any]) -> list[torch.Generator]:
+    """The random generators that a data loader and its samplers draw from, apart from torch's own."""
+    if not isinstance(batches, DataLoader):
+        return []
+    batch_sampler = batches.batch_sampler
+    owners = (batches, batches.sampler, batch_sampler, getattr(batch_sampler, "sampler", None))
+    found = []
+    for owner in owners:
+        generator = getattr(owner, "generator", None)
+        if isinstance(generator, torch.Generator):
+            found.append(generator)
+    return found
 
 
 def _sizes_told(batches: Iterable[Any]) -> tuple[int, int] | None:
@@ -290,13 +336,8 @@ def _names(classes: int | Sequence[str] | None) -> tuple[str, ...] | None:
     if isinstance(classes, int):
         if classes < 1:
             raise InputError(f"classes (={classes}) must be 1 or more")
-        return _numbers(classes)
+        return numbered(classes)
     return tuple(classes)
-
-
-def _numbers(count: int) -> tuple[str, ...]:
-    """Names for classes that have none."""
-    return tuple(str(number) for number in range(count))
 
 
 def _digest(train: _Seen, test: _Seen) -> str:
@@ -306,9 +347,7 @@ def _digest(train: _Seen, test: _Seen) -> str:
         content.update(f"{seen.batches} {seen.samples}".encode())
         inputs, target = seen.first
         for values in (*_tensors(inputs), target):
-            # With its type and shape: the same bytes may be other numbers.
-            content.update(f"{values.dtype} {tuple(values.shape)}".encode())
-            content.update(bytes_of(values))
+            content.update(identity_of(values))
     return content.hexdigest()[:16]
 
 

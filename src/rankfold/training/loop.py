@@ -192,10 +192,14 @@ def train(
         for epoch in range(len(training.history), recipe.epochs):
             what = f"{stage} {epoch + 1}/{recipe.epochs}"
             progress.begin(what, training.images_an_epoch)
-            record = training.run_epoch(epoch)
-            if checkpoint is not None:
-                checkpoint.save(training.state())
-            progress.end(record.in_words(stage, recipe.epochs))
+            summary = ""
+            try:
+                record = training.run_epoch(epoch)
+                if checkpoint is not None:
+                    checkpoint.save(training.state())
+                summary = record.in_words(stage, recipe.epochs)
+            finally:
+                progress.end(summary)
     return tuple(training.history)
 
 

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 Pair = tuple[Any, "Tensor"]  # inputs of a network, see `calibration.samples.inputs_of`; classes (B,) int64
 
 
+def numbered(count: int) -> tuple[str, ...]:
+    """Names for classes that have none."""
+    return tuple(str(number) for number in range(count))
+
+
 class TrainingBatches(Protocol):
     """The batches of every epoch of a training."""
 

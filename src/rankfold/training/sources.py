@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rankfold.errors import InputError, MissingDependencyError, first_line
+from rankfold.training.source import numbered
 
 DIGITS = "digits"
 SPLITS = ("train", "test")
@@ -70,7 +71,7 @@ def _digits(size: Size | None) -> Decoded:
         "train": (images[kept], labels[kept]),
         "test": (images[held_out], labels[held_out]),
     }
-    return Decoded(_numbers(10), splits)
+    return Decoded(list(numbered(10)), splits)
 
 
 def _read_datasets(source: str, size: Size | None) -> Decoded:
@@ -97,14 +98,9 @@ def _read_datasets(source: str, size: Size | None) -> Decoded:
     if not classes:
         # Labels that are plain numbers: the training split shows how many there are.
         _, labels = splits["train"]
-        classes = _numbers(int(labels.max()) + 1)
+        classes = numbered(int(labels.max()) + 1)
     _check_splits(source, splits, len(classes))
     return Decoded(list(classes), splits)
-
-
-def _numbers(count: int) -> list[str]:
-    """Names for classes that have none."""
-    return [str(number) for number in range(count)]
 
 
 def _open(source: str) -> Mapping[str, Any]:
