@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from rankfold.training.data import load_images as load_images
     from rankfold.training.loaders import LoaderData as LoaderData
     from rankfold.training.recipe import Recipe as Recipe
+    from rankfold.training.step_bounds import StepSizes as StepSizes
     from rankfold.workload import ConvShape as ConvShape
     from rankfold.workload import trace as trace
     from rankfold.workload import zoo_network as zoo_network
@@ -85,6 +86,11 @@ _NAMES: dict[str, tuple[str, str, str]] = {
     # Networks under a plan.
     "compress_": ("surgery.compress", "compress_", "replace the layers of a network as a plan says"),
     "quantise_": ("surgery.quantise", "quantise_", "put in the quantisers that a plan says, calibrated"),
+    "StepSizes": (
+        "training.step_bounds",
+        "StepSizes",
+        "keeps quantisers whole in one's own training loop",
+    ),
     "save": ("surgery.save", "save", "write a compressed network, without pickle"),
     "load_": ("surgery.save", "load_", "make a fresh network what was saved"),
     "simulate": ("simulator", "simulate", "the network as its arrays compute it"),

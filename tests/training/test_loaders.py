@@ -219,16 +219,19 @@ def test_a_data_loader(digits, lists):
     # Although the loader draws another order each time.
     calibration = data.calibration_batches(150, CPU)
     first, second = list(calibration), list(calibration)
-    assert [len(inputs) for inputs in first] == [100, 50]
-    assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+    assert [len(inputs) for inputs, _ in first] == [100, 50]
+    assert all(torch.equal(one, two) for (one, _), (two, _) in zip(first, second, strict=True))
 
 
-def test_several_inputs_by_name(lists, tmp_path):
+@pytest.mark.parametrize("by_name", [True, False])
+def test_several_inputs(lists, tmp_path, by_name):
     parts = []
     for batches in lists:
         named = []
         for images, target in batches:
             inputs = {"image": images, "number": images.mean((1, 2, 3))[:, None]}
+            if not by_name:
+                inputs = tuple(inputs.values())
             named.append((inputs, target))
         parts.append(named)
     data = LoaderData(*parts)

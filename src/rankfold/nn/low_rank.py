@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rankfold.lowrank import LowRankFactors, check_rank, reconstruct
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.plain import StandIn
+from rankfold.nn.random_state import random_state_kept
 from rankfold.workload.shape import ConvShape
 
 WINDOW = ("kernel_size", "stride", "padding", "dilation", "padding_mode")  # which inputs an output sees
@@ -52,23 +53,24 @@ class LowRankConv2d(nn.Module, StandIn):
         if row_sparse:
             first = MaskedConv2d
         # No bias between the stages: L times it would be one more constant of the output.
-        self.reduce = first(
-            conv.in_channels,
-            middle,
-            groups=blocks,
-            bias=False,
-            **window_of(conv),
-            **like,
-        )
         biased = conv.bias is not None
-        self.expand = nn.Conv2d(
-            middle,
-            conv.out_channels,
-            kernel_size=1,
-            groups=conv.groups,
-            bias=biased,
-            **like,
-        )
+        with random_state_kept(conv.weight.device):
+            self.reduce = first(
+                conv.in_channels,
+                middle,
+                groups=blocks,
+                bias=False,
+                **window_of(conv),
+                **like,
+            )
+            self.expand = nn.Conv2d(
+                middle,
+                conv.out_channels,
+                kernel_size=1,
+                groups=conv.groups,
+                bias=biased,
+                **like,
+            )
         # The very Parameter object, so that an optimiser that has it goes on training it.
         self.expand.bias = conv.bias
         self.train(conv.training)
@@ -134,14 +136,15 @@ class LowRankConv2d(nn.Module, StandIn):
         reduce, expand = self.reduce, self.expand
         like: dict[str, Any] = {"device": reduce.weight.device, "dtype": reduce.weight.dtype}
         biased = expand.bias is not None
-        dense = nn.Conv2d(
-            self.in_channels,
-            self.out_channels,
-            groups=self.groups,
-            bias=biased,
-            **window_of(reduce),
-            **like,
-        )
+        with random_state_kept(reduce.weight.device):
+            dense = nn.Conv2d(
+                self.in_channels,
+                self.out_channels,
+                groups=self.groups,
+                bias=biased,
+                **window_of(reduce),
+                **like,
+            )
         # What a mask drops is zero already unless one was loaded without its weights.
         kept = reduce.weight
         if isinstance(reduce, MaskedConv2d):

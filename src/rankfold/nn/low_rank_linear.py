@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rankfold.lowrank import LowRankFactors, check_rank, reconstruct
 from rankfold.nn.plain import StandIn
+from rankfold.nn.random_state import random_state_kept
 from rankfold.workload.shape import ConvShape
 
 
@@ -34,22 +35,23 @@ class LowRankLinear(nn.Module, StandIn):
         self.low_rank_groups, self.rank = groups, rank
         like: dict[str, Any] = {"device": linear.weight.device, "dtype": linear.weight.dtype}
         middle = groups * rank
-        self.reduce = nn.Conv2d(
-            linear.in_features,
-            middle,
-            kernel_size=1,
-            groups=groups,
-            bias=False,
-            **like,
-        )
         biased = linear.bias is not None
-        self.expand = nn.Conv2d(
-            middle,
-            linear.out_features,
-            kernel_size=1,
-            bias=biased,
-            **like,
-        )
+        with random_state_kept(linear.weight.device):
+            self.reduce = nn.Conv2d(
+                linear.in_features,
+                middle,
+                kernel_size=1,
+                groups=groups,
+                bias=False,
+                **like,
+            )
+            self.expand = nn.Conv2d(
+                middle,
+                linear.out_features,
+                kernel_size=1,
+                bias=biased,
+                **like,
+            )
         # The very Parameter object, so that an optimiser that has it goes on training it.
         self.expand.bias = linear.bias
         self.train(linear.training)
@@ -85,7 +87,8 @@ class LowRankLinear(nn.Module, StandIn):
         reduce, expand = self.reduce, self.expand
         like: dict[str, Any] = {"device": reduce.weight.device, "dtype": reduce.weight.dtype}
         biased = expand.bias is not None
-        dense = nn.Linear(self.in_features, self.out_features, bias=biased, **like)
+        with random_state_kept(reduce.weight.device):
+            dense = nn.Linear(self.in_features, self.out_features, bias=biased, **like)
         first = reduce.weight.detach().cpu().double().numpy()
         second = expand.weight.detach().cpu().double().numpy()
         # Errors are not asked for here.

@@ -123,10 +123,11 @@ class LoaderData(TrainingData):
 
     def calibration_batches(
         self, images: int | None, device: torch.device, seed: int = 0
-    ) -> Iterable[Inputs]:
+    ) -> Iterable[tuple[Inputs, None]]:
         """The first batches of `train`, whatever the seed; they are kept in memory."""
-        # Of an iterator, which is kept: a loader that shuffles gives others each time.
-        return Samples(iter(self.train), images, device)
+        # Kept, as a loader that shuffles gives others each time. As pairs, since a tuple of two inputs alone
+        # would be read as one input and its target.
+        return [(inputs, None) for inputs in Samples(self.train, images, device)]
 
 
 def pair_of(batch: Any, what: str, classes: int | None = None) -> Pair:

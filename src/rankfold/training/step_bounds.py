@@ -22,6 +22,9 @@ class StepSizes:
     and batch norm behind them makes their gradient so large that the next update ends the network. Updates of
     a few per cent, the usual ones, are left as they are.
 
+    In a training loop of one's own: `steps = StepSizes(model)` once after `quantise_`, then at each update
+    `with steps.bounded(): optimiser.step()`.
+
     Args:
         network: with any number of quantisers, also none.
     """
