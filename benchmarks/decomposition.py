@@ -1,10 +1,11 @@
-"""Accuracy right after decomposition, before any fine-tuning: SVD of the weights against factors made for data.
+"""Accuracy before any fine-tuning: SVD of the weights against factors made for data.
 
 Usage: python benchmarks/decomposition.py --data path/to/cifar10 [--threads 2] [--settings 4:1/4 4:1/8 1:1/4]
 
-The shipped float ResNet-20, every convolution but the first low-rank with the given g and r, float, batch norm measured
-again on 2,048 training images, all test images. Factors by SVD; for data, with 128, 512 and 2,048 training images; and
-sequentially, with 512. Printed: accuracy, mean relative error of the layers' outputs on the images used, and seconds.
+The shipped float ResNet-20, every convolution but the first low-rank with the given g and r, float, batch
+norm measured again on 2,048 training images, all test images. Factors by SVD; for data, with 128, 512 and
+2,048 training images; and sequentially, with 512. Printed: accuracy, mean relative error of the layers'
+outputs on the images used, and seconds.
 """
 
 from __future__ import annotations
@@ -18,14 +19,24 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rankfold import ArraySpec, load_images, load_model, trace, uniform_plan
-from rankfold.nn.batchnorm import reestimate_batch_norm_
-from rankfold.nn.load import apply_weights, read_weights
-from rankfold.nn.pretrained import shipped_baseline
-from rankfold.nn.surgery import LayerReport, compress_, compress_on_data_
-from rankfold.pipeline.compress import calibration_batches
-from rankfold.plan import Plan
-from rankfold.training.loop import evaluate
+from rankfold import (
+    ArraySpec,
+    LowRank,
+    Plan,
+    compress_,
+    evaluate,
+    load_images,
+    load_model,
+    trace,
+    uniform_plan,
+)
+from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.models.load import apply_weights, read_weights
+from rankfold.models.pretrained import shipped_baseline
+from rankfold.surgery.compress import LayerReport
+from rankfold.training.calibration import CALIBRATION_IMAGES
+
+Change = Callable[[nn.Module, Plan], tuple[LayerReport, ...]]
 
 
 def main() -> None:
@@ -42,30 +53,35 @@ def main() -> None:
     apply_weights(dense, read_weights(Path(found.weights)), str(found.weights))
     network = trace(dense, data.input_size, "resnet20")
 
-    def on_data(images: int, sequential: bool = False) -> Callable[[nn.Module, Plan], tuple[LayerReport, ...]]:
-        return lambda model, plan: compress_on_data_(
-            model, plan, lambda: calibration_batches(data, device, 0, images), sequential
-        )
+    def on_data(images: int, decomposition: str = "data") -> Change:
+        return lambda model, plan: compress_(model, plan, data, decomposition=decomposition, images=images)
 
-    variants: dict[str, Callable[[nn.Module, Plan], tuple[LayerReport, ...]]] = {
-        "svd": compress_, "data, 128": on_data(128), "data, 512": on_data(512), "data, 2048": on_data(2048),
-        "sequential, 512": on_data(512, sequential=True),
-    }  # fmt: skip
-    print(f"dense {evaluate(dense, data.test, data, device):.2%}")
+    variants: dict[str, Change] = {
+        "svd": compress_,
+        "data, 128": on_data(128),
+        "data, 512": on_data(512),
+        "data, 2048": on_data(2048),
+        "sequential, 512": on_data(512, "sequential"),
+    }
+    print(f"dense {evaluate(dense, data):.2%}")
     for setting in options.settings:
         groups, rank = setting.split(":")
-        plan = uniform_plan(network, ArraySpec(64, 64), int(groups), rank)
+        plan = uniform_plan(network, ArraySpec(64, 64), LowRank(groups=int(groups), rank=rank))
         for name, change in variants.items():
             model = copy.deepcopy(dense)
             start = time.perf_counter()
             reports = change(model, plan)
             seconds = time.perf_counter() - start
-            reestimate_batch_norm_(model, calibration_batches(data, device, 0))
+            reestimate_batch_norm_(model, data.calibration_batches(CALIBRATION_IMAGES, device))
             errors = [report.output_error for report in reports if report.output_error is not None]
-            mean = f"{sum(errors) / len(errors):.1%}" if errors else "-"
-            accuracy = evaluate(model, data.test, data, device)
+            mean = "-"
+            if errors:
+                mean = f"{sum(errors) / len(errors):.1%}"
+            accuracy = evaluate(model, data)
             print(
-                f"g = {groups}, r = m * {rank}: {name:16} {accuracy:7.2%}   output error {mean:>6}   {seconds:5.1f} s", flush=True
+                f"g = {groups}, r = m * {rank}: {name:16} {accuracy:7.2%}   output error {mean:>6}   "
+                f"{seconds:5.1f} s",
+                flush=True,
             )
 
 

@@ -1,16 +1,18 @@
-"""Energy, latency and area of ResNet-20 and WRN16-4 under every method, array and technology, and how sure that is.
+"""Energy, latency and area of ResNet-20 and WRN16-4 by method, array and technology, and how sure that is.
 
 Usage: python benchmarks/energy.py [--out results/energy]
 
 Writes to results/energy:
-  networks.csv     every network x method x array (32 to 256) x technology (SRAM, RRAM at 22 and 32 nm) x ADC (flash, SAR)
+  networks.csv     every network x method x array (32 to 256) x technology (SRAM, RRAM at 22 and 32 nm) x ADC
+                   (flash, SAR)
   sensitivity.csv  saving against dense im2col for ADC shares of 30 to 80 %, and the share at which it turns
   flips.csv        pairs of methods that change places between ADC shares of 30 and 80 %, and where
-benchmarks/energy_figures.py draws them. Takes a few minutes on one core, nearly all of it for the mappings of pruned layers.
-Nothing is random but the weights of WRN16-4 (seed 0), whose pruning patterns have no trained network to come from. ResNet-20's
-patterns are those of the shipped float weights, from which pruned training starts. Accuracies are those of
-results/cifar10-resnet20, whose folders the rows name; without a folder no network has been trained. 4-bit weights and inputs (8
-in the first convolution), 5-bit ADCs, 1-bit DACs, 1-bit SRAM and 2-bit RRAM cells.
+benchmarks/energy_figures.py draws them. Takes a few minutes on one core, nearly all of it for the mappings of
+pruned layers. Nothing is random but the weights of WRN16-4 (seed 0), whose pruning patterns have no trained
+network to come from. ResNet-20's patterns are those of the shipped float weights, from which pruned training
+starts. Accuracies are those of results/cifar10-resnet20, whose folders the rows name; without a folder no
+network has been trained. 4-bit weights and inputs (8 in the first convolution), 5-bit ADCs, 1-bit DACs, 1-bit
+SRAM and 2-bit RRAM cells.
 """
 
 from __future__ import annotations
@@ -26,12 +28,21 @@ from pathlib import Path
 
 import numpy as np
 
-from rankfold.baselines import PAIRS, PATDNN, Pruning, choose_masks
 from rankfold.cost import Masks, network_cycles
-from rankfold.cost.energy import TABLES, Comparison, NetworkEnergy, cheapest_mappings, load_table, network_energy
+from rankfold.cost.energy import (
+    TABLES,
+    Comparison,
+    NetworkEnergy,
+    cheapest_mappings,
+    load_table,
+    network_energy,
+)
 from rankfold.files import write_text
 from rankfold.mapping import ArraySpec
-from rankfold.plan import IDEAL, PRUNED, Plan, pruned_plan, uniform_plan
+from rankfold.plan import LowRank, Pairs, PatDNN, PatternLayer, Plan, uniform_plan
+from rankfold.plan import Method as Setting
+from rankfold.plan.kinds import IDEAL
+from rankfold.pruning import Pruning, choose_masks
 from rankfold.workload import Network, zoo_network
 
 RUNS = Path("results/cifar10-resnet20")
@@ -48,10 +59,12 @@ class Method:
     Attributes:
         name: what it is called.
         plan: makes its plan for a network and an array.
-        folder: the run that gives its accuracy on ResNet-20; for pruned networks one is looked for, see `run_of`.
+        folder: the run that gives its accuracy on ResNet-20; for pruned networks one is looked for, see
+            `run_of`.
         circuits: whether steering circuits are paid for.
         only: the only network it exists for, or None.
-        cheapest: whether every layer gets the mapping of least energy, whatever the plan says; accuracy does not depend on it.
+        cheapest: whether every layer gets the mapping of least energy, whatever the plan says; accuracy does
+            not depend on it.
     """
 
     name: str
@@ -62,12 +75,8 @@ class Method:
     cheapest: bool = False
 
 
-def uniform(mapping: str, groups: int | None = None, rank: str | None = None) -> Make:
-    return lambda network, array: uniform_plan(network, array, groups, rank, BITS, mapping)
-
-
-def pruned(method: str, entries: int, steering: str = "plain") -> Make:
-    return lambda network, array: pruned_plan(network, array, method, entries, BITS, "sdk", steering=steering)
+def uniform(mapping: str, setting: Setting | None = None) -> Make:
+    return lambda network, array: uniform_plan(network, array, setting, bits=BITS, mapping=mapping)
 
 
 def of_run(folder: str) -> Make:
@@ -80,16 +89,21 @@ METHODS = (
     Method("dense, SDK", uniform("sdk"), "4bit"),
     Method("dense, best windows", uniform("best"), "4bit"),
     Method("dense, mappings of least energy", uniform("best"), "4bit", cheapest=True),
-    Method("PatDNN, e = 4, rows skipped", pruned(PATDNN, 4)),
-    Method("PatDNN, e = 4, ideal steering for free", pruned(PATDNN, 4, IDEAL), circuits=False),
-    Method("PatDNN, e = 4, ideal steering with circuits", pruned(PATDNN, 4, IDEAL)),
-    Method("PAIRS, e = 4", pruned(PAIRS, 4)),
-    Method("PAIRS, e = 2", pruned(PAIRS, 2)),
-    Method("plain low-rank, r = m/4, im2col", uniform("im2col", 1, "1/4"), "g1-r4"),
-    Method("plain low-rank, r = m/8, im2col", uniform("im2col", 1, "1/8"), "g1-r8"),
-    Method("group low-rank, g = 4, r = m/4, SDK", uniform("sdk", 4, "1/4"), "g4-r4-10"),
-    Method("group low-rank, g = 4, r = m/8, SDK", uniform("sdk", 4, "1/8"), "g4-r8"),
-    Method("group low-rank, g = 4, r = m/4, mappings of least energy", uniform("sdk", 4, "1/4"), "g4-r4-10", cheapest=True),
+    Method("PatDNN, e = 4, rows skipped", uniform("sdk", PatDNN(4))),
+    Method("PatDNN, e = 4, ideal steering for free", uniform("sdk", PatDNN(4, IDEAL)), circuits=False),
+    Method("PatDNN, e = 4, ideal steering with circuits", uniform("sdk", PatDNN(4, IDEAL))),
+    Method("PAIRS, e = 4", uniform("sdk", Pairs(4))),
+    Method("PAIRS, e = 2", uniform("sdk", Pairs(2))),
+    Method("plain low-rank, r = m/4, im2col", uniform("im2col", LowRank(rank="1/4")), "g1-r4"),
+    Method("plain low-rank, r = m/8, im2col", uniform("im2col", LowRank(rank="1/8")), "g1-r8"),
+    Method("group low-rank, g = 4, r = m/4, SDK", uniform("sdk", LowRank(rank="1/4", groups=4)), "g4-r4-10"),
+    Method("group low-rank, g = 4, r = m/8, SDK", uniform("sdk", LowRank(rank="1/8", groups=4)), "g4-r8"),
+    Method(
+        "group low-rank, g = 4, r = m/4, mappings of least energy",
+        uniform("sdk", LowRank(rank="1/4", groups=4)),
+        "g4-r4-10",
+        cheapest=True,
+    ),
     Method("mixed plan, made by hand for 64x64", of_run("mixed"), "mixed", only="resnet20"),
     Method("mixed plan, mappings of least energy", of_run("mixed"), "mixed", only="resnet20", cheapest=True),
 )
@@ -110,10 +124,12 @@ class Row:
 
 
 def masks_of(network: Network, plan: Plan) -> Masks:
-    """The masks of a pruned plan: from the shipped float weights, or from random ones where there are none."""
+    """The masks of a pruned plan: from the shipped float weights, or from random ones where there are
+    none.
+    """
     from safetensors.numpy import load_file
 
-    chosen = {layer.name: layer for layer in plan.layers if layer.kind == PRUNED}
+    chosen = {layer.name: layer.kind for layer in plan.layers if isinstance(layer.kind, PatternLayer)}
     if not chosen:
         return {}
     if network.name == "resnet20":
@@ -123,20 +139,33 @@ def masks_of(network: Network, plan: Plan) -> Masks:
         draw = np.random.default_rng(0)
         shapes = {layer.weight: layer for layer in network.convolutions}
         weights = {
-            name: draw.standard_normal((shapes[name].m, shapes[name].in_channels // shapes[name].groups, *shapes[name].kernel))
+            name: draw.standard_normal(
+                (shapes[name].m, shapes[name].in_channels // shapes[name].groups, *shapes[name].kernel)
+            )
             for name in chosen
         }
-    return choose_masks(weights, {name: Pruning(layer.pruning or "", layer.entries or 0) for name, layer in chosen.items()})
+    prunings = {name: Pruning(str(kind.variant), kind.entries) for name, kind in chosen.items()}
+    return choose_masks(weights, prunings)
 
 
 def rows() -> Iterator[Row]:
     for name in ("resnet20", "wrn16-4"):
         network = zoo_network(name)
         for side in SIDES:
-            plans = {method: method.plan(network, ArraySpec(side, side)) for method in METHODS if method.only in (None, name)}
+            plans = {
+                method: method.plan(network, ArraySpec(side, side))
+                for method in METHODS
+                if method.only in (None, name)
+            }
             masks = {method: masks_of(network, plan) for method, plan in plans.items()}
-            counts = {method: network_cycles(network, plan, ("im2col",), masks[method]) for method, plan in plans.items()}
-            for cell in ("rram", "sram"):  # their cells hold 2 bits and 1, which is all that mappings see of a technology
+            counts = {
+                method: network_cycles(network, plan, ("im2col",), masks[method])
+                for method, plan in plans.items()
+            }
+            for cell in (
+                "rram",
+                "sram",
+            ):  # their cells hold 2 bits and 1, which is all that mappings see of a technology
                 tables = [load_table(table) for table in TABLES if table.startswith(cell)]
                 mapped = {
                     method: network_energy(network, plan, tables[0], masks[method], method.circuits)
@@ -148,24 +177,42 @@ def rows() -> Iterator[Row]:
                         found, count = energy.with_table(table), counts[method]
                         if method.cheapest:
                             plan = cheapest_mappings(network, plans[method], table)
-                            found, count = network_energy(network, plan, table), network_cycles(network, plan, ("im2col",))
+                            found, count = (
+                                network_energy(network, plan, table),
+                                network_cycles(network, plan, ("im2col",)),
+                            )
                         yield Row(
-                            network, method, plans[method], plans[method].array, found, count.chosen_cycles,
-                            count.chosen_conversions, Comparison.of(found, dense),
-                        )  # fmt: skip
+                            network,
+                            method,
+                            plans[method],
+                            plans[method].array,
+                            found,
+                            count.chosen_cycles,
+                            count.chosen_conversions,
+                            Comparison.of(found, dense),
+                        )
 
 
 def run_of(row: Row) -> str | None:
-    """The folder of the trained network: the method's own, or that of the best run pruned alike; None: there is none."""
-    if row.network.name != "resnet20" or row.method.folder is not None:
-        return row.method.folder if row.network.name == "resnet20" else None
-    wanted = {(layer.pruning, layer.entries) for layer in row.plan.layers}
-    alike = [
-        folder.name
-        for folder in RUNS.iterdir()
-        if {(layer.pruning, layer.entries) for layer in Plan.load(folder / "plan.json").layers} == wanted
-    ]
+    """The folder of the trained network: the method's own, or that of the best run pruned alike; None: there
+    is none.
+    """
+    if row.network.name != "resnet20":
+        return None
+    if row.method.folder is not None:
+        return row.method.folder
+    wanted = patterns(row.plan)
+    alike = [folder.name for folder in RUNS.iterdir() if patterns(Plan.load(folder / "plan.json")) == wanted]
     return max(alike, key=final_accuracy, default=None)
+
+
+def patterns(plan: Plan) -> set[tuple[str | None, int]]:
+    """(pruning, entries) of the layers that are pruned."""
+    return {
+        (layer.kind.variant, layer.kind.entries)
+        for layer in plan.layers
+        if isinstance(layer.kind, PatternLayer)
+    }
 
 
 def final_accuracy(folder: str) -> float:
@@ -187,9 +234,31 @@ def written(header: list[str], lines: list[list[object]]) -> str:
 
 def networks_csv(found: list[Row]) -> str:
     parts = list(found[0].energy.components)
-    header = ["network", "method", "run", "accuracy", "array", "technology", "adc", "cycles", "conversions", "array_reads",
-              "array_conversions", "energy_nj", "saving", "saving_low", "saving_high", "leakage_uw", "arrays", "area_mm2",
-              "latency_us", "interval_us", "tops_per_watt", "utilisation", *(f"{part}_nj" for part in parts)]  # fmt: skip
+    header = [
+        "network",
+        "method",
+        "run",
+        "accuracy",
+        "array",
+        "technology",
+        "adc",
+        "cycles",
+        "conversions",
+        "array_reads",
+        "array_conversions",
+        "energy_nj",
+        "saving",
+        "saving_low",
+        "saving_high",
+        "leakage_uw",
+        "arrays",
+        "area_mm2",
+        "latency_us",
+        "interval_us",
+        "tops_per_watt",
+        "utilisation",
+        *(f"{part}_nj" for part in parts),
+    ]
     lines: list[list[object]] = []
     for row in found:
         energy = row.energy
@@ -197,18 +266,42 @@ def networks_csv(found: list[Row]) -> str:
         rest = (energy.area, energy.latency, energy.interval, energy.tops_per_watt, energy.utilisation)
         known = run_of(row) or ""
         lines.append(
-            [row.network.name, row.method.name, known, accuracy(row), str(row.array), energy.table.name,
-             f"{energy.table.adc_bits}-bit {energy.table.adc}", row.cycles, row.conversions, energy.reads, energy.conversions,
-             *(f"{value:.5g}" for value in figures), energy.arrays, *(f"{value:.5g}" for value in rest),
-             *(f"{energy.components[part] / 1e3:.5g}" for part in parts)]
-        )  # fmt: skip
+            [
+                row.network.name,
+                row.method.name,
+                known,
+                accuracy(row),
+                str(row.array),
+                energy.table.name,
+                f"{energy.table.adc_bits}-bit {energy.table.adc}",
+                row.cycles,
+                row.conversions,
+                energy.reads,
+                energy.conversions,
+                *(f"{value:.5g}" for value in figures),
+                energy.arrays,
+                *(f"{value:.5g}" for value in rest),
+                *(f"{energy.components[part] / 1e3:.5g}" for part in parts),
+            ]
+        )
     return written(header, lines)
 
 
 def sensitivity_csv(found: list[Row]) -> str:
-    """Making every conversion dearer moves the ADC's share and nothing else, so one line serves both kinds of ADC."""
-    header = ["network", "method", "array", "technology", "adc_ratio", "others_ratio",
-              *(f"saving_at_{share:.0%}" for share in SHARES), "flips_at_share", "flash_share"]  # fmt: skip
+    """Making every conversion dearer moves the ADC's share and nothing else, so one line serves both kinds of
+    ADC.
+    """
+    header = [
+        "network",
+        "method",
+        "array",
+        "technology",
+        "adc_ratio",
+        "others_ratio",
+        *(f"saving_at_{share:.0%}" for share in SHARES),
+        "flips_at_share",
+        "flash_share",
+    ]
     lines: list[list[object]] = []
     for row in found:
         if row.energy.table.adc != "flash":
@@ -216,9 +309,18 @@ def sensitivity_csv(found: list[Row]) -> str:
         against = row.against
         flip = "" if against.flip is None else f"{against.flip:.3f}"
         lines.append(
-            [row.network.name, row.method.name, str(row.array), row.energy.table.name, f"{against.adc:.4f}",
-             f"{against.others:.4f}", *(f"{1 - against.ratio(share):.4f}" for share in SHARES), flip, f"{against.share:.3f}"]
-        )  # fmt: skip
+            [
+                row.network.name,
+                row.method.name,
+                str(row.array),
+                row.energy.table.name,
+                f"{against.adc:.4f}",
+                f"{against.others:.4f}",
+                *(f"{1 - against.ratio(share):.4f}" for share in SHARES),
+                flip,
+                f"{against.share:.3f}",
+            ]
+        )
     return written(header, lines)
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.files import write_text
-from rankfold.report.drawing import SIZE, frame, svg, text_width
-from rankfold.report.energy_chart import GROUPS, OTHERS, grouped
+from rankfold.report.charts.drawing import SIZE, frame, svg, svg_file, text_width
+from rankfold.report.charts.energy import GROUPS, OTHERS, grouped
 from rankfold.report.palette import INK, SOFT
-from rankfold.report.picture import HEAD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,11 +44,21 @@ def legend(figure: Figure, entries: list[tuple[str, str]], bottom: float) -> Non
         figure.text(x + 0.022, y, name, color=INK, va="center")
 
 
+def name(row: dict[str, str]) -> str:
+    """The method of a row, and its accuracy where it has one."""
+    if not row["accuracy"]:
+        return row["method"]
+    return f"{row['method']} · {100 * float(row['accuracy']):.1f} %"
+
+
 def components(rows: Rows) -> str:
     """ResNet-20 on 64x64 RRAM arrays at 22 nm, every method, stacked by component."""
     shown = picked(rows, network="resnet20", array="64x64", technology="rram-22nm", adc=ADC)
-    names = [row["method"] + (f" · {100 * float(row['accuracy']):.1f} %" if row["accuracy"] else "") for row in shown]
-    values = [grouped({key[:-3]: float(row[key]) for key in row if key.endswith("_nj") and key != "energy_nj"}) for row in shown]
+    names = [name(row) for row in shown]
+    values = [
+        grouped({key[:-3]: float(row[key]) for key in row if key.endswith("_nj") and key != "energy_nj"})
+        for row in shown
+    ]
     used = [group for group in values[0] if any(row[group] for row in values)]
     shades = {group: shade for group, (shade, _) in GROUPS.items()} | dict([OTHERS])
     above = 13.0 * (len(used) + 1) // 2 + 12
@@ -65,7 +74,9 @@ def components(rows: Rows) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlabel("energy per image, nJ")
-        legend(figure, [(group, shades[group]) for group in used], figure.get_size_inches()[1] * 72 - above + 12)
+        legend(
+            figure, [(group, shades[group]) for group in used], figure.get_size_inches()[1] * 72 - above + 12
+        )
 
     return svg("components", "Energy of ResNet-20 by component", above + 34 + 19 * len(shown), draw)
 
@@ -76,11 +87,19 @@ def sizes(rows: Rows) -> str:
     def draw(figure: Figure) -> None:
         width, height = figure.get_size_inches() * 72
         for number, (network, title) in enumerate((("resnet20", "ResNet-20"), ("wrn16-4", "WRN16-4"))):
-            axes = figure.add_axes(((40 + 345 * number) / width, 90 / height, 295 / width, (height - 115) / height))
+            axes = figure.add_axes(
+                ((40 + 345 * number) / width, 90 / height, 295 / width, (height - 115) / height)
+            )
             for method, (_, shade) in LINES.items():
                 found = picked(rows, network=network, method=method, technology="rram-22nm", adc=ADC)
                 if found:
-                    axes.plot(range(len(found)), [100 * float(row["saving"]) for row in found], "o-", color=shade, markersize=4)
+                    axes.plot(
+                        range(len(found)),
+                        [100 * float(row["saving"]) for row in found],
+                        "o-",
+                        color=shade,
+                        markersize=4,
+                    )
             axes.axhline(0, color=SOFT, linewidth=0.8)
             axes.axhline(71, color=SOFT, linewidth=0.8, linestyle=(0, (2, 3)))
             axes.set_xticks(range(4), ["32x32", "64x64", "128x128", "256x256"])
@@ -98,13 +117,25 @@ def shares(rows: Rows) -> str:
     def draw(figure: Figure) -> None:
         width, height = figure.get_size_inches() * 72
         for number, array in enumerate(("64x64", "256x256")):
-            axes = figure.add_axes(((40 + 345 * number) / width, 108 / height, 295 / width, (height - 133) / height))
-            base = picked(rows, network="resnet20", method="dense, im2col", array=array, technology="rram-22nm", adc=ADC)[0]
+            axes = figure.add_axes(
+                ((40 + 345 * number) / width, 108 / height, 295 / width, (height - 133) / height)
+            )
+            base = picked(
+                rows, network="resnet20", method="dense, im2col", array=array, technology="rram-22nm", adc=ADC
+            )[0]
             for method, (_, shade) in LINES.items():
-                row = picked(rows, network="resnet20", method=method, array=array, technology="rram-22nm", adc=ADC)[0]
+                row = picked(
+                    rows, network="resnet20", method=method, array=array, technology="rram-22nm", adc=ADC
+                )[0]
                 adc = float(row["adc_nj"]) / float(base["adc_nj"])
-                others = (float(row["energy_nj"]) - float(row["adc_nj"])) / (float(base["energy_nj"]) - float(base["adc_nj"]))
-                axes.plot([30, 80], [100 * (1 - (1 - share) * others - share * adc) for share in (0.3, 0.8)], color=shade)
+                others = (float(row["energy_nj"]) - float(row["adc_nj"])) / (
+                    float(base["energy_nj"]) - float(base["adc_nj"])
+                )
+                axes.plot(
+                    [30, 80],
+                    [100 * (1 - (1 - share) * others - share * adc) for share in (0.3, 0.8)],
+                    color=shade,
+                )
             axes.axhline(0, color=SOFT, linewidth=0.8)
             axes.set_xlim(30, 80)
             axes.set_ylim(-40, 80)
@@ -124,8 +155,12 @@ def main() -> None:
     options = parser.parse_args()
     with (options.source / "networks.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    for name, draw in (("energy-components", components), ("energy-arrays", sizes), ("energy-sensitivity", shares)):
-        write_text(options.to / f"{name}.svg", draw(rows).replace("<svg ", HEAD, 1) + "\n")
+    for name, draw in (
+        ("energy-components", components),
+        ("energy-arrays", sizes),
+        ("energy-sensitivity", shares),
+    ):
+        write_text(options.to / f"{name}.svg", svg_file(draw(rows)))
 
 
 if __name__ == "__main__":

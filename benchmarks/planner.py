@@ -1,31 +1,34 @@
 """How long planning takes: ResNet-20 for CIFAR-10, and ResNet-50's shapes at 224x224, calibration included.
 
-Usage: python benchmarks/planner.py --data path/to/cifar10 [--threads 2] [--networks resnet20 resnet50 resnet50-pointwise]
+Usage: python benchmarks/planner.py --data path/to/cifar10 [--threads 2] [--networks resnet20 resnet50
+    resnet50-pointwise]
 
-ResNet-20 has its shipped weights. ResNet-50 has random ones and scikit-learn's digits enlarged to 224x224: time depends on shapes
-alone, the plan means nothing; its 1x1 convolutions stay dense but in `resnet50-pointwise`. For each: the candidates that were
-left, wall and processor time until all candidates have their losses, and of the exact choice of three quarters of the cycles.
+ResNet-20 has its shipped weights. ResNet-50 has random ones and scikit-learn's digits enlarged to 224x224:
+time depends on shapes alone, the plan means nothing; its 1x1 convolutions stay dense but in
+`resnet50-pointwise`. For each: the candidates that were left, wall and processor time until all candidates
+have their losses, and of the exact choice of three quarters of the cycles.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from rankfold.cli.options import prepare_process
+from rankfold.cli.arguments.process import prepare_process
 from rankfold.mapping import ArraySpec
-from rankfold.nn.saved import save_weights
-from rankfold.pipeline.planning import PlanSettings, best_plan, planning_problem
-from rankfold.planner import CYCLES
-from rankfold.planner.budget import Budget
+from rankfold.models.load import apply_weights, load_model, read_weights
+from rankfold.models.pretrained import shipped
+from rankfold.planning import planning_problem, solve_problem
+from rankfold.planning.exact import CYCLES, Budget, total
+from rankfold.training.data import ImageData, load_images
+from rankfold.workload import trace
 
 NETWORKS = ("resnet20", "resnet50", "resnet50-pointwise")
-BUDGETS = (Budget(CYCLES, 0.75, share=True),)  # ResNet-50 without its 1x1 convolutions gets no lower than 62 %
+# ResNet-50 without its 1x1 convolutions gets no lower than 62 %.
+BUDGETS = (Budget(CYCLES, 0.75, share=True),)
 
 
 class Bottleneck(nn.Module):
@@ -34,12 +37,19 @@ class Bottleneck(nn.Module):
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         sizes = ((channels, width, 1, 1), (width, width, 3, stride), (width, 4 * width, 1, 1))
-        layers = [(nn.Conv2d(c, m, k, s, k // 2, bias=False), nn.BatchNorm2d(m), nn.ReLU(inplace=True)) for c, m, k, s in sizes]
+        layers = [
+            (nn.Conv2d(c, m, k, s, k // 2, bias=False), nn.BatchNorm2d(m), nn.ReLU(inplace=True))
+            for c, m, k, s in sizes
+        ]
         self.body = nn.Sequential(*[module for layer in layers for module in layer][:-1])
         plain = channels == 4 * width and stride == 1
-        self.shortcut = nn.Identity() if plain else nn.Sequential(
-            nn.Conv2d(channels, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)
-        )  # fmt: skip
+        self.shortcut = (
+            nn.Identity()
+            if plain
+            else nn.Sequential(
+                nn.Conv2d(channels, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 4 width, H', W')."""
@@ -53,14 +63,23 @@ def resnet50() -> nn.Module:
     channels = 64
     for width, number, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
         for index in range(number):
-            blocks.append(Bottleneck(channels, width, stride if index == 0 else 1))
+            if index > 0:
+                stride = 1
+            blocks.append(Bottleneck(channels, width, stride))
             channels = 4 * width
-    stem = (nn.Conv2d(1, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1))
+    stem = (
+        nn.Conv2d(1, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    )
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 10))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
@@ -68,36 +87,44 @@ def main() -> None:
     prepare_process(options.threads)
     print("| network | candidates left | wall, s | processor, s | choice, s | of the cycles | gap |")
     print("| --- | --: | --: | --: | --: | --: | --: |")
-    with tempfile.TemporaryDirectory() as folder:
-        for name in options.networks:
-            print(f"| {' | '.join(timed(name, options.data, Path(folder)))} |", flush=True)
+    for name in options.networks:
+        if name == "resnet20":
+            data = load_images(options.data)
+            row = timed(name, data, trained_resnet20(data), ArraySpec(64, 64))
+        else:
+            row = timed(name, load_images("digits", (224, 224)), resnet50(), ArraySpec(128, 128))
+        print(f"| {' | '.join(row)} |", flush=True)
 
 
-def timed(name: str, data: str, folder: Path) -> list[str]:
+def timed(name: str, data: ImageData, model: nn.Module, array: ArraySpec) -> list[str]:
     """One row of the table."""
-    settings = PlanSettings(name, data, ArraySpec(64, 64), BUDGETS)
-    if name != "resnet20":
-        weights = folder / f"{name}.safetensors"
-        save_weights(weights, resnet50())
-        settings = PlanSettings(
-            "planner:resnet50",
-            "digits",
-            ArraySpec(128, 128),
-            BUDGETS,
-            pointwise=name == "resnet50-pointwise",
-            checkpoint=weights,
-            image_size=(224, 224),
-            measured_images=64,
-        )
+    pointwise = name == "resnet50-pointwise"
+    network = trace(model, data.input_size, name)
     wall, processor = time.perf_counter(), time.process_time()
-    problem = planning_problem(settings)
+    problem = planning_problem(model, data, array, *BUDGETS, pointwise=pointwise, network=network)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     start = time.perf_counter()
-    found = best_plan(problem)
+    solution = solve_problem(problem).solution
     chosen = time.perf_counter() - start
-    share = found.solution.total(CYCLES) / sum(layer.dense.cycles for layer in problem.choices)
+    share = solution.total(CYCLES) / total(problem.dense, CYCLES)
     left = sum(len(layer.candidates) for layer in problem.choices)
-    return [name, f"{left:,}", f"{wall:.0f}", f"{processor:.0f}", f"{chosen:.2f}", f"{share:.1%}", f"{found.solution.gap:.1g}"]
+    return [
+        name,
+        f"{left:,}",
+        f"{wall:.0f}",
+        f"{processor:.0f}",
+        f"{chosen:.2f}",
+        f"{share:.1%}",
+        f"{solution.gap:.1g}",
+    ]
+
+
+def trained_resnet20(data: ImageData) -> nn.Module:
+    """ResNet-20 with its shipped weights."""
+    model = load_model("resnet20", len(data.classes), data.input_size[0])
+    weights = shipped("resnet20-cifar10-float").weights
+    apply_weights(model, read_weights(weights), str(weights))
+    return model
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Our component tables against measurements of chips: peak TOPS/W of four published SRAM macros at 22 and 28 nm.
+"""Our component tables against measured chips: peak TOPS/W of four published SRAM macros, 22 and 28 nm.
 
 Usage: python benchmarks/published_macros.py [--out results/energy]
 
-tests/data/published_macros.csv says what is known of each macro and where it comes from: the paper, and the public validation
-scripts of ZigZag-IMC and CiMLoop, which restate its figures. Nothing is tuned to a chip: its sizes, bits, supply and activity go
-in, the rest is the shipped table. A chip of 28 nm is priced by the tables of both neighbouring nodes.
+tests/data/published_macros.csv says what is known of each macro and where it comes from: the paper, and the
+public validation scripts of ZigZag-IMC and CiMLoop, which restate its figures. Nothing is tuned to a chip:
+its sizes, bits, supply and activity go in, the rest is the shipped table. A chip of 28 nm is priced by the
+tables of both neighbouring nodes.
 """
 
 from __future__ import annotations
@@ -34,13 +35,21 @@ SIZES = (
 
 
 def tables(row: dict[str, str]) -> Iterator[ComponentTable]:
-    """The tables for a chip: its node, or those around it, under each kind of ADC, with the chip's supply and activity."""
-    for node in (22, 32) if row["node_nm"] == "28" else (int(row["node_nm"]),):
+    """The tables for a chip: its node, or those around it, under each kind of ADC, with the chip's supply and
+    activity.
+    """
+    nodes = [int(row["node_nm"])]
+    if nodes == [28]:
+        nodes = [22, 32]
+    for node in nodes:
         for adc in ("flash", "sar", "zigzag"):
             yield replace(
-                load_table(f"sram-{node}nm").with_adc(adc, int(row["adc_bits"])), vdd=float(row["vdd"]), mux=1,
-                active_rows=float(row["active_rows"]), active_cells=float(row["active_cells"]),
-            )  # fmt: skip
+                load_table(f"sram-{node}nm").with_adc(adc, int(row["adc_bits"])),
+                vdd=float(row["vdd"]),
+                mux=1,
+                active_rows=float(row["active_rows"]),
+                active_cells=float(row["active_cells"]),
+            )
 
 
 def compared() -> Iterator[tuple[dict[str, str], ComponentTable, float]]:
@@ -58,13 +67,23 @@ def main() -> None:
     options = parser.parse_args()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["macro", "paper", "figures_from", "measured_tops_per_watt", "technology", "adc", "ours", "error"])
+    writer.writerow(
+        ["macro", "paper", "figures_from", "measured_tops_per_watt", "technology", "adc", "ours", "error"]
+    )
     for row, table, ours in compared():
         measured = float(row["tops_per_watt"])
         writer.writerow(
-            [row["name"], row["paper"], row["figures_from"], measured, table.name, f"{table.adc_bits}-bit {table.adc}",
-             f"{ours:.4g}", f"{ours / measured - 1:+.3f}"]
-        )  # fmt: skip
+            [
+                row["name"],
+                row["paper"],
+                row["figures_from"],
+                measured,
+                table.name,
+                f"{table.adc_bits}-bit {table.adc}",
+                f"{ours:.4g}",
+                f"{ours / measured - 1:+.3f}",
+            ]
+        )
     write_text(options.out / "published_macros.csv", text.getvalue())
     print(text.getvalue(), end="")
 

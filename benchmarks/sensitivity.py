@@ -1,14 +1,15 @@
-"""Does the predicted loss rank whole plans as their measured accuracy does? Random plans of ResNet-20, before any fine-tuning.
+"""Does the predicted loss rank whole plans as accuracy does? Random plans of ResNet-20, not fine-tuned.
 
-Usage: python benchmarks/sensitivity.py --data path/to/cifar10 [--any 64] [--equal 60] [--quantised 64] [--images 5000]
-    [--out results/sensitivity]
+Usage: python benchmarks/sensitivity.py --data path/to/cifar10 [--any 64] [--equal 60] [--quantised 64]
+    [--images 5000] [--out results/sensitivity]
 
-Each of the 18 convolutions but the first stays dense, or becomes low-rank (g, r), keeps a support of e kernel positions, or
-both. Plans `any`: a share of layers drawn between none and all changes, to candidates drawn evenly. Plans `equal`: only those
-that keep 50 to 60 % of the parameters of these layers, so that their number tells nothing. Each plan is measured on a fixed
-subset of the test split, in float and, with the first `--quantised` of `any`, at 4 bits as `rankfold compress` quantises; batch
-norm is measured again each time, on 1,024 training images. Predictions come from 512 training images, layer by layer, and are
-summed. plans.csv is written plan by plan and taken up again; correlations.csv holds Spearman's and Kendall's with 95 % intervals
+Each of the 18 convolutions but the first stays dense, or becomes low-rank (g, r), keeps a support of e kernel
+positions, or both. Plans `any`: a share of layers drawn between none and all changes, to candidates drawn
+evenly. Plans `equal`: only those that keep 50 to 60 % of the parameters of these layers, so that their number
+tells nothing. Each plan is measured on a fixed subset of the test split, in float and, with the first
+`--quantised` of `any`, at 4 bits as `rankfold compress` quantises; batch norm is measured again each time, on
+1,024 training images. Predictions come from 512 training images, layer by layer, and are summed. plans.csv is
+written plan by plan and taken up again; correlations.csv holds Spearman's and Kendall's with 95 % intervals
 of 2,000 bootstrap samples of the plans.
 """
 
@@ -30,21 +31,26 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 from torch import Tensor, nn
 
-from rankfold import ArraySpec, load_images, load_model, trace
+from rankfold import ArraySpec, Plan, evaluate, load_images, load_model, quantise_, trace, uniform_plan
+from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss, sensitivities
 from rankfold.files import write_text
-from rankfold.lowrank import LowRankFactors, decompose_for_data, full_rank, nested_supports, reconstruct, refit, row_sparse
+from rankfold.lowrank import (
+    LowRankFactors,
+    decompose_for_data,
+    full_rank,
+    nested_supports,
+    reconstruct,
+    refit,
+    row_sparse,
+)
 from rankfold.mapping import map_layer, map_low_rank
-from rankfold.nn.batchnorm import reestimate_batch_norm_
-from rankfold.nn.load import apply_weights, read_weights
+from rankfold.models.load import apply_weights, read_weights
+from rankfold.models.pretrained import shipped_baseline
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.nn.pretrained import shipped_baseline
-from rankfold.nn.quantise import calibrate_, observe_signs
-from rankfold.nn.sensitivity import LayerSensitivity, predicted_loss, sensitivities
-from rankfold.nn.surgery import open_signs, quantise_by_plan_
-from rankfold.pipeline.compress import MOMENT_IMAGES, calibration_batches
-from rankfold.plan import LOW_RANK, Plan, uniform_plan
-from rankfold.training.data import ImageData, ImageSplit
-from rankfold.training.loop import evaluate
+from rankfold.plan import LowRankLayer
+from rankfold.training.calibration import MOMENT_IMAGES
+from rankfold.training.data import ImageData
 from rankfold.workload import ConvShape, Network
 
 ANY, EQUAL = "any", "equal"  # the sets of plans
@@ -93,7 +99,9 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution: shape, weight and sensitivity; and everything it may become, made once when first wanted."""
+    """One convolution: shape, weight and sensitivity; and everything it may become, made once when first
+    wanted.
+    """
 
     shape: ConvShape
     weight: np.ndarray
@@ -137,8 +145,7 @@ class Bench:
     dense: nn.Module
     network: Network
     layers: dict[str, Layer]
-    data: ImageData
-    test: ImageSplit
+    data: ImageData  # with the part of the test split that plans are measured on
     norm: list[Tensor]  # training images on which batch norm is measured and quantisers are calibrated
 
 
@@ -159,11 +166,15 @@ class Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Ranks random plans by predicted loss and by measured accuracy.")
+    parser = argparse.ArgumentParser(
+        description="Ranks random plans by predicted loss and by measured accuracy."
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--any", type=int, default=64, dest="free", help="plans of any size")
     parser.add_argument("--equal", type=int, default=60, help="plans of about equal parameters")
-    parser.add_argument("--quantised", type=int, default=64, help="plans of any size that are measured at 4 bits, too")
+    parser.add_argument(
+        "--quantised", type=int, default=64, help="plans of any size that are measured at 4 bits, too"
+    )
     parser.add_argument("--images", type=int, default=5000, help="test images, drawn under the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -174,9 +185,10 @@ def main() -> None:
     dense = baseline(data)
     network = trace(dense, data.input_size, "resnet20")
     layers = known_layers(dense, network, data, options.seed)
-    test = data.test.sample(options.images, options.seed)
-    bench = Bench(dense, network, layers, data, test, list(calibration_batches(data, CPU, options.seed, NORM_IMAGES)))
-    print(f"dense: {evaluate(dense, test, data, CPU):.2%} of {len(test)} images", flush=True)
+    data = replace(data, test=data.test.sample(options.images, options.seed))
+    norm = list(data.calibration_batches(NORM_IMAGES, CPU, options.seed))
+    bench = Bench(dense, network, layers, data, norm)
+    print(f"dense: {evaluate(dense, data):.2%} of {data.test_images} images", flush=True)
     file = options.out / "plans.csv"
     rows = read(file)
     for name, plan in drawn_plans(layers, options.free, options.equal, options.seed):
@@ -187,8 +199,11 @@ def main() -> None:
             rows.append(Row(name, text, *predictions(layers, plan), *measured(bench, plan, quantised)))
             write(file, rows)
             seconds = time.perf_counter() - start
-            print(f"{len(rows):3} {name}: {rows[-1].accuracy:.2%}, 4 bits {rows[-1].accuracy_4bit:.2%}, predicted "
-                  f"{rows[-1].predicted:.3f}, {seconds:.1f} s", flush=True)  # fmt: skip
+            print(
+                f"{len(rows):3} {name}: {rows[-1].accuracy:.2%}, 4 bits {rows[-1].accuracy_4bit:.2%}, "
+                f"predicted {rows[-1].predicted:.3f}, {seconds:.1f} s",
+                flush=True,
+            )
     correlate(options.out / "correlations.csv", rows, options.seed)
 
 
@@ -206,13 +221,18 @@ def known_layers(model: nn.Module, network: Network, data: ImageData, seed: int)
     shapes = {layer.name: layer for layer in network.convolutions if layer.kernel == (3, 3)}
     names = list(shapes)[1:]
     start = time.perf_counter()
-    found = sensitivities(model, calibration_batches(data, CPU, seed, MOMENT_IMAGES), names)
+    found = sensitivities(model, data.calibration_batches(MOMENT_IMAGES, CPU, seed), names)
     print(f"sensitivities of {len(names)} layers in {time.perf_counter() - start:.1f} s", flush=True)
     modules = dict(model.named_modules())
-    return {name: Layer(shapes[name], modules[name].weight.detach().double().numpy(), found[name]) for name in names}
+    return {
+        name: Layer(shapes[name], modules[name].weight.detach().double().numpy(), found[name])
+        for name in names
+    }
 
 
-def drawn_plans(layers: dict[str, Layer], free: int, equal: int, seed: int) -> Iterator[tuple[str, dict[str, Candidate]]]:
+def drawn_plans(
+    layers: dict[str, Layer], free: int, equal: int, seed: int
+) -> Iterator[tuple[str, dict[str, Candidate]]]:
     """Plans of both sets; layers that are not named stay dense."""
     choices = {name: candidates(layer.shape) for name, layer in layers.items()}
     whole = sum(layer.shape.parameters for layer in layers.values())
@@ -220,16 +240,23 @@ def drawn_plans(layers: dict[str, Layer], free: int, equal: int, seed: int) -> I
         draw, found = np.random.default_rng([seed, number]), 0
         while found < count:
             share = draw.uniform()
-            plan = {layer: some[draw.integers(len(some))] for layer, some in choices.items() if draw.uniform() < share}
-            kept = sum(
-                plan[key].parameters(layer.shape) if key in plan else layer.shape.parameters for key, layer in layers.items()
-            )
+            plan = {
+                layer: some[draw.integers(len(some))]
+                for layer, some in choices.items()
+                if draw.uniform() < share
+            }
+            kept = whole
+            for layer, candidate in plan.items():
+                shape = layers[layer].shape
+                kept += candidate.parameters(shape) - shape.parameters
             if name == ANY or PARAMETERS[0] <= kept / whole <= PARAMETERS[1]:
                 found += 1
                 yield name, plan
 
 
-def predictions(layers: dict[str, Layer], plan: dict[str, Candidate]) -> tuple[float, float, float, float, int, int]:
+def predictions(
+    layers: dict[str, Layer], plan: dict[str, Candidate]
+) -> tuple[float, float, float, float, int, int]:
     """The predictors of `Row`, in its order."""
     loss = kronecker = output = weight = 0.0
     parameters = cycles = 0
@@ -264,16 +291,11 @@ def measured(bench: Bench, plan: dict[str, Candidate], quantised: bool) -> tuple
             fill_(pair.expand.weight, made.factors.expand)
             model.set_submodule(name, pair)
     reestimate_batch_norm_(model, bench.norm)
-    exact = evaluate(model, bench.test, bench.data, CPU)
+    exact = evaluate(model, bench.data)
     if not quantised:
         return exact, math.nan
-    bits = bit_plan(bench.network, plan)
-    names = open_signs(bits)
-    seen = observe_signs(model, bench.norm[:1], names.values())
-    quantise_by_plan_(model, bits.with_signs({name: seen[module] for name, module in names.items()}))
-    calibrate_(model, bench.norm)
-    reestimate_batch_norm_(model, bench.norm)
-    return exact, evaluate(model, bench.test, bench.data, CPU)
+    quantise_(model, bit_plan(bench.network, plan), bench.norm)
+    return exact, evaluate(model, bench.data)
 
 
 def bit_plan(network: Network, plan: dict[str, Candidate]) -> Plan:
@@ -281,7 +303,9 @@ def bit_plan(network: Network, plan: dict[str, Candidate]) -> Plan:
     layers = []
     for layer in uniform_plan(network, ARRAY, bits=BITS).layers:
         one = plan.get(layer.name, Candidate())
-        layers.append(layer if one.groups is None else replace(layer, kind=LOW_RANK, groups=one.groups, rank=one.rank))
+        if one.groups is not None and one.rank is not None:
+            layer = replace(layer, kind=LowRankLayer(one.groups, one.rank))
+        layers.append(layer)
     return Plan(network.name, network.input, ARRAY, tuple(layers))
 
 
@@ -294,7 +318,9 @@ def correlate(file: Path, rows: list[Row], seed: int) -> None:
     """Rank correlations of every predictor with every measurement, in each set."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(["set", "plans", "measured", "predictor", "spearman", "low", "high", "kendall", "low", "high"])
+    table.writerow(
+        ["set", "plans", "measured", "predictor", "spearman", "low", "high", "kendall", "low", "high"]
+    )
     for name, measure in ((ANY, "accuracy"), (ANY, "accuracy_4bit"), (EQUAL, "accuracy")):
         chosen = [row for row in rows if row.set == name and not math.isnan(getattr(row, measure))]
         if chosen:
@@ -304,11 +330,17 @@ def correlate(file: Path, rows: list[Row], seed: int) -> None:
                 found = []
                 for rank in (spearmanr, kendalltau):
                     draw = np.random.default_rng(seed)
-                    samples = [rank(*pairs[draw.integers(len(pairs), size=len(pairs))].T).statistic for _ in range(2000)]
+                    samples = [
+                        rank(*pairs[draw.integers(len(pairs), size=len(pairs))].T).statistic
+                        for _ in range(2000)
+                    ]
                     found += [rank(*pairs.T).statistic, *np.nanquantile(samples, (0.025, 0.975))]
                 table.writerow([name, len(chosen), measure, predictor, *(f"{value:.3f}" for value in found)])
-                print(f"{name:5} {measure:13} {predictor:12} Spearman {found[0]:6.3f} [{found[1]:.3f}, {found[2]:.3f}]   "
-                      f"Kendall {found[3]:6.3f} [{found[4]:.3f}, {found[5]:.3f}]")  # fmt: skip
+                print(
+                    f"{name:5} {measure:13} {predictor:12} "
+                    f"Spearman {found[0]:6.3f} [{found[1]:.3f}, {found[2]:.3f}]   "
+                    f"Kendall {found[3]:6.3f} [{found[4]:.3f}, {found[5]:.3f}]"
+                )
     write_text(file, out.getvalue())
 
 
@@ -317,7 +349,8 @@ def read(file: Path) -> list[Row]:
         return []
     with file.open(encoding="utf-8", newline="") as source:
         return [
-            Row(row["set"], row["plan"], *(float(row[one.name]) for one in fields(Row)[2:])) for row in csv.DictReader(source)
+            Row(row["set"], row["plan"], *(float(row[one.name]) for one in fields(Row)[2:]))
+            for row in csv.DictReader(source)
         ]
 
 
@@ -325,7 +358,9 @@ def write(file: Path, rows: list[Row]) -> None:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow([one.name for one in fields(Row)])
-    table.writerows([row.set, row.plan, *(f"{getattr(row, one.name):.8g}" for one in fields(Row)[2:])] for row in rows)
+    table.writerows(
+        [row.set, row.plan, *(f"{getattr(row, one.name):.8g}" for one in fields(Row)[2:])] for row in rows
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, out.getvalue())
 

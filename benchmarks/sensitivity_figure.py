@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.files import write_text
-from rankfold.report.drawing import SIZE, svg
+from rankfold.report.charts.drawing import SIZE, svg, svg_file
 from rankfold.report.palette import INK, SOFT
-from rankfold.report.picture import HEAD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,15 +36,24 @@ def scatter(rows: Rows) -> str:
     def draw(figure: Figure) -> None:
         width, height = figure.get_size_inches() * 72
         for number, (name, predictor, title) in enumerate(PANELS):
-            axes = figure.add_axes(((34 + 226 * number) / width, 62 / height, 194 / width, (height - 88) / height))
+            axes = figure.add_axes(
+                ((34 + 226 * number) / width, 62 / height, 194 / width, (height - 88) / height)
+            )
             shown = [row for row in rows if row["set"] == name]
             for column, (_, shade) in MEASURED.items():
-                points = [(float(row[predictor]), 100 * float(row[column])) for row in shown if row[column] != "nan"]
-                axes.scatter(*zip(*points, strict=True), s=11, color=shade, alpha=0.75, linewidths=0) if points else None
+                points = [
+                    (float(row[predictor]), 100 * float(row[column])) for row in shown if row[column] != "nan"
+                ]
+                axes.scatter(
+                    *zip(*points, strict=True), s=11, color=shade, alpha=0.75, linewidths=0
+                ) if points else None
             values = [float(row[predictor]) for row in shown if float(row[predictor]) > 0]
             axes.set_xscale("log")
             wide = not values or max(values) / min(values) > WIDE
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+            labelled = (1.0, 2.0, 5.0)
+            if wide:
+                labelled = (1.0,)
+            axes.xaxis.set_major_locator(LogLocator(subs=labelled))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_ylim(0, 100)
@@ -66,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     with (options.source / "plans.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    write_text(options.to / "sensitivity.svg", scatter(rows).replace("<svg ", HEAD, 1) + "\n")
+    write_text(options.to / "sensitivity.svg", svg_file(scatter(rows)))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""Speed and memory of the array simulator, beside the plain quantised network and aihwkit-lightning, in one run.
+"""Speed and memory of the array simulator, beside the plain network and aihwkit-lightning, in one run.
 
     python benchmarks/simulator.py --data ../shared/data/cifar10 --threads 2
 
-ResNet-20 at 4 bits (the shipped weights) classifies CIFAR-10 test images. Rounds are interleaved, so that all see one machine;
-each ratio is the median over the rounds of a time over that of the plain network in the same round.
+ResNet-20 at 4 bits (the shipped weights) classifies CIFAR-10 test images. Rounds are interleaved, so that all
+see one machine; each ratio is the median over the rounds of a time over that of the plain network in the same
+round.
 
-1. 64x64 arrays, 2-bit cells, 6-bit ADC, whole inputs (no bit-serial DAC), with offset and with differential coding;
+1. 64x64 arrays, 2-bit cells, 6-bit ADC, whole inputs (no bit-serial DAC), with offset and with differential
+coding;
 2. the same, bit-serial;
-3. whole weights on arrays of 48 rows, 6-bit ADC and output noise: what aihwkit-lightning 2.1 simulates, and its time for it.
+3. whole weights on arrays of 48 rows, 6-bit ADC and output noise: what aihwkit-lightning 2.1 simulates, and
+its time for it.
 """
 
 from __future__ import annotations
@@ -23,14 +26,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from rankfold.cli.options import prepare_process
+from rankfold.cli.arguments.process import prepare_process
 from rankfold.mapping import ArraySpec
-from rankfold.nn.pretrained import shipped
-from rankfold.nn.quantise import QuantConv2d
-from rankfold.pipeline.compress import calibration_batches
-from rankfold.pipeline.evaluate import load_compressed
+from rankfold.models.pretrained import shipped
+from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import Plan
-from rankfold.simulator import ArrayNonIdealities, simulate
+from rankfold.runs.evaluate import load_run
+from rankfold.simulator import NonIdealities, simulate
 from rankfold.training.batches import Batches
 from rankfold.training.data import load_images
 
@@ -47,22 +49,24 @@ def main() -> None:
     options = parser.parse_args()
     prepare_process(options.threads)
     data = load_images(options.data)
-    model, plan, _ = load_compressed(shipped("resnet20-cifar10-4bit").folder)
-    model.eval()
+    model, plan, _ = load_run(shipped("resnet20-cifar10-4bit").folder)
     device = torch.device("cpu")
     test = Batches(data.test.sample(options.images, 0), data.mean, data.std, BATCH, device)
     images = [x for x, _ in test.epoch()]
 
-    def ours(array: ArraySpec, chosen: ArrayNonIdealities, mapping: str | None = None) -> nn.Module:
-        return simulate(model, _with(plan, array, mapping), chosen, calibration=calibration_batches(data, device, 0, 256))
+    def ours(array: ArraySpec, chosen: NonIdealities, mapping: str | None = None) -> nn.Module:
+        calibration = data.calibration_batches(256, device)
+        return simulate(model, _with(plan, array, mapping), chosen, calibration=calibration)
 
-    converters = ArrayNonIdealities(adc_bits=6)
-    noisy = ArrayNonIdealities(adc_bits=6, adc_range=RANGE, output_noise=NOISE)
+    converters = NonIdealities(adc_bits=6)
+    noisy = NonIdealities(adc_bits=6, adc_range=RANGE, output_noise=NOISE)
     networks = {
         "plain quantised network": model,
         "64x64, 2-bit cells, 6-bit ADC, offset": ours(ArraySpec(64, 64, 2), converters),
         "the same, differential": ours(ArraySpec(64, 64, 2, "differential"), converters),
-        "64x64, 2-bit cells, 6-bit ADC, differential, bit-serial": ours(ArraySpec(64, 64, 2, "differential", 1), converters),
+        "64x64, 2-bit cells, 6-bit ADC, differential, bit-serial": ours(
+            ArraySpec(64, 64, 2, "differential", 1), converters
+        ),
         "48x64, whole weights, 6-bit ADC, output noise": ours(ArraySpec(ROWS, 64), noisy, "im2col"),
     }
     for network in networks.values():
@@ -93,10 +97,17 @@ def twin(model: nn.Module) -> nn.Module:
                 config = TorchInferenceRPUConfig()
                 config.mapping.max_input_size = ROWS
                 ranges = config.pre_post.input_range
-                ranges.enable, ranges.learn_input_range, ranges.init_from_data, ranges.decay = True, False, 0, 0.0
+                ranges.enable, ranges.learn_input_range, ranges.init_from_data, ranges.decay = (
+                    True,
+                    False,
+                    0,
+                    0.0,
+                )
                 config.forward.out_bound, config.forward.out_res = RANGE, 2 * HIGH
                 config.forward.out_noise = NOISE * (-(-layer.in_channels * 9 // ROWS)) ** 0.5
-                plain = nn.Conv2d(layer.in_channels, layer.out_channels, 3, layer.stride, layer.padding, bias=False)
+                plain = nn.Conv2d(
+                    layer.in_channels, layer.out_channels, 3, layer.stride, layer.padding, bias=False
+                )
                 with torch.no_grad():
                     plain.weight.copy_(layer.weight_quantiser(layer.weight))
                 analog = AnalogConv2d.from_digital(plain, config)

@@ -1,17 +1,18 @@
-"""Training steps per second: a plain PyTorch loop, Rankfold's float step and Rankfold's 4-bit step, in one process.
+"""Training steps per second: a plain PyTorch loop, and Rankfold's float and 4-bit steps, in one process.
 
 Usage: python benchmarks/training.py [--threads 2] [--rounds 15] [--compiled]
 
 ResNet-20, 10 classes, batches of 128 random images of 3x32x32. Variants:
   plain    eager PyTorch, NCHW, float32
   float    the step of `rankfold.training.loop`: channels last, precision `auto`
-  4-bit    the same with learned-step-size quantised weights and inputs, 4 bits (first convolution and classifier 8)
+  4-bit    the same with learned-step-size quantised weights and inputs, 4 bits (first convolution and
+           classifier 8)
   taught   4-bit, distilled from the float network
 With --compiled also `float` and `4-bit` through torch.compile.
 
-The variants take turns, a few steps each, so that a busy machine slows all of them alike; printed are the median
-images/s of each and the median over rounds of the ratios of step times. Aims: float no slower than plain, 4-bit at most
-1.5 times the time of float.
+The variants take turns, a few steps each, so that a busy machine slows all of them alike; printed are the
+median images/s of each and the median over rounds of the ratios of step times. Aims: float no slower than
+plain, 4-bit at most 1.5 times the time of float.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankfold.nn.models import build
-from rankfold.nn.quantise import LayerBits, calibrate_, observe_signs, quantise_
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
+from rankfold.models.zoo import build
+from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loop import optimiser, resolve_precision
 from rankfold.training.recipe import Recipe
@@ -48,15 +51,17 @@ def plain_step(x: Tensor, y: Tensor) -> Callable[[], None]:
     return step
 
 
-def rankfold_step(x: Tensor, y: Tensor, quantised: bool, compiled: bool, taught: bool = False) -> Callable[[], None]:
+def rankfold_step(
+    x: Tensor, y: Tensor, quantised: bool, compiled: bool, taught: bool = False
+) -> Callable[[], None]:
     x = x.contiguous(memory_format=torch.channels_last)
     model = build("resnet20", 10).to(memory_format=torch.channels_last)
     teacher = Teacher(model, Distillation()) if taught else None
     if quantised:
         names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        bits = {name: 8 if name in (names[0], names[-1]) else 4 for name in names}
+        bits = dict.fromkeys(names, 4) | dict.fromkeys((names[0], names[-1]), 8)
         signs = observe_signs(model, [x], names)
-        quantise_(model, {name: LayerBits(bits[name], bits[name], signs[name]) for name in names})
+        replace_by_quantised_(model, {name: LayerBits(bits[name], bits[name], signs[name]) for name in names})
         calibrate_(model, [x])
     model.train()
     recipe = Recipe(peak_rate=0.01)
@@ -80,10 +85,16 @@ def rankfold_step(x: Tensor, y: Tensor, quantised: bool, compiled: bool, taught:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each variant, %(default)s by default")
-    parser.add_argument("--compiled", action="store_true", help="also measure torch.compile (needs a C++ compiler)")
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="turns of each variant, %(default)s by default"
+    )
+    parser.add_argument(
+        "--compiled", action="store_true", help="also measure torch.compile (needs a C++ compiler)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     random = torch.Generator().manual_seed(0)
@@ -111,7 +122,10 @@ def main() -> None:
             seconds[name].append((time.perf_counter() - start) / STEPS)
 
     precision = resolve_precision("auto", x.device)
-    print(f"torch {torch.__version__}, {options.threads} threads, precision auto = {precision}, {options.rounds} rounds")
+    print(
+        f"torch {torch.__version__}, {options.threads} threads, precision auto = {precision}, "
+        f"{options.rounds} rounds"
+    )
     for name, times in seconds.items():
         print(f"{name:15} {BATCH / statistics.median(times):8.0f} images/s")
     pairs = [("float", "plain"), ("4-bit", "float"), ("taught", "4-bit")]

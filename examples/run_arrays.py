@@ -1,18 +1,27 @@
-"""Run a network from array images alone: the files of `rankfold export DIR --to arrays`, NumPy, and nothing else.
+"""Run a network from array images alone: the files of `rankfold export DIR --to arrays`, NumPy, and nothing
+else.
 
     python examples/run_arrays.py ARRAYS images.npy [labels.npy]
 
-`images.npy` holds normalised images (N, C, H, W). Prints the class of each image, or the accuracy where there are labels. This is
-an independent reader: it shares no code with Rankfold and follows docs/arrays.md.
+`images.npy` holds normalised images (N, C, H, W). Prints the class of each image, or the accuracy where
+there are labels. This is an independent reader: it shares no code with Rankfold and follows docs/arrays.md.
 """
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-PADDING = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+# What NumPy calls the ways in which torch pads a plane.
+PADDING = {
+    "zeros": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
+}
+USAGE = "usage: run_arrays.py ARRAYS images.npy [labels.npy]"
 
 
 class Network:
@@ -25,132 +34,172 @@ class Network:
             raise SystemExit(f"{folder} is no placement of version 1")
         self.layers = {layer["name"]: layer for layer in self.content["layers"]}
         self.digital = dict(np.load(self.folder / "digital.npz"))
-        self.cells = [np.load(self.folder / array["file"])["cells"].astype(np.float64) for array in self.content["arrays"]]
-        self.sums = {}  # accumulators of each layer on the last images, for whoever wants to look
+        self.cells = []
+        for array in self.content["arrays"]:
+            stored = np.load(self.folder / array["file"])["cells"]
+            self.cells.append(stored.astype(np.float64))
+        # Accumulators of each layer on the last images, for whoever wants to look.
+        self.sums = {}
 
     def __call__(self, images):
         """(N, classes) of images (N, C, H, W)."""
-        values = {self.content["input"]["name"]: np.asarray(images, np.float64), **self.digital}
+        values = dict(self.digital)
+        values[self.content["input"]["name"]] = np.asarray(images, np.float64)
         for step in self.content["steps"]:
-            values[step["output"]] = self.step(step, [values[name] for name in step["inputs"]])
+            inputs = [values[name] for name in step["inputs"]]
+            values[step["output"]] = self.step(step, inputs)
         return values[self.content["output"]]
 
     def step(self, step, inputs):
         """One step of the program."""
-        op, x = step["op"], inputs[0]
+        op = step["op"]
         if op == "layer":
-            return self.layer(self.layers[step["layer"]], x)
+            return self.layer(self.layers[step["layer"]], inputs[0])
         if op == "scale_channels":
-            scale, shift = (self.digital[step[key]].reshape(1, -1, *[1] * (x.ndim - 2)) for key in ("scale", "shift"))
-            return x * scale + shift
-        if op == "relu":
-            return np.maximum(x, 0)
-        if op == "sigmoid":
-            return 1 / (1 + np.exp(-x))
-        if op == "clip":
-            return np.clip(x, step["low"], step["high"])
-        if op == "add":
-            return x + inputs[1]
-        if op == "multiply":
-            return x * inputs[1]
-        if op == "slice":
-            return x[(slice(None),) * step["axis"] + (slice(step["start"], step["stop"], step["step"]),)]
-        if op == "pad":
-            return np.pad(x, step["widths"], constant_values=step["value"])
-        if op == "mean":
-            return x.mean(tuple(step["axes"]), keepdims=step["keep"])
-        if op in ("max_pool", "average_pool"):
-            return self.pool(step, x)
-        if op == "reshape":
-            return x.reshape(len(x), *step["sizes"])
-        if op == "transpose":
-            return x.transpose(step["axes"])
-        if op == "concat":
-            return np.concatenate(inputs, step["axis"])
-        raise SystemExit(f"unknown step {op}")
+            return self.scale_channels(step, inputs[0])
+        if op not in DIGITAL:
+            raise SystemExit(f"unknown step {op}")
+        return DIGITAL[op](step, inputs)
 
-    def pool(self, step, x):
-        """Maximum or mean over windows."""
-        lowest = -np.inf if step["op"] == "max_pool" else 0.0
-        (py, px), (sy, sx) = step["padding"], step["stride"]
-        x = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)), constant_values=lowest)
-        windows = np.lib.stride_tricks.sliding_window_view(x, step["kernel"], (2, 3))[:, :, ::sy, ::sx]
-        return windows.max((4, 5)) if step["op"] == "max_pool" else windows.mean((4, 5))
+    def scale_channels(self, step, x):
+        """x * scale + shift, for x (N, C, ...)."""
+        each_channel = (1, -1, *[1] * (x.ndim - 2))
+        scale = self.digital[step["scale"]].reshape(each_channel)
+        shift = self.digital[step["shift"]].reshape(each_channel)
+        return x * scale + shift
 
     def layer(self, layer, x):
         """Quantise the input, run the arrays, scale the sums, add the bias."""
         levels = layer["input_levels"]
+        # NumPy rounds halves to even, as the file wants it.
         integers = np.clip(np.rint(x * levels["reciprocal"]), levels["low"], levels["high"])
         flat = layer["kind"] == "linear"
-        vectors = integers.reshape(-1, layer["input"][0], 1, 1) if flat else integers
-        sums = self.accumulate(layer, vectors)
+        if flat:
+            # A fully connected layer is a 1x1 convolution of 1x1 planes, one for each vector.
+            integers = integers.reshape(-1, layer["input"][0], 1, 1)
+        sums = self.accumulate(layer, integers)
         self.sums[layer["name"]] = sums
         y = sums * (layer["weight_levels"]["scale"] * levels["scale"])
         if layer["bias"] is not None:
             y = y + self.digital[layer["bias"]].reshape(1, -1, 1, 1)
-        return y.reshape(*x.shape[:-1], -1) if flat else y
+        if flat:
+            y = y.reshape(*x.shape[:-1], -1)
+        return y
 
     def accumulate(self, layer, integers):
         """(N, m, OH, OW) sums of integer products, activation by activation of every array."""
         top, bottom, left, right = layer["padding"]
-        padded = np.pad(integers, ((0, 0), (0, 0), (top, bottom), (left, right)), mode=PADDING[layer["padding_mode"]])
-        stride, per_weight = layer["stride"], layer["cells"]["columns_per_weight"]
-        factors, reference = np.array(layer["cells"]["factors"], float), layer["cells"]["reference_factor"]
+        widths = ((0, 0), (0, 0), (top, bottom), (left, right))
+        padded = np.pad(integers, widths, mode=PADDING[layer["padding_mode"]])
+        slices = input_slices(layer["input_levels"], padded)
         result = np.zeros((len(integers), *layer["output"]))
-        slices = self.slices(layer["input_levels"], padded)
         for region in layer["regions"]:
             for number in region["arrays"]:
-                array, cells = self.content["arrays"][number], self.cells[number]
-                rows, columns = np.array(array["rows"]), np.array(array["columns"])
-                for activation in region["activations"]:
-                    # A slot without a window is driven with zeros, and its columns are not read.
-                    there = np.array([window is not None for window in activation])
-                    windows = np.array([window or [0, 0, 0, 0] for window in activation])
-                    rows_on, columns_on = there[rows[:, 3]], there[columns[:, 3]]
-                    y = windows[rows[:, 3], 0] * stride[0] + rows[:, 1]
-                    x = windows[rows[:, 3], 1] * stride[1] + rows[:, 2]
-                    sums = 0.0
-                    for factor, part in slices:
-                        driven = part[:, rows[:, 0], y, x] * rows_on  # (N, r)
-                        read = driven @ cells  # (N, physical columns)
-                        weights = (read[:, : per_weight * len(columns)].reshape(len(driven), -1, per_weight) * factors).sum(2)
-                        if reference is not None:
-                            weights = weights + reference * read[:, -1:]
-                        sums = sums + factor * weights
-                    out_y, out_x = windows[columns[:, 3], 0] + columns[:, 1], windows[columns[:, 3], 1] + columns[:, 2]
-                    # Pixels that an earlier window has given already do not count again.
-                    counts = columns_on & (out_y >= windows[columns[:, 3], 2]) & (out_x >= windows[columns[:, 3], 3])
-                    result[:, columns[counts, 0], out_y[counts], out_x[counts]] += sums[:, counts]
+                for windows in region["activations"]:
+                    self.activate(layer, number, windows, slices, result)
         return result
 
-    def slices(self, levels, integers):
-        """(factor, values driven) of each slice of the inputs, least significant first."""
-        factors, left = levels["slice_factors"], integers.astype(np.int64)
-        found = []
-        for place, factor in enumerate(factors):
-            last = place == len(factors) - 1
-            if last and factor > 0 and levels["signed"]:
-                part = left  # the sign is in the last slice, which is driven with both signs
-            elif last:
-                part = left & (1 if factor < 0 else (1 << levels["bits"]) - 1)
-            else:
-                part = left % (abs(factors[place + 1]) // factor)
-            found.append((factor, part.astype(np.float64)))
-            if not last:
-                left = left >> (abs(factors[place + 1]) // factor).bit_length() - 1
-        return found
+    def activate(self, layer, number, windows, slices, result):
+        """Add to `result` what one array gives for some windows, one a slot.
+
+        A slot without a window (None) is driven with zeros, and its columns are not read.
+        """
+        there = np.array([window is not None for window in windows])
+        places = np.array([window or [0, 0, 0, 0] for window in windows])  # (slots, 4)
+        array = self.content["arrays"][number]
+
+        channel, y, x, slot = np.array(array["rows"]).T
+        driven = there[slot]
+        y = places[slot, 0] * layer["stride"][0] + y
+        x = places[slot, 1] * layer["stride"][1] + x
+        sums = 0.0
+        for factor, part in slices:
+            inputs = part[:, channel, y, x] * driven  # (N, r)
+            read = inputs @ self.cells[number]  # (N, physical columns)
+            sums = sums + factor * weight_sums(layer["cells"], read, len(array["columns"]))
+
+        channel, y, x, slot = np.array(array["columns"]).T
+        y = places[slot, 0] + y
+        x = places[slot, 1] + x
+        # Pixels that an earlier window has given already do not count again.
+        new = (y >= places[slot, 2]) & (x >= places[slot, 3])
+        counts = there[slot] & new
+        result[:, channel[counts], y[counts], x[counts]] += sums[:, counts]
+
+
+def weight_sums(cells, read, count):
+    """(N, c) the sum of each weight's column, of what the physical columns gave (N, columns)."""
+    per_weight = cells["columns_per_weight"]
+    weights = read[:, : count * per_weight].reshape(len(read), count, per_weight)
+    sums = (weights * np.array(cells["factors"], float)).sum(2)
+    if cells["reference_factor"] is not None:
+        # The reference lies in the last column.
+        sums = sums + cells["reference_factor"] * read[:, -1:]
+    return sums
+
+
+def input_slices(levels, integers):
+    """(factor, values driven) of each slice of the inputs, least significant first."""
+    factors = levels["slice_factors"]
+    slices = []
+    left = integers.astype(np.int64)
+    for factor, following in pairwise(factors):
+        # The next factor says how many values this slice has, a power of two.
+        values = abs(following) // factor
+        slices.append((factor, (left % values).astype(np.float64)))
+        left = left // values
+    last = factors[-1]
+    if last < 0:
+        # One bit, the sign in two's complement, which counts negatively.
+        left = left & 1
+    slices.append((last, left.astype(np.float64)))
+    return slices
+
+
+def pool(step, x, lowest):
+    """(N, C, OH, OW, kh, kw) the windows of a pool, with `lowest` around the plane."""
+    (py, px), (sy, sx) = step["padding"], step["stride"]
+    widths = ((0, 0), (0, 0), (py, py), (px, px))
+    padded = np.pad(x, widths, constant_values=lowest)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, step["kernel"], (2, 3))
+    return windows[:, :, ::sy, ::sx]
+
+
+def cut(step, inputs):
+    """A range along one axis."""
+    index = [slice(None)] * inputs[0].ndim
+    index[step["axis"]] = slice(step["start"], step["stop"], step["step"])
+    return inputs[0][tuple(index)]
+
+
+DIGITAL = {
+    "relu": lambda step, inputs: np.maximum(inputs[0], 0),
+    "sigmoid": lambda step, inputs: 1 / (1 + np.exp(-inputs[0])),
+    "clip": lambda step, inputs: np.clip(inputs[0], step["low"], step["high"]),
+    "add": lambda step, inputs: inputs[0] + inputs[1],
+    "multiply": lambda step, inputs: inputs[0] * inputs[1],
+    "slice": cut,
+    "pad": lambda step, inputs: np.pad(inputs[0], step["widths"], constant_values=step["value"]),
+    "mean": lambda step, inputs: inputs[0].mean(tuple(step["axes"]), keepdims=step["keep"]),
+    "max_pool": lambda step, inputs: pool(step, inputs[0], -np.inf).max((4, 5)),
+    "average_pool": lambda step, inputs: pool(step, inputs[0], 0.0).mean((4, 5)),
+    "reshape": lambda step, inputs: inputs[0].reshape(len(inputs[0]), *step["sizes"]),
+    "transpose": lambda step, inputs: inputs[0].transpose(step["axes"]),
+    "concat": lambda step, inputs: np.concatenate(inputs, step["axis"]),
+}
 
 
 def main():
     """Classify images."""
     if len(sys.argv) not in (3, 4):
-        raise SystemExit("usage: run_arrays.py ARRAYS images.npy [labels.npy]")
-    classes = Network(sys.argv[1])(np.load(sys.argv[2])).argmax(1)
+        raise SystemExit(USAGE)
+    network = Network(sys.argv[1])
+    classes = network(np.load(sys.argv[2])).argmax(1)
     if len(sys.argv) == 3:
         print(*classes)
-    else:
-        labels = np.load(sys.argv[3])
-        print(f"accuracy {np.mean(classes == labels):.2%} on {len(labels)} images")
+        return
+    labels = np.load(sys.argv[3])
+    print(f"accuracy {np.mean(classes == labels):.2%} on {len(labels)} images")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 """What all tests share."""
 
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from common.real_data import MISSING, data_folder, why_missing
 
 # Few examples, the same in every run; `RANKFOLD_THOROUGH=1` tries thousands of new ones.
 settings.register_profile(
     "default", max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("thorough", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "thorough", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("thorough" if os.environ.get("RANKFOLD_THOROUGH") else "default")
-
-CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,9 +25,22 @@ def image_cache(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cifar10():
     """The folder of CIFAR-10, where this machine has it."""
-    if not CIFAR10.is_dir():
-        pytest.skip(f"CIFAR-10 is not at {CIFAR10}")
-    return str(CIFAR10)
+    folder = data_folder("cifar10")
+    if not folder.is_dir():
+        pytest.skip(why_missing("cifar10"))
+    return str(folder)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many tests did not run for lack of real data, which a line of dots hides."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)]
+    missing = [reason for reason in reasons if MISSING in reason]
+    if missing:
+        terminalreporter.write_sep("-", "real data")
+        terminalreporter.write_line(
+            f"{len(missing)} tests were skipped: {missing[0].removeprefix('Skipped: ')}"
+        )

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rankfold.cli.main import main
-from rankfold.nn.models import build
+from rankfold.models.zoo import build
 
 # A run on digits that takes seconds: two epochs of fine-tuning from given weights.
 SMALL = ["resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "--epochs", "2"]
@@ -54,7 +54,23 @@ def weights(tmp_path_factory):
 def finished(tmp_path_factory, weights):
     """The folder of a finished run."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert main(["compress", *SMALL, "--groups", "4", "--rank", "1/8", "--checkpoint", str(weights), "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "compress",
+                *SMALL,
+                "--groups",
+                "4",
+                "--rank",
+                "1/8",
+                "--checkpoint",
+                str(weights),
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     return out
 
 
@@ -65,7 +81,9 @@ def test_map_json_is_stable(capsys):
     assert content["array"] == [64, 64]
     assert len(content["layers"]) == 19
     first, second = content["layers"][:2]
-    promised = "name in_channels out_channels kernel stride padding input macs cycles window tiles utilisation"
+    promised = (
+        "name in_channels out_channels kernel stride padding input macs cycles window tiles utilisation"
+    )
     assert set(promised.split()) <= set(first)
     assert first["kernel"] == [3, 3]
     assert first["input"] == [32, 32]
@@ -88,17 +106,25 @@ def test_map_shows_every_layer_and_compares(capsys):
     assert "layer1.0.shortcut" in capsys.readouterr().out
     assert main(["map", "resnet8", "--csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("name,in_channels,out_channels,kernel,input,stride,padding,dilation,groups,macs,im2col,sdk")
+    assert lines[0].startswith(
+        "name,in_channels,out_channels,kernel,input,stride,padding,dilation,groups,macs,im2col,sdk"
+    )
     assert len(lines) == 8
 
 
 def test_map_json_says_where_every_cycle_is(capsys):
-    """The regions of the chosen mapping add up to its cycles; every method is a key; the bound is below all of them."""
+    """The regions of the chosen mapping add up to its cycles; every method is a key; the bound is below all
+    of them.
+    """
     assert main(["map", "resnet18", "--array", "512x512", "--method", "best", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert set(content["total"]["cycles"]) == {"im2col", "sdk", "vw-sdk", "tetris-sdk", "best"}
     for layer in content["layers"]:
-        assert sum(region["cycles"] for region in layer["regions"]) == layer["cycles"]["best"] >= layer["lower_bound"]
+        assert (
+            sum(region["cycles"] for region in layer["regions"])
+            == layer["cycles"]["best"]
+            >= layer["lower_bound"]
+        )
         assert layer["array_cycles"] is None
     assert max(len(layer["regions"]) for layer in content["layers"]) > 1
     assert content["total"]["lower_bound"] == sum(layer["lower_bound"] for layer in content["layers"])
@@ -116,13 +142,17 @@ def test_map_counts_as_tables_without_padding_do(capsys, tmp_path):
 
 
 def test_map_counts_real_array_cycles(capsys):
-    """By hand: a 4-bit weight in 1-bit cells takes 4 columns of 64, less the reference; 4-bit inputs, 4 cycles each."""
+    """By hand: a 4-bit weight in 1-bit cells takes 4 columns of 64, less the reference; 4-bit inputs, 4
+    cycles each.
+    """
     precision = ["--bits", "4", "--cell-bits", "1", "--dac-bits", "1"]
     assert main(["map", "resnet20", "--method", "im2col", *precision, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     layer = next(layer for layer in content["layers"] if layer["name"] == "layer3.1.conv1")
     assert layer["cycles"]["im2col"] == 64 * 9
-    assert layer["array_cycles"] == 64 * 9 * 5 * 4  # 64 channels in 15 weights a row of columns: 5 column tiles
+    assert (
+        layer["array_cycles"] == 64 * 9 * 5 * 4
+    )  # 64 channels in 15 weights a row of columns: 5 column tiles
     assert content["total"]["array_cycles"] == sum(layer["array_cycles"] for layer in content["layers"])
     assert main(["map", "resnet20", *precision]) == 0
     assert "array cycles with 1-bit cells, offset coding and 1-bit DACs" in capsys.readouterr().out
@@ -135,7 +165,11 @@ def test_map_runs_a_chip(capsys):
         assert main([*arguments, "--arrays", arrays, "--json"]) == 0
         content = json.loads(capsys.readouterr().out)
         found[content["chip"]["case"]] = content["chip"]
-        assert content["chip"]["arrays_needed_at_least"] <= content["chip"]["arrays_needed"] <= content["chip"]["tiles"]
+        assert (
+            content["chip"]["arrays_needed_at_least"]
+            <= content["chip"]["arrays_needed"]
+            <= content["chip"]["tiles"]
+        )
     assert set(found) == {"rewrite", "shared", "copies"}
     assert found["rewrite"]["rewriting_latency"] == content["total"]["planned_cycles"]
     assert found["copies"]["interval"] < found["shared"]["interval"]
@@ -146,11 +180,15 @@ def test_map_runs_a_chip(capsys):
 
 def test_map_reads_tables_and_factories(capsys, tmp_path, monkeypatch):
     table = tmp_path / "net.csv"
-    table.write_text("name,in_channels,out_channels,kernel,input,padding\na,3,16,3,34,0\nb,16,16,3x3,34x34,1x2\n")
+    table.write_text(
+        "name,in_channels,out_channels,kernel,input,padding\na,3,16,3,34,0\nb,16,16,3x3,34x34,1x2\n"
+    )
     assert main(["map", str(table), "--json"]) == 0
     layers = json.loads(capsys.readouterr().out)["layers"]
     assert [layer["padding"] for layer in layers] == [[0, 0, 0, 0], [1, 1, 2, 2]]
-    (tmp_path / "net.yaml").write_text("- {name: a, in_channels: 3, out_channels: 16, kernel: [3, 5], input: 34}\n")
+    (tmp_path / "net.yaml").write_text(
+        "- {name: a, in_channels: 3, out_channels: 16, kernel: [3, 5], input: 34}\n"
+    )
     assert main(["map", str(tmp_path / "net.yaml"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["layers"][0]["kernel"] == [3, 5]
     factory = "from torch import nn\ndef make(): return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())\n"
@@ -175,16 +213,25 @@ def test_map_does_not_import_torch():
         (["map", "resnet21"], "unknown model resnet21; known are resnet8"),
         (["map", "resnet20", "--array", "64by64"], "array (=64by64) must be rows x columns, such as 64x64"),
         (["map", "resnet20", "--array", "0x64"], "array rows (=0) must be a whole number from 1"),
-        (["map", "resnet20", "--groups", "3", "--rank", "1/8"], "must divide its 16 input channels; use one of 1, 2, 4"),
+        (
+            ["map", "resnet20", "--groups", "3", "--rank", "1/8"],
+            "must divide its 16 input channels; use one of 1, 2, 4",
+        ),
         (["map", "resnet20", "--groups", "4"], "groups (=4) needs a rank too"),
         (["map", "resnet20", "--rank", "17"], "rank (=17) must lie between 1 and 16, the full rank"),
-        (["map", "resnet20", "--rank", "many"], "rank (=many) must be a whole number such as 4 or a fraction"),
+        (
+            ["map", "resnet20", "--rank", "many"],
+            "rank (=many) must be a whole number such as 4 or a fraction",
+        ),
         (["map", "resnet20", "--rank", "1/7"], "rank 1/7 of 16 output channels is not a whole number"),
         (["map", "resnet20", "--input", "32x32"], "input (=32x32) must be channels x height x width"),
         (["map", "resnet20", "--method", "magic"], "invalid choice: 'magic'"),
         (["map", "resnet20", "--cell-bits", "2"], "needs the bits of weights and inputs"),
         (["map", "resnet20", "--cell-bits", "0"], "array cell_bits (=0) must be a whole number from 1 to 32"),
-        (["map", "resnet20", "--array", "64x4", "--bits", "8", "--cell-bits", "1"], "do not hold one weight of 8 bits"),
+        (
+            ["map", "resnet20", "--array", "64x4", "--bits", "8", "--cell-bits", "1"],
+            "do not hold one weight of 8 bits",
+        ),
         (["map", "resnet20", "--arrays", "0"], "arrays (=0) must be a whole number from 1"),
         (["map", "resnet20", "--padding", "1"], "invalid choice: '1'"),
         (["map", "missing.csv"], "cannot read missing.csv: No such file or directory"),
@@ -193,16 +240,25 @@ def test_map_does_not_import_torch():
         (["evaluate", "nowhere", "--data", "digits"], "run folder nowhere does not exist"),
         (["compress", *SMALL, "--out", "x", "--bits", "9"], "bits (=9) must lie between 1 and 8"),
         (["compress", *SMALL, "--out", "x", "--epochs", "-1"], "epochs (=-1) must be 0 or more"),
-        (["compress", *SMALL, "--out", "x", "--batch", "2000"], "batch size (=2000) is larger than the 1433 training"),
+        (
+            ["compress", *SMALL, "--out", "x", "--batch", "2000"],
+            "batch size (=2000) is larger than the 1433 training",
+        ),
         (["compress", *SMALL, "--out", "x", "--checkpoint", "none.pt"], "checkpoint none.pt does not exist"),
         (["compress", *SMALL, "--out", "x", "--plan", "none.json"], "cannot read none.json"),
-        (["compress", *SMALL, "--out", "x", "--plan", "p.json", "--rank", "2"], "--plan already says what every layer becomes"),
+        (
+            ["compress", *SMALL, "--out", "x", "--plan", "p.json", "--rank", "2"],
+            "--plan already says what every layer becomes",
+        ),
         (["compress", *SMALL, "--out", "x", "--device", "gpu7"], "device `gpu7` is not available here"),
-        (["compress", "resnet8", "--data", "./no-such-folder", "--out", "x"], "data folder ./no-such-folder does not exist"),
+        (
+            ["compress", "resnet8", "--data", "./no-such-folder", "--out", "x"],
+            "data folder ./no-such-folder does not exist",
+        ),
         (["compress", "vgg9", "--data", "digits", "--out", "x"], "fails on an image of 1x8x8"),
         (["compress"], "the following arguments are required"),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert message in refuse(capsys, *arguments)
@@ -211,7 +267,14 @@ def test_wrong_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, m
 
 def test_compress_writes_everything(finished, weights):
     names = {path.name for path in finished.iterdir()}
-    assert names == {"run.json", "plan.json", "model.safetensors", "history.csv", "result.json", "report.html"}
+    assert names == {
+        "run.json",
+        "plan.json",
+        "model.safetensors",
+        "history.csv",
+        "result.json",
+        "report.html",
+    }
     result = json.loads((finished / "result.json").read_text())
     assert result["accuracy"]["final"] > 0.1
     assert len((finished / "history.csv").read_text().splitlines()) == 3
@@ -226,15 +289,22 @@ def test_compress_writes_everything(finished, weights):
             assert layer["error"] > 0
     assert sum(layer["planned_cycles"] or 0 for layer in result["layers"]) == result["planned_cycles"]
     stored = load_file(finished / "model.safetensors")
-    # Every tensor but batch norm's buffers and the quantisers' steps is a parameter of the compressed network.
-    counted = [v for k, v in stored.items() if "running" not in k and "tracked" not in k and not k.endswith("step")]
+    # Every tensor but batch norm's buffers and the quantisers' steps is a parameter of the compressed
+    # network.
+    counted = [
+        v for k, v in stored.items() if "running" not in k and "tracked" not in k and not k.endswith("step")
+    ]
     assert result["parameters_after"] == sum(value.numel() for value in counted)
 
 
 def test_evaluate_gives_the_same_accuracy(finished, capsys):
     assert main(["evaluate", str(finished), "--data", "digits", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["accuracy"] == found["reported"] == json.loads((finished / "result.json").read_text())["accuracy"]["final"]
+    assert (
+        found["accuracy"]
+        == found["reported"]
+        == json.loads((finished / "result.json").read_text())["accuracy"]["final"]
+    )
     assert main(["evaluate", str(finished), "--data", "digits"]) == 0
     assert f"{found['accuracy']:.2%}" in capsys.readouterr().out
 
@@ -271,7 +341,9 @@ def test_report_compares_runs_and_draws_them(finished, tmp_path, capsys):
     root = ElementTree.parse(picture).getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert f"run, {accuracy:.1%}".replace("%", " %") in "".join(root.itertext())
-    assert "must be an .svg file" in refuse(capsys, "report", finished, "--out", page, "--picture", tmp_path / "picture.gif")
+    assert "must be an .svg file" in refuse(
+        capsys, "report", finished, "--out", page, "--picture", tmp_path / "picture.gif"
+    )
     assert "cannot read" in refuse(capsys, "report", tmp_path / "none", "--out", page)
 
 
@@ -286,7 +358,10 @@ def test_no_command_writes_over_the_files_of_a_run(finished, weights, tmp_path, 
         budget = ("--data", "digits", "--max-cycles", "50%")
         assert "is a file of the run" in refuse(capsys, "plan", "resnet20", *budget, "--out", run / name)
     log = tmp_path / "new.log"
-    for given in (("--checkpoint", weights, "--out", weights), ("--search", "nsga2", "--study", log, "--out", log)):
+    for given in (
+        ("--checkpoint", weights, "--out", weights),
+        ("--search", "nsga2", "--study", log, "--out", log),
+    ):
         assert "is read by the same command" in refuse(capsys, "plan", "resnet20", *budget, *given)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
     table = tmp_path / "table.csv"
@@ -296,11 +371,24 @@ def test_no_command_writes_over_the_files_of_a_run(finished, weights, tmp_path, 
     assert main(["report", str(run), "--out", str(run / "report.html")]) == 0
 
 
-@pytest.mark.parametrize("content", ['{"_type": "mine", "values": [1, 2]}', "import os\n\nprint(os.name)\n", "one line\n"])
+@pytest.mark.parametrize(
+    "content", ['{"_type": "mine", "values": [1, 2]}', "import os\n\nprint(os.name)\n", "one line\n"]
+)
 def test_a_search_refuses_a_file_that_is_no_study_before_any_work(tmp_path, capsys, content):
     file = tmp_path / "file"
     file.write_text(content)
-    command = ("plan", "resnet8", "--data", tmp_path / "none", "--max-cycles", "50%", "--search", "nsga2", "--study", file)
+    command = (
+        "plan",
+        "resnet8",
+        "--data",
+        tmp_path / "none",
+        "--max-cycles",
+        "50%",
+        "--search",
+        "nsga2",
+        "--study",
+        file,
+    )
     assert "is not a study" in refuse(capsys, *command)
     assert file.read_text() == content
     assert list(tmp_path.iterdir()) == [file]
@@ -311,7 +399,21 @@ def test_plan_can_be_edited_and_used_again(finished, weights, tmp_path, capsys):
     plan["layers"][1] |= {"groups": 2, "rank": 3}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     out = tmp_path / "out"
-    assert main(["compress", *SMALL, "--checkpoint", str(weights), "--plan", str(tmp_path / "plan.json"), "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "compress",
+                *SMALL,
+                "--checkpoint",
+                str(weights),
+                "--plan",
+                str(tmp_path / "plan.json"),
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     result = json.loads((out / "result.json").read_text())
     layer = result["layers"][1]
     assert result["array"] == [32, 32]
@@ -320,7 +422,16 @@ def test_plan_can_be_edited_and_used_again(finished, weights, tmp_path, capsys):
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     error = refuse(capsys, "compress", *SMALL, "--plan", tmp_path / "plan.json", "--out", tmp_path / "new")
     assert "plan.json is not a valid plan: at layers/1/rank: 'three' is not of type 'integer'" in error
-    error = refuse(capsys, "compress", "resnet20", *SMALL[1:], "--plan", finished / "plan.json", "--out", tmp_path / "new")
+    error = refuse(
+        capsys,
+        "compress",
+        "resnet20",
+        *SMALL[1:],
+        "--plan",
+        finished / "plan.json",
+        "--out",
+        tmp_path / "new",
+    )
     assert "the plan is for another network (resnet8, not resnet20)" in error
     assert not (tmp_path / "new").exists()
 
@@ -338,7 +449,9 @@ def test_folder_of_another_run_is_kept(finished, weights, tmp_path, capsys):
     assert "is not empty and holds no run" in refuse(capsys, "compress", *SMALL, "--out", tmp_path / "mine")
     (tmp_path / "file").write_text("mine")
     assert "is a file; give a folder" in refuse(capsys, "compress", *SMALL, "--out", tmp_path / "file")
-    assert "cannot write" in refuse(capsys, "compress", *SMALL, "--checkpoint", weights, "--out", tmp_path / "file" / "below")
+    assert "cannot write" in refuse(
+        capsys, "compress", *SMALL, "--checkpoint", weights, "--out", tmp_path / "file" / "below"
+    )
 
 
 def test_wrong_classes_and_damaged_files(finished, weights, tmp_path, capsys):
@@ -352,7 +465,9 @@ def test_wrong_classes_and_damaged_files(finished, weights, tmp_path, capsys):
     images, x = tmp_path / "images", tmp_path / "x"
     error = refuse(capsys, "evaluate", finished, "--data", images)
     assert "has 3 classes and images of (1, 8, 8)" in error
-    error = refuse(capsys, "compress", "resnet8", "--data", images, "--batch", "8", "--checkpoint", weights, "--out", x)
+    error = refuse(
+        capsys, "compress", "resnet8", "--data", images, "--batch", "8", "--checkpoint", weights, "--out", x
+    )
     assert "is for another network or number of classes: fc" in error
     (images / "train" / "cat" / "3.png").write_bytes(b"not a picture")
     error = refuse(capsys, "compress", "resnet8", "--data", images, "--batch", "8", "--out", x)
@@ -391,7 +506,9 @@ def test_a_stopped_run_resumes_to_the_same_numbers(uninterrupted, tmp_path, how)
     parts = tmp_path / "parts"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "rankfold.cli.main", *map(str, common), "--out", str(parts)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment) as running:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    ) as running:
         deadline = time.monotonic() + 120
         while not (parts / "checkpoint.pt").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -421,11 +538,15 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(weights, tmp_path, capsys):
     assert "belongs to another run" in refuse(capsys, *command, "--resume")
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir() or os.geteuid() != 0, reason="mounting a tiny disk needs root on Linux")
+@pytest.mark.skipif(
+    not Path("/dev/shm").is_dir() or os.geteuid() != 0, reason="mounting a tiny disk needs root on Linux"
+)
 def test_a_full_disk_is_one_sentence(weights, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True
+    ).returncode:
         pytest.skip("this machine does not let us mount a tiny disk")
     try:
         done = rankfold("compress", *SMALL, "--checkpoint", weights, "--out", disk / "run")

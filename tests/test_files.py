@@ -53,7 +53,9 @@ def test_an_error_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, error
 def test_an_error_of_the_disk_becomes_one_sentence(tmp_path: Path) -> None:
     target = tmp_path / "result.txt"
     target.write_text("old")
-    full = pytest.raises(InputError, match=r"cannot write .*result\.txt: No space left on device; free some space")
+    full = pytest.raises(
+        InputError, match=r"cannot write .*result\.txt: No space left on device; free some space"
+    )
     with full, replacing(target) as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -74,10 +76,14 @@ def test_folders_are_made_and_a_new_file_follows_the_umask(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("write, content", [(write_text, "x"), (write_json, 1), (write_bytes, b"x")])
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, write: Callable[[Path, Any], None], content: object) -> None:
+def test_a_file_in_place_of_the_folder_is_refused(
+    tmp_path: Path, write: Callable[[Path, Any], None], content: object
+) -> None:
     blocker = tmp_path / "folder"
     blocker.write_text("a file")
-    with pytest.raises(InputError, match=r"cannot write .*out\.json: .*; choose a folder that you may write to"):
+    with pytest.raises(
+        InputError, match=r"cannot write .*out\.json: .*; choose a folder that you may write to"
+    ):
         write(blocker / "out.json", content)
     assert blocker.read_text() == "a file"
     assert listing(tmp_path) == ["folder"]

@@ -1,4 +1,4 @@
-"""What works on a CPU works on a GPU unchanged, with the same numbers but for rounding and reads; skipped where there is none."""
+"""What works on a CPU works on a GPU unchanged, with the same numbers but for rounding and reads."""
 
 import copy
 import json
@@ -9,12 +9,14 @@ import torch
 
 from rankfold.cli.main import main
 from rankfold.mapping import ArraySpec
-from rankfold.nn.pretrained import shipped
-from rankfold.pipeline.evaluate import evaluate_folder, load_compressed
-from rankfold.pipeline.planning import PlanSettings, plan_network
-from rankfold.planner import CYCLES
-from rankfold.planner.budget import Budget
-from rankfold.simulator import ArrayNonIdealities, program_, simulate, simulated_layers
+from rankfold.models.load import apply_weights, read_weights
+from rankfold.models.pretrained import shipped
+from rankfold.models.zoo import build
+from rankfold.planning import best_plan
+from rankfold.planning.exact import CYCLES, Budget
+from rankfold.runs.evaluate import evaluate_folder, load_run
+from rankfold.simulator import NonIdealities, program_, simulate, simulated_layers
+from rankfold.training.data import load_images
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -25,7 +27,7 @@ TRAINED = ["resnet8", "--data", "digits", "--batch", "64", "--device", "cuda"]
 
 @pytest.fixture(scope="module")
 def resnet20():
-    model, plan, _ = load_compressed(shipped("resnet20-cifar10-4bit").folder)
+    model, plan, _ = load_run(shipped("resnet20-cifar10-4bit").folder)
     return model.eval(), replace(plan, array=CELLS)
 
 
@@ -46,22 +48,24 @@ def run(tmp_path_factory, weights):
 
 @torch.no_grad()
 def on_both(network, x):
-    """Of every layer, on the inputs that it gets on the CPU: ideal accumulators, those of the CPU, and those of the GPU."""
+    """Of every layer, on the inputs that it gets on the CPU: ideal accumulators, the CPU's and the GPU's."""
     there = copy.deepcopy(network).cuda()
     program_(there, 0)  # anew, from the seed that `simulate` takes
     inputs = {}
-    hooks = [
-        layer.register_forward_pre_hook(lambda layer, values: inputs.__setitem__(layer.name, values[0]))
-        for layer in simulated_layers(network)
-    ]
+    hooks = []
+    for layer in simulated_layers(network):
+        hooks.append(
+            layer.register_forward_pre_hook(lambda layer, values: inputs.__setitem__(layer.name, values[0]))
+        )
     network(x)
     for hook in hooks:
         hook.remove()
-    return [
-        (here.ideal_accumulators(given), here.accumulators(given), gpu.accumulators(given.cuda()).cpu())
-        for here, gpu in zip(simulated_layers(network), simulated_layers(there), strict=True)
-        for given in (inputs[here.name],)
-    ]
+    compared = []
+    for here, gpu in zip(simulated_layers(network), simulated_layers(there), strict=True):
+        given = inputs[here.name]
+        moved = gpu.accumulators(given.cuda()).cpu()
+        compared.append((here.ideal_accumulators(given), here.accumulators(given), moved))
+    return compared
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -69,7 +73,8 @@ def on_both(network, x):
 def test_arrays_count_the_same_on_both(resnet20, bits, dtype):
     """Tile by tile, with exact sums or coarse converters: the same integers, in float32 too."""
     model, plan = resnet20
-    network = copy.deepcopy(simulate(model, plan, ArrayNonIdealities(adc_bits=bits, adc_range="full"))).to(dtype)
+    ideal_but_for_bits = simulate(model, plan, NonIdealities(adc_bits=bits, adc_range="full"))
+    network = copy.deepcopy(ideal_but_for_bits).to(dtype)
     for layer in simulated_layers(network):
         layer.all_tiles = True
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -84,7 +89,7 @@ def test_a_chip_is_the_same_on_both(resnet20, chosen):
     """Cells are drawn on the CPU."""
     model, plan = resnet20
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for ideal, cpu, gpu in on_both(simulate(model, plan, ArrayNonIdealities(**chosen)), x):
+    for ideal, cpu, gpu in on_both(simulate(model, plan, NonIdealities(**chosen)), x):
         error = (cpu - ideal).std()
         assert error > 0 and (gpu - cpu).abs().max() < 1e-3 * error
 
@@ -93,7 +98,7 @@ def test_reads_are_as_noisy_on_both(resnet20):
     """Their numbers are drawn where the network is."""
     model, plan = resnet20
     x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for ideal, cpu, gpu in on_both(simulate(model, plan, ArrayNonIdealities(read_noise=0.02)), x):
+    for ideal, cpu, gpu in on_both(simulate(model, plan, NonIdealities(read_noise=0.02)), x):
         first, second = ((found - ideal).std() for found in (cpu, gpu))
         assert first > 0 and 0.8 < second / first < 1.25
 
@@ -106,25 +111,30 @@ def test_a_run_ends_with_the_same_accuracy_on_both(run):
 
 @pytest.mark.parametrize("command", ["simulate", "robustness"])
 def test_simulations_run(run, tmp_path, command):
-    words = {"simulate": ["--json"], "robustness": ["--vary", "adc-bits=4,8", "--out", str(tmp_path / "out")]}[command]
+    words = {
+        "simulate": ["--json"],
+        "robustness": ["--vary", "adc-bits=4,8", "--out", str(tmp_path / "out")],
+    }[command]
     images = ["--images", "100", "--device", "cuda"]
     assert main([command, str(run), "--data", "digits", *NOISY, *images, *words]) == 0
 
 
 def test_noise_aware_training_runs(weights, tmp_path):
     out = tmp_path / "aware"
-    words = ["--noise-aware", *NOISY, "--checkpoint", weights, "--epochs", "1", "--rate", "0.02", "--out", str(out)]
+    trained = ["--checkpoint", weights, "--epochs", "1", "--rate", "0.02"]
+    words = ["--noise-aware", *NOISY, *trained, "--out", str(out)]
     assert main(["compress", *TRAINED, *words]) == 0
     assert evaluate_folder(out, "digits", device="cuda").accuracy > 0.8
 
 
 def test_plans_are_as_good_on_both(weights):
     """Gradients differ in their last digits, and so may choices that are worth the same."""
-    planned = [
-        plan_network(
-            PlanSettings("resnet8", "digits", ArraySpec(32, 32), (Budget(CYCLES, 600),), checkpoint=weights, device=device)
-        ).solution
-        for device in ("cpu", "cuda")
-    ]
-    assert planned[1].value == pytest.approx(planned[0].value, rel=0.1)
-    assert all(solution.total(CYCLES) <= 600 for solution in planned)
+    digits = load_images("digits")
+    model = build("resnet8", 10, 1)
+    apply_weights(model, read_weights(weights), weights)
+    solutions = []
+    for device in ("cpu", "cuda"):
+        planning = best_plan(model.to(device), digits, ArraySpec(32, 32), Budget(CYCLES, 600))
+        solutions.append(planning.solution)
+    assert solutions[1].value == pytest.approx(solutions[0].value, rel=0.1)
+    assert all(solution.total(CYCLES) <= 600 for solution in solutions)

@@ -13,7 +13,7 @@ import pytest
 import rankfold.files
 from rankfold.errors import InputError
 from rankfold.files import is_vacant, remove_strays, replacing, replacing_folder, stray_files, write_text
-from rankfold.pipeline.folder import RunFolder
+from rankfold.runs.folder import RunFolder
 
 STRAY = ".run.json.ab12_xyz.tmp"
 
@@ -36,7 +36,7 @@ def test_wherever_it_is_killed_the_next_start_ends_alike(work, refused, steps, t
     """A command that refuses a full folder may do so only where the killed process had finished it."""
     if work == "onnx":
         pytest.importorskip("onnx")
-    script = Path(__file__).with_name("killed.py")
+    script = Path(__file__).parent / "common" / "killed.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, script, work, tmp_path / "out"]
     made = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
@@ -79,7 +79,7 @@ def test_files_of_others_are_kept_and_make_a_folder_full(name, tmp_path):
 
 
 def test_a_file_that_is_being_written_stays(tmp_path):
-    """By another process or by this one; once its writer is killed, the next writer of that file removes it."""
+    """By another process or this one; once its writer is killed, the next writer of the file removes it."""
     code = """if True:
         import sys, time
         from rankfold.files import replacing

@@ -1,6 +1,8 @@
 """Rankfold makes convolutional networks small and fast on in-memory-computing arrays.
 
-The names below are imported when they are first used, so that `import rankfold` stays light.
+All verbs take objects: any `torch.nn.Module`, any iterable of batches (tensors, pairs of inputs and targets,
+or dictionaries of inputs), a plan. Names ending in an underscore change the network in place. The names below
+are imported when they are first used, so that `import rankfold` stays light.
 """
 
 from __future__ import annotations
@@ -8,97 +10,113 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rankfold.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from rankfold.cost import network_cycles as network_cycles
-    from rankfold.cost.energy import ComponentTable as ComponentTable
-    from rankfold.cost.energy import NetworkEnergy as NetworkEnergy
-    from rankfold.cost.energy import cheapest_mappings as cheapest_mappings
+    from rankfold.cost import network_cycles as cycles  # noqa: F401
+    from rankfold.cost.energy import energy_of as energy  # noqa: F401
     from rankfold.cost.energy import load_table as load_table
-    from rankfold.cost.energy import network_energy as network_energy
     from rankfold.errors import InputError as InputError
     from rankfold.errors import RankfoldError as RankfoldError
-    from rankfold.errors import UnsupportedLayerError as UnsupportedLayerError
+    from rankfold.export.array_images.images import write_arrays as write_arrays
+    from rankfold.export.onnx.write import write_onnx as write_onnx
     from rankfold.mapping import ArraySpec as ArraySpec
-    from rankfold.mapping import Mapping as Mapping
     from rankfold.mapping import map_layer as map_layer
-    from rankfold.mapping import map_low_rank as map_low_rank
-    from rankfold.mapping import map_pruned as map_pruned
-    from rankfold.nn.load import load_model as load_model
-    from rankfold.nn.low_rank import LowRankConv2d as LowRankConv2d
-    from rankfold.nn.low_rank_linear import LowRankLinear as LowRankLinear
-    from rankfold.nn.saved import load_compressed_ as load_compressed_
-    from rankfold.nn.saved import save_compressed as save_compressed
-    from rankfold.nn.surgery import compress_ as compress_
-    from rankfold.pipeline.compress import compress as compress
-    from rankfold.pipeline.evaluate import evaluate_folder as evaluate_folder
-    from rankfold.pipeline.evaluate import load_compressed as load_compressed
-    from rankfold.pipeline.planning import PlanSettings as PlanSettings
-    from rankfold.pipeline.planning import plan_network as plan_network
-    from rankfold.pipeline.settings import CompressSettings as CompressSettings
+    from rankfold.models.load import load_model as load_model
+    from rankfold.plan import ChannelPruning as ChannelPruning
     from rankfold.plan import LayerRule as LayerRule
+    from rankfold.plan import LowRank as LowRank
+    from rankfold.plan import Pairs as Pairs
+    from rankfold.plan import PatDNN as PatDNN
     from rankfold.plan import Plan as Plan
+    from rankfold.plan import Quantise as Quantise
+    from rankfold.plan import SharedSupport as SharedSupport
     from rankfold.plan import coverage as coverage
-    from rankfold.plan import load_masks as load_masks
-    from rankfold.plan import pruned_plan as pruned_plan
+    from rankfold.plan import register_kind as register_kind
     from rankfold.plan import uniform_plan as uniform_plan
-    from rankfold.planner.budget import Budget as Budget
-    from rankfold.simulator import ArrayNonIdealities as ArrayNonIdealities
+    from rankfold.planning import best_plan as best_plan
+    from rankfold.planning.exact import Budget as Budget
+    from rankfold.runs.evaluate import evaluate as evaluate
+    from rankfold.runs.evaluate import load_run as load_run
+    from rankfold.runs.run import run as run
+    from rankfold.simulator import NonIdealities as NonIdealities
     from rankfold.simulator import simulate as simulate
+    from rankfold.surgery.compress import compress_ as compress_
+    from rankfold.surgery.quantise import quantise_ as quantise_
+    from rankfold.surgery.save import load_ as load_
+    from rankfold.surgery.save import save as save
     from rankfold.training.data import load_images as load_images
+    from rankfold.training.loaders import LoaderData as LoaderData
     from rankfold.training.recipe import Recipe as Recipe
+    from rankfold.training.step_bounds import StepSizes as StepSizes
     from rankfold.workload import ConvShape as ConvShape
     from rankfold.workload import trace as trace
     from rankfold.workload import zoo_network as zoo_network
 
-__version__ = "0.1.0"
 
-_HOMES = {
-    "ArrayNonIdealities": "simulator",
-    "ArraySpec": "mapping",
-    "Budget": "planner.budget",
-    "ComponentTable": "cost.energy",
-    "CompressSettings": "pipeline.settings",
-    "ConvShape": "workload",
-    "InputError": "errors",
-    "LayerRule": "plan",
-    "LowRankConv2d": "nn.low_rank",
-    "LowRankLinear": "nn.low_rank_linear",
-    "Mapping": "mapping",
-    "NetworkEnergy": "cost.energy",
-    "Plan": "plan",
-    "PlanSettings": "pipeline.planning",
-    "RankfoldError": "errors",
-    "Recipe": "training.recipe",
-    "UnsupportedLayerError": "errors",
-    "cheapest_mappings": "cost.energy",
-    "compress": "pipeline.compress",
-    "compress_": "nn.surgery",
-    "coverage": "plan",
-    "evaluate_folder": "pipeline.evaluate",
-    "load_compressed": "pipeline.evaluate",
-    "load_compressed_": "nn.saved",
-    "load_images": "training.data",
-    "load_masks": "plan",
-    "load_model": "nn.load",
-    "load_table": "cost.energy",
-    "map_layer": "mapping",
-    "map_low_rank": "mapping",
-    "map_pruned": "mapping",
-    "network_cycles": "cost",
-    "network_energy": "cost.energy",
-    "plan_network": "pipeline.planning",
-    "pruned_plan": "plan",
-    "save_compressed": "nn.saved",
-    "simulate": "simulator",
-    "trace": "workload",
-    "uniform_plan": "plan",
-    "zoo_network": "workload",
+# Public name -> (module, its name there, what it is).
+_NAMES: dict[str, tuple[str, str, str]] = {
+    # Networks and arrays.
+    "trace": ("workload", "trace", "the layers of a torch network, as shapes"),
+    "zoo_network": ("workload", "zoo_network", "the layers of a network that the package knows by name"),
+    "ConvShape": ("workload", "ConvShape", "the shape of one convolution"),
+    "ArraySpec": ("mapping", "ArraySpec", "an array: rows x columns, and what its cells and DACs take"),
+    "map_layer": ("mapping", "map_layer", "one convolution on arrays: windows, tiles, cycles"),
+    "load_model": ("models.load", "load_model", "a network by name, or of a factory"),
+    "load_images": ("training.data", "load_images", "a data set of images, decoded once"),
+    "LoaderData": ("training.loaders", "LoaderData", "batches of one's own, to train and test on"),
+    # Plans.
+    "Plan": ("plan", "Plan", "what every layer becomes; a file that people can edit"),
+    "uniform_plan": ("plan", "uniform_plan", "a plan that gives all layers one method"),
+    "best_plan": ("planning", "best_plan", "the plan that loses least under budgets, from data"),
+    "LowRank": ("plan", "LowRank", "method: group low-rank pairs"),
+    "PatDNN": ("plan", "PatDNN", "method: a pattern for each kernel"),
+    "Pairs": ("plan", "Pairs", "method: a pattern for each input channel"),
+    "SharedSupport": ("plan", "SharedSupport", "method: kernel positions that all outputs share"),
+    "ChannelPruning": ("plan", "ChannelPruning", "method: fewer channels"),
+    "Quantise": ("plan", "Quantise", "method: bits alone"),
+    "LayerRule": ("plan", "LayerRule", "which layers a method takes, by name or pattern"),
+    "Budget": ("planning.exact", "Budget", "the most cycles, arrays or energy that a plan may need"),
+    "coverage": ("plan", "coverage", "what a plan does with every weight, and why"),
+    "register_kind": ("plan", "register_kind", "add a kind of layer"),
+    # Costs.
+    "cycles": ("cost", "network_cycles", "cycles, tiles and conversions of a network under a plan"),
+    "energy": ("cost.energy", "energy_of", "energy, latency and area of a network under a plan"),
+    "load_table": ("cost.energy", "load_table", "a table of components, by name or file"),
+    # Networks under a plan.
+    "compress_": ("surgery.compress", "compress_", "replace the layers of a network as a plan says"),
+    "quantise_": ("surgery.quantise", "quantise_", "put in the quantisers that a plan says, calibrated"),
+    "StepSizes": (
+        "training.step_bounds",
+        "StepSizes",
+        "keeps quantisers whole in one's own training loop",
+    ),
+    "save": ("surgery.save", "save", "write a compressed network, without pickle"),
+    "load_": ("surgery.save", "load_", "make a fresh network what was saved"),
+    "simulate": ("simulator", "simulate", "the network as its arrays compute it"),
+    "NonIdealities": ("simulator", "NonIdealities", "converters, noise, drift and defects of arrays"),
+    "evaluate": ("runs.evaluate", "evaluate", "the accuracy of a network"),
+    "write_onnx": ("export.onnx.write", "write_onnx", "an ONNX file, in float or with quantisers"),
+    "write_arrays": ("export.array_images.images", "write_arrays", "the cells to program into every array"),
+    # Whole runs.
+    "run": ("runs.run", "run", "the whole job: compress, quantise, fine-tune, evaluate, record"),
+    "Recipe": ("training.recipe", "Recipe", "how a network is trained"),
+    "load_run": ("runs.evaluate", "load_run", "the network, plan and result of a finished run"),
+    # Errors.
+    "RankfoldError": ("errors", "RankfoldError", "the base of all errors of the package"),
+    "InputError": ("errors", "InputError", "what was given is wrong; one sentence says how"),
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_NAMES)
+__doc__ += "\n" + "\n".join(f"{name}: {words}" for name, (_, _, words) in _NAMES.items()) + "\n"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _NAMES:
         raise AttributeError(f"module 'rankfold' has no attribute {name!r}")
-    return getattr(import_module(f"rankfold.{_HOMES[name]}"), name)
+    module, attribute, _ = _NAMES[name]
+    return getattr(import_module(f"rankfold.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

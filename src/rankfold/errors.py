@@ -23,5 +23,7 @@ class MissingDependencyError(RankfoldError, ImportError):
 
 def first_line(error: BaseException) -> str:
     """The first line of what an error of another library says, or its kind where it says nothing."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[0]

@@ -1,8 +1,9 @@
-"""File discipline shared by every step: write beside the target, then rename, so no reader sees half a file."""
+"""File discipline shared by every step: write beside the target, then rename: no reader sees half a file."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 from rankfold.errors import InputError
 
 LONGEST = 200  # letters of what a schema complains of
+LONGEST_NUMBER = 1000  # digits of a whole number
 TEMPORARY = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)  # as `replacing` names its files
 FOLDER = "rankfold"  # stands for the target in the name of the temporary of a whole folder
 CONTENT = ".files.tmp"  # ends the name of the folder beside that temporary
@@ -49,7 +51,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             remove_strays(target.parent, target.name)
         temporary, lock = _new_temporary(target.parent, target.name)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}; choose a folder that you may write to") from error
+        raise InputError(
+            f"cannot write {target}: {error.strerror}; choose a folder that you may write to"
+        ) from error
     try:
         yield temporary
         _flush(temporary)
@@ -79,9 +83,9 @@ def replacing_folder(path: str | Path, last: str) -> Iterator[Path]:
     Raises:
         InputError: `path` is not an empty folder, it cannot be written, or the disk is full.
     """
-    # The folder that is yielded lies within `path`, which may be a mount point or the working folder and cannot be
-    # replaced itself. Its entries are moved out one by one. The temporary file beside it holds their names: what a
-    # killed process moved already is known from it, and removed with the rest.
+    # The folder that is yielded lies within `path`, which may be a mount point or the working folder and
+    # cannot be replaced itself. Its entries are moved out one by one. The temporary file beside it holds
+    # their names: what a killed process moved already is known from it, and removed with the rest.
     target = Path(path)
     check_vacant(target)
     existed = target.exists()
@@ -90,7 +94,9 @@ def replacing_folder(path: str | Path, last: str) -> Iterator[Path]:
         remove_strays(target)
         temporary, lock = _new_temporary(target, FOLDER)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}; choose a folder that you may write to") from error
+        raise InputError(
+            f"cannot write {target}: {error.strerror}; choose a folder that you may write to"
+        ) from error
     content = _content_of(temporary)
     try:
         content.mkdir()
@@ -99,7 +105,10 @@ def replacing_folder(path: str | Path, last: str) -> Iterator[Path]:
             if file.is_file():
                 _flush(file)
         check_vacant(target)  # another process may have filled it
-        names = sorted(_names(content), key=lambda name: (name == last, name))
+        names = sorted(_names(content))
+        if last in names:
+            names.remove(last)
+            names.append(last)
         temporary.write_text(json.dumps(names), encoding="utf-8")
         _flush(temporary)
         for name in names:
@@ -192,7 +201,9 @@ def _names(folder: Path) -> set[str]:
 
 
 def _unwritable(target: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write {target}: {error.strerror or error}; free some space or choose another folder")
+    return InputError(
+        f"cannot write {target}: {error.strerror or error}; free some space or choose another folder"
+    )
 
 
 def _flush(file: Path) -> None:
@@ -203,8 +214,8 @@ def _flush(file: Path) -> None:
 # A temporary is locked by the process that writes it, for as long as that process lives: the system drops the
 # lock of a killed process at once. So a temporary that can be locked is left over and may go, and one that
 # cannot is being written. No process number and no clock has to be trusted: numbers are used again, and mean
-# nothing in other containers and on other machines, which may all write into one folder. Linux passes such locks
-# on over NFS as well. Only where a file system knows no locks, the age decides.
+# nothing in other containers and on other machines, which may all write into one folder. Linux passes such
+# locks on over NFS as well. Only where a file system knows no locks, the age decides.
 
 
 def _new_temporary(folder: Path, target: str) -> tuple[Path, int | None]:
@@ -260,7 +271,10 @@ def _lock(handle: int, wait: bool) -> None:
         raise OSError("no locks")
     import fcntl
 
-    fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    how = fcntl.LOCK_EX
+    if not wait:
+        how |= fcntl.LOCK_NB
+    fcntl.flock(handle, how)
 
 
 def _close(handle: int | None) -> None:
@@ -281,11 +295,14 @@ def _moved(temporary: Path) -> list[str]:
         names = json.loads(temporary.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []  # killed before the names were complete, and thus before anything was moved
-    return names if isinstance(names, list) else []
+    if not isinstance(names, list):
+        return []
+    return names
 
 
 def _discard(temporary: Path) -> None:
-    """Remove a temporary file and, of a folder, all that was made for it; what tells of the rest goes last."""
+    """Remove a temporary file and, of a folder, all that was made for it."""
+    # What tells of the rest goes last: killed in between, the next process knows of it.
     moved = _moved(temporary)
     for name in _names(temporary.parent) & set(moved):
         entry = temporary.parent / name
@@ -307,16 +324,23 @@ def check_target(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> 
         inputs: files that the command reads; None among them is left out.
 
     Raises:
-        InputError: `path` is one of them, or is a device or something else that is neither a file nor a folder.
+        InputError: `path` is one of them, or is a device or something else that is neither a file nor a
+            folder.
     """
     target = Path(path)
     if target.exists() and not target.is_file() and not target.is_dir():
         raise InputError(f"{target} is no plain file; choose another file to write")
-    if target.name in RUN_FILES and any((target.parent / marker).exists() for marker in RUN_MARKERS):
-        raise InputError(f"{target} is a file of the run in {target.parent}, which needs it; choose another file to write")
+    if target.name in RUN_FILES and _is_of_run(target.parent):
+        raise InputError(
+            f"{target} is a file of the run in {target.parent}, which needs it; choose another file to write"
+        )
     for given in inputs:
         if given is not None and os.path.realpath(given) == os.path.realpath(target):
             raise InputError(f"{target} is read by the same command; choose another file to write")
+
+
+def _is_of_run(folder: Path) -> bool:
+    return any((folder / marker).exists() for marker in RUN_MARKERS)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -340,14 +364,33 @@ def read_json(path: str | Path) -> Any:
     """Read JSON from `path`.
 
     Raises:
-        InputError: the file is missing, unreadable or not JSON.
+        InputError: the file is missing, unreadable or not JSON; numbers that are not finite are no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: of JSON, of UTF-8 and of the numbers below
         raise InputError(f"{path} is not valid JSON: {error}") from error
+
+
+def _whole(digits: str) -> int:
+    # Python refuses longer ones with advice for programmers.
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a whole number of {len(digits):,} digits is too long")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {digits[:LONGEST]} is too large")
+    return value
+
+
+def _refused(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -362,10 +405,17 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     import yaml
 
+    fast = getattr(yaml, "CSafeLoader", None)
+    if fast is not None:
+        try:
+            return yaml.load(text, fast)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            pass  # read again below, by the loader whose complaints name the place
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: dates that do not exist
-        raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+        sentence = " ".join(str(error).split())  # it comes in several lines
+        raise InputError(f"{where} is not valid YAML: {sentence}") from None
 
 
 def in_schema(content: Any, validator: Any, what: str) -> None:
@@ -385,6 +435,8 @@ def in_schema(content: Any, validator: Any, what: str) -> None:
         validator.validate(content)
     except jsonschema.ValidationError as error:
         place = "/".join(str(step) for step in error.absolute_path) or "top level"
-        # The message shows the value, which may be a whole file.
-        message = error.message if len(error.message) <= LONGEST else f"... {error.message[-LONGEST:]}"
+        message = error.message
+        # It shows the value, which may be a whole file; what is wrong with it stands at the end.
+        if len(message) > LONGEST:
+            message = f"... {message[-LONGEST:]}"
         raise InputError(f"{what}: at {place}: {message}") from None

@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from functools import lru_cache
 
 import pytest
@@ -22,7 +23,7 @@ from rankfold.cost.chip import (
 )
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, map_layer
-from rankfold.plan import uniform_plan
+from rankfold.plan import LowRank, uniform_plan
 from rankfold.workload import ConvShape, zoo_network
 
 LOADS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40)), min_size=1, max_size=3)
@@ -33,13 +34,14 @@ def test_time_with_copies_is_the_least(loads, more):
     """Against every number of copies of every tile."""
     arrays = sum(tiles for tiles, _ in loads) + more
     jobs = [times for tiles, times in loads for _ in range(tiles)]
-    best = min(
-        max(-(-times // number) for times, number in zip(jobs, copies, strict=True))
-        for copies in itertools.product(range(1, more + 2), repeat=len(jobs))
-        if sum(copies) <= arrays
-    ) if (more + 1) ** len(jobs) < 20000 else None  # fmt: skip
-    if best is not None:
-        assert _least_time(loads, arrays) == best
+    if (more + 1) ** len(jobs) >= 20000:
+        return
+    best = math.inf
+    for copies in itertools.product(range(1, more + 2), repeat=len(jobs)):
+        if sum(copies) <= arrays:
+            slowest = max(-(-times // number) for times, number in zip(jobs, copies, strict=True))
+            best = min(best, slowest)
+    assert _least_time(loads, arrays) == best
 
 
 def longest_first(jobs, arrays):
@@ -62,7 +64,9 @@ def least_makespan(jobs, busy):
     )
 
 
-@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 60)), min_size=1, max_size=5), st.integers(1, 12))
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 60)), min_size=1, max_size=5), st.integers(1, 12)
+)
 def test_makespan_is_longest_first_tile_by_tile(loads, arrays):
     jobs = [times for tiles, times in loads for _ in range(tiles)]
     found, bound = _makespan(loads, arrays), _least_makespan(loads, arrays)
@@ -103,17 +107,28 @@ def test_copies_reach_the_interval_within_the_arrays(stages, more):
     # No stage can be made faster with what is left.
     for stage, each in zip(stages, copies, strict=True):
         time = _time(stage, each)
-        faster = [max(number, -(-times // max(time - 1, 1))) for (_, times), number in zip(stage, each, strict=True)]
+        faster = [
+            max(number, -(-times // max(time - 1, 1))) for (_, times), number in zip(stage, each, strict=True)
+        ]
         assert time == 1 or used - _held(stage, each) + _held(stage, faster) > arrays
-    assert max(_time(stage, each) for stage, each in zip(stages, copies, strict=True)) == _least_time(every, arrays)
+    assert max(_time(stage, each) for stage, each in zip(stages, copies, strict=True)) == _least_time(
+        every, arrays
+    )
 
 
 def test_by_hand():
-    """Two layers of one tile each, 64 and 16 activations. 5 arrays: 4 copies of the first, 16 cycles each, then 16."""
-    stages = [map_layer(ConvShape("a", 1, 4, (1, 1), (8, 8)), ArraySpec(1, 4), "im2col"),
-              map_layer(ConvShape("b", 1, 4, (1, 1), (4, 4)), ArraySpec(1, 4), "im2col")]  # fmt: skip
+    """Two layers of one tile, 64 and 16 activations; with 5 arrays 4 copies of the first, 16 + 16 cycles."""
+    first = map_layer(ConvShape("a", 1, 4, (1, 1), (8, 8)), ArraySpec(1, 4), "im2col")
+    second = map_layer(ConvShape("b", 1, 4, (1, 1), (4, 4)), ArraySpec(1, 4), "im2col")
+    stages = [first, second]
     found = schedule_stages(stages, Chip(ArraySpec(1, 4), 5))
-    assert (found.case, found.tiles, found.interval, found.latency, found.copies) == ("copies", 2, 16, 32, ((4,), (1,)))
+    assert (found.case, found.tiles, found.interval, found.latency, found.copies) == (
+        "copies",
+        2,
+        16,
+        32,
+        ((4,), (1,)),
+    )
     assert (found.interval_at_least, found.rewrites_at_least) == (16, 0)
     alone = schedule_stages(stages, Chip(ArraySpec(1, 4), 2))
     assert (alone.interval, alone.latency, alone.rewriting_latency) == (64, 80, 32 + 8)
@@ -124,7 +139,10 @@ def test_by_hand():
 
 
 def test_spare_arrays_shorten_the_latency_by_hand():
-    """The second stage's ten tiles hold the interval at 5. A fourth copy of 9 activations saves nothing, a fifth a cycle."""
+    """The second stage's ten tiles hold the interval at 5.
+
+    A fourth copy of 9 activations saves nothing, a fifth a cycle.
+    """
     assert _copies([[(1, 9)], [(10, 5)]], 15) == [[5], [1]]
     # At interval 3 four of ten arrays are spare; two save a cycle of the second stage, and two another one.
     assert _copies([[(1, 9), (1, 3)], [(2, 3)]], 10) == [[3, 1], [3]]
@@ -132,8 +150,9 @@ def test_spare_arrays_shorten_the_latency_by_hand():
 
 def test_tiles_that_share_an_array_take_turns():
     """Two tiles of 2x2 fit diagonally into one 4x4 array: 9 + 4 activations, one after the other."""
-    stages = [map_layer(ConvShape("a", 2, 2, (1, 1), (3, 3)), ArraySpec(4, 4), "im2col"),
-              map_layer(ConvShape("b", 2, 2, (1, 1), (2, 2)), ArraySpec(4, 4), "im2col")]  # fmt: skip
+    first = map_layer(ConvShape("a", 2, 2, (1, 1), (3, 3)), ArraySpec(4, 4), "im2col")
+    second = map_layer(ConvShape("b", 2, 2, (1, 1), (2, 2)), ArraySpec(4, 4), "im2col")
+    stages = [first, second]
     found = schedule_stages(stages, Chip(ArraySpec(4, 4), 1))
     assert (found.case, found.packing.arrays, found.interval, found.latency) == ("shared", 1, 13, 13)
 
@@ -142,7 +161,8 @@ def test_tiles_that_share_an_array_take_turns():
 @given(st.sampled_from(["resnet8", "resnet20"]), st.sampled_from(["32x32", "128x128"]), st.integers(1, 900))
 def test_more_arrays_never_hurt(name, array, arrays):
     network = zoo_network(name)
-    costs = network_cycles(network, uniform_plan(network, ArraySpec.parse(array), 4, "1/4", mapping="best"))
+    method = LowRank(groups=4, rank="1/4")
+    costs = network_cycles(network, uniform_plan(network, ArraySpec.parse(array), method, mapping="best"))
     one, some, more = (schedule(costs, number) for number in (1, arrays, arrays + 50))
     assert one.rewriting_latency == costs.chosen_cycles
     assert more.rewriting_latency <= some.rewriting_latency <= one.rewriting_latency

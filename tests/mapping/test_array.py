@@ -16,7 +16,9 @@ def test_parse():
 
 
 def test_columns_and_cycles_by_hand():
-    """8-bit weights in 2-bit cells: 4 columns with an offset; 7 magnitude bits, 4 pairs of columns, as differences."""
+    """8-bit weights in 2-bit cells: 4 columns with an offset; 7 magnitude bits, 4 pairs of columns, as
+    differences.
+    """
     offset = ArraySpec(64, 64, cell_bits=2, coding="offset", dac_bits=1)
     assert offset.columns_per_weight(8) == 4
     assert offset.in_weights(8).columns == 15  # one column is the reference that takes the offset off again
@@ -31,7 +33,11 @@ def test_columns_and_cycles_by_hand():
 
 
 @given(
-    st.integers(1, 600), st.sampled_from(["offset", "differential"]), st.integers(1, 8), st.integers(1, 16), st.integers(1, 16)
+    st.integers(1, 600),
+    st.sampled_from(["offset", "differential"]),
+    st.integers(1, 8),
+    st.integers(1, 16),
+    st.integers(1, 16),
 )
 def test_more_bits_never_need_fewer_columns_or_cycles(columns, coding, cell_bits, weight_bits, input_bits):
     array = ArraySpec(8, columns, cell_bits, coding, cell_bits)
@@ -50,9 +56,12 @@ def test_more_bits_never_need_fewer_columns_or_cycles(columns, coding, cell_bits
 
 def test_what_is_refused():
     for field, value, message in (
-        ("rows", 0, "array rows"), ("columns", 1 << 21, "array columns"), ("cell_bits", 0, "cell_bits"),
-        ("dac_bits", 33, "dac_bits"), ("coding", "gray", "must be one of offset, differential"),
-    ):  # fmt: skip
+        ("rows", 0, "array rows"),
+        ("columns", 1 << 21, "array columns"),
+        ("cell_bits", 0, "cell_bits"),
+        ("dac_bits", 33, "dac_bits"),
+        ("coding", "gray", "must be one of offset, differential"),
+    ):
         with pytest.raises(InputError, match=message):
             ArraySpec(**{"rows": 8, "columns": 8, field: value})
     with pytest.raises(InputError, match="do not hold one weight of 8 bits in cells of 1"):

@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from brute_force import fewest_cycles
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layers import ARRAYS, cases, layers
 
+from common.brute_force import fewest_cycles
+from common.strategies import ARRAYS, conv_shapes, shapes_of_plane, supported_layers, supports
 from rankfold.mapping import METHODS, ArraySpec, map_layer, map_one_window, map_with_window
 from rankfold.workload import ConvShape
 
@@ -27,7 +27,9 @@ else:
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @pytest.mark.parametrize("plane", PLANES, ids=str)
 def test_best_equals_brute_force_on_all_small_layers(plane, kernel):
-    for stride, channels, outputs, rows, columns in itertools.product(STRIDES, CHANNELS, CHANNELS, ROWS, COLUMNS):
+    for stride, channels, outputs, rows, columns in itertools.product(
+        STRIDES, CHANNELS, CHANNELS, ROWS, COLUMNS
+    ):
         size = tuple((n - 1) * s + k for n, s, k in zip(plane, stride, kernel, strict=True))
         shape, array = ConvShape("layer", channels, outputs, kernel, size, stride), ArraySpec(rows, columns)
         assert map_layer(shape, array, "best").cycles == fewest_cycles(shape, array), (shape, array)
@@ -35,30 +37,25 @@ def test_best_equals_brute_force_on_all_small_layers(plane, kernel):
 
 @st.composite
 def small_cases(draw):
-    groups = draw(st.sampled_from([1, 1, 2, 3]))
-    pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
-    kernel, stride, dilation = draw(pairs), draw(pairs), draw(pairs)
-    plane = draw(st.sampled_from([(h, w) for h in range(1, 5) for w in range(1, 5) if h * w <= 9]))
-    size = tuple((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(plane, stride, kernel, dilation, strict=True))
-    channels, outputs = (groups * draw(st.integers(1, 3)) for _ in range(2))
-    shape = ConvShape("layer", channels, outputs, kernel, size, stride, dilation=dilation, groups=groups)
-    mask = np.array(
-        draw(st.lists(st.booleans(), min_size=channels * kernel[0] * kernel[1], max_size=channels * kernel[0] * kernel[1]))
-    )
-    mask = mask.reshape(channels, -1)
-    return shape, ArraySpec(draw(st.integers(1, 14)), draw(st.integers(1, 10))), mask if mask.any() else None
+    """A layer of at most nine output pixels, a small array and, every other time, a support."""
+    planes = [(h, w) for h, w in itertools.product(range(1, 5), range(1, 5)) if h * w <= 9]
+    shape = draw(shapes_of_plane(planes))
+    array = ArraySpec(draw(st.integers(1, 14)), draw(st.integers(1, 10)))
+    return shape, array, draw(st.none() | supports(shape))
 
 
 @settings(max_examples=max(settings().max_examples, 1000))
 @given(small_cases())
 def test_best_equals_brute_force_with_groups_dilation_and_supports(case):
     shape, array, support = case
-    assert map_layer(shape, array, "best", support).cycles == fewest_cycles(
-        shape, array, support if support is None else support.tolist()
-    )
+    fewest = fewest_cycles(shape, array)
+    if support is not None:
+        # Or with zeros stored at the positions that the support drops.
+        fewest = min(fewest, fewest_cycles(shape, array, support.tolist()))
+    assert map_layer(shape, array, "best", support).cycles == fewest
 
 
-@given(cases())
+@given(supported_layers())
 def test_best_is_never_worse_and_never_below_the_bound(case):
     shape, array, support = case
     mappings = {method: map_layer(shape, array, method, support) for method in METHODS}
@@ -73,11 +70,23 @@ def test_best_is_never_worse_and_never_below_the_bound(case):
 
 @settings(max_examples=60)
 @given(
-    st.integers(1, 300), st.integers(1, 300), st.integers(1, 7), st.integers(8, 60), st.integers(1, 2),
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.integers(1, 7),
+    st.integers(8, 60),
+    st.integers(1, 2),
     st.sampled_from([ArraySpec(32, 32), ArraySpec(128, 64), ArraySpec(256, 256), ArraySpec(512, 512)]),
-)  # fmt: skip
+)
 def test_best_is_never_worse_on_large_layers(channels, outputs, kernel, size, stride, array):
-    shape = ConvShape("layer", channels, outputs, (kernel, kernel), (size, size), (stride, stride), (kernel // 2,) * 4)
+    shape = ConvShape(
+        "layer",
+        channels,
+        outputs,
+        (kernel, kernel),
+        (size, size),
+        (stride, stride),
+        padding=(kernel // 2,) * 4,
+    )
     cycles = {method: map_layer(shape, array, method).cycles for method in METHODS}
     assert min(cycles.values()) == cycles["best"]
     assert cycles["tetris-sdk"] <= cycles["vw-sdk"] <= cycles["im2col"]
@@ -85,27 +94,31 @@ def test_best_is_never_worse_on_large_layers(channels, outputs, kernel, size, st
 
 
 @settings(max_examples=50)
-@given(layers(), ARRAYS)
+@given(conv_shapes(), ARRAYS)
 def test_a_larger_array_never_needs_more_cycles(shape, array):
     double = ArraySpec(2 * array.rows, 2 * array.columns)
     assert map_one_window(shape, double).cycles <= map_one_window(shape, array).cycles
     assert map_layer(shape, double, "best").cycles <= map_layer(shape, array, "best").cycles
 
 
-@given(layers(), ARRAYS, st.integers(0, 999))
+@given(conv_shapes(), ARRAYS, st.integers(0, 999))
 def test_a_smaller_support_never_needs_more_cycles_in_one_pixel(shape, array, seed):
     """A position that no output uses takes no row."""
     rng = np.random.default_rng(seed)
     large = rng.random((shape.in_channels, shape.kernel[0] * shape.kernel[1])) < 0.7
     small = large & (rng.random(large.shape) < 0.7)
     if small.any():
-        assert map_layer(shape, array, "im2col", small).cycles <= map_layer(shape, array, "im2col", large).cycles
+        assert (
+            map_layer(shape, array, "im2col", small).cycles <= map_layer(shape, array, "im2col", large).cycles
+        )
         assert map_one_window(shape, array, small).cycles <= map_one_window(shape, array, large).cycles
 
 
-@given(cases())
+@given(supported_layers())
 def test_windows_left_out_need_no_fewer_cycles(case):
-    """One-window searches try only the smallest windows of each number of positions; all others, tried here, are no better."""
+    """One-window searches try only the smallest windows of each number of positions; all others, tried here,
+    are no better.
+    """
     shape, array, support = case
     height, width = shape.output
     each = [

@@ -4,25 +4,39 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layers import ARRAYS, cases, layers
 
+from common.strategies import ARRAYS, conv_shapes, supported_layers
 from rankfold.errors import InputError
-from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer, map_low_rank, map_one_window, map_with_window
+from rankfold.mapping import (
+    LOW_RANK_METHODS,
+    METHODS,
+    ArraySpec,
+    map_layer,
+    map_low_rank,
+    map_one_window,
+    map_with_window,
+)
 from rankfold.workload import ConvShape
 
 
-@given(cases(), st.integers(1, 4))
+@given(supported_layers(), st.integers(1, 4))
 def test_windows_never_cost_more_than_one_pixel_at_a_time(case, rank):
     shape, array, support = case
     groups = shape.in_channels // shape.groups
-    plain, windowed, best = (map_low_rank(shape, array, groups, rank, method, support) for method in ("im2col", "sdk", "best"))
+    plain, windowed, best = (
+        map_low_rank(shape, array, groups, rank, method, support) for method in ("im2col", "sdk", "best")
+    )
     assert best.cycles <= windowed.cycles <= plain.cycles
     assert windowed.cycles == windowed.stage1.cycles + windowed.stage2.cycles
-    assert windowed.stage1.shape.out_channels == windowed.stage2.shape.in_channels == shape.groups * groups * rank
+    assert (
+        windowed.stage1.shape.out_channels
+        == windowed.stage2.shape.in_channels
+        == shape.groups * groups * rank
+    )
     assert windowed.stage2.shape.output == shape.output
 
 
-@given(layers(largest=8), ARRAYS, st.integers(1, 3))
+@given(conv_shapes(largest=8), ARRAYS, st.integers(1, 3))
 def test_shared_window_is_the_best_one_for_both_stages(shape, array, rank):
     pair = map_low_rank(shape, array, 1, rank, "sdk")
     shared = pair.shared
@@ -30,7 +44,8 @@ def test_shared_window_is_the_best_one_for_both_stages(shape, array, rank):
     assert shared.cycles == pair.shared_cycles >= pair.cycles
     height, width = shape.output
     each = [
-        map_with_window(pair.stage1.shape, array, (a, b)).cycles + map_with_window(pair.stage2.shape, array, (a, b)).cycles
+        map_with_window(pair.stage1.shape, array, (a, b)).cycles
+        + map_with_window(pair.stage2.shape, array, (a, b)).cycles
         for a in range(1, height + 1)
         for b in range(1, width + 1)
         if a * b <= array.columns
@@ -56,7 +71,10 @@ def test_what_is_refused():
         map_low_rank(shape, array, 2, 2, "sdk")
     with pytest.raises(InputError, match=r"rank \(=0\) must be 1 or more"):
         map_low_rank(shape, array, 1, 0, "sdk")
-    with pytest.raises(InputError, match=r"layer conv1: support \(=bool \(3, 3\)\) must be boolean, \(C_in, kh\*kw\) = \(3, 9\)"):
+    with pytest.raises(
+        InputError,
+        match=r"layer conv1: support \(=bool \(3, 3\)\) must be boolean, \(C_in, kh\*kw\) = \(3, 9\)",
+    ):
         map_layer(shape, array, "sdk", np.ones((3, 3), bool))
     with pytest.raises(InputError, match=r"support \(=int64"):
         map_layer(shape, array, "sdk", np.ones((3, 9), np.int64))

@@ -1,4 +1,4 @@
-"""Pruned layers: rows are skipped tile by tile, exactly; and running the tiles is the convolution with the kept weights."""
+"""Pruned layers: rows are skipped tile by tile, and the tiles compute the convolution with kept weights."""
 
 import itertools
 import math
@@ -6,34 +6,25 @@ import math
 import numpy as np
 import pytest
 import torch
-from brute_force import stored_blocks, tiles_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layers import ARRAYS, layers
 
+from common.brute_force import stored_blocks, tiles_of
+from common.strategies import ARRAYS, pruned_layers
 from rankfold.errors import InputError
-from rankfold.mapping import PRUNED_METHODS, ArraySpec, execute, map_layer, map_one_window, map_pruned, steered_cycles
+from rankfold.mapping import (
+    PRUNED_METHODS,
+    ArraySpec,
+    execute,
+    map_layer,
+    map_one_window,
+    map_pruned,
+    steered_cycles,
+)
 from rankfold.workload import ConvShape
 
 MANY = settings().max_examples
 FEW = max(1, MANY // 3)  # tile by tile takes a while
-
-
-@st.composite
-def masks(draw, shape):
-    """(m, C_in/G, kh, kw): sparse or dense, any weights, or the same positions for all outputs."""
-    size = (shape.m, shape.in_channels // shape.groups, *shape.kernel)
-    rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    mask = rng.random(size if draw(st.booleans()) else (1, *size[1:])) < draw(st.sampled_from([0.1, 0.4, 0.8]))
-    mask = np.broadcast_to(mask, size).copy()
-    mask.flat[draw(st.integers(0, mask.size - 1))] = True
-    return mask
-
-
-@st.composite
-def pruned_layers(draw, **kinds):
-    shape = draw(layers(**kinds))
-    return shape, draw(ARRAYS), draw(masks(shape))
 
 
 def support(shape, mask, outputs):
@@ -42,7 +33,7 @@ def support(shape, mask, outputs):
 
 
 def fewest_cycles(shape, array, mask, windows):
-    """Over the given windows, and over both ways of cutting columns, from matrices written out cell by cell."""
+    """Over some windows and both ways of cutting columns, from matrices written out cell by cell."""
     outputs = shape.m // shape.groups
     best = math.inf
     for window in windows:
@@ -73,7 +64,9 @@ def all_windows(shape):
 def test_no_window_and_no_cut_needs_fewer_cycles(case):
     shape, array, mask = case
     assert map_pruned(shape, array, mask, "im2col").cycles == fewest_cycles(shape, array, mask, [(1, 1)])
-    assert map_pruned(shape, array, mask, "sdk").cycles == fewest_cycles(shape, array, mask, all_windows(shape))
+    assert map_pruned(shape, array, mask, "sdk").cycles == fewest_cycles(
+        shape, array, mask, all_windows(shape)
+    )
 
 
 @settings(max_examples=FEW)
@@ -86,7 +79,11 @@ def test_tiles_compute_the_pruned_convolution(case, seed):
     top, bottom, left, right = shape.padding
     padded = torch.nn.functional.pad(torch.from_numpy(inputs).double(), (left, right, top, bottom))
     wanted = torch.nn.functional.conv2d(
-        padded[None], torch.from_numpy(weight).double(), stride=shape.stride, dilation=shape.dilation, groups=shape.groups
+        padded[None],
+        torch.from_numpy(weight).double(),
+        stride=shape.stride,
+        dilation=shape.dilation,
+        groups=shape.groups,
     )[0].numpy()
     for method in PRUNED_METHODS:
         mapping = map_pruned(shape, array, mask, method)
@@ -97,7 +94,9 @@ def test_tiles_compute_the_pruned_convolution(case, seed):
             region.activations * sum(1 for _ in region.tiles()) for region in mapping.regions
         )  # counted tile by tile
         found = mapping.support
-        assert (np.ones_like(support(shape, mask, (0, None))) if found is None else found).sum() >= mask.any(axis=0).sum()
+        assert (np.ones_like(support(shape, mask, (0, None))) if found is None else found).sum() >= mask.any(
+            axis=0
+        ).sum()
 
 
 @settings(max_examples=MANY)
@@ -117,7 +116,9 @@ def test_pruning_never_costs_cycles(case):
 
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(1, 40), ARRAYS, st.integers(0, 999))
 def test_ideal_steering_is_the_published_formula_and_bounds_plain(entries, channels, outputs, array, seed):
-    """Jeon et al. (2025) count PatDNN with ceil(e*C_in/R) row tiles; with a window of N pixels, ceil(N*m/C) column tiles."""
+    """Jeon et al. (2025) count PatDNN with ceil(e*C_in/R) row tiles; with a window of N pixels, ceil(N*m/C)
+    column tiles.
+    """
     shape = ConvShape("conv", channels, outputs, (3, 3), (8, 8), padding=(1, 1, 1, 1))
     mask = np.zeros((outputs, channels, 9), bool)
     rng = np.random.default_rng(seed)
@@ -136,9 +137,12 @@ def test_ideal_steering_is_the_published_formula_and_bounds_plain(entries, chann
 
 
 def test_a_row_counts_only_in_the_tiles_that_need_it():
-    """By hand: 4 outputs, 2 columns; outputs 0 and 1 keep the first tap of a 1x2 kernel, 2 and 3 the second. 8 channels, 8 rows.
+    """By hand: 4 outputs on 2 columns, 8 channels on 8 rows.
 
-    Every row is used by some output, so that all 16 would fill two row tiles; each of the two column tiles needs 8 of them.
+    Outputs 0 and 1 keep the first tap of a 1x2 kernel, 2 and 3 the second.
+
+    Every row is used by some output, so that all 16 would fill two row tiles; each of the two column tiles
+    needs 8 of them.
     """
     shape = ConvShape("conv", 8, 4, (1, 2), (1, 5))
     mask = np.zeros((4, 8, 1, 2), bool)
@@ -154,10 +158,14 @@ def test_wrong_masks_are_refused():
     shape = ConvShape("conv", 8, 4, (3, 3), (5, 5))
     good = np.ones((4, 8, 3, 3), bool)
     array = ArraySpec(8, 8)
-    with pytest.raises(InputError, match=r"mapping of a pruned layer \(=vw-sdk\) must be one of im2col, sdk, best"):
+    with pytest.raises(
+        InputError, match=r"mapping of a pruned layer \(=vw-sdk\) must be one of im2col, sdk, best"
+    ):
         map_pruned(shape, array, good, "vw-sdk")
     for mask in (good[:3], good.astype(int)):
-        with pytest.raises(InputError, match=r"layer conv: mask .* must be boolean, \(m, C_in/G, kh, kw\) = \(4, 8, 3, 3\)"):
+        with pytest.raises(
+            InputError, match=r"layer conv: mask .* must be boolean, \(m, C_in/G, kh, kw\) = \(4, 8, 3, 3\)"
+        ):
             map_pruned(shape, array, mask)
     with pytest.raises(InputError, match="layer conv: mask must keep at least one weight"):
         steered_cycles(shape, array, ~good)

@@ -18,7 +18,9 @@ def rows(name):
 
 def layer(row):
     kernel, image = int(row["kernel"]), int(row["image"])
-    shape = ConvShape("layer", int(row["in_channels"]), int(row["out_channels"]), (kernel, kernel), (image, image))
+    shape = ConvShape(
+        "layer", int(row["in_channels"]), int(row["out_channels"]), (kernel, kernel), (image, image)
+    )
     return shape, ArraySpec(int(row["array_rows"]), int(row["array_cols"]))
 
 
@@ -41,7 +43,9 @@ def test_cycles_of_published_code(row):
     ],
 )
 def test_published_tables_on_512x512(network, cycles):
-    """Rhe et al., VW-SDK (DATE 2022), the table of 512x512 arrays: each shape of ResNet-18 once, VGG-13's last one twice."""
+    """Rhe et al., VW-SDK (DATE 2022), the table of 512x512 arrays: each shape of ResNet-18 once, VGG-13's
+    last one twice.
+    """
     chosen = [
         layer(row)
         for row in rows("peer_cycles.csv")
@@ -54,9 +58,9 @@ def test_published_tables_on_512x512(network, cycles):
 
 
 TETRIS = {
-    # Published and ours agree that the 4 channels left over by two row tiles of 14 get windows of their own. Published:
-    # 16 + 16 windows of 4x4, and 6 for the 4 channels, of 4x12 and, in the margin, 8x4 pixels. But 4x12 pixels of 32
-    # output channels need 1,536 columns, and the array has 512. Tiles that fit need 42.
+    # Published and ours agree that the 4 channels left over by two row tiles of 14 get windows of their own.
+    # Published: 16 + 16 windows of 4x4, and 6 for the 4 channels, of 4x12 and, in the margin, 8x4 pixels. But
+    # 4x12 pixels of 32 output channels need 1,536 columns, and the array has 512. Tiles that fit need 42.
     "cnn8-3": 42,
     # Ours tries every main window, 1x5 among them; published: 2x2.
     "cnn8-5": 13,
@@ -71,7 +75,9 @@ TETRIS = {
 
 @pytest.mark.parametrize("row", rows("peer_tetris.csv"), ids=lambda row: row["layer"])
 def test_tetris_of_published_code(row):
-    """What the code of Dong et al. (ISCAS 2024) prints: `best` is never above it, although its tiles must fit the array."""
+    """What the code of Dong et al. (ISCAS 2024) prints: `best` is never above it, although its tiles must fit
+    the array.
+    """
     shape, array = layer(row)
     assert map_layer(shape, array, "im2col").cycles == int(row["im2col"])
     assert map_layer(shape, array, "sdk").cycles == int(row["sdk"])
@@ -89,7 +95,9 @@ def test_best_needs_fewer_cycles_than_published_tetris_over_its_layers():
 
 @pytest.mark.parametrize("row", rows("peer_tetris.csv"), ids=lambda row: row["layer"])
 def test_windows_that_the_published_search_tries(row):
-    """Its VW-SDK counts are the best over non-square windows smaller than the plane: the search, not the count, differs."""
+    """Its VW-SDK counts are the best over non-square windows smaller than the plane: the search, not the
+    count, differs.
+    """
     shape, array = layer(row)
     height, width = shape.output
     found = []
@@ -105,7 +113,9 @@ def test_windows_that_the_published_search_tries(row):
 
 @pytest.mark.parametrize(("window", "expected"), [((1, 1), 1024), ((1, 2), 512), ((2, 2), 256)], ids=str)
 def test_window_counts_of_zigzag(window, expected):
-    """ZigZag-IMC's diagonal unrolling of OX and OY is SDK: C_in 4, C_out 16, 3x3, 32x32 outputs, 64x64 array, one tile each."""
+    """ZigZag-IMC's diagonal unrolling of OX and OY is SDK: C_in 4, C_out 16, 3x3, 32x32 outputs, 64x64 array,
+    one tile each.
+    """
     from rankfold.mapping import map_with_window
 
     shape = ConvShape("layer", 4, 16, (3, 3), (32, 32), padding=(1, 1, 1, 1))
@@ -119,7 +129,9 @@ def test_window_counts_of_zigzag(window, expected):
     [("resnet20", 8, 8, 13952, 9472), ("wrn16-4", 4, 8, 97536, 34304)],
 )
 def test_totals_on_64x64_arrays(network, groups, divisor, dense, low_rank):
-    """An independent prototype found 13,952 and 9,872, 97,536 and 34,304; it did not pack the blocks of R_ as tightly."""
+    """An independent prototype found 13,952 and 9,872, 97,536 and 34,304; it did not pack the blocks of R_ as
+    tightly.
+    """
     array = ArraySpec(64, 64)
     layers = zoo_network(network).convolutions
     assert sum(map_layer(shape, array, "best").cycles for shape in layers) == dense
@@ -132,9 +144,7 @@ def test_totals_on_64x64_arrays(network, groups, divisor, dense, low_rank):
     assert total == low_rank
 
 
-@pytest.mark.parametrize(
-    ("network", "dense", "both"), [("resnet20", 7938, None), ("wrn16-4", 44288, 24832)]
-)  # fmt: skip
+@pytest.mark.parametrize(("network", "dense", "both"), [("resnet20", 7938, None), ("wrn16-4", 44288, 24832)])
 def test_totals_with_a_support_of_four_positions(network, dense, both):
     """The prototype found 8,064 and 44,288 with 4 of 9 positions, and 25,152 with g = 4, r = m/8 as well."""
     array = ArraySpec(64, 64)
@@ -153,10 +163,14 @@ def test_totals_with_a_support_of_four_positions(network, dense, both):
 
 
 def test_plain_low_rank_under_im2col_needs_more_cycles_than_dense():
-    """Plain low-rank pairs need 1.27x the dense im2col cycles on ResNet-20 with 64x64 arrays, at every rank."""
+    """Plain low-rank pairs need 1.27x the dense im2col cycles on ResNet-20 with 64x64 arrays, at every
+    rank.
+    """
     array = ArraySpec(64, 64)
     first, *rest = zoo_network("resnet20").convolutions
     dense = sum(map_layer(shape, array, "im2col").cycles for shape in (first, *rest))
     for divisor in (2, 4, 8, 16):
         pairs = [map_low_rank(shape, array, 1, shape.m // divisor, "im2col").cycles for shape in rest]
-        assert (sum(pairs) + map_layer(first, array, "im2col").cycles) / dense == pytest.approx(1.27, abs=0.005)
+        assert (sum(pairs) + map_layer(first, array, "im2col").cycles) / dense == pytest.approx(
+            1.27, abs=0.005
+        )

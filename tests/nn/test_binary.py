@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from rankfold.errors import InputError
 from rankfold.nn.binary import BinaryQuantiser
-from rankfold.nn.quantise import LayerBits, QuantConv2d
-from rankfold.nn.quantiser import Quantiser
+from rankfold.nn.quantised import LayerBits, QuantConv2d
+from rankfold.nn.quantisers import Quantiser
 
 
 @given(st.integers(0, 999), st.floats(0.01, 100))

@@ -10,11 +10,19 @@ from PIL import Image
 from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
-from rankfold.report.array_drawing.cells import UNUSED, ZERO, cell_colours, cell_copies, groups_of, resampled, shown_tiles
-from rankfold.report.array_drawing.colours import UNUSED_CELL, ZERO_CELL, copy_colours, paler, rgb
-from rankfold.report.array_drawing.planes import PALE, main_regions, output_colours
-from rankfold.report.array_drawing.words import METHOD_NAMES, caption, other_windows
-from rankfold.report.array_picture import dense_panels, layer_chart, low_rank_panels, write_layer_picture
+from rankfold.report.arrays.cells import (
+    UNUSED,
+    ZERO,
+    cell_colours,
+    cell_copies,
+    groups_of,
+    resampled,
+    shown_tiles,
+)
+from rankfold.report.arrays.colours import UNUSED_CELL, ZERO_CELL, copy_colours, paler, rgb
+from rankfold.report.arrays.picture import dense_panels, layer_chart, low_rank_panels, write_layer_picture
+from rankfold.report.arrays.planes import PALE, main_regions, output_colours
+from rankfold.report.arrays.words import METHOD_NAMES, caption, other_windows
 from rankfold.workload.shape import ConvShape
 
 ONE = (1, 1, 1, 1)
@@ -102,7 +110,9 @@ def test_weights_differ_from_empty_cells_for_every_eye(eye):
 
 
 def test_the_two_stages_share_no_colour():
-    first, second = ({tuple(c) for c in copy_colours((2, 2), stage).reshape(-1, 3).tolist()} for stage in (False, True))
+    first, second = (
+        {tuple(c) for c in copy_colours((2, 2), stage).reshape(-1, 3).tolist()} for stage in (False, True)
+    )
     assert not first & second
 
 
@@ -148,7 +158,11 @@ def test_the_array_that_windows_share_is_shown():
 
 
 def text_of(svg):
-    return " ".join(" ".join(element.itertext()) for element in ElementTree.fromstring(svg.encode()).iter() if element.text)
+    return " ".join(
+        " ".join(element.itertext())
+        for element in ElementTree.fromstring(svg.encode()).iter()
+        if element.text
+    )
 
 
 def test_captions_hold_the_numbers(tmp_path):
@@ -238,7 +252,10 @@ def test_draw_writes_a_picture(tmp_path, capsys):
     assert str(out) in capsys.readouterr().out
     text = text_of(out.read_text())
     assert "4 groups, rank 8 each" in text
-    assert f"{map_low_rank(_layer('resnet20', 'layer3.1.conv2'), SQUARE, 4, 8, 'sdk').cycles} cycles in all" in text
+    assert (
+        f"{map_low_rank(_layer('resnet20', 'layer3.1.conv2'), SQUARE, 4, 8, 'sdk').cycles} cycles in all"
+        in text
+    )
     assert main([*command, "--compare"]) == 0
     assert "im2col, SDK, VW-SDK" in text_of(out.read_text())
 

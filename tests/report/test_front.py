@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,18 +12,23 @@ import pytest
 from rankfold.cost.energy import load_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.plan import DENSE
-from rankfold.planner import ARRAYS, CYCLES, ENERGY, LOSS, Front, front, structure_in_words, total
-from rankfold.planner.costing import Costing
-from rankfold.planner.entries import dense_network, layer_entries, layer_slots
-from rankfold.report.front import front_table, write_front
-from rankfold.report.front_figure import MOST, figure
-from rankfold.report.front_table import write_csv
-from rankfold.report.front_view import FrontView, loss_floor, loss_ticks
+from rankfold.plan import LowRankLayer
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Front, front, total
+from rankfold.planning.exact.costing import Costing
+from rankfold.planning.exact.slots import dense_network, layer_slots
+from rankfold.planning.kinds.kind import layer_entries
+from rankfold.report.pareto.figure import figure
+from rankfold.report.pareto.table import write_points
+from rankfold.report.pareto.view import MOST_POINTS, FrontView, loss_floor, loss_ticks
+from rankfold.report.pareto.write import front_table, write_front
 from rankfold.workload import zoo_network
 
 ARRAY = ArraySpec(64, 64)
-LAYERS = ("layer1.0.conv1", "layer2.0.conv1", "layer3.1.conv2")  # may change; the first convolution and the classifier stay
+LAYERS = (
+    "layer1.0.conv1",
+    "layer2.0.conv1",
+    "layer3.1.conv2",
+)  # may change; the first convolution and the classifier stay
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +49,18 @@ def network():
         channels = slot.shape.in_channels
         ranks = np.argsort(rng.permuted(np.tile(np.arange(9), (channels, 1)), axis=1), axis=1)
         families = [{2: ranks < 2, 4: ranks < 4}, {2: np.tile(ranks[:1] < 2, (channels, 1))}]
-        entries = [entry for entry in layer_entries(slot, families) if entry.mapping == "sdk" and entry.kind != DENSE]
+        entries = [
+            entry
+            for entry in layer_entries(slot, families)
+            if entry.mapping == "sdk" and entry.kind.changes_weight
+        ]
         taken = [entries[index] for index in rng.choice(len(entries), 12, replace=False)] + entries[-1:]
         found = [costing.candidate(entry, energy=True) for entry in taken]
         loss = [rng.uniform(0.5, 1) * (1 - candidate.weights / kept.weights) ** 2 for candidate in found]
         dense.append(kept)
-        choices.append((kept, *(replace(candidate, loss=lost) for candidate, lost in zip(found, loss, strict=True))))
+        choices.append(
+            (kept, *(replace(candidate, loss=lost) for candidate, lost in zip(found, loss, strict=True)))
+        )
     return tuple(dense), tuple(choices)
 
 
@@ -70,8 +81,15 @@ def test_the_csv_file_holds_every_point(network, tmp_path, quantity):
     assert files == tuple(tmp_path / "out" / name for name in ("front.csv", "front.html", "front.svg"))
     rows = read(files[0])
     assert list(rows[0]) == [
-        "cycles", f"share_of_dense_{quantity}", "arrays", "energy_nj", "predicted_loss", "conv1", *LAYERS, "fc",
-    ]  # fmt: skip
+        "cycles",
+        f"share_of_dense_{quantity}",
+        "arrays",
+        "energy_nj",
+        "predicted_loss",
+        "conv1",
+        *LAYERS,
+        "fc",
+    ]
     assert len(rows) == len(found)
     for point, row in enumerate(rows):
         chosen = found.chosen(point)
@@ -82,14 +100,36 @@ def test_the_csv_file_holds_every_point(network, tmp_path, quantity):
             total(chosen, quantity) / total(dense, quantity), rel=1e-5
         )
         for candidate in chosen:
-            assert row[candidate.entry.name] == structure_in_words(candidate.entry)
+            assert row[candidate.entry.name] == candidate.entry.kind.short()
+
+
+def test_names_and_structures_that_a_spreadsheet_would_run_are_texts(network, tmp_path):
+    dense, choices = network
+
+    @dataclass(frozen=True)
+    class Odd(LowRankLayer):
+        def short(self):
+            return '=g4, "r8"'
+
+    def odd(candidate):
+        kind = candidate.entry.kind
+        if isinstance(kind, LowRankLayer):
+            kind = Odd(kind.groups, kind.rank)
+        return replace(candidate, entry=replace(candidate.entry, name="@" + candidate.entry.name, kind=kind))
+
+    found = front([[odd(candidate) for candidate in layer] for layer in choices])
+    write_points(tmp_path / "front.csv", FrontView(found, tuple(odd(candidate) for candidate in dense)))
+    rows = read(tmp_path / "front.csv")
+    assert len(rows) == len(found)
+    assert "'@" + LAYERS[0] in rows[0]
+    assert {row["'@" + name] for row in rows for name in LAYERS} & {'\'=g4, "r8"'}
 
 
 def test_energy_that_was_not_counted_is_left_out(network, tmp_path):
     dense, choices = network
     bare = [[replace(candidate, energy=None) for candidate in layer] for layer in choices]
     found = front(bare)
-    write_csv(tmp_path / "front.csv", FrontView(found, dense))
+    write_points(tmp_path / "front.csv", FrontView(found, dense))
     assert "energy_nj" not in read(tmp_path / "front.csv")[0]
     assert "energy" not in front_table(found, dense)
     assert "energy, nJ" in front_table(front(choices), dense)
@@ -103,7 +143,8 @@ def test_the_page_needs_nothing_else_and_shows_the_front(network, tmp_path):
     plain = without_scripts(page)
     assert "http" not in plain
     assert not re.search(
-        r"<script[^>]*\ssrc=|<link|<img|\bhref=|@import|url\(", plain + "".join(re.findall(r"<script[^>]*>", page))
+        r"<script[^>]*\ssrc=|<link|<img|\bhref=|@import|url\(",
+        plain + "".join(re.findall(r"<script[^>]*>", page)),
     )
     assert "&lt;net&gt; on 64×64 arrays at 4\u00a0bits" in plain and "<net>" not in plain
     assert f"{len(found):,} best plans" in plain
@@ -122,11 +163,11 @@ def test_the_figure_says_what_each_layer_becomes(network):
     assert list(curve.y) == np.maximum(found.losses, loss_floor(found.losses)).tolist()
     for point in (0, len(found) // 2):
         text = curve.text[point].replace("\u00a0", " ")
-        assert f"{found.costs[point]:,.0f} cycles ({100 * found.costs[point] / total(dense, CYCLES):.1f} % of dense)" in text
+        share = 100 * found.costs[point] / total(dense, CYCLES)
+        assert f"{found.costs[point]:,.0f} cycles ({share:.1f} % of dense)" in text
         for candidate in found.chosen(point)[1:-1]:
-            assert re.search(
-                rf"{re.escape(candidate.entry.name)} +{re.escape(structure_in_words(candidate.entry))}(<br>|$)", text
-            )
+            name, becomes = re.escape(candidate.entry.name), re.escape(candidate.entry.kind.short())
+            assert re.search(rf"{name} +{becomes}(<br>|$)", text)
     assert list(kept.x) == [total(dense, CYCLES)] and "dense network" in kept.text[0]
     assert list(plan.x) == [total(chosen, CYCLES)] and "chosen plan" in plan.text[0]
     assert list(layers.y) == list(LAYERS)
@@ -140,7 +181,8 @@ def test_the_figure_says_what_each_layer_becomes(network):
 def test_the_same_front_gives_the_same_bytes(network, tmp_path):
     dense, choices = network
     one, two = (
-        [path.read_bytes() for path in write_front(tmp_path / name, front(choices), "resnet20", ARRAY, dense)] for name in "ab"
+        [path.read_bytes() for path in write_front(tmp_path / name, front(choices), "resnet20", ARRAY, dense)]
+        for name in "ab"
     )
     assert one == two
 
@@ -150,7 +192,9 @@ def test_the_picture_shows_dense_and_chosen(network, tmp_path):
     found = front(choices)
     alone = write_front(tmp_path, found, "resnet20", ARRAY, dense)[2].read_text(encoding="utf-8")
     assert "dense network, no loss" in alone and "chosen plan" not in alone
-    both = write_front(tmp_path, found, "resnet20", ARRAY, dense, found.chosen(0))[2].read_text(encoding="utf-8")
+    both = write_front(tmp_path, found, "resnet20", ARRAY, dense, found.chosen(0))[2].read_text(
+        encoding="utf-8"
+    )
     assert "chosen plan, +" in both
     assert f"{total(dense, CYCLES):,.0f} cycles" in both
     assert "predicted increase of the loss" in both
@@ -167,11 +211,13 @@ def test_the_table_is_thinned_and_counts_layers(network):
     assert lines[-1].split()[-1] == "5"  # all are dense
     counted = FrontView(found, dense).families(found.chosen(0))
     assert sum(counted) == 5
-    words = [structure_in_words(candidate.entry) for candidate in found.chosen(0)]
+    words = [candidate.entry.kind.short() for candidate in found.chosen(0)]
     assert counted == (
-        words.count("dense"), sum("r" in word and "g" in word and "e" not in word for word in words),
-        sum(word.startswith("e") for word in words), sum("g" in word and " e" in word for word in words),
-    )  # fmt: skip
+        words.count("dense"),
+        sum("r" in word and "g" in word and "e" not in word for word in words),
+        sum(word.startswith("e") for word in words),
+        sum("g" in word and " e" in word for word in words),
+    )
 
 
 def test_a_front_of_one_point(network, tmp_path):
@@ -180,7 +226,9 @@ def test_a_front_of_one_point(network, tmp_path):
     found = front([[candidate] for candidate in dense])
     files = write_front(tmp_path, found, "resnet20", ARRAY, dense, dense)
     assert len(read(files[0])) == 1
-    assert f"no plan is better than that of {total(dense, CYCLES):,.0f} cycles" in files[1].read_text(encoding="utf-8")
+    assert f"no plan is better than that of {total(dense, CYCLES):,.0f} cycles" in files[1].read_text(
+        encoding="utf-8"
+    )
     assert len(front_table(found, dense).splitlines()) == 3
     assert len(figure(FrontView(found, dense)).data) == 2
 
@@ -192,10 +240,10 @@ def test_a_long_front_is_thinned_in_the_page_alone(network, tmp_path):
     picks = np.stack([rng.integers(0, len(layer), points) for layer in choices], axis=1)
     long = Front(CYCLES, 100.0 + np.arange(points), np.geomspace(9, 1e-9, points), choices, picks)
     view = FrontView(long, dense)
-    write_csv(tmp_path / "front.csv", view)
+    write_points(tmp_path / "front.csv", view)
     assert len(read(tmp_path / "front.csv")) == points
     drawn = figure(view)
-    assert 100 < len(drawn.data[0].x) <= MOST
+    assert 100 < len(drawn.data[0].x) <= MOST_POINTS
     assert min(drawn.data[0].y) == pytest.approx(9e-5)  # five decades are drawn, no more
 
 

@@ -10,14 +10,15 @@ from functools import cache
 
 import matplotlib
 import pytest
-from reader import Page
-from samples import BASELINE, history, run, three
 
+from common.reader import Page
+from common.report_samples import BASELINE, history, run, three
 from rankfold.errors import InputError
-from rankfold.pipeline.result import Accuracies
-from rankfold.report import facts, write_report
-from rankfold.report.energy_chart import energy_chart, grouped
-from rankfold.report.page import render_report
+from rankfold.report import write_report
+from rankfold.report.charts.energy import energy_chart, grouped
+from rankfold.report.run_page.notes import energy_notes
+from rankfold.report.run_page.page import render_report
+from rankfold.runs.result import Accuracies
 
 
 @cache
@@ -65,12 +66,16 @@ def test_table_of_layers_has_every_layer_and_the_totals():
     for cells, layer in zip(body, result.layers, strict=True):
         found = dict(zip(head, cells, strict=True))
         assert found["layer"] == layer.name
-        assert layer.kind in found["what was done, and why"] and layer.reason in found["what was done, and why"]
+        assert (
+            layer.kind in found["what was done, and why"] and layer.reason in found["what was done, and why"]
+        )
         assert found["planned"] == ("–" if layer.planned_cycles is None else f"{layer.planned_cycles:,}")
         assert found["SDK"] == ("–" if layer.cycles is None else f"{layer.cycles['sdk']:,}")
         assert found["rank"] == ("–" if layer.rank is None else str(layer.rank))
         assert found["error"] == ("–" if layer.error is None else f"{100 * layer.error:.1f} %")
-    wanted = [f"{result.cycles[key]:,}" for key in ("im2col", "sdk", "vw-sdk")] + [f"{result.planned_cycles:,}"]
+    wanted = [f"{result.cycles[key]:,}" for key in ("im2col", "sdk", "vw-sdk")] + [
+        f"{result.planned_cycles:,}"
+    ]
     assert foot[1:5] == wanted
 
 
@@ -78,9 +83,17 @@ def test_says_how_to_get_the_numbers_again():
     result = run().result
     text = one().text
     for part in (
-        result.command, result.data.digest, "50,000 training and 10,000 test images", result.device, "training in float32",
-        "seed 7", "720 s, 831 images/s", "torch 2.13.0", "4 bits in 18 layers, 8 bits in 2 layers", result.baseline,
-    ):  # fmt: skip
+        result.command,
+        result.data.digest,
+        "50,000 training and 10,000 test images",
+        result.device,
+        "training in float32",
+        "seed 7",
+        "720 s, 831 images/s",
+        "torch 2.13.0",
+        "4 bits in 18 layers, 8 bits in 2 layers",
+        result.baseline,
+    ):
         assert part in text
     assert "array activations per image" in text and "fully connected layers are not counted" in text
 
@@ -114,7 +127,12 @@ def test_many_runs_get_a_short_headline():
 
 def test_charts_name_their_points():
     text = compared().text
-    for name in ("dense float, im2col", "dense float, VW-SDK", "plain low-rank, 90.1 %", "group low-rank, g = 4, 90.9 %"):
+    for name in (
+        "dense float, im2col",
+        "dense float, VW-SDK",
+        "plain low-rank, 90.1 %",
+        "group low-rank, g = 4, 90.9 %",
+    ):
         assert name in text
 
 
@@ -137,7 +155,9 @@ def test_nothing_is_loaded_and_no_id_is_used_twice(runs):
     assert len(ids) == len(set(ids))
     links = [value for _, name, value in page.attributes if name.endswith("href")]
     assert all(value.startswith(("#", "data:image/png;base64,")) for value in links)
-    used = {value[1:] for value in links if value.startswith("#")} | set(re.findall(r"url\(#([^)]+)\)", source))
+    used = {value[1:] for value in links if value.startswith("#")} | set(
+        re.findall(r"url\(#([^)]+)\)", source)
+    )
     assert used <= set(ids)
 
 
@@ -146,12 +166,22 @@ HOSTILE = "</text></svg><script>alert('&amp;$x^2$')</script>\"><img src=x onerro
 
 def test_hostile_text_stays_text():
     sample = run()
-    layers = tuple(replace(layer, name=f"{HOSTILE}{layer.name}", reason=HOSTILE) for layer in sample.result.layers)
+    layers = tuple(
+        replace(layer, name=f"{HOSTILE}{layer.name}", reason=HOSTILE) for layer in sample.result.layers
+    )
     data = replace(sample.result.data, source=HOSTILE)
     result = replace(
-        sample.result, layers=layers, model=HOSTILE, command=HOSTILE, data=data, device=HOSTILE, untouched=((HOSTILE, HOSTILE),)
+        sample.result,
+        layers=layers,
+        model=HOSTILE,
+        command=HOSTILE,
+        data=data,
+        device=HOSTILE,
+        untouched=((HOSTILE, HOSTILE),),
     )
-    plan = replace(sample.plan, model=HOSTILE, layers=tuple(replace(layer, name=HOSTILE) for layer in sample.plan.layers))
+    plan = replace(
+        sample.plan, model=HOSTILE, layers=tuple(replace(layer, name=HOSTILE) for layer in sample.plan.layers)
+    )
     hostile = replace(sample, label=HOSTILE, result=result, plan=plan)
     for runs in ([hostile], [hostile, hostile]):
         source = render_report(runs, HOSTILE)
@@ -164,7 +194,9 @@ def test_hostile_text_stays_text():
 @pytest.mark.parametrize("name", ["層一.conv", "_hidden", "$a_b$", "a\nb", "x" * 300, ""])
 def test_odd_labels_are_drawn(name):
     sample = run()
-    layers = tuple(replace(layer, name=f"{name}{number}") for number, layer in enumerate(sample.result.layers))
+    layers = tuple(
+        replace(layer, name=f"{name}{number}") for number, layer in enumerate(sample.result.layers)
+    )
     odd = replace(sample, label=name, result=replace(sample.result, layers=layers))
     page = Page(render_report([odd, odd]))
     assert " ".join(f"{name}0".split()) in page.text
@@ -189,7 +221,10 @@ def test_no_epochs():
 
 
 def test_one_epoch_and_epochs_that_were_not_tested():
-    for records in (history(1, 0.9), tuple(replace(record, test_accuracy=None) for record in history(3, 0.9))):
+    for records in (
+        history(1, 0.9),
+        tuple(replace(record, test_accuracy=None) for record in history(3, 0.9)),
+    ):
         assert "training loss" in Page(render_report([replace(run(), history=records)])).text
 
 
@@ -218,7 +253,10 @@ def test_layers_left_alone_are_listed():
 
 def test_a_python_run_without_a_command():
     sample = run()
-    assert "Made from Python" in Page(render_report([replace(sample, result=replace(sample.result, command=""))])).text
+    assert (
+        "Made from Python"
+        in Page(render_report([replace(sample, result=replace(sample.result, command=""))])).text
+    )
 
 
 @pytest.mark.parametrize(
@@ -240,7 +278,9 @@ def test_no_run_is_refused_and_an_old_page_stays(tmp_path):
     assert page.read_text() == "old"
 
 
-@pytest.mark.parametrize("old", ["<!DOCTYPE html>\n<p>old", "\ufeff\n <!doctype HTML>", "<html lang='en'>", ""])
+@pytest.mark.parametrize(
+    "old", ["<!DOCTYPE html>\n<p>old", "\ufeff\n <!doctype HTML>", "<html lang='en'>", ""]
+)
 def test_a_page_replaces_a_page(tmp_path, old):
     page = tmp_path / "page.html"
     page.write_text(old, encoding="utf-8")
@@ -249,11 +289,15 @@ def test_a_page_replaces_a_page(tmp_path, old):
     assert page.read_text(encoding="utf-8") == render_report([run()])
 
 
-@pytest.mark.parametrize("old", ['{"_type": "rankfold.result"}', "a,b\n1,2\n", "<svg></svg>", "# <html>\n", "\0\1"])
+@pytest.mark.parametrize(
+    "old", ['{"_type": "rankfold.result"}', "a,b\n1,2\n", "<svg></svg>", "# <html>\n", "\0\1"]
+)
 def test_a_page_replaces_nothing_else(tmp_path, old):
     page = tmp_path / "page.html"
     page.write_text(old)
-    with pytest.raises(InputError, match="exists and is no HTML page, and only a page is replaced; choose another file"):
+    with pytest.raises(
+        InputError, match="exists and is no HTML page, and only a page is replaced; choose another file"
+    ):
         write_report(page, [run()])
     assert page.read_text() == old
     assert list(tmp_path.iterdir()) == [page]
@@ -269,11 +313,16 @@ def test_a_page_takes_no_name_of_a_runs_files(tmp_path):
 
 def test_import_is_light():
     code = "import sys, rankfold.report; print({'torch', 'matplotlib', 'jinja2', 'numpy'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "set()"
+    )
 
 
 def test_energy_is_stacked_by_component():
-    """One run layer by layer, several as a whole; results from before energy was counted have no such section."""
+    """One run layer by layer, several as a whole; results without energy have no such section."""
     layers, networks = energy_chart([run()]), energy_chart(three())
     assert layers is not None and networks is not None
     assert [key.text for key in layers.keys][:2] == ["dense, im2col", "ADCs"]
@@ -285,8 +334,8 @@ def test_energy_is_stacked_by_component():
     assert "<h2>Energy" in render_report([run()])
     page = render_report([old])
     assert "<h2>Energy" not in page
-    assert facts.energy_notes([old]) == []
-    (totals, conditions, source) = facts.energy_notes([run()])
+    assert energy_notes([old]) == []
+    (totals, conditions, source) = energy_notes([run()])
     assert "less than dense im2col" in totals and "ADC conversions" in totals
     assert "rram-22nm, 5-bit flash ADC" in conditions
     assert source.startswith("ADC: derived")

@@ -1,4 +1,4 @@
-"""Text tables, names of methods, colours, and where names are put."""
+"""The table that compares runs, names of methods, colours, and where names are put."""
 
 from __future__ import annotations
 
@@ -9,38 +9,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from samples import run, three
 
+from common.report_samples import run, three
 from rankfold.errors import InputError
-from rankfold.pipeline.result import Result
-from rankfold.report import format_table, method_name, summary_rows, summary_table
+from rankfold.report import method_name, summary_rows, summary_table
+from rankfold.report.charts.placement import Box, place_names, spread
 from rankfold.report.palette import SHADES, colours
-from rankfold.report.placement import place_names, spread
-from rankfold.report.runs import SUMMARY_HEADERS
-
-
-def test_columns_line_up():
-    table = format_table(["layer", "cycles"], [["conv1", "1,024"], ["layer1.0.conv1", "8"]])
-    assert table == (
-        "layer           cycles\n"
-        "--------------  ------\n"
-        "conv1            1,024\n"
-        "layer1.0.conv1       8"
-    )  # fmt: skip
-
-
-def test_alignment_can_be_chosen():
-    assert format_table(["a", "b"], [["xyz", "1"]], "><") == "  a  b\n---  -\nxyz  1"
-
-
-def test_table_without_rows():
-    assert format_table(["a", "bc"], []) == "a  bc\n-  --"
-
-
-@pytest.mark.parametrize(("rows", "align"), [([["1"]], None), ([["1", "2"]], "<"), ([["1", "2"]], "lr")])
-def test_wrong_shapes_are_refused(rows, align):
-    with pytest.raises(ValueError, match=r"columns|consist"):
-        format_table(["a", "b"], rows, align)
+from rankfold.report.summary import SUMMARY_HEADERS
+from rankfold.runs.result import Result
 
 
 def test_summary_has_the_numbers():
@@ -58,11 +34,19 @@ def test_summary_has_the_numbers():
 
 def test_methods_have_names_and_colours():
     dense, plain, group = (entry.result for entry in three())
-    mixed = replace(group, layers=tuple(replace(layer, groups=2) if n == 3 else layer for n, layer in enumerate(group.layers)))
+    mixed = replace(
+        group,
+        layers=tuple(replace(layer, groups=2) if n == 3 else layer for n, layer in enumerate(group.layers)),
+    )
     assert [method_name(result) for result in (dense, plain, group, mixed)] == [
-        "dense", "plain low-rank", "group low-rank, g = 4", "mixed plan",
-    ]  # fmt: skip
-    assert colours([dense, plain, group, mixed]) == tuple(SHADES[name][0] for name in ("dense", "plain", "group", "mixed"))
+        "dense",
+        "plain low-rank",
+        "group low-rank, g = 4",
+        "mixed plan",
+    ]
+    assert colours([dense, plain, group, mixed]) == tuple(
+        SHADES[name][0] for name in ("dense", "plain", "group", "mixed")
+    )
     assert len(set(colours([group] * 4))) == 4
     assert run().result == group
 
@@ -78,7 +62,7 @@ def test_spread_keeps_order_and_distance(wanted):
 @example([(50.0, 50.0), (96.0, 60.0), (99.0, 51.0), (97.5, 62.0)])
 @given(st.lists(st.tuples(st.floats(50, 550), st.floats(50, 250)), min_size=1, max_size=6))
 def test_names_cover_neither_each_other_nor_the_edge(points):
-    boxes = place_names(points, [(90.0, 12.0)] * len(points), (0.0, 0.0, 600.0, 300.0))
+    boxes = place_names(points, [(90.0, 12.0)] * len(points), Box(0.0, 0.0, 600.0, 300.0))
     for number, (left, bottom, right, top) in enumerate(boxes):
         assert left >= 0 and bottom >= 0 and right <= 600 and top <= 300
         for other in boxes[:number]:

@@ -1,9 +1,13 @@
 """Grids: the package's own, and wrong ones."""
 
+from dataclasses import replace
+
 import pytest
 
 from rankfold.errors import InputError
+from rankfold.plan import LowRank, Pairs, Quantise, SharedSupport
 from rankfold.reproduce.grid import Cell, grid_names, load_grid
+from rankfold.runs.recipes import effective
 from rankfold.training.distillation import Distillation
 
 GOOD = """
@@ -48,7 +52,7 @@ def test_every_grid_loads_and_names_are_folders():
         cells = load_grid(name).cells
         assert len({cell.name for cell in cells}) == len(cells)
         assert all("/" not in cell.name for cell in cells)
-    assert Cell("low-rank", 2, None, 4, "1/8").name == "low-rank-g4-r1_8-float-s2"
+    assert Cell("low-rank", 2, None, groups=4, rank="1/8").name == "low-rank-g4-r1_8-float-s2"
     assert Cell("pairs", 0, 4, entries=2, block=16).name == "pairs-e2-block16-b4-s0"
 
 
@@ -57,16 +61,27 @@ def test_a_grid_of_ones_own(tmp_path, monkeypatch):
     path.write_text(GOOD)
     grid = load_grid(str(path))
     assert grid.name == "mine"
-    assert [(cell.groups, cell.rank, cell.bits) for cell in grid.cells[:3]] == [(1, "1/8", 4), (1, "1/8", None), (1, "2", 4)]
-    assert grid.settings(grid.cells[0], tmp_path, None).recipe.seed == 0
+    assert [(cell.groups, cell.rank, cell.bits) for cell in grid.cells[:3]] == [
+        (1, "1/8", 4),
+        (1, "1/8", None),
+        (1, "2", 4),
+    ]
+    assert grid.recipe_of(replace(grid.cells[0], seed=7)).seed == 7
+    assert grid.cells[0].setting() == LowRank(rank="1/8", groups=1)
+    assert grid.command == "rankfold reproduce mine"
 
 
 def test_cells_with_and_without_distillation(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(GOOD.replace("bits: [4, null]", "bits: [4], distil: [0, 0.9]"))
     grid = load_grid(str(path))
-    assert [cell.name for cell in grid.cells[:2]] == ["low-rank-g1-r1_8-d0-b4-s0", "low-rank-g1-r1_8-d0.9-b4-s0"]
-    assert [grid.settings(cell, tmp_path, None).teaching for cell in grid.cells[:2]] == [None, Distillation(0.9)]
+    assert [cell.name for cell in grid.cells[:2]] == [
+        "low-rank-g1-r1_8-d0-b4-s0",
+        "low-rank-g1-r1_8-d0.9-b4-s0",
+    ]
+    effects = [effective(cell.distillation, grid.recipe) for cell in grid.cells[:2]]
+    assert effects == [None, Distillation(0.9)]
+    assert Cell("quantise", 0, 4).distillation is None
 
 
 @pytest.mark.parametrize(
@@ -78,10 +93,16 @@ def test_cells_with_and_without_distillation(tmp_path):
         (("bits: [4, null]", "bits: [9]"), "at methods/0/bits/0: 9 is greater than the maximum of 8"),
         (("array: 32x32\n", "array: 32\n"), "at array: 32 is not of type 'string'"),
         (("arrays: [32x32]", "arrays: [32y32]"), r"array \(=32y32\) must be rows x columns"),
-        (("low-rank, groups", "quantise, groups"), r"rank \(=1/8\) does not go with method quantise|groups \(=1\) does not go"),
+        (
+            ("low-rank, groups", "quantise, groups"),
+            r"rank \(=1/8\) does not go with method quantise|groups \(=1\) does not go",
+        ),
         (('rank: ["1/8", 2], ', ""), "method low-rank needs rank, such as 1/8"),
         (("groups: [1, 4]", "groups: [1, 1]"), "has cell low-rank-g1-r1_8-b4-s0 twice; keep one"),
-        (("bits: [4, null]", "bits: [4], distil: [2]"), "at methods/0/distil/0: 2 is greater than the maximum of 1"),
+        (
+            ("bits: [4, null]", "bits: [4], distil: [2]"),
+            "at methods/0/distil/0: 2 is greater than the maximum of 1",
+        ),
         (("model: resnet8", "model: ["), "is not valid YAML"),
     ],
 )
@@ -100,10 +121,17 @@ def test_cells_may_keep_only_some_positions(tmp_path):
 """
     (tmp_path / "own.yaml").write_text(GOOD.partition("methods:")[0] + methods)
     grid = load_grid(str(tmp_path / "own.yaml"))
-    names = ["low-rank-g4-r1_4-b4-s0", "low-rank-g4-r1_4-e4-b4-s0", "low-rank-g4-r1_4-e2-b4-s0", "support-e4-float-s0"]
+    names = [
+        "low-rank-g4-r1_4-b4-s0",
+        "low-rank-g4-r1_4-e4-b4-s0",
+        "low-rank-g4-r1_4-e2-b4-s0",
+        "support-e4-float-s0",
+    ]
     assert [cell.name for cell in grid.cells] == names
-    settings = grid.settings(grid.cells[1], tmp_path, None)
-    assert (settings.chosen_method, settings.groups, settings.rank, settings.entries) == ("low-rank", 4, "1/4", 4)
+    assert grid.cells[1].setting() == LowRank(rank="1/4", groups=4, entries=4)
+    assert grid.cells[3].setting() == SharedSupport(4)
+    assert Cell("pairs", 0, 4, entries=2, block=16).setting() == Pairs(2, block=16)
+    assert Cell("quantise", 0, 4).setting() == Quantise()
 
 
 def test_grids_that_are_not_there():

@@ -10,29 +10,30 @@ from rankfold.errors import InputError
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.headline import ROW_SPARSE, Comparison, Point, average, headline, pareto
 from rankfold.reproduce.measure import Measurement, read_table, write_table
-from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables, support_table
+from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json
+from rankfold.reproduce.tables import energy_table, low_rank_tables, support_table
 
 ROW = Measurement(
-    "low-rank-g4-r1_8-b4-s0",
-    "low-rank",
-    4,
-    "1/8",
-    None,
-    None,
-    None,
-    4,
-    0,
-    3,
-    0.92,
-    0.5,
-    0.9,
-    1000,
-    "64x64",
-    "sdk",
-    "plain",
-    800,
-    9000,
-    5000.0,
+    cell="low-rank-g4-r1_8-b4-s0",
+    method="low-rank",
+    groups=4,
+    rank="1/8",
+    entries=None,
+    block=None,
+    ratio=None,
+    bits=4,
+    seed=0,
+    epochs=3,
+    baseline=0.92,
+    before=0.5,
+    accuracy=0.9,
+    parameters=1000,
+    array="64x64",
+    mapping="sdk",
+    steering="plain",
+    cycles=800,
+    conversions=9000,
+    energy=5000.0,
 )
 
 
@@ -41,15 +42,20 @@ def point(accuracy, cycles, **changes):
 
 
 def theirs(accuracy, cycles, **changes):
-    return point(accuracy, cycles, **{"method": "patdnn", "groups": None, "rank": None, "entries": 4, **changes})
+    return point(
+        accuracy, cycles, **{"method": "patdnn", "groups": None, "rank": None, "entries": 4, **changes}
+    )
 
 
 def test_low_rank_with_fewer_positions_is_a_method_of_its_own():
     plain, sparse = point(0.90, 800), point(0.89, 500, entries=4)
     alone = point(0.90, 600, method="support", groups=None, rank=None, entries=4)
     pairs = theirs(0.88, 1000, method="pairs")
-    assert (sparse.kind, sparse.label) == ("row-sparse low-rank", "row-sparse low-rank, g = 4, r = 1/8, e = 4, 4 bits")
-    assert (alone.kind, alone.label) == ("support", "shared support, e = 4, 4 bits")
+    assert (sparse.method, sparse.label) == (
+        "row-sparse low-rank",
+        "row-sparse low-rank, g = 4, r = 1/8, e = 4, 4 bits",
+    )
+    assert (alone.method, alone.label) == ("support", "shared support, e = 4, 4 bits")
     everything = [plain, sparse, alone, pairs]
     found = headlines(everything)["64x64"]
     assert found["PAIRS, SDK"].fewer.ours == plain and found["PAIRS, SDK"].fewer.ratio == 1000 / 800
@@ -128,11 +134,15 @@ def test_seeds_are_averaged_and_counted():
 
 def test_tables_compare_alike_with_alike():
     """Their best mapping is held against our best, and only networks of as many bits."""
-    points = [
-        point(0.9, 800), point(0.9, 700, mapping="best"), point(0.85, 400, rank="1/16"),
-        theirs(0.88, 1600), theirs(0.88, 1400, mapping="best"), theirs(0.88, 300, steering="ideal"),
-        theirs(0.91, 2000, method="quantise", entries=None), theirs(0.5, 2000, method="quantise", entries=None, bits=1),
-    ]  # fmt: skip
+    ours = [point(0.9, 800), point(0.9, 700, mapping="best"), point(0.85, 400, rank="1/16")]
+    pruned = [
+        theirs(0.88, 1600),
+        theirs(0.88, 1400, mapping="best"),
+        theirs(0.88, 300, steering="ideal"),
+    ]
+    dense = theirs(0.91, 2000, method="quantise", entries=None)
+    one_bit = theirs(0.5, 2000, method="quantise", entries=None, bits=1)
+    points = [*ours, *pruned, dense, one_bit]
     found = headlines(points)["64x64"]
     assert list(found) == ["PatDNN, SDK", "PatDNN, best", "PatDNN, SDK, ideal steering", "dense, SDK"]
     assert found["PatDNN, SDK"].fewer.ratio == 2
@@ -142,16 +152,24 @@ def test_tables_compare_alike_with_alike():
     assert found["dense, SDK"].fewer is None
     assert found["dense, SDK"].better.gain == pytest.approx(-0.01)
     text = headline_tables({"64x64": found})
-    assert "| PatDNN, SDK | 2.00x | low-rank, g = 4, r = 1/8, 4 bits (90.00 %, 800 cycles, 1 seed) against PatDNN, e = 4" in text
+    setting = "low-rank, g = 4, r = 1/8, 4 bits (90.00 %, 800 cycles, 1 seed)"
+    assert f"| PatDNN, SDK | 2.00x | {setting} against PatDNN, e = 4" in text
     assert "| dense, SDK | – | no such pair | -1.00 |" in text
     content = headlines_to_json({"64x64": found})["64x64"]["PatDNN, SDK"]["fewer_cycles"]
-    assert content["ratio"] == 2 and content["ours"]["seeds"] == 1 and content["theirs"]["setting"] == "PatDNN, e = 4, 4 bits"
+    assert (
+        content["ratio"] == 2
+        and content["ours"]["seeds"] == 1
+        and content["theirs"]["setting"] == "PatDNN, e = 4, 4 bits"
+    )
     assert "| 4 | 90.00 % | 85.00 % |" in low_rank_tables(points)
     assert low_rank_tables(points[3:]) == ""
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path):
-    rows = (ROW, replace(ROW, method="channel", groups=None, rank=None, ratio=0.5, bits=None, steering="ideal"))
+    rows = (
+        ROW,
+        replace(ROW, method="channel", groups=None, rank=None, ratio=0.5, bits=None, steering="ideal"),
+    )
     write_table(tmp_path / "cells.csv", rows)
     assert read_table(tmp_path / "cells.csv") == rows
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
@@ -171,7 +189,13 @@ def test_the_figure_shows_every_array_and_says_its_points():
     ]
     drawn = figure(points, "A title")
     assert drawn == figure(points, "A title")
-    for words in ("64x64 arrays", "128x128 arrays", "A title", "group low-rank + SDK", "PatDNN, SDK, ideal steering"):
+    for words in (
+        "64x64 arrays",
+        "128x128 arrays",
+        "A title",
+        "group low-rank + SDK",
+        "PatDNN, SDK, ideal steering",
+    ):
         assert words in drawn
     assert "PAIRS" not in drawn
     assert "low-rank, g = 4, r = 1/16, 4 bits, sdk, plain, 64x64: 80.00 % at 400 cycles" in drawn

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from rankfold.cli.arguments.values import time_budget
 from rankfold.cli.main import main
-from rankfold.cli.reproduce import duration
 from rankfold.errors import InputError
-from rankfold.pipeline.result import Result
-from rankfold.pipeline.settings import Quiet
+from rankfold.progress import Silent
+from rankfold.records.typed import write_typed
 from rankfold.reproduce.cluster import RayRunner
 from rankfold.reproduce.grid import load_grid
 from rankfold.reproduce.measure import read_table
 from rankfold.reproduce.run import reproduce
+from rankfold.runs.result import Result
 
 SMOKE = load_grid("smoke")
 
@@ -41,18 +42,27 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         result = Result.load(finished / "cells" / cell.name / "result.json")
         own = [row for row in rows if row.cell == cell.name]
         assert {row.accuracy for row in own} == {result.accuracy.final}
-        prefix = {"low-rank": "low-rank-", "patdnn": "pruned-", "pairs": "pruned-", "support": "pruned-"}.get(cell.method, "")
-        planned = next(row for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "plain"))
+        prefix = {"low-rank": "low-rank-", "patdnn": "pruned-", "pairs": "pruned-", "support": "pruned-"}.get(
+            cell.method, ""
+        )
+        planned = next(
+            row for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "plain")
+        )
         assert planned.cycles == result.cycles[f"{prefix}sdk"] == result.planned_cycles
         assert planned.conversions == result.planned_conversions
         assert planned.energy == pytest.approx(result.energy.energy, abs=0.06)
         assert all((row.energy is None) == (row.mapping == "shared") for row in own)
-        steered = [row.cycles for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "ideal")]
+        steered = [
+            row.cycles for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "ideal")
+        ]
         assert steered == ([result.cycles["ideal-sdk"]] if prefix == "pruned-" else [])
         assert result.command == "rankfold reproduce smoke"
     text = (finished / "tables.md").read_text()
     assert "7 of 7 cells of the grid `smoke`, 1 epoch of fine-tuning, 1 to 2 seeds a point" in text
-    assert "| row-sparse low-rank, g = 4, r = 1/8, e = 4, 4 bits |" in text and "| shared support, e = 4, 4 bits |" in text
+    assert (
+        "| row-sparse low-rank, g = 4, r = 1/8, e = 4, 4 bits |" in text
+        and "| shared support, e = 4, 4 bits |" in text
+    )
     sparse = json.loads((finished / "headlines-row-sparse.json").read_text())["64x64"]
     assert sparse["low-rank, SDK"]["fewer_cycles"] or sparse["low-rank, SDK"]["more_accuracy"]
     assert "32x32 arrays" in (finished / "accuracy-cycles.svg").read_text()
@@ -66,18 +76,21 @@ def test_what_is_done_is_not_done_again(finished, capsys):
     table = (finished / "cells.csv").read_bytes()
     assert main(["reproduce", "smoke", "--out", str(finished), "--threads", "1"]) == 0
     told = capsys.readouterr()
-    assert "7 of 7 cells are done already" in told.err and "7 of 7 cells are done, 0 failed, 0 are left" in told.out
+    assert (
+        "7 of 7 cells are done already" in told.err
+        and "7 of 7 cells are done, 0 failed, 0 are left" in told.out
+    )
     assert {path: path.stat().st_mtime_ns for path in finished.glob("cells/*/*")} == before
     assert (finished / "cells.csv").read_bytes() == table
 
 
 def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys):
-    """One cell's folder holds another run, one is not begun: the rest is written, and the exit code says it."""
+    """One cell's folder holds another run, one is not begun: the rest is written, the exit code says it."""
     out = tmp_path / "copy"
     shutil.copytree(finished, out)
     broken, left = (out / "cells" / SMOKE.cells[index].name for index in (1, 2))
     (broken / "result.json").unlink()
-    (broken / "run.json").write_text('{"identity": {"model": "another"}}')
+    write_typed(broken / "run.json", "rankfold.run", 1, {"identity": {"model": "another"}})
     shutil.rmtree(left)
     assert main(["reproduce", "smoke", "--out", str(out), "--budget", "0"]) == 0
     assert "5 of 7 cells are done, 0 failed, 2 are left" in capsys.readouterr().out
@@ -86,7 +99,9 @@ def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys
     assert "6 of 7 cells are done, 1 failed, 0 are left" in told
     assert f"failed: {broken.name}: {broken} already holds a different run" in told
     assert (left / "result.json").exists()
-    assert {row.cell for row in read_table(out / "cells.csv")} == {cell.name for cell in SMOKE.cells} - {broken.name}
+    assert {row.cell for row in read_table(out / "cells.csv")} == {cell.name for cell in SMOKE.cells} - {
+        broken.name
+    }
 
 
 def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
@@ -98,7 +113,7 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
     name = SMOKE.cells[0].name
     shutil.copytree(finished / "cells" / name, tmp_path / "moved" / "cells" / name)
     grid = replace(SMOKE, cells=SMOKE.cells[:1], recipe=replace(SMOKE.recipe, peak_rate=0.01))
-    (outcome,) = reproduce(grid, tmp_path / "moved", Quiet(), budget=0)
+    (outcome,) = reproduce(grid, tmp_path / "moved", Silent(), budget=0)
     assert outcome.error is not None and "holds a run with another peak_rate; move it away" in outcome.error
 
 
@@ -106,7 +121,10 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["paper"], "unknown grid paper; known are resnet20-cifar10, "),
-        (["smoke", "--budget", "soon"], "time (=soon) must be hours, minutes and seconds such as 2h, 1h30m or 45s, or 0"),
+        (
+            ["smoke", "--budget", "soon"],
+            "time (=soon) must be hours, minutes and seconds such as 2h, 1h30m or 45s, or 0",
+        ),
         (["smoke", "--seeds", "3"], "seeds (=3) must lie between 1 and the 2 of grid smoke"),
         (["smoke", "--gpus", "1"], "gpus (=1) belong to the tasks of --ray"),
         (["smoke", "--data", "nowhere/at/all"], "nowhere/at/all"),
@@ -125,9 +143,10 @@ def test_wrong_arguments(arguments, message, tmp_path, capsys):
 
 
 def test_times():
-    assert [duration(text) for text in ("0", "45", "45s", "90m", "2h", "1h30m5s")] == [0, 45, 45, 5400, 7200, 5405]
+    texts = ("0", "45", "45s", "90m", "2h", "1h30m5s")
+    assert [time_budget(text) for text in texts] == [0, 45, 45, 5400, 7200, 5405]
     with pytest.raises(InputError):
-        duration("1d")
+        time_budget("1d")
     with pytest.raises(InputError, match=r"cores \(=0\) must be 1 or more"):
         RayRunner("local", cores=0)
 
@@ -168,7 +187,7 @@ def is_alive(pid):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker to kill in /proc")
 def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path):
-    """A worker is killed within a cell: Ray runs the cell again, and all numbers are those of the plain loop."""
+    """A worker is killed within a cell: Ray runs it again, and all numbers are those of the plain loop."""
     pytest.importorskip("ray")
     out = tmp_path / "ray"
     command = [
@@ -184,13 +203,24 @@ def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path):
         "--seeds",
         "1",
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as run:
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+    }
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as run:
         killed = None
         deadline = time.monotonic() + 120
         while killed is None and run.poll() is None and time.monotonic() < deadline:
             begun = any(out.glob("cells/*/run.json"))
-            workers = [pid for pid, name in descendants(run.pid) if name.startswith("ray::run_cell")] if begun else []
+            workers = (
+                [pid for pid, name in descendants(run.pid) if name.startswith("ray::run_cell")]
+                if begun
+                else []
+            )
             if workers:
                 killed = workers[0]
                 os.kill(killed, signal.SIGKILL)

@@ -1,7 +1,8 @@
-"""The same dense network in aihwkit-lightning (IBM), with the same tiles, converters and output noise: an independent check.
+"""An independent check: the same network in aihwkit-lightning (IBM), with the same tiles and noise.
 
-Both split a layer's rows into tiles of R, add Gaussian noise to the sums of each tile, and round and clip them. aihwkit-lightning
-takes the range of a tile from its largest weight, so every tile here holds a weight of the largest magnitude.
+Both split a layer's rows into tiles of R, add Gaussian noise to the sums of each tile, and round and clip
+them. aihwkit-lightning takes the range of a tile from its largest weight, so every tile here holds a weight
+of the largest magnitude.
 """
 
 import copy
@@ -11,12 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.calibration.observation import evaluating
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.signs import observe_signs
 from rankfold.mapping import ArraySpec
-from rankfold.nn.observation import evaluating
-from rankfold.nn.quantise import QuantConv2d, calibrate_, observe_signs
-from rankfold.nn.surgery import open_signs, quantise_by_plan_
+from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import uniform_plan
-from rankfold.simulator import ArrayNonIdealities, simulate, simulated_layers
+from rankfold.simulator import NonIdealities, simulate, simulated_layers
+from rankfold.surgery.quantise import insert_quantisers_, open_signs
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
@@ -32,11 +35,19 @@ RANGE = 3.01  # cells fully driven and fully on; no whole sum lies in the middle
 class Small(nn.Sequential):
     def __init__(self):
         super().__init__(
-            nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, 2, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
-        )  # fmt: skip
+            nn.Conv2d(1, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(32, 10),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +72,7 @@ def quantised(digits):
     names = open_signs(plan)
     seen = observe_signs(model, [x], names.values())
     plan = plan.with_signs({name: seen[module] for name, module in names.items()})
-    quantise_by_plan_(model, plan)
+    insert_quantisers_(model, plan)
     calibrate_(model, [x])
     with torch.no_grad():
         for layer in model:
@@ -104,13 +115,13 @@ def twin(model, noise):
 
 
 def ours(model, plan, noise, seed=0):
-    chosen = ArrayNonIdealities(adc_bits=6, adc_range=RANGE, output_noise=noise)
+    chosen = NonIdealities(adc_bits=6, adc_range=RANGE, output_noise=noise)
     return simulate(model, plan, chosen, digital=["11"], seed=seed)
 
 
 @torch.no_grad()
 def layer_errors(model, network, x):
-    """For each convolution, fed with the ideal run's input: error of its output over the deviation of its ideal output."""
+    """For each convolution, fed with the ideal run's input: its error over the ideal output's deviation."""
     errors, hooks = {}, []
     places = [number for number, layer in enumerate(model) if isinstance(layer, QuantConv2d)]
     for number in places:
@@ -127,7 +138,7 @@ def layer_errors(model, network, x):
 
 
 def test_converters_agree_code_by_code(quantised):
-    """Without noise both are deterministic; only float32 rounding next to the middle of two codes may differ."""
+    """Without noise both are deterministic; only rounding next to the middle of two codes may differ."""
     model, plan, x, labels = quantised
     network, other = ours(model, plan, 0.0), twin(model, 0.0)
     mine, theirs = layer_errors(model, network, x), layer_errors(model, other, x)
@@ -140,13 +151,15 @@ def test_converters_agree_code_by_code(quantised):
         assert agree > 0.99
         assert (model(x).argmax(1) == labels).double().mean() > 0.8
     assert all(
-        not layer.arrays[size].is_exact(layer.converter(size)) for layer in simulated_layers(network) for size in layer.arrays
+        not layer.arrays[size].is_exact(layer.converter(size))
+        for layer in simulated_layers(network)
+        for size in layer.arrays
     )
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.3])
 def test_errors_and_accuracies_agree_statistically(quantised, noise):
-    """Mean and deviation of each layer's error within 4 standard errors of a difference; accuracies within 4 binomial ones."""
+    """Moments of each layer's error within 4 standard errors of a difference, accuracies of 4 binomial."""
     model, plan, x, labels = quantised
     network, other = ours(model, plan, noise), twin(model, noise)
     with torch.random.fork_rng():
@@ -154,7 +167,8 @@ def test_errors_and_accuracies_agree_statistically(quantised, noise):
         mine, theirs = layer_errors(model, network, x), layer_errors(model, other, x)
         for number in mine:
             a, b = mine[number].double(), theirs[number].double()
-            # Errors of one output channel share its tiles' converters but not their noise; count pixels as independent.
+            # Errors of one output channel share its tiles' converters but not their noise; count pixels as
+            # independent.
             count, deviation = a.numel(), float(a.std())
             assert abs(float(a.mean() - b.mean())) < 4 * deviation * (2 / count) ** 0.5
             assert float(a.std() / b.std()) == pytest.approx(1, abs=4 * (1 / count) ** 0.5)

@@ -1,4 +1,4 @@
-"""Cells as they are programmed and as they age; lines with resistance, against a solved network of resistors."""
+"""Cells as they are programmed and age; lines with resistance, against a solved network of resistors."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from rankfold.errors import InputError
-from rankfold.simulator import PCM, ArrayNonIdealities
+from rankfold.simulator import PCM, NonIdealities
 from rankfold.simulator.devices import age, age_signed, drop_on_lines
 from rankfold.simulator.draws import Draws
 
@@ -16,7 +16,7 @@ CELLS = 200_000
 
 def aged(target, seed=0, **chosen):
     g = torch.full((CELLS,), float(target), dtype=torch.float64)
-    return age(g, ArrayNonIdealities(**chosen), Draws(seed, "layer"))
+    return age(g, NonIdealities(**chosen), Draws(seed, "layer"))
 
 
 def close(found, wanted, error):
@@ -33,16 +33,21 @@ def test_gaussian_programming_noise_is_relative_to_the_range():
 
 @pytest.mark.parametrize("g", [0.2, 0.5, 1.0])
 def test_pcm_programming_noise_follows_the_fit(g):
-    """Nandakumar et al. 2019: sigma = -1.1731 g^2 + 1.9650 g + 0.2635 microsiemens, of cells of 25 at the most."""
+    """Nandakumar et al. 2019: sigma = -1.1731 g^2 + 1.9650 g + 0.2635 microsiemens, of at most 25."""
     microsiemens = -1.1731 * g**2 + 1.9650 * g + 0.26348
     _, found = aged(g, program_noise=PCM)
     close(found.mean() * 25, 25 * g, microsiemens / CELLS**0.5)
     close(found.std() * 25, microsiemens, microsiemens / (2 * CELLS) ** 0.5)
 
 
-@pytest.mark.parametrize(("g", "mean", "deviation"), [(1.0, 0.049, 0.008), (0.1, 0.0601, 0.0229), (1e-3, 0.1, 0.045)])
+@pytest.mark.parametrize(
+    ("g", "mean", "deviation"), [(1.0, 0.049, 0.008), (0.1, 0.0601, 0.0229), (1e-3, 0.1, 0.045)]
+)
 def test_drift_follows_the_fit(g, mean, deviation):
-    """nu = |N(clip(-0.0155 ln g + 0.0244, 0.049, 0.1), clip(-0.0125 ln g - 0.0059, 0.008, 0.045))| by hand; t0 = 20 s."""
+    """By hand, with t0 = 20 s.
+
+    nu = |N(clip(-0.0155 ln g + 0.0244, 0.049, 0.1), clip(-0.0125 ln g - 0.0059, 0.008, 0.045))|
+    """
     programmed, found = aged(g, drift=86400.0)
     nu = -torch.log(found / programmed) / np.log((86400 + 20) / 20)
     draws = np.abs(np.random.default_rng(0).normal(mean, deviation, CELLS))
@@ -51,12 +56,13 @@ def test_drift_follows_the_fit(g, mean, deviation):
 
 
 def test_pcm_read_noise_follows_the_fit():
-    """sigma = g min(0.0088 / g^0.65, 0.2) sqrt(ln((t + t_read) / (2 t_read))), t counted from 20 s before the first read."""
+    """sigma = g min(0.0088 / g^0.65, 0.2) sqrt(ln((t + t_read) / (2 t_read))), t = 20 s at the first read."""
     programmed, found = aged(0.25, read_noise=PCM)
     wanted = 0.0088 / 0.25**0.65 * np.sqrt(np.log((20 + 250e-9) / 500e-9))
     assert (programmed == 0.25).all()
     close((found / 0.25).std(), wanted, wanted / (2 * CELLS) ** 0.5)
-    # An hour later the noise has grown, and the spread of nu comes on top, (t/t0)^-nu with nu of deviation 0.008.
+    # An hour later the noise has grown, and the spread of nu comes on top, (t/t0)^-nu with nu of deviation
+    # 0.008.
     later = aged(1.0, read_noise=PCM, drift=3600.0)[1]
     wanted = np.hypot(0.0088 * np.sqrt(np.log((3620 + 250e-9) / 500e-9)), 0.008 * np.log(3620 / 20))
     assert float((later / later.mean()).std()) == pytest.approx(wanted, rel=0.02)
@@ -86,16 +92,16 @@ def test_stuck_cells_are_as_many_as_asked_for():
 def test_signed_cells_are_pairs():
     target = torch.tensor([-1.0, -0.5, 0, 0.5, 1]).repeat(20_000).double()
     draw = Draws(0, "layer")
-    _, gaussian = age_signed(target, ArrayNonIdealities(program_noise=0.05), draw)
+    _, gaussian = age_signed(target, NonIdealities(program_noise=0.05), draw)
     close((gaussian - target).std(), 0.05, 0.05 / (2 * len(target)) ** 0.5)
-    _, drifted = age_signed(target, ArrayNonIdealities(drift=3600.0), draw)
+    _, drifted = age_signed(target, NonIdealities(drift=3600.0), draw)
     assert (drifted.sign() == target.sign()).all() and (drifted.abs() <= target.abs()).all()
-    _, stuck = age_signed(target, ArrayNonIdealities(stuck=1.0, stuck_high=1.0), draw)
+    _, stuck = age_signed(target, NonIdealities(stuck=1.0, stuck_high=1.0), draw)
     assert (stuck == 0).all()  # both cells of every pair are fully on
 
 
 def solve_lines(g, resistance, rows, inputs):
-    """Column currents of a crossbar by Kirchhoff's laws: word lines driven on the left, columns grounded below row `rows`."""
+    """Column currents by Kirchhoff's laws: word lines driven on the left, columns grounded below `rows`."""
     height, width = g.shape
     count = height * width
     matrix, right = lil_matrix((2 * count, 2 * count)), np.zeros(2 * count)
@@ -141,7 +147,9 @@ def test_line_resistance_is_right_to_first_order(height, width, rows):
 
 
 def test_too_much_resistance_is_refused():
-    with pytest.raises(InputError, match=r"layer conv: ir_drop \(=0.5\) is too large for a first-order model of 8x8 cells"):
+    with pytest.raises(
+        InputError, match=r"layer conv: ir_drop \(=0.5\) is too large for a first-order model of 8x8 cells"
+    ):
         drop_on_lines(torch.ones(8, 8), 0.5, 8, "conv")
 
 
@@ -151,9 +159,15 @@ def test_too_much_resistance_is_refused():
         ({"adc_bits": 0}, r"adc_bits \(=0\) must be a whole number from 1 to 16"),
         ({"adc_bits": 17}, r"adc_bits \(=17\) must be"),
         ({"adc_bits": 6.0}, r"adc_bits \(=6.0\) must be"),
-        ({"adc_range": "wide"}, r"adc_range \(=wide\) must be calibrated, full or a positive number of cells"),
+        (
+            {"adc_range": "wide"},
+            r"adc_range \(=wide\) must be calibrated, full or a positive number of cells",
+        ),
         ({"adc_range": 0.0}, r"adc_range \(=0.0\) must be"),
-        ({"program_noise": -0.1}, r"program_noise \(=-0.1\) must be 0 or more, relative to a cell's range, or `pcm`"),
+        (
+            {"program_noise": -0.1},
+            r"program_noise \(=-0.1\) must be 0 or more, relative to a cell's range, or `pcm`",
+        ),
         ({"read_noise": float("nan")}, r"read_noise \(=nan\) must be"),
         ({"stuck": 1.5}, r"stuck \(=1.5\) must be a share from 0 to 1"),
         ({"drift": -1.0}, r"drift \(=-1.0\) must be a time in seconds, 0 or more"),
@@ -163,4 +177,4 @@ def test_too_much_resistance_is_refused():
 )
 def test_impossible_arrays_are_refused(chosen, message):
     with pytest.raises(InputError, match=message):
-        ArrayNonIdealities(**chosen)
+        NonIdealities(**chosen)

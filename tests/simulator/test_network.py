@@ -1,4 +1,4 @@
-"""Whole networks on arrays: exact where arrays are ideal, trainable, and refused where the plan does not allow it."""
+"""Whole networks on arrays: exact on ideal ones, trainable, and refused where the plan does not allow it."""
 
 import copy
 from dataclasses import replace
@@ -10,18 +10,20 @@ from torch import nn
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.nn.channels import channel_plan
-from rankfold.nn.models import build
-from rankfold.nn.pretrained import shipped
-from rankfold.nn.quantise import calibrate_, observe_signs
-from rankfold.nn.supports import with_supports
-from rankfold.nn.surgery import compress_, open_signs, quantise_by_plan_
-from rankfold.pipeline.evaluate import load_compressed
-from rankfold.plan import pruned_plan, uniform_plan
-from rankfold.simulator import ArrayNonIdealities, calibrate_adc_, only, program_, simulate, simulated_layers
+from rankfold.models.pretrained import shipped
+from rankfold.models.zoo import build
+from rankfold.plan import ChannelPruning, LowRank, LowRankLayer, Pairs, PatDNN, SharedSupport, uniform_plan
+from rankfold.runs.evaluate import load_run
+from rankfold.simulator import NonIdealities, calibrate_adc_, only, program_, simulate, simulated_layers
+from rankfold.surgery.channels import channel_plan
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.quantise import quantise_
+from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 
 CELLS = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
+PAIRED = LowRank(groups=2, rank=4)
+ROW_SPARSE = LowRank(groups=2, rank="1/4", entries=3)
 
 
 def images(count, size=32, seed=0):
@@ -31,39 +33,39 @@ def images(count, size=32, seed=0):
 @pytest.fixture(scope="module")
 def resnet20():
     """The shipped 4-bit network and its plan."""
-    model, plan, _ = load_compressed(shipped("resnet20-cifar10-4bit").folder)
+    model, plan, _ = load_run(shipped("resnet20-cifar10-4bit").folder)
     return model.eval(), plan
 
 
 def quantised(model, plan, x):
     """`model` after decomposition, quantisation and calibration by `plan`."""
     compress_(model, plan)
-    names = open_signs(plan)
-    seen = observe_signs(model, [x], names.values())
-    plan = plan.with_signs({name: seen[module] for name, module in names.items()})
-    quantise_by_plan_(model, plan)
-    calibrate_(model, [x])
+    plan = quantise_(model, plan, [x])
     return model.eval(), plan
 
 
-def small(array=CELLS, mapping="sdk", groups=2, rank=4, size=16):
+def small(array=CELLS, mapping="sdk", method=PAIRED, size=16):
     model = build("resnet8", 10)
-    plan = uniform_plan(trace(model, (3, size, size)), array, groups, rank, bits=4, mapping=mapping)
+    plan = uniform_plan(trace(model, (3, size, size)), array, method, bits=4, mapping=mapping)
     return quantised(model, plan, images(16, size))
 
 
 def check_exact(model, network, x):
-    """In float64 torch adds the levels' products without error, so every layer must agree to the last unit."""
+    """In float64 torch adds products of levels without error, so layers agree to the last unit."""
     model, network = model.double(), network.double()
     seen, wanted = {}, {}
     hooks = []
     for layer in simulated_layers(network):
-        hooks.append(layer.register_forward_pre_hook(lambda m, i: seen.__setitem__(m.name, m.accumulators(i[0]))))
+        hooks.append(
+            layer.register_forward_pre_hook(lambda m, i: seen.__setitem__(m.name, m.accumulators(i[0])))
+        )
         plain = model.get_submodule(layer.name)
 
         def scaled(module, _, y, name=layer.name):
             bias = 0 if module.bias is None else module.bias.view(-1, *[1] * (y.ndim - 2))
-            wanted[name] = (y - bias) / (module.weight_quantiser.scale.double() * module.input_quantiser.scale.double())
+            wanted[name] = (y - bias) / (
+                module.weight_quantiser.scale.double() * module.input_quantiser.scale.double()
+            )
 
         hooks.append(plain.register_forward_hook(scaled))
     with torch.no_grad():
@@ -82,7 +84,7 @@ def check_exact(model, network, x):
 def test_resnet20_on_ideal_arrays_is_the_quantised_network(resnet20, tiles):
     """All 20 layers, bit-serial inputs and sliced cells, by the one matrix product and tile by tile."""
     model, plan = copy.deepcopy(resnet20[0]), replace(resnet20[1], array=CELLS)
-    enough = ArrayNonIdealities(adc_bits=16, adc_range="full")
+    enough = NonIdealities(adc_bits=16, adc_range="full")
     network = simulate(model, plan, enough)
     layers = simulated_layers(network)
     assert len(layers) == 20
@@ -92,11 +94,13 @@ def test_resnet20_on_ideal_arrays_is_the_quantised_network(resnet20, tiles):
 
 
 @pytest.mark.parametrize("mapping", ["im2col", "sdk", "best"])
-@pytest.mark.parametrize("array", [CELLS, ArraySpec(48, 40), replace(CELLS, coding="differential", dac_bits=2)])
+@pytest.mark.parametrize(
+    "array", [CELLS, ArraySpec(48, 40), replace(CELLS, coding="differential", dac_bits=2)]
+)
 def test_low_rank_networks_on_ideal_arrays_are_exact(mapping, array):
     model, plan = small(array, mapping)
     # A column of whole 8-bit weights sums up to more than converters tell apart.
-    enough = ArrayNonIdealities() if array.cell_bits is None else ArrayNonIdealities(adc_bits=16, adc_range="full")
+    enough = NonIdealities() if array.cell_bits is None else NonIdealities(adc_bits=16, adc_range="full")
     network = simulate(model, plan, enough)
     for layer in simulated_layers(network):
         layer.all_tiles = True
@@ -105,8 +109,8 @@ def test_low_rank_networks_on_ideal_arrays_are_exact(mapping, array):
 
 def test_dense_mappings_of_all_methods_are_exact():
     for mapping in ("vw-sdk", "tetris-sdk"):
-        model, plan = small(mapping=mapping, groups=None, rank=None)
-        network = simulate(model, plan, ArrayNonIdealities(adc_bits=16, adc_range="full"))
+        model, plan = small(mapping=mapping, method=None)
+        network = simulate(model, plan, NonIdealities(adc_bits=16, adc_range="full"))
         for layer in simulated_layers(network):
             layer.all_tiles = True
         check_exact(model, network, images(2, 16, seed=1))
@@ -115,17 +119,22 @@ def test_dense_mappings_of_all_methods_are_exact():
 def test_both_paths_agree_and_the_fast_one_switches_itself_off(resnet20):
     model, plan = resnet20[0], replace(resnet20[1], array=CELLS)
     x = images(4)
-    exact = simulate(model, plan, ArrayNonIdealities(adc_bits=16, adc_range="full"))
+    exact = simulate(model, plan, NonIdealities(adc_bits=16, adc_range="full"))
     with torch.no_grad():
         fast = exact(x)
         for layer in simulated_layers(exact):
             layer.all_tiles = True
         assert torch.equal(exact(x), fast)
     for chosen in (
-        ArrayNonIdealities(adc_bits=3, adc_range="full"), ArrayNonIdealities(program_noise=0.01),
-        ArrayNonIdealities(read_noise=0.01), ArrayNonIdealities(output_noise=0.01), ArrayNonIdealities(stuck=0.01),
-        ArrayNonIdealities(ir_drop=1e-6), ArrayNonIdealities(drift=60.0), ArrayNonIdealities(read_noise="pcm"),
-    ):  # fmt: skip
+        NonIdealities(adc_bits=3, adc_range="full"),
+        NonIdealities(program_noise=0.01),
+        NonIdealities(read_noise=0.01),
+        NonIdealities(output_noise=0.01),
+        NonIdealities(stuck=0.01),
+        NonIdealities(ir_drop=1e-6),
+        NonIdealities(drift=60.0),
+        NonIdealities(read_noise="pcm"),
+    ):
         network = simulate(model, plan, chosen)
         with torch.no_grad():
             assert not torch.equal(network(x), fast), chosen
@@ -141,12 +150,15 @@ def test_calibrated_ranges_fit_the_data():
         ideal = model(x)
         errors = []
         for adc_range in ("full", "calibrated"):
-            network = simulate(model, plan, ArrayNonIdealities(adc_bits=5, adc_range=adc_range), calibration=[images(8, 16)])
+            network = simulate(
+                model, plan, NonIdealities(adc_bits=5, adc_range=adc_range), calibration=[images(8, 16)]
+            )
             errors.append(float((network(x) - ideal).norm()))
     assert errors[1] < 0.9 * errors[0]
-    network = simulate(model, plan, ArrayNonIdealities(adc_bits=5))
+    network = simulate(model, plan, NonIdealities(adc_bits=5))
     with pytest.raises(
-        InputError, match=r"a calibrated ADC range needs data; call calibrate_adc_\(network, batches\), or choose `full`"
+        InputError,
+        match=r"a calibrated ADC range needs data; call calibrate_adc_\(network, batches\), or choose `full`",
     ):
         network(x)
     calibrate_adc_(network, [images(8, 16)])
@@ -154,7 +166,7 @@ def test_calibrated_ranges_fit_the_data():
 
 
 def test_weights_too_low_for_the_cells_are_counted():
-    model, plan = small(ArraySpec(64, 64, cell_bits=1, coding="differential"), groups=None, rank=None)
+    model, plan = small(ArraySpec(64, 64, cell_bits=1, coding="differential"), method=None)
     with torch.no_grad():
         layer = model.get_submodule("layer1.0.conv1")
         layer.weight[0, 0, 0, :2] = -100.0
@@ -178,7 +190,7 @@ def test_one_image_needs_no_batch_and_layers_may_be_called_by_keyword():
 
 def test_chips_differ_by_their_seed():
     model, plan = small()
-    network = simulate(model, plan, ArrayNonIdealities(program_noise=0.02), seed=1)
+    network = simulate(model, plan, NonIdealities(program_noise=0.02), seed=1)
     x = images(4, 16)
     with torch.no_grad():
         first, again = network(x), network(x)
@@ -190,7 +202,9 @@ def test_chips_differ_by_their_seed():
 
 def test_one_layer_at_a_time():
     model, plan = small()
-    network = simulate(model, plan, ArrayNonIdealities(adc_bits=4, program_noise=0.05), calibration=[images(4, 16)])
+    network = simulate(
+        model, plan, NonIdealities(adc_bits=4, program_noise=0.05), calibration=[images(4, 16)]
+    )
     x = images(4, 16)
     with torch.no_grad():
         ideal, all_noisy = simulate(model, plan)(x), network(x)
@@ -206,7 +220,9 @@ def test_one_layer_at_a_time():
 
 def test_training_with_noise_reaches_the_model_behind():
     model, plan = small()
-    network = simulate(model, plan, ArrayNonIdealities(adc_bits=8, adc_range="full", program_noise=0.02, read_noise=0.01))
+    network = simulate(
+        model, plan, NonIdealities(adc_bits=8, adc_range="full", program_noise=0.02, read_noise=0.01)
+    )
     assert not ({id(p) for p in network.parameters()} ^ {id(p) for p in model.parameters()})
     network.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -221,7 +237,9 @@ def test_training_with_noise_reaches_the_model_behind():
     after = model.state_dict()
     assert after.keys() == before.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert any(name.endswith("reduce.weight") for name in changed) and any("running_mean" in name for name in changed)
+    assert any(name.endswith("reduce.weight") for name in changed) and any(
+        "running_mean" in name for name in changed
+    )
     assert any(name.endswith("step") for name in changed)
     assert len(set(losses)) == 3
 
@@ -231,7 +249,7 @@ def test_training_goes_on_where_it_stopped():
     outputs = []
     for interrupted in (False, True):
         model, plan = small()
-        chosen = ArrayNonIdealities(program_noise=0.02, read_noise=0.02)
+        chosen = NonIdealities(program_noise=0.02, read_noise=0.02)
         network = simulate(model, plan, chosen).train()
         network(images(4, 16))
         if interrupted:
@@ -243,7 +261,7 @@ def test_training_goes_on_where_it_stopped():
 
 
 def test_gradients_are_those_of_the_quantised_network():
-    model, plan = small(groups=None, rank=None)
+    model, plan = small(method=None)
     model = model.double()  # where no rounding puts an input on the other side of a level
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -258,19 +276,21 @@ def test_gradients_are_those_of_the_quantised_network():
 
 
 @pytest.mark.parametrize("array", [CELLS, ArraySpec(40, 40, cell_bits=4, dac_bits=4)])
-@pytest.mark.parametrize("method", ["patdnn", "pairs", "support", "row-sparse", "channel"])
+@pytest.mark.parametrize(
+    "method",
+    [PatDNN(3), Pairs(3, block=8), SharedSupport(3), ROW_SPARSE, ChannelPruning(0.5)],
+    ids=["patdnn", "pairs", "support", "row-sparse", "channel"],
+)
 def test_pruned_networks_on_ideal_arrays_are_exact(method, array):
     """Skipped rows read nothing that a kept weight needs."""
     model = build("resnet8", 10)
     traced = trace(model, (3, 16, 16))
-    if method == "channel":
-        plan = channel_plan(model, traced, array, 0.5, 4)
-    elif method == "row-sparse":
-        plan = uniform_plan(traced, array, 2, "1/4", 4, entries=3)
+    if isinstance(method, ChannelPruning):
+        plan = channel_plan(model, traced, array, method, bits=4)
     else:
-        plan = pruned_plan(traced, array, method, 3, bits=4, block=8 if method == "pairs" else None)
+        plan = uniform_plan(traced, array, method, bits=4)
     model, plan = quantised(model, plan, images(16, 16))
-    network = simulate(model, plan, ArrayNonIdealities(adc_bits=16, adc_range="full"))
+    network = simulate(model, plan, NonIdealities(adc_bits=16, adc_range="full"))
     for layer in simulated_layers(network):
         layer.all_tiles = True
     check_exact(model, network, images(2, 16, seed=1))
@@ -280,15 +300,18 @@ def test_the_arrays_hold_only_the_rows_that_a_support_needs():
     model = build("resnet8", 10)
     traced = trace(model, (3, 16, 16))
     array = ArraySpec(32, 32)
-    model, plan = quantised(model, uniform_plan(traced, array, 2, "1/4", 4, entries=3), images(16, 16))
+    model, plan = quantised(model, uniform_plan(traced, array, ROW_SPARSE, bits=4), images(16, 16))
     activations = {
-        layer.name: sum(held.cycles for held in layer.arrays.values()) for layer in simulated_layers(simulate(model, plan))
+        layer.name: sum(held.cycles for held in layer.arrays.values())
+        for layer in simulated_layers(simulate(model, plan))
     }
     costs = network_cycles(traced, with_supports(plan, model))
-    for layer in (layer for layer in costs.layers if layer.groups is not None):
-        pair = layer.chosen.stage1.cycles, layer.chosen.stage2.cycles
-        assert (activations[f"{layer.shape.name}.reduce"], activations[f"{layer.shape.name}.expand"]) == pair
-    name = next(layer.name for layer in plan.layers if layer.supported)
+    decomposed = [layer for layer in costs.layers if isinstance(layer.entry.kind, LowRankLayer)]
+    assert decomposed
+    for layer in decomposed:
+        name = layer.shape.name
+        stages = [stage.cycles for stage in layer.chosen.stages]
+        assert [activations[f"{name}.reduce"], activations[f"{name}.expand"]] == stages
     other = plan.with_supports({name: " ".join(["7"] * model.get_submodule(f"{name}.reduce").in_channels)})
     with pytest.raises(InputError, match=rf"layer {name}: its weights keep other kernel positions"):
         simulate(model, other)
@@ -298,12 +321,15 @@ def test_binary_layers_are_refused():
     model = build("resnet8", 10)
     plan = uniform_plan(trace(model, (3, 16, 16)), CELLS, bits=1)
     model, plan = quantised(model, plan, images(16, 16))
-    with pytest.raises(InputError, match=r"layer layer1.0.conv1 has 1-bit weights, the levels -1 and \+1, which no cell coding"):
+    with pytest.raises(
+        InputError,
+        match=r"layer layer1.0.conv1 has 1-bit weights, the levels -1 and \+1, which no cell coding",
+    ):
         simulate(model, plan)
 
 
 def test_layers_may_stay_digital_and_float():
-    model, plan = small(groups=None, rank=None)
+    model, plan = small(method=None)
     network = simulate(model, plan, digital=["fc", "conv1"])
     names = [layer.name for layer in simulated_layers(network)]
     assert names == [layer.name for layer in plan.layers if layer.name not in ("fc", "conv1")]
@@ -312,26 +338,40 @@ def test_layers_may_stay_digital_and_float():
 
 
 def test_what_cannot_be_simulated_is_refused():
-    model, plan = small(groups=None, rank=None)
-    float_plan = replace(plan, layers=tuple(replace(layer, weight_bits=None, input_bits=None) for layer in plan.layers))
+    model, plan = small(method=None)
+    float_plan = replace(
+        plan, layers=tuple(replace(layer, weight_bits=None, input_bits=None) for layer in plan.layers)
+    )
     with pytest.raises(
-        InputError, match="gives no layer bits, and arrays compute with integers; make it with bits, such as --bits 4"
+        InputError,
+        match="gives no layer bits, and arrays compute with integers; make it with bits, such as --bits 4",
     ):
         simulate(model, float_plan)
     with pytest.raises(InputError, match="is not quantised in the network, as the plan says"):
         simulate(build("resnet8", 10), plan)
     with pytest.raises(InputError, match=r"ir_drop \(=0.001\) needs real cells"):
-        simulate(model, replace(plan, array=ArraySpec(64, 64)), ArrayNonIdealities(ir_drop=1e-3))
-    with pytest.raises(InputError, match=r"cells of whole weights have signed sums, so adc_bits \(=1\) must be 2 or more"):
-        simulate(model, replace(plan, array=ArraySpec(64, 64)), ArrayNonIdealities(adc_bits=1))
-    with pytest.raises(InputError, match=r"layer conv1: its sums are signed, so adc_bits \(=1\) must be 2 or more"):
-        simulate(model, replace(plan, array=ArraySpec(64, 64, cell_bits=2)), ArrayNonIdealities(adc_bits=1))
+        simulate(model, replace(plan, array=ArraySpec(64, 64)), NonIdealities(ir_drop=1e-3))
+    with pytest.raises(
+        InputError, match=r"cells of whole weights have signed sums, so adc_bits \(=1\) must be 2 or more"
+    ):
+        simulate(model, replace(plan, array=ArraySpec(64, 64)), NonIdealities(adc_bits=1))
+    with pytest.raises(
+        InputError, match=r"layer conv1: its sums are signed, so adc_bits \(=1\) must be 2 or more"
+    ):
+        simulate(model, replace(plan, array=ArraySpec(64, 64, cell_bits=2)), NonIdealities(adc_bits=1))
     fewer = replace(plan, layers=tuple(replace(layer, weight_bits=2) for layer in plan.layers))
-    with pytest.raises(InputError, match="layer conv1 has weights and inputs of 8 and 8 bits, the plan says 2 and 8"):
+    with pytest.raises(
+        InputError, match="layer conv1 has weights and inputs of 8 and 8 bits, the plan says 2 and 8"
+    ):
         simulate(model, fewer)
-    with pytest.raises(InputError, match="no layer nope of the network runs on arrays"), only(simulate(model, plan), "nope"):
+    with (
+        pytest.raises(InputError, match="no layer nope of the network runs on arrays"),
+        only(simulate(model, plan), "nope"),
+    ):
         pass
-    with pytest.raises(InputError, match="layer conv1: an input of 17x17 was not planned for; its arrays take 16x16"):
+    with pytest.raises(
+        InputError, match="layer conv1: an input of 17x17 was not planned for; its arrays take 16x16"
+    ):
         simulate(model, plan)(images(1, 17))
 
 
@@ -352,7 +392,7 @@ def test_shared_layers_of_two_sizes_and_sequences():
     model = Reused()
     plan = uniform_plan(trace(model, (3, 8, 8)), CELLS, bits=4)
     model, plan = quantised(model, plan, images(8, 8))
-    network = simulate(model, plan, ArrayNonIdealities(adc_bits=16, adc_range="full"))
+    network = simulate(model, plan, NonIdealities(adc_bits=16, adc_range="full"))
     (conv,) = [layer for layer in simulated_layers(network) if layer.name == "conv"]
     assert set(conv.arrays) == {(8, 8), (4, 4)}
     for layer in simulated_layers(network):

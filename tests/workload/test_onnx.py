@@ -6,14 +6,14 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from graphs import ints, model, save, weight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from common.graphs import ints, model, save, weight
 from rankfold.errors import InputError
 from rankfold.workload import ConvShape, Untouched
-from rankfold.workload.onnx_layers import read_onnx
+from rankfold.workload.onnx.layers import read_onnx
 
 node = helper.make_node
 runtime = pytest.importorskip("onnxruntime")
@@ -41,28 +41,39 @@ def test_a_convolution_of_any_attributes_has_the_output_that_onnxruntime_gives_i
     else:
         options["auto_pad"] = automatic
         if automatic != "VALID":
-            options["dilations"] = [1, 1]  # onnxruntime does not pad dilated kernels by itself as the standard says
+            options["dilations"] = [
+                1,
+                1,
+            ]  # onnxruntime does not pad dilated kernels by itself as the standard says
     made = model([conv(**options)], [weight("w", 8, 4 // groups, *kernel)], [("x", (1, 4, 9, 11))])
     folder = tmp_path_factory.mktemp("onnx")
     path = save(folder, made)
     (layer,) = read_onnx(path).layers
     found = run(path, x=np.ones((1, 4, 9, 11), np.float32))
     assert (layer.out_channels, *layer.output) == found.shape[1:]
-    assert (layer.groups, layer.kernel, layer.stride, layer.input) == (groups, tuple(kernel), tuple(stride), (9, 11))
+    assert (layer.groups, layer.kernel, layer.stride, layer.input) == (
+        groups,
+        tuple(kernel),
+        tuple(stride),
+        (9, 11),
+    )
 
 
 def test_same_lower_puts_the_odd_zero_above_and_left(tmp_path):
     """A kernel of ones on an image whose last pixel is 1: the output says which pixels each kernel sees."""
     for automatic, padding in (("SAME_UPPER", (0, 1, 0, 1)), ("SAME_LOWER", (1, 0, 1, 0))):
         made = model(
-            [conv(auto_pad=automatic)], [numpy_helper.from_array(np.ones((1, 1, 2, 2), np.float32), "w")], [("x", (1, 1, 3, 3))]
+            [conv(auto_pad=automatic)],
+            [numpy_helper.from_array(np.ones((1, 1, 2, 2), np.float32), "w")],
+            [("x", (1, 1, 3, 3))],
         )
         path = save(tmp_path, made)
         (layer,) = read_onnx(path).layers
         assert layer.padding == padding
         corner = np.zeros((1, 1, 3, 3), np.float32)
         corner[0, 0, 0, 0] = 1
-        # The corner is seen by one kernel where zeros are added below and right, by four where they are above and left.
+        # The corner is seen by one kernel where zeros are added below and right, by four where they are
+        # above and left.
         assert run(path, x=corner).sum() == (1 if padding[0] == 0 else 4)
 
 
@@ -82,6 +93,19 @@ def test_products_are_fully_connected_layers(tmp_path):
         ("b", 5, 7, "linear", False),
         ("c", 7, 3, "linear", True),
     ]
+
+
+def test_a_product_of_two_computed_matrices_is_no_layer(tmp_path):
+    """Though what it adds is a constant matrix."""
+    nodes = [
+        conv("c"),
+        node("Reshape", ["c", "sizes"], ["m"]),
+        node("Gemm", ["m", "m", "added"], ["y"], transB=1),
+    ]
+    stored = [weight("w", 4, 3, 3, 3), ints("sizes", 4, -1), weight("added", 4, 4)]
+    network = read_onnx(save(tmp_path, model(nodes, stored)))
+    assert [layer.name for layer in network.layers] == ["w"]
+    assert network.untouched == ()
 
 
 def test_a_product_over_tokens_runs_once_for_each(tmp_path):
@@ -124,8 +148,11 @@ def test_shared_weights_and_names(tmp_path):
     stored = [weight("onnx::Conv_7", 3, 3, 3, 3), weight("shared.weight", 3, 3, 3, 3)]
     layers = read_onnx(save(tmp_path, model(nodes, stored))).layers
     assert [(layer.name, layer.weight) for layer in layers] == [
-        ("block.0.conv", "block.0.conv"), ("shared", "shared"), ("shared#2", "shared"), ("made", "made"),
-    ]  # fmt: skip
+        ("block.0.conv", "block.0.conv"),
+        ("shared", "shared"),
+        ("shared#2", "shared"),
+        ("made", "made"),
+    ]
 
 
 def test_quantised_models_are_read_through_their_quantisers(tmp_path):
@@ -160,9 +187,12 @@ def test_layers_of_other_kinds_are_named_with_their_macs(tmp_path):
         node("Gather", ["table", "index"], ["y"]),
     ]
     stored = [
-        weight("w", 4, 3, 3, 3), weight("up.weight", 4, 2, 2, 2), ints("line", 1, 2, 144), weight("one.weight", 3, 2, 5),
+        weight("w", 4, 3, 3, 3),
+        weight("up.weight", 4, 2, 2, 2),
+        ints("line", 1, 2, 144),
+        weight("one.weight", 3, 2, 5),
         weight("table", 9, 140),
-    ]  # fmt: skip
+    ]
     network = read_onnx(save(tmp_path, model(nodes, stored)))
     assert network.untouched == (
         Untouched("up", "a ConvTranspose is left alone", 36 * 32, 32),
@@ -177,7 +207,9 @@ def test_open_sizes_and_channels_last(tmp_path):
     path = save(tmp_path, model(nodes, [weight("w", 4, 3, 3, 3)], [("x", ("b", "h", "w_", 3))]))
     network = read_onnx(path, (3, 10, 12))
     assert (network.input, network.layers[0].input) == ((3, 10, 12), (10, 12))
-    with pytest.raises(InputError, match=r"input x has the open size 1xhxw_x3; give the size of an image: --input CxHxW"):
+    with pytest.raises(
+        InputError, match=r"input x has the open size 1xhxw_x3; give the size of an image: --input CxHxW"
+    ):
         read_onnx(path)
 
 
@@ -187,11 +219,14 @@ def test_weights_beside_the_file(tmp_path):
     assert read_onnx(path).layers[0].out_channels == 64
     whole = (tmp_path / "net.data").read_bytes()
     (tmp_path / "net.data").write_bytes(whole[:100])
-    with pytest.raises(InputError, match=r"weight w of node conv \(Conv\) ends at byte 6,912 of net.data, which has 100"):
+    with pytest.raises(
+        InputError, match=r"weight w of node conv \(Conv\) ends at byte 6,912 of net.data, which has 100"
+    ):
         read_onnx(path)
     (tmp_path / "net.data").unlink()
     with pytest.raises(
-        InputError, match=r"weight w of node conv \(Conv\) is in the file net.data, which is missing; put it beside"
+        InputError,
+        match=r"weight w of node conv \(Conv\) is in the file net.data, which is missing; put it beside",
     ):
         read_onnx(path)
     outside = onnx.load(path, load_external_data=False)
@@ -210,10 +245,16 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
         "cut.onnx": (good.SerializeToString()[:-60], "is not an ONNX file, or is damaged"),
         "empty.onnx": (b"", "holds no graph"),
         "old.onnx": (model([conv()], stored, opset=9).SerializeToString(), "has opset 9, and 11 or later"),
-        "loose.onnx": (model([conv(x="nothing")], stored).SerializeToString(), r"node conv \(Conv\) reads nothing,"),
-        "plain.onnx": (model([node("Relu", ["x"], ["y"])], []).SerializeToString(), "has no Conv, Gemm or MatMul"),
+        "loose.onnx": (
+            model([conv(x="nothing")], stored).SerializeToString(),
+            r"node conv \(Conv\) reads nothing,",
+        ),
+        "plain.onnx": (
+            model([node("Relu", ["x"], ["y"])], []).SerializeToString(),
+            "has no Conv, Gemm or MatMul",
+        ),
         "wide.onnx": (model([conv()], [weight("w", 4, 5, 3, 3)]).SerializeToString(), r"conv"),
-    }  # fmt: skip
+    }
     for name, (content, message) in cases.items():
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -224,12 +265,22 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
 
 def test_the_input_flag_must_agree(tmp_path):
     path = save(tmp_path, model([conv()], [weight("w", 4, 3, 3, 3)]))
-    with pytest.raises(InputError, match=r"input x is fixed to 1x3x8x8, which --input 3x9x9 \(C x H x W\) contradicts"):
+    with pytest.raises(
+        InputError, match=r"input x is fixed to 1x3x8x8, which --input 3x9x9 \(C x H x W\) contradicts"
+    ):
         read_onnx(path, (3, 9, 9))
-    flat = save(tmp_path, model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, 8))]), "flat.onnx")
+    flat = save(
+        tmp_path,
+        model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, 8))]),
+        "flat.onnx",
+    )
     with pytest.raises(InputError, match="takes no image"):
         read_onnx(flat, (3, 9, 9))
-    open_ = save(tmp_path, model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, "t", 8))]), "open.onnx")
+    open_ = save(
+        tmp_path,
+        model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, "t", 8))]),
+        "open.onnx",
+    )
     with pytest.raises(InputError, match=r"input x has the open size 1xtx8; export it with fixed sizes"):
         read_onnx(open_)
 
@@ -243,7 +294,8 @@ def test_an_operator_that_stops_inference_is_named(tmp_path):
     ]
     stored = [ints("axes", 0, 1), weight("w", 1, 1, 1, 1)]
     with pytest.raises(
-        InputError, match=r"shape inference stops at node finder \(NonZero\), .* node conv \(Conv\) cannot be mapped"
+        InputError,
+        match=r"shape inference stops at node finder \(NonZero\), .* node conv \(Conv\) cannot be mapped",
     ):
         read_onnx(save(tmp_path, model(nodes, stored)))
 
@@ -256,20 +308,31 @@ def test_layers_in_branches_are_named(tmp_path):
         [helper.make_tensor_value_info("b", 1, None)],
         [weight("v", 4, 3, 3, 3)],
     )
-    other = helper.make_graph([node("Identity", ["c"], ["b2"])], "else", [], [helper.make_tensor_value_info("b2", 1, None)])
+    other = helper.make_graph(
+        [node("Identity", ["c"], ["b2"])], "else", [], [helper.make_tensor_value_info("b2", 1, None)]
+    )
     nodes = [conv("c"), node("If", ["flag"], ["y"], name="choice", then_branch=inner, else_branch=other)]
     made = model(nodes, [weight("w", 4, 3, 3, 3), numpy_helper.from_array(np.array(True), "flag")])
     network = read_onnx(save(tmp_path, made))
-    assert network.untouched == (Untouched("inner", "a Conv inside node choice (If) is left alone", None, 108),)
+    assert network.untouched == (
+        Untouched("inner", "a Conv inside node choice (If) is left alone", None, 108),
+    )
 
 
 def test_mapping_and_drawing_an_onnx_file_need_no_torch(tmp_path):
-    path = save(tmp_path, model([conv("c"), conv("y", "last", x="c", w="v")], [weight("w", 4, 3, 3, 3), weight("v", 8, 4, 3, 3)]))
+    path = save(
+        tmp_path,
+        model(
+            [conv("c"), conv("y", "last", x="c", w="v")], [weight("w", 4, 3, 3, 3), weight("v", 8, 4, 3, 3)]
+        ),
+    )
+    drawing = str(tmp_path / "v.svg")
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from rankfold.cli.main import main\n"
         f"assert main(['map', {path!r}, '--array', '32x32', '--coverage', '--compare']) == 0\n"
-        f"assert main(['draw', {path!r}, '--layer', 'v', '--array', '32x32', '--out', {str(tmp_path / 'v.svg')!r}]) == 0\n"
+        f"drawing = ['draw', {path!r}, '--layer', 'v', '--array', '32x32', '--out', {drawing!r}]\n"
+        "assert main(drawing) == 0\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -6,83 +6,94 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
-from rankfold import __version__
-from rankfold.cli import (
-    compress,
-    demo,
-    draw,
-    energy,
-    evaluate,
-    export,
-    map_network,
-    plan,
-    report,
-    reproduce,
-    robustness,
-    simulate,
-    train,
-)
 from rankfold.errors import RankfoldError
+from rankfold.version import __version__
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+GO_ON = "the same command with --resume goes on where it stopped"
+
+# Each command is a module of `cli.commands`, which is imported only when the command is called: a page of
+# help and a command that needs neither data nor torch answer at once.
+COMMANDS = {
+    "map": "cycles, tiles, ADC conversions and energy of every convolution on an array",
+    "energy": "energy, latency and area of a plan, by layer and component",
+    "draw": "a picture of one layer on the array, cell by cell",
+    "plan": "choose exactly, under budgets, what every layer becomes; compress --plan follows",
+    "compress": "decompose, quantise and fine-tune a network",
+    "evaluate": "accuracy of a finished run from its files",
+    "export": "a finished run as ONNX, array images, workload files or dense weights",
+    "simulate": "accuracy of a finished run on its arrays, and which layer errs most",
+    "robustness": "accuracy of finished runs on arrays that are worse and worse",
+    "train": "train a dense float network from fresh weights",
+    "report": "compare finished runs of one network on one page",
+    "reproduce": "train and compare a grid of compressions, cell by cell",
+    "demo": "train, compress and compare a small network on digits",
+}
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaint is one sentence."""
 
     def error(self, message: str) -> NoReturn:
+        # Argparse would print the whole usage before it, which hides the sentence.
         self.exit(2, f"rankfold: {message}; see {self.prog} --help\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of `rankfold` with all its sub-commands."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of `rankfold`.
+
+    Args:
+        command: the sub-command whose arguments shall be known; None: none, the others are known by name
+            alone.
+    """
     parser = _Parser(
         prog="rankfold",
-        description="Compress convolutional networks for in-memory-computing arrays: group low-rank factors, SDK mapping, "
-        "quantisation-aware fine-tuning, honest cycle counts.",
+        description="Compress convolutional networks for in-memory-computing arrays: group low-rank "
+        "factors, SDK mapping, quantisation-aware fine-tuning, honest cycle counts.",
     )
     parser.add_argument("--version", action="version", version=f"rankfold {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in (
-        map_network,
-        energy,
-        draw,
-        plan,
-        compress,
-        evaluate,
-        export,
-        simulate,
-        robustness,
-        train,
-        report,
-        reproduce,
-        demo,
-    ):
-        command.add_parser(commands)
+    for name, words in COMMANDS.items():
+        # All are known by name, so that the page of help and a misspelt command list them.
+        added = commands.add_parser(name, help=words)
+        if name == command:
+            import_module(f"rankfold.cli.commands.{name}").add_arguments(added)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for wrong input, 130 when interrupted."""
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:]
+    if arguments is not None:
+        given = list(arguments)
+    # Looked for before parsing: only this command's module is imported.
+    command = next((word for word in given if not word.startswith("-")), None)
+    options = argparse.Namespace(debug=False)
     try:
+        # Already here a command's module is imported, during which a user may press Ctrl-C.
+        build_parser(command).parse_args(given, options)
         code: int = options.run(options)
+        # Here, where a reader that has left is still handled below, and not at exit.
         sys.stdout.flush()
         return code
     except RankfoldError as error:
+        # Only errors of ours are sentences; any other is a fault of ours, and keeps its traceback.
         if options.debug:
             raise
         print(f"rankfold: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        how = getattr(options, "interrupted", "the same command with --resume goes on where it stopped")
+        # Commands that cannot go on, or go on in another way, say so themselves.
+        how = getattr(options, "interrupted", GO_ON)
         print(f"\nrankfold: interrupted; {how}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (head, less) has left; nothing is wrong. Python would complain once more at exit.
+        # The reader of our output (head, less) has left; nothing is wrong. Python would complain once more at
+        # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

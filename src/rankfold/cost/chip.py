@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from rankfold.cost.arrays import Packing, pack_tiles
 from rankfold.cost.cycles import NetworkCycles
+from rankfold.cost.packing import Packing, pack_tiles
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.workload.shape import Pair
@@ -36,21 +36,24 @@ class Chip:
 
 @dataclass(frozen=True)
 class ChipSchedule:
-    """How a chip runs a network. A stage is one stored convolution: a layer, or one of the two stages of a low-rank pair.
+    """How a chip runs a network, stage by stage.
 
-    Cycles are activations, each of one tile; the time to write arrays is not in them. A tile of w activations on k arrays takes
-    ceil(w/k) cycles. Tiles of a stage work side by side, so that it takes as long as the slowest. Where the weights stay on the
-    chip, in the first way that fits:
+    A stage is one stored convolution: a layer, or one of the two stages of a low-rank pair.
 
-    - `copies`: every tile has an array of its own. Spare arrays hold copies of tiles, among which the windows are divided, as
-      in ISAAC (Shafiee et al., ISCA 2016), such that the slowest stage is as fast as can be; what is left then shortens other
-      stages. Stages work on successive images at the same time.
-    - `shared`: tiles share arrays diagonally, and tiles of one array take turns. The interval is the busiest array's work, which
-      images that overlap reach; the latency is that of an image alone.
+    Cycles are activations, each of one tile; the time to write arrays is not in them. A tile of w activations
+    on k arrays takes ceil(w/k) cycles. Tiles of a stage work side by side, so that it takes as long as the
+    slowest. Where the weights stay on the chip, in the first way that fits:
 
-    Weights can also be rewritten, and must be where neither fits (`rewrite`): one stage after another runs on all arrays. A
-    stage with fewer tiles than there are arrays has copies; one with more writes each tile once and lets it do all its
-    activations there, the longest first, each on the array that is free first: at most 4/3 of the least time (Graham, 1969).
+    - `copies`: every tile has an array of its own. Spare arrays hold copies of tiles, among which the windows
+      are divided, as in ISAAC (Shafiee et al., ISCA 2016), such that the slowest stage is as fast as can be;
+      what is left then shortens other stages. Stages work on successive images at the same time.
+    - `shared`: tiles share arrays diagonally, and tiles of one array take turns. The interval is the busiest
+      array's work, which images that overlap reach; the latency is that of an image alone.
+
+    Weights can also be rewritten, and must be where neither fits (`rewrite`): one stage after another runs on
+    all arrays. A stage with fewer tiles than there are arrays has copies; one with more writes each tile once
+    and lets it do all its activations there, the longest first, each on the array that is free first: at most
+    4/3 of the least time (Graham, 1969).
 
     Attributes:
         chip: the chip.
@@ -58,15 +61,20 @@ class ChipSchedule:
         tiles: tiles of all stages.
         packing: the fewest arrays found that hold all tiles at once.
         interval: cycles between two images with weights that stay; None where they do not fit.
-        latency: cycles from an image's first activation to its last with weights that stay, stage after stage; or None.
+        latency: cycles from an image's first activation to its last with weights that stay, stage after
+            stage; or None.
         rewriting_latency: cycles of an image where every stage has all arrays.
-        rewriting_latency_at_least: cycles that no way to share the arrays out among the tiles of each such stage can beat.
+        rewriting_latency_at_least: cycles that no way to share the arrays out among the tiles of each such
+            stage can beat.
         rewrites: tiles written for each image (or batch) then, copies not counted.
-        rewrites_at_least: tiles that every schedule has to write that holds one tile an array and repeats for each image. In
-            it an array that is written during an image is written again during the next, so that of more than P tiles at most
-            P - 1 keep an array, and each other one is written for each image.
-        interval_at_least: activations per array, rounded up: no schedule that activates one tile of an array at a time is faster.
-        copies: of each stage's tiles, one number for each of its stored matrices; empty unless `case` is `copies`.
+        rewrites_at_least: tiles that every schedule has to write that holds one tile an array and repeats for
+            each image. In it an array that is written during an image is written again during the next, so
+            that of more than P tiles at most P - 1 keep an array, and each other one is written for each
+            image.
+        interval_at_least: activations per array, rounded up: no schedule that activates one tile of an array
+            at a time is faster.
+        copies: of each stage's tiles, one number for each of its stored matrices; empty unless `case` is
+            `copies`.
     """
 
     chip: Chip
@@ -75,6 +83,7 @@ class ChipSchedule:
     packing: Packing
     interval: int | None
     latency: int | None
+    _: KW_ONLY
     rewriting_latency: int
     rewriting_latency_at_least: int
     rewrites: int
@@ -111,7 +120,10 @@ def schedule(costs: NetworkCycles, arrays: int) -> ChipSchedule:
     Raises:
         InputError: P is not a whole number from 1 to 2^20.
     """
-    return schedule_stages([stage for layer in costs.layers for stage in layer.stages], Chip(costs.array, arrays))
+    stages: list[Mapping] = []
+    for layer in costs.layers:
+        stages += layer.stages
+    return schedule_stages(stages, Chip(costs.array, arrays))
 
 
 def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
@@ -128,25 +140,37 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
         raise InputError("stages must hold at least one mapped convolution")
     for stage in stages:
         if stage.array != chip.array:
-            raise InputError(f"layer {stage.shape.name}: mapped onto arrays of {stage.array}, but the chip has {chip.array}")
+            raise InputError(
+                f"layer {stage.shape.name}: mapped onto arrays of {stage.array}, but the chip has "
+                f"{chip.array}"
+            )
+    # Of each stage, (tiles, activations of each tile) of its stored matrices.
     loads = [[(stored.tile_count, times) for stored, times in stage.loads] for stage in stages]
+    # Tiles by (rows, columns): whether they fit one array depends on nothing else.
     extents: Counter[Pair] = Counter()
     for stage in stages:
         for stored, _ in stage.loads:
             extents.update(stored.extents())
-    arrays, tiles, packing = chip.arrays, extents.total(), pack_tiles(extents, chip.array)
+    arrays, tiles = chip.arrays, extents.total()
+    packing = pack_tiles(extents, chip.array)
     interval: int | None = None
     latency: int | None = None
     copies: list[list[int]] = []
+    # Tried in this order: a tile with an array of its own never waits for another.
     if tiles <= arrays:
         case, copies = "copies", _copies(loads, arrays)
         times = [_time(stage, each) for stage, each in zip(loads, copies, strict=True)]
+        # Images overlap, so the slowest stage sets the pace; a single image goes through all stages.
         interval, latency = max(times), sum(times)
     elif packing.arrays <= arrays:
         case = "shared"
         interval, latency = _in_turns(stages, packing)
     else:
         case = "rewrite"
+    # Of more tiles than arrays at most P - 1 keep an array.
+    rewrites = 0
+    if tiles > arrays:
+        rewrites = tiles - (arrays - 1)
     return ChipSchedule(
         chip,
         case,
@@ -157,18 +181,22 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
         rewriting_latency=sum(_makespan(stage, arrays) for stage in loads),
         rewriting_latency_at_least=sum(_least_makespan(stage, arrays) for stage in loads),
         rewrites=tiles,
-        rewrites_at_least=tiles - (arrays - 1) if tiles > arrays else 0,
+        rewrites_at_least=rewrites,
         interval_at_least=-(-sum(number * times for stage in loads for number, times in stage) // arrays),
         copies=tuple(tuple(each) for each in copies),
     )
 
 
 def _time(stage: Sequence[Load], copies: Sequence[int]) -> int:
+    # -(-a // b) is a / b rounded up. Copies divide a tile's windows; the stage waits for the slowest tile.
     return max(-(-times // number) for (_, times), number in zip(stage, copies, strict=True))
 
 
 def _least_time(stage: Sequence[Load], arrays: int) -> int:
-    """The smallest t with sum over tiles of ceil(activations / t) <= arrays: exact, since that many copies are needed for t."""
+    """The smallest t with sum over tiles of ceil(activations / t) <= arrays: exact, since that many copies
+    are needed for t.
+    """
+    # By halving, as fewer arrays suffice for more time; at the upper end one copy a tile does.
     low, high = 1, max(times for _, times in stage)
     while low < high:
         middle = (low + high) // 2
@@ -180,19 +208,29 @@ def _least_time(stage: Sequence[Load], arrays: int) -> int:
 
 
 def _copies(stages: Sequence[Sequence[Load]], arrays: int) -> list[list[int]]:
-    """Copies of each stage's tiles: the fewest for the shortest interval; the rest, greedily, where they save most cycles."""
+    """Copies of each stage's tiles: the fewest for the shortest interval; the rest, greedily, where they save
+    most cycles.
+    """
+    # One time for the tiles of all stages at once, since the slowest stage is the interval.
     interval = _least_time([load for stage in stages for load in stage], arrays)
+    # The fewest copies with which each tile keeps up.
     copies = [[-(-times // interval) for _, times in stage] for stage in stages]
     spare = arrays - sum(_held(stage, each) for stage, each in zip(stages, copies, strict=True))
 
     def offer(index: int) -> tuple[float, int, int, list[int]]:
-        """(cycles saved for an array, negated; stage; arrays; copies): the fewest more arrays that make the stage faster."""
+        """(cycles saved for an array, negated; stage; arrays; copies): the fewest more arrays that make the
+        stage faster.
+        """
         stage, each = stages[index], copies[index]
         time = _time(stage, each)
+        # One cycle less is the least gain; tiles that are fast enough for it keep their copies.
         more = [max(number, -(-times // (time - 1))) for (_, times), number in zip(stage, each, strict=True)]
         price = _held(stage, more) - _held(stage, each)
-        return (_time(stage, more) - time) / price, index, price, more
+        # Negative, as a heap gives its smallest first; a cycle saved with fewer arrays is worth more.
+        gain = _time(stage, more) - time
+        return gain / price, index, price, more
 
+    # A stage of one cycle cannot get faster, and has nothing to offer.
     offers = [offer(index) for index in range(len(stages)) if _time(stages[index], copies[index]) > 1]
     heapq.heapify(offers)
     while offers:
@@ -213,20 +251,26 @@ def _held(stage: Sequence[Load], copies: Sequence[int]) -> int:
 
 
 def _makespan(stage: Sequence[Load], arrays: int) -> int:
-    """Cycles of one stage with all arrays: copies where there are arrays to spare, else several tiles an array, longest first.
+    """Cycles of one stage with all arrays: copies where some are to spare, else several tiles an array.
 
-    More arrays never make it slower: with one more, adding the next tile leaves the arrays, sorted, no busier one by one.
+    More arrays never make it slower: with one more, adding the next tile leaves the arrays, sorted, no busier
+    one by one.
     """
     if sum(tiles for tiles, _ in stage) <= arrays:
         return _least_time(stage, arrays)
     busy = Counter({0: arrays})  # arrays by their cycles so far, so that equal tiles cost no time each
+    # Longest first (Graham, 1969): short tiles come last and level out what long ones left uneven.
     for tiles, times in sorted(stage, key=lambda load: load[1], reverse=True):
         busy = _longest_first(busy, tiles, times)
     return max(busy)
 
 
 def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
-    """Gives tiles, one by one, to the least busy array: an array busy for b takes them at b, b + times, ... in order of these."""
+    """Gives tiles, one by one, to the least busy array: an array busy for b takes them at b, b + times, ...
+    in order of these.
+    """
+    # The turn of the last tile, without a step for each: the turns up to a cycle are counted, and the
+    # cycle halved in on. The least busy array alone has enough of them at the upper end.
     low, high = min(busy), min(busy) + tiles * times
     while low < high:  # the first cycle at or before which all are taken
         middle = (low + high) // 2
@@ -234,27 +278,33 @@ def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
             high = middle
         else:
             low = middle + 1
+    # All turns before that cycle are taken; of those in it, as many as there are tiles left.
     before = {cycles: max(0, (low - 1 - cycles) // times + 1) for cycles in busy}
     left = tiles - sum(number * before[cycles] for cycles, number in busy.items())
     after: Counter[int] = Counter()
     for cycles, number in busy.items():
         reached = cycles + before[cycles] * times
-        last = min(left, number) if reached == low else 0
+        last = 0
+        if reached == low:
+            last = min(left, number)
         left -= last
         after[reached + times] += last
         after[reached] += number - last
+    # Unary plus drops the times that no array has.
     return +after
 
 
 def _least_makespan(stage: Sequence[Load], arrays: int) -> int:
     """Cycles that no way to give tiles to arrays can beat.
 
-    Of the n longest tiles some array has ceil(n/arrays), none of them shorter than the last of the n; and no array does less
-    than its share of all activations.
+    Of the n longest tiles some array has ceil(n/arrays), none of them shorter than the last of the n; and no
+    array does less than its share of all activations.
     """
     if sum(tiles for tiles, _ in stage) <= arrays:
         return _least_time(stage, arrays)
-    best, longest = -(-sum(tiles * times for tiles, times in stage) // arrays), 0
+    work = sum(tiles * times for tiles, times in stage)
+    best, longest = -(-work // arrays), 0
+    # Whole loads at a time: among tiles of one length the last gives the highest bound.
     for tiles, times in sorted(stage, key=lambda load: load[1], reverse=True):
         longest += tiles
         best = max(best, -(-longest // arrays) * times)
@@ -262,12 +312,16 @@ def _least_makespan(stage: Sequence[Load], arrays: int) -> int:
 
 
 def _in_turns(stages: Sequence[Mapping], packing: Packing) -> tuple[int, int]:
-    """(interval, latency) where tiles share arrays: the busiest array over all stages, and over each, added up."""
+    """(interval, latency) where tiles share arrays: the busiest array over all stages, and over each, added
+    up.
+    """
+    # Tiles of one size may stand for each other, so an array of that size is taken off a list.
     places: dict[Pair, list[int]] = {}
     first = 0
     for contents, count in packing.bins:
         for size, number in contents:
-            # Neighbours in this list are different arrays, so that the tiles of a stage meet as seldom as possible.
+            # Neighbours in this list are different arrays, so that the tiles of a stage meet as seldom as
+            # possible.
             places.setdefault(size, []).extend(list(range(first, first + count)) * number)
         first += count
     busy: Counter[int] = Counter()
@@ -278,6 +332,8 @@ def _in_turns(stages: Sequence[Mapping], packing: Packing) -> tuple[int, int]:
             for size, number in stored.extents().items():
                 for _ in range(number):
                     turns[places[size].pop()] += times
+        # Images overlap: an array serves every stage that has a tile in it.
         busy.update(turns)
+        # An image alone is in one stage at a time, and waits for that stage's busiest array only.
         latency += max(turns.values())
     return max(busy.values()), latency

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from rankfold.cost.planned import COMPRESSED, Masks, array_cycles, counted_layers, planned_mapping, planned_mask
-from rankfold.mapping import ArraySpec, LowRankMapping, Mapping, map_layer, map_steered
-from rankfold.plan import IDEAL, NARROWED, PRUNED, LayerPlan, Plan, weights
+from rankfold.cost.keys import CostKey
+from rankfold.cost.kinds import AnyMapping, KindCost, Mapped, cost_of
+from rankfold.cost.planned import Masks, array_cycles, counted_layers, planned_mapping
+from rankfold.mapping import ArraySpec, Mapping, Region, map_layer
+from rankfold.plan.kinds import kinds
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.plan import Plan, weights
 from rankfold.workload import ConvShape, Network
 
 BASIC_METHODS = ("im2col", "sdk", "vw-sdk")
@@ -20,71 +24,74 @@ class LayerCycles:
 
     Attributes:
         shape: the convolution.
-        groups: g if the plan makes it low-rank, else None.
-        rank: r if the plan makes it low-rank, else None.
-        mappings: the mappings to compare: dense ones under their own name, low-rank ones as `low-rank-im2col`, `low-rank-sdk`,
-            `low-rank-best`, and `low-rank-shared` (both stages with one window, so that stage 1 feeds stage 2 without a
-            buffer). Of a pattern-pruned layer, `pruned-im2col`, `pruned-sdk` and `pruned-best` skip a row where nothing in a
-            tile needs it, `ideal-im2col` and `ideal-sdk` steer inputs to each column for nothing. Those of a channel-pruned
-            one begin with `channel-`. A layer that stays dense, or is compressed in another way, counts under all of them with
-            the mapping of that name that it has.
-        chosen: the mapping that the plan (or the user) chose, as executed.
-        array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over columns and
-            inputs over cycles; None where it names neither. `cycles` counts one activation for a whole vector, as papers do.
-        entry: what the plan says of the layer.
-        steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without it executes.
+        entry: what the plan says of it.
+        mappings: the mappings to compare. Dense ones; and for each family of kinds in the plan those of its
+            layers,
+            of which a layer of another family counts under the mapping of that name that it has. Low-rank
+            pairs have `shared` too: both stages with one window, so that stage 1 feeds stage 2 without a
+            buffer. Of pattern-pruned layers the family `pruned` skips a row where nothing in a tile needs it,
+            `ideal` steers inputs to each column for nothing.
+        chosen: the mapping that the plan chose, as executed.
+        array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over
+            columns
+            and inputs over cycles; None where it names neither. `cycles` counts one activation for a whole
+            vector, as papers do.
+        steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without
+            it executes.
     """
 
     shape: ConvShape
-    groups: int | None
-    rank: int | None
-    mappings: dict[str, Mapping | LowRankMapping]
-    chosen: Mapping | LowRankMapping
+    entry: LayerPlan
+    mappings: Mapped
+    chosen: AnyMapping
+    _: KW_ONLY
     array_cycles: int | None = None
-    entry: LayerPlan | None = None
     steered: Mapping | None = None
 
     @property
-    def cycles(self) -> dict[str, int]:
+    def cycles(self) -> dict[CostKey, int]:
         """Per image, by mapping."""
         return {key: mapping.cycles for key, mapping in self.mappings.items()}
 
     @property
-    def conversions(self) -> dict[str, int]:
-        """Columns converted by ADCs per image, by mapping; one for a column and a whole vector, as cycles count."""
+    def conversions(self) -> dict[CostKey, int]:
+        """Columns converted by ADCs per image, by mapping; one for a column and a whole vector, as cycles
+        count.
+        """
         return {key: mapping.conversions for key, mapping in self.mappings.items()}
+
+    @property
+    def executed(self) -> AnyMapping:
+        """The mapping that the plan chose, with the steering that it assumes."""
+        # An ideally steered mapping counts and does not run, so it stands beside the one that does.
+        if self.steered is not None:
+            return self.steered
+        return self.chosen
 
     @property
     def chosen_cycles(self) -> int:
         """Cycles of what the plan chose, with the steering that it assumes."""
-        return (self.steered or self.chosen).cycles
+        return self.executed.cycles
 
     @property
     def chosen_conversions(self) -> int:
         """Columns converted by ADCs for what the plan chose, with the steering that it assumes."""
-        return (self.steered or self.chosen).conversions
+        return self.executed.conversions
 
     @property
     def stages(self) -> tuple[Mapping, ...]:
         """The stored matrices: one, or two for a low-rank pair."""
-        if isinstance(self.chosen, LowRankMapping):
-            return self.chosen.stage1, self.chosen.stage2
-        return (self.chosen,)
+        return self.chosen.stages
 
     @property
     def parameters(self) -> int:
         """Weights as stored, without bias."""
-        if self.groups is None or self.rank is None:
-            (stage,) = self.stages
-            return stage.shape.parameters if stage.weights is None else stage.weights
-        # R_: each of the r rows of a block sees the block's inputs, those of its support; L: m rows of g*r.
-        support = self.stages[0].support
-        inputs = self.shape.groups * self.shape.n if support is None else int(support.sum())
-        return self.rank * inputs + self.shape.m * self.groups * self.rank
+        return cost_of(self.entry.kind).parameters(self.shape, self.entry.kind, self.chosen)
 
     @property
     def utilisation(self) -> float:
         """Useful multiply-accumulates over cells * cycles of what is executed, 0 to 1."""
+        # The stages without steering: steering moves weights together and leaves their number.
         cells = self.chosen.array.cells
         return sum(stage.macs for stage in self.stages) / (cells * self.chosen_cycles)
 
@@ -109,8 +116,8 @@ class LayerCycles:
             "output": list(shape.output),
             "macs": shape.macs,
             "parameters": shape.parameters,
-            "cycles": self.cycles,
-            "conversions": self.conversions,
+            "cycles": by_text(self.cycles),
+            "conversions": by_text(self.conversions),
             "planned_conversions": self.chosen_conversions,
             "method": self.chosen.method,
             "window": list(self.stages[0].window),
@@ -119,71 +126,66 @@ class LayerCycles:
             "utilisation": self.utilisation,
             "array_cycles": self.array_cycles,
         }
-        if self.groups is not None:
-            entry["low_rank"] = {
-                "groups": self.groups,
-                "rank": self.rank,
-                "parameters": self.parameters,
-                **({} if self.entry is None or self.entry.entries is None else {"entries": self.entry.entries}),
-                "stages": [_stage_to_json(stage) for stage in self.stages],
-            }
-        else:
-            entry["regions"] = _stage_to_json(self.stages[0])["regions"]
-        plan = self.entry
-        if plan is not None and plan.kind == PRUNED:
-            entry["pruned"] = {
-                "pruning": plan.pruning,
-                "entries": plan.entries,
-                "steering": plan.steering,
-                "parameters": self.parameters,
-            }
-        if plan is not None and plan.kind == NARROWED:
-            entry["channels"] = {"in": plan.in_channels, "out": plan.out_channels, "parameters": self.parameters}
+        kind = self.entry.kind
+        stages = [_stage_to_json(stage) for stage in self.stages]
+        # What only layers of some kinds have is told by the kind itself.
+        entry.update(cost_of(kind).to_json(kind, self.parameters, stages))
         return entry
 
 
+def by_text(counts: dict[CostKey, int]) -> dict[str, int]:
+    """Counts by the documented names of `--json`, such as `low-rank-sdk`."""
+    return {str(key): count for key, count in counts.items()}
+
+
 def _stage_to_json(stage: Mapping) -> dict[str, Any]:
-    regions = [
-        {
-            "channels": list(region.block.channels),
-            "outputs": list(region.block.outputs),
-            "origin": list(region.origin),
-            "size": list(region.size),
-            "phase": None if region.phase is None else list(region.phase),
-            "window": list(region.window),
-            "windows_at_once": region.slots,
-            "tiles": region.tile_count,
-            "cycles": region.cycles,
-        }
-        for region in stage.regions
-    ]
     return {
         "window": list(stage.window),
         "tiles": [stage.row_tiles, stage.column_tiles],
         "cycles": stage.cycles,
-        "regions": regions,
+        "regions": [_region_to_json(region) for region in stage.regions],
     }
 
 
-def _totals(each: Sequence[dict[str, int]]) -> dict[str, int]:
+def _region_to_json(region: Region) -> dict[str, Any]:
+    phase = None
+    if region.phase is not None:
+        phase = list(region.phase)
+    return {
+        "channels": list(region.block.channels),
+        "outputs": list(region.block.outputs),
+        "origin": list(region.origin),
+        "size": list(region.size),
+        "phase": phase,
+        "window": list(region.window),
+        "windows_at_once": region.slots,
+        "tiles": region.tile_count,
+        "cycles": region.cycles,
+    }
+
+
+def _totals(each: Sequence[dict[CostKey, int]]) -> dict[CostKey, int]:
+    # Every layer has the same keys, so the first one has those of the network.
     return {key: sum(counts[key] for counts in each) for key in each[0]}
 
 
 @dataclass(frozen=True)
 class NetworkCycles:
-    """All convolutions of a network on an array. Fully connected layers count only where asked for, as in the literature."""
+    """All convolutions of a network on an array. Fully connected layers count only where asked for, as in the
+    literature.
+    """
 
     model: str
     array: ArraySpec
     layers: tuple[LayerCycles, ...]
 
     @property
-    def total(self) -> dict[str, int]:
+    def total(self) -> dict[CostKey, int]:
         """Cycles per image of the whole network, by mapping."""
         return _totals([layer.cycles for layer in self.layers])
 
     @property
-    def conversions(self) -> dict[str, int]:
+    def conversions(self) -> dict[CostKey, int]:
         """Columns converted by ADCs per image of the whole network, by mapping."""
         return _totals([layer.conversions for layer in self.layers])
 
@@ -200,7 +202,10 @@ class NetworkCycles:
     @property
     def utilisation(self) -> float:
         """Useful multiply-accumulates over cells * cycles of the whole network, 0 to 1."""
-        work = sum(stage.macs for layer in self.layers for stage in layer.stages)
+        work = 0
+        for layer in self.layers:
+            for stage in layer.stages:
+                work += stage.macs
         return work / (self.array.cells * self.chosen_cycles)
 
     @property
@@ -210,20 +215,26 @@ class NetworkCycles:
 
     @property
     def array_cycles(self) -> int | None:
-        """Activations per image of arrays with the given cells and DACs; None where the array names neither."""
-        found = [layer.array_cycles for layer in self.layers if layer.array_cycles is not None]
-        return sum(found) if found else None
+        """Activations per image of arrays with the given cells and DACs; None where the array names
+        neither.
+        """
+        # All layers have a number or none has one: it depends on the array that they share.
+        counted = [layer.array_cycles for layer in self.layers if layer.array_cycles is not None]
+        if not counted:
+            return None
+        return sum(counted)
 
     def to_json(self) -> dict[str, Any]:
         """The stable interface of `rankfold map --json`."""
+        # A weight that runs several times is stored once; its cycles and MACs count each time.
         seen = {layer.shape.weight: layer for layer in self.layers}.values()
         return {
             "model": self.model,
             "array": [self.array.rows, self.array.columns],
             "layers": [layer.to_json() for layer in self.layers],
             "total": {
-                "cycles": self.total,
-                "conversions": self.conversions,
+                "cycles": by_text(self.total),
+                "conversions": by_text(self.conversions),
                 "macs": sum(layer.shape.macs for layer in self.layers),
                 "parameters": sum(layer.shape.parameters for layer in seen),
                 "planned_cycles": self.chosen_cycles,
@@ -249,28 +260,57 @@ def network_cycles(
         network: the network.
         plan: its plan; the array is the plan's.
         methods: dense mappings to compare with.
-        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`. Layers whose
+        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see
+            `load_masks`. Layers whose
             support is in the plan need none.
         linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
-        InputError: nothing is left to count; the array has bits per cell or DAC, and a layer of the plan no bits, or more than a
-            row holds; or the mask of a pruned layer, or the support of a row-sparse one, is missing.
+        InputError: nothing is left to count; the array has bits per cell or DAC, and a layer of the plan no
+            bits, or more than a row holds; or the mask of a pruned layer, or the support of a row-sparse one,
+            is missing.
     """
     array = plan.array
-    kinds = {layer.kind for layer in plan.layers}
+    # By weight: several layers may run one weight, and the plan has one entry for it.
     planned = {name: plan.layer(name) for name in weights(network)}
+    compared = _families(plan)
     layers = []
     for shape in counted_layers(network, plan, linear):
         entry = planned[shape.weight]
-        mask = None if masks is None else masks.get(shape.weight)
-        mappings: dict[str, Mapping | LowRankMapping] = {method: map_layer(shape, array, method) for method in methods}
-        for kind in (kind for kind in COMPRESSED if kind in kinds):
-            mappings |= COMPRESSED[kind](shape, array, entry, mask)
-        chosen = planned_mapping(shape, array, entry, mask)
-        steered = None
-        if entry.steering == IDEAL:
-            steered = map_steered(shape, array, planned_mask(shape, entry, mask), entry.mapping)
-        counted = array_cycles(shape, array, entry, mask)
-        layers.append(LayerCycles(shape, entry.groups, entry.rank, mappings, chosen, counted, entry, steered))
+        # Kinds whose plan says which weights are kept do without.
+        mask = None
+        if masks is not None:
+            mask = masks.get(shape.weight)
+        mappings: Mapped = {CostKey.dense(method): map_layer(shape, array, method) for method in methods}
+        own = cost_of(entry.kind)
+        for family, cost in compared.items():
+            # The layer under its own mappings, or standing in where the family is another layer's.
+            if own.family == family:
+                mappings |= own.comparisons(shape, array, entry, mask)
+            else:
+                mappings |= cost.comparisons_of_other(shape, array, entry, mask)
+        layers.append(
+            LayerCycles(
+                shape,
+                entry,
+                mappings,
+                planned_mapping(shape, array, entry, mask),
+                array_cycles=array_cycles(shape, array, entry, mask),
+                steered=own.steered(shape, array, entry, mask),
+            )
+        )
     return NetworkCycles(network.name, array, tuple(layers))
+
+
+def _families(plan: Plan) -> dict[str, KindCost]:
+    """The families of kinds in the plan that are compared in ways of their own, in the order of
+    registration.
+    """
+    # In the order of registration and not of layers: two plans then have their columns in one order.
+    there = {type(layer.kind) for layer in plan.layers}
+    families: dict[str, KindCost] = {}
+    for kind in kinds():
+        if kind in there and cost_of(kind).family:
+            # Kinds of one family are compared alike, so the first speaks for all.
+            families.setdefault(cost_of(kind).family, cost_of(kind))
+    return families

@@ -1,18 +1,24 @@
-"""Workload files for other estimators: a CSV table of shapes, and ZigZag's layers in YAML."""
+"""Workload files for other estimators: a CSV table of shapes, and ZigZag's layers in YAML.
+
+Both formats know convolutions and nothing else. What a plan says beyond that (kernel positions that are
+dropped) has no form in a table of shapes: `rankfold map` would count such a layer as if it were whole, so
+that `write_csv` refuses it. ZigZag estimates circuits that skip no weights, and `write_zigzag` gives it the
+layer's whole size, and says so.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankfold.cost import planned_shape
+from rankfold.cost.kinds import cost_of
 from rankfold.errors import InputError
+from rankfold.export.kinds import executed, unsaid
 from rankfold.files import write_text
-from rankfold.mapping import low_rank_stages
-from rankfold.plan import LOW_RANK, PRUNED, Plan
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.plan import Plan
+from rankfold.records import csv_table
 from rankfold.workload import ConvShape, Network
 from rankfold.workload.table import OPTIONAL, REQUIRED
 
@@ -20,90 +26,164 @@ ACCUMULATOR_BITS = 32
 FLOAT_BITS = 32  # of layers without bits in the plan
 
 
-def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple[tuple[ConvShape, int, int], ...]:
-    """(shape, weight bits, input bits) of every convolution that runs under `plan`, the stages of a pair one after the other.
+@dataclass(frozen=True)
+class ExecutedLayer:
+    """A convolution that runs under a plan.
 
-    Channel-pruned layers have the channels that the plan leaves them.
-
-    Raises:
-        InputError: a layer is pattern-pruned or row-sparse, which neither format can say.
+    Attributes:
+        shape: its shape and name; of a pair there are two, `name.reduce` and `name.expand`.
+        weight_bits: of its weights; 32 for float.
+        input_bits: of its inputs; 32 for float.
     """
-    found = []
+
+    shape: ConvShape
+    weight_bits: int
+    input_bits: int
+
+
+def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple[ExecutedLayer, ...]:
+    """Every convolution that runs under a plan, the stages of a pair one after the other.
+
+    Channel-pruned layers have the channels that the plan leaves them; layers that keep only some kernel
+    positions have their whole size.
+
+    Args:
+        network: the network as it was.
+        plan: a plan for it.
+        linear: whether fully connected layers count; low-rank ones always do.
+    """
+    layers = []
+    for shape, entry in _written(network, plan, linear):
+        # The value between two stages has as many bits as the layer's input.
+        weight_bits = entry.weight_bits or FLOAT_BITS
+        input_bits = entry.input_bits or FLOAT_BITS
+        for part in executed(shape, entry.kind):
+            layers.append(ExecutedLayer(part, weight_bits, input_bits))
+    return tuple(layers)
+
+
+def _written(network: Network, plan: Plan, linear: bool) -> list[tuple[ConvShape, LayerPlan]]:
+    """The layers that workload files have, with what the plan says of them."""
+    layers = []
     for shape in network.layers:
         entry = plan.layer(shape.weight)
-        if entry.kind == PRUNED:
-            raise InputError(
-                f"layer {shape.name} is pattern-pruned, which workload files have no word for; export a dense or low-rank run"
-            )
-        if entry.entries is not None:
-            raise InputError(
-                f"layer {shape.name} keeps {entry.entries} positions of its kernels, which workload files have no word for; "
-                "export a dense or low-rank run that keeps all"
-            )
-        if shape.kind == "linear" and not linear and entry.kind != LOW_RANK:
+        if shape.is_linear and not linear and not cost_of(entry.kind).counts_linear():
             continue
-        bits = entry.weight_bits or FLOAT_BITS, entry.input_bits or FLOAT_BITS
-        if entry.groups is None or entry.rank is None:
-            found.append((planned_shape(shape, entry), *bits))
-            continue
-        first, second = low_rank_stages(shape, entry.groups, entry.rank)
-        found.append((_named(first, f"{shape.name}.reduce"), *bits))
-        found.append((_named(second, f"{shape.name}.expand"), *bits))
-    return tuple(found)
+        layers.append((shape, entry))
+    return layers
 
 
 def write_csv(path: str | Path, network: Network, plan: Plan, linear: bool = False) -> None:
-    """Write the layers as a table that `rankfold map` reads back: one convolution a row."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*REQUIRED, *OPTIONAL])
-    for shape, _, _ in executed_layers(network, plan, linear):
-        sizes = [_size(values) for values in (shape.kernel, shape.input, shape.stride, shape.padding, shape.dilation)]
-        kernel, plane, stride, padding, dilation = sizes
-        writer.writerow(
-            [shape.name, shape.in_channels, shape.out_channels, kernel, plane, stride, padding, dilation, shape.groups]
-        )
-    write_text(path, text.getvalue())
+    """Write the convolutions that run under a plan as a table that `rankfold map` reads back, one a row.
 
+    Args:
+        path: the file.
+        network: the network as it was.
+        plan: a plan for it.
+        linear: whether fully connected layers are written; low-rank ones always are.
 
-def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = False) -> None:
-    """Write the layers as a workload of ZigZag (version 3), one chain: each layer reads the one before it.
-
-    Branches are not in the file (a plan knows layers, not how they are joined); ZigZag uses sources for the reuse of buffers
-    between layers, not for the cost of a layer.
+    Raises:
+        InputError: a layer is pattern-pruned, or keeps only some kernel positions, which the table cannot
+            say; or the file cannot be written.
     """
-    import yaml
+    # Layers that are not written too: the run that they belong to is not what the table would tell of.
+    for shape in network.layers:
+        words, remedy = unsaid(plan.layer(shape.weight).kind)
+        if words:
+            raise InputError(
+                f"layer {shape.name} {words}, which workload files have no word for; "
+                f"export a dense or low-rank run{remedy}"
+            )
+    rows = [_row(layer.shape) for layer in executed_layers(network, plan, linear)]
+    csv_table.write_csv(path, [*REQUIRED, *OPTIONAL], rows)
 
-    layers = [
-        _zigzag_layer(number, shape, weight_bits, input_bits)
-        for number, (shape, weight_bits, input_bits) in enumerate(executed_layers(network, plan, linear))
+
+def _row(shape: ConvShape) -> list[str | int]:
+    """The cells of a layer, in the order of `REQUIRED` and `OPTIONAL`."""
+    return [
+        shape.name,
+        shape.in_channels,
+        shape.out_channels,
+        _size(shape.kernel),
+        _size(shape.input),
+        _size(shape.stride),
+        _size(shape.padding),
+        _size(shape.dilation),
+        shape.groups,
     ]
-    write_text(path, yaml.safe_dump(layers, sort_keys=False, default_flow_style=None, width=130))
-
-
-def _zigzag_layer(number: int, shape: ConvShape, weight_bits: int, input_bits: int) -> dict[str, Any]:
-    groups, (height, width), (kh, kw) = shape.groups, shape.output, shape.kernel
-    (sy, sx), (dy, dx) = shape.stride, shape.dilation
-    top, bottom, left, right = shape.padding
-    return {
-        "id": number,
-        "name": shape.name,
-        "operator_type": "Conv",
-        "equation": "O[b][g][k][oy][ox]+=W[g][k][c][fy][fx]*I[b][g][c][iy][ix]",
-        "dimension_relations": [f"ix={sx}*ox+{dx}*fx", f"iy={sy}*oy+{dy}*fy"],
-        "loop_dims": ["B", "G", "K", "C", "OY", "OX", "FY", "FX"],
-        "loop_sizes": [1, groups, shape.m // groups, shape.in_channels // groups, height, width, kh, kw],
-        "pr_loop_dims": ["IX", "IY"],
-        "pr_loop_sizes": [shape.input[1], shape.input[0]],
-        "padding": [[left, right], [top, bottom]],
-        "operand_precision": {"W": weight_bits, "I": input_bits, "O": ACCUMULATOR_BITS, "O_final": input_bits},
-        "operand_source": {"W": number, "I": max(number - 1, 0)},
-    }
-
-
-def _named(shape: ConvShape, name: str) -> ConvShape:
-    return replace(shape, name=name, weight=name)
 
 
 def _size(values: tuple[int, ...]) -> str:
     return "x".join(map(str, values))
+
+
+def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = False) -> tuple[str, ...]:
+    """Write the convolutions that run under a plan as a workload of ZigZag (version 3).
+
+    The file is one chain: each layer reads the one before it. Branches are not in it (a plan knows layers,
+    not how they are joined); ZigZag uses sources for the reuse of buffers between layers, not for the cost
+    of a layer.
+
+    Args:
+        path: the file.
+        network: the network as it was.
+        plan: a plan for it.
+        linear: whether fully connected layers are written; low-rank ones always are.
+
+    Returns:
+        The names of layers that keep fewer weights than the file says, as ZigZag has no word for dropped
+        kernel positions: they are written with their whole size.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    import yaml
+
+    entries = []
+    for number, layer in enumerate(executed_layers(network, plan, linear)):
+        entries.append(_zigzag_layer(number, layer))
+    # A line for each list of numbers, and the keys in the order in which ZigZag's own files have them.
+    text = yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=130)
+    write_text(path, text)
+    # By the names that the network has: the stages of a pair are one layer to whoever reads this.
+    whole = []
+    for shape, entry in _written(network, plan, linear):
+        words, _ = unsaid(entry.kind)
+        if words:
+            whole.append(shape.name)
+    return tuple(whole)
+
+
+def _zigzag_layer(number: int, layer: ExecutedLayer) -> dict[str, Any]:
+    shape = layer.shape
+    height, width = shape.output
+    kernel_height, kernel_width = shape.kernel
+    stride_y, stride_x = shape.stride
+    dilation_y, dilation_x = shape.dilation
+    top, bottom, left, right = shape.padding
+    outputs = shape.m // shape.groups
+    inputs = shape.in_channels // shape.groups
+    return {
+        "id": number,
+        "name": shape.name,
+        "operator_type": "Conv",
+        # Groups are a loop of their own, as in ZigZag's grouped convolutions.
+        "equation": "O[b][g][k][oy][ox]+=W[g][k][c][fy][fx]*I[b][g][c][iy][ix]",
+        "dimension_relations": [
+            f"ix={stride_x}*ox+{dilation_x}*fx",
+            f"iy={stride_y}*oy+{dilation_y}*fy",
+        ],
+        "loop_dims": ["B", "G", "K", "C", "OY", "OX", "FY", "FX"],
+        "loop_sizes": [1, shape.groups, outputs, inputs, height, width, kernel_height, kernel_width],
+        "pr_loop_dims": ["IX", "IY"],
+        "pr_loop_sizes": [shape.input[1], shape.input[0]],
+        "padding": [[left, right], [top, bottom]],
+        "operand_precision": {
+            "W": layer.weight_bits,
+            "I": layer.input_bits,
+            "O": ACCUMULATOR_BITS,
+            "O_final": layer.input_bits,
+        },
+        # Layers are counted from the first one, which has none before it and names itself.
+        "operand_source": {"W": number, "I": max(number - 1, 0)},
+    }

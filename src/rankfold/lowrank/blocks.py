@@ -1,4 +1,21 @@
-"""Low-rank blocks of one group's weight for its outputs on data: all that does not depend on the rank is done once."""
+"""Low-rank blocks of a group's weight for its outputs on data; what does not depend on the rank is done once.
+
+**One block.** tr((W - M) S (W - M)^T) over all M of rank r (W the target, S the moments) is least for M = U
+U^T W, with the r leading left singular vectors U of W S^(1/2): the eigenvectors of W S W^T with the largest
+eigenvalues (the reduced-rank regression of Izenman 1975).
+
+**Several.** M = [M_1 ... M_g], with M_i = U_i B_i of rank r for the columns of block i. With D = W - M, and
+with all other blocks as they are, a block F in place of M_i leaves the error
+
+    constant + tr((F* - F) S_ii (F* - F)^T),   F* = M_i + D S_:i S_ii^-1,
+
+as the derivative by block i is zero for F* (see `regression`). With S_ii = C_i C_i^T this is ||(F* - F)
+C_i||_F^2, so that the best F C_i is the truncated singular value decomposition of F* C_i (Eckart & Young
+1936). All blocks are kept whitened, M_i C_i, and S' = C^-1 S C^-T with C the block-diagonal of all C_i. Then
+S'_ii = I and F* C_i = M_i C_i + G_:i, with the gradient G = D S' (D whitened). A block that changes by X
+changes G by -X S'_i:, of rank r alone: B_i S'_i: has r rows. Each step is the best of its block, so that no
+step makes the error, tr(D S' D^T) = sum of D * G, larger.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +32,8 @@ from rankfold.lowrank.regression import Regression, factor, inverse_triangle
 SWEEPS = 30
 SETTLED = 5e-4  # relative gain of a sweep over all blocks, below which it stops
 
+Matrices = list[np.ndarray]
+
 
 @dataclass(frozen=True)
 class Block:
@@ -26,16 +45,16 @@ class Block:
 
 def joined(blocks: Sequence[Block]) -> np.ndarray:
     """The weight (m, n) of all blocks."""
-    return np.concatenate([block.outputs @ block.rows for block in blocks], axis=1)
+    products = [block.outputs @ block.rows for block in blocks]
+    return np.concatenate(products, axis=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BlockProblem:
-    """Blocks of one group that keep its outputs, zero outside some columns T, of any rank; see `decompose_for_data`.
+    """Blocks of one group, of any rank, that keep its outputs and are zero outside some columns T.
 
-    Several blocks are whitened, block times C_i with S_ii = C_i C_i^T: the best of a block, with the others as they are, is then
-    the plain truncation of (block + D S_:i S_ii^-1) C_i, and all that others need to know of it is B_i C_i S'_i:, of r rows.
-    The first sweep takes it; later ones only turn towards it.
+    Several blocks are whitened. The first sweep takes the best of each block, with the others as they are;
+    later ones only turn towards it.
 
     Attributes:
         kept: (n,) booleans, the columns T.
@@ -51,21 +70,27 @@ class BlockProblem:
 
     kept: np.ndarray
     cuts: tuple[slice, ...]
-    basis: np.ndarray | None
+    basis: np.ndarray | None = None
     start: np.ndarray
     wanted: np.ndarray
-    roots: tuple[np.ndarray, ...]
-    inverses: tuple[np.ndarray, ...]
+    roots: tuple[np.ndarray, ...] = ()
+    inverses: tuple[np.ndarray, ...] = ()
     white: np.ndarray
     pull: np.ndarray
 
     @classmethod
-    def of(cls, problem: Regression, kept: np.ndarray, groups: int, target: np.ndarray | None = None) -> BlockProblem:
-        """The problem of g equal blocks of the n columns, of which only the columns `kept`, (n,) booleans, may be used.
+    def of(
+        cls,
+        problem: Regression,
+        kept: np.ndarray,
+        groups: int,
+        target: np.ndarray | None = None,
+    ) -> BlockProblem:
+        """The problem of g equal blocks of the n columns, of which only some may be used.
 
         Args:
             problem: of all columns.
-            kept: T.
+            kept: (n,) booleans, T.
             groups: g.
             target: (m, |T|) `problem.target_on` T, where it is known already; not changed.
 
@@ -73,96 +98,227 @@ class BlockProblem:
             InputError: the moments on the columns are singular.
         """
         if len(problem.dense) > len(kept):
-            # More outputs than inputs: all that blocks can be lies in the span of the weight's columns, which is smaller.
-            basis = np.linalg.qr(problem.dense)[0]
-            inside = replace(problem, dense=basis.T @ problem.dense, target=basis.T @ problem.target)
-            return replace(cls.of(inside, kept, groups, None if target is None else basis.T @ target), basis=basis)
+            return cls._in_span(problem, kept, groups, target)
         columns = np.flatnonzero(kept)
-        target = problem.target_on(columns) if target is None else target
-        moments = problem.moments[np.ix_(columns, columns)]
-        ends = np.searchsorted(columns, np.arange(groups + 1) * (len(kept) // groups))
-        cuts = tuple(slice(*pair) for pair in pairwise(ends))
+        if target is None:
+            target = problem.target_on(columns)
+        moments = problem.moments[np.ix_(columns, columns)]  # (|T|, |T|), a copy
+        start = problem.dense[:, columns]
+        cuts = _cuts(columns, len(kept), groups)
         if groups == 1:
-            return cls(kept, cuts, None, problem.dense[:, columns], target, (), (), moments, target @ moments)
-        roots = tuple(factor(moments[cut, cut]) for cut in cuts)
-        inverses = tuple(inverse_triangle(root) for root in roots)
-        for i, cut in enumerate(cuts):
-            moments[cut, cut] = np.eye(len(roots[i]))
-            for j in range(i):
-                moments[cut, cuts[j]] = inverses[i] @ moments[cut, cuts[j]] @ inverses[j].T
-                moments[cuts[j], cut] = moments[cut, cuts[j]].T
-        wanted = np.concatenate([target[:, cut] @ root for cut, root in zip(cuts, roots, strict=True)], axis=1)
-        return cls(kept, cuts, None, problem.dense[:, columns], wanted, roots, inverses, moments, wanted @ moments)
+            return cls(
+                kept=kept,
+                cuts=cuts,
+                start=start,
+                wanted=target,
+                white=moments,
+                pull=target @ moments,
+            )
+        inner = [moments[cut, cut] for cut in cuts]  # S_ii
+        roots = tuple(map(factor, inner))
+        inverses = tuple(map(inverse_triangle, roots))
+        _whiten(moments, cuts, inverses)
+        wanted = _times_roots(target, cuts, roots)
+        return cls(
+            kept=kept,
+            cuts=cuts,
+            start=start,
+            wanted=wanted,
+            roots=roots,
+            inverses=inverses,
+            white=moments,
+            pull=wanted @ moments,
+        )
+
+    @classmethod
+    def _in_span(
+        cls,
+        problem: Regression,
+        kept: np.ndarray,
+        groups: int,
+        target: np.ndarray | None,
+    ) -> BlockProblem:
+        """The problem for more outputs than inputs: blocks lie in the span of the weight's columns.
+
+        That is smaller. Arguments as of `of`.
+        """
+        basis, _ = np.linalg.qr(problem.dense)  # (m, n)
+        inside = replace(
+            problem,
+            dense=basis.T @ problem.dense,
+            target=basis.T @ problem.target,
+        )
+        if target is not None:
+            target = basis.T @ target
+        return replace(cls.of(inside, kept, groups, target), basis=basis)
 
     def in_float32(self) -> BlockProblem:
-        """The same in float32 where it is whitened, which conditions it well: enough to compare candidates, in half the time."""
+        """The same in float32 where it is whitened, which conditions it well.
+
+        That is enough to compare candidates, in half the time.
+        """
         if not self.roots:
             return self
-        start, wanted, white, pull = (part.astype(np.float32) for part in (self.start, self.wanted, self.white, self.pull))
-        roots, inverses = (tuple(part.astype(np.float32) for part in parts) for parts in (self.roots, self.inverses))
-        return replace(self, start=start, wanted=wanted, roots=roots, inverses=inverses, white=white, pull=pull)
+        return replace(
+            self,
+            start=self.start.astype(np.float32),
+            wanted=self.wanted.astype(np.float32),
+            roots=tuple(root.astype(np.float32) for root in self.roots),
+            inverses=tuple(inverse.astype(np.float32) for inverse in self.inverses),
+            white=self.white.astype(np.float32),
+            pull=self.pull.astype(np.float32),
+        )
 
     def solve(self, rank: int, sweeps: int = SWEEPS) -> list[Block]:
-        """The blocks of rank r: the best for one block, and otherwise what so many sweeps over all blocks find.
+        """The blocks of rank r: the best for one block, otherwise what so many sweeps over all blocks find.
 
-        After one sweep they are no worse than the plain truncation of each block, and no sweep makes them worse. It ends sooner
-        when they are settled.
+        After one sweep they are no worse than the plain truncation of each block, and no sweep makes them
+        worse. It ends sooner when they are settled.
         """
-        blocks = self._best(rank) if len(self.cuts) == 1 else self._in_turn(rank, sweeps)
+        if len(self.cuts) == 1:
+            blocks = [self._best(rank)]
+        else:
+            blocks = self._in_turn(rank, sweeps)
+        kept_by_block = np.split(self.kept, len(self.cuts))
         placed = []
-        for block, there in zip(blocks, np.split(self.kept, len(self.cuts)), strict=True):
-            rows = np.zeros((rank, len(there)), block.rows.dtype)
-            rows[:, there] = block.rows
-            placed.append(Block(block.outputs if self.basis is None else self.basis @ block.outputs, rows))
+        for block, there in zip(blocks, kept_by_block, strict=True):
+            placed.append(self._placed(block, there))
         return placed
 
-    def _best(self, rank: int) -> list[Block]:
-        outputs = _leading(self.pull @ self.wanted.T, rank)
-        return [Block(outputs, outputs.T @ self.wanted)]
+    def _placed(self, block: Block, there: np.ndarray) -> Block:
+        """A block of all columns, from one of those columns that are `there`, (n/g,) booleans."""
+        outputs = block.outputs
+        if self.basis is not None:
+            outputs = self.basis @ outputs
+        rank = len(block.rows)
+        rows = np.zeros((rank, len(there)), block.rows.dtype)
+        rows[:, there] = block.rows
+        return Block(outputs, rows)
+
+    def _best(self, rank: int) -> Block:
+        gram = self.pull @ self.wanted.T  # W S W^T
+        outputs = _leading(gram, rank)
+        return Block(outputs, outputs.T @ self.wanted)
 
     def _in_turn(self, rank: int, sweeps: int) -> list[Block]:
         """Blocks U_i B_i that bring tr(D S D^T), D = target - [U_i B_i], down; at first U_i U_i^T start."""
-        start = [self.start[:, cut] for cut in self.cuts]
-        outputs = [_leading_outputs(block, rank) for block in start]
-        rows = [u.T @ block @ root for u, block, root in zip(outputs, start, self.roots, strict=True)]
-        seen = [b @ self.white[cut] for b, cut in zip(rows, self.cuts, strict=True)]  # (r, n) of each block
-        gradient = self.pull - sum(u @ s for u, s in zip(outputs, seen, strict=True))  # D S, whitened
+        outputs, rows = self._plain(rank)
+        white = [self.white[cut] for cut in self.cuts]  # (n_i, n) S'_i:
+        seen = list(map(np.matmul, rows, white))  # (r, n) B_i S'_i: of each block
+        gradient = self.pull - sum(map(np.matmul, outputs, seen))  # (m, n) G = D S'
         before = math.inf
         for sweep in range(sweeps):
             for i, cut in enumerate(self.cuts):
-                free = outputs[i] @ rows[i] + gradient[:, cut]
+                free = outputs[i] @ rows[i] + gradient[:, cut]  # (m, n_i) F* C_i
+                # Without this block, then with the new one.
                 gradient += outputs[i] @ seen[i]
-                # What the others leave may lie where the plain truncation has nothing, and nothing turns towards it from there.
-                outputs[i] = _towards_leading(free, outputs[i]) if sweep else _leading_outputs(free, rank)
+                if sweep == 0:
+                    # What the others leave may lie where the plain truncation has nothing, and nothing turns
+                    # towards it from there.
+                    outputs[i] = _leading_outputs(free, rank)
+                else:
+                    outputs[i] = _towards_leading(free, outputs[i])
                 rows[i] = outputs[i].T @ free
-                seen[i] = rows[i] @ self.white[cut]
+                seen[i] = rows[i] @ white[i]
                 gradient -= outputs[i] @ seen[i]
-            lost = self.wanted - np.concatenate([u @ b for u, b in zip(outputs, rows, strict=True)], axis=1)
+            lost = self.wanted - _side_by_side(outputs, rows)  # (m, n) D
             error = float(np.sum(lost * gradient))
             if before - error <= SETTLED * error:
                 break
             before = error
-        return [Block(u, b @ inverse) for u, b, inverse in zip(outputs, rows, self.inverses, strict=True)]
+        # From whitened rows to those of the weight.
+        plain = map(np.matmul, rows, self.inverses)
+        return list(map(Block, outputs, plain))
+
+    def _plain(self, rank: int) -> tuple[Matrices, Matrices]:
+        """U_i (m, r), and B_i (r, n_i) whitened, of the plain truncation of each block of the start."""
+        outputs = []
+        rows = []
+        for cut, root in zip(self.cuts, self.roots, strict=True):
+            block = self.start[:, cut]
+            leading = _leading_outputs(block, rank)
+            outputs.append(leading)
+            rows.append(leading.T @ block @ root)
+        return outputs, rows
+
+
+def _cuts(
+    columns: np.ndarray,
+    n: int,
+    groups: int,
+) -> tuple[slice, ...]:
+    """Of some of n columns, given as ascending indices, those of each of g equal blocks."""
+    borders = np.arange(groups + 1) * (n // groups)
+    ends = np.searchsorted(columns, borders)
+    cuts = []
+    for first, last in pairwise(ends):
+        cuts.append(slice(first, last))
+    return tuple(cuts)
+
+
+def _whiten(
+    moments: np.ndarray,
+    cuts: tuple[slice, ...],
+    inverses: tuple[np.ndarray, ...],
+) -> None:
+    """C^-1 S C^-T in place of S, block by block."""
+    for i, cut in enumerate(cuts):
+        size = len(inverses[i])
+        moments[cut, cut] = np.eye(size)  # C_i^-1 S_ii C_i^-T
+        for j in range(i):
+            other = cuts[j]
+            white = inverses[i] @ moments[cut, other] @ inverses[j].T
+            moments[cut, other] = white
+            # S' is symmetric, as S is.
+            moments[other, cut] = white.T
+
+
+def _times_roots(
+    weight: np.ndarray,
+    cuts: tuple[slice, ...],
+    roots: tuple[np.ndarray, ...],
+) -> np.ndarray:
+    """A weight (m, |T|) whitened, block by block."""
+    blocks = []
+    for cut, root in zip(cuts, roots, strict=True):
+        blocks.append(weight[:, cut] @ root)
+    return np.concatenate(blocks, axis=1)
+
+
+def _side_by_side(outputs: Matrices, rows: Matrices) -> np.ndarray:
+    """(m, n) [U_1 B_1 ... U_g B_g]."""
+    products = list(map(np.matmul, outputs, rows))
+    return np.concatenate(products, axis=1)
 
 
 def _towards_leading(block: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Orthonormal (m, r) nearer to the leading left singular vectors of a block (m, n) than `outputs` U are.
 
-    Two steps of orthogonal iteration (Golub & Van Loan, section 8.2), which never lower ||U^T block||_F. As the other blocks are
-    about to change anyway, sweeps with the exact vectors bring no more on average, at several times the work.
+    Two steps of orthogonal iteration (Golub & Van Loan, section 8.2), which never lower ||U^T block||_F. As
+    the other blocks are about to change anyway, sweeps with the exact vectors bring no more on average, at
+    several times the work.
     """
     for _ in range(2):
-        outputs = np.linalg.qr(block @ (block.T @ outputs))[0]
+        rows = block.T @ outputs  # (n, r)
+        outputs, _ = np.linalg.qr(block @ rows)
     return outputs
 
 
 def _leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
-    """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix where that has as many."""
+    """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix if possible."""
     if rank <= block.shape[1] < len(block):
-        return np.linalg.qr(block @ _leading(block.T @ block, rank))[0]
+        right = _leading(block.T @ block, rank)  # (n, r) leading right singular vectors
+        outputs, _ = np.linalg.qr(block @ right)
+        return outputs
     return _leading(block @ block.T, rank)
 
 
 def _leading(gram: np.ndarray, rank: int) -> np.ndarray:
-    """(m, r) eigenvectors of the largest eigenvalues of a symmetric (m, m): leading outputs, for A S A^T of a weight A."""
-    return eigh(gram, subset_by_index=(len(gram) - rank, len(gram) - 1), check_finite=False)[1]
+    """(m, r) eigenvectors of a symmetric (m, m) with the largest eigenvalues."""
+    size = len(gram)
+    _, vectors = eigh(
+        gram,
+        subset_by_index=(size - rank, size - 1),
+        check_finite=False,
+    )
+    return vectors

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from rankfold.lowrank.blocks import BlockProblem, joined
+from rankfold.lowrank.blocks import Block, BlockProblem, joined
 from rankfold.lowrank.factors import LowRankFactors, check_weight, plain_error, reconstruct
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, power
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, of_group, power
 from rankfold.lowrank.support import columns_of
 
 
@@ -20,20 +20,23 @@ def decompose_for_data(
     rank: int,
     second: np.ndarray,
     cross: np.ndarray | None = None,
+    *,
     ridge: float = RIDGE,
     support: np.ndarray | None = None,
 ) -> LowRankFactors:
     """Minimise the error of the output on data, ||(W - L R_) X||_F, over factors of a given rank.
 
-    With S = E[x x^T] the error is tr(D S D^T), D = W - L R_. For one group the optimum is the truncated SVD of W S^(1/2),
-    unwhitened (the reduced-rank regression of Izenman 1975). For more, groups are optimised in turn: with all others fixed,
-    the best block M_i is the truncation, under S_ii, of M_i + D S_:i S_ii^-1. It is taken in the first sweep and approached in
-    later ones. No step loses, and the first one starts from the plain grouped SVD, so that the result is never worse on the
-    data. The ridge adds ridge * tr(S)/n * ||D||_F^2, of which the plain SVD is the optimum, and so does not change that.
+    With S = E[x x^T] the error is tr(D S D^T), D = W - L R_. For one group the optimum is the truncated SVD
+    of W S^(1/2), unwhitened (the reduced-rank regression of Izenman 1975). For more, groups are optimised in
+    turn: with all others fixed, the best block M_i is the truncation, under S_ii, of M_i + D S_:i S_ii^-1
+    (see `blocks`). It is taken in the first sweep and approached in later ones. No step loses, and the first
+    one starts from the plain grouped SVD, so that the result is never worse on the data. The ridge adds ridge
+    * tr(S)/n * ||D||_F^2, of which the plain SVD is the optimum, and so does not change that.
 
-    With a support, R_ is zero outside it. Restricted to the columns T of the support the problem is the same one, with W
-    refitted on T as target and S_TT as moments (see `regression`): all of the above holds among the weights on T, the plain SVD
-    being that of the weight on T. Where a block keeps fewer than `rank` columns, its further factors are zero.
+    With a support, R_ is zero outside it. Restricted to the columns T of the support the problem is the same
+    one, with W refitted on T as target and S_TT as moments (see `regression`): all of the above holds among
+    the weights on T, the plain SVD being that of the weight on T. Where a block keeps fewer than `rank`
+    columns, its further factors are zero.
 
     The scale is shared evenly between the factors, as in `decompose`.
 
@@ -42,11 +45,14 @@ def decompose_for_data(
         conv_groups: G.
         groups: g, blocks of input channels in each of the G groups.
         rank: r of each block.
-        second: (G, n, n) second moments of the input patches of each group, n = C_in/G * kh * kw, ordered (channel, ky, kx).
-        cross: (G, n, n) E[x x'^T] between the patches x that the dense network sees and the patches x' that are seen here,
-            whose second moments `second` then are: L R_ x' approximates W x. None: they are the same.
+        second: (G, n, n) second moments of the input patches of each group, n = C_in/G * kh * kw, ordered
+            (channel, ky, kx).
+        cross: (G, n, n) E[x x'^T] between the patches x that the dense network sees and the patches x' that
+            are seen here, whose second moments `second` then are: L R_ x' approximates W x. None: they are
+            the same.
         ridge: see above, at least 0.
-        support: (C_in, kh*kw) booleans, the kernel positions of each input channel that R_ may use; None: all.
+        support: (C_in, kh*kw) booleans, the kernel positions of each input channel that R_ may use; None:
+            all.
 
     Raises:
         InputError: the weight or the moments are not finite, or shapes, groups or rank do not fit.
@@ -55,47 +61,89 @@ def decompose_for_data(
     check_moments(weight.shape, conv_groups, second, cross)
     m, channels, kh, kw = weight.shape
     n = channels * kh * kw
-    dense = weight.astype(np.float64).reshape(conv_groups, m // conv_groups, n)
-    kept = np.ones((conv_groups, n), bool) if support is None else columns_of(support, weight.shape, conv_groups)
-    left = np.zeros((conv_groups, groups, m // conv_groups, rank))
+    outputs = m // conv_groups
+    dense = weight.astype(np.float64).reshape(conv_groups, outputs, n)
+    kept = np.ones((conv_groups, n), bool)
+    if support is not None:
+        kept = columns_of(support, weight.shape, conv_groups)
+    left = np.zeros((conv_groups, groups, outputs, rank))
     right = np.zeros((conv_groups, groups, rank, n // groups))
-    lost = whole = 0.0
-    for group in range(conv_groups):
-        problem = Regression.of(dense[group], second[group], None if cross is None else cross[group], ridge)
+    lost = 0.0
+    whole = 0.0
+    for group, moments in enumerate(second):
+        problem = Regression.of(
+            dense[group],
+            moments,
+            of_group(cross, group),
+            ridge,
+        )
         blocks = BlockProblem.of(problem, kept[group], groups).solve(rank)
-        for index, (block, there) in enumerate(zip(blocks, np.split(kept[group], groups), strict=True)):
-            left[group, index], right[group, index][:, there] = _balanced(block.outputs, block.rows[:, there])
-        lost += power(problem.target - joined(blocks), second[group])
-        whole += power(problem.target, second[group])
-    factors = LowRankFactors(
-        reduce=right.reshape(conv_groups * groups * rank, channels // groups, kh, kw),
+        kept_by_block = np.split(kept[group], groups)
+        for index, block in enumerate(blocks):
+            factors = _balanced(block, kept_by_block[index])
+            left[group, index], right[group, index] = factors
+        # What is reported is the error without the ridge.
+        lost += power(problem.target - joined(blocks), moments)
+        whole += power(problem.target, moments)
+    made = LowRankFactors(
+        reduce=right.reshape(-1, channels // groups, kh, kw),
+        # (G, g, m/G, r) -> (G, m/G, g, r): L = [L_1 ... L_g]
         expand=left.swapaxes(1, 2).reshape(m, groups * rank, 1, 1),
         error=0.0,
         plain_error=plain_error(weight, conv_groups, rank),
-        output_error=math.sqrt(lost / whole) if whole > 0 else 0.0,
+        output_error=_relative(lost, whole),
     )
-    return _with_error(factors, weight, conv_groups, groups)
+    return _with_error(made, weight, conv_groups, groups)
 
 
-def output_error(weight: np.ndarray, factors: LowRankFactors, conv_groups: int, groups: int, second: np.ndarray) -> float:
+def output_error(
+    weight: np.ndarray,
+    factors: LowRankFactors,
+    conv_groups: int,
+    groups: int,
+    second: np.ndarray,
+) -> float:
     """||(W - L R_) X||_F / ||W X||_F on the data that `second` (G, n, n) was taken from."""
     shape = conv_groups, len(weight) // conv_groups, -1
     dense = weight.astype(np.float64).reshape(shape)
-    lost = dense - reconstruct(factors, conv_groups, groups).reshape(shape)
-    whole = sum(power(dense[group], second[group]) for group in range(conv_groups))
-    return math.sqrt(sum(power(lost[group], second[group]) for group in range(conv_groups)) / whole) if whole > 0 else 0.0
+    made = reconstruct(factors, conv_groups, groups).reshape(shape)  # (G, m/G, n)
+    lost = 0.0
+    whole = 0.0
+    for group, moments in enumerate(second):
+        lost += power(dense[group] - made[group], moments)
+        whole += power(dense[group], moments)
+    return _relative(lost, whole)
 
 
-def _balanced(outputs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Factors (m, r) and (r, n) of `outputs` (orthonormal, (m, r)) times `rows` (r, n), each with half of its scale."""
-    left, right = np.zeros(outputs.shape), np.zeros(rows.shape)
-    u, s, vt = np.linalg.svd(rows, full_matrices=False)
-    root = np.sqrt(s)
-    left[:, : len(s)], right[: len(s)] = outputs @ u * root, root[:, None] * vt
+def _relative(lost: float, whole: float) -> float:
+    """sqrt(lost / whole), of powers; zero of a silent output."""
+    if whole <= 0:
+        return 0.0
+    return math.sqrt(lost / whole)
+
+
+def _balanced(block: Block, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factors (m, r) and (r, n) of a block, each with half of its scale, zero outside the columns `kept`."""
+    left = np.zeros(block.outputs.shape)
+    right = np.zeros(block.rows.shape)
+    u, s, vt = np.linalg.svd(block.rows[:, kept], full_matrices=False)
+    root = np.sqrt(s)  # (k,)
+    # k is below r where a block keeps fewer columns: the other factors are zero.
+    k = len(s)
+    left[:, :k] = block.outputs @ u * root
+    right[:k, kept] = root[:, None] * vt
     return left, right
 
 
-def _with_error(factors: LowRankFactors, weight: np.ndarray, conv_groups: int, groups: int) -> LowRankFactors:
+def _with_error(
+    factors: LowRankFactors,
+    weight: np.ndarray,
+    conv_groups: int,
+    groups: int,
+) -> LowRankFactors:
     size = float(np.linalg.norm(weight))
-    lost = float(np.linalg.norm(weight - reconstruct(factors, conv_groups, groups)))
-    return replace(factors, error=lost / size if size > 0 else 0.0)
+    if size == 0:
+        return replace(factors, error=0.0)
+    made = reconstruct(factors, conv_groups, groups)
+    lost = float(np.linalg.norm(weight - made))
+    return replace(factors, error=lost / size)

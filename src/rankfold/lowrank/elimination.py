@@ -1,8 +1,18 @@
-"""Backward elimination of a weight's columns with exact refit: the optimal brain surgeon for a layer's output.
+"""Backward elimination of a weight's columns with exact refit: optimal brain surgeon for a layer's output.
 
-Hassibi & Stork (1993), for the quadratic error of one layer as in Frantar & Alistarh, "Optimal Brain Compression" (2022), here
-for columns that all outputs share. With S the moments on the columns still there, W their best weight and H = S^-1: dropping the
-columns Q and refitting the others costs tr(W_Q H_QQ^-1 W_Q^T), and is done by W -= W_Q H_QQ^-1 H_Q: and H -= H_:Q H_QQ^-1 H_Q:.
+Hassibi & Stork (1993), for the quadratic error of one layer as in Frantar & Alistarh, "Optimal Brain
+Compression" (2022), here for columns that all outputs share.
+
+Let A be the columns still there, S (|A|, |A|) their moments, W (m, |A|) the best weight on them, and H =
+S^-1. As W is the best, a change X of it adds tr(X S X^T) to the error (see `regression`). Dropping the
+columns Q means X_Q = -W_Q. The least such change has X S = 0 on all other columns, so that X S = L E_Q^T with
+some L (m, |Q|) and the columns E_Q of the unit matrix, and
+
+    X = L H_Q:,   X_Q = L H_QQ = -W_Q,   so   X = -W_Q H_QQ^-1 H_Q:,
+
+and it costs tr(L H_QQ L^T) = tr(W_Q H_QQ^-1 W_Q^T): for a single column j, ||W_j||^2 / H_jj. The moments of
+the columns R that are left have the inverse H_RR - H_RQ H_QQ^-1 H_QR, the Schur complement. Nothing is
+approximated: W stays the best weight on the columns that are there, H the inverse of their moments.
 """
 
 from __future__ import annotations
@@ -17,7 +27,8 @@ DRIFT = 1e-6  # of the diagonal of S H from one, above which H is computed afres
 class Elimination:
     """The columns of one group that are left, their best weight, and the inverse of their moments.
 
-    Columns are named by their index in the whole weight. `drop` is exact; `costs` are those of dropping one column alone.
+    Columns are named by their index in the whole weight. `drop` is exact; `costs` are those of dropping one
+    column alone.
 
     Args:
         weight: (m, n) best weight on all columns; not changed.
@@ -28,13 +39,22 @@ class Elimination:
         InputError: the moments are singular.
     """
 
-    def __init__(self, weight: np.ndarray, moments: np.ndarray, inverted: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        weight: np.ndarray,
+        moments: np.ndarray,
+        inverted: np.ndarray | None = None,
+    ) -> None:
+        n = len(moments)
         self._moments = moments
         self._weight = weight.copy()
-        self._inverse = inverse(moments) if inverted is None else inverted.copy()
-        self._columns = np.arange(len(moments))  # of the rows and columns of _inverse
-        self._place = np.arange(len(moments))  # the other way round
-        self._there = np.ones(len(moments), bool)
+        if inverted is None:
+            self._inverse = inverse(moments)
+        else:
+            self._inverse = inverted.copy()
+        self._columns = np.arange(n)  # of the rows and columns of _inverse
+        self._place = np.arange(n)  # the other way round
+        self._there = np.ones(n, bool)
 
     @property
     def kept(self) -> np.ndarray:
@@ -44,41 +64,55 @@ class Elimination:
     @property
     def weight(self) -> np.ndarray:
         """(m, n) the best weight on the columns that are left, zero elsewhere."""
-        found = np.zeros((len(self._weight), len(self._there)))
-        found[:, self._columns] = self._weight
-        return found
+        outputs, n = len(self._weight), len(self._there)
+        whole = np.zeros((outputs, n))
+        whole[:, self._columns] = self._weight
+        return whole
 
     def costs(self) -> np.ndarray:
         """(n,) increase of tr(D S D^T) by dropping each column alone; infinite for those that are dropped."""
-        found = np.full(len(self._there), np.inf)
-        there = self._there[self._columns]
-        power = np.einsum("mj,mj->j", self._weight, self._weight)[there]
-        found[self._columns[there]] = power / np.diagonal(self._inverse)[there]
-        return found
+        there = self._there[self._columns]  # those dropped since `tidy` are zero
+        columns = self._columns[there]
+        squares = np.einsum("mj,mj->j", self._weight, self._weight)  # ||W_j||^2
+        diagonal = np.diagonal(self._inverse)  # H_jj
+        costs = np.full(len(self._there), np.inf)
+        costs[columns] = squares[there] / diagonal[there]
+        return costs
 
     def joint_cost(self, dropped: np.ndarray) -> float:
         """Increase of tr(D S D^T) by dropping these columns together."""
         where = self._place[dropped]
-        lost = self._weight[:, where]
-        return float(np.sum(np.linalg.solve(self._inverse[np.ix_(where, where)], lost.T) * lost.T))
+        inner = self._inverse[np.ix_(where, where)]  # H_QQ
+        lost = self._weight[:, where].T  # W_Q^T
+        solved = np.linalg.solve(inner, lost)  # H_QQ^-1 W_Q^T
+        return float(np.sum(solved * lost))
 
     def drop(self, dropped: np.ndarray) -> None:
         """Drop columns and refit the others."""
         where = self._place[dropped]
-        share = np.linalg.solve(self._inverse[np.ix_(where, where)], self._inverse[where])
-        self._weight -= self._weight[:, where] @ share
+        inner = self._inverse[np.ix_(where, where)]  # H_QQ
+        share = np.linalg.solve(inner, self._inverse[where])  # H_QQ^-1 H_Q:
+        lost = self._weight[:, where]  # W_Q
+        self._weight -= lost @ share
         self._inverse -= self._inverse[:, where] @ share
         # Zero but for rounding, which later steps must not see.
-        self._weight[:, where] = self._inverse[where] = self._inverse[:, where] = 0.0
+        self._weight[:, where] = 0.0
+        self._inverse[where] = 0.0
+        self._inverse[:, where] = 0.0
         self._there[dropped] = False
 
     def tidy(self) -> None:
-        """Forget the dropped columns, so that steps become cheaper, and compute the inverse afresh where it has drifted."""
+        """Forget the dropped columns, so that steps become cheaper, and mend an inverse that has drifted."""
         there = self._there[self._columns]
+        kept = np.ix_(there, there)
         self._columns = self._columns[there]
         self._place = np.cumsum(self._there) - 1
         self._weight = np.ascontiguousarray(self._weight[:, there])
-        self._inverse = self._inverse[np.ix_(there, there)]
-        moments = self._moments[np.ix_(self._columns, self._columns)]
-        if np.abs(np.einsum("ij,ij->i", moments, self._inverse) - 1).max(initial=0.0) > DRIFT:
+        self._inverse = self._inverse[kept]
+        left = np.ix_(self._columns, self._columns)
+        moments = self._moments[left]
+        # The diagonal of S H, which is one but for rounding.
+        diagonal = np.einsum("ij,ij->i", moments, self._inverse)
+        drift = np.abs(diagonal - 1).max(initial=0.0)
+        if drift > DRIFT:
             self._inverse = inverse(moments)

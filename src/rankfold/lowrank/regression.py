@@ -1,8 +1,19 @@
-"""What all data-aware choices share: the error of an output as a quadratic form of the weight, and its exact minimum.
+"""What all data-aware choices share: an output's error, quadratic in the weight, and its exact minimum.
 
-For one group with dense weight W (m, n), inputs x and second moments S = E[x x^T] plus a ridge, the error of a weight M is
-tr((W - M) S (W - M)^T). With M bound to columns T it differs only by a constant from tr((W_T - M_T) S_TT (W_T - M_T)^T), where
-W_T = W S_:T S_TT^-1 is the best weight on T: the same problem again, with W_T as target and S_TT as moments.
+For one group with dense weight W (m, n), inputs x (n,) and second moments S = E[x x^T] (n, n) plus a ridge,
+the error of a weight M is E(M) = tr((W - M) S (W - M)^T).
+
+**Columns.** Let M be zero outside the columns T. E is least where its derivative by M_T is zero, (W - M) S_:T
+= 0, and so for W_T = W S_:T S_TT^-1. For any other M on T, W - M = (W - W_T) + (W_T - M), of which the mixed
+term is zero, as the second part lies on T and (W - W_T) S_:T = 0. So
+
+    E(M) = E(W_T) + tr((W_T - M) S_TT (W_T - M)^T):
+
+the same problem again, with W_T as target and S_TT as moments.
+
+**Other inputs.** Where M sees x' instead of x (earlier layers are compressed already), E||W x - M x'||^2 with
+the ridge p ||W - M||_F^2, which pulls M towards W, is least for M = W (E[x x'^T] + p I) (E[x' x'^T] + p
+I)^-1. This M is the target then, and the same argument holds with S = E[x' x'^T] + p I.
 """
 
 from __future__ import annotations
@@ -18,30 +29,50 @@ from rankfold.errors import InputError
 RIDGE = 1e-2  # of the mean input power: keeps directions that the calibration data lack from being free
 
 
-def check_moments(shape: tuple[int, ...], conv_groups: int, second: np.ndarray | None, cross: np.ndarray | None) -> None:
+def check_moments(
+    shape: tuple[int, ...],
+    conv_groups: int,
+    second: np.ndarray | None,
+    cross: np.ndarray | None,
+) -> None:
     """Refuse moments that do not belong to a weight of this shape (m, C_in/G, kh, kw).
 
     Raises:
         InputError: they have another shape than (G, n, n), or are not finite.
     """
     n = int(np.prod(shape[1:]))
+    wanted = (conv_groups, n, n)
     for label, moments in (("second", second), ("cross", cross)):
-        if moments is not None and (moments.shape != (conv_groups, n, n) or not np.isfinite(moments).all()):
-            raise InputError(f"{label} moments of shape {moments.shape} must be finite and of shape {(conv_groups, n, n)}")
+        if moments is None:
+            continue
+        if moments.shape != wanted or not np.isfinite(moments).all():
+            raise InputError(f"{label} moments of shape {moments.shape} must be finite and of shape {wanted}")
+
+
+def of_group(moments: np.ndarray | None, group: int) -> np.ndarray | None:
+    """The moments (n, n) of one group, of those of all groups (G, n, n); None of None."""
+    if moments is None:
+        return None
+    return moments[group]
 
 
 def with_ridge(second: np.ndarray, ridge: float) -> np.ndarray:
     """S (n, n) plus `ridge` times the mean input power, tr(S)/n, on its diagonal."""
     mean = float(np.trace(second)) / len(second)
     # Without any input, any weight will do: the plain weight error then.
+    added = 1.0
+    if mean > 0:
+        added = ridge * mean
     moments = second.astype(np.float64)  # a copy
-    moments[np.diag_indices_from(moments)] += ridge * mean if mean > 0 else 1.0
+    moments[np.diag_indices_from(moments)] += added
     return moments
 
 
 def power(matrix: np.ndarray, moments: np.ndarray) -> float:
     """tr(A S A^T): the mean power of the output A x."""
-    return max(float(np.sum((matrix @ moments) * matrix)), 0.0)
+    sum_of_products = np.sum((matrix @ moments) * matrix)
+    # Rounding may bring it below zero.
+    return max(float(sum_of_products), 0.0)
 
 
 @dataclass(frozen=True)
@@ -61,7 +92,13 @@ class Regression:
     target: np.ndarray
 
     @classmethod
-    def of(cls, dense: np.ndarray, second: np.ndarray, cross: np.ndarray | None, ridge: float) -> Regression:
+    def of(
+        cls,
+        dense: np.ndarray,
+        second: np.ndarray,
+        cross: np.ndarray | None,
+        ridge: float,
+    ) -> Regression:
         """For `second` and `cross` = E[x x'^T] of one group; cross = None: x' is x.
 
         Raises:
@@ -70,7 +107,10 @@ class Regression:
         moments = with_ridge(second, ridge)
         if cross is None:
             return cls(dense, second, moments, dense)
-        return cls(dense, second, moments, solve_right(dense @ (moments - second + cross), factor(moments)))
+        only_ridge = moments - second  # p I
+        wanted = dense @ (only_ridge + cross)
+        target = solve_right(wanted, factor(moments))
+        return cls(dense, second, moments, target)
 
     def target_on(self, columns: np.ndarray) -> np.ndarray:
         """(m, |T|) the best weight on the columns T alone, given as ascending indices.
@@ -80,8 +120,9 @@ class Regression:
         """
         if len(columns) == len(self.moments):
             return self.target
-        rows = self.moments[columns]
-        return solve_right(self.target @ rows.T, factor(rows[:, columns]))
+        rows = self.moments[columns]  # (|T|, n), S_T: = S_:T^T
+        inner = rows[:, columns]  # (|T|, |T|), S_TT
+        return solve_right(self.target @ rows.T, factor(inner))
 
 
 def factor(moments: np.ndarray) -> np.ndarray:
@@ -94,18 +135,25 @@ def factor(moments: np.ndarray) -> np.ndarray:
         return moments
     lower, failed = dpotrf(moments, lower=1)
     if failed:
-        raise InputError("the second moments of the inputs are singular; use a ridge above 0, or more calibration data")
+        raise InputError(
+            "the second moments of the inputs are singular; use a ridge above 0, or more calibration data"
+        )
     return lower
 
 
 def solve_right(right: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """right @ moments^-1, for moments with the Cholesky factor `lower`."""
-    return cho_solve((lower, True), right.T, check_finite=False).T if lower.size else right
+    if not lower.size:
+        return right
+    return cho_solve((lower, True), right.T, check_finite=False).T
 
 
 def inverse_triangle(lower: np.ndarray) -> np.ndarray:
     """The inverse of a Cholesky factor, itself a lower triangle."""
-    return dtrtri(lower, lower=1)[0] if lower.size else lower
+    if not lower.size:
+        return lower
+    inverted, _ = dtrtri(lower, lower=1)
+    return inverted
 
 
 def inverse(moments: np.ndarray) -> np.ndarray:
@@ -114,6 +162,8 @@ def inverse(moments: np.ndarray) -> np.ndarray:
     Raises:
         InputError: they are singular.
     """
-    found, _ = dpotri(factor(moments), lower=1)
+    triangle, _ = dpotri(factor(moments), lower=1)
     # LAPACK fills one triangle only.
-    return np.tril(found) + np.tril(found, -1).T
+    lower = np.tril(triangle)
+    upper = np.tril(triangle, -1).T
+    return lower + upper

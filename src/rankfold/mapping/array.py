@@ -8,23 +8,25 @@ from rankfold.errors import InputError
 from rankfold.workload.shape import is_count
 
 CODINGS = ("offset", "differential")
+MOST_LINES = 1 << 20  # far above any array that was ever built; guards against slips of the keyboard
 
 
 @dataclass(frozen=True)
 class ArraySpec:
     """One R x C array.
 
-    With the defaults a cell holds a whole weight and a DAC drives a whole input: one column per weight and one cycle per
-    activation, as the mapping papers count. `cell_bits` and `dac_bits` describe real arrays; `in_weights` then gives the
-    array that a mapping sees, and `cycles_per_vector` what one of the papers' cycles takes.
+    With the defaults a cell holds a whole weight and a DAC drives a whole input: one column per weight and
+    one cycle per activation, as the mapping papers count. `cell_bits` and `dac_bits` describe real arrays;
+    `in_weights` then gives the array that a mapping sees, and `cycles_per_vector` what one of the papers'
+    cycles takes.
 
     Attributes:
         rows: R, word lines: inputs driven at once.
         columns: C, bit lines: outputs read at once.
         cell_bits: bits one cell stores; None: a whole weight.
-        coding: how signed weights are stored, `offset` (a constant is added to each, and taken off again with the help of
-            one reference column per array; Shafiee et al., ISAAC, 2016) or `differential` (magnitudes in a column for
-            positive and one for negative weights).
+        coding: how signed weights are stored, `offset` (a constant is added to each, and taken off again with
+            the help of one reference column per array; Shafiee et al., "ISAAC", ISCA 2016) or `differential`
+            (magnitudes in a column for positive and one for negative weights).
         dac_bits: bits of an input that are driven at once; None: the whole input.
     """
 
@@ -35,12 +37,12 @@ class ArraySpec:
     dac_bits: int | None = None
 
     def __post_init__(self) -> None:
-        for label, value in (("rows", self.rows), ("columns", self.columns)):
-            if not isinstance(value, int) or not 1 <= value <= 1 << 20:
-                raise InputError(f"array {label} (={value}) must be a whole number from 1 to {1 << 20}")
-        for label, bits in (("cell_bits", self.cell_bits), ("dac_bits", self.dac_bits)):
-            if bits is not None:
-                _check_bits(f"array {label}", bits)
+        _check_lines("rows", self.rows)
+        _check_lines("columns", self.columns)
+        if self.cell_bits is not None:
+            _check_bits("array cell_bits", self.cell_bits)
+        if self.dac_bits is not None:
+            _check_bits("array dac_bits", self.dac_bits)
         if self.coding not in CODINGS:
             raise InputError(f"array coding (={self.coding}) must be one of {', '.join(CODINGS)}")
 
@@ -51,10 +53,11 @@ class ArraySpec:
         Raises:
             InputError: the text is not two positive whole numbers with an x between.
         """
-        parts = text.strip().lower().split("x")
-        if len(parts) != 2 or not all(is_count(part) for part in parts):
+        sizes = text.strip().lower().split("x")
+        if len(sizes) != 2 or not all(map(is_count, sizes)):
             raise InputError(f"array (={text}) must be rows x columns, such as 64x64 or 512x256")
-        return cls(int(parts[0]), int(parts[1]))
+        rows, columns = sizes
+        return cls(int(rows), int(columns))
 
     @property
     def cells(self) -> int:
@@ -62,7 +65,9 @@ class ArraySpec:
         return self.rows * self.columns
 
     def columns_per_weight(self, weight_bits: int) -> int:
-        """Physical columns that one weight takes: ceil(bits/cell_bits), differential 2 * ceil((bits-1)/cell_bits).
+        """Physical columns that one weight takes: with offset coding ceil(bits/cell_bits).
+
+        With differential coding they are 2 * ceil((bits-1)/cell_bits).
 
         Raises:
             InputError: `weight_bits` is not a whole number from 1 to 32.
@@ -73,7 +78,9 @@ class ArraySpec:
         if self.coding == "offset":
             return -(-weight_bits // self.cell_bits)
         # The sign is in the choice of the column; one bit still needs a cell.
-        return 2 * max(1, -(-(weight_bits - 1) // self.cell_bits))
+        magnitude_bits = weight_bits - 1
+        cells = -(-magnitude_bits // self.cell_bits)
+        return 2 * max(1, cells)
 
     def in_weights(self, weight_bits: int) -> ArraySpec:
         """The array as a mapping sees it: columns counted in weights, none of which is split over two arrays.
@@ -83,12 +90,14 @@ class ArraySpec:
         """
         if self.cell_bits is None:
             return self
-        usable = self.columns - 1 if self.coding == "offset" else self.columns
+        usable = self.columns
+        if self.coding == "offset":
+            usable -= 1  # the reference column
         columns = usable // self.columns_per_weight(weight_bits)
         if columns < 1:
             raise InputError(
-                f"array columns (={self.columns}) do not hold one weight of {weight_bits} bits in cells of {self.cell_bits}; "
-                "use a wider array or more bits per cell"
+                f"array columns (={self.columns}) do not hold one weight of {weight_bits} bits in cells of "
+                f"{self.cell_bits}; use a wider array or more bits per cell"
             )
         return replace(self, columns=columns, cell_bits=None)
 
@@ -99,15 +108,22 @@ class ArraySpec:
             InputError: `input_bits` is not a whole number from 1 to 32.
         """
         _check_bits("input_bits", input_bits)
-        return 1 if self.dac_bits is None else -(-input_bits // self.dac_bits)
+        if self.dac_bits is None:
+            return 1
+        return -(-input_bits // self.dac_bits)
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
 
 
-DEFAULT_ARRAY = ArraySpec(64, 64)
+def _check_lines(label: str, lines: int) -> None:
+    if not isinstance(lines, int) or not 1 <= lines <= MOST_LINES:
+        raise InputError(f"array {label} (={lines}) must be a whole number from 1 to {MOST_LINES}")
 
 
 def _check_bits(label: str, bits: int) -> None:
     if not isinstance(bits, int) or not 1 <= bits <= 32:
         raise InputError(f"{label} (={bits}) must be a whole number from 1 to 32")
+
+
+DEFAULT_ARRAY = ArraySpec(64, 64)

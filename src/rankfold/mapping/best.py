@@ -1,4 +1,4 @@
-"""`best`: any windows on any guillotine cut of the plane, and one cut through the channels, searched exactly."""
+"""`best`: any windows on any guillotine cut of the plane, one cut through the channels, searched exactly."""
 
 from __future__ import annotations
 
@@ -6,14 +6,42 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rankfold.mapping.packing import ceil
+from rankfold.mapping.cover import Cover, Rectangle
+from rankfold.mapping.footprint import ArrayPair
 from rankfold.mapping.plane import Plane
 from rankfold.mapping.region import Region
+from rankfold.mapping.stored import ELEMENTS
+from rankfold.mapping.strips import ceil
 from rankfold.mapping.windows import NEVER, Block, Windows
-from rankfold.workload.shape import Pair
 
 Array = np.ndarray
-Rectangle = tuple[Pair, Pair, Pair]  # origin, size, window
+
+# Elements of the arrays that bounds are computed in at once: these stay in the processor's cache.
+AT_ONCE = 1 << 15
+# Fractions that make up a whole number may come out above it by less than this.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut through the channels.
+
+    Attributes:
+        first: the channels before it.
+        second: those after it.
+        first_bound: cycles that the first part costs at least.
+        second_bound: cycles that the second part costs at least.
+    """
+
+    first: Block
+    second: Block
+    first_bound: int
+    second_bound: int
+
+    @property
+    def bound(self) -> int:
+        """Cycles that both parts cost at least."""
+        return self.first_bound + self.second_bound
 
 
 @dataclass(eq=False)
@@ -27,152 +55,313 @@ class BestSearch:
 
     windows: Windows
     enough: int
-    _planes: dict[Block, tuple[int, list[Rectangle]]] = field(default_factory=dict)
+    _covers: dict[Block, Cover] = field(default_factory=dict)
 
     def solve(self) -> tuple[int, list[Region]]:
         """Cycles and regions."""
-        footprint, array = self.windows.footprint, self.windows.array
-        every = Block.whole(footprint)
-        blocks: tuple[Block, ...] = (every,)
-        cycles = self.plane(every)[0]
-        for bounds, pair in self._cuts(every, cycles):
-            if sum(bounds) >= cycles or cycles <= self.enough:
+        every = Block.whole(self.windows.footprint)
+        blocks = [every]
+        cycles = self.cover(every).cycles
+        for cut in self._cuts(every, cycles):
+            # Cuts come in the order of their bounds: none of those that follow can save cycles either.
+            if cut.bound >= cycles or cycles <= self.enough:
                 break
-            found = self.plane(pair[0])[0]
-            if found + bounds[1] < cycles:
-                found += self.plane(pair[1])[0]
-                if found < cycles:
-                    cycles, blocks = found, pair
-        return cycles, [
-            Region(footprint, array, block, origin, size, window)
-            for block in blocks
-            for origin, size, window in self.plane(block)[1]
-        ]
+            both = self.cover(cut.first).cycles
+            if both + cut.second_bound >= cycles:
+                continue
+            both += self.cover(cut.second).cycles
+            if both < cycles:
+                cycles = both
+                blocks = [cut.first, cut.second]
+        regions = []
+        for block in blocks:
+            regions += self.cover(block).regions(
+                self.windows,
+                block,
+                ELEMENTS,
+            )
+        return cycles, regions
 
-    def plane(self, block: Block) -> tuple[int, list[Rectangle]]:
-        """Cycles of a block of channels on the whole plane, and the rectangles of equal windows it is cut into."""
-        if block not in self._planes:
-            self._planes[block] = self._search(block)
-        return self._planes[block]
+    def cover(self, block: Block) -> Cover:
+        """The cheapest cover of the plane for a block of channels."""
+        if block not in self._covers:
+            self._covers[block] = self._search(block)
+        return self._covers[block]
 
-    def _search(self, block: Block) -> tuple[int, list[Rectangle]]:
+    def _search(self, block: Block) -> Cover:
         windows = self.windows
-        size = windows.footprint.shape.output
-        tiles = windows.tiles(block)
-        one_window = windows.count(*size) * tiles
-        index = int(one_window.argmin())
-        cycles = int(one_window[index])
-        alone: list[Rectangle] = [((0, 0), size, (int(windows.a[index]), int(windows.b[index])))]
-        # No cutting costs less a pixel than the best window does. One window for all needs the fewest stored tiles.
-        if cycles <= int(ceil(size[0] * size[1] * tiles, windows.pixels).min()):
-            return cycles, alone
-        cut, rectangles = Plane.of(size, windows.a, windows.b, tiles).solve()
-        return (cut, rectangles) if cut < cycles else (cycles, alone)
+        height, width = windows.output
+        pixels = height * width
+        tiles = windows.tiles(block)  # (W,)
+        cycles = windows.positions * tiles
+        index = int(cycles.argmin())
+        one_window = Rectangle(
+            (0, 0),
+            (height, width),
+            windows.window(index),
+        )
+        alone = Cover(int(cycles[index]), (one_window,))
+        # No cutting costs less a pixel than the best window does. One window for all stores the fewest tiles.
+        bounds = ceil(pixels * tiles, windows.pixels)
+        if alone.cycles <= int(bounds.min()):
+            return alone
+        plane = Plane.of(
+            (height, width),
+            windows.a,
+            windows.b,
+            tiles,
+        )
+        cut = plane.solve()
+        if cut.cycles < alone.cycles:
+            return cut
+        return alone
 
-    def _cuts(self, every: Block, cycles: int) -> list[tuple[Pair, tuple[Block, Block]]]:
-        """Cuts through the input or the output channels that could save cycles, with what both parts cost at least, in order.
+    def _cuts(self, every: Block, cycles: int) -> list[Cut]:
+        """Cuts through the input or the output channels that could save cycles, the lowest bounds first.
 
         Convolutions with groups are cut into blocks as it is, and are not cut again.
-        """
-        if self.windows.footprint.shape.groups > 1 or cycles <= self.enough:
-            return []
-        windows, array = self.windows, self.windows.array
-        height, width = windows.footprint.shape.output
-        channels, outputs = every.channels[1], every.outputs[1]
-        found: list[tuple[Pair, tuple[Block, Block]]] = []
-        # Each part of the input channels reads all outputs from the columns, each part of the outputs drives all inputs.
-        if 2 * height * width * outputs < cycles * array.columns:
-            before, after = self._input_bounds(channels, outputs)
-            for cut in (np.flatnonzero(before + after < cycles) + 1).tolist():
-                pair = Block((0, cut), every.outputs), Block((cut, channels), every.outputs)
-                found.append(((int(before[cut - 1]), int(after[cut - 1])), pair))
-        lines = windows.footprint.histogram(every.channels)[0] @ windows.part_inputs
-        if 2 * height * width * (lines / (windows.part[0] * windows.part[1])).min() < cycles * array.rows:
-            bounds = self._output_bounds(every)
-            for cut in (np.flatnonzero((bounds + bounds[::-1])[: outputs // 2] < cycles) + 1).tolist():
-                pair = Block(every.channels, (0, outputs - cut)), Block(every.channels, (outputs - cut, outputs))
-                found.append(((int(bounds[outputs - cut - 1]), int(bounds[cut - 1])), pair))
-        found.sort(key=lambda item: sum(item[0]))
-        return found
 
-    def _input_bounds(self, channels: int, outputs: int) -> tuple[Array, Array]:
+        Args:
+            every: all channels.
+            cycles: those of the best mapping without a cut.
+        """
+        windows = self.windows
+        array = windows.array
+        if windows.footprint.shape.groups > 1 or cycles <= self.enough:
+            return []
+        height, width = windows.output
+        pixels = height * width
+        cuts: list[Cut] = []
+        # Both parts of the input channels read all outputs from the columns, C in a cycle.
+        if 2 * pixels * every.columns < cycles * array.columns:
+            cuts += self._input_cuts(every, cycles)
+        # Both parts of the outputs drive all inputs, R in a cycle, those of the thriftiest window at best.
+        (channels_of_pattern,) = windows.footprint.histogram(every.channels)
+        lines = channels_of_pattern @ windows.part_inputs  # (W,)
+        lines_per_pixel = (lines / windows.part_pixels).min()
+        if 2 * pixels * lines_per_pixel < cycles * array.rows:
+            cuts += self._output_cuts(every, cycles)
+        cuts.sort(key=lambda cut: cut.bound)
+        return cuts
+
+    def _input_cuts(self, every: Block, cycles: int) -> list[Cut]:
+        """Cuts through the input channels whose bounds are below so many cycles."""
+        _, channels = every.channels
+        before, after = self._input_bounds(channels, every.columns)
+        cuts = []
+        for index in np.flatnonzero(before + after < cycles).tolist():
+            first = Block((0, index + 1), every.outputs)
+            second = Block((index + 1, channels), every.outputs)
+            cut = Cut(
+                first,
+                second,
+                int(before[index]),
+                int(after[index]),
+            )
+            cuts.append(cut)
+        return cuts
+
+    def _output_cuts(self, every: Block, cycles: int) -> list[Cut]:
+        """Cuts through the output channels whose bounds are below so many cycles, the larger part first."""
+        outputs = every.columns
+        bounds = self._output_bounds(every)
+        both = bounds + bounds[::-1]
+        smaller = both[: outputs // 2]  # by the size of the smaller part
+        cuts = []
+        for index in np.flatnonzero(smaller < cycles).tolist():
+            larger = outputs - index - 1
+            first = Block(every.channels, (0, larger))
+            second = Block(every.channels, (larger, outputs))
+            cut = Cut(
+                first,
+                second,
+                int(bounds[larger - 1]),
+                int(bounds[index]),
+            )
+            cuts.append(cut)
+        return cuts
+
+    def _input_bounds(self, channels: int, outputs: int) -> ArrayPair:
         """(C_in-1,) cycles at least of the channels before, and after, each cut."""
-        footprint, windows = self.windows.footprint, self.windows
+        windows = self.windows
+        footprint = windows.footprint
+        columns = np.array([[outputs]])
         if footprint.mask is None:
             part, copies, inputs = self._distinct()
-            bounds = self._bounds(np.arange(1, channels)[:, None] * inputs, part, copies, outputs)
+            channels_before = np.arange(1, channels)[:, None]  # (C_in-1, 1)
+            bounds = self._bounds(
+                channels_before * inputs,
+                part,
+                copies,
+                columns,
+            )
             first = bounds.copy()
-            # Only the sizes of the parts matter, so the first can be the larger one: it holds the main window.
+            # Only the sizes of the parts matter: the first can be the larger one, with the main window.
             first[: (channels - 1) // 2] = NEVER
             return first, bounds[::-1]
-        part = windows.part[0] * windows.part[1]
-        patterns = np.eye(len(footprint.patterns), dtype=int)[footprint.pattern_of[0]]
-        heights = np.cumsum(patterns, axis=0) @ windows.part_inputs  # (C_in, W)
-        before, after = (
-            self._bounds(side, part, windows.pixels // part, outputs) for side in (heights[:-1], heights[-1] - heights[:-1])
+        patterns = np.eye(len(footprint.patterns), dtype=int)
+        one_hot = patterns[footprint.pattern_of[0]]  # (C_in, P)
+        heights = np.cumsum(one_hot, axis=0) @ windows.part_inputs  # (C_in, W)
+        lines_before = heights[:-1]  # (C_in-1, W)
+        lines_after = heights[-1] - lines_before
+        part, copies = windows.part_pixels, windows.copies
+        before = self._bounds(
+            lines_before,
+            part,
+            copies,
+            columns,
+        )
+        after = self._bounds(
+            lines_after,
+            part,
+            copies,
+            columns,
         )
         # A part without inputs leaves the other one as it was.
-        return np.where((heights[:-1, 0] == 0) | (heights[:-1, 0] == heights[-1, 0]), NEVER, before), after
+        without_first = lines_before[:, 0] == 0
+        without_second = lines_after[:, 0] == 0
+        before = np.where(
+            without_first | without_second,
+            NEVER,
+            before,
+        )
+        return before, after
 
     def _output_bounds(self, every: Block) -> Array:
         """(m-1,) cycles at least of 1, 2, ... m-1 output channels."""
-        footprint, windows = self.windows.footprint, self.windows
-        outputs = np.arange(1, every.columns)[:, None]
+        windows = self.windows
+        footprint = windows.footprint
+        outputs = np.arange(1, every.columns)[:, None]  # (m-1, 1)
         if footprint.mask is None:
             part, copies, inputs = self._distinct()
-            return self._bounds(every.channels[1] * inputs[None], part, copies, outputs)
-        part = windows.part[0] * windows.part[1]
-        heights = footprint.histogram(every.channels) @ windows.part_inputs
-        return self._bounds(heights, part, windows.pixels // part, outputs)
+            heights = every.channels[1] * inputs[None]  # (1, W')
+            return self._bounds(heights, part, copies, outputs)
+        heights = footprint.histogram(every.channels) @ windows.part_inputs  # (1, W)
+        return self._bounds(
+            heights,
+            windows.part_pixels,
+            windows.copies,
+            outputs,
+        )
 
     def _distinct(self) -> tuple[Array, Array, Array]:
-        """Pixels of a part, parts, and inputs of a part's channel, of windows that differ in them; the fewest inputs count."""
-        windows = self.windows
-        part = windows.part[0] * windows.part[1]
-        copies = windows.pixels // part
-        order = np.lexsort((windows.part_inputs[0], copies, part))
-        part, copies, inputs = part[order], copies[order], windows.part_inputs[0][order]
-        new = np.ones(len(part), bool)
-        new[1:] = (part[1:] != part[:-1]) | (copies[1:] != copies[:-1])
-        return part[new], copies[new], inputs[new]
+        """Pixels of a part, parts, and inputs of a part's channel, of windows that differ in the first two.
 
-    def _bounds(self, heights: Array, part: Array, copies: Array, outputs: int | Array) -> Array:
-        """(K,) cycles that K blocks of channels cost at least: what their best window costs a pixel, times all pixels.
+        Of windows that agree in them the one with the fewest inputs counts: more never have a lower bound.
+        """
+        windows = self.windows
+        by_window = windows.part_inputs[0]
+        order = np.lexsort((by_window, windows.copies, windows.part_pixels))
+        part = windows.part_pixels[order]
+        copies = windows.copies[order]
+        inputs = by_window[order]
+        other_part = part[1:] != part[:-1]
+        other_copies = copies[1:] != copies[:-1]
+        first = np.ones(len(order), bool)
+        first[1:] = other_part | other_copies  # of those with the same part and copies
+        return part[first], copies[first], inputs[first]
+
+    def _bounds(
+        self,
+        heights: Array,
+        part: Array,
+        copies: Array,
+        outputs: Array,
+    ) -> Array:
+        """(K,) cycles that K blocks of channels cost at least: the best window's a pixel, times all pixels.
 
         Args:
             heights: (K, W) or (1, W) rows of a block of each window's matrix.
             part: (W,) pixels of the part of a window that shares inputs.
             copies: (W,) such parts in a window.
-            outputs: m, or (K, 1).
+            outputs: (K, 1) or (1, 1) output channels of each block.
         """
-        length = max(len(heights), 1 if isinstance(outputs, int) else len(outputs))
-        step = max(1, (1 << 17) // len(part))
-        found = [np.zeros(0, int)]
-        for start in range(0, length, step):
+        blocks = max(len(heights), len(outputs))
+        step = max(1, AT_ONCE // len(part))
+        bounds = [np.zeros(0, int)]
+        for start in range(0, blocks, step):
             some = slice(start, start + step)
-            found.append(
-                self._bound(
-                    heights[some] if len(heights) > 1 else heights,
-                    part,
-                    copies,
-                    outputs if isinstance(outputs, int) else outputs[some],
-                )
+            bound = self._bound(
+                _rows(heights, some),
+                part,
+                copies,
+                _rows(outputs, some),
             )
-        return np.concatenate(found)
+            bounds.append(bound)
+        return np.concatenate(bounds)
 
-    def _bound(self, heights: Array, part: Array, copies: Array, outputs: int | Array) -> Array:
-        rows, columns = self.windows.array.rows, self.windows.array.columns
-        size = self.windows.footprint.shape.output
-        width = part * outputs
-        chunks, rest = width // columns, width % columns
-        side_by_side = columns // np.maximum(rest, 1)
-        # Stacked: whole chunks of columns, then tiles that touch at most `side_by_side` blocks and hold at most R rows.
+    # A lower bound of the tiles of `Windows.layouts`, without its strips. Of one window, with h rows and p*m
+    # columns in each of its q diagonal blocks (`heights`, `part`, `outputs`, `copies`) on an R x C array:
+    #
+    # Stacked, a block has floor(p*m/C) chunks of C columns, each of ceil(h/R) tiles of its own. Of the rest
+    # of s = p*m mod C columns, one tile holds those of k = floor(C/s) blocks at most, and R rows. So the q
+    # blocks need
+    #
+    #     q/k tiles at least, as each is touched by one;
+    #     q*h/R tiles at least, where s >= p: then the rest reads all h rows (otherwise they may be fewer);
+    #     q*ceil(h/R) tiles, where besides k = 1, as then no two blocks share a tile.
+    #
+    # Side by side, which only blocks with h <= R can lie, one tile holds C columns and touches l = floor(R/h)
+    # blocks at most: the q blocks need q*p*m/C and q/l tiles at least, and q*ceil(p*m/C) where l = 1.
+    #
+    # The cheaper layout counts, rounded up, as tiles are whole. Windows that cover a plane of H*W pixels,
+    # whatever their sizes, have H*W pixels in all or more, each of which costs as much as in the thriftiest
+    # window or more: the tiles of that window over its p*q pixels. So no cutting of the plane needs fewer
+    # than H*W times that many cycles, rounded up. The bound only decides which cuts are searched; no cut that
+    # saves cycles is ever missed.
+    def _bound(
+        self,
+        heights: Array,
+        part: Array,
+        copies: Array,
+        outputs: Array,
+    ) -> Array:
+        """(K,) cycles that K blocks of channels cost at least; arguments as of `_bounds`, all at once."""
+        rows = self.windows.array.rows
+        columns = self.windows.array.columns
+        height, width = self.windows.output
+        # All of these are (K, W), or (1, W) where all blocks are alike.
+        block_width = part * outputs  # p*m
+        chunks = block_width // columns
+        rest = block_width % columns  # s
+        side_by_side = columns // np.maximum(rest, 1)  # k
         row_tiles = ceil(heights, rows)
-        lines = np.where(rest >= part, np.where(side_by_side == 1, row_tiles, heights / rows), 0)
-        stacked = chunks * row_tiles + np.where(rest > 0, np.maximum(1 / side_by_side, lines), 0)
-        # Side by side, which only blocks of at most R rows can lie; those of more than half of R share no tile.
-        stackable = rows // np.maximum(heights, 1)
-        beside = np.where(stackable == 1, ceil(width, columns), np.maximum(width / columns, 1 / np.maximum(stackable, 1)))
-        tiles = np.ceil(copies * np.where(heights > rows, stacked, np.minimum(stacked, beside)) - 1e-6)
-        each = (tiles / (part * copies)).min(axis=1)
-        return np.ceil(size[0] * size[1] * each - 1e-6).astype(int)
+        by_rows = np.where(
+            side_by_side == 1,
+            row_tiles,
+            heights / rows,
+        )
+        by_rows = np.where(rest >= part, by_rows, 0)
+        by_blocks = np.where(
+            rest > 0,
+            1 / side_by_side,
+            0,
+        )
+        # Both are zero where nothing is left of the columns.
+        last = np.maximum(by_blocks, by_rows)
+        stacked = chunks * row_tiles + last
+        stackable = rows // np.maximum(heights, 1)  # l
+        by_columns = block_width / columns
+        by_touch = 1 / np.maximum(stackable, 1)
+        beside = np.where(
+            stackable == 1,
+            ceil(block_width, columns),
+            np.maximum(by_columns, by_touch),
+        )
+        cheaper = np.where(
+            heights > rows,
+            stacked,
+            np.minimum(stacked, beside),
+        )
+        tiles = np.ceil(copies * cheaper - ROUNDING)
+        by_window = tiles / (part * copies)
+        per_pixel = by_window.min(axis=1)  # (K,)
+        cycles = np.ceil(height * width * per_pixel - ROUNDING)
+        return cycles.astype(int)
+
+
+def _rows(values: Array, rows: slice) -> Array:
+    """These rows of a matrix, or its only row, which stands for all."""
+    if len(values) == 1:
+        return values
+    return values[rows]

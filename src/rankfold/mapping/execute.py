@@ -10,7 +10,11 @@ from rankfold.mapping.layer import Mapping
 Array = np.ndarray
 
 
-def execute(mapping: Mapping, inputs: Array, weight: Array) -> Array:
+def execute(
+    mapping: Mapping,
+    inputs: Array,
+    weight: Array,
+) -> Array:
     """The convolution, computed tile by tile; partial sums are added digitally.
 
     Args:
@@ -25,20 +29,47 @@ def execute(mapping: Mapping, inputs: Array, weight: Array) -> Array:
         InputError: inputs or weight do not fit the layer.
     """
     shape = mapping.shape
-    wanted = (shape.m, shape.in_channels // shape.groups, *shape.kernel)
-    for label, found, expected in (("inputs", inputs.shape, (shape.in_channels, *shape.input)), ("weight", weight.shape, wanted)):
-        if found != expected:
-            raise InputError(f"layer {shape.name}: {label} of shape {found} must have shape {expected}")
+    inputs_per_group = shape.in_channels // shape.groups
+    weight_shape = (shape.m, inputs_per_group, *shape.kernel)
+    _check(
+        shape.name,
+        "inputs",
+        inputs,
+        (shape.in_channels, *shape.input),
+    )
+    _check(shape.name, "weight", weight, weight_shape)
     top, bottom, left, right = shape.padding
-    padded = np.pad(inputs, ((0, 0), (top, bottom), (left, right)))
-    result = np.zeros((shape.m, *shape.output), np.result_type(inputs, weight))
+    margins = (0, 0), (top, bottom), (left, right)
+    padded = np.pad(inputs, margins)
+    kind = np.result_type(inputs, weight)
+    result = np.zeros((shape.m, *shape.output), kind)
     for region in mapping.regions:
         origins = region.origins()  # (activations, slots, 2)
-        first = origins * shape.stride
+        first = origins * shape.stride  # the input under the first tap
         for tile in region.tiles():
-            y, x = first[:, tile.row_slot, 0] + tile.row_y, first[:, tile.row_slot, 1] + tile.row_x  # (activations, r)
-            sums = padded[tile.row_channel, y, x] @ tile.matrix(weight)  # (activations, c)
+            # (activations, r)
+            y = first[:, tile.row_slot, 0] + tile.row_y
+            x = first[:, tile.row_slot, 1] + tile.row_x
+            driven = padded[tile.row_channel, y, x]
+            # (activations, c)
+            sums = driven @ tile.matrix(weight)
             sums[~region.kept(tile)] = 0
-            y, x = origins[:, tile.col_slot, 0] + tile.col_y, origins[:, tile.col_slot, 1] + tile.col_x  # (activations, c)
-            np.add.at(result, (np.broadcast_to(tile.col_channel, y.shape), y, x), sums)
+            y = origins[:, tile.col_slot, 0] + tile.col_y
+            x = origins[:, tile.col_slot, 1] + tile.col_x
+            channel = np.broadcast_to(tile.col_channel, y.shape)
+            np.add.at(
+                result,
+                (channel, y, x),
+                sums,
+            )
     return result
+
+
+def _check(
+    name: str,
+    label: str,
+    array: Array,
+    wanted: tuple[int, ...],
+) -> None:
+    if array.shape != wanted:
+        raise InputError(f"layer {name}: {label} of shape {array.shape} must have shape {wanted}")

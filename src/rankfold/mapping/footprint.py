@@ -13,6 +13,7 @@ from rankfold.errors import InputError
 from rankfold.workload.shape import ConvShape, Pair
 
 Array = np.ndarray
+ArrayPair = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,40 @@ class Footprint:
         """
         if support is None:
             return cls(shape)
-        wanted = (shape.in_channels, shape.kernel[0] * shape.kernel[1])
+        height, width = shape.kernel
+        wanted = (shape.in_channels, height * width)
         if support.shape != wanted or support.dtype != np.bool_:
             raise InputError(
-                f"layer {shape.name}: support (={support.dtype} {support.shape}) must be boolean, (C_in, kh*kw) = {wanted}"
+                f"layer {shape.name}: support (={support.dtype} {support.shape}) must be boolean, "
+                f"(C_in, kh*kw) = {wanted}"
             )
         if not support.any():
-            raise InputError(f"layer {shape.name}: support must keep at least one kernel position; drop the layer instead")
-        return cls(shape, None if support.all() else support.astype(np.uint8).tobytes())
+            raise InputError(
+                f"layer {shape.name}: support must keep at least one kernel position; drop the layer instead"
+            )
+        # One footprint for one meaning: a support that keeps all is none.
+        if support.all():
+            return cls(shape)
+        return cls(shape, support.astype(np.uint8).tobytes())
+
+    @property
+    def group_inputs(self) -> int:
+        """Input channels of each group, C_in/G."""
+        return self.shape.in_channels // self.shape.groups
+
+    @property
+    def group_outputs(self) -> int:
+        """Output channels of each group, m/G."""
+        return self.shape.m // self.shape.groups
 
     @cached_property
     def support(self) -> Array:
         """(C_in, kh, kw) booleans: the kernel positions that any output uses."""
-        full = (self.shape.in_channels, *self.shape.kernel)
-        return np.ones(full, bool) if self.mask is None else np.frombuffer(self.mask, np.uint8).reshape(full).astype(bool)
+        size = (self.shape.in_channels, *self.shape.kernel)
+        if self.mask is None:
+            return np.ones(size, bool)
+        bits = np.frombuffer(self.mask, np.uint8)
+        return bits.reshape(size).astype(bool)
 
     @cached_property
     def patterns(self) -> Array:
@@ -65,104 +86,179 @@ class Footprint:
     @cached_property
     def pattern_of(self) -> Array:
         """(G, C_in/G) which of the patterns each input channel of each group has."""
-        grid = (self.shape.groups, self.shape.in_channels // self.shape.groups)
+        size = (self.shape.groups, self.group_inputs)
         if self.mask is None:
-            return np.zeros(grid, int)
-        return np.unique(self.support, axis=0, return_inverse=True)[1].reshape(grid)
+            return np.zeros(size, int)
+        _, pattern_of = np.unique(
+            self.support,
+            axis=0,
+            return_inverse=True,
+        )
+        return pattern_of.reshape(size)
 
     @cached_property
     def kept(self) -> int:
         """Kernel positions in use, summed over the input channels."""
-        shape = self.shape
-        return shape.in_channels * shape.kernel[0] * shape.kernel[1] if self.mask is None else int(self.support.sum())
+        if self.mask is not None:
+            return int(self.support.sum())
+        height, width = self.shape.kernel
+        return self.shape.in_channels * height * width
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates with the weights that the support keeps, for one image."""
-        shape = self.shape
-        return self.kept * (shape.m // shape.groups) * shape.output[0] * shape.output[1]
+        height, width = self.shape.output
+        return self.kept * self.group_outputs * height * width
 
     @cached_property
     def apart(self) -> tuple[bool, bool]:
         """Whether neighbouring output pixels read no input in common, vertically and horizontally."""
         shape = self.shape
-        return shape.stride[0] >= shape.extent[0], shape.stride[1] >= shape.extent[1]
+        down, right = shape.stride
+        tall, wide = shape.extent
+        return down >= tall, right >= wide
 
     @property
     def spacing(self) -> Pair:
-        """Pixels this far apart share inputs, those between them do not: d / gcd(s, d), more than 1 only with dilation."""
+        """Pixels this far apart share inputs, those between them do not: d / gcd(s, d), 1 without dilation.
+
+        Pixels i and j share inputs where (i - j)*s is a multiple of d, and so where i - j is one of d /
+        gcd(s, d).
+        """
         shape = self.shape
-        down, right = (
-            d // math.gcd(s, d) if k > 1 else 1 for k, s, d in zip(shape.kernel, shape.stride, shape.dilation, strict=True)
-        )
-        return down, right
+        spacing = [1, 1]
+        for axis in (0, 1):
+            stride = shape.stride[axis]
+            dilation = shape.dilation[axis]
+            if shape.kernel[axis] > 1:
+                spacing[axis] = dilation // math.gcd(stride, dilation)
+        return spacing[0], spacing[1]
 
     def spaced(self, outputs: Pair | None = None) -> Footprint:
         """The convolution that yields every `spacing`-th output pixel: of dilation 1 where that is not 1.
 
-        A dilated convolution is as many interleaved convolutions as its spacing, none of which reads the others' inputs.
+        A dilated convolution is as many interleaved convolutions as its spacing, none of which reads the
+        others' inputs. Every q-th pixel, q = d / gcd(s, d), is q*s inputs after the one before, a multiple of
+        d: of the inputs that are d apart, it skips q*s / d.
 
         Args:
-            outputs: how many output pixels; None: as many as the first of the interleaved convolutions yields.
+            outputs: how many output pixels; None: as many as the first of the interleaved convolutions
+                yields.
         """
         shape = self.shape
+        spacing = self.spacing
         if outputs is None:
-            height, width = (-(-size // q) for size, q in zip(shape.output, self.spacing, strict=True))
+            height = -(-shape.output[0] // spacing[0])
+            width = -(-shape.output[1] // spacing[1])
             outputs = height, width
-        axes = zip(self.spacing, shape.stride, shape.dilation, strict=True)
-        steps = [(s, d) if q == 1 else (s * q // d, 1) for q, s, d in axes]
-        size = [(n - 1) * s + (k - 1) * d + 1 for n, k, (s, d) in zip(outputs, shape.kernel, steps, strict=True)]
-        (down, dilation), (right, dilation_right) = steps
-        return Footprint(
-            replace(
-                shape, input=(size[0], size[1]), stride=(down, right), padding=(0, 0, 0, 0), dilation=(dilation, dilation_right)
-            ),
-            self.mask,
+        size = [0, 0]
+        strides = [1, 1]
+        dilations = [1, 1]
+        for axis in (0, 1):
+            stride = shape.stride[axis]
+            dilation = shape.dilation[axis]
+            if spacing[axis] > 1:
+                stride = stride * spacing[axis] // dilation
+                dilation = 1
+            # From the first tap of the first pixel to the last tap of the last pixel.
+            last_pixel = (outputs[axis] - 1) * stride
+            last_tap = (shape.kernel[axis] - 1) * dilation
+            size[axis] = last_pixel + last_tap + 1
+            strides[axis] = stride
+            dilations[axis] = dilation
+        dense = replace(
+            shape,
+            input=(size[0], size[1]),
+            stride=(strides[0], strides[1]),
+            padding=(0, 0, 0, 0),
+            dilation=(dilations[0], dilations[1]),
         )
+        return Footprint(dense, self.mask)
 
-    def joined(self, a: Array, b: Array) -> tuple[Array, Array]:
-        """The part of an a x b window whose pixels share inputs: 1 instead of a (or b) where pixels read apart."""
-        return np.ones_like(a) if self.apart[0] else a, np.ones_like(b) if self.apart[1] else b
+    def joined(self, a: Array, b: Array) -> ArrayPair:
+        """The part of an a x b window whose pixels share inputs: 1 for a (or b) where pixels read apart."""
+        if self.apart[0]:
+            a = np.ones_like(a)
+        if self.apart[1]:
+            b = np.ones_like(b)
+        return a, b
 
     def histogram(self, channels: Pair) -> Array:
-        """(G', P) channels of each pattern in `channels` of each group; one row if all groups are alike, else G rows."""
+        """(G', P) channels of each pattern in `channels` of each group; G' is 1 if all groups are alike."""
         start, stop = channels
         if self.mask is None:
             return np.array([[stop - start]])
-        part = self.pattern_of[:, start:stop]
-        counts = np.stack([np.bincount(row, minlength=len(self.patterns)) for row in part])
-        return counts[:1] if (counts == counts[0]).all() else counts
+        counts = []
+        for patterns in self.pattern_of[:, start:stop]:
+            counts.append(np.bincount(patterns, minlength=len(self.patterns)))
+        histogram = np.stack(counts)
+        if (histogram == histogram[0]).all():
+            return histogram[:1]
+        return histogram
 
     def inputs(self, a: Array, b: Array) -> Array:
         """(P, W) inputs of one channel that W windows of a x b pixels read, by pattern."""
         if self.mask is None:
-            return (self._line(0, None)[a] * self._line(1, None)[b])[None]
-        return np.stack([self._pattern_inputs(pattern, a, b) for pattern in self.patterns])
+            # Without a support the inputs under a window are a product of lines.
+            down = self._line(0)[a]  # (W,)
+            across = self._line(1)[b]  # (W,)
+            return (down * across)[None]
+        by_pattern = []
+        for pattern in self.patterns:
+            by_pattern.append(self._pattern_inputs(pattern, a, b))
+        return np.stack(by_pattern)
 
-    def last_inputs(self, a: Array, b: Array, last: Array) -> Array:
-        """(P, W) inputs of one channel that the last `last` pixels (in row-major order) of each a x b window read."""
+    def last_inputs(
+        self,
+        a: Array,
+        b: Array,
+        last: Array,
+    ) -> Array:
+        """(P, W) inputs of one channel that the last `last` pixels (row-major) of each a x b window read."""
         if self.mask is None:
-            tall, wide = self._line(0, None), self._line(1, None)
-            rows, rest = last // b, last % b
-            above = np.minimum(rows + 1, a)
-            return (tall[rows] * wide[b] + (tall[above] - tall[rows]) * wide[rest])[None]
-        found = np.zeros((len(self.patterns), len(a)), int)
-        for i, (height, width, pixels) in enumerate(zip(a.tolist(), b.tolist(), last.tolist(), strict=True)):
-            used = self.read_by(np.arange(height * width - pixels, height * width), (height, width))
-            found[:, i] = used.sum(axis=(1, 2))
-        return found
+            # Whole rows of pixels, and the end of the row above them, which adds what these do not read yet.
+            tall = self._line(0)
+            wide = self._line(1)
+            rows = last // b  # (W,)
+            rest = last % b  # (W,)
+            more_rows = np.minimum(rows + 1, a)
+            by_rows = tall[rows] * wide[b]
+            new = tall[more_rows] - tall[rows]
+            by_rest = new * wide[rest]
+            return (by_rows + by_rest)[None]
+        size = len(self.patterns), len(a)
+        counts = np.zeros(size, int)
+        for index in range(len(a)):
+            window = int(a[index]), int(b[index])
+            pixels = window[0] * window[1]
+            numbers = np.arange(pixels - last[index], pixels)
+            read = self.read_by(numbers, window)
+            counts[:, index] = read.sum(axis=(1, 2))
+        return counts
 
     def read_by(self, pixels: Array, window: Pair) -> Array:
-        """(P, ph, pw) booleans: inputs under `window` that `pixels` (row-major numbers in it) read, by pattern."""
+        """(P, ph, pw) booleans: inputs under `window` that `pixels` (row-major) of it read, by pattern."""
         shape = self.shape
-        size = tuple((n - 1) * s + e for n, s, e in zip(window, shape.stride, shape.extent, strict=True))
-        used = np.zeros((len(self.patterns), *size), bool)
-        y, x = pixels // window[1] * shape.stride[0], pixels % window[1] * shape.stride[1]
+        down, right = shape.stride
+        height, width = window
+        tall = (height - 1) * down + shape.extent[0]
+        wide = (width - 1) * right + shape.extent[1]
+        read = np.zeros((len(self.patterns), tall, wide), bool)
+        # (pixels,) the input under the first tap of each
+        y = pixels // width * down
+        x = pixels % width * right
         for pattern, ky, kx in np.argwhere(self.patterns).tolist():
-            used[pattern, y + ky * shape.dilation[0], x + kx * shape.dilation[1]] = True
-        return used
+            below = ky * shape.dilation[0]
+            beside = kx * shape.dilation[1]
+            read[pattern, y + below, x + beside] = True
+        return read
 
-    def position(self, channel: Array, read: tuple[Array, Array], pixel: tuple[Array, Array]) -> Array:
+    def position(
+        self,
+        channel: Array,
+        read: ArrayPair,
+        pixel: ArrayPair,
+    ) -> Array:
         """The kernel position (row-major) by which an output pixel reads an input, -1 where it does not.
 
         Input (y, x) meets output (v, u) by ((y - v*s)/d, (x - u*s)/d). The arguments broadcast.
@@ -173,74 +269,126 @@ class Footprint:
             pixel: (v, u) of the output pixels in the window.
         """
         shape = self.shape
-        found: Array = np.zeros((), int)
+        position: Array = np.zeros((), int)
         there: Array = np.ones((), bool)
+        # Axis by axis: which tap falls on the input, and whether one does.
         for axis in (0, 1):
-            distance = read[axis] - pixel[axis] * shape.stride[axis]
-            tap = distance // shape.dilation[axis]
-            there = there & (tap >= 0) & (tap < shape.kernel[axis]) & (tap * shape.dilation[axis] == distance)
-            found = found * shape.kernel[axis] + tap
+            taps = shape.kernel[axis]
+            dilation = shape.dilation[axis]
+            start = pixel[axis] * shape.stride[axis]
+            distance = read[axis] - start
+            tap = distance // dilation
+            within = (tap >= 0) & (tap < taps)
+            there = there & within & (tap * dilation == distance)
+            position = position * taps + tap
         if self.mask is not None:
-            kept = self.support.reshape(shape.in_channels, -1)
-            there = there & kept[channel, np.where(there, found, 0)]
-        return np.where(there, found, -1)
+            kept = self.support.reshape(shape.in_channels, -1)  # (C_in, kh*kw)
+            index = np.where(there, position, 0)
+            there = there & kept[channel, index]
+        return np.where(there, position, -1)
 
-    def _line(self, axis: int, taps: tuple[int, ...] | None) -> Array:
+    def _line(self, axis: int) -> Array:
+        """Inputs along one axis by outputs, with all taps; see `_inputs_of_line`."""
         shape = self.shape
-        taps = tuple(range(shape.kernel[axis])) if taps is None else taps
-        return _inputs_of_line(taps, shape.stride[axis], shape.dilation[axis], shape.output[axis])
+        return _inputs_of_line(
+            tuple(range(shape.kernel[axis])),
+            shape.stride[axis],
+            shape.dilation[axis],
+            shape.output[axis],
+        )
 
-    def _pattern_inputs(self, pattern: Array, a: Array, b: Array) -> Array:
-        """As `inputs`, for one pattern."""
+    def _pattern_inputs(
+        self,
+        pattern: Array,
+        a: Array,
+        b: Array,
+    ) -> Array:
+        """As `inputs`, for one pattern (kh, kw)."""
         shape = self.shape
-        taps = tuple((pattern @ (1 << np.arange(shape.kernel[1]))).tolist())
-        tall, wide = (_reach(int(side.max()), most) for side, most in zip((a, b), shape.output, strict=True))
-        return _inputs_of_pattern(taps, shape.stride, shape.dilation, (tall, wide))[a, b]
+        bit_of_tap = 1 << np.arange(shape.kernel[1])
+        taps_of_rows = tuple((pattern @ bit_of_tap).tolist())  # kh numbers
+        tall = _reach(int(a.max()), shape.output[0])
+        wide = _reach(int(b.max()), shape.output[1])
+        table = _inputs_of_pattern(
+            taps_of_rows,
+            shape.stride,
+            shape.dilation,
+            (tall, wide),
+        )
+        return table[a, b]
 
 
 def _reach(side: int, most: int) -> int:
-    """Up to which size inputs are counted where `side` is wanted: few different ones, so that they are counted once."""
-    return min(most, max(64, 1 << (side - 1).bit_length()))
+    """Up to which size inputs are counted where `side` is wanted: few sizes, so that each is counted once."""
+    next_power = 1 << (side - 1).bit_length()
+    return min(most, max(64, next_power))
 
 
 @lru_cache(maxsize=2048)
-def _inputs_of_pattern(taps_of: tuple[int, ...], stride: Pair, dilation: Pair, outputs: Pair) -> Array:
-    """(tallest+1, widest+1) inputs of one channel that windows of up to `outputs` pixels read with one pattern.
+def _inputs_of_pattern(
+    taps_of_rows: tuple[int, ...],
+    stride: Pair,
+    dilation: Pair,
+    outputs: Pair,
+) -> Array:
+    """(tallest+1, widest+1) inputs of one channel that windows up to `outputs` read with one pattern.
 
-    An input row is read with the horizontal taps of all kernel rows that fall on it. So the input rows of a window of
-    height a are counted by their set of taps, and each set's count over the widths is looked up. Layers have few patterns, and
-    supports of one layer, or pairs on one support, ask for the same ones again.
+    An input row is read with the horizontal taps of all kernel rows that fall on it. So the input rows of a
+    window of height a are counted by their set of taps, and each set's count over the widths is looked up.
+    Layers have few patterns, and supports of one layer, or pairs on one support, ask for the same ones again.
 
     Args:
-        taps_of: for each kernel row its taps, as a number.
+        taps_of_rows: for each kernel row its taps, as a number of which bit i says whether tap i is used.
         stride: vertical and horizontal.
         dilation: vertical and horizontal.
         outputs: (tallest, widest).
     """
     tallest, widest = outputs
-    extent = (len(taps_of) - 1) * dilation[0] + 1
-    rows = np.zeros((tallest - 1) * stride[0] + extent, int)
+    extent = (len(taps_of_rows) - 1) * dilation[0] + 1
+    height = (tallest - 1) * stride[0] + extent
+    rows = np.zeros(height, int)  # the set of taps that read each input row
     table = np.zeros((tallest + 1, widest + 1), int)
-    bits = max(taps_of).bit_length()
-    for height in range(1, tallest + 1):
-        start = (height - 1) * stride[0]
-        rows[start : start + extent : dilation[0]] |= taps_of
-        for tap, count in Counter(rows.tolist()).items():
-            if tap:
-                across = tuple(i for i in range(bits) if tap >> i & 1)
-                table[height] += count * _inputs_of_line(across, stride[1], dilation[1], widest)
+    bits = max(taps_of_rows).bit_length()
+    for side in range(1, tallest + 1):
+        # One more row of pixels reads these input rows, with the taps of its kernel rows.
+        start = (side - 1) * stride[0]
+        rows[start : start + extent : dilation[0]] |= taps_of_rows
+        for taps, count in Counter(rows.tolist()).items():
+            if taps == 0:
+                continue
+            across = _bits_of(taps, bits)
+            line = _inputs_of_line(
+                across,
+                stride[1],
+                dilation[1],
+                widest,
+            )
+            table[side] += count * line
     table.setflags(write=False)
     return table
 
 
+def _bits_of(number: int, bits: int) -> tuple[int, ...]:
+    """Which of the lowest bits of a number are set."""
+    return tuple(bit for bit in range(bits) if number >> bit & 1)
+
+
 @lru_cache(maxsize=4096)
-def _inputs_of_line(taps: tuple[int, ...], stride: int, dilation: int, outputs: int) -> Array:
-    """(outputs+1,) inputs along one axis that 0, 1, ... neighbouring outputs read with the given kernel taps."""
+def _inputs_of_line(
+    taps: tuple[int, ...],
+    stride: int,
+    dilation: int,
+    outputs: int,
+) -> Array:
+    """(outputs+1,) inputs along one axis that 0, 1, ... neighbouring outputs read with some kernel taps."""
     if not taps:
         return np.zeros(outputs + 1, int)
-    reads = np.arange(outputs)[:, None] * stride + np.array(taps) * dilation
+    starts = np.arange(outputs)[:, None] * stride
+    reads = starts + np.array(taps) * dilation  # (outputs, taps), inputs by output and tap
+    # Each input counts for the first output that reads it.
     _, first = np.unique(reads, return_index=True)
-    new = np.bincount(first // len(taps), minlength=outputs)
+    reader = first // len(taps)  # (inputs,)
+    new = np.bincount(reader, minlength=outputs)  # (outputs,)
     line = np.concatenate(([0], np.cumsum(new)))
     line.setflags(write=False)
     return line

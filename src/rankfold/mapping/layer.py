@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from rankfold.mapping.best import BestSearch
 from rankfold.mapping.footprint import Footprint
 from rankfold.mapping.overflow import search_overflow
 from rankfold.mapping.region import Region
-from rankfold.mapping.stored import CHANNELS, StoredMatrix
+from rankfold.mapping.stored import CHANNELS, ELEMENTS, StoredMatrix
 from rankfold.mapping.tetris import TetrisSearch
 from rankfold.mapping.tile import Tile
 from rankfold.mapping.whole import WholeChannels
@@ -35,8 +34,10 @@ class Mapping:
         shape: the convolution.
         array: the array.
         method: one of `METHODS`, or `one-window` for a stage of a low-rank pair.
-        regions: for each block of channels, rectangles that cover the output plane exactly once; the main one first.
+        regions: for each block of channels, rectangles that cover the output plane exactly once; the main one
+            first.
         weights: how many weights the layer keeps; None: all that its support keeps.
+        kept: the support, where tiles store zeros at the positions that it drops; None: what the tiles store.
     """
 
     shape: ConvShape
@@ -44,6 +45,12 @@ class Mapping:
     method: str
     regions: tuple[Region, ...]
     weights: int | None = None
+    kept: Footprint | None = None
+
+    @property
+    def stages(self) -> tuple[Mapping, ...]:
+        """The stored matrices: this one alone, as a low-rank pair has two."""
+        return (self,)
 
     @property
     def cycles(self) -> int:
@@ -52,8 +59,11 @@ class Mapping:
 
     @property
     def conversions(self) -> int:
-        """Columns converted by ADCs per image: one for each column in use, each time its tile is activated."""
-        return sum(stored.columns_read * times for stored, times in self.loads)
+        """Columns converted by ADCs per image: each column in use, each time its tile is activated."""
+        conversions = 0
+        for stored, activations in self.loads:
+            conversions += stored.columns_read * activations
+        return conversions
 
     @property
     def window(self) -> Pair:
@@ -77,7 +87,10 @@ class Mapping:
 
     @property
     def loads(self) -> tuple[tuple[StoredMatrix, int], ...]:
-        """Each stored matrix and the activations of each of its tiles per image; several regions may use the same one."""
+        """Each stored matrix and the activations of each of its tiles per image.
+
+        Several regions may use the same one.
+        """
         activations: Counter[StoredMatrix] = Counter()
         for region in self.regions:
             activations[region.stored] += region.activations
@@ -91,18 +104,26 @@ class Mapping:
     @property
     def support(self) -> np.ndarray | None:
         """(C_in, kh*kw) booleans, the kernel positions in use; None: all."""
-        footprints = {region.footprint for region in self.regions}
-        if any(footprint.mask is None for footprint in footprints):
-            return None
-        used = np.logical_or.reduce([footprint.support for footprint in footprints])
-        return used.reshape(self.shape.in_channels, -1)
+        channels = self.shape.in_channels
+        if self.kept is not None:
+            return self.kept.support.reshape(channels, -1)
+        supports = []
+        for footprint in {region.footprint for region in self.regions}:
+            if footprint.mask is None:
+                return None
+            supports.append(footprint.support)
+        used = np.logical_or.reduce(supports)
+        return used.reshape(channels, -1)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates per image with the weights that are stored."""
-        if self.weights is None:
-            return self.regions[0].footprint.macs
-        return self.weights * self.shape.output[0] * self.shape.output[1]
+        """Multiply-accumulates per image with the weights that the layer keeps."""
+        if self.weights is not None:
+            height, width = self.shape.output
+            return self.weights * height * width
+        if self.kept is not None:
+            return self.kept.macs
+        return self.regions[0].footprint.macs
 
     @property
     def lower_bound(self) -> int:
@@ -126,17 +147,25 @@ class Mapping:
                 yield region, tile
 
 
-def map_layer(shape: ConvShape, array: ArraySpec, method: str, support: np.ndarray | None = None) -> Mapping:
+def map_layer(
+    shape: ConvShape,
+    array: ArraySpec,
+    method: str,
+    support: np.ndarray | None = None,
+) -> Mapping:
     """Map a convolution onto an array.
 
     Args:
         shape: any convolution; the padding counts as part of the input.
         array: R x C, columns counted in weights.
-        method: `im2col` (one pixel at a time), `sdk` (square windows, Zhang et al. 2020), `vw-sdk` (any window, whole
-            channels per tile, Rhe et al. 2022), `tetris-sdk` (windows of their own for margins and left-over channels,
-            Dong et al. 2024) or `best` (the search of docs/mapping.md, never worse than the others).
-        support: (C_in, kh*kw) booleans, the kernel positions of each input channel that any output uses; None: all. An
-            input that no used position of a window reads takes no row.
+        method: `im2col` (one pixel at a time), `sdk` (square windows, Zhang et al. 2020), `vw-sdk` (any
+            window, whole channels per tile, Rhe et al. 2022), `tetris-sdk` (windows of their own for margins
+            and left-over channels, Dong et al. 2024) or `best` (the search of docs/mapping.md, never worse
+            than the others).
+        support: (C_in, kh*kw) booleans, the kernel positions of each input channel that any output uses;
+            None: all. An input that no used position of a window reads takes no row. A support never costs
+            cycles: where the method needs fewer for the layer without it, that mapping is taken, and zeros
+            are stored.
 
     Raises:
         InputError: unknown method, or a support that does not fit the layer.
@@ -146,7 +175,11 @@ def map_layer(shape: ConvShape, array: ArraySpec, method: str, support: np.ndarr
     return _map(shape, array, method, support)
 
 
-def map_one_window(shape: ConvShape, array: ArraySpec, support: np.ndarray | None = None) -> Mapping:
+def map_one_window(
+    shape: ConvShape,
+    array: ArraySpec,
+    support: np.ndarray | None = None,
+) -> Mapping:
     """Map a convolution with the one window, the same on the whole plane, that needs the fewest cycles.
 
     Tiles are cut element by element. Arguments and errors as `map_layer`.
@@ -154,26 +187,29 @@ def map_one_window(shape: ConvShape, array: ArraySpec, support: np.ndarray | Non
     return _map(shape, array, ONE_WINDOW, support)
 
 
-def map_with_window(shape: ConvShape, array: ArraySpec, window: Pair, support: np.ndarray | None = None) -> Mapping:
+def map_with_window(
+    shape: ConvShape,
+    array: ArraySpec,
+    window: Pair,
+    support: np.ndarray | None = None,
+) -> Mapping:
     """Map a convolution with a given window, the same on the whole plane, with tiles cut element by element.
 
     Raises:
-        InputError: the window is larger than the output plane or has more than C pixels, or the support does not fit the layer.
+        InputError: the window is larger than the output plane or has more than C pixels, or the support does
+            not fit the layer.
     """
-    inside = all(1 <= pixels <= size for pixels, size in zip(window, shape.output, strict=True))
-    if not inside or window[0] * window[1] > array.columns:
+    a, b = window
+    height, width = shape.output
+    inside = 1 <= a <= height and 1 <= b <= width
+    if not inside or a * b > array.columns:
         raise InputError(
-            f"layer {shape.name}: window (={window[0]}x{window[1]}) must lie within {shape.output[0]}x{shape.output[1]} outputs "
-            f"and have at most {array.columns} pixels, one for each column"
+            f"layer {shape.name}: window (={a}x{b}) must lie within "
+            f"{height}x{width} outputs and have at most {array.columns} pixels, one for each column"
         )
-    return Mapping(shape, array, ONE_WINDOW, (_cover(Footprint.of(shape, support), array, window),))
-
-
-def _map(shape: ConvShape, array: ArraySpec, method: str, support: np.ndarray | None) -> Mapping:
-    # A name does not change a mapping: layers of equal shape share one cache entry.
     footprint = Footprint.of(shape, support)
-    footprint = Footprint(shape.anonymous, footprint.mask)
-    return Mapping(shape, array, method, _regions(footprint, array, method))
+    region = _cover(footprint, array, window)
+    return Mapping(shape, array, ONE_WINDOW, (region,))
 
 
 def clear_cache() -> None:
@@ -181,90 +217,171 @@ def clear_cache() -> None:
     _regions.cache_clear()
 
 
+def _map(
+    shape: ConvShape,
+    array: ArraySpec,
+    method: str,
+    support: np.ndarray | None,
+) -> Mapping:
+    # A name does not change a mapping: layers of equal shape share one entry of the cache.
+    mask = Footprint.of(shape, support).mask
+    whole = Footprint(shape.anonymous)
+    if mask is None:
+        plain = _regions(whole, array, method)
+        return Mapping(shape, array, method, plain)
+    kept = Footprint(shape.anonymous, mask)
+    regions = _regions(kept, array, method)
+    # Some ways to save cycles are open only where no position is missing: an overflow that windows share,
+    # cuts through the channels in Tetris-SDK, larger squares in SDK where im2col fills more row tiles.
+    cycles = _cycles(regions)
+    if cycles > _least_cycles(whole, array):
+        plain = _regions(whole, array, method)
+        if _cycles(plain) < cycles:
+            return Mapping(shape, array, method, plain, kept=kept)
+    return Mapping(shape, array, method, regions)
+
+
+def _cycles(regions: tuple[Region, ...]) -> int:
+    return sum(region.cycles for region in regions)
+
+
+def _least_cycles(footprint: Footprint, array: ArraySpec) -> int:
+    """Cycles that no mapping can beat: every cell of the array busy in each of them."""
+    return -(-footprint.macs // array.cells)
+
+
 @lru_cache(maxsize=8192)
-def _regions(footprint: Footprint, array: ArraySpec, method: str) -> tuple[Region, ...]:
+def _regions(
+    footprint: Footprint,
+    array: ArraySpec,
+    method: str,
+) -> tuple[Region, ...]:
     if method == "im2col":
         return (_cover(footprint, array, (1, 1)),)
     if method == "sdk":
-        return (_cover(footprint, array, _square(footprint, array)),)
-    if method == "best":
-        return _best(Windows.every(footprint, array))
+        window = _square(footprint, array)
+        return (_cover(footprint, array, window),)
+    if method == ONE_WINDOW:
+        window = _cheapest_window(footprint, array)
+        return (_cover(footprint, array, window),)
+    if method == "vw-sdk":
+        return _vw_sdk(footprint, array)
     if method == "tetris-sdk":
-        return _whole_channels(Windows.every(footprint, array), method)
+        return _tetris_sdk(footprint, array)
     if method == SPACED:
         return _spaced(footprint, array)
-    windows = Windows.minimal(footprint, array)
-    if method == ONE_WINDOW:
-        cycles = windows.count(*footprint.shape.output) * windows.tiles(Block.whole(footprint))
-        index = int(cycles.argmin())
-        return (_cover(footprint, array, (int(windows.a[index]), int(windows.b[index]))),)
-    return _whole_channels(windows, method)
+    return _best(footprint, array)
 
 
-def _cover(footprint: Footprint, array: ArraySpec, window: Pair) -> Region:
-    return Region(footprint, array, Block.whole(footprint), (0, 0), footprint.shape.output, window)
+def _cover(
+    footprint: Footprint,
+    array: ArraySpec,
+    window: Pair,
+    layout: str = ELEMENTS,
+) -> Region:
+    """One window on the whole plane, for all channels."""
+    return Region(
+        footprint,
+        array,
+        Block.whole(footprint),
+        (0, 0),
+        footprint.shape.output,
+        window,
+        layout=layout,
+    )
 
 
 def _square(footprint: Footprint, array: ArraySpec) -> Pair:
-    """SDK: the largest square window that needs no more row tiles, column tiles and tiles in all than im2col does.
+    """SDK: the largest square window that needs no more row tiles, column tiles and tiles than im2col.
 
     The third follows from the other two without groups; with groups, larger blocks could share fewer arrays.
     """
-    sides = np.arange(1, min(footprint.shape.output) + 1)
+    sides = np.arange(1, min(footprint.shape.output) + 1)  # (W,)
     sides = sides[sides**2 <= array.columns]
     windows = Windows(footprint, array, sides, sides)
     block = Block.whole(footprint)
     within = np.ones(len(sides), bool)
     for count in (*windows.grid(block), windows.tiles(block)):
-        within &= count <= count[0]
+        within &= count <= count[0]  # the first square is im2col's single pixel
     side = int(sides[within][-1])
     return side, side
 
 
-def _whole_channels(windows: Windows, method: str) -> tuple[Region, ...]:
-    """VW-SDK or Tetris-SDK. Where no window saves cycles, the layer stays im2col, as in the published algorithm."""
-    footprint, array = windows.footprint, windows.array
+def _cheapest_window(footprint: Footprint, array: ArraySpec) -> Pair:
+    """The window that needs the fewest cycles alone."""
+    windows = Windows.minimal(footprint, array)
+    cycles = windows.positions * windows.tiles(Block.whole(footprint))  # (W,)
+    return windows.window(int(cycles.argmin()))
+
+
+def _vw_sdk(footprint: Footprint, array: ArraySpec) -> tuple[Region, ...]:
+    """VW-SDK. Where no window saves cycles, the layer stays im2col, as in the published algorithm."""
     im2col = _regions(footprint, array, "im2col")
-    whole = WholeChannels.of(windows)
+    whole = WholeChannels.of(Windows.minimal(footprint, array))
     if not len(whole.windows):
         return im2col
-    if method == "tetris-sdk":
-        cycles, regions = TetrisSearch(whole).solve()
-    else:
-        block, size = Block.whole(footprint), footprint.shape.output
-        each = whole.windows.count(*size) * whole.tiles(block)
-        index = int(each.argmin())
-        window = int(whole.windows.a[index]), int(whole.windows.b[index])
-        cycles, regions = int(each[index]), [Region(footprint, array, block, (0, 0), size, window, CHANNELS)]
-    return tuple(regions) if cycles < im2col[0].cycles else im2col
+    tiles = whole.tiles(Block.whole(footprint))  # (W,)
+    cycles = whole.windows.positions * tiles
+    index = int(cycles.argmin())
+    if cycles[index] >= _cycles(im2col):
+        return im2col
+    window = whole.windows.window(index)
+    return (_cover(footprint, array, window, CHANNELS),)
 
 
-def _best(windows: Windows) -> tuple[Region, ...]:
+def _tetris_sdk(footprint: Footprint, array: ArraySpec) -> tuple[Region, ...]:
+    """Tetris-SDK; im2col as in VW-SDK."""
+    im2col = _regions(footprint, array, "im2col")
+    whole = WholeChannels.of(Windows.every(footprint, array))
+    if not len(whole.windows):
+        return im2col  # not even one pixel's channel fits into R rows
+    cycles, regions = TetrisSearch(whole).solve()
+    if cycles >= _cycles(im2col):
+        return im2col
+    return tuple(regions)
+
+
+def _best(footprint: Footprint, array: ArraySpec) -> tuple[Region, ...]:
     """The search, or one of the published mappings where that should need fewer cycles."""
-    footprint, array = windows.footprint, windows.array
-    enough = -(-footprint.macs // array.cells)
-    cycles, found = BestSearch(windows, enough).solve()
-    chosen = tuple(found)
-    shared = search_overflow(windows) if cycles > enough else None
-    if shared is not None and shared.cycles < cycles:
-        cover = _cover(footprint, array, shared.window)
-        chosen, cycles = (replace(cover, overflow=shared.full), replace(cover, overflow=shared.shared)), shared.cycles
-    spaced = () if footprint.spacing == (1, 1) else (SPACED,)
-    for method in (*METHODS[:-1], *spaced):
+    windows = Windows.every(footprint, array)
+    enough = _least_cycles(footprint, array)
+    cycles, searched = BestSearch(windows, enough).solve()
+    chosen = tuple(searched)
+    if cycles > enough:
+        plan = search_overflow(windows)
+        if plan is not None and plan.cycles < cycles:
+            cover = _cover(footprint, array, plan.window)
+            full = replace(cover, overflow=plan.full)
+            shared = replace(cover, overflow=plan.shared)
+            chosen = full, shared
+            cycles = plan.cycles
+    others = list(METHODS[:-1])
+    if footprint.spacing != (1, 1):
+        others.append(SPACED)
+    for method in others:
         if cycles <= enough:
             break
         other = _regions(footprint, array, method)
-        if sum(region.cycles for region in other) < cycles:
-            chosen, cycles = other, sum(region.cycles for region in other)
+        if _cycles(other) < cycles:
+            chosen = other
+            cycles = _cycles(other)
     return chosen
 
 
 def _spaced(footprint: Footprint, array: ArraySpec) -> tuple[Region, ...]:
-    """A dilated convolution as interleaved ones, whose windows share inputs as those of dilation 1 do, each at its best."""
+    """A dilated convolution as interleaved ones, whose windows share inputs as those of dilation 1 do.
+
+    Each is mapped at its best.
+    """
     spacing, output = footprint.spacing, footprint.shape.output
-    found: list[Region] = []
-    for phase in product(range(min(spacing[0], output[0])), range(min(spacing[1], output[1]))):
-        down, right = (-(-(size - first) // step) for size, first, step in zip(output, phase, spacing, strict=True))
-        dense = _regions(footprint.spaced((down, right)), array, "best")
-        found.extend(replace(region, footprint=footprint, phase=phase) for region in dense)
-    return tuple(found)
+    regions: list[Region] = []
+    for y in range(min(spacing[0], output[0])):
+        for x in range(min(spacing[1], output[1])):
+            # The phase of every spacing-th pixel from (y, x) on.
+            down = len(range(y, output[0], spacing[0]))
+            right = len(range(x, output[1], spacing[1]))
+            dense = footprint.spaced((down, right))
+            for region in _regions(dense, array, "best"):
+                of_layer = replace(region, footprint=footprint, phase=(y, x))
+                regions.append(of_layer)
+    return tuple(regions)

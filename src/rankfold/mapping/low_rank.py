@@ -37,6 +37,11 @@ class LowRankMapping:
         return self.stage1.array
 
     @property
+    def stages(self) -> tuple[Mapping, ...]:
+        """The stored matrices, in the order in which they run."""
+        return self.stage1, self.stage2
+
+    @property
     def cycles(self) -> int:
         """(window, tile) activations per image of both stages."""
         return self.stage1.cycles + self.stage2.cycles
@@ -48,22 +53,36 @@ class LowRankMapping:
 
     @cached_property
     def shared(self) -> LowRankMapping:
-        """Both stages with one window, the best for the pair: stage 1's outputs feed stage 2 without a buffer.
+        """Both stages with the one window best for the pair: stage 1's outputs feed stage 2 without a buffer.
 
         Method `im2col` shares the single pixel already.
         """
         if self.method == "im2col":
             return self
-        first = Footprint.of(self.stage1.shape, self.stage1.support)
+        # The support itself, also where stage 1 stores zeros for what it drops.
+        support = self.stage1.support
+        first = Footprint.of(self.stage1.shape, support)
         second = Footprint(self.stage2.shape)
         windows = Windows.minimal(first, self.array)
-        both = Windows(second, self.array, windows.a, windows.b)
-        tiles = windows.tiles(Block.whole(first)) + both.tiles(Block.whole(second))
-        index = int((windows.count(*first.shape.output) * tiles).argmin())
-        window = int(windows.a[index]), int(windows.b[index])
+        same = Windows(
+            second,
+            self.array,
+            windows.a,
+            windows.b,
+        )
+        # (W,) each
+        first_tiles = windows.tiles(Block.whole(first))
+        second_tiles = same.tiles(Block.whole(second))
+        cycles = windows.positions * (first_tiles + second_tiles)
+        window = windows.window(int(cycles.argmin()))
         return LowRankMapping(
             self.method,
-            map_with_window(self.stage1.shape, self.array, window, self.stage1.support),
+            map_with_window(
+                self.stage1.shape,
+                self.array,
+                window,
+                support,
+            ),
             map_with_window(self.stage2.shape, self.array, window),
         )
 
@@ -74,7 +93,11 @@ class LowRankMapping:
 
 
 @lru_cache(maxsize=8192)
-def low_rank_stages(shape: ConvShape, groups: int, rank: int) -> tuple[ConvShape, ConvShape]:
+def low_rank_stages(
+    shape: ConvShape,
+    groups: int,
+    rank: int,
+) -> tuple[ConvShape, ConvShape]:
     """The convolutions of the two stages.
 
     Args:
@@ -90,36 +113,70 @@ def low_rank_stages(shape: ConvShape, groups: int, rank: int) -> tuple[ConvShape
     """
     channels = shape.in_channels // shape.groups
     if groups < 1 or channels % groups:
-        raise InputError(f"layer {shape.name}: groups (={groups}) must divide its {channels} input channels per group")
+        raise InputError(
+            f"layer {shape.name}: groups (={groups}) must divide its {channels} input channels per group"
+        )
     if rank < 1:
         raise InputError(f"layer {shape.name}: rank (={rank}) must be 1 or more")
-    middle = shape.groups * groups * rank
-    first = replace(shape, out_channels=middle, groups=shape.groups * groups, kind="conv")
-    return first, ConvShape(shape.name, middle, shape.m, (1, 1), shape.output, groups=shape.groups)
+    # Each block of input channels has r rows of R_ of its own, and L joins all blocks of a group.
+    blocks = shape.groups * groups
+    middle = blocks * rank
+    first = replace(
+        shape,
+        out_channels=middle,
+        groups=blocks,
+        kind="conv",
+    )
+    second = ConvShape(
+        shape.name,
+        middle,
+        shape.m,
+        (1, 1),
+        shape.output,
+        groups=shape.groups,
+    )
+    return first, second
 
 
 def map_low_rank(
-    shape: ConvShape, array: ArraySpec, groups: int, rank: int, method: str, support: np.ndarray | None = None
+    shape: ConvShape,
+    array: ArraySpec,
+    groups: int,
+    rank: int,
+    method: str,
+    support: np.ndarray | None = None,
 ) -> LowRankMapping:
     """Map the low-rank pair that stands for a convolution.
 
-    By Theorem 2 of Jeon et al. (2025), SDK(L R_) = (I_N (x) L) SDK(R_), so both stages can yield many pixels per cycle.
+    By Theorem 2 of Jeon et al. (2025), SDK(L R_) = (I_N (x) L) SDK(R_), so both stages can yield many pixels
+    per cycle.
 
     Args:
         shape: the dense convolution.
         array: R x C.
         groups: g, low-rank groups in each group of the convolution.
         rank: r of each.
-        method: `im2col` (both stages one pixel at a time), `sdk` (one window for each stage, the best for it) or `best`
-            (each stage as `map_layer` maps it with `best`).
-        support: (C_in, kh*kw) booleans, the kernel positions that R_ uses; None: all.
+        method: `im2col` (both stages one pixel at a time), `sdk` (one window for each stage, the best for it)
+            or `best` (each stage as `map_layer` maps it with `best`).
+        support: (C_in, kh*kw) booleans, the kernel positions that R_ uses; None: all. As in `map_layer`, a
+            support never costs cycles.
 
     Raises:
         InputError: unknown method, groups or rank that do not fit the layer, or a support that does not.
     """
     if method not in LOW_RANK_METHODS:
-        raise InputError(f"mapping of a low-rank pair (={method}) must be one of {', '.join(LOW_RANK_METHODS)}")
+        raise InputError(
+            f"mapping of a low-rank pair (={method}) must be one of {', '.join(LOW_RANK_METHODS)}"
+        )
     first, second = low_rank_stages(shape, groups, rank)
     if method == "sdk":
-        return LowRankMapping(method, map_one_window(first, array, support), map_one_window(second, array))
-    return LowRankMapping(method, map_layer(first, array, method, support), map_layer(second, array, method))
+        return LowRankMapping(
+            method,
+            map_one_window(first, array, support),
+            map_one_window(second, array),
+        )
+    return LowRankMapping(
+        method,
+        map_layer(first, array, method, support),
+        map_layer(second, array, method),
+    )

@@ -6,16 +6,17 @@ Both kinds count their tiles without listing them; listing them yields exactly a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import numpy as np
 
-from rankfold.mapping.packing import Piece, strip_count, strip_pieces
+from rankfold.mapping.strips import Piece, strip_count, strip_pieces
 
 Array = np.ndarray
 Cut = tuple[int, int]  # first line, line after the last
 Strip = tuple[Piece, ...]
+TileRow = tuple[Strip, list[Strip]]  # lines, and the columns of each tile
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class EvenCuts:
 
     def __iter__(self) -> Iterator[Cut]:
         for first in range(self.start, self.stop, self.step):
-            yield first, min(first + self.step, self.stop)
+            last = min(first + self.step, self.stop)
+            yield first, last
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,8 @@ class Grid:
     """Blocks that share no tile: each is cut into a grid.
 
     Attributes:
-        pixels: pixels of a block (row-major) whose inputs are the lines; lines are ordered by (input channel, y, x).
+        pixels: pixels of a block (row-major) whose inputs are the lines; lines are ordered by (input channel,
+            y, x).
         blocks: the blocks' numbers.
         rows: cuts through the lines of each.
         columns: cuts through its columns, which are ordered by (output channel, pixel).
@@ -53,14 +56,19 @@ class Grid:
     @property
     def tile_count(self) -> int:
         """Row cuts times column cuts, for each block."""
-        return len(self.blocks) * len(self.rows) * len(self.columns)
+        tiles_of_block = len(self.rows) * len(self.columns)
+        return len(self.blocks) * tiles_of_block
 
-    def strips(self) -> Iterator[tuple[Strip, list[Strip]]]:
+    def strips(self) -> Iterator[TileRow]:
         """The lines of each row of tiles, and the columns of the tiles in it."""
         for block in self.blocks:
-            columns: list[Strip] = [((block, *cut),) for cut in self.columns]
-            for cut in self.rows:
-                yield ((block, *cut),), columns
+            columns: list[Strip] = []
+            for first, last in self.columns:
+                piece = block, first, last
+                columns.append((piece,))
+            for first, last in self.rows:
+                piece = block, first, last
+                yield (piece,), columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +90,7 @@ class Diagonal:
     columns: Cut
     capacity: int
     limit: int
+    _: KW_ONLY
     sideways: bool = False
     start: int = 0
 
@@ -89,22 +98,52 @@ class Diagonal:
     def tile_count(self) -> int:
         """Tiles that are filled one after another, each as far as it goes."""
         lengths = self._lengths()
-        if min(lengths) == max(lengths) and self.limit * lengths[0] <= self.capacity:
+        # Whole blocks, as many as the limit allows, where these fit.
+        alike = min(lengths) == max(lengths)
+        whole_blocks = self.limit * lengths[0] <= self.capacity
+        if alike and whole_blocks:
             return -(-len(lengths) // self.limit)
         return strip_count(lengths, self.capacity, self.limit)
 
-    def strips(self) -> Iterator[tuple[Strip, list[Strip]]]:
+    def strips(self) -> Iterator[TileRow]:
         """The lines and the columns of each tile."""
-        for strip in strip_pieces(self._lengths(), self.capacity, self.limit):
+        for pieces in strip_pieces(
+            self._lengths(),
+            self.capacity,
+            self.limit,
+        ):
             if self.sideways:
-                lines = tuple((block, self.start, self.start + self.heights[block]) for block, _, _ in strip)
-                yield lines, [tuple((block, self.columns[0] + first, self.columns[0] + last) for block, first, last in strip)]
+                yield self._sideways(pieces)
             else:
-                lines = tuple((block, self.start + first, self.start + last) for block, first, last in strip)
-                yield lines, [tuple((block, *self.columns) for block, _, _ in strip)]
+                yield self._stacked(pieces)
+
+    def _sideways(self, pieces: list[Piece]) -> TileRow:
+        """All lines of the blocks, and the columns of these pieces."""
+        lines = []
+        columns = []
+        left, _ = self.columns
+        for block, first, last in pieces:
+            stop = self.start + self.heights[block]
+            lines.append((block, self.start, stop))
+            columns.append((block, left + first, left + last))
+        return tuple(lines), [tuple(columns)]
+
+    def _stacked(self, pieces: list[Piece]) -> TileRow:
+        """The lines of these pieces, and all columns of the blocks."""
+        lines = []
+        columns = []
+        left, right = self.columns
+        top = self.start
+        for block, first, last in pieces:
+            lines.append((block, top + first, top + last))
+            columns.append((block, left, right))
+        return tuple(lines), [tuple(columns)]
 
     def _lengths(self) -> Sequence[int]:
-        return [self.columns[1] - self.columns[0]] * len(self.heights) if self.sideways else self.heights
+        if not self.sideways:
+            return self.heights
+        width = self.columns[1] - self.columns[0]
+        return [width] * len(self.heights)
 
 
 Outline = Grid | Diagonal

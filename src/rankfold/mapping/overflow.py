@@ -1,8 +1,9 @@
-"""Windows whose rows overflow the last full array by a little: several windows share one array for those rows.
+"""Windows whose rows overflow the last full array by a little: several of them share one array for those.
 
-The rows at the edge of a window are read by few of its pixels. So where C_in*ph*pw rows fill j arrays and some rows are left,
-the left ones are taken from an edge, and q windows store theirs diagonally in one array: j*ceil(N*m/C) activations for every
-window and one for every q windows, where whole windows would need one more each.
+The rows at the edge of a window are read by few of its pixels. So where C_in*ph*pw rows fill j arrays and
+some rows are left, the left ones are taken from an edge, and q windows store theirs diagonally in one array:
+j*ceil(N*m/C) activations for every window and one for every q windows, where whole windows would need one
+more each.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rankfold.mapping.packing import ceil
+from rankfold.mapping.strips import ceil
 from rankfold.mapping.windows import Windows
-from rankfold.workload.shape import Pair
+from rankfold.workload.shape import ConvShape, Pair
 
 Array = np.ndarray
 
@@ -37,7 +38,14 @@ class Overflow:
 
 @dataclass(frozen=True)
 class OverflowPlan:
-    """The best window of this kind: its cycles, and what the full arrays and the shared one store."""
+    """The best window of this kind.
+
+    Attributes:
+        cycles: (window, tile) activations per image.
+        window: (a, b).
+        full: what the full arrays store.
+        shared: what the shared array stores.
+    """
 
     cycles: int
     window: Pair
@@ -48,54 +56,132 @@ class OverflowPlan:
 def search_overflow(windows: Windows) -> OverflowPlan | None:
     """The window with the fewest cycles, or None where no window lets others share its overflow.
 
-    Convolutions with groups, supports, or dilation between neighbouring pixels are left out.
+    Convolutions with groups, supports, or dilation between neighbouring pixels are not searched.
     """
     footprint, array = windows.footprint, windows.array
     shape = footprint.shape
-    dilated = any(d > 1 and k > 1 for d, k in zip(shape.dilation, shape.kernel, strict=True))
-    if shape.groups > 1 or footprint.mask is not None or dilated:
+    if shape.groups > 1 or footprint.mask is not None or _is_dilated(shape):
         return None
-    lines = windows.part_inputs[0] * shape.in_channels
-    full, left = lines // array.rows, lines % array.rows
+    lines = windows.part_inputs[0] * shape.in_channels  # (W,)
+    full = lines // array.rows  # arrays that the rows of a window fill
+    left = lines % array.rows  # rows that are left
     # One diagonal block; and the arrays shared by two windows or more hold half an array's rows at most.
-    usable = (windows.part[0] == windows.a) & (windows.part[1] == windows.b) & (full > 0) & (left > 0) & (2 * left <= array.rows)
-    index = np.flatnonzero(usable)
+    one_block = windows.copies == 1
+    overflows = (full > 0) & (left > 0)
+    shareable = 2 * left <= array.rows
+    index = np.flatnonzero(one_block & overflows & shareable)
     if not len(index):
         return None
-    a, b, full, left = windows.a[index], windows.b[index], full[index], left[index]
-    inputs = ceil(left, shape.in_channels)
-    count = windows.count(*shape.output)[index]
-    column_tiles = ceil(windows.pixels[index] * shape.m, array.columns)
+    usable = Windows(
+        footprint,
+        array,
+        windows.a[index],
+        windows.b[index],
+    )
     best: OverflowPlan | None = None
-    for axis, along, across in ((0, a, b), (1, b, a)):
-        touched = _touched(
-            inputs, along, across, (shape.kernel[axis], shape.stride[axis]), (shape.kernel[1 - axis], shape.stride[1 - axis])
+    for axis in (0, 1):
+        plan = _search_edge(
+            usable,
+            axis,
+            full[index],
+            left[index],
         )
-        slots = np.minimum(array.rows // left, array.columns // (touched * shape.m))
-        cycles = count * full * column_tiles + np.where(slots > 1, ceil(count, np.maximum(slots, 1)), count * column_tiles)
-        found = int(cycles.argmin())
-        if slots[found] > 1 and (best is None or cycles[found] < best.cycles):
-            rest = int(left[found])
-            best = OverflowPlan(
-                int(cycles[found]), (int(a[found]), int(b[found])),
-                Overflow(axis, rest, rest + int(full[found]) * array.rows), Overflow(axis, 0, rest, int(slots[found])),
-            )  # fmt: skip
+        if plan is None:
+            continue
+        if best is None or plan.cycles < best.cycles:
+            best = plan
     return best
 
 
-def _touched(inputs: Array, along: Array, across: Array, axis: Pair, other: Pair) -> Array:
-    """(W,) pixels that read any of a window's first inputs, counted line by line from its edge.
+def _is_dilated(shape: ConvShape) -> bool:
+    height, width = shape.kernel
+    down, right = shape.dilation
+    if height > 1 and down > 1:
+        return True
+    return width > 1 and right > 1
+
+
+def _search_edge(
+    windows: Windows,
+    axis: int,
+    full: Array,
+    left: Array,
+) -> OverflowPlan | None:
+    """The window with the fewest cycles where the rows left over lie at the upper (axis 0) or left (1) edge.
 
     Args:
-        inputs: (W,) inputs of one channel, in lines parallel to the edge.
-        along: (W,) the window's pixels at right angles to the edge.
-        across: (W,) its pixels along the edge.
-        axis: (kernel, stride) at right angles to the edge.
-        other: (kernel, stride) along it.
+        windows: W windows.
+        axis: at right angles to the edge.
+        full: (W,) arrays that the other rows fill.
+        left: (W,) rows left over.
     """
-    per_line = (across - 1) * other[1] + other[0]
-    whole, rest = inputs // per_line, inputs % per_line
-    before = np.where(whole > 0, np.minimum(along, (whole - 1) // axis[1] + 1), 0)
-    after = np.minimum(along, whole // axis[1] + 1)
-    few = np.minimum(across, (rest - 1) // other[1] + 1)
-    return before * across + np.where(rest > 0, (after - before) * few, 0)
+    shape, array = windows.footprint.shape, windows.array
+    # Rows are ordered by place, then by channel, so that this many places hold all that are left over.
+    places = ceil(left, shape.in_channels)
+    touched = _touched(windows, axis, places)
+    columns = touched * shape.m  # of one window in the shared array
+    # The windows lie on the diagonal of the shared array: neither rows nor columns are common.
+    slots = np.minimum(
+        array.rows // left,
+        array.columns // columns,
+    )
+    count = windows.positions
+    column_tiles = ceil(windows.pixels * shape.m, array.columns)
+    # One activation serves several windows, or none is shared and each needs one more for all of its columns.
+    shared = np.where(
+        slots > 1,
+        ceil(count, np.maximum(slots, 1)),
+        count * column_tiles,
+    )
+    cycles = count * full * column_tiles + shared
+    index = int(cycles.argmin())
+    if slots[index] < 2:
+        return None
+    rest = int(left[index])
+    stop = rest + int(full[index]) * array.rows
+    return OverflowPlan(
+        cycles=int(cycles[index]),
+        window=windows.window(index),
+        full=Overflow(axis, rest, stop),
+        shared=Overflow(
+            axis,
+            0,
+            rest,
+            int(slots[index]),
+        ),
+    )
+
+
+def _touched(
+    windows: Windows,
+    axis: int,
+    places: Array,
+) -> Array:
+    """(W,) pixels that read any of a window's first inputs, counted line by line from its edge.
+
+    Lines are parallel to the edge, and each is as long as the inputs under the window are wide. Pixels lie in
+    lines too, of which line v starts to read at input line v*s. So all pixels of the lines with v*s below the
+    number of whole input lines are touched, and, where a part of a line is left, of the pixel line that
+    starts there, if any, those that start to read in it.
+
+    Args:
+        windows: W windows.
+        axis: at right angles to the edge.
+        places: (W,) inputs of one channel, from the edge on.
+    """
+    shape = windows.footprint.shape
+    sides = windows.a, windows.b
+    along = sides[axis]  # pixels at right angles to the edge
+    across = sides[1 - axis]
+    stride = shape.stride[axis]
+    stride_across = shape.stride[1 - axis]
+    taps_across = shape.kernel[1 - axis]
+    per_line = (across - 1) * stride_across + taps_across
+    whole = places // per_line  # input lines
+    rest = places % per_line  # inputs of the next line
+    # Pixel lines v with v*s < whole, those with v*s <= whole, and pixels u with u*s < rest.
+    lines = np.minimum(along, ceil(whole, stride))
+    lines_with_part = np.minimum(along, ceil(whole + 1, stride))
+    in_part = np.minimum(across, ceil(rest, stride_across))
+    lines_in_part = lines_with_part - lines
+    return lines * across + lines_in_part * in_part

@@ -6,36 +6,95 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rankfold.mapping.cover import Cover, Rectangle
 from rankfold.mapping.windows import NEVER
 from rankfold.workload.shape import Pair
 
 Array = np.ndarray
-Rectangle = tuple[Pair, Pair, Pair]  # origin, size, window
+
+
+@dataclass(frozen=True, eq=False)
+class Strips:
+    """Costs of all rectangles of a height x width plane that are filled with strips across.
+
+    The strips lie one below the other, each cut into windows as tall as it is, whose widths may differ.
+
+    Attributes:
+        table: (height+1, width+1) tiles of each window, `NEVER` for those not tried.
+        strip: (height+1, width+1) cycles of one strip of that height and width.
+        filled: (height+1, width+1) cycles of a rectangle of strips.
+    """
+
+    table: Array
+    strip: Array
+    filled: Array
+
+    @classmethod
+    def of(cls, table: Array) -> Strips:
+        """The costs for a table of tiles, which has at least one window."""
+        possible = table < NEVER
+        heights = np.flatnonzero(possible.any(axis=1))
+        widths = np.flatnonzero(possible.any(axis=0))
+        tallest = int(heights[-1])
+        widest = int(widths[-1])
+        # Strips are made width by width, all heights at once: transposed, so that each step reads whole
+        # lines.
+        turned = np.ascontiguousarray(table.T)  # (width+1, height+1)
+        strip = np.ascontiguousarray(_made_of(turned, widest).T)
+        filled = np.minimum(_made_of(strip, tallest), NEVER)
+        filled[:, 0] = 0
+        return cls(table, strip, filled)
+
+    def rectangles(self, origin: Pair, size: Pair) -> list[Rectangle]:
+        """Rectangles of equal windows that make up a rectangle of strips."""
+        height, width = size
+        rectangles = []
+        y = origin[0]
+        # Which strip comes first does not matter to their sum, so that strips of one height can lie together.
+        strips_by_height = _parts(
+            self.strip[:, width],
+            self.filled[:, width],
+            height,
+        )
+        for h, strips in strips_by_height.items():
+            x = origin[1]
+            windows_by_width = _parts(
+                self.table[h],
+                self.strip[h],
+                width,
+            )
+            for w, windows in windows_by_width.items():
+                rectangle = Rectangle(
+                    (y, x),
+                    (h * strips, w * windows),
+                    (h, w),
+                )
+                rectangles.append(rectangle)
+                x += w * windows
+            y += h * strips
+        return rectangles
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Costs of all rectangles of a height x width plane.
-
-    A rectangle is filled in strips: rows of strips across it, each strip cut into windows as tall as the strip, whose
-    widths may differ; or the same turned by 90 degrees. `best` is the cheaper of the two.
+    """Costs of all rectangles of a height x width plane, which strips across fill, or strips down.
 
     Attributes:
-        table: (height+1, width+1) tiles of each window, `NEVER` for those not tried.
-        across: (height+1, width+1) cycles with horizontal strips.
-        across_strip: (height+1, width+1) cycles of one horizontal strip of that height and width.
-        down: as `across`, with vertical strips, transposed.
-        down_strip: as `across_strip`, transposed.
+        across: with strips across.
+        down: with strips down, all rows and columns exchanged.
     """
 
-    table: Array
-    across: Array
-    across_strip: Array
-    down: Array
-    down_strip: Array
+    across: Strips
+    down: Strips
 
     @classmethod
-    def of(cls, size: Pair, a: Array, b: Array, tiles: Array) -> Plane:
+    def of(
+        cls,
+        size: Pair,
+        a: Array,
+        b: Array,
+        tiles: Array,
+    ) -> Plane:
         """Fill the tables.
 
         Args:
@@ -44,105 +103,131 @@ class Plane:
             b: (W,) their widths.
             tiles: (W,) their tiles.
         """
-        table = np.full((size[0] + 1, size[1] + 1), NEVER)
+        height, width = size
+        table = np.full((height + 1, width + 1), NEVER)
         table[a, b] = tiles
-        across_strip, across = _strips(table)
-        symmetric = size[0] == size[1] and (table == table.T).all()
-        down_strip, down = (across_strip, across) if symmetric else _strips(np.ascontiguousarray(table.T))
-        return cls(table, across, across_strip, down, down_strip)
+        across = Strips.of(table)
+        if height == width and (table == table.T).all():
+            return cls(across, across)
+        down = Strips.of(np.ascontiguousarray(table.T))
+        return cls(across, down)
 
     @property
     def best(self) -> Array:
         """(height+1, width+1) cycles of each rectangle at the origin."""
-        return np.minimum(self.across, self.down.T)
+        return np.minimum(self.across.filled, self.down.filled.T)
 
-    def solve(self) -> tuple[int, list[Rectangle]]:
+    def solve(self) -> Cover:
         """The cycles of the plane and the rectangles it is cut into, each filled with windows of one size.
 
-        The plane may first be cut in two, at any place, and each of these parts in two again, at right angles to the first
-        cut: so the margins, to the right and below, can have windows of their own whichever of them takes the corner.
+        The plane may first be cut in two, at any place, and each of these parts in two again, at right angles
+        to the first cut: so the margins, to the right and below, can have windows of their own whichever of
+        them takes the corner.
         """
         best = self.best
-        height, width = best.shape[0] - 1, best.shape[1] - 1
-        columns, column_cut = _halved(best)
-        rows, row_cut = _halved(best.T)
-        left = int((columns[: width // 2 + 1] + columns[::-1][: width // 2 + 1]).argmin())
-        top = int((rows[: height // 2 + 1] + rows[::-1][: height // 2 + 1]).argmin())
-        found: list[Rectangle] = []
-        # The larger part comes first, so that the main window starts at the plane's origin.
-        if columns[left] + columns[width - left] <= rows[top] + rows[height - top]:
-            for x, part in ((0, width - left), (width - left, left)):
-                cut = int(column_cut[part])
-                for y, part_height in ((0, height - cut), (height - cut, cut)):
-                    self._fill((y, x), (part_height, part), found)
-            return int(columns[left] + columns[width - left]), found
-        for y, part in ((0, height - top), (height - top, top)):
-            cut = int(row_cut[part])
-            for x, part_width in ((0, width - cut), (width - cut, cut)):
-                self._fill((y, x), (part, part_width), found)
-        return int(rows[top] + rows[height - top]), found
+        height = best.shape[0] - 1
+        width = best.shape[1] - 1
+        # By width of a part, then by its height, each cut across where that is best.
+        columns, column_cut = _halved(best)  # (width+1,)
+        rows, row_cut = _halved(best.T)  # (height+1,)
+        right, by_columns = _cheapest_cut(columns)
+        below, by_rows = _cheapest_cut(rows)
+        rectangles: list[Rectangle] = []
+        if by_columns <= by_rows:
+            for x, part_width in _two_parts(width, right):
+                cut = int(column_cut[part_width])
+                for y, part_height in _two_parts(height, cut):
+                    rectangles += self._rectangles((y, x), (part_height, part_width))
+            return Cover(by_columns, tuple(rectangles))
+        for y, part_height in _two_parts(height, below):
+            cut = int(row_cut[part_height])
+            for x, part_width in _two_parts(width, cut):
+                rectangles += self._rectangles((y, x), (part_height, part_width))
+        return Cover(by_rows, tuple(rectangles))
 
-    def _fill(self, origin: Pair, size: Pair, found: list[Rectangle]) -> None:
+    def _rectangles(self, origin: Pair, size: Pair) -> list[Rectangle]:
+        """Rectangles of equal windows that make up one rectangle, which may be empty."""
         height, width = size
         if height == 0 or width == 0:
-            return
-        if self.across[height, width] <= self.down[width, height]:
-            found.extend(_fill(self.table, self.across_strip, self.across, origin, size))
-            return
-        turned = _fill(self.table.T, self.down_strip, self.down, origin[::-1], size[::-1])
-        found.extend((corner[::-1], extent[::-1], window[::-1]) for corner, extent, window in turned)
-
-
-def _strips(table: Array) -> tuple[Array, Array]:
-    """Cycles of a strip of height h and width w, and of an h x w rectangle of such strips."""
-    possible = table < NEVER
-    tallest, widest = int(np.flatnonzero(possible.any(axis=1))[-1]), int(np.flatnonzero(possible.any(axis=0))[-1])
-    # Strips are filled width by width, all heights at once: kept transposed so that each step reads whole lines.
-    turned = np.ascontiguousarray(table.T)
-    by_height = np.ascontiguousarray(_made_of(turned, widest).T)
-    filled = _made_of(by_height, tallest)
-    filled[:, 0] = 0
-    return by_height, np.minimum(filled, NEVER)
+            return []
+        across = self.across.filled[height, width]
+        down = self.down.filled[width, height]
+        if across <= down:
+            return self.across.rectangles(origin, size)
+        y, x = origin
+        turned = self.down.rectangles((x, y), (width, height))
+        return [rectangle.transposed() for rectangle in turned]
 
 
 def _made_of(parts: Array, longest: int) -> Array:
     """For each length, line by line, the least that parts of at most `longest` cost which add up to it."""
+    # Dynamic programming over the length.
     total = np.full_like(parts, NEVER)
     total[0] = 0
     for length in range(1, len(parts)):
         most = min(length, longest)
-        total[length] = (parts[1 : most + 1] + total[length - most : length][::-1]).min(axis=0)
+        # The last part is 1, 2, ... long, and what is before it is as cheap as can be.
+        last = parts[1 : most + 1]
+        before = total[length - most : length]
+        cycles = last + before[::-1]
+        total[length] = cycles.min(axis=0)
     return total
 
 
 def _halved(best: Array) -> tuple[Array, Array]:
-    """For each width, the cycles of a full-height part cut across once at most, and the rows below the cut."""
-    half = (best.shape[0] - 1) // 2 + 1
-    both = best[:half] + best[::-1][:half]
+    """For each width, the cycles of a full-height part cut across at most once, and rows below the cut."""
+    both = _both_parts(best)
     return both.min(axis=0), both.argmin(axis=0)
 
 
-def _fill(table: Array, strip: Array, filled: Array, origin: Pair, size: Pair) -> list[Rectangle]:
-    """Rectangles of equal windows that make up a rectangle of horizontal strips; equal strips are put together."""
-    height, width = size
-    heights: dict[int, int] = {}
-    rest = height
+def _cheapest_cut(cycles: Array) -> tuple[int, int]:
+    """Where a line is best cut in two, and the cycles of both parts, for the (n+1,) cycles of each length."""
+    both = _both_parts(cycles)
+    cut = int(both.argmin())
+    return cut, int(both[cut])
+
+
+def _both_parts(cycles: Array) -> Array:
+    """Cycles of the two parts of a line, the shorter of which is 0, 1, ... long.
+
+    Args:
+        cycles: (n+1, ...) those of each length.
+
+    Returns:
+        (n//2 + 1, ...).
+    """
+    # A cut at x and one at n - x leave the same two lengths.
+    half = (len(cycles) - 1) // 2 + 1
+    shorter = cycles[:half]
+    longer = cycles[::-1][:half]
+    return shorter + longer
+
+
+def _two_parts(length: int, shorter: int) -> tuple[Pair, Pair]:
+    """(start, length) of both parts of a line, the longer one first: it holds the main window."""
+    longer = length - shorter
+    return (0, longer), (longer, shorter)
+
+
+def _parts(
+    alone: Array,
+    total: Array,
+    length: int,
+) -> dict[int, int]:
+    """How many parts of each length the cheapest sum of parts has that add up to `length`.
+
+    Args:
+        alone: (n+1,) what a part of each length costs.
+        total: (n+1,) what the cheapest parts cost that add up to each length.
+        length: from 0 to n.
+    """
+    parts: dict[int, int] = {}
+    rest = length
     while rest:
-        h = int((strip[1 : rest + 1, width] + filled[rest - 1 :: -1, width][:rest]).argmin()) + 1
-        heights[h] = heights.get(h, 0) + 1
-        rest -= h
-    found: list[Rectangle] = []
-    y = origin[0]
-    for h, strips in heights.items():
-        widths: dict[int, int] = {}
-        rest = width
-        while rest:
-            w = int((table[h, 1 : rest + 1] + strip[h, rest - 1 :: -1][:rest]).argmin()) + 1
-            widths[w] = widths.get(w, 0) + 1
-            rest -= w
-        x = origin[1]
-        for w, windows in widths.items():
-            found.append(((y, x), (h * strips, w * windows), (h, w)))
-            x += w * windows
-        y += h * strips
-    return found
+        last = alone[1 : rest + 1]
+        before = total[:rest]
+        cycles = last + before[::-1]
+        part = int(cycles.argmin()) + 1
+        parts[part] = parts.get(part, 0) + 1
+        rest -= part
+    return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,9 +33,10 @@ class Region:
         size: (height, width) of the rectangle in output pixels.
         window: (a, b) output pixels that one activation of all tiles yields.
         layout: `elements` (cut at any element) or `channels` (whole input and output channels, as VW-SDK).
-        phase: (y, x) for a rectangle of the pixels `phase + k * footprint.spacing` of a dilated convolution, in whose
-            numbers k origin, size and window then are; None: of all pixels.
-        overflow: which of the window's rows are stored here, and for how many windows at once; None: all, for one.
+        phase: (y, x) for a rectangle of the pixels `phase + k * footprint.spacing` of a dilated convolution,
+            in whose numbers k origin, size and window then are; None: of all pixels.
+        overflow: which of the window's rows are stored here, and for how many windows at once; None: all, for
+            one.
     """
 
     footprint: Footprint
@@ -44,6 +45,7 @@ class Region:
     origin: Pair
     size: Pair
     window: Pair
+    _: KW_ONLY
     layout: str = ELEMENTS
     phase: Pair | None = None
     overflow: Overflow | None = None
@@ -51,12 +53,18 @@ class Region:
     @property
     def windows(self) -> int:
         """Positions of the window."""
-        return -(-self.size[0] // self.window[0]) * -(-self.size[1] // self.window[1])
+        height, width = self.size
+        a, b = self.window
+        down = -(-height // a)
+        right = -(-width // b)
+        return down * right
 
     @property
     def slots(self) -> int:
         """Windows that one activation serves."""
-        return 1 if self.overflow is None else self.overflow.slots
+        if self.overflow is None:
+            return 1
+        return self.overflow.slots
 
     @property
     def activations(self) -> int:
@@ -76,42 +84,58 @@ class Region:
     @property
     def tile_grid(self) -> Pair:
         """Row tiles and column tiles of the (tallest) diagonal block of the stored matrix."""
-        kind = Windows if self.layout == ELEMENTS else WholeChannels
-        rows, columns = kind.single(self._dense, self.array, self.window).grid(self.block)
+        single = Windows.single(
+            self._dense,
+            self.array,
+            self.window,
+        )
+        if self.layout == ELEMENTS:
+            rows, columns = single.grid(self.block)
+        else:
+            rows, columns = WholeChannels.of(single).grid(self.block)
         return int(rows[0]), int(columns[0])
 
     @cached_property
     def stored(self) -> StoredMatrix:
         """What the arrays hold for this region; regions that agree in it use the same tiles."""
-        return StoredMatrix(self._dense, self.array, self.block, self.window, self.layout, self.overflow)
+        return StoredMatrix(
+            self._dense,
+            self.array,
+            self.block,
+            self.window,
+            self.layout,
+            self.overflow,
+        )
 
     def origins(self) -> Array:
         """(activations, slots, 2) output pixel (y, x) at which each window starts.
 
-        The last windows of a line overlap those before them, and the last activation repeats a window in slots left over.
+        The last windows of a line overlap those before them, and the last activation repeats a window in
+        slots left over.
         """
-        starts = [
-            (np.minimum(np.arange(0, size, step), size - step) + origin) * spacing + phase
-            for origin, size, step, spacing, phase in zip(
-                self.origin, self.size, self.window, self._spacing, self.phase or (0, 0), strict=True
-            )
-        ]
-        every = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2)
-        return every[np.minimum(self._order(), self.windows - 1)]
+        starts = np.meshgrid(
+            self._starts(0),
+            self._starts(1),
+            indexing="ij",
+        )
+        every = np.stack(starts, axis=-1).reshape(-1, 2)  # (windows, 2)
+        number = np.minimum(self._order(), self.windows - 1)
+        return every[number]
 
     def kept(self, tile: Tile) -> Array:
-        """(activations, c) booleans: whether a column's sum counts. Where windows overlap, the first one yields the pixel."""
-        axes = []
-        for size, step, pixel, spacing in zip(self.size, self.window, (tile.col_y, tile.col_x), self._spacing, strict=True):
-            wanted = np.arange(0, size, step)
-            axes.append(np.minimum(wanted, size - step)[:, None] + pixel // spacing >= wanted[:, None])
-        every = (axes[0][:, None] & axes[1][None]).reshape(self.windows, tile.columns)
-        order = self._order()[:, tile.col_slot]
-        return every[np.minimum(order, self.windows - 1), np.arange(tile.columns)] & (order < self.windows)
+        """(activations, c) booleans: whether a column's sum counts.
 
-    def _order(self) -> Array:
-        """(activations, slots) numbers of the windows, line by line; the last ones may be more than there are."""
-        return np.arange(self.activations * self.slots).reshape(self.activations, self.slots)
+        Where windows overlap, the first one yields the pixel.
+        """
+        down = self._new(0, tile.col_y)  # (windows down, c)
+        right = self._new(1, tile.col_x)  # (windows across, c)
+        both = down[:, None] & right[None]  # (windows down, windows across, c)
+        every = both.reshape(self.windows, tile.columns)
+        order = self._order()[:, tile.col_slot]  # (activations, c)
+        there = order < self.windows
+        number = np.minimum(order, self.windows - 1)
+        column = np.arange(tile.columns)
+        return every[number, column] & there
 
     def tiles(self) -> Iterator[Tile]:
         """The stored tiles, made one by one; there are `tile_count`."""
@@ -119,8 +143,11 @@ class Region:
             yield from self.stored.tiles()
             return
         # From inputs and pixels of the phase to those of the layer.
-        shape, dense, (down, right) = self.footprint.shape, self._dense.shape, self._spacing
-        y, x = shape.stride[0] * down // dense.stride[0], shape.stride[1] * right // dense.stride[1]
+        stride = self.footprint.shape.stride
+        dense_stride = self._dense.shape.stride
+        down, right = self._spacing
+        y = stride[0] * down // dense_stride[0]
+        x = stride[1] * right // dense_stride[1]
         for tile in self.stored.tiles():
             yield replace(
                 tile,
@@ -135,11 +162,42 @@ class Region:
         """How many stored tiles have r rows and c columns in use, by (r, c), counted without making them."""
         return self.stored.extents()
 
+    def _starts(self, axis: int) -> Array:
+        """(windows,) first output pixel of each window along one axis."""
+        size = self.size[axis]
+        step = self.window[axis]
+        # The last window is moved back into the rectangle where it would reach beyond.
+        wanted = np.arange(0, size, step)
+        within = np.minimum(wanted, size - step)
+        starts = within + self.origin[axis]
+        if self.phase is None:
+            return starts
+        # From pixels of the phase to those of the layer.
+        return starts * self._spacing[axis] + self.phase[axis]
+
+    def _new(self, axis: int, pixel: Array) -> Array:
+        """(windows, c) booleans: no window before yields these pixels (c,) of a window, along one axis."""
+        size = self.size[axis]
+        step = self.window[axis]
+        # A window that would reach beyond the rectangle is moved back over the one before.
+        wanted = np.arange(0, size, step)[:, None]  # (windows, 1)
+        start = np.minimum(wanted, size - step)
+        return start + pixel // self._spacing[axis] >= wanted
+
+    def _order(self) -> Array:
+        """(activations, slots) numbers of the windows, line by line; the last may be more than there are."""
+        numbers = np.arange(self.activations * self.slots)
+        return numbers.reshape(self.activations, self.slots)
+
     @property
     def _spacing(self) -> Pair:
-        return (1, 1) if self.phase is None else self.footprint.spacing
+        if self.phase is None:
+            return 1, 1
+        return self.footprint.spacing
 
     @cached_property
     def _dense(self) -> Footprint:
         """The convolution whose neighbouring pixels the window holds."""
-        return self.footprint if self.phase is None else self.footprint.spaced()
+        if self.phase is None:
+            return self.footprint
+        return self.footprint.spaced()

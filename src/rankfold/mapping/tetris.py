@@ -1,4 +1,4 @@
-"""Tetris-SDK: windows of their own for the plane's margins and for the left-over input channels (Dong et al., 2024)."""
+"""Tetris-SDK: margins and left-over input channels have windows of their own (Dong et al., 2024)."""
 
 from __future__ import annotations
 
@@ -6,98 +6,109 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rankfold.mapping.packing import ceil
+from rankfold.mapping.cover import Cover, Rectangle
 from rankfold.mapping.region import Region
 from rankfold.mapping.stored import CHANNELS
 from rankfold.mapping.whole import WholeChannels
-from rankfold.mapping.windows import Block
+from rankfold.mapping.windows import NEVER, Block
 from rankfold.workload.shape import Pair
 
 Array = np.ndarray
-Rectangle = tuple[Pair, Pair, Pair]  # origin, size, window
 
 
 @dataclass(eq=False)
 class TetrisSearch:
     """The cheapest main window, margins and left-over channels with VW-SDK's tiles.
 
-    The main window a x b fills floor(OH/a) x floor(OW/b) positions; the rows below, across the whole plane, and the columns
-    to the right, beside the main part, are each covered with one window of their own. The channels that do not fill a row
-    tile of IC_t, C_in mod IC_t, may be a block of their own with a main window and margins of its own. All main windows are
-    searched for each block, where the published code changes the one window that VW-SDK found.
+    The main window a x b fills floor(OH/a) x floor(OW/b) positions; the rows below, across the whole plane,
+    and the columns to the right, beside the main part, are each covered with one window of their own. The
+    channels that do not fill a row tile of IC_t, C_in mod IC_t, may be a block of their own with a main
+    window and margins of its own. All main windows are searched for each block, where the published code
+    changes the one window that VW-SDK found.
     """
 
     whole: WholeChannels
     _tiles: dict[Block, Array] = field(default_factory=dict)
-    _planes: dict[Block, tuple[int, list[Rectangle]]] = field(default_factory=dict)
+    _covers: dict[Block, Cover] = field(default_factory=dict)
 
     def solve(self) -> tuple[int, list[Region]]:
         """Cycles and regions. The list of windows must not be empty."""
         windows = self.whole.windows
         every = Block.whole(windows.footprint)
         blocks = [every]
-        cycles = self.plane(every)[0]
-        channels = every.channels[1]
-        if windows.footprint.shape.groups == 1 and windows.footprint.mask is None:
-            per_tile = self.whole.channels_per_tile
-            cuts = np.unique(channels // per_tile * per_tile)
-            for cut in cuts[(cuts > 0) & (cuts < channels)].tolist():
-                pair = [Block((0, cut), every.outputs), Block((cut, channels), every.outputs)]
-                if sum(self._bound(block) for block in pair) < cycles:
-                    found = sum(self.plane(block)[0] for block in pair)
-                    if found < cycles:
-                        cycles, blocks = found, pair
-        regions = [
-            Region(windows.footprint, windows.array, block, origin, size, window, CHANNELS)
-            for block in blocks
-            for origin, size, window in self.plane(block)[1]
-        ]
+        cycles = self.cover(every).cycles
+        for first, second in self._cuts(every):
+            bound = self._bound(first) + self._bound(second)
+            if bound >= cycles:
+                continue
+            both = self.cover(first).cycles
+            both += self.cover(second).cycles
+            if both < cycles:
+                cycles = both
+                blocks = [first, second]
+        regions = []
+        for block in blocks:
+            regions += self.cover(block).regions(
+                windows,
+                block,
+                CHANNELS,
+            )
         return cycles, regions
 
-    def plane(self, block: Block) -> tuple[int, list[Rectangle]]:
-        """Cycles of a block of channels on the plane, and the main part and margins."""
-        if block not in self._planes:
-            self._planes[block] = self._search(block)
-        return self._planes[block]
+    def cover(self, block: Block) -> Cover:
+        """The main part and the margins for a block of channels."""
+        if block not in self._covers:
+            self._covers[block] = self._search(block)
+        return self._covers[block]
 
-    def _search(self, block: Block) -> tuple[int, list[Rectangle]]:
+    def _cuts(self, every: Block) -> list[tuple[Block, Block]]:
+        """The input channels cut in two, the first of which fill row tiles of some window."""
+        footprint = self.whole.windows.footprint
+        if footprint.shape.groups > 1 or footprint.mask is not None:
+            return []
+        _, channels = every.channels
+        per_tile = self.whole.channels_per_tile
+        filling = np.unique(channels // per_tile * per_tile)  # channels that whole row tiles hold
+        cuts = []
+        for cut in filling.tolist():
+            if 0 < cut < channels:
+                first = Block((0, cut), every.outputs)
+                second = Block((cut, channels), every.outputs)
+                cuts.append((first, second))
+        return cuts
+
+    def _search(self, block: Block) -> Cover:
+        """The best main window and margins of a block of channels."""
         windows = self.whole.windows
-        height, width = windows.footprint.shape.output
-        tiles = self._tiles_of(block)
-        main = (height // windows.a) * (width // windows.b) * tiles
+        size = windows.output
+        height, width = size
+        tiles = self._tiles_of(block)  # (W,)
+        margins = _Margins(self.whole, tiles)
+        down = height // windows.a
+        right = width // windows.b
+        positions = down * right
+        main = positions * tiles
         # No margin can cost less a pixel than the best window does.
-        covered = (height // windows.a) * windows.a * (width // windows.b) * windows.b
-        bound = main + np.ceil((height * width - covered) * (tiles / windows.pixels).min() - 1e-9).astype(int)
-        margins: dict[Pair, tuple[int, int]] = {}
-        best, found = -1, (0, (0, 0), (0, 0))
+        in_main = positions * windows.pixels
+        in_margins = height * width - in_main
+        cheapest = (tiles / windows.pixels).min()
+        least = np.ceil(in_margins * cheapest - 1e-9)
+        bound = main + least.astype(int)
+        best = NEVER
+        chosen = 0
         for index in np.argsort(bound, kind="stable").tolist():
-            if best >= 0 and bound[index] >= best:
+            # Windows come in the order of their bounds: none of those that follow can be better either.
+            if bound[index] >= best:
                 break
-            a, b = int(windows.a[index]), int(windows.b[index])
-            below, right = (height % a, width), (height - height % a, width % b)
+            below, beside = _margins_of(size, windows.window(index))
             cycles = int(main[index])
-            for strip in (below, right):
-                if min(strip) and strip not in margins:
-                    margins[strip] = self._cover(tiles, strip)
-                cycles += margins[strip][0] if min(strip) else 0
-            if best < 0 or cycles < best:
-                best, found = cycles, (index, below, right)
-        index, below, right = found
-        inside = right[0], width - right[1]
-        rectangles: list[Rectangle] = [((0, 0), inside, self._window(index))]
-        if min(below):
-            rectangles.append(((right[0], 0), below, self._window(margins[below][1])))
-        if min(right):
-            rectangles.append(((0, inside[1]), right, self._window(margins[right][1])))
-        return best, rectangles
-
-    def _cover(self, tiles: Array, size: Pair) -> tuple[int, int]:
-        """Cycles and index of the window that covers a rectangle best on its own."""
-        windows = self.whole.windows
-        cycles = ceil(size[0], windows.a) * ceil(size[1], windows.b) * tiles
-        fits = (windows.a <= size[0]) & (windows.b <= size[1])
-        index = int(np.where(fits, cycles, np.iinfo(int).max).argmin())
-        return int(cycles[index]), index
+            cycles += margins.cycles(below)
+            cycles += margins.cycles(beside)
+            if cycles < best:
+                best = cycles
+                chosen = index
+        rectangles = _rectangles(size, windows.window(chosen), margins)
+        return Cover(best, tuple(rectangles))
 
     def _tiles_of(self, block: Block) -> Array:
         if block not in self._tiles:
@@ -105,9 +116,74 @@ class TetrisSearch:
         return self._tiles[block]
 
     def _bound(self, block: Block) -> float:
+        """Cycles at least of a block: what its best window costs a pixel, times all pixels."""
         windows = self.whole.windows
-        height, width = windows.footprint.shape.output
-        return float(height * width * (self._tiles_of(block) / windows.pixels).min() - 1e-6)
+        height, width = windows.output
+        cheapest = (self._tiles_of(block) / windows.pixels).min()
+        return float(height * width * cheapest - 1e-6)
 
-    def _window(self, index: int) -> Pair:
-        return int(self.whole.windows.a[index]), int(self.whole.windows.b[index])
+
+def _rectangles(
+    size: Pair,
+    window: Pair,
+    margins: _Margins,
+) -> list[Rectangle]:
+    """The main part of the plane, and the margins that are not empty."""
+    below, beside = _margins_of(size, window)
+    height = size[0] - below[0]
+    width = size[1] - beside[1]
+    rectangles = [Rectangle((0, 0), (height, width), window)]
+    if min(below):
+        rectangle = Rectangle((height, 0), below, margins.window(below))
+        rectangles.append(rectangle)
+    if min(beside):
+        rectangle = Rectangle((0, width), beside, margins.window(beside))
+        rectangles.append(rectangle)
+    return rectangles
+
+
+def _margins_of(size: Pair, window: Pair) -> tuple[Pair, Pair]:
+    """(height, width) of the margins below the main windows, across the plane, and to the right of them."""
+    height, width = size
+    below = height % window[0]
+    beside = width % window[1]
+    return (below, width), (height - below, beside)
+
+
+@dataclass(eq=False)
+class _Margins:
+    """The window that covers a margin best on its own, found once for each size.
+
+    Attributes:
+        whole: W windows.
+        tiles: (W,) their tiles.
+    """
+
+    whole: WholeChannels
+    tiles: Array
+    _best: dict[Pair, Pair] = field(default_factory=dict)  # size: cycles, index of the window
+
+    def cycles(self, size: Pair) -> int:
+        """Cycles of a margin of this (height, width); none of an empty one."""
+        if min(size) == 0:
+            return 0
+        cycles, _ = self._of(size)
+        return cycles
+
+    def window(self, size: Pair) -> Pair:
+        """Its window."""
+        _, index = self._of(size)
+        return self.whole.windows.window(index)
+
+    def _of(self, size: Pair) -> Pair:
+        if size not in self._best:
+            self._best[size] = self._search(size)
+        return self._best[size]
+
+    def _search(self, size: Pair) -> Pair:
+        windows = self.whole.windows
+        height, width = size
+        fits = (windows.a <= height) & (windows.b <= width)
+        cycles = windows.count(height, width) * self.tiles
+        index = int(np.where(fits, cycles, NEVER).argmin())
+        return int(cycles[index]), index

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from rankfold.mapping.array import ArraySpec
-from rankfold.mapping.footprint import Footprint
-from rankfold.mapping.packing import ceil
+from rankfold.mapping.footprint import ArrayPair, Footprint
+from rankfold.mapping.strips import ceil
 from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import Pair
 
@@ -20,8 +20,8 @@ Array = np.ndarray
 class WholeChannels:
     """The windows that hold at least one whole input channel and one whole output channel in an array.
 
-    Rhe et al. (2022): IC_t = floor(R/(ph*pw)) channels per row tile, OC_t = floor(C/N) outputs per column tile. Groups
-    that fit side by side share an array, as in every other mapping.
+    Rhe et al. (2022): IC_t = floor(R/(ph*pw)) channels per row tile, OC_t = floor(C/N) outputs per column
+    tile. Groups that fit side by side share an array, as in every other mapping.
 
     Attributes:
         windows: those windows.
@@ -34,13 +34,26 @@ class WholeChannels:
     @classmethod
     def of(cls, windows: Windows) -> WholeChannels:
         """The ones among `windows` that hold a whole channel."""
-        inputs = windows.footprint.inputs(windows.a, windows.b)
-        fits = (inputs.max(axis=0) <= windows.array.rows) & (windows.pixels <= windows.array.columns)
-        kept = Windows(windows.footprint, windows.array, windows.a[fits], windows.b[fits])
-        return cls(kept, inputs[:, fits])
+        footprint, array = windows.footprint, windows.array
+        inputs = footprint.inputs(windows.a, windows.b)  # (P, W)
+        rows_fit = inputs.max(axis=0) <= array.rows
+        columns_fit = windows.pixels <= array.columns
+        fits = rows_fit & columns_fit
+        fitting = Windows(
+            footprint,
+            array,
+            windows.a[fits],
+            windows.b[fits],
+        )
+        return cls(fitting, inputs[:, fits])
 
     @classmethod
-    def single(cls, footprint: Footprint, array: ArraySpec, window: Pair) -> WholeChannels:
+    def single(
+        cls,
+        footprint: Footprint,
+        array: ArraySpec,
+        window: Pair,
+    ) -> WholeChannels:
         """A list of one."""
         return cls.of(Windows.single(footprint, array, window))
 
@@ -54,32 +67,56 @@ class WholeChannels:
         """(W,) OC_t."""
         return self.windows.array.columns // self.windows.pixels
 
-    def grid(self, block: Block) -> tuple[Array, Array]:
+    def grid(self, block: Block) -> ArrayPair:
         """(W,) row tiles and column tiles of one group, of the group with the most row tiles."""
-        return self._row_tiles(block).max(axis=0), ceil(block.columns, self.outputs_per_tile)
+        row_tiles = self._row_tiles(block).max(axis=0)
+        column_tiles = ceil(block.columns, self.outputs_per_tile)
+        return row_tiles, column_tiles
 
     def tiles(self, block: Block) -> Array:
         """(W,) tiles of all groups."""
-        row_tiles, column_tiles = self._row_tiles(block), ceil(block.columns, self.outputs_per_tile)
+        row_tiles = self._row_tiles(block)  # (G', W)
+        column_tiles = ceil(block.columns, self.outputs_per_tile)  # (W,)
         groups = self.windows.footprint.shape.groups
+        if len(row_tiles) == 1:
+            used = groups
+            all_row_tiles = row_tiles[0] * groups
+        else:
+            used = int((row_tiles > 0).any(axis=1).sum())
+            all_row_tiles = row_tiles.sum(axis=0)
+        # Groups that fit share arrays; otherwise each has row tiles times column tiles of its own.
         together = self.groups_per_tile(block)
-        used = groups if len(row_tiles) == 1 else int((row_tiles > 0).any(axis=1).sum())
-        each = row_tiles.sum(axis=0) * (groups if len(row_tiles) == 1 else 1) * column_tiles
-        return np.where(together > 0, ceil(used, np.maximum(together, 1)), each)
+        return np.where(
+            together > 0,
+            ceil(used, np.maximum(together, 1)),
+            all_row_tiles * column_tiles,
+        )
 
     def groups_per_tile(self, block: Block) -> Array:
         """(W,) whole groups that share an array; 0 where one group needs more than an array."""
         array = self.windows.array
-        tallest = (self.windows.footprint.histogram(block.channels) @ self.inputs).max(axis=0)
-        return np.minimum(array.rows // np.maximum(tallest, 1), array.columns // (self.windows.pixels * block.columns))
+        channels = self.windows.footprint.histogram(block.channels)  # (G', P)
+        heights = channels @ self.inputs  # (G', W)
+        tallest = np.maximum(heights.max(axis=0), 1)
+        width = self.windows.pixels * block.columns  # (W,) columns of a group
+        return np.minimum(array.rows // tallest, array.columns // width)
 
-    def runs(self, block: Block, group: int, window: int) -> list[Pair]:
-        """Channels (start, stop) of each row tile of one group: as many whole channels as fit, those without inputs left out."""
-        patterns = self.windows.footprint.pattern_of[group, block.channels[0] : block.channels[1]]
-        rows = self.inputs[patterns, window].tolist()
+    def runs(
+        self,
+        block: Block,
+        group: int,
+        window: int,
+    ) -> list[Pair]:
+        """Channels (start, stop) of each row tile of one group: as many whole channels as fit.
+
+        Channels without inputs are omitted where a run would start with them.
+        """
+        start, stop = block.channels
+        patterns = self.windows.footprint.pattern_of[group, start:stop]
+        rows = self.inputs[patterns, window].tolist()  # of each channel
         runs: list[list[int]] = []
-        free = 0
-        for channel, inputs in enumerate(rows, start=block.channels[0]):
+        free = 0  # rows of the last tile
+        for channel, inputs in enumerate(rows, start=start):
             if inputs == 0:
                 continue
             if not runs or inputs > free:
@@ -87,13 +124,18 @@ class WholeChannels:
                 free = self.windows.array.rows
             runs[-1][1] = channel + 1
             free -= inputs
-        return [(start, stop) for start, stop in runs]
+        return [(first, last) for first, last in runs]
 
     def _row_tiles(self, block: Block) -> Array:
         """(G', W) row tiles of each group; one row if the groups are alike."""
-        channels = block.channels[1] - block.channels[0]
-        if self.windows.footprint.mask is None:
+        footprint = self.windows.footprint
+        if footprint.mask is None:
+            channels = block.channels[1] - block.channels[0]
             return ceil(channels, self.channels_per_tile)[None]
-        groups = range(self.windows.footprint.shape.groups)
-        found = [[len(self.runs(block, g, w)) for w in range(len(self.windows))] for g in groups]
-        return np.array(found).reshape(len(groups), len(self.windows))
+        groups = footprint.shape.groups
+        row_tiles = np.zeros((groups, len(self.windows)), int)
+        for group in range(groups):
+            for window in range(len(self.windows)):
+                runs = self.runs(block, group, window)
+                row_tiles[group, window] = len(runs)
+        return row_tiles

@@ -1,4 +1,4 @@
-"""Tiles that windows need, counted for many windows at once: element-wise tiles, and VW-SDK's whole channels."""
+"""`Windows`: the tiles that windows need, cut element by element, counted for many windows at once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from rankfold.mapping.array import ArraySpec
-from rankfold.mapping.footprint import Footprint
-from rankfold.mapping.packing import ceil, equal_strips, strip_count
+from rankfold.mapping.footprint import ArrayPair, Footprint
+from rankfold.mapping.strips import ceil, equal_strips, strip_count
 from rankfold.workload.shape import Pair
 
 Array = np.ndarray
@@ -31,8 +31,9 @@ class Block:
     @classmethod
     def whole(cls, footprint: Footprint) -> Block:
         """All channels."""
-        shape = footprint.shape
-        return cls((0, shape.in_channels // shape.groups), (0, shape.m // shape.groups))
+        inputs = 0, footprint.group_inputs
+        outputs = 0, footprint.group_outputs
+        return cls(inputs, outputs)
 
     @property
     def columns(self) -> int:
@@ -57,18 +58,30 @@ class Windows:
     b: Array
 
     @classmethod
-    def single(cls, footprint: Footprint, array: ArraySpec, window: Pair) -> Windows:
+    def single(
+        cls,
+        footprint: Footprint,
+        array: ArraySpec,
+        window: Pair,
+    ) -> Windows:
         """A list of one."""
-        return cls(footprint, array, np.array([window[0]]), np.array([window[1]]))
+        return cls(
+            footprint,
+            array,
+            a=np.array([window[0]]),
+            b=np.array([window[1]]),
+        )
 
     @classmethod
     def every(cls, footprint: Footprint, array: ArraySpec) -> Windows:
         """All windows of at most C pixels.
 
-        Every window of the published methods is among them: VW-SDK's hold a whole output channel in C columns, and SDK's
-        need no more column tiles than a single pixel does, ceil(N*m/C) <= ceil(m/C), so N <= C.
+        Every window of the published methods is among them: VW-SDK's hold a whole output channel in C
+        columns, and SDK's need no more column tiles than a single pixel does, ceil(N*m/C) <= ceil(m/C), so
+        N <= C.
         """
-        a, b = _rectangles(*footprint.shape.output, array.columns)
+        height, width = footprint.shape.output
+        a, b = _rectangles(height, width, array.columns)
         return cls(footprint, array, a, b)
 
     @classmethod
@@ -77,11 +90,17 @@ class Windows:
 
         A larger window of as many positions stores more and never needs fewer tiles.
         """
-        a, b = _minimal_rectangles(*footprint.shape.output, array.columns)
+        height, width = footprint.shape.output
+        a, b = _minimal_rectangles(height, width, array.columns)
         return cls(footprint, array, a, b)
 
     def __len__(self) -> int:
         return len(self.a)
+
+    @property
+    def output(self) -> Pair:
+        """(OH, OW) of the plane."""
+        return self.footprint.shape.output
 
     @cached_property
     def pixels(self) -> Array:
@@ -89,97 +108,179 @@ class Windows:
         return self.a * self.b
 
     @cached_property
-    def part(self) -> tuple[Array, Array]:
-        """(a0, b0): the part of each window whose pixels share inputs; the window is a diagonal of such parts."""
+    def part(self) -> ArrayPair:
+        """(a0, b0): the part of each window whose pixels share inputs; a window is a diagonal of these."""
         return self.footprint.joined(self.a, self.b)
 
     @cached_property
+    def part_pixels(self) -> Array:
+        """(W,) a0 * b0."""
+        return self.part[0] * self.part[1]
+
+    @cached_property
+    def copies(self) -> Array:
+        """(W,) such parts in each window."""
+        return self.pixels // self.part_pixels
+
+    @cached_property
     def part_inputs(self) -> Array:
-        """(P, W) inputs of one channel that such a part reads, by pattern of support."""
+        """(P, W) inputs of one channel that a part reads, by pattern of support."""
         return self.footprint.inputs(*self.part)
 
+    def window(self, index: int) -> Pair:
+        """(a, b) of one of the windows."""
+        a = int(self.a[index])
+        b = int(self.b[index])
+        return a, b
+
+    @cached_property
+    def positions(self) -> Array:
+        """(W,) positions of each window on the whole plane."""
+        return self.count(*self.output)
+
     def count(self, height: int, width: int) -> Array:
-        """(W,) positions of each window on a height x width plane; those at the far edges overlap the ones before."""
+        """(W,) positions of each window on a rectangle; those at the far edges overlap the ones before."""
         return ceil(height, self.a) * ceil(width, self.b)
 
     def tiles(self, block: Block) -> Array:
         """(W,) tiles of the stored matrix of each window, cut element by element."""
         return np.minimum(*self.layouts(block))
 
-    def layouts(self, block: Block) -> tuple[Array, Array]:
+    def layouts(self, block: Block) -> ArrayPair:
         """(W,) tiles of each window in both layouts of its diagonal blocks.
 
-        A block is one group's matrix for one part of the window: rows are inputs in the order (channel, y, x), columns are
-        (output channel, pixel). Row strips: blocks stacked by rows, each tile holds all columns of the blocks it touches;
-        before that, columns are cut into chunks of C, whose last one needs only the rows its columns read. Column strips:
-        blocks side by side, each tile holds all rows of the blocks it touches, which must fit into R.
+        A block is one group's matrix for one part of the window: rows are inputs in the order (channel, y,
+        x), columns are (output channel, pixel). Row strips: blocks stacked by rows, each tile holds all
+        columns of the blocks it touches; before that, columns are cut into chunks of C, whose last one needs
+        only the rows its columns read. Column strips: blocks side by side, each tile holds all rows of the
+        blocks it touches, which must fit into R.
         """
-        heights, last_heights = self.heights(block)
-        a0, b0 = self.part
-        copies = self.pixels // (a0 * b0)
-        width = a0 * b0 * block.columns
-        rows, columns = self.array.rows, self.array.columns
-        chunks, rest = width // columns, width % columns
-        limit = np.where(rest > 0, columns // np.maximum(rest, 1), 0)
+        rows = self.array.rows
+        columns = self.array.columns
+        heights, last_heights = self.heights(block)  # (G', W)
+        width = self.part_pixels * block.columns  # (W,) columns of a diagonal block
+        chunks = width // columns
+        rest = width % columns  # columns of the last chunk
         groups = self.footprint.shape.groups
         if groups == 1 and not any(self.footprint.apart):
             # One block: columns side by side are cut as the chunks are.
-            by_rows = chunks * ceil(heights[0], rows) + np.where(rest > 0, ceil(last_heights[0], rows), 0)
+            last = np.where(
+                rest > 0,
+                ceil(last_heights[0], rows),
+                0,
+            )
+            by_rows = chunks * ceil(heights[0], rows) + last
             return by_rows, np.full_like(by_rows, NEVER)
+        # Blocks whose last chunks lie side by side in a tile, each with columns of its own.
+        most = columns // np.maximum(rest, 1)
+        limit = np.where(rest > 0, most, 0)
+        # In both cases `whole` counts the tiles of whole chunks, `last` those of the last ones, both (W,).
         if len(heights) == 1:
-            blocks = groups * copies
-            by_rows = blocks * chunks * ceil(heights[0], rows) + equal_strips(blocks, np.maximum(last_heights[0], 1), rows, limit)
+            blocks = groups * self.copies
             tallest = heights[0]
+            whole = blocks * chunks * ceil(tallest, rows)
+            lines = np.maximum(last_heights[0], 1)
+            last = equal_strips(blocks, lines, rows, limit)
         else:
-            heights, last_heights = heights[heights.any(axis=1)], last_heights[heights.any(axis=1)]
-            by_rows = copies * chunks * ceil(heights, rows).sum(axis=0)
-            for i in np.flatnonzero(limit).tolist():
-                lengths = np.repeat(last_heights[:, i], copies[i]).tolist()
-                by_rows[i] += strip_count(lengths, rows, int(limit[i]))
-            blocks, tallest = len(heights) * copies, heights.max(axis=0)
-        by_columns = equal_strips(blocks, width, columns, rows // np.maximum(tallest, 1))
-        return by_rows, np.where(tallest <= rows, by_columns, NEVER)
+            read = heights.any(axis=1)  # groups without inputs are not stored
+            heights = heights[read]
+            blocks = len(heights) * self.copies
+            tallest = heights.max(axis=0)
+            row_tiles = ceil(heights, rows).sum(axis=0)
+            whole = self.copies * chunks * row_tiles
+            last = self._strips(last_heights[read], limit)
+        stackable = rows // np.maximum(tallest, 1)  # blocks whose rows fit one above the other
+        side_by_side = equal_strips(blocks, width, columns, stackable)
+        by_columns = np.where(
+            tallest <= rows,
+            side_by_side,
+            NEVER,
+        )
+        return whole + last, by_columns
 
-    def heights(self, block: Block) -> tuple[Array, Array]:
-        """(G', W) rows of a block, and of its last columns where those are not a whole chunk; G' is 1 for equal groups."""
-        counts = self.footprint.histogram(block.channels)
-        heights = counts @ self.part_inputs
-        a0, b0 = self.part
-        part = a0 * b0
-        rest = part * block.columns % self.array.columns
-        few = np.flatnonzero((rest > 0) & (rest < part))
+    def heights(self, block: Block) -> ArrayPair:
+        """(G', W) rows of a block, and of the columns of its last chunk; G' is 1 for equal groups."""
+        counts = self.footprint.histogram(block.channels)  # (G', P)
+        heights = counts @ self.part_inputs  # (G', W)
+        rest = self.part_pixels * block.columns % self.array.columns
+        # A chunk with as many columns as pixels holds every pixel, and reads all rows of the block.
+        is_few = (rest > 0) & (rest < self.part_pixels)
+        few = np.flatnonzero(is_few)
         if not len(few):
             return heights, heights
+        a0, b0 = self.part
+        inputs = self.footprint.last_inputs(
+            a0[few],
+            b0[few],
+            rest[few],
+        )
         last = heights.copy()
-        last[:, few] = counts @ self.footprint.last_inputs(a0[few], b0[few], rest[few])
+        last[:, few] = counts @ inputs
         return heights, last
 
-    def grid(self, block: Block) -> tuple[Array, Array]:
-        """(W,) row tiles and column tiles of the tallest diagonal block, as the published methods count them."""
-        a0, b0 = self.part
-        tallest = (self.footprint.histogram(block.channels) @ self.part_inputs).max(axis=0)
-        return ceil(tallest, self.array.rows), ceil(a0 * b0 * block.columns, self.array.columns)
+    def grid(self, block: Block) -> ArrayPair:
+        """(W,) row tiles and column tiles of the tallest diagonal block, as published methods count them."""
+        heights = self.footprint.histogram(block.channels) @ self.part_inputs  # (G', W)
+        width = self.part_pixels * block.columns
+        row_tiles = ceil(heights.max(axis=0), self.array.rows)
+        return row_tiles, ceil(width, self.array.columns)
+
+    def _strips(self, heights: Array, limit: Array) -> Array:
+        """(W,) row strips of blocks (G', W) that differ from group to group, at most `limit` (W,) in each."""
+        strips = np.zeros(len(self), int)
+        for index in np.flatnonzero(limit).tolist():
+            by_group = heights[:, index]
+            lengths = np.repeat(by_group, self.copies[index])
+            strips[index] = strip_count(
+                lengths.tolist(),
+                self.array.rows,
+                int(limit[index]),
+            )
+        return strips
 
 
 @lru_cache(maxsize=512)
-def _rectangles(height: int, width: int, most: int) -> tuple[Array, Array]:
+def _rectangles(
+    height: int,
+    width: int,
+    most: int,
+) -> ArrayPair:
     """All (a, b) with a <= height, b <= width and a*b <= most, single pixel first."""
     tall = np.arange(1, min(height, most) + 1)
-    wide = np.minimum(width, most // tall)
-    a = np.repeat(tall, wide)
-    b = np.arange(len(a)) - np.repeat(np.cumsum(wide) - wide, wide) + 1
-    a.setflags(write=False)
-    b.setflags(write=False)
-    return a, b
+    widest = np.minimum(width, most // tall)  # of the windows of each height
+    a = np.repeat(tall, widest)
+    before = np.cumsum(widest) - widest  # windows of smaller heights
+    first = np.repeat(before, widest)  # (W,) index of the first window of the same height
+    b = np.arange(len(a)) - first + 1
+    return _frozen(a, b)
 
 
 @lru_cache(maxsize=512)
-def _minimal_rectangles(height: int, width: int, most: int) -> tuple[Array, Array]:
+def _minimal_rectangles(
+    height: int,
+    width: int,
+    most: int,
+) -> ArrayPair:
     """The (a, b) of `_rectangles` with the least a for ceil(height/a) and the least b for ceil(width/b)."""
-    tall, wide = (np.unique(ceil(size, np.arange(1, size + 1))) for size in (height, width))
-    a, b = (axis.ravel() for axis in np.meshgrid(tall, wide, indexing="ij"))
+    grid = np.meshgrid(
+        _minimal_sides(height),
+        _minimal_sides(width),
+        indexing="ij",
+    )
+    a = grid[0].ravel()
+    b = grid[1].ravel()
     fits = a * b <= most
-    a, b = a[fits], b[fits]
+    return _frozen(a[fits], b[fits])
+
+
+def _minimal_sides(size: int) -> Array:
+    """The least side for each number of windows on a line of `size` pixels."""
+    windows = np.arange(1, size + 1)
+    return np.unique(ceil(size, windows))
+
+
+def _frozen(a: Array, b: Array) -> ArrayPair:
+    """Both, which a cache hands out again and again, so that nobody changes them."""
     a.setflags(write=False)
     b.setflags(write=False)
     return a, b

@@ -1,1 +1,1 @@
-"""Torch modules and surgery: low-rank convolutions, quantisers, the model zoo."""
+"""Torch modules: low-rank, masked and quantised layers."""

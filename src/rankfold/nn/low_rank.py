@@ -1,35 +1,41 @@
-"""`LowRankConv2d`: a convolution replaced by a grouped convolution to few channels and a 1x1 convolution back."""
+"""`LowRankConv2d`: a convolution replaced by a grouped convolution to few channels and a 1x1 convolution
+back.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rankfold.errors import UnsupportedLayerError
-from rankfold.lowrank import LowRankFactors, check_rank, decompose, decompose_for_data, reconstruct
+from rankfold.lowrank import LowRankFactors, check_rank, reconstruct
 from rankfold.nn.masked import MaskedConv2d
-from rankfold.nn.moments import PatchMoments
-from rankfold.nn.supports import row_sparse_factors
-from rankfold.plan import support_to_mask
+from rankfold.nn.plain import StandIn
+from rankfold.nn.random_state import random_state_kept
 from rankfold.workload.shape import ConvShape
-from rankfold.workload.torch_layers import why_fixed
+
+WINDOW = ("kernel_size", "stride", "padding", "dilation", "padding_mode")  # which inputs an output sees
 
 
-class LowRankConv2d(nn.Module):
-    """W ~ L R_ as two convolutions: `reduce` (R_, kh x kw, G*g groups) and `expand` (L, 1x1, G groups, with the bias).
+class LowRankConv2d(nn.Module, StandIn):
+    """W ~ L R_ as two convolutions.
 
-    Stride, padding (any mode), and dilation belong to `reduce`, so the pair computes exactly the convolution with
-    the weight L R_. Input (B, C_in, H, W), output (B, m, OH, OW), between the stages (B, G*g*r, OH, OW).
+    `reduce` is R_ (kh x kw, G*g groups), and `expand` is L (1x1, G groups, with the bias).
+
+    Stride, padding (any mode), and dilation belong to `reduce`, so the pair computes exactly the convolution
+    with the weight L R_. Input (B, C_in, H, W), output (B, m, OH, OW), between the stages (B, G*g*r, OH, OW).
+
+    What code around a convolution may ask it for (`stride`, `padding`, `kernel_size`, `dilation`,
+    `padding_mode`, `in_channels`, `out_channels`, `groups`, `bias`, and `weight`, which is computed) is that
+    of the convolution.
 
     Args:
         conv: the convolution to stand in for; its weight is not read. Its bias parameter is kept.
         groups: g, low-rank groups in each of the G groups of `conv`.
         rank: r of each group.
-        row_sparse: whether R_ keeps only some kernel positions: `reduce` is a `MaskedConv2d` then, whose mask keeps everything
-            until one is set or loaded.
+        row_sparse: whether R_ keeps only some kernel positions: `reduce` is a `MaskedConv2d` then, whose mask
+            keeps everything until one is set or loaded.
 
     Raises:
         InputError: groups do not divide the input channels, or the rank is above full rank.
@@ -38,100 +44,140 @@ class LowRankConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, groups: int, rank: int, row_sparse: bool = False) -> None:
         super().__init__()
         check_rank(weight_shape(conv), groups, rank)
-        self.groups, self.rank = groups, rank
-        middle = conv.groups * groups * rank
+        self.low_rank_groups, self.rank = groups, rank
+        # Each of the G groups is cut into g blocks, each with r sums of its own.
+        blocks = conv.groups * groups
+        middle = blocks * rank
         like: dict[str, Any] = {"device": conv.weight.device, "dtype": conv.weight.dtype}
-        first = MaskedConv2d if row_sparse else nn.Conv2d
-        self.reduce = first(conv.in_channels, middle, groups=conv.groups * groups, bias=False, **_window(conv), **like)
-        self.expand = nn.Conv2d(middle, conv.out_channels, 1, groups=conv.groups, bias=conv.bias is not None, **like)
+        first = nn.Conv2d
+        if row_sparse:
+            first = MaskedConv2d
+        # No bias between the stages: L times it would be one more constant of the output.
+        biased = conv.bias is not None
+        with random_state_kept(conv.weight.device):
+            self.reduce = first(
+                conv.in_channels,
+                middle,
+                groups=blocks,
+                bias=False,
+                **window_of(conv),
+                **like,
+            )
+            self.expand = nn.Conv2d(
+                middle,
+                conv.out_channels,
+                kernel_size=1,
+                groups=conv.groups,
+                bias=biased,
+                **like,
+            )
+        # The very Parameter object, so that an optimiser that has it goes on training it.
         self.expand.bias = conv.bias
         self.train(conv.training)
-
-    @classmethod
-    def from_conv(
-        cls,
-        conv: nn.Conv2d,
-        groups: int,
-        rank: int,
-        moments: PatchMoments | None = None,
-        entries: int | None = None,
-        support: np.ndarray | None = None,
-    ) -> tuple[LowRankConv2d, LowRankFactors]:
-        """Decompose a convolution.
-
-        Args:
-            conv: the convolution.
-            groups: g.
-            rank: r.
-            moments: of its inputs, for which the factors are made; None: they are nearest to the weight, by grouped SVD.
-            entries: e, positions of each input channel that R_ keeps; None: all.
-            support: (C_in, kh*kw) booleans, these positions; None: chosen together with the factors.
-
-        Returns:
-            The module and the factors.
-        """
-        module = cls(conv, groups, rank, entries is not None)
-        weight = conv.weight.detach().cpu().double().numpy()
-        if entries is not None:
-            factors, support = row_sparse_factors(weight, conv.groups, groups, rank, entries, moments, support)
-            assert isinstance(module.reduce, MaskedConv2d)
-            mask = support_to_mask(support, len(factors.reduce), module.reduce.groups, factors.reduce.shape[2:])
-            module.reduce.mask.copy_(torch.from_numpy(mask))
-        elif moments is None:
-            factors = decompose(weight, conv.groups, groups, rank)
-        else:
-            factors = decompose_for_data(weight, conv.groups, groups, rank, moments.second, moments.cross)
-        with torch.no_grad():
-            module.reduce.weight.copy_(torch.from_numpy(factors.reduce))
-            if isinstance(module.reduce, MaskedConv2d):
-                module.reduce.weight.mul_(module.reduce.mask)  # exact zeros, which rounding may have missed
-            module.expand.weight.copy_(torch.from_numpy(factors.expand))
-        return module, factors
 
     def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d has, for calls by keyword
         """Apply both stages."""
         return self.expand(self.reduce(input))
 
+    @property
+    def in_channels(self) -> int:
+        """C_in."""
+        return self.reduce.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """m."""
+        return self.expand.out_channels
+
+    @property
+    def groups(self) -> int:
+        """G, the groups of the convolution."""
+        return self.expand.groups
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """(kh, kw)."""
+        return self.reduce.kernel_size
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """(vertical, horizontal)."""
+        return self.reduce.stride
+
+    @property
+    def padding(self) -> str | tuple[int, ...]:
+        """As the convolution was given it."""
+        return self.reduce.padding
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        """(vertical, horizontal)."""
+        return self.reduce.dilation
+
+    @property
+    def padding_mode(self) -> str:
+        """As the convolution was given it."""
+        return self.reduce.padding_mode
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(m,), or None."""
+        return self.expand.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """(m, C_in/G, kh, kw): L R_, multiplied at each request."""
+        return self.to_dense().weight.detach()
+
     def to_dense(self) -> nn.Conv2d:
-        """The single convolution, with the weight L R_ (multiplied in float64), that computes the same function."""
+        """The single convolution, with the weight L R_ (multiplied in float64), that computes the same
+        function.
+        """
         reduce, expand = self.reduce, self.expand
         like: dict[str, Any] = {"device": reduce.weight.device, "dtype": reduce.weight.dtype}
-        bias = expand.bias is not None
-        dense = nn.Conv2d(reduce.in_channels, expand.out_channels, groups=expand.groups, bias=bias, **_window(reduce), **like)
-        kept = reduce.weight * reduce.mask if isinstance(reduce, MaskedConv2d) else reduce.weight
-        first, second = (weight.detach().cpu().double().numpy() for weight in (kept, expand.weight))
+        biased = expand.bias is not None
+        with random_state_kept(reduce.weight.device):
+            dense = nn.Conv2d(
+                self.in_channels,
+                self.out_channels,
+                groups=self.groups,
+                bias=biased,
+                **window_of(reduce),
+                **like,
+            )
+        # What a mask drops is zero already unless one was loaded without its weights.
+        kept = reduce.weight
+        if isinstance(reduce, MaskedConv2d):
+            kept = kept * reduce.mask
+        first = kept.detach().cpu().double().numpy()
+        second = expand.weight.detach().cpu().double().numpy()
+        # Errors are not asked for here.
         factors = LowRankFactors(first, second, 0.0, 0.0)
+        weight = reconstruct(factors, self.groups, self.low_rank_groups)  # (m, C_in/G, kh, kw)
         with torch.no_grad():
-            dense.weight.copy_(torch.from_numpy(reconstruct(factors, expand.groups, self.groups)))
+            dense.weight.copy_(torch.from_numpy(weight))
             if expand.bias is not None and dense.bias is not None:
                 dense.bias.copy_(expand.bias)
         return dense.train(self.training)
 
     def extra_repr(self) -> str:
         """Show g and r."""
-        return f"groups={self.groups}, rank={self.rank}"
+        return f"groups={self.low_rank_groups}, rank={self.rank}"
 
 
-def _window(conv: nn.Conv2d) -> dict[str, Any]:
-    """The arguments that say which inputs an output sees."""
-    return {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
+def window_of(conv: nn.Conv2d) -> dict[str, Any]:
+    """The arguments of a convolution that say which inputs an output sees."""
+    return {name: getattr(conv, name) for name in WINDOW}
 
 
-def weight_shape(conv: nn.Conv2d) -> ConvShape:
+def weight_shape(conv: nn.Conv2d, name: str = "convolution") -> ConvShape:
     """The shape of a convolution's weight alone, on the smallest input that fits it."""
     kernel = conv.kernel_size[0], conv.kernel_size[1]
-    return ConvShape("convolution", conv.in_channels, conv.out_channels, kernel, kernel, groups=conv.groups)
-
-
-def check_convertible(name: str, module: nn.Module) -> None:
-    """Refuse, by name, a layer whose behaviour a low-rank pair would not carry over exactly.
-
-    Raises:
-        UnsupportedLayerError: `module` is no convolution or linear layer, or a subclass with behaviour of its own, has a
-            parametrised weight, or hooks.
-    """
-    why = why_fixed(module)
-    if not isinstance(module, (nn.Conv2d, nn.Linear)):
-        why = f"is a {type(module).__name__}, not a plain nn.Conv2d or nn.Linear"
-    if why:
-        raise UnsupportedLayerError(f"layer {name} {why}; leave it dense in the plan, or exclude it")
+    return ConvShape(
+        name,
+        conv.in_channels,
+        conv.out_channels,
+        kernel,
+        input=kernel,
+        groups=conv.groups,
+    )

@@ -1,46 +1,63 @@
 """What each layer becomes: the plan, its file, and how plans are made."""
 
 from rankfold.plan.coverage import Coverage, LayerCoverage, coverage
-from rankfold.plan.masks import load_masks
-from rankfold.plan.plan import (
-    DENSE,
-    IDEAL,
-    LOW_RANK,
-    NARROWED,
-    PLAIN,
-    PRUNED,
-    PRUNINGS,
-    SUPPORT,
-    LayerPlan,
-    Plan,
-    check_plan,
-    weights,
+from rankfold.plan.kinds import (
+    ChannelLayer,
+    DenseLayer,
+    LayerKind,
+    LowRankLayer,
+    PairsLayer,
+    PatDNNLayer,
+    PatternLayer,
+    SupportLayer,
+    register_kind,
 )
-from rankfold.plan.pruned import pruned_plan
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.masks import load_masks, masks_for
+from rankfold.plan.methods import (
+    METHODS,
+    ChannelPruning,
+    LowRank,
+    Method,
+    Pairs,
+    PatDNN,
+    Quantise,
+    SharedSupport,
+)
+from rankfold.plan.plan import Plan, check_plan, weights
 from rankfold.plan.rules import LayerRule, match_rules
 from rankfold.plan.support import mask_to_support, support_to_mask, support_to_text, text_to_support
 from rankfold.plan.uniform import uniform_plan
 
 __all__ = [
-    "DENSE",
-    "IDEAL",
-    "LOW_RANK",
-    "NARROWED",
-    "PLAIN",
-    "PRUNED",
-    "PRUNINGS",
-    "SUPPORT",
+    "METHODS",
+    "ChannelLayer",
+    "ChannelPruning",
     "Coverage",
+    "DenseLayer",
     "LayerCoverage",
+    "LayerKind",
     "LayerPlan",
     "LayerRule",
+    "LowRank",
+    "LowRankLayer",
+    "Method",
+    "Pairs",
+    "PairsLayer",
+    "PatDNN",
+    "PatDNNLayer",
+    "PatternLayer",
     "Plan",
+    "Quantise",
+    "SharedSupport",
+    "SupportLayer",
     "check_plan",
     "coverage",
     "load_masks",
     "mask_to_support",
+    "masks_for",
     "match_rules",
-    "pruned_plan",
+    "register_kind",
     "support_to_mask",
     "support_to_text",
     "text_to_support",

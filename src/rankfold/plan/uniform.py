@@ -1,15 +1,18 @@
-"""The plan of the paper: one (g, r) for all layers, the first convolution and the classifier left as they are."""
+"""The plan of the paper: one setting for all layers, the first convolution and the classifier left as they
+are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from rankfold.errors import InputError
-from rankfold.lowrank import RankRule, check_rank, full_rank
-from rankfold.mapping import LOW_RANK_METHODS, ArraySpec
-from rankfold.plan.plan import DENSE, LOW_RANK, LayerPlan, Plan, weights
+from rankfold.mapping import ArraySpec
+from rankfold.plan.kinds import DenseLayer, LayerKind
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.methods import Method, Quantise
+from rankfold.plan.plan import Plan, weights
 from rankfold.plan.rules import LayerRule, Match, match_rules
-from rankfold.plan.support import check_row_sparse, row_sparse_rank
 from rankfold.workload import ConvShape, Network
 
 EDGE_BITS = 8  # of the first convolution and the classifier, as is usual (Esser et al. 2020, section 2.3)
@@ -18,75 +21,58 @@ EDGE_BITS = 8  # of the first convolution and the classifier, as is usual (Esser
 def uniform_plan(
     network: Network,
     array: ArraySpec,
-    groups: int | None = None,
-    rank: str | int | None = None,
+    method: Method | None = None,
+    *,
     bits: int | None = None,
     mapping: str = "sdk",
-    pointwise: bool = False,
-    linear: bool = False,
-    rules: Sequence[LayerRule] = (),
-    fit: bool = False,
-    entries: int | None = None,
 ) -> Plan:
-    """Give every layer the same groups, rank and bit width.
+    """Give every layer the same setting and bit width.
 
     Args:
         network: the traced network.
         array: the array to plan for.
-        groups: g; with `rank` None too, every layer stays dense. With a rank alone, 1.
-        rank: r, as a number or a fraction of the output channels such as `1/8`.
+        method: the setting; None: every layer stays dense.
         bits: of weights and inputs, 1 to 8; None keeps float. The first convolution and the classifier get 8.
-        mapping: how dense layers are laid on the array; low-rank pairs follow with `im2col` and `best`, else with `sdk`.
-        pointwise: low-rank for 1x1 convolutions too.
-        linear: low-rank for fully connected layers too.
-        rules: which layers shall be low-rank after all, or shall not; an exact name goes before patterns, the first pattern
-            before others, and any rule before these defaults. An excluded layer is still quantised.
-        fit: instead of refusing a (g, r) that a layer cannot have, give it the most groups up to g that divide its channels, and
-            the next lower rank that is a whole number and not above full rank.
-        entries: e, positions of each input channel that R_ may use, to be chosen on data; layers whose kernels have no more use
-            all. None: all.
+        mapping: how dense layers are laid on the array; others follow where they can be laid so, else with
+            `sdk`.
 
     Raises:
-        InputError: bits out of range, groups, entries or rules without a rank, a (g, r) that a layer cannot have, entries that
-            no kernel has more positions than, a rule that matches nothing, or one that names a layer which cannot be low-rank.
+        InputError: bits out of range, a setting that a layer cannot have, a rule that matches nothing or
+            names a layer which cannot be changed, or nothing is changed at all.
     """
-    for name, value in (("groups", groups), ("entries", entries)):
-        if value is not None and rank is None:
-            raise InputError(f"{name} (={value}) needs a rank too, such as 1/8")
-    if entries is not None and entries < 1:
-        raise InputError(f"entries (={entries}) must be 1 or more")
     check_plan_bits(bits)
-    if rules and rank is None:
-        raise InputError(f"{rules[0].verb} rule {rules[0].pattern} chooses low-rank layers, so it needs a rank too, such as 1/8")
-    # Low-rank pairs know no VW-SDK nor Tetris-SDK: `sdk` gives each stage its best window.
-    pair_mapping = mapping if mapping in LOW_RANK_METHODS else "sdk"
-    block_groups = 1 if groups is None else groups
-    rule = None if rank is None else RankRule.parse(str(rank))
+    method = method or Quantise()
     layers = []
-    for name, shape, why, width in candidates(network, bits, pointwise, linear, rules):
-        layer = LayerPlan(name, DENSE, mapping=mapping, weight_bits=width, input_bits=width, reason=why or "no rank given")
-        if rule is not None and not why:
-            sparse = entries if entries is not None and entries < shape.kernel[0] * shape.kernel[1] else None
-            some, chosen = _fitted(shape, block_groups, rule, sparse) if fit else (block_groups, rule.rank(shape))
-            if sparse is None:
-                check_rank(shape, some, chosen)
-            else:
-                check_row_sparse(shape, some, chosen, sparse)
-            layer = LayerPlan(
-                name, LOW_RANK, some, chosen, pair_mapping, width, width, reason=_in_words(shape, some, chosen, sparse),
-                entries=sparse,
-            )  # fmt: skip
-        layers.append(layer)
-    if rule is not None and all(layer.kind == DENSE for layer in layers):
-        raise InputError(
-            f"no layer of {network.name} can be low-rank: {layers[0].name} stays dense ({layers[0].reason}), and so on"
+    for name, shape, why, width in candidates(
+        network, bits, method.takes_pointwise, method.takes_linear, method.rules
+    ):
+        kind: LayerKind = DenseLayer()
+        reason = why
+        # The method is not asked about layers that stay, so its refusals are about those it would change.
+        if not why:
+            kind, reason = method.layer(shape)
+        layers.append(
+            LayerPlan(
+                name,
+                kind,
+                mapping=_mapping_for(kind, mapping),
+                weight_bits=width,
+                input_bits=width,
+                reason=reason,
+            )
         )
-    if entries is not None and all(layer.entries is None for layer in layers):
-        raise InputError(
-            f"entries (={entries}) leave out nothing in {network.name}: they must be fewer than the kernel of a low-rank layer "
-            "has positions"
-        )
+    method.check_changes(network, {layer.name: layer.kind for layer in layers}, layers[0].reason)
     return Plan(network.name, network.input, array, tuple(layers))
+
+
+def _mapping_for(kind: LayerKind, wanted: str) -> str:
+    """How a layer is laid out: as wanted; pairs and pruned layers know no VW-SDK nor Tetris-SDK and get `sdk`
+    then.
+    """
+    # On a dense layer a mapping that does not exist is passed on, for `LayerPlan` to refuse it.
+    if not kind.changes_weight or wanted in kind.mappings:
+        return wanted
+    return "sdk"
 
 
 def check_plan_bits(bits: int | None) -> None:
@@ -100,7 +86,11 @@ def check_plan_bits(bits: int | None) -> None:
 
 
 def candidates(
-    network: Network, bits: int | None, pointwise: bool = False, linear: bool = False, rules: Sequence[LayerRule] = ()
+    network: Network,
+    bits: int | None,
+    pointwise: bool = False,
+    linear: bool = False,
+    rules: Sequence[LayerRule] = (),
 ) -> Iterator[tuple[str, ConvShape, str, int | None]]:
     """(name, shape, why it stays as it is, bits) of each weight; the reason is empty for layers to compress.
 
@@ -115,13 +105,23 @@ def candidates(
     """
     shapes = weights(network)
     matched = match_rules(rules, shapes)
+    # Without any convolution, as in a perceptron, the first layer takes its place.
     first = (network.convolutions or network.layers)[0].weight
-    # A network without a fully connected layer may classify with a 1x1 convolution; a larger last kernel is no classifier.
+    # A network without a fully connected layer may classify with a 1x1 convolution; a larger last kernel is
+    # no classifier.
     tail = network.layers[-1]
-    last = tail.weight if tail.kernel == (1, 1) else ""
+    last = ""  # no layer has this name
+    if tail.kernel == (1, 1):
+        last = tail.weight
     for name, shape in shapes.items():
-        width = None if bits is None or shape.fixed else (EDGE_BITS if name in (first, last) else bits)
-        why = _decide(shape, matched.get(name), _why_dense(shape, name == first, name == last, pointwise, linear))
+        width = bits
+        if bits is not None and name in (first, last):
+            width = EDGE_BITS
+        if shape.fixed:
+            # What cannot be replaced cannot be given quantisers either.
+            width = None
+        default = _why_dense(shape, name == first, name == last, pointwise, linear)
+        why = _decide(shape, matched.get(name), default)
         yield name, shape, why, width
 
 
@@ -131,42 +131,36 @@ def _decide(shape: ConvShape, match: Match | None, why: str) -> str:
         return why
     if not match.rule.include:
         return f"excluded by {match.rule.pattern}"
+    # A pattern passes over what can never be changed. An exact name means this layer, so it is refused.
     never = _why_never(shape)
     if never and match.exact:
-        raise InputError(f"include rule {match.rule.pattern}: the layer cannot be low-rank: {never}; take the rule away")
+        raise InputError(
+            f"include rule {match.rule.pattern}: the layer cannot be low-rank: {never}; take the rule away"
+        )
     return never
 
 
 def _why_never(shape: ConvShape) -> str:
+    # Such as subclasses and layers with hooks, whose behaviour a replacement would lose.
     if shape.fixed:
         return shape.fixed
-    return "depthwise convolution: a matrix of one input channel" if shape.in_channels == shape.groups else ""
+    # A group of one channel cannot be cut into blocks of channels, which are what g counts.
+    if shape.in_channels == shape.groups:
+        return "depthwise convolution: a matrix of one input channel"
+    return ""
 
 
 def _why_dense(shape: ConvShape, first: bool, last: bool, pointwise: bool, linear: bool) -> str:
+    # The layer's place before its sort: plans name the first reason that holds.
     if first:
-        return "first convolution" if shape.kind == "conv" else "first layer"
+        return "first layer" if shape.is_linear else "first convolution"
     if last:
         return "classifier"
-    if shape.kind == "linear" and not linear:
+    if shape.is_linear and not linear:
         return "fully connected layer"
     never = _why_never(shape)
     if never:
         return never
-    if shape.kind == "conv" and shape.kernel == (1, 1) and not pointwise:
+    if not shape.is_linear and shape.kernel == (1, 1) and not pointwise:
         return "1x1 convolution"
     return ""
-
-
-def _fitted(shape: ConvShape, groups: int, rule: RankRule, entries: int | None) -> tuple[int, int]:
-    """The (g, r) nearest below the wanted one that the layer can have."""
-    channels = shape.in_channels // shape.groups
-    most = max(divisor for divisor in range(1, min(groups, channels) + 1) if channels % divisor == 0)
-    wanted = int(rule.value * (shape.m // shape.groups)) if rule.relative else int(rule.value)
-    limit = full_rank(shape, most) if entries is None else row_sparse_rank(shape, most, entries)
-    return most, max(1, min(wanted, limit))
-
-
-def _in_words(shape: ConvShape, groups: int, rank: int, entries: int | None) -> str:
-    pair = f"rank {rank}" if groups == 1 else f"{groups} groups of rank {rank}"
-    return pair if entries is None else f"{pair}, {entries} of {shape.kernel[0] * shape.kernel[1]} positions"

@@ -1,15 +1,19 @@
-"""One colour for each method, the same in every chart and table of a page."""
+"""The colours of charts and pages: one for each method, the same in every chart and table of a page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rankfold.report.methods import run_method
+
 if TYPE_CHECKING:
-    from rankfold.pipeline.result import LayerResult, Result
+    from rankfold.report.runs import Run
+    from rankfold.runs.result import Result
 
 INK, SOFT, LINE = "#1f2937", "#6b7280", "#e5e7eb"
 PALE = "#d5dae1"
+EDGE = "#9ca3af"  # of axes and planes
 
 # Okabe & Ito's colour-blind safe hues, each with darker and lighter shades for several runs of one method.
 SHADES = {
@@ -25,37 +29,20 @@ SHADES = {
 }
 
 
-def method(result: Result) -> str:
-    """What the run did with all layers: a key of `SHADES`.
-
-    `plain` is low-rank without groups, `group` one g > 1, `sparse` low-rank of which R_ keeps e positions. There, 1x1
-    convolutions, which have but one position, count as the others do.
-    """
-    what = {_what(layer) for layer in result.layers if layer.kind != "dense"}
-    if any(name == "sparse" for name, *_ in what):
-        pointwise = {layer.name for layer in result.layers if layer.shape is not None and layer.shape.kernel == (1, 1)}
-        what = {_what(layer) for layer in result.layers if layer.kind != "dense" and layer.name not in pointwise}
-    if not what:
-        return "dense"
-    return what.pop()[0] if len(what) == 1 else "mixed"
-
-
-def _what(layer: LayerResult) -> tuple[str, int | None, int | None]:
-    if layer.kind == "low-rank":
-        name = "sparse" if layer.entries is not None else "plain" if layer.groups == 1 else "group"
-        return name, layer.groups, layer.entries
-    if layer.pruning is not None:
-        return layer.pruning, None, layer.entries
-    return "channel", None, None
-
-
 def colours(results: Sequence[Result]) -> tuple[str, ...]:
     """A colour for each result, by its method; several results of one method get different shades of it."""
-    seen: dict[str, int] = {}
-    found = []
+    used = dict.fromkeys(SHADES, 0)
+    chosen = []
     for result in results:
-        name = method(result)
-        shades = SHADES[name]
-        found.append(shades[seen.get(name, 0) % len(shades)])
-        seen[name] = seen.get(name, 0) + 1
-    return tuple(found)
+        hue = run_method(result).hue
+        shades = SHADES[hue]
+        # With more results than shades, the first shade comes again.
+        chosen.append(shades[used[hue] % len(shades)])
+        used[hue] += 1
+    return tuple(chosen)
+
+
+def coloured(runs: Sequence[Run]) -> list[tuple[Run, str]]:
+    """Each run with its colour."""
+    shades = colours([run.result for run in runs])
+    return list(zip(runs, shades, strict=True))

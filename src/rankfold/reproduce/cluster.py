@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankfold.errors import InputError, MissingDependencyError
-from rankfold.pipeline.settings import Observer
+from rankfold.progress import Progress
+from rankfold.reproduce.cell import Outcome, Work, in_words
 from rankfold.reproduce.grid import Cell
-from rankfold.reproduce.run import Outcome, Work, in_words
 
 LOCAL = "local"
 RETRIES = 3
+PATIENCE = 10  # seconds for a machine to answer at its port
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class RayRunner:
     All machines need Rankfold, the data and the results under the same paths.
 
     Attributes:
-        address: of a running cluster (`auto`, `host:port`, `ray://host:port`), or `local` for one on this machine alone.
+        address: of a running cluster (`auto`, `host:port`, `ray://host:port`), or `local` for one on this
+            machine alone.
         cores: processor cores of each task, and threads that it uses.
         gpus: GPUs of each task.
     """
@@ -46,51 +48,75 @@ class RayRunner:
             MissingDependencyError: Ray is not installed.
         """
         ray = _ray()
-        local = self.address == LOCAL
+        address: str | None = self.address
+        dashboard = None  # as Ray likes
+        if self.address == LOCAL:
+            address, dashboard = None, False
         try:
             self._knock()
             ray.init(
-                address=None if local else self.address, include_dashboard=False if local else None, log_to_driver=False,
+                address=address,
+                include_dashboard=dashboard,
+                log_to_driver=False,
                 logging_level=logging.ERROR,
-            )  # fmt: skip
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"no Ray cluster at {self.address}: {' '.join(str(error).split())}") from None
 
     def _knock(self) -> None:
         """Fail at once where nothing answers at `host:port`; Ray itself goes on trying for minutes."""
         host, _, port = self.address.removeprefix("ray://").rpartition(":")
+        # `auto` and `local` have no port: Ray looks for these itself.
         if host and port.isdecimal():
-            socket.create_connection((host, int(port)), timeout=10).close()
+            socket.create_connection((host, int(port)), timeout=PATIENCE).close()
 
-    def __call__(self, work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], observer: Observer) -> Iterator[Outcome]:
+    def __call__(
+        self,
+        work: Work,
+        cells: Sequence[Cell],
+        go_on: Callable[[], bool],
+        progress: Progress,
+    ) -> Iterator[Outcome]:
         """As `run.Runner`, on the cluster that `connect` found."""
         ray = _ray()
         try:
-            yield from self._run(ray, work, cells, go_on, observer)
+            # Also where the user interrupts: tasks would go on and hold the cluster's cores.
+            yield from self._run(ray, work, cells, go_on, progress)
         finally:
             ray.shutdown()
 
     def _run(
-        self, ray: Any, work: Work, cells: Sequence[Cell], go_on: Callable[[], bool], observer: Observer
+        self,
+        ray: Any,
+        work: Work,
+        cells: Sequence[Cell],
+        go_on: Callable[[], bool],
+        progress: Progress,
     ) -> Iterator[Outcome]:
+        # A task that is started again goes on from its checkpoint, so a retry costs an epoch at most.
         task = ray.remote(run_cell).options(num_cpus=self.cores, num_gpus=self.gpus, max_retries=RETRIES)
         waiting = list(cells)
         running: dict[Any, Cell] = {}
         while waiting or running:
+            # As many tasks as run at once, and no more waiting at the cluster: those that wait here are not
+            # begun when the time is up.
+            # Asked each time, as clusters grow and lose machines.
             slots = self._slots(ray)
             while waiting and len(running) < slots and go_on():
                 cell = waiting.pop(0)
-                observer.note(f"-- {cell.name}")
+                progress.note(f"-- {cell.name}")
                 running[task.remote(work, cell, self.cores)] = cell
             if not running:
                 if not go_on():
                     return
                 time.sleep(1)  # a cluster may still be growing
                 continue
-            (finished, *_), _ = ray.wait(list(running), num_returns=1)
-            cell = running.pop(finished)
+            # One at a time: what is done is told at once, and its place is filled.
+            (ended, *_), _ = ray.wait(list(running), num_returns=1)
+            cell = running.pop(ended)
             try:
-                yield ray.get(finished)
+                # What goes wrong in a cell is part of its outcome; Ray raises where a worker itself is lost.
+                yield ray.get(ended)
             except ray.exceptions.RayError as error:
                 yield Outcome(cell, error=in_words(error))
 
@@ -98,7 +124,9 @@ class RayRunner:
         """Tasks that the cluster can hold at a time."""
         total = ray.cluster_resources()
         slots = int(total.get("CPU", 0) // self.cores)
-        return min(slots, int(total.get("GPU", 0) // self.gpus)) if self.gpus else slots
+        if self.gpus:
+            slots = min(slots, int(total.get("GPU", 0) // self.gpus))
+        return slots
 
 
 def _ray() -> Any:
@@ -113,5 +141,6 @@ def run_cell(work: Work, cell: Cell, threads: int) -> Outcome:
     """The task: one cell, in a worker process."""
     import torch
 
+    # Ray reserves cores and does not hold tasks to them: each limits its own threads.
     torch.set_num_threads(threads)
     return work(cell)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, MISSING, dataclass, fields, replace
 from importlib import resources
 from itertools import product
 from pathlib import Path
@@ -13,25 +12,39 @@ from typing import Any
 from rankfold.errors import InputError
 from rankfold.files import in_schema, parse_yaml
 from rankfold.mapping import ArraySpec
-from rankfold.pipeline.settings import CompressSettings
+from rankfold.plan import METHODS, Method
+from rankfold.records.schema import schema_validator
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
 
-CHOICES = ("groups", "rank", "entries", "block", "ratio", "distil")
+SETTINGS = ("groups", "rank", "entries", "block", "ratio")  # of methods, as `plan.methods` call them
+# In the order in which they stand in the name of a cell's folder.
+CHOICES = (*SETTINGS, "distil")
+# Short, as they make the names of folders, by which results are found again.
 SHORT = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio", "distil": "d"}
+EXAMPLES = {"rank": "1/8", "entries": "4", "ratio": "0.5"}
 
 
 @dataclass(frozen=True)
 class Cell:
     """One network to train: a method, its setting, bits and a seed.
 
-    The attributes are those of `CompressSettings`; `distil` is the weight of distillation, None: labels alone, as in
-    the papers.
+    Attributes:
+        method: name of the method.
+        seed: of the training.
+        bits: of weights and inputs; None for float.
+        groups: g of low-rank.
+        rank: r of low-rank, a number or a fraction such as `1/8`.
+        entries: kernel positions that are kept.
+        block: output channels that share a pattern under `pairs`; None: all.
+        ratio: share of the channels that channel pruning removes.
+        distil: weight of distillation; None: labels alone, as in the papers.
     """
 
     method: str
     seed: int
     bits: int | None
+    _: KW_ONLY
     groups: int | None = None
     rank: str | None = None
     entries: int | None = None
@@ -41,13 +54,41 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A name for its folder, such as `low-rank-g4-r1_8-b4-s0`, or `low-rank-g4-r1_8-e4-b4-s0` with entries."""
-        chosen = [(SHORT[choice], getattr(self, choice)) for choice in CHOICES if getattr(self, choice) is not None]
-        parts = [self.method, *(f"{short}{value}" for short, value in chosen)]
-        return "-".join([*parts, "float" if self.bits is None else f"b{self.bits}", f"s{self.seed}"]).replace("/", "_")
+        """A name for its folder, such as `low-rank-g4-r1_8-b4-s0`, and with entries `...-r1_8-e4-b4-s0`."""
+        parts = [self.method]
+        # Without what is not chosen: new choices leave the names of older cells as they are.
+        for choice in CHOICES:
+            value = getattr(self, choice)
+            if value is not None:
+                parts.append(f"{SHORT[choice]}{value}")
+        width = "float"
+        if self.bits is not None:
+            width = f"b{self.bits}"
+        # A rank of 1/8 would be a folder in a folder.
+        return "-".join([*parts, width, f"s{self.seed}"]).replace("/", "_")
+
+    @property
+    def distillation(self) -> Distillation | None:
+        """How the dense network teaches; None: it does not."""
+        if self.distil is None:
+            return None
+        return Distillation(self.distil)
+
+    def setting(self) -> Method:
+        """The method with its setting.
+
+        Raises:
+            InputError: the method needs another choice, or one is out of range or belongs to another method.
+        """
+        given = {}
+        for choice in SETTINGS:
+            value = getattr(self, choice)
+            if value is not None:
+                given[choice] = value
+        return _method(self.method, given)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Grid:
     """Cells that share network, data, baseline and recipe.
 
@@ -71,14 +112,14 @@ class Grid:
     baseline_recipe: Recipe
     cells: tuple[Cell, ...]
 
-    def settings(self, cell: Cell, out: Path, checkpoint: Path | None, device: str = "auto") -> CompressSettings:
-        """The run of a cell, to be taken up where it was left."""
-        return CompressSettings(
-            self.model, self.data, out, self.array, cell.groups, cell.rank, cell.method, cell.entries, cell.block,
-            ratio=cell.ratio, bits=cell.bits, checkpoint=checkpoint, recipe=replace(self.recipe, seed=cell.seed),
-            baseline_recipe=self.baseline_recipe, distillation=None if cell.distil is None else Distillation(cell.distil),
-            device=device, resume=True, command=f"rankfold reproduce {self.name}",
-        )  # fmt: skip
+    @property
+    def command(self) -> str:
+        """The command that runs it."""
+        return f"rankfold reproduce {self.name}"
+
+    def recipe_of(self, cell: Cell) -> Recipe:
+        """The recipe of fine-tuning under the cell's seed."""
+        return replace(self.recipe, seed=cell.seed)
 
 
 def load_grid(name: str) -> Grid:
@@ -89,65 +130,99 @@ def load_grid(name: str) -> Grid:
     """
     known = grid_names()
     path = Path(name)
+    where = f"grid {name}"
     if name in known:
-        text = resources.files("rankfold.reproduce").joinpath(f"grids/{name}.yaml").read_text(encoding="utf-8")
+        text = _grids().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     elif path.suffix in (".yaml", ".yml"):
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"grid {name} cannot be read: {error}") from None
+            raise InputError(f"{where} cannot be read: {error}") from None
     else:
-        raise InputError(f"unknown grid {name}; known are {', '.join(known)}, or give a .yaml file")
-    return _grid(path.stem, parse_yaml(text, f"grid {name}"), f"grid {name}")
+        raise InputError(f"unknown {where}; known are {', '.join(known)}, or give a .yaml file")
+    return _grid(path.stem, parse_yaml(text, where), where)
 
 
 def grid_names() -> tuple[str, ...]:
     """The grids of the package."""
-    folder = resources.files("rankfold.reproduce").joinpath("grids")
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+    names = []
+    # Through `importlib.resources`: an installed package need not be a folder.
+    for entry in _grids().iterdir():
+        if entry.name.endswith(".yaml"):
+            names.append(entry.name.removesuffix(".yaml"))
+    return tuple(sorted(names))
 
 
-@cache
-def _validator() -> Any:
-    import jsonschema
-
-    schema = resources.files("rankfold.reproduce").joinpath("grid.schema.json").read_text(encoding="utf-8")
-    return jsonschema.Draft202012Validator(json.loads(schema))
+def _grids() -> Any:
+    return resources.files("rankfold.reproduce").joinpath("grids")
 
 
 def _grid(name: str, content: Any, where: str) -> Grid:
-    in_schema(content, _validator(), f"{where} is not valid")
-    methods = content["methods"]
-    seeds = dict.fromkeys(seed for part in (content, *methods) for seed in part.get("seeds", ()))
-    cells = tuple(
-        cell
-        for seed in seeds
-        for method in methods
-        if seed in method.get("seeds", content["seeds"])
-        for cell in _cells(method, seed)
-    )
-    names = [cell.name for cell in cells]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"{where} has cell {twice} twice; keep one")
+    validator = schema_validator("rankfold.reproduce", "grid.schema.json")
+    in_schema(content, validator, f"{where} is not valid")
+    cells = _cells(content)
+    # The name is the cell's folder: two of one name would take turns in it.
+    names = set()
+    for cell in cells:
+        if cell.name in names:
+            raise InputError(f"{where} has cell {cell.name} twice; keep one")
+        names.add(cell.name)
     try:
-        array, *arrays = (ArraySpec.parse(text) for text in (content["array"], *content["arrays"]))
-        recipes = [Recipe(**content[key]) for key in ("recipe", "baseline_recipe")]
-        grid = Grid(name, content["model"], content["data"], array, tuple(arrays), recipes[0], recipes[1], cells)
         for cell in cells:
-            grid.settings(cell, Path(cell.name), None)
+            cell.setting()  # refuses what does not go together, before anything is run
+        return Grid(
+            name=name,
+            model=content["model"],
+            data=content["data"],
+            array=ArraySpec.parse(content["array"]),
+            arrays=tuple(ArraySpec.parse(text) for text in content["arrays"]),
+            recipe=Recipe(**content["recipe"]),
+            baseline_recipe=Recipe(**content["baseline_recipe"]),
+            cells=cells,
+        )
     except InputError as error:
         raise InputError(f"{where} is not valid: {error}") from None
-    return grid
 
 
-def _cells(method: dict[str, Any], seed: int) -> list[Cell]:
+def _cells(content: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """All cells of a grid, seed after seed; a method may have seeds of its own."""
+    common = content["seeds"]
+    methods = content["methods"]
+    seeds = list(common)
+    for method in methods:
+        seeds += method.get("seeds", ())
+    # Seeds outermost: when the time is up, all settings have as many seeds, or nearly so.
+    cells: list[Cell] = []
+    for seed in dict.fromkeys(seeds):
+        for method in methods:
+            # A method with seeds of its own is left out for the others.
+            if seed in method.get("seeds", common):
+                cells += _combinations(method, seed)
+    return tuple(cells)
+
+
+def _combinations(method: Mapping[str, Any], seed: int) -> list[Cell]:
+    """A cell for each combination of the values that a method of a grid gives."""
     keys = [key for key in (*CHOICES, "bits") if key in method]
-    combinations = product(*(method[key] for key in keys))
     cells = []
-    for values in combinations:
+    for values in product(*(method[key] for key in keys)):
         chosen = dict(zip(keys, values, strict=True))
+        # YAML reads 4 as a number and 1/8 as a text; in tables and names both are texts.
         if chosen.get("rank") is not None:
             chosen["rank"] = str(chosen["rank"])
         cells.append(Cell(method["method"], seed, **chosen))
     return cells
+
+
+def _method(name: str, given: Mapping[str, Any]) -> Method:
+    """The method of this name, with what is given of it and nothing else."""
+    method = METHODS[name]
+    known = {field.name: field for field in fields(method)}
+    for choice, value in given.items():
+        if choice not in known:
+            raise InputError(f"{choice} (={value}) does not go with method {name}")
+    for choice, field in known.items():
+        # A field without a default is one that the method cannot do without.
+        if field.default is MISSING and choice not in given:
+            raise InputError(f"method {name} needs {choice}, such as {EXAMPLES[choice]}")
+    return method(**given)

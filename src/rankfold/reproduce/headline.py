@@ -5,12 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rankfold.plan import LOW_RANK
+from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
+from rankfold.plan.kinds import PLAIN
 from rankfold.reproduce.measure import Measurement
 
+# Low-rank with chosen kernel positions, held apart: it is another method to compare with.
 ROW_SPARSE = "row-sparse low-rank"
-TITLES = {"patdnn": "PatDNN", "pairs": "PAIRS", "support": "shared support", "quantise": "dense", "channel": "channel pruning"}
-SETTING = ("method", "groups", "rank", "entries", "block", "ratio", "distil", "bits", "epochs", "array", "mapping", "steering")
+TITLES = {
+    PatDNN.name: "PatDNN",
+    Pairs.name: "PAIRS",
+    SharedSupport.name: "shared support",
+    Quantise.name: "dense",
+    ChannelPruning.name: "channel pruning",
+}
+# What a point is the mean of: rows that agree in all of it, and differ in the seed.
+SETTING = (
+    "method",
+    "groups",
+    "rank",
+    "entries",
+    "block",
+    "ratio",
+    "distil",
+    "bits",
+    "epochs",
+    "array",
+    "mapping",
+    "steering",
+)
+WORDS = {
+    "groups": "g",
+    "rank": "r",
+    "entries": "e",
+    "block": "block",
+    "ratio": "ratio",
+    "distil": "distilled",
+}
 
 
 @dataclass(frozen=True)
@@ -34,17 +64,30 @@ class Point:
     energy: float | None = None
 
     @property
-    def kind(self) -> str:
+    def method(self) -> str:
         """The method, or `ROW_SPARSE` for low-rank that keeps only some kernel positions."""
-        return ROW_SPARSE if self.of.method == LOW_RANK and self.of.entries is not None else self.of.method
+        if self.of.method == LowRank.name and self.of.entries:
+            return ROW_SPARSE
+        return self.of.method
+
+    def is_of(self, method: str, mapping: str, steering: str = PLAIN) -> bool:
+        """Whether it is a setting of a method under a mapping, with its cycles read so."""
+        # Through `method`, so that row-sparse pairs are not counted as low-rank.
+        own = self.method, self.of.mapping, self.of.steering
+        return own == (method, mapping, steering)
 
     @property
     def label(self) -> str:
         """The setting in words, such as `low-rank, g = 4, r = 1/8`."""
-        row = self.of
-        names = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio", "distil": "distilled"}
-        parts = [f"{short} = {getattr(row, name)}" for name, short in names.items() if getattr(row, name) is not None]
-        return ", ".join([TITLES.get(self.kind, self.kind), *parts, "float" if row.bits is None else f"{row.bits} bits"])
+        parts = [TITLES.get(self.method, self.method)]
+        for name, short in WORDS.items():
+            value = getattr(self.of, name)
+            if value is not None:
+                parts.append(f"{short} = {value}")
+        width = "float"
+        if self.of.bits is not None:
+            width = f"{self.of.bits} bits"
+        return ", ".join([*parts, width])
 
 
 @dataclass(frozen=True)
@@ -78,35 +121,60 @@ class Headline:
     better: Comparison | None
 
 
+def by_array(points: Iterable[Point]) -> dict[str, list[Point]]:
+    """The points on each array, in the order in which arrays and points come."""
+    each: dict[str, list[Point]] = {}
+    for point in points:
+        each.setdefault(point.of.array, []).append(point)
+    return each
+
+
 def average(rows: Iterable[Measurement]) -> tuple[Point, ...]:
     """One point for each setting, array and mapping, over its seeds."""
-    found: dict[tuple[object, ...], list[Measurement]] = {}
+    groups: dict[tuple[object, ...], list[Measurement]] = {}
     for row in rows:
-        found.setdefault(tuple(getattr(row, name) for name in SETTING), []).append(row)
-    points = []
-    for same in found.values():
-        count = len(same)
-        mean = sum(row.accuracy for row in same) / count
-        spread = (sum((row.accuracy - mean) ** 2 for row in same) / (count - 1)) ** 0.5 if count > 1 else None
-        energies = [row.energy for row in same if row.energy is not None]
-        energy = sum(energies) / count if len(energies) == count else None
-        points.append(Point(same[0], mean, sum(row.cycles for row in same) / count, count, spread, energy))
-    return tuple(points)
+        setting = tuple(getattr(row, name) for name in SETTING)
+        groups.setdefault(setting, []).append(row)
+    return tuple(_mean(same) for same in groups.values())
+
+
+def _mean(same: Sequence[Measurement]) -> Point:
+    """The point of rows with the same setting."""
+    count = len(same)
+    accuracy = sum(row.accuracy for row in same) / count
+    cycles = sum(row.cycles for row in same) / count
+    spread = None
+    if count > 1:
+        # The sample deviation, over n - 1; one seed has none.
+        squares = sum((row.accuracy - accuracy) ** 2 for row in same)
+        spread = (squares / (count - 1)) ** 0.5
+    energies = [row.energy for row in same if row.energy is not None]
+    energy = None
+    # A mean over some of the seeds would stand beside cycles of all of them.
+    if len(energies) == count:
+        energy = sum(energies) / count
+    return Point(same[0], accuracy, cycles, count, spread, energy)
 
 
 def headline(ours: Sequence[Point], theirs: Sequence[Point]) -> Headline:
-    """The largest cycle ratio at equal or better accuracy, and the largest accuracy gain at equal or fewer cycles.
+    """The largest cycle ratio at no less accuracy, and the largest accuracy gain at no more cycles.
 
-    A ratio below 1 or a negative gain is reported as it is: then there is nothing to win. Of equal figures, the pair with the
-    higher accuracy of ours is named.
+    A ratio below 1 or a negative gain is reported as it is: then there is nothing to win. Of equal figures,
+    the pair with the higher accuracy of ours is named.
 
     Args:
         ours: points of our method on one array.
         theirs: points to hold them against, on the same array.
     """
-    pairs = [Comparison(one, other) for one in ours for other in theirs]
-    fewer = [pair for pair in pairs if pair.ours.accuracy >= pair.theirs.accuracy]
-    better = [pair for pair in pairs if pair.ours.cycles <= pair.theirs.cycles]
+    fewer, better = [], []
+    for one in ours:
+        for other in theirs:
+            # Nothing is drawn through points: only what was measured counts.
+            pair = Comparison(one, other)
+            if one.accuracy >= other.accuracy:
+                fewer.append(pair)
+            if one.cycles <= other.cycles:
+                better.append(pair)
     return Headline(
         max(fewer, key=lambda pair: (pair.ratio, pair.ours.accuracy), default=None),
         max(better, key=lambda pair: (pair.gain, pair.ours.accuracy), default=None),
@@ -116,7 +184,9 @@ def headline(ours: Sequence[Point], theirs: Sequence[Point]) -> Headline:
 def pareto(points: Iterable[Point]) -> tuple[Point, ...]:
     """The points that no other beats in one of cycles and accuracy without losing in the other, by cycles."""
     front: list[Point] = []
+    # Of as many cycles the most accurate comes first, so that the others are beaten already.
     for point in sorted(points, key=lambda point: (point.cycles, -point.accuracy)):
+        # By rising cycles, a point is beaten if an earlier one is as accurate: it needs no more cycles.
         if not front or point.accuracy > front[-1].accuracy:
             front.append(point)
     return tuple(front)

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rankfold.cost import Masks, network_cycles
+from rankfold.cost import CostKey, Masks, network_cycles
 from rankfold.cost.energy import DEFAULT_TABLE, ComponentTable, load_table, network_energy
+from rankfold.cost.keys import DENSE_FAMILY
 from rankfold.errors import InputError
-from rankfold.files import read_json, write_json, write_text
+from rankfold.files import in_schema, read_json
 from rankfold.mapping import METHODS, ArraySpec
-from rankfold.nn.load import load_model
-from rankfold.pipeline.folder import RunFolder
-from rankfold.pipeline.result import Result
-from rankfold.plan import IDEAL, PLAIN, PRUNED, Plan, load_masks
+from rankfold.models.load import load_model
+from rankfold.plan import LayerPlan, Plan, masks_for
+from rankfold.plan.kinds import IDEAL, PLAIN, LayerKind
+from rankfold.records.csv_table import write_csv
+from rankfold.records.schema import schema_validator
+from rankfold.records.typed import is_typed, write_typed
 from rankfold.reproduce.grid import Cell
+from rankfold.runs.folder import RunFolder
+from rankfold.runs.result import Result
 from rankfold.workload import ZOO, Network, trace, zoo_network
 
-PREFIXES = ("low-rank-", "pruned-", "channel-")
 TYPE, VERSION = "rankfold.cell-costs", 3
+STORED = "costs.json"  # in the folder of a cell
+
+# (cycles, conversions, energy) of a network on one array, by the text of their key.
+Costs = dict[str, list[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One row of the table of all cells: accuracy on the test split, cycles, ADC conversions and energy per image.
+    """One row of the table of all cells: accuracy on the test split; cycles, conversions, energy per image.
 
     Attributes:
         cell: name of the cell.
@@ -48,9 +55,9 @@ class Measurement:
         mapping: how all layers are mapped; those that are not compressed too.
         steering: `ideal` where each column gets inputs of its own for nothing, else `plain`.
         cycles: array activations per image of all convolutions.
-        conversions: columns converted by ADCs per image; one for a column and a whole vector, as cycles count.
-        energy: pJ, dynamic, by the default table; None where its cells do not hold a weight in a row of the array, and for the
-            window that both stages of a pair share, which is no mapping of a plan.
+        conversions: columns converted by ADCs per image; one for a column and a whole vector, like cycles.
+        energy: pJ, dynamic, by the default table; None where its cells do not hold a weight in a row of the
+            array, and for the window that both stages of a pair share, which is no mapping of a plan.
         distil: weight of distillation, where the grid gives one.
     """
 
@@ -74,80 +81,168 @@ class Measurement:
     cycles: int
     conversions: int
     energy: float | None
-    distil: float | None = field(default=None, kw_only=True)
+    distil: float | None = None
+
+
+# How the cells of a table are read; others are texts.
+NUMBERS: dict[str, type[int] | type[float]] = {
+    "groups": int,
+    "entries": int,
+    "block": int,
+    "ratio": float,
+    "bits": int,
+    "seed": int,
+    "epochs": int,
+    "baseline": float,
+    "before": float,
+    "accuracy": float,
+    "parameters": int,
+    "cycles": int,
+    "conversions": int,
+    "energy": float,
+    "distil": float,
+}
+MAY_BE_EMPTY = ("groups", "rank", "entries", "block", "ratio", "bits", "energy", "distil")
 
 
 def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Measurement, ...]:
-    """Map the finished run of a cell for each array; what an earlier call counted is read from `costs.json` in its folder.
+    """Map the finished run of a cell for each array.
+
+    What an earlier call counted is read from `costs.json` in the folder.
+
+    Args:
+        cell: the cell.
+        folder: of its run.
+        arrays: to map for.
 
     Raises:
         InputError: a file is missing or damaged.
     """
     run = RunFolder(folder, "")
-    result, plan = Result.load(run.result), Plan.load(run.plan)
-    stored = folder / "costs.json"
-    known: dict[str, dict[str, list[Any]]] = {}  # (cycles, conversions, energy) by array and key of `network_cycles`
-    if stored.exists():
-        content = read_json(stored)
-        if isinstance(content, dict) and content.get("_version") == VERSION and content.get("run") == result.run:
-            known = content["costs"]
+    result = Result.load(run.result)
+    # Mapping takes seconds and training hours: a new array in the grid is counted for cells that are done.
+    known = _stored(folder / STORED, result.run)
     missing = [array for array in arrays if str(array) not in known]
     if missing:
-        network, table = _network(plan, result), load_table(DEFAULT_TABLE)
-        masks = load_masks(run.weights) if any(layer.kind == PRUNED for layer in plan.layers) else {}
-        for array in missing:
-            known[str(array)] = _costs(network, replace(plan, array=array), masks, table)
-        write_json(stored, {"_type": TYPE, "_version": VERSION, "run": result.run, "costs": known})
-    return tuple(
-        Measurement(
-            cell.name, cell.method, cell.groups, cell.rank, cell.entries, cell.block, cell.ratio, cell.bits, cell.seed,
-            result.recipe["epochs"], result.accuracy.baseline or 0.0, result.accuracy.decomposed or 0.0, result.accuracy.final,
-            result.parameters_after, str(array), *_reading(key), *costs, distil=cell.distil,
-        )
-        for array in arrays
-        for key, costs in known[str(array)].items()
-    )  # fmt: skip
+        _count(known, run, result, missing)
+        write_typed(folder / STORED, TYPE, VERSION, {"run": result.run, "costs": known})
+    rows = []
+    for array in arrays:
+        for key, costs in known[str(array)].items():
+            rows.append(_row(cell, result, array, CostKey.parse(key), costs))
+    return tuple(rows)
 
 
-def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) -> dict[str, list[Any]]:
-    """Cycles, conversions and energy of the network as it was compressed; of a dense one, under every mapping of it."""
-    found = network_cycles(network, plan, METHODS, masks)
-    prefix = next((prefix for prefix in PREFIXES if f"{prefix}sdk" in found.total), "")
-    keys = [key for key in found.total if key.startswith((prefix, "ideal-"))]
-    return {key: [found.total[key], found.conversions[key], _energy(network, plan, masks, table, key)] for key in keys}
+def _row(cell: Cell, result: Result, array: ArraySpec, key: CostKey, costs: Sequence[Any]) -> Measurement:
+    cycles, conversions, energy = costs
+    return Measurement(
+        cell=cell.name,
+        method=cell.method,
+        groups=cell.groups,
+        rank=cell.rank,
+        entries=cell.entries,
+        block=cell.block,
+        ratio=cell.ratio,
+        bits=cell.bits,
+        seed=cell.seed,
+        epochs=result.recipe["epochs"],
+        baseline=result.accuracy.baseline or 0.0,
+        before=result.accuracy.decomposed or 0.0,
+        accuracy=result.accuracy.final,
+        parameters=result.parameters_after,
+        array=str(array),
+        mapping=key.mapping,
+        steering=_steering(key),
+        cycles=cycles,
+        conversions=conversions,
+        energy=energy,
+        distil=cell.distil,
+    )
 
 
-def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, key: str) -> float | None:
-    mapping, steering = _reading(key)
-    if mapping not in METHODS:
+def _stored(path: Path, run: str) -> dict[str, Costs]:
+    """Costs by array, as an earlier call stored them for this very run; empty where it did not.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    # Of an older version, or of the run that was here before: costs are counted again in seconds.
+    if not is_typed(content, TYPE, VERSION) or content.get("run") != run:
+        return {}
+    validator = schema_validator("rankfold.reproduce", "costs.schema.json")
+    in_schema(content, validator, f"{path} holds no costs; delete it, and they are counted again")
+    costs: dict[str, Costs] = content["costs"]
+    return costs
+
+
+def _count(known: dict[str, Costs], run: RunFolder, result: Result, arrays: Sequence[ArraySpec]) -> None:
+    """Add the costs on some arrays to those that are known."""
+    # The plan of the run and not of the grid: it has the supports and signs that the run found.
+    plan = Plan.load(run.plan)
+    network = _network(plan, result)
+    table = load_table(DEFAULT_TABLE)
+    masks = masks_for(plan, run.weights)
+    for array in arrays:
+        known[str(array)] = _costs(network, replace(plan, array=array), masks, table)
+
+
+def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) -> Costs:
+    """Costs of the network as it was compressed; of a dense one, under every mapping of it."""
+    counted = network_cycles(network, plan, METHODS, masks)
+    cycles, conversions = counted.total, counted.conversions
+    # Of a compressed network the dense mappings are those of another cell's network.
+    keys = [key for key in cycles if key.family != DENSE_FAMILY]
+    costs: Costs = {}
+    for key in keys or list(cycles):
+        energy = _energy(network, plan, masks, table, key)
+        costs[str(key)] = [cycles[key], conversions[key], energy]
+    return costs
+
+
+def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, key: CostKey) -> float | None:
+    """pJ with all layers mapped and steered as the key says."""
+    # `shared` is no mapping of a plan, so that no plan can be priced under it.
+    if key.mapping not in METHODS:
         return None
-    layers = (replace(layer, mapping=mapping, steering=layer.steering and steering) for layer in plan.layers)
+    layers = tuple(_laid_out(layer, key) for layer in plan.layers)
+    laid_out = replace(plan, layers=layers)
     try:
-        return round(network_energy(network, replace(plan, layers=tuple(layers)), table, masks).energy, 1)
+        priced = network_energy(network, laid_out, table, masks)
     except InputError:
         return None  # an array whose rows hold no weight
+    return round(priced.energy, 1)  # the figures of components have two or three digits
 
 
-def _reading(key: str) -> tuple[str, str]:
-    """The mapping and the steering of a key of `network_cycles`."""
-    if key.startswith("ideal-"):
-        return key.removeprefix("ideal-"), IDEAL
-    return next((key.removeprefix(prefix) for prefix in PREFIXES if key.startswith(prefix)), key), PLAIN
+def _laid_out(layer: LayerPlan, key: CostKey) -> LayerPlan:
+    """The layer under the mapping of a key, and with its steering if the layer has any."""
+    kind: LayerKind = layer.kind
+    # Other kinds have no steering to set.
+    if "steering" in kind.schema:
+        kind = replace(kind, steering=_steering(key))  # type: ignore[call-arg]
+    return replace(layer, kind=kind, mapping=key.mapping)
+
+
+def _steering(key: CostKey) -> str:
+    if key.family == IDEAL:
+        return IDEAL
+    return PLAIN
 
 
 def _network(plan: Plan, result: Result) -> Network:
+    # No torch module is built for these.
     if plan.model in ZOO:
         return zoo_network(plan.model, plan.input)
-    return trace(load_model(plan.model, len(result.data.classes), plan.input[0]), plan.input, plan.model)
+    model = load_model(plan.model, len(result.data.classes), plan.input[0])
+    return trace(model, plan.input, plan.model)
 
 
 def write_table(path: Path, rows: Sequence[Measurement]) -> None:
     """Write all rows as CSV, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Measurement)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_text(path, text.getvalue())
+    header = [field.name for field in fields(Measurement)]
+    write_csv(path, header, [astuple(row) for row in rows])
 
 
 def read_table(path: Path) -> tuple[Measurement, ...]:
@@ -156,22 +251,26 @@ def read_table(path: Path) -> tuple[Measurement, ...]:
     Raises:
         InputError: the file is missing or not such a table.
     """
+    rows = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return tuple(Measurement(**{name: _value(name, text) for name, text in row.items()}) for row in csv.DictReader(file))
+            for row in csv.DictReader(file):
+                rows.append(_measurement(row))
+            return tuple(rows)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    # A TypeError is of columns that a row lacks, or that this version does not know.
+    except (TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{path} is not a table of cells: {error}") from error
 
 
-_KINDS: dict[str, Any] = {
-    "groups": int, "entries": int, "block": int, "bits": int, "seed": int, "epochs": int, "parameters": int, "cycles": int,
-    "conversions": int, "energy": float, "ratio": float, "distil": float, "baseline": float, "before": float, "accuracy": float,
-}  # fmt: skip
+def _measurement(row: Mapping[str, str]) -> Measurement:
+    values = {name: _value(name, text) for name, text in row.items()}
+    return Measurement(**values)
 
 
 def _value(name: str, text: str) -> Any:
-    if text == "" and name in ("groups", "rank", "entries", "block", "ratio", "bits", "energy", "distil"):
+    # Elsewhere an empty cell is an error, which the conversion raises.
+    if text == "" and name in MAY_BE_EMPTY:
         return None
-    return _KINDS.get(name, str)(text)
+    return NUMBERS.get(name, str)(text)

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from rankfold.cost.energy import DEFAULT_TABLE
 from rankfold.files import write_json, write_text
-from rankfold.plan import SUPPORT
+from rankfold.plan import SharedSupport
+from rankfold.reproduce.cell import Outcome
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.grid import Grid
-from rankfold.reproduce.headline import ROW_SPARSE, average
-from rankfold.reproduce.measure import write_table
-from rankfold.reproduce.run import Outcome
-from rankfold.reproduce.summary import energy_table, headline_tables, headlines, headlines_to_json, low_rank_tables, support_table
+from rankfold.reproduce.headline import ROW_SPARSE, Point, average
+from rankfold.reproduce.measure import Measurement, write_table
+from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json
+from rankfold.reproduce.tables import energy_table, low_rank_tables, support_table
+
+SPARSE_METHODS = (ROW_SPARSE, SharedSupport.name)
 
 
 def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
@@ -24,35 +27,66 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     Returns:
         The files; none where no cell is done.
     """
-    rows = [row for outcome in outcomes for row in outcome.rows]
+    # Of a grid that is under way too: each call writes what is known by then.
+    rows: list[Measurement] = []
+    for outcome in outcomes:
+        rows += outcome.rows
     if not rows:
         return ()
+    # The table first: all else can be made of it again.
     write_table(out / "cells.csv", rows)
     points = average(rows)
     found = headlines(points)
     write_json(out / "headlines.json", headlines_to_json(found))
-    counts = sorted({point.seeds for point in points})
-    seeds = f"{counts[0]} seed{'s' * (counts[0] != 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
-    epochs = sorted({row.epochs for row in rows})
-    trained = f"{' and '.join(map(str, epochs))} epoch{'s' * (epochs != [1])}"
-    how = (
-        f"{grid.model}, {sum(outcome.done for outcome in outcomes)} of {len(outcomes)} cells of the grid `{grid.name}`, "
-        f"{trained} of fine-tuning, "
-        f"{seeds} a point. Only measured points are compared; nothing is interpolated."
-    )
+    names = ["cells.csv", "headlines.json", "tables.md", "accuracy-cycles.svg"]
     sections = {
         "Headlines": headline_tables(found),
         "Low-rank": low_rank_tables(points),
         f"Energy with SDK, nJ per image, {DEFAULT_TABLE}": energy_table(points),
     }
-    names = ["cells.csv", "headlines.json", "tables.md", "accuracy-cycles.svg"]
-    if any(point.kind in (ROW_SPARSE, SUPPORT) for point in points):
+    # Papers have no such method; grids without it get no empty section.
+    if any(point.method in SPARSE_METHODS for point in points):
         sparse = headlines(points, ROW_SPARSE)
         write_json(out / "headlines-row-sparse.json", headlines_to_json(sparse))
         names.append("headlines-row-sparse.json")
-        sections["Kernel positions that all outputs share"] = f"{support_table(points)}\n{headline_tables(sparse, ROW_SPARSE)}"
-    parts = [f"# {grid.name}", how, *(f"## {title}\n\n{text.strip()}" for title, text in sections.items() if text)]
+        tables = f"{support_table(points)}\n{headline_tables(sparse, ROW_SPARSE)}"
+        sections["Kernel positions that all outputs share"] = tables
+    parts = [f"# {grid.name}", _how(grid, outcomes, points, rows)]
+    for title, text in sections.items():
+        if text:
+            parts.append(f"## {title}\n\n{text.strip()}")
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
-    title = f"{grid.model}, fine-tuned for {trained}"
+    title = f"{grid.model}, fine-tuned for {_epochs(rows)}"
     write_text(out / "accuracy-cycles.svg", figure(points, title))
     return tuple(out / name for name in names)
+
+
+def _how(
+    grid: Grid,
+    outcomes: Sequence[Outcome],
+    points: Sequence[Point],
+    rows: Sequence[Measurement],
+) -> str:
+    """How the numbers were made, in two sentences."""
+    done = sum(outcome.done for outcome in outcomes)
+    return (
+        f"{grid.model}, {done} of {len(outcomes)} cells of the grid `{grid.name}`, "
+        f"{_epochs(rows)} of fine-tuning, {_seeds(points)} a point. "
+        "Only measured points are compared; nothing is interpolated."
+    )
+
+
+def _seeds(points: Sequence[Point]) -> str:
+    counts = sorted({point.seeds for point in points})
+    if len(counts) > 1:
+        return f"{counts[0]} to {counts[-1]} seeds"
+    if counts == [1]:
+        return "1 seed"
+    return f"{counts[0]} seeds"
+
+
+def _epochs(rows: Sequence[Measurement]) -> str:
+    epochs = sorted({row.epochs for row in rows})
+    if epochs == [1]:
+        return "1 epoch"
+    return f"{' and '.join(map(str, epochs))} epochs"

@@ -5,22 +5,21 @@ from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
 from rankfold.simulator.network import (
     calibrate_adc_,
-    check_arrays,
     needs_calibration,
     only,
-    planned_mappings,
     program_,
     simulate,
     simulated_layers,
 )
-from rankfold.simulator.nonideal import PCM, ArrayNonIdealities
+from rankfold.simulator.nonideal import PCM, NonIdealities
+from rankfold.simulator.planned import check_arrays, planned_mappings
 
 __all__ = [
     "PCM",
-    "ArrayNonIdealities",
     "CellCoding",
     "Converter",
     "InputCoding",
+    "NonIdealities",
     "SimulatedLayer",
     "calibrate_adc_",
     "check_arrays",

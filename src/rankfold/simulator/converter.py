@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rankfold.errors import InputError
-from rankfold.simulator.nonideal import CALIBRATED, FULL, ArrayNonIdealities
+from rankfold.simulator.nonideal import CALIBRATED, FULL, NonIdealities
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ class Sums:
 
 @dataclass(frozen=True)
 class Converter:
-    """Rounds sums to the nearest of evenly spaced codes, and clips those outside: code = clip(round(sum / step), low, high).
+    """Rounds sums to the nearest of evenly spaced codes, and clips those outside.
 
-    Unsigned sums have the codes 0 to 2^bits - 1, signed ones -(2^(bits-1)-1) to 2^(bits-1)-1.
+    A sum has the code clip(round(sum / step), low, high). Unsigned sums have the codes 0 to 2^bits - 1,
+    signed ones -(2^(bits-1)-1) to 2^(bits-1)-1.
 
     Attributes:
         step: levels between two codes, at least 1, since ideal sums are whole.
@@ -55,13 +57,19 @@ class Converter:
     high: int
 
     @classmethod
-    def of(cls, chosen: ArrayNonIdealities, sums: Sums, name: str, sample: SumSample | None = None) -> Converter | None:
+    def of(
+        cls,
+        chosen: NonIdealities,
+        sums: Sums,
+        layer: str,
+        sample: SumSample | None = None,
+    ) -> Converter | None:
         """The converter of a layer; None where sums are read exactly.
 
         Args:
             chosen: adc_bits and adc_range.
             sums: what the layer's sums can be.
-            name: of the layer, for errors.
+            layer: its name, for errors.
             sample: sums seen on calibration data, needed for `calibrated`.
 
         Raises:
@@ -69,30 +77,38 @@ class Converter:
         """
         if chosen.adc_bits is None:
             return None
-        cls.check(chosen, sums, name)
-        high = (1 << chosen.adc_bits - 1) - 1 if sums.signed else (1 << chosen.adc_bits) - 1
-        low = -high if sums.signed else 0
+        cls.check(chosen, sums, layer)
+        low, high = _codes(chosen.adc_bits, sums.signed)
         if chosen.adc_range == FULL:
-            return cls(max(1.0, sums.largest / high), low, high)
+            step = sums.largest / high
+            return cls(max(1.0, step), low, high)
         if chosen.adc_range != CALIBRATED:
-            return cls(max(1.0, float(chosen.adc_range) * sums.one_cell / high), low, high)
+            reach = float(chosen.adc_range) * sums.one_cell
+            step = reach / high
+            return cls(max(1.0, step), low, high)
         if sums.largest <= high:
+            # Every sum has a code of its own: no data could tell a better step.
             return cls(1.0, low, high)
         if sample is None:
             raise InputError(
-                f"layer {name}: a calibrated ADC range needs data; call calibrate_adc_(network, batches), or choose `{FULL}`"
+                f"layer {layer}: a calibrated ADC range needs data; "
+                f"call calibrate_adc_(network, batches), or choose `{FULL}`"
             )
-        return cls(sample.best_step(low, high, sums.largest / high), low, high)
+        widest = sums.largest / high
+        step = sample.best_step(low, high, widest)
+        return cls(step, low, high)
 
     @staticmethod
-    def check(chosen: ArrayNonIdealities, sums: Sums, name: str) -> None:
+    def check(chosen: NonIdealities, sums: Sums, layer: str) -> None:
         """Refuse a converter of one bit for signed sums, which would have no code but zero.
 
         Raises:
             InputError: it is one.
         """
         if chosen.adc_bits == 1 and sums.signed:
-            raise InputError(f"layer {name}: its sums are signed, so adc_bits (={chosen.adc_bits}) must be 2 or more")
+            raise InputError(
+                f"layer {layer}: its sums are signed, so adc_bits (={chosen.adc_bits}) must be 2 or more"
+            )
 
     def reads_exactly(self, sums: Sums) -> bool:
         """Whether every ideal sum has a code of its own."""
@@ -108,7 +124,18 @@ class Converter:
 
     def clipped(self, codes: Tensor) -> Tensor:
         """How many codes lie outside, a whole number on the codes' device."""
-        return ((codes < self.low) | (codes > self.high)).sum()
+        below = codes < self.low
+        above = codes > self.high
+        return (below | above).sum()
+
+
+def _codes(bits: int, signed: bool) -> tuple[int, int]:
+    """The lowest and the highest code."""
+    if signed:
+        # Symmetric: a code more on one side would shift the mean of what is clipped.
+        high = (1 << bits - 1) - 1
+        return -high, high
+    return 0, (1 << bits) - 1
 
 
 class SumSample:
@@ -121,29 +148,54 @@ class SumSample:
         self._held = 0
         self._values: list[Tensor] = []
         self._weights: list[Tensor] = []
-        # Its own generator: the sample is the same in every run and torch's global random state is left alone.
+        # Its own generator: the sample is the same in every run and torch's global random state is left
+        # alone.
         self._draw = torch.Generator().manual_seed(0)
 
     def add(self, sums: Tensor, weight: float) -> None:
         """Take some of `sums`, of any shape."""
         flat = sums.reshape(-1)
         if flat.numel() > self._share:
-            flat = flat[torch.randint(flat.numel(), (self._share,), generator=self._draw).to(flat.device)]
+            size = (self._share,)
+            places = torch.randint(flat.numel(), size, generator=self._draw)
+            flat = flat[places.to(flat.device)]
+        count = flat.numel()
+        # Each that is taken stands for those that are not, too.
+        weight_of_each = weight * sums.numel() / count
         self._values.append(flat.float().cpu())
-        self._weights.append(torch.full((flat.numel(),), float(weight) * sums.numel() / flat.numel()))
-        self._held += flat.numel()
+        weights = torch.full((count,), weight_of_each)
+        self._weights.append(weights)
+        self._held += count
         if self._held > self.SIZE:
-            # Every second sum so far, for two, and half as many of those to come.
-            self._values, self._weights = [torch.cat(self._values)[::2]], [torch.cat(self._weights)[::2] * 2]
-            self._held, self._share = len(self._values[0]), max(1, self._share // 2)
+            self._halve()
+
+    def _halve(self) -> None:
+        """Keep every second sum so far, for two, and take half as many of those to come."""
+        values = torch.cat(self._values)[::2]
+        weights = torch.cat(self._weights)[::2]
+        weights = 2 * weights
+        self._values = [values]
+        self._weights = [weights]
+        self._held = len(values)
+        self._share = max(1, self._share // 2)
 
     def best_step(self, low: int, high: int, widest: float) -> float:
         """The step from 1 to `widest` with the least weighted squared error of clipping and rounding."""
-        values, weights = torch.cat(self._values), torch.cat(self._weights)
-        best, least = max(1.0, widest), float("inf")
-        steps = [widest * 2 ** (-i / 8) for i in range(1, 200)]
-        for step in (best, *(step for step in steps if step > 1), 1.0):
-            error = float(weights.dot(((values / step).round().clamp(low, high) * step - values) ** 2))
+        values = torch.cat(self._values)
+        weights = torch.cat(self._weights)
+        steps = [max(1.0, widest)]
+        for i in range(1, 200):
+            step = widest * 2 ** (-i / 8)  # eight steps for each bit of range
+            if step > 1:
+                steps.append(step)
+        steps.append(1.0)
+        best = steps[0]
+        least = math.inf
+        for step in steps:
+            codes = (values / step).round()
+            codes = codes.clamp(low, high)
+            errors = codes * step - values
+            error = float(weights.dot(errors**2))
             if error < least:
                 best, least = step, error
         return best

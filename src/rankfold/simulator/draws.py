@@ -10,7 +10,9 @@ import torch
 
 @dataclass(frozen=True)
 class Draws:
-    """Generators on the CPU, one for each effect: switching one effect on or off leaves what the others draw as it is.
+    """Generators on the CPU, one for each effect.
+
+    Switching one effect on or off leaves what the others draw as it is.
 
     Attributes:
         seed: of the chip.
@@ -21,15 +23,22 @@ class Draws:
     seed: int
     layer: str
     number: int = 0
-    _held: dict[str, torch.Generator] = field(default_factory=dict, repr=False, compare=False)
+    _held: dict[str, torch.Generator] = field(
+        default_factory=dict,
+        repr=False,
+        compare=False,
+    )
 
     def of(self, effect: str) -> torch.Generator:
         """The generator of an effect; it goes on where the last call left it."""
         if effect not in self._held:
-            self._held[effect] = torch.Generator().manual_seed(self.mix(effect))
+            draw = torch.Generator()
+            draw.manual_seed(self.mix(effect))
+            self._held[effect] = draw
         return self._held[effect]
 
     def mix(self, effect: str) -> int:
         """The seed of an effect, for a generator on another device."""
         text = f"{self.seed} {self.layer} {self.number} {effect}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+        digest = hashlib.sha256(text.encode()).digest()
+        return int.from_bytes(digest[:7], "big")

@@ -6,174 +6,155 @@ import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rankfold.cost import Masks, array_mapping
+from rankfold.calibration.observation import evaluating, run_batches
+from rankfold.calibration.samples import GivesBatches, Samples
 from rankfold.errors import InputError
-from rankfold.mapping import LowRankMapping, Mapping
-from rankfold.nn.binary import BinaryQuantiser
-from rankfold.nn.masked import masks_of
-from rankfold.nn.observation import evaluating, run_batches
-from rankfold.nn.quantise import QuantLayer
-from rankfold.nn.supports import check_supports, with_supports
-from rankfold.plan import LOW_RANK, LayerPlan, Plan
+from rankfold.mapping import ArraySpec, Mapping
+from rankfold.models.device import device_of, dtype_of
+from rankfold.nn.quantised import QuantLayer
+from rankfold.nn.swap import swap_
+from rankfold.plan import Plan
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
-from rankfold.simulator.nonideal import CALIBRATED, ArrayNonIdealities
+from rankfold.simulator.nonideal import CALIBRATED, NonIdealities
+from rankfold.simulator.planned import Runs, check_arrays, planned_mappings
 from rankfold.simulator.schedule import Schedule, schedule_mapping
-from rankfold.workload import ConvShape, trace
 from rankfold.workload.shape import Pair
 
-BINARY = ", the levels -1 and +1, which no cell coding here stands for; use 2 bits or more"
+ADC_IMAGES = 512  # whose sums an ADC range is calibrated on
 
 
 def simulate(
     model: nn.Module,
     plan: Plan,
-    chosen: ArrayNonIdealities | None = None,
+    chosen: NonIdealities | None = None,
     *,
-    calibration: Iterable[Tensor] | None = None,
+    calibration: Iterable[Any] | GivesBatches | None = None,
     digital: Iterable[str] = (),
     seed: int = 0,
 ) -> nn.Module:
     """The network as the arrays of its plan compute it.
 
-    Every layer that has bits in the plan, fully connected ones too, runs tile by tile on the mapping that the plan chose for it,
-    with the cells and DACs of `plan.array`. The result shares Parameters and buffers with `model`: to train with the
-    non-idealities in the loop, train the result and save `model`. Gradients are those of the quantised network.
+    Every layer that has bits in the plan, fully connected ones too, runs tile by tile on the mapping that the
+    plan chose for it, with the cells and DACs of `plan.array`. The result shares Parameters and buffers with
+    `model`: to train with the non-idealities in the loop, train the result and save `model`. Gradients are
+    those of the quantised network.
 
     A pattern-pruned layer runs without steering, as its tiles are laid out.
 
     Args:
-        model: the network after `compress_`, `quantise_by_plan_` and calibration (or loaded weights); it stays as it is. Move it
-            to its device and type before: `result.to(...)` would give the result buffers of its own.
+        model: the network after `compress_`, `quantise_` and calibration (or loaded weights); it stays as it
+            is. Move it to its device and type before: `result.to(...)` would give the result buffers of its
+            own.
         plan: the plan that it follows.
         chosen: the non-idealities; None: ideal arrays.
-        calibration: inputs of the model on its device, for calibrated ADC ranges; or call `calibrate_adc_` later.
+        calibration: data (see `calibration.samples.Samples`), of which the first 512 samples are used, for
+            calibrated ADC ranges; or call `calibrate_adc_` later.
         digital: layers of the plan that are left to digital logic.
         seed: of everything drawn at random.
 
     Raises:
-        InputError: the plan has no bits at all, or does not belong to the model; a layer cannot be stored in the cells; a name in
-            `digital` is not in the plan.
+        InputError: the plan has no bits at all, or does not belong to the model; a layer cannot be stored in
+            the cells; a name in `digital` is not in the plan.
     """
-    chosen = chosen or ArrayNonIdealities()
+    if chosen is None:
+        chosen = NonIdealities()
     left = set(digital)
     check_arrays(plan, chosen, left)
-    unknown = left - {layer.name for layer in plan.layers}
+    names = {layer.name for layer in plan.layers}
+    unknown = left - names
     if unknown:
-        raise InputError(f"the plan of {plan.model} has no layer {min(unknown)} that could be left digital")
+        name = min(unknown)
+        raise InputError(f"the plan of {plan.model} has no layer {name} that could be left digital")
     planned = planned_mappings(model, plan, left)
-    schedules: dict[Mapping, Schedule] = {}
-    dtype = next(model.parameters()).dtype
-    tensors = [*model.parameters(), *model.buffers()]
-    result = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    builder = _Builder(plan.array, chosen, dtype_of(model))
+    result = _with_the_same_tensors(model)
     modules = dict(result.named_modules())
-    found: dict[nn.Module, SimulatedLayer] = {}
+    simulated: dict[nn.Module, nn.Module] = {}
     for name, runs in planned.items():
         module = modules[name]
         assert isinstance(module, QuantLayer)  # planned_mappings refuses others
-        arrays = {}
-        for size, mapping in runs.items():
-            key = replace(mapping, shape=mapping.shape.anonymous)
-            if key not in schedules:
-                schedules[key] = schedule_mapping(key)
-            inputs = InputCoding(module.input_quantiser.bits, module.input_quantiser.signed, plan.array.dac_bits)
-            cells = CellCoding.of(plan.array, module.weight_quantiser.bits)
-            arrays[size] = LayerArrays(name, schedules[key], cells, inputs, chosen, plan.array.rows, _at_least_single(dtype))
-        found[module] = SimulatedLayer(module, name, arrays, seed)
-    for parent in list(result.modules()):
-        for child_name, child in list(parent._modules.items()):
-            if child in found:
-                parent._modules[child_name] = found[child]
-    for simulated in found.values():
-        for held in simulated.arrays.values():
-            Converter.check(chosen, held.sums, simulated.name)
-        simulated.program_(seed)
+        arrays_by_size = builder.arrays(name, module, runs)
+        simulated[module] = SimulatedLayer(module, name, arrays_by_size, seed)
+    swap_(result, simulated)
+    for layer in simulated_layers(result):
+        for arrays in layer.arrays.values():
+            Converter.check(chosen, arrays.sums, layer.name)
+        layer.program_(seed)
     if calibration is not None:
-        calibrate_adc_(result, calibration)
+        calibrate_adc_(result, Samples(calibration, ADC_IMAGES, device_of(model)))
     return result
 
 
-def check_arrays(plan: Plan, chosen: ArrayNonIdealities, digital: Iterable[str] = ()) -> None:
-    """Refuse, from the plan alone, what no network that follows it can run on.
+def _with_the_same_tensors(model: nn.Module) -> nn.Module:
+    """A copy of the modules alone, with the very Parameters and buffers of `model`."""
+    # deepcopy takes what its memo holds already for copied.
+    memo = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        memo[id(tensor)] = tensor
+    return copy.deepcopy(model, memo)
+
+
+class _Builder:
+    """Makes the arrays of layers; mappings that differ in their layer's name alone share one schedule.
 
     Args:
-        plan: with the cells and DACs of its array.
-        chosen: the non-idealities.
-        digital: layers of the plan that are left to digital logic.
-
-    Raises:
-        InputError: no layer has bits, one has a single bit or does not fit into a row, or the cells do not go with `chosen`.
+        array: their cells and DACs.
+        chosen: their non-idealities.
+        dtype: of the network.
     """
-    if not plan.quantised:
-        raise InputError(
-            f"the plan of {plan.model} gives no layer bits, and arrays compute with integers; make it with bits, such as --bits 4"
+
+    def __init__(self, array: ArraySpec, chosen: NonIdealities, dtype: torch.dtype) -> None:
+        self._array = array
+        self._chosen = chosen
+        self._dtype = torch.float32  # at the least, also where the network has half as many digits
+        if dtype == torch.float64:
+            self._dtype = torch.float64
+        self._schedules: dict[Mapping, Schedule] = {}
+
+    def arrays(self, name: str, module: QuantLayer, runs: Runs) -> dict[Pair, LayerArrays]:
+        """For each input size of a layer, the arrays that hold it."""
+        quantiser = module.input_quantiser
+        inputs = InputCoding(
+            quantiser.bits,
+            quantiser.signed,
+            self._array.dac_bits,
         )
-    if chosen.ir_drop and plan.array.cell_bits is None:
-        raise InputError(
-            f"ir_drop (={chosen.ir_drop}) needs real cells, which have a conductance; give the array cell_bits (--cell-bits 2)"
-        )
-    if chosen.adc_bits == 1 and plan.array.cell_bits is None:
-        raise InputError(
-            "cells of whole weights have signed sums, so adc_bits (=1) must be 2 or more; or give the array cell_bits"
-        )
-    left = set(digital)
-    for layer in plan.layers:
-        if layer.weight_bits is not None and layer.name not in left:
-            if layer.weight_bits == 1:
-                raise InputError(f"layer {layer.name} has 1-bit weights{BINARY}")
-            plan.array.in_weights(layer.weight_bits)
+        cells = CellCoding.of(self._array, module.weight_quantiser.bits)
+        arrays: dict[Pair, LayerArrays] = {}
+        for size, mapping in runs.items():
+            arrays[size] = LayerArrays(
+                name,
+                self._schedule(mapping),
+                cells,
+                inputs,
+                self._chosen,
+                self._array.rows,
+                dtype=self._dtype,
+            )
+        return arrays
 
-
-def planned_mappings(model: nn.Module, plan: Plan, digital: Iterable[str] = ()) -> dict[str, dict[Pair, Mapping]]:
-    """The mapping of every layer of a quantised network that runs on arrays: by module, and by the (H, W) of its input.
-
-    Supports that the plan leaves open are those of the network.
-
-    Args:
-        model: the network after `compress_` and `quantise_by_plan_`.
-        plan: the plan that it follows.
-        digital: layers of the plan that are left to digital logic, as are those without bits.
-
-    Raises:
-        InputError: the plan does not belong to the model, keeps other kernel positions, or a layer has levels that no cell coding
-            stands for.
-    """
-    shapes: dict[str, list[ConvShape]] = {}
-    for shape in trace(model, plan.input, plan.model).layers:
-        shapes.setdefault(shape.weight, []).append(shape)
-    check_supports(plan, model)
-    plan = with_supports(plan, model)
-    masks = masks_of(model)
-    modules = dict(model.named_modules())
-    found: dict[str, dict[Pair, Mapping]] = {}
-    for layer in plan.layers:
-        if layer.weight_bits is None or layer.name in digital:
-            continue
-        for name, runs in _stages(layer, shapes, plan, masks).items():
-            module = modules.get(name)
-            if not isinstance(module, QuantLayer):
-                raise InputError(f"layer {name} is not quantised in the network, as the plan says; quantise it by the plan first")
-            if isinstance(module.weight_quantiser, BinaryQuantiser) or isinstance(module.input_quantiser, BinaryQuantiser):
-                raise InputError(f"layer {name} has 1-bit inputs or weights{BINARY}")
-            bits = module.weight_quantiser.bits, module.input_quantiser.bits
-            if bits != (layer.weight_bits, layer.input_bits):
-                raise InputError(
-                    f"layer {name} has weights and inputs of {bits[0]} and {bits[1]} bits, the plan says {layer.weight_bits} and "
-                    f"{layer.input_bits}; simulate a network that follows the plan"
-                )
-            found[name] = runs
-    return found
+    def _schedule(self, mapping: Mapping) -> Schedule:
+        key = replace(mapping, shape=mapping.shape.anonymous)
+        if key not in self._schedules:
+            self._schedules[key] = schedule_mapping(key)
+        return self._schedules[key]
 
 
 def simulated_layers(network: nn.Module) -> tuple[SimulatedLayer, ...]:
     """The layers of a simulated network that run on arrays, in the order in which they are registered."""
-    return tuple(module for module in network.modules() if isinstance(module, SimulatedLayer))
+    layers = []
+    for module in network.modules():
+        if isinstance(module, SimulatedLayer):
+            layers.append(module)
+    return tuple(layers)
 
 
 def program_(network: nn.Module, seed: int) -> None:
@@ -182,8 +163,10 @@ def program_(network: nn.Module, seed: int) -> None:
         layer.program_(seed)
 
 
-def calibrate_adc_(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Gather the sums that the converters will see, for calibrated ranges, in eval mode and without converters.
+def calibrate_adc_(network: nn.Module, batches: Iterable[Any]) -> None:
+    """Gather the sums that the converters will see, for calibrated ranges.
+
+    In eval mode and without converters.
 
     Args:
         network: a simulated network.
@@ -207,8 +190,12 @@ def calibrate_adc_(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
 def needs_calibration(network: nn.Module) -> bool:
     """Whether the ADC ranges of a simulated network depend on data."""
-    held = [arrays.chosen for layer in simulated_layers(network) for arrays in layer.arrays.values()]
-    return any(chosen.adc_bits is not None and chosen.adc_range == CALIBRATED for chosen in held)
+    for layer in simulated_layers(network):
+        for arrays in layer.arrays.values():
+            chosen = arrays.chosen
+            if chosen.adc_bits is not None and chosen.adc_range == CALIBRATED:
+                return True
+    return False
 
 
 @contextmanager
@@ -229,34 +216,3 @@ def only(network: nn.Module, name: str) -> Iterator[None]:
     finally:
         for layer, ideal in zip(layers, before, strict=True):
             layer.ideal = ideal
-
-
-def _stages(layer: LayerPlan, shapes: dict[str, list[ConvShape]], plan: Plan, masks: Masks) -> dict[str, dict[Pair, Mapping]]:
-    """For each module that the layer became: by input size, its mapping."""
-    found: dict[str, dict[Pair, Mapping]] = {}
-    if layer.kind == LOW_RANK:
-        first, second = f"{layer.name}.reduce", f"{layer.name}.expand"
-        for reduce, expand in zip(_runs(first, shapes), _runs(second, shapes), strict=True):
-            dense = replace(reduce, name=layer.name, weight="", out_channels=expand.m, groups=expand.groups)
-            pair = array_mapping(dense, plan.array, layer)
-            assert isinstance(pair, LowRankMapping)
-            found.setdefault(first, {})[reduce.input] = pair.stage1
-            found.setdefault(second, {})[expand.input] = pair.stage2
-        return found
-    for shape in _runs(layer.name, shapes):
-        if shape.kind == "linear":  # one vector after another, however many tokens there are
-            shape = replace(shape, input=(1, 1))
-        mapping = array_mapping(shape, plan.array, layer, masks.get(layer.name))
-        assert isinstance(mapping, Mapping)
-        found.setdefault(layer.name, {})[shape.input] = mapping
-    return found
-
-
-def _runs(name: str, shapes: dict[str, list[ConvShape]]) -> list[ConvShape]:
-    if name not in shapes:
-        raise InputError(f"the plan names layer {name}, which the network does not run; simulate a network that follows the plan")
-    return shapes[name]
-
-
-def _at_least_single(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,4 +1,4 @@
-"""The activations of a mapping as index tables: which input drives which row when, and where each column's sum goes."""
+"""The activations of a mapping as index tables: what drives each row when, and where each sum goes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from rankfold.mapping import Mapping, Region, StoredMatrix, Tile
 
 Array = np.ndarray
+Member = tuple[Tile, int]  # a tile, and the number of the placement of its sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,9 +17,11 @@ class Strip:
     """Tiles of one region that are driven by the same rows, side by side.
 
     Attributes:
-        offset: (r,) place of each row's input in the padded feature map (C_in, Hp, Wp) laid out flat, from the window's first.
+        offset: (r,) place of each row's input in the padded feature map (C_in, Hp, Wp) laid out flat, from
+            the window's first.
         slot: (r,) which of the windows served at once it belongs to; None where there is one.
-        weight_index: (r, c) index into the weight (m, C_in/G, kh, kw) laid out flat, -1 where the cell holds zero.
+        weight_index: (r, c) index into the weight (m, C_in/G, kh, kw) laid out flat, -1 where the cell holds
+            zero.
         widths: columns of each tile, c in all.
         sums: for each tile, which of the region's lists of sums its columns add to.
     """
@@ -32,7 +35,10 @@ class Strip:
     @property
     def starts(self) -> tuple[int, ...]:
         """First column of each tile."""
-        return tuple(int(start) for start in np.cumsum((0, *self.widths[:-1])))
+        starts = [0]
+        for width in self.widths[:-1]:
+            starts.append(starts[-1] + width)
+        return tuple(starts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +62,8 @@ class Phase:
 
     Attributes:
         stored: number of the stored matrix; regions with the same one use the same arrays.
-        base: (activations, slots) place of each window's first input in one channel of the padded feature map.
+        base: (activations, slots) place of each window's first input in one channel of the padded feature
+            map.
         strips: the tiles.
         placements: what becomes of their sums.
     """
@@ -88,56 +95,94 @@ class Schedule:
     @property
     def cycles(self) -> int:
         """Activations of tiles for one image, which are the mapping's cycles."""
-        return sum(len(phase.base) * sum(len(strip.widths) for strip in phase.strips) for phase in self.phases)
+        total = 0
+        for phase in self.phases:
+            activations = len(phase.base)
+            for strip in phase.strips:
+                total += activations * len(strip.widths)
+        return total
 
 
 def schedule_mapping(mapping: Mapping) -> Schedule:
     """The activations of `mapping`."""
     shape = mapping.shape
     numbers: dict[StoredMatrix, int] = {}
-    phases = tuple(_phase(region, numbers.setdefault(region.stored, len(numbers))) for region in mapping.regions)
-    rows = max(len(strip.offset) for phase in phases for strip in phase.strips)
-    return Schedule(shape.padding, (shape.in_channels, *shape.input), (shape.m, *shape.output), phases, rows)
+    phases: list[Phase] = []
+    rows = 0
+    for region in mapping.regions:
+        stored = numbers.setdefault(region.stored, len(numbers))
+        phase = _phase(region, stored)
+        phases.append(phase)
+        for strip in phase.strips:
+            rows = max(rows, len(strip.offset))
+    return Schedule(
+        shape.padding,
+        (shape.in_channels, *shape.input),
+        (shape.m, *shape.output),
+        tuple(phases),
+        rows,
+    )
 
 
 def _phase(region: Region, stored: int) -> Phase:
-    shape = region.footprint.shape
-    height, width = shape.padded_input
-    origins = region.origins()  # (activations, slots, 2)
-    base = origins[..., 0] * shape.stride[0] * width + origins[..., 1] * shape.stride[1]
+    _, width = region.footprint.shape.padded_input
+    stride_y, stride_x = region.footprint.shape.stride
+    origins = region.origins()  # (activations, slots, 2), in output pixels
+    first_y = origins[..., 0] * stride_y
+    first_x = origins[..., 1] * stride_x
+    base = first_y * width + first_x  # (activations, slots)
+    # Tiles that read the same outputs share their sums; tiles that are driven alike run side by side.
     sums: dict[bytes, int] = {}
     placements: list[Placement] = []
-    strips: dict[bytes, list[tuple[Tile, int]]] = {}
+    strips: dict[bytes, list[Member]] = {}
     for tile in region.tiles():
         columns = _key(tile.col_channel, tile.col_y, tile.col_x, tile.col_slot)
         if columns not in sums:
             sums[columns] = len(placements)
             placements.append(_placement(region, tile, origins))
         rows = _key(tile.row_channel, tile.row_y, tile.row_x, tile.row_slot)
-        strips.setdefault(rows, []).append((tile, sums[columns]))
-    found = []
-    for members in strips.values():
-        first = members[0][0]
-        found.append(
-            Strip(
-                (first.row_channel * height + first.row_y) * width + first.row_x,
-                first.row_slot if region.slots > 1 else None,
-                np.concatenate([tile.weight_index for tile, _ in members], axis=1),
-                tuple(tile.columns for tile, _ in members),
-                tuple(number for _, number in members),
-            )
-        )
-    return Phase(stored, base, tuple(found), tuple(placements))
+        members = strips.setdefault(rows, [])
+        members.append((tile, sums[columns]))
+    joined = [_strip(region, members) for members in strips.values()]
+    return Phase(
+        stored,
+        base,
+        tuple(joined),
+        tuple(placements),
+    )
+
+
+def _strip(region: Region, members: list[Member]) -> Strip:
+    """Tiles, each with the number of its sums, that are driven by the same rows."""
+    height, width = region.footprint.shape.padded_input
+    first, _ = members[0]
+    slot = None
+    if region.slots > 1:
+        slot = first.row_slot
+    weight_index = [tile.weight_index for tile, _ in members]
+    line = first.row_channel * height + first.row_y
+    return Strip(
+        line * width + first.row_x,
+        slot,
+        np.concatenate(weight_index, axis=1),
+        tuple(tile.columns for tile, _ in members),
+        tuple(number for _, number in members),
+    )
 
 
 def _placement(region: Region, tile: Tile, origins: Array) -> Placement:
+    """Where the sums of a tile's columns belong; windows that overlap compute some pixels more than once."""
     height, width = region.footprint.shape.output
-    y = origins[:, tile.col_slot, 0] + tile.col_y  # (activations, c)
-    x = origins[:, tile.col_slot, 1] + tile.col_x
-    pixel = ((tile.col_channel * height + y) * width + x).reshape(-1)
+    of_columns = origins[:, tile.col_slot]  # (activations, c, 2)
+    y = of_columns[..., 0] + tile.col_y
+    x = of_columns[..., 1] + tile.col_x
+    line = tile.col_channel * height + y
+    pixel = (line * width + x).reshape(-1)  # (activations * c,)
     source = np.flatnonzero(region.kept(tile))
+    # By rising pixel, so that whole runs of them can be recognised.
     order = np.argsort(pixel[source], kind="stable")
-    return Placement(tile.columns, source[order], pixel[source][order])
+    source = source[order]
+    return Placement(tile.columns, source, pixel[source])
 
 
 def _key(*lines: Array) -> bytes:

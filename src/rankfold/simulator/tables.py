@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rankfold.simulator.schedule import Phase, Placement, Strip
+from rankfold.simulator.schedule import Array, Phase, Placement, Strip
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +23,17 @@ class StripTable:
     @classmethod
     def of(cls, strip: Strip, device: torch.device) -> StripTable:
         """Copy a strip to a device."""
-        slot = None if strip.slot is None else torch.from_numpy(strip.slot).to(device)
-        return cls(torch.from_numpy(strip.offset).to(device), slot, strip.widths, strip.starts, strip.sums)
+        slot = None
+        if strip.slot is not None:
+            slot = _on(device, strip.slot)
+        offset = _on(device, strip.offset)
+        return cls(
+            offset,
+            slot,
+            strip.widths,
+            strip.starts,
+            strip.sums,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +48,12 @@ class PlacementTable:
     @classmethod
     def of(cls, place: Placement, device: torch.device) -> PlacementTable:
         """Copy a placement to a device."""
-        pixel = torch.from_numpy(place.pixel).to(device)
-        run = len(place.pixel) > 0 and int(place.pixel[-1]) - int(place.pixel[0]) == len(place.pixel) - 1
-        return cls(place.columns, torch.from_numpy(place.source).to(device), pixel, int(place.pixel[0]) if run else None)
+        return cls(
+            place.columns,
+            _on(device, place.source),
+            _on(device, place.pixel),
+            _first_of_run(place.pixel),
+        )
 
     def add(self, result: Tensor, sums: Tensor) -> None:
         """Add sums (activations * c, B) to the pixels (m * OH * OW, B) they belong to."""
@@ -49,7 +61,24 @@ class PlacementTable:
         if self.first is None:
             result.index_add_(0, self.pixel, chosen)
         else:
-            result[self.first : self.first + len(chosen)] += chosen
+            # A slice: several times as fast as an index, and the usual case.
+            end = self.first + len(chosen)
+            result[self.first : end] += chosen
+
+
+def _first_of_run(pixel: Array) -> int | None:
+    """The first of pixels (P,), rising and all different, that leave none out up to the last; else None."""
+    if len(pixel) == 0:
+        return None
+    first = int(pixel[0])
+    last = int(pixel[-1])
+    if last - first != len(pixel) - 1:
+        return None
+    return first
+
+
+def _on(device: torch.device, table: Array) -> Tensor:
+    return torch.from_numpy(table).to(device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +93,15 @@ class PhaseTable:
     @classmethod
     def of(cls, phase: Phase, device: torch.device) -> PhaseTable:
         """Copy a phase to a device."""
-        strips = tuple(StripTable.of(strip, device) for strip in phase.strips)
-        placements = tuple(PlacementTable.of(place, device) for place in phase.placements)
-        return cls(phase.stored, torch.from_numpy(phase.base).to(device), strips, placements)
+        strips = []
+        for strip in phase.strips:
+            strips.append(StripTable.of(strip, device))
+        placements = []
+        for place in phase.placements:
+            placements.append(PlacementTable.of(place, device))
+        return cls(
+            phase.stored,
+            _on(device, phase.base),
+            tuple(strips),
+            tuple(placements),
+        )

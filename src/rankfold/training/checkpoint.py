@@ -43,9 +43,12 @@ class Checkpoint:
         try:
             state = torch.load(self.path, map_location=device, weights_only=True)
         except Exception as error:  # torch raises zipfile, pickle, EOF and runtime errors for damaged files
-            raise InputError(f"checkpoint {self.path} is damaged or not one of ours; delete it to start again") from error
+            raise InputError(
+                f"checkpoint {self.path} is damaged or not one of ours; delete it to start again"
+            ) from error
         if not isinstance(state, dict) or state.get("run") != self.run:
             raise InputError(
-                f"checkpoint {self.path} belongs to another run; use another folder, or the settings it was started with"
+                f"checkpoint {self.path} belongs to another run; use another folder, "
+                "or the settings it was started with"
             )
         return state

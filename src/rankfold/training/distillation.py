@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
-WEIGHT, TEMPERATURE = 0.9, 4.0  # as is common on CIFAR since Zagoruyko & Komodakis (ICLR 2017)
+# As is common on CIFAR since Zagoruyko & Komodakis (ICLR 2017).
+WEIGHT = 0.9
+TEMPERATURE = 4.0
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,28 @@ class Distillation:
             logits: (B, classes) of the network that learns.
             taught: (B, classes) of its teacher.
         """
+        # Logarithms on both sides: probabilities of a sure teacher would underflow.
         log_probabilities = F.log_softmax(logits / self.temperature, 1)
         wanted = F.log_softmax(taught / self.temperature, 1)
-        return self.temperature**2 * F.kl_div(log_probabilities, wanted, reduction="batchmean", log_target=True)
+        divergence = F.kl_div(
+            log_probabilities,
+            wanted,
+            reduction="batchmean",  # torch's "mean" would divide by the classes too
+            log_target=True,
+        )
+        return self.temperature**2 * divergence
 
     def loss(self, hard: Tensor, soft: Tensor) -> Tensor:
-        """(1 - w) `hard` + w `soft`: what is minimised, of the loss against the labels and that against the teacher."""
-        return (1 - self.weight) * hard + self.weight * soft
+        """(1 - w) `hard` + w `soft`: what is minimised, of the losses against the labels and the teacher."""
+        rest = 1 - self.weight
+        return rest * hard + self.weight * soft
 
 
 class Teacher:
     """A frozen copy of a network, as it is now, in eval mode.
 
-    It sees every batch just as the network that learns does. Its outputs cannot be computed once and kept: each epoch cuts and
-    mirrors every image anew, so that no image comes twice.
+    It sees every batch just as the network that learns does. Its outputs cannot be computed once and kept:
+    each epoch cuts and mirrors every image anew, so that no image comes twice.
 
     Args:
         network: the network that knows; it is copied.
@@ -63,27 +74,36 @@ class Teacher:
     """
 
     def __init__(self, network: nn.Module, distillation: Distillation) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.network = copy.deepcopy(network)
+        self.network.eval()
+        self.network.requires_grad_(False)
         self.distillation = distillation
         self._half = False
 
     def prepare_(self, device: torch.device, compiled: bool, half: bool) -> None:
-        """Move the network to `device`, channels last; compile it, and run it under bfloat16 autocast, as its pupil is."""
+        """Make the teacher ready to see what its pupil sees, and as its pupil does.
+
+        Args:
+            device: where it moves, channels last.
+            compiled: whether to run it through `torch.compile`.
+            half: whether to run it under bfloat16 autocast.
+        """
         self._half = half
         self.network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compiled:
             self.network.compile()
 
-    def losses(self, x: Tensor, logits: Tensor, hard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss to minimise, and the two that it weighs: `hard` against the labels, and that against this teacher.
+    def losses(self, x: Inputs, logits: Tensor, hard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss to minimise, and the two that it weighs, against the labels and against this teacher.
 
         Args:
-            x: the batch, (B, C, H, W).
+            x: the batch, (B, C, H, W) or several inputs.
             logits: (B, classes) of the network that learns, float32.
             hard: its loss against the labels.
         """
-        with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
-            taught = self.network(x)
+        with torch.no_grad(), torch.autocast(logits.device.type, torch.bfloat16, enabled=self._half):
+            taught = call(self.network, x)
         soft = self.distillation.soft_loss(logits, taught.float())
-        return self.distillation.loss(hard, soft), hard, soft
+        total = self.distillation.loss(hard, soft)
+        return total, hard, soft

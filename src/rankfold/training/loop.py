@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from dataclasses import KW_ONLY, asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.calibration.observation import evaluating
+from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
-from rankfold.training.batches import EVALUATION_BATCH, Batches
+from rankfold.progress import Progress, Silent
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.distillation import Teacher
 from rankfold.training.recipe import Recipe
-from rankfold.training.steps import StepSizes
+from rankfold.training.source import Pair, TrainingData
+from rankfold.training.step_bounds import StepSizes
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did. `test_accuracy` is None where the epoch was not evaluated.
+    """What one epoch did.
 
-    `train_loss` is what was minimised. With a teacher, `label_loss` and `teacher_loss` are the two losses that it weighs.
+    Attributes:
+        epoch: its number, from 1.
+        rate: learning rate of its first step.
+        train_loss: what was minimised, mean over the images.
+        train_accuracy: on the images as they were augmented, while the weights changed; in [0, 1].
+        test_accuracy: at its end, in [0, 1]; None where it was not evaluated.
+        seconds: that its steps took, without the evaluation.
+        images_per_second: in these steps.
+        label_loss: with a teacher, the loss against the labels, which `train_loss` weighs.
+        teacher_loss: with a teacher, the loss against its outputs, which `train_loss` weighs too.
     """
 
     epoch: int
@@ -34,35 +47,31 @@ class EpochRecord:
     train_accuracy: float
     test_accuracy: float | None
     seconds: float
+    _: KW_ONLY
     images_per_second: float
     label_loss: float | None = None
     teacher_loss: float | None = None
 
+    def in_words(self, stage: str, epochs: int) -> str:
+        """The line that tells of this epoch of a `stage` of so many `epochs`, and what time is left."""
+        tested = ""
+        if self.test_accuracy is not None:
+            tested = f", test {self.test_accuracy:.2%}"
+        left = self.seconds * (epochs - self.epoch)
+        return (
+            f"{stage} {self.epoch}/{epochs}: loss {self.train_loss:.4f}, "
+            f"train {self.train_accuracy:.2%}{tested}, {self.images_per_second:.0f} images/s, "
+            f"{_duration(left)} left"
+        )
 
-class Watcher(Protocol):
-    """Receives progress; the command line draws bars with it, a library user may ignore it."""
 
-    def epoch_begins(self, epoch: int, epochs: int, images: int) -> None:
-        """Epoch `epoch` (from 1) of `epochs` begins and will see `images` images."""
-
-    def batch_done(self, images: int) -> None:
-        """`images` more images are done."""
-
-    def epoch_ends(self, record: EpochRecord) -> None:
-        """The epoch is over and its checkpoint written."""
-
-
-class Silent:
-    """A watcher that shows nothing."""
-
-    def epoch_begins(self, epoch: int, epochs: int, images: int) -> None:
-        """Show nothing."""
-
-    def batch_done(self, images: int) -> None:
-        """Show nothing."""
-
-    def epoch_ends(self, record: EpochRecord) -> None:
-        """Show nothing."""
+def _duration(seconds: float) -> str:
+    """Minutes and seconds, 1:23, or with hours before them, 4:01:23."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02d}:{rest:02d}"
+    return f"{minutes}:{rest:02d}"
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -72,12 +81,16 @@ def choose_device(name: str = "auto") -> torch.device:
         InputError: no such device on this machine.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device `{name}` is not available here; use auto, cpu, or cuda on a machine with a GPU") from error
+        raise InputError(
+            f"device `{name}` is not available here; use auto, cpu, or cuda on a machine with a GPU"
+        ) from error
     return device
 
 
@@ -94,14 +107,17 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 def resolve_precision(precision: str, device: torch.device) -> str:
     """`float32` or `bfloat16`: what `precision` (one of `recipe.PRECISIONS`) means on `device`."""
-    if precision == "auto":
-        return "bfloat16" if computes_bfloat16(device) else "float32"
-    return precision
+    if precision != "auto":
+        return precision
+    if computes_bfloat16(device):
+        return "bfloat16"
+    return "float32"
 
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Deterministic cuDNN kernels inside, the user's settings again outside."""
+    # `benchmark` would choose kernels by their time, and so others in the next run.
     backend = torch.backends.cudnn
     before = backend.deterministic, backend.benchmark
     backend.deterministic, backend.benchmark = True, False
@@ -113,136 +129,288 @@ def _deterministic() -> Iterator[None]:
 
 def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """SGD over the trainable parameters of `model`, weight decay on those of two or more dimensions only."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decaying, free = [], []
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.ndim >= 2:
+            decaying.append(parameter)
+        else:
+            free.append(parameter)
     groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        {"params": decaying, "weight_decay": recipe.weight_decay},
+        {"params": free, "weight_decay": 0.0},
     ]
-    return torch.optim.SGD(groups, lr=recipe.peak_rate, momentum=recipe.momentum, nesterov=True)
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.peak_rate,
+        momentum=recipe.momentum,
+        nesterov=True,
+    )
 
 
 def train(
     model: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     recipe: Recipe,
     device: torch.device,
+    *,
     checkpoint: Checkpoint | None = None,
-    watcher: Watcher | None = None,
+    progress: Progress | None = None,
     teacher: Teacher | None = None,
+    stage: str = "training",
 ) -> tuple[EpochRecord, ...]:
     """Train `model` in place and return the record of every epoch.
 
-    With a `checkpoint`, the full state is written after each epoch, and a state already there is taken up: the
-    run then ends with the same numbers as one that was never interrupted. The test split is evaluated in about
-    ten epochs and the last one; nothing is chosen by it. With a `teacher`, its outputs count beside the labels.
+    With a `checkpoint`, the full state is written after each epoch, and a state already there is taken up:
+    the run then ends with the same numbers as one that was never interrupted. The test split is evaluated in
+    about ten epochs and the last one; nothing is chosen by it.
+
+    Args:
+        model: the network.
+        data: images, or batches of the user's (`training.loaders.LoaderData`).
+        recipe: how it is trained.
+        device: where.
+        checkpoint: where the state of an interrupted run is kept.
+        progress: hears of each epoch as a part of its own.
+        teacher: its outputs count beside the labels.
+        stage: what `progress` calls this training.
 
     Raises:
-        InputError: the loss is no longer finite, or the checkpoint belongs to another run.
+        InputError: training diverged, or the checkpoint belongs to another run.
     """
-    watcher = watcher or Silent()
     _place(model, device)
-    batches = Batches(data.train, data.mean, data.std, recipe.batch_size, device, recipe.augment, recipe.seed, shuffle=True)
     if recipe.epochs == 0:
         return ()
-    sgd = optimiser(model, recipe)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        sgd, recipe.peak_rate, total_steps=recipe.epochs * len(batches), pct_start=recipe.warmup,
-        anneal_strategy="linear", cycle_momentum=False, div_factor=10, final_div_factor=1000,
-    )  # fmt: skip
-    state = checkpoint.load(device) if checkpoint else None
-    history: list[EpochRecord] = []
-    if state is not None:
-        model.load_state_dict(state["model"])
-        sgd.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        history = [EpochRecord(**record) for record in state["history"]]
-    step_sizes = StepSizes(model)
-    stepped: Callable[[Tensor], Tensor] = torch.compile(model) if recipe.compiled else model
-    if teacher is not None:
-        teacher.prepare_(device, recipe.compiled, resolve_precision(recipe.precision, device) == "bfloat16")
-    every = max(1, recipe.epochs // 10)
+    if progress is None:
+        progress = Silent()
+    training = _Training(model, data, recipe, device, teacher=teacher, progress=progress)
+    if checkpoint is not None:
+        training.take_up(checkpoint)
     with _deterministic():
-        for epoch in range(len(history), recipe.epochs):
-            watcher.epoch_begins(epoch + 1, recipe.epochs, len(batches) * recipe.batch_size)
-            model.train()
-            rate = sgd.param_groups[0]["lr"]
-            start = time.perf_counter()
-            (loss, *parts), accuracy, images = _epoch(
-                stepped, batches, epoch, recipe, device, sgd, schedule, step_sizes, watcher, teacher
-            )
-            seconds = time.perf_counter() - start
-            last = epoch + 1 == recipe.epochs
-            tested = evaluate(model, data.test, data, device) if last or (epoch + 1) % every == 0 else None
-            record = EpochRecord(epoch + 1, rate, loss, accuracy, tested, seconds, images / seconds, *parts)
-            history.append(record)
-            if checkpoint:
-                checkpoint.save(
-                    {
-                        "model": model.state_dict(),
-                        "optimiser": sgd.state_dict(),
-                        "schedule": schedule.state_dict(),
-                        "history": [asdict(entry) for entry in history],
-                    }
-                )
-            watcher.epoch_ends(record)
-    return tuple(history)
+        # From the first epoch that is not done: batches and augmentation depend on its number alone.
+        for epoch in range(len(training.history), recipe.epochs):
+            what = f"{stage} {epoch + 1}/{recipe.epochs}"
+            progress.begin(what, training.images_an_epoch)
+            summary = ""
+            try:
+                record = training.run_epoch(epoch)
+                if checkpoint is not None:
+                    checkpoint.save(training.state())
+                summary = record.in_words(stage, recipe.epochs)
+            finally:
+                progress.end(summary)
+    return tuple(training.history)
 
 
-def _epoch(
-    model: Callable[[Tensor], Tensor],
-    batches: Batches,
-    epoch: int,
-    recipe: Recipe,
-    device: torch.device,
-    sgd: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    step_sizes: StepSizes,
-    watcher: Watcher,
-    teacher: Teacher | None,
-) -> tuple[list[float], float, int]:
-    """One pass over the training split; returns the mean losses, accuracy and the number of images.
+class _Training:
+    """A training under way: the network, and all that changes with it from step to step.
 
-    The loss that is minimised comes first; with a teacher, those against the labels and against the teacher follow.
+    Attributes:
+        history: the epochs that are done.
+        images_an_epoch: how many one of them sees.
     """
-    half = resolve_precision(recipe.precision, device) == "bfloat16"
-    totals = torch.zeros(1 if teacher is None else 3, dtype=torch.float64, device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    images = 0
-    for x, y in batches.epoch(epoch):
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits = model(x)
-        hard = F.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
-        losses = (hard,) if teacher is None else teacher.losses(x, logits.float(), hard)
-        sgd.zero_grad(set_to_none=True)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: TrainingData,
+        recipe: Recipe,
+        device: torch.device,
+        *,
+        teacher: Teacher | None,
+        progress: Progress,
+    ) -> None:
+        self._model = model
+        self._data = data
+        self._recipe = recipe
+        self._device = device
+        self._teacher = teacher
+        self._progress = progress
+        self._batches = data.training_batches(recipe, device)
+        self._half = resolve_precision(recipe.precision, device) == "bfloat16"
+        self._sgd = optimiser(model, recipe)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._sgd,
+            recipe.peak_rate,
+            total_steps=recipe.epochs * len(self._batches),
+            pct_start=recipe.warmup,
+            anneal_strategy="linear",
+            cycle_momentum=False,
+            div_factor=10,
+            final_div_factor=1000,
+        )
+        self._step_sizes = StepSizes(model)
+        self._forward = model
+        if recipe.compiled:
+            self._forward = torch.compile(model)  # type: ignore[assignment]  # a module again, of a module
+        if teacher is not None:
+            teacher.prepare_(device, recipe.compiled, self._half)
+        # A network may hold constants that are infinite by design, such as masks.
+        self._infinite_from_the_start = frozenset(_not_finite(model))
+        self.history: list[EpochRecord] = []
+        self.images_an_epoch = self._batches.images
+
+    def take_up(self, checkpoint: Checkpoint) -> None:
+        """Go on from the state that `checkpoint` holds, if there is one."""
+        state = checkpoint.load(self._device)
+        if state is None:
+            return
+        self._model.load_state_dict(state["model"])
+        self._sgd.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        self.history.clear()
+        for record in state["history"]:
+            self.history.append(EpochRecord(**record))
+
+    def state(self) -> dict[str, Any]:
+        """All that `take_up` needs."""
+        return {
+            "model": self._model.state_dict(),
+            "optimiser": self._sgd.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "history": [asdict(record) for record in self.history],
+        }
+
+    def run_epoch(self, epoch: int) -> EpochRecord:
+        """Train for one epoch (from 0), evaluate where it is due, and note in the history what came of it."""
+        self._model.train()
+        rate = self._sgd.param_groups[0]["lr"]
+        start = time.perf_counter()
+        losses, accuracy, images = self._steps(epoch)
+        seconds = time.perf_counter() - start
+        self._check_weights(epoch)
+        record = EpochRecord(
+            epoch + 1,
+            rate,
+            losses[0],
+            accuracy,
+            self._tested(epoch),
+            seconds,
+            images_per_second=images / seconds,
+        )
+        if self._teacher is not None:
+            _, label_loss, teacher_loss = losses
+            record = replace(record, label_loss=label_loss, teacher_loss=teacher_loss)
+        self.history.append(record)
+        return record
+
+    def _tested(self, epoch: int) -> float | None:
+        """Accuracy on the test split in every tenth part of the epochs and in the last one, else None."""
+        epochs = self._recipe.epochs
+        every = max(1, epochs // 10)
+        done = epoch + 1
+        if done != epochs and done % every:
+            return None
+        return accuracy_on_tests(self._model, self._data, self._device)
+
+    def _steps(self, epoch: int) -> tuple[list[float], float, int]:
+        """One pass over the training split; returns the mean losses, accuracy and the number of images.
+
+        The loss that is minimised comes first; with a teacher, those against the labels and against the
+        teacher follow.
+        """
+        # In float64, as the sum of a large split's losses would lose digits.
+        # Sums stay on the device until the end: to read one after each step would make a GPU wait.
+        correct = torch.zeros((), dtype=torch.int64, device=self._device)
+        totals = torch.zeros((), dtype=torch.float64, device=self._device)
+        images = 0
+        for x, y in self._batches.epoch(epoch):
+            losses, logits = self._step(x, y)
+            count = len(y)
+            totals = totals + losses.double() * count
+            correct += (logits.argmax(1) == y).sum()
+            images += count
+            self._progress.advance(count)
+        means = [total / images for total in totals.tolist()]
+        if not means[0] < math.inf:  # NaN compares as false
+            raise InputError(
+                f"the loss became {means[0]} in epoch {epoch + 1}; use a lower peak rate than "
+                f"{self._recipe.peak_rate}"
+            )
+        return means, correct.item() / images, images
+
+    def _step(self, x: Inputs, y: Tensor) -> tuple[Tensor, Tensor]:
+        """One update by a batch: its losses (1,), with a teacher (3,), and its logits (B, classes)."""
+        # The loss stays outside: bfloat16 has three digits, too few for a logarithm of probabilities.
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            logits: Tensor = call(self._forward, x)
+        label_loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
+        losses: tuple[Tensor, ...] = (label_loss,)
+        if self._teacher is not None:
+            # Each loss has a cast of its own, so that its gradient is rounded alone: to cast once would
+            # change the last bits of every run that has a record.
+            losses = self._teacher.losses(x, logits.float(), label_loss)
+        self._sgd.zero_grad(set_to_none=True)
         losses[0].backward()  # type: ignore[no-untyped-call]
-        with step_sizes.bounded():
-            sgd.step()
-        schedule.step()
-        totals += torch.stack(losses).detach().double() * len(y)
-        correct += (logits.detach().argmax(1) == y).sum()
-        images += len(y)
-        watcher.batch_done(len(y))
-    means = [total / images for total in totals.tolist()]
-    if not means[0] < float("inf"):
-        raise InputError(f"the loss became {means[0]} in epoch {epoch + 1}; use a lower peak rate than {recipe.peak_rate}")
-    return means, correct.item() / images, images
+        with self._step_sizes.bounded():
+            self._sgd.step()
+        self._schedule.step()
+        # Detached: a sum that kept the graphs of all batches would keep their activations too.
+        return torch.stack(losses).detach(), logits.detach()
+
+    def _check_weights(self, epoch: int) -> None:
+        """Refuse weights that the last step ruined: the losses tell only of the weights before each step."""
+        for name in _not_finite(self._model):
+            if name not in self._infinite_from_the_start:
+                raise InputError(
+                    f"training diverged: {name} is not finite after epoch {epoch + 1}; use a lower peak rate "
+                    f"than {self._recipe.peak_rate}"
+                )
+
+
+@torch.no_grad()
+def _not_finite(model: nn.Module) -> list[str]:
+    """Names of the parameters and buffers that hold an infinite number or none."""
+    names: list[str] = []
+    flags: list[Tensor] = []
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    for name, value in tensors:
+        if value.is_floating_point():
+            names.append(name)
+            flags.append(value.isfinite().all())
+    if not names:
+        return []
+    # All flags at once: to read each of them would make a GPU wait.
+    finite = torch.stack(flags).tolist()
+    return [name for name, good in zip(names, finite, strict=True) if not good]
 
 
 def _place(model: nn.Module, device: torch.device) -> None:
     """Move `model` to `device`, weights channels last, the layout that convolutions are fastest in."""
+    # In two steps: the first may copy from another device, the second is for 4-dimensional tensors only.
     model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-@torch.no_grad()
 def evaluate(model: nn.Module, split: ImageSplit, data: ImageData, device: torch.device) -> float:
-    """Top-1 accuracy in [0, 1] of `model` on `split`, in float32 and in a fixed batch size, so that it repeats exactly."""
+    """Top-1 accuracy in [0, 1] of `model` on `split`.
+
+    In float32 and in a fixed batch size, so that it repeats exactly.
+    """
     _place(model, device)
-    was_training = model.training
-    model.eval()
-    correct = 0
-    for x, y in Batches(split, data.mean, data.std, EVALUATION_BATCH, device).epoch():
-        logits: Tensor = model(x)
-        correct += int((logits.argmax(1) == y).sum())
-    model.train(was_training)
-    return correct / len(split)
+    return accuracy(model, data.batches_of(split, device))
+
+
+def accuracy_on_tests(model: nn.Module, data: TrainingData, device: torch.device) -> float:
+    """Top-1 accuracy in [0, 1] of `model` on the samples of `data` to test on."""
+    _place(model, device)
+    return accuracy(model, data.test_batches(device))
+
+
+def accuracy(model: nn.Module, batches: Iterable[Pair]) -> float:
+    """Top-1 accuracy in [0, 1] of `model` on batches that are on its device.
+
+    Raises:
+        InputError: there is no batch.
+    """
+    correct, samples = 0, 0
+    with evaluating(model):
+        for x, y in batches:
+            logits: Tensor = call(model, x)  # (B, classes)
+            chosen = logits.argmax(1)
+            correct += int((chosen == y).sum())
+            samples += len(y)
+    if samples == 0:
+        raise InputError("there is no batch to evaluate on; give pairs (inputs, target)")
+    return correct / samples

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from rankfold.errors import InputError
 from rankfold.training.batches import AUGMENTATIONS
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+_HIGHEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Recipe:
         peak_rate: learning rate at the top of the cycle.
         warmup: share of the steps in which the rate rises; then it falls linearly to nearly zero.
         momentum: Nesterov momentum.
-        weight_decay: applied to weights of two or more dimensions only (not to batch norm, biases, step sizes).
+        weight_decay: applied to weights of two or more dimensions only (not to batch norm, biases, steps).
         label_smoothing: share of the target spread over all classes.
         augment: `crop-flip`, `crop` or `none`.
-        precision: `float32`, `bfloat16` (autocast), or `auto`: bfloat16 where the processor computes it natively.
-        compiled: run the training steps through `torch.compile` (needs a C++ compiler on a CPU; the first epoch waits for it).
+        precision: `float32`, `bfloat16` (autocast), or `auto`: bfloat16 where the processor computes it
+            natively.
+        compiled: run the training steps through `torch.compile` (needs a C++ compiler on a CPU; the first
+            epoch waits for it).
         seed: fixes the order of images, augmentation and freshly drawn weights.
     """
 
@@ -34,6 +37,7 @@ class Recipe:
     peak_rate: float = 0.1
     warmup: float = 0.15
     momentum: float = 0.9
+    _: KW_ONLY
     weight_decay: float = 5e-4
     label_smoothing: float = 0.05
     augment: str = "crop-flip"
@@ -42,21 +46,28 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        # Before any comparison, which a text would not stand.
         for name in ("epochs", "batch_size", "seed"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
+            is_number = isinstance(value, int) and not isinstance(value, bool)
+            if not is_number:
                 raise InputError(f"{name} (={value}) must be a whole number")
-        for name, value, good, rule in (
-            ("epochs", self.epochs, self.epochs >= 0, "0 or more"),
-            ("batch_size", self.batch_size, self.batch_size >= 2, "at least 2, as batch norm needs"),
-            ("peak_rate", self.peak_rate, 0 < self.peak_rate < math.inf, "a positive number"),
-            ("warmup", self.warmup, 0 < self.warmup < 1, "a share between 0 and 1"),
-            ("momentum", self.momentum, 0 < self.momentum < 1, "between 0 and 1"),
-            ("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "at least 0 and below 1"),
-            ("augment", self.augment, self.augment in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}"),
-            ("precision", self.precision, self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-            ("seed", self.seed, 0 <= self.seed < 2**31, "between 0 and 2147483647"),
-        ):
-            if not good:
-                raise InputError(f"{name} (={value}) must be {rule}")
+        self._require(self.epochs >= 0, "epochs", "0 or more")
+        self._require(self.batch_size >= 2, "batch_size", "at least 2, as batch norm needs")
+        self._require(0 < self.peak_rate < math.inf, "peak_rate", "a positive number")
+        self._require(0 < self.warmup < 1, "warmup", "a share between 0 and 1")
+        self._require(0 < self.momentum < 1, "momentum", "between 0 and 1")
+        self._require(0 <= self.weight_decay < math.inf, "weight_decay", "0 or more")
+        self._require(0 <= self.label_smoothing < 1, "label_smoothing", "at least 0 and below 1")
+        self._require(self.augment in AUGMENTATIONS, "augment", _one_of(AUGMENTATIONS))
+        self._require(self.precision in PRECISIONS, "precision", _one_of(PRECISIONS))
+        self._require(0 <= self.seed <= _HIGHEST_SEED, "seed", f"between 0 and {_HIGHEST_SEED}")
+
+    def _require(self, good: bool, name: str, rule: str) -> None:
+        if not good:
+            value = getattr(self, name)
+            raise InputError(f"{name} (={value}) must be {rule}")
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    return f"one of {', '.join(words)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rankfold.workload.shape import ConvShape
+from rankfold.workload.shape import ConvShape, Image
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Untouched:
     Attributes:
         name: the layer's name in its network.
         what: what it is and why it is left alone, in words.
-        macs: multiply-accumulates for one image; 0 where it has none (a lookup table), None where they are not known.
+        macs: multiply-accumulates for one image; 0 where it has none (a lookup table), None where they are
+            not known.
         parameters: its weights, without bias.
     """
 
@@ -31,14 +32,15 @@ class Network:
     Attributes:
         name: as the user gave it.
         input: (C, H, W) of one image.
-        layers: convolutions and fully connected layers in execution order. A module that runs twice appears twice,
-            under the names `conv` and `conv#2`, with the same `weight`.
+        layers: convolutions and fully connected layers in execution order. A module that runs twice appears
+            twice, under the names `conv` and `conv#2`, with the same `weight`.
         untouched: weight-carrying layers of other kinds; they are left alone.
-        parameters: all parameters of the network, with biases, norms and what never runs; None: only the layers' are known.
+        parameters: all parameters of the network, with biases, norms and what never runs; None: only the
+            layers' are known.
     """
 
     name: str
-    input: tuple[int, int, int]
+    input: Image
     layers: tuple[ConvShape, ...]
     untouched: tuple[Untouched, ...] = ()
     parameters: int | None = None
@@ -46,4 +48,4 @@ class Network:
     @property
     def convolutions(self) -> tuple[ConvShape, ...]:
         """The convolutions alone."""
-        return tuple(layer for layer in self.layers if layer.kind == "conv")
+        return tuple(layer for layer in self.layers if not layer.is_linear)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 
 from rankfold.errors import InputError
 
 Pair = tuple[int, int]
+Sides = tuple[int, int, int, int]  # (top, bottom, left, right)
+Image = tuple[int, int, int]  # (C, H, W)
 
 
 @dataclass(frozen=True)
 class ConvShape:
     """The shape of one two-dimensional convolution.
 
-    A fully connected layer is a 1x1 convolution, on a 1x1 input or, where it runs on every token or pixel, on a plane of these.
+    A fully connected layer is a 1x1 convolution, on a 1x1 input or, where it runs on every token or pixel, on
+    a plane of these.
 
     Attributes:
         name: the layer's name in its network.
@@ -27,18 +31,21 @@ class ConvShape:
         padding: zeros added (top, bottom, left, right).
         dilation: (vertical, horizontal).
         groups: groups the convolution has in the network (not those of a low-rank decomposition).
-        weight: name of the weight; two layers with the same weight share its parameters. Default: the layer's name.
+        weight: name of the weight; two layers with the same weight share its parameters. Default: the
+            layer's name.
         kind: `conv` or `linear`.
         fixed: why the layer can only stay as it is, in words; empty where it may be replaced.
     """
 
+    # The order of torch's arguments, as far as they are told by place.
     name: str
     in_channels: int
     out_channels: int
     kernel: Pair
     input: Pair
     stride: Pair = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    _: KW_ONLY
+    padding: Sides = (0, 0, 0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
     weight: str = ""
@@ -46,44 +53,77 @@ class ConvShape:
     fixed: str = ""
 
     def __post_init__(self) -> None:
+        # Frozen; a default cannot depend on another field.
         if not self.weight:
             object.__setattr__(self, "weight", self.name)
-        for label, values in (
-            ("in_channels", (self.in_channels,)), ("out_channels", (self.out_channels,)), ("kernel", self.kernel),
-            ("input", self.input), ("stride", self.stride), ("dilation", self.dilation), ("groups", (self.groups,)),
-        ):  # fmt: skip
-            if any(not isinstance(value, int) or value < 1 for value in values):
-                raise InputError(f"layer {self.name}: {label} (={_show(values)}) must be positive whole numbers")
-        if any(not isinstance(value, int) or value < 0 for value in self.padding):
-            raise InputError(f"layer {self.name}: padding (={_show(self.padding)}) must be whole numbers, 0 or more")
-        for label, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
-            if channels % self.groups:
-                raise InputError(f"layer {self.name}: groups (={self.groups}) must divide {label} (={channels})")
-        if min(self._plane(axis) for axis in (0, 1)) < 1:
+        self._check_counts()
+        self._check_groups()
+        # Last: the output is only defined for counts that are right.
+        if min(self.output) < 1:
             raise InputError(
-                f"layer {self.name}: a kernel of {_show(self.kernel)} with dilation {_show(self.dilation)} does not fit "
-                f"the padded input of {_show(self.padded_input)}"
+                f"layer {self.name}: a kernel of {_show(self.kernel)} "
+                f"with dilation {_show(self.dilation)} "
+                f"does not fit the padded input of {_show(self.padded_input)}"
             )
 
-    def _plane(self, axis: int) -> int:
-        return (self.padded_input[axis] - self.extent[axis]) // self.stride[axis] + 1
+    def _check_counts(self) -> None:
+        counts = {
+            "in_channels": (self.in_channels,),
+            "out_channels": (self.out_channels,),
+            "kernel": self.kernel,
+            "input": self.input,
+            "stride": self.stride,
+            "dilation": self.dilation,
+            "groups": (self.groups,),
+        }
+        for label, values in counts.items():
+            if not _are_at_least(1, values):
+                raise InputError(
+                    f"layer {self.name}: {label} (={_show(values)}) must be positive whole numbers"
+                )
+        if not _are_at_least(0, self.padding):
+            raise InputError(
+                f"layer {self.name}: padding (={_show(self.padding)}) must be whole numbers, 0 or more"
+            )
+
+    def _check_groups(self) -> None:
+        # Each group has its own inputs and makes its own outputs, as many as every other.
+        channels_of = {"in_channels": self.in_channels, "out_channels": self.out_channels}
+        for label, channels in channels_of.items():
+            if channels % self.groups:
+                raise InputError(
+                    f"layer {self.name}: groups (={self.groups}) must divide {label} (={channels})"
+                )
 
     # Kept once computed: a search over mappings asks for these many thousand times.
     @cached_property
     def padded_input(self) -> Pair:
         """(H, W) with the padding added."""
+        height, width = self.input
         top, bottom, left, right = self.padding
-        return self.input[0] + top + bottom, self.input[1] + left + right
+        return height + top + bottom, width + left + right
 
     @cached_property
     def extent(self) -> Pair:
         """Inputs that one kernel spans, (kh-1)*d + 1 and alike."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))  # type: ignore[return-value]
+        vertical = _spanned(self.kernel[0], self.dilation[0])
+        horizontal = _spanned(self.kernel[1], self.dilation[1])
+        return vertical, horizontal
 
     @cached_property
     def output(self) -> Pair:
         """(OH, OW)."""
-        return self._plane(0), self._plane(1)
+        return self._outputs_along(0), self._outputs_along(1)
+
+    def _outputs_along(self, axis: int) -> int:
+        # The first window lies at the edge; each further one needs a stride more of room.
+        room = self.padded_input[axis] - self.extent[axis]
+        return room // self.stride[axis] + 1
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is a fully connected layer."""
+        return self.kind == "linear"
 
     @property
     def m(self) -> int:
@@ -93,7 +133,8 @@ class ConvShape:
     @property
     def n(self) -> int:
         """Columns of the matricised weight of one group: C_in/groups * kh * kw."""
-        return self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
+        kernel_height, kernel_width = self.kernel
+        return self.in_channels // self.groups * kernel_height * kernel_width
 
     @property
     def parameters(self) -> int:
@@ -108,31 +149,62 @@ class ConvShape:
     @cached_property
     def anonymous(self) -> ConvShape:
         """The same layer without its name and kind: equal for all layers that map alike."""
-        return replace(self, name="", weight="-", kind="conv", fixed="")
+        # A weight is never empty: an empty one would become the name.
+        return replace(
+            self,
+            name="",
+            weight="-",
+            kind="conv",
+            fixed="",
+        )
 
     def without_padding(self) -> ConvShape:
         """The same layer with padding 0, as tables published without padding count it."""
         return replace(self, padding=(0, 0, 0, 0))
 
 
-def same_padding(size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> tuple[int, int, int, int]:
-    """Padding (top, bottom, left, right) that gives ceil(H/stride) x ceil(W/stride) outputs, the odd zero below and right.
+def same_padding(
+    size: Pair,
+    kernel: Pair,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+) -> Sides:
+    """Padding that gives ceil(H/stride) x ceil(W/stride) outputs, the odd zero below and right.
 
     The rule of TensorFlow's `SAME` and ONNX's `SAME_UPPER`; at stride 1 also PyTorch's `same`.
+
+    Args:
+        size: (H, W) of the input.
+        kernel: (kh, kw).
+        stride: (vertical, horizontal).
+        dilation: (vertical, horizontal).
+
+    Returns:
+        (top, bottom, left, right).
     """
-    sides = []
-    for length, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-        total = max((-(-length // s) - 1) * s + (k - 1) * d + 1 - length, 0)
-        sides += [total // 2, total - total // 2]
-    return sides[0], sides[1], sides[2], sides[3]
+    sides: list[int] = []
+    for axis in (0, 1):
+        outputs = -(-size[axis] // stride[axis])  # rounded up
+        # The windows begin a stride apart; behind the beginning of the last one, it has to fit as well.
+        last_begins = (outputs - 1) * stride[axis]
+        needed = last_begins + _spanned(kernel[axis], dilation[axis])
+        # Of a stride that is longer than the kernel some inputs may be left over.
+        zeros = max(needed - size[axis], 0)
+        before = zeros // 2
+        sides += [before, zeros - before]
+    top, bottom, left, right = sides
+    return top, bottom, left, right
 
 
-def _show(values: tuple[int, ...]) -> str:
-    return "x".join(str(value) for value in values)
+def _spanned(kernel: int, dilation: int) -> int:
+    """Inputs from the first to the last one that a kernel reads along one axis."""
+    return (kernel - 1) * dilation + 1
 
 
 def is_count(text: str) -> bool:
     """Whether `text` is a whole number of at most nine digits."""
+    # Longer ones would pass for sizes, and make arithmetic on them slow; other digits than 0 to 9 are
+    # digits to Python.
     return text.isascii() and text.isdigit() and len(text) <= 9
 
 
@@ -143,6 +215,16 @@ def parse_pair(text: str, what: str) -> Pair:
         InputError: anything else; the message calls the value `what`.
     """
     parts = text.strip().lower().split("x")
-    if len(parts) in (1, 2) and all(is_count(part) for part in parts):
-        return int(parts[0]), int(parts[-1])
-    raise InputError(f"{what} (={text}) must be a size such as 3 or 3x5")
+    whole = all(is_count(part) for part in parts)
+    if not whole or len(parts) > 2:
+        raise InputError(f"{what} (={text}) must be a size such as 3 or 3x5")
+    return int(parts[0]), int(parts[-1])
+
+
+def _are_at_least(least: int, values: Iterable[int]) -> bool:
+    """Whether all are whole numbers, none of them below `least`."""
+    return all(isinstance(value, int) and value >= least for value in values)
+
+
+def _show(values: Iterable[int]) -> str:
+    return "x".join(str(value) for value in values)

@@ -6,87 +6,182 @@ The names of the layers are those of the torch modules; a test traces the module
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from rankfold.workload.network import Network
-from rankfold.workload.shape import ConvShape, Pair
+from rankfold.workload.shape import ConvShape, Image, Pair
+
+Shapes = Callable[[Image, int], list[ConvShape]]  # of (C, H, W) and the number of classes
 
 
 class _Builder:
-    """Collects layers while keeping track of the feature map's size."""
+    """Collects layers while keeping track of the feature map that the next one reads."""
 
-    def __init__(self, channels: int, plane: Pair) -> None:
-        self.channels, self.plane = channels, plane
+    def __init__(self, image: Image) -> None:
+        self.channels, *plane = image
+        self.plane: Pair = (plane[0], plane[1])
         self.layers: list[ConvShape] = []
 
     def conv(
-        self, name: str, out: int, kernel: int, stride: int = 1, groups: int = 1, aside: tuple[int, Pair] | None = None
+        self,
+        name: str,
+        out: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
     ) -> None:
-        """Append a convolution with 'half' padding; `aside` = (channels, plane) reads another input and leaves the state."""
-        channels, plane = aside or (self.channels, self.plane)
+        """Append a convolution with 'half' padding, which the next layer reads."""
+        shape = self._append(
+            name,
+            self.source,
+            out,
+            kernel,
+            stride=stride,
+            groups=groups,
+        )
+        self.channels = out
+        self.plane = shape.output
+
+    def shortcut(
+        self,
+        name: str,
+        source: tuple[int, Pair],
+        out: int,
+        stride: int,
+    ) -> None:
+        """Append a 1x1 convolution beside the path of the others, on `source` = (channels, plane)."""
+        self._append(
+            name,
+            source,
+            out,
+            kernel=1,
+            stride=stride,
+        )
+
+    def _append(
+        self,
+        name: str,
+        source: tuple[int, Pair],
+        out: int,
+        kernel: int,
+        *,
+        stride: int,
+        groups: int = 1,
+    ) -> ConvShape:
+        channels, plane = source
         half = kernel // 2
-        shape = ConvShape(name, channels, out, (kernel, kernel), plane, (stride, stride), (half,) * 4, groups=groups)
+        shape = ConvShape(
+            name,
+            channels,
+            out,
+            (kernel, kernel),
+            plane,
+            (stride, stride),
+            padding=(half, half, half, half),
+            groups=groups,
+        )
         self.layers.append(shape)
-        if aside is None:
-            self.channels, self.plane = out, shape.output
+        return shape
 
-    def pool(self, kernel: int, stride: int, padding: int = 0) -> None:
-        height, width = ((size + 2 * padding - kernel) // stride + 1 for size in self.plane)
-        self.plane = (height, width)
+    @property
+    def source(self) -> tuple[int, Pair]:
+        """What the next layer reads: (channels, plane)."""
+        return self.channels, self.plane
 
-    def linear(self, name: str, inputs: int, out: int) -> None:
-        self.layers.append(ConvShape(name, inputs, out, (1, 1), (1, 1), kind="linear"))
+    def pool(
+        self,
+        kernel: int,
+        stride: int,
+        padding: int = 0,
+    ) -> None:
+        # As a convolution counts its outputs; nothing is mapped of it.
+        height, width = self.plane
+        self.plane = (
+            (height + 2 * padding - kernel) // stride + 1,
+            (width + 2 * padding - kernel) // stride + 1,
+        )
+
+    def linear(
+        self,
+        name: str,
+        inputs: int,
+        out: int,
+    ) -> None:
+        layer = ConvShape(
+            name,
+            inputs,
+            out,
+            (1, 1),
+            (1, 1),
+            kind="linear",
+        )
+        self.layers.append(layer)
         self.channels = out
 
 
-Shapes = Callable[[tuple[int, int, int], int], list[ConvShape]]
+def _stride(stage: int, block: int) -> int:
+    """A stage halves the plane in its first block; the first stage does not."""
+    if stage > 1 and block == 0:
+        return 2
+    return 1
 
 
 def _cifar_resnet(blocks: int) -> Shapes:
-    def build(image: tuple[int, int, int], classes: int) -> list[ConvShape]:
-        net = _Builder(image[0], image[1:])
+    """He et al. 2016, section 4.2: three stages of basic blocks with parameter-free shortcuts."""
+
+    def build(image: Image, classes: int) -> list[ConvShape]:
+        net = _Builder(image)
         net.conv("conv1", 16, 3)
         for stage, width in enumerate((16, 32, 64), start=1):
             for block in range(blocks):
-                net.conv(f"layer{stage}.{block}.conv1", width, 3, 2 if stage > 1 and block == 0 else 1)
-                net.conv(f"layer{stage}.{block}.conv2", width, 3)
+                prefix = f"layer{stage}.{block}"
+                net.conv(f"{prefix}.conv1", width, 3, _stride(stage, block))
+                net.conv(f"{prefix}.conv2", width, 3)
         net.linear("fc", net.channels, classes)
         return net.layers
 
     return build
 
 
-def _wide_resnet(image: tuple[int, int, int], classes: int) -> list[ConvShape]:
-    net = _Builder(image[0], image[1:])
+def _wide_resnet(image: Image, classes: int) -> list[ConvShape]:
+    """WRN-16-4 of Zagoruyko & Komodakis 2016."""
+    net = _Builder(image)
     net.conv("conv1", 16, 3)
     for stage, width in enumerate((64, 128, 256), start=1):
         for block in range(2):
-            stride = 2 if stage > 1 and block == 0 else 1
+            prefix = f"layer{stage}.{block}"
+            stride = _stride(stage, block)
+            # The module runs its shortcut before the convolutions beside it.
             if block == 0:
-                net.conv(f"layer{stage}.{block}.shortcut", width, 1, stride, aside=(net.channels, net.plane))
-            net.conv(f"layer{stage}.{block}.conv1", width, 3, stride)
-            net.conv(f"layer{stage}.{block}.conv2", width, 3)
+                net.shortcut(f"{prefix}.shortcut", net.source, width, stride)
+            net.conv(f"{prefix}.conv1", width, 3, stride)
+            net.conv(f"{prefix}.conv2", width, 3)
     net.linear("fc", net.channels, classes)
     return net.layers
 
 
-def _vgg9(image: tuple[int, int, int], classes: int) -> list[ConvShape]:
-    net = _Builder(image[0], image[1:])
+def _vgg9(image: Image, classes: int) -> list[ConvShape]:
+    net = _Builder(image)
     index = 0
     for width in (64, 128, 256):
         for _ in range(2):
             net.conv(f"features.{index}", width, 3)
-            index += 3
+            index += 3  # batch norm and activation come behind a convolution
         net.pool(2, 2)
         index += 1
-    net.linear("classifier.0", net.channels * net.plane[0] * net.plane[1], 512)
+    height, width = net.plane
+    net.linear("classifier.0", net.channels * height * width, 512)
     net.linear("classifier.2", 512, 512)
     net.linear("classifier.4", 512, classes)
     return net.layers
 
 
 def _vgg(widths: Iterable[int | str]) -> Shapes:
-    def build(image: tuple[int, int, int], classes: int) -> list[ConvShape]:
-        net = _Builder(image[0], image[1:])
+    """Simonyan & Zisserman 2015: 3x3 convolutions of these widths, and "M" for a pooling."""
+
+    def build(image: Image, classes: int) -> list[ConvShape]:
+        net = _Builder(image)
         index = 0
         for width in widths:
             if isinstance(width, str):
@@ -94,7 +189,7 @@ def _vgg(widths: Iterable[int | str]) -> Shapes:
                 index += 1
             else:
                 net.conv(f"features.{index}", width, 3)
-                index += 2
+                index += 2  # an activation comes behind a convolution
         # torchvision pools to 7x7 before the classifier, whatever the input.
         net.linear("classifier.0", net.channels * 49, 4096)
         net.linear("classifier.3", 4096, 4096)
@@ -104,83 +199,141 @@ def _vgg(widths: Iterable[int | str]) -> Shapes:
     return build
 
 
-def _resnet18(image: tuple[int, int, int], classes: int) -> list[ConvShape]:
-    net = _Builder(image[0], image[1:])
+def _resnet18(image: Image, classes: int) -> list[ConvShape]:
+    net = _Builder(image)
     net.conv("conv1", 64, 7, 2)
     net.pool(3, 2, 1)
     for stage, width in enumerate((64, 128, 256, 512), start=1):
         for block in range(2):
-            stride = 2 if stage > 1 and block == 0 else 1
-            before = (net.channels, net.plane)
-            net.conv(f"layer{stage}.{block}.conv1", width, 3, stride)
-            net.conv(f"layer{stage}.{block}.conv2", width, 3)
+            prefix = f"layer{stage}.{block}"
+            stride = _stride(stage, block)
+            source = net.source
+            net.conv(f"{prefix}.conv1", width, 3, stride)
+            net.conv(f"{prefix}.conv2", width, 3)
+            # Unlike in ResNet-50, the first stage keeps its channels and needs no projection.
             if stride > 1:
-                net.conv(f"layer{stage}.{block}.downsample.0", width, 1, stride, aside=before)
+                net.shortcut(f"{prefix}.downsample.0", source, width, stride)
+    # The plane is averaged before, so that any image will do.
     net.linear("fc", 512, classes)
     return net.layers
 
 
-def _resnet50(image: tuple[int, int, int], classes: int) -> list[ConvShape]:
-    net = _Builder(image[0], image[1:])
+def _resnet50(image: Image, classes: int) -> list[ConvShape]:
+    net = _Builder(image)
     net.conv("conv1", 64, 7, 2)
     net.pool(3, 2, 1)
-    for stage, (width, blocks) in enumerate(zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True), start=1):
+    stages = ((64, 3), (128, 4), (256, 6), (512, 3))  # (width, blocks)
+    for stage, (width, blocks) in enumerate(stages, start=1):
         for block in range(blocks):
-            stride = 2 if stage > 1 and block == 0 else 1
-            before = (net.channels, net.plane)
-            net.conv(f"layer{stage}.{block}.conv1", width, 1)
-            net.conv(f"layer{stage}.{block}.conv2", width, 3, stride)
-            net.conv(f"layer{stage}.{block}.conv3", 4 * width, 1)
+            prefix = f"layer{stage}.{block}"
+            stride = _stride(stage, block)
+            source = net.source
+            net.conv(f"{prefix}.conv1", width, 1)
+            net.conv(f"{prefix}.conv2", width, 3, stride)
+            net.conv(f"{prefix}.conv3", 4 * width, 1)
             if block == 0:
-                net.conv(f"layer{stage}.{block}.downsample.0", 4 * width, 1, stride, aside=before)
+                net.shortcut(f"{prefix}.downsample.0", source, 4 * width, stride)
     net.linear("fc", 2048, classes)
     return net.layers
 
 
-def _mobilenet_v2(image: tuple[int, int, int], classes: int) -> list[ConvShape]:
-    net = _Builder(image[0], image[1:])
+# (expansion, width, blocks, stride of the first block), table 2 of Sandler et al. 2018
+_MOBILENET_V2_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def _mobilenet_v2(image: Image, classes: int) -> list[ConvShape]:
+    net = _Builder(image)
     net.conv("features.0.0", 32, 3, 2)
     index = 1
-    settings = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-    for expansion, width, repeats, first_stride in settings:
-        for repeat in range(repeats):
-            hidden, part = net.channels * expansion, 0
-            if expansion > 1:
-                net.conv(f"features.{index}.conv.0.0", hidden, 1)
-                part = 1
-            net.conv(f"features.{index}.conv.{part}.0", hidden, 3, first_stride if repeat == 0 else 1, groups=hidden)
-            net.conv(f"features.{index}.conv.{part + 1}", width, 1)
+    # Each block is one feature of the module, whatever its stage.
+    for expansion, width, blocks, first_stride in _MOBILENET_V2_STAGES:
+        strides = [first_stride] + [1] * (blocks - 1)
+        for stride in strides:
+            _inverted_residual(
+                net,
+                f"features.{index}.conv",
+                expansion,
+                width,
+                stride,
+            )
             index += 1
     net.conv(f"features.{index}.0", 1280, 1)
     net.linear("classifier.1", 1280, classes)
     return net.layers
 
 
+def _inverted_residual(
+    net: _Builder,
+    prefix: str,
+    expansion: int,
+    width: int,
+    stride: int,
+) -> None:
+    """Expand by a 1x1 convolution, filter each channel alone, and reduce to `width` channels."""
+    hidden = net.channels * expansion
+    part = 0
+    if expansion > 1:
+        net.conv(f"{prefix}.{part}.0", hidden, 1)
+        part += 1
+    net.conv(f"{prefix}.{part}.0", hidden, 3, stride, groups=hidden)
+    net.conv(f"{prefix}.{part + 1}", width, 1)
+
+
+# Configurations B and D of table 1 of Simonyan & Zisserman 2015
 _VGG13 = (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 _VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
-_CIFAR, _IMAGENET = ((3, 32, 32), 10), ((3, 224, 224), 1000)
 
-# name -> (shapes, ((C, H, W) by default, classes by default))
-_ZOO: dict[str, tuple[Shapes, tuple[tuple[int, int, int], int]]] = {
-    "resnet8": (_cifar_resnet(1), _CIFAR),
-    "resnet20": (_cifar_resnet(3), _CIFAR),
-    "resnet32": (_cifar_resnet(5), _CIFAR),
-    "resnet44": (_cifar_resnet(7), _CIFAR),
-    "resnet56": (_cifar_resnet(9), _CIFAR),
-    "wrn16-4": (_wide_resnet, ((3, 32, 32), 100)),
-    "vgg9": (_vgg9, _CIFAR),
-    "vgg13": (_vgg(_VGG13), _IMAGENET),
-    "vgg16": (_vgg(_VGG16), _IMAGENET),
-    "resnet18": (_resnet18, _IMAGENET),
-    "resnet50": (_resnet50, _IMAGENET),
-    "mobilenetv2": (_mobilenet_v2, _IMAGENET),
+
+@dataclass(frozen=True)
+class _Known:
+    """A network with the images, (C, H, W), and the classes that it was published for."""
+
+    shapes: Shapes
+    image: Image
+    classes: int
+
+
+def _for_cifar(shapes: Shapes, classes: int = 10) -> _Known:
+    return _Known(shapes, (3, 32, 32), classes)
+
+
+def _for_imagenet(shapes: Shapes) -> _Known:
+    return _Known(shapes, (3, 224, 224), 1000)
+
+
+_ZOO = {
+    "resnet8": _for_cifar(_cifar_resnet(1)),
+    "resnet20": _for_cifar(_cifar_resnet(3)),
+    "resnet32": _for_cifar(_cifar_resnet(5)),
+    "resnet44": _for_cifar(_cifar_resnet(7)),
+    "resnet56": _for_cifar(_cifar_resnet(9)),
+    "wrn16-4": _for_cifar(_wide_resnet, classes=100),
+    "vgg9": _for_cifar(_vgg9),
+    "vgg13": _for_imagenet(_vgg(_VGG13)),
+    "vgg16": _for_imagenet(_vgg(_VGG16)),
+    "resnet18": _for_imagenet(_resnet18),
+    "resnet50": _for_imagenet(_resnet50),
+    "mobilenetv2": _for_imagenet(_mobilenet_v2),
 }
 
 ZOO = tuple(_ZOO)
 
 
-def zoo_network(name: str, image: tuple[int, int, int] | None = None, classes: int | None = None) -> Network:
+def zoo_network(
+    name: str,
+    image: Image | None = None,
+    classes: int | None = None,
+) -> Network:
     """The network `name` (one of `ZOO`) on images of (C, H, W), by default those it was published for."""
-    shapes, (default_image, default_classes) = _ZOO[name]
-    image = image or default_image
-    return Network(name, image, tuple(shapes(image, classes or default_classes)))
+    known = _ZOO[name]
+    image = image or known.image
+    layers = known.shapes(image, classes or known.classes)
+    return Network(name, image, tuple(layers))

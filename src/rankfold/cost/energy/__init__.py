@@ -1,4 +1,6 @@
-"""What a plan costs in silicon: energy, latency and area, from the activity of its tiles and a table of components."""
+"""What a plan costs in silicon: energy, latency and area, from the activity of its tiles and a table of
+components.
+"""
 
 from rankfold.cost.energy.activity import STEERING, StageActivity, stage_activity
 from rankfold.cost.energy.cheapest import cheapest_mappings
@@ -6,9 +8,24 @@ from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.formula import Formula
 from rankfold.cost.energy.macro import Macro, macro_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
-from rankfold.cost.energy.pricing import dense_plan, layer_activities, layer_energy, network_energy, precise_plan
+from rankfold.cost.energy.pricing import (
+    dense_plan,
+    energy_of,
+    layer_activities,
+    layer_energy,
+    network_energy,
+    precise_plan,
+)
 from rankfold.cost.energy.sensitivity import SHARES, Comparison
-from rankfold.cost.energy.table import DEFAULT_TABLE, TABLES, Adc, Component, ComponentTable, load_table, table_text
+from rankfold.cost.energy.table import (
+    DEFAULT_TABLE,
+    TABLES,
+    Adc,
+    Component,
+    ComponentTable,
+    load_table,
+    table_text,
+)
 from rankfold.cost.energy.zigzag import find_table, zigzag_table
 
 __all__ = [
@@ -28,6 +45,7 @@ __all__ = [
     "StageEnergy",
     "cheapest_mappings",
     "dense_plan",
+    "energy_of",
     "find_table",
     "layer_activities",
     "layer_energy",

@@ -1,4 +1,6 @@
-"""`StageActivity`: what the arrays of one stored convolution do for an image, counted from the tiles of its mapping."""
+"""`StageActivity`: what the arrays of one stored convolution do for an image, counted from the tiles of its
+mapping.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ from rankfold.workload import ConvShape
 STEERING = ("none", "rows", "kernels")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StageActivity:
     """Counts for one image of one stored convolution: a layer, or one of the two stages of a low-rank pair.
 
-    A read is one activation of one tile with one slice of the inputs. Physical columns are the mapped ones: those of the
-    weights, and with offset coding the reference column.
+    A read is one activation of one tile with one slice of the inputs. Physical columns are the mapped ones:
+    those of the weights, and with offset coding the reference column.
 
     Attributes:
         tiles: stored tiles, each of which has an array of its own.
@@ -29,12 +31,12 @@ class StageActivity:
         conversions: columns converted by ADCs, over all reads.
         cells: cells in rows driven and columns converted, over all reads.
         sums: column sums of whole weights and whole inputs that leave the arrays, after shift-and-add.
-        additions: of such sums to one another: sums less outputs. Where windows overlap at the edge of the plane, pixels are
-            computed twice and their sums count.
+        additions: of such sums to one another: sums less outputs. Where windows overlap at the edge of the
+            plane, pixels are computed twice and their sums count.
         inputs: input values driven into rows, over all activations.
         outputs: output values of the stage.
-        steered: rows (or, steered kernel by kernel, rows times columns of weights) whose input passes a steering multiplexer,
-            over all reads.
+        steered: rows (or, steered kernel by kernel, rows times columns of weights) whose input passes a
+            steering multiplexer, over all reads.
         kernel: kh * kw, inputs of a steering multiplexer.
         macs: multiply-accumulates with the weights that are stored.
         weight_bits: of the weights.
@@ -80,52 +82,73 @@ def stage_activity(
         array: the physical array, with bits per cell and DAC.
         weight_bits: bits of a weight.
         input_bits: bits of an input.
-        steering: the circuits between input buffer and rows of a pruned layer: `none`; `rows` (a multiplexer for each row
-            picks the kernel position that the support keeps, as PAIRS needs); `kernels` (each kernel keeps positions of its
-            own, so that a row needs a multiplexer for every column of weights it serves; PatDNN's patterns, packed).
-        layer: the convolution that the mapping stands for, where it is one of another shape (`map_steered`); None: its own.
+        steering: the circuits between input buffer and rows of a pruned layer: `none`; `rows` (a multiplexer
+            for each row picks the kernel position that the support keeps, as PAIRS needs); `kernels` (each
+            kernel keeps positions of its own, so that a row needs a multiplexer for every column of weights
+            it serves; PatDNN's patterns, packed).
+        layer: the convolution that the mapping stands for, where it is one of another shape (`map_steered`);
+            None: its own.
 
     Raises:
         InputError: the mapping is for another array, or steering is of no such kind.
     """
     if steering not in STEERING:
         raise InputError(f"steering (={steering}) must be one of {', '.join(STEERING)}")
-    if mapping.array.rows != array.rows or mapping.array.columns != array.in_weights(weight_bits).columns:
-        raise InputError(
-            f"layer {mapping.shape.name}: mapped onto {mapping.array} weights, but arrays of {array} hold "
-            f"{array.in_weights(weight_bits)} of {weight_bits} bits; map it onto these"
-        )
-    slices, wide = array.cycles_per_vector(input_bits), array.columns_per_weight(weight_bits)
+    _check_array(mapping, array, weight_bits)
+    slices = array.cycles_per_vector(input_bits)
+    wide = array.columns_per_weight(weight_bits)  # physical columns of a weight
+    # Offset coding subtracts the sum of one more column, whose cells all hold the offset.
     reference = int(array.cell_bits is not None and array.coding == "offset")
     tiles = activations = rows = columns = converted = cells = kernels = 0
     for stored, times in mapping.loads:
+        # (rows in use, columns in use in weights), tiles of that size; each is activated `times` times.
         for (height, width), number in stored.extents().items():
-            physical = width * wide + reference
+            physical = width * wide + reference  # columns that are converted
+            reads = number * times
             tiles += number
-            activations += number * times
-            rows += height * number * times
-            columns += width * number * times
-            cells += height * physical * number * times
-            kernels += height * width * number * times
-            converted += physical * number * times
-    shape = mapping.shape if layer is None else layer
+            activations += reads
+            rows += height * reads
+            columns += width * reads
+            cells += height * physical * reads
+            kernels += height * width * reads
+            converted += physical * reads
+    shape, macs = mapping.shape, mapping.macs
+    if layer is not None:
+        # The mapping stores as much as the layer keeps: each of its outputs takes an m-th of that, in every
+        # pixel.
+        shape = layer
+        macs = (mapping.weights or 0) * layer.m // mapping.shape.m * math.prod(layer.output)
     outputs = shape.m * math.prod(shape.output)
+    steered = {"none": 0, "rows": rows, "kernels": kernels}  # multiplexers that an activation's inputs pass
     return StageActivity(
         tiles=tiles,
         activations=activations,
         slices=slices,
         columns_per_weight=wide,
         longest=max(times for _, times in mapping.loads),
+        # Rows, conversions and cells work once a slice; sums and inputs are of whole values.
         rows=rows * slices,
         conversions=converted * slices,
         cells=cells * slices,
+        # Slices and physical columns of a weight are joined before its sum leaves the array.
         sums=columns,
         additions=max(columns - outputs, 0),  # a pruned layer may have outputs without a column
         inputs=rows,
         outputs=outputs,
-        steered={"none": 0, "rows": rows, "kernels": kernels}[steering] * slices,
+        steered=steered[steering] * slices,
         kernel=math.prod(shape.kernel),
-        macs=mapping.macs if layer is None else (mapping.weights or 0) * layer.m // mapping.shape.m * math.prod(layer.output),
+        macs=macs,
         weight_bits=weight_bits,
         input_bits=input_bits,
     )
+
+
+def _check_array(mapping: Mapping, array: ArraySpec, weight_bits: int) -> None:
+    """Refuse a mapping onto other arrays."""
+    fitting = array.in_weights(weight_bits)
+    # Tiles of other columns would be counted as if they were cut for this array.
+    if mapping.array.rows != array.rows or mapping.array.columns != fitting.columns:
+        raise InputError(
+            f"layer {mapping.shape.name}: mapped onto {mapping.array} weights, but arrays of {array} hold "
+            f"{fitting} of {weight_bits} bits; map it onto these"
+        )

@@ -1,4 +1,6 @@
-"""The mapping of least energy for every layer: what a layer computes stays the same, only its place on the arrays changes."""
+"""The mapping of least energy for every layer: what a layer computes stays the same, only its place on the
+arrays changes.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,22 @@ from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.energy.pricing import network_energy
 from rankfold.cost.energy.table import ComponentTable
 from rankfold.cost.planned import Masks
-from rankfold.mapping import LOW_RANK_METHODS, METHODS, PRUNED_METHODS
-from rankfold.plan import LOW_RANK, PRUNED, LayerPlan, Plan
+from rankfold.mapping import METHODS
+from rankfold.plan import Plan
 from rankfold.workload import Network
 
 
-def cheapest_mappings(network: Network, plan: Plan, table: ComponentTable, masks: Masks | None = None) -> Plan:
+def cheapest_mappings(
+    network: Network,
+    plan: Plan,
+    table: ComponentTable,
+    masks: Masks | None = None,
+) -> Plan:
     """The plan with every layer's mapping replaced by the one that costs the least dynamic energy.
 
-    Fewest cycles and least energy differ: windows of many pixels need fewer activations, and may convert more columns. A
-    layer's accuracy does not depend on its mapping, so neither does the plan's. Of mappings that cost the same, the earliest
-    in `METHODS` (`LOW_RANK_METHODS`, `PRUNED_METHODS`) is taken.
+    Fewest cycles and least energy differ: windows of many pixels need fewer activations, and may convert more
+    columns. A layer's accuracy does not depend on its mapping, so neither does the plan's. Of mappings that
+    cost the same, the earliest in `METHODS` is taken.
 
     Args:
         network: the network.
@@ -31,22 +38,33 @@ def cheapest_mappings(network: Network, plan: Plan, table: ComponentTable, masks
     """
     best: dict[str, tuple[float, str]] = {}
     for method in METHODS:
-        layers = tuple(replace(layer, mapping=method) if method in _choices(layer) else layer for layer in plan.layers)
-        found: NetworkEnergy = network_energy(network, replace(plan, layers=layers), table, masks)
-        for name, energy in _by_weight(found).items():
-            if method in _choices(plan.layer(name)) and (name not in best or energy < best[name][0]):
+        priced = network_energy(network, _laid_out(plan, method), table, masks)
+        for name, energy in _by_weight(priced).items():
+            possible = method in plan.layer(name).kind.mappings
+            # Strictly less, so that of equal ones the earlier mapping stays.
+            if possible and (name not in best or energy < best[name][0]):
                 best[name] = energy, method
-    return replace(
-        plan, layers=tuple(replace(layer, mapping=best[layer.name][1]) if layer.name in best else layer for layer in plan.layers)
-    )
+    layers = []
+    for layer in plan.layers:
+        if layer.name in best:
+            layer = replace(layer, mapping=best[layer.name][1])
+        layers.append(layer)
+    return replace(plan, layers=tuple(layers))
 
 
-def _choices(layer: LayerPlan) -> tuple[str, ...]:
-    return {LOW_RANK: LOW_RANK_METHODS, PRUNED: PRUNED_METHODS}.get(layer.kind, METHODS)
+def _laid_out(plan: Plan, method: str) -> Plan:
+    """The plan with every layer that can be laid out so."""
+    layers = []
+    for layer in plan.layers:
+        if method in layer.kind.mappings:
+            layer = replace(layer, mapping=method)
+        layers.append(layer)
+    return replace(plan, layers=tuple(layers))
 
 
 def _by_weight(energy: NetworkEnergy) -> dict[str, float]:
     """pJ of each weight, over all layers that use it."""
+    # A plan has one mapping for a weight, however many layers run it.
     found: dict[str, float] = {}
     for layer in energy.layers:
         found[layer.shape.weight] = found.get(layer.shape.weight, 0.0) + layer.energy

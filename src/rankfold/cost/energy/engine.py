@@ -1,4 +1,6 @@
-"""The energy, time and area of one stored convolution: counts of its activity times the formulae of a component table."""
+"""The energy, time and area of one stored convolution: counts of its activity times the formulae of a
+component table.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class StageEnergy:
 
 def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) -> dict[str, float]:
     """The values that formulae may use, for one stage."""
-    cell_bits, dac_bits = array.cell_bits or activity.weight_bits, array.dac_bits or activity.input_bits
+    # An array that says nothing of cells and DACs holds whole weights and takes whole inputs.
+    cell_bits = array.cell_bits or activity.weight_bits
+    dac_bits = array.dac_bits or activity.input_bits
     wide, slices = activity.columns_per_weight, activity.slices
     return {
         "rows": array.rows,
@@ -56,6 +60,7 @@ def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) 
         "sum_bits": table.adc_bits + (wide - 1) * cell_bits + (slices - 1) * dac_bits,
         "slices": slices,
         "kernel": activity.kernel,
+        # Mean per read; at least one, so that a stage that is never read does not divide by zero.
         "steered": activity.steered / max(activity.reads, 1),
     }
 
@@ -63,8 +68,9 @@ def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) 
 def events(table: ComponentTable, activity: StageActivity, sum_bits: float) -> dict[str, float]:
     """How often each event happens for an image.
 
-    All columns that share an ADC are read one after another, `mux` steps a read, and the rows are driven anew in each, as
-    in NeuroSim: only mapped columns are converted, but lines and drivers are paid for in every step.
+    All columns that share an ADC are read one after another, `mux` steps a read, and the rows are driven anew
+    in each, as in NeuroSim: only mapped columns are converted, but lines and drivers are paid for in every
+    step.
     """
     reads = activity.reads
     inputs = activity.inputs * activity.input_bits
@@ -79,7 +85,9 @@ def events(table: ComponentTable, activity: StageActivity, sum_bits: float) -> d
         "sum": activity.sums,
         "addition": activity.additions,
         "input bit": inputs,
+        # Outputs are kept with as many bits as inputs.
         "output bit": activity.outputs * activity.input_bits,
+        # Inputs come over the bus and sums leave over it.
         "bus bit": inputs + activity.sums * sum_bits,
         "steered input": activity.steered,
     }
@@ -98,6 +106,7 @@ def stage_energy(table: ComponentTable, array: ArraySpec, activity: StageActivit
     """
     values = variables(table, array, activity)
     happens = events(table, activity, values["sum_bits"])
+    # The ADC stands apart from the other components, as users exchange it without editing the table.
     adc = table.chosen_adc
     energy = {ADC: PJ * happens["conversion"] * adc.energy.value(values)}
     area = {ADC: activity.tiles * -(-array.columns // table.mux) * adc.area.value(values)}
@@ -107,9 +116,12 @@ def stage_energy(table: ComponentTable, array: ArraySpec, activity: StageActivit
             energy[component.name] = PJ * happens[component.per] * component.energy.value(values)
         if component.area is not None:
             area[component.name] = activity.tiles * component.area.value(values)
+        # Leakage is by tile: an array leaks whether it works or not.
         if component.leakage is not None:
             leakage += activity.tiles * component.leakage.value(values)
-    return StageEnergy(activity, energy, area, leakage, US * activity.longest * read_time(table, values) * activity.slices)
+    # Tiles work side by side, so that the busiest one sets the time, slice after slice.
+    latency = US * activity.longest * read_time(table, values) * activity.slices
+    return StageEnergy(activity, energy, area, leakage, latency)
 
 
 def read_time(table: ComponentTable, values: Mapping[str, float]) -> float:

@@ -13,7 +13,7 @@ from rankfold.mapping import ArraySpec
 OUTSIDE = ("accumulators", "input_buffer", "output_buffer", "bus", "steering")  # what surrounds an array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Macro:
     """One array of which all columns work, for one whole input vector.
 
@@ -26,7 +26,8 @@ class Macro:
         dac_bits: bits of an input that are driven at once.
         rows_per_weight: rows of a weight, whose bits some macros add up in analog along a column.
         driven: rows driven in a read; None: all.
-        converted: columns converted in a read; None: all. Fewer where columns of a weight are joined before the ADC.
+        converted: columns converted in a read; None: all. Fewer where columns of a weight are joined before
+            the ADC.
     """
 
     rows: int
@@ -42,7 +43,8 @@ class Macro:
     def __post_init__(self) -> None:
         if self.columns % self.columns_per_weight:
             raise InputError(
-                f"macro columns (={self.columns}) must be a multiple of the columns per weight (={self.columns_per_weight})"
+                f"macro columns (={self.columns}) must be a multiple of the columns per weight "
+                f"(={self.columns_per_weight})"
             )
 
     @property
@@ -53,7 +55,9 @@ class Macro:
     @property
     def operations(self) -> int:
         """Of a whole input vector, two for each multiply-accumulate."""
-        return 2 * ((self.driven or self.rows) // self.rows_per_weight) * (self.columns // self.columns_per_weight)
+        inputs = (self.driven or self.rows) // self.rows_per_weight
+        outputs = self.columns // self.columns_per_weight
+        return 2 * inputs * outputs
 
 
 def macro_energy(table: ComponentTable, macro: Macro) -> StageEnergy:
@@ -62,14 +66,31 @@ def macro_energy(table: ComponentTable, macro: Macro) -> StageEnergy:
     Raises:
         InputError: a formula of the table cannot be computed for this macro.
     """
-    driven, converted = macro.driven or macro.rows, macro.converted or macro.columns
-    outputs, slices = macro.columns // macro.columns_per_weight, macro.slices
+    driven = macro.driven or macro.rows
+    converted = macro.converted or macro.columns
+    slices = macro.slices
     activity = StageActivity(
-        tiles=1, activations=1, slices=slices, columns_per_weight=macro.columns_per_weight, longest=1, rows=driven * slices,
-        conversions=converted * slices, cells=driven * macro.columns * slices, sums=outputs, additions=0, inputs=0, outputs=0,
-        steered=0, kernel=1, macs=macro.operations // 2, weight_bits=macro.weight_bits, input_bits=macro.input_bits,
-    )  # fmt: skip
+        tiles=1,
+        activations=1,
+        slices=slices,
+        columns_per_weight=macro.columns_per_weight,
+        longest=1,
+        rows=driven * slices,
+        conversions=converted * slices,
+        cells=driven * macro.columns * slices,
+        sums=macro.columns // macro.columns_per_weight,
+        additions=0,
+        inputs=0,
+        outputs=0,
+        steered=0,
+        kernel=1,
+        macs=macro.operations // 2,
+        weight_bits=macro.weight_bits,
+        input_bits=macro.input_bits,
+    )
+    # A weight's bits are spread over its columns and, in some macros, over its rows too.
     cell_bits = -(-macro.weight_bits // (macro.columns_per_weight * macro.rows_per_weight))
-    found = stage_energy(table, ArraySpec(macro.rows, macro.columns, cell_bits, "differential", macro.dac_bits), activity)
-    inside = {name: value for name, value in found.energy.items() if name not in OUTSIDE}
-    return StageEnergy(activity, inside, found.area, found.leakage, found.latency)
+    array = ArraySpec(macro.rows, macro.columns, cell_bits, "differential", macro.dac_bits)
+    whole = stage_energy(table, array, activity)
+    inside = {name: value for name, value in whole.energy.items() if name not in OUTSIDE}
+    return StageEnergy(activity, inside, whole.area, whole.leakage, whole.latency)

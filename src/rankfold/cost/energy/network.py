@@ -58,10 +58,18 @@ class LayerEnergy:
 
 def _stage_to_json(stage: StageEnergy) -> dict[str, Any]:
     activity = stage.activity
-    counts = ("tiles", "activations", "slices", "columns_per_weight", "reads", "rows", "conversions", "cells", "sums",
-              "additions", "steered")  # fmt: skip
     return {
-        **{key: getattr(activity, key) for key in counts},
+        "tiles": activity.tiles,
+        "activations": activity.activations,
+        "slices": activity.slices,
+        "columns_per_weight": activity.columns_per_weight,
+        "reads": activity.reads,
+        "rows": activity.rows,
+        "conversions": activity.conversions,
+        "cells": activity.cells,
+        "sums": activity.sums,
+        "additions": activity.additions,
+        "steered": activity.steered,
         "energy_pj": stage.energy,
         "area_um2": stage.area,
         "leakage_uw": stage.leakage,
@@ -71,9 +79,10 @@ def _stage_to_json(stage: StageEnergy) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class NetworkEnergy:
-    """What all convolutions of a network cost for one image; fully connected layers count where they do in cycles.
+    """What all convolutions of a network cost for one image; others count where they do in cycles.
 
-    Every stored tile has an array of its own, and weights stay. Buses, buffers and accumulators have energy but no area.
+    Every stored tile has an array of its own, and weights stay. Buses, buffers and accumulators have energy
+    but no area.
 
     Attributes:
         model: the network's name.
@@ -107,7 +116,11 @@ class NetworkEnergy:
     @property
     def reads(self) -> int:
         """Activations of arrays, one for each slice of the inputs."""
-        return sum(stage.activity.reads for layer in self.layers for stage in layer.stages)
+        reads = 0
+        for layer in self.layers:
+            for stage in layer.stages:
+                reads += stage.activity.reads
+        return reads
 
     @property
     def arrays(self) -> int:
@@ -135,6 +148,7 @@ class NetworkEnergy:
         busy: Counter[tuple[str, int]] = Counter()
         for layer in self.layers:
             for index, stage in enumerate(layer.stages):
+                # A weight that runs twice keeps its arrays busy for both runs of an image.
                 busy[layer.shape.weight, index] += stage.latency  # type: ignore[assignment]
         return float(max(busy.values()))
 
@@ -151,23 +165,32 @@ class NetworkEnergy:
     @property
     def macs(self) -> int:
         """Multiply-accumulates with the weights that are stored."""
-        return sum(stage.activity.macs for layer in self.layers for stage in layer.stages)
+        macs = 0
+        for layer in self.layers:
+            for stage in layer.stages:
+                macs += stage.activity.macs
+        return macs
 
     @property
     def tops_per_watt(self) -> float:
-        """Operations (two a multiply-accumulate that is executed) per pJ, dynamic and leaked with layers pipelined."""
+        """Operations (two a multiply-accumulate that is executed) per pJ, dynamic and leaked with layers
+        pipelined.
+        """
+        # Operations per pJ are 10^12 operations per joule: TOPS/W.
         return 2 * self.macs / (self.energy + self.pipelined_leakage_energy)
 
     @property
     def utilisation(self) -> float:
         """Cells that hold a weight in use, over all cells, mean over all activations, 0 to 1."""
         stages = [stage.activity for layer in self.layers for stage in layer.stages]
+        # Each multiplication uses all cells of its weight in a row, one for each physical column.
         used = sum(activity.macs * activity.columns_per_weight for activity in stages)
         return used / (self.array.cells * sum(activity.activations for activity in stages))
 
     @property
     def _stored(self) -> list[StageEnergy]:
         """The stages of each weight once: a layer that runs twice uses the same arrays."""
+        # Reversed, so that the first layer of each weight is the one that stays.
         first = {layer.shape.weight: layer for layer in reversed(self.layers)}
         return [stage for layer in first.values() for stage in layer.stages]
 
@@ -177,22 +200,27 @@ class NetworkEnergy:
         Raises:
             InputError: the table's cells store fewer bits than the array's.
         """
+        # The activity was counted for these cells, and another technology may not have them.
         table.check_cells(self.array)
-        layers = (
-            replace(layer, stages=tuple(stage_energy(table, self.array, stage.activity) for stage in layer.stages))
-            for layer in self.layers
-        )
+        layers = []
+        for layer in self.layers:
+            stages = [stage_energy(table, self.array, stage.activity) for stage in layer.stages]
+            layers.append(replace(layer, stages=tuple(stages)))
         return replace(self, table=table, layers=tuple(layers))
 
     def describe(self) -> str:
         """The conditions of every number, for the line below it."""
         table = self.table
-        shared = "an ADC for every column" if table.mux == 1 else f"{table.mux} columns an ADC"
-        words = [
-            f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {shared}",
-            f"{self.array.cell_bits}-bit cells, {self.array.coding} coding, {self.array.dac_bits}-bit DACs",
-        ]
-        return "; ".join(words) + (f" (assumed: {', '.join(self.assumed)})" if self.assumed else "")
+        shared = f"{table.mux} columns an ADC"
+        if table.mux == 1:
+            shared = "an ADC for every column"
+        words = (
+            f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {shared}; "
+            f"{self.array.cell_bits}-bit cells, {self.array.coding} coding, {self.array.dac_bits}-bit DACs"
+        )
+        if self.assumed:
+            words += f" (assumed: {', '.join(self.assumed)})"
+        return words
 
     def to_json(self, layers: bool = True) -> dict[str, Any]:
         """The stable interface of `--json`."""
@@ -201,8 +229,11 @@ class NetworkEnergy:
             "technology": table.name,
             "adc": {"kind": table.adc, "bits": table.adc_bits, "source": table.chosen_adc.source},
             "array": {
-                "rows": self.array.rows, "columns": self.array.columns, "cell_bits": self.array.cell_bits,
-                "coding": self.array.coding, "dac_bits": self.array.dac_bits,
+                "rows": self.array.rows,
+                "columns": self.array.columns,
+                "cell_bits": self.array.cell_bits,
+                "coding": self.array.coding,
+                "dac_bits": self.array.dac_bits,
             },
             "assumed": list(self.assumed),
             "total": {
@@ -220,7 +251,7 @@ class NetworkEnergy:
                 "tops_per_watt": self.tops_per_watt,
                 "utilisation": self.utilisation,
             },
-        }  # fmt: skip
+        }
         if layers:
             content["layers"] = [layer.to_json() for layer in self.layers]
         return content

@@ -9,14 +9,38 @@ import numpy as np
 from rankfold.cost.energy.activity import StageActivity, stage_activity
 from rankfold.cost.energy.engine import stage_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
-from rankfold.cost.energy.table import ComponentTable
-from rankfold.cost.planned import Masks, array_mapping, counted_layers, planned_mask
-from rankfold.mapping import ArraySpec, LowRankMapping, map_steered
-from rankfold.plan import DENSE, IDEAL, PRUNED, LayerPlan, Plan, uniform_plan, weights
+from rankfold.cost.energy.table import DEFAULT_TABLE, ComponentTable
+from rankfold.cost.energy.zigzag import find_table
+from rankfold.cost.kinds import cost_of
+from rankfold.cost.planned import Masks, bits_of, counted_layers, planned_mapping
+from rankfold.mapping import ArraySpec
+from rankfold.plan import DenseLayer, LayerPlan, Plan, uniform_plan, weights
 from rankfold.workload import ConvShape, Network
 
 BITS = 4  # of weights and inputs where the plan has none; 8 in the first convolution and the classifier
 DAC_BITS = 1  # where the array does not say
+
+
+def energy_of(
+    network: Network,
+    plan: Plan,
+    table: str | ComponentTable = DEFAULT_TABLE,
+    masks: Masks | None = None,
+) -> NetworkEnergy:
+    """Energy, latency and area of a network under a plan, for one image, each tile on an array of its own.
+
+    Args:
+        network: the network.
+        plan: its plan; the array is the plan's.
+        table: the components, or the name or YAML file of a table of them.
+        masks: the weights that pattern-pruned layers keep, see `load_masks`.
+
+    Raises:
+        InputError: see `network_energy`; or there is no such table.
+    """
+    if isinstance(table, str):
+        table = find_table(table, plan.array)
+    return network_energy(network, plan, table, masks)
 
 
 def network_energy(
@@ -29,29 +53,36 @@ def network_energy(
 ) -> NetworkEnergy:
     """What a network costs under a plan, each tile on an array of its own.
 
-    Where the array says nothing of cells and DACs, the table's bits per cell and one-bit DACs are taken; where the plan has no
-    bits, 4 (8 in the first convolution and the classifier). `NetworkEnergy.assumed` names what was taken.
+    Where the array says nothing of cells and DACs, the table's bits per cell and one-bit DACs are taken;
+    where the plan has no bits, 4 (8 in the first convolution and the classifier). `NetworkEnergy.assumed`
+    names what was taken.
 
     Args:
         network: the network.
         plan: its plan; the array is the plan's.
         table: the components.
-        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see `load_masks`.
-        circuits: whether pattern-pruned layers and the first stages of row-sparse ones pay for their steering circuits: a
-            multiplexer for each row they drive, or with ideal steering for each row and column of weights. False: steering for
-            free, as papers count it.
+        masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see
+            `load_masks`.
+        circuits: whether pattern-pruned layers and the first stages of row-sparse ones pay for their steering
+            circuits: a multiplexer for each row they drive, or with ideal steering for each row and column of
+            weights. False: steering for free, as papers count it.
         linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
-        InputError: the table's cells store fewer bits than the array's, not one weight fits a row, or the mask of a pruned
-            layer, or the support of a row-sparse one, is missing.
+        InputError: the table's cells store fewer bits than the array's, not one weight fits a row, or the
+            mask of a pruned layer, or the support of a row-sparse one, is missing.
     """
+    # Energy needs every bit to be known, where cycles do without.
     precise, assumed = precise_plan(network, plan, table)
+    # By weight: several layers may run one.
     entries = {entry.name: entry for entry in precise.layers}
     layers = []
     for shape in counted_layers(network, plan, linear):
-        mask = None if masks is None else masks.get(shape.weight)
-        layers.append(layer_energy(shape, precise.array, entries[shape.weight], table, mask, circuits))
+        mask = None
+        if masks is not None:
+            mask = masks.get(shape.weight)
+        entry = entries[shape.weight]
+        layers.append(layer_energy(shape, precise.array, entry, table, mask, circuits))
     return NetworkEnergy(network.name, precise.array, table, assumed, tuple(layers))
 
 
@@ -63,7 +94,9 @@ def layer_energy(
     mask: np.ndarray | None = None,
     circuits: bool = True,
 ) -> LayerEnergy:
-    """What one convolution costs; array and entry are those of a `precise_plan`. Arguments and errors as `layer_activities`."""
+    """What one convolution costs; array and entry are those of a `precise_plan`. Arguments and errors as
+    `layer_activities`.
+    """
     activities = layer_activities(shape, array, entry, mask, circuits)
     return LayerEnergy(shape, tuple(stage_energy(table, array, activity) for activity in activities))
 
@@ -74,15 +107,19 @@ def dense_plan(plan: Plan, mapping: str = "im2col") -> Plan:
     Raises:
         InputError: `mapping` is no mapping of a dense layer.
     """
-    layers = (
-        LayerPlan(layer.name, DENSE, mapping=mapping, weight_bits=layer.weight_bits, input_bits=layer.input_bits)
-        for layer in plan.layers
-    )
+    layers = []
+    # Bits stay, so that a comparison shows what the compression does and not the rounding.
+    for layer in plan.layers:
+        layers.append(replace(layer, kind=DenseLayer(), mapping=mapping, input_signed=None, reason=""))
     return replace(plan, layers=tuple(layers))
 
 
 def layer_activities(
-    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None, circuits: bool = True
+    shape: ConvShape,
+    array: ArraySpec,
+    entry: LayerPlan,
+    mask: np.ndarray | None = None,
+    circuits: bool = True,
 ) -> tuple[StageActivity, ...]:
     """What the arrays do for a layer: one stage, or the two of a low-rank pair.
 
@@ -96,18 +133,25 @@ def layer_activities(
     Raises:
         InputError: the layer has no bits, not one weight fits a row, or the mask is missing.
     """
-    mapping = array_mapping(shape, array, entry, mask)
-    bits = entry.weight_bits, entry.input_bits
-    assert bits[0] is not None and bits[1] is not None  # array_mapping refuses a layer without
-    if isinstance(mapping, LowRankMapping):
-        rows = "rows" if circuits and entry.entries is not None else "none"
-        first = stage_activity(mapping.stage1, array, bits[0], bits[1], rows)
-        return first, stage_activity(mapping.stage2, array, bits[0], bits[1])
-    if entry.steering == IDEAL:
-        packed = map_steered(shape, array.in_weights(bits[0]), planned_mask(shape, entry, mask), entry.mapping)
-        return (stage_activity(packed, array, bits[0], bits[1], "kernels" if circuits else "none", shape),)
-    how = "rows" if circuits and entry.kind == PRUNED else "none"
-    return (stage_activity(mapping, array, bits[0], bits[1], how),)
+    weight_bits, input_bits = bits_of(shape, entry)
+    in_weights = array.in_weights(weight_bits)
+    cost = cost_of(entry.kind)
+    # Columns counted in weights: a weight takes several physical columns.
+    steered = cost.steered(shape, in_weights, entry, mask)
+    if steered is not None:
+        # Ideal steering needs a multiplexer for each row and column of weights.
+        steering = "none"
+        if circuits:
+            steering = "kernels"
+        return (stage_activity(steered, array, weight_bits, input_bits, steering, shape),)
+    stages = planned_mapping(shape, in_weights, entry, mask).stages
+    chosen = cost.row_circuits(entry.kind)
+    if not circuits:
+        chosen = ("none",) * len(stages)
+    return tuple(
+        stage_activity(stage, array, weight_bits, input_bits, how)
+        for stage, how in zip(stages, chosen, strict=True)
+    )
 
 
 def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[Plan, tuple[str, ...]]:
@@ -126,11 +170,17 @@ def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[P
     table.check_cells(array)
     entries = {name: plan.layer(name) for name in weights(network)}
     if any(entry.weight_bits is None for entry in entries.values()):
-        assumed.append(f"{BITS}-bit weights and inputs, 8 in the first convolution and the classifier, where the plan has floats")
+        assumed.append(
+            f"{BITS}-bit weights and inputs, 8 in the first convolution and the classifier, where the plan "
+            "has floats"
+        )
+        # A uniform plan knows which layers get 8 bits.
         usual = uniform_plan(network, array, bits=BITS)
         for name, entry in entries.items():
             if entry.weight_bits is None:
                 bits = usual.layer(name)
                 # A layer that can only stay as it is has no bits in any plan.
-                entries[name] = replace(entry, weight_bits=bits.weight_bits or BITS, input_bits=bits.input_bits or BITS)
+                entries[name] = replace(
+                    entry, weight_bits=bits.weight_bits or BITS, input_bits=bits.input_bits or BITS
+                )
     return replace(plan, array=array, layers=tuple(entries.values())), tuple(assumed)

@@ -14,8 +14,8 @@ SHARES = (0.3, 0.8)  # of the ADC in the reference's energy: the band that every
 class Comparison:
     """The dynamic energy of a network against a reference, for any energy of a conversion.
 
-    With a share s of ADCs in the reference's energy, the ratio of the energies is (1 - s) * others + s * adc: making every
-    conversion dearer or cheaper moves s, and the two ratios stay.
+    With a share s of ADCs in the reference's energy, the ratio of the energies is (1 - s) * others + s * adc:
+    making every conversion dearer or cheaper moves s, and the two ratios stay.
 
     Attributes:
         adc: conversions over those of the reference.
@@ -31,13 +31,18 @@ class Comparison:
     def of(cls, energy: NetworkEnergy, reference: NetworkEnergy) -> Comparison:
         """Compare a network with a reference, computed with the same table."""
         adc, base = energy.components[ADC], reference.components[ADC]
-        others = reference.energy - base
-        return cls(
-            # A table may have ADCs for free, whose dearness only the sensitivity then tells.
-            adc / base if base else energy.conversions / reference.conversions,
-            (energy.energy - adc) / others if others else 1.0,
-            base / reference.energy if reference.energy else 0.0,
-        )
+        # A table may have ADCs for free, whose dearness only the sensitivity then tells.
+        dearer = energy.conversions / reference.conversions
+        if base:
+            dearer = adc / base
+        rest = reference.energy - base
+        others = 1.0
+        if rest:
+            others = (energy.energy - adc) / rest
+        share = 0.0
+        if reference.energy:
+            share = base / reference.energy
+        return cls(dearer, others, share)
 
     def ratio(self, share: float) -> float:
         """Energy over that of the reference, where ADCs make up `share` of the latter."""
@@ -51,19 +56,32 @@ class Comparison:
     @property
     def band(self) -> tuple[float, float]:
         """(least, most) saving where ADCs make up 30 % to 80 % of the reference's energy."""
+        # The ratio is a straight line over the share, so its extremes are at the ends.
         ends = [1 - self.ratio(share) for share in SHARES]
         return min(ends), max(ends)
 
     @property
     def flip(self) -> float | None:
-        """The ADC's share of the reference's energy, 0 to 1, at which both need the same; None: one is always better."""
-        return None if self.adc == self.others else _within((1 - self.others) / (self.adc - self.others))
+        """The ADC's share of the reference's energy, 0 to 1, at which both need the same; None: one is always
+        better.
+        """
+        # (1 - s) * others + s * adc = 1, solved for s.
+        if self.adc == self.others:
+            return None
+        return _within((1 - self.others) / (self.adc - self.others))
 
     def flip_against(self, other: Comparison) -> float | None:
-        """The share at which two networks, compared with one reference, need the same; None: one is always better."""
+        """The share at which two networks, compared with one reference, need the same; None: one is always
+        better.
+        """
+        # Both ratios are lines over s; where they meet, both need the same.
         slope = (self.adc - self.others) - (other.adc - other.others)
-        return None if slope == 0 else _within((other.others - self.others) / slope)
+        if slope == 0:
+            return None
+        return _within((other.others - self.others) / slope)
 
 
 def _within(share: float) -> float | None:
-    return share if 0 <= share <= 1 else None
+    if 0 <= share <= 1:
+        return share
+    return None

@@ -1,4 +1,6 @@
-"""`ComponentTable`: what the parts of an array cost, as formulae with their sources, read from YAML that users copy and edit."""
+"""`ComponentTable`: what the parts of an array cost, as formulae with their sources, read from YAML that
+users copy and edit.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,22 @@ ADC = "adc"  # the component that the chosen ADC is
 ADC_BITS = 16  # at most
 # Values that every formula may use; these ones try a table out when it is read.
 SAMPLE = {
-    "rows": 64.0, "columns": 64.0, "mux": 8.0, "vdd": 0.9, "node": 28.0, "adc_bits": 5.0, "dac_bits": 1.0, "cell_bits": 1.0,
-    "weight_bits": 4.0, "input_bits": 4.0, "weight_columns": 4.0, "sum_bits": 11.0, "slices": 4.0, "kernel": 9.0, "steered": 0.0,
-}  # fmt: skip
+    "rows": 64.0,
+    "columns": 64.0,
+    "mux": 8.0,
+    "vdd": 0.9,
+    "node": 28.0,
+    "adc_bits": 5.0,
+    "dac_bits": 1.0,
+    "cell_bits": 1.0,
+    "weight_bits": 4.0,
+    "input_bits": 4.0,
+    "weight_columns": 4.0,
+    "sum_bits": 11.0,
+    "slices": 4.0,
+    "kernel": 9.0,
+    "steered": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,7 @@ class Adc:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComponentTable:
     """What an array's components cost.
 
@@ -106,11 +121,16 @@ class ComponentTable:
 
     def __post_init__(self) -> None:
         if self.adc not in self.adc_kinds:
-            raise InputError(f"adc (={self.adc}) must be one of {', '.join(self.adc_kinds)}, which {self.name} describes")
+            raise InputError(
+                f"adc (={self.adc}) must be one of {', '.join(self.adc_kinds)}, which {self.name} describes"
+            )
         if not isinstance(self.adc_bits, int) or not 1 <= self.adc_bits <= ADC_BITS:
             raise InputError(f"adc bits (={self.adc_bits}) must be a whole number from 1 to {ADC_BITS}")
         if self.cell_bits > self.most_cell_bits:
-            raise InputError(f"{self.name}: cell_bits: default (={self.cell_bits}) is more than most (={self.most_cell_bits})")
+            raise InputError(
+                f"{self.name}: cell_bits: default (={self.cell_bits}) is more than most "
+                f"(={self.most_cell_bits})"
+            )
 
     @property
     def adc_kinds(self) -> tuple[str, ...]:
@@ -133,7 +153,9 @@ class ComponentTable:
         Raises:
             InputError: the table describes no such ADC, or bits are not from 1 to 16.
         """
-        return replace(self, adc=kind or self.adc, adc_bits=self.adc_bits if bits is None else bits)
+        if bits is None:
+            bits = self.adc_bits
+        return replace(self, adc=kind or self.adc, adc_bits=bits)
 
     def check_cells(self, array: ArraySpec) -> None:
         """Refuse an array whose cells store more bits than the technology's do.
@@ -143,8 +165,8 @@ class ComponentTable:
         """
         if array.cell_bits is not None and array.cell_bits > self.most_cell_bits:
             raise InputError(
-                f"array cell_bits (={array.cell_bits}): cells of {self.name} store at most {self.most_cell_bits}; "
-                "lower --cell-bits or choose another technology"
+                f"array cell_bits (={array.cell_bits}): cells of {self.name} store at most "
+                f"{self.most_cell_bits}; lower --cell-bits or choose another technology"
             )
 
     def check(self) -> None:
@@ -161,28 +183,47 @@ class ComponentTable:
         for adc in self.adcs:
             for formula in (adc.energy, adc.time, adc.area):
                 formula.check(sample)
+        # Only the time of a step may use that of the ADC, which is computed before it.
         self.step_time.check({**sample, "adc_time": 1.0})
 
     @classmethod
-    def from_yaml(cls, text: str, where: str) -> ComponentTable:
+    def from_yaml(cls, text: str, where: str, *, checked: bool = False) -> ComponentTable:
         """Read a table.
 
+        Args:
+            text: the YAML.
+            where: its name, for complaints.
+            checked: it is known to follow the schema.
+
         Raises:
-            InputError: not YAML, not of the schema, or with a formula that cannot be computed; the message names the place.
+            InputError: not YAML, not of the schema, or with a formula that cannot be computed; the message
+                names the place.
         """
         content = parse_yaml(text, where)
-        in_schema(content, _validator(), f"{where} is not a component table")
+        # Before anything is looked up in it, so that a missing part is named with its place.
+        if not checked:
+            in_schema(content, _validator(), f"{where} is not a component table")
         technology, adc, activity = content["technology"], content["adc"], content["activity"]
         cell_bits = content["cell_bits"]  # whole numbers may be written 8.0
         try:
             table = cls(
-                content["name"], technology["node"], technology["cell"], technology["vdd"], int(cell_bits["default"]),
-                int(cell_bits["most"]), int(content["mux"]), activity["rows"], activity["cells"], adc["kind"], int(adc["bits"]),
-                _formula(content["step_time"], "step_time"),
-                tuple(_component(name, entry) for name, entry in content["components"].items()),
-                tuple(_adc(kind, entry) for kind, entry in content["adcs"].items()),
-            )  # fmt: skip
+                name=content["name"],
+                node=technology["node"],
+                cell=technology["cell"],
+                vdd=technology["vdd"],
+                cell_bits=int(cell_bits["default"]),
+                most_cell_bits=int(cell_bits["most"]),
+                mux=int(content["mux"]),
+                active_rows=activity["rows"],
+                active_cells=activity["cells"],
+                adc=adc["kind"],
+                adc_bits=int(adc["bits"]),
+                step_time=_formula(content["step_time"], "step_time"),
+                components=tuple(_component(name, entry) for name, entry in content["components"].items()),
+                adcs=tuple(_adc(kind, entry) for kind, entry in content["adcs"].items()),
+            )
             table.check()
+        # Formulae say where they are in the table, and this says which table.
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
         return table
@@ -194,7 +235,9 @@ def load_table(name: str) -> ComponentTable:
     Raises:
         InputError: there is none of that name, or the file is missing or wrong.
     """
-    return ComponentTable.from_yaml(table_text(name), name)
+    # The package's own tables are held against the schema by a test, which costs each command a fifth of a
+    # second.
+    return ComponentTable.from_yaml(table_text(name), name, checked=name in TABLES)
 
 
 def table_text(name: str) -> str:
@@ -204,11 +247,17 @@ def table_text(name: str) -> str:
         InputError: there is none of that name, or the file cannot be read.
     """
     if name in TABLES:
-        return resources.files("rankfold.cost.energy").joinpath("tables", f"{name}.yaml").read_text(encoding="utf-8")
+        return (
+            resources.files("rankfold.cost.energy")
+            .joinpath("tables", f"{name}.yaml")
+            .read_text(encoding="utf-8")
+        )
     if name == ZIGZAG:
         raise InputError(f"{name} has no table to copy: zigzag-dse computes its figures for each array")
     if not name.lower().endswith(SUFFIXES):
-        raise InputError(f"technology (={name}) must be one of {', '.join(TABLES)}, {ZIGZAG}, or a .yaml file")
+        raise InputError(
+            f"technology (={name}) must be one of {', '.join(TABLES)}, {ZIGZAG}, or a .yaml file"
+        )
     try:
         return Path(name).read_text(encoding="utf-8")
     except OSError as error:
@@ -219,21 +268,29 @@ def table_text(name: str) -> str:
 
 @cache
 def _validator() -> Any:
+    # Late: the package takes long to import, and only files of users are checked.
     import jsonschema
 
-    schema = resources.files("rankfold.cost.energy").joinpath("components.schema.json").read_text(encoding="utf-8")
+    schema = (
+        resources.files("rankfold.cost.energy").joinpath("components.schema.json").read_text(encoding="utf-8")
+    )
     return jsonschema.Draft202012Validator(json.loads(schema))
 
 
 def _formula(entry: Mapping[str, Any], where: str) -> Formula:
-    constants = tuple((name, float(constant["value"])) for name, constant in entry.get("constants", {}).items())
+    constants = tuple(
+        (name, float(constant["value"])) for name, constant in entry.get("constants", {}).items()
+    )
     return Formula(str(entry["formula"]), constants, where)
 
 
 def _component(name: str, entry: Mapping[str, Any]) -> Component:
     place = f"components/{name}"
     parts = {key: _formula(entry[key], f"{place}/{key}") for key in ("area", "leakage") if key in entry}
-    energy = _formula(entry, f"{place}/formula") if "per" in entry else None
+    energy = None
+    # The entry itself is the energy's formula; area and leakage are formulae within it.
+    if "per" in entry:
+        energy = _formula(entry, f"{place}/formula")
     return Component(name, entry.get("per"), energy, source=entry.get("source", "").strip(), **parts)
 
 

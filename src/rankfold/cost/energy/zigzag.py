@@ -1,7 +1,10 @@
-"""A component table whose macro figures come from `zigzag-dse`, KU Leuven's model of analog in-memory computing."""
+"""A component table whose macro figures come from `zigzag-dse`, KU Leuven's model of analog in-memory
+computing.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rankfold.cost.energy.formula import Formula
@@ -11,9 +14,22 @@ from rankfold.mapping import ArraySpec
 
 ADC_BITS, BITS = 5, 4  # where nothing else is asked
 SOURCE = "zigzag-dse {version}: {what}"
+PICO = 1e3  # fJ in a pJ, and fF in a pF
+SQUARE_MILLI = 1e6  # um2 in a mm2
+# Adders of a tree whose inputs are one, two, four, ... columns' values: each next one is a bit wider.
+PLACE_VALUES = (
+    "E_adder * max(adc_bits * (weight_columns - 1) + weight_columns * (log2(weight_columns) - 0.5), 0)"
+)
+# Only where inputs come in slices are their sums added up.
+ACCUMULATE = "E_bit * (input_bits + adc_bits + weight_bits) * min(slices - 1, 1)"
 
 
-def find_table(name: str | None, array: ArraySpec, adc: str | None = None, adc_bits: int | None = None) -> ComponentTable:
+def find_table(
+    name: str | None,
+    array: ArraySpec,
+    adc: str | None = None,
+    adc_bits: int | None = None,
+) -> ComponentTable:
     """The component table that a user means.
 
     Args:
@@ -29,16 +45,18 @@ def find_table(name: str | None, array: ArraySpec, adc: str | None = None, adc_b
     if name != ZIGZAG:
         return load_table(name or DEFAULT_TABLE).with_adc(adc, adc_bits)
     if adc not in (None, ZIGZAG):
-        raise InputError(f"adc (={adc}): technology zigzag has its own; leave --adc away")
-    return zigzag_table(array, ADC_BITS if adc_bits is None else adc_bits)
+        raise InputError(f"adc (={adc}): technology zigzag has its own; omit --adc")
+    if adc_bits is None:
+        adc_bits = ADC_BITS
+    return zigzag_table(array, adc_bits)
 
 
 def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
     """The figures of `zigzag-dse`'s ImcArray for one macro, as a component table.
 
-    28 nm SRAM, validated by its authors against measured chips (see their documentation); every column has an ADC of its own
-    and all rows and cells count as active. ZigZag counts memories apart, so buffers and partial sums are registers and adders
-    of its technology here, and there is no bus.
+    28 nm SRAM, validated by its authors against measured chips (see their documentation); every column has an
+    ADC of its own and all rows and cells count as active. ZigZag counts memories apart, so buffers and
+    partial sums are registers and adders of its technology here, and there is no bus.
 
     Args:
         array: the physical array; `dac_bits` are taken from it, 1 where it has none.
@@ -49,42 +67,77 @@ def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
     """
     macro, version = _macro(array, adc_bits)
     technology = macro.tech_param
-    vdd = float(technology["vdd"])
-    adc_area, adc_time, adc_energy = macro.get_adc_cost()
-    adder, register = 1e3 * macro.get_1b_adder_energy(), 1e3 * macro.get_1b_reg_energy()
+    adc_time = float(macro.get_adc_cost()[1])
+    # Its clock period contains the conversion: the rest is a constant, the ADC's time comes from `adcs`.
+    digital = float(macro.tclk) - adc_time
+    return ComponentTable(
+        name=ZIGZAG,
+        # ZigZag has um, tables have nm.
+        node=1e3 * float(technology["tech_node"]),
+        cell="sram",
+        vdd=float(technology["vdd"]),
+        cell_bits=1,
+        most_cell_bits=1,
+        mux=1,
+        active_rows=1.0,
+        active_cells=1.0,
+        adc=ZIGZAG,
+        adc_bits=adc_bits,
+        step_time=Formula(f"{digital!r} + adc_time", where="step_time"),
+        components=_components(macro, version),
+        adcs=(_adc(macro, version),),
+    )
 
-    def source(what: str) -> str:
-        return SOURCE.format(version=version, what=what)
 
-    def part(name: str, per: str, text: str, what: str, area: float | None = None, **constants: float) -> Component:
-        space = None if area is None else Formula(repr(area), where=f"{name}/area")
-        return Component(name, per, Formula(text, tuple(constants.items()), name), space, source=source(what))
+def _adc(macro: Any, version: str) -> Adc:
+    area, time, energy = macro.get_adc_cost()
+    return Adc(
+        ZIGZAG,
+        Formula(repr(PICO * float(energy)), where="adc/energy"),
+        Formula(repr(float(time)), where="adc/time"),
+        Formula(repr(SQUARE_MILLI * float(area)), where="adc/area"),
+        SOURCE.format(version=version, what="ADCs"),
+    )
 
-    areas = {name: 1e6 * float(value) for name, value in macro.area_breakdown.items()}
-    place_values = "E_adder * max(adc_bits * (weight_columns - 1) + weight_columns * (log2(weight_columns) - 0.5), 0)"
-    accumulate = "E_bit * (input_bits + adc_bits + weight_bits) * min(slices - 1, 1)"
-    components = (
-        part("word_lines", "row step", "E_cell * columns", "1b multipliers", areas["mults"] + areas["cells"],
-             E_cell=1e3 * macro.get_1b_multiplier_energy()),
-        part("dac", "row", "E_dac", "DACs", areas["dacs"], E_dac=1e3 * macro.get_dac_cost()[2]),
-        part("bit_lines", "conversion", "C_cell * rows * vdd**2", "analog bit-line addition",
-             C_cell=1e3 * float(technology["bl_cap"])),
-        part("weight_shift_add", "weight column", place_values, "adders with place values", areas["adders_pv"], E_adder=adder),
-        part("input_shift_add", "weight column", accumulate, "accumulators", areas["accumulators"], E_bit=adder + register),
-        part("accumulators", "addition", "E_bit * sum_bits", "1b adder and register", E_bit=adder + register),
+
+def _components(macro: Any, version: str) -> tuple[Component, ...]:
+    """What ZigZag adds up for a cycle (`get_energy_cost`), by the events of a component table."""
+    adder = PICO * macro.get_1b_adder_energy()
+    register = PICO * macro.get_1b_reg_energy()
+    cell = PICO * macro.get_1b_multiplier_energy()
+    line = PICO * float(macro.tech_param["bl_cap"])
+    driver = PICO * macro.get_dac_cost()[2]
+    bit = adder + register
+    areas = {name: SQUARE_MILLI * float(value) for name, value in macro.area_breakdown.items()}
+
+    def part(name: str, per: str, text: str, what: str, **constants: float) -> Component:
+        return Component(
+            name,
+            per,
+            Formula(text, tuple(constants.items()), name),
+            source=SOURCE.format(version=version, what=what),
+        )
+
+    def taking(area: float, component: Component) -> Component:
+        return replace(component, area=Formula(repr(area), where=f"{component.name}/area"))
+
+    lines = part("word_lines", "row step", "E_cell * columns", "1b multipliers", E_cell=cell)
+    drivers = part("dac", "row", "E_dac", "DACs", E_dac=driver)
+    place_values = part(
+        "weight_shift_add", "weight column", PLACE_VALUES, "adders with place values", E_adder=adder
+    )
+    accumulate = part("input_shift_add", "weight column", ACCUMULATE, "accumulators", E_bit=bit)
+    return (
+        taking(areas["mults"] + areas["cells"], lines),
+        taking(areas["dacs"], drivers),
+        part("bit_lines", "conversion", "C_cell * rows * vdd**2", "analog bit-line addition", C_cell=line),
+        taking(areas["adders_pv"], place_values),
+        taking(areas["accumulators"], accumulate),
+        part("accumulators", "addition", "E_bit * sum_bits", "1b adder and register", E_bit=bit),
+        # ZigZag counts buffers as memories, apart: here they are registers of its technology.
         part("input_buffer", "input bit", "E_bit", "1b register", E_bit=register),
         part("output_buffer", "output bit", "E_bit", "1b register", E_bit=register),
-    )  # fmt: skip
-    adc = Adc(
-        ZIGZAG,
-        Formula(repr(1e3 * float(adc_energy)), where="adc/energy"),
-        Formula(repr(float(adc_time)), where="adc/time"),
-        Formula(repr(1e6 * float(adc_area)), where="adc/area"),
-        source("ADCs"),
     )
-    digital = Formula(f"{float(macro.tclk - adc_time)!r} + adc_time", where="step_time")
-    node = 1e3 * float(technology["tech_node"])
-    return ComponentTable(ZIGZAG, node, "sram", vdd, 1, 1, 1, 1.0, 1.0, ZIGZAG, adc_bits, digital, components, (adc,))
 
 
 def _macro(array: ArraySpec, adc_bits: int) -> tuple[Any, str]:
@@ -96,15 +149,22 @@ def _macro(array: ArraySpec, adc_bits: int) -> tuple[Any, str]:
         from zigzag.hardware.architecture.imc_array import ImcArray
     except ImportError as error:
         raise MissingDependencyError(
-            f"technology zigzag needs the package zigzag-dse ({error}); install it with: pip install 'rankfold[zigzag]'"
+            f"technology zigzag needs the package zigzag-dse ({error}); install it with: pip install "
+            "'rankfold[zigzag]'"
         ) from None
     if not 1 <= adc_bits <= 16:
         raise InputError(f"adc bits (={adc_bits}) must be a whole number from 1 to 16")
     if array.columns < BITS:
         raise InputError(f"array columns (={array.columns}) must be {BITS} or more for technology zigzag")
+    # D1 counts weights along a row of BITS cells each, D2 counts rows.
     sizes = {OADimension("D1"): array.columns // BITS, OADimension("D2"): array.rows}
     macro = ImcArray(
-        is_analog_imc=True, bit_serial_precision=array.dac_bits or 1, input_precision=[BITS, BITS], adc_resolution=adc_bits,
-        cells_size=BITS, cells_area=0.0, dimension_sizes=sizes,
-    )  # fmt: skip
+        is_analog_imc=True,
+        bit_serial_precision=array.dac_bits or 1,
+        input_precision=[BITS, BITS],
+        adc_resolution=adc_bits,
+        cells_size=BITS,
+        cells_area=0.0,
+        dimension_sizes=sizes,
+    )
     return macro, version("zigzag-dse")

@@ -1,0 +1,1 @@
+"""Looking at a network on data: moments, signs, sensitivities, batch norm."""

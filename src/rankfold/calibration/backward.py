@@ -1,0 +1,161 @@
+"""Going back through a network: the inputs of its layers, and the gradients over their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankfold.calibration.moments import layers_of
+from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.patches import LayerModule
+from rankfold.calibration.samples import Inputs, call, map_tensors, size_of
+from rankfold.errors import InputError
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """One call of a layer.
+
+    Attributes:
+        layer: the layer.
+        inputs: what it read.
+        gradient: of the summed loss over its outputs.
+    """
+
+    layer: LayerModule
+    inputs: Tensor
+    gradient: Tensor
+
+    def output_gradient(self, groups: int, images: int) -> Tensor:
+        """(B, G, m/G, P) gradients of `images` images, whose positions of one call follow each other.
+
+        Raises:
+            InputError: the layer does not run on the same number of inputs for each image.
+        """
+        gradient = self.gradient
+        if isinstance(self.layer, nn.Linear):
+            leading = 1
+            if gradient.dim() > 1:
+                leading = len(gradient)
+            gradient = gradient.reshape(leading, -1, gradient.shape[-1])  # (B, P, m)
+            gradient = gradient.transpose(1, 2)
+        gradient = gradient.flatten(2)  # (B, m, P)
+        parts, _, positions = gradient.shape
+        gradient = gradient.reshape(parts, groups, -1, positions)
+        return by_image(gradient, images)
+
+
+def by_image(values: Tensor, images: int) -> Tensor:
+    """(k*B, G, c, P), k parts of each image one after another, as (B, G, c, k*P).
+
+    Raises:
+        InputError: there are not as many parts of each image.
+    """
+    if len(values) % images:
+        raise InputError(
+            f"a layer runs on {len(values)} inputs for {images} images; "
+            "sensitivities need the same number for each image"
+        )
+    share = len(values) // images
+    parts = values.reshape(images, share, *values.shape[1:])  # (B, k, G, c, P)
+    return parts.movedim(1, 3).flatten(3)
+
+
+@dataclass(frozen=True)
+class Backward:
+    """A way back through a network for each batch, as often as wanted, each time with the same labels.
+
+    Labels are drawn from softmax(z / T) of the network's own scores z, and the loss is the cross entropy
+    with them.
+
+    Attributes:
+        model: the network, with outputs (B, classes); in eval mode while it runs, then as before.
+        batches: inputs of the model, on its device.
+        names: of convolutions and linear layers.
+        seed: of the labels; torch's own random state is left alone.
+        temperature: T.
+    """
+
+    model: nn.Module
+    batches: Sequence[Inputs]
+    names: Sequence[str]
+    seed: int
+    temperature: float
+
+    def __iter__(self) -> Iterator[tuple[str, list[LayerRun], int]]:
+        """For each batch and each layer: the name, the runs, and the number of images."""
+        draw = torch.Generator().manual_seed(self.seed)
+        for inputs in self.batches:
+            runs = self._runs(inputs, draw)
+            for name in self.names:
+                # Taken out, so that a layer's tensors are freed before those of the next one are used.
+                yield name, runs.pop(name), size_of(inputs)
+
+    def _runs(self, batch: Inputs, draw: torch.Generator) -> dict[str, list[LayerRun]]:
+        layers = layers_of(self.model, self.names)
+        seen: list[tuple[str, Tensor, Tensor]] = []  # (name, input, output), in the order of the calls
+
+        def keep(
+            name: str,
+            _: nn.Module,
+            inputs: Tensor,
+            output: Tensor,
+        ) -> Tensor:
+            seen.append((name, inputs.detach(), output))
+            return output.clone()  # which an activation in place may change
+
+        with evaluating(self.model), torch.enable_grad(), observing(layers, after=keep):
+            scores = call(self.model, map_tensors(batch, _differentiable))
+            ascent = _ascent(scores, self.temperature, draw)
+            outputs = [output for _, _, output in seen]
+            gradients: Sequence[Tensor | None] = torch.autograd.grad(
+                scores,
+                outputs,
+                ascent,
+                allow_unused=True,
+            )
+        runs: dict[str, list[LayerRun]] = {}
+        for name in self.names:
+            runs[name] = []
+        for call_seen, gradient in zip(seen, gradients, strict=True):
+            name, inputs, output = call_seen
+            # The loss does not depend on the output of an unused branch.
+            if gradient is None:
+                gradient = torch.zeros_like(output)
+            run = LayerRun(layers[name], inputs, gradient)
+            runs[name].append(run)
+        return runs
+
+
+def _differentiable(values: Tensor) -> Tensor:
+    """An input of which a graph begins; frozen parameters alone would leave none to go back through."""
+    if not values.is_floating_point():
+        return values
+    return values.detach().requires_grad_()
+
+
+def _ascent(
+    scores: object,
+    temperature: float,
+    draw: torch.Generator,
+) -> Tensor:
+    """(B, classes) gradient over z / T of the cross entropy of softmax(z / T), for labels drawn from that."""
+    if not isinstance(scores, Tensor) or scores.dim() != 2 or not scores.requires_grad:
+        raise InputError(
+            "sensitivities need a network whose outputs are differentiable scores of shape (images, classes)"
+        )
+    if not torch.isfinite(scores).all():
+        raise InputError(
+            "the network's outputs on the calibration data are not finite; its weights may be damaged"
+        )
+    softened = scores.detach().double() / temperature
+    chance = F.softmax(softened, dim=1)
+    # On the processor: the same labels on every device.
+    drawn = torch.multinomial(chance.cpu(), 1, generator=draw)  # (B, 1)
+    labels = drawn[:, 0].to(scores.device)
+    chosen = F.one_hot(labels, scores.shape[1])
+    return (chance - chosen).to(scores.dtype)

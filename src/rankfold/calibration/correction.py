@@ -1,0 +1,289 @@
+"""The constant error of a replaced layer's output, taken back in its bias or in its batch norm.
+
+Let W be the dense weight and M the one in its place, both (m, n), and let the layer read patches x, or x0
+in the dense network (x0 = x unless layers before it have changed, too). Its output is W x0 + b there and M
+x + b here. Then
+
+    shift of the mean       s = W E[x0] - M E[x]
+    variance of output i    v_i(M) = m_i^T C m_i, with C = E[x x^T] - E[x] E[x]^T, and m_i the i-th row of M
+
+both exact on the data that the moments were gathered on. A bias takes the shift back: b + s. A batch norm
+that follows directly, y = (u - mu) / sqrt(var + eps), takes it back as mu - s, and the change of the
+variance as var v(M) / v(W): what re-estimation on data would find, without running the network (bias
+correction: Nagel et al., "Data-Free Quantization", ICCV 2019). So where there is a bias or a norm, M is
+made for the centred moments C: what is constant in the error costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.samples import Inputs, call
+
+
+def following_norms(
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    names: Sequence[str],
+) -> dict[str, str]:
+    """The batch norm behind each layer, for those of `names` whose output goes there and nowhere else.
+
+    What follows what is seen by running the first batch: the norm's input must be the very tensor that the
+    layer gave, used by nothing else, in every run of both. Names and classes around them do not matter.
+
+    Args:
+        model: any network; it runs in eval mode, then is as before.
+        batches: inputs of the model, on its device; only the first is used.
+        names: of convolutions and linear layers.
+
+    Returns:
+        Name of the layer -> name of the norm. A norm without running statistics does not count.
+    """
+    modules = dict(model.named_modules())
+    layers: dict[str, nn.Module] = {}
+    for name in names:
+        if name in modules:
+            layers[name] = modules[name]
+    norms: dict[str, nn.Module] = {}
+    for name, module in modules.items():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            norms[name] = module
+    wiring = _Wiring()
+    with evaluating(model), observing(layers, after=wiring.gave), observing(norms, before=wiring.got):
+        for batch in batches:
+            wiring.run(model, batch)
+            break
+    return wiring.following()
+
+
+class _Wiring:
+    """Follows the outputs of layers through a network while it runs."""
+
+    def __init__(self) -> None:
+        self._runs: Counter[str] = Counter()  # calls of each layer and of each norm
+        # Calls of (layer, norm) on the very tensor that the layer gave.
+        self._feeds: Counter[tuple[str, str]] = Counter()
+        self._uses = _Uses()
+
+    def run(self, model: nn.Module, batch: Inputs) -> None:
+        with self._uses:
+            output = call(model, batch)
+        self._uses.note(output)  # the caller reads what the network gives back
+
+    def gave(
+        self,
+        name: str,
+        layer: nn.Module,
+        _: object,
+        output: object,
+    ) -> None:
+        self._runs[name] += 1
+        if isinstance(output, Tensor) and _has_channels_second(layer, output):
+            self._uses.watch(name, output)
+
+    def got(
+        self,
+        norm: str,
+        _: nn.Module,
+        inputs: object,
+    ) -> None:
+        self._runs[norm] += 1
+        name = self._uses.name(inputs)
+        if name is not None:
+            self._feeds[name, norm] += 1
+
+    def following(self) -> dict[str, str]:
+        """Name of the layer -> name of the norm that alone reads it, and reads nothing else."""
+        following: dict[str, str] = {}
+        for (name, norm), times in self._feeds.items():
+            # Every call of either is one of the layer on whose output the norm runs, ...
+            always = times == self._runs[name] == self._runs[norm]
+            # ... and the norm's is the only operation that reads this output.
+            if always and times == self._uses.times[name]:
+                following[name] = norm
+        return following
+
+
+def _has_channels_second(layer: nn.Module, output: Tensor) -> bool:
+    """Whether a layer has its channels where a norm looks for them."""
+    if not isinstance(layer, nn.Linear):
+        return True
+    # A norm looks in the second axis; of a linear layer, only vectors have them there.
+    return output.ndim == 2
+
+
+def free_of_constants(
+    model: nn.Module,
+    moments: Mapping[str, PatchMoments],
+    norms: Mapping[str, str],
+) -> dict[str, PatchMoments]:
+    """The centred moments of those layers whose bias, or norm, takes a constant error of the output back.
+
+    Args:
+        model: the network.
+        moments: of its layers' inputs, by name.
+        norms: from `following_norms`.
+    """
+    free: dict[str, PatchMoments] = {}
+    for name, known in moments.items():
+        bias = getattr(model.get_submodule(name), "bias", None)
+        if name in norms or bias is not None:
+            free[name] = known.centred()
+    return free
+
+
+class _Uses(TorchFunctionMode):
+    """Counts, while it is on, the operations that read watched tensors and give tensors, or change them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: Counter[str] = Counter()
+        self._watched: dict[int, tuple[str, Tensor]] = {}  # the tensor is held, so that its id stays its own
+
+    def watch(self, name: str, tensor: Tensor) -> None:
+        self._watched[id(tensor)] = name, tensor
+
+    def name(self, tensor: object) -> str | None:
+        watched = self._watched.get(id(tensor))
+        if watched is None:
+            return None
+        return watched[0]
+
+    def note(self, values: object) -> None:
+        """Count the watched tensors among nested `values`."""
+        if isinstance(values, Tensor):
+            name = self.name(values)
+            if name is not None:
+                self.times[name] += 1
+        elif isinstance(values, Mapping):
+            # Keywords of an operation, or outputs by name.
+            self.note(list(values.values()))
+        elif isinstance(values, (list, tuple)):
+            for value in values:
+                self.note(value)
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
+        keywords = kwargs or {}
+        result = func(*args, **keywords)
+        if _is_use(result):
+            self.note([*args, keywords])
+        return result
+
+
+def _is_use(result: object) -> bool:
+    """Whether an operation with this result used what it was given."""
+    # A question for a shape is no use; y[...] = z, which gives None, is one.
+    if result is None:
+        return True
+    if isinstance(result, torch.Size):
+        return False
+    return isinstance(result, (Tensor, list, tuple))
+
+
+def correct_(
+    bias: Tensor | None,
+    norm: nn.Module | None,
+    before: Tensor,
+    after: Tensor,
+    moments: PatchMoments,
+) -> None:
+    """Take back, in place, what replacing a layer's weight changes in the mean and variance of its output.
+
+    The mean is taken back in the bias if there is one, else in the norm's running mean; with neither
+    nothing changes. A norm's running variances change as the outputs' do; for paired moments they become
+    the variances seen on the calibration data, as those of the dense layer are not known there. An output
+    without variance, before or after, keeps what the norm has.
+
+    Args:
+        bias: of the layer, (m,), or None.
+        norm: the batch norm that follows directly, see `following_norms`, or None.
+        before: the dense weight, (m, C_in/G, ...).
+        after: the weight that stands in its place, of the same shape.
+        moments: of the layer's inputs, not centred.
+    """
+    groups = len(moments.second)
+    dense = _matrices(before, groups)
+    made = _matrices(after, groups)
+    shift = torch.from_numpy(_shift(dense, made, moments))
+    with torch.no_grad():
+        if bias is not None:
+            bias += shift.to(bias)
+        # The mean that a norm behind a bias sees is right already, and its variance does not depend on the
+        # bias.
+        if not isinstance(norm, _BatchNorm):
+            return
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is None or variance is None:
+            return
+        if bias is None:
+            mean -= shift.to(mean)
+        kept = variance.detach().cpu().double().numpy()
+        corrected = _corrected_variance(dense, made, moments, kept)
+        variance.copy_(torch.from_numpy(corrected))
+
+
+def _matrices(weight: Tensor, groups: int) -> np.ndarray:
+    """(m, C_in/G, ...) as (G, m/G, n) in float64."""
+    values = weight.detach().cpu().double().numpy()
+    rows = len(values) // groups
+    return values.reshape(groups, rows, -1)
+
+
+def _shift(
+    dense: np.ndarray,
+    made: np.ndarray,
+    moments: PatchMoments,
+) -> np.ndarray:
+    """(m,) W E[x0] - M E[x], for both weights as (G, m/G, n)."""
+    # Unless layers before it have changed, the layer reads what it read: x0 = x.
+    dense_mean = moments.dense_mean
+    if dense_mean is None:
+        dense_mean = moments.mean
+    wanted = np.einsum("gmn,gn->gm", dense, dense_mean)
+    given = np.einsum("gmn,gn->gm", made, moments.mean)
+    return (wanted - given).reshape(-1)
+
+
+def _corrected_variance(
+    dense: np.ndarray,
+    made: np.ndarray,
+    moments: PatchMoments,
+    kept: np.ndarray,
+) -> np.ndarray:
+    """(m,) running variances of the norm behind the layer, where it had `kept`; weights are (G, m/G, n)."""
+    centred = moments.centred().second
+    variance = _variances(made, centred)
+    if moments.cross is None:
+        # The norm's variances were measured on the training data. Their ratios carry over; what is seen
+        # here does not.
+        once = _variances(dense, centred)
+        changing = once > 0
+        divisor = np.where(changing, once, 1.0)
+        scaled = kept * variance / divisor
+        variance = np.where(changing, scaled, kept)
+    # An output that is constant now keeps its variance: divided by next to nothing, a shift of the mean
+    # would explode.
+    return np.where(variance > 0, variance, kept)
+
+
+def _variances(weight: np.ndarray, centred: np.ndarray) -> np.ndarray:
+    """(m,) variances of the outputs, diag(M C M^T), of a weight (G, m/G, n) with covariances (G, n, n)."""
+    products = weight @ centred
+    variances = np.sum(products * weight, axis=2)
+    return np.maximum(variances, 0.0).reshape(-1)  # rounding may leave less than nothing

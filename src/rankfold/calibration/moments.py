@@ -1,0 +1,274 @@
+"""Second moments of the patches that convolutions and linear layers read, gathered batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.patches import Layer, LayerModule, kernel_positions, patches
+from rankfold.calibration.samples import Inputs, call
+from rankfold.errors import InputError
+
+CHUNK = 1 << 24  # values of patches unfolded at a time, 128 MiB in float64
+WORK = 16 * 1152**2  # products n^2 spent on an image's patches: 1,024 patches of 144 inputs, 16 of 1,152
+FEWEST = 16  # patches taken of an image, if it has them
+CONSTANT = 1e-12  # share of an input's power up to which its variance is rounding
+LARGEST_MOMENTS = 8192  # inputs of a layer up to which its moments are worth their memory: half a gigabyte
+
+
+@dataclass(frozen=True)
+class PatchMoments:
+    """What data-aware decomposition needs of one layer's inputs.
+
+    Those of a linear layer are vectors: G = kh = kw = 1.
+
+    Attributes:
+        second: (G, n, n) E[x x^T] of the patches of each group, n = C_in/G * kh * kw, ordered (channel, ky,
+            kx).
+        mean: (G, n) E[x].
+        cross: (G, n, n) E[x0 x^T] with the patches x0 of the dense network, where x are those of a changed
+            one; else None.
+        dense_mean: (G, n) E[x0]; None where `cross` is.
+    """
+
+    second: np.ndarray
+    mean: np.ndarray
+    cross: np.ndarray | None = None
+    dense_mean: np.ndarray | None = None
+
+    def centred(self) -> PatchMoments:
+        """The moments of x - E[x] and x0 - E[x0], for factors whose constant error is taken back."""
+        # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T
+        second = self.second - _outer(self.mean, self.mean)
+        # Diagonals, (G, n).
+        power = np.einsum("gii->gi", self.second)
+        variance = np.einsum("gii->gi", second)
+        # What is left of an input that never changes is rounding, of which no positive definite matrix
+        # could be made.
+        changing = variance > CONSTANT * power
+        second = np.where(_outer(changing, changing), second, 0.0)
+        nothing = np.zeros_like(self.mean)  # the mean of what is centred
+        if self.cross is None or self.dense_mean is None:
+            return PatchMoments(second, nothing)
+        cross = self.cross - _outer(self.dense_mean, self.mean)
+        cross = np.where(changing[:, None], cross, 0.0)
+        return PatchMoments(second, nothing, cross, nothing)
+
+
+def _outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(G, n) and (G, n) as (G, n, n), the products of all pairs."""
+    return left[:, :, None] * right[:, None]
+
+
+class MomentSums:
+    """The moments of one layer, summed up in float64 over the inputs that it is shown.
+
+    Args:
+        sampled: whether of an image with many patches of many inputs only some are taken, as neighbours
+            tell much the same: at most 16 * 1152^2 / n^2 of them but never fewer than 16, at positions
+            drawn anew for every image, the same ones for the same batches.
+    """
+
+    def __init__(self, *, sampled: bool = True) -> None:
+        self._sampled = sampled
+        self._count = 0
+        self._totals: dict[str, Tensor] = {}  # by the names in `PatchMoments`
+
+    @property
+    def count(self) -> int:
+        """Patches so far."""
+        return self._count
+
+    def add(
+        self,
+        layer: Layer,
+        inputs: Tensor,
+        dense_inputs: Tensor | None = None,
+    ) -> None:
+        """Add the moments of a batch, a few images at a time.
+
+        Args:
+            layer: the convolution or linear layer that reads them, or its shape; one weight may be read
+                with several strides, dilations and paddings.
+            inputs: (B, C_in, H, W) of a convolution, (..., C_in) of a linear layer.
+            dense_inputs: what the same layer of the dense network reads at the same time; always or never
+                given.
+        """
+        # A vector without a batch.
+        if inputs.ndim == 1:
+            inputs = inputs[None]
+            if dense_inputs is not None:
+                dense_inputs = dense_inputs[None]
+        values = inputs[0].numel() * kernel_positions(layer)
+        step = max(1, CHUNK // max(1, values))
+        for start in range(0, len(inputs), step):
+            stop = start + step
+            columns = patches(layer, inputs[start:stop])  # (b, G, n, P)
+            positions = self._positions(columns.shape)
+            x = _gathered(columns, positions)  # (G, n, patches)
+            self._count += x.shape[2]
+            self._add("second", x @ x.transpose(1, 2))
+            self._add("mean", x.sum(dim=2))
+            if dense_inputs is not None:
+                # The same positions: x0 and x belong together.
+                dense_columns = patches(layer, dense_inputs[start:stop])
+                dense = _gathered(dense_columns, positions)
+                self._add("cross", dense @ x.transpose(1, 2))
+                self._add("dense_mean", dense.sum(dim=2))
+
+    def moments(self) -> PatchMoments:
+        """The averages over all patches; there must be some."""
+        averages: dict[str, np.ndarray] = {}
+        for name, total in self._totals.items():
+            average = total / self._count  # on the device, where it is fast
+            averages[name] = average.cpu().numpy()
+        return PatchMoments(**averages)
+
+    def _add(self, name: str, part: Tensor) -> None:
+        if name in self._totals:
+            self._totals[name] += part  # in place: a total may take half a gigabyte
+        else:
+            self._totals[name] = part
+
+    def _positions(self, shape: torch.Size) -> Tensor | None:
+        """(B, kept) positions of each image to gather, drawn without return; None: all of them."""
+        if not self._sampled:
+            return None
+        images, groups, n, positions = shape
+        # A patch costs n^2 products in each of G groups, so that WORK allows WORK / (G n^2) of them.
+        inputs = groups * n
+        allowed = WORK * groups // inputs**2
+        kept = max(FEWEST, allowed)
+        if kept >= positions:
+            return None
+        # What was seen before is the seed, so that the same batches draw the same positions.
+        draw = torch.Generator().manual_seed(self._count)
+        # The first places of a random order are a draw without return.
+        chances = torch.rand(images, positions, generator=draw)
+        return chances.argsort(dim=1)[:, :kept]
+
+
+def _gathered(columns: Tensor, positions: Tensor | None) -> Tensor:
+    """Patches (B, G, n, P), at some positions (B, kept) of each image, as (G, n, B*kept) in float64."""
+    if positions is not None:
+        _, groups, n, _ = columns.shape
+        # All inputs of a patch are at one position.
+        index = positions.to(columns.device)[:, None, None]
+        index = index.expand(-1, groups, n, -1)  # (B, G, n, kept)
+        columns = columns.gather(3, index)
+    return columns.double().permute(1, 2, 0, 3).flatten(2)
+
+
+def patch_moments(
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    names: Sequence[str],
+) -> dict[str, PatchMoments]:
+    """Run `model` over data and gather the moments of the layers `names`.
+
+    A layer that runs several times gathers all its runs. Memory holds the moments and a part of one batch's
+    patches. Of an image with many patches of many inputs a sample is taken, see `MomentSums`. No layer of
+    ResNet-20 has so many; those of ResNet-50 at 224 x 224 have.
+
+    Args:
+        model: any network with plain `nn.Conv2d` or `nn.Linear` of these names; while it runs in eval mode,
+            then as before.
+        batches: inputs of the model, on its device.
+        names: of convolutions and linear layers.
+
+    Raises:
+        InputError: there is no batch, or a layer never runs.
+    """
+    layers = layers_of(model, names)
+    sums = {name: MomentSums() for name in names}
+
+    def add(
+        name: str,
+        layer: LayerModule,
+        inputs: Tensor,
+    ) -> None:
+        sums[name].add(layer, inputs)
+
+    # Added up in the calls themselves: what a layer reads need not be kept, and is not yet changed in place.
+    with evaluating(model), observing(layers, before=add):
+        for batch in batches:
+            call(model, batch)
+    moments: dict[str, PatchMoments] = {}
+    for name, gathered in sums.items():
+        moments[name] = _averages(name, gathered)
+    return moments
+
+
+def paired_moments(
+    model: nn.Module,
+    dense: nn.Module,
+    batches: Iterable[Inputs],
+    name: str,
+) -> PatchMoments:
+    """The moments of one layer of `model`, and between it and the same one of `dense`, on the same inputs.
+
+    Errors as `patch_moments`; the layer must run as often in both.
+    """
+    layers = layers_of(model, [name])
+    sums = MomentSums()
+    waiting: list[Tensor] = []  # what the layer of the dense network read, run by run
+
+    def keep(
+        _: str,
+        __: nn.Module,
+        inputs: Tensor,
+    ) -> None:
+        waiting.append(inputs.clone())  # which an operation in place may change before it is used
+
+    def add(
+        _: str,
+        layer: LayerModule,
+        inputs: Tensor,
+    ) -> None:
+        if not waiting:
+            raise InputError(
+                f"layer {name} runs more often than in the dense network; give networks that run alike"
+            )
+        sums.add(layer, inputs, waiting.pop(0))
+
+    with evaluating(model), evaluating(dense):
+        for batch in batches:
+            # The dense network first: its inputs of one layer wait for those of the other network.
+            with observing(layers_of(dense, [name]), before=keep):
+                call(dense, batch)
+            with observing(layers, before=add):
+                call(model, batch)
+            if waiting:
+                raise InputError(
+                    f"layer {name} runs less often than in the dense network; give networks that run alike"
+                )
+    return _averages(name, sums)
+
+
+def _averages(name: str, sums: MomentSums) -> PatchMoments:
+    if sums.count == 0:
+        raise InputError(f"layer {name} never ran on the calibration data; give batches that reach it")
+    return sums.moments()
+
+
+def layers_of(model: nn.Module, names: Iterable[str]) -> dict[str, LayerModule]:
+    """The convolutions and linear layers of these names.
+
+    Raises:
+        InputError: a name is not in the network, or is one of another module.
+    """
+    modules = dict(model.named_modules())
+    layers: dict[str, LayerModule] = {}
+    for name in names:
+        module = modules.get(name)
+        if not isinstance(module, (nn.Conv2d, nn.Linear)):
+            raise InputError(
+                f"layer {name} of the network is no nn.Conv2d or nn.Linear; moments are gathered for these"
+            )
+        layers[name] = module
+    return layers

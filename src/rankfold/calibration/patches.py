@@ -1,0 +1,74 @@
+"""The patches that a convolution or linear layer multiplies with its weight, image by image."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankfold.workload.shape import ConvShape, Pair
+
+LayerModule = nn.Conv2d | nn.Linear
+Layer = LayerModule | ConvShape  # all that is needed of a layer is in its shape, too
+
+
+def patches(layer: Layer, inputs: Tensor) -> Tensor:
+    """Inputs (B, C_in, H, W) of a convolution, or (..., C_in) of a linear layer, as patches (B, G, n, P).
+
+    P is the number of positions of one image (of one leading index, for a linear layer), n = C_in/G * kh *
+    kw is ordered (channel, ky, kx) as weights are, and padding, in any mode, is in the patches. Their type
+    is that of the inputs.
+    """
+    if isinstance(layer, nn.Linear):
+        return _vectors(inputs, layer.in_features)
+    if isinstance(layer, nn.Conv2d):
+        padded = _padded(layer, inputs)
+        return _windows(layer, padded, layer.kernel_size)
+    if layer.is_linear:
+        return _vectors(inputs, layer.in_channels)
+    top, bottom, left, right = layer.padding
+    # F.pad begins with the last axis.
+    padded = F.pad(inputs, (left, right, top, bottom))
+    return _windows(layer, padded, layer.kernel)
+
+
+def kernel_positions(layer: Layer) -> int:
+    """kh * kw; 1 for a linear layer."""
+    if isinstance(layer, nn.Linear):
+        return 1
+    if isinstance(layer, nn.Conv2d):
+        height, width = layer.kernel_size
+    else:
+        height, width = layer.kernel
+    return height * width
+
+
+def _vectors(inputs: Tensor, features: int) -> Tensor:
+    leading = 1
+    if inputs.dim() > 1:
+        leading = len(inputs)
+    vectors = inputs.reshape(leading, -1, features)  # (B, P, n)
+    return vectors.transpose(1, 2)[:, None]
+
+
+def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    # torch keeps padding in the form that F.pad takes; 'same' is resolved in it.
+    sides = layer._reversed_padding_repeated_twice
+    if layer.padding_mode == "zeros":
+        return F.pad(inputs, sides)
+    return F.pad(inputs, sides, mode=layer.padding_mode)
+
+
+def _windows(
+    layer: nn.Conv2d | ConvShape,
+    padded: Tensor,
+    kernel: tuple[int, ...] | Pair,
+) -> Tensor:
+    columns = F.unfold(
+        padded,
+        kernel,
+        layer.dilation,
+        padding=0,
+        stride=layer.stride,
+    )  # (B, C_in*kh*kw, P)
+    images, _, positions = columns.shape
+    return columns.reshape(images, layer.groups, -1, positions)

@@ -1,0 +1,53 @@
+"""Networks with trained weights that users name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankfold.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from rankfold.training.data import ImageData
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add `--checkpoint`."""
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights of the dense network (.safetensors or a torch state dict)",
+    )
+
+
+def trained_model(options: argparse.Namespace, data: ImageData, device: torch.device) -> nn.Module:
+    """The network of `model` with its trained weights: of `--checkpoint`, its own, or shipped ones.
+
+    Raises:
+        InputError: there is no such network, it does not fit the data, or nobody has weights for it.
+    """
+    from rankfold.models.load import apply_weights, brings_weights, check_classes, load_model, read_weights
+    from rankfold.models.pretrained import shipped_baseline
+
+    # Its first weights are drawn under the seed, and replaced below unless it brings its own.
+    model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
+    # Before weights are looked for: shipped ones are by classes and image size.
+    check_classes(model, options.model, data.input_size, len(data.classes))
+    source = options.checkpoint
+    # Networks of other libraries may come trained; the user's own file goes before that.
+    if source is None and not brings_weights(options.model):
+        shipped = shipped_baseline(options.model, data.classes, data.input_size)
+        if shipped is None:
+            raise InputError(
+                f"a plan needs the trained weights of {options.model} for {data.name}, and none are "
+                "shipped; train it (rankfold train), then give --checkpoint DIR/model.safetensors"
+            )
+        source = shipped.weights
+    if source is not None:
+        apply_weights(model, read_weights(source), str(source))
+    return model.to(device)

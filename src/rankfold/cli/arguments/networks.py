@@ -1,0 +1,66 @@
+"""Which network a user means: a zoo name, a table, an ONNX or torch.export file, another library's, or a
+factory.
+"""
+
+from __future__ import annotations
+
+from rankfold.errors import InputError
+from rankfold.workload import ZOO, Network, trace, zoo_network
+from rankfold.workload.table import SUFFIXES, read_table
+
+MODEL_HELP = (
+    "a zoo network, an ONNX (.onnx) or torch.export (.pt2) file, timm:NAME, torchvision:NAME, hf:NAME, "
+    "or package.module:factory"
+)
+
+
+def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
+    """The network a user means by `model`; ONNX files, tables and zoo networks need no torch.
+
+    Raises:
+        InputError: there is none of that name, or it cannot be read.
+    """
+    # Files by their suffix, then names: from what needs nothing to what imports torch.
+    if model.lower().endswith(SUFFIXES):
+        if image is not None:
+            raise InputError(
+                "--input does not go with a table of layers, which gives each layer's input itself"
+            )
+        return read_table(model)
+    if model.lower().endswith(".onnx"):
+        from rankfold.workload.onnx.layers import read_onnx
+
+        return read_onnx(model, image)
+    if model in ZOO:
+        return zoo_network(model, image)
+    if model.lower().endswith(".pt2"):
+        return _exported(model, image)
+    if ":" not in model:
+        raise InputError(
+            f"unknown model {model}; known are {', '.join(ZOO)}, or give a .csv or .yaml table, an .onnx or "
+            ".pt2 file, timm:NAME, torchvision:NAME, hf:NAME or package.module:factory"
+        )
+    from rankfold.models.libraries import LibraryModel, preferred_image
+    from rankfold.models.load import load_model
+
+    library = LibraryModel.parse(model)
+    if library is not None:
+        # Colour images where nothing is said; their size is the one that the network was made for.
+        channels = 3
+        if image is not None:
+            channels = image[0]
+        built = library.build(None, channels)
+        return trace(built, image or preferred_image(built), model)
+    # A factory says nothing of its images: CIFAR's size and number of classes are assumed.
+    image = image or (3, 32, 32)
+    return trace(load_model(model, 10, image[0]), image, model)
+
+
+def _exported(model: str, image: tuple[int, int, int] | None) -> Network:
+    from rankfold.models.torch_export import load_exported
+
+    module, positional, keywords = load_exported(model)
+    # The file may have example inputs, which fit it better than any image of ours.
+    if image is not None or not (positional or keywords):
+        return trace(module, image, model)
+    return trace(module, None, model, keywords or positional)

@@ -1,0 +1,89 @@
+"""The networks and plans that users name on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from rankfold.cli.arguments.arrays import chosen_array
+from rankfold.cli.arguments.methods import low_rank_method
+from rankfold.cli.arguments.networks import find_network
+from rankfold.cost import Masks
+from rankfold.errors import InputError
+from rankfold.plan import Plan, check_plan, masks_for, uniform_plan
+from rankfold.workload import Network
+
+# What a plan says already.
+SAID_BY_A_PLAN = ("groups", "rank", "entries", "pointwise", "method", "bits", "padding", "fit", "rules")
+
+
+def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
+    """The network, the plan and the masks that the options name: a plan's, a finished run's, or the uniform
+    plan's.
+    """
+    # A plan first: with it `model` is the network that it is for, and not a folder.
+    if options.plan is not None:
+        return given_plan(options)
+    if Path(options.model).is_dir():
+        return finished_run(options)
+    return uniformly_planned(options)
+
+
+def uniformly_planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
+    """The network that the user named, and the uniform plan that the options ask for."""
+    network = find_network(options.model, options.input)
+    # Before the plan, which is for the shapes as they are counted.
+    if getattr(options, "padding", None) is not None:
+        network = replace(network, layers=tuple(layer.without_padding() for layer in network.layers))
+    plan = uniform_plan(
+        network,
+        chosen_array(options),
+        low_rank_method(options),
+        bits=options.bits,
+        mapping=options.method or "sdk",
+    )
+    return network, plan, {}
+
+
+def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
+    """What a finished run made of its network, for the array of its plan or another."""
+    _refuse(
+        options,
+        (*SAID_BY_A_PLAN, "input"),
+        "{flag} does not go with the folder of a run, whose plan says it; omit it",
+    )
+    folder = Path(options.model)
+    # The plan of the run, with the supports that it found.
+    plan = Plan.load(folder / "plan.json")
+    # The network as it was before: what became of its layers is in the plan.
+    network = find_network(plan.model, plan.input)
+    check_plan(plan, network)
+    # Which weights pattern pruning kept is only in the weights.
+    masks = masks_for(plan, folder / "model.safetensors")
+    return network, replace(plan, array=chosen_array(options, plan.array)), masks
+
+
+def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
+    """The plan of a file for the network that the user named, for the array of the plan or another."""
+    _refuse(
+        options,
+        SAID_BY_A_PLAN,
+        f"--plan already says what every layer becomes; omit {{flag}}, or edit {options.plan}",
+    )
+    network = find_network(options.model, options.input)
+    plan = Plan.load(options.plan)
+    check_plan(plan, network)
+    return network, replace(plan, array=chosen_array(options, plan.array)), {}
+
+
+def _refuse(options: argparse.Namespace, names: tuple[str, ...], complaint: str) -> None:
+    """Refuse options that a plan has an answer to already."""
+    for name in names:
+        # Not every command has all of them, and what is not given is one of these.
+        if getattr(options, name, None) in (None, False, ()):
+            continue
+        flag = f"--{name}"
+        if name == "rules":
+            flag = "--include and --exclude"
+        raise InputError(complaint.format(flag=flag))

@@ -1,0 +1,51 @@
+"""The process that a command runs in, and the command line that started it."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import shlex
+import sys
+
+from rankfold.errors import InputError
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device` and `--threads`."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    parser.add_argument("--threads", type=int, help="processor threads (default: all)")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add `--seed`."""
+    parser.add_argument("--seed", type=int, default=0, help="fixes everything drawn at random (default 0)")
+
+
+def prepare_process(threads: int | None = None) -> None:
+    """Settings of this process that make training faster; the library itself never changes them.
+
+    Raises:
+        InputError: `threads` is not a positive number.
+    """
+    import torch
+
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads (={threads}) must be 1 or more")
+        torch.set_num_threads(threads)
+    if sys.platform == "linux":
+        # glibc gives every large tensor back to the system when it is freed, and each new one then costs a
+        # page fault per 4 KiB. Keep freed memory instead.
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        # Not every C library of a Linux has it: musl does not.
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(m_mmap_threshold, 2**31 - 1)
+            mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def command_line() -> str:
+    """The command that runs now, as the user would type it, for the record of a run."""
+    # The record of a run does not depend on how often it was stopped.
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    return shlex.join(["rankfold", *words])

@@ -1,0 +1,151 @@
+"""How values on the command line are read."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from rankfold.errors import InputError, RankfoldError
+from rankfold.workload.shape import is_count
+
+T = TypeVar("T")
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400}
+
+
+def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Wrap a library parser for argparse, which shows only its own kind of error in full."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        # Of other errors it shows "invalid value" and drops the sentence.
+        except RankfoldError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def image_input(text: str) -> tuple[int, int, int]:
+    """Read `3x32x32` as (C, H, W).
+
+    Raises:
+        InputError: not three positive whole numbers.
+    """
+    parts = _sizes(text, 3)
+    if parts is None:
+        raise InputError(f"input (={text}) must be channels x height x width, such as 3x32x32")
+    channels, height, width = parts
+    return channels, height, width
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Read `32x32` as (H, W).
+
+    Raises:
+        InputError: not two positive whole numbers.
+    """
+    parts = _sizes(text, 2)
+    if parts is None:
+        raise InputError(f"image size (={text}) must be height x width, such as 32x32")
+    height, width = parts
+    return height, width
+
+
+def _sizes(text: str, count: int) -> tuple[int, ...] | None:
+    """So many positive whole numbers with an x between them, or None."""
+    parts = text.lower().split("x")
+    if len(parts) != count or not all(is_count(part) for part in parts):
+        return None
+    sizes = tuple(int(part) for part in parts)
+    # `is_count` lets 0 pass.
+    if min(sizes) < 1:
+        return None
+    return sizes
+
+
+def bit_width(text: str) -> int | None:
+    """Read `4` as 4 bits and `float` as None.
+
+    Raises:
+        InputError: neither 1 to 8 nor `float`.
+    """
+    if text == "float":
+        return None
+    # `isdigit` is true of other scripts' digits too.
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 8:
+        return int(text)
+    raise InputError(f"bits (={text}) must lie between 1 and 8, or be `float`")
+
+
+def share(text: str) -> float:
+    """Read the weight of distillation.
+
+    Raises:
+        InputError: no number from 0 to 1.
+    """
+    try:
+        weight = float(text)
+    except ValueError:
+        # Out of range, so that both mistakes have one complaint.
+        weight = -1.0
+    if not 0 <= weight <= 1:
+        raise InputError(f"weight (={text}) must be a share from 0 to 1, such as 0.9")
+    return weight
+
+
+def noise(text: str) -> float | str:
+    """Read a deviation, or `pcm`.
+
+    Raises:
+        InputError: neither.
+    """
+    if text == "pcm":
+        return text
+    return _number(text, "noise", "a number such as 0.03, or `pcm`")
+
+
+def adc_range(text: str) -> float | str:
+    """Read `calibrated`, `full`, or a number of cells.
+
+    Raises:
+        InputError: none of them.
+    """
+    if text in ("calibrated", "full"):
+        return text
+    return _number(text, "ADC range", "calibrated, full, or a number such as 16")
+
+
+def age(text: str) -> float:
+    """Read `90s`, `5m`, `1h`, `2d` or `1y` as seconds.
+
+    Raises:
+        InputError: anything else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdy])", text)
+    if match is None:
+        raise InputError(f"drift (={text}) must be a time such as 30s, 1h or 1d")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def time_budget(text: str) -> float:
+    """Read `1h30m`, `90m`, `45s` or `0` as seconds.
+
+    Raises:
+        InputError: anything else.
+    """
+    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?", text.strip().lower())
+    # The pattern takes an empty text too, of which every part is missing.
+    if not text.strip() or match is None:
+        raise InputError(f"time (={text}) must be hours, minutes and seconds such as 2h, 1h30m or 45s, or 0")
+    # A number without a letter at the end counts seconds.
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return 3600.0 * hours + 60.0 * minutes + seconds
+
+
+def _number(text: str, what: str, rule: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{what} (={text}) must be {rule}") from None

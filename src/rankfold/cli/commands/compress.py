@@ -1,0 +1,220 @@
+"""`rankfold compress`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankfold.cli.arguments.arrays import (
+    add_array,
+    add_non_idealities,
+    chosen_array,
+    non_idealities,
+)
+from rankfold.cli.arguments.methods import (
+    NUMBERS,
+    add_entries,
+    add_low_rank,
+    add_method,
+    add_rules,
+    chosen_method,
+)
+from rankfold.cli.arguments.models import add_checkpoint
+from rankfold.cli.arguments.networks import MODEL_HELP
+from rankfold.cli.arguments.process import command_line, prepare_process
+from rankfold.cli.arguments.technology import add_technology
+from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_training, distillation, recipe
+from rankfold.cli.arguments.values import bit_width, checked, image_input
+from rankfold.errors import InputError
+from rankfold.lowrank import DECOMPOSITIONS
+from rankfold.plan import ChannelPruning, Method, Plan, uniform_plan
+from rankfold.plan.kinds import PLAIN
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rankfold.simulator import NonIdealities
+    from rankfold.workload import Network
+
+UNSET = object()  # since None means float
+BITS = 4  # where nothing is said
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("model", help=f"{MODEL_HELP}; ONNX files with --epochs 0")
+    add_array(parser)
+    add_method(parser)
+    add_low_rank(parser)
+    add_rules(parser)
+    add_entries(
+        parser,
+        "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage "
+        "of pairs",
+    )
+    parser.add_argument(
+        "--bits",
+        type=checked(bit_width),
+        default=UNSET,
+        help=f"of weights and activations, 1 to 8, or `float` (default {BITS})",
+    )
+    _add_decomposition(parser)
+    parser.add_argument(
+        "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
+    )
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--baseline-epochs",
+        type=int,
+        default=60,
+        help="epochs for the dense network where it must be trained (default 60)",
+    )
+    parser.add_argument(
+        "--noise-aware",
+        action="store_true",
+        help="fine-tune with the arrays below in the loop, programmed anew in every step",
+    )
+    add_distillation(parser)
+    add_non_idealities(parser)
+    parser.add_argument(
+        "--input",
+        type=checked(image_input),
+        metavar="CxHxW",
+        help="image size of an ONNX file that leaves it open",
+    )
+    add_technology(parser, resolution=False)
+    # An ONNX file is decomposed without data too (with --epochs 0); `run` asks for them otherwise.
+    add_training(parser, epochs=10, rate=0.05, data_needed=False)
+    parser.set_defaults(run=run)
+
+
+def _add_decomposition(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--decomposition",
+        choices=DECOMPOSITIONS,
+        help="factors nearest to the weights (svd), to the layers' outputs on 512 training images (data, "
+        "the default), or the same layer after layer, each taking back the errors of those before it "
+        "(sequential); of an ONNX file data with --data, else svd",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compress a network and say where the results are."""
+    if options.plan is not None:
+        _check_plan_alone(options)
+    # A job of its own: ONNX files are decomposed and not trained, and need no data.
+    if options.model.lower().endswith(".onnx"):
+        from rankfold.cli.commands import compress_onnx
+
+        return compress_onnx.run(options, bits_given=options.bits not in (UNSET, None))
+    if options.input is not None:
+        raise InputError("--input is for ONNX files; the data say how large the images of other networks are")
+    if options.data is None:
+        raise InputError(f"--data is missing: {DATA_HELP}")
+    noise = _noise(options)
+    method = None
+    if options.plan is None:
+        # Before anything is loaded, as what is wrong with the options costs no wait then.
+        method = chosen_method(options)
+
+    from rankfold.cli.words.report import show_report
+
+    _compress(options, method, noise)
+    show_report({None: options.out}, options.out / "report.html")
+    return 0
+
+
+def _compress(options: argparse.Namespace, method: Method | None, noise: NonIdealities | None) -> None:
+    """Load what the options name, and run the whole job on it; without a method, by the plan of a file."""
+    # Late: these import torch, which takes longer than all checks of options.
+    from rankfold.cli.words.progress import Bars
+    from rankfold.models.load import load_model
+    from rankfold.runs.baseline import dense_weights
+    from rankfold.runs.energy_record import EnergyOptions
+    from rankfold.runs.recipes import DENSE
+    from rankfold.runs.run import run as run_job
+    from rankfold.runs.state import RunNotes, traced
+    from rankfold.training.data import load_images
+
+    prepare_process(options.threads)
+    tuning = recipe(options)
+    data = load_images(options.data, options.image_size)
+    model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
+    plan = _chosen_plan(options, method, model, traced(model, data, options.model))
+    # Only used where nobody has weights of this network for these data.
+    dense = replace(DENSE, epochs=options.baseline_epochs, batch_size=options.batch)
+    run_job(
+        model,
+        data,
+        plan,
+        tuning,
+        out=options.out,
+        name=options.model,
+        baseline=dense_weights(options.model, data, options.checkpoint, dense),
+        decomposition=options.decomposition or "data",
+        distillation=distillation(options),
+        noise=noise,
+        energy=EnergyOptions(options.technology, options.adc, options.adc_bits),
+        notes=RunNotes(command_line(), options.image_size),
+        linear=options.linear,
+        device=options.device,
+        resume=options.resume,
+        progress=Bars(),
+    )
+
+
+def _chosen_plan(
+    options: argparse.Namespace, method: Method | None, model: nn.Module, network: Network
+) -> Plan:
+    """The plan of the file that the user named, for its array or another; or one setting for all layers."""
+    if method is None:
+        plan = Plan.load(options.plan)
+        return replace(plan, array=chosen_array(options, plan.array))
+
+    from rankfold.surgery.channels import channel_plan
+
+    # Not the default of argparse, so that `--bits` beside a plan can be told from the default.
+    bits = options.bits
+    if bits is UNSET:
+        bits = BITS
+    array = chosen_array(options)
+    if isinstance(method, ChannelPruning):
+        return channel_plan(model, network, array, method, bits=bits)
+    return uniform_plan(network, array, method, bits=bits)
+
+
+def _check_plan_alone(options: argparse.Namespace) -> None:
+    """Refuse what a plan says already."""
+    # By what argparse gives where nothing is said, which differs from option to option.
+    given = {f"--{name}": getattr(options, name) is not None for name in ("method", *NUMBERS)}
+    given["--steering"] = options.steering != PLAIN
+    given["--bits"] = options.bits is not UNSET
+    for name in ("pointwise", "linear", "fit"):
+        given[f"--{name}"] = getattr(options, name)
+    given["--include and --exclude"] = bool(options.rules)
+    for flag, there in given.items():
+        if there:
+            raise InputError(
+                f"--plan already says what every layer becomes; omit {flag}, or edit {options.plan}"
+            )
+
+
+def _noise(options: argparse.Namespace) -> NonIdealities | None:
+    """The arrays that fine-tuning shall have in the loop; None: it shall have none."""
+    chosen = non_idealities(options)
+    if options.noise_aware:
+        if chosen.ideal:
+            raise InputError(
+                "--noise-aware needs arrays that are not ideal; describe them, such as --adc-bits 6 "
+                "--program-noise 0.03"
+            )
+        return chosen
+    # Noise that nothing looks at would be mistaken for noise that was trained for.
+    if not chosen.ideal:
+        raise InputError(
+            "the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold "
+            "simulate)"
+        )
+    return None

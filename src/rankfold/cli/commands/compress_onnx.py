@@ -1,0 +1,177 @@
+"""`rankfold compress x.onnx --epochs 0`: a decomposed ONNX file, without training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from rankfold.cli.arguments.arrays import chosen_array
+from rankfold.cli.arguments.methods import low_rank_method
+from rankfold.cli.arguments.process import command_line
+from rankfold.errors import InputError
+from rankfold.plan import Plan, check_plan, coverage, uniform_plan
+from rankfold.records.text_table import format_table
+from rankfold.runs.decompose_onnx import Decomposition, decompose_to_folder, read_feeds
+from rankfold.workload.onnx.layers import OnnxNetwork, analyse_onnx
+
+IMAGES = 64  # of a data set, for calibration
+# Options of training, of other methods and of what is reported after training.
+WITHOUT_MEANING = (
+    "checkpoint",
+    "noise_aware",
+    "resume",
+    "entries",
+    "block",
+    "ratio",
+    "adc_bits",
+    "program_noise",
+    "read_noise",
+    "drift",
+    "no_drift_compensation",
+    "stuck",
+    "ir_drop",
+    "output_noise",
+    "technology",
+    "adc",
+    "compile",
+    "distil",
+    "image_size",
+    "threads",
+)
+
+
+def run(options: argparse.Namespace, bits_given: bool) -> int:
+    """Decompose the file and say what that costs.
+
+    Args:
+        options: as parsed.
+        bits_given: whether the user asked for bits.
+
+    Raises:
+        InputError: options that need training, or anything wrong with the file, the plan or the data.
+    """
+    _check_options(options, bits_given)
+    source = analyse_onnx(options.model, options.input)
+    plan = _plan(options, source)
+    print(coverage(source.network, plan, options.linear).table(), end="\n\n")
+    feeds = None
+    if options.data is not None:
+        feeds = _feeds(options.data, source)
+    made = decompose_to_folder(
+        source,
+        plan,
+        options.out,
+        feeds,
+        command=command_line(),
+        seed=options.seed,
+        # With data and nothing else said, factors are made for them.
+        for_data=options.decomposition != "svd",
+    )
+    print(_table(made))
+    print(f"decomposed network: {options.out / 'model.onnx'}")
+    return 0
+
+
+def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
+    """Refuse what would need training, or says nothing here."""
+    if options.epochs != 0:
+        raise InputError(
+            f"{options.model} is an ONNX file, which is decomposed but not trained here; add --epochs 0"
+        )
+    # Asked of the caller, as the default of `--bits` is not None for other networks.
+    if bits_given:
+        raise InputError("an ONNX file is decomposed in float, as bits need training; omit --bits")
+    if options.method not in (None, "low-rank"):
+        raise InputError(
+            f"an ONNX file can be made low-rank only, without training; omit --method {options.method}"
+        )
+    for name in WITHOUT_MEANING:
+        # What these options have where they are not given.
+        if getattr(options, name) not in (None, False, 0.0):
+            flag = name.replace("_", "-")
+            raise InputError(
+                f"--{flag} says nothing where an ONNX file is decomposed without training; omit it"
+            )
+    if options.decomposition == "sequential":
+        raise InputError(
+            "an ONNX file is decomposed layer by layer on its own; choose --decomposition svd, or data with "
+            "--data"
+        )
+    if options.decomposition == "data" and options.data is None:
+        raise InputError("--decomposition data needs calibration inputs: --data FILE.npz or a data set")
+    if options.plan is None and options.rank is None:
+        raise InputError("decomposing an ONNX file needs a rank, such as --rank 1/4, or a --plan")
+
+
+def _plan(options: argparse.Namespace, source: OnnxNetwork) -> Plan:
+    """The plan of a file, or one (g, r) for all layers."""
+    if options.plan is None:
+        return uniform_plan(source.network, chosen_array(options), low_rank_method(options))
+    plan = Plan.load(options.plan)
+    # The array may be another: factors do not depend on it.
+    plan = replace(plan, array=chosen_array(options, plan.array))
+    check_plan(plan, source.network)
+    return plan
+
+
+def _feeds(data: str, source: OnnxNetwork) -> list[dict[str, np.ndarray]]:
+    """Calibration inputs: arrays of the user's, or images of a data set, normalised by its mean and
+    deviation.
+    """
+    if Path(data).suffix in (".npz", ".npy"):
+        return read_feeds(data, source)
+    images = list(islice(_images(data, source), IMAGES))
+    size = source.sizes.batch
+    # A data set has one image a sample, and too few of them fill no batch.
+    if len(source.file.inputs) != 1 or len(images) < size:
+        raise InputError(
+            f"data {data} gives single images, and the model takes other inputs; give a .npz of arrays"
+        )
+    name = source.file.inputs[0].name
+    # Whole batches only, as the file was read with this size of batch.
+    starts = range(0, len(images) - size + 1, size)
+    return [{name: np.stack(images[start : start + size])} for start in starts]
+
+
+def _images(data: str, source: OnnxNetwork) -> Iterator[np.ndarray]:
+    """Training images (C, H, W), one by one."""
+    import torch
+
+    from rankfold.training.calibration import CalibrationImages
+    from rankfold.training.data import load_images
+
+    # Resized to what the model takes, since a file has fixed sizes.
+    loaded = load_images(data, (source.network.input[1], source.network.input[2]))
+    if loaded.input_size != source.network.input:
+        raise InputError(
+            f"data {data} has images of {loaded.input_size} (C, H, W), the model takes {source.network.input}"
+        )
+    for batch in CalibrationImages(loaded, torch.device("cpu"), 0, IMAGES):
+        yield from batch.numpy()
+
+
+def _table(made: Decomposition) -> str:
+    headers = ["layer", "groups", "rank", "weight error", "output error", "weights before", "after"]
+    rows = []
+    for layer in made.layers:
+        lost = ""
+        if layer.output_error is not None:
+            lost = f"{layer.output_error:.1%}"
+        sizes = [f"{layer.parameters_before:,}", f"{layer.parameters_after:,}"]
+        rows.append([layer.name, str(layer.groups), str(layer.rank), f"{layer.error:.1%}", lost, *sizes])
+    lines = [
+        format_table(headers, rows),
+        "",
+        f"stored numbers: {made.parameters_before:,} -> {made.parameters_after:,}",
+    ]
+    if made.outputs is None:
+        lines.append(f"outputs {made.inputs}")
+    else:
+        for name, error in made.outputs.items():
+            lines.append(f"output {name}: relative error {error:.2%} on {made.inputs}")
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""`rankfold draw`: a picture of one layer on its arrays."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from pathlib import Path
+
+from rankfold.cli.arguments.arrays import add_array, chosen_array
+from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
+from rankfold.cli.arguments.networks import MODEL_HELP, find_network
+from rankfold.cli.arguments.plans import finished_run, given_plan
+from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cost import planned_shape
+from rankfold.errors import InputError
+from rankfold.mapping import METHODS
+from rankfold.plan import LayerPlan, LowRank
+from rankfold.workload import ConvShape, Network
+
+NAMED = 6  # layers that a complaint names
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run"
+    )
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="draw the layer as this plan has it")
+    parser.add_argument(
+        "--layer", required=True, metavar="NAME", help="the layer, as `rankfold map` names it"
+    )
+    add_array(parser)
+    parser.add_argument(
+        "--input",
+        type=checked(image_input),
+        metavar="CxHxW",
+        help="image size (default: the network's own)",
+    )
+    add_low_rank(parser)
+    add_entries(
+        parser,
+        "kernel positions that a low-rank pair keeps: chosen on data, so give the folder of a run, or a "
+        "--plan",
+    )
+    parser.add_argument(
+        "--method", choices=METHODS, help="mapping to draw (default sdk, or that of the plan)"
+    )
+    parser.add_argument("--compare", action="store_true", help="draw all mappings below each other")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the picture, .svg or .png")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the picture."""
+    from rankfold.report.arrays.picture import check_suffix
+
+    # Mapping a layer may take a while; a wrong suffix is known before.
+    check_suffix(options.out)
+    if options.plan is not None or Path(options.model).is_dir():
+        return _draw_planned(options)
+    if options.entries is not None:
+        raise InputError(
+            f"entries (={options.entries}): kernel positions are chosen on data; draw the folder of a run, "
+            "or a plan with them"
+        )
+    return _draw_uniform(options)
+
+
+def _draw_uniform(options: argparse.Namespace) -> int:
+    """The layer dense, or as the low-rank pair that the options ask for; with `--compare` both under all
+    mappings.
+    """
+    from rankfold.report.arrays.picture import dense_panels, planned_panels, write_layer_picture
+
+    network = find_network(options.model, options.input)
+    shape = find_layer(network, options.layer)
+    array = chosen_array(options)
+    method = options.method or "sdk"
+    pair = _pair(shape, options)
+    # A pair is shown beside the dense layer where mappings are compared.
+    if pair is None and options.compare:
+        panels = dense_panels(shape, array)
+    elif pair is None:
+        panels = dense_panels(shape, array, (method,))
+    elif options.compare:
+        panels = dense_panels(shape, array) + planned_panels(shape, array, pair, methods=pair.kind.mappings)
+    else:
+        if method not in pair.kind.mappings:
+            method = "sdk"
+        panels = planned_panels(shape, array, pair, methods=(method,))
+    write_layer_picture(options.out, shape, array, panels, Path(network.name).name)
+    print(f"picture: {options.out}")
+    return 0
+
+
+def _draw_planned(options: argparse.Namespace) -> int:
+    """The layer as a plan or a finished run has it; with `--compare` under all mappings that it can have."""
+    from rankfold.report.arrays.picture import planned_panels, write_layer_picture
+
+    if options.plan is None:
+        network, plan, masks = finished_run(options)
+    else:
+        network, plan, masks = given_plan(options)
+    shape = find_layer(network, options.layer)
+    entry = plan.layer(shape.weight)
+    # Empty: the mapping that the plan chose.
+    methods: tuple[str, ...] = ()
+    if options.compare:
+        methods = entry.kind.mappings
+    panels = planned_panels(shape, plan.array, entry, masks.get(shape.weight), methods)
+    write_layer_picture(options.out, planned_shape(shape, entry), plan.array, panels, Path(network.name).name)
+    print(f"picture: {options.out}")
+    return 0
+
+
+def find_layer(network: Network, name: str) -> ConvShape:
+    """The layer of that name.
+
+    Raises:
+        InputError: there is none; the message names those most like it, or the first ones.
+    """
+    layers = {layer.name: layer for layer in network.layers}
+    if name in layers:
+        return layers[name]
+    # A network may have hundreds of layers, so the complaint names a few.
+    near = difflib.get_close_matches(name, layers, NAMED)
+    what = "nearest:"
+    if not near:
+        near, what = list(layers)[:NAMED], "it starts with"
+    raise InputError(f"{network.name} has no layer {name}; {what} {', '.join(near)}")
+
+
+def _pair(shape: ConvShape, options: argparse.Namespace) -> LayerPlan | None:
+    """The low-rank pair to draw, if any, by the rules of `rankfold map`."""
+    # The options of whole networks do not concern a single layer.
+    method = low_rank_method(argparse.Namespace(**vars(options), linear=False, rules=(), fit=False))
+    if not isinstance(method, LowRank):
+        return None
+    if not shape.is_linear and shape.kernel == (1, 1) and not options.pointwise:
+        raise InputError(f"layer {shape.name} is a 1x1 convolution; add --pointwise to draw it low-rank")
+    kind, _ = method.layer(shape)
+    return LayerPlan(shape.name, kind)

@@ -1,0 +1,110 @@
+"""`rankfold energy`: what a network costs in silicon, layer by layer and part by part; component tables to
+copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rankfold.cli.arguments.arrays import add_array, add_precision
+from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
+from rankfold.cli.arguments.networks import MODEL_HELP
+from rankfold.cli.arguments.plans import planned_network
+from rankfold.cli.arguments.technology import add_technology, component_table
+from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
+from rankfold.cost import counts_linear
+from rankfold.cost.energy import Comparison, cheapest_mappings, dense_plan, network_energy, table_text
+from rankfold.errors import InputError
+from rankfold.mapping import METHODS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run",
+    )
+    parser.add_argument(
+        "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
+    )
+    add_array(parser)
+    parser.add_argument(
+        "--input",
+        type=checked(image_input),
+        metavar="CxHxW",
+        help="image size (default: the network's own)",
+    )
+    add_low_rank(parser)
+    add_entries(
+        parser,
+        "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a "
+        "--plan",
+    )
+    add_rules(parser)
+    parser.add_argument("--method", choices=METHODS, help="mapping (default sdk)")
+    parser.add_argument(
+        "--cheapest",
+        action="store_true",
+        help="lay every layer out as costs the least energy; what it computes stays the same",
+    )
+    add_precision(parser)
+    add_technology(parser)
+    parser.add_argument(
+        "--show-table",
+        metavar="NAME",
+        help="print a component table, to copy and edit, and do nothing else",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument(
+        "--csv", action="store_true", help="print CSV, one line per stored convolution and component"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the energy of a network, or a component table."""
+    if options.show_table is not None:
+        # With its comments and sources, to be copied into a file.
+        print(table_text(options.show_table), end="")
+        return 0
+    # Optional to argparse, as `--show-table` does without.
+    if options.model is None:
+        raise InputError("name a model, such as resnet20; or --show-table rram-22nm for a component table")
+    network, plan, masks = planned_network(options)
+    table = component_table(options, plan.array)
+    if options.cheapest:
+        # Its own choice would be overruled layer by layer without a word.
+        if options.method:
+            raise InputError(f"--cheapest chooses the mappings itself; omit --method {options.method}")
+        plan = cheapest_mappings(network, plan, table, masks)
+    # Settled once for both networks, so that they have the same layers.
+    linear = options.linear or counts_linear(network, plan)
+    energy = network_energy(network, plan, table, masks, linear=linear)
+    # What savings are measured against: the same network, dense, one pixel at a time.
+    reference = network_energy(network, dense_plan(plan), table, linear=linear)
+    if options.json:
+        compared = Comparison.of(energy, reference)
+        against = {
+            **asdict(compared),
+            "saving": compared.saving,
+            "band": list(compared.band),
+            "flip": compared.flip,
+        }
+        content = {"model": network.name, **energy.to_json(), "against_dense_im2col": against}
+        print(json.dumps(content, indent=2))
+        return 0
+    if options.csv:
+        print(energy_csv(energy), end="")
+        return 0
+    print(
+        f"{energy_table(energy)}\n\n{component_table_in_words(energy)}\n\n{energy_summary(energy, reference)}"
+    )
+    for other in network.untouched:
+        print(f"not counted: {other.name}: {other.what}")
+    return 0

@@ -1,0 +1,42 @@
+"""`rankfold evaluate`: the accuracy of a finished run again, from its files alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "run_folder", metavar="DIR", help="folder of a finished run, or the name of shipped weights"
+    )
+    parser.add_argument("--data", required=True, metavar="DATA", help="data set with a test split")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the accuracy."""
+    from rankfold.models.pretrained import run_folder
+    from rankfold.runs.evaluate import evaluate_folder
+
+    evaluation = evaluate_folder(run_folder(options.run_folder), options.data, options.device)
+    if options.json:
+        print(json.dumps(asdict(evaluation)))
+        return 0
+    print(
+        f"test accuracy {evaluation.accuracy:.2%} on {evaluation.images} images "
+        f"(the run reported {evaluation.reported:.2%})"
+    )
+    if evaluation.same_data and evaluation.accuracy != evaluation.reported:
+        # Convolution libraries add in another order with other threads or processors.
+        print(
+            "note: this is the run's own data, so the difference comes from another device or number of "
+            "threads",
+            file=sys.stderr,
+        )
+    return 0

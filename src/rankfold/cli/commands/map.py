@@ -1,0 +1,121 @@
+"""`rankfold map`: cycles of a network on an array, without data and, for a zoo network, without torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rankfold.cli.arguments.arrays import add_array, add_precision
+from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
+from rankfold.cli.arguments.networks import MODEL_HELP
+from rankfold.cli.arguments.plans import planned_network
+from rankfold.cli.arguments.technology import add_technology, asks_for_energy, component_table
+from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cli.words.energy import energy_summary
+from rankfold.cli.words.mapping import chip_in_words, mapping_csv, mapping_table
+from rankfold.cost import Masks, counts_linear, network_cycles, schedule
+from rankfold.cost.energy import NetworkEnergy, dense_plan, network_energy
+from rankfold.errors import InputError
+from rankfold.mapping import METHODS
+from rankfold.plan import Plan, coverage
+from rankfold.workload import Network
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run"
+    )
+    parser.add_argument(
+        "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
+    )
+    add_array(parser)
+    parser.add_argument(
+        "--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)"
+    )
+    add_low_rank(parser)
+    add_entries(
+        parser,
+        "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a "
+        "--plan",
+    )
+    add_rules(parser)
+    parser.add_argument("--method", choices=METHODS, help="mapping to show (default sdk)")
+    parser.add_argument(
+        "--padding", choices=("0",), help="count every layer without padding, as published tables do"
+    )
+    add_precision(parser)
+    add_technology(parser)
+    parser.add_argument("--arrays", type=int, metavar="P", help="also run the network on a chip of P arrays")
+    parser.add_argument(
+        "--coverage",
+        action="store_true",
+        help="first show every layer: its shares, what becomes of it, and why",
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="show cycles and ADC conversions of all mappings side by side"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV, one line per convolution")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the mapping of a network."""
+    network, plan, masks = planned_network(options)
+    covered = coverage(network, plan, options.linear)
+    costs = network_cycles(network, plan, METHODS, masks, options.linear or None)
+    chip = None
+    if options.arrays is not None:
+        chip = schedule(costs, options.arrays)
+    # Cycles are known for arrays that have no energy; then it is said why.
+    energy, dense, why_not = _energy(network, plan, masks, options)
+    if options.json:
+        content: dict[str, Any] = {**costs.to_json(), "coverage": covered.to_json()}
+        if chip is not None:
+            content["chip"] = chip.to_json()
+        # A reason in the place of the figures, so that programs find one or the other.
+        content["energy"] = {"not_counted": why_not}
+        if energy is not None:
+            content["energy"] = energy.to_json()
+        print(json.dumps(content, indent=2))
+        return 0
+    if options.csv:
+        print(mapping_csv(costs, energy), end="")
+        return 0
+    told = covered.summary()
+    if options.coverage:
+        told = covered.table()
+    print(told, end="\n\n")
+    print(mapping_table(costs, energy, options.compare))
+    if energy is None:
+        print(f"energy not counted: {why_not}")
+    else:
+        print(energy_summary(energy, dense))
+    if chip is not None:
+        print(chip_in_words(chip))
+    for other in network.untouched:
+        print(f"not counted: {other.name}: {other.what}")
+    return 0
+
+
+def _energy(
+    network: Network, plan: Plan, masks: Masks, options: argparse.Namespace
+) -> tuple[NetworkEnergy | None, NetworkEnergy | None, str]:
+    """The energy and that of dense im2col, or why there is none.
+
+    Not every array holds a weight as usual cells spread it, which is wrong only where the user asked for
+    energy or cells.
+    """
+    table = component_table(options, plan.array)
+    try:
+        linear = options.linear or counts_linear(network, plan)
+        energy = network_energy(network, plan, table, masks, linear=linear)
+        return energy, network_energy(network, dense_plan(plan), table, linear=linear), ""
+    except InputError as error:
+        if asks_for_energy(options):
+            raise
+        return None, None, str(error)

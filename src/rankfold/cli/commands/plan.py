@@ -1,0 +1,242 @@
+"""`rankfold plan`: what every layer becomes, chosen exactly under budgets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankfold.cli.arguments.arrays import add_array, add_non_idealities, chosen_array
+from rankfold.cli.arguments.models import add_checkpoint, trained_model
+from rankfold.cli.arguments.networks import MODEL_HELP
+from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
+from rankfold.cli.arguments.technology import add_technology, component_table
+from rankfold.cli.arguments.training import DATA_HELP, add_image_size
+from rankfold.cli.arguments.values import bit_width, checked
+from rankfold.cli.commands.plan_search import add_search, run_search, search_options
+from rankfold.errors import InputError
+from rankfold.files import check_target
+from rankfold.planning.exact.budget import Budget
+from rankfold.planning.exact.candidate import QUANTITIES
+
+if TYPE_CHECKING:
+    from rankfold.planning import Planning, PlanningProblem
+    from rankfold.progress import Progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights; no ONNX files")
+    parser.add_argument("--data", required=True, metavar="DATA", help=DATA_HELP)
+    add_array(parser)
+    _add_budget(parser)
+    parser.add_argument(
+        "--bits",
+        type=checked(bit_width),
+        default=4,
+        help="of weights and activations, 1 to 8, or `float` (default 4)",
+    )
+    parser.add_argument("--pointwise", action="store_true", help="1x1 convolutions may become low-rank too")
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="training images to calibrate on (default 512, or 32 where they are larger than 64x64)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)"
+    )
+    parser.add_argument(
+        "--pareto", type=Path, metavar="DIR", help="write the whole front: front.csv, front.html, front.svg"
+    )
+    add_search(parser)
+    add_non_idealities(parser)
+    add_technology(parser, resolution=False)
+    add_seed(parser)
+    add_image_size(parser)
+    add_device(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(
+        run=run, interrupted="the same command begins anew; with --search and --study it goes on"
+    )
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-cycles",
+        metavar="N",
+        help="most cycles per image: a number, or a share of the dense network: 40%%",
+    )
+    parser.add_argument(
+        "--max-arrays", metavar="N", help="most arrays, one for each tile: a number, or a share"
+    )
+    parser.add_argument("--max-energy", metavar="E", help="most energy per image: 300nJ, 1.2uJ, or a share")
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="most points of accuracy to lose, measured before fine-tuning on training images held out from "
+        "calibration",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Plan, print why, and write the plan and the front."""
+    # Shares such as 40 % become numbers when the dense network is known.
+    budgets = _budgets(options)
+    limited = bool(budgets) or options.max_drop is not None
+    # Before any work: it would be lost with a file that cannot be written.
+    out = _target(options, limited)
+    searching = search_options(options)
+    # Refused by its name, before data are read.
+    if options.model.lower().endswith(".onnx"):
+        raise InputError(
+            f"a plan needs gradients, which {options.model} does not give; export the network with "
+            "torch.export (.pt2), or give package.module:factory and --checkpoint"
+        )
+    from rankfold.cli.words.progress import Bars
+
+    progress = Bars()
+    problem = _problem(options, budgets, progress)
+    if searching is not None:
+        return run_search(problem, searching, options, out)
+    planning = None
+    if limited:
+        planning = _solved(problem, progress)
+    files: list[Path] = []
+    table = ""
+    if options.pareto is not None:
+        # Before the plan: a front may be refused, and then nothing is written.
+        table, files = _front(options.pareto, problem, planning, progress)
+    if planning is not None and out is not None:
+        planning.plan.save(out)
+        files.insert(0, out)
+    _tell(options, planning, table, files, out)
+    return 0
+
+
+def _budgets(options: argparse.Namespace) -> tuple[Budget, ...]:
+    """The budgets that the options give."""
+    budgets = []
+    for quantity in QUANTITIES:
+        text = getattr(options, f"max_{quantity}")
+        if text is not None:
+            budgets.append(Budget.parse(quantity, text))
+    return tuple(budgets)
+
+
+def _target(options: argparse.Namespace, limited: bool) -> Path | None:
+    """The file of the plan; None: there is no budget to make one for.
+
+    Raises:
+        InputError: nothing is asked for, or what would be written has no place.
+    """
+    if not limited and options.pareto is None:
+        raise InputError(
+            "give a budget (--max-cycles, --max-arrays, --max-energy, --max-drop), or --pareto DIR for all "
+            "of them"
+        )
+    if not limited and options.out is not None:
+        raise InputError("--out is for one plan, which needs a budget such as --max-cycles 40%")
+    out: Path = options.out or Path("plan.json")
+    if limited and out.is_dir():
+        raise InputError(f"{out} is a folder; give a file for the plan")
+    if limited:
+        # Neither a file of a finished run nor one that this command reads.
+        check_target(out, (options.checkpoint, options.study))
+    if options.pareto is not None and options.pareto.exists() and not options.pareto.is_dir():
+        raise InputError(f"{options.pareto} is a file; give a folder for the front")
+    # Without a budget there is a front, and no plan of it is better than the others.
+    if not limited:
+        return None
+    return out
+
+
+def _problem(options: argparse.Namespace, budgets: tuple[Budget, ...], progress: Progress) -> PlanningProblem:
+    """The network with everything that its layers may become."""
+    from rankfold.planning.problem import check_request, planning_problem
+    from rankfold.training.data import load_images
+    from rankfold.training.loop import choose_device
+    from rankfold.workload import trace
+
+    max_drop = None
+    if options.max_drop is not None:
+        # Points on the command line, a share in the library.
+        max_drop = options.max_drop / 100
+    # The cheap checks: data and network are loaded after them.
+    check_request(budgets, max_drop=max_drop, images=options.images, seed=options.seed)
+    prepare_process(options.threads)
+    array = chosen_array(options)
+    device = choose_device(options.device)
+    data = load_images(options.data, options.image_size)
+    model = trained_model(options, data, device)
+    return planning_problem(
+        model,
+        data,
+        array,
+        *budgets,
+        bits=options.bits,
+        max_drop=max_drop,
+        pointwise=options.pointwise,
+        images=options.images,
+        seed=options.seed,
+        table=component_table(options, array),
+        network=trace(model, data.input_size, options.model),
+        progress=progress,
+    )
+
+
+def _solved(problem: PlanningProblem, progress: Progress) -> Planning:
+    from rankfold.cli.words.quiet import natives_silenced
+    from rankfold.planning import solve_problem
+
+    # The solver prints to standard output at times, which belongs to the plan.
+    with natives_silenced():
+        return solve_problem(problem, progress)
+
+
+def _front(
+    folder: Path, problem: PlanningProblem, planning: Planning | None, progress: Progress
+) -> tuple[str, list[Path]]:
+    """Write the whole front; returns a table of it, and the files."""
+    from rankfold.report.pareto.write import front_table, write_front
+
+    front = problem.front(progress)
+    # The plan is marked on the front, where there is one.
+    chosen = None
+    if planning is not None:
+        chosen = planning.solution.chosen
+    table = front_table(front, problem.dense)
+    files = write_front(folder, front, problem.network.name, problem.array, problem.dense, chosen)
+    return table, list(files)
+
+
+def _tell(
+    options: argparse.Namespace, planning: Planning | None, table: str, files: list[Path], out: Path | None
+) -> None:
+    """Print what was planned and where it is."""
+    from rankfold.cli.words.planning import layer_table, planning_to_json, totals
+
+    if options.json:
+        content: dict[str, Any] = {"plan": None, "files": [str(file) for file in files]}
+        if planning is not None:
+            content["plan"] = planning_to_json(planning)
+        print(json.dumps(content, indent=2))
+        return
+    if planning is not None:
+        print(layer_table(planning))
+        print(totals(planning))
+    if table:
+        print(f"all best trades of cycles for predicted loss, thinned:\n{table}")
+    tell_files(files, out)
+
+
+def tell_files(files: list[Path], out: Path | None) -> None:
+    """Print where the plan and the front are."""
+    for file in files:
+        what = "front"
+        if file == out:
+            what = "plan"
+        print(f"{what}: {file}")

@@ -1,0 +1,117 @@
+"""`rankfold reproduce`: a declared grid of compressions, trained once, mapped for every array, compared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankfold.cli.arguments.process import prepare_process
+from rankfold.cli.arguments.values import checked, time_budget
+from rankfold.errors import InputError
+
+if TYPE_CHECKING:
+    from rankfold.reproduce.grid import Grid
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "grid",
+        metavar="NAME",
+        help="a grid of the package, such as smoke or resnet20-cifar10, or a .yaml file",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results (default: reproduce-NAME)"
+    )
+    parser.add_argument(
+        "--data", metavar="DATA", help="where the grid's data are (default: as the grid says)"
+    )
+    parser.add_argument(
+        "--budget",
+        type=checked(time_budget),
+        metavar="TIME",
+        help="begin no more cells after this long, such as 90m or 1h30m; 0 only measures what is there; "
+        "the same command goes on",
+    )
+    parser.add_argument("--epochs", type=int, help="of each fine-tuning (default: as the grid says)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds of the grid")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    parser.add_argument(
+        "--threads", type=int, help="processor threads of a cell (default: all; with --ray 1)"
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="run cells as Ray tasks: `auto`, host:port or ray://host:port of a cluster, or `local`",
+    )
+    parser.add_argument(
+        "--gpus", type=float, default=0, metavar="N", help="GPUs of each Ray task (default 0)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the grid, write its tables and figure; 1 where a cell failed."""
+    from rankfold.cli.words.progress import Bars
+    from rankfold.reproduce.cluster import RayRunner
+    from rankfold.reproduce.grid import load_grid
+    from rankfold.reproduce.run import reproduce
+    from rankfold.reproduce.write import write_results
+
+    grid = _with_options(load_grid(options.grid), options)
+    # Without Ray no task asks for GPUs, and the number would be ignored.
+    if options.gpus and options.ray is None:
+        raise InputError(
+            f"gpus (={options.gpus:g}) belong to the tasks of --ray; on one machine give --device cuda"
+        )
+    runner = None
+    if options.ray is not None:
+        runner = RayRunner(options.ray, options.threads or 1, options.gpus)
+    prepare_process(options.threads)
+    if runner is not None:
+        # Before the baseline is trained: a cluster that is not there is known at once.
+        runner.connect()
+    out = options.out or Path(f"reproduce-{grid.name}")
+    try:
+        outcomes = reproduce(grid, out.resolve(), Bars(), options.budget, options.device, runner)
+    # Caught here, as `main` would speak of `--resume`, which this command does without.
+    except KeyboardInterrupt:
+        print("\nrankfold: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    # Also where cells failed or are left: what is known so far is written.
+    written = write_results(grid, out, outcomes)
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    done = sum(outcome.done for outcome in outcomes)
+    left = sum(not outcome.done and outcome.error is None for outcome in outcomes)
+    print(f"{done} of {len(outcomes)} cells are done, {len(failed)} failed, {left} are left")
+    for outcome in failed:
+        print(f"failed: {outcome.cell.name}: {outcome.error}")
+    for path in written:
+        print(path)
+    if failed:
+        return FAILED
+    return 0
+
+
+def _with_options(grid: Grid, options: argparse.Namespace) -> Grid:
+    """The grid with what the options change of it."""
+    if options.data is not None:
+        grid = replace(grid, data=options.data)
+    # Of fine-tuning alone: the dense network is the same for all.
+    if options.epochs is not None:
+        grid = replace(grid, recipe=replace(grid.recipe, epochs=options.epochs))
+    if options.seeds is None:
+        return grid
+    # In the order of the grid.
+    seeds = list(dict.fromkeys(cell.seed for cell in grid.cells))
+    if not 1 <= options.seeds <= len(seeds):
+        raise InputError(
+            f"seeds (={options.seeds}) must lie between 1 and the {len(seeds)} of grid {grid.name}"
+        )
+    first = seeds[: options.seeds]
+    return replace(grid, cells=tuple(cell for cell in grid.cells if cell.seed in first))

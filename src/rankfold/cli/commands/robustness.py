@@ -1,0 +1,128 @@
+"""`rankfold robustness`: several runs on worse and worse arrays, side by side."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankfold.cli.arguments.arrays import add_non_idealities, given_cells, non_idealities
+from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
+from rankfold.cli.arguments.values import age
+from rankfold.errors import InputError
+from rankfold.records.text_table import format_table
+
+if TYPE_CHECKING:
+    from rankfold.runs.robustness import Point
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "run_folders",
+        nargs="+",
+        metavar="DIR",
+        help="folder of a finished, quantised run, or shipped weights",
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="DATA", help="data set with a training and a test split"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder for robustness.csv and robustness.svg",
+    )
+    parser.add_argument(
+        "--vary",
+        action="append",
+        required=True,
+        metavar="NAME=V,V,...",
+        help="an option below and its values, such as adc-bits=4,6,8 or program-noise=0.01,0.03; may be "
+        "repeated",
+    )
+    add_non_idealities(parser)
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="chips for each value, each programmed anew (default 5)"
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="test images, drawn at random (default all)")
+    add_seed(parser)
+    add_device(parser)
+    parser.set_defaults(run=run, interrupted="the same command goes on where it stopped")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Simulate, draw, and print a table. What an earlier call finished is not done again."""
+    from rankfold.cli.words.progress import Bars
+    from rankfold.models.pretrained import run_folder
+    from rankfold.report.charts.robustness import write_robustness_chart
+    from rankfold.runs.robustness import Variation, measure_robustness
+    from rankfold.runs.simulation import SimulationOptions
+
+    variations = [Variation(*varied_values(text)) for text in options.vary]
+    runs = {Path(name).resolve().name: run_folder(name) for name in options.run_folders}
+    # Points are kept by label: two runs of one label would share their files.
+    if len(runs) < len(options.run_folders):
+        raise InputError("two of the runs have folders of the same name, which is their label; rename one")
+    prepare_process(options.threads)
+    wanted = SimulationOptions(
+        chosen=non_idealities(options, [variation.name for variation in variations]),
+        repeats=options.repeats,
+        images=options.images,
+        # A sweep is about accuracies; the layers' errors are for `rankfold simulate`.
+        layer_images=0,
+        seed=options.seed,
+        **given_cells(options),
+    )
+    points = measure_robustness(
+        runs,
+        options.data,
+        variations,
+        wanted,
+        out=options.out,
+        device=options.device,
+        progress=Bars(),
+    )
+    write_robustness_chart(options.out / "robustness.svg", points)
+    print(_table(points))
+    print(f"saved: {options.out / 'robustness.csv'}, {options.out / 'robustness.svg'}")
+    return 0
+
+
+def _table(points: Sequence[Point]) -> str:
+    rows = []
+    for point in points:
+        spread = "-"
+        if point.deviation is not None:
+            spread = f"{point.deviation:.2%}"
+        varied = point.varied.replace("_", "-")
+        accuracies = [f"{point.ideal:.2%}", f"{point.mean:.2%}", spread]
+        rows.append([point.run, varied, f"{point.value:g}", *accuracies, str(point.chips)])
+    headers = ["run", "varied", "value", "quantised", "on arrays", "deviation", "chips"]
+    return format_table(headers, rows, "<<>>>>>")
+
+
+def varied_values(text: str) -> tuple[str, tuple[float, ...]]:
+    """Read `adc-bits=4,6,8` as the name of an option and its values.
+
+    Raises:
+        InputError: it is no such text.
+    """
+    name, equals, listed = text.partition("=")
+    name = name.replace("-", "_")
+    # Drift is a time, with a unit.
+    read: Callable[[str], float] = float
+    if name == "drift":
+        read = age
+    values: list[float] = []
+    try:
+        for value in listed.split(","):
+            values.append(read(value))
+    except ValueError:
+        # A text that is no list of numbers and an empty list have one complaint.
+        values = []
+    if not equals or not values:
+        raise InputError(f"--vary (={text}) must be an option and its values, such as adc-bits=4,6,8")
+    return name, tuple(values)

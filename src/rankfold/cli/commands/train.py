@@ -1,0 +1,50 @@
+"""`rankfold train`: a dense float baseline from fresh weights."""
+
+from __future__ import annotations
+
+import argparse
+
+from rankfold.cli.arguments.arrays import add_array, chosen_array
+from rankfold.cli.arguments.process import command_line, prepare_process
+from rankfold.cli.arguments.technology import add_technology
+from rankfold.cli.arguments.training import add_training, recipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("model", help="a zoo network or package.module:factory")
+    add_array(parser)
+    add_technology(parser)
+    add_training(parser, epochs=60, rate=0.2)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train a network and say where the results are."""
+    from rankfold.cli.words.progress import Bars
+    from rankfold.cli.words.report import show_report
+    from rankfold.models.load import load_model
+    from rankfold.runs.energy_record import EnergyOptions
+    from rankfold.runs.state import RunNotes
+    from rankfold.runs.train import train_network
+    from rankfold.training.data import load_images
+
+    prepare_process(options.threads)
+    # Before the data, which may take long to read.
+    training = recipe(options)
+    data = load_images(options.data, options.image_size)
+    train_network(
+        load_model(options.model, len(data.classes), data.input_size[0], options.seed),
+        data,
+        training,
+        out=options.out,
+        name=options.model,
+        array=chosen_array(options),
+        energy=EnergyOptions(options.technology, options.adc, options.adc_bits),
+        notes=RunNotes(command_line(), options.image_size),
+        device=options.device,
+        resume=options.resume,
+        progress=Bars(),
+    )
+    show_report({None: options.out}, options.out / "report.html")
+    return 0

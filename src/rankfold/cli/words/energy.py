@@ -1,0 +1,120 @@
+"""Energy, time and area of a network in words."""
+
+from __future__ import annotations
+
+from rankfold.cost.energy import SHARES, Comparison, NetworkEnergy
+from rankfold.records.csv_table import csv_text
+from rankfold.records.text_table import format_table
+
+LEAST_SHARE = 0.03  # of the energy; smaller components are summed up
+COUNTS = ("tiles", "reads", "rows", "conversions", "cells", "additions")
+
+
+def energy_summary(energy: NetworkEnergy, reference: NetworkEnergy | None = None) -> str:
+    """Totals and the conditions they hold for.
+
+    Args:
+        energy: the network.
+        reference: the same network dense under im2col; None, or where it is this very network: no comparison.
+    """
+    lines = [
+        f"energy {1e-3 * energy.energy:,.1f} nJ per image ({shares(energy)})",
+        f"  {energy.conversions:,} ADC conversions in {energy.reads:,} array reads, "
+        f"{energy.tops_per_watt:.1f} TOPS/W",
+        f"  {energy.arrays:,} arrays, {energy.utilisation:.1%} of their cells at work, {energy.area:.3f} "
+        f"mm2, {energy.leakage:.2f} uW leakage",
+        f"  {energy.latency:,.1f} us from in to out, an image every {energy.interval:,.1f} us with layers "
+        "pipelined",
+    ]
+    # A dense network under im2col would be compared with itself.
+    if reference is not None and energy.components != reference.components:
+        lines.append(f"  {comparison_in_words(Comparison.of(energy, reference))}")
+    lines.append(f"  with {energy.describe()}")
+    lines.append(f"  ADC: {energy.table.chosen_adc.source}")
+    return "\n".join(lines)
+
+
+def comparison_in_words(compared: Comparison) -> str:
+    """The saving against dense im2col, its band, and where it turns."""
+    low, high = compared.band
+    from_ = f"{abs(low):.0%}"
+    # The word after the range is that of its upper end, so the lower end says when it differs.
+    if low < 0 <= high:
+        from_ += " more"
+    words = (
+        f"{abs(compared.saving):.1%} {_less(compared.saving)} energy than dense im2col; {from_} to "
+        f"{abs(high):.0%} {_less(high)} where ADCs take {SHARES[0]:.0%} to {SHARES[1]:.0%} of the latter "
+        f"(here {compared.share:.0%})"
+    )
+    if compared.flip is None:
+        return words
+    return f"{words}; equal at {compared.flip:.0%}"
+
+
+def _less(saving: float) -> str:
+    if saving >= 0:
+        return "less"
+    return "more"
+
+
+def shares(energy: NetworkEnergy) -> str:
+    """The components by their share of the dynamic energy, largest first."""
+    # Shares are taken off one by one, so that small components show as what is left.
+    rest = 1.0
+    words = []
+    for name, value in sorted(energy.components.items(), key=lambda part: part[1], reverse=True):
+        share = value / energy.energy
+        if share >= LEAST_SHARE:
+            words.append(f"{name.replace('_', ' ')} {share:.0%}")
+            rest -= share
+    # Less would be printed as 0 %.
+    if rest >= 0.005:
+        words.append(f"others {rest:.0%}")
+    return ", ".join(words)
+
+
+def energy_table(energy: NetworkEnergy) -> str:
+    """The energy of every layer."""
+    headers = ["layer", "arrays", "ADC conversions", "energy, nJ", "by stage", "ADCs", "latency, us"]
+    rows = []
+    for layer in energy.layers:
+        by_stage = ""
+        if len(layer.stages) > 1:
+            by_stage = " + ".join(f"{1e-3 * stage.total:,.2f}" for stage in layer.stages)
+        rows.append(
+            [
+                layer.shape.name,
+                " + ".join(f"{stage.activity.tiles:,}" for stage in layer.stages),
+                f"{layer.conversions:,}",
+                f"{1e-3 * layer.energy:,.2f}",
+                by_stage,
+                f"{layer.components['adc'] / layer.energy:.0%}",
+                f"{layer.latency:,.2f}",
+            ]
+        )
+    return f"{energy.model} on {energy.array} arrays, per image\n\n{format_table(headers, rows)}"
+
+
+def component_table_in_words(energy: NetworkEnergy) -> str:
+    """The energy of every component, and where its figures come from."""
+    sources = {component.name: component.source for component in energy.table.components}
+    rows = []
+    for name, value in energy.components.items():
+        # The ADC is no component of the table.
+        source = sources.get(name, energy.table.chosen_adc.source)
+        rows.append([name, f"{1e-3 * value:,.2f}", f"{value / energy.energy:.1%}", source])
+    return format_table(["component", "energy, nJ", "share", "source"], rows, "<>><")
+
+
+def energy_csv(energy: NetworkEnergy) -> str:
+    """One line for each stored convolution and component."""
+    rows = []
+    for layer in energy.layers:
+        for number, stage in enumerate(layer.stages, 1):
+            counts = [getattr(stage.activity, count) for count in COUNTS]
+            # Some components have energy alone and some area alone; each is listed once.
+            for name in dict.fromkeys((*stage.energy, *stage.area)):
+                spent, area = stage.energy.get(name, 0), stage.area.get(name, 0)
+                amounts = [f"{spent:.6g}", f"{area:.6g}", f"{stage.latency:.6g}"]
+                rows.append([layer.shape.name, number, name, *amounts, *counts])
+    return csv_text(["layer", "stage", "component", "energy_pj", "area_um2", "latency_us", *COUNTS], rows)

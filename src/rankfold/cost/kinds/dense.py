@@ -1,0 +1,7 @@
+"""A layer that stays as it is."""
+
+from __future__ import annotations
+
+from rankfold.cost.kinds.kind import KindCost
+
+PART = KindCost()

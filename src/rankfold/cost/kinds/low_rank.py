@@ -1,0 +1,110 @@
+"""Low-rank pairs: two stored matrices, SDK(R_) and I_N (x) L."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from rankfold.cost.keys import CostKey
+from rankfold.cost.kinds.kind import AnyMapping, KindCost, Mapped, needs_support
+from rankfold.errors import InputError
+from rankfold.mapping import LOW_RANK_METHODS, ArraySpec, LowRankMapping, map_low_rank
+from rankfold.plan.kinds import LayerKind, LowRankLayer
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.support import text_to_support
+from rankfold.workload import ConvShape
+
+FAMILY = "low-rank"
+SDK = CostKey(FAMILY, "sdk")
+# Both stages with one window, so that stage 1 feeds stage 2 without a buffer.
+SHARED = CostKey(FAMILY, "shared")
+
+
+class LowRankCost(KindCost):
+    """Pairs, of which the first stage may drive only some rows."""
+
+    family = FAMILY
+    compared = LOW_RANK_METHODS
+
+    def mapping(
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
+    ) -> LowRankMapping:
+        """Both stages as the plan chose."""
+        kind = cast(LowRankLayer, entry.kind)
+        return map_low_rank(shape, array, kind.groups, kind.rank, entry.mapping, _support(shape, kind))
+
+    def row_circuits(self, kind: LayerKind) -> tuple[str, ...]:
+        """A stage whose rows are chosen pays for choosing them."""
+        if kind.shares_support:
+            # Only R_, the first stage, reads chosen inputs; L reads all outputs of R_.
+            return "rows", "none"
+        return "none", "none"
+
+    def comparisons(
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
+    ) -> Mapped:
+        """The pair under each of its mappings, and with one window for both stages."""
+        mapped = super().comparisons(shape, array, entry, mask)
+        mapped[SHARED] = cast(LowRankMapping, mapped[SDK]).shared
+        return mapped
+
+    def comparisons_of_other(
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
+    ) -> Mapped:
+        """The other layer under the mapping of the same name; it has one stage, so that nothing is shared."""
+        mapped = super().comparisons_of_other(shape, array, entry, mask)
+        # A key that a layer lacks would leave a hole in the network's total.
+        mapped[SHARED] = mapped[SDK]
+        return mapped
+
+    def counts_linear(self) -> bool:
+        """Yes: where any is low-rank, all fully connected layers count."""
+        return True
+
+    def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
+        """R_: each of the r rows of a block sees the block's inputs, those of its support; L: m rows of
+        g*r.
+        """
+        pair = cast(LowRankLayer, kind)
+        support = mapping.stages[0].support
+        # n is of one group of the convolution: G * n = C_in * kh * kw inputs, each in one block.
+        inputs = shape.groups * shape.n
+        if support is not None:
+            inputs = int(support.sum())
+        # r weights of R_ for each input that is used, and g * r weights of L for each of m outputs.
+        return pair.rank * inputs + shape.m * pair.groups * pair.rank
+
+    def to_json(self, kind: LayerKind, parameters: int, stages: list[dict[str, Any]]) -> dict[str, Any]:
+        """The pair and its stages."""
+        pair = cast(LowRankLayer, kind)
+        content: dict[str, Any] = {"groups": pair.groups, "rank": pair.rank, "parameters": parameters}
+        if pair.entries is not None:
+            content["entries"] = pair.entries
+        content["stages"] = stages
+        return {"low_rank": content}
+
+
+def _support(shape: ConvShape, kind: LowRankLayer) -> np.ndarray | None:
+    """(C_in, kh*kw) the positions that R_ uses; None: all."""
+    if kind.support is not None:
+        return text_to_support(kind.support, shape)
+    # The number of positions is planned, and which ones they are is only known from data.
+    if kind.entries is not None:
+        raise InputError(needs_support(shape, kind.entries))
+    return None
+
+
+PART = LowRankCost()

@@ -1,0 +1,33 @@
+"""Layers whose outputs share a support: pruned layers whose plan may know the weights that they keep."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from rankfold.cost.kinds.kind import needs_support
+from rankfold.cost.kinds.pattern import PatternCost
+from rankfold.errors import InputError
+from rankfold.plan.kinds import LayerKind, SupportLayer
+from rankfold.plan.support import support_to_mask, text_to_support
+from rankfold.workload import ConvShape
+
+
+class SupportCost(PatternCost):
+    """The mask is that of the support in the plan, or the one that was saved with the weights."""
+
+    def mask(self, shape: ConvShape, kind: LayerKind, mask: np.ndarray | None) -> np.ndarray:
+        """(m, C_in/G, kh, kw) booleans."""
+        chosen = cast(SupportLayer, kind)
+        # Supports are chosen on data: a plan has them once a run has filled them in.
+        if chosen.support is not None:
+            return support_to_mask(
+                text_to_support(chosen.support, shape), shape.m, shape.groups, shape.kernel
+            )
+        if mask is None:
+            raise InputError(needs_support(shape, chosen.entries))
+        return mask
+
+
+PART = SupportCost()

@@ -1,0 +1,1 @@
+"""A quantised network as array images."""

@@ -1,0 +1,116 @@
+"""What a network computes between its arrays, as a list of plain steps that any language can follow."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rankfold.errors import InputError, first_line
+from rankfold.export.array_images.steps import Program, StepWriter
+from rankfold.nn.quantised import QuantConv2d, QuantLayer
+from rankfold.nn.swap import swap_
+
+
+@torch.library.custom_op("rankfold::on_arrays", mutates_args=())
+def on_arrays(x: Tensor, layer: str, out: list[int]) -> Tensor:
+    """Stands for a layer while the network around it is written down; it is never run."""
+    raise NotImplementedError("on_arrays is a mark in a graph, not a computation")
+
+
+@on_arrays.register_fake
+def _(x: Tensor, layer: str, out: list[int]) -> Tensor:
+    return x.new_empty(out)
+
+
+class _LinearMark(nn.Module):
+    """Takes the place of a linear layer that runs on arrays."""
+
+    def __init__(self, name: str, outputs: int) -> None:
+        super().__init__()
+        self.name = name
+        self.outputs = outputs
+
+    def forward(self, input: Tensor) -> Tensor:
+        size = [*input.shape[:-1], self.outputs]
+        return on_arrays(input, self.name, size)
+
+
+class _ConvMark(nn.Module):
+    """Takes the place of a convolution that runs on arrays."""
+
+    def __init__(self, name: str, conv: QuantConv2d) -> None:
+        super().__init__()
+        self.name = name
+        self.outputs = conv.out_channels
+        left, right, top, bottom = conv._reversed_padding_repeated_twice
+        self.vertical = _Axis(conv, 0, top + bottom)
+        self.horizontal = _Axis(conv, 1, left + right)
+
+    def forward(self, input: Tensor) -> Tensor:
+        batch, _, height, width = input.shape
+        # A layer that runs on two sizes has a mapping, and thus a name, for each.
+        label = f"{self.name}@{height}x{width}"
+        size = [self.vertical.outputs(height), self.horizontal.outputs(width)]
+        return on_arrays(input, label, [batch, self.outputs, *size])
+
+
+class _Axis:
+    """One direction of a convolution."""
+
+    def __init__(self, conv: QuantConv2d, axis: int, padding: int) -> None:
+        self.padding = padding
+        self.stride = conv.stride[axis]
+        self.extent = (conv.kernel_size[axis] - 1) * conv.dilation[axis] + 1
+
+    def outputs(self, inputs: int) -> int:
+        """Output pixels."""
+        return (inputs + self.padding - self.extent) // self.stride + 1
+
+
+def write_program(model: nn.Module, layers: Mapping[str, QuantLayer], image: tuple[int, int, int]) -> Program:
+    """Write down what a network does with an image, with a step `layer` for each layer that runs on arrays.
+
+    Args:
+        model: the network, in any mode; evaluation is written.
+        layers: its layers that run on arrays, by name.
+        image: (C, H, W).
+
+    Raises:
+        InputError: the network cannot be exported, or has an operator that no step stands for; the message
+            names it.
+    """
+    # Digital steps are computed in float64 by whoever reads them.
+    marked = copy.deepcopy(model).double().eval()
+    marks: dict[nn.Module, nn.Module] = {}
+    for name, layer in layers.items():
+        mark: nn.Module
+        if isinstance(layer, QuantConv2d):
+            mark = _ConvMark(name, layer)
+        else:
+            mark = _LinearMark(name, layer.out_features)
+        marks[marked.get_submodule(name)] = mark
+    swap_(marked, marks)
+    example = torch.zeros(1, *image, dtype=torch.float64)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            # Decomposed into torch's core operators, of which there are few.
+            exported = torch.export.export(marked, (example,)).run_decompositions()
+    except Exception as error:  # whatever the user's network makes torch raise
+        raise InputError(f"torch cannot write the network down as a graph: {first_line(error)}") from error
+    stored: dict[str, Any] = {
+        **exported.state_dict,
+        **exported.constants,
+    }
+    signature = exported.graph_signature
+    inputs = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    return StepWriter(stored, inputs).write(exported.graph)

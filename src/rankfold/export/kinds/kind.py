@@ -1,0 +1,57 @@
+"""`KindWorkload`: the convolutions that run in the place of a layer, for files of nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from rankfold.cost.kinds import cost_of
+from rankfold.plan.kinds import LayerKind, has_part, part_of
+from rankfold.workload import ConvShape
+
+
+class KindWorkload(ABC):
+    """How layers of one kind are written as convolutions."""
+
+    @abstractmethod
+    def executed(self, shape: ConvShape, kind: LayerKind) -> tuple[ConvShape, ...]:
+        """The convolutions that run in the place of a layer, one after the other.
+
+        Args:
+            shape: the layer as it was.
+            kind: what it became.
+        """
+
+    def unsaid(self, kind: LayerKind) -> tuple[str, str]:
+        """What shapes of convolutions cannot say of a layer.
+
+        Returns:
+            What it is or does, to follow "layer x", and how a run that can be written differs, to follow
+            "run"; empty texts where the shapes say all.
+        """
+        return "", ""
+
+
+def executed(shape: ConvShape, kind: LayerKind) -> tuple[ConvShape, ...]:
+    """The convolutions that run in the place of a layer.
+
+    A layer of a kind that shapes cannot describe runs as one of its whole size.
+    """
+    workload = _workload_of(kind)
+    if workload is None:
+        return (cost_of(kind).shape(shape, kind),)
+    return workload.executed(shape, kind)
+
+
+def unsaid(kind: LayerKind) -> tuple[str, str]:
+    """What shapes of convolutions cannot say of a layer of this kind, see `KindWorkload.unsaid`."""
+    workload = _workload_of(kind)
+    if workload is None:
+        return f"is {kind.name}", ""
+    return workload.unsaid(kind)
+
+
+def _workload_of(kind: LayerKind) -> KindWorkload | None:
+    """How a kind is written; None: shapes cannot describe it."""
+    if not has_part(kind, "workload"):
+        return None
+    return part_of(kind, "workload", KindWorkload)  # type: ignore[type-abstract]

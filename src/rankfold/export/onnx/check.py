@@ -1,0 +1,133 @@
+"""A written ONNX file against the torch network it was made of, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rankfold.calibration.observation import evaluating
+from rankfold.calibration.onnx import Runner
+from rankfold.errors import InputError
+from rankfold.nn.quantisers import Quantiser
+
+
+@dataclass(frozen=True)
+class OnnxCheck:
+    """How a file and a network agree.
+
+    Attributes:
+        images: compared.
+        same: of these, how many have the same top-1 class.
+        correct: how many the file gets right; None without labels.
+        correct_in_torch: how many the network gets right.
+        largest: the largest absolute difference of a logit.
+        size: the largest absolute logit, to measure it by.
+    """
+
+    images: int
+    same: int
+    correct: int | None
+    correct_in_torch: int | None
+    largest: float
+    size: float
+
+
+def compare_onnx(
+    model: nn.Module,
+    path: str | Path,
+    batches: Iterable[tuple[Tensor, Tensor | None]],
+    *,
+    quantised: bool = True,
+) -> OnnxCheck:
+    """Run a written file and its network on the same images.
+
+    Args:
+        model: the network, which runs in eval mode and is as before afterwards.
+        path: the ONNX file, of one input and logits (B, classes).
+        batches: (images (B, C, H, W), labels (B,) or None).
+        quantised: whether the file has the network's quantisers; if not, the network runs without them too.
+
+    Raises:
+        InputError: onnxruntime refuses the file, or there is no batch.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    # As many threads as torch has: a user who gave torch few means them for the whole program.
+    runner = Runner(path, torch.get_num_threads())
+    name = runner.inputs[0]
+    tally = _Tally()
+    with ExitStack() as while_compared:
+        while_compared.enter_context(evaluating(model))
+        if not quantised:
+            while_compared.enter_context(_bypassed(model))
+        for images, labels in batches:
+            in_torch = model(images).cpu().float().numpy()  # (B, classes)
+            feed = {name: images.cpu().float().numpy()}
+            (in_onnx,) = runner(feed)
+            tally.add(in_torch, in_onnx, labels)
+    if not tally.images:
+        raise InputError("there are no images to compare the file and the network on")
+    return tally.check()
+
+
+class _Tally:
+    """What was counted over all batches so far."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.same = 0
+        self.correct = 0
+        self.correct_in_torch = 0
+        self.largest = 0.0
+        self.size = 0.0
+        self.labelled = True
+
+    def add(self, in_torch: np.ndarray, in_onnx: np.ndarray, labels: Tensor | None) -> None:
+        """Count a batch of logits (B, classes)."""
+        classes = in_torch.argmax(1)
+        others = in_onnx.argmax(1)
+        self.images += len(in_torch)
+        self.same += int((classes == others).sum())
+        difference = np.abs(in_torch - in_onnx)
+        self.largest = max(self.largest, float(difference.max()))
+        self.size = max(self.size, float(np.abs(in_torch).max()))
+        if labels is None:
+            # An accuracy of some batches alone would not be that of the images.
+            self.labelled = False
+            return
+        right = labels.cpu().numpy()
+        self.correct += int((others == right).sum())
+        self.correct_in_torch += int((classes == right).sum())
+
+    def check(self) -> OnnxCheck:
+        """All that was counted."""
+        check = OnnxCheck(
+            self.images,
+            self.same,
+            self.correct,
+            self.correct_in_torch,
+            self.largest,
+            self.size,
+        )
+        if not self.labelled:
+            check = replace(check, correct=None, correct_in_torch=None)
+        return check
+
+
+@contextmanager
+def _bypassed(model: nn.Module) -> Iterator[None]:
+    """Inside, all quantisers of a network let everything through."""
+    quantisers = [module for module in model.modules() if isinstance(module, Quantiser)]
+    before = [quantiser.bypass for quantiser in quantisers]
+    try:
+        for quantiser in quantisers:
+            quantiser.bypass = True
+        yield
+    finally:
+        for quantiser, bypass in zip(quantisers, before, strict=True):
+            quantiser.bypass = bypass

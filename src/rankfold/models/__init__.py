@@ -1,0 +1,1 @@
+"""Networks and weights that users name: the zoo, files, other libraries, factories."""

@@ -1,0 +1,234 @@
+"""Networks from the user: by name from the zoo, or from a factory of theirs; and their weights."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rankfold.errors import InputError
+from rankfold.models.device import device_of, dtype_of
+from rankfold.models.libraries import LibraryModel
+from rankfold.models.torch_export import SUFFIX, load_exported
+from rankfold.models.zoo import BUILDERS, build
+
+WRAPPER = "module."  # data-parallel wrappers put it in front of every name
+COUNTER = "num_batches_tracked"  # of batch norm, which older files lack
+
+
+def load_model(
+    name: str,
+    classes: int,
+    in_channels: int = 3,
+    seed: int = 0,
+) -> nn.Module:
+    """Build the network called `name`.
+
+    Args:
+        name: a zoo network; a `torch.export` file (.pt2), whose classes are those it was exported with;
+            `timm:NAME`, `torchvision:NAME` or `hf:NAME`, the first and last with `:pretrained` too; or
+            `package.module:factory`, a callable that returns an `nn.Module`. A factory that has parameters
+            called `num_classes` (or `classes`) and `in_channels` is given them.
+        classes: number of classes.
+        in_channels: channels of the images.
+        seed: fixes freshly drawn weights; torch's global random state is left as it was.
+
+    Raises:
+        MissingDependencyError: the library that the name asks for is not installed.
+        InputError: no such name, or the file or factory cannot be imported, fails, or returns no module.
+    """
+    if brings_weights(name):
+        return load_exported(name)[0]
+    # A library's prefix goes before a package of the user's that has the same name.
+    library = LibraryModel.parse(name)
+    if library is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return library.build(classes, in_channels)
+    if name in BUILDERS:
+        return build(name, classes, in_channels, seed)
+    if ":" not in name:
+        raise InputError(
+            f"unknown model {name}; known are {', '.join(BUILDERS)}, or give a .pt2 file, timm:NAME, "
+            "torchvision:NAME, hf:NAME or package.module:factory"
+        )
+    factory = _imported(name)
+    offered = {"num_classes": classes, "classes": classes, "in_channels": in_channels}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _made(name, factory, offered)
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    """The factory called `package.module:factory`."""
+    module_name, _, attribute = name.partition(":")
+    # A console script does not look in the current folder, where the user's file lies.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:  # an import runs the user's code, which may raise anything
+        raise InputError(
+            f"model {name} cannot be imported: {error}; expected package.module:factory"
+        ) from error
+    if not callable(factory):
+        raise InputError(
+            f"model {name} is a {type(factory).__name__}; "
+            "expected a function or class that returns an nn.Module"
+        )
+    return factory
+
+
+def _made(
+    name: str,
+    factory: Callable[..., Any],
+    offered: Mapping[str, int],
+) -> nn.Module:
+    """What a factory returns for those of the offered arguments that it takes."""
+    try:
+        parameters = set(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):  # some callables in C do not tell
+        parameters = set()
+    arguments = {key: value for key, value in offered.items() if key in parameters}
+    try:
+        model = factory(**arguments)
+    except Exception as error:  # the user's code may raise anything
+        written = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        _, _, attribute = name.partition(":")
+        raise InputError(
+            f"the factory of model {name} failed: {error}; it must run as {attribute}({written})"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"the factory of model {name} returned a {type(model).__name__}; it must return an nn.Module"
+        )
+    return model
+
+
+def brings_weights(name: str) -> bool:
+    """Whether the network that `load_model` builds has its trained weights, as that of an exported file has.
+
+    Published weights of a library do not count: for other classes than they were trained for, the
+    classifier is fresh.
+    """
+    return name.lower().endswith(SUFFIX)
+
+
+def check_classes(
+    model: nn.Module,
+    name: str,
+    image: tuple[int, int, int],
+    classes: int,
+) -> None:
+    """Check that `model` gives one logit per class for images of (C, H, W).
+
+    Raises:
+        InputError: its output has another shape.
+    """
+    was_training = model.training
+    model.eval()
+    blank = torch.zeros(1, *image, device=device_of(model), dtype=dtype_of(model))
+    with torch.no_grad():
+        output = model(blank)
+    model.train(was_training)
+    check_logits(name, output, classes)
+
+
+def check_logits(name: str, output: object, classes: int) -> None:
+    """Check that what a network called `name` gave for one sample is one logit per class.
+
+    Raises:
+        InputError: it has another shape.
+    """
+    shape: object
+    if isinstance(output, Tensor):
+        shape = tuple(output.shape)
+    else:
+        shape = type(output).__name__  # such as a tuple or a dictionary of outputs
+    if shape != (1, classes):
+        raise InputError(
+            f"model {name} gives an output of {shape} for one image, the data has {classes} classes: "
+            f"expected (1, {classes})"
+        )
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from safetensors, or from a torch file without unpickling code.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(
+            f"checkpoint {source} does not exist; give a .safetensors file or a torch state dict"
+        )
+    content = _content(source)
+    # Training scripts keep the state dict among other things.
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not _is_state_dict(content):
+        raise InputError(
+            f"checkpoint {source} holds no state dict; "
+            "give one saved with torch.save(model.state_dict(), ...)"
+        )
+    if all(key.startswith(WRAPPER) for key in content):
+        return {key.removeprefix(WRAPPER): value for key, value in content.items()}
+    return dict(content)
+
+
+def _content(source: Path) -> Any:
+    try:
+        if source.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(source)
+        return torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise anything from EOFError to SafetensorError
+        raise InputError(
+            f"checkpoint {source} is truncated, damaged or not a plain state dict; "
+            "give a .safetensors file or one saved with torch.save(model.state_dict(), ...)"
+        ) from error
+
+
+def _is_state_dict(content: object) -> bool:
+    if not isinstance(content, dict) or not content:
+        return False
+    return all(isinstance(value, Tensor) for value in content.values())
+
+
+def apply_weights(
+    model: nn.Module,
+    weights: dict[str, Tensor],
+    where: str,
+) -> None:
+    """Load `weights` into `model`, every name and shape agreeing.
+
+    Raises:
+        InputError: names or shapes differ; the message names the first of them.
+    """
+    own = model.state_dict()
+    # Before anything is loaded: on an error the model is as it was.
+    _check_none(f"checkpoint {where} is for another network: it lacks", own.keys() - weights.keys())
+    _check_none(f"checkpoint {where} is for another network: it also holds", weights.keys() - own.keys())
+    for name, value in weights.items():
+        if name in own and own[name].shape != value.shape:
+            raise InputError(
+                f"checkpoint {where} is for another network or number of classes: "
+                f"{name} is {tuple(value.shape)} there, {tuple(own[name].shape)} here"
+            )
+    model.load_state_dict(weights, strict=False)  # names agree, but for the counters
+
+
+def _check_none(complaint: str, names: Iterable[str]) -> None:
+    """Refuse names of weights; batch norm's counters are none."""
+    weights = [name for name in names if not name.endswith(COUNTER)]
+    if weights:
+        raise InputError(f"{complaint} {min(weights)} ({len(weights)} such); give this network's")

@@ -1,0 +1,58 @@
+"""Weights that travel with the package."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+# Folders below `weights/` in the package.
+SHIPPED = ("resnet20-cifar10-float", "resnet20-cifar10-4bit")
+# In the order of the data set's labels: the outputs of the network are in this order.
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Trained weights in the package.
+
+    Their folder has `model.safetensors`, `plan.json`, `result.json` and a card.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.folder / "model.safetensors"
+
+
+def shipped(name: str) -> Shipped:
+    """The shipped weights called `name`, one of `SHIPPED`."""
+    return Shipped(name, Path(str(resources.files("rankfold") / "weights" / name)))
+
+
+def run_folder(name: str | Path) -> Path:
+    """The folder of a run that a user names: that of shipped weights, or the path itself."""
+    if str(name) in SHIPPED:
+        return shipped(str(name)).folder
+    return Path(name)
+
+
+def shipped_baseline(
+    model: str,
+    classes: tuple[str, ...],
+    image: tuple[int, int, int],
+) -> Shipped | None:
+    """Shipped dense float weights of `model` for data with these classes and (C, H, W), or None."""
+    if model == "resnet20" and classes == _CIFAR10 and image == (3, 32, 32):
+        return shipped("resnet20-cifar10-float")
+    return None
+
+
+def file_digest(path: Path) -> str:
+    """A hash of the file's bytes."""
+    # To tell files apart that may have been exchanged, not to withstand forgery: 64 bits will do.
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

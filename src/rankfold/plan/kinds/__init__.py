@@ -1,0 +1,73 @@
+"""What a layer can become. Each kind has one file here, and one in every step that treats it differently."""
+
+from rankfold.plan.kinds.channel import ChannelLayer
+from rankfold.plan.kinds.dense import DenseLayer
+from rankfold.plan.kinds.kind import LayerKind
+from rankfold.plan.kinds.low_rank import LowRankLayer
+from rankfold.plan.kinds.pattern import IDEAL, PLAIN, STEERINGS, PairsLayer, PatDNNLayer, PatternLayer
+from rankfold.plan.kinds.registry import (
+    STEPS,
+    field_schemas,
+    has_part,
+    kind_from_json,
+    kind_names,
+    kinds,
+    part_of,
+    register_kind,
+    registered,
+    unregister_kind,
+)
+from rankfold.plan.kinds.support import SUPPORT, SupportLayer
+
+__all__ = [
+    "IDEAL",
+    "PLAIN",
+    "STEERINGS",
+    "STEPS",
+    "SUPPORT",
+    "ChannelLayer",
+    "DenseLayer",
+    "LayerKind",
+    "LowRankLayer",
+    "PairsLayer",
+    "PatDNNLayer",
+    "PatternLayer",
+    "SupportLayer",
+    "field_schemas",
+    "has_part",
+    "kind_from_json",
+    "kind_names",
+    "kinds",
+    "part_of",
+    "register_kind",
+    "registered",
+    "unregister_kind",
+]
+
+
+# As text, since these rooms stand above this one and import it.
+_HOMES = {
+    "cost": "rankfold.cost.kinds",
+    "surgery": "rankfold.surgery.kinds",
+    "candidates": "rankfold.planning.kinds",
+    "picture": "rankfold.report.kinds",
+    "workload": "rankfold.export.kinds",
+    "onnx": "rankfold.surgery.onnx.kinds",
+}
+
+
+def _register(kind: type[LayerKind], module: str, *steps: str) -> None:
+    """Register a kind of this package: what a step knows of it is `PART` of the step's module of that
+    name.
+    """
+    register_kind(kind, **{step: f"{_HOMES[step]}.{module}:PART" for step in steps})
+
+
+# Dense first: it is the default, and `coverage.fates` counts on it. A step that is missing is one that the
+# kind cannot take: PatDNN, PAIRS and channel pruning are no candidates of the planner, for example.
+_register(DenseLayer, "dense", "cost", "surgery", "candidates", "picture", "workload", "onnx")
+_register(LowRankLayer, "low_rank", "cost", "surgery", "candidates", "picture", "workload", "onnx")
+_register(PatDNNLayer, "pattern", "cost", "surgery", "picture")
+_register(PairsLayer, "pattern", "cost", "surgery", "picture")
+_register(SupportLayer, "support", "cost", "surgery", "candidates", "picture")
+_register(ChannelLayer, "channel", "cost", "surgery", "picture", "workload")

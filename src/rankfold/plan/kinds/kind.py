@@ -1,0 +1,113 @@
+"""`LayerKind`: what a layer becomes. Each kind is one small class with its own fields, which checks
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, ClassVar
+
+from rankfold.errors import InputError
+from rankfold.mapping import METHODS
+from rankfold.workload import ConvShape
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """What one layer becomes; the base of all kinds.
+
+    A kind is registered with `register_kind`, together with what the other steps need to know of it.
+
+    Attributes:
+        name: what plans call it (`kind`).
+        variant: tells kinds of one name apart (`pruning` in plans); None where there is only one.
+        mappings: how it can be laid on arrays, the names that plans may give.
+        schema: JSON Schema of the kind's own fields in plans.
+        needed: fields that a plan must give.
+        changes_weight: whether the layer's weight is replaced.
+        made_for_data: whether its weight can be made for what its inputs are on data.
+        masked: whether the weights that it keeps are known from the weights alone, where they are saved as
+            masks.
+    """
+
+    # Of the class, no fields: plans hold only what differs from layer to layer.
+    name: ClassVar[str]
+    variant: ClassVar[str | None] = None
+    mappings: ClassVar[tuple[str, ...]] = METHODS
+    schema: ClassVar[Mapping[str, Any]] = {}
+    needed: ClassVar[tuple[str, ...]] = ()
+    changes_weight: ClassVar[bool] = True
+    made_for_data: ClassVar[bool] = False
+    masked: ClassVar[bool] = False
+
+    @property
+    def shares_support(self) -> bool:
+        """Whether all its outputs use the same kernel positions, known already or to be chosen on data."""
+        return False
+
+    @property
+    def known_support(self) -> str | None:
+        """These positions as text (see `plan.support`), where they are known."""
+        return None
+
+    def with_support(self, support: str) -> LayerKind:
+        """The kind with its support filled in.
+
+        Raises:
+            InputError: it has none.
+        """
+        raise InputError(f"a {self.name} layer has no support")
+
+    def short(self) -> str:
+        """What the layer becomes, in a few letters."""
+        return self.name
+
+    def check(self, shape: ConvShape) -> None:
+        """Refuse a layer that cannot become this.
+
+        Raises:
+            InputError: it cannot; the message names the layer.
+        """
+
+    def holds(self, other: LayerKind) -> bool:
+        """Whether a layer of this kind can have every weight that it can have as `other`.
+
+        False where this is not certain. The planner drops candidates by it, so that True must be a proof.
+        """
+        return False
+
+    def to_json(self) -> dict[str, Any]:
+        """The kind's part of a layer in a plan file; fields that are None by default are left out then."""
+        content: dict[str, Any] = {"kind": self.name}
+        if self.variant is not None:
+            content["pruning"] = self.variant
+        for field in fields(self):
+            value = getattr(self, field.name)
+            # A missing field means the default, so that files need no null.
+            if value is not None or field.default is not None:
+                content[field.name] = value
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LayerKind:
+        """The kind that a plan's layer says, from the fields that are the kind's own.
+
+        Raises:
+            InputError: a field is missing, or its value is wrong.
+        """
+        # Not the schema's work: the fields of all kinds stand side by side there, so it can ask for none.
+        # `needed` are fields with a default in code that a file has to spell out all the same.
+        for name in (*cls.needed, *cls._without_default()):
+            if name not in content:
+                raise InputError(f"a {cls.name} layer needs {name}")
+        return cls(**content)
+
+    @classmethod
+    def _without_default(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls) if is_needed(field))
+
+
+def is_needed(field: Field[Any]) -> bool:
+    """Whether a data class cannot be made without a field."""
+    return field.default is MISSING and field.default_factory is MISSING

@@ -1,0 +1,91 @@
+"""Pattern-pruned layers: e positions of every kernel, each kernel its own pattern (PatDNN) or blocks sharing
+one (PAIRS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rankfold.errors import InputError
+from rankfold.mapping import PRUNED_METHODS
+from rankfold.plan.kinds.kind import LayerKind
+from rankfold.plan.support import check_entries
+from rankfold.pruning import PAIRS, PATDNN
+from rankfold.workload import ConvShape
+
+PATTERN_PRUNED = "pattern-pruned"
+PLAIN, IDEAL = STEERINGS = "plain", "ideal"
+
+
+@dataclass(frozen=True)
+class PatternLayer(LayerKind):
+    """What pattern-pruned layers have in common. Which weights they keep is saved with the weights, as masks.
+
+    Attributes:
+        entries: e, positions kept of each kernel.
+        steering: how rows are counted: `plain` (a row is skipped where nothing in a tile needs it) or `ideal`
+            (each column is given inputs of its own).
+    """
+
+    name: ClassVar[str] = PATTERN_PRUNED
+    mappings: ClassVar[tuple[str, ...]] = PRUNED_METHODS
+    # Cycles differ between the two ways of counting, so a file must not leave it to a default.
+    needed: ClassVar[tuple[str, ...]] = ("steering",)
+    # The plan does not hold the positions, so the base's `holds`, always False, is right here.
+    masked: ClassVar[bool] = True
+    schema: ClassVar[Mapping[str, Any]] = {
+        "entries": {"type": "integer", "minimum": 1},
+        "steering": {"enum": list(STEERINGS)},
+    }
+
+    entries: int
+    steering: str = PLAIN
+
+    def __post_init__(self) -> None:
+        if self.steering not in STEERINGS:
+            raise InputError(f"steering (={self.steering}) must be {' or '.join(STEERINGS)}")
+
+    def short(self) -> str:
+        """`e4`."""
+        return f"e{self.entries}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The kind's part of a plan file, in the order that plan files have always had."""
+        content = super().to_json()
+        content["steering"] = content.pop("steering")  # behind what the kinds of pruning add
+        return content
+
+    def check(self, shape: ConvShape) -> None:
+        """Refuse a layer that is no convolution, or whose kernel has no more positions."""
+        check_entries(shape, self.entries)
+
+
+@dataclass(frozen=True)
+class PatDNNLayer(PatternLayer):
+    """Each kernel keeps a pattern of its own, out of one library (Niu et al., ASPLOS 2020)."""
+
+    variant: ClassVar[str | None] = PATDNN
+
+
+@dataclass(frozen=True)
+class PairsLayer(PatternLayer):
+    """All kernels of an input channel share a pattern, in each block of output channels (Rhe et al., 2023).
+
+    Attributes:
+        block: output channels in a block; None: all of a group.
+    """
+
+    variant: ClassVar[str | None] = PAIRS
+    schema: ClassVar[Mapping[str, Any]] = {
+        **PatternLayer.schema,
+        "block": {"type": "integer", "minimum": 1},
+    }
+
+    block: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.block is not None and self.block < 1:
+            raise InputError(f"block (={self.block}) must be 1 or more, and only {PAIRS} has one")

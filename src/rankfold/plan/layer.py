@@ -1,0 +1,85 @@
+"""`LayerPlan`: what becomes of one layer, how it is laid on arrays, and with how many bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any
+
+from rankfold.errors import InputError
+from rankfold.plan.kinds import DenseLayer, LayerKind, kind_from_json
+
+# What a plan says of a layer whatever its kind, in the order of the file.
+COMMON = ("mapping", "weight_bits", "input_bits", "input_signed", "reason")
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What becomes of one layer.
+
+    Attributes:
+        name: the layer's name in the network.
+        kind: what it becomes.
+        mapping: how it is laid on the array, one of its kind's `mappings`.
+        weight_bits: 1 to 8, or None for float.
+        input_bits: bits of the layer's input, and of the value between two stages; None for float.
+        input_signed: whether the input can be negative; None: to be seen from the data.
+        reason: why it is so, in words.
+    """
+
+    name: str
+    kind: LayerKind = field(default_factory=DenseLayer)
+    # By name only: two widths and a sign side by side are easily swapped.
+    _: KW_ONLY
+    mapping: str = "sdk"  # every kind of this package can be laid so
+    weight_bits: int | None = None
+    input_bits: int | None = None
+    input_signed: bool | None = None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mapping not in self.kind.mappings:
+            raise InputError(
+                f"plan, layer {self.name}: mapping (={self.mapping}) of a {self.kind.name} layer must be "
+                f"one of {', '.join(self.kind.mappings)}"
+            )
+        # A layer is quantised as a whole: `quantised` looks at its weights alone and speaks for both.
+        if (self.weight_bits is None) != (self.input_bits is None):
+            raise InputError(f"plan, layer {self.name}: give weight_bits and input_bits, or neither")
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the layer has bit widths."""
+        return self.weight_bits is not None
+
+    def with_support(self, support: str) -> LayerPlan:
+        """The layer with its kernel positions filled in, as text (see `plan.support`)."""
+        return replace(self, kind=self.kind.with_support(support))
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer's entry in a plan file; fields without a value are left out."""
+        content: dict[str, Any] = {"name": self.name, **self.kind.to_json()}
+        for name in COMMON:
+            value = getattr(self, name)
+            # Not by truth: False is an answer, namely that no input is negative.
+            if value not in (None, ""):
+                content[name] = value
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LayerPlan:
+        """The layer that an entry of a plan file says.
+
+        Raises:
+            InputError: fields are missing, belong to another kind, or contradict each other.
+        """
+        # What is left in the copy, once the common fields are taken out, must be the kind's own.
+        own = dict(content)
+        name = own.pop("name")
+        common = {key: own.pop(key) for key in COMMON if key in own}
+        try:
+            kind = kind_from_json(own)
+        except InputError as error:
+            # A kind knows its fields, but not whose they are.
+            raise InputError(f"plan, layer {name}: {error}") from None
+        return cls(name, kind, **common)

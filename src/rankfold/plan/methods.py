@@ -1,0 +1,320 @@
+"""The methods of compression: one setting for all layers of a network, and what it makes of each.
+
+A method is what users choose (`--method` on the command line); a kind is what one layer becomes by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rankfold.errors import InputError
+from rankfold.lowrank import RankRule, full_rank
+from rankfold.plan.kinds import (
+    PLAIN,
+    SUPPORT,
+    DenseLayer,
+    LayerKind,
+    LowRankLayer,
+    PairsLayer,
+    PatDNNLayer,
+    SupportLayer,
+)
+from rankfold.plan.rules import LayerRule
+from rankfold.plan.support import check_entries, row_sparse_rank
+from rankfold.pruning import PAIRS, PATDNN
+from rankfold.workload import ConvShape, Network
+
+
+@dataclass(frozen=True)
+class Method:
+    """One setting for all layers; the base of all methods.
+
+    Attributes:
+        name: what `--method` calls it.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def rules(self) -> tuple[LayerRule, ...]:
+        """Which layers it shall change after all, or not."""
+        return ()
+
+    @property
+    def takes_pointwise(self) -> bool:
+        """Whether it changes 1x1 convolutions."""
+        return False
+
+    @property
+    def takes_linear(self) -> bool:
+        """Whether it changes fully connected layers."""
+        return False
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """What becomes of a layer that may be changed, and why, in words.
+
+        Raises:
+            InputError: the setting does not fit the layer.
+        """
+        raise NotImplementedError
+
+    def check_changes(self, network: Network, kinds: dict[str, LayerKind], first_reason: str) -> None:
+        """Refuse a plan in which the method changes nothing.
+
+        Args:
+            network: the network.
+            kinds: what becomes of each layer, by name.
+            first_reason: why the first layer stays as it is.
+
+        Raises:
+            InputError: it changes nothing.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantise(Method):
+    """Bits alone: every layer stays dense.
+
+    Attributes:
+        pointwise: whether 1x1 convolutions are among the layers that a method could change.
+        linear: whether fully connected layers are.
+    """
+
+    name: ClassVar[str] = "quantise"
+
+    pointwise: bool = False
+    linear: bool = False
+
+    @property
+    def takes_pointwise(self) -> bool:
+        """`pointwise`."""
+        return self.pointwise
+
+    @property
+    def takes_linear(self) -> bool:
+        """`linear`."""
+        return self.linear
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """Dense."""
+        return DenseLayer(), "no rank given"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRank(Method):
+    """Group low-rank convolution (Jeon et al., DATE 2025): the same (g, r) for all layers.
+
+    Attributes:
+        rank: r of each group, a number or a fraction of a layer's output channels such as `1/8`.
+        groups: g, blocks of input channels with factors of their own.
+        entries: e, kernel positions of each input channel that R_ may use, chosen on data; layers whose
+            kernels have no more use all. None: all.
+        pointwise: whether 1x1 convolutions become low-rank too.
+        linear: whether fully connected layers do.
+        include_exclude: which layers shall be low-rank after all, or shall not; an exact name goes before
+            patterns, the first pattern before others, and any rule before these defaults. An excluded layer
+            is still quantised.
+        fit: instead of refusing a (g, r) that a layer cannot have, give it the most groups up to g that
+            divide its channels, and the next lower rank that is a whole number and not above full rank.
+    """
+
+    name: ClassVar[str] = "low-rank"
+
+    rank: int | str
+    groups: int = 1
+    entries: int | None = None
+    pointwise: bool = False
+    linear: bool = False
+    include_exclude: tuple[LayerRule, ...] = ()
+    fit: bool = False
+
+    def __post_init__(self) -> None:
+        self._rule  # noqa: B018 (refuses a rank that cannot be read)
+        if self.entries is not None and self.entries < 1:
+            raise InputError(f"entries (={self.entries}) must be 1 or more")
+
+    @property
+    def rules(self) -> tuple[LayerRule, ...]:
+        """`include_exclude`."""
+        return self.include_exclude
+
+    @property
+    def takes_pointwise(self) -> bool:
+        """`pointwise`."""
+        return self.pointwise
+
+    @property
+    def takes_linear(self) -> bool:
+        """`linear`."""
+        return self.linear
+
+    @property
+    def _rule(self) -> RankRule:
+        return RankRule.parse(str(self.rank))
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """The pair with this (g, r), or with the next lower one where it is to fit."""
+        positions = shape.kernel[0] * shape.kernel[1]
+        entries = self.entries
+        # Such a pair keeps everything anyhow. As a plain one it has the bound of Theorem 1, and ONNX files
+        # can hold it.
+        if entries is not None and entries >= positions:
+            entries = None
+        groups, rank = self._chosen(shape, entries)
+        pair = LowRankLayer(groups, rank, entries)
+        pair.check(shape)
+        words = f"rank {rank}"
+        if groups > 1:
+            words = f"{groups} groups of rank {rank}"
+        if entries is not None:
+            words += f", {entries} of {positions} positions"
+        return pair, words
+
+    def _chosen(self, shape: ConvShape, entries: int | None) -> tuple[int, int]:
+        """(g, r) for a layer."""
+        if not self.fit:
+            # The rule refuses a share that is no whole number, and the caller what does not fit.
+            return self.groups, self._rule.rank(shape)
+        # g must divide the input channels of each of the layer's own G groups; 1 always does.
+        channels = shape.in_channels // shape.groups
+        divisors = [count for count in range(1, min(self.groups, channels) + 1) if channels % count == 0]
+        groups = max(divisors)
+        # Rounded down, as a low-rank layer is to be no larger than asked for.
+        wanted = int(self._rule.value)
+        if self._rule.relative:
+            wanted = int(self._rule.value * (shape.m // shape.groups))
+        limit = full_rank(shape, groups)
+        # Positions that R_ drops add nothing to its rank.
+        if entries is not None:
+            limit = row_sparse_rank(shape, groups, entries)
+        # An eighth of four channels rounds down to 0, which is no layer at all.
+        return groups, max(1, min(wanted, limit))
+
+    def check_changes(self, network: Network, kinds: dict[str, LayerKind], first_reason: str) -> None:
+        """Refuse a plan without a low-rank layer, and entries that leave out nothing."""
+        pairs = [kind for kind in kinds.values() if isinstance(kind, LowRankLayer)]
+        if not pairs:
+            # The reason that was handed in is this layer's.
+            first = next(iter(kinds))
+            raise InputError(
+                f"no layer of {network.name} can be low-rank: {first} stays dense ({first_reason}), and so on"
+            )
+        # `layer` took e back from every pair whose kernel is too small for it.
+        if self.entries is not None and not any(pair.shares_support for pair in pairs):
+            raise InputError(
+                f"entries (={self.entries}) leave out nothing in {network.name}: they must be fewer than "
+                "the kernel of a low-rank layer has positions"
+            )
+
+
+@dataclass(frozen=True)
+class _Pruning(Method):
+    """What the methods that keep e positions of every kernel have in common.
+
+    Attributes:
+        entries: e; layers whose kernels have no more positions stay as they are.
+        steering: how rows are counted, `plain` or `ideal` (see `PatternLayer`).
+    """
+
+    title: ClassVar[str]  # as papers spell it; `name` is what one types
+
+    entries: int
+    steering: str = PLAIN
+
+    def __post_init__(self) -> None:
+        if self.entries < 1:
+            raise InputError(f"entries (={self.entries}) must be 1 or more")
+        self._kind()  # refuses what no layer can have
+
+    def _kind(self) -> LayerKind:
+        raise NotImplementedError
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """The pruned layer; dense where the kernel has no more positions."""
+        positions = shape.kernel[0] * shape.kernel[1]
+        if self.entries >= positions:
+            return DenseLayer(), f"its kernel has only {positions} positions"
+        check_entries(shape, self.entries)
+        return self._kind(), f"{self.title}, {self.entries} of {positions} positions"
+
+    def check_changes(self, network: Network, kinds: dict[str, LayerKind], first_reason: str) -> None:
+        """Refuse a plan in which no layer is pruned."""
+        if not any(kind.changes_weight for kind in kinds.values()):
+            raise InputError(
+                f"entries (={self.entries}) prune no layer of {network.name}: they must be fewer than a "
+                "kernel has positions"
+            )
+
+
+@dataclass(frozen=True)
+class PatDNN(_Pruning):
+    """Every kernel keeps e positions by a pattern of its own, out of one library (Niu et al., ASPLOS
+    2020).
+    """
+
+    name: ClassVar[str] = PATDNN
+    title: ClassVar[str] = "PatDNN"
+
+    def _kind(self) -> LayerKind:
+        return PatDNNLayer(self.entries, self.steering)
+
+
+@dataclass(frozen=True)
+class Pairs(_Pruning):
+    """All kernels of an input channel keep the same e positions (PAIRS, Rhe et al., 2023).
+
+    Attributes:
+        block: output channels that share a pattern; None: all of a group.
+    """
+
+    name: ClassVar[str] = PAIRS
+    title: ClassVar[str] = "PAIRS"
+
+    block: int | None = None
+
+    def _kind(self) -> LayerKind:
+        return PairsLayer(self.entries, self.steering, self.block)
+
+
+@dataclass(frozen=True)
+class SharedSupport(_Pruning):
+    """All kernels of an input channel keep the same e positions, chosen for the layer's output on data."""
+
+    name: ClassVar[str] = SUPPORT
+    title: ClassVar[str] = "shared support"
+
+    def _kind(self) -> LayerKind:
+        return SupportLayer(self.entries, self.steering)
+
+
+@dataclass(frozen=True)
+class ChannelPruning(Method):
+    """Whole channels go.
+
+    Which ones depends on the weights: its plan is made by `surgery.channels.channel_plan`.
+
+    Attributes:
+        ratio: share of the channels to remove, above 0 and below 1.
+    """
+
+    name: ClassVar[str] = "channel"
+
+    ratio: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < 1:
+            raise InputError(
+                f"ratio (={self.ratio}) must be the share of channels to remove, above 0 and below 1"
+            )
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """Refused: the shape alone does not say it."""
+        raise InputError(
+            "channel pruning looks at the network's weights; make its plan with channel_plan(model, ...)"
+        )
+
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (LowRank, PatDNN, Pairs, SharedSupport, Quantise, ChannelPruning)
+}

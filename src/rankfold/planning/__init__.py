@@ -1,0 +1,39 @@
+"""What each layer of a network becomes under budgets, from data.
+
+`best_plan` plans a network; `planning_problem` gives all that its layers may become, for plans under
+other budgets (`solve_problem`), the whole front, and searches (`planning.search`). The names are imported
+when they are first used, so that `planning.exact` and `planning.kinds` can be had without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankfold.planning.best import Planning as Planning
+    from rankfold.planning.best import best_plan as best_plan
+    from rankfold.planning.best import solve_problem as solve_problem
+    from rankfold.planning.problem import PlanningProblem as PlanningProblem
+    from rankfold.planning.problem import planning_problem as planning_problem
+
+# Each name's module. `planning.exact` passes through here, and what it needs must not import torch.
+_HOMES = {
+    "Planning": "best",
+    "PlanningProblem": "problem",
+    "best_plan": "best",
+    "planning_problem": "problem",
+    "solve_problem": "best",
+}
+
+__all__ = ["Planning", "PlanningProblem", "best_plan", "planning_problem", "solve_problem"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rankfold.planning' has no attribute {name!r}")
+    return getattr(import_module(f"rankfold.planning.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

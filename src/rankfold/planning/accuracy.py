@@ -1,0 +1,216 @@
+"""The accuracy of plans as it is measured: of networks that are made and quantised, but not fine-tuned."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from torch import Tensor, nn
+
+from rankfold.calibration.correction import following_norms
+from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.samples import Inputs
+from rankfold.calibration.signs import observe_signs
+from rankfold.errors import InputError
+from rankfold.plan import DenseLayer, LayerPlan, Plan
+from rankfold.plan.kinds import LayerKind
+from rankfold.planning.data import HeldOut, PlanningData
+from rankfold.runs.baseline import weights_digest
+from rankfold.simulator import NonIdealities, check_arrays, program_, simulate
+from rankfold.surgery.compress import build_, compress_on_moments_
+from rankfold.surgery.quantise import quantise_
+from rankfold.training.batches import EVALUATION_BATCH
+from rankfold.training.calibration import MOMENT_IMAGES
+
+BATCH_NORM_IMAGES = EVALUATION_BATCH  # one whole batch, since batch norm counts each of them alike
+ADC_IMAGES = 250
+SEEN_IMAGES = 2  # to see which norm follows which layer
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How the accuracy of a plan is measured.
+
+    Attributes:
+        images: samples that nothing was calibrated on; all of these, if there are fewer.
+        chips: arrays that are programmed, each anew, where two chips may differ; the mean over them counts.
+        noise: non-idealities of the arrays; ideal ones are not simulated, as they compute exactly.
+        seed: of the images that are drawn, and of the first chip.
+        calibrated: samples, the first that `seed` draws, that others have calibrated on, such as the moments.
+    """
+
+    images: int = 1000
+    chips: int = 2
+    noise: NonIdealities = field(default_factory=NonIdealities)
+    seed: int = 0
+    calibrated: int = MOMENT_IMAGES
+
+    def __post_init__(self) -> None:
+        least = {"images": 1, "chips": 1, "seed": 0, "calibrated": 0}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value < smallest:
+                raise InputError(f"{name} (={value}) must be {smallest} or more")
+
+
+class PlanAccuracy:
+    """Measures plans of one network on the same samples and chips: the same plan has the same accuracy.
+
+    The samples are held out from calibration, not from the training of the dense network, so that their
+    accuracy is higher than that of test images: it compares plans, no more. Weights are made as
+    `compress_` makes them on data, but batch norm and the quantisers see fewer samples. Those of each
+    choice of each layer are made once and kept.
+
+    Attributes:
+        model: the dense network.
+        data: its samples.
+        settings: how plans are measured.
+
+    Args:
+        model: the dense float network, on its device; it stays as it is.
+        data: its samples.
+        settings: how to measure.
+        moments: of the inputs of the layers that plans may change, on data, not centred; layers without
+            them get the weights nearest to their own.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: PlanningData,
+        settings: MeasureSettings,
+        moments: Mapping[str, PatchMoments] | None = None,
+    ) -> None:
+        self.model, self.data, self.settings = model, data, settings
+        self._moments = moments or {}
+        # By layer and what it becomes: the state of the module.
+        self._weights: dict[tuple[str, LayerKind], dict[str, Tensor]] = {}
+        self._signs: dict[str, bool] = {}
+
+    @cached_property
+    def held_out(self) -> HeldOut:
+        """The samples that are classified.
+
+        Raises:
+            InputError: none are left, or they have no classes.
+        """
+        settings = self.settings
+        return self.data.held_out(settings.images, settings.seed, self._calibrated)
+
+    @property
+    def _calibrated(self) -> int:
+        """Samples that something is calibrated on, the first ones: what others did, or batch norm here."""
+        return max(self.settings.calibrated, BATCH_NORM_IMAGES)
+
+    def under(self, settings: MeasureSettings) -> PlanAccuracy:
+        """The same network and data, measured otherwise."""
+        other = PlanAccuracy(self.model, self.data, settings, self._moments)
+        other._weights = self._weights  # made for the same moments
+        return other
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the accuracies depend on, the same on all machines, which moments are up to rounding only."""
+        samples = self._calibrated + self.settings.images
+        return {
+            "data": self.data.digest(samples),
+            "weights": weights_digest(self.model),
+            "measure": asdict(self.settings),
+            "calibrated": sorted(self._moments),
+        }
+
+    def __call__(self, plan: Plan) -> float:
+        """The accuracy of the network that follows `plan`, 0 to 1.
+
+        Raises:
+            InputError: the plan is for another network, or cannot run on these arrays; or no samples are
+                left to hold out.
+        """
+        noise = self.settings.noise
+        held_out = self.held_out
+        # What cannot be measured is refused before a network is made.
+        if not noise.ideal:
+            check_arrays(plan, noise)
+        settled = self._with_signs(plan)
+        network = self.compressed(settled)
+        quantise_(network, settled, self._batches(BATCH_NORM_IMAGES), images=BATCH_NORM_IMAGES)
+        if noise.ideal:
+            return held_out.accuracy(network)
+        seed = self.settings.seed
+        # Converters are set once, on the first chip: all chips have the same ranges.
+        batches = self._batches(ADC_IMAGES)
+        arrays = simulate(network, settled, noise, calibration=batches, seed=seed)
+        chips = 1
+        if noise.random:
+            chips = self.settings.chips
+        accuracies = []
+        for chip in range(chips):
+            # The seeds are those of all other plans: chips differ, plans are compared on the same ones.
+            program_(arrays, seed + chip)
+            accuracies.append(held_out.accuracy(arrays))
+        return fmean(accuracies)
+
+    def compressed(self, plan: Plan) -> nn.Module:
+        """The dense network with the weights of every layer's choice in it; batch norm is as it was."""
+        network = copy.deepcopy(self.model)
+        if all(layer.kind.made_for_data for layer in plan.changed):
+            # Each layer's weight depends on that layer alone, so that it can be made once for all plans.
+            build_(network, plan)
+            for layer in plan.changed:
+                module = network.get_submodule(layer.name)
+                module.load_state_dict(self._made(plan, layer))
+        else:
+            # Patterns and channels are chosen for all layers together.
+            compress_on_moments_(network, plan, self._known(plan), self._norms)
+        return network.to(self.data.device)
+
+    def _batches(self, images: int) -> Iterable[Inputs]:
+        return self.data.calibration(images, self.settings.seed)
+
+    def _with_signs(self, plan: Plan) -> Plan:
+        """The plan with all signs of inputs filled in, as those of the dense network are."""
+        # Observed once for all plans: no layer that is replaced changes what a rectifier lets through.
+        missing = []
+        for layer in plan.layers:
+            if layer.input_signed is None and layer.quantised:
+                missing.append(layer.name)
+        unseen = [name for name in missing if name not in self._signs]
+        if unseen:
+            self._signs |= observe_signs(self.model, self._batches(BATCH_NORM_IMAGES), unseen)
+        return plan.with_signs({name: self._signs[name] for name in missing})
+
+    def _made(self, plan: Plan, layer: LayerPlan) -> dict[str, Tensor]:
+        """The state of the module that a layer becomes, alone in a network that is dense otherwise."""
+        key = layer.name, layer.kind  # neither its mapping nor its bits change the weight
+        if key not in self._weights:
+            layers = []
+            for other in plan.layers:
+                if other.name != layer.name:
+                    other = LayerPlan(other.name, DenseLayer())
+                layers.append(other)
+            lone = replace(plan, layers=tuple(layers))
+            network = copy.deepcopy(self.model)
+            compress_on_moments_(network, lone, self._known(lone), self._norms)
+            module = network.get_submodule(layer.name)
+            self._weights[key] = module.state_dict()
+        return self._weights[key]
+
+    @cached_property
+    def _norms(self) -> dict[str, str]:
+        """The batch norm behind each layer that has moments."""
+        if not self._moments:
+            return {}
+        batches = self._batches(SEEN_IMAGES)
+        return following_norms(self.model, batches, list(self._moments))
+
+    def _known(self, plan: Plan) -> dict[str, PatchMoments]:
+        """The moments of the layers whose weights are made for data."""
+        known = {}
+        for layer in plan.layers:
+            if layer.kind.made_for_data and layer.name in self._moments:
+                known[layer.name] = self._moments[layer.name]
+        return known

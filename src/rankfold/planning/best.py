@@ -1,0 +1,131 @@
+"""`best_plan`: the best plan for a network under budgets, from data, before anything is fine-tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from rankfold.cost.energy import ComponentTable
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.plan import Plan
+from rankfold.planning.drop import MEASUREMENTS, Drop, within_drop
+from rankfold.planning.exact import Budget, Candidate, LayerChoices, Solution, solve
+from rankfold.planning.problem import PlanningProblem, planning_problem
+from rankfold.progress import Progress, Silent
+from rankfold.training.data import ImageData
+from rankfold.training.loaders import LoaderData
+from rankfold.workload import Network
+
+
+@dataclass(frozen=True)
+class Planning:
+    """A plan, and what it was chosen from.
+
+    Attributes:
+        plan: it.
+        choices: what each layer may become.
+        solution: the choice, its predicted loss, and the proof that none is better.
+        budgets: the most of each quantity, in cycles, arrays or pJ.
+        drop: accuracy as measured, if it was.
+    """
+
+    plan: Plan
+    choices: tuple[LayerChoices, ...]
+    solution: Solution
+    budgets: Mapping[str, float]
+    drop: Drop | None = None
+
+    @property
+    def dense(self) -> tuple[Candidate, ...]:
+        """Every layer kept, with its best mapping."""
+        return tuple(layer.dense for layer in self.choices)
+
+
+def best_plan(
+    model: nn.Module,
+    data: ImageData | LoaderData | Iterable[Any],
+    array: ArraySpec,
+    *budgets: Budget,
+    bits: int | None = 4,
+    max_drop: float | None = None,
+    pointwise: bool = False,
+    images: int | None = None,
+    seed: int = 0,
+    table: ComponentTable | None = None,
+    network: Network | None = None,
+    progress: Progress | None = None,
+) -> Planning:
+    """Choose what every layer becomes so that the network is best under the budgets.
+
+    Without `max_drop` the predicted loss is made small; with it and no budget of cycles, the cycles; with
+    both, the loss, and the drop is checked.
+
+    Args:
+        model: the dense network with its trained weights; it stays as it is.
+        data: images, of which the training split is used; or an iterable of batches: tensors, pairs
+            (inputs, target), or dictionaries of inputs. A few hundred samples do, without targets unless
+            there is `max_drop`.
+        array: R x C.
+        budgets: the most of cycles, arrays or energy, any of them together, such as
+            `Budget.parse("cycles", "40%")`.
+        bits: of weights and inputs; None for float.
+        max_drop: the most accuracy that may be lost, 0.01 for a point, measured before fine-tuning on
+            samples that nothing was calibrated on.
+        pointwise: whether 1x1 convolutions may become low-rank.
+        images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
+        seed: of the images that are drawn.
+        table: the components that energy is counted with; None: the default ones.
+        network: the model's trace; None: it is traced.
+        progress: hears how far the work is.
+
+    Raises:
+        InputError: what was given is wrong, or the budgets cannot be kept; the message says what can be.
+    """
+    if not budgets and max_drop is None:
+        raise InputError("a plan needs a budget: cycles, arrays, energy, or the accuracy that may be lost")
+    problem = planning_problem(
+        model,
+        data,
+        array,
+        *budgets,
+        bits=bits,
+        max_drop=max_drop,
+        pointwise=pointwise,
+        images=images,
+        seed=seed,
+        table=table,
+        network=network,
+        progress=progress,
+    )
+    return solve_problem(problem, progress)
+
+
+def solve_problem(problem: PlanningProblem, progress: Progress | None = None) -> Planning:
+    """The best plan of a problem; see `best_plan`.
+
+    Args:
+        problem: the network, with its budgets.
+        progress: hears of each measurement of accuracy.
+
+    Raises:
+        InputError: the budgets cannot be kept.
+    """
+    if problem.max_drop is None:
+        return _planning(problem, solve(problem.candidates, problem.budgets))
+    progress = progress or Silent()
+    # At most so many; the bisection may end sooner.
+    progress.begin("measuring accuracy", MEASUREMENTS, "plans")
+    try:
+        solution, drop = within_drop(problem, problem.max_drop, progress)
+    finally:
+        progress.end()
+    return _planning(problem, solution, drop)
+
+
+def _planning(problem: PlanningProblem, solution: Solution, drop: Drop | None = None) -> Planning:
+    plan = problem.plan(solution.chosen)
+    return Planning(plan, problem.choices, solution, problem.budgets, drop)

@@ -1,0 +1,128 @@
+"""The cheapest plan that is measured to lose no more accuracy than allowed.
+
+Accuracy does not add up over layers, so the exact planner cannot keep a limit on it. The predicted loss
+does, and serves as the ruler. Let P(l) be the plan of fewest cycles whose predicted loss is at most l,
+which the planner finds exactly, and c(l) its cycles. c falls as l rises, in steps: between two steps all
+l have the same plan. Of the plans P(l) the cheapest one is sought whose measured drop is within the
+limit.
+
+Were the drop to rise with the predicted loss, a bisection would find it: of an interval [low, high], such
+that P(low) keeps the limit and P(high) exceeds it, the plan of a loss in between is measured, and becomes
+one of the ends. Losses spread over orders of magnitude, so the middle is taken of their logarithms,
+sqrt(low * high): k measurements divide log(high / low) by 2^k. An end moves to the loss that its plan
+has, not only to the one that was asked for: what lies between them has the same plan.
+
+Measured drops do not rise strictly, so no optimum is promised; but of all plans measured on the way the
+one of fewest cycles that keeps the limit is returned. The bisection ends after eight measurements at
+most, that of the dense network and of the plan of least loss among them, or as soon as high <= 1.02 low,
+where there is hardly another plan in between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rankfold.errors import InputError
+from rankfold.planning.exact import CYCLES, LOSS, Candidate, Solution, solve
+from rankfold.planning.problem import PlanningProblem
+from rankfold.progress import Progress
+
+MEASUREMENTS = 8
+SMALLEST_LOSS = 1e-4  # nats; a plan may have no loss at all, and 0 has no logarithm
+NEAR = 1.02  # high / low, at which it ends
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Accuracy on held-out samples before fine-tuning, 0 to 1.
+
+    Attributes:
+        dense: of the dense network at the same bits.
+        planned: of the network as planned.
+    """
+
+    dense: float
+    planned: float
+
+    @property
+    def amount(self) -> float:
+        """What is lost."""
+        return self.dense - self.planned
+
+
+def within_drop(problem: PlanningProblem, most: float, progress: Progress) -> tuple[Solution, Drop]:
+    """The plan of fewest cycles, or of least loss under a budget of them, that loses at most so much.
+
+    Args:
+        problem: the network, with its budgets.
+        most: accuracy that may be lost, 0.01 for a point.
+        progress: hears of each measurement.
+
+    Raises:
+        InputError: the budgets cannot be kept, or the plan of least predicted loss loses more.
+    """
+    measure = _Measure(problem, progress)
+    # The same bits and the same samples: what quantising alone costs is no drop of the plan.
+    dense = measure(problem.dense)
+    least = solve(problem.candidates, problem.budgets)
+    drop = Drop(dense, measure(least.chosen))
+    if drop.amount > most:
+        raise InputError(
+            f"no plan within the budgets was found to lose at most {100 * most:g} points: the one of least "
+            f"predicted loss loses {100 * drop.amount:.2f} before fine-tuning; allow more of either"
+        )
+    if CYCLES in problem.budgets:
+        # The cycles are bounded already; no plan within them has less predicted loss.
+        return least, drop
+    return _cheapest_within(problem, most, measure, (least, drop))
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """Measures choices, and tells of it."""
+
+    problem: PlanningProblem
+    progress: Progress
+
+    def __call__(self, chosen: Sequence[Candidate]) -> float:
+        accuracy = self.problem.accuracy(self.problem.plan(chosen))
+        self.progress.advance(1, f"{accuracy:.2%}")
+        return accuracy
+
+
+def _cheapest_within(
+    problem: PlanningProblem, most: float, measure: _Measure, first: tuple[Solution, Drop]
+) -> tuple[Solution, Drop]:
+    """The bisection, from a plan that keeps the limit on."""
+    best, best_drop = first
+    cheapest = _cheapest(problem, problem.budgets)
+    low = max(best.total(LOSS), SMALLEST_LOSS)
+    high = cheapest.total(LOSS)
+    trial = cheapest  # if this one keeps the limit, no other is cheaper
+    for _ in range(MEASUREMENTS - 2):
+        drop = Drop(best_drop.dense, measure(trial.chosen))
+        if drop.amount <= most:
+            # As it always is, but for rounding: what kept the limit before is within the trial's limits too.
+            if trial.total(CYCLES) <= best.total(CYCLES):
+                best, best_drop = trial, drop
+            if trial is cheapest:
+                break
+            low = trial.total(LOSS)  # plans of less loss need no fewer cycles
+        else:
+            high = trial.total(LOSS)
+        if high <= low * NEAR:
+            break
+        middle = math.sqrt(low * high)
+        trial = _cheapest(problem, {**problem.budgets, LOSS: middle})
+    return best, best_drop
+
+
+def _cheapest(problem: PlanningProblem, limits: Mapping[str, float]) -> Solution:
+    """The plan of fewest cycles within the limits; of several, that of least predicted loss."""
+    fewest = solve(problem.candidates, limits, CYCLES)
+    # Of equal cycles the one that can be hoped to be most accurate: a second problem, within the first's
+    # optimum.
+    best = solve(problem.candidates, {**limits, CYCLES: fewest.value})
+    return replace(fewest, chosen=best.chosen)

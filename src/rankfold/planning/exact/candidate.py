@@ -1,0 +1,84 @@
+"""`Candidate`: one thing that a layer may become, with what it costs and what it is predicted to lose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rankfold.errors import InputError
+from rankfold.plan import LayerPlan
+from rankfold.workload import ConvShape
+
+CYCLES, ARRAYS, ENERGY = "cycles", "arrays", "energy"
+# What a plan costs, and what budgets may be kept on.
+QUANTITIES = (CYCLES, ARRAYS, ENERGY)
+# Not a cost: nothing is saved by losing more. Limits may be on it, too.
+LOSS = "loss"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One choice for one layer.
+
+    Attributes:
+        entry: what the layer becomes, as a plan says it.
+        cycles: per image, over all runs of the layer.
+        arrays: stored tiles, each on an array of its own.
+        energy: pJ per image, over all runs; None where it was not counted.
+        weights: weights that are stored.
+        loss: predicted increase of the network's loss on one image, in nats.
+    """
+
+    entry: LayerPlan
+    cycles: int
+    arrays: int
+    energy: float | None
+    weights: int
+    loss: float = 0.0
+
+    def cost(self, quantity: str) -> float:
+        """The amount of one of `QUANTITIES`, or the loss.
+
+        Raises:
+            InputError: it is the energy, and that was not counted.
+        """
+        # The quantities are named as the fields are.
+        value: float | None = getattr(self, quantity)
+        if value is None:
+            raise InputError(
+                f"layer {self.entry.name}: its {quantity} was not counted, and no budget can be kept on it"
+            )
+        return value
+
+
+Candidates = Sequence[Candidate]  # of one layer, or the chosen ones of all
+Choices = Sequence[Candidates]  # the candidates of each layer
+
+
+@dataclass(frozen=True)
+class LayerChoices:
+    """What one layer may become.
+
+    Attributes:
+        shape: the layer.
+        dense: the layer kept as it is with its best mapping, which savings are measured against.
+        candidates: what may be chosen, at least one.
+        why_dense: why it can only stay as it is; empty where it can be compressed.
+    """
+
+    shape: ConvShape
+    dense: Candidate
+    candidates: tuple[Candidate, ...]
+    why_dense: str = ""
+
+    @property
+    def name(self) -> str:
+        """The layer's name in the plan."""
+        return self.dense.entry.name
+
+
+def total(chosen: Candidates, quantity: str) -> float:
+    """The sum of one quantity over the layers, rounded once."""
+    # Not a plain sum: budgets are compared with it to the last digits.
+    return math.fsum(candidate.cost(quantity) for candidate in chosen)

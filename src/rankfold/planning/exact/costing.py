@@ -1,0 +1,100 @@
+"""What the candidates of a network cost on its arrays: cycles, arrays and energy, from their mappings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rankfold.cost import array_mapping, planned_mapping
+from rankfold.cost.energy import ComponentTable, layer_energy, precise_plan
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec, Mapping
+from rankfold.plan import LayerPlan, Plan
+from rankfold.planning.exact.candidate import Candidate
+from rankfold.workload import ConvShape, Network
+
+
+@dataclass(frozen=True)
+class Costing:
+    """Prices entries of plans for one network on one array.
+
+    Fully connected layers cost nothing here, as in `rankfold map`: only convolutions count.
+
+    Attributes:
+        array: R x C, with cells and DACs where the user named them.
+        runs: the convolutions that each weight is used in, by the weight's name.
+        table: the components that energy is counted with.
+        precise: array and bits with which it is counted, of the network kept dense.
+    """
+
+    array: ArraySpec
+    runs: dict[str, tuple[ConvShape, ...]]
+    table: ComponentTable
+    precise: Plan
+
+    @classmethod
+    def of(cls, network: Network, dense: Plan, table: ComponentTable) -> Costing:
+        """For a network, the plan that keeps it dense, and a table.
+
+        Raises:
+            InputError: the network has no convolution, or the table's cells store fewer bits than the
+                array's.
+        """
+        if not network.convolutions:
+            raise InputError(
+                f"{network.name} has no two-dimensional convolution, so that there is nothing to plan"
+            )
+        # A weight may run several times, in other sizes too.
+        runs: dict[str, tuple[ConvShape, ...]] = {}
+        for shape in network.convolutions:
+            before = runs.get(shape.weight, ())
+            runs[shape.weight] = (*before, shape)
+        precise, _ = precise_plan(network, dense, table)
+        return cls(dense.array, runs, table, precise)
+
+    def candidate(self, entry: LayerPlan, *, energy: bool = False) -> Candidate:
+        """The candidate with its cycles and arrays, and its energy where asked for.
+
+        Raises:
+            InputError: the array holds no weight of the layer.
+        """
+        runs = self.runs.get(entry.name, ())
+        if not runs:
+            return Candidate(entry, 0, 0, 0.0, 0)  # a fully connected layer
+        # Cycles are counted with a weight in a cell, as everywhere; arrays with cells as they are.
+        cycles = 0
+        for shape in runs:
+            cycles += planned_mapping(shape, self.array, entry).cycles
+        # A weight that runs twice is stored once.
+        stages = array_mapping(runs[0], self.array, entry).stages
+        arrays = sum(stage.tile_count for stage in stages)
+        candidate = Candidate(entry, cycles, arrays, None, _stored_weights(stages))
+        if energy:
+            return self.with_energy(candidate)
+        return candidate
+
+    def with_energy(self, candidate: Candidate) -> Candidate:
+        """The candidate with its energy.
+
+        Raises:
+            InputError: the array holds no weight of the layer, spread over cells.
+        """
+        if candidate.energy is not None:
+            return candidate
+        entry = candidate.entry
+        # Bits that the plan leaves open are those that energy is counted with.
+        bits = self.precise.layer(entry.name)
+        priced = replace(entry, weight_bits=bits.weight_bits, input_bits=bits.input_bits)
+        spent = 0.0
+        for shape in self.runs[entry.name]:
+            spent += layer_energy(shape, self.precise.array, priced, self.table).energy
+        return replace(candidate, energy=spent)
+
+
+def _stored_weights(stages: tuple[Mapping, ...]) -> int:
+    """Weights that are stored, without the zeros of a support."""
+    weights = 0
+    for stage in stages:
+        height, width = stage.shape.output
+        # Each stored weight is multiplied once for every output position.
+        weights += stage.macs // (height * width)
+    return weights

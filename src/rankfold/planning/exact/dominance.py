@@ -1,0 +1,101 @@
+"""Candidates that no budget could ever prefer, left out before anything is computed for them, and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rankfold.planning.exact.candidate import LOSS, QUANTITIES, Candidate, Candidates
+
+# Whether the candidate of the first index makes that of the second needless.
+Beats = Callable[[int, int], bool]
+
+
+def without_hopeless(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, ...]:
+    """The candidates left without those that need not be looked at, whatever the layer's weight and data are.
+
+    One is dropped where another costs no more in any budgeted quantity and can hold every weight that it can
+    (`LayerKind.holds`). This is exact: replace it, in any network, by the other one with the very same
+    weight, and the network computes the same at no higher cost. So the best network of every budget is still
+    among those that are left. Of candidates that hold the same and cost the same in all budgeted quantities,
+    the one that costs less of the others stays.
+
+    Args:
+        candidates: of one layer, whose losses are not known yet.
+        budgeted: those of `QUANTITIES` that a budget is kept on, or that is to be small.
+    """
+    no_dearer = _at_most(candidates, budgeted)
+    kinds = [candidate.entry.kind for candidate in candidates]
+
+    def beats(one: int, other: int) -> bool:
+        # The costs first: comparing supports takes longest.
+        if not no_dearer[one, other]:
+            return False
+        return kinds[one].holds(kinds[other])
+
+    return _unbeaten(candidates, _ranks(candidates, budgeted), beats)
+
+
+def pareto(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, ...]:
+    """The candidates that no other one is at least as good as in all budgeted quantities and in loss.
+
+    Of equal ones that which costs less of the other quantities stays. What is dropped is in no optimum that
+    another choice does not reach, so that neither the knapsack nor the front changes.
+    """
+    no_worse = _at_most(candidates, (*budgeted, LOSS))
+
+    def beats(one: int, other: int) -> bool:
+        return bool(no_worse[one, other])
+
+    return _unbeaten(candidates, _ranks(candidates, budgeted), beats)
+
+
+def _at_most(candidates: Candidates, quantities: Sequence[str]) -> np.ndarray:
+    """(K, K) booleans: whether the first one costs no more than the second in all these quantities."""
+    count = len(candidates)
+    no_more = np.ones((count, count), bool)
+    for quantity in quantities:
+        amounts = [candidate.cost(quantity) for candidate in candidates]
+        costs = np.array(amounts, dtype=float)  # (K,)
+        no_more &= costs[:, None] <= costs
+    return no_more
+
+
+def _ranks(candidates: Candidates, budgeted: Sequence[str]) -> list[int]:
+    """The place of each candidate where equal ones are told apart: by the other quantities, then by order."""
+    keys = []
+    for index, candidate in enumerate(candidates):
+        key: list[float] = []
+        for quantity in QUANTITIES:
+            if quantity not in budgeted:
+                # Energy that was not counted tells nothing apart.
+                key.append(getattr(candidate, quantity) or 0.0)
+        # Last the order in which kinds offer candidates: simple ones come first.
+        key.append(index)
+        keys.append(key)
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    ranks = [0] * len(keys)
+    for rank, index in enumerate(order):
+        ranks[index] = rank
+    return ranks
+
+
+def _unbeaten(candidates: Candidates, ranks: Sequence[int], beats: Beats) -> tuple[Candidate, ...]:
+    """Those that none beats; of two that beat each other, the one of lower rank."""
+    left = []
+    for index, candidate in enumerate(candidates):
+        if not _is_beaten(index, ranks, beats):
+            left.append(candidate)
+    return tuple(left)
+
+
+def _is_beaten(other: int, ranks: Sequence[int], beats: Beats) -> bool:
+    # Those that are beaten themselves count too: whatever beats them beats this one as well, as beating is
+    # transitive and ranks differ.
+    for one in range(len(ranks)):
+        if one == other or not beats(one, other):
+            continue
+        if ranks[one] < ranks[other] or not beats(other, one):
+            return True
+    return False

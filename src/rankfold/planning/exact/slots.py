@@ -1,0 +1,67 @@
+"""The layers that a plan has to say something of, before anything is known of what they may become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LayerPlan, Plan
+from rankfold.plan.uniform import candidates as planned_layers
+from rankfold.plan.uniform import check_plan_bits
+from rankfold.workload import ConvShape, Network
+
+
+@dataclass(frozen=True)
+class LayerSlot:
+    """One layer that a plan has to say something of.
+
+    Attributes:
+        shape: the layer.
+        entry: the layer kept dense, with its bits, under its best mapping.
+        why_dense: why it can only stay as it is, in words; empty where it may be compressed.
+    """
+
+    shape: ConvShape
+    entry: LayerPlan
+    why_dense: str
+
+    @property
+    def name(self) -> str:
+        """The layer's name in the plan."""
+        return self.entry.name
+
+    @property
+    def spatial(self) -> bool:
+        """Whether its kernel has positions to choose from."""
+        return not self.why_dense and self.shape.kernel != (1, 1)
+
+
+def layer_slots(
+    network: Network, bits: int | None = None, *, pointwise: bool = False
+) -> tuple[LayerSlot, ...]:
+    """The layers of a network, in its order.
+
+    The first convolution, the classifier and other fully connected layers, depthwise convolutions and layers
+    that cannot be replaced stay dense, and so do 1x1 convolutions unless asked for.
+
+    Args:
+        network: the network.
+        bits: of weights and inputs, 1 to 8, 8 in the first convolution and the classifier; None for float.
+        pointwise: whether 1x1 convolutions may become low-rank.
+
+    Raises:
+        InputError: bits out of range.
+    """
+    check_plan_bits(bits)  # also for a network of which no layer is quantised
+    slots = []
+    for name, shape, why, width in planned_layers(network, bits, pointwise):
+        # The best mapping is what savings are measured against: a budget of 100 % costs nothing.
+        dense = LayerPlan(name, mapping="best", weight_bits=width, input_bits=width, reason=why)
+        slots.append(LayerSlot(shape, dense, why))
+    return tuple(slots)
+
+
+def dense_network(network: Network, array: ArraySpec, slots: tuple[LayerSlot, ...]) -> Plan:
+    """The plan that keeps every layer, each with its best mapping: what budgets in per cent are shares of."""
+    layers = tuple(slot.entry for slot in slots)
+    return Plan(network.name, network.input, array, layers)

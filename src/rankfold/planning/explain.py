@@ -1,0 +1,50 @@
+"""Why a layer becomes what it becomes, in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rankfold.plan import LayerPlan
+from rankfold.planning.exact import QUANTITIES, Candidate, LayerChoices, in_units
+
+
+def explained(layer: LayerChoices, chosen: Candidate) -> LayerPlan:
+    """The entry of a choice, with the reason in words.
+
+    Args:
+        layer: what the layer may become.
+        chosen: what it becomes.
+    """
+    return replace(chosen.entry, reason=_reason(layer, chosen))
+
+
+def _reason(layer: LayerChoices, chosen: Candidate) -> str:
+    if layer.why_dense:
+        return layer.why_dense
+    kind = chosen.entry.kind
+    what = kind.short()  # such as `g4 r8`
+    if kind.changes_weight:
+        savings = _savings(layer.dense, chosen) or ["costs as much as dense"]
+        saved = ", ".join(savings)
+        return f"{what}: {saved}; predicted loss +{chosen.loss:.2g} nats"
+    # It stays though it need not.
+    if all(candidate.cycles >= chosen.cycles for candidate in layer.candidates):
+        return f"{what}: nothing that it may become has fewer cycles"
+    return f"{what}: what it could save costs more loss here than elsewhere"
+
+
+def _savings(dense: Candidate, chosen: Candidate) -> list[str]:
+    """What the layer costs less than before, or more, of each quantity that was counted."""
+    savings = []
+    for quantity in QUANTITIES:
+        before = getattr(dense, quantity)
+        after = getattr(chosen, quantity)
+        if before is None or after is None or before == after:
+            continue
+        amount = in_units(quantity, abs(before - after))
+        if after < before:
+            savings.append(f"{amount} fewer")
+        else:
+            # A low-rank pair may need more arrays than the dense layer, each for fewer cycles.
+            savings.append(f"{amount} more")
+    return savings

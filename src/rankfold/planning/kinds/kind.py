@@ -1,0 +1,105 @@
+"""`KindCandidates`: how a layer may become one of a kind, and what weight stands in for its own then."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankfold.plan import LayerPlan, support_to_text
+from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
+from rankfold.planning.exact.slots import LayerSlot
+from rankfold.planning.kinds.study import LayerStudy
+
+STEP = "candidates"  # what this step is called where kinds are registered
+
+Supports = Mapping[int, np.ndarray]  # e -> (C_in, kh*kw) booleans
+
+
+@dataclass(frozen=True)
+class ChosenSupport:
+    """Kernel positions that were chosen for a layer.
+
+    Attributes:
+        entries: e, positions of each input channel.
+        text: the positions (see `plan.support`).
+    """
+
+    entries: int
+    text: str
+
+
+class KindCandidates(ABC):
+    """What planning knows of a kind of layer.
+
+    Attributes:
+        stages: matrices that a layer of the kind stores. Kinds of fewer come first, and of candidates
+            that are equal in all that counts the first one stays.
+    """
+
+    stages: int = 1
+
+    @abstractmethod
+    def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
+        """What a layer may become as this kind: its entries in plans, before their costs or losses are known.
+
+        Args:
+            slot: the layer.
+            support: only those on just these kernel positions are asked for; None: those on all.
+        """
+
+    @abstractmethod
+    def replacement(self, kind: LayerKind, study: LayerStudy) -> np.ndarray:
+        """The weight that stands in for a layer's own when its loss is predicted.
+
+        Args:
+            kind: what the layer becomes, from one of `entries`.
+            study: the layer, with what is computed once for all that it may become.
+
+        Returns:
+            (m, C_in/G, kh, kw).
+        """
+
+
+def candidates_of(kind: LayerKind | type[LayerKind]) -> KindCandidates:
+    """What planning knows of a kind.
+
+    Raises:
+        InputError: it is not registered, or not for planning.
+    """
+    return part_of(kind, STEP, KindCandidates)  # type: ignore[type-abstract]
+
+
+def layer_entries(slot: LayerSlot, families: Iterable[Supports]) -> Iterator[LayerPlan]:
+    """All that a layer may become: as it is or decomposed, then everything on each support.
+
+    Args:
+        slot: the layer.
+        families: supports of each number of positions, in each way that they were chosen; none for a
+            layer that has no positions to choose from.
+    """
+    parts = _parts(slot)
+    for part in parts:
+        yield from part.entries(slot, None)
+    for supports in families:
+        for entries, support in sorted(supports.items()):
+            if entries >= support.shape[1]:
+                continue  # a support of all positions is none
+            chosen = ChosenSupport(entries, support_to_text(support))
+            for part in parts:
+                yield from part.entries(slot, chosen)
+
+
+def _parts(slot: LayerSlot) -> list[KindCandidates]:
+    """Of all kinds that the layer may become."""
+    parts = []
+    for kind in kinds():
+        if not has_part(kind, STEP):
+            continue
+        if slot.why_dense and kind.changes_weight:
+            continue  # its mapping may still be chosen
+        parts.append(candidates_of(kind))
+    # Sorting is stable: kinds of as many stages stay in the order in which they were registered.
+    return sorted(parts, key=lambda part: part.stages)

@@ -1,0 +1,112 @@
+"""`LayerStudy`: one layer with what is computed once for all that it may become."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from rankfold.lowrank import FittedSupport, fitted_supports
+from rankfold.lowrank.blocks import BlockProblem
+from rankfold.lowrank.regression import RIDGE, Regression
+from rankfold.plan import support_to_text
+from rankfold.planning.exact.slots import LayerSlot
+
+
+class LayerStudy:
+    """A layer that may be compressed; what several of its replacements need is made once.
+
+    Attributes:
+        slot: the layer.
+        weight: (m, C_in/G, kh, kw) its dense weight.
+        second: (G, n, n) E[x x^T] of the patches of each group that replacements are made for.
+
+    Args:
+        slot: the layer.
+        weight: its dense weight.
+        second: the moments.
+    """
+
+    def __init__(self, slot: LayerSlot, weight: np.ndarray, second: np.ndarray) -> None:
+        self.slot, self.weight, self.second = slot, weight, second
+        # The problems of the last structure: its ranks follow each other, and all of them use these.
+        self._last_structure: tuple[int, str | None] | None = None
+        self._last_problems: list[BlockProblem] = []
+
+    @property
+    def inputs(self) -> int:
+        """n = C_in/G * kh * kw, the inputs of one output."""
+        return self.weight[0].size
+
+    @cached_property
+    def families(self) -> tuple[dict[int, np.ndarray], ...]:
+        """Supports (C_in, kh*kw) of each number of positions: free ones, and ones that all channels share."""
+        families = []
+        for family in self._fitted_families:
+            supports = {}
+            for entries, fitted in family.items():
+                supports[entries] = fitted.support
+            families.append(supports)
+        return tuple(families)
+
+    def fitted(self, support: str | None) -> FittedSupport:
+        """The best weight on a support.
+
+        Args:
+            support: one of `families`, as text; None: all positions, with the dense weight.
+        """
+        return self._fitted_by_text[support]
+
+    def block_problems(self, groups: int, support: str | None) -> list[BlockProblem]:
+        """The problem of g low-rank blocks in each convolution group, of any rank.
+
+        Args:
+            groups: g.
+            support: one of `families`, as text; None: all positions.
+        """
+        structure = groups, support
+        if structure != self._last_structure:
+            self._last_problems = self._new_problems(groups, self.fitted(support))
+            self._last_structure = structure
+        return self._last_problems
+
+    def _new_problems(self, groups: int, fitted: FittedSupport) -> list[BlockProblem]:
+        conv_groups = self.slot.shape.groups
+        supports = fitted.support.reshape(conv_groups, -1)  # (G, n)
+        weights = fitted.weight.reshape(conv_groups, -1, self.inputs)  # (G, m/G, n)
+        problems = []
+        for regression, kept, weight in zip(self._regressions, supports, weights, strict=True):
+            # The best weight on the support is known from the elimination that chose it.
+            target = weight[:, kept]  # (m/G, |T|)
+            problem = BlockProblem.of(regression, kept, groups, target)
+            # Enough to compare candidates, in half the time.
+            problems.append(problem.in_float32())
+        return problems
+
+    @cached_property
+    def _regressions(self) -> list[Regression]:
+        """Those of each convolution group."""
+        conv_groups = self.slot.shape.groups
+        weights = self.weight.reshape(conv_groups, -1, self.inputs)  # (G, m/G, n)
+        regressions = []
+        for dense, second in zip(weights, self.second, strict=True):
+            regressions.append(Regression.of(dense, second, None, RIDGE))
+        return regressions
+
+    @cached_property
+    def _fitted_families(self) -> tuple[dict[int, FittedSupport], ...]:
+        if not self.slot.spatial:
+            return ()  # a kernel of one position has nothing to choose from
+        return fitted_supports(self.weight, self.slot.shape.groups, self.second)
+
+    @cached_property
+    def _fitted_by_text(self) -> dict[str | None, FittedSupport]:
+        _, channels, height, width = self.weight.shape
+        inputs = channels * self.slot.shape.groups
+        everything = np.ones((inputs, height * width), bool)  # (C_in, kh*kw)
+        by_text: dict[str | None, FittedSupport] = {}
+        by_text[None] = FittedSupport(everything, self.weight)
+        for family in self._fitted_families:
+            for fitted in family.values():
+                by_text[support_to_text(fitted.support)] = fitted
+        return by_text

@@ -1,0 +1,158 @@
+"""What each layer of a network may become, with its costs and the loss predicted from calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from threading import Event
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss
+from rankfold.plan.kinds import LayerKind
+from rankfold.planning.exact import ENERGY, Candidate, LayerChoices, pareto, without_hopeless
+from rankfold.planning.exact.costing import Costing
+from rankfold.planning.exact.slots import LayerSlot
+from rankfold.planning.kinds import LayerStudy, candidates_of, layer_entries
+from rankfold.planning.statistics import LayerStatistics
+from rankfold.progress import Progress
+
+
+def layer_choices(
+    slots: Sequence[LayerSlot],
+    model: nn.Module,
+    known: LayerStatistics,
+    costing: Costing,
+    budgeted: Sequence[str],
+    *,
+    progress: Progress,
+    threads: int,
+) -> tuple[LayerChoices, ...]:
+    """The candidates of every layer that an optimum may need, with their losses.
+
+    Args:
+        slots: the layers.
+        model: the dense network.
+        known: what calibration found of the layers that may be compressed.
+        costing: prices what they may become.
+        budgeted: the quantities that budgets are kept on, or that are to be small.
+        progress: hears of each layer that is ready.
+        threads: layers at a time, each on one thread.
+    """
+    finder = _ChoiceFinder(model, known, costing, tuple(budgeted))
+    # What takes longest begins first, so that all threads end at much the same time.
+    # The factorisations of a layer grow with the cube of its n inputs.
+    order = sorted(slots, key=_work, reverse=True)
+    choices: dict[str, LayerChoices] = {}
+    # One thread of the BLAS for each layer: most factorisations are small, and more threads would only wait
+    # for each other.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        running = [pool.submit(finder.choices, slot) for slot in order]
+        try:
+            for future in as_completed(running):
+                layer = future.result()
+                choices[layer.name] = layer
+                progress.advance()
+        finally:
+            # After Ctrl-C, or an error in one layer: a wide one would go on for minutes. Those that have
+            # begun stop at their next candidate, the others never begin.
+            finder.stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    return tuple(choices[slot.name] for slot in slots)
+
+
+def _work(slot: LayerSlot) -> int:
+    """Grows with the time that a layer takes; 0 for one that stays dense."""
+    if slot.why_dense:
+        return 0
+    return slot.shape.n
+
+
+@dataclass(frozen=True)
+class _ChoiceFinder:
+    """Finds what layers may become, several at a time.
+
+    Attributes:
+        model: the dense network.
+        known: what calibration found.
+        costing: prices what layers may become.
+        budgeted: the quantities that count.
+        stopping: set when all shall stop.
+    """
+
+    model: nn.Module
+    known: LayerStatistics
+    costing: Costing
+    budgeted: tuple[str, ...]
+    stopping: Event = field(default_factory=Event)
+
+    def choices(self, slot: LayerSlot) -> LayerChoices:
+        """What one layer may become.
+
+        Raises:
+            CancelledError: all shall stop.
+        """
+        energy = ENERGY in self.budgeted
+        dense = self.costing.candidate(slot.entry, energy=energy)
+        # A layer that stays dense has no moments and needs none.
+        losses = None
+        families: tuple[dict[int, np.ndarray], ...] = ()
+        if not slot.why_dense:
+            losses = self._losses(slot)
+            families = losses.study.families
+        candidates = []
+        for entry in layer_entries(slot, families):
+            candidates.append(self.costing.candidate(entry, energy=energy))
+        # Costs are known at once, losses take a decomposition each: what no loss could save goes first.
+        left = without_hopeless(candidates, self.budgeted)
+        if losses is not None:
+            left = self._priced(left, losses)
+        # And what another one beats in its loss as well.
+        best = pareto(left, self.budgeted)
+        return LayerChoices(slot.shape, dense, best, slot.why_dense)
+
+    def _losses(self, slot: LayerSlot) -> _LayerLosses:
+        weight = self.model.get_submodule(slot.name).weight
+        assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
+        # In float64 on the processor: supports are chosen by differences of nearly equal errors.
+        dense = weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
+        moments = self.known.fitted[slot.name]
+        study = LayerStudy(slot, dense, moments.second)
+        sensitivity = self.known.sensitivities[slot.name]
+        return _LayerLosses(study, sensitivity)
+
+    def _priced(self, candidates: Sequence[Candidate], losses: _LayerLosses) -> tuple[Candidate, ...]:
+        """The candidates with their predicted losses."""
+        priced = []
+        for candidate in candidates:
+            if self.stopping.is_set():
+                raise CancelledError
+            loss = losses.of(candidate.entry.kind)
+            priced.append(replace(candidate, loss=loss))
+        return tuple(priced)
+
+
+class _LayerLosses:
+    """The predicted losses of what one layer may become, each computed once, whatever the mapping.
+
+    Args:
+        study: the layer.
+        sensitivity: of the loss to its weight.
+    """
+
+    def __init__(self, study: LayerStudy, sensitivity: LayerSensitivity) -> None:
+        self.study, self._sensitivity = study, sensitivity
+        self._losses: dict[LayerKind, float] = {}
+
+    def of(self, kind: LayerKind) -> float:
+        """In nats per image."""
+        if not kind.changes_weight:
+            return 0.0
+        # Several mappings of one kind lose the same.
+        if kind not in self._losses:
+            replacement = candidates_of(kind).replacement(kind, self.study)
+            self._losses[kind] = predicted_loss(self.study.weight, replacement, self._sensitivity)
+        return self._losses[kind]

@@ -1,0 +1,228 @@
+"""`PlanningProblem`: a network with everything that its layers may become, gathered on data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from rankfold.calibration.moments import LARGEST_MOMENTS
+from rankfold.cost.energy import ComponentTable, find_table
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.models.device import device_of
+from rankfold.plan import Plan
+from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
+from rankfold.planning.data import PlanningData, planning_data
+from rankfold.planning.exact import CYCLES, Budget, Candidate, Front, LayerChoices, front, total
+from rankfold.planning.exact.costing import Costing
+from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
+from rankfold.planning.explain import explained
+from rankfold.planning.losses import layer_choices
+from rankfold.planning.statistics import layer_statistics
+from rankfold.progress import Progress, Silent
+from rankfold.surgery.compress import called_as_functions
+from rankfold.training.calibration import MOMENT_IMAGES
+from rankfold.training.data import ImageData
+from rankfold.training.loaders import LoaderData
+from rankfold.workload import Network
+
+SMALL_IMAGE = 64 * 64  # pixels; larger images have so many patches that fewer of them will do
+LARGE_IMAGES = 32
+MEASURED_IMAGES = 2000  # at 90 % a standard error of 0.7 points; two plans are measured on the same
+LARGEST_SEED = 2**31 - 1  # what all generators of random numbers take
+
+
+@dataclass(frozen=True)
+class PlanningProblem:
+    """A network with everything that its layers may become, for plans, fronts and searches.
+
+    Attributes:
+        network: its layers.
+        model: the dense network.
+        array: the array.
+        choices: of each layer.
+        accuracy: measures plans.
+        budgets: in cycles, arrays or pJ.
+        max_drop: the most accuracy that a plan may lose, 0.01 for a point; None: no such limit.
+    """
+
+    network: Network
+    model: nn.Module
+    array: ArraySpec
+    choices: tuple[LayerChoices, ...]
+    accuracy: PlanAccuracy
+    _: KW_ONLY
+    budgets: Mapping[str, float]
+    max_drop: float | None = None
+
+    @property
+    def candidates(self) -> tuple[tuple[Candidate, ...], ...]:
+        """What each layer may become."""
+        return tuple(layer.candidates for layer in self.choices)
+
+    @property
+    def dense(self) -> tuple[Candidate, ...]:
+        """Every layer kept, with its best mapping."""
+        return tuple(layer.dense for layer in self.choices)
+
+    def front(self, progress: Progress | None = None) -> Front:
+        """All best trades of cycles for predicted loss; see `exact.front` for when it is not exact.
+
+        Args:
+            progress: hears how many layers are merged, and where points are.
+        """
+        return front(self.candidates, CYCLES, progress=progress)
+
+    def plan(self, chosen: Sequence[Candidate]) -> Plan:
+        """The plan file of a choice, with the reason for every layer in words."""
+        layers = []
+        for layer, candidate in zip(self.choices, chosen, strict=True):
+            layers.append(explained(layer, candidate))
+        return Plan(self.network.name, self.network.input, self.array, tuple(layers))
+
+
+def planning_problem(
+    model: nn.Module,
+    data: ImageData | LoaderData | Iterable[Any],
+    array: ArraySpec,
+    *budgets: Budget,
+    bits: int | None = 4,
+    max_drop: float | None = None,
+    pointwise: bool = False,
+    images: int | None = None,
+    measured_images: int = MEASURED_IMAGES,
+    seed: int = 0,
+    table: ComponentTable | None = None,
+    network: Network | None = None,
+    progress: Progress | None = None,
+) -> PlanningProblem:
+    """Calibrate on data, and find everything that layers may become, with costs and predicted losses.
+
+    Args:
+        model: the dense network with its trained weights, where it shall be calibrated; it stays as it
+            is. Its outputs are scores (B, classes).
+        data: images, of which the training split is used; or an iterable of batches: tensors, pairs (inputs,
+            target), or dictionaries of inputs. It is gone through once, and no further than needed.
+        array: R x C.
+        budgets: the most of cycles, arrays or energy, any of them together; none for the front alone.
+        bits: of weights and inputs; None for float.
+        max_drop: the most accuracy, 0.01 for a point, that the plan may lose against the dense network at
+            the same bits, measured before fine-tuning on samples that nothing was calibrated on; data
+            then needs targets.
+        pointwise: whether 1x1 convolutions may become low-rank.
+        images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
+        measured_images: samples to measure accuracy on.
+        seed: of the images that are drawn.
+        table: the components that energy is counted with; None: the default ones.
+        network: the model's trace; None: it is traced, and has the name of the model's class.
+        progress: hears how far the work is.
+
+    Raises:
+        InputError: what was given is wrong, or is no network that could be planned.
+    """
+    check_request(budgets, max_drop=max_drop, images=images, measured_images=measured_images, seed=seed)
+    progress = progress or Silent()
+    samples = planning_data(data, device_of(model))
+    if network is None:
+        network = samples.network(model)
+    images = images or default_images(samples)
+    measure = MeasureSettings(measured_images, seed=seed, calibrated=images)
+    # Samples without classes are found out before any work, not after minutes of it.
+    if max_drop is not None:
+        PlanAccuracy(model, samples, measure).held_out  # noqa: B018
+    all_slots = layer_slots(network, bits, pointwise=pointwise)
+    slots = _open_slots(all_slots, network, model, array)
+    # A table that does not go with the cells is refused, whether a budget is of energy or not.
+    priced_with = table or find_table(None, array)
+    costing = Costing.of(network, dense_network(network, array, slots), priced_with)
+    names = [slot.name for slot in slots if not slot.why_dense]
+
+    # In one go for all layers, so that the bar stands still until it is full.
+    progress.begin("calibration", len(names) or 1, "layers")
+    try:
+        batches = samples.calibration(images, seed)
+        known = layer_statistics(model, batches, names, seed)
+        progress.advance(len(names))
+    finally:
+        progress.end()
+    progress.begin("candidates", len(slots), "layers")
+    # Cycles count in any case: the front trades them, and drops make them small.
+    budgeted = [CYCLES]
+    for budget in budgets:
+        if budget.quantity not in budgeted:
+            budgeted.append(budget.quantity)
+    # As many layers at a time as torch may use threads; the user bounds both by it.
+    threads = torch.get_num_threads()
+    try:
+        choices = layer_choices(slots, model, known, costing, budgeted, progress=progress, threads=threads)
+    finally:
+        progress.end()
+    accuracy = PlanAccuracy(model, samples, measure, known.moments)
+    limits = _limits(budgets, choices)
+    return PlanningProblem(network, model, array, choices, accuracy, budgets=limits, max_drop=max_drop)
+
+
+def check_request(
+    budgets: Sequence[Budget],
+    *,
+    max_drop: float | None = None,
+    images: int | None = None,
+    measured_images: int = MEASURED_IMAGES,
+    seed: int = 0,
+) -> None:
+    """Refuse, before any work, what no plan could be made for; see `planning_problem` for the arguments.
+
+    Raises:
+        InputError: it is refused.
+    """
+    quantities = [budget.quantity for budget in budgets]
+    # Two budgets of one quantity are a mistake, though the smaller would do.
+    for quantity in quantities:
+        if quantities.count(quantity) > 1:
+            raise InputError(f"there are two budgets of {quantity}; give one")
+    if max_drop is not None and not 0 <= max_drop < 1:
+        raise InputError(f"max drop (={100 * max_drop:g} points) must be at least 0 and below 100")
+    for name, value in (("images", images), ("measured images", measured_images)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} (={value}) must be 1 or more")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"seed (={seed}) must be between 0 and {LARGEST_SEED}")
+
+
+def default_images(data: PlanningData) -> int:
+    """How many samples to calibrate on: 512, or 32 where images are larger than 64x64."""
+    height, width = data.image_size
+    if height * width <= SMALL_IMAGE:
+        return MOMENT_IMAGES
+    return LARGE_IMAGES
+
+
+def _limits(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[str, float]:
+    """The budgets in cycles, arrays or pJ."""
+    dense = [layer.dense for layer in choices]  # shares are of the dense network under its best mapping
+    limits = {}
+    for budget in budgets:
+        needed = total(dense, budget.quantity)
+        limits[budget.quantity] = budget.limit(needed)
+    return limits
+
+
+def _open_slots(
+    slots: tuple[LayerSlot, ...], network: Network, model: nn.Module, array: ArraySpec
+) -> tuple[LayerSlot, ...]:
+    """The slots, of which those that calibration cannot reach stay dense."""
+    functions = called_as_functions(model, dense_network(network, array, slots))
+    left = []
+    for slot in slots:
+        why = slot.why_dense
+        if not why and slot.name in functions:
+            why = "called as a function"
+        # Its moments are an n x n matrix, and each candidate would factorise it.
+        if not why and slot.shape.n > LARGEST_MOMENTS:
+            why = f"more than {LARGEST_MOMENTS:,} inputs"
+        left.append(replace(slot, why_dense=why))
+    return tuple(left)

@@ -1,0 +1,1 @@
+"""Plans found by measuring, where losses do not add up."""

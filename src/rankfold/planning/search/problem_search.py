@@ -1,0 +1,129 @@
+"""A search over everything that the planner knows of a network, on arrays as they are described."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rankfold.errors import InputError
+from rankfold.plan import Plan
+from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
+from rankfold.planning.exact import CYCLES, Candidate, solve
+from rankfold.planning.problem import PlanningProblem
+from rankfold.planning.search.result import MeasuredPlan, SearchResult
+from rankfold.planning.search.search import front_starts, search_plans
+from rankfold.planning.search.settings import SearchSettings
+from rankfold.progress import Progress
+
+
+@dataclass(frozen=True)
+class PlanSearch:
+    """What a search for a plan found.
+
+    Attributes:
+        result: the measured plans.
+        dense: accuracy of the dense network, measured alike.
+        chosen: the plan that the budgets ask for; None where there are none.
+    """
+
+    result: SearchResult
+    dense: float
+    chosen: MeasuredPlan | None
+
+
+def search_problem(
+    problem: PlanningProblem,
+    settings: SearchSettings,
+    measure: MeasureSettings,
+    *,
+    progress: Progress | None = None,
+) -> PlanSearch:
+    """Search from the exact planner's front, and choose within the problem's budget of cycles and its drop.
+
+    With a drop and no budget of cycles, the plan of fewest cycles; else the most accurate one, whose drop
+    is checked.
+
+    Args:
+        problem: the network, with its budgets.
+        settings: how to search.
+        measure: how plans are measured.
+        progress: hears how far the search is.
+
+    Raises:
+        InputError: see `search_plans`; there are other budgets, or no measured plan keeps them.
+        MissingDependencyError: optuna is not installed.
+    """
+    others = [quantity for quantity in problem.budgets if quantity != CYCLES]
+    if others:
+        raise InputError(
+            f"a search trades accuracy for cycles, and keeps no budget of {others[0]}; give --max-cycles"
+        )
+    solve(problem.candidates, problem.budgets)  # refuses what no plan can keep, before any is measured
+    measured = problem.accuracy.under(measure)
+
+    def accuracy(chosen: Sequence[Candidate]) -> float:
+        return measured(problem.plan(chosen))
+
+    # What drops are measured against: on the same arrays, at the same bits.
+    dense = accuracy(problem.dense)
+    result = search_plans(
+        problem.choices,
+        accuracy,
+        front_starts(problem.front(progress)),
+        settings,
+        progress=progress,
+        identity=_identity(problem, measured),
+    )
+    return PlanSearch(result, dense, _within_budgets(problem, result, dense))
+
+
+def chosen_plan(problem: PlanningProblem, search: PlanSearch) -> Plan | None:
+    """The plan file of what was chosen."""
+    if search.chosen is None:
+        return None
+    return problem.plan(search.chosen.chosen)
+
+
+def _identity(problem: PlanningProblem, measured: PlanAccuracy) -> dict[str, Any]:
+    """What the accuracies depend on beside the layers."""
+    identity = measured.identity
+    identity["model"] = problem.network.name
+    identity["array"] = asdict(problem.array)
+    return identity
+
+
+def _within_budgets(problem: PlanningProblem, result: SearchResult, dense: float) -> MeasuredPlan | None:
+    """The plan that the budgets ask for.
+
+    Raises:
+        InputError: none of those measured keeps them.
+    """
+    cycles, drop = problem.budgets.get(CYCLES), problem.max_drop
+    if cycles is None and drop is None:
+        return None
+    least = 0.0  # accuracy that a plan must have
+    if drop is not None:
+        least = dense - drop
+    # A drop alone asks for few cycles; under a budget of cycles the best accuracy is wanted, and the drop
+    # checked.
+    if cycles is None:
+        plan = result.fewest_cycles(least)
+        nearest: MeasuredPlan | None = result.front[-1]
+    else:
+        plan = result.most_accurate(cycles)
+        nearest = plan
+    if plan is not None and plan.accuracy >= least:
+        return plan
+    if nearest is None:
+        fewest = result.front[0].cycles
+        known = f"the fewest are {fewest:,} cycles"
+    else:
+        known = (
+            f"the most accurate one of {nearest.cycles:,} cycles has {nearest.accuracy:.2%}, "
+            f"the dense network {dense:.2%}"
+        )
+    raise InputError(
+        f"none of the {result.measured:,} measured plans is within the budgets: {known}; "
+        "allow more, or more trials"
+    )

@@ -1,0 +1,57 @@
+"""What calibration data say of a network's layers: how sensitive the loss is to each, and what each reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from rankfold.calibration.correction import following_norms, free_of_constants
+from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.samples import Inputs
+from rankfold.calibration.sensitivity import LayerSensitivity, sensitivities
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """What is known of the layers that may be compressed, by their names.
+
+    Attributes:
+        sensitivities: the curvature of the loss over each layer's weight.
+        fitted: the moments of its inputs that replacements are made for: centred where its bias, or a
+            norm behind it, takes a constant error of its output back.
+    """
+
+    sensitivities: Mapping[str, LayerSensitivity]
+    fitted: Mapping[str, PatchMoments]
+
+    @property
+    def moments(self) -> dict[str, PatchMoments]:
+        """The moments of each layer's inputs, not centred."""
+        return {name: layer.moments for name, layer in self.sensitivities.items()}
+
+
+def layer_statistics(
+    model: nn.Module, batches: Iterable[Inputs], names: Sequence[str], seed: int
+) -> LayerStatistics:
+    """Run a network over calibration data, forward and backward.
+
+    Args:
+        model: the dense network.
+        batches: its inputs, on its device, to be gone through again and again.
+        names: of the layers; none are fine.
+        seed: of the labels that are drawn for the gradients.
+
+    Raises:
+        InputError: there is no batch, a value is not finite, or a layer never runs.
+    """
+    # Every layer stays dense: the network need not run at all.
+    if not names:
+        return LayerStatistics({}, {})
+    statistics = LayerStatistics(sensitivities(model, batches, names, seed), {})
+    moments = statistics.moments
+    # As surgery makes the weights: a constant error is left to the bias, or to the norm behind.
+    norms = following_norms(model, batches, names)
+    centred = free_of_constants(model, moments, norms)
+    return replace(statistics, fitted={**moments, **centred})

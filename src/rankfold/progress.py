@@ -1,0 +1,48 @@
+"""`Progress`: how the library tells whoever waits for it how far its work is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Hears how far some work is; the command line draws bars with it."""
+
+    def begin(self, what: str, total: int, unit: str = "images") -> None:
+        """A part of the work begins; parts do not nest, so that one bar is enough to show them.
+
+        Args:
+            what: a few words for the part, such as `fine-tuning 3/10`.
+            total: how many units it has.
+            unit: what is counted, in the plural.
+        """
+
+    def advance(self, count: int = 1, detail: str = "") -> None:
+        """`count` more units of the part that began last are done.
+
+        Args:
+            count: how many.
+            detail: what came of the last of them, if it is worth a word.
+        """
+
+    def end(self, summary: str = "") -> None:
+        """The part that began last is over; `summary` is a line worth keeping."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+
+class Silent:
+    """Hears everything and shows nothing."""
+
+    def begin(self, what: str, total: int, unit: str = "images") -> None:
+        """Show nothing."""
+
+    def advance(self, count: int = 1, detail: str = "") -> None:
+        """Show nothing."""
+
+    def end(self, summary: str = "") -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""

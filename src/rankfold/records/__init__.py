@@ -1,0 +1,1 @@
+"""Files that remember work: typed, versioned, claimed by one piece of work, resumed by it."""

@@ -1,0 +1,50 @@
+"""Pattern-pruned layers."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from rankfold.plan.kinds import LayerKind, PatternLayer
+from rankfold.plan.methods import Pairs, PatDNN, SharedSupport
+from rankfold.report.kinds.kind import (
+    SUPPORT,
+    KindPicture,
+    PanelWords,
+    positions_in_words,
+)
+from rankfold.report.methods import RunMethod
+from rankfold.workload import ConvShape
+
+# Within a sentence; the methods have the names of the kinds' variants.
+TITLES = {method.name: method.title for method in (PatDNN, Pairs, SharedSupport)}
+
+
+class PatternPicture(KindPicture):
+    """Named by who pruned them, and by the positions that are left."""
+
+    family = SUPPORT
+    counts_steering = True
+
+    def method(self, kind: LayerKind) -> RunMethod:
+        """`PatDNN, e = 4`."""
+        pruned = cast(PatternLayer, kind)
+        variant = str(pruned.variant)
+        return RunMethod(variant, f"{TITLES[variant]}, e = {pruned.entries}")
+
+    def panel_words(self, kind: LayerKind, shape: ConvShape) -> PanelWords:
+        """How many positions each kernel keeps."""
+        pruned = cast(PatternLayer, kind)
+        title = TITLES[str(pruned.variant)]
+        # Also where ideal steering is assumed, which no array that could be drawn has.
+        kept = positions_in_words(shape, pruned.entries)
+        return PanelWords(
+            title[0].upper() + title[1:],
+            f"{kept}; a row that nothing in a tile needs is skipped",
+        )
+
+    def needs_saved_mask(self, kind: LayerKind) -> bool:
+        """Each kernel has a pattern of its own, which no plan lists."""
+        return True
+
+
+PART = PatternPicture()

@@ -1,0 +1,107 @@
+"""A Pareto front as numbers: every point in a CSV file, about twenty of them in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY
+from rankfold.records.csv_table import is_plain, write_csv
+from rankfold.report.kinds import FAMILIES
+from rankfold.report.numbers import nanojoules
+from rankfold.report.pareto.view import FrontView, amounts
+
+
+def write_points(path: str | Path, view: FrontView) -> None:
+    """Write every point of the front atomically to `path`, by rising cost.
+
+    Columns: cycles, share of what the dense network costs in the front's quantity, arrays, energy in nJ where
+    it was counted, predicted loss in nats, and for each layer what it becomes.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    header = ["cycles", f"share_of_dense_{view.front.quantity}", "arrays"]
+    if view.has_energy:
+        header.append("energy_nj")
+    header.append("predicted_loss")
+    header.extend(view.names)
+    # Text of each column for all points at once: there may be 100,000 of them.
+    columns = [*_number_columns(view), *_structure_columns(view)]
+    rows = zip(*columns, strict=True)
+    write_csv(path, header, rows, plain=_is_plain(view))
+
+
+def _is_plain(view: FrontView) -> bool:
+    """Whether no cell needs a look. Numbers never do, and rows consist of few different structures."""
+    words = set(chain.from_iterable(view.structures))
+    return all(map(is_plain, words))
+
+
+def _number_columns(view: FrontView) -> Iterator[list[str]]:
+    front = view.front
+    yield _texts(front.totals(CYCLES), ".0f")
+    shares = [view.share(cost) for cost in front.costs.tolist()]
+    yield _texts(shares, ".6g")
+    yield _texts(front.totals(ARRAYS), ".0f")
+    if view.has_energy:
+        yield _texts(amounts(ENERGY, front.totals(ENERGY)), ".6g")
+    yield _texts(front.losses, ".9g")
+
+
+def _structure_columns(view: FrontView) -> Iterator[list[str]]:
+    """What each layer becomes."""
+    for structures, picks in zip(view.structures, view.front.picks.T, strict=True):
+        words = np.array(structures, dtype=object)  # (candidates,)
+        yield words[picks].tolist()
+
+
+def _texts(values: np.ndarray | Sequence[float], digits: str) -> list[str]:
+    numbers = np.asarray(values).tolist()  # Python's floats are written faster than NumPy's
+    return [format(number, digits) for number in numbers]
+
+
+def table_headers(view: FrontView) -> list[str]:
+    """Titles of the columns of `table_rows`."""
+    share = "of dense"
+    if view.front.quantity != CYCLES:
+        share += f" {view.front.quantity}"
+    headers = ["cycles", share, "arrays"]
+    if view.has_energy:
+        headers.append("energy, nJ")
+    return [*headers, "predicted loss", *FAMILIES]
+
+
+def table_rows(view: FrontView, most: int) -> list[list[str]]:
+    """At most `most` points of the front by rising cost; the last cells count the layers of each family."""
+    front = view.front
+    cycles = front.totals(CYCLES)
+    arrays = front.totals(ARRAYS)
+    energies = None
+    if view.has_energy:
+        energies = front.totals(ENERGY)
+    rows = []
+    for point in front.thinned(most).tolist():
+        share = view.share(front.costs[point])
+        row = [
+            f"{cycles[point]:,.0f}",
+            f"{100 * share:.1f} %",
+            f"{arrays[point]:,.0f}",
+        ]
+        if energies is not None:
+            row.append(f"{nanojoules(energies[point]):,.1f}")
+        row.append(f"{front.losses[point]:.4f}")
+        row += _counts(view, point)
+        rows.append(row)
+    return rows
+
+
+def _counts(view: FrontView, point: int) -> list[str]:
+    """How many layers are of each family; nothing for none, so that the others are seen."""
+    cells = []
+    for count in view.families(view.front.chosen(point)):
+        cells.append(str(count or ""))
+    return cells

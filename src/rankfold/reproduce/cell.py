@@ -1,0 +1,147 @@
+"""`Work`: one cell of a grid, trained and mapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from rankfold.errors import InputError
+from rankfold.files import remove_strays
+from rankfold.mapping import ArraySpec
+from rankfold.models.load import load_model
+from rankfold.plan import ChannelPruning, Plan, uniform_plan
+from rankfold.progress import Progress
+from rankfold.reproduce.grid import Cell, Grid
+from rankfold.reproduce.measure import Measurement, measure
+from rankfold.runs.baseline import dense_weights
+from rankfold.runs.recipes import effective
+from rankfold.runs.result import Result
+from rankfold.runs.run import run
+from rankfold.runs.state import RunNotes, traced
+from rankfold.surgery.channels import channel_plan
+from rankfold.training.data import load_images
+from rankfold.training.recipe import Recipe
+from rankfold.workload import Network
+
+COMPARED = ("epochs", "batch_size", "peak_rate", "seed")  # parts of a recipe that make a run another one
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: rows, or the error that ended it; neither where there was no time for it."""
+
+    cell: Cell
+    rows: tuple[Measurement, ...] = ()
+    error: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been trained and mapped."""
+        return bool(self.rows)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Trains and maps one cell; it can be sent to another process.
+
+    Attributes:
+        grid: the grid.
+        out: the folder of the results, which every process must see.
+        checkpoint: weights of the dense network; None: shipped ones.
+        device: as in `reproduce`.
+    """
+
+    grid: Grid
+    out: Path
+    checkpoint: Path | None
+    device: str
+
+    def __call__(self, cell: Cell, progress: Progress | None = None) -> Outcome:
+        """Run the cell; whatever goes wrong becomes part of the outcome."""
+        folder = cell_folder(self.out, cell)
+        try:
+            # A cell that is complete is not trained again: the run finds its own result.
+            self._train(cell, folder, progress)
+            return Outcome(cell, measure(cell, folder, self.grid.arrays))
+        except Exception as error:  # a cell of a long grid may fail in any way, and the others go on
+            return Outcome(cell, error=in_words(error))
+
+    def _train(self, cell: Cell, folder: Path, progress: Progress | None) -> None:
+        """The run of a cell, taken up where it was left."""
+        grid = self.grid
+        recipe = grid.recipe_of(cell)
+        data = load_images(grid.data)
+        model = load_model(grid.model, len(data.classes), data.input_size[0], recipe.seed)
+        network = traced(model, data, grid.model)
+        run(
+            model,
+            data,
+            cell_plan(cell, model, network, grid.array),
+            recipe,
+            out=folder,
+            baseline=dense_weights(grid.model, data, self.checkpoint, grid.baseline_recipe),
+            distillation=cell.distillation,
+            notes=RunNotes(grid.command),
+            device=self.device,
+            resume=True,
+            progress=progress,
+        )
+
+
+def cell_plan(cell: Cell, model: nn.Module, network: Network, array: ArraySpec) -> Plan:
+    """The plan of a cell for a network on an array.
+
+    Raises:
+        InputError: a layer cannot have the cell's setting.
+        MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
+    """
+    method = cell.setting()
+    # Which channels may go is a question to the network itself, not to its shapes.
+    if isinstance(method, ChannelPruning):
+        return channel_plan(model, network, array, method, bits=cell.bits)
+    return uniform_plan(network, array, method, bits=cell.bits)
+
+
+def finished(grid: Grid, cell: Cell, out: Path) -> Outcome:
+    """What is there of a cell already."""
+    path = cell_folder(out, cell) / "result.json"
+    if path.parent.is_dir():
+        remove_strays(path.parent)  # a finished cell is not claimed again
+    if not path.exists():
+        return Outcome(cell)
+    try:
+        # The name has the cell's setting; what the grid says for all cells is only in the result.
+        other = _differences(Result.load(path), grid.recipe_of(cell), cell)
+        if other:
+            raise InputError(f"{path.parent} holds a run with another {', '.join(other)}; move it away")
+        return Outcome(cell, measure(cell, path.parent, grid.arrays))
+    except InputError as error:
+        return Outcome(cell, error=str(error))
+
+
+def cell_folder(out: Path, cell: Cell) -> Path:
+    """The run folder of a cell."""
+    return out / "cells" / cell.name
+
+
+def in_words(error: Exception) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    # A sentence of ours says what is wrong; of others the kind of error says as much as the words.
+    if isinstance(error, InputError):
+        return text
+    return f"{type(error).__name__}: {text}"
+
+
+def _differences(result: Result, recipe: Recipe, cell: Cell) -> list[str]:
+    """In what a finished run is not the one that a cell asks for."""
+    other = sorted(name for name in COMPARED if result.recipe[name] != getattr(recipe, name))
+    weight = 0.0  # also of runs that are older than distillation
+    distillation = effective(cell.distillation, recipe)
+    if distillation is not None:
+        weight = distillation.weight
+    if result.recipe.get("distillation_weight", 0.0) != weight:
+        other.append("distillation")
+    return other

@@ -1,0 +1,182 @@
+"""`EnergyRecord`: what a run's network costs in silicon, as `result.json` keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rankfold.cost import Masks, counts_linear
+from rankfold.cost.energy import (
+    Comparison,
+    ComponentTable,
+    NetworkEnergy,
+    dense_plan,
+    find_table,
+    network_energy,
+)
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.plan.plan import Plan
+from rankfold.workload import Network
+
+
+@dataclass(frozen=True)
+class EnergyOptions:
+    """With which components energy and area are counted.
+
+    Attributes:
+        table: a component table, its name, or a YAML file; None: the default one.
+        adc: an ADC of the table; None: the table's choice.
+        adc_bits: its resolution; None: the table's choice.
+    """
+
+    table: ComponentTable | str | None = None
+    adc: str | None = None
+    adc_bits: int | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is asked for, so that energy is wanted for certain."""
+        return self != EnergyOptions()
+
+    def for_array(self, array: ArraySpec) -> ComponentTable:
+        """The components for an array.
+
+        Raises:
+            InputError: there is no such table or ADC, or the resolution is out of range.
+            MissingDependencyError: `zigzag` without its package.
+        """
+        # A table that is made already has its array; only `zigzag` needs one to be computed for.
+        if isinstance(self.table, ComponentTable):
+            return self.table.with_adc(self.adc, self.adc_bits)
+        return find_table(self.table, array, self.adc, self.adc_bits)
+
+
+@dataclass(frozen=True)
+class LayerEnergyRecord:
+    """One convolution: pJ by component as planned, pJ dense under im2col, and ADC conversions as planned."""
+
+    name: str
+    components: dict[str, float]
+    dense: float
+    conversions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyRecord:
+    """The energy, time and area of a network for one image, dynamic energy in pJ.
+
+    Attributes:
+        conditions: technology, ADC, cells and DACs, and what of it was assumed, in words.
+        adc_source: where the energy of a conversion comes from.
+        layers: one entry for each convolution.
+        energy: pJ, as planned.
+        dense: pJ of the same network dense under im2col.
+        saving: part of `dense` that is saved.
+        least_saving: the same where ADCs take 30 % of `dense`, or 80 %, whichever is worse.
+        most_saving: the better of the two.
+        conversions: columns converted by ADCs, physical and slice by slice.
+        arrays: one for each tile.
+        area: mm2 of the arrays.
+        leakage: uW of the arrays.
+        latency: us from an image's first read to its last.
+        interval: us between images with layers pipelined.
+        tops_per_watt: operations of the stored weights per pJ.
+    """
+
+    conditions: str
+    adc_source: str
+    layers: tuple[LayerEnergyRecord, ...]
+    energy: float
+    dense: float
+    saving: float
+    least_saving: float
+    most_saving: float
+    conversions: int
+    arrays: int
+    area: float
+    leakage: float
+    latency: float
+    interval: float
+    tops_per_watt: float
+
+    @property
+    def components(self) -> dict[str, float]:
+        """pJ by component, as planned."""
+        total: dict[str, float] = {}
+        for layer in self.layers:
+            for name, value in layer.components.items():
+                total[name] = total.get(name, 0.0) + value
+        return total
+
+    @classmethod
+    def of(cls, energy: NetworkEnergy, dense: NetworkEnergy) -> EnergyRecord:
+        """The record of a network and of the same one dense under im2col."""
+        compared = Comparison.of(energy, dense)
+        # Public models differ most on ADCs, so a saving comes with its range over their share.
+        least, most = compared.band
+        layers = []
+        # Both are of the same convolutions, since both count fully connected layers where the plan does.
+        for layer, before in zip(energy.layers, dense.layers, strict=True):
+            name = layer.shape.name
+            layers.append(LayerEnergyRecord(name, layer.components, before.energy, layer.conversions))
+        return cls(
+            conditions=energy.describe(),
+            adc_source=energy.table.chosen_adc.source,
+            layers=tuple(layers),
+            energy=energy.energy,
+            dense=dense.energy,
+            saving=compared.saving,
+            least_saving=least,
+            most_saving=most,
+            conversions=energy.conversions,
+            arrays=energy.arrays,
+            area=energy.area,
+            leakage=energy.leakage,
+            latency=energy.latency,
+            interval=energy.interval,
+            tops_per_watt=energy.tops_per_watt,
+        )
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> EnergyRecord:
+        """The record in a `result.json`."""
+        # The schema of results has checked the fields by now.
+        layers = tuple(LayerEnergyRecord(**layer) for layer in content["layers"])
+        return cls(**{**content, "layers": layers})
+
+
+def dense_energy(network: Network, plan: Plan, options: EnergyOptions) -> NetworkEnergy | None:
+    """The network dense under im2col, which a run is compared with.
+
+    Args:
+        network: the network.
+        plan: its plan.
+        options: the components.
+
+    Returns:
+        The energy; None where the plan's array holds no weight spread over cells and nobody asked for energy.
+
+    Raises:
+        InputError: there is no such table or ADC, or the array holds no weight and the user asked.
+    """
+    table = options.for_array(plan.array)
+    try:
+        return network_energy(network, dense_plan(plan), table, linear=counts_linear(network, plan))
+    except InputError:
+        # An array too narrow for one weight spread over cells has cycles all the same: a run goes on without
+        # energy, unless energy was what the user wanted.
+        if options.asked:
+            raise
+        return None
+
+
+def planned_energy(
+    network: Network, plan: Plan, dense: NetworkEnergy | None, masks: Masks
+) -> EnergyRecord | None:
+    """What the network costs under its plan, beside what `dense_energy` said; None where it said nothing."""
+    # Whether energy is counted at all was settled with the dense network, before the work began.
+    if dense is None:
+        return None
+    return EnergyRecord.of(network_energy(network, plan, dense.table, masks), dense)

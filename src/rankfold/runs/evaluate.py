@@ -1,0 +1,127 @@
+"""Finished runs again, from their files alone: the network, and its accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rankfold.calibration.samples import Samples
+from rankfold.errors import InputError
+from rankfold.models.device import device_of
+from rankfold.models.load import load_model
+from rankfold.plan import Plan, check_plan
+from rankfold.runs.folder import RunFolder
+from rankfold.runs.result import Result
+from rankfold.surgery.save import load_
+from rankfold.training.data import ImageData, load_images
+from rankfold.training.loaders import pair_of
+from rankfold.training.loop import accuracy, accuracy_on_tests, choose_device
+from rankfold.training.source import Pair, TrainingData
+from rankfold.workload import trace
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Top-1 accuracy on the test split, 0 to 1: now, and as the run reported it."""
+
+    accuracy: float
+    reported: float
+    images: int
+    same_data: bool
+
+
+def load_run(path: str | Path, device: str = "cpu") -> tuple[nn.Module, Plan, Result]:
+    """The network of a finished run, built anew from its plan, result and weights.
+
+    Args:
+        path: the run's folder.
+        device: where the network goes.
+
+    Returns:
+        The network in eval mode, its plan, and the result.
+
+    Raises:
+        InputError: a file is missing, damaged, or does not belong to the others.
+    """
+    target = choose_device(device)
+    # The hash is needed to claim a folder only, and nothing is claimed here.
+    folder = RunFolder(Path(path), "")
+    if not folder.path.is_dir():
+        raise InputError(f"run folder {path} does not exist; give the --out folder of a finished run")
+    # The result is written last: a folder without one is of a run that is under way or was stopped.
+    if not folder.result.exists():
+        raise InputError(f"{path} holds no finished run (no result.json); finish it with --resume")
+    result = Result.load(folder.result)
+    plan = Plan.load(folder.plan)
+    model = load_model(result.model, len(result.data.classes), result.input[0])
+    # Before surgery: a plan of another network would be refused there in words about modules.
+    check_plan(plan, trace(model, result.input, result.model))
+    load_(model, folder.path)
+    return model.to(target).eval(), plan, result
+
+
+def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
+    """Top-1 accuracy of a network that classifies, 0 to 1, where its weights are.
+
+    Args:
+        model: the network; its modes are as before afterwards.
+        data: images or loaders, of which the test split is classified; or an iterable of pairs
+            (inputs, target), the target (B,) the number of each sample's class.
+
+    Raises:
+        InputError: there is no batch, or one is no such pair.
+    """
+    # The network stays where the user has put it.
+    device = device_of(model)
+    if isinstance(data, TrainingData):
+        return accuracy_on_tests(model, data, device)
+    return accuracy(model, _pairs(data, device))
+
+
+def _pairs(data: Iterable[Any], device: torch.device) -> Iterator[Pair]:
+    """Inputs and target of each batch, on a device."""
+    for batch in data:
+        _, target = pair_of(batch, "evaluate")
+        (inputs,) = Samples([batch], None, device)
+        yield inputs, target.to(device)
+
+
+def evaluate_folder(path: str | Path, data: str, device: str = "auto") -> Evaluation:
+    """Evaluate the run in folder `path` on the test split of `data`.
+
+    Args:
+        path: the run's folder.
+        data: a data source, as `load_images` takes it.
+        device: `auto`, `cpu`, `cuda`, ...
+
+    Raises:
+        InputError: the folder or the data is wrong, or the data has other classes or image sizes.
+    """
+    model, _, result = load_run(path, device)
+    images = load_data_for(result, data, path)
+    measured = evaluate(model, images)
+    # Of other data another accuracy is no surprise.
+    same = images.digest == result.data.digest
+    return Evaluation(measured, result.accuracy.final, len(images.test), same)
+
+
+def load_data_for(result: Result, data: str, path: str | Path) -> ImageData:
+    """The data set `data`, for the run in folder `path` that `result` reports.
+
+    Raises:
+        InputError: it is wrong, or has other classes or image sizes than the run.
+    """
+    # Resized as the run resized them.
+    images = load_images(data, result.data.image_size)
+    classes = len(result.data.classes)
+    if len(images.classes) != classes or images.input_size != result.input:
+        raise InputError(
+            f"data {data} has {len(images.classes)} classes and images of {images.input_size} (C, H, W); the "
+            f"run in {path} has {classes} classes and takes {result.input}"
+        )
+    return images

@@ -1,0 +1,152 @@
+"""The folder of a run: which run owns it, and the names of its files."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rankfold.errors import InputError
+from rankfold.records.claim import IDENTITY, Claim, as_read_back
+from rankfold.records.csv_table import write_csv
+from rankfold.records.typed import write_typed
+from rankfold.training.loop import EpochRecord
+
+TYPE, VERSION = "rankfold.run", 1
+MARKER = "run.json"
+CLAIM = Claim(
+    TYPE,
+    VERSION,
+    other="already holds a different run (other {keys})",
+    same="already holds this run",
+    elsewhere="use another folder",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that belongs to one run.
+
+    Attributes:
+        path: the folder.
+        run: hash of the run's identity.
+    """
+
+    path: Path
+    run: str
+
+    @classmethod
+    def claim(cls, path: Path, identity: Mapping[str, Any], resume: bool) -> RunFolder:
+        """Take `path` for the run of `identity`, creating it or, with `resume`, going on with it.
+
+        Temporary files that a killed process left in it are removed.
+
+        Raises:
+            InputError: the folder holds another run, or this one without `resume`, or other files.
+        """
+        own = as_read_back(identity)
+        # Sorted: the order in which an identity was put together does not matter.
+        run = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
+        # The marker is written before anything else, and only where the folder is new.
+        held = CLAIM.folder(path, MARKER, own, resume, work="run")
+        if held is None:
+            write_typed(path / MARKER, TYPE, VERSION, {"run": run, IDENTITY: own})
+        return cls(path, run)
+
+    @property
+    def plan(self) -> Path:
+        """The plan that was followed."""
+        return self.path / "plan.json"
+
+    @property
+    def weights(self) -> Path:
+        """The final weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest state of training, while the run is not complete."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def result(self) -> Path:
+        """The result; written last, so a run that has it is complete."""
+        return self.path / "result.json"
+
+    @property
+    def history(self) -> Path:
+        """One row per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+
+def save_history(path: Path, history: Sequence[EpochRecord]) -> None:
+    """Write one CSV row per epoch atomically."""
+    header = [field.name for field in fields(EpochRecord)]
+    write_csv(path, header, [astuple(record) for record in history])
+
+
+def load_history(path: Path) -> tuple[EpochRecord, ...]:
+    """Read a history file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return tuple(_epoch(row) for row in csv.DictReader(file))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (KeyError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} is not a training history: {error}") from error
+
+
+def _epoch(row: Mapping[str, str | None]) -> EpochRecord:
+    """The record in a row; cells of what was not measured are empty, and older files lack the last columns.
+
+    Raises:
+        KeyError, ValueError: there is no such record.
+    """
+    return EpochRecord(
+        int(_present(row, "epoch")),
+        _number(_present(row, "rate")),
+        _number(_present(row, "train_loss")),
+        _number(_present(row, "train_accuracy")),
+        # Must be there, and may be empty: not every epoch is tested.
+        _perhaps(row["test_accuracy"]),
+        _number(_present(row, "seconds")),
+        images_per_second=_number(_present(row, "images_per_second")),
+        # Columns that came with distillation.
+        label_loss=_perhaps(row.get("label_loss")),
+        teacher_loss=_perhaps(row.get("teacher_loss")),
+    )
+
+
+def _present(row: Mapping[str, str | None], name: str) -> str:
+    cell = row[name]
+    if not cell:  # None where the row is too short
+        raise ValueError(f"{name} is missing in a row")
+    return cell
+
+
+def _perhaps(cell: str | None) -> float | None:
+    if not cell:
+        return None
+    return _number(cell)
+
+
+def _number(cell: str) -> float:
+    value = float(cell)
+    # Training stops at the first loss that is not finite, so that no history of ours has one.
+    if not math.isfinite(value):
+        raise ValueError(f"{cell} is no finite number")
+    return value

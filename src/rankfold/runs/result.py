@@ -1,0 +1,265 @@
+"""`Result`: what a run found, as the file `result.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rankfold.errors import InputError
+from rankfold.plan.kinds import LayerKind, kinds
+from rankfold.plan.kinds.kind import is_needed
+from rankfold.records.schema import schema_validator
+from rankfold.records.typed import read_typed, write_typed
+from rankfold.runs.energy_record import EnergyRecord
+from rankfold.workload import ConvShape
+
+TYPE, VERSION = "rankfold.result", 1
+
+Counts = dict[str, int]  # by the text of a `rankfold.cost.CostKey`, such as `low-rank-sdk`
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """The data a run used: its source, hash, class names and sizes."""
+
+    source: str
+    digest: str
+    classes: tuple[str, ...]
+    train_images: int
+    test_images: int
+    image_size: tuple[int, int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerResult:
+    """One layer of the plan after the run.
+
+    What is None in results of older versions is None here too.
+
+    Attributes:
+        name: the layer.
+        kind: what plans call what it became.
+        reason: why, as in the plan.
+        groups: g of a low-rank pair.
+        rank: r of a low-rank pair.
+        error: relative Frobenius error of the weight before fine-tuning.
+        plain_error: the bound of Theorem 1 on it; None where it does not hold: R_ keeps only some positions.
+        parameters_before: weights and biases of the dense layer.
+        parameters_after: weights and biases that are left.
+        weight_bits: None for float.
+        input_bits: None for float.
+        cycles: per image, by the text of the mapping's key; None for a fully connected layer not counted.
+        planned_cycles: as executed; None like `cycles`.
+        utilisation: of the arrays, 0 to 1; None like `cycles`.
+        window: of the (first) stage as executed.
+        tiles: of the (first) stage as executed, in rows and columns of arrays.
+        output_error: relative error of the output on calibration data, where the weight was made for them.
+        shape: the convolution.
+        pruning: which weights a pattern-pruned layer keeps.
+        entries: kernel positions that the layer keeps; None: all.
+    """
+
+    name: str
+    kind: str
+    reason: str
+    groups: int | None
+    rank: int | None
+    error: float | None
+    plain_error: float | None
+    parameters_before: int
+    parameters_after: int
+    weight_bits: int | None
+    input_bits: int | None
+    cycles: Counts | None
+    planned_cycles: int | None
+    utilisation: float | None
+    window: tuple[int, int] | None
+    tiles: tuple[int, int] | None
+    output_error: float | None = None
+    shape: ConvShape | None = None
+    pruning: str | None = None
+    entries: int | None = None
+
+    @property
+    def layer_kind(self) -> LayerKind | None:
+        """What the layer became, as far as a result says it: without support, steering and blocks.
+
+        A channel-pruned layer has the channels of the dense one here; its plan says which it kept. None for
+        kinds of which a result does not say enough, and for those that are not registered.
+        """
+        # What a result knows of a kind; its other fields take their defaults.
+        known = {"groups": self.groups, "rank": self.rank, "entries": self.entries}
+        if self.shape is not None:
+            known["in_channels"] = self.shape.in_channels
+            known["out_channels"] = self.shape.out_channels
+        for kind in kinds():
+            # Pattern-pruned kinds share a name and differ in the variant.
+            if (kind.name, kind.variant) == (self.kind, self.pruning):
+                return _with_fields(kind, known)
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer's entry in `result.json`."""
+        content = _shallow(self)
+        if self.shape is not None:
+            content["shape"] = asdict(self.shape)
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LayerResult:
+        """The layer that an entry of `result.json` says.
+
+        Raises:
+            InputError: there is no such convolution.
+        """
+        # JSON has lists alone, and frozen records compare and hash as tuples.
+        own = _tuples(content, "window", "tiles")
+        if own.get("shape") is not None:
+            shape = _tuples(own["shape"], "kernel", "input", "stride", "padding", "dilation")
+            own["shape"] = ConvShape(**shape)
+        return cls(**own)
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Top-1 accuracies on the test split, 0 to 1.
+
+    Attributes:
+        baseline: of the dense float network; None when the run trains it.
+        decomposed: after decomposition (and quantisation, if any), before fine-tuning.
+        final: at the end.
+        arrays: at the end, on the arrays that noise-aware training trained for; None without it.
+    """
+
+    baseline: float | None
+    decomposed: float | None
+    final: float
+    arrays: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """All that a run reports.
+
+    Attributes:
+        run: the run's identity, a hash of everything the numbers depend on.
+        command: the command line that made it.
+        model: network name.
+        baseline: where the dense weights came from.
+        data: the data set.
+        input: (C, H, W).
+        array: (R, C).
+        accuracy: the accuracies.
+        cycles: per image, of all convolutions, by the text of the mapping's key (`rankfold.cost.CostKey`).
+        planned_cycles: as executed.
+        utilisation: of the planned network, 0 to 1.
+        macs: dense multiply-accumulates of the convolutions.
+        parameters_before: parameters of the dense network.
+        parameters_after: parameters after compression.
+        layers: one entry for each layer.
+        untouched: layers of other kinds, with what they are.
+        recipe: the training recipe.
+        device: what computed it.
+        precision: of the training arithmetic.
+        seconds: training time.
+        images_per_second: training speed, mean over epochs.
+        versions: of the software.
+        planned_conversions: columns converted by ADCs, one for a weight's column and a whole input vector as
+            cycles count, as executed; None in older results.
+        energy: what it costs in silicon; None in older results, and where no weight fits an array.
+    """
+
+    run: str
+    command: str
+    model: str
+    baseline: str
+    data: DataInfo
+    input: tuple[int, int, int]
+    array: tuple[int, int]
+    accuracy: Accuracies
+    cycles: Counts
+    planned_cycles: int
+    utilisation: float
+    macs: int
+    parameters_before: int
+    parameters_after: int
+    layers: tuple[LayerResult, ...]
+    untouched: tuple[tuple[str, str], ...]
+    recipe: dict[str, Any]
+    device: str
+    precision: str
+    seconds: float
+    images_per_second: float | None
+    versions: dict[str, str]
+    planned_conversions: int | None = None
+    energy: EnergyRecord | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `result.json`, without its type and version."""
+        # Only what holds data classes is taken apart; numbers, texts and lists go as they are.
+        content = _shallow(self)
+        content["data"] = asdict(self.data)
+        content["accuracy"] = asdict(self.accuracy)
+        content["layers"] = [layer.to_json() for layer in self.layers]
+        if self.energy is not None:
+            content["energy"] = asdict(self.energy)
+        return content
+
+    def save(self, path: str | Path) -> None:
+        """Write `result.json` atomically."""
+        write_typed(path, TYPE, VERSION, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Result:
+        """Read a `result.json`.
+
+        Raises:
+            InputError: the file is missing or not a result of this version; the message names the place.
+        """
+        # The schema has seen to types and ranges; what follows only gives the content its classes.
+        validator = schema_validator("rankfold.runs", "result.schema.json")
+        content = _tuples(read_typed(path, TYPE, VERSION, validator), "input", "array")
+        content["data"] = DataInfo(**_tuples(content["data"], "classes", "image_size"))
+        content["accuracy"] = Accuracies(**content["accuracy"])
+        try:
+            content["layers"] = tuple(LayerResult.from_json(layer) for layer in content["layers"])
+        except InputError as error:  # the schema knows no padded input that is smaller than a kernel
+            raise InputError(f"{path} is not a complete result: {error}") from None
+        # Results of older versions have no such key.
+        if content.get("energy") is not None:
+            content["energy"] = EnergyRecord.from_json(content["energy"])
+        content["untouched"] = tuple((name, what) for name, what in content["untouched"])
+        return cls(**content)
+
+
+def _with_fields(kind: type[LayerKind], known: Mapping[str, int | None]) -> LayerKind | None:
+    """A layer of a kind with those of its fields that are known; None where it needs others."""
+    own: dict[str, Any] = {}
+    for field in fields(kind):
+        value = known.get(field.name)
+        if value is not None:
+            own[field.name] = value
+        # The kind cannot be made without it, and a guess would be shown as a fact.
+        elif is_needed(field):
+            return None
+    try:
+        return kind(**own)
+    except InputError:  # numbers that no such layer can have
+        return None
+
+
+def _shallow(record: Any) -> dict[str, Any]:
+    """The fields of a data class, as they are."""
+    # `dataclasses.asdict` would copy every number of every layer, only to be written.
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _tuples(content: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The same with the lists of some keys as tuples."""
+    own = dict(content)
+    for key in keys:
+        if own.get(key) is not None:
+            own[key] = tuple(own[key])
+    return own

@@ -1,0 +1,137 @@
+"""`run`: the whole job, from the weights of a dense network and a plan to the files of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rankfold.plan import Plan
+from rankfold.progress import Progress
+from rankfold.runs import steps
+from rankfold.runs.baseline import DenseWeights
+from rankfold.runs.energy_record import EnergyOptions
+from rankfold.runs.folder import RunFolder
+from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, recipe_identity
+from rankfold.runs.record import record
+from rankfold.runs.result import Result
+from rankfold.runs.state import RunNotes, RunState, prepare
+from rankfold.simulator import NonIdealities
+from rankfold.training.distillation import Distillation
+from rankfold.training.recipe import Recipe
+from rankfold.training.source import TrainingData
+
+
+def run(
+    model: nn.Module,
+    data: TrainingData,
+    plan: Plan,
+    recipe: Recipe = FINE_TUNING,
+    *,
+    out: str | Path,
+    name: str | None = None,
+    baseline: DenseWeights | None = None,
+    decomposition: str = "data",
+    distillation: Distillation | None = DISTILLATION,
+    noise: NonIdealities | None = None,
+    energy: EnergyOptions | None = None,
+    notes: RunNotes | None = None,
+    linear: bool = False,
+    device: str = "auto",
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Compress, quantise and fine-tune a network as a plan says, and write everything to the folder `out`.
+
+    Everything that was given is checked before the folder is touched. A run that was stopped goes on from its
+    last epoch with `resume`, and ends with the same accuracies.
+
+    Args:
+        model: the dense network; it stays as it is.
+        data: images for training and test (`load_images`), or batches of one's own (`LoaderData`).
+        plan: what its layers become.
+        recipe: of fine-tuning.
+        out: the folder, new or of this very run.
+        name: of the network; None: as the plan calls it. `load_run` finds the network by it.
+        baseline: where the weights of the dense network come from; None: the network has them.
+        decomposition: `svd` (nearest to the weights), `data` (nearest to the layers' outputs on training
+            images) or `sequential` (the same, layer after layer, taking back the errors of those before).
+        distillation: how the dense network teaches in fine-tuning; None: it does not.
+        noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as quantised.
+        energy: the components that energy is counted with; None: the default ones.
+        notes: what the result says beside what the run finds.
+        linear: whether fully connected layers that stay dense are told of as mapped.
+        device: `auto`, `cpu`, `cuda`, ...
+        resume: go on with what is in `out`.
+        progress: hears how far the run is.
+
+    Raises:
+        InputError: anything that was given is wrong; the message says what would be right.
+        UnsupportedLayerError: a layer cannot be replaced exactly.
+    """
+    state = prepare(
+        model,
+        data,
+        plan,
+        recipe,
+        name=name,
+        baseline=baseline,
+        decomposition=decomposition,
+        distillation=distillation,
+        noise=noise,
+        energy=energy,
+        notes=notes,
+        linear=linear,
+        device=device,
+        progress=progress,
+    )
+    # From here on the folder is written to; all that could be refused was looked at before.
+    state.folder = RunFolder.claim(Path(out), identity(state), resume)
+    # With `resume` a complete run costs nothing more, so grids may call it again for every cell.
+    known = finished(state)
+    if known is not None:
+        return known
+    steps.start(state)
+    steps.decompose(state)
+    steps.quantise(state)
+    steps.fine_tune(state)
+    steps.evaluate(state)
+    return record(state)
+
+
+def finished(state: RunState) -> Result | None:
+    """The result that the run's folder has already; None: the run is not complete."""
+    if state.folder is None or not state.folder.result.exists():
+        return None
+    state.progress.note("this run is already complete")
+    return Result.load(state.folder.result)
+
+
+def identity(state: RunState) -> Mapping[str, Any]:
+    """Everything that the result of a prepared run depends on, as JSON; its folder is known by it."""
+    # The weights themselves, or how they are to be trained.
+    dense = state.baseline.identity(state.model, state.device)
+    content = common_identity(state, dense)
+    content["decomposition"] = state.decomposition
+    # Only where there are any: folders of runs without them are older than both.
+    if state.noise is not None:
+        content["noise"] = asdict(state.noise)
+    if state.distillation is not None:
+        content["distillation"] = asdict(state.distillation)
+    return content
+
+
+def common_identity(state: RunState, baseline: Any) -> dict[str, Any]:
+    """What every run depends on; `baseline` tells the dense weights from others."""
+    return {
+        "model": state.network.name,
+        "data": state.data.digest,
+        # As it was given: the supports and signs that steps fill in follow from the rest.
+        "plan": state.plan.digest(),
+        "baseline": baseline,
+        "recipe": recipe_identity(state.recipe, state.device),
+        "classes": len(state.data.classes),
+    }

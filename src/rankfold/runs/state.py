@@ -1,0 +1,199 @@
+"""`RunState`: a run under way, which the steps of `runs.steps` take further one after another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from rankfold.calibration.observation import evaluating
+from rankfold.calibration.samples import call
+from rankfold.cost.energy import NetworkEnergy
+from rankfold.errors import InputError
+from rankfold.lowrank import DECOMPOSITIONS
+from rankfold.models.device import device_of
+from rankfold.models.load import check_classes, check_logits
+from rankfold.plan import Plan, check_plan, coverage
+from rankfold.progress import Progress, Silent
+from rankfold.runs.baseline import DenseWeights, GivenWeights
+from rankfold.runs.energy_record import EnergyOptions, dense_energy
+from rankfold.runs.folder import RunFolder
+from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective
+from rankfold.simulator import NonIdealities, check_arrays
+from rankfold.surgery.compress import LayerReport, build_
+from rankfold.training.calibration import CALIBRATION_IMAGES
+from rankfold.training.checkpoint import Checkpoint
+from rankfold.training.distillation import Distillation, Teacher
+from rankfold.training.loaders import trace_on
+from rankfold.training.loop import EpochRecord, choose_device
+from rankfold.training.recipe import Recipe
+from rankfold.training.source import TrainingData
+from rankfold.workload import Network, trace
+
+
+@dataclass(frozen=True)
+class RunNotes:
+    """What `result.json` says of a run beside what it found; no number depends on it.
+
+    Attributes:
+        command: the command line.
+        image_size: (H, W) that the images were resized to; None: they were taken as they are.
+    """
+
+    command: str = ""
+    image_size: tuple[int, int] | None = None
+
+
+@dataclass(kw_only=True)
+class RunState:
+    """What a run works on, and what its steps have found so far.
+
+    Attributes:
+        model: the network; the steps change it in place.
+        plan: what its layers become; the steps fill in the supports and signs that it leaves open.
+        network: the trace of the dense network.
+        data: what it is trained and tested on.
+        recipe: of fine-tuning.
+        device: where the work is done.
+        baseline: where the weights of the dense network come from.
+        decomposition: one of `rankfold.lowrank.DECOMPOSITIONS`.
+        distillation: how the dense network teaches in fine-tuning; None: it does not.
+        noise: non-idealities of the arrays that fine-tuning has in the loop; None: it has no arrays.
+        notes: what the result says of the run beside what it found.
+        dense_energy: of the dense network, which the result compares with; None: the result has no energy.
+        folder: where checkpoints and the plan are kept; None: nothing is kept.
+        progress: hears how far the work is.
+        stage: what `progress` calls fine-tuning.
+        teacher: the dense network as it was when it began to teach.
+        arrays: the network as its arrays compute it, with the Parameters of `model`, where there is `noise`.
+        reports: what surgery did to each layer.
+        parameters: weights and biases, before and after surgery.
+        accuracies: on the test split, 0 to 1: `baseline`, `decomposed`, `final`, `arrays`.
+        history: one record for each epoch.
+    """
+
+    model: nn.Module
+    plan: Plan
+    network: Network
+    data: TrainingData
+    recipe: Recipe
+    device: torch.device
+    baseline: DenseWeights = field(default_factory=GivenWeights)
+    decomposition: str = "data"
+    distillation: Distillation | None = None
+    noise: NonIdealities | None = None
+    notes: RunNotes = field(default_factory=RunNotes)
+    dense_energy: NetworkEnergy | None = None
+    folder: RunFolder | None = None
+    progress: Progress = field(default_factory=Silent)
+    stage: str = "fine-tuning"
+
+    teacher: Teacher | None = None
+    arrays: nn.Module | None = None
+    reports: tuple[LayerReport, ...] = ()
+    parameters: tuple[int, int] = (0, 0)
+    accuracies: dict[str, float] = field(default_factory=dict)
+    history: tuple[EpochRecord, ...] = ()
+
+    def calibration(self, images: int = CALIBRATION_IMAGES) -> Iterable[Any]:
+        """Inputs of training samples in batches that can be gone through again and again."""
+        return self.data.calibration_batches(images, self.device, self.recipe.seed)
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """Where fine-tuning keeps its state, if the run has a folder."""
+        # Planning goes through the same steps and keeps nothing.
+        if self.folder is None:
+            return None
+        return Checkpoint(self.folder.checkpoint, self.folder.run)
+
+
+def prepare(
+    model: nn.Module,
+    data: TrainingData,
+    plan: Plan,
+    recipe: Recipe = FINE_TUNING,
+    *,
+    name: str | None = None,
+    baseline: DenseWeights | None = None,
+    decomposition: str = "data",
+    distillation: Distillation | None = DISTILLATION,
+    noise: NonIdealities | None = None,
+    energy: EnergyOptions | None = None,
+    notes: RunNotes | None = None,
+    linear: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> RunState:
+    """A run that can begin: all that was given goes together, and nothing has been written.
+
+    The arguments, and what is raised, are those of `runs.run.run`.
+    """
+    # Cheap checks first: a wrong choice is refused before a network is traced.
+    target = choose_device(device)
+    _check_choices(decomposition, noise, recipe)
+    suited = data.fitted(recipe)
+    hearer = progress or Silent()
+    own = copy.deepcopy(model)  # the steps work in place
+    # Dense, before any step: plans name its layers, and costs are of its shapes.
+    network = traced(own, data, name or plan.model)
+    check_plan(plan, network)
+    if noise is not None:
+        check_arrays(plan, noise)
+    hearer.note(coverage(network, plan, linear).table() + "\n")
+    dense = dense_energy(network, plan, energy or EnergyOptions())
+    # A rehearsal: whatever surgery refuses, it refuses before any work is done.
+    build_(copy.deepcopy(own), plan)
+    # Weights of another network are refused before the folder is touched, too.
+    weights = (baseline or GivenWeights()).for_run(suited, data)
+    weights.load_(own)
+    return RunState(
+        model=own,
+        plan=plan,
+        network=network,
+        data=data,
+        recipe=suited,
+        device=target,
+        baseline=weights,
+        decomposition=decomposition,
+        # Nothing to teach without weight or epochs: then no teacher is made, and none is on record.
+        distillation=effective(distillation, suited),
+        noise=noise,
+        notes=notes or RunNotes(),
+        dense_energy=dense,
+        progress=hearer,
+    )
+
+
+def _check_choices(decomposition: str, noise: NonIdealities | None, recipe: Recipe) -> None:
+    if decomposition not in DECOMPOSITIONS:
+        raise InputError(f"decomposition (={decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
+    if noise is not None and recipe.compiled:
+        raise InputError(
+            "noise-aware training programs arrays anew in every step, which compiled steps do not; "
+            "omit --compile"
+        )
+
+
+def traced(model: nn.Module, data: TrainingData, name: str) -> Network:
+    """The trace of a network for the data's images, called `name`.
+
+    Raises:
+        InputError: the network does not take them, or does not give one logit for each of their classes.
+    """
+    # Images have a size that can be traced; other data give an example batch.
+    example = data.example(device_of(model))
+    classes = len(data.classes)
+    if example is None:
+        network = trace(model, data.input_size, name)
+        check_classes(model, name, data.input_size, classes)
+        return network
+    network = trace_on(model, name, example)
+    # In eval mode, as batch norm in training mode would take the example into its statistics.
+    with evaluating(model):
+        check_logits(name, call(model, example), classes)
+    return network

@@ -1,0 +1,149 @@
+"""The steps of a run, in their order: start, decompose, quantise, fine-tune, evaluate.
+
+Each takes a `RunState` (see `runs.state.prepare`) a step further, in place. `runs.run` goes through all of
+them and records the result; planning, and training loops of one's own, use those that they need.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rankfold.runs.state import RunState
+from rankfold.simulator import simulate
+from rankfold.surgery.compress import LayerReport, compress_, kept_parameters
+from rankfold.surgery.quantise import quantise_
+from rankfold.surgery.supports import with_supports
+from rankfold.training.calibration import MOMENT_IMAGES
+from rankfold.training.distillation import Teacher
+from rankfold.training.loop import accuracy_on_tests, train
+
+BASELINE, DECOMPOSED, FINAL, ARRAYS = "baseline", "decomposed", "final", "arrays"  # keys of accuracies
+
+
+def measure(state: RunState, when: str) -> float:
+    """The accuracy on the test split now, 0 to 1; it is kept as `state.accuracies[when]`."""
+    accuracy = accuracy_on_tests(state.model, state.data, state.device)
+    state.accuracies[when] = accuracy
+    return accuracy
+
+
+def start(state: RunState) -> None:
+    """Give the dense network its weights, measure it, and let it teach where the run has a distillation.
+
+    Raises:
+        InputError: the dense network is trained here, and its training diverged.
+    """
+    state.model.to(state.device)
+    state.baseline.make_(state.model, state.data, state.device, folder=state.folder, progress=state.progress)
+    accuracy = measure(state, BASELINE)
+    state.progress.note(f"baseline ({state.baseline.origin}): {accuracy:.2%}")
+    # Now, while the network is still dense and in float.
+    if state.distillation is not None:
+        state.teacher = Teacher(state.model, state.distillation)
+
+
+def decompose(state: RunState) -> None:
+    """Replace the layers as the plan says, their weights made from those of the dense network.
+
+    Fills in `reports`, `parameters` and the supports of the plan. Says of every layer what became of it.
+
+    Raises:
+        InputError: a layer that is made for data never runs on them.
+        UnsupportedLayerError: a layer cannot be replaced exactly.
+    """
+    # Counted before surgery, which works in place.
+    before = sum(parameter.numel() for parameter in state.model.parameters())
+    # Calibration images arrive on the device.
+    state.model.to(state.device)
+    state.reports = compress_(
+        state.model,
+        state.plan,
+        state.calibration(MOMENT_IMAGES),
+        decomposition=state.decomposition,
+        images=MOMENT_IMAGES,
+    )
+    # Before quantisers come in, whose step sizes are parameters too.
+    state.parameters = before, kept_parameters(state.model)
+    state.plan = with_supports(state.plan, state.model)
+    _tell_of_layers(state)
+
+
+def quantise(state: RunState) -> None:
+    """Measure batch norm again, then give every layer with bits its quantisers, set on training images.
+
+    Fills in the signs of the plan, which is saved where the run has a folder; then measures the accuracy.
+    """
+    # Decomposed weights shift activations: batch norm and step sizes are set on the network as it is now.
+    state.plan = quantise_(state.model, state.plan, state.calibration())
+    # Already here: who looks into the folder of a long run sees what it trains.
+    if state.folder is not None:
+        state.plan.save(state.folder.plan)
+    what = "decomposition"
+    if state.plan.quantised:
+        what = "decomposition and quantisation"
+    accuracy = measure(state, DECOMPOSED)
+    state.progress.note(f"after {what}, before fine-tuning: {accuracy:.2%}")
+
+
+def fine_tune(state: RunState) -> None:
+    """Train the network, with its arrays in the loop where the run has noise; go on from a checkpoint.
+
+    Fills in `history`, and `arrays` where there is noise.
+
+    Raises:
+        InputError: training diverged, or the checkpoint belongs to another run.
+    """
+    trained = state.model
+    if state.noise is not None:
+        # It shares its Parameters with the model: to train the one is to train the other.
+        trained = simulate(
+            state.model,
+            state.plan,
+            state.noise,
+            calibration=state.calibration(MOMENT_IMAGES),
+            seed=state.recipe.seed,
+        )
+        state.arrays = trained
+    state.history = train(
+        trained,
+        state.data,
+        state.recipe,
+        state.device,
+        checkpoint=state.checkpoint,
+        progress=state.progress,
+        teacher=state.teacher,
+        stage=state.stage,
+    )
+    # The checkpoint of another machine may bring supports of its own.
+    state.plan = with_supports(state.plan, state.model)
+
+
+def evaluate(state: RunState) -> None:
+    """Measure the accuracy at the end, and on the arrays where fine-tuning had them in the loop."""
+    # Without its arrays, also where they were in the loop: `final` is comparable between all runs.
+    measure(state, FINAL)
+    if state.arrays is not None:
+        # Of one chip; how much chips differ is a question for simulations.
+        accuracy = accuracy_on_tests(state.arrays, state.data, state.device)
+        state.accuracies[ARRAYS] = accuracy
+        state.progress.note(f"on its arrays: {accuracy:.2%}, one chip; `rankfold simulate` tells more")
+
+
+def _tell_of_layers(state: RunState) -> None:
+    """Say how many layers became what, which stay dense, and what is no layer of the plan."""
+    changed: Counter[str] = Counter()
+    kept: list[LayerReport] = []
+    for report in state.reports:
+        # Kinds that change nothing are what the user calls dense.
+        if report.kind.changes_weight:
+            changed[report.kind.name] += 1
+        else:
+            kept.append(report)
+    words = "every layer stays dense"
+    if changed:
+        each = ", ".join(f"{number} layers become {kind}" for kind, number in changed.items())
+        dense = ", ".join(f"{report.name} ({report.reason})" for report in kept)
+        words = f"{each}; kept dense: {dense or 'none'}"
+    state.progress.note(words)
+    for other in state.network.untouched:
+        state.progress.note(f"left alone: {other.name}: {other.what}")

@@ -1,0 +1,94 @@
+"""`train_network`: a dense float network, trained into a folder that runs can begin with."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from torch import nn
+
+from rankfold.mapping import ArraySpec
+from rankfold.plan import uniform_plan
+from rankfold.progress import Progress, Silent
+from rankfold.runs import steps
+from rankfold.runs.baseline import GivenWeights
+from rankfold.runs.energy_record import EnergyOptions, dense_energy
+from rankfold.runs.folder import RunFolder
+from rankfold.runs.recipes import DENSE
+from rankfold.runs.record import record
+from rankfold.runs.result import Result
+from rankfold.runs.run import common_identity, finished
+from rankfold.runs.state import RunNotes, RunState, traced
+from rankfold.surgery.compress import compress_
+from rankfold.training.loop import choose_device
+from rankfold.training.recipe import Recipe
+from rankfold.training.source import TrainingData
+
+
+def train_network(
+    model: nn.Module,
+    data: TrainingData,
+    recipe: Recipe = DENSE,
+    *,
+    out: str | Path,
+    name: str,
+    array: ArraySpec,
+    energy: EnergyOptions | None = None,
+    notes: RunNotes | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Train a dense float network, from the weights that it has, into the folder `out`.
+
+    The folder has the same files as that of `runs.run.run`; its plan keeps every layer.
+
+    Args:
+        model: the network; it stays as it is.
+        data: images for training and test (`load_images`), or batches of one's own (`LoaderData`).
+        recipe: how it is trained.
+        out: the folder, new or of this very run.
+        name: of the network; `load_run` finds the network by it.
+        array: what cycles and energy are counted for.
+        energy: the components that energy is counted with; None: the default ones.
+        notes: what the result says beside what the run finds.
+        device: `auto`, `cpu`, `cuda`, ...
+        resume: go on with what is in `out`.
+        progress: hears how far the run is.
+
+    Raises:
+        InputError: anything that was given is wrong; the message says what would be right.
+    """
+    target = choose_device(device)
+    suited = data.fitted(recipe)
+    # Training works in place, and the user's network is not ours to change.
+    own = copy.deepcopy(model)
+    network = traced(own, data, name)
+    # Every layer dense and in float: the folder is read like that of any other run.
+    plan = uniform_plan(network, array)
+    state = RunState(
+        model=own,
+        plan=plan,
+        network=network,
+        data=data,
+        recipe=suited,
+        device=target,
+        baseline=GivenWeights("fresh weights"),
+        notes=notes or RunNotes(),
+        dense_energy=dense_energy(network, plan, energy or EnergyOptions()),
+        progress=progress or Silent(),
+        stage="training",
+    )
+    # No dense weights come before these: where others name them, the identity has nothing.
+    state.folder = RunFolder.claim(Path(out), common_identity(state, None), resume)
+    known = finished(state)
+    if known is not None:
+        return known
+    # Already here: a folder under way says what it trains.
+    plan.save(state.folder.plan)
+    steps.fine_tune(state)
+    steps.evaluate(state)
+    parameters = sum(parameter.numel() for parameter in own.parameters())
+    state.parameters = parameters, parameters
+    state.reports = compress_(own, plan)  # nothing changes; each layer is reported
+    return record(state)

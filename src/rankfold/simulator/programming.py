@@ -1,0 +1,140 @@
+"""`Programming`: integer weights become the conductances of cells, and these what is read of them later."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from rankfold.simulator.cells import array_columns, tile_cells
+from rankfold.simulator.coding import CellCoding
+from rankfold.simulator.devices import age, age_signed, drop_on_lines
+from rankfold.simulator.draws import Draws
+from rankfold.simulator.nonideal import NonIdealities
+from rankfold.simulator.schedule import Strip
+
+
+@dataclass(frozen=True)
+class Programmed:
+    """The cells of a layer after programming.
+
+    Attributes:
+        cells: for each stored matrix, for each strip, (columns, r): cell levels as read, all of a weight's
+            columns and the reference columns last; or whole weights (c, r), where nothing happens between the
+            slices.
+        gain: the digital factor that takes the mean drift back.
+    """
+
+    cells: tuple[tuple[Tensor, ...], ...]
+    gain: float
+
+    def to(self, device: torch.device) -> Programmed:
+        """The same cells on a device."""
+        moved = []
+        for strips in self.cells:
+            moved.append(tuple(cells.to(device) for cells in strips))
+        return Programmed(tuple(moved), self.gain)
+
+
+@dataclass
+class Programming:
+    """One programming of a layer's arrays, strip after strip.
+
+    Attributes:
+        layer: its name, for errors.
+        coding: how weights are stored.
+        chosen: the non-idealities.
+        array_rows: R, physical rows of an array.
+        draws: where random numbers come from.
+        dtype: of conductances.
+        sliced: whether the sums of single slices matter; if not, the cells of a weight are put together
+            again.
+        total_programmed: conductance of all cells just after programming.
+        total_read: of the same cells when they are read.
+    """
+
+    layer: str
+    coding: CellCoding
+    chosen: NonIdealities
+    array_rows: int
+    draws: Draws
+    dtype: torch.dtype
+    _: KW_ONLY
+    sliced: bool
+    total_programmed: float = 0.0
+    total_read: float = 0.0
+
+    @property
+    def gain(self) -> float:
+        """The factor that takes the mean drift of the cells so far back; 1 where that is not wanted."""
+        compensated = self.chosen.drift and self.chosen.drift_compensation
+        if not compensated or self.total_read <= 0:
+            return 1.0
+        return self.total_programmed / self.total_read
+
+    def store(self, strip: Strip, weight: Tensor) -> Tensor:
+        """The cells of a strip as `Programmed.cells` has them.
+
+        Args:
+            strip: its tiles.
+            weight: (m, C_in/G, kh, kw) integers on the CPU.
+        """
+        levels = tile_cells(weight, strip, self.coding, self.layer)
+        rows, columns, slices = levels.shape
+        weights: list[Tensor] = []
+        references: list[Tensor] = []
+        for start, width in zip(strip.starts, strip.widths, strict=True):
+            end = start + width
+            tile = levels[:, start:end]
+            read = self._read(tile)  # (r, w * J), and the reference of this tile, if there is one
+            cells = width * slices
+            of_weights = read[:, :cells]
+            weights.append(of_weights.reshape(rows, width, slices))
+            references.append(read[:, cells:])
+        highest = self.coding.highest
+        # (J, c, r), so that one product gives all sums of a slice side by side.
+        held = torch.cat(weights, 1).permute(2, 1, 0)
+        held = held * highest
+        reference = torch.cat(references, 1).T  # (tiles, r), or (0, r)
+        reference = reference * highest
+        if self.sliced:
+            by_column = held.reshape(slices * columns, rows)
+            return torch.cat([by_column, reference])
+        return self._whole(held, reference, strip.widths)
+
+    def _read(self, cells: Tensor) -> Tensor:
+        """The conductances, relative, of one tile's cells (r, w, J): (r, w * J), and a reference's column."""
+        chosen = self.chosen
+        columns = array_columns(cells, self.coding)
+        target = columns.to(self.dtype) / self.coding.highest
+        if not chosen.changes_cells:
+            return target
+        if self.coding.signed:
+            programmed, read = age_signed(target, chosen, self.draws)
+        else:
+            programmed, read = age(target, chosen, self.draws)
+        self.total_programmed += float(programmed.abs().sum())
+        self.total_read += float(read.abs().sum())
+        if not chosen.ir_drop:
+            return read
+        return drop_on_lines(read, chosen.ir_drop, self.array_rows, self.layer)
+
+    def _whole(
+        self,
+        held: Tensor,
+        reference: Tensor,
+        widths: tuple[int, ...],
+    ) -> Tensor:
+        """(c, r) weights of cells (J, c, r), less the reference (tiles, r) of each tile of these widths.
+
+        The sum over rows is linear in the cells: to add a weight's columns up before it or after it is the
+        same.
+        """
+        factors = held.new_tensor(self.coding.factors)  # (J,)
+        weights = torch.tensordot(factors, held, 1)
+        if self.coding.reference is None:
+            return weights
+        _, factor = self.coding.reference
+        of_column = reference.repeat_interleave(torch.tensor(widths), 0)  # (c, r)
+        return weights + factor * of_column

@@ -1,0 +1,1 @@
+"""Replacing the layers of a network as a plan says."""

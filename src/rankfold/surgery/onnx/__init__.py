@@ -1,0 +1,1 @@
+"""Replacing the layers of an ONNX file as a plan says."""

@@ -1,0 +1,103 @@
+"""Quantising a compressed network as its plan says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.quantisers import calibrate_
+from rankfold.calibration.samples import GivesBatches, Samples
+from rankfold.calibration.signs import observe_signs
+from rankfold.errors import InputError
+from rankfold.models.device import device_of
+from rankfold.nn.quantised import LayerBits, replace_by_quantised_
+from rankfold.plan.plan import Plan
+from rankfold.surgery.kinds import surgery_of
+
+IMAGES = 2048  # that step sizes and batch norms see
+
+
+def quantise_(
+    model: nn.Module,
+    plan: Plan,
+    data: Iterable[Any] | GivesBatches,
+    *,
+    images: int = IMAGES,
+) -> Plan:
+    """Make a compressed network ready to be fine-tuned at the bits of its plan, in place, after `compress_`.
+
+    Batch norm is estimated anew on the changed weights; signs of inputs that the plan leaves open are
+    observed; quantisers are put in and their step sizes set; and batch norm is estimated once more. Without
+    bits in the plan only the first of these is done.
+
+    Args:
+        model: the network after `compress_`.
+        plan: the plan that it follows.
+        data: batches, see `calibration.samples.inputs_of`; batches as large as in training serve batch norm
+            best.
+        images: samples of them that are used.
+
+    Returns:
+        The plan with all signs filled in, which `save` needs.
+
+    Raises:
+        InputError: there is no batch, a layer never runs on them, or a value is not finite.
+    """
+    # Gone through several times, always the same samples.
+    batches = Samples(data, images, device_of(model))
+    # Before signs and steps: both are read off values that pass through the norms.
+    if plan.changed:
+        reestimate_batch_norm_(model, batches)
+    if not plan.quantised:
+        return plan
+    modules = open_signs(plan)
+    # On the float network, as a quantiser's levels depend on the sign.
+    seen = observe_signs(model, batches, modules.values())
+    # From names of modules back to those of layers.
+    signed = {name: seen[module] for name, module in modules.items()}
+    settled = plan.with_signs(signed)
+    insert_quantisers_(model, settled)
+    calibrate_(model, batches)
+    # Rounding moves means and variances once more.
+    reestimate_batch_norm_(model, batches)
+    return settled
+
+
+def insert_quantisers_(model: nn.Module, plan: Plan) -> None:
+    """Give every layer of `plan` that has bit widths its quantisers, in place, after `compress_`.
+
+    None is calibrated.
+
+    All parts of a layer are quantised; the value between two stages of a low-rank pair is always signed.
+
+    Raises:
+        InputError: a sign is still open in the plan, or a module is not what the plan says.
+    """
+    bits: dict[str, LayerBits] = {}
+    for layer in plan.layers:
+        if layer.weight_bits is None or layer.input_bits is None:
+            continue
+        if layer.input_signed is None:
+            raise InputError(
+                f"plan, layer {layer.name}: input_signed is open; fill it in, or let the data show it "
+                "(quantise_)"
+            )
+        for part in surgery_of(layer.kind).parts(layer):
+            signed = layer.input_signed
+            # A second stage reads sums of either sign, whatever the layer reads.
+            if part.signed is not None:
+                signed = part.signed
+            bits[part.name] = LayerBits(layer.weight_bits, layer.input_bits, signed)
+    replace_by_quantised_(model, bits)
+
+
+def open_signs(plan: Plan) -> dict[str, str]:
+    """Layers whose input sign is still open: plan name -> name of the module that gets the input."""
+    modules: dict[str, str] = {}
+    for layer in plan.layers:
+        if layer.input_signed is None and layer.quantised:
+            modules[layer.name] = surgery_of(layer.kind).parts(layer)[0].name
+    return modules

@@ -1,0 +1,126 @@
+"""Layers whose outputs share a support: positions and weights for what is known of the layer's inputs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rankfold.calibration.moments import PatchMoments
+from rankfold.lowrank import LowRankFactors, decompose_for_data, nested_supports, refit, row_sparse
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class SupportedWeight:
+    """A weight that keeps the same positions in all outputs.
+
+    Attributes:
+        weight: (m, C_in/G, kh, kw), zero outside the support.
+        support: (C_in, kh*kw) booleans.
+        error: ||W - W'||_F / ||W||_F.
+        output_error: ||(W - W') X||_F / ||W X||_F on calibration data X; None where nothing is known of them.
+    """
+
+    weight: Array
+    support: Array
+    error: float
+    output_error: float | None
+
+
+def supported_weight(
+    weight: Array,
+    conv_groups: int,
+    entries: int,
+    moments: PatchMoments | None = None,
+    support: Array | None = None,
+) -> SupportedWeight:
+    """The weight that keeps e positions of each input channel, nearest to the layer's output on data.
+
+    Args:
+        weight: (m, C_in/G, kh, kw).
+        conv_groups: G.
+        entries: e.
+        moments: of the layer's inputs; None: all inputs count alike, so that the nearest weight is found.
+        support: (C_in, kh*kw) booleans; None: chosen here.
+
+    Raises:
+        InputError: the weight or the moments are not finite, or do not fit each other.
+    """
+    second, cross = None, None
+    if moments is not None:
+        second, cross = moments.second, moments.cross
+    # Where earlier layers have changed, the weight that is best on the inputs as they now are takes the place
+    # of the dense one.
+    target = weight
+    if cross is not None:
+        everything = np.ones((conv_groups * weight.shape[1], weight[0, 0].size), bool)  # (C_in, kh*kw)
+        target = refit(weight, conv_groups, second, everything, cross)
+    # Levels are nested, so the one of e positions comes out of a search down from all of them.
+    if support is None:
+        support = nested_supports(target, conv_groups, second)[entries]
+    found = refit(target, conv_groups, second, support)
+    output_error = None
+    if second is not None:
+        # Relative to what the target gives, which is the dense output's part that these inputs can explain.
+        lost = _power(target - found, conv_groups, second)
+        output_error = _ratio(lost, _power(target, conv_groups, second))
+    # The weight's own error is against the dense one, whatever the target was.
+    missing = _power(weight - found, conv_groups)
+    error = _ratio(missing, _power(weight, conv_groups))
+    return SupportedWeight(found, support, error, output_error)
+
+
+def row_sparse_factors(
+    weight: Array,
+    size: tuple[int, int, int],
+    entries: int,
+    moments: PatchMoments | None = None,
+    support: Array | None = None,
+) -> tuple[LowRankFactors, Array]:
+    """Factors of which R_ keeps e positions of each input channel, and these, (C_in, kh*kw) booleans.
+
+    Args:
+        weight: (m, C_in/G, kh, kw).
+        size: (G, g, r).
+        entries: e.
+        moments: of the layer's inputs; None: all inputs count alike.
+        support: the positions; None: chosen together with the factors.
+
+    Raises:
+        InputError: the weight or the moments are not finite, or groups or rank do not fit.
+    """
+    conv_groups, groups, rank = size
+    if moments is None:
+        n = weight[0].size
+        # E[x x^T] = I, (G, n, n): what is nearest to the output is then nearest to the weight.
+        second, cross = np.tile(np.eye(n), (conv_groups, 1, 1)), None
+    else:
+        second, cross = moments.second, moments.cross
+    if support is None:
+        factors, support = row_sparse(weight, conv_groups, groups, rank, second, entries, cross=cross)
+    else:
+        factors = decompose_for_data(weight, conv_groups, groups, rank, second, cross, support=support)
+    if moments is None:
+        # On data that were made up it would say nothing.
+        factors = replace(factors, output_error=None)
+    return factors, support
+
+
+def _power(weight: Array, conv_groups: int, second: Array | None = None) -> float:
+    """tr(A S A^T), or ||A||_F^2."""
+    blocks = weight.astype(np.float64).reshape(conv_groups, len(weight) // conv_groups, -1)  # (G, m/G, n)
+    weighted = blocks
+    if second is not None:
+        weighted = blocks @ second
+    # Rounding may leave a tiny negative sum, of which no root could be taken.
+    return max(float(np.sum(weighted * blocks)), 0.0)
+
+
+def _ratio(part: float, whole: float) -> float:
+    if whole <= 0:
+        # A weight of zeros is kept without error.
+        return 0.0
+    return math.sqrt(part / whole)

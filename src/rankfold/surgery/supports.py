@@ -1,0 +1,57 @@
+"""The kernel positions that a compressed network keeps, read back into its plan."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from rankfold.errors import InputError
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.plan import Plan
+from rankfold.plan.support import mask_to_support, support_to_text
+from rankfold.surgery.kinds import surgery_of
+
+
+def with_supports(plan: Plan, model: nn.Module) -> Plan:
+    """The plan with the positions that the layers of a compressed network keep.
+
+    Args:
+        plan: the plan that it follows.
+        model: the network after `compress_`, before or after `quantise_`.
+
+    Raises:
+        InputError: a layer of the network is not what the plan says.
+    """
+    supports: dict[str, str] = {}
+    for layer in plan.layers:
+        if layer.kind.shares_support:
+            supports[layer.name] = _text(layer, model)
+    return plan.with_supports(supports)
+
+
+def check_supports(plan: Plan, model: nn.Module) -> None:
+    """Refuse weights that keep other positions than the plan says: its arrays would not hold them.
+
+    Raises:
+        InputError: they do; the message names the layer.
+    """
+    for layer in plan.layers:
+        known = layer.kind.known_support
+        if known is not None and known != _text(layer, model):
+            raise InputError(
+                f"layer {layer.name}: its weights keep other kernel positions than the support in the plan "
+                "says; take both from one run"
+            )
+
+
+def _text(layer: LayerPlan, model: nn.Module) -> str:
+    # The stage that reads the layer's input is the one that has the positions.
+    first = surgery_of(layer.kind).parts(layer)[0]
+    module = dict(model.named_modules()).get(first.name)
+    mask = getattr(module, "mask", None)
+    if not isinstance(module, nn.Conv2d) or not isinstance(mask, Tensor):
+        raise InputError(
+            f"layer {layer.name} keeps all kernel positions in the network, not those of a support as the "
+            "plan says"
+        )
+    # Read from the mask, not the weights: a kept weight may happen to be zero.
+    return support_to_text(mask_to_support(mask.cpu().numpy(), module.groups))

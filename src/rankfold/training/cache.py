@@ -1,0 +1,170 @@
+"""The cache of decoded images: one folder for each source and image size, which training maps into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankfold.errors import InputError
+from rankfold.training.sources import SPLITS, Arrays, Decoded, Size, decode
+
+_VERSION = 1  # of the layout below; another one is another entry
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The decoded images of one source at one size: `train-images.npy` and its like, and `meta.json`.
+
+    Attributes:
+        folder: holds all of them, or is not there yet.
+    """
+
+    folder: Path
+
+    @property
+    def _meta(self) -> Path:
+        return self.folder / "meta.json"
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether the images are there."""
+        return self._meta.is_file()
+
+    def meta(self) -> dict[str, Any]:
+        """`classes`, `mean` and `std` by channel, `digest`, and the `source` they are of."""
+        return json.loads(self._meta.read_text(encoding="utf-8"))
+
+    def arrays(self, split: str) -> Arrays:
+        """The images of a split, mapped from its file, and its labels."""
+        images = np.load(_images_file(self.folder, split), mmap_mode="r")
+        labels = np.load(_labels_file(self.folder, split))
+        return images, labels
+
+    def fill(self, source: str, image_size: Size | None) -> None:
+        """Decode `source` into a folder beside the entry, which then takes its name.
+
+        A process that is killed so leaves no entry that is half full.
+
+        Raises:
+            InputError: the source cannot be read, or the cache cannot be written.
+        """
+        parent = self.folder.parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            prefix = f".{self.folder.name}."
+            working = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        except OSError as error:
+            raise InputError(
+                f"cannot write the image cache {parent}: {error.strerror}; "
+                "set RANKFOLD_CACHE to a writable folder"
+            ) from error
+        try:
+            _write(decode(source, image_size), source, working)
+            self._take(working)
+        except OSError as error:
+            raise InputError(
+                f"cannot fill the image cache {parent}: {error.strerror or error}; "
+                "free some space or set RANKFOLD_CACHE"
+            ) from error
+        finally:
+            shutil.rmtree(working, ignore_errors=True)
+
+    def _take(self, working: Path) -> None:
+        try:
+            working.rename(self.folder)
+        except OSError:
+            # Another process finished the same entry first; its content is the same.
+            if not self.is_filled:
+                raise
+
+
+def entry_of(source: str, image_size: Size | None, cache: Path | None) -> Entry:
+    """The entry of `source` at `image_size`, in the folder `cache` or the usual one.
+
+    Raises:
+        InputError: the source is an empty folder.
+    """
+    if cache is None:
+        cache = _usual_folder()
+    # The size as well: each has its own decoded images.
+    identity = json.dumps([_VERSION, *_identity(source), image_size])
+    key = hashlib.sha256(identity.encode()).hexdigest()[:20]
+    return Entry(cache / key)
+
+
+def _usual_folder() -> Path:
+    chosen = os.environ.get("RANKFOLD_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path.home() / ".cache" / "rankfold"
+
+
+def _identity(source: str) -> list[Any]:
+    """What tells one data set from another: its name; of a folder, every file's path, size and time."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return [source]
+    files = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            files.append(path)
+    if not files:
+        raise InputError(f"data folder {source} is empty; expected Parquet shards or images by class")
+    stats = []
+    for path in files:
+        status = path.stat()
+        # Without the content, which may be gigabytes.
+        inside = str(path.relative_to(folder))
+        stats.append((inside, status.st_size, status.st_mtime_ns))
+    return [str(folder.resolve()), stats]
+
+
+def _images_file(folder: Path, split: str) -> Path:
+    return folder / f"{split}-images.npy"
+
+
+def _labels_file(folder: Path, split: str) -> Path:
+    return folder / f"{split}-labels.npy"
+
+
+def _write(decoded: Decoded, source: str, folder: Path) -> None:
+    hasher = hashlib.sha256()
+    for name in SPLITS:
+        images, labels = decoded.splits[name]
+        np.save(_images_file(folder, name), images)
+        np.save(_labels_file(folder, name), labels)
+        hasher.update(images.tobytes())
+        hasher.update(labels.tobytes())
+    images, _ = decoded.splits["train"]
+    mean, std = _moments(images)
+    meta = {
+        "source": source,
+        "classes": decoded.classes,
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+        "digest": hasher.hexdigest(),
+    }
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (C,) of the pixels of images (N, H, W, C), scaled to [0, 1]."""
+    # From histograms: exact, and no float copy of the whole data set.
+    counts = []
+    for channel in range(images.shape[-1]):
+        pixels = images[..., channel].ravel()
+        counts.append(np.bincount(pixels, minlength=256))
+    pixels_a_channel = images.size // images.shape[-1]
+    shares = np.stack(counts) / pixels_a_channel  # (C, 256)
+    values = np.arange(256) / 255.0
+    mean = shares @ values
+    variance = shares @ values**2 - mean**2
+    return mean, np.sqrt(np.maximum(variance, 1e-12))  # pixels that are all the same are divided by it too

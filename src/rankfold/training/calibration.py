@@ -1,0 +1,37 @@
+"""The images that a run calibrates on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rankfold.training.batches import EVALUATION_BATCH, Batches
+from rankfold.training.data import ImageData
+
+CALIBRATION_IMAGES = 2048
+MOMENT_IMAGES = 512  # more change the factors little: see results/README.md
+
+
+class CalibrationImages:
+    """Training images without augmentation, in batches (B, C, H, W) to be gone through again and again.
+
+    The same data and seed give the same images; of two numbers of images, the smaller are among the larger.
+
+    Args:
+        data: where they come from.
+        device: where the batches arrive.
+        seed: which images are drawn.
+        images: how many; all, if there are fewer.
+    """
+
+    def __init__(
+        self, data: ImageData, device: torch.device, seed: int, images: int = CALIBRATION_IMAGES
+    ) -> None:
+        split = data.train.sample(images, seed)
+        self._batches = Batches(split, data.mean, data.std, EVALUATION_BATCH, device)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for inputs, _ in self._batches.epoch():
+            yield inputs

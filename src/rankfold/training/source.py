@@ -1,0 +1,93 @@
+"""`TrainingData`: what training and whole runs ask of their data; images and loaders answer it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from rankfold.training.recipe import Recipe
+
+Pair = tuple[Any, "Tensor"]  # inputs of a network, see `calibration.samples.inputs_of`; classes (B,) int64
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names for classes that have none."""
+    return tuple(str(number) for number in range(count))
+
+
+class TrainingBatches(Protocol):
+    """The batches of every epoch of a training."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    @property
+    def images(self) -> int:
+        """Samples in an epoch."""
+
+    def epoch(self, epoch: int = 0) -> Iterator[Pair]:
+        """The batches of one epoch, on the device of the training."""
+
+
+class TrainingData(ABC):
+    """Samples to train on and others to test on, with their classes.
+
+    Attributes:
+        name: what the user calls the data.
+        classes: class names, in label order.
+        digest: tells the data from others.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    digest: str
+
+    @property
+    @abstractmethod
+    def input_size(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+
+    @property
+    @abstractmethod
+    def train_images(self) -> int:
+        """Samples to train on."""
+
+    @property
+    @abstractmethod
+    def test_images(self) -> int:
+        """Samples to test on."""
+
+    @abstractmethod
+    def fitted(self, recipe: Recipe) -> Recipe:
+        """The recipe as it holds for this data.
+
+        Raises:
+            InputError: the data cannot be trained on by it.
+        """
+
+    @abstractmethod
+    def example(self, device: torch.device) -> Any:
+        """The inputs of one sample, a batch of one on a device; None: zeros of `input_size` do."""
+
+    @abstractmethod
+    def training_batches(self, recipe: Recipe, device: torch.device) -> TrainingBatches:
+        """The batches of all epochs of a training by this recipe."""
+
+    @abstractmethod
+    def test_batches(self, device: torch.device) -> Iterable[Pair]:
+        """All samples to test on, in the same batches each time."""
+
+    @abstractmethod
+    def calibration_batches(self, images: int | None, device: torch.device, seed: int = 0) -> Iterable[Any]:
+        """Inputs of samples to train on, to be gone through again and again, each time the same.
+
+        Args:
+            images: how many samples; all, if there are fewer; None: all.
+            device: where the batches arrive.
+            seed: which are drawn, where they are drawn.
+        """

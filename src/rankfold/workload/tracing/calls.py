@@ -1,0 +1,340 @@
+"""What a torch network computes with its weights, operator by operator, whoever calls it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rankfold.workload.network import Untouched
+from rankfold.workload.shape import ConvShape, Pair
+from rankfold.workload.tracing.torch_layers import CALLED
+
+CONVOLUTIONS = ("convolution", "_convolution", "convolution_overrideable")
+# Where operators that multiply by a matrix take their two factors.
+PRODUCTS = {
+    "mm": (0, 1),
+    "bmm": (0, 1),
+    "addmm": (1, 2),
+    "baddbmm": (1, 2),
+    "mv": (0, 1),
+    "addmv": (1, 2),
+}
+LOOKUPS = ("embedding", "embedding_bag", "_embedding_bag")
+OPAQUE = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
+FUNCTIONAL = "functional."  # begins the names of layers whose weight is computed
+
+# Of an operator, what it is given, and what it makes.
+Seen = Callable[[Any, tuple[Any, ...], Any], None]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A parameter's place in its memory: from element `first` to before element `end`."""
+
+    first: int
+    end: int
+    name: str
+
+
+class Calls:
+    """Collects layers while a network runs.
+
+    Modules are entered and left by hooks; all else is seen at the level of torch's operators, where no
+    spelling hides a convolution (`F.conv2d`, `torch.conv2d`, `x @ w`, `einsum`, attention). Weights are
+    recognised by the memory they lie in.
+
+    Attributes:
+        batch: images in one run.
+        layers: convolutions and fully connected layers, in order.
+        untouched: other layers, by name.
+        fixed: why a module can only stay as it is.
+    """
+
+    def __init__(self, model: nn.Module, batch: int) -> None:
+        self.batch = batch
+        self.layers: list[ConvShape] = []
+        self.untouched: dict[str, Untouched] = {}
+        self.fixed: dict[nn.Module, str] = {}
+        self._paths: dict[nn.Module, str] = {}
+        for path, module in model.named_modules():
+            # The model itself has an empty path.
+            self._paths[module] = path or type(module).__name__
+        self._memory: dict[int, list[_Stored]] = {}
+        for name, parameter in model.named_parameters():
+            first = int(parameter.storage_offset())
+            stored = _Stored(first, first + parameter.numel(), name)
+            self._memory.setdefault(_memory_of(parameter), []).append(stored)
+        # Innermost last: modules, and whether their operators are their own affair.
+        self._running: list[tuple[nn.Module, bool]] = []
+        self._runs: Counter[str] = Counter()
+
+    def enter(self, module: nn.Module, opaque: bool) -> None:
+        """A module begins; `opaque`: its operators are its own affair."""
+        self._running.append((module, opaque))
+
+    def leave(self) -> None:
+        """The module that began last ends."""
+        self._running.pop()
+
+    def path(self, module: nn.Module) -> str:
+        """The module's name in the network."""
+        return self._paths[module]
+
+    def label(self, module: nn.Module) -> str:
+        """The name of this run of a module: its path, with #2 behind it the second time."""
+        return self._next_label(self._paths[module])
+
+    @staticmethod
+    def is_opaque(module: nn.Module) -> bool:
+        """Whether a module's inner products are not layers of their own."""
+        return isinstance(module, OPAQUE)
+
+    def note_module(self, module: nn.Module, x: Any) -> None:
+        """List an opaque module that runs on x."""
+        path = self._paths[module]
+        if path in self.untouched:
+            return
+        parameters = 0
+        for parameter in module.parameters():
+            if parameter.ndim > 1:  # biases multiply nothing
+                parameters += parameter.numel()
+        macs = None
+        if isinstance(x, Tensor):
+            macs = parameters
+            if x.ndim > 1:
+                # Every weight meets every step of the sequence (or every row of a batch) once.
+                steps = math.prod(x.shape[:-1])
+                macs = parameters * steps // self.batch
+        what = f"{type(module).__name__} is left alone"
+        self.untouched[path] = Untouched(path, what, macs, parameters)
+
+    def mode(self) -> Any:
+        """The mode that watches operators while it is active."""
+        return _Watch(self._seen)
+
+    def _seen(
+        self,
+        operator: Any,
+        args: tuple[Any, ...],
+        out: Any,
+    ) -> None:
+        """Note what an operator does with the network's weights."""
+        # Inside of a module that has its shape from its attributes, or is listed as a whole.
+        if any(opaque for _, opaque in self._running):
+            return
+        name = operator.overloadpacket.__name__
+        if name in CONVOLUTIONS:
+            self._convolution(args, out)
+        elif name in PRODUCTS:
+            left, right = PRODUCTS[name]
+            self._product(args[left], args[right], out)
+        elif name in LOOKUPS:
+            self._lookup(args[0])
+        elif operator.namespace != "aten":
+            self._foreign(f"{operator.namespace}::{name}", args)
+
+    def _convolution(self, args: tuple[Any, ...], out: Tensor) -> None:
+        # aten.convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
+        x, weight, _, stride, padding = args[:5]
+        dilation, transposed, _, groups = args[5:9]
+        dimensions = weight.ndim - 2
+        name, fixed = self._named(weight)
+        if transposed or dimensions != 2 or not name:
+            # A transposed kernel meets every input; any other one is moved to every output.
+            met = out
+            if transposed:
+                met = x
+            self._other_convolution(name, weight, transposed, met)
+            return
+        vertical, horizontal = _as_pair(padding)
+        self.layers.append(
+            ConvShape(
+                self._next_label(name),
+                int(x.shape[1]),
+                int(weight.shape[0]),
+                (int(weight.shape[2]), int(weight.shape[3])),
+                (int(x.shape[2]), int(x.shape[3])),
+                _as_pair(stride),
+                padding=(vertical, vertical, horizontal, horizontal),
+                dilation=_as_pair(dilation),
+                groups=groups,
+                weight=name,
+                fixed=fixed,
+            )
+        )
+
+    def _other_convolution(
+        self,
+        name: str,
+        weight: Tensor,
+        transposed: bool,
+        met: Tensor,
+    ) -> None:
+        """List a convolution that is not mapped; the whole kernel meets every place of `met`, (B, C, ...)."""
+        kind = f"Conv{weight.ndim - 2}d"
+        if transposed:
+            kind = f"ConvTranspose{weight.ndim - 2}d"
+        what = f"{kind} is left alone"
+        if not name:
+            what = f"{kind} with a computed weight of {tuple(weight.shape)} is left alone"
+        places = math.prod(met.shape[2:])
+        self._leave_alone(name, what, weight.numel() * places, weight.numel())
+
+    def _product(
+        self,
+        left: Tensor,
+        right: Tensor,
+        out: Tensor,
+    ) -> None:
+        inner = int(left.shape[-1])
+        # A weight on the right has its outputs in its last axis, one on the left has them before.
+        for weight, outputs_axis in ((right, -1), (left, -2)):
+            if weight.ndim < 2:
+                continue
+            name, fixed = self._named(weight)
+            if not name:
+                continue
+            if _is_several_matrices(weight):
+                what = f"a product with {weight.shape[0]} matrices at once is left alone"
+                macs = out.numel() * inner // self.batch
+                self._leave_alone(name, what, macs, weight.numel())
+                return
+            outputs = int(weight.shape[outputs_axis])
+            places = max(1, out.numel() // outputs // self.batch)
+            self.layers.append(
+                ConvShape(
+                    self._next_label(name),
+                    inner,
+                    outputs,
+                    (1, 1),
+                    (places, 1),
+                    weight=name,
+                    kind="linear",
+                    fixed=fixed,
+                )
+            )
+            return
+
+    def _lookup(self, table: Tensor) -> None:
+        name = self._parameter(table)
+        if name:
+            self._leave_alone(_layer_of(name), "a lookup table is left alone", 0, table.numel())
+
+    def _foreign(self, operator: str, args: tuple[Any, ...]) -> None:
+        """List the weights that an operator of another library reads."""
+        for x in args:
+            if not isinstance(x, Tensor) or x.ndim < 2:
+                continue
+            name = self._parameter(x)
+            if name:
+                self._leave_alone(_layer_of(name), f"{operator} is left alone", None, x.numel())
+
+    def _named(self, weight: Tensor) -> tuple[str, str]:
+        """The layer of a weight, and why it is fixed; an empty name where the weight is computed."""
+        name = self._parameter(weight)
+        module = self._running_layer()
+        if module is None:
+            return _layer_of(name), CALLED
+        fixed = self.fixed.get(module, "") or CALLED
+        path = self._paths[module]
+        # A layer that computes its weight from others (a parametrised one) still is the layer that runs.
+        if not name or name == f"{path}.weight":
+            return path, fixed
+        return _layer_of(name), fixed
+
+    def _running_layer(self) -> nn.Module | None:
+        """The innermost watched module, if that is a convolution or fully connected layer."""
+        if not self._running:
+            return None
+        module, _ = self._running[-1]
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            return module
+        return None
+
+    def _parameter(self, weight: Any) -> str:
+        """The parameter whose memory a tensor lies in, or an empty text."""
+        if not isinstance(weight, Tensor) or weight.layout != torch.strided:
+            return ""
+        # A view, such as a transposed weight, lies in the memory of what it is a view of.
+        start = weight.storage_offset()
+        for stored in self._memory.get(_memory_of(weight), ()):
+            if stored.first <= start < stored.end:
+                return stored.name
+        return ""
+
+    def _next_label(self, path: str) -> str:
+        self._runs[path] += 1
+        run = self._runs[path]
+        if run == 1:
+            return path
+        return f"{path}#{run}"
+
+    def _leave_alone(
+        self,
+        name: str,
+        what: str,
+        macs: int | None,
+        parameters: int,
+    ) -> None:
+        if not name:
+            computed = sum(key.startswith(FUNCTIONAL) for key in self.untouched)
+            name = f"{FUNCTIONAL}{computed + 1}"
+            parameters = 0
+        before = self.untouched.get(name)
+        if before is not None:  # it runs again, with the same weights
+            macs = _sum_if_known(macs, before.macs)
+        self.untouched[name] = Untouched(name, what, macs, parameters)
+
+
+class _Watch(TorchDispatchMode):
+    """Tells `seen` of every operator that runs: the operator, what it is given, and what it makes."""
+
+    def __init__(self, seen: Seen) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._seen = seen
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self._seen(func, args, out)
+        return out
+
+
+def _memory_of(tensor: Tensor) -> int:
+    """The same number for all tensors that share their memory."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _is_several_matrices(weight: Tensor) -> bool:
+    """Whether each input meets only one of several matrices."""
+    if weight.ndim != 3 or weight.shape[0] == 1:
+        return False
+    # An expanded view, of stride 0, repeats a single one.
+    return weight.stride(0) != 0
+
+
+def _as_pair(values: Sequence[int]) -> Pair:
+    """(vertical, horizontal); torch's operators take one number for both."""
+    return values[0], values[-1]
+
+
+def _layer_of(parameter: str) -> str:
+    return parameter.removesuffix(".weight")
+
+
+def _sum_if_known(first: int | None, second: int | None) -> int | None:
+    if first is None or second is None:
+        return None
+    return first + second

@@ -1,0 +1,198 @@
+"""Moments of patches, and surgery that uses them."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rankfold.calibration.moments import FEWEST, MomentSums, paired_moments, patch_moments
+from rankfold.errors import InputError
+from rankfold.lowrank import decompose, decompose_for_data, reconstruct
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LowRank, uniform_plan
+from rankfold.surgery.compress import compress_, compress_on_data_
+from rankfold.workload import trace
+
+
+def small(**arguments):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, **arguments),
+        nn.ReLU(),
+        nn.Conv2d(12, 6, 3),
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"stride": 2, "padding": (2, 1), "dilation": (1, 2)},
+        {"groups": 4, "padding": "same"},
+        {"padding": 1, "padding_mode": "reflect"},
+    ],
+    ids=str,
+)
+def test_moments_are_those_of_the_patches(arguments, monkeypatch):
+    """The output power of any weight follows from them, if patches are ordered as weights are."""
+    monkeypatch.setattr("rankfold.calibration.moments.CHUNK", 5000)  # so that batches are taken in parts
+    model, batches = small(**arguments), [torch.randn(5, 3, 11, 10), torch.randn(2, 3, 11, 10)]
+    moments = patch_moments(model, batches, ["2"])["2"]
+    conv, inputs = model[2], torch.cat([model[:2](batch) for batch in batches])
+    shown = copy.deepcopy(conv)
+    shown.bias = None
+    power = shown(inputs).double().square().mean(dim=(0, 2, 3)).detach().numpy()
+    weight = conv.weight.detach().double().numpy().reshape(conv.groups, 12 // conv.groups, -1)
+    found = np.einsum("gmi,gij,gmj->gm", weight, moments.second, weight).reshape(-1)
+    assert np.allclose(found, power, rtol=1e-4)
+    assert moments.cross is None
+
+
+def test_paired_moments_of_the_same_network_are_equal():
+    model, batch = small(), torch.randn(4, 3, 9, 9)
+    moments = paired_moments(model, copy.deepcopy(model), [batch], "2")
+    assert np.allclose(moments.second, moments.cross)
+
+
+class Again(nn.Module):
+    """One convolution that runs several times."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 1)
+        self.times = times
+
+    def forward(self, x):
+        for _ in range(self.times):
+            x = self.conv(x)
+        return x
+
+
+@pytest.mark.parametrize("times, message", [(3, "runs more often"), (1, "runs less often")])
+def test_paired_moments_of_networks_that_run_otherwise_are_refused(times, message):
+    with pytest.raises(InputError, match=f"layer conv {message} than in the dense network"):
+        paired_moments(Again(times), Again(2), [torch.randn(2, 2, 4, 4)], "conv")
+
+
+def test_paired_moments_are_of_the_input_before_it_is_changed_in_place():
+    """Here the activation behind the layer overwrites what the layer read."""
+
+    class Overwriting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(2, 2, 1)
+
+        def forward(self, x):
+            y = x + 0
+            z = self.conv(y)
+            return z + y.zero_()
+
+    model, batch = Overwriting(), torch.randn(4, 2, 3, 3)
+    moments = paired_moments(model, copy.deepcopy(model), [batch], "conv")
+    assert moments.second.any()
+    assert np.allclose(moments.second, moments.cross)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_images_of_many_patches_are_sampled_if_wanted(sampled, monkeypatch):
+    monkeypatch.setattr("rankfold.calibration.moments.WORK", 0)
+    sums = MomentSums(sampled=sampled)
+    sums.add(nn.Conv2d(2, 2, 1), torch.randn(3, 2, 5, 5))
+    assert sums.count == 3 * (FEWEST if sampled else 25)
+
+
+def test_inputs_of_several_tensors_and_by_name():
+    model, first, second = TwoInputs(), torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    plain = patch_moments(nn.Sequential(model.conv), [first + second], ["0"])["0"]
+    for batch in ((first, second), {"a": first, "b": second}):
+        found = patch_moments(model, [batch], ["conv"])["conv"]
+        assert np.array_equal(found.second, plain.second)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, a, b):
+        return self.conv(a + b)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_factors_for_data_keep_the_output_better_than_plain_ones(sequential):
+    model = small()
+    inputs = torch.randn(64, 3, 9, 9) * torch.tensor([4.0, 1.0, 0.1])[:, None, None]
+    plan = uniform_plan(trace(model, (3, 9, 9), "small"), ArraySpec(16, 16), LowRank(rank=3, groups=2))
+    model.requires_grad_(False)
+    wanted = model(inputs)
+    lost = {}
+    for name, change in (
+        ("plain", compress_),
+        ("data", lambda m, p: compress_on_data_(m, p, inputs.split(16), sequential=sequential)),
+    ):
+        changed = copy.deepcopy(model)
+        reports = change(changed, plan)
+        lost[name] = float((changed(inputs) - wanted).detach().norm() / wanted.norm())
+        assert [report.name for report in reports] == [layer.name for layer in plan.layers]
+        for report in reports:
+            assert (report.output_error is not None) == (name == "data" and report.kind.name == "low-rank")
+    assert lost["data"] < 0.9 * lost["plain"]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_inputs_that_never_change_have_no_centred_moments(paired):
+    """Not even those of rounding, from which no factors could be made.
+
+    The layer is decomposed as if nothing were known.
+    """
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 6, 1))
+    inputs = torch.tensor([0.3, 1e3, 0.0, 7e-4])[:, None, None].expand(50, 4, 7, 7)
+    moments = (
+        paired_moments(model, copy.deepcopy(model), [inputs], "0")
+        if paired
+        else patch_moments(model, [inputs], ["0"])["0"]
+    )
+    centred = moments.centred()
+    assert not centred.second.any()
+    assert not paired or not centred.cross.any()
+    weight = model[0].weight.detach().double().numpy()
+    found = decompose_for_data(weight, 1, 1, 2, centred.second, centred.cross)
+    assert np.allclose(reconstruct(found, 1, 1), reconstruct(decompose(weight, 1, 1, 2), 1, 1))
+
+
+class Keyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(input=x)
+
+
+def test_a_convolution_that_is_called_by_keyword():
+    model, batch = Keyword(), torch.randn(2, 3, 6, 6)
+    plain = patch_moments(nn.Sequential(model.conv), [batch], ["0"])["0"]
+    assert np.array_equal(patch_moments(model, [batch], ["conv"])["conv"].second, plain.second)
+
+
+class PartlyUsed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+def test_what_is_refused():
+    with pytest.raises(InputError, match="layer unused never ran on the calibration data"):
+        patch_moments(PartlyUsed(), [torch.randn(1, 3, 4, 4)], ["used", "unused"])
+    with pytest.raises(InputError, match=r"layer 1 of the network is no nn.Conv2d"):
+        patch_moments(small(), [torch.randn(1, 3, 9, 9)], ["1"])
+    with pytest.raises(InputError, match="layer 2 never ran"):
+        patch_moments(small(), [], ["2"])

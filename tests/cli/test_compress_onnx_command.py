@@ -1,0 +1,86 @@
+"""`rankfold compress x.onnx --epochs 0` on the command line."""
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from common.graphs import model, save, weight
+from rankfold.cli.main import main
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LayerPlan, Plan
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The path of a network of two convolutions and a classifier."""
+    nodes = [
+        helper.make_node("Conv", ["x", "a.weight"], ["a"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["a", "b.weight"], ["b"]),
+        helper.make_node("Flatten", ["b"], ["f"]),
+        helper.make_node("Gemm", ["f", "fc.weight"], ["y"], transB=1),
+    ]
+    stored = [
+        weight("a.weight", 8, 4, 3, 3),
+        weight("b.weight", 12, 8, 3, 3),
+        weight("fc.weight", 5, 48),
+    ]
+    return save(tmp_path, model(nodes, stored, [("x", ("n", 4, 8, 8))]))
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    values = np.random.default_rng(0).normal(size=(16, 4, 8, 8))
+    np.savez(tmp_path / "inputs.npz", x=values.astype(np.float32))
+    return str(tmp_path / "inputs.npz")
+
+
+def test_it_says_what_is_decomposed_and_what_that_costs(small, inputs, tmp_path, capsys):
+    common = ["compress", small, "--epochs", "0", "--rank", "2", "--groups", "2"]
+    assert main([*common, "--out", str(tmp_path / "plain")]) == 0
+    printed = capsys.readouterr().out
+    assert "low-rank: 1 layer" in printed
+    assert "on 4 batches of normal numbers, seed 0" in printed
+    assert main([*common, "--out", str(tmp_path / "data"), "--data", inputs]) == 0
+    assert "on the calibration inputs" in capsys.readouterr().out
+    nearest = [*common, "--decomposition", "svd", "--data", inputs, "--out", str(tmp_path / "nearest")]
+    assert main(nearest) == 0
+    assert "on the calibration inputs" in capsys.readouterr().out
+    plain, data, near = (
+        (tmp_path / name / "model.onnx").read_bytes() for name in ("plain", "data", "nearest")
+    )
+    assert plain == near != data
+    again = ["compress", small, "--epochs", "0", "--plan", str(tmp_path / "plain" / "plan.json")]
+    assert main([*again, "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "model.onnx").read_bytes() == plain
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--rank", "2"], "is decomposed but not trained here; add --epochs 0"),
+        (["--epochs", "0", "--rank", "2", "--bits", "4"], "as bits need training; omit --bits"),
+        (["--epochs", "0"], "needs a rank, such as --rank 1/4, or a --plan"),
+        (["--epochs", "0", "--rank", "2", "--adc-bits", "4"], "--adc-bits says nothing where an ONNX file"),
+        (["--epochs", "0", "--rank", "2", "--decomposition", "sequential"], "decomposed layer by layer"),
+        (["--epochs", "0", "--rank", "2", "--decomposition", "data"], "needs calibration inputs: --data"),
+        (["--epochs", "0", "--rank", "2", "--data", "none.npz"], "cannot read calibration inputs none.npz"),
+        (["--epochs", "0", "--plan", "PLAN"], "the plan is for another network"),
+        (["--epochs", "0", "--plan", "PLAN", "--groups", "2"], "omit --groups"),
+    ],
+)
+def test_what_says_nothing_or_does_not_fit_is_refused(options, message, small, tmp_path, capsys):
+    plan = tmp_path / "other.json"
+    Plan("other", (4, 8, 8), ArraySpec(32, 32), (LayerPlan("conv"),)).save(plan)
+    given = [str(plan) if option == "PLAN" else option for option in options]
+    assert main(["compress", small, *given, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert message in error[-1], error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_refused(small, tmp_path, capsys):
+    arguments = ["compress", small, "--epochs", "0", "--rank", "2", "--out", str(tmp_path)]
+    assert main(arguments) == 2
+    assert "is not an empty folder" in capsys.readouterr().err

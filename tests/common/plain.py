@@ -1,0 +1,83 @@
+"""A layer on its arrays, in loops over windows, cells and slices; no code is shared with the simulator."""
+
+import numpy as np
+
+
+def cells_of(weight, bits, cell_bits, coding):
+    """Columns [(level, factor), ...] of one integer weight."""
+    if cell_bits is None:
+        return [(weight, 1)]
+    base = 2**cell_bits
+    if coding == "offset":
+        value, found = weight + 2 ** (bits - 1), []
+        for i in range(-(-bits // cell_bits)):
+            found.append((value // base**i % base, base**i))
+        return found
+    found = []
+    for sign in (1, -1):
+        value = max(sign * weight, 0)
+        for i in range(max(1, -(-(bits - 1) // cell_bits))):
+            found.append((value // base**i % base, sign * base**i))
+    return found
+
+
+def slices_of(value, bits, signed, dac_bits):
+    """[(driven, factor), ...] of one integer input."""
+    width = bits if dac_bits is None else min(dac_bits, bits)
+    found, done, rest = [], 0, value % 2**bits
+    while done < bits:
+        take = min(width, bits - done)
+        digit = rest % 2**take
+        rest //= 2**take
+        factor = 2**done
+        if signed and done + take == bits:
+            if take == 1:
+                factor = -factor
+            elif digit >= 2 ** (take - 1):
+                digit -= 2**take
+        found.append((digit, factor))
+        done += take
+    return found
+
+
+def run(mapping, levels, weight, weight_bits, array, input_bits, signed, read):
+    """(m, OH, OW) accumulators; `read(sum)` is what the converter makes of one sum."""
+    shape = mapping.shape
+    top, bottom, left, right = shape.padding
+    padded = np.pad(levels, ((0, 0), (top, bottom), (left, right)))
+    flat = weight.reshape(-1)
+    result = np.zeros((shape.m, *shape.output))
+    offset = array.cell_bits is not None and array.coding == "offset"
+    for region in mapping.regions:
+        origins = region.origins()
+        for tile in region.tiles():
+            kept = region.kept(tile)
+            for activation, slots in enumerate(origins):
+                inputs = [
+                    int(padded[c, slots[s][0] * shape.stride[0] + y, slots[s][1] * shape.stride[1] + x])
+                    for c, y, x, s in zip(
+                        tile.row_channel, tile.row_y, tile.row_x, tile.row_slot, strict=True
+                    )
+                ]
+                driven = [slices_of(value, input_bits, signed, array.dac_bits) for value in inputs]
+                for column in range(tile.columns):
+                    if not kept[activation, column]:
+                        continue
+                    stored = [
+                        cells_of(
+                            int(flat[index]) if index >= 0 else 0, weight_bits, array.cell_bits, array.coding
+                        )
+                        for index in tile.weight_index[:, column]
+                    ]
+                    total = 0.0
+                    for part in range(len(driven[0])):
+                        for cell in range(len(stored[0])):
+                            found = sum(d[part][0] * s[cell][0] for d, s in zip(driven, stored, strict=True))
+                            total += driven[0][part][1] * stored[0][cell][1] * read(found)
+                        if offset:
+                            level = cells_of(0, weight_bits, array.cell_bits, "offset")[-1]
+                            found = sum(d[part][0] * level[0] for d in driven)
+                            total -= driven[0][part][1] * level[1] * read(found)
+                    y, x = slots[tile.col_slot[column]] + (tile.col_y[column], tile.col_x[column])
+                    result[tile.col_channel[column], y, x] += total
+    return result

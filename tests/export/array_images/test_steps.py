@@ -1,0 +1,98 @@
+"""Steps of array images, one operator at a time: the independent reader computes what torch does."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from rankfold.errors import InputError
+from rankfold.export.array_images.program import write_program
+
+spec = importlib.util.spec_from_file_location(
+    "run_arrays", Path(__file__).parents[3] / "examples" / "run_arrays.py"
+)
+run_arrays = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(run_arrays)
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.export
+IMAGE = (4, 7, 6)
+
+
+class Function(nn.Module):
+    """A network that is one function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.norm = nn.BatchNorm2d(IMAGE[0])
+        self.plain_norm = nn.BatchNorm2d(IMAGE[0], affine=False)
+        generator = torch.Generator().manual_seed(0)
+        for norm in (self.norm, self.plain_norm):
+            norm.running_mean.copy_(torch.randn(IMAGE[0], generator=generator))
+            norm.running_var.copy_(torch.rand(IMAGE[0], generator=generator) + 0.5)
+        self.eval()
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def read(program, images):
+    """What the independent reader makes of a program without layers."""
+    reader = object.__new__(run_arrays.Network)
+    reader.digital = program.constants
+    reader.content = {
+        "input": {"name": program.input},
+        "steps": list(program.steps),
+        "output": program.output,
+    }
+    return reader(images)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x: net.norm(x),
+        lambda net, x: net.plain_norm(x),
+        lambda net, x: F.relu(x) + 2 * torch.sigmoid(x) + 0.5,
+        lambda net, x: F.relu6(4 * x) + F.hardtanh(x) + F.hardtanh(x, -0.2, 0.3),
+        lambda net, x: F.max_pool2d(x, 2) + F.avg_pool2d(x, (2, 2)),
+        lambda net, x: F.max_pool2d(x, 3, stride=2, padding=1),
+        lambda net, x: F.max_pool2d(x, (2, 3), stride=(1, 2)),
+        lambda net, x: F.pad(x, (1, 2, 0, 3), value=1.5),
+        lambda net, x: F.pad(x[:, :, ::2, 1:], (0, 0, 0, 0, 1, 1)),
+        lambda net, x: torch.cat((x, x[:, :2]), 1).mean((2, 3), keepdim=True),
+        lambda net, x: x.flatten(1).view(x.shape[0], 4, -1).transpose(1, 2).mean(2),
+        lambda net, x: torch.cat((x, x), -1).permute(0, 2, 3, 1).contiguous(),
+    ],
+)
+def test_the_reader_computes_what_torch_does(function):
+    model = Function(function).double()
+    x = torch.randn(1, *IMAGE, generator=torch.Generator().manual_seed(1)).double()
+    program = write_program(model, {}, IMAGE)
+    with torch.no_grad():
+        wanted = model(x).numpy()
+    np.testing.assert_allclose(read(program, x.numpy()), wanted, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "function, words",
+    [
+        (lambda net, x: torch.erf(x), "the network computes erf between its layers"),
+        (lambda net, x: F.avg_pool2d(x, 3, padding=1), "the network computes avg_pool2d between its layers"),
+        (
+            lambda net, x: F.max_pool2d(x, 2, dilation=2),
+            "the network computes max_pool2d_with_indices between",
+        ),
+        (lambda net, x: F.max_pool2d(x, 2, return_indices=True)[1], "gives several values, which no step"),
+        (lambda net, x: torch.add(x, x, alpha=2), "the network computes add between its layers"),
+        (lambda net, x: x.reshape(2, -1), "the network computes view between its layers"),
+        (lambda net, x: x if x.sum() > 0 else -x, "torch cannot write the network down as a graph"),
+    ],
+)
+def test_what_no_step_says_is_refused(function, words):
+    with pytest.raises(InputError, match=words):
+        write_program(Function(function), {}, IMAGE)

@@ -1,0 +1,144 @@
+"""Workload files: read back, with the multiply-accumulates of what runs, and what they cannot say."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import yaml
+
+from rankfold.cost.kinds import KindCost
+from rankfold.errors import InputError
+from rankfold.export.workloads import executed_layers, write_csv, write_zigzag
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LowRank, Pairs, PatDNN, SharedSupport, uniform_plan
+from rankfold.plan.kinds import ChannelLayer, LayerKind, registered
+from rankfold.workload import ConvShape, Network, zoo_network
+from rankfold.workload.table import read_table
+
+ARRAY = ArraySpec(32, 32)
+
+
+def loops(entry):
+    """The loop sizes of a layer of ZigZag, by dimension."""
+    return dict(zip(entry["loop_dims"], entry["loop_sizes"], strict=True))
+
+
+def macs(entry):
+    return np.prod(list(loops(entry).values()))
+
+
+def test_tables_are_read_back(tmp_path):
+    network = zoo_network("resnet20")
+    plan = uniform_plan(network, ARRAY, LowRank(groups=4, rank="1/8"), bits=4)
+    write_csv(tmp_path / "net.csv", network, plan)
+    again = read_table(tmp_path / "net.csv")
+    executed = executed_layers(network, plan)
+    assert [layer.anonymous for layer in again.layers] == [layer.shape.anonymous for layer in executed]
+    assert again.layers[1].name == "layer1.0.conv1.reduce"
+    assert {(layer.weight_bits, layer.input_bits) for layer in executed} == {(8, 8), (4, 4)}
+
+
+def test_low_rank_fully_connected_layers_are_always_written(tmp_path):
+    network = zoo_network("vgg16")
+    plan = uniform_plan(network, ARRAY, LowRank(rank="1/8", linear=True))
+    linear = {layer.name for layer in network.layers if layer.is_linear}
+    names = {layer.shape.name for layer in executed_layers(network, plan)}
+    changed = {layer.name for layer in plan.changed}
+    assert linear & changed
+    for name in linear:
+        assert (f"{name}.reduce" in names) == (name in changed)
+        assert name not in names
+    dense = linear - changed
+    assert dense <= {layer.shape.name for layer in executed_layers(network, plan, linear=True)}
+
+
+def test_channel_pruned_layers_are_written_with_the_channels_they_keep(tmp_path):
+    network = zoo_network("resnet8", (1, 8, 8))
+    plan = uniform_plan(network, ARRAY, bits=4)
+    name = "layer1.0.conv1"
+    layers = []
+    for layer in plan.layers:
+        if layer.name == name:
+            layer = replace(layer, kind=ChannelLayer(16, 10))
+        layers.append(layer)
+    plan = replace(plan, layers=tuple(layers))
+    write_csv(tmp_path / "net.csv", network, plan)
+    kept = {
+        layer.name: (layer.in_channels, layer.out_channels)
+        for layer in read_table(tmp_path / "net.csv").layers
+    }
+    assert kept[name] == (16, 10)
+    assert kept["layer1.0.conv2"] == (16, 16)
+    assert write_zigzag(tmp_path / "net.yaml", network, plan) == ()
+
+
+def test_zigzag_layers_have_the_macs_and_planes_of_the_network(tmp_path):
+    network = zoo_network("mobilenetv2", image=(3, 64, 64))
+    plan = uniform_plan(network, ARRAY)
+    assert write_zigzag(tmp_path / "net.yaml", network, plan, linear=True) == ()
+    layers = yaml.safe_load((tmp_path / "net.yaml").read_text())
+    assert [layer["name"] for layer in layers] == [layer.name for layer in network.layers]
+    for entry, shape in zip(layers, network.layers, strict=True):
+        sizes = loops(entry)
+        assert macs(entry) == shape.macs
+        planes = dict(zip(entry["pr_loop_dims"], entry["pr_loop_sizes"], strict=True))
+        # The input that the relations span is the plane with its padding, less what no window reaches.
+        for axis, out, kernel, plane in ((0, "OY", "FY", "IY"), (1, "OX", "FX", "IX")):
+            relation = entry["dimension_relations"][1 - axis]
+            stride, dilation = (int(part.split("*")[0]) for part in relation.split("=")[1].split("+"))
+            reached = stride * (sizes[out] - 1) + dilation * (sizes[kernel] - 1) + 1
+            padded = planes[plane] + sum(entry["padding"][1 - axis])
+            assert padded - stride < reached <= padded
+            assert planes[plane] == shape.input[axis]
+        assert entry["operand_precision"]["W"] == 32
+
+
+@pytest.mark.parametrize(
+    "method, words",
+    [
+        (SharedSupport(3), "is pattern-pruned, which workload files have no word for; export a dense"),
+        (PatDNN(4), "is pattern-pruned, which workload files have no word for; export a dense"),
+        (Pairs(4), "is pattern-pruned, which workload files have no word for; export a dense"),
+        (LowRank(rank="1/4", entries=3), "keeps 3 positions of its kernels, .* low-rank run that keeps all"),
+    ],
+)
+def test_layers_that_drop_positions_are_whole_in_zigzag_and_refused_as_csv(method, words, tmp_path):
+    network = zoo_network("resnet8")
+    plan = uniform_plan(network, ARRAY, method, bits=4)
+    dropping = [layer.name for layer in plan.changed if getattr(layer.kind, "entries", None) is not None]
+    assert dropping and write_zigzag(tmp_path / "net.yaml", network, plan) == tuple(dropping)
+    entries = yaml.safe_load((tmp_path / "net.yaml").read_text())
+    written = sum(macs(entry) for entry in entries)
+    assert written == sum(layer.shape.macs for layer in executed_layers(network, plan))
+    if not isinstance(method, LowRank):
+        assert written == sum(shape.macs for shape in network.convolutions)
+    with pytest.raises(InputError, match=rf"layer layer1\.0\.conv1 {words}"):
+        write_csv(tmp_path / "net.csv", network, plan)
+    assert not (tmp_path / "net.csv").exists()
+
+
+@dataclass(frozen=True)
+class Odd(LayerKind):
+    """A kind that nothing says how to write."""
+
+    name: ClassVar[str] = "odd"
+
+
+def test_a_kind_of_one_s_own_is_written_as_the_layer_was(tmp_path):
+    network = zoo_network("resnet8")
+    with registered(Odd, cost=KindCost()):
+        plan = uniform_plan(network, ARRAY)
+        first, second, *rest = plan.layers
+        plan = replace(plan, layers=(first, replace(second, kind=Odd()), *rest))
+        assert write_zigzag(tmp_path / "net.yaml", network, plan) == (second.name,)
+        with pytest.raises(InputError, match=f"layer {second.name} is odd, which workload files have no"):
+            write_csv(tmp_path / "net.csv", network, plan)
+
+
+def test_no_spreadsheet_runs_a_name(tmp_path):
+    shape = ConvShape("=cmd|'/c calc'!A0", 3, 4, (3, 3), (8, 8))
+    network = Network("net", (3, 8, 8), (shape,))
+    write_csv(tmp_path / "net.csv", network, uniform_plan(network, ARRAY))
+    row = (tmp_path / "net.csv").read_text().splitlines()[1]
+    assert row.startswith("'=")

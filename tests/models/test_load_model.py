@@ -1,0 +1,60 @@
+"""Loading networks by name or factory, and weights into them."""
+
+import pytest
+import torch
+
+from rankfold.errors import InputError
+from rankfold.models.load import apply_weights, check_classes, load_model, read_weights
+from rankfold.models.zoo import build
+
+
+def test_load_model(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def good(num_classes, in_channels=3): return nn.Sequential(nn.Conv2d(in_channels, num_classes, 1))\n"
+        "def bad(): raise RuntimeError('no such size')\ndef nothing(): return 3\nvalue = 7\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load_model("mine:good", 7, 2)[0].weight.shape == (7, 2, 1, 1)
+    state = torch.get_rng_state()
+    first, second = load_model("resnet8", 10, seed=3), load_model("resnet8", 10, seed=3)
+    assert torch.equal(first.conv1.weight, second.conv1.weight)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, message in (
+        ("resnet2000", "unknown model resnet2000; known are resnet8"),
+        ("nowhere:make", "cannot be imported: No module named 'nowhere'"),
+        ("mine:missing", "cannot be imported"),
+        ("mine:bad", r"the factory of model mine:bad failed: no such size"),
+        ("mine:nothing", "returned a int; it must return"),
+        ("mine:value", "is a int; expected a function or class"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_model(name, 10)
+    with pytest.raises(
+        InputError, match=r"gives an output of \(1, 10\) for one image, the data has 12 classes"
+    ):
+        check_classes(first, "resnet8", (3, 32, 32), 12)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    model = build("resnet8", 10)
+    path = tmp_path / "w.pt"
+    torch.save({"state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, path)
+    apply_weights(build("resnet8", 10, seed=1), read_weights(path), "w.pt")
+    with pytest.raises(InputError, match=r"checkpoint w\.pt is for another network or number of classes: fc"):
+        apply_weights(build("resnet8", 11), read_weights(path), "w.pt")
+    with pytest.raises(InputError, match=r"is for another network: it lacks layer1\.1"):
+        apply_weights(build("resnet20", 10), read_weights(path), "w.pt")
+    with pytest.raises(InputError, match=r"it also holds layer1\.1"):
+        apply_weights(model, build("resnet20", 10).state_dict(), "w.pt")
+    whole = path.read_bytes()
+    for name in ("cut.pt", "cut.safetensors"):
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(InputError, match="is truncated, damaged or not a plain state dict"):
+            read_weights(tmp_path / name)
+    torch.save(model, tmp_path / "pickled.pt")
+    with pytest.raises(InputError, match="not a plain state dict"):
+        read_weights(tmp_path / "pickled.pt")
+    with pytest.raises(InputError, match="does not exist"):
+        read_weights(tmp_path / "none.pt")

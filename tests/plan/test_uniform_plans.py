@@ -1,0 +1,225 @@
+"""Uniform plans: one setting of a method for all layers, and the layers that stay as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.layer_sorts import ARRAY, every_sort, low_rank_plan
+from rankfold.errors import InputError
+from rankfold.plan import (
+    METHODS,
+    ChannelPruning,
+    DenseLayer,
+    LowRank,
+    LowRankLayer,
+    Pairs,
+    PairsLayer,
+    PatDNN,
+    PatDNNLayer,
+    Quantise,
+    SharedSupport,
+    SupportLayer,
+    check_plan,
+    uniform_plan,
+)
+from rankfold.workload import ConvShape, Network, zoo_network
+
+DENSE = DenseLayer()
+
+
+def test_every_sort_of_layer_is_decided_for() -> None:
+    plan = low_rank_plan()
+    decided = [(layer.name, layer.kind, layer.weight_bits, layer.input_bits) for layer in plan.layers]
+    assert decided == [
+        ("stem", DENSE, 8, 8),
+        ("body", LowRankLayer(2, 2), 4, 4),
+        ("deep", DENSE, 4, 4),
+        ("point", DENSE, 4, 4),
+        # an eighth of the 16 output channels of each of its own 2 groups
+        ("parts", LowRankLayer(2, 2), 4, 4),
+        ("hidden", DENSE, 4, 4),
+        ("head", DENSE, 8, 8),
+    ]
+    assert [layer.reason for layer in plan.layers] == [
+        "first convolution",
+        "2 groups of rank 2",
+        "depthwise convolution: a matrix of one input channel",
+        "1x1 convolution",
+        "2 groups of rank 2",
+        "fully connected layer",
+        "classifier",
+    ]
+    assert (plan.model, plan.input, plan.array) == ("small", (3, 8, 8), ARRAY)
+
+
+def test_pointwise_convolutions_only_when_asked() -> None:
+    plan = uniform_plan(every_sort(), ARRAY, LowRank(groups=2, rank="1/8", pointwise=True))
+    assert plan.layer("point").kind == LowRankLayer(2, 4)
+    assert plan.layer("deep").kind == DENSE
+
+
+def test_fully_connected_layers_only_when_asked() -> None:
+    plan = uniform_plan(every_sort(), ARRAY, LowRank(rank=2, linear=True))
+    assert plan.layer("hidden").kind == LowRankLayer(1, 2)
+    assert plan.layer("head").kind == DENSE
+
+
+def test_a_rank_alone_means_one_group() -> None:
+    plan = uniform_plan(every_sort(), ARRAY, LowRank(rank=2))
+    assert {layer.kind for layer in plan.changed} == {LowRankLayer(1, 2)}
+    assert plan.layer("body").reason == "rank 2"
+
+
+@pytest.mark.parametrize("method", [None, Quantise()])
+def test_no_method_means_dense(method: Quantise | None) -> None:
+    plan = uniform_plan(every_sort(), ARRAY, method, bits=5, mapping="vw-sdk")
+    assert {layer.kind for layer in plan.layers} == {DENSE}
+    assert [layer.weight_bits for layer in plan.layers] == [8, 5, 5, 5, 5, 5, 8]
+    assert plan.layer("body").reason == "no rank given"
+    assert {layer.mapping for layer in plan.layers} == {"vw-sdk"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "bits", "message"),
+    [
+        ({"groups": 2, "rank": "1/8"}, 0, r"bits \(=0\) must lie between 1 and 8"),
+        ({"groups": 2, "rank": "1/8"}, 9, r"bits \(=9\) must lie between 1 and 8"),
+        (
+            {"groups": 2, "rank": "1/3"},
+            4,
+            r"layer body: rank 1/3 of 16 output channels is not a whole number",
+        ),
+        ({"groups": 3, "rank": 2}, 4, r"layer body: groups \(=3\) must divide its 16 input channels"),
+        ({"groups": 0, "rank": 2}, 4, r"groups \(=0\) must divide"),
+        ({"groups": 2, "rank": 17}, 4, r"layer body: rank \(=17\) must lie between 1 and 16"),
+        ({"groups": 2, "rank": 0}, 4, r"rank \(=0\) must be a whole number"),
+        ({"groups": 2, "rank": "much"}, 4, r"rank \(=much\) must be a whole number"),
+        ({"rank": 2, "entries": 0}, 4, r"entries \(=0\) must be 1 or more"),
+        ({"rank": 2, "entries": 9}, 4, r"entries \(=9\) leave out nothing in small: they must be fewer"),
+    ],
+)
+def test_a_low_rank_plan_that_cannot_be(setting: dict[str, Any], bits: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        uniform_plan(every_sort(), ARRAY, LowRank(**setting), bits=bits)
+
+
+def test_a_network_without_a_layer_to_compress_is_refused() -> None:
+    layers = (
+        ConvShape("only", 3, 8, (3, 3), (8, 8)),
+        ConvShape("head", 8, 10, (1, 1), (1, 1), kind="linear"),
+    )
+    with pytest.raises(
+        InputError, match=r"no layer of tiny can be low-rank: only stays dense \(first convolution\)"
+    ):
+        uniform_plan(Network("tiny", (3, 8, 8), layers), ARRAY, LowRank(rank=2))
+
+
+@given(st.integers(2, 8), st.sampled_from([1, 2, 4, 8]), st.sampled_from(["1/16", "1/8", "1/4", "2"]))
+@settings(max_examples=20)
+def test_uniform_plans_of_the_zoo_fit_their_networks(bits: int, groups: int, rank: str) -> None:
+    for name in ("resnet20", "wrn16-4", "vgg9"):
+        network = zoo_network(name)
+        plan = uniform_plan(network, ARRAY, LowRank(groups=groups, rank=rank), bits=bits)
+        check_plan(plan, network)
+        assert (plan.layers[0].weight_bits, plan.layers[-1].weight_bits) == (8, 8)
+        assert {layer.weight_bits for layer in plan.layers[1:-1]} == {bits}
+        assert plan.changed
+        for layer in plan.changed:
+            assert isinstance(layer.kind, LowRankLayer) and layer.kind.groups == groups
+
+
+def test_the_mapping_is_that_asked_for_where_the_kind_has_it() -> None:
+    with pytest.raises(InputError, match=r"mapping \(=magic\) of a dense layer must be one of im2col"):
+        uniform_plan(every_sort(), ARRAY, LowRank(rank=2), mapping="magic")
+    best = uniform_plan(every_sort(), ARRAY, LowRank(rank=2), mapping="best")
+    assert {layer.mapping for layer in best.layers} == {"best"}
+    for method in (LowRank(rank=2), PatDNN(4)):
+        plan = uniform_plan(every_sort(), ARRAY, method, mapping="vw-sdk")
+        assert {layer.mapping for layer in plan.changed} == {"sdk"}
+        assert {layer.mapping for layer in plan.layers if layer not in plan.changed} == {"vw-sdk"}
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "reason"),
+    [
+        (PatDNN(4), PatDNNLayer(4, "plain"), "PatDNN, 4 of 9 positions"),
+        (PatDNN(4, "ideal"), PatDNNLayer(4, "ideal"), "PatDNN, 4 of 9 positions"),
+        (Pairs(4, "ideal", 8), PairsLayer(4, "ideal", 8), "PAIRS, 4 of 9 positions"),
+        (SharedSupport(3), SupportLayer(3, "plain"), "shared support, 3 of 9 positions"),
+    ],
+    ids=str,
+)
+def test_a_pruned_plan_has_the_layers_of_a_low_rank_one(method: Any, kind: Any, reason: str) -> None:
+    network = every_sort()
+    plan, other = uniform_plan(network, ARRAY, method, bits=4), low_rank_plan()
+    check_plan(plan, network)
+    assert [layer.name for layer in plan.changed] == [layer.name for layer in other.changed]
+    body = plan.layer("body")
+    assert (body.kind, body.mapping, body.reason) == (kind, "sdk", reason)
+    assert [layer.weight_bits for layer in plan.layers] == [layer.weight_bits for layer in other.layers]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PatDNN(0), r"entries \(=0\) must be 1 or more"),
+        (lambda: PatDNN(4, "magic"), r"steering \(=magic\) must be plain or ideal"),
+        (lambda: Pairs(4, "magic"), r"steering \(=magic\) must be plain or ideal"),
+        (lambda: Pairs(4, "plain", 0), r"block \(=0\) must be 1 or more, and only pairs has one"),
+        (lambda: SharedSupport(-1), r"entries \(=-1\) must be 1 or more"),
+        (
+            lambda: ChannelPruning(1.0),
+            r"ratio \(=1.0\) must be the share of channels to remove, above 0 and below 1",
+        ),
+    ],
+)
+def test_a_setting_that_no_layer_can_have_is_refused_at_once(make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("method", "bits", "message"),
+    [
+        (
+            PatDNN(9),
+            4,
+            r"entries \(=9\) prune no layer of small: they must be fewer than a kernel has positions",
+        ),
+        (SharedSupport(9), 4, r"entries \(=9\) prune no layer of small: they must be fewer"),
+        (PatDNN(4), 9, r"bits \(=9\) must lie between 1 and 8"),
+        (
+            ChannelPruning(0.5),
+            4,
+            r"channel pruning looks at the network's weights; .*channel_plan\(model, \.\.\.\)",
+        ),
+    ],
+    ids=str,
+)
+def test_a_plan_that_cannot_be_made(method: Any, bits: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        uniform_plan(every_sort(), ARRAY, method, bits=bits)
+
+
+def test_methods_are_known_by_the_names_of_the_command_line() -> None:
+    assert list(METHODS) == ["low-rank", "patdnn", "pairs", "support", "quantise", "channel"]
+    assert all(method.name == name for name, method in METHODS.items())
+
+
+def test_fit_takes_the_next_lower_groups_and_rank() -> None:
+    network = zoo_network("resnet18", image=(3, 32, 32))
+    with pytest.raises(
+        InputError, match=r"rank 1/7 of 64 output channels is not a whole number; .* --fit the next lower"
+    ):
+        uniform_plan(network, ARRAY, LowRank(groups=3, rank="1/7"))
+    plan = uniform_plan(network, ARRAY, LowRank(groups=3, rank="1/7", fit=True))
+    assert plan.layer("layer1.0.conv1").kind == LowRankLayer(2, 9)
+    assert plan.layer("layer4.1.conv2").kind == LowRankLayer(2, 73)
+    check_plan(plan, network)
+    # Ranks above full rank come down to it: 4 groups of 16 inputs of a 1x1 convolution.
+    plan = uniform_plan(network, ARRAY, LowRank(groups=4, rank=100, pointwise=True, fit=True))
+    assert plan.layer("layer2.0.downsample.0").kind == LowRankLayer(4, 16)

@@ -1,0 +1,115 @@
+"""The exact choice, against brute force."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.made_up import ENTRY, PROBLEMS, random_choices
+from rankfold.errors import InputError
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Candidate, front, pareto, solve, total
+
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        CYCLES: st.integers(0, 90),
+        ARRAYS: st.integers(0, 25),
+        ENERGY: st.floats(0, 15),
+        LOSS: st.floats(0, 5),
+    },
+)
+
+
+def brute_force(choices, limits, goal):
+    allowed = []
+    for chosen in itertools.product(*choices):
+        if all(total(chosen, name) <= limit * (1 + 1e-9) for name, limit in limits.items()):
+            allowed.append(total(chosen, goal))
+    return min(allowed, default=None)
+
+
+@given(PROBLEMS, LIMITS, st.sampled_from([LOSS, CYCLES, ARRAYS, ENERGY]))
+def test_no_choice_within_the_budgets_is_better(choices, limits, goal):
+    best = brute_force(choices, limits, goal)
+    if best is None:
+        with pytest.raises(InputError, match="no plan"):
+            solve(choices, limits, goal)
+        return
+    solution = solve(choices, limits, goal)
+    assert solution.value == pytest.approx(best, abs=1e-9)
+    assert solution.value == total(solution.chosen, goal)
+    assert all(chosen in layer for chosen, layer in zip(solution.chosen, choices, strict=True))
+    assert all(solution.total(name) <= limit * (1 + 1e-9) for name, limit in limits.items())
+    assert solution.bound == pytest.approx(solution.value, abs=1e-7)
+    assert solution.gap < 1e-6
+
+
+@given(PROBLEMS, st.integers(0, 90), st.integers(0, 25))
+def test_leaving_out_what_is_beaten_changes_no_optimum(choices, cycles, arrays):
+    fewer = [pareto(layer, (CYCLES, ARRAYS)) for layer in choices]
+    limits = {CYCLES: cycles, ARRAYS: arrays}
+    assert brute_force(fewer, limits, LOSS) == brute_force(choices, limits, LOSS)
+
+
+def test_a_deep_network():
+    """As many layers as ResNet-50 has; front and knapsack agree at budgets all along, and both are exact."""
+    choices = random_choices(53)
+    whole = front(choices)
+    assert len(whole) > 1000
+    assert whole.epsilon == 0.0
+    for share in (0.1, 0.5, 0.9):
+        index = int(share * len(whole))
+        best = solve(choices, {CYCLES: float(whole.costs[index])})
+        assert best.value == pytest.approx(whole.losses[index], rel=1e-9)
+        assert best.gap < 1e-6
+    middle = len(whole) // 2
+    both = solve(choices, {CYCLES: float(whole.costs[middle]), ARRAYS: 53 * 40})
+    assert both.value >= whole.losses[middle] - 1e-12
+    assert both.total(ARRAYS) <= 53 * 40
+
+
+def test_two_budgets_of_which_each_alone_can_be_kept():
+    few_cycles = Candidate(ENTRY, 10, 9, 1.0, 1, 0.1)
+    few_arrays = Candidate(ENTRY, 90, 1, 1.0, 1, 0.2)
+    choices = [[few_cycles, few_arrays]] * 2
+    assert solve(choices, {CYCLES: 20}).total(ARRAYS) == 18
+    words = "with at most 5 arrays, the fewest that can be reached is 180 cycles, not 20 cycles"
+    with pytest.raises(InputError, match=words):
+        solve(choices, {CYCLES: 20, ARRAYS: 5})
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({CYCLES: 19}, "no plan has at most 19 cycles: the fewest that these layers can reach is 20 cycles"),
+        (
+            {CYCLES: 19.8},
+            "no plan has at most 19 cycles: the fewest that these layers can reach is 20 cycles",
+        ),
+        ({ARRAYS: 3}, "the fewest that these layers can reach is 4 arrays"),
+        ({ENERGY: 1000.0}, "at most 1.0 nJ: the fewest that these layers can reach is 6.0 nJ"),
+        (
+            {LOSS: 0.1},
+            "no plan loses at most 0.1 nats of loss: the least that these layers can reach is 0.5 nats",
+        ),
+        ({CYCLES: math.nan}, "must be 0 or more"),
+        ({"time": 3}, r"budget \(=time\) must be on one of"),
+    ],
+)
+def test_a_budget_out_of_reach_says_what_can_be_reached(limits, words):
+    choices = [[Candidate(ENTRY, 10, 2, 3000.0, 1, 0.25)]] * 2
+    with pytest.raises(InputError, match=words):
+        solve(choices, limits)
+
+
+def test_nothing_to_choose():
+    for nothing in ([], [[]]):
+        with pytest.raises(InputError, match="nothing to choose"):
+            solve(nothing, {})
+
+
+def test_energy_that_was_not_counted_has_no_budget():
+    with pytest.raises(InputError, match="energy was not counted"):
+        solve([[Candidate(ENTRY, 1, 1, None, 1)]], {ENERGY: 5.0})

@@ -1,0 +1,276 @@
+"""`best_plan`: budgets are kept, the plan is the best of its candidates, and any network can be planned."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import rankfold.planning
+from common.small_network import net
+from rankfold.cost import network_cycles
+from rankfold.cost.energy import load_table, network_energy
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.models.load import apply_weights, read_weights
+from rankfold.planning import best_plan, planning_problem, solve_problem
+from rankfold.planning.accuracy import MeasureSettings
+from rankfold.planning.data import planning_data
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Budget, total
+from rankfold.progress import Silent
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.quantise import quantise_
+
+ARRAY = ArraySpec(32, 32)
+WHOLE = [Budget(quantity, 1.0, share=True) for quantity in (CYCLES, ENERGY, ARRAYS)]
+
+
+@pytest.fixture(scope="module")
+def problem(model, digits):
+    return planning_problem(model, digits, ARRAY, *WHOLE)
+
+
+def with_limits(problem, limits, max_drop=None):
+    return replace(problem, budgets=limits, max_drop=max_drop)
+
+
+def normalised(digits, images=512):
+    """The batches that planning makes of the images drawn under seed 0."""
+    return list(planning_data(digits, torch.device("cpu")).calibration(images, seed=0))
+
+
+def products(problem):
+    return itertools.product(*problem.candidates)
+
+
+def test_costs_of_candidates_are_those_of_their_plans(problem):
+    """Each candidate alone in a dense network: cycles, arrays and energy as `map` and `energy` count them."""
+    dense, table = problem.dense, load_table("rram-22nm")
+    for number, layer in enumerate(problem.choices):
+        for candidate in layer.candidates:
+            chosen = [*dense[:number], candidate, *dense[number + 1 :]]
+            whole = problem.plan(chosen)
+            assert network_cycles(problem.network, whole).chosen_cycles == total(chosen, CYCLES)
+            energy = network_energy(problem.network, whole, table)
+            assert energy.energy == pytest.approx(total(chosen, ENERGY))
+    assert all(candidate.loss == 0 for candidate in dense)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.7, 0.5])
+def test_a_plan_is_the_best_of_its_candidates(problem, share):
+    limits = {CYCLES: share * total(problem.dense, CYCLES), ARRAYS: 1.2 * total(problem.dense, ARRAYS)}
+    planning = solve_problem(with_limits(problem, limits))
+    allowed = []
+    for chosen in products(problem):
+        if all(total(chosen, quantity) <= limit for quantity, limit in limits.items()):
+            allowed.append(total(chosen, LOSS))
+    assert planning.solution.total(LOSS) == pytest.approx(min(allowed), abs=1e-12)
+    assert planning.solution.gap == 0
+    assert network_cycles(problem.network, planning.plan).chosen_cycles <= limits[CYCLES]
+    assert all(layer.reason for layer in planning.plan.layers)
+
+
+def test_a_plan_in_one_call_is_that_of_the_problem(model, digits, problem):
+    budget = Budget.parse("cycles", "60%")
+    planning = best_plan(model, digits, ARRAY, budget)
+    limits = {CYCLES: 0.6 * total(problem.dense, CYCLES)}
+    assert planning.budgets == limits
+    assert planning.solution.value == pytest.approx(
+        solve_problem(with_limits(problem, limits)).solution.value
+    )
+    assert planning.plan.model == "Sequential"
+    assert planning.drop is None and planning.dense == tuple(layer.dense for layer in planning.choices)
+
+
+def test_a_plan_can_be_followed(model, digits):
+    """By the verbs, on the very batches that it was made with."""
+    (images,) = normalised(digits, 96)
+    batches = [images[:48], images[48:]]
+    planning = best_plan(model, batches, ARRAY, Budget(CYCLES, 0.5, share=True), images=96)
+    network = net()
+    network.load_state_dict(model.state_dict())
+    reports = compress_(network, planning.plan, batches)
+    assert any(report.kind.changes_weight for report in reports)
+    assert not quantise_(network, planning.plan, batches).layers[1].input_signed
+    assert network(images).isfinite().all()
+
+
+class ByName(nn.Module):
+    """A network that is called with its images and something else by name."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, pixels, scale):
+        return self.inner(pixels * scale[:, None, None, None])
+
+
+def test_inputs_by_name_give_the_plan_of_the_images_alone(model, digits):
+    (images,) = normalised(digits, 64)
+    budget = Budget(CYCLES, 0.6, share=True)
+    alone = best_plan(model, [images], ARRAY, budget)
+    named = best_plan(ByName(model), [{"pixels": images, "scale": torch.ones(64)}], ARRAY, budget)
+    kinds = [layer.kind for layer in alone.plan.layers]
+    assert [layer.kind for layer in named.plan.layers] == kinds
+    assert named.plan.layers[0].name == "inner.0"
+    assert named.solution.value == pytest.approx(alone.solution.value)
+
+
+def test_any_iterable_of_batches_gives_the_plan_of_its_images(model, digits):
+    images = normalised(digits)[0]
+    budget = Budget(CYCLES, 0.6, share=True)
+    targets = torch.zeros(len(images), dtype=torch.int64)
+    plans = []
+    for data in ([images], iter([images]), [(images, targets)], torch.utils.data.DataLoader(images, 512)):
+        plans.append(best_plan(model, data, ARRAY, budget, images=len(images)))
+    assert len({plan.plan.digest() for plan in plans}) == 1
+    for plan in plans:
+        assert plan.solution.value == pytest.approx(plans[0].solution.value, rel=1e-5)  # strides differ
+
+
+def test_the_allowed_drop_is_measured(problem):
+    planning = solve_problem(with_limits(problem, {}, 0.03))
+    assert planning.drop.amount <= 0.03
+    assert planning.drop.planned == problem.accuracy(planning.plan)
+    assert planning.solution.total(CYCLES) < total(problem.dense, CYCLES)
+    few_cycles = {CYCLES: 0.35 * total(problem.dense, CYCLES)}
+    with pytest.raises(InputError, match="no plan within the budgets was found to lose at most 0 points"):
+        solve_problem(with_limits(problem, few_cycles, 0.0))
+
+
+def test_of_plans_with_equal_cycles_the_one_of_least_loss_is_measured(problem):
+    """The cheapest plan of all has the least loss of those that are as cheap."""
+    planning = solve_problem(with_limits(problem, {}, 0.99))
+    fewest = min(total(chosen, CYCLES) for chosen in products(problem))
+    losses = [total(chosen, LOSS) for chosen in products(problem) if total(chosen, CYCLES) == fewest]
+    assert planning.solution.total(CYCLES) == fewest == planning.solution.value
+    assert planning.solution.total(LOSS) == pytest.approx(min(losses), abs=1e-12)
+
+
+def test_the_allowed_drop_is_measured_on_batches_with_classes(model, digits):
+    """The first 500 samples calibrate, the others are classified."""
+    images = torch.cat(normalised(digits, len(digits.train)))
+    labels = torch.from_numpy(digits.train.sample(len(digits.train), 0).labels)
+    pairs = list(zip(images.split(100), labels.split(100), strict=True))
+    planning = best_plan(model, pairs, ARRAY, max_drop=0.05, images=200)
+    assert planning.drop.dense > 0.9
+    assert planning.drop.amount <= 0.05
+    assert any(layer.kind.changes_weight for layer in planning.plan.layers)
+
+
+class Counts(Silent):
+    """Keeps the parts of the work and how far each came."""
+
+    def __init__(self):
+        self.parts = []
+
+    def begin(self, what, total, unit="images"):
+        self.parts.append([what, total, unit, 0])
+
+    def advance(self, count=1, detail=""):
+        self.parts[-1][3] += count
+
+
+@pytest.mark.parametrize("allowed", [0.0, 0.02, 0.05, 0.2])
+def test_no_more_measurements_than_said_and_the_cheapest_of_them_wins(problem, allowed):
+    measured = {}
+    accuracy = problem.accuracy
+
+    class Watched:
+        def __call__(self, plan):
+            measured[plan] = accuracy(plan)
+            return measured[plan]
+
+    counts = Counts()
+    planning = solve_problem(replace(with_limits(problem, {}, allowed), accuracy=Watched()), counts)
+    ((what, most, unit, done),) = counts.parts
+    assert (what, most, unit) == ("measuring accuracy", 8, "plans")
+    assert done <= most
+    dense = measured[problem.plan(problem.dense)]
+    keeping = [plan for plan, share in measured.items() if dense - share <= allowed]
+    cycles = {plan: network_cycles(problem.network, plan).chosen_cycles for plan in keeping}
+    assert planning.plan in keeping
+    dense_cycles = cycles.pop(problem.plan(problem.dense), None)
+    assert dense_cycles is None or cycles[planning.plan] <= dense_cycles
+    assert cycles[planning.plan] == min(cycles.values())
+
+
+def test_progress_hears_of_calibration_and_candidates(model, digits):
+    counts = Counts()
+    planning_problem(model, digits, ARRAY, images=32, progress=counts)
+    assert counts.parts == [["calibration", 2, "layers", 2], ["candidates", 4, "layers", 4]]
+
+
+def test_damaged_weights(weights, digits, tmp_path):
+    broken = {name: value.clone() for name, value in read_weights(weights).items()}
+    broken["2.weight"][0, 0, 0, 0] = math.nan
+    save_file(broken, tmp_path / "model.safetensors")
+    model = net()
+    apply_weights(model, read_weights(tmp_path / "model.safetensors"), "model.safetensors")
+    words = "outputs on the calibration data are not finite; its weights may be damaged"
+    with pytest.raises(InputError, match=words):
+        best_plan(model, digits, ARRAY, Budget(CYCLES, 0.7, share=True))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_data_that_are_not_finite_are_refused(model, bad):
+    images = torch.zeros(8, 1, 8, 8)
+    images[3, 0, 2, 2] = bad
+    with pytest.raises(
+        InputError, match=r"the calibration data hold values that are not finite \(NaN or infinite\)"
+    ):
+        best_plan(model, [images], ARRAY, Budget(CYCLES, 0.7, share=True))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "options", "words"),
+    [
+        ([], {}, "a plan needs a budget: cycles, arrays, energy, or the accuracy that may be lost"),
+        ([Budget(CYCLES, 0.5, True), Budget(CYCLES, 9)], {}, "there are two budgets of cycles; give one"),
+        ([], {"max_drop": -0.01}, r"max drop \(=-1 points\) must be at least 0 and below 100"),
+        ([], {"max_drop": 1.0}, r"max drop \(=100 points\) must be at least 0 and below 100"),
+        ([Budget(CYCLES, 9)], {"images": 0}, r"images \(=0\) must be 1 or more"),
+        ([Budget(CYCLES, 9)], {"seed": -1}, r"seed \(=-1\) must be between 0 and 2147483647"),
+        ([Budget(CYCLES, 9)], {"bits": 9}, r"bits \(=9\) must lie between 1 and 8"),
+        ([], {"max_drop": 0.1}, "a batch to evaluate on is a Tensor; give pairs"),
+    ],
+)
+def test_wrong_requests_are_refused_before_any_work(model, budgets, options, words):
+    class Works(Silent):
+        def begin(self, what, total, unit="images"):
+            raise AssertionError("work began")
+
+    with pytest.raises(InputError, match=words):
+        best_plan(model, [torch.zeros(600, 1, 8, 8)], ARRAY, *budgets, progress=Works(), **options)
+
+
+def test_a_budget_out_of_reach(problem):
+    with pytest.raises(
+        InputError, match="no plan has at most 3 cycles: the fewest that these layers can reach is"
+    ):
+        solve_problem(with_limits(problem, {CYCLES: 3.0}))
+
+
+def test_networks_that_cannot_be_planned(digits):
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    with pytest.raises(InputError, match="no two-dimensional convolution, so that there is nothing to plan"):
+        best_plan(linear, digits, ARRAY, Budget(CYCLES, 0.5, True))
+    with pytest.raises(InputError, match=r"nothing to map"):
+        best_plan(nn.Flatten(), digits, ARRAY, Budget(CYCLES, 0.5, True))
+    with pytest.raises(InputError, match="Sequential"):  # three channels are too many
+        best_plan(net(), [torch.zeros(4, 3, 8, 8)], ARRAY, Budget(CYCLES, 0.5, True))
+
+
+def test_the_measure_is_on_images_that_nothing_was_calibrated_on(problem):
+    assert problem.accuracy.settings == MeasureSettings(2000, seed=0, calibrated=512)
+
+
+def test_the_names_of_the_room():
+    for name in rankfold.planning.__all__:
+        assert getattr(rankfold.planning, name).__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        rankfold.planning.nothing  # noqa: B018

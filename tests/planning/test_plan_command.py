@@ -1,0 +1,125 @@
+"""`rankfold plan`: what it prints and writes, and that its plan can be compressed."""
+
+import ctypes
+import json
+
+import pytest
+import torch
+from torch.export import Dim
+
+from common.small_network import net
+from rankfold.cli.main import main
+from rankfold.errors import InputError
+from rankfold.models.load import apply_weights, read_weights
+from rankfold.plan import Plan
+from rankfold.planning import solve_problem
+
+MODEL = "common.small_network:net"
+
+
+def plan(weights, *arguments, model=MODEL):
+    command = ["plan", model, "--data", "digits", "--array", "32x32", "--threads", "1"]
+    if weights is not None:
+        command += ["--checkpoint", str(weights)]
+    return main([*command, *map(str, arguments)])
+
+
+def test_a_plan_that_is_compressed(weights, tmp_path, capsys):
+    out, front = tmp_path / "plan.json", tmp_path / "front"
+    budgets = ["--max-cycles", "60%", "--max-energy", "90%"]
+    assert plan(weights, *budgets, "--out", out, "--pareto", front) == 0
+    told = capsys.readouterr().out
+    assert "proven optimal" in told and f"plan: {out}" in told and "first convolution" in told
+    assert sorted(file.name for file in front.iterdir()) == ["front.csv", "front.html", "front.svg"]
+    chosen = Plan.load(out)
+    assert all(layer.reason for layer in chosen.layers)
+    run = tmp_path / "run"
+    command = ["compress", MODEL, "--data", "digits", "--checkpoint", str(weights), "--plan", str(out)]
+    assert main([*command, "--epochs", "0", "--threads", "1", "--out", str(run)]) == 0
+    result = json.loads((run / "result.json").read_text())
+    capsys.readouterr()
+    assert plan(weights, *budgets, "--out", out, "--json") == 0
+    content = json.loads(capsys.readouterr().out)["plan"]
+    planned = content["total"]["planned"]["cycles"]
+    assert planned == result["planned_cycles"] <= content["total"]["budgets"]["cycles"]
+    assert content["total"]["gap"] == 0
+    assert Plan.load(out) == chosen  # the same seed, the same plan
+
+
+def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, capfd):
+    """The solver prints lines of its own for some problems."""
+
+    def noisy(*arguments):
+        ctypes.CDLL(None).printf(
+            b"HighsMipSolverData::transformNewIntegerFeasibleSolution tmpSolver.run();\n"
+        )
+        return solve_problem(*arguments)
+
+    monkeypatch.setattr("rankfold.planning.best.solve_problem", noisy)
+    out = tmp_path / "plan.json"
+    assert plan(weights, "--max-cycles", "60%", "--images", "32", "--out", out, "--json") == 0
+    ctypes.CDLL(None).fflush(None)
+    assert json.loads(capfd.readouterr().out)["files"] == [str(out)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a budget (--max-cycles, "),
+        (["--max-cycles", "0"], "budget of cycles (=0) must be a positive amount such as 5000 or 40%"),
+        (["--max-cycles", "10nJ"], "budget of cycles (=10nJ) must be"),
+        (["--max-energy", "10"], "budget of energy (=10) must be a positive amount such as 300nJ or 40%"),
+        (["--max-drop", "-1"], "max drop (=-1 points) must be at least 0"),
+        (["--max-cycles", "3"], "no plan has at most 3 cycles: the fewest that these layers can reach is "),
+        (["--pareto", "front", "--out", "plan.json"], "--out is for one plan, which needs a budget"),
+        (["--max-cycles", "50%", "--images", "0"], "images (=0) must be 1 or more"),
+        (["--max-cycles", "50%", "--seed", "-1"], "seed (=-1) must be between 0 and 2147483647"),
+    ],
+)
+def test_wrong_arguments(weights, arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert plan(weights, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_front_that_fails_leaves_no_plan(weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    assert plan(weights, "--max-cycles", "60%", "--pareto", "file") == 2
+    assert "file is a file; give a folder for the front" in capsys.readouterr().err
+
+    def refuse(*_):
+        raise InputError("the front cannot be written")
+
+    monkeypatch.setattr("rankfold.report.pareto.write.write_front", refuse)
+    assert plan(weights, "--max-cycles", "60%", "--images", "32", "--pareto", "front") == 2
+    assert "the front cannot be written" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_exported_network_brings_its_weights(weights, tmp_path, capsys):
+    model, file, out = net(), tmp_path / "net.pt2", tmp_path / "plan.json"
+    apply_weights(model, read_weights(weights), str(weights))
+    shapes = ({0: Dim("images", min=1, max=4096)},)
+    torch.export.save(
+        torch.export.export(model.eval(), (torch.zeros(2, 1, 8, 8),), dynamic_shapes=shapes), file
+    )
+    options = ["--max-cycles", "70%", "--images", "64", "--device", "cpu", "--out", out, "--json"]
+    assert plan(None, *options, model=str(file)) == 0
+    total = json.loads(capsys.readouterr().out)["plan"]["total"]
+    assert total["planned"]["cycles"] <= 0.7 * total["dense"]["cycles"]
+    assert total["predicted_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("net.onnx", "a plan needs gradients, which net.onnx does not give; export the network"),
+        ("resnet8", "a plan needs the trained weights of resnet8 for digits, and none are shipped"),
+    ],
+)
+def test_networks_without_weights_or_gradients(tmp_path, monkeypatch, capsys, model, message):
+    monkeypatch.chdir(tmp_path)
+    assert plan(None, "--max-cycles", "50%", model=model) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,94 @@
+"""Pattern-pruned layers of a whole network: masks by the plan, kept in files, counted from them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rankfold.cost import CostKey, network_cycles
+from rankfold.errors import InputError, UnsupportedLayerError
+from rankfold.mapping import ArraySpec
+from rankfold.models.zoo import build
+from rankfold.nn.masked import MaskedConv2d, masks_of
+from rankfold.plan import Pairs, PatDNN, PatDNNLayer, load_masks, uniform_plan
+from rankfold.surgery.compress import build_, compress_, kept_parameters
+from rankfold.surgery.quantise import insert_quantisers_
+from rankfold.surgery.save import save_weights
+from rankfold.workload import trace
+
+ARRAY = ArraySpec(32, 32)
+
+
+def dropped(masks):
+    return sum(int((~mask).sum()) for mask in masks.values())
+
+
+def test_masks_are_saved_with_the_weights(tmp_path):
+    model = build("resnet8", 10)
+    network = trace(model, (3, 32, 32), "resnet8")
+    plan = uniform_plan(network, ARRAY, PatDNN(4), bits=4)
+    dense = kept_parameters(model)
+    reports = compress_(model, plan)
+    masks = masks_of(model)
+    pruned = [report for report in reports if isinstance(report.kind, PatDNNLayer)]
+    assert {report.name for report in pruned} == set(masks) == {layer.name for layer in plan.changed}
+    assert all(mask.sum() * 9 == mask.size * 4 for mask in masks.values())
+    assert kept_parameters(model) == dense - dropped(masks)
+    assert sum(report.parameters_before - report.parameters_after for report in reports) == dropped(masks)
+    assert all(
+        0 < report.error < 1 and report.plain_error is report.output_error is None for report in pruned
+    )
+
+    plan = plan.with_signs({layer.name: True for layer in plan.layers})
+    insert_quantisers_(model, plan)
+    save_weights(tmp_path / "model.safetensors", model)
+    stored = load_masks(tmp_path / "model.safetensors")
+    assert stored.keys() == masks.keys()
+    assert all((stored[name] == masks[name]).all() for name in masks)
+    rebuilt = build("resnet8", 10, seed=1)
+    build_(rebuilt, plan)
+    insert_quantisers_(rebuilt, plan)
+    rebuilt.load_state_dict(model.state_dict())
+    assert all((masks_of(rebuilt)[name] == masks[name]).all() for name in masks)
+
+
+def test_cycles_are_counted_from_the_masks_of_the_network():
+    model = build("resnet8", 10)
+    network = trace(model, (3, 32, 32), "resnet8")
+    plan = uniform_plan(network, ARRAY, PatDNN(4))
+    compress_(model, plan)
+    masks = masks_of(model)
+    costs = network_cycles(network, plan, masks=masks)
+    assert costs.total[CostKey("pruned", "sdk")] == costs.chosen_cycles
+    layers = []
+    for layer in plan.layers:
+        if layer.kind.masked:
+            layer = replace(layer, kind=replace(layer.kind, steering="ideal"))
+        layers.append(layer)
+    steered = network_cycles(network, replace(plan, layers=tuple(layers)), masks=masks)
+    assert steered.total == costs.total
+    assert steered.chosen_cycles == costs.total[CostKey("ideal", "sdk")] < costs.chosen_cycles
+    with pytest.raises(
+        InputError, match=r"layer layer1\.0\.conv1 is pattern-pruned: counting its cycles needs its mask"
+    ):
+        network_cycles(network, plan)
+
+
+def test_a_layer_keeps_its_parameters_and_loses_what_its_mask_drops():
+    model = build("resnet8", 10)
+    conv = model.layer1[0].conv1
+    before = conv.weight.detach().clone()
+    compress_(model, uniform_plan(trace(model, (3, 32, 32), "resnet8"), ARRAY, Pairs(2, "plain", 8)))
+    pruned = model.layer1[0].conv1
+    assert isinstance(pruned, MaskedConv2d) and pruned.weight is conv.weight
+    torch.testing.assert_close(pruned.weight.detach(), before * pruned.mask)
+    patterns = pruned.mask.reshape(2, 8, 16, 9)  # (blocks, outputs of a block, C_in, positions)
+    assert (patterns == patterns[:, :1]).all() and (patterns.sum(3) == 2).all()
+
+
+def test_what_cannot_be_pruned_is_refused():
+    model = build("resnet8", 10)
+    plan = uniform_plan(trace(model, (3, 32, 32), "resnet8"), ARRAY, Pairs(4))
+    model.layer1[0].conv1.register_forward_hook(lambda *_: None)
+    with pytest.raises(UnsupportedLayerError, match=r"layer layer1\.0\.conv1 has hooks"):
+        compress_(model, plan)

@@ -1,0 +1,78 @@
+"""The public face: one table of names, shown by `dir` and `help`, known to type checkers, light to import."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pydoc
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import rankfold
+from rankfold import _NAMES
+
+
+@pytest.mark.parametrize("name", sorted(_NAMES))
+def test_every_name_is_there_and_documented(name: str) -> None:
+    module, attribute, words = _NAMES[name]
+    found = getattr(rankfold, name)
+    assert found is getattr(import_module(f"rankfold.{module}"), attribute)
+    assert inspect.getdoc(found)
+    assert words and "\n" not in words
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(rankfold.__file__).read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            seen[alias.asname or alias.name] = node.module, alias.name
+    assert seen == {name: (f"rankfold.{module}", there) for name, (module, there, _) in _NAMES.items()}
+
+
+def test_dir_and_help_show_the_names() -> None:
+    assert set(rankfold.__all__) <= set(dir(rankfold))
+    text = pydoc.render_doc(rankfold, renderer=pydoc.plaintext)
+    for name, (_, _, words) in _NAMES.items():
+        assert f"{name}: {words}" in text
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'rankfold' has no attribute 'nothing'"):
+        rankfold.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["map", "resnet20"], ["energy", "resnet20", "--groups", "4", "--rank", "1/8"]]
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(command: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from rankfold.cli.main import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "heavy = {'torch', 'scipy', 'jsonschema', 'matplotlib', 'tqdm', 'datasets', 'onnx', 'sklearn'}\n"
+        "print('imported:', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip().splitlines()[-1] == "imported: []"
+
+
+def test_help_needs_not_even_numpy() -> None:
+    script = "import sys, rankfold.cli.main as m\nm.build_parser()\nprint('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_package_is_typed() -> None:
+    assert (Path(rankfold.__file__).parent / "py.typed").is_file()
