@@ -317,3 +317,8 @@ def test_weights_keep_the_first_run() -> None:
     shapes = weights(every_sort())
     assert list(shapes) == ["stem", "body", "deep", "point", "parts", "hidden", "head"]
     assert shapes["body"].input == (8, 8)
+
+
+def test_an_entry_that_is_not_there() -> None:
+    with pytest.raises(InputError, match=r"has no layer nowhere; make a plan for this network"):
+        low_rank_plan().layer("nowhere")

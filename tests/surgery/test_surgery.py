@@ -232,3 +232,14 @@ def test_a_parameter_of_a_function_call_is_left_alone_and_reported():
         match=r"layer kernel is called as a function, .*; leave it dense in the plan, or exclude",
     ):
         compress_(Branches(), replace(plan, layers=tuple(forced)))
+
+
+def test_quantising_what_was_not_compressed_changes_nothing():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.Flatten())
+    model.append(nn.Linear(8 * 4 * 4, 4))
+    before = copy.deepcopy(model.state_dict())
+    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), LowRank(rank=2), bits=4)
+    with pytest.raises(InputError, match="call compress_ with this plan first"):
+        quantise_(model, plan, [torch.randn(8, 3, 8, 8)])
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rankfold.errors import InputError
 from rankfold.models.zoo import BUILDERS, build
 from rankfold.workload import ZOO, trace, zoo_network
 
@@ -51,3 +52,8 @@ def test_zoo_totals_are_the_published_ones(name: str, macs: int, parameters: int
     layers = zoo_network(name).layers
     assert sum(layer.macs for layer in layers) == macs
     assert sum(layer.parameters for layer in layers) == parameters
+
+
+def test_an_unknown_network_is_named_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"unknown network resnet21; known are resnet8, resnet20"):
+        zoo_network("resnet21")

@@ -40,8 +40,15 @@ class Plan:
     layers: tuple[LayerPlan, ...]
 
     def layer(self, name: str) -> LayerPlan:
-        """The entry of layer `name`."""
-        return next(layer for layer in self.layers if layer.name == name)
+        """The entry of layer `name`.
+
+        Raises:
+            InputError: there is none, as of a plan for another network.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise InputError(f"the plan of {self.model} has no layer {name}; make a plan for this network")
 
     @property
     def quantised(self) -> bool:

@@ -44,8 +44,10 @@ def quantise_(
         The plan with all signs filled in, which `save` needs.
 
     Raises:
-        InputError: there is no batch, a layer never runs on them, or a value is not finite.
+        InputError: the network does not follow the plan, there is no batch, a layer never runs on them, or a
+            value is not finite.
     """
+    _check_compressed(model, plan)
     # Gone through several times, always the same samples.
     batches = Samples(data, images, device_of(model))
     # Before signs and steps: both are read off values that pass through the norms.
@@ -64,6 +66,20 @@ def quantise_(
     # Rounding moves means and variances once more.
     reestimate_batch_norm_(model, batches)
     return settled
+
+
+def _check_compressed(model: nn.Module, plan: Plan) -> None:
+    """Refuse a network whose layers are not those of the plan, before anything is changed."""
+    modules = dict(model.named_modules())
+    for layer in plan.layers:
+        if not layer.quantised:
+            continue
+        for part in surgery_of(layer.kind).parts(layer):
+            if part.name not in modules:
+                raise InputError(
+                    f"layer {layer.name}: the network has no module {part.name}, which the plan quantises; "
+                    "call compress_ with this plan first"
+                )
 
 
 def insert_quantisers_(model: nn.Module, plan: Plan) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from rankfold.errors import InputError
 from rankfold.workload.network import Network
 from rankfold.workload.shape import ConvShape, Image, Pair
 
@@ -332,7 +333,13 @@ def zoo_network(
     image: Image | None = None,
     classes: int | None = None,
 ) -> Network:
-    """The network `name` (one of `ZOO`) on images of (C, H, W), by default those it was published for."""
+    """The network `name` (one of `ZOO`) on images of (C, H, W), by default those it was published for.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    if name not in _ZOO:
+        raise InputError(f"unknown network {name}; known are {', '.join(ZOO)}")
     known = _ZOO[name]
     image = image or known.image
     layers = known.shapes(image, classes or known.classes)
