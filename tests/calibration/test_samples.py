@@ -300,6 +300,9 @@ def test_no_data_are_refused_before_anything_changes(empty: Any) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(InputError, match=r"never ran on the calibration data; give batches that reach it"):
         compress_(model, plan, empty)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    compress_(model, plan)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(InputError, match="batches is empty; pass at least one batch of inputs"):
         quantise_(model, plan, [])
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -314,6 +317,11 @@ def test_data_with_broken_values_change_nothing() -> None:
     for decomposition in ("data", "sequential"):
         with pytest.raises(InputError, match="not finite"):
             compress_(model, plan, broken.split(16), decomposition=decomposition)
+    state = model.state_dict()
+    assert state.keys() == before.keys()
+    assert all(torch.equal(before[name], value) for name, value in state.items())
+    compress_(model, plan)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(InputError, match="not finite"):
         quantise_(model, plan, broken.split(16))
     state = model.state_dict()
