@@ -26,8 +26,7 @@ from rankfold.cost import CostKey, network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.cost.kinds import KindCost
 from rankfold.errors import InputError
-from rankfold.mapping import METHODS as MAPPINGS
-from rankfold.mapping import ArraySpec, map_layer
+from rankfold.mapping import MAPPINGS, ArraySpec, map_layer
 from rankfold.models.zoo import build
 from rankfold.plan import LayerKind, LayerPlan, LowRank, Plan, check_plan, coverage, uniform_plan
 from rankfold.plan.kinds import registered

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.brute_force import fewest_cycles
 from common.strategies import ARRAYS, conv_shapes, shapes_of_plane, supported_layers, supports
-from rankfold.mapping import METHODS, ArraySpec, map_layer, map_one_window, map_with_window
+from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_one_window, map_with_window
 from rankfold.workload import ConvShape
 
 THOROUGH = bool(os.environ.get("RANKFOLD_THOROUGH"))
@@ -58,7 +58,7 @@ def test_best_equals_brute_force_with_groups_dilation_and_supports(case):
 @given(supported_layers())
 def test_best_is_never_worse_and_never_below_the_bound(case):
     shape, array, support = case
-    mappings = {method: map_layer(shape, array, method, support) for method in METHODS}
+    mappings = {method: map_layer(shape, array, method, support) for method in MAPPINGS}
     mappings["one-window"] = map_one_window(shape, array, support)
     for mapping in mappings.values():
         assert mappings["best"].cycles <= mapping.cycles
@@ -87,7 +87,7 @@ def test_best_is_never_worse_on_large_layers(channels, outputs, kernel, size, st
         (stride, stride),
         padding=(kernel // 2,) * 4,
     )
-    cycles = {method: map_layer(shape, array, method).cycles for method in METHODS}
+    cycles = {method: map_layer(shape, array, method).cycles for method in MAPPINGS}
     assert min(cycles.values()) == cycles["best"]
     assert cycles["tetris-sdk"] <= cycles["vw-sdk"] <= cycles["im2col"]
     assert cycles["sdk"] <= cycles["im2col"]

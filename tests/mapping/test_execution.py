@@ -12,7 +12,7 @@ from common.strategies import supported_layers
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose, reconstruct
 from rankfold.mapping import (
-    METHODS,
+    MAPPINGS,
     ArraySpec,
     execute,
     low_rank_stages,
@@ -59,7 +59,7 @@ def test_tiles_compute_the_convolution(case, seed):
     shape, array, support = case
     inputs, weight = integers(shape, support, seed)
     wanted = convolve(shape, inputs, weight)
-    for method in METHODS:
+    for method in MAPPINGS:
         found = execute(map_layer(shape, array, method, support), inputs, weight)
         assert found.dtype == np.int64
         assert (found == wanted).all(), method
@@ -139,7 +139,7 @@ def check_tiles(mapping):
 @given(supported_layers())
 def test_counted_tiles_are_the_tiles(case):
     shape, array, support = case
-    for method in METHODS:
+    for method in MAPPINGS:
         check_tiles(map_layer(shape, array, method, support))
     check_tiles(map_one_window(shape, array, support))
 
@@ -152,7 +152,7 @@ def test_every_product_is_computed_once(case):
     """
     shape, array, support = case
     keeps = kept(shape, support).reshape(-1)
-    for method in METHODS:
+    for method in MAPPINGS:
         seen = Counter()
         for region, tile in map_layer(shape, array, method, support).tiles():
             origins = region.origins()

@@ -9,7 +9,7 @@ from common.strategies import ARRAYS, conv_shapes, supported_layers
 from rankfold.errors import InputError
 from rankfold.mapping import (
     LOW_RANK_METHODS,
-    METHODS,
+    MAPPINGS,
     ArraySpec,
     map_layer,
     map_low_rank,
@@ -85,4 +85,4 @@ def test_what_is_refused():
     with pytest.raises(InputError, match=r"window \(=3x3\) must .* and have at most 8 pixels"):
         map_with_window(shape, ArraySpec(64, 8), (3, 3))
     assert LOW_RANK_METHODS == ("im2col", "sdk", "best")
-    assert METHODS == ("im2col", "sdk", "vw-sdk", "tetris-sdk", "best")
+    assert MAPPINGS == ("im2col", "sdk", "vw-sdk", "tetris-sdk", "best")

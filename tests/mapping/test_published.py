@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
+from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_low_rank
 from rankfold.workload import ConvShape, zoo_network
 
 DATA = Path(__file__).parents[1] / "data"
@@ -52,7 +52,7 @@ def test_published_tables_on_512x512(network, cycles):
         if row["network"] == network and row["array_rows"] == row["array_cols"] == "512"
     ]
     chosen += chosen[-1:] if network == "vgg13" else []
-    found = {method: sum(map_layer(*item, method).cycles for item in chosen) for method in METHODS}
+    found = {method: sum(map_layer(*item, method).cycles for item in chosen) for method in MAPPINGS}
     assert {method: found[method] for method in cycles} == cycles
     assert found["best"] <= found["tetris-sdk"] <= found["vw-sdk"]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from common.strategies import ARRAYS, conv_shapes, supports
 from rankfold.mapping import (
     LOW_RANK_METHODS,
-    METHODS,
+    MAPPINGS,
     ArraySpec,
     execute,
     map_layer,
@@ -67,7 +67,7 @@ CHEAPER_WITH_ZEROS = [
 @given(st.data(), conv_shapes(), ARRAYS)
 def test_a_support_never_costs_cycles(data, shape, array):
     support = data.draw(supports(shape, shares=(0.2, 0.5, 0.8, 0.95)))
-    for method in METHODS:
+    for method in MAPPINGS:
         kept = map_layer(shape, array, method, support)
         whole = map_layer(shape, array, method)
         assert kept.cycles <= whole.cycles, method

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from common.random_plans import LAYERS_OF, layer_kinds
 from rankfold.errors import InputError
 from rankfold.lowrank import LowRankFactors, reconstruct
-from rankfold.mapping import METHODS, ArraySpec
+from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
@@ -62,7 +62,7 @@ def test_the_schema_accepts_what_a_kind_wrote(kind: LayerKind) -> None:
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_the_schema_knows_the_fields_that_a_kind_has(kind: type[LayerKind]) -> None:
     assert set(kind.schema) == {field.name for field in fields(kind)}
-    assert set(kind.mappings) <= set(METHODS)
+    assert set(kind.mappings) <= set(MAPPINGS)
 
 
 def test_every_field_of_a_plan_belongs_to_all_layers_or_to_a_kind() -> None:

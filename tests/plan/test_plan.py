@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from common.layer_sorts import ARRAY, every_sort, low_rank_plan
 from common.random_plans import WORDS, plans
 from rankfold.errors import InputError
-from rankfold.mapping import METHODS, ArraySpec
+from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
@@ -193,7 +193,7 @@ def test_a_plan_keeps_the_cells_of_its_array(tmp_path: Path) -> None:
 
 
 def test_the_schema_knows_the_mappings_there_are() -> None:
-    assert plan_schema()["properties"]["layers"]["items"]["properties"]["mapping"]["enum"] == list(METHODS)
+    assert plan_schema()["properties"]["layers"]["items"]["properties"]["mapping"]["enum"] == list(MAPPINGS)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
 from rankfold.training.calibration import MOMENT_IMAGES, CalibrationImages
-from rankfold.training.loop import evaluate
+from rankfold.training.loop import accuracy_on_split
 from rankfold.workload import trace
 
 CPU = torch.device("cpu")
@@ -94,13 +94,13 @@ def test_as_when_each_step_is_done_by_hand(model, digits, network, moments, nois
     signed = quantise_(by_hand, plan, batches(), images=500)
     images = digits.train.sample(100, 3, skip=MOMENT_IMAGES)
     if noise.ideal:
-        wanted = evaluate(by_hand, images, digits, CPU)
+        wanted = accuracy_on_split(by_hand, images, digits, CPU)
     else:
         arrays = simulate(by_hand, signed, noise, calibration=batches(250), seed=3)
         each = []
         for seed in (3, 4):
             program_(arrays, seed)
-            each.append(evaluate(arrays, images, digits, CPU))
+            each.append(accuracy_on_split(arrays, images, digits, CPU))
         assert each[0] != each[1]
         wanted = sum(each) / 2
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -128,7 +128,9 @@ def test_the_network_is_that_of_compress(model, digits, network, moments):
 def test_float_plans_from_better_to_worse(model, digits, network, moments):
     measure = measure_of(model, digits, MeasureSettings(400, seed=3), moments)
     dense = measure(dense_plan(network, None))
-    assert dense == evaluate(model, digits.train.sample(400, 3, skip=MOMENT_IMAGES), digits, CPU) > 0.9
+    assert (
+        dense == accuracy_on_split(model, digits.train.sample(400, 3, skip=MOMENT_IMAGES), digits, CPU) > 0.9
+    )
     most = measure(low_rank_plan(network, 1, "1/2", None))
     least = measure(low_rank_plan(network, 2, 1, None))
     assert least < most - 0.1
@@ -140,7 +142,7 @@ def test_patterns_are_chosen_for_all_layers_together(model, digits, network):
     by_hand = copy.deepcopy(model)
     compress_(by_hand, plan)
     reestimate_batch_norm_(by_hand, CalibrationImages(digits, CPU, 0, 500))
-    wanted = evaluate(by_hand, digits.train.sample(400, 0, skip=MOMENT_IMAGES), digits, CPU)
+    wanted = accuracy_on_split(by_hand, digits.train.sample(400, 0, skip=MOMENT_IMAGES), digits, CPU)
     assert measure_of(model, digits, MeasureSettings(400))(plan) == wanted
 
 

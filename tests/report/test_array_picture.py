@@ -9,7 +9,7 @@ from PIL import Image
 
 from rankfold.cli.main import main
 from rankfold.errors import InputError
-from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
+from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_low_rank
 from rankfold.report.arrays.cells import (
     UNUSED,
     ZERO,
@@ -38,7 +38,7 @@ SQUARE = ArraySpec(64, 64)
 def mappings():
     for shape in SHAPES:
         for array in (SQUARE, ArraySpec(128, 96)):
-            for method in METHODS:
+            for method in MAPPINGS:
                 yield map_layer(shape, array, method)
     for method in ("im2col", "sdk", "best"):
         pair = map_low_rank(PLAIN, SQUARE, 4, 2, method)
@@ -171,7 +171,7 @@ def test_captions_hold_the_numbers(tmp_path):
     write_layer_picture(path, PLAIN, SQUARE, panels, "net")
     text = text_of(path.read_text())
     assert "plain of net on 64x64 arrays" in text
-    for method in METHODS:
+    for method in MAPPINGS:
         mapping = map_layer(PLAIN, SQUARE, method)
         assert METHOD_NAMES[method] in text
         for phrase in (

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from common import plain
 from common.strategies import conv_shapes
 from rankfold.errors import InputError
-from rankfold.mapping import METHODS, ArraySpec, map_layer, map_low_rank
+from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_low_rank
 from rankfold.simulator import CellCoding, Converter, InputCoding, NonIdealities
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.converter import SumSample
@@ -98,7 +98,7 @@ def on(mapping, *arguments, **named):
 @given(
     conv_shapes(largest=8, channels=4),
     arrays(),
-    st.sampled_from(METHODS),
+    st.sampled_from(MAPPINGS),
     st.integers(2, 5),
     st.integers(1, 5),
     st.booleans(),
@@ -147,7 +147,7 @@ def test_low_rank_pairs_compute_both_stages(groups, rank, array, method, seed):
 @given(
     conv_shapes(largest=7, channels=2),
     arrays(),
-    st.sampled_from(METHODS),
+    st.sampled_from(MAPPINGS),
     st.integers(2, 4),
     st.integers(1, 4),
     st.booleans(),

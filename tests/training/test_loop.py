@@ -9,7 +9,14 @@ from rankfold.models.zoo import build
 from rankfold.progress import Silent
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
-from rankfold.training.loop import EpochRecord, choose_device, evaluate, optimiser, resolve_precision, train
+from rankfold.training.loop import (
+    EpochRecord,
+    accuracy_on_split,
+    choose_device,
+    optimiser,
+    resolve_precision,
+    train,
+)
 from rankfold.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -39,7 +46,7 @@ def test_the_same_seed_gives_the_same_weights(digits):
 
 def test_training_learns_digits(digits):
     model, history = trained(digits, Recipe(epochs=8, batch_size=64, peak_rate=0.2, augment="crop"))
-    assert history[-1].test_accuracy == evaluate(model, digits.test, digits, CPU) > 0.9
+    assert history[-1].test_accuracy == accuracy_on_split(model, digits.test, digits, CPU) > 0.9
     assert history[-1].train_loss < history[0].train_loss
     assert [record.epoch for record in history] == list(range(1, 9))
 
@@ -164,7 +171,7 @@ def test_only_matrices_decay():
 def test_evaluation_keeps_the_mode(digits):
     model = build("resnet8", 10, 1)
     model.train()
-    evaluate(model, digits.test, digits, CPU)
+    accuracy_on_split(model, digits.test, digits, CPU)
     assert model.training
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rankfold.mapping import METHODS
+from rankfold.mapping import MAPPINGS
 
 # The family of layers that stay as they are; its costs go by the mapping's name alone in JSON and tables.
 DENSE_FAMILY = "dense"
 # `vw-sdk` before `sdk`, which it ends with.
-_LONGEST_FIRST = sorted(METHODS, key=len, reverse=True)
+_LONGEST_FIRST = sorted(MAPPINGS, key=len, reverse=True)
 
 
 @dataclass(frozen=True, order=True)
@@ -18,7 +18,7 @@ class CostKey:
 
     Attributes:
         family: `dense`; or the family of a kind that is compared in ways of its own, such as `low-rank`.
-        mapping: one of `rankfold.mapping.METHODS`, or another word of the family, such as `shared`.
+        mapping: one of `rankfold.mapping.MAPPINGS`, or another word of the family, such as `shared`.
     """
 
     family: str
@@ -32,7 +32,7 @@ class CostKey:
     @classmethod
     def parse(cls, text: str) -> CostKey:
         """Read what `str` wrote: `im2col` is of dense layers, `low-rank-sdk` of the family `low-rank`."""
-        if text in METHODS:
+        if text in MAPPINGS:
             return cls.dense(text)
         # Families have dashes too, so the text is read from its end.
         for mapping in _LONGEST_FIRST:

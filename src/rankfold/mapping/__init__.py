@@ -2,7 +2,7 @@
 
 from rankfold.mapping.array import CODINGS, DEFAULT_ARRAY, ArraySpec
 from rankfold.mapping.execute import execute
-from rankfold.mapping.layer import METHODS, Mapping, clear_cache, map_layer, map_one_window, map_with_window
+from rankfold.mapping.layer import MAPPINGS, Mapping, clear_cache, map_layer, map_one_window, map_with_window
 from rankfold.mapping.low_rank import LOW_RANK_METHODS, LowRankMapping, low_rank_stages, map_low_rank
 from rankfold.mapping.pruned import PRUNED_METHODS, map_pruned, map_steered, steered_cycles
 from rankfold.mapping.region import Region
@@ -13,7 +13,7 @@ __all__ = [
     "CODINGS",
     "DEFAULT_ARRAY",
     "LOW_RANK_METHODS",
-    "METHODS",
+    "MAPPINGS",
     "PRUNED_METHODS",
     "ArraySpec",
     "LowRankMapping",

@@ -22,7 +22,7 @@ from rankfold.mapping.whole import WholeChannels
 from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape, Pair
 
-METHODS = ("im2col", "sdk", "vw-sdk", "tetris-sdk", "best")
+MAPPINGS = ("im2col", "sdk", "vw-sdk", "tetris-sdk", "best")
 ONE_WINDOW, SPACED = "one-window", "spaced"
 
 
@@ -33,7 +33,7 @@ class Mapping:
     Attributes:
         shape: the convolution.
         array: the array.
-        method: one of `METHODS`, or `one-window` for a stage of a low-rank pair.
+        method: one of `MAPPINGS`, or `one-window` for a stage of a low-rank pair.
         regions: for each block of channels, rectangles that cover the output plane exactly once; the main one
             first.
         weights: how many weights the layer keeps; None: all that its support keeps.
@@ -170,8 +170,8 @@ def map_layer(
     Raises:
         InputError: unknown method, or a support that does not fit the layer.
     """
-    if method not in METHODS:
-        raise InputError(f"mapping (={method}) must be one of {', '.join(METHODS)}")
+    if method not in MAPPINGS:
+        raise InputError(f"mapping (={method}) must be one of {', '.join(MAPPINGS)}")
     return _map(shape, array, method, support)
 
 
@@ -355,7 +355,7 @@ def _best(footprint: Footprint, array: ArraySpec) -> tuple[Region, ...]:
             shared = replace(cover, overflow=plan.shared)
             chosen = full, shared
             cycles = plan.cycles
-    others = list(METHODS[:-1])
+    others = list(MAPPINGS[:-1])
     if footprint.spacing != (1, 1):
         others.append(SPACED)
     for method in others:

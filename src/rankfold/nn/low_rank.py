@@ -15,7 +15,8 @@ from rankfold.nn.plain import StandIn
 from rankfold.nn.random_state import random_state_kept
 from rankfold.workload.shape import ConvShape
 
-WINDOW = ("kernel_size", "stride", "padding", "dilation", "padding_mode")  # which inputs an output sees
+# Which inputs an output sees.
+WINDOW_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
 
 
 class LowRankConv2d(nn.Module, StandIn):
@@ -167,7 +168,7 @@ class LowRankConv2d(nn.Module, StandIn):
 
 def window_of(conv: nn.Conv2d) -> dict[str, Any]:
     """The arguments of a convolution that say which inputs an output sees."""
-    return {name: getattr(conv, name) for name in WINDOW}
+    return {name: getattr(conv, name) for name in WINDOW_ATTRIBUTES}
 
 
 def weight_shape(conv: nn.Conv2d, name: str = "convolution") -> ConvShape:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WINDOW = (
+CONV_ATTRIBUTES = (
     "in_channels",
     "out_channels",
     "kernel_size",
@@ -38,7 +38,7 @@ def plain_layer(module: nn.Conv2d | nn.Linear, weight: Tensor) -> nn.Conv2d | nn
     # On the meta device nothing is drawn or allocated for weights that are replaced at once.
     like: dict[str, Any] = {"bias": biased, "device": "meta", "dtype": module.weight.dtype}
     if isinstance(module, nn.Conv2d):
-        window = {name: getattr(module, name) for name in WINDOW}
+        window = {name: getattr(module, name) for name in CONV_ATTRIBUTES}
         plain = nn.Conv2d(**window, **like)
     else:
         plain = nn.Linear(module.in_features, module.out_features, **like)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from rankfold.calibration.samples import Inputs, Samples, check_iterable, cut, inputs_of, size_of, tensors_of
 from rankfold.errors import InputError
-from rankfold.runs.evaluate import evaluate as accuracy_on_batches
+from rankfold.runs.evaluate import evaluate
 from rankfold.training.calibration import CalibrationImages
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.loaders import LoaderData, identity_of, pair_of, trace_on
-from rankfold.training.loop import evaluate as accuracy_on_images
+from rankfold.training.loop import accuracy_on_split
 from rankfold.workload import Network, trace
 
 # A batch as a user gives it, see `calibration.samples.inputs_of`.
@@ -152,7 +152,7 @@ class _HeldOutImages(HeldOut):
         return len(self.split)
 
     def accuracy(self, model: nn.Module) -> float:
-        return accuracy_on_images(model, self.split, self._data, self._device)
+        return accuracy_on_split(model, self.split, self._data, self._device)
 
 
 class GivenBatches(PlanningData):
@@ -247,7 +247,7 @@ class _HeldOutBatches(HeldOut):
         return sum(size_of(inputs_of(batch)) for batch in self._batches)
 
     def accuracy(self, model: nn.Module) -> float:
-        return accuracy_on_batches(model, self._batches)
+        return evaluate(model, self._batches)
 
 
 def _between(batches: Iterable[Batch], start: int, stop: int) -> Iterator[Batch]:

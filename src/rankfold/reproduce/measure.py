@@ -13,7 +13,7 @@ from rankfold.cost.energy import DEFAULT_TABLE, ComponentTable, load_table, netw
 from rankfold.cost.keys import DENSE_FAMILY
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json
-from rankfold.mapping import METHODS, ArraySpec
+from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import LayerPlan, Plan, masks_for
 from rankfold.plan.kinds import IDEAL, PLAIN, LayerKind
@@ -191,7 +191,7 @@ def _count(known: dict[str, Costs], run: RunFolder, result: Result, arrays: Sequ
 
 def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) -> Costs:
     """Costs of the network as it was compressed; of a dense one, under every mapping of it."""
-    counted = network_cycles(network, plan, METHODS, masks)
+    counted = network_cycles(network, plan, MAPPINGS, masks)
     cycles, conversions = counted.total, counted.conversions
     # Of a compressed network the dense mappings are those of another cell's network.
     keys = [key for key in cycles if key.family != DENSE_FAMILY]
@@ -205,7 +205,7 @@ def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) ->
 def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, key: CostKey) -> float | None:
     """pJ with all layers mapped and steered as the key says."""
     # `shared` is no mapping of a plan, so that no plan can be priced under it.
-    if key.mapping not in METHODS:
+    if key.mapping not in MAPPINGS:
         return None
     layers = tuple(_laid_out(layer, key) for layer in plan.layers)
     laid_out = replace(plan, layers=layers)

@@ -21,7 +21,7 @@ from rankfold.surgery.save import load_
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.loaders import pair_of
 from rankfold.training.loop import accuracy, accuracy_on_tests, choose_device
-from rankfold.training.source import Pair, TrainingData
+from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.workload import trace
 
 
@@ -83,7 +83,7 @@ def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
     return accuracy(model, _pairs(data, device))
 
 
-def _pairs(data: Iterable[Any], device: torch.device) -> Iterator[Pair]:
+def _pairs(data: Iterable[Any], device: torch.device) -> Iterator[LabelledBatch]:
     """Inputs and target of each batch, on a device."""
     for batch in data:
         _, target = pair_of(batch, "evaluate")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.errors import InputError
-from rankfold.nn.plain import WINDOW
+from rankfold.nn.plain import CONV_ATTRIBUTES
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding
@@ -21,7 +21,7 @@ from rankfold.simulator.reading import Tally
 from rankfold.workload.shape import Pair
 
 # What code around a convolution or linear layer may ask it for.
-OF_THE_LAYER = (*WINDOW, "in_features", "out_features", "weight", "bias")
+OF_THE_LAYER = (*CONV_ATTRIBUTES, "in_features", "out_features", "weight", "bias")
 
 
 class _StraightThrough(torch.autograd.Function):

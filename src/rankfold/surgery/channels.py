@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rankfold.calibration.observation import evaluating, observing
 from rankfold.errors import InputError, MissingDependencyError
-from rankfold.mapping import METHODS, ArraySpec
+from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.device import device_of, dtype_of
 from rankfold.plan.kinds import ChannelLayer, DenseLayer, LayerKind
 from rankfold.plan.layer import LayerPlan
@@ -53,8 +53,8 @@ def channel_plan(
         InputError: a number of bits out of range, or nothing can be removed.
         MissingDependencyError: torch-pruning is not installed.
     """
-    if mapping not in METHODS:
-        raise InputError(f"mapping (={mapping}) must be one of {', '.join(METHODS)}")
+    if mapping not in MAPPINGS:
+        raise InputError(f"mapping (={mapping}) must be one of {', '.join(MAPPINGS)}")
     check_plan_bits(bits)
     every = list(candidates(network, bits))
     # Which layers can lose channels is only seen by removing them, so that is done on a copy.

@@ -11,7 +11,7 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.training.cache import entry_of
-from rankfold.training.source import Pair, TrainingBatches, TrainingData
+from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData
 from rankfold.training.sources import DIGITS, Size
 
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ class ImageData(TrainingData):
             shuffle=True,
         )
 
-    def test_batches(self, device: torch.device) -> Iterable[Pair]:
+    def test_batches(self, device: torch.device) -> Iterable[LabelledBatch]:
         """The test split, in its order."""
         return self.batches_of(self.test, device)
 
-    def batches_of(self, split: ImageSplit, device: torch.device) -> Iterable[Pair]:
+    def batches_of(self, split: ImageSplit, device: torch.device) -> Iterable[LabelledBatch]:
         """Images of a split and their labels, in its order, as the network takes them."""
         from rankfold.training.batches import EVALUATION_BATCH, Batches
 

@@ -25,7 +25,7 @@ from rankfold.calibration.samples import (
 )
 from rankfold.errors import InputError
 from rankfold.training.recipe import Recipe
-from rankfold.training.source import Pair, TrainingBatches, TrainingData, numbered
+from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData, numbered
 from rankfold.workload import Network, trace
 
 TRAIN, TEST = "train", "test"
@@ -117,7 +117,7 @@ class LoaderData(TrainingData):
         """The batches of `train`, whatever the recipe."""
         return _Epochs(self.train, TRAIN, self._train, len(self.classes), device)
 
-    def test_batches(self, device: torch.device) -> Iterator[Pair]:
+    def test_batches(self, device: torch.device) -> Iterator[LabelledBatch]:
         """The batches of `test`."""
         return _Epochs(self.test, TEST, self._test, len(self.classes), device).epoch()
 
@@ -130,7 +130,7 @@ class LoaderData(TrainingData):
         return [(inputs, None) for inputs in Samples(self.train, images, device)]
 
 
-def pair_of(batch: Any, what: str, classes: int | None = None) -> Pair:
+def pair_of(batch: Any, what: str, classes: int | None = None) -> LabelledBatch:
     """Inputs and target of a batch.
 
     Args:
@@ -198,7 +198,7 @@ class _Seen:
         classes: at least so many, by the targets that were looked at.
     """
 
-    first: Pair
+    first: LabelledBatch
     batches: int
     samples: int
     classes: int
@@ -221,7 +221,7 @@ class _Epochs:
         """Samples in an epoch."""
         return self._seen.samples
 
-    def epoch(self, epoch: int = 0) -> Iterator[Pair]:
+    def epoch(self, epoch: int = 0) -> Iterator[LabelledBatch]:
         """What the loader gives this time.
 
         Raises:
@@ -265,7 +265,7 @@ def _look(batches: Iterable[Any], what: str, classes: int | None) -> _Seen:
     told = None
     if classes is not None:
         told = _sizes_told(batches)
-    first: Pair | None = None
+    first: LabelledBatch | None = None
     count, samples, highest = 0, 0, 0
     with _nothing_drawn(batches):
         for batch in batches:

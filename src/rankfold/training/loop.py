@@ -21,7 +21,7 @@ from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.distillation import Teacher
 from rankfold.training.recipe import Recipe
-from rankfold.training.source import Pair, TrainingData
+from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.training.step_bounds import StepSizes
 
 
@@ -383,7 +383,7 @@ def _place(model: nn.Module, device: torch.device) -> None:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def evaluate(model: nn.Module, split: ImageSplit, data: ImageData, device: torch.device) -> float:
+def accuracy_on_split(model: nn.Module, split: ImageSplit, data: ImageData, device: torch.device) -> float:
     """Top-1 accuracy in [0, 1] of `model` on `split`.
 
     In float32 and in a fixed batch size, so that it repeats exactly.
@@ -398,7 +398,7 @@ def accuracy_on_tests(model: nn.Module, data: TrainingData, device: torch.device
     return accuracy(model, data.test_batches(device))
 
 
-def accuracy(model: nn.Module, batches: Iterable[Pair]) -> float:
+def accuracy(model: nn.Module, batches: Iterable[LabelledBatch]) -> float:
     """Top-1 accuracy in [0, 1] of `model` on batches that are on its device.
 
     Raises:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from rankfold.training.recipe import Recipe
 
-Pair = tuple[Any, "Tensor"]  # inputs of a network, see `calibration.samples.inputs_of`; classes (B,) int64
+# Inputs of a network, see `calibration.samples.inputs_of`; and classes (B,) int64.
+LabelledBatch = tuple[Any, "Tensor"]
 
 
 def numbered(count: int) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ class TrainingBatches(Protocol):
     def images(self) -> int:
         """Samples in an epoch."""
 
-    def epoch(self, epoch: int = 0) -> Iterator[Pair]:
+    def epoch(self, epoch: int = 0) -> Iterator[LabelledBatch]:
         """The batches of one epoch, on the device of the training."""
 
 
@@ -79,7 +80,7 @@ class TrainingData(ABC):
         """The batches of all epochs of a training by this recipe."""
 
     @abstractmethod
-    def test_batches(self, device: torch.device) -> Iterable[Pair]:
+    def test_batches(self, device: torch.device) -> Iterable[LabelledBatch]:
         """All samples to test on, in the same batches each time."""
 
     @abstractmethod

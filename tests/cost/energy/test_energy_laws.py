@@ -18,7 +18,7 @@ from rankfold.cost.energy import (
     stage_energy,
 )
 from rankfold.errors import InputError
-from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec, map_layer, map_pruned, steered_cycles
+from rankfold.mapping import LOW_RANK_METHODS, MAPPINGS, ArraySpec, map_layer, map_pruned, steered_cycles
 from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer, PatDNNLayer, Plan, uniform_plan
 from rankfold.workload import ConvShape, Network, zoo_network
 
@@ -61,7 +61,7 @@ def one_layer(shape, array, table, weight_bits=4, input_bits=4, *, kind=DENSE, m
 
 
 @settings(max_examples=100)
-@given(layers(), ARRAYS, BITS, BITS, st.sampled_from(METHODS))
+@given(layers(), ARRAYS, BITS, BITS, st.sampled_from(MAPPINGS))
 def test_counts_equal_those_of_the_tiles(shape, array, weight_bits, input_bits, method):
     mapping = map_layer(shape, array.in_weights(weight_bits), method)
     activity = stage_activity(mapping, array, weight_bits, input_bits, "kernels")
@@ -105,7 +105,7 @@ def test_parts_add_up(shape, array, table, method, data):
 
 
 @settings(max_examples=60)
-@given(layers(), ARRAYS, tables(), st.sampled_from(METHODS), BITS, BITS)
+@given(layers(), ARRAYS, tables(), st.sampled_from(MAPPINGS), BITS, BITS)
 def test_more_never_costs_less(shape, array, table, method, weight_bits, input_bits):
     """Finer ADCs, wider inputs, busier rows, dearer parts; for im2col a taller input, on the same tiles."""
 

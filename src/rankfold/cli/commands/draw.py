@@ -13,7 +13,7 @@ from rankfold.cli.arguments.plans import finished_run, given_plan
 from rankfold.cli.arguments.values import checked, image_input
 from rankfold.cost import planned_shape
 from rankfold.errors import InputError
-from rankfold.mapping import METHODS
+from rankfold.mapping import MAPPINGS
 from rankfold.plan import LayerPlan, LowRank
 from rankfold.workload import ConvShape, Network
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan",
     )
     parser.add_argument(
-        "--method", choices=METHODS, help="mapping to draw (default sdk, or that of the plan)"
+        "--method", choices=MAPPINGS, help="mapping to draw (default sdk, or that of the plan)"
     )
     parser.add_argument("--compare", action="store_true", help="draw all mappings below each other")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the picture, .svg or .png")

@@ -19,7 +19,7 @@ from rankfold.cli.words.energy import component_table_in_words, energy_csv, ener
 from rankfold.cost import counts_linear
 from rankfold.cost.energy import Comparison, cheapest_mappings, dense_plan, network_energy, table_text
 from rankfold.errors import InputError
-from rankfold.mapping import METHODS
+from rankfold.mapping import MAPPINGS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan",
     )
     add_rules(parser)
-    parser.add_argument("--method", choices=METHODS, help="mapping (default sdk)")
+    parser.add_argument("--method", choices=MAPPINGS, help="mapping (default sdk)")
     parser.add_argument(
         "--cheapest",
         action="store_true",

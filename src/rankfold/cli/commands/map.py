@@ -18,7 +18,7 @@ from rankfold.cli.words.mapping import chip_in_words, mapping_csv, mapping_table
 from rankfold.cost import Masks, counts_linear, network_cycles, schedule
 from rankfold.cost.energy import NetworkEnergy, dense_plan, network_energy
 from rankfold.errors import InputError
-from rankfold.mapping import METHODS
+from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan, coverage
 from rankfold.workload import Network
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan",
     )
     add_rules(parser)
-    parser.add_argument("--method", choices=METHODS, help="mapping to show (default sdk)")
+    parser.add_argument("--method", choices=MAPPINGS, help="mapping to show (default sdk)")
     parser.add_argument(
         "--padding", choices=("0",), help="count every layer without padding, as published tables do"
     )
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
     network, plan, masks = planned_network(options)
     covered = coverage(network, plan, options.linear)
-    costs = network_cycles(network, plan, METHODS, masks, options.linear or None)
+    costs = network_cycles(network, plan, MAPPINGS, masks, options.linear or None)
     chip = None
     if options.arrays is not None:
         chip = schedule(costs, options.arrays)

@@ -10,7 +10,7 @@ from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.energy.pricing import network_energy
 from rankfold.cost.energy.table import ComponentTable
 from rankfold.cost.planned import Masks
-from rankfold.mapping import METHODS
+from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan
 from rankfold.workload import Network
 
@@ -25,7 +25,7 @@ def cheapest_mappings(
 
     Fewest cycles and least energy differ: windows of many pixels need fewer activations, and may convert more
     columns. A layer's accuracy does not depend on its mapping, so neither does the plan's. Of mappings that
-    cost the same, the earliest in `METHODS` is taken.
+    cost the same, the earliest in `MAPPINGS` is taken.
 
     Args:
         network: the network.
@@ -37,7 +37,7 @@ def cheapest_mappings(
         InputError: as `network_energy`.
     """
     best: dict[str, tuple[float, str]] = {}
-    for method in METHODS:
+    for method in MAPPINGS:
         priced = network_energy(network, _laid_out(plan, method), table, masks)
         for name, energy in _by_weight(priced).items():
             possible = method in plan.layer(name).kind.mappings

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankfold.cost.keys import CostKey
-from rankfold.mapping import METHODS, ArraySpec, LowRankMapping, Mapping, map_layer
+from rankfold.mapping import MAPPINGS, ArraySpec, LowRankMapping, Mapping, map_layer
 from rankfold.plan.kinds import LayerKind, part_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
@@ -30,7 +30,7 @@ class KindCost:
 
     # Empty: the dense mappings, which every layer is compared under, are all there is to compare.
     family: str = ""
-    compared: tuple[str, ...] = METHODS
+    compared: tuple[str, ...] = MAPPINGS
 
     def shape(self, shape: ConvShape, kind: LayerKind) -> ConvShape:
         """The layer with the channels that it keeps."""

@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar
 
 from rankfold.errors import InputError
-from rankfold.mapping import METHODS
+from rankfold.mapping import MAPPINGS
 from rankfold.workload import ConvShape
 
 
@@ -34,7 +34,7 @@ class LayerKind:
     # Of the class, no fields: plans hold only what differs from layer to layer.
     name: ClassVar[str]
     variant: ClassVar[str | None] = None
-    mappings: ClassVar[tuple[str, ...]] = METHODS
+    mappings: ClassVar[tuple[str, ...]] = MAPPINGS
     schema: ClassVar[Mapping[str, Any]] = {}
     needed: ClassVar[tuple[str, ...]] = ()
     changes_weight: ClassVar[bool] = True

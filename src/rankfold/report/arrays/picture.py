@@ -12,7 +12,7 @@ import numpy as np
 from rankfold.cost import planned_mapping
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
-from rankfold.mapping import LOW_RANK_METHODS, METHODS, ArraySpec
+from rankfold.mapping import LOW_RANK_METHODS, MAPPINGS, ArraySpec
 from rankfold.plan import LayerPlan, LowRankLayer
 from rankfold.report.arrays.layout import Layout
 from rankfold.report.arrays.panel import Panel
@@ -38,7 +38,7 @@ PNG_DPI = 200
 SVG, PNG = SUFFIXES = (".svg", ".png")
 
 
-def dense_panels(shape: ConvShape, array: ArraySpec, methods: Sequence[str] = METHODS) -> tuple[Panel, ...]:
+def dense_panels(shape: ConvShape, array: ArraySpec, methods: Sequence[str] = MAPPINGS) -> tuple[Panel, ...]:
     """A panel for each mapping of the layer; methods that lead to the same picture share one."""
     return planned_panels(shape, array, LayerPlan(shape.name), methods=methods)
 

@@ -21,7 +21,7 @@ from rankfold.workload.onnx.layers import OnnxLayer
 # The opset in which Split takes its sizes as an input; before it, they are an attribute.
 SPLIT_BY_INPUT = 13
 # What says which inputs an output sees: all of it belongs to the first stage.
-WINDOW = (
+WINDOW_ATTRIBUTES = (
     "strides",
     "pads",
     "dilations",
@@ -117,7 +117,7 @@ def _conv_nodes(place: OnnxLayer, kind: LowRankLayer) -> list[Any]:
     middle = f"{label}.reduce.out"
     window: dict[str, Any] = {}
     for key, value in attributes(node).items():
-        if key in WINDOW:
+        if key in WINDOW_ATTRIBUTES:
             window[key] = value
     reduce = new_node(
         "Conv",
