@@ -292,7 +292,9 @@ def _fixed_inputs(file: OnnxFile, image: Image | None) -> dict[str, Dims]:
             remedy = "export it with fixed sizes"
             if len(sizes) == 4:
                 remedy = "give the size of an image: --input CxHxW"
-            raise InputError(f"{file.path}: input {value.name} has the open size {_show(sizes)}; {remedy}")
+            raise InputError(
+                f"{file.path}: input {value.name} has the open size {show_sizes(sizes)}; {remedy}"
+            )
         fixed[value.name] = closed
     if image is not None and not used:
         raise InputError(
@@ -335,8 +337,8 @@ def _settle_image(
         size = sizes[axis]
         if isinstance(size, int) and size != wanted[axis]:
             raise InputError(
-                f"{file.path}: input {name} is fixed to {_show(sizes)}, "
-                f"which --input {_show(image)} (C x H x W) contradicts; "
+                f"{file.path}: input {name} is fixed to {show_sizes(sizes)}, "
+                f"which --input {show_sizes(image)} (C x H x W) contradicts; "
                 "omit --input, or export the network for that size"
             )
         if isinstance(size, str) and size:
@@ -418,5 +420,6 @@ def _set_sizes(value: Any, sizes: Iterable[int]) -> None:
         shape.dim.add().dim_value = size
 
 
-def _show(sizes: Iterable[int | str]) -> str:
+def show_sizes(sizes: Iterable[int | str]) -> str:
+    """`1x3x?x?`, a question mark for each size that is not known."""
     return "x".join(str(size) or "?" for size in sizes)

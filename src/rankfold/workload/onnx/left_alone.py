@@ -1,0 +1,84 @@
+"""Nodes that carry weights and are not mapped, with their work where that follows from their sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rankfold.workload.network import Untouched
+from rankfold.workload.onnx.attributes import graphs_inside
+from rankfold.workload.onnx.file import OnnxFile, describe
+from rankfold.workload.onnx.names import layer_name
+from rankfold.workload.onnx.operators import CONVOLUTIONS, PRODUCTS, RECURRENT, with_article
+from rankfold.workload.onnx.shapes import Dims, Sizes
+
+
+def left_alone(
+    file: OnnxFile,
+    sizes: Sizes,
+    node: Any,
+    weight: str,
+    what: str,
+) -> Untouched:
+    """A node with a weight of known size that is not mapped.
+
+    Args:
+        file: the file.
+        sizes: of its values.
+        node: the node.
+        weight: what it reads as its weight.
+        what: what it is, in words.
+    """
+    x = _sizes_of_first(sizes, node.input)
+    y = _sizes_of_first(sizes, node.output)
+    parameters = math.prod(sizes.known[weight])
+    macs = None
+    if node.op_type == "ConvTranspose" and x is not None:
+        macs = parameters * math.prod(x[2:])  # every input meets the whole kernel
+    elif node.op_type in CONVOLUTIONS and y is not None:
+        macs = parameters * math.prod(y[2:])  # every output does
+    elif node.op_type in PRODUCTS and y is not None:
+        inner = sizes.known[weight][-2]
+        macs = math.prod(y) * inner // sizes.batch
+    elif node.op_type in RECURRENT and x is not None:
+        # The weights of the input and those of the state, in every step of the sequence.
+        parameters = sum(math.prod(sizes.known[name]) for name in node.input[1:3])
+        macs = parameters * x[0]
+    name = layer_name(node, file.root(weight))
+    return Untouched(name, f"{what} is left alone", macs, parameters)
+
+
+def lookup(
+    file: OnnxFile,
+    sizes: Sizes,
+    node: Any,
+) -> Untouched:
+    """A node that reads a constant table, of known size, at computed places."""
+    table = node.input[0]
+    what = f"a lookup table ({node.op_type}) is left alone"
+    return Untouched(layer_name(node, file.root(table)), what, 0, math.prod(sizes.known[table]))
+
+
+def nested(node: Any) -> Iterator[Untouched]:
+    """Layers inside the branches of an If or the body of a Loop: how often they run depends on values."""
+    for graph in graphs_inside(node):
+        for inner in graph.node:
+            if inner.op_type in CONVOLUTIONS or inner.op_type in PRODUCTS:
+                counts = []
+                for stored in graph.initializer:
+                    if stored.name in inner.input:
+                        counts.append(math.prod(stored.dims))
+                yield Untouched(
+                    inner.name or inner.output[0],
+                    f"{with_article(inner.op_type)} inside {describe(node)} is left alone",
+                    None,
+                    max(counts, default=0),
+                )
+            yield from nested(inner)
+
+
+def _sizes_of_first(sizes: Sizes, values: Sequence[str]) -> Dims | None:
+    if not values:
+        return None
+    return sizes.known.get(values[0])
