@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rankfold.errors import RankfoldError as RankfoldError
     from rankfold.export.array_images.images import write_arrays as write_arrays
     from rankfold.export.onnx.write import write_onnx as write_onnx
+    from rankfold.machine import Hardware as Hardware
+    from rankfold.machine import NonIdealities as NonIdealities
+    from rankfold.machine import load_hardware as hardware  # noqa: F401
     from rankfold.mapping import ArraySpec as ArraySpec
     from rankfold.mapping import map_layer as map_layer
     from rankfold.models.load import load_model as load_model
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from rankfold.runs.evaluate import evaluate as evaluate
     from rankfold.runs.evaluate import load_run as load_run
     from rankfold.runs.run import run as run
-    from rankfold.simulator import NonIdealities as NonIdealities
     from rankfold.simulator import simulate as simulate
     from rankfold.surgery.compress import compress_ as compress_
     from rankfold.surgery.quantise import quantise_ as quantise_
@@ -61,6 +63,8 @@ _NAMES: dict[str, tuple[str, str, str]] = {
     "zoo_network": ("workload", "zoo_network", "the layers of a network that the package knows by name"),
     "ConvShape": ("workload", "ConvShape", "the shape of one convolution"),
     "ArraySpec": ("mapping", "ArraySpec", "an array: rows x columns, and what its cells and DACs take"),
+    "Hardware": ("machine", "Hardware", "arrays, converters, defects and technology in one description"),
+    "hardware": ("machine", "load_hardware", "a description of hardware, by name or file"),
     "map_layer": ("mapping", "map_layer", "one convolution on arrays: windows, tiles, cycles"),
     "load_model": ("models.load", "load_model", "a network by name, or of a factory"),
     "load_images": ("training.data", "load_images", "a data set of images, decoded once"),
@@ -94,7 +98,7 @@ _NAMES: dict[str, tuple[str, str, str]] = {
     "save": ("surgery.save", "save", "write a compressed network, without pickle"),
     "load_": ("surgery.save", "load_", "make a fresh network what was saved"),
     "simulate": ("simulator", "simulate", "the network as its arrays compute it"),
-    "NonIdealities": ("simulator", "NonIdealities", "converters, noise, drift and defects of arrays"),
+    "NonIdealities": ("machine", "NonIdealities", "converters, noise, drift and defects of arrays"),
     "evaluate": ("runs.evaluate", "evaluate", "the accuracy of a network"),
     "write_onnx": ("export.onnx.write", "write_onnx", "an ONNX file, in float or with quantisers"),
     "write_arrays": ("export.array_images.images", "write_arrays", "the cells to program into every array"),

@@ -30,6 +30,7 @@ COMMANDS = {
     "train": "train a dense float network from fresh weights",
     "report": "compare finished runs of one network on one page",
     "reproduce": "train and compare a grid of compressions, cell by cell",
+    "hardware": "descriptions of hardware: to list, to copy and edit, to check",
     "demo": "train, compress and compare a small network on digits",
 }
 

@@ -124,6 +124,3 @@ def _check_lines(label: str, lines: int) -> None:
 def _check_bits(label: str, bits: int) -> None:
     if not isinstance(bits, int) or not 1 <= bits <= 32:
         raise InputError(f"{label} (={bits}) must be a whole number from 1 to 32")
-
-
-DEFAULT_ARRAY = ArraySpec(64, 64)

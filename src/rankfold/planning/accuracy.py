@@ -16,11 +16,12 @@ from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.samples import Inputs
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
+from rankfold.machine import NonIdealities
 from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.data import HeldOut, PlanningData
 from rankfold.runs.baseline import weights_digest
-from rankfold.simulator import NonIdealities, check_arrays, program_, simulate
+from rankfold.simulator import check_arrays, program_, simulate
 from rankfold.surgery.compress import build_, compress_on_moments_
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.batches import EVALUATION_BATCH

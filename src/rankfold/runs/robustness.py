@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.machine import NonIdealities
 from rankfold.progress import Progress
 from rankfold.records.csv_table import write_csv
 from rankfold.runs.chips import LoadedRun
 from rankfold.runs.simulate import simulate_run
 from rankfold.runs.simulation import Simulation, SimulationOptions
-from rankfold.simulator import NonIdealities
 
 VARIED = ("adc_bits", "program_noise", "read_noise", "stuck", "ir_drop", "output_noise", "drift")
 WHOLE = "adc_bits"  # the one of them that has no fractions

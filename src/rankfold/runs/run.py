@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from rankfold.machine import NonIdealities
 from rankfold.plan import Plan
 from rankfold.progress import Progress
 from rankfold.runs import steps
@@ -19,7 +20,6 @@ from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, recipe_identity
 from rankfold.runs.record import record
 from rankfold.runs.result import Result
 from rankfold.runs.state import RunNotes, RunState, prepare
-from rankfold.simulator import NonIdealities
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData

@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.machine import NonIdealities
 from rankfold.mapping import ArraySpec
-from rankfold.simulator import NonIdealities
 
 CELLS = ("cell_bits", "coding", "dac_bits")
 

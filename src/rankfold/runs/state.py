@@ -15,6 +15,7 @@ from rankfold.calibration.samples import call
 from rankfold.cost.energy import NetworkEnergy
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
+from rankfold.machine import NonIdealities
 from rankfold.models.device import device_of
 from rankfold.models.load import check_classes, check_logits
 from rankfold.plan import Plan, check_plan, coverage
@@ -23,7 +24,7 @@ from rankfold.runs.baseline import DenseWeights, GivenWeights
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective
-from rankfold.simulator import NonIdealities, check_arrays
+from rankfold.simulator import check_arrays
 from rankfold.surgery.compress import LayerReport, build_
 from rankfold.training.calibration import CALIBRATION_IMAGES
 from rankfold.training.checkpoint import Checkpoint

@@ -1,5 +1,6 @@
 """The array simulator: a planned network computed by the very tiles that would be programmed."""
 
+from rankfold.machine import PCM, NonIdealities
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
@@ -11,7 +12,6 @@ from rankfold.simulator.network import (
     simulate,
     simulated_layers,
 )
-from rankfold.simulator.nonideal import PCM, NonIdealities
 from rankfold.simulator.planned import check_arrays, planned_mappings
 
 __all__ = [

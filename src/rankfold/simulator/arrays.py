@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rankfold.machine import NonIdealities
 from rankfold.simulator.accumulators import PhaseAccumulators
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter, Sums, SumSample
 from rankfold.simulator.draws import Draws
 from rankfold.simulator.inputs import DrivenLines
-from rankfold.simulator.nonideal import NonIdealities
 from rankfold.simulator.programming import Programmed, Programming
 from rankfold.simulator.reading import Factored, Reading, Tally
 from rankfold.simulator.schedule import Schedule

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rankfold.errors import InputError
-from rankfold.simulator.nonideal import CALIBRATED, FULL, NonIdealities
+from rankfold.machine import CALIBRATED, FULL, NonIdealities
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from rankfold.errors import InputError
+from rankfold.machine import PCM, NonIdealities
 from rankfold.simulator.draws import Draws
-from rankfold.simulator.nonideal import PCM, NonIdealities
 
 PCM_HIGHEST = 25.0  # microsiemens
 PCM_FIRST_READ = 20.0  # t0, seconds: conductances are defined 20 s after programming

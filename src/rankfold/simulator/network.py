@@ -14,6 +14,7 @@ from torch import nn
 from rankfold.calibration.observation import evaluating, run_batches
 from rankfold.calibration.samples import GivesBatches, Samples
 from rankfold.errors import InputError
+from rankfold.machine import CALIBRATED, NonIdealities
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.models.device import device_of, dtype_of
 from rankfold.nn.quantised import QuantLayer
@@ -23,7 +24,6 @@ from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter
 from rankfold.simulator.layer import SimulatedLayer
-from rankfold.simulator.nonideal import CALIBRATED, NonIdealities
 from rankfold.simulator.planned import Runs, check_arrays, planned_mappings
 from rankfold.simulator.schedule import Schedule, schedule_mapping
 from rankfold.workload.shape import Pair

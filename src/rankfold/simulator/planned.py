@@ -8,12 +8,12 @@ from torch import nn
 
 from rankfold.cost import Masks, array_mapping
 from rankfold.errors import InputError
+from rankfold.machine import NonIdealities
 from rankfold.mapping import Mapping
 from rankfold.nn.binary import BinaryQuantiser
 from rankfold.nn.masked import masks_of
 from rankfold.nn.quantised import QuantLayer
 from rankfold.plan import LayerPlan, Plan
-from rankfold.simulator.nonideal import NonIdealities
 from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.supports import check_supports, with_supports
 from rankfold.workload import ConvShape, trace

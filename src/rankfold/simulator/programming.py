@@ -7,11 +7,11 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from rankfold.machine import NonIdealities
 from rankfold.simulator.cells import array_columns, tile_cells
 from rankfold.simulator.coding import CellCoding
 from rankfold.simulator.devices import age, age_signed, drop_on_lines
 from rankfold.simulator.draws import Draws
-from rankfold.simulator.nonideal import NonIdealities
 from rankfold.simulator.schedule import Strip
 
 

@@ -8,8 +8,8 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from rankfold.machine import PCM, NonIdealities
 from rankfold.simulator.converter import Converter, Sums, SumSample
-from rankfold.simulator.nonideal import PCM, NonIdealities
 
 Factored = tuple[Tensor, int]  # sums, and what they count for in the accumulator
 

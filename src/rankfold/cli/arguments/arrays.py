@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, noise
 from rankfold.errors import InputError
-from rankfold.mapping import CODINGS, DEFAULT_ARRAY, ArraySpec
-
-if TYPE_CHECKING:
-    from rankfold.simulator import NonIdealities
+from rankfold.machine import DEFAULT_HARDWARE, NonIdealities
+from rankfold.mapping import CODINGS, ArraySpec
 
 CELLS = ("cell_bits", "coding", "dac_bits")
 
@@ -24,7 +22,7 @@ def add_array(parser: argparse.ArgumentParser) -> None:
         "--array",
         type=checked(ArraySpec.parse),
         metavar="RxC",
-        help=f"array, rows x columns (default {DEFAULT_ARRAY})",
+        help=f"array, rows x columns (default {DEFAULT_HARDWARE.array})",
     )
 
 
@@ -145,7 +143,7 @@ def chosen_array(options: argparse.Namespace, otherwise: ArraySpec | None = None
         otherwise: the array where no size is given, such as a plan's; None: the default.
     """
     # The size may come from a plan and the cells from the user: each option changes one thing.
-    return with_cells(options.array or otherwise or DEFAULT_ARRAY, options)
+    return with_cells(options.array or otherwise or DEFAULT_HARDWARE.array, options)
 
 
 def with_cells(array: ArraySpec, options: argparse.Namespace) -> ArraySpec:
@@ -176,8 +174,6 @@ def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> N
     Raises:
         InputError: a value is out of range, or an option says more of what another one does not ask for.
     """
-    # Late, as the simulator imports torch.
-    from rankfold.simulator import NonIdealities
 
     # A detail of what is not there would be dropped without a word.
     for detail, given, flag, field in (

@@ -35,7 +35,7 @@ from rankfold.plan.kinds import PLAIN
 if TYPE_CHECKING:
     from torch import nn
 
-    from rankfold.simulator import NonIdealities
+    from rankfold.machine import NonIdealities
     from rankfold.workload import Network
 
 UNSET = object()  # since None means float

@@ -15,10 +15,11 @@ from typing import Any
 from rankfold.cost.energy.formula import Formula
 from rankfold.errors import InputError
 from rankfold.files import in_schema, parse_yaml
+from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
 
 TABLES = ("rram-22nm", "rram-32nm", "sram-22nm", "sram-32nm")
-DEFAULT_TABLE = TABLES[0]
+DEFAULT_TABLE = DEFAULT_HARDWARE.technology
 SUFFIXES = (".yaml", ".yml")
 ZIGZAG = "zigzag"  # a technology without a file: see `zigzag_table`
 ADC = "adc"  # the component that the chosen ADC is

@@ -1,0 +1,18 @@
+"""The hardware that networks run on, described once for cycles, energy and simulation alike."""
+
+from rankfold.machine.description import find_hardware, hardware_names, hardware_text, load_hardware
+from rankfold.machine.hardware import DEFAULT_HARDWARE, Hardware
+from rankfold.machine.nonideal import CALIBRATED, FULL, PCM, NonIdealities
+
+__all__ = [
+    "CALIBRATED",
+    "DEFAULT_HARDWARE",
+    "FULL",
+    "PCM",
+    "Hardware",
+    "NonIdealities",
+    "find_hardware",
+    "hardware_names",
+    "hardware_text",
+    "load_hardware",
+]
