@@ -18,7 +18,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.plan import uniform_plan
 from rankfold.workload import zoo_network
 
-PLAN = Path(__file__).parents[2] / "results" / "cifar10-resnet20" / "mixed" / "plan.json"
+PLAN = Path(__file__).parents[3] / "results" / "cifar10-resnet20" / "mixed" / "plan.json"
 
 
 def printed(capsys, *arguments):

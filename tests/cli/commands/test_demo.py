@@ -1,0 +1,17 @@
+"""`rankfold demo`."""
+
+from rankfold.cli.main import main
+
+
+def test_demo_trains_a_baseline_and_compares_three_networks(tmp_path, capsys):
+    """The whole path from fresh weights; asked again, it only prints."""
+    command = ["demo", "--epochs", "1", "--out", str(tmp_path / "demo")]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    for name in ("dense", "plain low-rank", "group low-rank", str(tmp_path / "demo" / "report.html")):
+        assert name in first
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo").rglob("*.safetensors")}
+    assert len(written) == 4
+    assert main(command) == 0
+    assert capsys.readouterr().out == first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "demo").rglob("*.safetensors")} == written

@@ -1,0 +1,96 @@
+"""What all commands have in common: one sentence for every wrong input, and files that nobody writes over."""
+
+import shutil
+
+import pytest
+
+from common.command_line import SMALL, rankfold, refuse
+from rankfold.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["map", "resnet21"], "unknown model resnet21; known are resnet8"),
+        (["map", "resnet20", "--array", "64by64"], "array (=64by64) must be rows x columns, such as 64x64"),
+        (["map", "resnet20", "--array", "0x64"], "array rows (=0) must be a whole number from 1"),
+        (
+            ["map", "resnet20", "--groups", "3", "--rank", "1/8"],
+            "must divide its 16 input channels; use one of 1, 2, 4",
+        ),
+        (["map", "resnet20", "--groups", "4"], "groups (=4) needs a rank too"),
+        (["map", "resnet20", "--rank", "17"], "rank (=17) must lie between 1 and 16, the full rank"),
+        (
+            ["map", "resnet20", "--rank", "many"],
+            "rank (=many) must be a whole number such as 4 or a fraction",
+        ),
+        (["map", "resnet20", "--rank", "1/7"], "rank 1/7 of 16 output channels is not a whole number"),
+        (["map", "resnet20", "--input", "32x32"], "input (=32x32) must be channels x height x width"),
+        (["map", "resnet20", "--method", "magic"], "invalid choice: 'magic'"),
+        (["map", "resnet20", "--cell-bits", "2"], "needs the bits of weights and inputs"),
+        (["map", "resnet20", "--cell-bits", "0"], "array cell_bits (=0) must be a whole number from 1 to 32"),
+        (
+            ["map", "resnet20", "--array", "64x4", "--bits", "8", "--cell-bits", "1"],
+            "do not hold one weight of 8 bits",
+        ),
+        (["map", "resnet20", "--arrays", "0"], "arrays (=0) must be a whole number from 1"),
+        (["map", "resnet20", "--padding", "1"], "invalid choice: '1'"),
+        (["map", "missing.csv"], "cannot read missing.csv: No such file or directory"),
+        (["map", "json:loads"], "the factory of model json:loads failed"),
+        (["map", "collections:OrderedDict"], "returned a OrderedDict; it must return an nn.Module"),
+        (["evaluate", "nowhere", "--data", "digits"], "run folder nowhere does not exist"),
+        (["compress", *SMALL, "--out", "x", "--bits", "9"], "bits (=9) must lie between 1 and 8"),
+        (["compress", *SMALL, "--out", "x", "--epochs", "-1"], "epochs (=-1) must be 0 or more"),
+        (
+            ["compress", *SMALL, "--out", "x", "--batch", "2000"],
+            "batch size (=2000) is larger than the 1433 training",
+        ),
+        (["compress", *SMALL, "--out", "x", "--checkpoint", "none.pt"], "checkpoint none.pt does not exist"),
+        (["compress", *SMALL, "--out", "x", "--plan", "none.json"], "cannot read none.json"),
+        (
+            ["compress", *SMALL, "--out", "x", "--plan", "p.json", "--rank", "2"],
+            "--plan already says what every layer becomes",
+        ),
+        (["compress", *SMALL, "--out", "x", "--device", "gpu7"], "device `gpu7` is not available here"),
+        (
+            ["compress", "resnet8", "--data", "./no-such-folder", "--out", "x"],
+            "data folder ./no-such-folder does not exist",
+        ),
+        (["compress", "vgg9", "--data", "digits", "--out", "x"], "fails on an image of 1x8x8"),
+        (["compress"], "the following arguments are required"),
+    ],
+)
+def test_wrong_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in refuse(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback():
+    done = rankfold("--debug", "map", "nothing")
+    assert "Traceback" in done.stderr
+    assert "Traceback" not in rankfold("map", "nothing").stderr
+
+
+def test_no_command_writes_over_the_files_of_a_run(finished, weights, tmp_path, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "report.html").unlink()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert {"run.json", "plan.json", "model.safetensors", "history.csv", "result.json"} <= set(before)
+    for name in (*before, "checkpoint.pt"):
+        assert "is a file of the run" in refuse(capsys, "report", run, "--out", run / name)
+        assert "is a file of the run" in refuse(capsys, "export", run, "--to", "csv", "--out", run / name)
+        budget = ("--data", "digits", "--max-cycles", "50%")
+        assert "is a file of the run" in refuse(capsys, "plan", "resnet20", *budget, "--out", run / name)
+    log = tmp_path / "new.log"
+    for given in (
+        ("--checkpoint", weights, "--out", weights),
+        ("--search", "nsga2", "--study", log, "--out", log),
+    ):
+        assert "is read by the same command" in refuse(capsys, "plan", "resnet20", *budget, *given)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    table = tmp_path / "table.csv"
+    table.write_text("a,b\n")
+    assert "is no HTML page" in refuse(capsys, "report", run, "--out", table)
+    assert table.read_text() == "a,b\n"
+    assert main(["report", str(run), "--out", str(run / "report.html")]) == 0

@@ -1,0 +1,30 @@
+"""The command line, in this process and in one of its own."""
+
+import os
+import subprocess
+import sys
+
+from rankfold.cli.main import main
+
+# A run on digits that takes seconds: two epochs of fine-tuning from given weights.
+SMALL = ["resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "--epochs", "2"]
+
+
+def rankfold(*arguments):
+    """Run `rankfold` in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "rankfold.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def refuse(capsys, *arguments):
+    """Run in this process; expect exit code 2 and one sentence; return it."""
+    capsys.readouterr()
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as exit_:
+        code = exit_.code
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 2
+    assert error.startswith("rankfold: ")
+    return error
