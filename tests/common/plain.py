@@ -70,14 +70,27 @@ def run(mapping, levels, weight, weight_bits, array, input_bits, signed, read):
                         for index in tile.weight_index[:, column]
                     ]
                     total = 0.0
-                    for part in range(len(driven[0])):
-                        for cell in range(len(stored[0])):
-                            found = sum(d[part][0] * s[cell][0] for d, s in zip(driven, stored, strict=True))
-                            total += driven[0][part][1] * stored[0][cell][1] * read(found)
-                        if offset:
-                            level = cells_of(0, weight_bits, array.cell_bits, "offset")[-1]
-                            found = sum(d[part][0] * level[0] for d in driven)
-                            total -= driven[0][part][1] * level[1] * read(found)
+                    at_once = array.rows_driven or tile.rows
+                    for first in range(0, tile.rows, at_once):
+                        rows = slice(first, first + at_once)
+                        total += _sum_read(
+                            driven[rows], stored[rows], offset and (weight_bits, array.cell_bits), read
+                        )
                     y, x = slots[tile.col_slot[column]] + (tile.col_y[column], tile.col_x[column])
                     result[tile.col_channel[column], y, x] += total
     return result
+
+
+def _sum_read(driven, stored, offset, read):
+    """What a column's rows, driven at once, add to the accumulator; `offset`: bits of weight and cell."""
+    total = 0.0
+    for part in range(len(driven[0])):
+        factor = driven[0][part][1]
+        for cell in range(len(stored[0])):
+            found = sum(d[part][0] * s[cell][0] for d, s in zip(driven, stored, strict=True))
+            total += factor * stored[0][cell][1] * read(found)
+        if offset:
+            level = cells_of(0, *offset, "offset")[-1]
+            found = sum(d[part][0] * level[0] for d in driven)
+            total -= factor * level[1] * read(found)
+    return total

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.random_plans import supported_layers
+from common.strategies import conv_shapes
 from rankfold.cost import CostKey, array_mapping, network_cycles, planned_mapping, planned_shape
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.cost.kinds import cost_of
 from rankfold.errors import InputError
-from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_low_rank, map_pruned
+from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_low_rank, map_pruned, map_steered
 from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
@@ -232,3 +233,40 @@ def test_activations_of_arrays_with_cells_and_dacs():
         InputError, match=r"layer body: an array with bits per cell or DAC needs the bits .*--bits 4"
     ):
         network_cycles(network, plan)
+
+
+@settings(max_examples=40)
+@given(
+    conv_shapes(largest=8, channels=5),
+    st.integers(1, 40),
+    st.sampled_from([None, 2]),
+    st.sampled_from([DenseLayer(), LowRankLayer(1, 1)]),
+    st.data(),
+)
+def test_fewer_rows_driven_take_an_activation_for_each_turn(shape, rows, cell_bits, kind, data):
+    """Every tile, each time that it is activated, drives its rows as many at a time as the array does."""
+    driven = data.draw(st.integers(1, rows))
+    array = ArraySpec(rows, 24, cell_bits, rows_driven=driven)
+    network, plan = alone(shape, kind, array, weight_bits=4, input_bits=4)
+    activations = 0
+    for stage in array_mapping(shape, array, plan.layers[0]).stages:
+        for region, tile in stage.tiles():
+            activations += region.activations * len(range(0, tile.rows, driven))
+    costs = network_cycles(network, plan)
+    assert costs.array_cycles == activations
+    whole = replace(plan, array=replace(array, rows_driven=None))
+    assert costs.total == network_cycles(network, whole).total
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 99))
+def test_steered_rows_are_driven_in_turns_too(rows, driven, seed):
+    driven = min(rows, driven)
+    shape = ConvShape("body", 4, 3, (3, 3), (5, 5))
+    mask = np.random.default_rng(seed).random((3, 4, 3, 3)) < 0.4
+    mask[0, 0, 0, 0] = True
+    array = ArraySpec(rows, 24, rows_driven=driven)
+    network, plan = alone(shape, PatDNNLayer(4, "ideal"), array)
+    activations = 0
+    for region, tile in map_steered(shape, array, mask, "sdk").tiles():
+        activations += region.activations * len(range(0, tile.rows, driven))
+    assert network_cycles(network, plan, masks={"body": mask}).array_cycles == activations

@@ -68,3 +68,25 @@ def test_what_is_refused():
         ArraySpec(64, 8, cell_bits=1).in_weights(8)
     with pytest.raises(InputError, match=r"weight_bits \(=0\) must be a whole number from 1 to 32"):
         ArraySpec(64, 8, cell_bits=1).columns_per_weight(0)
+
+
+@given(st.integers(1, 90), st.data())
+def test_rows_are_driven_in_turns(rows, data):
+    """As many rows at a time as are driven, until none is left."""
+    driven = data.draw(st.integers(1, rows))
+    array = ArraySpec(rows, 8, rows_driven=driven)
+    used = left = data.draw(st.integers(1, rows))
+    turns = 0
+    while left > 0:
+        left -= driven
+        turns += 1
+    assert array.turns(used) == turns
+    assert ArraySpec(rows, 8).turns(used) == 1
+    assert array.in_weights(4).rows_driven == driven
+    assert not array.counts_vectors
+
+
+@pytest.mark.parametrize("driven", [0, 9, 2.0, True])
+def test_rows_that_cannot_be_driven_are_refused(driven):
+    with pytest.raises(InputError, match=r"array rows_driven \(=.*\) must be a whole number from 1 to"):
+        ArraySpec(8, 8, rows_driven=driven)

@@ -182,7 +182,7 @@ def test_files_that_are_no_plans(tmp_path: Path) -> None:
 
 
 def test_a_plan_keeps_the_cells_of_its_array(tmp_path: Path) -> None:
-    cells = ArraySpec(64, 32, cell_bits=2, coding="differential", dac_bits=1)
+    cells = ArraySpec(64, 32, cell_bits=2, coding="differential", dac_bits=1, rows_driven=16)
     plan = replace(low_rank_plan(), array=cells)
     plan.save(tmp_path / "plan.json")
     assert Plan.load(tmp_path / "plan.json") == plan

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from common import plain
 from common.strategies import conv_shapes
+from rankfold.cost.energy import stage_activity
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_low_rank
 from rankfold.simulator import CellCoding, Converter, InputCoding, NonIdealities
@@ -25,12 +26,14 @@ from rankfold.workload import ConvShape
 
 @st.composite
 def arrays(draw):
+    rows = draw(st.integers(1, 60))
     return ArraySpec(
-        draw(st.integers(1, 60)),
+        rows,
         draw(st.integers(12, 60)),
         draw(st.sampled_from([None, 1, 2, 3])),
         draw(st.sampled_from(["offset", "differential"])),
         draw(st.sampled_from([None, 1, 2, 3])),
+        draw(st.none() | st.integers(1, rows)),
     )
 
 
@@ -288,6 +291,36 @@ def test_lines_are_as_long_as_the_array():
         (cells,) = held.program(weight, Draws(0, "layer")).cells[0]
         levels = torch.cat([weight.view(3, 4) + 8, torch.full((1, 4), 8)]).float()
         torch.testing.assert_close(cells, drop_on_lines(levels.T / 15, 1e-3, rows, "layer").T * 15)
+
+
+@settings(max_examples=40)
+@given(conv_shapes(largest=8, channels=4), arrays(), st.sampled_from(MAPPINGS))
+def test_what_is_simulated_is_what_is_priced(shape, array, method):
+    """Activations and conversions are those of energy, and no sum is of more rows than are driven."""
+    mapping = map_layer(shape, array.in_weights(4), method)
+    held = on(mapping, array, 4, 4, False, NonIdealities(adc_bits=6, adc_range="full"))
+    activity = stage_activity(mapping, array, 4, 4)
+    assert held.cycles == activity.reads
+    assert held.conversions == activity.conversions
+    most = max(tile.rows for _, tile in mapping.tiles())
+    assert held.sums.rows == min(most, array.rows_driven or most)
+
+
+def test_rows_driven_in_turns_keep_their_place_on_the_lines():
+    """Only driven rows drop a voltage; those further up are further from the converters."""
+    shape = ConvShape("layer", 5, 3, (1, 1), (5, 5))
+    _, weight = numbers(shape, 4, 4, False, 0)
+    chosen = NonIdealities(adc_bits=8, ir_drop=1e-3)
+    array = ArraySpec(16, 40, cell_bits=4, coding="offset", rows_driven=2)
+    held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, chosen)
+    levels = torch.cat([weight.view(3, 5) + 8, torch.full((1, 5), 8)]).float()
+    parts = []
+    for first in (0, 2, 4):
+        driven = levels[:, first : first + 2].T / 15
+        parts.append(drop_on_lines(driven, 1e-3, 16 - first, "layer").T * 15)
+    found = held.program(weight, Draws(0, "layer")).cells[0]
+    for cells, wanted in zip(found, parts, strict=True):
+        torch.testing.assert_close(cells, wanted)
 
 
 def test_the_mean_of_the_drift_is_taken_back():

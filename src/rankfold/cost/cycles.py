@@ -32,10 +32,9 @@ class LayerCycles:
             buffer. Of pattern-pruned layers the family `pruned` skips a row where nothing in a tile needs it,
             `ideal` steers inputs to each column for nothing.
         chosen: the mapping that the plan chose, as executed.
-        array_cycles: activations of the arrays with the cells and DACs of `ArraySpec`, weights spread over
-            columns
-            and inputs over cycles; None where it names neither. `cycles` counts one activation for a whole
-            vector, as papers do.
+        array_cycles: activations of the arrays with the cells, DACs and driven rows of `ArraySpec`: weights
+            spread over columns, inputs and rows over cycles; None where it names none of them. `cycles`
+            counts one activation for a whole vector, as papers do.
         steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without
             it executes.
     """
@@ -215,8 +214,8 @@ class NetworkCycles:
 
     @property
     def array_cycles(self) -> int | None:
-        """Activations per image of arrays with the given cells and DACs; None where the array names
-        neither.
+        """Activations per image of arrays with the given cells, DACs and driven rows; None where the array
+        names none of them.
         """
         # All layers have a number or none has one: it depends on the array that they share.
         counted = [layer.array_cycles for layer in self.layers if layer.array_cycles is not None]

@@ -8,7 +8,7 @@ import numpy as np
 
 from rankfold.cost.kinds import AnyMapping, cost_of
 from rankfold.errors import InputError
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import ArraySpec, Mapping
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan, weights
 from rankfold.workload import ConvShape, Network
@@ -53,7 +53,7 @@ def array_mapping(
         InputError: the array has bits per cell or DAC, and the layer has none, or more than a row holds; or
             the layer is pattern-pruned and its mask is missing, or row-sparse and its support is.
     """
-    # Then a column is a weight and an activation a whole vector, as the plan was mapped.
+    # Then a column is a weight, as the plan was mapped: turns of rows move nothing.
     if array.cell_bits is None and array.dac_bits is None:
         return planned_mapping(shape, array, entry, mask)
     # DACs repeat activations and move nothing: the layout depends on the cells alone.
@@ -81,21 +81,46 @@ def array_cycles(
     entry: LayerPlan,
     mask: np.ndarray | None = None,
 ) -> int | None:
-    """Activations of arrays with the given cells and DACs; None where the array names neither.
+    """Activations of arrays with the given cells, DACs and driven rows; None where the array names none.
 
     Raises:
         InputError: as `array_mapping`.
     """
-    if array.cell_bits is None and array.dac_bits is None:
+    if array.counts_vectors:
         return None
-    weight_bits, input_bits = bits_of(shape, entry)
-    in_weights = array.in_weights(weight_bits)
-    # A plan that assumes steering executes the steered mapping, so that one is counted.
-    activations = cost_of(entry.kind).steered_cycles(shape, in_weights, entry, mask)
-    if activations is None:
-        activations = planned_mapping(shape, in_weights, entry, mask).cycles
-    # One activation for each slice of the inputs that the DACs drive at once.
-    return activations * array.cycles_per_vector(input_bits)
+    in_weights, slices = array, 1
+    if array.cell_bits is not None or array.dac_bits is not None:
+        weight_bits, input_bits = bits_of(shape, entry)
+        in_weights = array.in_weights(weight_bits)
+        # One activation for each slice of the inputs that the DACs drive at once.
+        slices = array.cycles_per_vector(input_bits)
+    if array.rows_driven is None:
+        # Of a steered mapping the cycles are known without making it.
+        activations = cost_of(entry.kind).steered_cycles(shape, in_weights, entry, mask)
+        if activations is not None:
+            return activations * slices
+    return sum(drives(stage, array) for stage in _executed(shape, in_weights, entry, mask)) * slices
+
+
+def _executed(
+    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+) -> tuple[Mapping, ...]:
+    """The stored matrices that count: with steering where the plan assumes it."""
+    steered = cost_of(entry.kind).steered(shape, array, entry, mask)
+    if steered is not None:
+        return (steered,)
+    return planned_mapping(shape, array, entry, mask).stages
+
+
+def drives(stage: Mapping, array: ArraySpec) -> int:
+    """Activations of a stored matrix's tiles for an image, each as often as its rows are driven in turns."""
+    if array.rows_driven is None:
+        return stage.cycles
+    total = 0
+    for stored, times in stage.loads:
+        for (rows, _), tiles in stored.extents().items():
+            total += tiles * times * array.turns(rows)
+    return total
 
 
 def counts_linear(network: Network, plan: Plan) -> bool:

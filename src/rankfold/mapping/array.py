@@ -8,6 +8,7 @@ from rankfold.errors import InputError
 from rankfold.workload.shape import is_count
 
 CODINGS = ("offset", "differential")
+CELLS = ("cell_bits", "coding", "dac_bits", "rows_driven")  # fields of `ArraySpec` beside its size
 MOST_LINES = 1 << 20  # far above any array that was ever built; guards against slips of the keyboard
 
 
@@ -28,6 +29,8 @@ class ArraySpec:
             the help of one reference column per array; Shafiee et al., "ISAAC", ISCA 2016) or `differential`
             (magnitudes in a column for positive and one for negative weights).
         dac_bits: bits of an input that are driven at once; None: the whole input.
+        rows_driven: rows of an array that are driven at once, 1 to R; None: all. A tile that uses more takes
+            several activations, one after another, each with conversions of its own (`turns`).
     """
 
     rows: int
@@ -35,6 +38,7 @@ class ArraySpec:
     cell_bits: int | None = None
     coding: str = "offset"
     dac_bits: int | None = None
+    rows_driven: int | None = None
 
     def __post_init__(self) -> None:
         _check_lines("rows", self.rows)
@@ -45,6 +49,8 @@ class ArraySpec:
             _check_bits("array dac_bits", self.dac_bits)
         if self.coding not in CODINGS:
             raise InputError(f"array coding (={self.coding}) must be one of {', '.join(CODINGS)}")
+        if self.rows_driven is not None:
+            _check_driven(self.rows_driven, self.rows)
 
     @classmethod
     def parse(cls, text: str) -> ArraySpec:
@@ -58,6 +64,13 @@ class ArraySpec:
             raise InputError(f"array (={text}) must be rows x columns, such as 64x64 or 512x256")
         rows, columns = sizes
         return cls(int(rows), int(columns))
+
+    @property
+    def counts_vectors(self) -> bool:
+        """Whether an activation takes a whole vector, as papers count: no cells, DACs or driven rows are
+        named.
+        """
+        return self.cell_bits is None and self.dac_bits is None and self.rows_driven is None
 
     @property
     def cells(self) -> int:
@@ -112,6 +125,12 @@ class ArraySpec:
             return 1
         return -(-input_bits // self.dac_bits)
 
+    def turns(self, rows: int) -> int:
+        """Activations, one after another, that drive `rows` rows of a tile: ceil(rows/rows_driven)."""
+        if self.rows_driven is None:
+            return 1
+        return -(-rows // self.rows_driven)
+
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
 
@@ -119,6 +138,12 @@ class ArraySpec:
 def _check_lines(label: str, lines: int) -> None:
     if not isinstance(lines, int) or not 1 <= lines <= MOST_LINES:
         raise InputError(f"array {label} (={lines}) must be a whole number from 1 to {MOST_LINES}")
+
+
+def _check_driven(driven: int, rows: int) -> None:
+    is_whole = isinstance(driven, int) and not isinstance(driven, bool)
+    if not is_whole or not 1 <= driven <= rows:
+        raise InputError(f"array rows_driven (={driven}) must be a whole number from 1 to its rows (={rows})")
 
 
 def _check_bits(label: str, bits: int) -> None:

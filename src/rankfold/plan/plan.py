@@ -13,7 +13,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json, write_text
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import CELLS, ArraySpec
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.records.schema import strict_validator
@@ -91,7 +91,7 @@ class Plan:
         # Most plans are for default cells: their files give rows and columns alone.
         plain = ArraySpec(self.array.rows, self.array.columns)
         if self.array != plain:
-            cells = {key: getattr(self.array, key) for key in ("cell_bits", "coding", "dac_bits")}
+            cells = {key: getattr(self.array, key) for key in CELLS}
             content["cells"] = {key: value for key, value in cells.items() if value is not None}
         return {**content, "layers": [layer.to_json() for layer in self.layers]}
 

@@ -9,9 +9,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.machine import NonIdealities
-from rankfold.mapping import ArraySpec
-
-CELLS = ("cell_bits", "coding", "dac_bits")
+from rankfold.mapping import CELLS, ArraySpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +21,7 @@ class SimulationOptions:
         cell_bits: bits of a cell; None: as in the plan.
         coding: of signed weights; None: as in the plan.
         dac_bits: input bits driven at once; None: as in the plan.
+        rows_driven: rows driven at once; None: as in the plan.
         repeats: chips, each programmed anew.
         images: test images, drawn under the seed; None: all.
         layer_images: test images for the layers' errors; 0: none are found.
@@ -34,6 +33,7 @@ class SimulationOptions:
     cell_bits: int | None = None
     coding: str | None = None
     dac_bits: int | None = None
+    rows_driven: int | None = None
     repeats: int = 5
     images: int | None = None
     layer_images: int = 500
@@ -163,4 +163,6 @@ def describe(array: ArraySpec) -> str:
     inputs = "whole inputs"
     if array.dac_bits is not None:
         inputs = f"{array.dac_bits}-bit DACs"
+    if array.rows_driven is not None:
+        inputs += f", {array.rows_driven} rows at once"
     return f"{array}, {cells}, {inputs}"

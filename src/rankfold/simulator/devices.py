@@ -123,7 +123,7 @@ def drop_on_lines(g: Tensor, resistance: float, rows: int, layer: str) -> Tensor
     Args:
         g: (r, c) of all columns in their physical order.
         resistance: rho, of a segment times the highest conductance.
-        rows: R, physical rows down to the converters.
+        rows: R, physical rows from the first of these down to the converters.
         layer: its name, for the error.
 
     Raises:

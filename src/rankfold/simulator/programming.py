@@ -87,7 +87,8 @@ class Programming:
         for start, width in zip(strip.starts, strip.widths, strict=True):
             end = start + width
             tile = levels[:, start:end]
-            read = self._read(tile)  # (r, w * J), and the reference of this tile, if there is one
+            # (r, w * J), and the reference of this tile, if there is one.
+            read = self._read(tile, strip.first_row)
             cells = width * slices
             of_weights = read[:, :cells]
             weights.append(of_weights.reshape(rows, width, slices))
@@ -103,8 +104,11 @@ class Programming:
             return torch.cat([by_column, reference])
         return self._whole(held, reference, strip.widths)
 
-    def _read(self, cells: Tensor) -> Tensor:
-        """The conductances, relative, of one tile's cells (r, w, J): (r, w * J), and a reference's column."""
+    def _read(self, cells: Tensor, first_row: int) -> Tensor:
+        """The conductances, relative, of one tile's cells (r, w, J): (r, w * J), and a reference's column.
+
+        The cells are those of the rows from `first_row` on, which alone are driven at a time.
+        """
         chosen = self.chosen
         columns = array_columns(cells, self.coding)
         target = columns.to(self.dtype) / self.coding.highest
@@ -118,7 +122,8 @@ class Programming:
         self.total_read += float(read.abs().sum())
         if not chosen.ir_drop:
             return read
-        return drop_on_lines(read, chosen.ir_drop, self.array_rows, self.layer)
+        # Rows that are not driven carry no current; lines are as long as they are.
+        return drop_on_lines(read, chosen.ir_drop, self.array_rows - first_row, self.layer)
 
     def _whole(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class Strip:
             zero.
         widths: columns of each tile, c in all.
         sums: for each tile, which of the region's lists of sums its columns add to.
+        first_row: of the array; not 0 where earlier rows of the same tiles are driven before these.
     """
 
     offset: Array
@@ -31,6 +32,28 @@ class Strip:
     weight_index: Array
     widths: tuple[int, ...]
     sums: tuple[int, ...]
+    first_row: int = 0
+
+    def turns(self, rows_driven: int | None) -> tuple[Strip, ...]:
+        """The strips that are driven one after another, where no more rows than these are driven at once."""
+        rows = len(self.offset)
+        if rows_driven is None or rows <= rows_driven:
+            return (self,)
+        parts = []
+        for first in range(0, rows, rows_driven):
+            some = slice(first, first + rows_driven)
+            slot = None
+            if self.slot is not None:
+                slot = self.slot[some]
+            part = replace(
+                self,
+                offset=self.offset[some],
+                slot=slot,
+                weight_index=self.weight_index[some],
+                first_row=first,
+            )
+            parts.append(part)
+        return tuple(parts)
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -83,7 +106,7 @@ class Schedule:
         input: (C_in, H, W).
         output: (m, OH, OW).
         phases: one for each region.
-        rows: rows of the fullest tile.
+        rows: the most rows that a tile is driven with at once.
     """
 
     padding: tuple[int, int, int, int]
@@ -94,7 +117,7 @@ class Schedule:
 
     @property
     def cycles(self) -> int:
-        """Activations of tiles for one image, which are the mapping's cycles."""
+        """Activations of tiles for one image: the mapping's cycles, if all rows are driven at once."""
         total = 0
         for phase in self.phases:
             activations = len(phase.base)
@@ -104,14 +127,14 @@ class Schedule:
 
 
 def schedule_mapping(mapping: Mapping) -> Schedule:
-    """The activations of `mapping`."""
+    """The activations of `mapping`, with as many rows at once as its array drives."""
     shape = mapping.shape
     numbers: dict[StoredMatrix, int] = {}
     phases: list[Phase] = []
     rows = 0
     for region in mapping.regions:
         stored = numbers.setdefault(region.stored, len(numbers))
-        phase = _phase(region, stored)
+        phase = _phase(region, stored, mapping.array.rows_driven)
         phases.append(phase)
         for strip in phase.strips:
             rows = max(rows, len(strip.offset))
@@ -124,7 +147,7 @@ def schedule_mapping(mapping: Mapping) -> Schedule:
     )
 
 
-def _phase(region: Region, stored: int) -> Phase:
+def _phase(region: Region, stored: int, rows_driven: int | None) -> Phase:
     _, width = region.footprint.shape.padded_input
     stride_y, stride_x = region.footprint.shape.stride
     origins = region.origins()  # (activations, slots, 2), in output pixels
@@ -143,7 +166,9 @@ def _phase(region: Region, stored: int) -> Phase:
         rows = _key(tile.row_channel, tile.row_y, tile.row_x, tile.row_slot)
         members = strips.setdefault(rows, [])
         members.append((tile, sums[columns]))
-    joined = [_strip(region, members) for members in strips.values()]
+    joined: list[Strip] = []
+    for members in strips.values():
+        joined += _strip(region, members).turns(rows_driven)
     return Phase(
         stored,
         base,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -23,13 +24,16 @@ from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer, PatDNNLayer, Plan
 from rankfold.workload import ConvShape, Network, zoo_network
 
 BITS = st.integers(2, 8)
-ARRAYS = st.builds(
-    ArraySpec,
-    st.integers(4, 70),
-    st.integers(20, 70),
-    st.sampled_from([1, 2]),
-    st.sampled_from(["offset", "differential"]),
-    st.integers(1, 3),
+ARRAYS = st.integers(4, 70).flatmap(
+    lambda rows: st.builds(
+        ArraySpec,
+        st.just(rows),
+        st.integers(20, 70),
+        st.sampled_from([1, 2]),
+        st.sampled_from(["offset", "differential"]),
+        st.integers(1, 3),
+        st.none() | st.integers(1, rows),
+    )
 )
 DENSE = DenseLayer()
 
@@ -68,16 +72,25 @@ def test_counts_equal_those_of_the_tiles(shape, array, weight_bits, input_bits, 
     wide, slices = array.columns_per_weight(weight_bits), array.cycles_per_vector(input_bits)
     reference = array.coding == "offset"
     reads = rows = columns = converted = cells = kernels = 0
+    busy = Counter()
     for region, tile in mapping.tiles():
         times = region.activations * slices
-        reads += times
-        rows += times * tile.rows
-        columns += times * tile.columns
-        converted += times * (tile.columns * wide + reference)
-        cells += times * tile.rows * (tile.columns * wide + reference)
-        kernels += times * tile.rows * tile.columns
+        physical = tile.columns * wide + reference
+        # Row after row, as many at once as are driven.
+        at_once = array.rows_driven or tile.rows
+        for first in range(0, tile.rows, at_once):
+            driven = min(at_once, tile.rows - first)
+            reads += times
+            rows += times * driven
+            columns += times * tile.columns
+            converted += times * physical
+            cells += times * driven * physical
+            kernels += times * driven * tile.columns
+            # Regions that store the same matrix take turns at the same arrays.
+            busy[region.stored, tile.row_channel.tobytes(), tile.weight_index.tobytes()] += times
     assert (activity.reads, activity.rows, activity.conversions) == (reads, rows, converted)
-    assert (activity.cells, activity.steered, activity.sums * slices) == (cells, kernels, columns)
+    assert (activity.cells, activity.steered, activity.columns) == (cells, kernels, columns)
+    assert activity.longest * slices == max(busy.values())
     assert activity.activations == mapping.cycles
     assert activity.sums == mapping.conversions
     assert activity.additions == activity.sums - activity.outputs

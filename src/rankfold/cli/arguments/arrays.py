@@ -10,9 +10,7 @@ from typing import Any
 from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, noise
 from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE, NonIdealities
-from rankfold.mapping import CODINGS, ArraySpec
-
-CELLS = ("cell_bits", "coding", "dac_bits")
+from rankfold.mapping import CELLS, CODINGS, ArraySpec
 
 
 def add_array(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +38,9 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coding", choices=CODINGS, help=f"of signed weights (default {CODINGS[0]})")
     parser.add_argument(
         "--dac-bits", type=int, metavar="N", help="input bits driven at once (default: a whole input)"
+    )
+    parser.add_argument(
+        "--rows-driven", type=int, metavar="N", help="rows of an array driven at once (default: all)"
     )
 
 
@@ -132,6 +133,9 @@ def add_cells(parser: Any, default: str, of: str = "") -> None:
     parser.add_argument("--coding", choices=CODINGS, help=f"{of}of signed weights ({default})")
     parser.add_argument(
         "--dac-bits", type=int, metavar="N", help=f"{of}input bits driven at once ({default})"
+    )
+    parser.add_argument(
+        "--rows-driven", type=int, metavar="N", help=f"{of}rows of an array driven at once ({default})"
     )
 
 

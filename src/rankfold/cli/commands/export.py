@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankfold.cli.arguments.arrays import CELLS, add_cells, with_cells
+from rankfold.cli.arguments.arrays import add_cells, with_cells
 from rankfold.errors import InputError
 from rankfold.files import check_target
+from rankfold.mapping import CELLS
 
 if TYPE_CHECKING:
     from torch import nn

@@ -165,6 +165,8 @@ def _summary(costs: NetworkCycles) -> str:
             cells = f"{array.cell_bits}-bit cells, {array.coding} coding"
         if array.dac_bits is not None:
             inputs = f"{array.dac_bits}-bit DACs"
+        if array.rows_driven is not None:
+            inputs += f", {array.rows_driven} rows at once"
         lines.append(
             f"array cycles with {cells} and {inputs}: {costs.array_cycles:,} (the counts above: one per "
             "vector)"

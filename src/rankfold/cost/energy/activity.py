@@ -18,17 +18,21 @@ STEERING = ("none", "rows", "kernels")
 class StageActivity:
     """Counts for one image of one stored convolution: a layer, or one of the two stages of a low-rank pair.
 
-    A read is one activation of one tile with one slice of the inputs. Physical columns are the mapped ones:
-    those of the weights, and with offset coding the reference column.
+    A read is one activation of one tile with one slice of the inputs, and with those rows that are driven at
+    once: where the array drives fewer than a tile uses, several reads follow one another. Physical columns
+    are the mapped ones: those of the weights, and with offset coding the reference column.
 
     Attributes:
         tiles: stored tiles, each of which has an array of its own.
         activations: of tiles, with whole inputs; the papers' cycles.
+        drives: the same, each as often as its tile's rows are driven in turns.
+        turns: of the tile that needs most: rows in use over rows driven at once, rounded up.
         slices: input bit slices, ceil(input bits / DAC bits).
         columns_per_weight: physical columns of a weight.
-        longest: activations of the busiest tile; the stage takes so long where tiles work side by side.
+        longest: drives of the busiest tile; the stage takes so long where tiles work side by side.
         rows: rows driven, over all reads.
         conversions: columns converted by ADCs, over all reads.
+        columns: columns of weights, over all reads.
         cells: cells in rows driven and columns converted, over all reads.
         sums: column sums of whole weights and whole inputs that leave the arrays, after shift-and-add.
         additions: of such sums to one another: sums less outputs. Where windows overlap at the edge of the
@@ -45,11 +49,14 @@ class StageActivity:
 
     tiles: int
     activations: int
+    drives: int
+    turns: int
     slices: int
     columns_per_weight: int
     longest: int
     rows: int
     conversions: int
+    columns: int
     cells: int
     sums: int
     additions: int
@@ -63,8 +70,8 @@ class StageActivity:
 
     @property
     def reads(self) -> int:
-        """Activations of tiles, slice by slice."""
-        return self.activations * self.slices
+        """Activations of tiles, turn by turn and slice by slice."""
+        return self.drives * self.slices
 
 
 def stage_activity(
@@ -99,19 +106,27 @@ def stage_activity(
     wide = array.columns_per_weight(weight_bits)  # physical columns of a weight
     # Offset coding subtracts the sum of one more column, whose cells all hold the offset.
     reference = int(array.cell_bits is not None and array.coding == "offset")
-    tiles = activations = rows = columns = converted = cells = kernels = 0
+    tiles = activations = drives = rows = columns = read = converted = cells = kernels = 0
+    most_turns = longest = 1
     for stored, times in mapping.loads:
         # (rows in use, columns in use in weights), tiles of that size; each is activated `times` times.
         for (height, width), number in stored.extents().items():
             physical = width * wide + reference  # columns that are converted
-            reads = number * times
+            whole = number * times  # activations with all rows
+            turns = array.turns(height)
             tiles += number
-            activations += reads
-            rows += height * reads
-            columns += width * reads
-            cells += height * physical * reads
-            kernels += height * width * reads
-            converted += physical * reads
+            activations += whole
+            drives += whole * turns
+            most_turns = max(most_turns, turns)
+            longest = max(longest, times * turns)
+            # A row is driven in one of the turns; what it drives adds up to the whole tile over all of them.
+            rows += height * whole
+            cells += height * physical * whole
+            kernels += height * width * whole
+            # Turns are added up behind the converters, before the sum leaves the array.
+            columns += width * whole
+            read += width * whole * turns
+            converted += physical * whole * turns
     shape, macs = mapping.shape, mapping.macs
     if layer is not None:
         # The mapping stores as much as the layer keeps: each of its outputs takes an m-th of that, in every
@@ -123,12 +138,15 @@ def stage_activity(
     return StageActivity(
         tiles=tiles,
         activations=activations,
+        drives=drives,
+        turns=most_turns,
         slices=slices,
         columns_per_weight=wide,
-        longest=max(times for _, times in mapping.loads),
+        longest=longest,
         # Rows, conversions and cells work once a slice; sums and inputs are of whole values.
         rows=rows * slices,
         conversions=converted * slices,
+        columns=read * slices,
         cells=cells * slices,
         # Slices and physical columns of a weight are joined before its sum leaves the array.
         sums=columns,

@@ -4,6 +4,7 @@ component table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) 
     cell_bits = array.cell_bits or activity.weight_bits
     dac_bits = array.dac_bits or activity.input_bits
     wide, slices = activity.columns_per_weight, activity.slices
+    carry = math.ceil(math.log2(activity.turns))
     return {
         "rows": array.rows,
         "columns": array.columns,
@@ -56,12 +58,14 @@ def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) 
         "weight_bits": activity.weight_bits,
         "input_bits": activity.input_bits,
         "weight_columns": wide,
-        # A shift for each further column of a weight, and for each further slice of the inputs.
-        "sum_bits": table.adc_bits + (wide - 1) * cell_bits + (slices - 1) * dac_bits,
+        # A shift for each further column of a weight, and for each further slice of the inputs; and the carry
+        # of sums over turns.
+        "sum_bits": table.adc_bits + (wide - 1) * cell_bits + (slices - 1) * dac_bits + carry,
         "slices": slices,
         "kernel": activity.kernel,
-        # Mean per read; at least one, so that a stage that is never read does not divide by zero.
-        "steered": activity.steered / max(activity.reads, 1),
+        # Mean per activation, as the circuits of all rows are there, whichever of them are driven; at least
+        # one, so that a stage that is never read does not divide by zero.
+        "steered": activity.steered / max(activity.activations * slices, 1),
     }
 
 
@@ -81,7 +85,7 @@ def events(table: ComponentTable, activity: StageActivity, sum_bits: float) -> d
         "row step": activity.rows * table.mux * table.active_rows,
         "conversion": activity.conversions,
         "conducting cell": activity.cells * table.active_rows * table.active_cells,
-        "weight column": activity.sums * activity.slices,
+        "weight column": activity.columns,
         "sum": activity.sums,
         "addition": activity.additions,
         "input bit": inputs,

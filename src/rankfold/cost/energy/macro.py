@@ -67,18 +67,22 @@ def macro_energy(table: ComponentTable, macro: Macro) -> StageEnergy:
         InputError: a formula of the table cannot be computed for this macro.
     """
     driven = macro.driven or macro.rows
+    weights = macro.columns // macro.columns_per_weight
     converted = macro.converted or macro.columns
     slices = macro.slices
     activity = StageActivity(
         tiles=1,
         activations=1,
+        drives=1,
+        turns=1,
         slices=slices,
         columns_per_weight=macro.columns_per_weight,
         longest=1,
         rows=driven * slices,
         conversions=converted * slices,
+        columns=weights * slices,
         cells=driven * macro.columns * slices,
-        sums=macro.columns // macro.columns_per_weight,
+        sums=weights,
         additions=0,
         inputs=0,
         outputs=0,

@@ -61,6 +61,7 @@ def _stage_to_json(stage: StageEnergy) -> dict[str, Any]:
     return {
         "tiles": activity.tiles,
         "activations": activity.activations,
+        "turns": activity.turns,
         "slices": activity.slices,
         "columns_per_weight": activity.columns_per_weight,
         "reads": activity.reads,
@@ -185,7 +186,7 @@ class NetworkEnergy:
         stages = [stage.activity for layer in self.layers for stage in layer.stages]
         # Each multiplication uses all cells of its weight in a row, one for each physical column.
         used = sum(activity.macs * activity.columns_per_weight for activity in stages)
-        return used / (self.array.cells * sum(activity.activations for activity in stages))
+        return used / (self.array.cells * sum(activity.drives for activity in stages))
 
     @property
     def _stored(self) -> list[StageEnergy]:
@@ -218,6 +219,8 @@ class NetworkEnergy:
             f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {shared}; "
             f"{self.array.cell_bits}-bit cells, {self.array.coding} coding, {self.array.dac_bits}-bit DACs"
         )
+        if self.array.rows_driven is not None:
+            words += f", {self.array.rows_driven} rows at once"
         if self.assumed:
             words += f" (assumed: {', '.join(self.assumed)})"
         return words
@@ -234,6 +237,7 @@ class NetworkEnergy:
                 "cell_bits": self.array.cell_bits,
                 "coding": self.array.coding,
                 "dac_bits": self.array.dac_bits,
+                "rows_driven": self.array.rows_driven,
             },
             "assumed": list(self.assumed),
             "total": {

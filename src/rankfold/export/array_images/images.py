@@ -241,17 +241,21 @@ def _smallest(cells: np.ndarray) -> np.ndarray:
 def _content(plan: Plan, program: Program, images: _Images) -> dict[str, Any]:
     """The content of `placement.json`."""
     array = plan.array
+    described: dict[str, Any] = {
+        "rows": array.rows,
+        "columns": array.columns,
+        "cell_bits": array.cell_bits,
+        "coding": array.coding,
+        "dac_bits": array.dac_bits,
+    }
+    # Only where it is named: readers of older files know no such key.
+    if array.rows_driven is not None:
+        described["rows_driven"] = array.rows_driven
     return {
         "_type": TYPE,
         "_version": VERSION,
         "model": plan.model,
-        "array": {
-            "rows": array.rows,
-            "columns": array.columns,
-            "cell_bits": array.cell_bits,
-            "coding": array.coding,
-            "dac_bits": array.dac_bits,
-        },
+        "array": described,
         "input": {"name": program.input, "sizes": list(plan.input)},
         "output": program.output,
         "steps": list(program.steps),
