@@ -41,10 +41,12 @@ class Network:
         # Accumulators of each layer on the last images, for whoever wants to look.
         self.sums = {}
 
-    def __call__(self, images):
-        """(N, classes) of images (N, C, H, W)."""
+    def __call__(self, *batches):
+        """(N, classes) of images (N, C, H, W), or of the several inputs of the network in their order."""
         values = dict(self.digital)
-        values[self.content["input"]["name"]] = np.asarray(images, np.float64)
+        inputs = self.content.get("inputs") or [self.content["input"]]
+        for input, batch in zip(inputs, batches, strict=True):
+            values[input["name"]] = np.asarray(batch, np.float64)
         for step in self.content["steps"]:
             inputs = [values[name] for name in step["inputs"]]
             values[step["output"]] = self.step(step, inputs)

@@ -11,14 +11,30 @@ from torch.nn import functional as F
 from rankfold.calibration.moments import patch_moments
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.calibration.signs import observe_signs
+from rankfold.cost import network_cycles
+from rankfold.cost.energy import energy_of
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.low_rank import LowRankConv2d
+from rankfold.nn.masked import masks_of
 from rankfold.nn.quantised import QuantConv2d, QuantLinear
-from rankfold.plan import DenseLayer, LayerPlan, LowRank, LowRankLayer, check_plan, uniform_plan
+from rankfold.plan import (
+    DenseLayer,
+    LayerPlan,
+    LowRank,
+    LowRankLayer,
+    Pairs,
+    PatDNN,
+    SharedSupport,
+    check_plan,
+    uniform_plan,
+)
+from rankfold.simulator import simulate
 from rankfold.surgery.compress import build_, compress_
 from rankfold.surgery.quantise import insert_quantisers_, open_signs, quantise_
+from rankfold.surgery.save import load_, save
+from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(64, 64)
@@ -243,3 +259,23 @@ def test_quantising_what_was_not_compressed_changes_nothing():
         quantise_(model, plan, [torch.randn(8, 3, 8, 8)])
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("method", [PatDNN(4), Pairs(4), SharedSupport(4), LowRank(rank="1/4", entries=3)])
+def test_the_plan_of_a_quantised_network_needs_nothing_more(method, tmp_path):
+    """Cycles, energy and arrays come from the network and the plan that `quantise_` gave, or `load_`."""
+    model = build("resnet8", 10)
+    network = trace(model, (3, 16, 16))
+    plan = uniform_plan(network, ArraySpec(64, 64), method, bits=4)
+    x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    compress_(model, plan, [x])
+    settled = quantise_(model, plan, [x])
+    known = masks_of(model)
+    counted = network_cycles(network, settled)
+    assert counted == network_cycles(network, with_supports(settled, model), masks=known)
+    priced = energy_of(network, settled)
+    assert priced == energy_of(network, settled, masks=known)
+    simulate(model, settled)
+    save(model, settled, tmp_path)
+    loaded = load_(build("resnet8", 10), tmp_path)
+    assert loaded == settled and network_cycles(network, loaded) == counted

@@ -261,7 +261,7 @@ def network_cycles(
         methods: dense mappings to compare with.
         masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see
             `load_masks`. Layers whose
-            support is in the plan need none.
+            support is in the plan need none. None: those of the plan, which `quantise_` and `load_` give it.
         linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
@@ -270,6 +270,8 @@ def network_cycles(
             is missing.
     """
     array = plan.array
+    if masks is None:
+        masks = plan.masks
     # By weight: several layers may run one weight, and the plan has one entry for it.
     planned = {name: plan.layer(name) for name in weights(network)}
     compared = _families(plan)
@@ -277,9 +279,7 @@ def network_cycles(
     for shape in counted_layers(network, plan, linear):
         entry = planned[shape.weight]
         # Kinds whose plan says which weights are kept do without.
-        mask = None
-        if masks is not None:
-            mask = masks.get(shape.weight)
+        mask = masks.get(shape.weight)
         mappings: Mapped = {CostKey.dense(method): map_layer(shape, array, method) for method in methods}
         own = cost_of(entry.kind)
         for family, cost in compared.items():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json, write_text
@@ -17,7 +20,7 @@ from rankfold.mapping import CELLS, ArraySpec
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.records.schema import strict_validator
-from rankfold.workload import ConvShape, Network
+from rankfold.workload import ConvShape, InputSpec, Network
 
 # Written into every file; the schema refuses any other.
 TYPE, VERSION = "rankfold.plan", 1
@@ -32,12 +35,28 @@ class Plan:
         input: (C, H, W) it was planned for.
         array: the array it was planned for.
         layers: one entry for each weight, in execution order.
+        inputs: what the network is called with, where that is not one image.
+        masks: the weights that pruned layers keep, (m, C_in/G, kh, kw) booleans by layer, where the plan is
+            that of a network in memory (see `quantise_` and `load_`). They are the network's: files of plans
+            do not hold them, and plans that differ in them alone are equal.
     """
 
     model: str
     input: tuple[int, int, int]
     array: ArraySpec
     layers: tuple[LayerPlan, ...]
+    inputs: tuple[InputSpec, ...] = ()
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        named = [bool(spec.name) for spec in self.inputs]
+        if any(named) and not all(named):
+            raise InputError(f"the plan of {self.model}: inputs must all have a name, or none of them")
+
+    @classmethod
+    def of(cls, network: Network, array: ArraySpec, layers: Iterable[LayerPlan]) -> Plan:
+        """The plan of a network."""
+        return cls(network.name, network.input, array, tuple(layers), network.inputs)
 
     def layer(self, name: str) -> LayerPlan:
         """The entry of layer `name`.
@@ -88,6 +107,9 @@ class Plan:
             "input": list(self.input),
             "array": [self.array.rows, self.array.columns],
         }
+        # Most networks take one image, and their files say its size alone.
+        if self.inputs:
+            content["inputs"] = [spec.to_json() for spec in self.inputs]
         # Most plans are for default cells: their files give rows and columns alone.
         plain = ArraySpec(self.array.rows, self.array.columns)
         if self.array != plain:
@@ -113,6 +135,7 @@ class Plan:
                 (channels, height, width),
                 ArraySpec(*content["array"], **content.get("cells", {})),
                 tuple(LayerPlan.from_json(layer) for layer in content["layers"]),
+                tuple(InputSpec.from_json(spec) for spec in content.get("inputs", ())),
             )
         except InputError as error:
             # The message names the layer already; here the file is added.

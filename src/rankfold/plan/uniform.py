@@ -62,7 +62,7 @@ def uniform_plan(
             )
         )
     method.check_changes(network, {layer.name: layer.kind for layer in layers}, layers[0].reason)
-    return Plan(network.name, network.input, array, tuple(layers))
+    return Plan.of(network, array, layers)
 
 
 def _mapping_for(kind: LayerKind, wanted: str) -> str:

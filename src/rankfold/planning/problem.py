@@ -82,7 +82,7 @@ class PlanningProblem:
         layers = []
         for layer, candidate in zip(self.choices, chosen, strict=True):
             layers.append(explained(layer, candidate))
-        return Plan(self.network.name, self.network.input, self.array, tuple(layers))
+        return Plan.of(self.network, self.array, layers)
 
 
 def planning_problem(

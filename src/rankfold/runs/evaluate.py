@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from rankfold.training.data import ImageData, load_images
 from rankfold.training.loaders import pair_of
 from rankfold.training.loop import accuracy, accuracy_on_tests, choose_device
 from rankfold.training.source import LabelledBatch, TrainingData
-from rankfold.workload import trace
+from rankfold.workload import retrace
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,26 @@ class Evaluation:
     same_data: bool
 
 
-def load_run(path: str | Path, device: str = "cpu") -> tuple[nn.Module, Plan, Result]:
+def load_run(
+    path: str | Path,
+    device: str = "cpu",
+    *,
+    model: nn.Module | None = None,
+) -> tuple[nn.Module, Plan, Result]:
     """The network of a finished run, built anew from its plan, result and weights.
 
     Args:
         path: the run's folder.
         device: where the network goes.
+        model: a fresh instance of the dense network, which stays as it is; None: it is built by the name that
+            the run has on record, that of a zoo network or `package.module:factory`.
 
     Returns:
-        The network in eval mode, its plan, and the result.
+        The network in eval mode, its plan (see `load_`), and the result.
 
     Raises:
-        InputError: a file is missing, damaged, or does not belong to the others.
+        InputError: a file is missing, damaged, or does not belong to the others; or the name on record is
+            that of no network.
     """
     target = choose_device(device)
     # The hash is needed to claim a folder only, and nothing is claimed here.
@@ -58,11 +67,29 @@ def load_run(path: str | Path, device: str = "cpu") -> tuple[nn.Module, Plan, Re
         raise InputError(f"{path} holds no finished run (no result.json); finish it with --resume")
     result = Result.load(folder.result)
     plan = Plan.load(folder.plan)
-    model = load_model(result.model, len(result.data.classes), result.input[0])
+    if model is None:
+        own = _built(result, folder.path)
+    else:
+        own = copy.deepcopy(model)
     # Before surgery: a plan of another network would be refused there in words about modules.
-    check_plan(plan, trace(model, result.input, result.model))
-    load_(model, folder.path)
-    return model.to(target).eval(), plan, result
+    check_plan(plan, retrace(own, result.model, plan.input, plan.inputs))
+    filled = load_(own, folder.path)
+    return own.to(target).eval(), filled, result
+
+
+def _built(result: Result, path: Path) -> nn.Module:
+    """The dense network of a run, by its name.
+
+    Raises:
+        InputError: it is not known by its name, or cannot be built.
+    """
+    try:
+        return load_model(result.model, len(result.data.classes), result.input[0])
+    except InputError as error:
+        raise InputError(
+            f"the network of {path} cannot be built by its name, {result.model}: {error}. Give the network "
+            "itself (model=), or name it in the run, run(..., name='package.module:factory')"
+        ) from error
 
 
 def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:

@@ -55,7 +55,8 @@ def run(
         plan: what its layers become.
         recipe: of fine-tuning.
         out: the folder, new or of this very run.
-        name: of the network; None: as the plan calls it. `load_run` finds the network by it.
+        name: of the network; None: as the plan calls it. `load_run` builds the network by it, if it is that
+            of a zoo network or `package.module:factory`; by another name it has to be given the network.
         baseline: where the weights of the dense network come from; None: the network has them.
         decomposition: `svd` (nearest to the weights), `data` (nearest to the layers' outputs on training
             images) or `sequential` (the same, layer after layer, taking back the errors of those before).

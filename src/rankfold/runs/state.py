@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -143,6 +143,8 @@ def prepare(
     # Dense, before any step: plans name its layers, and costs are of its shapes.
     network = traced(own, data, name or plan.model)
     check_plan(plan, network)
+    # A plan that was made of shapes alone does not know how the network is called.
+    plan = replace(plan, inputs=plan.inputs or network.inputs)
     if noise is not None:
         check_arrays(plan, noise)
     hearer.note(coverage(network, plan, linear).table() + "\n")

@@ -16,7 +16,7 @@ from rankfold.nn.quantised import QuantLayer
 from rankfold.plan import LayerPlan, Plan
 from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.supports import check_supports, with_supports
-from rankfold.workload import ConvShape, trace
+from rankfold.workload import ConvShape, retrace
 from rankfold.workload.shape import Pair
 
 BINARY = ", the levels -1 and +1, which no cell coding here stands for; use 2 bits or more"
@@ -88,7 +88,7 @@ def planned_mappings(
             that no cell coding stands for.
     """
     shapes: dict[str, list[ConvShape]] = {}
-    for shape in trace(model, plan.input, plan.model).layers:
+    for shape in retrace(model, plan.model, plan.input, plan.inputs).layers:
         shapes.setdefault(shape.weight, []).append(shape)
     check_supports(plan, model)
     plan = with_supports(plan, model)

@@ -13,15 +13,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError, MissingDependencyError
 from rankfold.mapping import MAPPINGS, ArraySpec
-from rankfold.models.device import device_of, dtype_of
 from rankfold.plan.kinds import ChannelLayer, DenseLayer, LayerKind
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.methods import ChannelPruning
 from rankfold.plan.plan import Plan
 from rankfold.plan.uniform import candidates, check_plan_bits
-from rankfold.workload import Network
+from rankfold.workload import Network, example_inputs
 
 # Operations that cut or join channels, at places that may stand in the network's code.
 REARRANGING = ("_SliceOp", "_ConcatOp", "_SplitOp", "_UnbindOp")  # torch-pruning's names
@@ -65,7 +65,7 @@ def channel_plan(
         # A layer with a reason keeps its outputs, but may lose inputs to the layer before it.
         if not why and kept < _outputs(model.get_submodule(name)):
             wanted[name] = kept
-    _remove(small, network.input, wanted)
+    _remove(small, example_inputs(small, network.input, network.inputs), wanted)
     layers = []
     for name, _, why, width in every:
         # Read off the copy: a layer changes by what was asked of it, and by what was asked of those it reads.
@@ -84,7 +84,7 @@ def channel_plan(
             f"no convolution of {network.name} makes channels of its own, so none can be removed; use "
             "another method"
         )
-    return Plan(network.name, network.input, array, tuple(layers))
+    return Plan.of(network, array, layers)
 
 
 def _in_words(before: tuple[int, int], after: tuple[int, int]) -> str:
@@ -119,7 +119,8 @@ def select_channels_(model: nn.Module, plan: Plan) -> None:
             wanted[name] = kind.out_channels
     # Tried on a copy first: the plan may come from a file, and the network must survive a wrong one.
     small = copy.deepcopy(model)
-    _remove(small, plan.input, wanted)
+    example = example_inputs(model, plan.input, plan.inputs)
+    _remove(small, example, wanted)
     for name, kind in narrowed.items():
         left = _channels(small.get_submodule(name))
         if left != (kind.in_channels, kind.out_channels):
@@ -128,7 +129,7 @@ def select_channels_(model: nn.Module, plan: Plan) -> None:
                 f"(={kind.out_channels}) must be {left[0]} and {left[1]}, as the layers before and after it "
                 "leave them"
             )
-    _remove(model, plan.input, wanted)
+    _remove(model, example, wanted)
 
 
 def narrow_(model: nn.Module, plan: Plan) -> None:
@@ -149,10 +150,10 @@ def _narrow(model: nn.Module, plan: Plan) -> None:
         _resize_layer_(model.get_submodule(name), kind.in_channels, kind.out_channels)
     # Norms are not in the plan. One forward pass shows how many channels reach each of them.
     norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
-    image = torch.zeros(1, *plan.input, device=device_of(model), dtype=dtype_of(model))
+    example = example_inputs(model, plan.input, plan.inputs)
     try:
         with evaluating(model), observing(norms, before=_fit_norm_):
-            model(image)
+            call(model, example)
     except RuntimeError as error:  # torch's own words for channels that do not meet
         raise InputError(f"the plan's numbers of channels do not fit each other: {error}") from error
 
@@ -162,7 +163,7 @@ def _fit_norm_(_: str, norm: nn.Module, inputs: torch.Tensor) -> None:
     _resize_norm_(norm, inputs.shape[1])
 
 
-def _remove(model: nn.Module, image: tuple[int, int, int], wanted: Mapping[str, int]) -> None:
+def _remove(model: nn.Module, example: Inputs, wanted: Mapping[str, int]) -> None:
     """Prune, in place, each named convolution to so many outputs; those that share their channels are left as
     they are.
     """
@@ -176,7 +177,6 @@ def _remove(model: nn.Module, image: tuple[int, int, int], wanted: Mapping[str, 
     # torch-pruning runs the network on zeros, from which batch norms must not learn.
     was_training = model.training
     model.eval()
-    example = torch.zeros(1, *image, device=device_of(model), dtype=dtype_of(model))
     graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
     # Importance is of the weights that are left, so that layers come in the order of the plan.

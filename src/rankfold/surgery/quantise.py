@@ -16,6 +16,7 @@ from rankfold.models.device import device_of
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.plan.plan import Plan
 from rankfold.surgery.kinds import surgery_of
+from rankfold.surgery.supports import filled_in
 
 IMAGES = 2048  # that step sizes and batch norms see
 
@@ -41,7 +42,8 @@ def quantise_(
         images: samples of them that are used.
 
     Returns:
-        The plan with all signs filled in, which `save` needs.
+        The plan with all that it left open filled in: signs, supports, and the weights that pruned layers
+        keep. `save`, `simulate`, `cycles` and `energy` take it as it is.
 
     Raises:
         InputError: the network does not follow the plan, there is no batch, a layer never runs on them, or a
@@ -53,6 +55,7 @@ def quantise_(
     # Before signs and steps: both are read off values that pass through the norms.
     if plan.changed:
         reestimate_batch_norm_(model, batches)
+    plan = filled_in(plan, model)
     if not plan.quantised:
         return plan
     modules = open_signs(plan)

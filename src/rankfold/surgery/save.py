@@ -13,7 +13,7 @@ from rankfold.models.load import apply_weights, read_weights
 from rankfold.plan.plan import Plan
 from rankfold.surgery.compress import build_
 from rankfold.surgery.quantise import insert_quantisers_, open_signs
-from rankfold.surgery.supports import check_supports, with_supports
+from rankfold.surgery.supports import check_supports, filled_in
 
 # The names in a run's folder too, so that `load_` reads either.
 PLAN, WEIGHTS = "plan.json", "model.safetensors"
@@ -43,7 +43,7 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
     target = Path(folder)
     bare = unwrapped(model)
     # Supports that were chosen on data are in the masks alone so far.
-    filled = with_supports(plan, bare)
+    filled = filled_in(plan, bare)
     save_weights(target / WEIGHTS, bare)
     filled.save(target / PLAN)
 
@@ -59,7 +59,7 @@ def load_(model: nn.Module, folder: str | Path) -> Plan:
         folder: where it was saved.
 
     Returns:
-        The plan.
+        The plan, with the weights that pruned layers keep.
 
     Raises:
         InputError: a file is missing or damaged, or belongs to another network; where the plan does not fit,
@@ -81,7 +81,7 @@ def load_(model: nn.Module, folder: str | Path) -> Plan:
     apply_weights(model, weights, str(target / WEIGHTS))
     # Masks came with the weights, the supports with the plan; the two files may not belong together.
     check_supports(plan, model)
-    return plan
+    return filled_in(plan, model)
 
 
 def save_weights(path: Path, model: nn.Module) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
+from rankfold.nn.masked import masks_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
 from rankfold.plan.support import mask_to_support, support_to_text
@@ -26,6 +29,24 @@ def with_supports(plan: Plan, model: nn.Module) -> Plan:
         if layer.kind.shares_support:
             supports[layer.name] = _text(layer, model)
     return plan.with_supports(supports)
+
+
+def filled_in(plan: Plan, model: nn.Module) -> Plan:
+    """The plan with all that it leaves to the network: supports, and the weights that masks keep.
+
+    With it cycles and energy are counted at once.
+
+    Args:
+        plan: the plan that the network follows.
+        model: the network after `compress_`, before or after `quantise_`.
+
+    Raises:
+        InputError: a layer of the network is not what the plan says.
+    """
+    known = {}
+    if any(layer.kind.masked for layer in plan.layers):
+        known = masks_of(model)
+    return replace(with_supports(plan, model), masks=known)
 
 
 def check_supports(plan: Plan, model: nn.Module) -> None:

@@ -1,8 +1,19 @@
 """A network's convolutions: their shapes, by name, traced, or from a table."""
 
+from rankfold.workload.inputs import InputSpec, example_inputs
 from rankfold.workload.network import Network, Untouched
 from rankfold.workload.shape import ConvShape
-from rankfold.workload.tracing.trace import trace
+from rankfold.workload.tracing.trace import retrace, trace
 from rankfold.workload.zoo import ZOO, zoo_network
 
-__all__ = ["ZOO", "ConvShape", "Network", "Untouched", "trace", "zoo_network"]
+__all__ = [
+    "ZOO",
+    "ConvShape",
+    "InputSpec",
+    "Network",
+    "Untouched",
+    "example_inputs",
+    "retrace",
+    "trace",
+    "zoo_network",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankfold.workload.inputs import InputSpec
 from rankfold.workload.shape import ConvShape, Image
 
 
@@ -37,6 +38,7 @@ class Network:
         untouched: weight-carrying layers of other kinds; they are left alone.
         parameters: all parameters of the network, with biases, norms and what never runs; None: only the
             layers' are known.
+        inputs: what the network is called with, where that is not one image.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Network:
     layers: tuple[ConvShape, ...]
     untouched: tuple[Untouched, ...] = ()
     parameters: int | None = None
+    inputs: tuple[InputSpec, ...] = ()
 
     @property
     def convolutions(self) -> tuple[ConvShape, ...]:

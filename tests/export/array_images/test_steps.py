@@ -45,7 +45,7 @@ def read(program, images):
     reader = object.__new__(run_arrays.Network)
     reader.digital = program.constants
     reader.content = {
-        "input": {"name": program.input},
+        "inputs": [{"name": name} for name in program.inputs],
         "steps": list(program.steps),
         "output": program.output,
     }

@@ -33,7 +33,7 @@ def energy_of(
         network: the network.
         plan: its plan; the array is the plan's.
         table: the components, or the name or YAML file of a table of them.
-        masks: the weights that pattern-pruned layers keep, see `load_masks`.
+        masks: the weights that pattern-pruned layers keep, see `load_masks`; None: those of the plan.
 
     Raises:
         InputError: see `network_energy`; or there is no such table.
@@ -62,7 +62,7 @@ def network_energy(
         plan: its plan; the array is the plan's.
         table: the components.
         masks: the weights that pattern-pruned layers keep, (m, C_in/G, kh, kw) booleans by layer; see
-            `load_masks`.
+            `load_masks`. None: those of the plan.
         circuits: whether pattern-pruned layers and the first stages of row-sparse ones pay for their steering
             circuits: a multiplexer for each row they drive, or with ideal steering for each row and column of
             weights. False: steering for free, as papers count it.
@@ -76,11 +76,11 @@ def network_energy(
     precise, assumed = precise_plan(network, plan, table)
     # By weight: several layers may run one.
     entries = {entry.name: entry for entry in precise.layers}
+    if masks is None:
+        masks = plan.masks
     layers = []
     for shape in counted_layers(network, plan, linear):
-        mask = None
-        if masks is not None:
-            mask = masks.get(shape.weight)
+        mask = masks.get(shape.weight)
         entry = entries[shape.weight]
         layers.append(layer_energy(shape, precise.array, entry, table, mask, circuits))
     return NetworkEnergy(network.name, precise.array, table, assumed, tuple(layers))

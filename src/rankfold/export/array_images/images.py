@@ -78,7 +78,7 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
     modules: dict[str, Any] = dict(model.named_modules())
     layers: dict[str, QuantLayer] = {name: modules[name] for name in mappings}
     # The digital steps first: what they cannot say is refused before any array is laid out.
-    program = write_program(model, layers, plan.input)
+    program = write_program(model, layers, plan.input, plan.inputs)
     images = _Images(plan.array)
     for name, runs in mappings.items():
         for size, mapping in runs.items():
@@ -256,12 +256,34 @@ def _content(plan: Plan, program: Program, images: _Images) -> dict[str, Any]:
         "_version": VERSION,
         "model": plan.model,
         "array": described,
-        "input": {"name": program.input, "sizes": list(plan.input)},
+        **_inputs(plan, program),
         "output": program.output,
         "steps": list(program.steps),
         "layers": images.layers,
         "arrays": images.arrays,
     }
+
+
+def _inputs(plan: Plan, program: Program) -> dict[str, Any]:
+    """The entry of what the network is called with: `input` for one image, else `inputs`.
+
+    Raises:
+        InputError: an input has no axis of samples.
+    """
+    if not plan.inputs:
+        (image,) = program.inputs
+        return {"input": {"name": image, "sizes": list(plan.input)}}
+    tensors = [spec for spec in plan.inputs if spec.shape is not None]
+    entries = []
+    for name, spec in zip(program.inputs, tensors, strict=True):
+        sizes = spec.shape or ()
+        if not sizes or sizes[0] != 1:
+            raise InputError(
+                f"input {spec.name or name} of the network is a tensor of {list(sizes)}, without an axis of "
+                "samples; array images take one sample after another"
+            )
+        entries.append({"name": name, "sizes": list(sizes[1:])})
+    return {"inputs": entries}
 
 
 @cache

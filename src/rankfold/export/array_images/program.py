@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rankfold.calibration.samples import tensors_of
 from rankfold.errors import InputError, first_line
 from rankfold.export.array_images.steps import Program, StepWriter
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.swap import swap_
+from rankfold.workload import InputSpec, example_inputs
 
 
 @torch.library.custom_op("rankfold::on_arrays", mutates_args=())
@@ -72,13 +74,19 @@ class _Axis:
         return (inputs + self.padding - self.extent) // self.stride + 1
 
 
-def write_program(model: nn.Module, layers: Mapping[str, QuantLayer], image: tuple[int, int, int]) -> Program:
-    """Write down what a network does with an image, with a step `layer` for each layer that runs on arrays.
+def write_program(
+    model: nn.Module,
+    layers: Mapping[str, QuantLayer],
+    image: tuple[int, int, int],
+    inputs: Sequence[InputSpec] = (),
+) -> Program:
+    """Write down what a network does with its inputs, with a step `layer` for each layer that runs on arrays.
 
     Args:
         model: the network, in any mode; evaluation is written.
         layers: its layers that run on arrays, by name.
         image: (C, H, W).
+        inputs: what the network is called with; empty: one image.
 
     Raises:
         InputError: the network cannot be exported, or has an operator that no step stands for; the message
@@ -95,12 +103,18 @@ def write_program(model: nn.Module, layers: Mapping[str, QuantLayer], image: tup
             mark = _LinearMark(name, layer.out_features)
         marks[marked.get_submodule(name)] = mark
     swap_(marked, marks)
-    example = torch.zeros(1, *image, dtype=torch.float64)
+    example = example_inputs(marked, image, inputs)
+    positional: tuple[Any, ...] = ()
+    keywords: dict[str, Any] | None = None
+    if isinstance(example, Mapping):
+        keywords = dict(example)
+    else:
+        positional = tensors_of(example)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             # Decomposed into torch's core operators, of which there are few.
-            exported = torch.export.export(marked, (example,)).run_decompositions()
+            exported = torch.export.export(marked, positional, keywords).run_decompositions()
     except Exception as error:  # whatever the user's network makes torch raise
         raise InputError(f"torch cannot write the network down as a graph: {first_line(error)}") from error
     stored: dict[str, Any] = {
@@ -108,9 +122,9 @@ def write_program(model: nn.Module, layers: Mapping[str, QuantLayer], image: tup
         **exported.constants,
     }
     signature = exported.graph_signature
-    inputs = {
+    stored_by = {
         **signature.inputs_to_parameters,
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
-    return StepWriter(stored, inputs).write(exported.graph)
+    return StepWriter(stored, stored_by).write(exported.graph)

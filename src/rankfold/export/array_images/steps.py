@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import fx
+from torch import Tensor, fx
 
 from rankfold.errors import InputError
 
@@ -17,16 +17,16 @@ Step = dict[str, Any]
 
 @dataclass(frozen=True)
 class Program:
-    """The steps of a network, for one image.
+    """The steps of a network, for one sample.
 
     Attributes:
-        input: name of the value that is the image, (1, C, H, W).
+        inputs: names of the values that the network is called with, in their order, (1, ...) each.
         steps: each with the name of its output, what it does, the names of its inputs, and numbers.
         output: name of the value that is the result.
         constants: arrays that steps name, float64.
     """
 
-    input: str
+    inputs: tuple[str, ...]
     steps: tuple[Step, ...]
     output: str
     constants: dict[str, np.ndarray]
@@ -58,17 +58,18 @@ class StepWriter:
             InputError: an operator has no step; the message names it.
         """
         steps: list[Step] = []
-        image = output = ""
+        inputs: list[str] = []
+        output = ""
         for node in graph.nodes:
             if node.op == "output":
                 (result,) = node.args[0]
                 output = self.name(result)
             elif node.op != "placeholder":
                 steps += self._steps(node)
-            elif node.name not in self._inputs:
-                # All other placeholders stand for what is stored.
-                image = node.name
-        return Program(image, tuple(steps), output, self._constants)
+            elif node.name not in self._inputs and isinstance(node.meta.get("val"), Tensor):
+                # All other placeholders stand for what is stored, or for numbers that were called with.
+                inputs.append(node.name)
+        return Program(tuple(inputs), tuple(steps), output, self._constants)
 
     def name(self, node: Any) -> str:
         """The name of a node's value."""

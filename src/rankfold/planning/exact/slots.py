@@ -64,4 +64,4 @@ def layer_slots(
 def dense_network(network: Network, array: ArraySpec, slots: tuple[LayerSlot, ...]) -> Plan:
     """The plan that keeps every layer, each with its best mapping: what budgets in per cent are shares of."""
     layers = tuple(slot.entry for slot in slots)
-    return Plan(network.name, network.input, array, layers)
+    return Plan.of(network, array, layers)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rankfold.errors import InputError, first_line
+from rankfold.workload.inputs import InputSpec, example_inputs, specs_of
 from rankfold.workload.network import Network
 from rankfold.workload.shape import ConvShape, Image, Pair
 from rankfold.workload.tracing.torch_layers import as_declared, why_fixed
@@ -79,7 +80,26 @@ def trace(
         layers=_fixed_wherever_used(calls.layers),
         untouched=tuple(calls.untouched.values()),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        inputs=specs_of(inputs, image),
     )
+
+
+def retrace(model: nn.Module, name: str, image: Image, inputs: Sequence[InputSpec] = ()) -> Network:
+    """The trace of a network for the inputs that an earlier trace, or a plan, has on record.
+
+    Args:
+        model: any module.
+        name: name for the result.
+        image: (C, H, W).
+        inputs: what it is called with; empty: one image.
+
+    Raises:
+        InputError: the model fails on such inputs.
+    """
+    if not inputs:
+        return trace(model, image, name)
+    example = example_inputs(model, image, inputs)
+    return trace(model, image, name, example)
 
 
 def _blank_batch(
