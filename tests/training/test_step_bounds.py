@@ -1,5 +1,7 @@
 """Updates of step sizes are held to a factor of two."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -10,8 +12,9 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.quantisers import Quantiser
 from rankfold.plan import uniform_plan
+from rankfold.simulator import simulate
 from rankfold.surgery.compress import compress_
-from rankfold.surgery.quantise import insert_quantisers_, open_signs
+from rankfold.surgery.quantise import insert_quantisers_, open_signs, quantise_
 from rankfold.training.batches import Batches
 from rankfold.training.data import load_images
 from rankfold.training.loop import train
@@ -58,3 +61,76 @@ def test_a_step_that_its_updates_would_end_is_trained_on(digits):
     )  # towards zero, at each update
     history = train(model, digits, Recipe(epochs=1, batch_size=64, peak_rate=0.02, augment="none"), CPU)
     assert model.conv1.weight_quantiser.step > 0 and history[-1].train_loss < 2.0
+
+
+def quantised_layers():
+    """A network at 8 and 4 bits, and batches."""
+    draw = torch.Generator().manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten())
+    for module in (layers[0], layers[3]):
+        nn.init.normal_(module.weight, generator=draw)
+        nn.init.zeros_(module.bias)
+    batches = [(torch.randn(8, 3, 8, 8, generator=draw), torch.arange(8) % 64) for _ in range(5)]
+    plan = uniform_plan(trace(layers, (3, 8, 8)), ArraySpec(32, 32), bits=4)
+    return layers, quantise_(layers, plan, batches), batches
+
+
+def steps_of(model):
+    return [module.step.item() for module in model.modules() if isinstance(module, Quantiser)]
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
+def test_any_loop_is_bounded_as_ours_is(mode):
+    """The same numbers with and without `StepSizes`, which hold where updates are wild."""
+    found = []
+    for ours in (True, False):
+        model, _, batches = quantised_layers()
+        model.train(mode)
+        optimiser = torch.optim.SGD(model.parameters(), lr=3.0, momentum=0.9)
+        sizes, wild = StepSizes(model), 0
+        losses = []
+        for inputs, target in batches:
+            before = steps_of(model)
+            optimiser.zero_grad()
+            loss = nn.functional.cross_entropy(model(inputs), target)
+            loss.backward()
+            with sizes.bounded() if ours else nullcontext():
+                optimiser.step()
+            raw = steps_of(model)
+            wild += sum(not old / 2 <= new <= 2 * old for old, new in zip(before, raw, strict=True))
+            losses.append(loss.item())
+        assert (wild == 0) == ours  # alone, the optimiser would have left the bounds
+        found.append((losses, model.state_dict()))
+    (losses, ours), (others, plain) = found
+    assert losses == others
+    assert all(torch.equal(ours[name], plain[name]) for name in ours)
+
+
+def test_a_step_that_is_set_or_loaded_is_no_update():
+    quantiser = Quantiser(8, signed=True)
+    x = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    quantiser.fit_(x)
+    quantiser(x)
+    quantiser.load_state_dict({"step": torch.tensor(100.0)})
+    assert quantiser.scale == 100
+    quantiser.fit_(x / 1000)
+    assert quantiser.scale < 0.1
+
+
+def test_the_arrays_of_a_network_share_its_bounds():
+    """They share its steps: what one of them learned is not taken back by the other."""
+    model, plan, batches = quantised_layers()
+    inputs, target = batches[0]
+    nn.functional.cross_entropy(model(inputs), target).backward()
+    arrays = simulate(model, plan)
+    optimiser = torch.optim.SGD(arrays.parameters(), lr=0.0)
+    wanted = [8 * step for step in steps_of(model)]
+    for _ in range(3):
+        with torch.no_grad():
+            for module in model.modules():
+                if isinstance(module, Quantiser):
+                    module.step *= 2
+        nn.functional.cross_entropy(arrays(inputs), target).backward()
+        optimiser.step()
+    model(inputs)
+    assert steps_of(model) == wanted

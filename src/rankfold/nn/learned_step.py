@@ -16,6 +16,8 @@ from torch.autograd.function import once_differentiable
 # back.
 SMALLEST_STEP = 1e-12
 
+FACTOR = 2.0  # by which an update may shrink or widen a step
+
 # Elements that the CPU path handles at a time, so that its float32 scratch stays in the second-level cache.
 TILE = 1 << 18
 
@@ -25,6 +27,22 @@ def arithmetic_type(x: Tensor) -> torch.dtype:
     if x.dtype == torch.float64:
         return torch.float64
     return torch.float32
+
+
+def bounded_step(after: Tensor, before: Tensor) -> Tensor:
+    """What is left of an update of steps: each at most `FACTOR` times shorter or longer than before.
+
+    Steps learn at the rate of the weights. That of 8-bit weights may be a few thousandths, less than what
+    momentum can move it by in one update. Once it has fallen below zero the weights are as good as gone, and
+    batch norm behind them makes their gradient so large that the next update ends the network. Updates of a
+    few per cent, the usual ones, are left as they are.
+
+    Args:
+        after: steps after the update, of any shape.
+        before: the same steps before it.
+    """
+    positive = before.clamp(min=SMALLEST_STEP)
+    return after.clamp(positive / FACTOR, positive * FACTOR)
 
 
 def to_levels_(x: Tensor, reciprocal: Tensor, low: int, high: int) -> Tensor:

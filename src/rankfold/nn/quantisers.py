@@ -12,9 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
-from rankfold.nn.learned_step import SMALLEST_STEP, LearnedStep, arithmetic_type, to_levels_
+from rankfold.nn.learned_step import SMALLEST_STEP, LearnedStep, arithmetic_type, bounded_step, to_levels_
 
 MINIMUM_BITS, MAXIMUM_BITS = 1, 8
+
+_USED = "_rankfold_used"  # attribute of a step: its value when it was last used, and torch's count of changes
+# An update changes a step in place a few times at most: decay, the step itself, `StepSizes`. After more of
+# them the value last used, perhaps before training was compiled, says nothing of a single update.
+_CHANGES = 8
 
 
 def check_bits(name: str, bits: int) -> None:
@@ -42,6 +47,11 @@ class Quantiser(nn.Module):
     `integers(x) * scale` exactly in float32.
 
     A new quantiser has no step: call `fit_`, or load a state; until then `forward` refuses to run.
+
+    No update of an optimiser more than halves or doubles the step, in any training loop: what one did beyond
+    that is taken back before the step is next used or saved (see `learned_step.bounded_step` for why). Not so
+    inside `torch.compile`, where it would become part of the graph. `fit_` and `load_state_dict` set any
+    step.
 
     Args:
         bits: b, from 1 to 8; signed levels need 2, see `BinaryQuantiser`.
@@ -86,6 +96,7 @@ class Quantiser(nn.Module):
 
         It is `step`, or `SMALLEST_STEP` where `step` has wandered below that.
         """
+        self._hold_step_()
         return self.step.detach().float().clamp(min=SMALLEST_STEP)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,6 +108,7 @@ class Quantiser(nn.Module):
         if self.bypass:
             return x
         self._check_fitted()
+        self._hold_step_()
         samples = 1
         if self.batched:
             samples = max(1, x.shape[0])
@@ -104,6 +116,28 @@ class Quantiser(nn.Module):
         # The step's gradient is a sum over N elements, far larger than that of one weight without this.
         gain = 1 / math.sqrt(elements * self.high)
         return self._rounded(x, gain)
+
+    def _hold_step_(self) -> None:
+        """Take back what an update since the step was last used did beyond a factor of two."""
+        step = self.step
+        if torch.compiler.is_compiling() or step.is_inference():
+            return
+        # With the Parameter, not the module: the arrays of a simulated network share it.
+        used = getattr(step, _USED, None)
+        if used is not None:
+            before, version = used
+            changes = step._version - version  # torch counts what is done in place
+            if changes == 0:
+                return
+            if changes <= _CHANGES:
+                with torch.no_grad():
+                    step.copy_(bounded_step(step, before.to(step.device)))
+        setattr(step, _USED, (step.detach().clone(), step._version))
+
+    def _set_freely(self) -> None:
+        """What was just done to the step is no update."""
+        if hasattr(self.step, _USED):
+            delattr(self.step, _USED)
 
     def _rounded(self, x: Tensor, gain: float) -> Tensor:
         """x quantised, with the step's gradient times `gain`."""
@@ -159,6 +193,7 @@ class Quantiser(nn.Module):
             )
         self.step.fill_(self._best_step(values))
         self.fitted = True
+        self._set_freely()
 
     def extra_repr(self) -> str:
         """Show the bits and the levels."""
@@ -170,8 +205,14 @@ class Quantiser(nn.Module):
                 "a quantiser has no step size yet; call calibrate_(model, batches) or load a state first"
             )
 
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        # What is saved is what would run.
+        self._hold_step_()
+        super()._save_to_state_dict(*args, **kwargs)
+
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
+        self._set_freely()
         # A step without a value cannot be looked at.
         if self.step.is_meta:
             self.fitted = False

@@ -21,7 +21,7 @@ from rankfold.runs.result import Result
 from rankfold.surgery.save import load_
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.loaders import pair_of
-from rankfold.training.loop import accuracy, accuracy_on_tests, choose_device
+from rankfold.training.loop import accuracy, choose_device, placed
 from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.workload import retrace
 
@@ -96,7 +96,7 @@ def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
     """Top-1 accuracy of a network that classifies, 0 to 1, where its weights are.
 
     Args:
-        model: the network; its modes are as before afterwards.
+        model: the network; its modes, and the layout of its weights, are as before afterwards.
         data: images or loaders, of which the test split is classified; or an iterable of pairs
             (inputs, target), the target (B,) the number of each sample's class.
 
@@ -106,7 +106,8 @@ def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
     # The network stays where the user has put it.
     device = device_of(model)
     if isinstance(data, TrainingData):
-        return accuracy_on_tests(model, data, device)
+        with placed(model, device):
+            return accuracy(model, data.test_batches(device))
     return accuracy(model, _pairs(data, device))
 
 

@@ -383,6 +383,25 @@ def _place(model: nn.Module, device: torch.device) -> None:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+@contextmanager
+def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """As training lays a network out inside; afterwards its tensors are those that they were.
+
+    Networks that are evaluated in the layout of training have the accuracy that training reports, to the
+    last image.
+    """
+    parameters = [(parameter, parameter.data) for parameter in model.parameters()]
+    buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    _place(model, device)
+    try:
+        yield
+    finally:
+        for parameter, values in parameters:
+            parameter.data = values
+        for module, known in buffers:
+            module._buffers.update(known)
+
+
 def accuracy_on_split(model: nn.Module, split: ImageSplit, data: ImageData, device: torch.device) -> float:
     """Top-1 accuracy in [0, 1] of `model` on `split`.
 

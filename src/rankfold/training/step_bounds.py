@@ -8,22 +8,15 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from rankfold.nn.learned_step import SMALLEST_STEP
+from rankfold.nn.learned_step import bounded_step
 from rankfold.nn.quantisers import Quantiser
-
-FACTOR = 2.0  # by which an update may shrink or widen a step size
 
 
 class StepSizes:
     """The step sizes of all quantisers of a network.
 
-    Step sizes learn at the rate of the weights. That of 8-bit weights may be a few thousandths, less than
-    what momentum can move it by in one update. Once it has fallen below zero the weights are as good as gone,
-    and batch norm behind them makes their gradient so large that the next update ends the network. Updates of
-    a few per cent, the usual ones, are left as they are.
-
-    In a training loop of one's own: `steps = StepSizes(model)` once after `quantise_`, then at each update
-    `with steps.bounded(): optimiser.step()`.
+    Quantisers hold updates to a factor of two themselves (see `nn.learned_step.bounded_step`), but not inside
+    compiled steps. This does it for all of them at once, with the same numbers.
 
     Args:
         network: with any number of quantisers, also none.
@@ -43,10 +36,9 @@ class StepSizes:
             return
         # Stacked: one operation for all of them, where each alone would cost as much.
         with torch.no_grad():
-            before = torch.stack(self._steps).clamp(min=SMALLEST_STEP)
+            before = torch.stack(self._steps)
         yield
         with torch.no_grad():
-            after = torch.stack(self._steps)
-            bounded = after.clamp(before / FACTOR, before * FACTOR)
+            bounded = bounded_step(torch.stack(self._steps), before)
             for step, value in zip(self._steps, bounded.unbind(), strict=True):
                 step.copy_(value)
