@@ -9,6 +9,7 @@ from torch import nn
 
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
+from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.models.pretrained import shipped
 from rankfold.models.zoo import build
@@ -400,3 +401,26 @@ def test_shared_layers_of_two_sizes_and_sequences():
     x = images(2, 8, seed=1).double()
     with torch.no_grad():
         torch.testing.assert_close(network.double()(x), model.double()(x), rtol=1e-9, atol=1e-9)
+
+
+def test_hardware_says_all_of_the_arrays_at_once():
+    """The hardware that is given, else the plan's; what it leaves open is as its component table says."""
+    model, plan = small()
+    hardware = Hardware(
+        array=ArraySpec(32, 32, 2, "differential", 1, rows_driven=8),
+        adc_bits=3,
+        noise=NonIdealities(adc_range="full", program_noise=0.02),
+    )
+    x = images(4, 16, seed=1)
+    apart = simulate(model, replace(plan, array=hardware.array), hardware.non_idealities, seed=3)
+    with torch.no_grad():
+        wanted = apart(x)
+        assert torch.equal(simulate(model, plan, hardware, seed=3)(x), wanted)
+        assert torch.equal(simulate(model, plan.on(hardware), seed=3)(x), wanted)
+        assert not torch.equal(model(x), wanted)
+    assert all(a.sums.rows <= 8 for layer in simulated_layers(apart) for a in layer.arrays.values())
+    open_figures = simulate(model, plan, Hardware(array=ArraySpec(64, 64)), seed=3)
+    for layer in simulated_layers(open_figures):
+        for arrays in layer.arrays.values():
+            assert (arrays.chosen.adc_bits, arrays.cell_coding.cell_bits) == (5, 2)
+            assert arrays.input_coding.dac_bits == 1

@@ -13,6 +13,7 @@ from rankfold.mapping import ArraySpec
 # What `Hardware.altered` takes, by where it is kept.
 OF_ARRAY = tuple(part.name for part in fields(ArraySpec))
 OF_NOISE = tuple(part.name for part in fields(NonIdealities) if part.name != "adc_bits")
+WITH = " with "  # between a name and what was changed
 OF_HARDWARE = ("technology", "adc", "adc_bits", "mux")
 
 
@@ -70,6 +71,13 @@ class Hardware:
             raise InputError(f"hardware {what} (={value}) must be a whole number from 1 to {most}")
 
     @property
+    def is_default(self) -> bool:
+        """Whether nothing but its array, and the name that says so, differs from the default."""
+        base = DEFAULT_HARDWARE
+        named = self.name == base.name or self.name.startswith(base.name + WITH)
+        return named and replace(self, name=base.name, array=base.array) == base
+
+    @property
     def non_idealities(self) -> NonIdealities:
         """Everything in which its arrays differ from exact arithmetic, the converters among it."""
         return replace(self.noise, adc_bits=self.adc_bits)
@@ -125,7 +133,7 @@ def _name(before: Hardware, after: Hardware, changes: Mapping[str, Any]) -> str:
         words.append(f"{name} {shown}")
     if not words:
         return before.name
-    joint = " with "
+    joint = WITH
     if joint in before.name:
         joint = ", "
     return before.name + joint + ", ".join(words)

@@ -16,6 +16,9 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json, write_text
+from rankfold.machine import DEFAULT_HARDWARE, Hardware
+from rankfold.machine.description import from_json as hardware_from_json
+from rankfold.machine.description import to_json as hardware_to_json
 from rankfold.mapping import CELLS, ArraySpec
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
@@ -39,6 +42,8 @@ class Plan:
         masks: the weights that pruned layers keep, (m, C_in/G, kh, kw) booleans by layer, where the plan is
             that of a network in memory (see `quantise_` and `load_`). They are the network's: files of plans
             do not hold them, and plans that differ in them alone are equal.
+        hardware: what else it was planned for: technology, converters, defects; its array is `array`. None:
+            nothing else was said.
     """
 
     model: str
@@ -47,6 +52,7 @@ class Plan:
     layers: tuple[LayerPlan, ...]
     inputs: tuple[InputSpec, ...] = ()
     masks: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    hardware: Hardware | None = None
 
     def __post_init__(self) -> None:
         named = [bool(spec.name) for spec in self.inputs]
@@ -54,9 +60,28 @@ class Plan:
             raise InputError(f"the plan of {self.model}: inputs must all have a name, or none of them")
 
     @classmethod
-    def of(cls, network: Network, array: ArraySpec, layers: Iterable[LayerPlan]) -> Plan:
-        """The plan of a network."""
-        return cls(network.name, network.input, array, tuple(layers), network.inputs)
+    def of(cls, network: Network, hardware: ArraySpec | Hardware, layers: Iterable[LayerPlan]) -> Plan:
+        """The plan of a network, for an array or hardware."""
+        array = hardware
+        if isinstance(array, Hardware):
+            array = array.array
+        made = cls(network.name, network.input, array, tuple(layers), network.inputs)
+        return made.on(hardware)
+
+    @property
+    def machine(self) -> Hardware:
+        """The hardware that the plan is for: as it says, else the default one, with the plan's array."""
+        return (self.hardware or DEFAULT_HARDWARE).with_array(self.array)
+
+    def on(self, hardware: ArraySpec | Hardware) -> Plan:
+        """The same decisions for other hardware, or for other arrays of the same."""
+        if isinstance(hardware, ArraySpec):
+            return replace(self, array=hardware)
+        # The default with another array is what plans without hardware are for.
+        kept = None
+        if not hardware.is_default:
+            kept = hardware
+        return replace(self, array=hardware.array, hardware=kept)
 
     def layer(self, name: str) -> LayerPlan:
         """The entry of layer `name`.
@@ -115,6 +140,8 @@ class Plan:
         if self.array != plain:
             cells = {key: getattr(self.array, key) for key in CELLS}
             content["cells"] = {key: value for key, value in cells.items() if value is not None}
+        if self.hardware is not None:
+            content["hardware"] = hardware_to_json(self.machine)
         return {**content, "layers": [layer.to_json() for layer in self.layers]}
 
     @classmethod
@@ -129,6 +156,9 @@ class Plan:
         # Types and ranges first: the classes below check only what a schema cannot say.
         in_schema(content, _validator(), f"{where} is not a valid plan")
         channels, height, width = content["input"]
+        hardware = None
+        if "hardware" in content:
+            hardware = hardware_from_json(content["hardware"], f"{where}: hardware")
         try:
             return cls(
                 content["model"],
@@ -136,6 +166,7 @@ class Plan:
                 ArraySpec(*content["array"], **content.get("cells", {})),
                 tuple(LayerPlan.from_json(layer) for layer in content["layers"]),
                 tuple(InputSpec.from_json(spec) for spec in content.get("inputs", ())),
+                hardware=hardware,
             )
         except InputError as error:
             # The message names the layer already; here the file is added.

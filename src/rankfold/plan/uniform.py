@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rankfold.errors import InputError
+from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan.kinds import DenseLayer, LayerKind
 from rankfold.plan.layer import LayerPlan
@@ -15,24 +16,26 @@ from rankfold.plan.plan import Plan, weights
 from rankfold.plan.rules import LayerRule, Match, match_rules
 from rankfold.workload import ConvShape, Network
 
+Bits = int | tuple[int, int] | None  # of weights and inputs: one for both, or one each; None: float
 EDGE_BITS = 8  # of the first convolution and the classifier, as is usual (Esser et al. 2020, section 2.3)
 
 
 def uniform_plan(
     network: Network,
-    array: ArraySpec,
+    array: ArraySpec | Hardware,
     method: Method | None = None,
     *,
-    bits: int | None = None,
+    bits: Bits = None,
     mapping: str = "sdk",
 ) -> Plan:
     """Give every layer the same setting and bit width.
 
     Args:
         network: the traced network.
-        array: the array to plan for.
+        array: the array or the hardware to plan for.
         method: the setting; None: every layer stays dense.
-        bits: of weights and inputs, 1 to 8; None keeps float. The first convolution and the classifier get 8.
+        bits: of weights and inputs, 1 to 8, or (of weights, of inputs); None keeps float. The first
+            convolution and the classifier get 8.
         mapping: how dense layers are laid on the array; others follow where they can be laid so, else with
             `sdk`.
 
@@ -43,7 +46,7 @@ def uniform_plan(
     check_plan_bits(bits)
     method = method or Quantise()
     layers = []
-    for name, shape, why, width in candidates(
+    for name, shape, why, (weight_bits, input_bits) in candidates(
         network, bits, method.takes_pointwise, method.takes_linear, method.rules
     ):
         kind: LayerKind = DenseLayer()
@@ -56,8 +59,8 @@ def uniform_plan(
                 name,
                 kind,
                 mapping=_mapping_for(kind, mapping),
-                weight_bits=width,
-                input_bits=width,
+                weight_bits=weight_bits,
+                input_bits=input_bits,
                 reason=reason,
             )
         )
@@ -75,24 +78,38 @@ def _mapping_for(kind: LayerKind, wanted: str) -> str:
     return "sdk"
 
 
-def check_plan_bits(bits: int | None) -> None:
-    """Refuse a bit width that no plan has.
+def check_plan_bits(bits: Bits) -> None:
+    """Refuse bit widths that no plan has.
 
     Raises:
-        InputError: it is not from 1 to 8.
+        InputError: they are not from 1 to 8.
     """
-    if bits is not None and not 1 <= bits <= 8:
-        raise InputError(f"bits (={bits}) must lie between 1 and 8")
+    for label, width in zip(("weight bits", "input bits"), widths(bits), strict=True):
+        what = label
+        if not isinstance(bits, tuple):
+            what = "bits"
+        if width is not None and not 1 <= width <= 8:
+            raise InputError(f"{what} (={width}) must lie between 1 and 8")
+
+
+def widths(bits: Bits) -> tuple[int, int] | tuple[None, None]:
+    """Bits of weights and of inputs; None for float."""
+    if bits is None:
+        return None, None
+    if isinstance(bits, int):
+        return bits, bits
+    return bits
 
 
 def candidates(
     network: Network,
-    bits: int | None,
+    bits: Bits,
     pointwise: bool = False,
     linear: bool = False,
     rules: Sequence[LayerRule] = (),
-) -> Iterator[tuple[str, ConvShape, str, int | None]]:
-    """(name, shape, why it stays as it is, bits) of each weight; the reason is empty for layers to compress.
+) -> Iterator[tuple[str, ConvShape, str, tuple[int, int] | tuple[None, None]]]:
+    """(name, shape, why it stays as it is, bits of weights and inputs) of each weight; the reason is empty
+    for layers to compress.
 
     The first convolution and the classifier stay, and get `EDGE_BITS`.
 
@@ -114,12 +131,12 @@ def candidates(
     if tail.kernel == (1, 1):
         last = tail.weight
     for name, shape in shapes.items():
-        width = bits
+        width = widths(bits)
         if bits is not None and name in (first, last):
-            width = EDGE_BITS
+            width = EDGE_BITS, EDGE_BITS
         if shape.fixed:
             # What cannot be replaced cannot be given quantisers either.
-            width = None
+            width = None, None
         default = _why_dense(shape, name == first, name == last, pointwise, linear)
         why = _decide(shape, matched.get(name), default)
         yield name, shape, why, width

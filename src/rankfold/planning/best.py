@@ -10,8 +10,10 @@ from torch import nn
 
 from rankfold.cost.energy import ComponentTable
 from rankfold.errors import InputError
+from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
+from rankfold.plan.uniform import Bits
 from rankfold.planning.drop import MEASUREMENTS, Drop, within_drop
 from rankfold.planning.exact import Budget, Candidate, LayerChoices, Solution, solve
 from rankfold.planning.problem import PlanningProblem, planning_problem
@@ -48,9 +50,9 @@ class Planning:
 def best_plan(
     model: nn.Module,
     data: ImageData | LoaderData | Iterable[Any],
-    array: ArraySpec,
+    array: ArraySpec | Hardware,
     *budgets: Budget,
-    bits: int | None = 4,
+    bits: Bits = 4,
     max_drop: float | None = None,
     pointwise: bool = False,
     images: int | None = None,
@@ -69,16 +71,17 @@ def best_plan(
         data: images, of which the training split is used; or an iterable of batches: tensors, pairs
             (inputs, target), or dictionaries of inputs. A few hundred samples do, without targets unless
             there is `max_drop`.
-        array: R x C.
+        array: R x C, or the hardware, whose component table energy is counted with.
         budgets: the most of cycles, arrays or energy, any of them together, such as
             `Budget.parse("cycles", "40%")`.
-        bits: of weights and inputs; None for float.
+        bits: of weights and inputs, or (of weights, of inputs); None for float.
         max_drop: the most accuracy that may be lost, 0.01 for a point, measured before fine-tuning on
             samples that nothing was calibrated on.
         pointwise: whether 1x1 convolutions may become low-rank.
         images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
         seed: of the images that are drawn.
-        table: the components that energy is counted with; None: the default ones.
+        table: the components that energy is counted with; None: those of the hardware, else the default
+            ones.
         network: the model's trace; None: it is traced.
         progress: hears how far the work is.
 

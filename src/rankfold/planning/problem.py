@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from rankfold.calibration.moments import LARGEST_MOMENTS
-from rankfold.cost.energy import ComponentTable, find_table
+from rankfold.cost.energy import ComponentTable, hardware_table
 from rankfold.errors import InputError
+from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.models.device import device_of
 from rankfold.plan import Plan
+from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import PlanningData, planning_data
 from rankfold.planning.exact import CYCLES, Budget, Candidate, Front, LayerChoices, front, total
@@ -48,6 +50,7 @@ class PlanningProblem:
         accuracy: measures plans.
         budgets: in cycles, arrays or pJ.
         max_drop: the most accuracy that a plan may lose, 0.01 for a point; None: no such limit.
+        hardware: what else plans are for, beside their array; None: nothing else was said.
     """
 
     network: Network
@@ -58,6 +61,7 @@ class PlanningProblem:
     _: KW_ONLY
     budgets: Mapping[str, float]
     max_drop: float | None = None
+    hardware: Hardware | None = None
 
     @property
     def candidates(self) -> tuple[tuple[Candidate, ...], ...]:
@@ -82,15 +86,15 @@ class PlanningProblem:
         layers = []
         for layer, candidate in zip(self.choices, chosen, strict=True):
             layers.append(explained(layer, candidate))
-        return Plan.of(self.network, self.array, layers)
+        return Plan.of(self.network, self.hardware or self.array, layers)
 
 
 def planning_problem(
     model: nn.Module,
     data: ImageData | LoaderData | Iterable[Any],
-    array: ArraySpec,
+    array: ArraySpec | Hardware,
     *budgets: Budget,
-    bits: int | None = 4,
+    bits: Bits = 4,
     max_drop: float | None = None,
     pointwise: bool = False,
     images: int | None = None,
@@ -107,9 +111,9 @@ def planning_problem(
             is. Its outputs are scores (B, classes).
         data: images, of which the training split is used; or an iterable of batches: tensors, pairs (inputs,
             target), or dictionaries of inputs. It is gone through once, and no further than needed.
-        array: R x C.
+        array: R x C, or the hardware, whose component table energy is counted with.
         budgets: the most of cycles, arrays or energy, any of them together; none for the front alone.
-        bits: of weights and inputs; None for float.
+        bits: of weights and inputs, or (of weights, of inputs); None for float.
         max_drop: the most accuracy, 0.01 for a point, that the plan may lose against the dense network at
             the same bits, measured before fine-tuning on samples that nothing was calibrated on; data
             then needs targets.
@@ -117,7 +121,8 @@ def planning_problem(
         images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
         measured_images: samples to measure accuracy on.
         seed: of the images that are drawn.
-        table: the components that energy is counted with; None: the default ones.
+        table: the components that energy is counted with; None: those of the hardware, else the default
+            ones.
         network: the model's trace; None: it is traced, and has the name of the model's class.
         progress: hears how far the work is.
 
@@ -126,6 +131,9 @@ def planning_problem(
     """
     check_request(budgets, max_drop=max_drop, images=images, measured_images=measured_images, seed=seed)
     progress = progress or Silent()
+    hardware = None
+    if isinstance(array, Hardware):
+        hardware, array = array, array.array
     samples = planning_data(data, device_of(model))
     if network is None:
         network = samples.network(model)
@@ -137,7 +145,7 @@ def planning_problem(
     all_slots = layer_slots(network, bits, pointwise=pointwise)
     slots = _open_slots(all_slots, network, model, array)
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
-    priced_with = table or find_table(None, array)
+    priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
     names = [slot.name for slot in slots if not slot.why_dense]
 
@@ -163,7 +171,9 @@ def planning_problem(
         progress.end()
     accuracy = PlanAccuracy(model, samples, measure, known.moments)
     limits = _limits(budgets, choices)
-    return PlanningProblem(network, model, array, choices, accuracy, budgets=limits, max_drop=max_drop)
+    return PlanningProblem(
+        network, model, array, choices, accuracy, budgets=limits, max_drop=max_drop, hardware=hardware
+    )
 
 
 def check_request(

@@ -29,11 +29,21 @@ class EnergyOptions:
         table: a component table, its name, or a YAML file; None: the default one.
         adc: an ADC of the table; None: the table's choice.
         adc_bits: its resolution; None: the table's choice.
+        mux: columns that share an ADC; None: the table's choice.
     """
 
     table: ComponentTable | str | None = None
     adc: str | None = None
     adc_bits: int | None = None
+    mux: int | None = None
+
+    @classmethod
+    def of(cls, plan: Plan) -> EnergyOptions:
+        """Those of the plan's hardware."""
+        if plan.hardware is None:
+            return cls()
+        hardware = plan.hardware
+        return cls(hardware.technology, hardware.adc, hardware.adc_bits, hardware.mux)
 
     @property
     def asked(self) -> bool:
@@ -49,8 +59,8 @@ class EnergyOptions:
         """
         # A table that is made already has its array; only `zigzag` needs one to be computed for.
         if isinstance(self.table, ComponentTable):
-            return self.table.with_adc(self.adc, self.adc_bits)
-        return find_table(self.table, array, self.adc, self.adc_bits)
+            return self.table.with_adc(self.adc, self.adc_bits, self.mux)
+        return find_table(self.table, array, self.adc, self.adc_bits, self.mux)
 
 
 @dataclass(frozen=True)

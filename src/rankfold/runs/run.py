@@ -62,7 +62,8 @@ def run(
             images) or `sequential` (the same, layer after layer, taking back the errors of those before).
         distillation: how the dense network teaches in fine-tuning; None: it does not.
         noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as quantised.
-        energy: the components that energy is counted with; None: the default ones.
+        energy: the components that energy is counted with; None: those of the plan's hardware, else the
+            default ones.
         notes: what the result says beside what the run finds.
         linear: whether fully connected layers that stay dense are told of as mapped.
         device: `auto`, `cpu`, `cuda`, ...

@@ -148,7 +148,7 @@ def prepare(
     if noise is not None:
         check_arrays(plan, noise)
     hearer.note(coverage(network, plan, linear).table() + "\n")
-    dense = dense_energy(network, plan, energy or EnergyOptions())
+    dense = dense_energy(network, plan, energy or EnergyOptions.of(plan))
     # A rehearsal: whatever surgery refuses, it refuses before any work is done.
     build_(copy.deepcopy(own), plan)
     # Weights of another network are refused before the folder is touched, too.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import uniform_plan
 from rankfold.progress import Progress, Silent
@@ -32,7 +33,7 @@ def train_network(
     *,
     out: str | Path,
     name: str,
-    array: ArraySpec,
+    array: ArraySpec | Hardware,
     energy: EnergyOptions | None = None,
     notes: RunNotes | None = None,
     device: str = "auto",
@@ -49,8 +50,9 @@ def train_network(
         recipe: how it is trained.
         out: the folder, new or of this very run.
         name: of the network; `load_run` finds the network by it.
-        array: what cycles and energy are counted for.
-        energy: the components that energy is counted with; None: the default ones.
+        array: what cycles and energy are counted for, an array or the whole hardware.
+        energy: the components that energy is counted with; None: those of the hardware, else the default
+            ones.
         notes: what the result says beside what the run finds.
         device: `auto`, `cpu`, `cuda`, ...
         resume: go on with what is in `out`.
@@ -75,7 +77,7 @@ def train_network(
         device=target,
         baseline=GivenWeights("fresh weights"),
         notes=notes or RunNotes(),
-        dense_energy=dense_energy(network, plan, energy or EnergyOptions()),
+        dense_energy=dense_energy(network, plan, energy or EnergyOptions.of(plan)),
         progress=progress or Silent(),
         stage="training",
     )

@@ -13,8 +13,9 @@ from torch import nn
 
 from rankfold.calibration.observation import evaluating, run_batches
 from rankfold.calibration.samples import GivesBatches, Samples
+from rankfold.cost.energy import completed
 from rankfold.errors import InputError
-from rankfold.machine import CALIBRATED, NonIdealities
+from rankfold.machine import CALIBRATED, Hardware, NonIdealities
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.models.device import device_of, dtype_of
 from rankfold.nn.quantised import QuantLayer
@@ -34,7 +35,7 @@ ADC_IMAGES = 512  # whose sums an ADC range is calibrated on
 def simulate(
     model: nn.Module,
     plan: Plan,
-    chosen: NonIdealities | None = None,
+    chosen: NonIdealities | Hardware | None = None,
     *,
     calibration: Iterable[Any] | GivesBatches | None = None,
     digital: Iterable[str] = (),
@@ -54,7 +55,9 @@ def simulate(
             is. Move it to its device and type before: `result.to(...)` would give the result buffers of its
             own.
         plan: the plan that it follows.
-        chosen: the non-idealities; None: ideal arrays.
+        chosen: the non-idealities of the plan's arrays, or the hardware to run on instead of the plan's,
+            whose open figures are those of its component table; None: as the plan's hardware says, ideal
+            where it names none.
         calibration: data (see `calibration.samples.Samples`), of which the first 512 samples are used, for
             calibrated ADC ranges; or call `calibrate_adc_` later.
         digital: layers of the plan that are left to digital logic.
@@ -64,8 +67,11 @@ def simulate(
         InputError: the plan has no bits at all, or does not belong to the model; a layer cannot be stored in
             the cells; a name in `digital` is not in the plan.
     """
+    if isinstance(chosen, Hardware):
+        plan = plan.on(completed(chosen))
+        chosen = None
     if chosen is None:
-        chosen = NonIdealities()
+        chosen = plan.machine.non_idealities
     left = set(digital)
     check_arrays(plan, chosen, left)
     names = {layer.name for layer in plan.layers}

@@ -15,12 +15,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rankfold.calibration.observation import evaluating, observing
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError, MissingDependencyError
+from rankfold.machine import Hardware
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.plan.kinds import ChannelLayer, DenseLayer, LayerKind
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.methods import ChannelPruning
 from rankfold.plan.plan import Plan
-from rankfold.plan.uniform import candidates, check_plan_bits
+from rankfold.plan.uniform import Bits, candidates, check_plan_bits
 from rankfold.workload import Network, example_inputs
 
 # Operations that cut or join channels, at places that may stand in the network's code.
@@ -30,10 +31,10 @@ REARRANGING = ("_SliceOp", "_ConcatOp", "_SplitOp", "_UnbindOp")  # torch-prunin
 def channel_plan(
     model: nn.Module,
     network: Network,
-    array: ArraySpec,
+    array: ArraySpec | Hardware,
     method: ChannelPruning,
     *,
-    bits: int | None = None,
+    bits: Bits = None,
     mapping: str = "sdk",
 ) -> Plan:
     """Remove a share of the output channels of every convolution that alone makes its channels.
@@ -44,9 +45,10 @@ def channel_plan(
     Args:
         model: the dense network, which is left as it is.
         network: its trace.
-        array: the array to plan for.
+        array: the array or the hardware to plan for.
         method: the share of the channels to remove; at least one channel stays.
-        bits: of weights and inputs, 1 to 8; None keeps float. The first convolution and the classifier get 8.
+        bits: of weights and inputs, 1 to 8, or (of weights, of inputs); None keeps float. The first
+            convolution and the classifier get 8.
         mapping: how layers are laid on the array.
 
     Raises:
@@ -67,7 +69,7 @@ def channel_plan(
             wanted[name] = kept
     _remove(small, example_inputs(small, network.input, network.inputs), wanted)
     layers = []
-    for name, _, why, width in every:
+    for name, _, why, (weight_bits, input_bits) in every:
         # Read off the copy: a layer changes by what was asked of it, and by what was asked of those it reads.
         before = _channels(model.get_submodule(name))
         after = _channels(small.get_submodule(name))
@@ -77,7 +79,9 @@ def channel_plan(
             kind = ChannelLayer(*after)
             reason = _in_words(before, after)
         layers.append(
-            LayerPlan(name, kind, mapping=mapping, weight_bits=width, input_bits=width, reason=reason),
+            LayerPlan(
+                name, kind, mapping=mapping, weight_bits=weight_bits, input_bits=input_bits, reason=reason
+            ),
         )
     if not any(layer.kind.changes_weight for layer in layers):
         raise InputError(

@@ -26,7 +26,7 @@ from rankfold.cost.energy.table import (
     load_table,
     table_text,
 )
-from rankfold.cost.energy.zigzag import find_table, zigzag_table
+from rankfold.cost.energy.zigzag import completed, find_table, hardware_table, zigzag_table
 
 __all__ = [
     "DEFAULT_TABLE",
@@ -44,9 +44,11 @@ __all__ = [
     "StageActivity",
     "StageEnergy",
     "cheapest_mappings",
+    "completed",
     "dense_plan",
     "energy_of",
     "find_table",
+    "hardware_table",
     "layer_activities",
     "layer_energy",
     "load_table",

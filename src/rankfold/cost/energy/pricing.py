@@ -9,22 +9,22 @@ import numpy as np
 from rankfold.cost.energy.activity import StageActivity, stage_activity
 from rankfold.cost.energy.engine import stage_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
-from rankfold.cost.energy.table import DEFAULT_TABLE, ComponentTable
-from rankfold.cost.energy.zigzag import find_table
+from rankfold.cost.energy.table import ComponentTable
+from rankfold.cost.energy.zigzag import DAC_BITS, find_table, hardware_table
 from rankfold.cost.kinds import cost_of
 from rankfold.cost.planned import Masks, bits_of, counted_layers, planned_mapping
+from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DenseLayer, LayerPlan, Plan, uniform_plan, weights
 from rankfold.workload import ConvShape, Network
 
 BITS = 4  # of weights and inputs where the plan has none; 8 in the first convolution and the classifier
-DAC_BITS = 1  # where the array does not say
 
 
 def energy_of(
     network: Network,
     plan: Plan,
-    table: str | ComponentTable = DEFAULT_TABLE,
+    table: str | ComponentTable | Hardware | None = None,
     masks: Masks | None = None,
 ) -> NetworkEnergy:
     """Energy, latency and area of a network under a plan, for one image, each tile on an array of its own.
@@ -32,13 +32,18 @@ def energy_of(
     Args:
         network: the network.
         plan: its plan; the array is the plan's.
-        table: the components, or the name or YAML file of a table of them.
+        table: the components, or the name or YAML file of a table of them; or the hardware to count for
+            instead of the plan's; None: the plan's hardware.
         masks: the weights that pattern-pruned layers keep, see `load_masks`; None: those of the plan.
 
     Raises:
         InputError: see `network_energy`; or there is no such table.
     """
-    if isinstance(table, str):
+    if isinstance(table, Hardware):
+        plan, table = plan.on(table), None
+    if table is None:
+        table = hardware_table(plan.machine)
+    elif isinstance(table, str):
         table = find_table(table, plan.array)
     return network_energy(network, plan, table, masks)
 

@@ -127,6 +127,8 @@ class ComponentTable:
             )
         if not isinstance(self.adc_bits, int) or not 1 <= self.adc_bits <= ADC_BITS:
             raise InputError(f"adc bits (={self.adc_bits}) must be a whole number from 1 to {ADC_BITS}")
+        if not isinstance(self.mux, int) or self.mux < 1:
+            raise InputError(f"mux (={self.mux}) must be a whole number, 1 or more")
         if self.cell_bits > self.most_cell_bits:
             raise InputError(
                 f"{self.name}: cell_bits: default (={self.cell_bits}) is more than most "
@@ -148,15 +150,19 @@ class ComponentTable:
         """Components, the ADC first."""
         return (ADC, *(component.name for component in self.components))
 
-    def with_adc(self, kind: str | None = None, bits: int | None = None) -> ComponentTable:
-        """The table with another ADC, or resolution.
+    def with_adc(
+        self, kind: str | None = None, bits: int | None = None, mux: int | None = None
+    ) -> ComponentTable:
+        """The table with another ADC, another resolution, or other columns that share one.
 
         Raises:
-            InputError: the table describes no such ADC, or bits are not from 1 to 16.
+            InputError: the table describes no such ADC, bits are not from 1 to 16, or nothing shares one.
         """
         if bits is None:
             bits = self.adc_bits
-        return replace(self, adc=kind or self.adc, adc_bits=bits)
+        if mux is None:
+            mux = self.mux
+        return replace(self, adc=kind or self.adc, adc_bits=bits, mux=mux)
 
     def check_cells(self, array: ArraySpec) -> None:
         """Refuse an array whose cells store more bits than the technology's do.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, Plan
+from rankfold.plan.uniform import Bits, check_plan_bits
 from rankfold.plan.uniform import candidates as planned_layers
-from rankfold.plan.uniform import check_plan_bits
 from rankfold.workload import ConvShape, Network
 
 
@@ -36,9 +36,7 @@ class LayerSlot:
         return not self.why_dense and self.shape.kernel != (1, 1)
 
 
-def layer_slots(
-    network: Network, bits: int | None = None, *, pointwise: bool = False
-) -> tuple[LayerSlot, ...]:
+def layer_slots(network: Network, bits: Bits = None, *, pointwise: bool = False) -> tuple[LayerSlot, ...]:
     """The layers of a network, in its order.
 
     The first convolution, the classifier and other fully connected layers, depthwise convolutions and layers
@@ -46,7 +44,8 @@ def layer_slots(
 
     Args:
         network: the network.
-        bits: of weights and inputs, 1 to 8, 8 in the first convolution and the classifier; None for float.
+        bits: of weights and inputs, 1 to 8, or (of weights, of inputs); 8 in the first convolution and the
+            classifier; None for float.
         pointwise: whether 1x1 convolutions may become low-rank.
 
     Raises:
@@ -54,9 +53,9 @@ def layer_slots(
     """
     check_plan_bits(bits)  # also for a network of which no layer is quantised
     slots = []
-    for name, shape, why, width in planned_layers(network, bits, pointwise):
+    for name, shape, why, (weight_bits, input_bits) in planned_layers(network, bits, pointwise):
         # The best mapping is what savings are measured against: a budget of 100 % costs nothing.
-        dense = LayerPlan(name, mapping="best", weight_bits=width, input_bits=width, reason=why)
+        dense = LayerPlan(name, mapping="best", weight_bits=weight_bits, input_bits=input_bits, reason=why)
         slots.append(LayerSlot(shape, dense, why))
     return tuple(slots)
 

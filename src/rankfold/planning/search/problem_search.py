@@ -89,7 +89,11 @@ def _identity(problem: PlanningProblem, measured: PlanAccuracy) -> dict[str, Any
     """What the accuracies depend on beside the layers."""
     identity = measured.identity
     identity["model"] = problem.network.name
-    identity["array"] = asdict(problem.array)
+    array = asdict(problem.array)
+    # Only where it is named: searches of version 0.1, which knew no such thing, go on.
+    if array["rows_driven"] is None:
+        del array["rows_driven"]
+    identity["array"] = array
     return identity
 
 
