@@ -32,7 +32,7 @@ from rankfold.plan import LayerKind, LayerPlan, LowRank, Plan, check_plan, cover
 from rankfold.plan.kinds import registered
 from rankfold.plan.methods import Method
 from rankfold.report.arrays.picture import planned_panels
-from rankfold.report.kinds.kind import DENSE, KindPicture, PanelWords
+from rankfold.report.kinds.kind import KindPicture, PanelWords
 from rankfold.report.methods import RunMethod
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.surgery.compress import compress_
@@ -115,10 +115,10 @@ class FirstChannelsCost(KindCost):
 class FirstChannelsPicture(KindPicture):
     """What pictures and tables say of it."""
 
-    family = DENSE
+    families = ("first channels",)
 
     def method(self, kind: LayerKind) -> RunMethod:
-        return RunMethod("channel", "first channels")
+        return RunMethod(("#123456", "#654321"), "first channels")
 
     def panel_words(self, kind: LayerKind, shape: ConvShape) -> PanelWords:
         return PanelWords("First channels", f"{cast(FirstChannels, kind).channels} of {shape.in_channels}")

@@ -136,6 +136,7 @@ def _layers(network: Network, plan: Plan, costs: NetworkCycles) -> tuple[LayerRe
             tiles=None,
             pruning=entry.kind.variant,
             entries=kind.get("entries"),
+            becomes=kind,
         )
         cost = by_name.get(name)
         if cost is not None:

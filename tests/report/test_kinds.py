@@ -31,9 +31,9 @@ from rankfold.plan.kinds import kinds, registered
 from rankfold.report import method_name, summary_rows, summary_table
 from rankfold.report.arrays.picture import planned_panels
 from rankfold.report.charts.arrays import arrays_chart
-from rankfold.report.kinds import FAMILIES, KindPicture, picture_of
-from rankfold.report.methods import RunMethod, run_method
-from rankfold.report.palette import SHADES, colours
+from rankfold.report.kinds import KindPicture, families, family_of, picture_of
+from rankfold.report.methods import RunMethod, colours, run_method
+from rankfold.report.palette import BLUE, BROWN, GREEN, GREY, MOSS, OCHRE, PINK, VERMILION, VIOLET
 from rankfold.report.run_page.page import render_report
 from rankfold.report.summary import steered_cycles, summary_headers
 from rankfold.workload import ConvShape, zoo_network
@@ -42,41 +42,41 @@ SHAPE = ConvShape("conv", 16, 16, (3, 3), (12, 12), padding=(1, 1, 1, 1))
 ARRAY = ArraySpec(64, 64)
 SUPPORT = " ".join(["1b0"] * 16)  # of 16 input channels, 4 of 9 positions each
 
-# kind -> hue and words of a run, family in fronts, title and meaning of its panel
+# kind -> shades and words of a run, family in fronts, title and meaning of its panel
 TOLD = {
     DenseLayer(): (
         None,
         "dense",
         ("SDK", "shifted and duplicated kernel: copies of the kernel fill idle columns"),
     ),
-    LowRankLayer(1, 4): (("plain", "plain low-rank"), "low-rank", ("Low-rank, SDK", "rank 4")),
+    LowRankLayer(1, 4): ((VERMILION, "plain low-rank"), "low-rank", ("Low-rank, SDK", "rank 4")),
     LowRankLayer(4, 2): (
-        ("group", "group low-rank, g = 4"),
+        (BLUE, "group low-rank, g = 4"),
         "low-rank",
         ("Group low-rank, SDK", "4 groups, rank 2 each"),
     ),
     LowRankLayer(2, 2, 4, SUPPORT): (
-        ("sparse", "row-sparse low-rank, g = 2, e = 4"),
+        (VIOLET, "row-sparse low-rank, g = 2, e = 4"),
         "both",
         ("Row-sparse low-rank, SDK", "2 groups, rank 2 each, 4 of 9 positions of each input channel"),
     ),
     PatDNNLayer(4): (
-        ("patdnn", "PatDNN, e = 4"),
+        (PINK, "PatDNN, e = 4"),
         "support",
         ("PatDNN, SDK", "4 of 9 positions; a row that nothing in a tile needs is skipped"),
     ),
     PairsLayer(4): (
-        ("pairs", "PAIRS, e = 4"),
+        (OCHRE, "PAIRS, e = 4"),
         "support",
         ("PAIRS, SDK", "4 of 9 positions; a row that nothing in a tile needs is skipped"),
     ),
     SupportLayer(4, support=SUPPORT): (
-        ("support", "shared support, e = 4"),
+        (MOSS, "shared support, e = 4"),
         "support",
         ("Shared support, SDK", "4 of 9 positions; a row that nothing in a tile needs is skipped"),
     ),
     ChannelLayer(8, 12): (
-        ("channel", "channel pruning"),
+        (BROWN, "channel pruning"),
         "dense",
         ("SDK", "shifted and duplicated kernel: copies of the kernel fill idle columns"),
     ),
@@ -92,9 +92,8 @@ def test_a_kind_has_its_words_colour_and_family(kind):
     method, family, (title, meaning) = TOLD[kind]
     picture = picture_of(kind)
     found = picture.method(kind)
-    assert method == (None if found is None else (found.hue, found.words))
-    assert found is None or found.hue in SHADES
-    assert picture.family_of(kind) == family and family in FAMILIES
+    assert method == (None if found is None else (found.shades, found.words))
+    assert picture.family_of(kind) == family_of(kind) == family and family in families()
     mask = np.arange(9).reshape(3, 3)[None, None].repeat(16, 0).repeat(16, 1) < 4
     (panel,) = planned_panels(SHAPE, ARRAY, LayerPlan("conv", kind), mask)
     assert (panel.title, panel.meaning) == (title, meaning)
@@ -104,6 +103,7 @@ def of_kind(result, kind):
     """The result as if all its low-rank layers had become `kind`."""
     content = {"groups": None, "rank": None, "entries": None, "pruning": None, **kind.to_json()}
     values = {name: content[name] for name in ("kind", "groups", "rank", "entries", "pruning")}
+    values["becomes"] = kind.to_json()
     layers = [replace(layer, **values) if layer.kind == "low-rank" else layer for layer in result.layers]
     return replace(result, layers=tuple(layers))
 
@@ -111,17 +111,17 @@ def of_kind(result, kind):
 @pytest.mark.parametrize("kind", TOLD, ids=lambda kind: kind.variant or kind.name)
 def test_runs_are_named_by_what_they_made_of_all_layers(kind):
     result = of_kind(run().result, kind)
-    hue, words = TOLD[kind][0] or ("dense", "dense")
+    shades, words = TOLD[kind][0] or (GREY, "dense")
     assert method_name(result) == words
-    assert colours([result, result]) == SHADES[hue][:2]
+    assert colours([result, result]) == shades[:2]
 
 
 def test_one_other_layer_makes_a_mixed_plan():
     result = of_kind(run().result, PatDNNLayer(4))
-    odd = replace(result.layers[3], entries=5)
+    odd = replace(result.layers[3], entries=5, becomes=PatDNNLayer(5).to_json())
     mixed = replace(result, layers=(*result.layers[:3], odd, *result.layers[4:]))
     assert method_name(mixed) == "mixed plan"
-    assert colours([mixed]) == (SHADES["mixed"][0],)
+    assert colours([mixed]) == (GREEN[0],)
 
 
 def test_pointwise_layers_without_positions_to_choose_do_not_mix_a_plan():
@@ -129,7 +129,7 @@ def test_pointwise_layers_without_positions_to_choose_do_not_mix_a_plan():
     result = of_kind(run().result, LowRankLayer(4, 2, 4))
     layers = list(result.layers)
     pointwise = replace(layers[3].shape, kernel=(1, 1))
-    layers[3] = replace(layers[3], entries=None, shape=pointwise)
+    layers[3] = replace(layers[3], becomes=LowRankLayer(4, 2).to_json(), shape=pointwise)
     assert method_name(replace(result, layers=tuple(layers))) == "row-sparse low-rank, g = 4, e = 4"
     layers[3] = replace(layers[3], shape=layers[4].shape)
     assert method_name(replace(result, layers=tuple(layers))) == "mixed plan"
@@ -137,7 +137,7 @@ def test_pointwise_layers_without_positions_to_choose_do_not_mix_a_plan():
 
 def test_layers_that_an_old_result_says_too_little_of_are_called_mixed():
     result = of_kind(run().result, PatDNNLayer(4))
-    layers = [replace(layer, pruning=None) for layer in result.layers]
+    layers = [replace(layer, pruning=None, becomes=None) for layer in result.layers]
     assert method_name(replace(result, layers=tuple(layers))) == "mixed plan"
 
 
@@ -188,7 +188,7 @@ def test_the_plan_of_each_layer_is_on_the_page():
     page = Page(render_report([pruned_run(SharedSupport(4))]))
     head, *rows = page.tables[-1]
     found = dict(zip(head, rows[3], strict=True))
-    assert (found["becomes"], found["groups"], found["positions"]) == ("pattern-pruned", "–", "4")
+    assert (found["becomes"], found["setting"]) == ("pattern-pruned", "e4*")
 
 
 @dataclass(frozen=True)
@@ -200,18 +200,20 @@ class Folded(LayerKind):
 
 
 class FoldedPicture(KindPicture):
-    family = "dense"
+    families = ("dense",)
 
     def method(self, kind):
-        return RunMethod("mixed", f"folded {kind.factor} times")
+        return RunMethod(GREEN, f"folded {kind.factor} times")
 
 
 def test_a_kind_from_outside_has_its_own_words():
     result = run().result
-    layers = tuple(replace(layer, kind="folded", groups=None, rank=None) for layer in result.layers)
+    layers = tuple(
+        replace(layer, kind="folded", groups=None, rank=None, becomes=None) for layer in result.layers
+    )
     folded = replace(result, layers=layers)
     with registered(Folded, picture=FoldedPicture()):
-        assert run_method(folded) == RunMethod("mixed", "folded 2 times")
+        assert run_method(folded) == RunMethod(GREEN, "folded 2 times")
         assert picture_of(Folded).panel_words(Folded(), SHAPE) is None
     with (
         registered(Folded),

@@ -71,7 +71,7 @@ def test_table_of_layers_has_every_layer_and_the_totals():
         )
         assert found["planned"] == ("–" if layer.planned_cycles is None else f"{layer.planned_cycles:,}")
         assert found["SDK"] == ("–" if layer.cycles is None else f"{layer.cycles['sdk']:,}")
-        assert found["rank"] == ("–" if layer.rank is None else str(layer.rank))
+        assert found["setting"] == ("–" if layer.rank is None else f"g{layer.groups} r{layer.rank}")
         assert found["error"] == ("–" if layer.error is None else f"{100 * layer.error:.1f} %")
     wanted = [f"{result.cycles[key]:,}" for key in ("im2col", "sdk", "vw-sdk")] + [
         f"{result.planned_cycles:,}"

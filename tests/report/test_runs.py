@@ -14,7 +14,8 @@ from common.report_samples import run, three
 from rankfold.errors import InputError
 from rankfold.report import method_name, summary_rows, summary_table
 from rankfold.report.charts.placement import Box, place_names, spread
-from rankfold.report.palette import SHADES, colours
+from rankfold.report.methods import colours
+from rankfold.report.palette import BLUE, GREEN, GREY, VERMILION
 from rankfold.report.summary import SUMMARY_HEADERS
 from rankfold.runs.result import Result
 
@@ -36,7 +37,10 @@ def test_methods_have_names_and_colours():
     dense, plain, group = (entry.result for entry in three())
     mixed = replace(
         group,
-        layers=tuple(replace(layer, groups=2) if n == 3 else layer for n, layer in enumerate(group.layers)),
+        layers=tuple(
+            replace(layer, becomes={**layer.becomes, "groups": 2}) if n == 3 else layer
+            for n, layer in enumerate(group.layers)
+        ),
     )
     assert [method_name(result) for result in (dense, plain, group, mixed)] == [
         "dense",
@@ -45,7 +49,7 @@ def test_methods_have_names_and_colours():
         "mixed plan",
     ]
     assert colours([dense, plain, group, mixed]) == tuple(
-        SHADES[name][0] for name in ("dense", "plain", "group", "mixed")
+        shades[0] for shades in (GREY, VERMILION, BLUE, GREEN)
     )
     assert len(set(colours([group] * 4))) == 4
     assert run().result == group

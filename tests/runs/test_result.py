@@ -37,8 +37,8 @@ def test_old_results_lack_what_came_later(tmp_path):
         del old[name]
     del old["accuracy"]["arrays"]
     for layer in old["layers"]:
-        for name in ("output_error", "shape", "pruning", "entries"):
-            del layer[name]
+        for name in ("output_error", "shape", "pruning", "entries", "becomes"):
+            layer.pop(name, None)
     path = tmp_path / "result.json"
     path.write_text(json.dumps(old))
     result = Result.load(path)
@@ -63,6 +63,46 @@ def test_a_layer_says_what_it_became():
     assert kind(kind="channel-pruned", shape=None) is None
     assert kind(kind="folded") is None
     assert kind(kind="low-rank") is None
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        DenseLayer(),
+        LowRankLayer(4, 2, 3, "1b " * 7 + "1b"),
+        PatDNNLayer(4, "ideal"),
+        ChannelLayer(8, 12),
+    ],
+    ids=lambda kind: kind.name,
+)
+def test_a_result_says_all_of_what_a_layer_became(kind, tmp_path):
+    content = copy.deepcopy(CONTENT)
+    content["layers"][0] |= {"kind": kind.name, "becomes": kind.to_json()}
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(content))
+    result = Result.load(path)
+    assert result.layers[0].layer_kind == kind
+    result.save(path)
+    assert Result.load(path) == result
+
+
+@pytest.mark.parametrize(
+    ("becomes", "message"),
+    [
+        ({"kind": "low-rank", "groups": 2, "rank": 1}, "kind (=dense) must be that of becomes (low-rank)"),
+        ({"kind": "dense", "rank": 1}, "became no dense layer: at top level"),
+        ({"groups": 2}, "at layers/0/becomes"),
+        ({"kind": "dense", "pruning": "patdnn"}, "only a pattern-pruned layer has pruning"),
+    ],
+)
+def test_what_a_layer_cannot_have_become_is_refused(becomes, message, tmp_path):
+    content = copy.deepcopy(CONTENT)
+    content["layers"][0] |= {"kind": "dense", "becomes": becomes}
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="is not a complete result: ") as refused:
+        Result.load(path)
+    assert message in str(refused.value)
 
 
 WRONG = [

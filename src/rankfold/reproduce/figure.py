@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
 from rankfold.plan.kinds import IDEAL, PLAIN
 from rankfold.report.charts.drawing import SIZE, WIDTH, count, round_numbers, svg, svg_file
-from rankfold.report.palette import INK, SHADES, SOFT
+from rankfold.report.palette import BLUE, BROWN, GREY, INK, MOSS, OCHRE, PINK, SOFT, VERMILION, VIOLET
 from rankfold.reproduce.headline import ROW_SPARSE, Point, by_array, pareto
 
 if TYPE_CHECKING:
@@ -68,28 +68,22 @@ class Series:
 
 # In the order of the legend; what comes later is drawn over what comes before.
 SERIES = (
-    Series(
-        words="group low-rank + SDK", colour=SHADES["group"][0], mark="o", method=LowRank.name, grouped=True
-    ),
-    Series(
-        words="plain low-rank + SDK", colour=SHADES["plain"][0], mark="s", method=LowRank.name, grouped=False
-    ),
-    Series(words="row-sparse low-rank + SDK", colour=SHADES["sparse"][0], mark="*", method=ROW_SPARSE),
-    Series(words="shared support, SDK", colour=SHADES["support"][0], mark="h", method=SharedSupport.name),
-    Series(words="PAIRS, SDK", colour=SHADES["pairs"][0], mark="D", method=Pairs.name),
-    Series(words="PatDNN, SDK", colour=SHADES["patdnn"][0], mark="^", method=PatDNN.name),
+    Series(words="group low-rank + SDK", colour=BLUE[0], mark="o", method=LowRank.name, grouped=True),
+    Series(words="plain low-rank + SDK", colour=VERMILION[0], mark="s", method=LowRank.name, grouped=False),
+    Series(words="row-sparse low-rank + SDK", colour=VIOLET[0], mark="*", method=ROW_SPARSE),
+    Series(words="shared support, SDK", colour=MOSS[0], mark="h", method=SharedSupport.name),
+    Series(words="PAIRS, SDK", colour=OCHRE[0], mark="D", method=Pairs.name),
+    Series(words="PatDNN, SDK", colour=PINK[0], mark="^", method=PatDNN.name),
     Series(
         words="PatDNN, SDK, ideal steering",
-        colour=SHADES["patdnn"][2],
+        colour=PINK[2],
         mark="^",
         method=PatDNN.name,
         steering=IDEAL,
     ),
-    Series(words="channel pruning, SDK", colour=SHADES["channel"][0], mark="v", method=ChannelPruning.name),
-    Series(words="dense, SDK", colour=SHADES["dense"][1], mark="X", method=Quantise.name),
-    Series(
-        words="dense, VW-SDK", colour=SHADES["dense"][0], mark="P", method=Quantise.name, mapping="vw-sdk"
-    ),
+    Series(words="channel pruning, SDK", colour=BROWN[0], mark="v", method=ChannelPruning.name),
+    Series(words="dense, SDK", colour=GREY[1], mark="X", method=Quantise.name),
+    Series(words="dense, VW-SDK", colour=GREY[0], mark="P", method=Quantise.name, mapping="vw-sdk"),
 )
 
 

@@ -146,7 +146,7 @@ def _layers(state: RunState, costs: NetworkCycles) -> tuple[LayerResult, ...]:
 
 
 def _layer(report: LayerReport, entry: LayerPlan, runs: Sequence[LayerCycles]) -> LayerResult:
-    # The result has the fields of all kinds that it knows, empty where a layer's kind lacks them.
+    # Whole in `becomes`; the keys of version 0.1 beside it are empty where a layer's kind lacks them.
     kind = entry.kind.to_json()
     # Fully connected layers that do not count have none of this.
     measured: dict[str, Any] = {
@@ -184,6 +184,7 @@ def _layer(report: LayerReport, entry: LayerPlan, runs: Sequence[LayerCycles]) -
         output_error=report.output_error,
         pruning=entry.kind.variant,
         entries=kind.get("entries"),
+        becomes=kind,
         **measured,
     )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
-from rankfold.plan.kinds import LayerKind, kinds
+from rankfold.files import in_schema
+from rankfold.plan.kinds import LayerKind, kind_called, kind_from_json, kind_names, kind_schema, kinds
 from rankfold.plan.kinds.kind import is_needed
-from rankfold.records.schema import schema_validator
+from rankfold.records.schema import schema_validator, strict_validator
 from rankfold.records.typed import read_typed, write_typed
 from rankfold.runs.energy_record import EnergyRecord
 from rankfold.workload import ConvShape
@@ -59,6 +61,8 @@ class LayerResult:
         shape: the convolution.
         pruning: which weights a pattern-pruned layer keeps.
         entries: kernel positions that the layer keeps; None: all.
+        becomes: what the layer became, whole, as plans say it (`LayerKind.to_json`). `kind`, `pruning`,
+            `groups`, `rank` and `entries` repeat some of it.
     """
 
     name: str
@@ -81,14 +85,20 @@ class LayerResult:
     shape: ConvShape | None = None
     pruning: str | None = None
     entries: int | None = None
+    becomes: dict[str, Any] | None = None
 
     @property
     def layer_kind(self) -> LayerKind | None:
-        """What the layer became, as far as a result says it: without support, steering and blocks.
+        """What the layer became; None for kinds that are not registered.
 
-        A channel-pruned layer has the channels of the dense one here; its plan says which it kept. None for
-        kinds of which a result does not say enough, and for those that are not registered.
+        Results of version 0.1 do not say all of it: support, steering and blocks are missing then, a
+        channel-pruned layer has the channels of the dense one (its plan says which it kept), and it is None
+        for kinds of which they do not say enough.
         """
+        if self.becomes is not None:
+            if self.becomes["kind"] not in kind_names():
+                return None
+            return kind_from_json(self.becomes)
         # What a result knows of a kind; its other fields take their defaults.
         known = {"groups": self.groups, "rank": self.rank, "entries": self.entries}
         if self.shape is not None:
@@ -105,6 +115,9 @@ class LayerResult:
         content = _shallow(self)
         if self.shape is not None:
             content["shape"] = asdict(self.shape)
+        # Results of version 0.1, written again, stay as they were.
+        if self.becomes is None:
+            del content["becomes"]
         return content
 
     @classmethod
@@ -119,6 +132,8 @@ class LayerResult:
         if own.get("shape") is not None:
             shape = _tuples(own["shape"], "kernel", "input", "stride", "padding", "dilation")
             own["shape"] = ConvShape(**shape)
+        if own.get("becomes") is not None:
+            _check_becomes(own)
         return cls(**own)
 
 
@@ -232,6 +247,34 @@ class Result:
             content["energy"] = EnergyRecord.from_json(content["energy"])
         content["untouched"] = tuple((name, what) for name, what in content["untouched"])
         return cls(**content)
+
+
+def _check_becomes(layer: Mapping[str, Any]) -> None:
+    """Refuse a layer that became what its kind does not allow, or another kind than its entry says.
+
+    Raises:
+        InputError: it did; the message names the layer.
+    """
+    name, becomes = layer["name"], layer["becomes"]
+    if becomes["kind"] != layer["kind"]:
+        raise InputError(f"layer {name}: kind (={layer['kind']}) must be that of becomes ({becomes['kind']})")
+    # What a kind that is not registered may be, nobody here can say.
+    if becomes["kind"] not in kind_names():
+        return
+    kind = kind_called(becomes["kind"], becomes.get("pruning"))
+    # Types first: the kind's class checks only what a schema cannot say.
+    if kind is not None:
+        in_schema(becomes, _validator_for((kind,)), f"layer {name} became no {kind.name} layer")
+    try:
+        kind_from_json(becomes)
+    except InputError as error:
+        raise InputError(f"layer {name}: {error}") from None
+
+
+@cache
+def _validator_for(alone: tuple[type[LayerKind]]) -> Any:
+    # In a tuple, since a class by itself is no key to the checker of types.
+    return strict_validator(kind_schema(*alone))
 
 
 def _with_fields(kind: type[LayerKind], known: Mapping[str, int | None]) -> LayerKind | None:

@@ -121,6 +121,11 @@ def kind_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name, _ in _KINDS))
 
 
+def kind_called(name: str, variant: str | None = None) -> type[LayerKind] | None:
+    """The kind that plans call so; None where none is registered."""
+    return _KINDS.get((name, variant))
+
+
 def part_of(kind: LayerKind | type[LayerKind], step: str, wanted: type[T]) -> T:
     """What a step knows of a kind.
 
@@ -195,11 +200,19 @@ def field_schemas() -> dict[str, Any]:
     return found
 
 
+def kind_schema(kind: type[LayerKind]) -> dict[str, Any]:
+    """JSON Schema of what `LayerKind.to_json` says of a layer of one kind, and of nothing else."""
+    properties: dict[str, Any] = {"kind": {"const": kind.name}, **kind.schema}
+    if kind.variant is not None:
+        properties["pruning"] = {"const": kind.variant}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
 def _misplaced(field: str, name: str) -> str:
     """The complaint about a field that another kind has."""
-    if field == "pruning":
-        return f"only a pattern-pruned layer has pruning, this one is {name}"
     owners = [kind for kind in kinds() if field in kind.schema]
+    if field == "pruning":
+        owners = [kind for kind in kinds() if kind.variant is not None]
     names = list(dict.fromkeys(kind.name for kind in owners))
     if len(owners) == 1 and owners[0].variant is not None:
         return f"{field} is out of place: only {owners[0].variant} has one, this one is {name}"

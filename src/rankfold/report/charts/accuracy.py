@@ -17,7 +17,8 @@ from rankfold.report.charts.drawing import (
     text_width,
 )
 from rankfold.report.charts.placement import LINE_HEIGHT, Box, place_names
-from rankfold.report.palette import SOFT, coloured
+from rankfold.report.methods import coloured
+from rankfold.report.palette import SOFT
 from rankfold.report.runs import Run, dense_cycles, float_baseline
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def arrays_chart(runs: Sequence[Run]) -> Chart | None:
-    """The costliest layer on its arrays, as planned: one of most groups where a run has any.
+    """The costliest layer on its arrays, as planned: of those that their kinds find most interesting, such as
+    low-rank pairs of many groups.
 
     None for results without shapes, and for runs pruned by patterns, whose masks are with the weights.
     """
@@ -25,7 +26,7 @@ def arrays_chart(runs: Sequence[Run]) -> Chart | None:
     drawable = [(run, layer, entry) for run in runs for layer, entry in _drawable_layers(run)]
     if not drawable:
         return None
-    run, layer, entry = max(drawable, key=lambda item: _interest(item[1]))
+    run, layer, entry = max(drawable, key=lambda item: _interest(*item[1:]))
     assert layer.shape is not None  # those without a shape are not drawable
     shape = planned_shape(layer.shape, entry)
     panels = planned_panels(shape, run.plan.array, entry)
@@ -49,6 +50,8 @@ def _drawable_layers(run: Run) -> list[tuple[LayerResult, LayerPlan]]:
     return drawable
 
 
-def _interest(layer: LayerResult) -> tuple[int, int]:
-    """Layers of many groups first, then costly ones."""
-    return layer.groups or 0, layer.planned_cycles or 0
+def _interest(layer: LayerResult, entry: LayerPlan) -> tuple[int, int]:
+    """Layers with most to be seen first, then costly ones."""
+    from rankfold.report.kinds import picture_of
+
+    return picture_of(entry.kind).interest(entry.kind), layer.planned_cycles or 0

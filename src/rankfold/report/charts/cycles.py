@@ -14,7 +14,8 @@ from rankfold.report.charts.rows import (
     offset,
     rows_svg,
 )
-from rankfold.report.palette import INK, PALE, coloured
+from rankfold.report.methods import coloured
+from rankfold.report.palette import INK, PALE
 from rankfold.report.runs import Run
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rankfold.report.charts.drawing import Chart, Key
 from rankfold.report.charts.rows import offset, rows_svg
-from rankfold.report.palette import SOFT, coloured
+from rankfold.report.methods import bound_says_more, coloured
+from rankfold.report.palette import SOFT
 from rankfold.report.runs import Run
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _dots(run: Run, colour: str) -> _Dots:
         if layer.error is not None:
             layers.append((layer.name, 100 * layer.error, _bound(layer)))
     # With one group, the error is the bound, and its diamond would hide behind the dot.
-    bounded = any(layer.groups != 1 and layer.plain_error is not None for layer in run.result.layers)
+    bounded = any(layer.plain_error is not None and bound_says_more(layer) for layer in run.result.layers)
     return _Dots(run.label, colour, tuple(layers), bounded)
 
 

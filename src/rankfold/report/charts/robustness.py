@@ -17,7 +17,7 @@ from rankfold.report.charts.drawing import (
     svg,
     svg_file,
 )
-from rankfold.report.palette import SHADES, SOFT
+from rankfold.report.palette import BLUE, GREEN, GREY, SOFT, VERMILION
 from rankfold.runs.robustness import Point
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ LEFT, BETWEEN, RIGHT = 40.0, 26.0, 10.0
 TOP, BOTTOM = 46.0, 38.0
 # Of runs, in order; with more of them, colours and marks come again, in other pairs.
 COLOURS = (
-    SHADES["dense"][1],
-    SHADES["group"][0],
-    SHADES["plain"][0],
-    SHADES["mixed"][0],
-    *SHADES["group"][1:],
+    GREY[1],
+    BLUE[0],
+    VERMILION[0],
+    GREEN[0],
+    *BLUE[1:],
 )
 MARKS = "osD^vP"
 # Values over many powers of ten: one step of the axis for each.

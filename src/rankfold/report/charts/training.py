@@ -18,7 +18,8 @@ from rankfold.report.charts.drawing import (
     text_width,
 )
 from rankfold.report.charts.placement import LINE_HEIGHT, spread
-from rankfold.report.palette import SOFT, coloured
+from rankfold.report.methods import coloured
+from rankfold.report.palette import SOFT
 from rankfold.report.runs import Run, float_baseline
 
 if TYPE_CHECKING:

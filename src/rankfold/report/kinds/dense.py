@@ -10,7 +10,7 @@ from rankfold.report.methods import RunMethod
 class DensePicture(KindPicture):
     """The mapping says it all."""
 
-    family = DENSE
+    families = (DENSE,)
 
     def method(self, kind: LayerKind) -> RunMethod | None:
         """Nothing was done."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
-from rankfold.plan.kinds import LayerKind, part_of
+from rankfold.errors import InputError
+from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.report.methods import RunMethod
 from rankfold.workload import ConvShape
 
 # What this step is called where kinds are registered.
 STEP = "picture"
-# The columns in which tables of fronts count layers.
-FAMILIES = DENSE, LOW_RANK, SUPPORT, BOTH = (
-    "dense",
-    "low-rank",
-    "support",
-    "both",
-)
+# The family of layers that stay as they are, or are smaller dense ones.
+DENSE = "dense"
 
 
 @dataclass(frozen=True)
@@ -38,16 +35,17 @@ class KindPicture(ABC):
     """What is said of layers of one kind.
 
     Attributes:
-        family: which of `FAMILIES` its layers are counted in.
+        families: columns in which tables of fronts count its layers; the first one is that of most. A name of
+            its own gives it a column of its own, kinds with the same name share one.
         counts_steering: whether its cycles are told with ideal steering of inputs, too.
     """
 
-    family: ClassVar[str]
+    families: ClassVar[tuple[str, ...]]
     counts_steering: ClassVar[bool] = False
 
     def family_of(self, kind: LayerKind) -> str:
-        """Which of `FAMILIES` a layer is counted in."""
-        return self.family
+        """Which of its `families` a layer is counted in."""
+        return self.families[0]
 
     @abstractmethod
     def method(self, kind: LayerKind) -> RunMethod | None:
@@ -69,6 +67,16 @@ class KindPicture(ABC):
         """Whether only the mask that is saved with the weights says which of them are kept."""
         return False
 
+    def bound_is_error(self, kind: LayerKind) -> bool:
+        """Whether the bound of Theorem 1 on the error of a layer is that error by definition, so that it says
+        nothing more.
+        """
+        return False
+
+    def interest(self, kind: LayerKind) -> int:
+        """Pages draw one layer on its arrays: the costliest of those of the largest number here."""
+        return 0
+
 
 def picture_of(kind: LayerKind | type[LayerKind]) -> KindPicture:
     """What is said of a kind.
@@ -77,6 +85,34 @@ def picture_of(kind: LayerKind | type[LayerKind]) -> KindPicture:
         InputError: it is not registered.
     """
     return part_of(kind, STEP, KindPicture)  # type: ignore[type-abstract]
+
+
+def family_of(kind: LayerKind) -> str:
+    """The column in which tables of fronts count a layer.
+
+    Raises:
+        InputError: it is none of those that its kind declares, so that no table would have it.
+    """
+    picture = picture_of(kind)
+    family = picture.family_of(kind)
+    if family not in picture.families:
+        raise InputError(
+            f"{kind.name} layers are counted as {family}, which must be one of their picture's families: "
+            f"{', '.join(picture.families)}"
+        )
+    return family
+
+
+def families() -> tuple[str, ...]:
+    """The columns in which tables of fronts count layers: those of all registered kinds, each once.
+
+    First what most layers of the kinds are counted in, in the order of registration, then what only some
+    are.
+    """
+    each = [picture_of(kind).families for kind in kinds() if has_part(kind, STEP)]
+    first = [names[0] for names in each]
+    others = chain.from_iterable(names[1:] for names in each)
+    return tuple(dict.fromkeys([*first, *others]))
 
 
 def positions_in_words(shape: ConvShape, entries: int) -> str:

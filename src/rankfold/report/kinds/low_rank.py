@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import cast
 
 from rankfold.plan.kinds import LayerKind, LowRankLayer
-from rankfold.report.kinds.kind import (
-    BOTH,
-    LOW_RANK,
-    KindPicture,
-    PanelWords,
-    positions_in_words,
-)
+from rankfold.report.kinds.kind import KindPicture, PanelWords, positions_in_words
 from rankfold.report.methods import RunMethod
+from rankfold.report.palette import BLUE, VERMILION, VIOLET
 from rankfold.workload import ConvShape
+
+LOW_RANK, BOTH = "low-rank", "both"
 
 
 class LowRankPicture(KindPicture):
     """Pairs are named by their groups, and by the positions that R_ keeps."""
 
-    family = LOW_RANK
+    families = LOW_RANK, BOTH
 
     def family_of(self, kind: LayerKind) -> str:
         """Pairs whose R_ keeps only some positions are both low-rank and pruned."""
@@ -37,13 +34,13 @@ class LowRankPicture(KindPicture):
             if pair.groups > 1:
                 settings = f"{groups}, {settings}"
             return RunMethod(
-                "sparse",
+                VIOLET,
                 f"row-sparse low-rank, {settings}",
                 spares_pointwise=True,
             )
         if pair.groups > 1:
-            return RunMethod("group", f"group low-rank, {groups}")
-        return RunMethod("plain", "plain low-rank")
+            return RunMethod(BLUE, f"group low-rank, {groups}")
+        return RunMethod(VERMILION, "plain low-rank")
 
     def panel_words(self, kind: LayerKind, shape: ConvShape) -> PanelWords:
         """Groups, rank, and how many positions R_ keeps."""
@@ -57,6 +54,14 @@ class LowRankPicture(KindPicture):
             name = "Row-sparse low-rank"
             meaning += f", {positions_in_words(shape, pair.entries)} of each input channel"
         return PanelWords(name, meaning)
+
+    def bound_is_error(self, kind: LayerKind) -> bool:
+        """With a single group: the bound of Theorem 1 is the error of one group at equal rank."""
+        return cast(LowRankLayer, kind).groups == 1
+
+    def interest(self, kind: LayerKind) -> int:
+        """Many groups: their diagonal of blocks is what a picture shows."""
+        return cast(LowRankLayer, kind).groups
 
 
 PART = LowRankPicture()

@@ -6,30 +6,28 @@ from typing import cast
 
 from rankfold.plan.kinds import LayerKind, PatternLayer
 from rankfold.plan.methods import Pairs, PatDNN, SharedSupport
-from rankfold.report.kinds.kind import (
-    SUPPORT,
-    KindPicture,
-    PanelWords,
-    positions_in_words,
-)
+from rankfold.report.kinds.kind import KindPicture, PanelWords, positions_in_words
 from rankfold.report.methods import RunMethod
+from rankfold.report.palette import MOSS, OCHRE, PINK
 from rankfold.workload import ConvShape
 
 # Within a sentence; the methods have the names of the kinds' variants.
 TITLES = {method.name: method.title for method in (PatDNN, Pairs, SharedSupport)}
+SHADES = {PatDNN.name: PINK, Pairs.name: OCHRE, SharedSupport.name: MOSS}
+SUPPORT = "support"  # the family
 
 
 class PatternPicture(KindPicture):
     """Named by who pruned them, and by the positions that are left."""
 
-    family = SUPPORT
+    families = (SUPPORT,)
     counts_steering = True
 
     def method(self, kind: LayerKind) -> RunMethod:
         """`PatDNN, e = 4`."""
         pruned = cast(PatternLayer, kind)
         variant = str(pruned.variant)
-        return RunMethod(variant, f"{TITLES[variant]}, e = {pruned.entries}")
+        return RunMethod(SHADES[variant], f"{TITLES[variant]}, e = {pruned.entries}")
 
     def panel_words(self, kind: LayerKind, shape: ConvShape) -> PanelWords:
         """How many positions each kernel keeps."""

@@ -18,7 +18,7 @@ from rankfold.report.charts.drawing import (
     svg,
     svg_file,
 )
-from rankfold.report.palette import INK, SHADES
+from rankfold.report.palette import GREEN, GREY, INK, VERMILION
 from rankfold.report.pareto.view import (
     AXES,
     AXIS_OF_LOSS,
@@ -50,8 +50,8 @@ class _Mark:
     colour: str
 
 
-DENSE = _Mark("dense network", "D", SHADES["dense"][1])
-CHOSEN = _Mark("chosen plan", "o", SHADES["plain"][0])
+DENSE = _Mark("dense network", "D", GREY[1])
+CHOSEN = _Mark("chosen plan", "o", VERMILION[0])
 
 
 def picture(view: FrontView) -> str:
@@ -91,7 +91,7 @@ def _draw_curve(axes: Axes, view: FrontView, floor: float) -> None:
     axes.plot(
         amounts(front.quantity, front.costs[points]),
         np.maximum(front.losses[points], floor),
-        color=SHADES["mixed"][0],
+        color=GREEN[0],
         linewidth=1.8,
         marker=mark,
         markersize=3.5,

@@ -13,7 +13,7 @@ import numpy as np
 from rankfold.planning.exact import ENERGY, LOSS, Candidate, total
 from rankfold.report.charts.drawing import count, round_numbers
 from rankfold.report.numbers import GAP
-from rankfold.report.palette import EDGE, INK, LINE, SHADES, SOFT
+from rankfold.report.palette import BLUE, EDGE, GREEN, GREY, INK, LINE, SOFT, VERMILION
 from rankfold.report.pareto.view import (
     AXES,
     AXIS_OF_LOSS,
@@ -44,9 +44,9 @@ CODE = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monosp
 SHARES = [
     [0.0, "#f3f6fa"],
     [0.25, "#b9d7ec"],
-    [0.5, SHADES["group"][2]],
-    [0.75, SHADES["group"][0]],
-    [1.0, SHADES["group"][1]],
+    [0.5, BLUE[2]],
+    [0.75, BLUE[0]],
+    [1.0, BLUE[1]],
 ]
 # Without the name of the series, which plotly would write beside it.
 LABEL_ALONE = "%{text}<extra></extra>"
@@ -61,8 +61,8 @@ class _Mark:
     colour: str
 
 
-DENSE = _Mark("dense network", "diamond", SHADES["dense"][1])
-CHOSEN = _Mark("chosen plan", "circle", SHADES["plain"][0])
+DENSE = _Mark("dense network", "diamond", GREY[1])
+CHOSEN = _Mark("chosen plan", "circle", VERMILION[0])
 
 
 def figure(view: FrontView) -> Any:
@@ -100,7 +100,7 @@ def _add_curve(
         y=np.maximum(front.losses[points], floor).tolist(),
         mode="lines+markers",
         name="best plans",
-        line={"color": SHADES["mixed"][0], "width": 2},
+        line={"color": GREEN[0], "width": 2},
         marker={"size": mark},
         hovertemplate=LABEL_ALONE,
         text=[_label(view, "", front.chosen(point)) for point in points],

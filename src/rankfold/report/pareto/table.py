@@ -10,7 +10,7 @@ import numpy as np
 
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY
 from rankfold.records.csv_table import is_plain, write_csv
-from rankfold.report.kinds import FAMILIES
+from rankfold.report.kinds import families
 from rankfold.report.numbers import nanojoules
 from rankfold.report.pareto.view import FrontView, amounts
 
@@ -72,7 +72,7 @@ def table_headers(view: FrontView) -> list[str]:
     headers = ["cycles", share, "arrays"]
     if view.has_energy:
         headers.append("energy, nJ")
-    return [*headers, "predicted loss", *FAMILIES]
+    return [*headers, "predicted loss", *families()]
 
 
 def table_rows(view: FrontView, most: int) -> list[list[str]]:

@@ -22,7 +22,7 @@ from rankfold.planning.exact import (
     total,
 )
 from rankfold.report.charts.drawing import round_numbers
-from rankfold.report.kinds import FAMILIES, picture_of
+from rankfold.report.kinds import families, family_of
 from rankfold.report.numbers import GAP, nanojoules, precision_in_words, size
 
 AXES = {
@@ -135,12 +135,11 @@ class FrontView:
         ]
 
     def families(self, network: Sequence[Candidate]) -> tuple[int, ...]:
-        """How many layers are of each of `FAMILIES`."""
+        """How many layers are of each of `report.kinds.families`."""
         counts: Counter[str] = Counter()
         for candidate in network:
-            kind = candidate.entry.kind
-            counts[picture_of(kind).family_of(kind)] += 1
-        return tuple(counts[family] for family in FAMILIES)
+            counts[family_of(candidate.entry.kind)] += 1
+        return tuple(counts[family] for family in families())
 
     def within(self, share: float) -> int | None:
         """The best point that costs at most a share of the dense network, or None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rankfold.report.methods import bound_says_more
 from rankfold.report.numbers import GAP, count, less, nanojoules, percent
 from rankfold.report.runs import Run
 
@@ -80,15 +81,15 @@ def _bounds_in_words(result: Result) -> str:
     """How errors compare with the bound of Theorem 1; empty where they equal it, or none has one."""
     bounds = []
     below = 0
-    grouped = False
+    telling = False
     for layer in result.layers:
         if layer.error is None:
             continue
-        grouped |= layer.groups != 1  # a single group meets its bound by definition
+        telling |= bound_says_more(layer)
         if layer.plain_error is not None:
             bounds.append(layer.plain_error)
             below += layer.error <= layer.plain_error
-    if not bounds or not grouped:
+    if not bounds or not telling:
         return ""
     # Over the layers that have a bound, which may be fewer than those that have an error.
     mean = percent(_mean(bounds), 1)

@@ -15,8 +15,8 @@ from rankfold.report.charts.drawing import Chart
 from rankfold.report.charts.energy import energy_chart
 from rankfold.report.charts.errors import error_chart
 from rankfold.report.charts.training import training_chart
+from rankfold.report.methods import colours
 from rankfold.report.numbers import size
-from rankfold.report.palette import colours
 from rankfold.report.run_page.cards import cards
 from rankfold.report.run_page.comparison import comparison
 from rankfold.report.run_page.headline import headline
