@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from rankfold.cost.keys import CostKey
 from rankfold.cost.kinds import AnyMapping, KindCost, Mapped, cost_of
-from rankfold.cost.planned import Masks, array_cycles, counted_layers, planned_mapping
+from rankfold.cost.planned import Masks, array_cycles, bits_of, counted_layers, drives, planned_mapping
 from rankfold.mapping import ArraySpec, Mapping, Region, map_layer
 from rankfold.plan.kinds import kinds
 from rankfold.plan.layer import LayerPlan
@@ -37,6 +39,9 @@ class LayerCycles:
             counts one activation for a whole vector, as papers do.
         steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without
             it executes.
+        slices: slices of the inputs, each of which every tile is activated with: 1 where an activation takes
+            a whole vector.
+        columns_per_weight: physical columns of a weight: 1 where columns are counted in weights.
     """
 
     shape: ConvShape
@@ -46,6 +51,8 @@ class LayerCycles:
     _: KW_ONLY
     array_cycles: int | None = None
     steered: Mapping | None = None
+    slices: int = 1
+    columns_per_weight: int = 1
 
     @property
     def cycles(self) -> dict[CostKey, int]:
@@ -58,6 +65,18 @@ class LayerCycles:
         count.
         """
         return {key: mapping.conversions for key, mapping in self.mappings.items()}
+
+    @property
+    def arrays(self) -> int:
+        """Stored tiles of what the plan chose, each on an array of its own."""
+        return sum(stage.tile_count for stage in self.executed.stages)
+
+    @property
+    def reads(self) -> int:
+        """Activations of arrays per image of what the plan chose: with each slice of the inputs, and each
+        turn of the rows.
+        """
+        return sum(drives(stage, stage.array) for stage in self.executed.stages) * self.slices
 
     @property
     def executed(self) -> AnyMapping:
@@ -199,6 +218,11 @@ class NetworkCycles:
         return sum(layer.chosen_cycles for layer in self.layers)
 
     @property
+    def reads(self) -> int:
+        """Activations of arrays per image of what the plan chose, with each slice and turn."""
+        return sum(layer.reads for layer in self.layers)
+
+    @property
     def utilisation(self) -> float:
         """Useful multiply-accumulates over cells * cycles of the whole network, 0 to 1."""
         work = 0
@@ -278,27 +302,79 @@ def network_cycles(
     layers = []
     for shape in counted_layers(network, plan, linear):
         entry = planned[shape.weight]
-        # Kinds whose plan says which weights are kept do without.
         mask = masks.get(shape.weight)
-        mappings: Mapped = {CostKey.dense(method): map_layer(shape, array, method) for method in methods}
-        own = cost_of(entry.kind)
-        for family, cost in compared.items():
-            # The layer under its own mappings, or standing in where the family is another layer's.
-            if own.family == family:
-                mappings |= own.comparisons(shape, array, entry, mask)
-            else:
-                mappings |= cost.comparisons_of_other(shape, array, entry, mask)
-        layers.append(
-            LayerCycles(
-                shape,
-                entry,
-                mappings,
-                planned_mapping(shape, array, entry, mask),
-                array_cycles=array_cycles(shape, array, entry, mask),
-                steered=own.steered(shape, array, entry, mask),
-            )
-        )
+        layer = _mapped_layer(shape, array, entry, mask, methods, compared)
+        layers.append(replace(layer, array_cycles=array_cycles(shape, array, entry, mask)))
     return NetworkCycles(network.name, array, tuple(layers))
+
+
+def placed_cycles(
+    network: Network,
+    plan: Plan,
+    methods: Sequence[str] = BASIC_METHODS,
+    masks: Masks | None = None,
+    linear: bool | None = None,
+) -> NetworkCycles:
+    """As `network_cycles`, on the arrays as they are built: weights spread over cells, inputs over slices.
+
+    Every layer is mapped onto `array.in_weights(its bits)`, so that its tiles are arrays, and each of its
+    cycles is an activation with one slice of the inputs, `slices` of which take a whole vector.
+
+    Args:
+        network: the network.
+        plan: its plan, whose array has bits per cell and DAC, and whose layers have bits (see
+            `energy.precise_plan`).
+        methods: as `network_cycles`.
+        masks: as `network_cycles`.
+        linear: as `network_cycles`.
+
+    Raises:
+        InputError: as `network_cycles`.
+    """
+    array = plan.array
+    if masks is None:
+        masks = plan.masks
+    planned = {name: plan.layer(name) for name in weights(network)}
+    compared = _families(plan)
+    layers = []
+    for shape in counted_layers(network, plan, linear):
+        entry = planned[shape.weight]
+        weight_bits, input_bits = bits_of(shape, entry)
+        in_weights = array.in_weights(weight_bits)
+        layer = _mapped_layer(shape, in_weights, entry, masks.get(shape.weight), methods, compared)
+        placed = replace(
+            layer,
+            slices=array.cycles_per_vector(input_bits),
+            columns_per_weight=array.columns_per_weight(weight_bits),
+        )
+        layers.append(placed)
+    return NetworkCycles(network.name, array, tuple(layers))
+
+
+def _mapped_layer(
+    shape: ConvShape,
+    array: ArraySpec,
+    entry: LayerPlan,
+    mask: np.ndarray | None,
+    methods: Sequence[str],
+    compared: dict[str, KindCost],
+) -> LayerCycles:
+    """A layer under the mapping that its plan chose and all that it is compared with."""
+    mappings: Mapped = {CostKey.dense(method): map_layer(shape, array, method) for method in methods}
+    own = cost_of(entry.kind)
+    for family, cost in compared.items():
+        # The layer under its own mappings, or standing in where the family is another layer's.
+        if own.family == family:
+            mappings |= own.comparisons(shape, array, entry, mask)
+        else:
+            mappings |= cost.comparisons_of_other(shape, array, entry, mask)
+    return LayerCycles(
+        shape,
+        entry,
+        mappings,
+        planned_mapping(shape, array, entry, mask),
+        steered=own.steered(shape, array, entry, mask),
+    )
 
 
 def _families(plan: Plan) -> dict[str, KindCost]:

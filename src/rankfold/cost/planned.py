@@ -123,6 +123,15 @@ def drives(stage: Mapping, array: ArraySpec) -> int:
     return total
 
 
+def busiest(stage: Mapping, array: ArraySpec) -> int:
+    """Activations for an image of the tile that has most of them, with the turns of its rows."""
+    most = 0
+    for stored, times in stage.loads:
+        for rows, _ in stored.extents():
+            most = max(most, times * array.turns(rows))
+    return most
+
+
 def counts_linear(network: Network, plan: Plan) -> bool:
     """Whether the plan makes any fully connected layer low-rank; then all of them count."""
     shapes = weights(network)

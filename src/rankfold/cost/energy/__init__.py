@@ -3,6 +3,7 @@ components.
 """
 
 from rankfold.cost.energy.activity import STEERING, StageActivity, stage_activity
+from rankfold.cost.energy.by_mapping import energy_by_mapping
 from rankfold.cost.energy.cheapest import cheapest_mappings
 from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.formula import Formula
@@ -46,6 +47,7 @@ __all__ = [
     "cheapest_mappings",
     "completed",
     "dense_plan",
+    "energy_by_mapping",
     "energy_of",
     "find_table",
     "hardware_table",

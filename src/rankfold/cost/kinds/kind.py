@@ -26,8 +26,11 @@ class KindCost:
             own.
         compared: the mappings that all layers of a network are compared under where one of the family is
             among them.
+        own_mapping: how layers of this kind are laid out where nobody names a mapping; None: by the rule of
+            `cost.choose_mapping`.
     """
 
+    own_mapping: str | None = None
     # Empty: the dense mappings, which every layer is compared under, are all there is to compare.
     family: str = ""
     compared: tuple[str, ...] = MAPPINGS

@@ -24,6 +24,9 @@ SHARED = CostKey(FAMILY, "shared")
 class LowRankCost(KindCost):
     """Pairs, of which the first stage may drive only some rows."""
 
+    # One window for each stage makes the method (Jeon et al. 2025): without it two stages cost more cycles
+    # than the dense layer's one.
+    own_mapping = "sdk"
     family = FAMILY
     compared = LOW_RANK_METHODS
 

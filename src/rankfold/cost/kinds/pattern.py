@@ -26,6 +26,8 @@ class PatternCost(KindCost):
     them otherwise.
     """
 
+    # Which rows are skipped, and so what a mapping needs, is known with the weights only.
+    own_mapping = "sdk"
     family = PRUNED
     compared = PRUNED_METHODS
 

@@ -1,0 +1,151 @@
+"""Which mapping every layer gets where nobody names one, and what each of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rankfold.cost.kinds import cost_of
+from rankfold.cost.planned import Masks, array_mapping, bits_of, busiest, drives
+from rankfold.mapping import ArraySpec
+from rankfold.plan import DenseLayer, LayerPlan, Plan
+from rankfold.workload import ConvShape, Network
+
+AUTO = "auto"  # the rule below, where a mapping is asked for
+MOST_ARRAYS = 4  # times the arrays of the dense layer under im2col
+
+
+@dataclass(frozen=True)
+class MappingOption:
+    """One way to lay a layer on the arrays.
+
+    Attributes:
+        mapping: its name.
+        cycles: array activations per image, over all runs of the layer: with slices of the inputs and turns of
+            the rows where the array says what is driven at once, else with whole vectors.
+        arrays: stored tiles, each on an array of its own.
+        time: activations of the busiest tile of each stage, added up over stages and runs: how long the layer
+            takes where all its tiles work side by side.
+    """
+
+    mapping: str
+    cycles: int
+    arrays: int
+    time: int
+
+
+def mapping_options(
+    runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None
+) -> tuple[MappingOption, ...]:
+    """What the layer needs under every mapping that its kind can have, in the order of the kind.
+
+    Args:
+        runs: the convolutions that use the weight, at least one.
+        array: R x C, with cells and DACs where they are known.
+        entry: what the plan says of the layer.
+        mask: the weights that a pattern-pruned layer keeps.
+
+    Raises:
+        InputError: the array holds no weight of the layer, or what the layer keeps is not known.
+    """
+    options = []
+    for mapping in entry.kind.mappings:
+        options.append(_option(runs, array, replace(entry, mapping=mapping), mask))
+    return tuple(options)
+
+
+def _option(
+    runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+) -> MappingOption:
+    cycles = time = 0
+    for shape in runs:
+        slices = 1
+        if array.dac_bits is not None:
+            _, input_bits = bits_of(shape, entry)
+            slices = array.cycles_per_vector(input_bits)
+        for stage in array_mapping(shape, array, entry, mask).stages:
+            cycles += drives(stage, array) * slices
+            time += busiest(stage, array) * slices
+    # A weight that runs twice is stored once.
+    stages = array_mapping(runs[0], array, entry, mask).stages
+    return MappingOption(entry.mapping, cycles, sum(stage.tile_count for stage in stages), time)
+
+
+def choose_mapping(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan) -> str:
+    """The mapping of a layer where nobody names one.
+
+    Some kinds have one of their own (`KindCost.own_mapping`). Else, of all mappings that need at most
+    `MOST_ARRAYS` times as many arrays as the layer does dense under im2col, the one under which the layer
+    takes the least time with all its tiles side by side; of equal ones that of the fewest cycles, then of the
+    fewest arrays, then the earliest in the order of the kind. Where none keeps to that, the one of the fewest
+    arrays.
+
+    Args:
+        runs: the convolutions that use the weight, at least one.
+        array: R x C, with cells and DACs where they are known.
+        entry: what the plan says of the layer.
+
+    Raises:
+        InputError: the array holds no weight of the layer.
+    """
+    own = cost_of(entry.kind).own_mapping
+    if own is not None:
+        return own
+    plain = replace(entry, kind=DenseLayer(), mapping="im2col")
+    most = MOST_ARRAYS * _option(runs, array, plain, None).arrays
+    options = mapping_options(runs, array, entry)
+    within = [option for option in options if option.arrays <= most]
+    if not within:
+        return min(options, key=lambda option: (option.arrays, option.time)).mapping
+    return min(within, key=lambda option: (option.time, option.cycles, option.arrays)).mapping
+
+
+def choose_mappings(network: Network, plan: Plan, on: Plan | None = None) -> Plan:
+    """The plan with every layer's mapping chosen by the rule of `choose_mapping`.
+
+    Args:
+        network: the network.
+        plan: its plan.
+        on: the same plan with the array and the bits that arrays and time are counted with (see
+            `energy.precise_plan`); None: those of the plan.
+
+    Raises:
+        InputError: the array holds no weight of a layer.
+    """
+    counted = on or plan
+    runs = runs_by_weight(network)
+    layers = []
+    for layer in plan.layers:
+        entry = counted.layer(layer.name)
+        mapping = choose_mapping(runs[layer.name], counted.array, entry)
+        layers.append(replace(layer, mapping=mapping))
+    return replace(plan, layers=tuple(layers))
+
+
+def options_by_weight(
+    network: Network, plan: Plan, masks: Masks
+) -> dict[str, tuple[MappingOption, ...]]:
+    """What every layer of a plan needs under each of its mappings.
+
+    Args:
+        network: the network.
+        plan: its plan, with the array and the bits that arrays and cycles are counted with.
+        masks: the weights that pattern-pruned layers keep, see `load_masks`.
+
+    Raises:
+        InputError: as `mapping_options`.
+    """
+    options = {}
+    for name, runs in runs_by_weight(network).items():
+        options[name] = mapping_options(runs, plan.array, plan.layer(name), masks.get(name))
+    return options
+
+
+def runs_by_weight(network: Network) -> dict[str, tuple[ConvShape, ...]]:
+    """The layers that use each weight, in the order of the network."""
+    runs: dict[str, tuple[ConvShape, ...]] = {}
+    for shape in network.layers:
+        runs[shape.weight] = (*runs.get(shape.weight, ()), shape)
+    return runs
