@@ -31,10 +31,20 @@ def recorded(name):
     return content["arguments"], content["printed"]
 
 
+def with_its_default(arguments):
+    """The same command with the mapping that version 0.1 took where none was named."""
+    model = arguments[1]
+    said = any(option in arguments for option in ("--method", "--plan", "--cheapest"))
+    if said or model.startswith("runs/"):
+        return arguments
+    return [*arguments, "--method", "sdk"]
+
+
 def differences(before, after, place):
-    """Where two JSON contents differ, the order of keys included."""
+    """Where two JSON contents differ, the order of keys included; keys may have been added."""
     if isinstance(before, dict) and isinstance(after, dict):
-        if list(before) != list(after):
+        kept = [key for key in after if key in before]
+        if list(before) != kept:
             return [f"{place}: keys {list(before)} -> {list(after)}"]
         return [found for key in before for found in differences(before[key], after[key], f"{place}.{key}")]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
@@ -59,7 +69,9 @@ def test_nothing_is_missing():
 def test_map_and_energy_say_the_same(name, capsys, monkeypatch):
     monkeypatch.chdir(DATA)
     arguments, before = recorded(name)
-    after = json.loads(printed(capsys, *arguments))
+    after = json.loads(printed(capsys, *with_its_default(arguments)))
+    # Chips are of arrays as they are built since, as energy was before.
+    before.pop("chip", None)
     assert differences(before, after, name) == []
 
 

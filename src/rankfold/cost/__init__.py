@@ -6,7 +6,6 @@ from rankfold.cost.choice import (
     MOST_ARRAYS,
     MappingOption,
     choose_mapping,
-    choose_mappings,
     mapping_options,
 )
 from rankfold.cost.cycles import BASIC_METHODS, LayerCycles, NetworkCycles, network_cycles, placed_cycles
@@ -29,7 +28,6 @@ __all__ = [
     "Packing",
     "array_mapping",
     "choose_mapping",
-    "choose_mappings",
     "counts_linear",
     "mapping_options",
     "network_cycles",

@@ -102,19 +102,17 @@ def choose_mapping(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan
     return min(within, key=lambda option: (option.time, option.cycles, option.arrays)).mapping
 
 
-def choose_mappings(network: Network, plan: Plan, on: Plan | None = None) -> Plan:
+def chosen_on(network: Network, plan: Plan, counted: Plan) -> Plan:
     """The plan with every layer's mapping chosen by the rule of `choose_mapping`.
 
     Args:
         network: the network.
         plan: its plan.
-        on: the same plan with the array and the bits that arrays and time are counted with (see
-            `energy.precise_plan`); None: those of the plan.
+        counted: the same plan with the array and the bits that arrays and time are counted with.
 
     Raises:
         InputError: the array holds no weight of a layer.
     """
-    counted = on or plan
     runs = runs_by_weight(network)
     layers = []
     for layer in plan.layers:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rankfold.cli.arguments.arrays import chosen_array
+from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.networks import find_network
 from rankfold.cost import Masks
@@ -41,9 +42,9 @@ def uniformly_planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks
         chosen_array(options),
         low_rank_method(options),
         bits=options.bits,
-        mapping=options.method or "sdk",
+        mapping=named_mapping(options.method) or "sdk",
     )
-    return network, plan, {}
+    return network, laid_out(options, network, plan), {}
 
 
 def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:

@@ -65,6 +65,17 @@ def _sizes(text: str, count: int) -> tuple[int, ...] | None:
     return sizes
 
 
+def array_count(text: str) -> int:
+    """Read a number of arrays.
+
+    Raises:
+        InputError: not a positive whole number.
+    """
+    if not is_count(text):
+        raise InputError(f"arrays (={text}) must be a whole number of 1 or more")
+    return int(text)
+
+
 def bit_width(text: str) -> int | None:
     """Read `4` as 4 bits and `float` as None.
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 from rankfold.cli.arguments.arrays import add_array, chosen_array
+from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
 from rankfold.cli.arguments.networks import MODEL_HELP, find_network
 from rankfold.cli.arguments.plans import finished_run, given_plan
 from rankfold.cli.arguments.values import checked, image_input
-from rankfold.cost import planned_shape
+from rankfold.cost import choose_mapping, planned_shape
+from rankfold.cost.choice import runs_by_weight
+from rankfold.cost.energy import DEFAULT_TABLE, counted_plan, load_table
 from rankfold.errors import InputError
-from rankfold.mapping import MAPPINGS
-from rankfold.plan import LayerPlan, LowRank
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LayerPlan, LowRank, uniform_plan
 from rankfold.workload import ConvShape, Network
 
 NAMED = 6  # layers that a complaint names
@@ -42,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "kernel positions that a low-rank pair keeps: chosen on data, so give the folder of a run, or a "
         "--plan",
     )
-    parser.add_argument(
-        "--method", choices=MAPPINGS, help="mapping to draw (default sdk, or that of the plan)"
-    )
+    add_mapping(parser, what="mapping to draw, where no plan says it")
     parser.add_argument("--compare", action="store_true", help="draw all mappings below each other")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the picture, .svg or .png")
     parser.set_defaults(run=run)
@@ -75,8 +77,8 @@ def _draw_uniform(options: argparse.Namespace) -> int:
     network = find_network(options.model, options.input)
     shape = find_layer(network, options.layer)
     array = chosen_array(options)
-    method = options.method or "sdk"
     pair = _pair(shape, options)
+    method = named_mapping(options.method) or _usual_mapping(network, shape, array, pair)
     # A pair is shown beside the dense layer where mappings are compared.
     if pair is None and options.compare:
         panels = dense_panels(shape, array)
@@ -91,6 +93,20 @@ def _draw_uniform(options: argparse.Namespace) -> int:
     write_layer_picture(options.out, shape, array, panels, Path(network.name).name)
     print(f"picture: {options.out}")
     return 0
+
+
+def _usual_mapping(network: Network, shape: ConvShape, array: ArraySpec, pair: LayerPlan | None) -> str:
+    """The mapping that `rankfold map` gives the layer where nobody names one."""
+    entry = replace(pair or LayerPlan(shape.weight), name=shape.weight)
+    # Which bits a layer has where nobody says it depends on its place in the network.
+    layers = []
+    plan = uniform_plan(network, array)
+    for layer in plan.layers:
+        if layer.name == entry.name:
+            layer = entry
+        layers.append(layer)
+    counted = counted_plan(network, replace(plan, layers=tuple(layers)), load_table(DEFAULT_TABLE))
+    return choose_mapping(runs_by_weight(network)[entry.name], counted.array, counted.layer(entry.name))
 
 
 def _draw_planned(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rankfold.cli.arguments.arrays import add_array, add_precision
+from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.plans import planned_network
@@ -17,9 +18,8 @@ from rankfold.cli.arguments.technology import add_technology, component_table
 from rankfold.cli.arguments.values import checked, image_input
 from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
 from rankfold.cost import counts_linear
-from rankfold.cost.energy import Comparison, cheapest_mappings, dense_plan, network_energy, table_text
+from rankfold.cost.energy import Comparison, cheapest_mappings, on_arrays, table_text
 from rankfold.errors import InputError
-from rankfold.mapping import MAPPINGS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan",
     )
     add_rules(parser)
-    parser.add_argument("--method", choices=MAPPINGS, help="mapping (default sdk)")
+    add_mapping(parser)
     parser.add_argument(
         "--cheapest",
         action="store_true",
@@ -80,31 +80,39 @@ def run(options: argparse.Namespace) -> int:
     table = component_table(options, plan.array)
     if options.cheapest:
         # Its own choice would be overruled layer by layer without a word.
-        if options.method:
+        if named_mapping(options.method):
             raise InputError(f"--cheapest chooses the mappings itself; omit --method {options.method}")
         plan = cheapest_mappings(network, plan, table, masks)
     # Settled once for both networks, so that they have the same layers.
     linear = options.linear or counts_linear(network, plan)
-    energy = network_energy(network, plan, table, masks, linear=linear)
-    # What savings are measured against: the same network, dense, one pixel at a time.
-    reference = network_energy(network, dense_plan(plan), table, linear=linear)
+    arrays = on_arrays(network, plan, table, masks, linear)
+    energy = arrays.energy
     if options.json:
-        compared = Comparison.of(energy, reference)
+        compared = Comparison.of(energy, arrays.dense)
         against = {
             **asdict(compared),
             "saving": compared.saving,
             "band": list(compared.band),
             "flip": compared.flip,
         }
-        content = {"model": network.name, **energy.to_json(), "against_dense_im2col": against}
+        best = arrays.by_mapping[arrays.dense_best]
+        against_best = {
+            "mapping": str(arrays.dense_best),
+            "energy_pj": best.energy,
+            "saving": 1 - energy.energy / best.energy,
+        }
+        content = {
+            "model": network.name,
+            **energy.to_json(),
+            "against_dense_im2col": against,
+            "against_dense_best": against_best,
+        }
         print(json.dumps(content, indent=2))
         return 0
     if options.csv:
         print(energy_csv(energy), end="")
         return 0
-    print(
-        f"{energy_table(energy)}\n\n{component_table_in_words(energy)}\n\n{energy_summary(energy, reference)}"
-    )
+    print(f"{energy_table(energy)}\n\n{component_table_in_words(energy)}\n\n{energy_summary(energy, arrays)}")
     for other in network.untouched:
         print(f"not counted: {other.name}: {other.what}")
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.cli.arguments.arrays import add_array, add_precision
+from rankfold.cli.arguments.mappings import add_mapping, add_most_arrays, within_arrays
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.plans import planned_network
@@ -16,7 +17,7 @@ from rankfold.cli.arguments.values import checked, image_input
 from rankfold.cli.words.energy import energy_summary
 from rankfold.cli.words.mapping import chip_in_words, mapping_csv, mapping_table
 from rankfold.cost import Masks, counts_linear, network_cycles, schedule
-from rankfold.cost.energy import NetworkEnergy, dense_plan, network_energy
+from rankfold.cost.energy import OnArrays, on_arrays
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan, coverage
@@ -42,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan",
     )
     add_rules(parser)
-    parser.add_argument("--method", choices=MAPPINGS, help="mapping to show (default sdk)")
+    add_mapping(parser)
+    add_most_arrays(parser)
     parser.add_argument(
         "--padding", choices=("0",), help="count every layer without padding, as published tables do"
     )
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="first show every layer: its shares, what becomes of it, and why",
     )
     parser.add_argument(
-        "--compare", action="store_true", help="show cycles and ADC conversions of all mappings side by side"
+        "--compare", action="store_true", help="show cycles and arrays of all mappings side by side"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -66,35 +68,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
     network, plan, masks = planned_network(options)
+    plan = within_arrays(options, network, plan, masks, options.linear or None)
     covered = coverage(network, plan, options.linear)
     costs = network_cycles(network, plan, MAPPINGS, masks, options.linear or None)
     chip = None
     if options.arrays is not None:
         chip = schedule(costs, options.arrays)
     # Cycles are known for arrays that have no energy; then it is said why.
-    energy, dense, why_not = _energy(network, plan, masks, options)
+    arrays, why_not = _on_arrays(network, plan, masks, options)
     if options.json:
         content: dict[str, Any] = {**costs.to_json(), "coverage": covered.to_json()}
         if chip is not None:
             content["chip"] = chip.to_json()
         # A reason in the place of the figures, so that programs find one or the other.
         content["energy"] = {"not_counted": why_not}
-        if energy is not None:
-            content["energy"] = energy.to_json()
+        if arrays is not None:
+            content["energy"] = arrays.energy.to_json()
+            content["on_arrays"] = arrays.to_json()
         print(json.dumps(content, indent=2))
         return 0
     if options.csv:
-        print(mapping_csv(costs, energy), end="")
+        print(mapping_csv(costs, arrays), end="")
         return 0
     told = covered.summary()
     if options.coverage:
         told = covered.table()
     print(told, end="\n\n")
-    print(mapping_table(costs, energy, options.compare))
-    if energy is None:
+    print(mapping_table(costs, arrays, options.compare))
+    if arrays is None:
         print(f"energy not counted: {why_not}")
     else:
-        print(energy_summary(energy, dense))
+        print(energy_summary(arrays.energy, arrays))
     if chip is not None:
         print(chip_in_words(chip))
     for other in network.untouched:
@@ -102,10 +106,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _energy(
+def _on_arrays(
     network: Network, plan: Plan, masks: Masks, options: argparse.Namespace
-) -> tuple[NetworkEnergy | None, NetworkEnergy | None, str]:
-    """The energy and that of dense im2col, or why there is none.
+) -> tuple[OnArrays | None, str]:
+    """The network on the arrays that are priced, or why there is none.
 
     Not every array holds a weight as usual cells spread it, which is wrong only where the user asked for
     energy or cells.
@@ -113,9 +117,8 @@ def _energy(
     table = component_table(options, plan.array)
     try:
         linear = options.linear or counts_linear(network, plan)
-        energy = network_energy(network, plan, table, masks, linear=linear)
-        return energy, network_energy(network, dense_plan(plan), table, linear=linear), ""
+        return on_arrays(network, plan, table, masks, linear), ""
     except InputError as error:
         if asks_for_energy(options):
             raise
-        return None, None, str(error)
+        return None, str(error)

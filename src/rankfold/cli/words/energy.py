@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rankfold.cost.energy import SHARES, Comparison, NetworkEnergy
+from rankfold.cost.energy import SHARES, Comparison, NetworkEnergy, OnArrays
 from rankfold.records.csv_table import csv_text
 from rankfold.records.text_table import format_table
 
@@ -10,12 +10,12 @@ LEAST_SHARE = 0.03  # of the energy; smaller components are summed up
 COUNTS = ("tiles", "reads", "rows", "conversions", "cells", "additions")
 
 
-def energy_summary(energy: NetworkEnergy, reference: NetworkEnergy | None = None) -> str:
+def energy_summary(energy: NetworkEnergy, arrays: OnArrays | None = None) -> str:
     """Totals and the conditions they hold for.
 
     Args:
         energy: the network.
-        reference: the same network dense under im2col; None, or where it is this very network: no comparison.
+        arrays: the same network under all mappings, to be compared with; None: no comparison.
     """
     lines = [
         f"energy {1e-3 * energy.energy:,.1f} nJ per image ({shares(energy)})",
@@ -26,12 +26,27 @@ def energy_summary(energy: NetworkEnergy, reference: NetworkEnergy | None = None
         f"  {energy.latency:,.1f} us from in to out, an image every {energy.interval:,.1f} us with layers "
         "pipelined",
     ]
-    # A dense network under im2col would be compared with itself.
-    if reference is not None and energy.components != reference.components:
-        lines.append(f"  {comparison_in_words(Comparison.of(energy, reference))}")
+    if arrays is not None:
+        lines += [f"  {line}" for line in _comparisons(energy, arrays)]
     lines.append(f"  with {energy.describe()}")
     lines.append(f"  ADC: {energy.table.chosen_adc.source}")
     return "\n".join(lines)
+
+
+def _comparisons(energy: NetworkEnergy, arrays: OnArrays) -> list[str]:
+    """The energy against that of the dense network under its best mapping, and under im2col."""
+    lines = []
+    best = arrays.by_mapping[arrays.dense_best]
+    # A dense network may be what it would be compared with.
+    if energy.components != best.components:
+        saving = 1 - energy.energy / best.energy
+        lines.append(
+            f"{abs(saving):.1%} {_less(saving)} energy than the dense network under its best mapping "
+            f"({arrays.dense_best}, {1e-3 * best.energy:,.1f} nJ)"
+        )
+    if energy.components != arrays.dense.components:
+        lines.append(comparison_in_words(Comparison.of(energy, arrays.dense)))
+    return lines
 
 
 def comparison_in_words(compared: Comparison) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from rankfold.cost import IM2COL, ChipSchedule, CostKey, NetworkCycles, planned_shape
 from rankfold.cost.cycles import LayerCycles
-from rankfold.cost.energy import NetworkEnergy
+from rankfold.cost.energy import NetworkEnergy, OnArrays
+from rankfold.cost.keys import DENSE_FAMILY
 from rankfold.mapping import Mapping
 from rankfold.records.csv_table import csv_text
 from rankfold.records.text_table import format_table
@@ -25,64 +26,94 @@ SHAPE_COLUMNS = (
     "macs",
 )
 
+PLACE_COLUMNS = ("layer", "kernel", "input", "window", "tiles")
+# On the arrays that energy is counted with; each activation is made with every slice of the inputs.
+ARRAY_COLUMNS = ("arrays", "array_activations", "slices", "array_conversions", "latency_us", "energy_pj")
 
-def mapping_table(costs: NetworkCycles, energy: NetworkEnergy | None, compare: bool) -> str:
+
+def mapping_table(costs: NetworkCycles, arrays: OnArrays | None, compare: bool) -> str:
     """Every layer and every mapping of a network.
 
     Args:
-        costs: the network, mapped.
-        energy: its energy, one layer for each of `costs`; None: not counted.
+        costs: the network, mapped with a weight in a cell, as papers count.
+        arrays: the same on the arrays that are priced; None: these hold no weight.
         compare: show the cycles of all mappings side by side, instead of the chosen one in full.
     """
     head = f"{costs.model} on {costs.array} arrays, cycles per image (array activations of all convolutions)"
-    # Either every mapping by its cycles or the chosen one in full: both would not fit a line.
-    layers = _chosen(costs, energy)
+    # One machine in each row: the arrays as they are built where it is said how, else those of papers.
+    built = None
+    if costs.array.cell_bits is not None:
+        built = arrays
+    shown = costs
+    if built is not None:
+        shown = built.placed
     if compare:
-        layers = _comparison(costs)
-    return "\n\n".join((head, layers, _legend(costs), _mappings(costs), _summary(costs)))
+        layers = _comparison(shown)
+    elif built is not None:
+        layers = _chosen_on_arrays(built)
+    else:
+        layers = _chosen(costs)
+    parts = [head, layers, _legend(shown, compare), _mappings(costs, arrays)]
+    if arrays is not None and arrays.shorter is not None:
+        parts.append(_shorter(arrays, arrays.shorter))
+    parts.append(_summary(costs, built))
+    return "\n\n".join(parts)
 
 
 def _comparison(costs: NetworkCycles) -> str:
-    """Cycles of every layer under all mappings."""
+    """Cycles and arrays of every layer under all mappings."""
     keys = list(costs.total)
     rows = []
     for layer in costs.layers:
-        cycles = layer.cycles
-        rows.append([*_layer_words(layer), *(f"{cycles[key]:,}" for key in keys)])
+        cells = []
+        for key in keys:
+            mapping = layer.mappings[key]
+            tiles = sum(stage.tile_count for stage in mapping.stages)
+            cells.append(f"{mapping.cycles:,} / {tiles:,}")
+        rows.append([*_layer_words(layer), *cells])
     return format_table(["layer", "kernel", "input", *map(str, keys)], rows, "<<<" + ">" * len(keys))
 
 
-def _chosen(costs: NetworkCycles, energy: NetworkEnergy | None) -> str:
-    """Every layer under the mapping that the plan chose."""
-    headers = [
-        "layer",
-        "kernel",
-        "input",
-        "window",
-        "tiles",
-        "cycles",
-        "x bound",
-        "utilisation",
-        "conversions",
-    ]
-    if energy is not None:
-        headers.append("energy, nJ")
+def _chosen(costs: NetworkCycles) -> str:
+    """Every layer under the mapping that the plan chose, with a weight in a cell."""
+    headers = [*PLACE_COLUMNS, "cycles", "x bound", "utilisation", "conversions"]
     rows = []
-    for index, layer in enumerate(costs.layers):
+    for layer in costs.layers:
         row = [
-            *_layer_words(layer),
-            # Stage 1 + stage 2 of a low-rank pair; others have one.
-            " + ".join(_windows(stage) for stage in layer.stages),
-            " + ".join(f"{stage.row_tiles}x{stage.column_tiles}" for stage in layer.stages),
+            *_place_words(layer),
             f"{layer.chosen_cycles:,}",
             f"{layer.chosen_cycles / layer.lower_bound:.2f}",
             f"{layer.utilisation:.1%}",
             f"{layer.chosen.conversions:,}",
         ]
-        if energy is not None:
-            row.append(f"{1e-3 * energy.layers[index].energy:,.1f}")
         rows.append(row)
     return format_table(headers, rows, "<<<" + ">" * (len(headers) - 3))
+
+
+def _chosen_on_arrays(arrays: OnArrays) -> str:
+    """Every layer under the mapping that the plan chose, on the arrays that it is priced on."""
+    headers = [*PLACE_COLUMNS, "arrays", "cycles", "array cycles", "utilisation", "conversions", "energy, nJ"]
+    rows = []
+    for layer, spent in zip(arrays.placed.layers, arrays.energy.layers, strict=True):
+        row = [
+            *_place_words(layer),
+            f"{layer.arrays:,}",
+            f"{layer.chosen_cycles:,}",
+            f"{layer.reads:,}",
+            f"{spent.utilisation(arrays.energy.array):.1%}",
+            f"{spent.conversions:,}",
+            f"{1e-3 * spent.energy:,.1f}",
+        ]
+        rows.append(row)
+    return format_table(headers, rows, "<<<" + ">" * (len(headers) - 3))
+
+
+def _place_words(layer: LayerCycles) -> list[str]:
+    """The cells of `PLACE_COLUMNS`."""
+    # Stage 1 + stage 2 of a low-rank pair; others have one.
+    windows = " + ".join(_windows(stage) for stage in layer.stages)
+    tiles = " + ".join(f"{stage.row_tiles}x{stage.column_tiles}" for stage in layer.stages)
+    return [*_layer_words(layer), windows, tiles]
 
 
 def _layer_words(layer: LayerCycles) -> tuple[str, str, str]:
@@ -113,65 +144,136 @@ def _windows(stage: Mapping) -> str:
     return window
 
 
-def _mappings(costs: NetworkCycles) -> str:
-    """The sums of the whole network under each mapping."""
-    reference, converted = costs.total[IM2COL], costs.conversions
+def _mappings(costs: NetworkCycles, arrays: OnArrays | None) -> str:
+    """The sums of the whole network under each mapping, and as planned."""
+    totals = costs.total
+    best = min(cycles for key, cycles in totals.items() if key.family == DENSE_FAMILY)
+    headers = ["mapping", "cycles", "dense best / it", "im2col / it"]
+    if arrays is None:
+        headers.append("ADC conversions")
+    else:
+        headers += ["array cycles", "arrays", "mm2", "interval, us", "energy, nJ", "ADC conversions"]
     rows = []
-    for key, cycles in costs.total.items():
-        fewer = converted[IM2COL] / converted[key]
-        rows.append(
-            [str(key), f"{cycles:,}", f"{reference / cycles:.2f}x", f"{converted[key]:,}", f"{fewer:.2f}x"]
-        )
-    return format_table(
-        ["mapping", "cycles", "fewer than im2col", "ADC conversions", "fewer than im2col"], rows
+    for key, cycles in totals.items():
+        row = [str(key), *_ratios(cycles, best, totals[IM2COL])]
+        if arrays is None:
+            row.append(f"{costs.conversions[key]:,}")
+        else:
+            row += _priced(arrays.by_mapping.get(key))
+        rows.append(row)
+    row = ["as planned", *_ratios(costs.chosen_cycles, best, totals[IM2COL])]
+    if arrays is None:
+        row.append(f"{costs.chosen_conversions:,}")
+    else:
+        row += _priced(arrays.energy)
+    rows.append(row)
+    return format_table(headers, rows)
+
+
+def _ratios(cycles: int, best: int, im2col: int) -> list[str]:
+    return [f"{cycles:,}", f"{best / cycles:.2f}x", f"{im2col / cycles:.2f}x"]
+
+
+def _priced(energy: NetworkEnergy | None) -> list[str]:
+    """What a mapping needs of the arrays that are priced."""
+    # Ideal steering: no array does it for nothing.
+    if energy is None:
+        return ["-"] * 6
+    return [
+        f"{energy.reads:,}",
+        f"{energy.arrays:,}",
+        f"{energy.area:.2f}",
+        f"{energy.interval:,.1f}",
+        f"{1e-3 * energy.energy:,.1f}",
+        f"{energy.conversions:,}",
+    ]
+
+
+def _shorter(arrays: OnArrays, key: CostKey) -> str:
+    """That another mapping of no more arrays is faster."""
+    other, planned = arrays.by_mapping[key], arrays.energy
+    return (
+        f"note: {key} needs {other.arrays:,} arrays instead of {planned.arrays:,}, and images come every "
+        f"{other.interval:,.1f} us instead of {planned.interval:,.1f} us with layers pipelined"
     )
 
 
-def _legend(costs: NetworkCycles) -> str:
-    lines = ["Window: output pixels per cycle, rows x columns. Tiles: row tiles x column tiles."]
-    # Only what the table above shows is explained.
+def _legend(costs: NetworkCycles, compare: bool) -> str:
+    """What the tables above and below show: of what is executed, or with all mappings side by side."""
+    # Only what is shown is explained.
+    if compare:
+        lines = ["Cycles / arrays of each mapping, one array for each tile."]
+    else:
+        lines = ["Window: output pixels per cycle, rows x columns. Tiles: row tiles x column tiles."]
+        lines += _legend_of_stages(costs)
+    if CostKey("ideal", "sdk") in costs.total:
+        lines.append(
+            "pruned-...: rows skipped where nothing in a tile needs them; ideal-...: as if each column had "
+            "its own inputs."
+        )
+    if _as_built(costs):
+        lines.append(
+            "Cycles: activations with a whole input vector; array cycles: with each of its slices and turns of "
+            "rows. Both, and energy, of the mapping shown."
+        )
+    else:
+        lines.append(
+            "Cycles: activations with a whole input vector, on arrays whose cells hold whole weights."
+        )
+        if not compare:
+            lines.append("x bound: cycles over multiply-accumulates / (R*C), which no mapping can beat.")
+            lines.append(
+                "Conversions: columns that ADCs convert, one for a weight's column and a whole vector."
+            )
+    lines.append(
+        "Dense best: the fewest cycles of the dense network; array cycles to conversions: on the arrays that "
+        "energy is counted with, one for each tile."
+    )
+    return "\n".join(lines)
+
+
+def _as_built(costs: NetworkCycles) -> bool:
+    """Whether weights are spread over cells and inputs over slices."""
+    return any(layer.columns_per_weight > 1 or layer.slices > 1 for layer in costs.layers)
+
+
+def _legend_of_stages(costs: NetworkCycles) -> list[str]:
+    lines = []
     if any(len(layer.stages) > 1 for layer in costs.layers):
         lines.append(
             "Low-rank layers: window and tiles of stage 1 (R_) + stage 2 (L); shared: both with one window."
         )
     if any(len(stage.regions) > 1 for layer in costs.layers for stage in layer.stages):
         lines.append("(+k): k more regions of the plane, or blocks of channels, with windows of their own.")
-    if CostKey("ideal", "sdk") in costs.total:
-        lines.append(
-            "pruned-...: rows skipped where nothing in a tile needs them; ideal-...: as if each column had "
-            "its own inputs."
-        )
-    lines.append("x bound: cycles over multiply-accumulates / (R*C), which no mapping can beat.")
-    lines.append(
-        "Conversions: columns that ADCs convert, one for a weight's column and a whole input vector, as "
-        "cycles count."
-    )
-    return "\n".join(lines)
+    return lines
 
 
-def _summary(costs: NetworkCycles) -> str:
-    macs = sum(layer.shape.macs for layer in costs.layers)
+def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
+    """Utilisation and lower bound of what is executed, on the arrays that the table shows.
+
+    Args:
+        costs: the network with a weight in a cell.
+        arrays: on the arrays that the table shows, where these are the ones that are priced.
+    """
+    shown, utilisation = costs, costs.utilisation
+    if arrays is not None:
+        shown, utilisation = arrays.placed, arrays.energy.utilisation
+    macs = sum(layer.shape.macs for layer in shown.layers)
     # Of what is executed: a compressed network has a lower bound of its own.
-    bound = costs.chosen_cycles / costs.lower_bound
-    lines = [
-        f"utilisation {costs.utilisation:.1%}, {bound:.2f} times the lower bound, {macs:,} "
-        "multiply-accumulates"
-    ]
+    bound = shown.chosen_cycles / shown.lower_bound
+    words = f"utilisation {utilisation:.1%}, {bound:.2f} times the lower bound, {macs:,} multiply-accumulates"
     # Where the array names cells or DACs, its activations are more than the papers' cycles.
-    if costs.array_cycles is not None:
-        array = costs.array
-        cells, inputs = "whole weights", "whole inputs"
-        if array.cell_bits is not None:
-            cells = f"{array.cell_bits}-bit cells, {array.coding} coding"
-        if array.dac_bits is not None:
-            inputs = f"{array.dac_bits}-bit DACs"
-        if array.rows_driven is not None:
-            inputs += f", {array.rows_driven} rows at once"
-        lines.append(
-            f"array cycles with {cells} and {inputs}: {costs.array_cycles:,} (the counts above: one per "
-            "vector)"
-        )
-    return "\n".join(lines)
+    if costs.array_cycles is None:
+        return words
+    array = costs.array
+    cells, inputs = "whole weights", "whole inputs"
+    if array.cell_bits is not None:
+        cells = f"{array.cell_bits}-bit cells, {array.coding} coding"
+    if array.dac_bits is not None:
+        inputs = f"{array.dac_bits}-bit DACs"
+    if array.rows_driven is not None:
+        inputs += f", {array.rows_driven} rows at once"
+    return f"{words}\narray cycles with {cells} and {inputs}: {costs.array_cycles:,}"
 
 
 def chip_in_words(chip: ChipSchedule) -> str:
@@ -206,23 +308,24 @@ def chip_in_words(chip: ChipSchedule) -> str:
     return "\n".join(lines)
 
 
-def mapping_csv(costs: NetworkCycles, energy: NetworkEnergy | None) -> str:
+def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None) -> str:
     """One line for each convolution."""
     keys = list(costs.total)
     header = [*SHAPE_COLUMNS, *map(str, keys), "lower_bound", "utilisation", "conversions"]
     parts: list[str] = []
-    if energy is not None:
-        parts = list(energy.components)
-        header += ["array_conversions", "latency_us", "energy_pj", *(f"{part}_pj" for part in parts)]
+    if arrays is not None:
+        parts = list(arrays.energy.components)
+        header += [*ARRAY_COLUMNS, *(f"{part}_pj" for part in parts)]
     rows = []
     for index, layer in enumerate(costs.layers):
         cycles = layer.cycles
         row: list[Any] = [*_shape_cells(layer.shape), *(cycles[key] for key in keys)]
         row += [layer.lower_bound, f"{layer.utilisation:.6f}", layer.chosen.conversions]
-        if energy is not None:
-            spent = energy.layers[index]
+        if arrays is not None:
+            placed, spent = arrays.placed.layers[index], arrays.energy.layers[index]
             amounts = [spent.latency, spent.energy, *(spent.components[part] for part in parts)]
-            row += [spent.conversions, *(f"{amount:.6g}" for amount in amounts)]
+            row += [placed.arrays, placed.chosen_cycles, placed.slices, spent.conversions]
+            row += [f"{amount:.6g}" for amount in amounts]
         rows.append(row)
     return csv_text(header, rows)
 

@@ -9,6 +9,7 @@ from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.formula import Formula
 from rankfold.cost.energy.macro import Macro, macro_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
+from rankfold.cost.energy.on_arrays import OnArrays, on_arrays
 from rankfold.cost.energy.pricing import (
     dense_plan,
     energy_of,
@@ -27,6 +28,7 @@ from rankfold.cost.energy.table import (
     load_table,
     table_text,
 )
+from rankfold.cost.energy.usual import choose_mappings, counted_plan
 from rankfold.cost.energy.zigzag import completed, find_table, hardware_table, zigzag_table
 
 __all__ = [
@@ -42,9 +44,12 @@ __all__ = [
     "LayerEnergy",
     "Macro",
     "NetworkEnergy",
+    "OnArrays",
     "StageActivity",
     "StageEnergy",
     "cheapest_mappings",
+    "choose_mappings",
+    "counted_plan",
     "completed",
     "dense_plan",
     "energy_by_mapping",
@@ -56,6 +61,7 @@ __all__ = [
     "load_table",
     "macro_energy",
     "network_energy",
+    "on_arrays",
     "precise_plan",
     "stage_activity",
     "stage_energy",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rankfold.cost.energy.activity import StageActivity
 from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.table import ComponentTable
 from rankfold.mapping import ArraySpec
@@ -44,6 +45,10 @@ class LayerEnergy:
     def latency(self) -> float:
         """us, stage after stage."""
         return sum(stage.latency for stage in self.stages)
+
+    def utilisation(self, array: ArraySpec) -> float:
+        """Cells that hold a weight in use, over all cells of the array, mean over all activations, 0 to 1."""
+        return _utilisation([stage.activity for stage in self.stages], array)
 
     def to_json(self) -> dict[str, Any]:
         """The layer's entry in the `--json` output."""
@@ -183,10 +188,14 @@ class NetworkEnergy:
     @property
     def utilisation(self) -> float:
         """Cells that hold a weight in use, over all cells, mean over all activations, 0 to 1."""
+<<<<<<< HEAD
         stages = [stage.activity for layer in self.layers for stage in layer.stages]
         # Each multiplication uses all cells of its weight in a row, one for each physical column.
         used = sum(activity.macs * activity.columns_per_weight for activity in stages)
         return used / (self.array.cells * sum(activity.drives for activity in stages))
+=======
+        return _utilisation([stage.activity for layer in self.layers for stage in layer.stages], self.array)
+>>>>>>> a2383f8 (Show in each row the mapping that is priced, with arrays and interval)
 
     @property
     def _stored(self) -> list[StageEnergy]:
@@ -259,6 +268,12 @@ class NetworkEnergy:
         if layers:
             content["layers"] = [layer.to_json() for layer in self.layers]
         return content
+
+
+def _utilisation(stages: Sequence[StageActivity], array: ArraySpec) -> float:
+    # Each multiplication uses all cells of its weight in a row, one for each physical column.
+    used = sum(activity.macs * activity.columns_per_weight for activity in stages)
+    return used / (array.cells * sum(activity.activations for activity in stages))
 
 
 def _added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:

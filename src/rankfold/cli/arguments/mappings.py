@@ -1,0 +1,69 @@
+"""Arguments that say how layers are laid on arrays."""
+
+from __future__ import annotations
+
+import argparse
+
+from rankfold.cli.arguments.technology import component_table
+from rankfold.cli.arguments.values import array_count, checked
+from rankfold.cost import AUTO, MOST_ARRAYS, Masks
+from rankfold.cost.energy import choose_mappings, counted_plan
+from rankfold.errors import InputError
+from rankfold.mapping import MAPPINGS
+from rankfold.plan import Plan
+from rankfold.workload import Network
+
+RULE = (
+    f"{AUTO} (the default: of the mappings of a layer that need at most {MOST_ARRAYS} times the arrays of "
+    "im2col, the fastest; low-rank pairs and pruned layers as sdk), or one for all layers"
+)
+
+
+def add_mapping(parser: argparse.ArgumentParser, flag: str = "--method", what: str = "mapping") -> None:
+    """Add the choice of a mapping; None where it is not given."""
+    parser.add_argument(flag, choices=(AUTO, *MAPPINGS), help=f"{what}: {RULE}")
+
+
+def add_most_arrays(parser: argparse.ArgumentParser) -> None:
+    """Add `--max-arrays`."""
+    parser.add_argument(
+        "--max-arrays",
+        type=checked(array_count),
+        metavar="P",
+        help="a mapping for each layer, such that the network needs the fewest cycles within P arrays",
+    )
+
+
+def named_mapping(mapping: str | None) -> str | None:
+    """The mapping that the user named for all layers; None: the rule."""
+    if mapping == AUTO:
+        return None
+    return mapping
+
+
+def laid_out(options: argparse.Namespace, network: Network, plan: Plan) -> Plan:
+    """The uniform plan with the mappings of the rule, unless the user named one."""
+    if named_mapping(options.method) is not None:
+        return plan
+    return choose_mappings(network, plan, component_table(options, plan.array))
+
+
+def within_arrays(
+    options: argparse.Namespace, network: Network, plan: Plan, masks: Masks, linear: bool | None
+) -> Plan:
+    """The plan with the mappings that `--max-arrays` asks for; without it, as it is.
+
+    Raises:
+        InputError: the user named a mapping too, or no choice of mappings needs so few arrays.
+    """
+    if options.max_arrays is None:
+        return plan
+    named = named_mapping(options.method)
+    if named is not None:
+        raise InputError(f"--max-arrays chooses the mappings itself; omit --method {named}")
+    from rankfold.planning.exact.mappings import mappings_within  # late: SciPy's solver takes long to import
+
+    # On the arrays that are priced, so that P is the number that the output counts.
+    table = component_table(options, plan.array)
+    counted = counted_plan(network, plan, table)
+    return mappings_within(network, plan, counted, options.max_arrays, masks=masks, linear=linear)
