@@ -23,8 +23,8 @@ class MappingOption:
 
     Attributes:
         mapping: its name.
-        cycles: array activations per image, over all runs of the layer: with slices of the inputs and turns of
-            the rows where the array says what is driven at once, else with whole vectors.
+        cycles: activations of arrays per image, over all runs of the layer: with slices of the inputs and
+            turns of the rows where the array says what is driven at once, else with whole vectors.
         arrays: stored tiles, each on an array of its own.
         time: activations of the busiest tile of each stage, added up over stages and runs: how long the layer
             takes where all its tiles work side by side.
@@ -122,9 +122,7 @@ def chosen_on(network: Network, plan: Plan, counted: Plan) -> Plan:
     return replace(plan, layers=tuple(layers))
 
 
-def options_by_weight(
-    network: Network, plan: Plan, masks: Masks
-) -> dict[str, tuple[MappingOption, ...]]:
+def options_by_weight(network: Network, plan: Plan, masks: Masks) -> dict[str, tuple[MappingOption, ...]]:
     """What every layer of a plan needs under each of its mappings.
 
     Args:

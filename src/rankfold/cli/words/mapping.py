@@ -213,8 +213,8 @@ def _legend(costs: NetworkCycles, compare: bool) -> str:
         )
     if _as_built(costs):
         lines.append(
-            "Cycles: activations with a whole input vector; array cycles: with each of its slices and turns of "
-            "rows. Both, and energy, of the mapping shown."
+            "Cycles: activations with a whole input vector; array cycles: with each of its slices, and turns "
+            "of rows. Both, and energy, are of the mapping shown."
         )
     else:
         lines.append(
@@ -263,7 +263,7 @@ def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
     bound = shown.chosen_cycles / shown.lower_bound
     words = f"utilisation {utilisation:.1%}, {bound:.2f} times the lower bound, {macs:,} multiply-accumulates"
     # Where the array names cells or DACs, its activations are more than the papers' cycles.
-    if costs.array_cycles is None:
+    if costs.array_cycles is None or arrays is not None:
         return words
     array = costs.array
     cells, inputs = "whole weights", "whole inputs"

@@ -188,14 +188,7 @@ class NetworkEnergy:
     @property
     def utilisation(self) -> float:
         """Cells that hold a weight in use, over all cells, mean over all activations, 0 to 1."""
-<<<<<<< HEAD
-        stages = [stage.activity for layer in self.layers for stage in layer.stages]
-        # Each multiplication uses all cells of its weight in a row, one for each physical column.
-        used = sum(activity.macs * activity.columns_per_weight for activity in stages)
-        return used / (self.array.cells * sum(activity.drives for activity in stages))
-=======
         return _utilisation([stage.activity for layer in self.layers for stage in layer.stages], self.array)
->>>>>>> a2383f8 (Show in each row the mapping that is priced, with arrays and interval)
 
     @property
     def _stored(self) -> list[StageEnergy]:
@@ -273,7 +266,7 @@ class NetworkEnergy:
 def _utilisation(stages: Sequence[StageActivity], array: ArraySpec) -> float:
     # Each multiplication uses all cells of its weight in a row, one for each physical column.
     used = sum(activity.macs * activity.columns_per_weight for activity in stages)
-    return used / (array.cells * sum(activity.activations for activity in stages))
+    return used / (array.cells * sum(activity.drives for activity in stages))
 
 
 def _added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:

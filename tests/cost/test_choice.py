@@ -1,0 +1,96 @@
+"""The mapping of a layer where nobody names one: against the definition, on random layers and arrays."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.strategies import conv_shapes
+from rankfold.cost import MOST_ARRAYS, array_mapping, choose_mapping, mapping_options
+from rankfold.cost.energy import choose_mappings, counted_plan, load_table
+from rankfold.errors import InputError
+from rankfold.mapping import MAPPINGS, ArraySpec, map_layer
+from rankfold.plan import LayerPlan, LowRank, PatDNN, uniform_plan
+from rankfold.workload import Network, zoo_network
+
+TABLE = load_table("rram-22nm")
+
+
+@settings(max_examples=20)
+@given(
+    conv_shapes(),
+    st.builds(ArraySpec, st.integers(4, 40), st.integers(8, 40)),
+    st.sampled_from([None, 1, 2]),
+    st.integers(1, 8),
+)
+def test_no_mapping_within_the_arrays_is_faster(shape, array, cell_bits, bits):
+    array = replace(array, cell_bits=cell_bits, dac_bits=cell_bits)
+    entry = LayerPlan(shape.name, weight_bits=bits, input_bits=bits)
+    try:
+        chosen = choose_mapping((shape,), array, entry)
+    except InputError:
+        assert array.columns < 1 + array.columns_per_weight(bits)
+        return
+
+    def amounts(mapping):
+        found = array_mapping(shape, array, replace(entry, mapping=mapping))
+        return max(times for _, times in found.loads), found.cycles, found.tile_count
+
+    most = MOST_ARRAYS * amounts("im2col")[2]
+    within = [mapping for mapping in MAPPINGS if amounts(mapping)[2] <= most]
+    assert chosen in within
+    assert amounts(chosen) == min(map(amounts, within))
+
+
+def test_options_are_the_mappings():
+    """Cycles with every slice of the inputs, tiles as arrays; a weight that runs twice is stored once."""
+    shape = zoo_network("resnet20").convolutions[3]
+    entry = LayerPlan(shape.name, weight_bits=4, input_bits=4)
+    array = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
+    for option in mapping_options((shape, shape), array, entry):
+        found = map_layer(shape, array.in_weights(4), option.mapping)
+        assert option.cycles == 2 * 4 * found.cycles
+        assert option.time == 2 * 4 * max(times for _, times in found.loads)
+        assert option.arrays == found.tile_count
+
+
+def test_pairs_and_pruned_layers_keep_what_their_papers_have():
+    network = zoo_network("resnet20")
+    for method in (LowRank(groups=4, rank="1/8"), PatDNN(4)):
+        plan = choose_mappings(network, uniform_plan(network, ArraySpec(64, 64), method, bits=4), TABLE)
+        assert {layer.mapping for layer in plan.changed} == {"sdk"}
+        assert {layer.mapping for layer in plan.layers} != {"sdk"}
+
+
+def test_arrays_are_counted_on_cells_that_hold_a_weight():
+    """64 columns hold weights of 8 bits in 2-bit cells, 4 do not: then a cell holds a whole weight."""
+    network = zoo_network("resnet8")
+    wide, narrow = (uniform_plan(network, ArraySpec(64, columns), bits=4) for columns in (64, 4))
+    assert counted_plan(network, wide, TABLE).array == ArraySpec(64, 64, cell_bits=2, dac_bits=1)
+    assert counted_plan(network, narrow, TABLE) == narrow
+    assert choose_mappings(network, narrow, TABLE).array == narrow.array
+    named = replace(narrow, array=replace(narrow.array, cell_bits=2, dac_bits=1))
+    with pytest.raises(InputError, match="do not hold one weight of 8 bits"):
+        choose_mappings(network, named, TABLE)
+
+
+@settings(max_examples=10)
+@given(st.data())
+def test_networks_never_take_more_than_the_rule_says(data):
+    shapes = data.draw(st.lists(conv_shapes(largest=8), min_size=1, max_size=2))
+    layers = tuple(
+        replace(shape, name=f"layer{number}", weight=f"layer{number}") for number, shape in enumerate(shapes)
+    )
+    network = Network("random", (layers[0].in_channels, *layers[0].input), layers)
+    plan = uniform_plan(network, ArraySpec(24, 48), bits=4)
+    chosen = choose_mappings(network, plan, TABLE)
+    counted = counted_plan(network, plan, TABLE)
+    for shape, before, after in zip(layers, plan.layers, chosen.layers, strict=True):
+        assert replace(after, mapping=before.mapping) == before
+        own = counted.layer(shape.name)
+        arrays = [
+            array_mapping(shape, counted.array, replace(own, mapping=mapping)).tile_count
+            for mapping in (after.mapping, "im2col")
+        ]
+        assert arrays[0] <= MOST_ARRAYS * arrays[1]

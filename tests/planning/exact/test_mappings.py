@@ -1,0 +1,69 @@
+"""Mappings within a number of arrays, against every choice of them."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.strategies import conv_shapes
+from rankfold.cost.choice import options_by_weight
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LayerPlan, LowRankLayer, Plan
+from rankfold.planning.exact.mappings import mappings_within
+from rankfold.workload import Network, zoo_network
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(conv_shapes(largest=6, channels=3), min_size=1, max_size=3),
+    st.sampled_from([ArraySpec(9, 24), ArraySpec(16, 40, cell_bits=2, dac_bits=1)]),
+    st.booleans(),
+    st.integers(1, 60),
+)
+def test_no_choice_within_the_arrays_needs_fewer_cycles(shapes, array, low_rank, arrays):
+    layers = tuple(
+        replace(shape, name=f"layer{number}", weight=f"layer{number}") for number, shape in enumerate(shapes)
+    )
+    network = Network("random", (layers[0].in_channels, *layers[0].input), layers)
+    entries = [LayerPlan(layer.name, weight_bits=4, input_bits=4) for layer in layers]
+    if low_rank:
+        entries[0] = replace(entries[0], kind=LowRankLayer(1, 1))
+    plan = Plan.of(network, array, tuple(entries))
+    options = options_by_weight(network, plan, {})
+    sums = []
+    for choice in itertools.product(*options.values()):
+        if sum(option.arrays for option in choice) <= arrays:
+            sums.append(sum(option.cycles for option in choice))
+    if not sums:
+        with pytest.raises(InputError, match=f"no plan has at most {arrays} array"):
+            mappings_within(network, plan, plan, arrays, masks={})
+        return
+    chosen = mappings_within(network, plan, plan, arrays, masks={})
+    taken = []
+    for layer in chosen.layers:
+        taken += [option for option in options[layer.name] if option.mapping == layer.mapping]
+    assert sum(option.cycles for option in taken) == min(sums)
+    assert sum(option.arrays for option in taken) <= arrays
+
+
+def test_more_arrays_never_need_more_cycles():
+    network = zoo_network("resnet20")
+    plan = Plan.of(
+        network,
+        ArraySpec(64, 64, cell_bits=2, dac_bits=1),
+        tuple(LayerPlan(layer.weight, weight_bits=4, input_bits=4) for layer in network.layers),
+    )
+    options = options_by_weight(network, plan, {})
+    before = None
+    for arrays in (230, 300, 600, 3000):
+        chosen = mappings_within(network, plan, plan, arrays, masks={})
+        cycles = 0
+        for layer in chosen.layers:
+            if layer.name != "fc":
+                (taken,) = (option for option in options[layer.name] if option.mapping == layer.mapping)
+                cycles += taken.cycles
+        assert before is None or cycles < before
+        before = cycles
