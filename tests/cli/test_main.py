@@ -39,7 +39,7 @@ from rankfold.cli.main import main
         (["map", "json:loads"], "the factory of model json:loads failed"),
         (["map", "collections:OrderedDict"], "returned a OrderedDict; it must return an nn.Module"),
         (["evaluate", "nowhere", "--data", "digits"], "run folder nowhere does not exist"),
-        (["compress", *SMALL, "--out", "x", "--bits", "9"], "bits (=9) must lie between 1 and 8"),
+        (["compress", *SMALL, "--out", "x", "--bits", "9"], "bits (=9) must be a whole number from 1 to 8"),
         (["compress", *SMALL, "--out", "x", "--epochs", "-1"], "epochs (=-1) must be 0 or more"),
         (
             ["compress", *SMALL, "--out", "x", "--batch", "2000"],

@@ -86,8 +86,8 @@ def test_no_method_means_dense(method: Quantise | None) -> None:
 @pytest.mark.parametrize(
     ("setting", "bits", "message"),
     [
-        ({"groups": 2, "rank": "1/8"}, 0, r"bits \(=0\) must lie between 1 and 8"),
-        ({"groups": 2, "rank": "1/8"}, 9, r"bits \(=9\) must lie between 1 and 8"),
+        ({"groups": 2, "rank": "1/8"}, 0, r"bits \(=0\) must be a whole number from 1 to 8"),
+        ({"groups": 2, "rank": "1/8"}, 9, r"bits \(=9\) must be a whole number from 1 to 8"),
         (
             {"groups": 2, "rank": "1/3"},
             4,
@@ -191,7 +191,7 @@ def test_a_setting_that_no_layer_can_have_is_refused_at_once(make: Any, message:
             r"entries \(=9\) prune no layer of small: they must be fewer than a kernel has positions",
         ),
         (SharedSupport(9), 4, r"entries \(=9\) prune no layer of small: they must be fewer"),
-        (PatDNN(4), 9, r"bits \(=9\) must lie between 1 and 8"),
+        (PatDNN(4), 9, r"bits \(=9\) must be a whole number from 1 to 8"),
         (
             ChannelPruning(0.5),
             4,

@@ -235,7 +235,7 @@ def test_data_that_are_not_finite_are_refused(model, bad):
         ([], {"max_drop": 1.0}, r"max drop \(=100 points\) must be at least 0 and below 100"),
         ([Budget(CYCLES, 9)], {"images": 0}, r"images \(=0\) must be 1 or more"),
         ([Budget(CYCLES, 9)], {"seed": -1}, r"seed \(=-1\) must be between 0 and 2147483647"),
-        ([Budget(CYCLES, 9)], {"bits": 9}, r"bits \(=9\) must lie between 1 and 8"),
+        ([Budget(CYCLES, 9)], {"bits": 9}, r"bits \(=9\) must be a whole number from 1 to 8"),
         ([], {"max_drop": 0.1}, "a batch to evaluate on is a Tensor; give pairs"),
     ],
 )

@@ -117,7 +117,7 @@ def test_what_no_plan_can_be_made_of(monkeypatch):
             channel_plan(model, network, ARRAY, ChannelPruning(ratio))
     with pytest.raises(InputError, match=r"mapping \(=magic\) must be one of im2col"):
         channel_plan(model, network, ARRAY, HALF, mapping="magic")
-    with pytest.raises(InputError, match=r"bits \(=9\) must lie between 1 and 8"):
+    with pytest.raises(InputError, match=r"bits \(=9\) must be a whole number from 1 to 8"):
         channel_plan(model, network, ARRAY, HALF, bits=9)
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(

@@ -40,8 +40,8 @@ def run_batches(model: nn.Module, batches: Iterable[Inputs]) -> None:
     """
     count = 0
     for batch in batches:
-        call(model, batch)
         count += 1
+        call(model, batch, f"batch {count} of the data, inputs")
     if count == 0:
         raise InputError("batches is empty; pass at least one batch of inputs")
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from rankfold.errors import InputError
+from rankfold.arguments import WHOLE, shown
+from rankfold.errors import InputError, RankfoldError, first_line
+from rankfold.plan.plan import Plan
+from rankfold.workload.shape import Image
+
+
+class BatchError(InputError):
+    """A network cannot run on a batch; the message says on which, and why."""
+
 
 Inputs = Any  # a tensor, a tuple of tensors by position, or a dictionary of them by name
 
@@ -37,13 +47,53 @@ def inputs_of(batch: Any) -> Inputs:
     )
 
 
-def call(model: nn.Module, inputs: Inputs) -> Any:
-    """Run a network on the inputs of one batch."""
+def call(model: nn.Module, inputs: Inputs, what: str = "a batch") -> Any:
+    """Run a network on the inputs of one batch.
+
+    Args:
+        model: the network.
+        inputs: on its device.
+        what: which batch this is, for a message.
+
+    Raises:
+        BatchError: the network fails on it.
+    """
+    try:
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        if isinstance(inputs, tuple):
+            return model(*inputs)
+        return model(inputs)
+    except (RankfoldError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the user's forward raises
+        raise BatchError(f"the network fails on {what} of {in_words(inputs)}: {first_line(error)}") from error
+
+
+def in_words(inputs: Inputs) -> str:
+    """The shapes and types of the inputs of a batch, for a message."""
     if isinstance(inputs, Mapping):
-        return model(**inputs)
-    if isinstance(inputs, tuple):
-        return model(*inputs)
-    return model(inputs)
+        return ", ".join(f"{name} {_value_in_words(value)}" for name, value in inputs.items())
+    return ", ".join(_value_in_words(value) for value in tensors_of(inputs))
+
+
+def _value_in_words(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return shown(value)
+
+
+@contextmanager
+def planned_for(plan: Plan) -> Iterator[None]:
+    """Where a network cannot run on data inside, say what its plan was made for.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        yield
+    except BatchError as error:
+        raise InputError(f"{error}; the plan is for {plan.takes}") from error
 
 
 def tensors_of(inputs: Inputs) -> tuple[Any, ...]:
@@ -75,6 +125,10 @@ def check_iterable(batches: Any, what: str) -> None:
     Raises:
         InputError: it is none.
     """
+    if isinstance(batches, (str, PathLike)):
+        raise InputError(
+            f"{what} is {shown(batches)}; give an iterable of batches, or load_images({str(batches)!r})"
+        )
     # A tensor can be gone through, too, but sample by sample.
     if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
         raise InputError(
@@ -101,9 +155,11 @@ class Samples:
         data: an iterable of batches, see `inputs_of`, or a data set that makes them.
         images: samples at most; the last batch is cut to them. None: all.
         device: where the inputs go.
+        image: (C, H, W) that the network takes, where it takes nothing else: a single image is then told from
+            a batch.
 
     Raises:
-        InputError: data are not iterable, or `images` is below 1.
+        InputError: data are not iterable, or `images` is not a whole number, 1 or more.
     """
 
     def __init__(
@@ -111,9 +167,13 @@ class Samples:
         data: Iterable[Any] | GivesBatches,
         images: int | None,
         device: torch.device,
+        *,
+        image: Image | None = None,
     ) -> None:
+        WHOLE.or_none.check("images", images)
         if images is not None and images < 1:
             raise InputError(f"images (={images}) must be 1 or more")
+        self._image = image
         if isinstance(data, GivesBatches):
             data = data.calibration_batches(images, device)
         check_iterable(data, "data")
@@ -131,6 +191,11 @@ class Samples:
         left = self.images
         for batch in data:
             inputs = inputs_of(batch)
+            if isinstance(inputs, Tensor) and tuple(inputs.shape) == self._image:
+                raise InputError(
+                    f"a batch of calibration data has the shape {self._image}, that of one image (C, H, W); "
+                    "give batches (B, C, H, W)"
+                )
             if left is None:
                 yield inputs
                 continue

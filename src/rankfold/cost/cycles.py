@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from rankfold.arguments import takes
 from rankfold.cost.keys import CostKey
 from rankfold.cost.kinds import AnyMapping, KindCost, Mapped, cost_of
 from rankfold.cost.planned import Masks, array_cycles, bits_of, counted_layers, drives, planned_mapping
 from rankfold.mapping import ArraySpec, Mapping, Region, map_layer
 from rankfold.plan.kinds import kinds
 from rankfold.plan.layer import LayerPlan
-from rankfold.plan.plan import Plan, weights
+from rankfold.plan.plan import PLAN, Plan, weights
 from rankfold.workload import ConvShape, Network
+from rankfold.workload.network import NETWORK
 
 BASIC_METHODS = ("im2col", "sdk", "vw-sdk")
 
@@ -270,6 +272,7 @@ class NetworkCycles:
         }
 
 
+@takes(network=NETWORK, plan=PLAN)
 def network_cycles(
     network: Network,
     plan: Plan,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from rankfold.arguments import Wanted
 from rankfold.errors import InputError
 from rankfold.machine.nonideal import MAXIMUM_ADC_BITS, NonIdealities
 from rankfold.mapping import ArraySpec
@@ -141,3 +142,7 @@ def _name(before: Hardware, after: Hardware, changes: Mapping[str, Any]) -> str:
 
 # The one place that chooses hardware where nobody does.
 DEFAULT_HARDWARE = Hardware(name="default", array=ArraySpec(64, 64))
+
+
+# For `arguments.takes`.
+HARDWARE = Wanted("an ArraySpec, such as ArraySpec(64, 64), or a Hardware", ArraySpec, Hardware)

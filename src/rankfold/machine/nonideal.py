@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass
 
+from rankfold.arguments import Wanted
 from rankfold.errors import InputError
 
 PCM = "pcm"
@@ -132,3 +133,7 @@ def _is_number(value: object, least: float) -> bool:
     if not isinstance(value, (int, float)):
         return False
     return math.isfinite(value) and value >= least
+
+
+# For `arguments.takes`.
+NON_IDEALITIES = Wanted("NonIdealities(...)", NonIdealities, optional=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from rankfold.arguments import Wanted
 from rankfold.errors import InputError
 from rankfold.workload.shape import is_count
 
@@ -149,3 +150,7 @@ def _check_driven(driven: int, rows: int) -> None:
 def _check_bits(label: str, bits: int) -> None:
     if not isinstance(bits, int) or not 1 <= bits <= 32:
         raise InputError(f"{label} (={bits}) must be a whole number from 1 to 32")
+
+
+# For `arguments.takes`.
+ARRAY = Wanted("an ArraySpec, such as ArraySpec(64, 64)", ArraySpec)

@@ -9,8 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from rankfold.arguments import Wanted, takes
 from rankfold.errors import InputError
-from rankfold.mapping.array import ArraySpec
+from rankfold.mapping.array import ARRAY, ArraySpec
 from rankfold.mapping.best import BestSearch
 from rankfold.mapping.footprint import Footprint
 from rankfold.mapping.overflow import search_overflow
@@ -147,6 +148,7 @@ class Mapping:
                 yield region, tile
 
 
+@takes(shape=Wanted("a ConvShape", ConvShape), array=ARRAY)
 def map_layer(
     shape: ConvShape,
     array: ArraySpec,

@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from rankfold.arguments import Wanted
+
+# For `arguments.takes`.
+MODEL = Wanted("a torch.nn.Module", nn.Module)
+
 
 def device_of(model: nn.Module) -> torch.device:
     """The device of the first parameter, or of the first buffer where there is none, else the CPU."""

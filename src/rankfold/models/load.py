@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rankfold.arguments import TEXT, WHOLE, takes
 from rankfold.errors import InputError
 from rankfold.models.device import device_of, dtype_of
 from rankfold.models.libraries import LibraryModel
@@ -22,6 +23,7 @@ WRAPPER = "module."  # data-parallel wrappers put it in front of every name
 COUNTER = "num_batches_tracked"  # of batch norm, which older files lack
 
 
+@takes(name=TEXT, classes=WHOLE, in_channels=WHOLE, seed=WHOLE)
 def load_model(
     name: str,
     classes: int,

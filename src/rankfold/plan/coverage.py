@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rankfold.arguments import takes
 from rankfold.plan.kinds import kind_names
 from rankfold.plan.layer import LayerPlan
-from rankfold.plan.plan import Plan, weights
+from rankfold.plan.plan import PLAN, Plan, weights
 from rankfold.records.text_table import format_table
 from rankfold.workload import ConvShape, Network
+from rankfold.workload.network import NETWORK
 
 # What becomes of a layer.
 UNCOUNTED, LEFT_ALONE = "not mapped", "left alone"
@@ -117,6 +119,7 @@ class Coverage:
         ]
 
 
+@takes(network=NETWORK, plan=PLAN)
 def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
     """What `plan` does with every weight of `network`, and why.
 

@@ -6,8 +6,10 @@ A method is what users choose (`--method` on the command line); a kind is what o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
+from rankfold.arguments import NUMBER, SWITCH, TEXT, WHOLE, Wanted, check_fields
 from rankfold.errors import InputError
 from rankfold.lowrank import RankRule, full_rank
 from rankfold.plan.kinds import (
@@ -86,6 +88,9 @@ class Quantise(Method):
     pointwise: bool = False
     linear: bool = False
 
+    def __post_init__(self) -> None:
+        check_fields(self, pointwise=SWITCH, linear=SWITCH)
+
     @property
     def takes_pointwise(self) -> bool:
         """`pointwise`."""
@@ -130,6 +135,19 @@ class LowRank(Method):
     fit: bool = False
 
     def __post_init__(self) -> None:
+        rank = Wanted("a whole number or a fraction such as '1/8'", Integral, str)
+        check_fields(
+            self,
+            rank=rank,
+            groups=WHOLE,
+            entries=WHOLE.or_none,
+            pointwise=SWITCH,
+            linear=SWITCH,
+            include_exclude=Wanted("a tuple of LayerRule", tuple),
+            fit=SWITCH,
+        )
+        for rule in self.include_exclude:
+            Wanted("a LayerRule(pattern, include)", LayerRule).check("LowRank include_exclude", rule)
         self._rule  # noqa: B018 (refuses a rank that cannot be read)
         if self.entries is not None and self.entries < 1:
             raise InputError(f"entries (={self.entries}) must be 1 or more")
@@ -223,6 +241,7 @@ class _Pruning(Method):
     steering: str = PLAIN
 
     def __post_init__(self) -> None:
+        check_fields(self, entries=WHOLE, steering=TEXT)
         if self.entries < 1:
             raise InputError(f"entries (={self.entries}) must be 1 or more")
         self._kind()  # refuses what no layer can have
@@ -303,6 +322,7 @@ class ChannelPruning(Method):
     ratio: float
 
     def __post_init__(self) -> None:
+        check_fields(self, ratio=NUMBER)
         if not 0 < self.ratio < 1:
             raise InputError(
                 f"ratio (={self.ratio}) must be the share of channels to remove, above 0 and below 1"

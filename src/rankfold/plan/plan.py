@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rankfold.arguments import Wanted
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json, write_text
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
@@ -24,6 +25,7 @@ from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.records.schema import strict_validator
 from rankfold.workload import ConvShape, InputSpec, Network
+from rankfold.workload.shape import Image
 
 # Written into every file; the schema refuses any other.
 TYPE, VERSION = "rankfold.plan", 1
@@ -82,6 +84,20 @@ class Plan:
         if not hardware.is_default:
             kept = hardware
         return replace(self, array=hardware.array, hardware=kept)
+
+    @property
+    def takes(self) -> str:
+        """What the network is called with, in words."""
+        if not self.inputs:
+            return f"images of {self.input} (C, H, W), in batches (B, C, H, W)"
+        return f"inputs of {', '.join(map(str, self.inputs))}, for one sample"
+
+    @property
+    def one_image(self) -> Image | None:
+        """(C, H, W), where the network is called with an image and nothing else."""
+        if self.inputs:
+            return None
+        return self.input
 
     def layer(self, name: str) -> LayerPlan:
         """The entry of layer `name`.
@@ -194,6 +210,10 @@ class Plan:
         bare = replace(self, layers=tuple(replace(layer, reason="") for layer in self.layers))
         # Sorted, so that the order of fields may change. 16 digits, 64 bits, are enough to tell plans apart.
         return hashlib.sha256(json.dumps(bare.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+# For `arguments.takes`.
+PLAN = Wanted("a Plan, such as uniform_plan(...), best_plan(...).plan or Plan.load(path)", Plan)
 
 
 def _check_kinds(content: Any, where: str) -> None:

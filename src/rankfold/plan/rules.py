@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from rankfold.arguments import SWITCH, TEXT, check_fields
 from rankfold.errors import InputError
 
 
@@ -20,6 +21,9 @@ class LayerRule:
 
     pattern: str
     include: bool
+
+    def __post_init__(self) -> None:
+        check_fields(self, pattern=TEXT, include=SWITCH)
 
     @property
     def verb(self) -> str:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rankfold.arguments import WHOLE, Wanted, takes
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
+from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.plan.kinds import DenseLayer, LayerKind
 from rankfold.plan.layer import LayerPlan
@@ -15,11 +17,17 @@ from rankfold.plan.methods import Method, Quantise
 from rankfold.plan.plan import Plan, weights
 from rankfold.plan.rules import LayerRule, Match, match_rules
 from rankfold.workload import ConvShape, Network
+from rankfold.workload.network import NETWORK
 
 Bits = int | tuple[int, int] | None  # of weights and inputs: one for both, or one each; None: float
 EDGE_BITS = 8  # of the first convolution and the classifier, as is usual (Esser et al. 2020, section 2.3)
 
 
+@takes(
+    network=NETWORK,
+    array=HARDWARE,
+    method=Wanted("a method, such as LowRank(groups=4, rank='1/8')", Method, optional=True),
+)
 def uniform_plan(
     network: Network,
     array: ArraySpec | Hardware,
@@ -88,17 +96,19 @@ def check_plan_bits(bits: Bits) -> None:
         what = label
         if not isinstance(bits, tuple):
             what = "bits"
-        if width is not None and not 1 <= width <= 8:
-            raise InputError(f"{what} (={width}) must lie between 1 and 8")
+        if width is None:
+            continue
+        if not WHOLE.fits(width) or not 1 <= width <= 8:
+            raise InputError(f"{what} (={width}) must be a whole number from 1 to 8")
 
 
 def widths(bits: Bits) -> tuple[int, int] | tuple[None, None]:
     """Bits of weights and of inputs; None for float."""
     if bits is None:
         return None, None
-    if isinstance(bits, int):
-        return bits, bits
-    return bits
+    if isinstance(bits, tuple):
+        return bits
+    return bits, bits
 
 
 def candidates(

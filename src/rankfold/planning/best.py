@@ -8,10 +8,13 @@ from typing import Any
 
 from torch import nn
 
+from rankfold.arguments import NUMBER, SWITCH, Wanted, takes
 from rankfold.cost.energy import ComponentTable
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
+from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
+from rankfold.models.device import MODEL
 from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 from rankfold.planning.drop import MEASUREMENTS, Drop, within_drop
@@ -21,6 +24,7 @@ from rankfold.progress import Progress, Silent
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
 from rankfold.workload import Network
+from rankfold.workload.network import NETWORK
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,15 @@ class Planning:
         return tuple(layer.dense for layer in self.choices)
 
 
+@takes(
+    model=MODEL,
+    array=HARDWARE,
+    budgets=Wanted("a Budget, such as Budget.parse('cycles', '60%')", Budget),
+    max_drop=NUMBER.or_none,
+    pointwise=SWITCH,
+    network=NETWORK.or_none,
+    table=Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
+)
 def best_plan(
     model: nn.Module,
     data: ImageData | LoaderData | Iterable[Any],

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from rankfold.arguments import PATH, TEXT, takes
 from rankfold.calibration.samples import Samples
 from rankfold.errors import InputError
-from rankfold.models.device import device_of
+from rankfold.models.device import MODEL, device_of
 from rankfold.models.load import load_model
 from rankfold.plan import Plan, check_plan
 from rankfold.runs.folder import RunFolder
@@ -36,6 +37,7 @@ class Evaluation:
     same_data: bool
 
 
+@takes(path=PATH, device=TEXT, model=MODEL.or_none)
 def load_run(
     path: str | Path,
     device: str = "cpu",
@@ -92,6 +94,7 @@ def _built(result: Result, path: Path) -> nn.Module:
         ) from error
 
 
+@takes(model=MODEL)
 def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
     """Top-1 accuracy of a network that classifies, 0 to 1, where its weights are.
 

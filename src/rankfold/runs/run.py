@@ -9,8 +9,12 @@ from typing import Any
 
 from torch import nn
 
+from rankfold.arguments import PATH, SWITCH, TEXT, Wanted, takes
 from rankfold.machine import NonIdealities
+from rankfold.machine.nonideal import NON_IDEALITIES
+from rankfold.models.device import MODEL
 from rankfold.plan import Plan
+from rankfold.plan.plan import PLAN
 from rankfold.progress import Progress
 from rankfold.runs import steps
 from rankfold.runs.baseline import DenseWeights
@@ -25,6 +29,22 @@ from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
 
 
+@takes(
+    model=MODEL,
+    data=Wanted("a data set: load_images(...), or LoaderData(train, test) of your own batches", TrainingData),
+    plan=PLAN,
+    recipe=Wanted("a Recipe, such as Recipe(epochs=10)", Recipe),
+    out=PATH,
+    name=TEXT.or_none,
+    baseline=Wanted("DenseWeights", DenseWeights, optional=True),
+    distillation=Wanted("a Distillation", Distillation, optional=True),
+    noise=NON_IDEALITIES,
+    energy=Wanted("EnergyOptions(...)", EnergyOptions, optional=True),
+    notes=Wanted("RunNotes(...)", RunNotes, optional=True),
+    linear=SWITCH,
+    device=TEXT,
+    resume=SWITCH,
+)
 def run(
     model: nn.Module,
     data: TrainingData,

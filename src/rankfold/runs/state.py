@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rankfold.arguments import TEXT, check_fields
 from rankfold.calibration.observation import evaluating
 from rankfold.calibration.samples import call
 from rankfold.cost.energy import NetworkEnergy
@@ -47,6 +48,9 @@ class RunNotes:
 
     command: str = ""
     image_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, command=TEXT)
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankfold.errors import InputError
+from rankfold.calibration.samples import BatchError
 from rankfold.nn.plain import CONV_ATTRIBUTES
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.simulator.arrays import LayerArrays
@@ -109,9 +109,10 @@ class SimulatedLayer(nn.Module):
         In units of weight level times input level.
 
         Raises:
-            InputError: the input has a size that the plan has no mapping for, or the ADC range is not
-                calibrated.
+            InputError: the input has a size that the plan has no mapping for, or other channels, or the ADC
+                range is not calibrated.
         """
+        self._check_channels(input)
         levels = self._levels(input)
         size = self._size(input)
         arrays = self.arrays[size]
@@ -243,6 +244,16 @@ class SimulatedLayer(nn.Module):
             result = result.reshape(*batch, -1)  # (..., m)
         return result.to(layer.weight.dtype)
 
+    def _check_channels(self, input: Tensor) -> None:
+        """Refuse what the layer itself would refuse: rows of the arrays would stand for other inputs."""
+        layer = self.layer
+        if isinstance(layer, QuantConv2d):
+            given, taken = input.shape[-3], layer.in_channels
+        else:
+            given, taken = input.shape[-1], layer.in_features
+        if given != taken:
+            raise BatchError(f"layer {self.name}: an input of {given} channels; its arrays take {taken}")
+
     def _size(self, input: Tensor) -> Pair:
         """The (H, W) that the arrays of this input go by; a linear layer takes one vector after another."""
         height, width = 1, 1
@@ -252,7 +263,7 @@ class SimulatedLayer(nn.Module):
             known = []
             for rows, columns in self.arrays:
                 known.append(f"{rows}x{columns}")
-            raise InputError(
+            raise BatchError(
                 f"layer {self.name}: an input of {height}x{width} was not planned for; "
                 f"its arrays take {', '.join(known)}"
             )

@@ -11,16 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from rankfold.arguments import Wanted, takes
 from rankfold.calibration.observation import evaluating, run_batches
-from rankfold.calibration.samples import GivesBatches, Samples
+from rankfold.calibration.samples import GivesBatches, Samples, planned_for
 from rankfold.cost.energy import completed
 from rankfold.errors import InputError
 from rankfold.machine import CALIBRATED, Hardware, NonIdealities
 from rankfold.mapping import ArraySpec, Mapping
-from rankfold.models.device import device_of, dtype_of
+from rankfold.models.device import MODEL, device_of, dtype_of
 from rankfold.nn.quantised import QuantLayer
 from rankfold.nn.swap import swap_
 from rankfold.plan import Plan
+from rankfold.plan.plan import PLAN
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter
@@ -32,6 +34,11 @@ from rankfold.workload.shape import Pair
 ADC_IMAGES = 512  # whose sums an ADC range is calibrated on
 
 
+@takes(
+    model=MODEL,
+    plan=PLAN,
+    chosen=Wanted("NonIdealities(...) or a Hardware", NonIdealities, Hardware, optional=True),
+)
 def simulate(
     model: nn.Module,
     plan: Plan,
@@ -95,7 +102,9 @@ def simulate(
             Converter.check(chosen, arrays.sums, layer.name)
         layer.program_(seed)
     if calibration is not None:
-        calibrate_adc_(result, Samples(calibration, ADC_IMAGES, device_of(model)))
+        samples = Samples(calibration, ADC_IMAGES, device_of(model), image=plan.one_image)
+        with planned_for(plan):
+            calibrate_adc_(result, samples)
     return result
 
 

@@ -12,22 +12,32 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rankfold.arguments import Wanted, takes
 from rankfold.calibration.observation import evaluating, observing
-from rankfold.calibration.samples import Inputs, call
+from rankfold.calibration.samples import BatchError, Inputs, call
 from rankfold.errors import InputError, MissingDependencyError
 from rankfold.machine import Hardware
+from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import MAPPINGS, ArraySpec
+from rankfold.models.device import MODEL
 from rankfold.plan.kinds import ChannelLayer, DenseLayer, LayerKind
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.methods import ChannelPruning
 from rankfold.plan.plan import Plan
 from rankfold.plan.uniform import Bits, candidates, check_plan_bits
 from rankfold.workload import Network, example_inputs
+from rankfold.workload.network import NETWORK
 
 # Operations that cut or join channels, at places that may stand in the network's code.
 REARRANGING = ("_SliceOp", "_ConcatOp", "_SplitOp", "_UnbindOp")  # torch-pruning's names
 
 
+@takes(
+    model=MODEL,
+    network=NETWORK,
+    array=HARDWARE,
+    method=Wanted("ChannelPruning(ratio)", ChannelPruning),
+)
 def channel_plan(
     model: nn.Module,
     network: Network,
@@ -71,8 +81,8 @@ def channel_plan(
     layers = []
     for name, _, why, (weight_bits, input_bits) in every:
         # Read off the copy: a layer changes by what was asked of it, and by what was asked of those it reads.
-        before = _channels(model.get_submodule(name))
-        after = _channels(small.get_submodule(name))
+        before = channels_of(model.get_submodule(name))
+        after = channels_of(small.get_submodule(name))
         kind: LayerKind = DenseLayer()
         reason = why or "its channels are shared with other layers"
         if before != after:
@@ -126,7 +136,7 @@ def select_channels_(model: nn.Module, plan: Plan) -> None:
     example = example_inputs(model, plan.input, plan.inputs)
     _remove(small, example, wanted)
     for name, kind in narrowed.items():
-        left = _channels(small.get_submodule(name))
+        left = channels_of(small.get_submodule(name))
         if left != (kind.in_channels, kind.out_channels):
             raise InputError(
                 f"plan, layer {name}: in_channels (={kind.in_channels}) and out_channels "
@@ -158,7 +168,7 @@ def _narrow(model: nn.Module, plan: Plan) -> None:
     try:
         with evaluating(model), observing(norms, before=_fit_norm_):
             call(model, example)
-    except RuntimeError as error:  # torch's own words for channels that do not meet
+    except BatchError as error:  # with torch's own words for channels that do not meet
         raise InputError(f"the plan's numbers of channels do not fit each other: {error}") from error
 
 
@@ -222,7 +232,8 @@ def _alone(group: Any) -> bool:
     return makers == 1
 
 
-def _channels(module: nn.Module) -> tuple[int, int]:
+def channels_of(module: nn.Module) -> tuple[int, int]:
+    """(input, output) channels of a convolution, or features of a linear layer."""
     if isinstance(module, nn.Conv2d):
         return module.in_channels, module.out_channels
     assert isinstance(module, nn.Linear)  # a network's trace names nothing else
@@ -230,7 +241,7 @@ def _channels(module: nn.Module) -> tuple[int, int]:
 
 
 def _outputs(module: nn.Module) -> int:
-    return _channels(module)[1]
+    return channels_of(module)[1]
 
 
 def _resize_layer_(module: nn.Module, inputs: int, outputs: int) -> None:

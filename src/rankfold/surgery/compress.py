@@ -9,17 +9,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rankfold.arguments import takes
 from rankfold.calibration.correction import correct_, following_norms, free_of_constants
 from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments, paired_moments, patch_moments
-from rankfold.calibration.samples import GivesBatches, Samples
+from rankfold.calibration.samples import GivesBatches, Samples, planned_for
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import DECOMPOSITIONS
-from rankfold.models.device import device_of
+from rankfold.models.device import MODEL, device_of
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.swap import swap_
 from rankfold.plan.kinds import LayerKind
 from rankfold.plan.layer import LayerPlan
-from rankfold.plan.plan import Plan
+from rankfold.plan.plan import PLAN, Plan
 from rankfold.surgery.kinds import Replacement, surgery_of
 from rankfold.surgery.kinds.kind import KindSurgery, Masks
 from rankfold.surgery.undo import unchanged_on_error
@@ -57,6 +58,7 @@ class LayerReport:
     parameters_after: int
 
 
+@takes(model=MODEL, plan=PLAN)
 def compress_(
     model: nn.Module,
     plan: Plan,
@@ -95,8 +97,9 @@ def compress_(
     uses_data = any(layer.kind.made_for_data for layer in plan.layers)
     if data is None or decomposition == SVD or not uses_data:
         return compress_by_weights_(model, plan)
-    samples = Samples(data, images, device_of(model))
-    return compress_on_data_(model, plan, samples, sequential=decomposition == SEQUENTIAL)
+    samples = Samples(data, images, device_of(model), image=plan.one_image)
+    with planned_for(plan):
+        return compress_on_data_(model, plan, samples, sequential=decomposition == SEQUENTIAL)
 
 
 def build_(model: nn.Module, plan: Plan) -> None:

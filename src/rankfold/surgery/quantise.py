@@ -7,20 +7,23 @@ from typing import Any
 
 from torch import nn
 
+from rankfold.arguments import takes
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.quantisers import calibrate_
-from rankfold.calibration.samples import GivesBatches, Samples
+from rankfold.calibration.samples import GivesBatches, Samples, planned_for
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
-from rankfold.models.device import device_of
+from rankfold.models.device import MODEL, device_of
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
-from rankfold.plan.plan import Plan
+from rankfold.plan.plan import PLAN, Plan
+from rankfold.surgery.follows import check_follows
 from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.supports import filled_in
 
 IMAGES = 2048  # that step sizes and batch norms see
 
 
+@takes(model=MODEL, plan=PLAN)
 def quantise_(
     model: nn.Module,
     plan: Plan,
@@ -49,9 +52,15 @@ def quantise_(
         InputError: the network does not follow the plan, there is no batch, a layer never runs on them, or a
             value is not finite.
     """
-    _check_compressed(model, plan)
+    check_follows(model, plan, quantised=False)
     # Gone through several times, always the same samples.
-    batches = Samples(data, images, device_of(model))
+    batches = Samples(data, images, device_of(model), image=plan.one_image)
+    with planned_for(plan):
+        return _quantised_(model, plan, batches)
+
+
+def _quantised_(model: nn.Module, plan: Plan, batches: Samples) -> Plan:
+    """`quantise_`, of a network that follows its plan."""
     # Before signs and steps: both are read off values that pass through the norms.
     if plan.changed:
         reestimate_batch_norm_(model, batches)
@@ -69,20 +78,6 @@ def quantise_(
     # Rounding moves means and variances once more.
     reestimate_batch_norm_(model, batches)
     return settled
-
-
-def _check_compressed(model: nn.Module, plan: Plan) -> None:
-    """Refuse a network whose layers are not those of the plan, before anything is changed."""
-    modules = dict(model.named_modules())
-    for layer in plan.layers:
-        if not layer.quantised:
-            continue
-        for part in surgery_of(layer.kind).parts(layer):
-            if part.name not in modules:
-                raise InputError(
-                    f"layer {layer.name}: the network has no module {part.name}, which the plan quantises; "
-                    "call compress_ with this plan first"
-                )
 
 
 def insert_quantisers_(model: nn.Module, plan: Plan) -> None:

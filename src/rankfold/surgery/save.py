@@ -7,18 +7,22 @@ from pathlib import Path
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+from rankfold.arguments import PATH, takes
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
+from rankfold.models.device import MODEL
 from rankfold.models.load import apply_weights, read_weights
-from rankfold.plan.plan import Plan
+from rankfold.plan.plan import PLAN, Plan
 from rankfold.surgery.compress import build_
+from rankfold.surgery.follows import check_follows
 from rankfold.surgery.quantise import insert_quantisers_, open_signs
 from rankfold.surgery.supports import check_supports, filled_in
 
 # The names in a run's folder too, so that `load_` reads either.
-PLAN, WEIGHTS = "plan.json", "model.safetensors"
+PLAN_FILE, WEIGHTS = "plan.json", "model.safetensors"
 
 
+@takes(model=MODEL, plan=PLAN, folder=PATH)
 def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
     """Write a compressed (and quantised) network as `plan.json` and `model.safetensors`.
 
@@ -30,8 +34,8 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
         folder: where to write; files of these names are replaced.
 
     Raises:
-        InputError: the folder cannot be written, signs are open in the plan, or a layer has no support where
-            the plan says it shares one.
+        InputError: the folder cannot be written, signs are open in the plan, or the network does not follow
+            it.
     """
     # Before anything is written: half a saved network would be worse than none.
     still_open = next(iter(open_signs(plan)), None)
@@ -42,12 +46,14 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
         )
     target = Path(folder)
     bare = unwrapped(model)
+    check_follows(bare, plan)
     # Supports that were chosen on data are in the masks alone so far.
     filled = filled_in(plan, bare)
     save_weights(target / WEIGHTS, bare)
-    filled.save(target / PLAN)
+    filled.save(target / PLAN_FILE)
 
 
+@takes(model=MODEL, folder=PATH)
 def load_(model: nn.Module, folder: str | Path) -> Plan:
     """Make a fresh dense network what was saved in `folder`, in place: surgery by its plan, then weights.
 
@@ -67,13 +73,13 @@ def load_(model: nn.Module, folder: str | Path) -> Plan:
         UnsupportedLayerError: see `compress_`.
     """
     target = Path(folder)
-    for name in (PLAN, WEIGHTS):
+    for name in (PLAN_FILE, WEIGHTS):
         if not (target / name).is_file():
             raise InputError(
                 f"{target} holds no saved network (no {name}); give one of save, or of a finished run"
             )
     # Both are read before the network is touched, so that a damaged file leaves it as it was.
-    plan = Plan.load(target / PLAN)
+    plan = Plan.load(target / PLAN_FILE)
     weights = read_weights(target / WEIGHTS)
     # In the order of training: modules, then their quantisers, then weights for the names that now exist.
     build_(model, plan)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rankfold.arguments import PATH, takes
 from rankfold.errors import InputError
 from rankfold.training.cache import entry_of
 from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData
@@ -144,6 +145,7 @@ class ImageData(TrainingData):
         return CalibrationImages(self, device, seed, images)
 
 
+@takes(source=PATH)
 def load_images(
     source: str,
     image_size: Size | None = None,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.arguments import NUMBER, check_fields
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
@@ -31,6 +32,7 @@ class Distillation:
     temperature: float = TEMPERATURE
 
     def __post_init__(self) -> None:
+        check_fields(self, weight=NUMBER, temperature=NUMBER)
         if not 0 <= self.weight <= 1:
             raise InputError(f"weight of distillation (={self.weight}) must be a share from 0 to 1")
         if not 0 < self.temperature < math.inf:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.arguments import shown
 from rankfold.calibration.observation import evaluating
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
@@ -417,6 +418,28 @@ def accuracy_on_tests(model: nn.Module, data: TrainingData, device: torch.device
     return accuracy(model, data.test_batches(device))
 
 
+def scores(outputs: Any, target: Tensor) -> Tensor:
+    """What a network gave for a batch, (B, classes), if these are scores of the classes in `target`, (B,).
+
+    Raises:
+        InputError: they are not.
+    """
+    samples = len(target)
+    if not isinstance(outputs, Tensor):
+        raise InputError(f"the network gives {shown(outputs)}; accuracy needs scores (B, classes): wrap it")
+    if outputs.ndim != 2 or len(outputs) != samples:
+        raise InputError(
+            f"the network gives {tuple(outputs.shape)} for {samples} samples; accuracy needs (B, classes)"
+        )
+    highest = int(target.max())
+    if highest >= outputs.shape[1]:
+        raise InputError(
+            f"the data has the class {highest}, and the network {outputs.shape[1]} classes, from 0; give "
+            "data with its classes"
+        )
+    return outputs
+
+
 def accuracy(model: nn.Module, batches: Iterable[LabelledBatch]) -> float:
     """Top-1 accuracy in [0, 1] of `model` on batches that are on its device.
 
@@ -425,8 +448,9 @@ def accuracy(model: nn.Module, batches: Iterable[LabelledBatch]) -> float:
     """
     correct, samples = 0, 0
     with evaluating(model):
-        for x, y in batches:
-            logits: Tensor = call(model, x)  # (B, classes)
+        for number, (x, y) in enumerate(batches, 1):
+            what = f"batch {number} of the data, inputs"
+            logits = scores(call(model, x, what), y)  # (B, classes)
             chosen = logits.argmax(1)
             correct += int((chosen == y).sum())
             samples += len(y)

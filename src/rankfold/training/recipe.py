@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass
 
+from rankfold.arguments import NUMBER, SWITCH, TEXT, check_fields
 from rankfold.errors import InputError
 from rankfold.training.batches import AUGMENTATIONS
 
@@ -52,6 +53,9 @@ class Recipe:
             is_number = isinstance(value, int) and not isinstance(value, bool)
             if not is_number:
                 raise InputError(f"{name} (={value}) must be a whole number")
+        reals = ("peak_rate", "warmup", "momentum", "weight_decay", "label_smoothing")
+        check_fields(self, **dict.fromkeys(reals, NUMBER))
+        check_fields(self, augment=TEXT, precision=TEXT, compiled=SWITCH)
         self._require(self.epochs >= 0, "epochs", "0 or more")
         self._require(self.batch_size >= 2, "batch_size", "at least 2, as batch norm needs")
         self._require(0 < self.peak_rate < math.inf, "peak_rate", "a positive number")

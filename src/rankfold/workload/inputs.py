@@ -76,6 +76,14 @@ class InputSpec:
             chosen = getattr(torch, self.dtype)
         return torch.zeros(self.shape, device=device, dtype=chosen)
 
+    def __str__(self) -> str:
+        what = f"a {self.other}"
+        if self.shape is not None:
+            what = str(self.shape)
+        elif not self.other:
+            what = repr(self.value)
+        return f"{self.name} {what}".strip()
+
     @property
     def _spoken(self) -> str:
         return f"its input {self.name}".rstrip() or "an input"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankfold.arguments import Wanted
 from rankfold.workload.inputs import InputSpec
 from rankfold.workload.shape import ConvShape, Image
 
@@ -52,3 +53,7 @@ class Network:
     def convolutions(self) -> tuple[ConvShape, ...]:
         """The convolutions alone."""
         return tuple(layer for layer in self.layers if not layer.is_linear)
+
+
+# For `arguments.takes`.
+NETWORK = Wanted("a Network, as trace(model, ...) and zoo_network(name) give it", Network)

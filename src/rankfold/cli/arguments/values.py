@@ -87,7 +87,7 @@ def bit_width(text: str) -> int | None:
     # `isdigit` is true of other scripts' digits too.
     if text.isascii() and text.isdigit() and 1 <= int(text) <= 8:
         return int(text)
-    raise InputError(f"bits (={text}) must lie between 1 and 8, or be `float`")
+    raise InputError(f"bits (={text}) must be a whole number from 1 to 8, or be `float`")
 
 
 def share(text: str) -> float:

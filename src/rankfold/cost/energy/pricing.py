@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rankfold.arguments import Wanted, takes
 from rankfold.cost.energy.activity import StageActivity, stage_activity
 from rankfold.cost.energy.engine import stage_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
@@ -16,11 +17,24 @@ from rankfold.cost.planned import Masks, bits_of, counted_layers, planned_mappin
 from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DenseLayer, LayerPlan, Plan, uniform_plan, weights
+from rankfold.plan.plan import PLAN
 from rankfold.workload import ConvShape, Network
+from rankfold.workload.network import NETWORK
 
 BITS = 4  # of weights and inputs where the plan has none; 8 in the first convolution and the classifier
 
 
+@takes(
+    network=NETWORK,
+    plan=PLAN,
+    table=Wanted(
+        "a ComponentTable, the name or file of one, or a Hardware",
+        str,
+        ComponentTable,
+        Hardware,
+        optional=True,
+    ),
+)
 def energy_of(
     network: Network,
     plan: Plan,

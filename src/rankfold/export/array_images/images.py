@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from rankfold.arguments import PATH, takes
 from rankfold.errors import InputError
 from rankfold.export.array_images.activations import activations
 from rankfold.export.array_images.program import write_program
 from rankfold.export.array_images.steps import Program
 from rankfold.files import check_vacant, replacing_folder
 from rankfold.mapping import ArraySpec, Mapping, StoredMatrix, Tile
+from rankfold.models.device import MODEL
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.quantisers import Quantiser
-from rankfold.plan.plan import Plan
+from rankfold.plan.plan import PLAN, Plan
 from rankfold.simulator import CellCoding, InputCoding, planned_mappings
 from rankfold.simulator.cells import array_columns, tile_cells
 from rankfold.workload.shape import Pair
@@ -48,6 +50,7 @@ class ArrayExport:
     activations: int
 
 
+@takes(model=MODEL, plan=PLAN, folder=PATH)
 def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExport:
     """Write `placement.json`, `digital.npz` and one `.npz` for each array into a new or empty folder.
 

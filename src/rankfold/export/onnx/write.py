@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rankfold.arguments import PATH, takes
 from rankfold.errors import InputError, MissingDependencyError, first_line
 from rankfold.export.onnx.quantisers import OPSET, add_quantisers_
+from rankfold.models.device import MODEL
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.quantised import QuantLayer
 from rankfold.nn.swap import swap_
@@ -26,6 +28,7 @@ from rankfold.workload.onnx.save import save_onnx
 Example = tuple[int, int, int] | Tensor | Sequence[Any] | Mapping[str, Any]
 
 
+@takes(model=MODEL, path=PATH)
 def write_onnx(model: nn.Module, example: Example, path: str | Path, quantised: bool | None = None) -> None:
     """Write a network for batches of any size.
 

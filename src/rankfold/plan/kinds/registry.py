@@ -14,6 +14,7 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any, TypeVar
 
+from rankfold.arguments import shown
 from rankfold.errors import InputError
 from rankfold.plan.kinds.kind import LayerKind
 
@@ -52,6 +53,8 @@ def register_kind(kind: type[LayerKind], **parts: Any) -> None:
         InputError: the name is taken, there is no such step, or the fields of the kind and its schema differ,
             or are other things in plans.
     """
+    if not (isinstance(kind, type) and issubclass(kind, LayerKind)):
+        raise InputError(f"kind must be a class of layers, a subclass of LayerKind, not {shown(kind)}")
     key = kind.name, kind.variant
     if key in _KINDS:
         raise InputError(f"a kind of layer named {_spoken(key)} is registered already; choose another name")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
+from rankfold.arguments import NUMBER, SWITCH, TEXT, shown
 from rankfold.errors import InputError
 from rankfold.planning.exact.candidate import ENERGY, QUANTITIES
 
-NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%|[num]J)?")
+AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%|[num]J)?")
 PERCENT = "%"
 # Costs of energy are counted in picojoules.
 PICOJOULES = {"nJ": 1e3, "uJ": 1e6, "mJ": 1e9}
@@ -35,7 +37,8 @@ class Budget:
         Raises:
             InputError: it is none of these, or not above 0.
         """
-        match = NUMBER.fullmatch(text.strip())
+        TEXT.check(f"budget of {quantity}", text)
+        match = AMOUNT.fullmatch(text.strip())
         if quantity not in QUANTITIES or match is None:
             raise _refused(quantity, text)
         amount = float(match[1])
@@ -50,6 +53,20 @@ class Budget:
         if unit is None:
             return cls(quantity, amount)
         return cls(quantity, amount * PICOJOULES[unit])
+
+    def __post_init__(self) -> None:
+        if self.quantity not in QUANTITIES:
+            known = ", ".join(QUANTITIES)
+            raise InputError(f"budget of {self.quantity}: the quantity must be one of {known}")
+        if TEXT.fits(self.amount):
+            raise InputError(
+                f"budget of {self.quantity}: the amount is {shown(self.amount)}; "
+                f"Budget.parse({self.quantity!r}, {self.amount!r}) reads it"
+            )
+        NUMBER.check(f"budget of {self.quantity}: the amount", self.amount)
+        SWITCH.check(f"budget of {self.quantity}: share", self.share)
+        if not 0 < self.amount < math.inf:
+            raise InputError(f"budget of {self.quantity}: the amount (={self.amount}) must be positive")
 
     def limit(self, dense: float) -> float:
         """The amount, for a dense network that needs `dense`."""

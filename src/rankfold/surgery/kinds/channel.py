@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import nn
 
+from rankfold.errors import InputError
+from rankfold.plan.kinds import ChannelLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
-from rankfold.surgery.channels import narrow_, select_channels_
+from rankfold.surgery.channels import channels_of, narrow_, select_channels_
 from rankfold.surgery.convertible import check_convertible
 from rankfold.surgery.kinds.kind import KindSurgery, Masks
 
@@ -31,6 +34,16 @@ class ChannelSurgery(KindSurgery):
     def resize_(self, model: nn.Module, plan: Plan) -> None:
         """Keep as many channels as the plan says, the first ones."""
         narrow_(model, plan)
+
+    def check_made(self, layer: LayerPlan, module: nn.Module) -> None:
+        """Refuse other numbers of channels."""
+        kind = cast(ChannelLayer, layer.kind)
+        found = channels_of(module)
+        if found != (kind.in_channels, kind.out_channels):
+            raise InputError(
+                f"layer {layer.name} of the network has {found[0]} input and {found[1]} output channels, the "
+                f"plan says {kind.in_channels} and {kind.out_channels}; give the plan that it follows"
+            )
 
 
 PART = ChannelSurgery()

@@ -90,6 +90,17 @@ class KindSurgery:
         """The module that the layer becomes, for weights to be loaded."""
         return module
 
+    def check_made(self, layer: LayerPlan, module: nn.Module) -> None:
+        """Refuse a layer of a network that cannot be what the plan made of it.
+
+        Args:
+            layer: what the plan says of it.
+            module: a dense layer of its size, without weights.
+
+        Raises:
+            InputError: its size is another.
+        """
+
     def replace(
         self,
         layer: LayerPlan,
