@@ -14,13 +14,11 @@ from rankfold.cost.chip import (
     Chip,
     _copies,
     _held,
-    _least_makespan,
-    _least_time,
-    _makespan,
     _time,
     schedule,
     schedule_stages,
 )
+from rankfold.cost.makespan import least_makespan, least_time, makespan
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, map_layer
 from rankfold.plan import LowRank, uniform_plan
@@ -41,7 +39,7 @@ def test_time_with_copies_is_the_least(loads, more):
         if sum(copies) <= arrays:
             slowest = max(-(-times // number) for times, number in zip(jobs, copies, strict=True))
             best = min(best, slowest)
-    assert _least_time(loads, arrays) == best
+    assert least_time(loads, arrays) == best
 
 
 def longest_first(jobs, arrays):
@@ -52,13 +50,13 @@ def longest_first(jobs, arrays):
 
 
 @lru_cache(None)
-def least_makespan(jobs, busy):
+def brute_makespan(jobs, busy):
     """By trying every array for every job; arrays as busy as another need not be tried."""
     if not jobs:
         return max(busy)
     first, *others = jobs
     return min(
-        least_makespan(tuple(others), tuple(sorted((*busy[:i], busy[i] + first, *busy[i + 1 :]))))
+        brute_makespan(tuple(others), tuple(sorted((*busy[:i], busy[i] + first, *busy[i + 1 :]))))
         for i in range(len(busy))
         if i == 0 or busy[i] != busy[i - 1]
     )
@@ -69,10 +67,10 @@ def least_makespan(jobs, busy):
 )
 def test_makespan_is_longest_first_tile_by_tile(loads, arrays):
     jobs = [times for tiles, times in loads for _ in range(tiles)]
-    found, bound = _makespan(loads, arrays), _least_makespan(loads, arrays)
+    found, bound = makespan(loads, arrays), least_makespan(loads, arrays)
     assert -(-sum(jobs) // arrays) <= bound <= found
-    assert _makespan(loads, arrays + 1) <= found
-    assert _least_makespan(loads, arrays + 1) <= bound
+    assert makespan(loads, arrays + 1) <= found
+    assert least_makespan(loads, arrays + 1) <= bound
     if len(jobs) > arrays:
         assert found == longest_first(jobs, arrays) >= max(jobs)
         if len(set(jobs)) == 1:
@@ -86,14 +84,14 @@ def test_makespan_is_near_the_least(loads, arrays):
     """Against every way to give tiles to arrays."""
     jobs = tuple(sorted((times for tiles, times in loads for _ in range(tiles)), reverse=True))
     if len(jobs) > arrays:
-        best = least_makespan(jobs, (0,) * arrays)
-        assert _least_makespan(loads, arrays) <= best <= _makespan(loads, arrays)
-        assert 3 * arrays * _makespan(loads, arrays) <= (4 * arrays - 1) * best
+        best = brute_makespan(jobs, (0,) * arrays)
+        assert least_makespan(loads, arrays) <= best <= makespan(loads, arrays)
+        assert 3 * arrays * makespan(loads, arrays) <= (4 * arrays - 1) * best
 
 
 def test_makespan_by_hand():
     """Three tiles of 3 and two of 2 cycles on two arrays: 3 3, and 3 2 2."""
-    assert _makespan([(3, 3), (2, 2)], 2) == _least_makespan([(3, 3), (2, 2)], 2) == 7
+    assert makespan([(3, 3), (2, 2)], 2) == least_makespan([(3, 3), (2, 2)], 2) == 7
 
 
 @given(st.lists(LOADS, min_size=1, max_size=4), st.integers(0, 60))
@@ -103,7 +101,7 @@ def test_copies_reach_the_interval_within_the_arrays(stages, more):
     used = sum(_held(stage, each) for stage, each in zip(stages, copies, strict=True))
     assert used <= arrays
     every = [load for stage in stages for load in stage]
-    assert _least_time(every, arrays) >= -(-sum(tiles * times for tiles, times in every) // arrays)
+    assert least_time(every, arrays) >= -(-sum(tiles * times for tiles, times in every) // arrays)
     # No stage can be made faster with what is left.
     for stage, each in zip(stages, copies, strict=True):
         time = _time(stage, each)
@@ -111,7 +109,7 @@ def test_copies_reach_the_interval_within_the_arrays(stages, more):
             max(number, -(-times // max(time - 1, 1))) for (_, times), number in zip(stage, each, strict=True)
         ]
         assert time == 1 or used - _held(stage, each) + _held(stage, faster) > arrays
-    assert max(_time(stage, each) for stage, each in zip(stages, copies, strict=True)) == _least_time(
+    assert max(_time(stage, each) for stage, each in zip(stages, copies, strict=True)) == least_time(
         every, arrays
     )
 

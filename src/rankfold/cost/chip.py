@@ -5,16 +5,17 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from rankfold.cost.cycles import NetworkCycles
+from rankfold.cost.makespan import Load, least_makespan, least_time
 from rankfold.cost.packing import Packing, pack_tiles
+from rankfold.cost.rewriting import Rewriting, rewriting
+from rankfold.cost.stored import StoredStage, reference_columns, stages_of, stored_stage
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.workload.shape import Pair
-
-Load = tuple[int, int]  # tiles, activations of each per image
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class ChipSchedule:
 
     A stage is one stored convolution: a layer, or one of the two stages of a low-rank pair.
 
-    Cycles are activations, each of one tile; the time to write arrays is not in them. A tile of w activations
-    on k arrays takes ceil(w/k) cycles. Tiles of a stage work side by side, so that it takes as long as the
+    Cycles are activations, each of one tile: with a whole vector, or where the network was placed on arrays
+    as they are built, with one slice of the inputs. A tile of w activations on k arrays takes ceil(w/k)
+    cycles. Tiles of a stage work side by side, so that it takes as long as the
     slowest. Where the weights stay on the chip, in the first way that fits:
 
     - `copies`: every tile has an array of its own. Spare arrays hold copies of tiles, among which the windows
@@ -53,7 +55,8 @@ class ChipSchedule:
     Weights can also be rewritten, and must be where neither fits (`rewrite`): one stage after another runs on
     all arrays. A stage with fewer tiles than there are arrays has copies; one with more writes each tile once
     and lets it do all its activations there, the longest first, each on the array that is free first: at most
-    4/3 of the least time (Graham, 1969).
+    4/3 of the least time (Graham, 1969). Where writing takes time, a tile has only the copies that save more
+    than they take to be written, and most tiles may stay while the others take turns; see `rewriting`.
 
     Attributes:
         chip: the chip.
@@ -63,10 +66,9 @@ class ChipSchedule:
         interval: cycles between two images with weights that stay; None where they do not fit.
         latency: cycles from an image's first activation to its last with weights that stay, stage after
             stage; or None.
-        rewriting_latency: cycles of an image where every stage has all arrays.
+        rewriting: how weights that do not stay are rewritten.
         rewriting_latency_at_least: cycles that no way to share the arrays out among the tiles of each such
-            stage can beat.
-        rewrites: tiles written for each image (or batch) then, copies not counted.
+            stage can beat, even if writing took none.
         rewrites_at_least: tiles that every schedule has to write that holds one tile an array and repeats for
             each image. In it an array that is written during an image is written again during the next, so
             that of more than P tiles at most P - 1 keep an array, and each other one is written for each
@@ -84,12 +86,21 @@ class ChipSchedule:
     interval: int | None
     latency: int | None
     _: KW_ONLY
-    rewriting_latency: int
+    rewriting: Rewriting
     rewriting_latency_at_least: int
-    rewrites: int
     rewrites_at_least: int
     interval_at_least: int
     copies: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def rewriting_latency(self) -> int:
+        """Cycles of an image whose weights are rewritten, with writing."""
+        return self.rewriting.latency
+
+    @property
+    def rewrites(self) -> int:
+        """Tiles written for each image (or batch) then, copies not counted."""
+        return self.tiles - self.rewriting.kept
 
     def to_json(self) -> dict[str, Any]:
         """The chip's entry in the `--json` output."""
@@ -110,20 +121,24 @@ class ChipSchedule:
         }
 
 
-def schedule(costs: NetworkCycles, arrays: int) -> ChipSchedule:
+def schedule(costs: NetworkCycles, arrays: int, row_write: float = 0.0) -> ChipSchedule:
     """Run the chosen mappings of a network on a chip.
 
     Args:
-        costs: the network on its array.
+        costs: the network: with a weight in a cell (`network_cycles`), or on arrays as they are built
+            (`placed_cycles`).
         arrays: P.
+        row_write: cycles that writing a row of an array takes.
 
     Raises:
         InputError: P is not a whole number from 1 to 2^20.
     """
-    stages: list[Mapping] = []
-    for layer in costs.layers:
-        stages += layer.stages
-    return schedule_stages(stages, Chip(costs.array, arrays))
+    placed = any(layer.columns_per_weight > 1 or layer.slices > 1 for layer in costs.layers)
+    array = costs.array
+    # With a weight in a cell there is nothing for a reference to be taken from.
+    if not placed:
+        array = replace(array, cell_bits=None)
+    return _schedule(stages_of(costs), Chip(array, arrays), row_write)
 
 
 def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
@@ -144,15 +159,22 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
                 f"layer {stage.shape.name}: mapped onto arrays of {stage.array}, but the chip has "
                 f"{chip.array}"
             )
+    return _schedule([stored_stage(stage, chip.array) for stage in stages], chip, 0.0)
+
+
+def _schedule(stages: Sequence[StoredStage], chip: Chip, row_write: float) -> ChipSchedule:
     # Of each stage, (tiles, activations of each tile) of its stored matrices.
-    loads = [[(stored.tile_count, times) for stored, times in stage.loads] for stage in stages]
+    loads = [stage.loads for stage in stages]
     # Tiles by (rows, columns): whether they fit one array depends on nothing else.
     extents: Counter[Pair] = Counter()
     for stage in stages:
-        for stored, _ in stage.loads:
-            extents.update(stored.extents())
+        for alike in stage.tiles:
+            extents.update(dict(alike.sizes))
+    # Tiles of one array share the column that their offset is read from: only one of them works at a time.
+    reference = reference_columns(chip.array)
+    room = replace(chip.array, columns=chip.array.columns - reference)
     arrays, tiles = chip.arrays, extents.total()
-    packing = pack_tiles(extents, chip.array)
+    packing = pack_tiles(extents, room)
     interval: int | None = None
     latency: int | None = None
     copies: list[list[int]] = []
@@ -178,9 +200,8 @@ def schedule_stages(stages: Sequence[Mapping], chip: Chip) -> ChipSchedule:
         packing,
         interval,
         latency,
-        rewriting_latency=sum(_makespan(stage, arrays) for stage in loads),
-        rewriting_latency_at_least=sum(_least_makespan(stage, arrays) for stage in loads),
-        rewrites=tiles,
+        rewriting=rewriting(stages, arrays, row_write, reference),
+        rewriting_latency_at_least=sum(least_makespan(stage, arrays) for stage in loads),
         rewrites_at_least=rewrites,
         interval_at_least=-(-sum(number * times for stage in loads for number, times in stage) // arrays),
         copies=tuple(tuple(each) for each in copies),
@@ -192,27 +213,12 @@ def _time(stage: Sequence[Load], copies: Sequence[int]) -> int:
     return max(-(-times // number) for (_, times), number in zip(stage, copies, strict=True))
 
 
-def _least_time(stage: Sequence[Load], arrays: int) -> int:
-    """The smallest t with sum over tiles of ceil(activations / t) <= arrays: exact, since that many copies
-    are needed for t.
-    """
-    # By halving, as fewer arrays suffice for more time; at the upper end one copy a tile does.
-    low, high = 1, max(times for _, times in stage)
-    while low < high:
-        middle = (low + high) // 2
-        if sum(tiles * -(-times // middle) for tiles, times in stage) <= arrays:
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
 def _copies(stages: Sequence[Sequence[Load]], arrays: int) -> list[list[int]]:
     """Copies of each stage's tiles: the fewest for the shortest interval; the rest, greedily, where they save
     most cycles.
     """
     # One time for the tiles of all stages at once, since the slowest stage is the interval.
-    interval = _least_time([load for stage in stages for load in stage], arrays)
+    interval = least_time([load for stage in stages for load in stage], arrays)
     # The fewest copies with which each tile keeps up.
     copies = [[-(-times // interval) for _, times in stage] for stage in stages]
     spare = arrays - sum(_held(stage, each) for stage, each in zip(stages, copies, strict=True))
@@ -250,68 +256,7 @@ def _held(stage: Sequence[Load], copies: Sequence[int]) -> int:
     return sum(tiles * number for (tiles, _), number in zip(stage, copies, strict=True))
 
 
-def _makespan(stage: Sequence[Load], arrays: int) -> int:
-    """Cycles of one stage with all arrays: copies where some are to spare, else several tiles an array.
-
-    More arrays never make it slower: with one more, adding the next tile leaves the arrays, sorted, no busier
-    one by one.
-    """
-    if sum(tiles for tiles, _ in stage) <= arrays:
-        return _least_time(stage, arrays)
-    busy = Counter({0: arrays})  # arrays by their cycles so far, so that equal tiles cost no time each
-    # Longest first (Graham, 1969): short tiles come last and level out what long ones left uneven.
-    for tiles, times in sorted(stage, key=lambda load: load[1], reverse=True):
-        busy = _longest_first(busy, tiles, times)
-    return max(busy)
-
-
-def _longest_first(busy: Counter[int], tiles: int, times: int) -> Counter[int]:
-    """Gives tiles, one by one, to the least busy array: an array busy for b takes them at b, b + times, ...
-    in order of these.
-    """
-    # The turn of the last tile, without a step for each: the turns up to a cycle are counted, and the
-    # cycle halved in on. The least busy array alone has enough of them at the upper end.
-    low, high = min(busy), min(busy) + tiles * times
-    while low < high:  # the first cycle at or before which all are taken
-        middle = (low + high) // 2
-        if sum(number * max(0, (middle - cycles) // times + 1) for cycles, number in busy.items()) >= tiles:
-            high = middle
-        else:
-            low = middle + 1
-    # All turns before that cycle are taken; of those in it, as many as there are tiles left.
-    before = {cycles: max(0, (low - 1 - cycles) // times + 1) for cycles in busy}
-    left = tiles - sum(number * before[cycles] for cycles, number in busy.items())
-    after: Counter[int] = Counter()
-    for cycles, number in busy.items():
-        reached = cycles + before[cycles] * times
-        last = 0
-        if reached == low:
-            last = min(left, number)
-        left -= last
-        after[reached + times] += last
-        after[reached] += number - last
-    # Unary plus drops the times that no array has.
-    return +after
-
-
-def _least_makespan(stage: Sequence[Load], arrays: int) -> int:
-    """Cycles that no way to give tiles to arrays can beat.
-
-    Of the n longest tiles some array has ceil(n/arrays), none of them shorter than the last of the n; and no
-    array does less than its share of all activations.
-    """
-    if sum(tiles for tiles, _ in stage) <= arrays:
-        return _least_time(stage, arrays)
-    work = sum(tiles * times for tiles, times in stage)
-    best, longest = -(-work // arrays), 0
-    # Whole loads at a time: among tiles of one length the last gives the highest bound.
-    for tiles, times in sorted(stage, key=lambda load: load[1], reverse=True):
-        longest += tiles
-        best = max(best, -(-longest // arrays) * times)
-    return best
-
-
-def _in_turns(stages: Sequence[Mapping], packing: Packing) -> tuple[int, int]:
+def _in_turns(stages: Sequence[StoredStage], packing: Packing) -> tuple[int, int]:
     """(interval, latency) where tiles share arrays: the busiest array over all stages, and over each, added
     up.
     """
@@ -328,10 +273,10 @@ def _in_turns(stages: Sequence[Mapping], packing: Packing) -> tuple[int, int]:
     latency = 0
     for stage in stages:
         turns: Counter[int] = Counter()
-        for stored, times in stage.loads:
-            for size, number in stored.extents().items():
+        for alike in stage.tiles:
+            for size, number in alike.sizes:
                 for _ in range(number):
-                    turns[places[size].pop()] += times
+                    turns[places[size].pop()] += alike.times
         # Images overlap: an array serves every stage that has a tile in it.
         busy.update(turns)
         # An image alone is in one stage at a time, and waits for that stage's busiest array only.

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from rankfold.cli.main import main
 
 
@@ -94,7 +96,7 @@ def test_map_counts_real_array_cycles(capsys):
 def test_map_runs_a_chip(capsys):
     arguments = ["map", "resnet20", "--array", "128x128", "--method", "im2col"]
     found = {}
-    for arrays in ("1", "50", "500"):
+    for arrays in ("1", "80", "500"):
         assert main([*arguments, "--arrays", arrays, "--json"]) == 0
         content = json.loads(capsys.readouterr().out)
         found[content["chip"]["case"]] = content["chip"]
@@ -104,11 +106,40 @@ def test_map_runs_a_chip(capsys):
             <= content["chip"]["tiles"]
         )
     assert set(found) == {"rewrite", "shared", "copies"}
-    assert found["rewrite"]["rewriting_latency"] == content["total"]["planned_cycles"]
+    # Tiles are those that energy counts, and one array does all that its arrays do, beside being written.
+    total = content["energy"]["total"]
+    assert {chip["tiles"] for chip in found.values()} == {total["arrays"]}
+    alone = found["rewrite"]["rewriting"]
+    cycle = found["rewrite"]["cycle_us"]
+    assert alone["latency_us"] - alone["writing_us"] == pytest.approx(total["reads"] * cycle)
+    assert alone["writing_pj"] > total["energy_pj"]
     assert found["copies"]["interval"] < found["shared"]["interval"]
-    for arrays, words in (("1", "too small"), ("50", "take turns"), ("500", "spare arrays hold copies")):
+    for arrays, words in (("1", "too small"), ("80", "take turns"), ("500", "spare arrays hold copies")):
         assert main([*arguments, "--arrays", arrays]) == 0
         assert words in capsys.readouterr().out
+
+
+def test_map_keeps_within_arrays(capsys):
+    assert main(["map", "resnet20", "--max-arrays", "300", "--json"]) == 0
+    chosen = json.loads(capsys.readouterr().out)["on_arrays"]["planned"]
+    assert main(["map", "resnet20", "--method", "im2col", "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)["on_arrays"]["planned"]
+    assert plain["arrays"] <= chosen["arrays"] <= 300
+    assert chosen["array_cycles"] < plain["array_cycles"]
+    assert main(["map", "resnet20", "--max-arrays", "200"]) == 2
+    assert "no plan has at most 200 arrays: the fewest that these layers can reach is 226 arrays" in (
+        capsys.readouterr().err
+    )
+    assert main(["map", "resnet20", "--max-arrays", "300", "--method", "best"]) == 2
+    assert "--max-arrays chooses the mappings itself; omit --method best" in capsys.readouterr().err
+
+
+def test_map_says_that_fewer_arrays_are_faster(capsys):
+    arguments = ["map", "resnet50", "--array", "256x256", "--input", "3x112x112"]
+    assert main([*arguments, "--method", "best"]) == 0
+    assert "note: vw-sdk needs " in capsys.readouterr().out
+    assert main([*arguments, "--method", "vw-sdk"]) == 0
+    assert "note: " not in capsys.readouterr().out
 
 
 def test_map_reads_tables_and_factories(capsys, tmp_path, monkeypatch):

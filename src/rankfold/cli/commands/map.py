@@ -14,10 +14,11 @@ from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.plans import planned_network
 from rankfold.cli.arguments.technology import add_technology, asks_for_energy, component_table
 from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cli.words.chip import chip_in_words, priced_chip_in_words
 from rankfold.cli.words.energy import energy_summary
-from rankfold.cli.words.mapping import chip_in_words, mapping_csv, mapping_table
-from rankfold.cost import Masks, counts_linear, network_cycles, schedule
-from rankfold.cost.energy import OnArrays, on_arrays
+from rankfold.cli.words.mapping import mapping_csv, mapping_table
+from rankfold.cost import ChipSchedule, Masks, counts_linear, network_cycles, schedule
+from rankfold.cost.energy import OnArrays, PricedChip, on_arrays, priced_chip
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan, coverage
@@ -71,11 +72,14 @@ def run(options: argparse.Namespace) -> int:
     plan = within_arrays(options, network, plan, masks, options.linear or None)
     covered = coverage(network, plan, options.linear)
     costs = network_cycles(network, plan, MAPPINGS, masks, options.linear or None)
-    chip = None
-    if options.arrays is not None:
-        chip = schedule(costs, options.arrays)
     # Cycles are known for arrays that have no energy; then it is said why.
     arrays, why_not = _on_arrays(network, plan, masks, options)
+    chip: PricedChip | ChipSchedule | None = None
+    if options.arrays is not None and arrays is not None:
+        chip = priced_chip(arrays, options.arrays)
+    elif options.arrays is not None:
+        # A weight in a cell, as nothing says what the cells of this array hold.
+        chip = schedule(costs, options.arrays)
     if options.json:
         content: dict[str, Any] = {**costs.to_json(), "coverage": covered.to_json()}
         if chip is not None:
@@ -99,7 +103,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"energy not counted: {why_not}")
     else:
         print(energy_summary(arrays.energy, arrays))
-    if chip is not None:
+    if arrays is not None and isinstance(chip, PricedChip):
+        print(priced_chip_in_words(chip, arrays.fewest))
+    elif isinstance(chip, ChipSchedule):
         print(chip_in_words(chip))
     for other in network.untouched:
         print(f"not counted: {other.name}: {other.what}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rankfold.cost import IM2COL, ChipSchedule, CostKey, NetworkCycles, planned_shape
+from rankfold.cost import IM2COL, CostKey, NetworkCycles, planned_shape
 from rankfold.cost.cycles import LayerCycles
 from rankfold.cost.energy import NetworkEnergy, OnArrays
 from rankfold.cost.keys import DENSE_FAMILY
@@ -263,9 +263,11 @@ def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
     bound = shown.chosen_cycles / shown.lower_bound
     words = f"utilisation {utilisation:.1%}, {bound:.2f} times the lower bound, {macs:,} multiply-accumulates"
     # Where the array names cells or DACs, its activations are more than the papers' cycles.
-    if costs.array_cycles is None or arrays is not None:
+    array, cycles = costs.array, costs.array_cycles
+    if arrays is not None:
+        array, cycles = arrays.energy.array, arrays.energy.reads
+    if cycles is None:
         return words
-    array = costs.array
     cells, inputs = "whole weights", "whole inputs"
     if array.cell_bits is not None:
         cells = f"{array.cell_bits}-bit cells, {array.coding} coding"
@@ -273,39 +275,7 @@ def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
         inputs = f"{array.dac_bits}-bit DACs"
     if array.rows_driven is not None:
         inputs += f", {array.rows_driven} rows at once"
-    return f"{words}\narray cycles with {cells} and {inputs}: {costs.array_cycles:,}"
-
-
-def chip_in_words(chip: ChipSchedule) -> str:
-    """What a chip of several arrays makes of the network."""
-    packing = chip.packing
-    # The packing is a heuristic: its bound says how far it may be from the best.
-    proof = f"at least {packing.lower_bound:,}"
-    if packing.gap == 0:
-        proof = "no fewer hold them"
-    # Energy, in the lines above, spreads weights over cells and so has more tiles.
-    held = f"{chip.tiles:,} tiles with a cell for each weight, which {packing.arrays:,} arrays hold ({proof})"
-    lines = [f"chip of {chip.chip.arrays:,} arrays: {held}"]
-    # None where not all tiles fit at once: arrays must then be rewritten for each image.
-    if chip.interval is None:
-        lines.append(
-            f"  too small for the weights to stay: {chip.rewrites:,} tiles are written for each image or "
-            "batch"
-        )
-    else:
-        how = "tiles that share an array take turns"
-        # With an array for each tile the rest hold copies; with fewer, tiles share arrays.
-        if chip.case == "copies":
-            how = "spare arrays hold copies"
-        lines.append(
-            f"  weights stay, {how}: an image every {chip.interval:,} cycles, {chip.latency:,} cycles from "
-            "in to out"
-        )
-    lines.append(
-        f"  all arrays on one layer after another, rewritten in between: {chip.rewriting_latency:,} cycles "
-        "an image"
-    )
-    return "\n".join(lines)
+    return f"{words}\narray cycles with {cells} and {inputs}: {cycles:,}"
 
 
 def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None) -> str:

@@ -5,6 +5,7 @@ components.
 from rankfold.cost.energy.activity import STEERING, StageActivity, stage_activity
 from rankfold.cost.energy.by_mapping import energy_by_mapping
 from rankfold.cost.energy.cheapest import cheapest_mappings
+from rankfold.cost.energy.chip import PricedChip, priced_chip
 from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.formula import Formula
 from rankfold.cost.energy.macro import Macro, macro_energy
@@ -45,6 +46,7 @@ __all__ = [
     "Macro",
     "NetworkEnergy",
     "OnArrays",
+    "PricedChip",
     "StageActivity",
     "StageEnergy",
     "cheapest_mappings",
@@ -63,6 +65,7 @@ __all__ = [
     "network_energy",
     "on_arrays",
     "precise_plan",
+    "priced_chip",
     "stage_activity",
     "stage_energy",
     "table_text",

@@ -43,20 +43,31 @@ class OnArrays:
         return min(dense, key=lambda key: self.by_mapping[key].energy)
 
     @property
+    def own(self) -> dict[CostKey, NetworkEnergy]:
+        """The mappings of what layers became, which could be chosen instead: without those of the dense
+        network.
+        """
+        families = {key.family for key in self.by_mapping}
+        if len(families) > 1:
+            families.discard(DENSE_FAMILY)
+        return {key: energy for key, energy in self.by_mapping.items() if key.family in families}
+
+    @property
+    def fewest(self) -> int:
+        """Arrays under the mapping that needs the fewest."""
+        return min(energy.arrays for energy in self.own.values())
+
+    @property
     def shorter(self) -> CostKey | None:
         """The mapping of the shortest interval, of those of no more arrays and a shorter interval than
         planned.
         """
-        families = {key.family for key in self.by_mapping}
-        # What layers became, and not what they were, is what another mapping could be chosen for.
-        if len(families) > 1:
-            families.discard(DENSE_FAMILY)
         better = []
-        for key, energy in self.by_mapping.items():
+        for key, energy in self.own.items():
             fewer = energy.arrays <= self.energy.arrays
             # Sums of equal times in another order differ in their last digits.
             shorter = energy.interval < self.energy.interval * (1 - 1e-9)
-            if key.family in families and fewer and shorter:
+            if fewer and shorter:
                 better.append(key)
         return min(better, key=lambda key: self.by_mapping[key].interval, default=None)
 

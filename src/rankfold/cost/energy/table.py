@@ -84,6 +84,23 @@ class Adc:
     source: str
 
 
+@dataclass(frozen=True)
+class CellWrite:
+    """What writing weights into cells takes.
+
+    Attributes:
+        time: ns of a row of an array, whose cells are written at once.
+        energy: fJ of a cell.
+        source: of the energy.
+        endurance: writes that a cell lasts; None: without end.
+    """
+
+    time: Formula
+    energy: Formula
+    source: str
+    endurance: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComponentTable:
     """What an array's components cost.
@@ -103,6 +120,7 @@ class ComponentTable:
         step_time: ns of one read step.
         components: all but the ADC.
         adcs: the kinds of ADC.
+        write: what writing cells takes; None: the table does not say.
     """
 
     name: str
@@ -119,6 +137,7 @@ class ComponentTable:
     step_time: Formula
     components: tuple[Component, ...]
     adcs: tuple[Adc, ...]
+    write: CellWrite | None = None
 
     def __post_init__(self) -> None:
         if self.adc not in self.adc_kinds:
@@ -190,6 +209,9 @@ class ComponentTable:
         for adc in self.adcs:
             for formula in (adc.energy, adc.time, adc.area):
                 formula.check(sample)
+        if self.write is not None:
+            self.write.time.check(sample)
+            self.write.energy.check(sample)
         # Only the time of a step may use that of the ADC, which is computed before it.
         self.step_time.check({**sample, "adc_time": 1.0})
 
@@ -228,6 +250,7 @@ class ComponentTable:
                 step_time=_formula(content["step_time"], "step_time"),
                 components=tuple(_component(name, entry) for name, entry in content["components"].items()),
                 adcs=tuple(_adc(kind, entry) for kind, entry in content["adcs"].items()),
+                write=_write(content.get("write")),
             )
             table.check()
         # Formulae say where they are in the table, and this says which table.
@@ -304,3 +327,18 @@ def _component(name: str, entry: Mapping[str, Any]) -> Component:
 def _adc(kind: str, entry: Mapping[str, Any]) -> Adc:
     parts = {key: _formula(entry[key], f"adcs/{kind}/{key}") for key in ("energy", "time", "area")}
     return Adc(kind, **parts, source=entry["energy"]["source"].strip())
+
+
+def _write(entry: Mapping[str, Any] | None) -> CellWrite | None:
+    # Tables of users may be older than it.
+    if entry is None:
+        return None
+    endurance = None
+    if "endurance" in entry:
+        endurance = float(entry["endurance"]["value"])
+    return CellWrite(
+        _formula(entry["time"], "write/time"),
+        _formula(entry["energy"], "write/energy"),
+        entry["energy"]["source"].strip(),
+        endurance,
+    )
