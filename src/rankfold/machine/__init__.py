@@ -1,6 +1,8 @@
 """The hardware that networks run on, described once for cycles, energy and simulation alike."""
 
 from rankfold.machine.description import find_hardware, hardware_names, hardware_text, load_hardware
+from rankfold.machine.description import from_json as hardware_from_json
+from rankfold.machine.description import to_json as hardware_to_json
 from rankfold.machine.hardware import DEFAULT_HARDWARE, Hardware
 from rankfold.machine.nonideal import CALIBRATED, FULL, PCM, NonIdealities
 
@@ -12,7 +14,9 @@ __all__ = [
     "Hardware",
     "NonIdealities",
     "find_hardware",
+    "hardware_from_json",
     "hardware_names",
     "hardware_text",
+    "hardware_to_json",
     "load_hardware",
 ]

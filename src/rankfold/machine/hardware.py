@@ -69,7 +69,7 @@ class Hardware:
             return
         is_whole = isinstance(value, int) and not isinstance(value, bool)
         if not is_whole or not 1 <= value <= most:
-            raise InputError(f"hardware {what} (={value}) must be a whole number from 1 to {most}")
+            raise InputError(f"{what.replace('_', ' ')} (={value}) must be a whole number from 1 to {most}")
 
     @property
     def is_default(self) -> bool:

@@ -17,9 +17,7 @@ import numpy as np
 from rankfold.arguments import Wanted
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json, write_text
-from rankfold.machine import DEFAULT_HARDWARE, Hardware
-from rankfold.machine.description import from_json as hardware_from_json
-from rankfold.machine.description import to_json as hardware_to_json
+from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_from_json, hardware_to_json
 from rankfold.mapping import CELLS, ArraySpec
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan

@@ -16,6 +16,7 @@ from rankfold.cost.energy import (
     network_energy,
 )
 from rankfold.errors import InputError
+from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan.plan import Plan
 from rankfold.workload import Network
@@ -38,11 +39,10 @@ class EnergyOptions:
     mux: int | None = None
 
     @classmethod
-    def of(cls, plan: Plan) -> EnergyOptions:
-        """Those of the plan's hardware."""
-        if plan.hardware is None:
+    def of(cls, hardware: Hardware) -> EnergyOptions:
+        """Those of hardware."""
+        if hardware.is_default:
             return cls()
-        hardware = plan.hardware
         return cls(hardware.technology, hardware.adc, hardware.adc_bits, hardware.mux)
 
     @property

@@ -80,6 +80,7 @@ def result_of(state: RunState, run: str) -> Result:
         versions=versions(),
         planned_conversions=costs.chosen_conversions,
         energy=planned_energy(state.network, state.plan, state.dense_energy, masks),
+        hardware=state.hardware or state.plan.machine,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.files import in_schema
+from rankfold.machine import Hardware, hardware_from_json, hardware_to_json
 from rankfold.plan.kinds import LayerKind, kind_called, kind_from_json, kind_names, kind_schema, kinds
 from rankfold.plan.kinds.kind import is_needed
 from rankfold.records.schema import schema_validator, strict_validator
@@ -184,6 +185,7 @@ class Result:
         planned_conversions: columns converted by ADCs, one for a weight's column and a whole input vector as
             cycles count, as executed; None in older results.
         energy: what it costs in silicon; None in older results, and where no weight fits an array.
+        hardware: what costs are counted for; None in older results.
     """
 
     run: str
@@ -210,6 +212,7 @@ class Result:
     versions: dict[str, str]
     planned_conversions: int | None = None
     energy: EnergyRecord | None = None
+    hardware: Hardware | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`, without its type and version."""
@@ -220,6 +223,8 @@ class Result:
         content["layers"] = [layer.to_json() for layer in self.layers]
         if self.energy is not None:
             content["energy"] = asdict(self.energy)
+        if self.hardware is not None:
+            content["hardware"] = hardware_to_json(self.hardware)
         return content
 
     def save(self, path: str | Path) -> None:
@@ -245,6 +250,8 @@ class Result:
         # Results of older versions have no such key.
         if content.get("energy") is not None:
             content["energy"] = EnergyRecord.from_json(content["energy"])
+        if content.get("hardware") is not None:
+            content["hardware"] = hardware_from_json(content["hardware"], f"{path}: hardware")
         content["untouched"] = tuple((name, what) for name, what in content["untouched"])
         return cls(**content)
 

@@ -119,13 +119,15 @@ def measure_robustness(
         InputError: a run, the data or a value does not allow it, or `out` holds others.
     """
     # All values first: one that is out of range is refused before anything is simulated.
-    varied = [(variation, variation.apply(options.chosen)) for variation in variations]
+    for variation in variations:
+        variation.apply(options.chosen or NonIdealities())
     points: list[Point] = []
     for label, folder in runs.items():
         # Once a run: its network and data serve all values.
         loaded = LoadedRun.load(folder, data, device)
-        for variation, each in varied:
-            for value, chosen in zip(variation.values, each, strict=True):
+        base = options.on(loaded.plan).non_idealities
+        for variation in variations:
+            for value, chosen in zip(variation.values, variation.apply(base), strict=True):
                 # All digits of the value: two that are alike in six would share a file.
                 file = out / "points" / f"{label}-{variation.name}-{value!r}.json"
                 # Layers' errors would take a pass over the images for each layer and value.

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from rankfold.arguments import PATH, SWITCH, TEXT, Wanted, takes
-from rankfold.machine import NonIdealities
+from rankfold.machine import Hardware, NonIdealities
 from rankfold.machine.nonideal import NON_IDEALITIES
 from rankfold.models.device import MODEL
 from rankfold.plan import Plan
@@ -40,6 +40,7 @@ from rankfold.training.source import TrainingData
     distillation=Wanted("a Distillation", Distillation, optional=True),
     noise=NON_IDEALITIES,
     energy=Wanted("EnergyOptions(...)", EnergyOptions, optional=True),
+    hardware=Wanted("Hardware(...)", Hardware, optional=True),
     notes=Wanted("RunNotes(...)", RunNotes, optional=True),
     linear=SWITCH,
     device=TEXT,
@@ -58,6 +59,7 @@ def run(
     distillation: Distillation | None = DISTILLATION,
     noise: NonIdealities | None = None,
     energy: EnergyOptions | None = None,
+    hardware: Hardware | None = None,
     notes: RunNotes | None = None,
     linear: bool = False,
     device: str = "auto",
@@ -82,8 +84,8 @@ def run(
             images) or `sequential` (the same, layer after layer, taking back the errors of those before).
         distillation: how the dense network teaches in fine-tuning; None: it does not.
         noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as quantised.
-        energy: the components that energy is counted with; None: those of the plan's hardware, else the
-            default ones.
+        energy: the components that energy is counted with; None: those of the hardware.
+        hardware: what energy is counted for, on the plan's array; None: the plan's hardware.
         notes: what the result says beside what the run finds.
         linear: whether fully connected layers that stay dense are told of as mapped.
         device: `auto`, `cpu`, `cuda`, ...
@@ -105,6 +107,7 @@ def run(
         distillation=distillation,
         noise=noise,
         energy=energy,
+        hardware=hardware,
         notes=notes,
         linear=linear,
         device=device,

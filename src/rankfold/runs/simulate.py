@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from rankfold.errors import InputError
+from rankfold.machine import Hardware
 from rankfold.plan import Plan
 from rankfold.progress import Progress, Silent
 from rankfold.records.parts import PartsFile
@@ -49,15 +50,17 @@ def simulate_run(
         InputError: the plan or the array does not allow it; or `out` holds something else.
     """
     wanted = options or SimulationOptions()
-    plan = replace(loaded.plan, array=wanted.array(loaded.plan.array))
+    hardware = wanted.on(loaded.plan)
+    chosen = hardware.non_idealities
+    plan = loaded.plan.on(hardware)
     # Before the file is taken: what arrays cannot hold is refused here.
-    network = simulate(loaded.model, plan, wanted.chosen, digital=wanted.digital, seed=wanted.seed)
+    network = simulate(loaded.model, plan, chosen, digital=wanted.digital, seed=wanted.seed)
     chips = Chips(loaded, network, wanted.seed, progress or Silent())
     path = None
     if out is not None:
         path = Path(out)
     validator = schema_validator("rankfold.runs", "simulation.schema.json")
-    file = PartsFile.claim(path, TYPE, _identity(wanted, plan, loaded), resume, validator)
+    file = PartsFile.claim(path, TYPE, _identity(wanted, hardware, plan, loaded), resume, validator)
     test = loaded.data.test
     images = test
     if wanted.images is not None:
@@ -66,8 +69,8 @@ def simulate_run(
     # On the same images as the chips: the difference is then of the arrays alone.
     ideal = file.once("ideal", partial(chips.ideal_accuracy, images))
     accuracies = []
-    for chip in range(wanted.chips):
-        classify = partial(chips.accuracy, chip, images, f"chip {chip + 1}/{wanted.chips}")
+    for chip in range(wanted.chips(chosen)):
+        classify = partial(chips.accuracy, chip, images, f"chip {chip + 1}/{wanted.chips(chosen)}")
         accuracies.append(file.once(f"chip {chip}", classify))
     layers: tuple[LayerErrors, ...] = ()
     layer_ideal = None
@@ -86,9 +89,10 @@ def simulate_run(
         images=len(images),
         layer_images=layer_images,
         array=describe(plan.array),
+        hardware=hardware,
         digital=_digital(plan, wanted),
         saturated=_saturated(network),
-        chosen=wanted.chosen,
+        chosen=chosen,
         data=loaded.data.digest,
         seed=wanted.seed,
         device=device_name(loaded.device),
@@ -127,14 +131,16 @@ def _saturated(network: nn.Module) -> dict[str, int]:
     return counts
 
 
-def _identity(options: SimulationOptions, plan: Plan, loaded: LoadedRun) -> dict[str, Any]:
+def _identity(
+    options: SimulationOptions, hardware: Hardware, plan: Plan, loaded: LoadedRun
+) -> dict[str, Any]:
     """Everything that the parts depend on."""
     return {
         "run": loaded.run,
-        "plan": plan.digest(),
+        "plan": replace(plan, hardware=None).digest(),
         "data": loaded.data.digest,
         # Sums are rounded in another order on another device, so its parts are not mixed with these.
         "device": loaded.device.type,
         "version": __version__,
-        **options.identity(),
+        **options.identity(hardware),
     }

@@ -8,8 +8,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rankfold.errors import InputError
-from rankfold.machine import NonIdealities
-from rankfold.mapping import CELLS, ArraySpec
+from rankfold.machine import Hardware, NonIdealities, hardware_to_json
+from rankfold.mapping import ArraySpec
+from rankfold.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +18,9 @@ class SimulationOptions:
     """What to simulate of a finished, quantised run.
 
     Attributes:
-        chosen: the non-idealities.
-        cell_bits: bits of a cell; None: as in the plan.
-        coding: of signed weights; None: as in the plan.
-        dac_bits: input bits driven at once; None: as in the plan.
-        rows_driven: rows driven at once; None: as in the plan.
+        hardware: what to simulate it on; None: as the plan says.
+        chosen: the non-idealities; None: those of the hardware.
+        changes: figures of the hardware that are others, as `Hardware.altered` takes them.
         repeats: chips, each programmed anew.
         images: test images, drawn under the seed; None: all.
         layer_images: test images for the layers' errors; 0: none are found.
@@ -29,11 +28,9 @@ class SimulationOptions:
         seed: of everything drawn at random; chip k has seed + k.
     """
 
-    chosen: NonIdealities = field(default_factory=NonIdealities)
-    cell_bits: int | None = None
-    coding: str | None = None
-    dac_bits: int | None = None
-    rows_driven: int | None = None
+    hardware: Hardware | None = None
+    chosen: NonIdealities | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
     repeats: int = 5
     images: int | None = None
     layer_images: int = 500
@@ -47,33 +44,35 @@ class SimulationOptions:
             if value is not None and value < least:
                 raise InputError(f"{name.replace('_', ' ')} (={value}) must be {least} or more")
 
-    @property
-    def chips(self) -> int:
+    def on(self, plan: Plan) -> Hardware:
+        """The hardware that a run is simulated on.
+
+        Raises:
+            InputError: a figure is out of range.
+        """
+        # What is not given stays as the plan has it.
+        made = (self.hardware or plan.machine).altered(**self.changes)
+        if self.chosen is None:
+            return made
+        ideal = replace(self.chosen, adc_bits=None)
+        return replace(made, adc_bits=self.chosen.adc_bits, noise=ideal)
+
+    def chips(self, chosen: NonIdealities) -> int:
         """Chips that may differ: one, where nothing is drawn at random."""
-        if not self.chosen.random:
+        if not chosen.random:
             return 1  # every chip is the same
         return self.repeats
 
-    def array(self, planned: ArraySpec) -> ArraySpec:
-        """The array of the plan, with the cells and DACs that are asked for.
-
-        Raises:
-            InputError: there are no such cells or DACs.
-        """
-        # What is not given stays as the plan has it.
-        given = {}
-        for name in CELLS:
-            value = getattr(self, name)
-            if value is not None:
-                given[name] = value
-        return replace(planned, **given)
-
-    def identity(self) -> dict[str, Any]:
+    def identity(self, hardware: Hardware) -> dict[str, Any]:
         """What the parts of a simulation depend on; not their number, as each chip is a part."""
-        content = asdict(self)
-        # More chips are more parts: a simulation of five goes on to ten.
-        del content["repeats"]
-        return content
+        return {
+            # What it is called changes no part.
+            "hardware": hardware_to_json(replace(hardware, name="simulated")),
+            "images": self.images,
+            "layer_images": self.layer_images,
+            "digital": list(self.digital),
+            "seed": self.seed,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +112,7 @@ class Simulation:
         images: test images.
         layer_images: images for the layers' errors.
         array: the array in words.
+        hardware: what it ran on.
         digital: layers of the plan that did not run on arrays.
         saturated: by layer, weights of -2^(b-1) that its cells hold as the next higher one.
         chosen: the non-idealities.
@@ -129,6 +129,7 @@ class Simulation:
     images: int
     layer_images: int
     array: str
+    hardware: Hardware
     digital: tuple[str, ...]
     saturated: Mapping[str, int]
     chosen: NonIdealities
@@ -152,7 +153,8 @@ class Simulation:
     def to_json(self) -> dict[str, Any]:
         """The stable interface of `rankfold simulate --json`."""
         # Means are computed from the accuracies, and written down for readers of the file.
-        return {**asdict(self), "mean": self.mean, "deviation": self.deviation}
+        content = {**asdict(self), "hardware": hardware_to_json(self.hardware)}
+        return {**content, "mean": self.mean, "deviation": self.deviation}
 
 
 def describe(array: ArraySpec) -> str:

@@ -16,7 +16,7 @@ from rankfold.calibration.samples import call
 from rankfold.cost.energy import NetworkEnergy
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
-from rankfold.machine import NonIdealities
+from rankfold.machine import Hardware, NonIdealities
 from rankfold.models.device import device_of
 from rankfold.models.load import check_classes, check_logits
 from rankfold.plan import Plan, check_plan, coverage
@@ -68,6 +68,7 @@ class RunState:
         decomposition: one of `rankfold.lowrank.DECOMPOSITIONS`.
         distillation: how the dense network teaches in fine-tuning; None: it does not.
         noise: non-idealities of the arrays that fine-tuning has in the loop; None: it has no arrays.
+        hardware: what costs are counted for; None: that of the plan.
         notes: what the result says of the run beside what it found.
         dense_energy: of the dense network, which the result compares with; None: the result has no energy.
         folder: where checkpoints and the plan are kept; None: nothing is kept.
@@ -91,6 +92,7 @@ class RunState:
     decomposition: str = "data"
     distillation: Distillation | None = None
     noise: NonIdealities | None = None
+    hardware: Hardware | None = None
     notes: RunNotes = field(default_factory=RunNotes)
     dense_energy: NetworkEnergy | None = None
     folder: RunFolder | None = None
@@ -129,6 +131,7 @@ def prepare(
     distillation: Distillation | None = DISTILLATION,
     noise: NonIdealities | None = None,
     energy: EnergyOptions | None = None,
+    hardware: Hardware | None = None,
     notes: RunNotes | None = None,
     linear: bool = False,
     device: str = "auto",
@@ -142,6 +145,9 @@ def prepare(
     target = choose_device(device)
     _check_choices(decomposition, noise, recipe)
     suited = data.fitted(recipe)
+    machine = plan.machine
+    if hardware is not None:
+        machine = hardware.with_array(plan.array)
     hearer = progress or Silent()
     own = copy.deepcopy(model)  # the steps work in place
     # Dense, before any step: plans name its layers, and costs are of its shapes.
@@ -152,7 +158,7 @@ def prepare(
     if noise is not None:
         check_arrays(plan, noise)
     hearer.note(coverage(network, plan, linear).table() + "\n")
-    dense = dense_energy(network, plan, energy or EnergyOptions.of(plan))
+    dense = dense_energy(network, plan, energy or EnergyOptions.of(machine))
     # A rehearsal: whatever surgery refuses, it refuses before any work is done.
     build_(copy.deepcopy(own), plan)
     # Weights of another network are refused before the folder is touched, too.
@@ -170,6 +176,7 @@ def prepare(
         # Nothing to teach without weight or epochs: then no teacher is made, and none is on record.
         distillation=effective(distillation, suited),
         noise=noise,
+        hardware=machine,
         notes=notes or RunNotes(),
         dense_energy=dense,
         progress=hearer,

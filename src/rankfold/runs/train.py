@@ -35,6 +35,7 @@ def train_network(
     name: str,
     array: ArraySpec | Hardware,
     energy: EnergyOptions | None = None,
+    hardware: Hardware | None = None,
     notes: RunNotes | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -51,8 +52,8 @@ def train_network(
         out: the folder, new or of this very run.
         name: of the network; `load_run` finds the network by it.
         array: what cycles and energy are counted for, an array or the whole hardware.
-        energy: the components that energy is counted with; None: those of the hardware, else the default
-            ones.
+        energy: the components that energy is counted with; None: those of the hardware.
+        hardware: what energy is counted for, on the plan's array; None: that of `array`.
         notes: what the result says beside what the run finds.
         device: `auto`, `cpu`, `cuda`, ...
         resume: go on with what is in `out`.
@@ -68,6 +69,9 @@ def train_network(
     network = traced(own, data, name)
     # Every layer dense and in float: the folder is read like that of any other run.
     plan = uniform_plan(network, array)
+    machine = plan.machine
+    if hardware is not None:
+        machine = hardware.with_array(plan.array)
     state = RunState(
         model=own,
         plan=plan,
@@ -76,8 +80,9 @@ def train_network(
         recipe=suited,
         device=target,
         baseline=GivenWeights("fresh weights"),
+        hardware=machine,
         notes=notes or RunNotes(),
-        dense_energy=dense_energy(network, plan, energy or EnergyOptions.of(plan)),
+        dense_energy=dense_energy(network, plan, energy or EnergyOptions.of(machine)),
         progress=progress or Silent(),
         stage="training",
     )

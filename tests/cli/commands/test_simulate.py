@@ -128,7 +128,7 @@ class Stopping(Silent):
 
 NOISY = SimulationOptions(
     chosen=NonIdealities(adc_bits=6, program_noise=0.1, read_noise=0.05),
-    cell_bits=2,
+    changes={"cell_bits": 2},
     repeats=3,
     images=40,
     layer_images=20,
@@ -246,7 +246,9 @@ def test_wrong_simulations_are_one_sentence(finished, tmp_path, capsys):
         "--array 32x3 --cell-bits 2 --adc-bits 6": "do not hold one weight of 8 bits",
     }.items():
         assert message in refuse(capsys, *aware, *wrong.split(), "--out", tmp_path / "new")
-    assert "the noise of arrays goes with --noise-aware" in refuse(capsys, *noisy, "--adc-bits", 6)
+    assert "the noise of arrays goes with --noise-aware" in refuse(
+        capsys, *noisy, "--adc-bits", 6, "--read-noise", 0.1
+    )
     assert "--noise-aware needs arrays that are not ideal" in refuse(capsys, *noisy, "--noise-aware")
     assert "omit --compile" in refuse(capsys, *noisy, "--noise-aware", "--adc-bits", 6, "--compile")
     assert not (tmp_path / "new").exists()

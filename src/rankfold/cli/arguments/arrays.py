@@ -1,20 +1,30 @@
-"""Arguments that say how arrays are: their size, cells, DACs and ADCs, noise and defects."""
+"""Arguments that say how the hardware is: its description, and single figures that override it."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, noise
+from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, noise, width
+from rankfold.cost.energy import completed
 from rankfold.errors import InputError
-from rankfold.machine import DEFAULT_HARDWARE, NonIdealities
+from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_names, load_hardware
+from rankfold.machine.hardware import OF_HARDWARE, OF_NOISE
 from rankfold.mapping import CELLS, CODINGS, ArraySpec
+from rankfold.plan import Plan
+from rankfold.plan.uniform import Bits
 
 
 def add_array(parser: argparse.ArgumentParser) -> None:
-    """Add `--array`; None where it is not given."""
+    """Add `--hardware` and `--array`; None where they are not given."""
+    parser.add_argument(
+        "--hardware",
+        type=checked(load_hardware),
+        metavar="NAME",
+        help=f"what everything runs on: {', '.join(hardware_names())}, or a .yaml file (rankfold hardware); "
+        "single options go before its figures, and bits of weights and inputs are 4 where none are given",
+    )
     # No default here: where none is given, a plan may have an array of its own.
     parser.add_argument(
         "--array",
@@ -25,13 +35,8 @@ def add_array(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Add `--bits`, and `--cell-bits`, `--coding` and `--dac-bits` of real arrays."""
-    parser.add_argument(
-        "--bits",
-        type=checked(bit_width),
-        default=None,
-        help="of weights and inputs, 1 to 8 (first and last 8)",
-    )
+    """Add bits of weights and inputs, and the cells, DACs and driven rows of real arrays."""
+    add_bits(parser, None, "of weights and inputs, 1 to 8 (first and last 8)")
     parser.add_argument(
         "--cell-bits", type=int, metavar="N", help="bits a cell stores (default: a whole weight)"
     )
@@ -42,6 +47,44 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows-driven", type=int, metavar="N", help="rows of an array driven at once (default: all)"
     )
+
+
+def add_bits(parser: argparse.ArgumentParser, default: Any, what: str) -> None:
+    """Add `--bits`, and `--weight-bits` and `--input-bits` for widths that differ.
+
+    Args:
+        parser: what they are added to.
+        default: of `--bits`.
+        what: the bits are, in words.
+    """
+    parser.add_argument("--bits", type=checked(bit_width), default=default, help=what)
+    for one in ("weight", "input"):
+        parser.add_argument(
+            f"--{one}-bits",
+            type=checked(width),
+            metavar="N",
+            help=f"of {one}s alone, 1 to 8 (default: --bits)",
+        )
+
+
+def chosen_bits(options: argparse.Namespace, bits: int | None) -> Bits:
+    """The bits of weights and inputs that the options ask for.
+
+    Args:
+        options: as parsed.
+        bits: of both; None: float.
+
+    Raises:
+        InputError: only one of the two has bits.
+    """
+    if options.weight_bits is None and options.input_bits is None:
+        return bits
+    weights, inputs = options.weight_bits or bits, options.input_bits or bits
+    if weights is None:
+        raise InputError("--input-bits needs --weight-bits too; or give --bits for both")
+    if inputs is None:
+        raise InputError("--weight-bits needs --input-bits too; or give --bits for both")
+    return weights, inputs
 
 
 def add_non_idealities(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +99,14 @@ def add_non_idealities(parser: argparse.ArgumentParser) -> None:
 
 def _add_converters(group: Any) -> None:
     group.add_argument(
-        "--adc-bits", type=int, metavar="N", help="resolution of the converters (default: exact sums)"
+        "--adc-bits",
+        type=int,
+        metavar="N",
+        help="resolution of the ADCs, in energy and simulation (default: the table's, and exact sums)",
     )
     group.add_argument(
         "--adc-range",
         type=checked(adc_range),
-        default="calibrated",
         metavar="R",
         help="calibrated on training images (default), full, or a number of fully driven, fully on cells",
     )
@@ -71,7 +116,6 @@ def _add_faults_of_cells(group: Any) -> None:
     group.add_argument(
         "--program-noise",
         type=checked(noise),
-        default=0.0,
         metavar="S",
         help="deviation of programmed cells, relative to a cell's range, or pcm: phase-change memory as "
         "measured",
@@ -79,7 +123,6 @@ def _add_faults_of_cells(group: Any) -> None:
     group.add_argument(
         "--read-noise",
         type=checked(noise),
-        default=0.0,
         metavar="S",
         help="deviation of cells at each read, or pcm",
     )
@@ -92,13 +135,10 @@ def _add_faults_of_cells(group: Any) -> None:
     group.add_argument(
         "--no-drift-compensation", action="store_true", help="leave the mean drift of each layer as it is"
     )
-    group.add_argument(
-        "--stuck", type=float, default=0.0, metavar="P", help="share of cells that cannot be programmed"
-    )
+    group.add_argument("--stuck", type=float, metavar="P", help="share of cells that cannot be programmed")
     group.add_argument(
         "--stuck-high",
         type=float,
-        default=0.5,
         metavar="P",
         help="share of these that are fully on, not off (default 0.5)",
     )
@@ -108,14 +148,12 @@ def _add_faults_of_sums(group: Any) -> None:
     group.add_argument(
         "--ir-drop",
         type=float,
-        default=0.0,
         metavar="X",
         help="line resistance between two cells times a cell's conductance: 1e-4",
     )
     group.add_argument(
         "--output-noise",
         type=float,
-        default=0.0,
         metavar="S",
         help="deviation of each sum, relative to one cell fully on",
     )
@@ -139,65 +177,99 @@ def add_cells(parser: Any, default: str, of: str = "") -> None:
     )
 
 
-def chosen_array(options: argparse.Namespace, otherwise: ArraySpec | None = None) -> ArraySpec:
-    """The array that the options ask for, with the cells and DACs that they give it.
+def chosen_hardware(options: argparse.Namespace, planned: Plan | None = None) -> Hardware:
+    """The hardware that the options ask for, with every single option in the place of its figure.
 
     Args:
         options: as parsed.
-        otherwise: the array where no size is given, such as a plan's; None: the default.
+        planned: a plan, whose hardware holds where `--hardware` is not given.
+
+    Raises:
+        InputError: a figure is out of range, or does not go with the others.
+        MissingDependencyError: the technology needs a package that is not installed.
     """
-    # The size may come from a plan and the cells from the user: each option changes one thing.
-    return with_cells(options.array or otherwise or DEFAULT_HARDWARE.array, options)
+    named: Hardware | None = getattr(options, "hardware", None)
+    base = named or DEFAULT_HARDWARE
+    if named is None and planned is not None:
+        base = planned.machine
+    made = base.altered(**given_figures(options))
+    # A described machine has nothing open: cycles, energy and simulation are of the same one.
+    if named is not None:
+        made = completed(made)
+    return made
 
 
-def with_cells(array: ArraySpec, options: argparse.Namespace) -> ArraySpec:
-    """The array, with those cells and DACs that the options give it."""
-    return replace(array, **given_cells(options))
+def kept_with_plan(
+    options: argparse.Namespace, hardware: Hardware, planned: object = None
+) -> ArraySpec | Hardware:
+    """What a plan that is written keeps of the hardware: all of it where it was named, else its array.
 
-
-def given_cells(options: argparse.Namespace) -> dict[str, Any]:
-    """The cells and DACs that the options give, by the names of `ArraySpec`; commands without them give
-    none.
+    Args:
+        options: as parsed.
+        hardware: what they ask for.
+        planned: the plan that was given, if it was one.
     """
-    cells: dict[str, Any] = {}
-    for name in CELLS:
+    named = getattr(options, "hardware", None) is not None
+    if named or (isinstance(planned, Plan) and planned.hardware is not None):
+        return hardware
+    return hardware.array
+
+
+def given_figures(options: argparse.Namespace) -> dict[str, Any]:
+    """The figures that single options give, as `Hardware.altered` takes them; commands lack some of them."""
+    figures: dict[str, Any] = {}
+    array = getattr(options, "array", None)
+    if array is not None:
+        figures = {"rows": array.rows, "columns": array.columns}
+    for name in (*CELLS, *OF_HARDWARE, *OF_NOISE):
         # None both where an option is not given and where the command does not have it.
         value = getattr(options, name, None)
         if value is not None:
-            cells[name] = value
-    return cells
+            figures[name] = value
+    # The flag says what is left out, the figure what is done.
+    if getattr(options, "no_drift_compensation", False):
+        figures["drift_compensation"] = False
+    return figures
 
 
-def non_idealities(options: argparse.Namespace, varied: Sequence[str] = ()) -> NonIdealities:
-    """What the options describe.
+def given_noise(options: argparse.Namespace) -> bool:
+    """Whether single options describe in what arrays fall short, beside the resolution of their ADCs."""
+    return any(name in OF_NOISE for name in given_figures(options))
+
+
+def check_details(options: argparse.Namespace, hardware: Hardware, varied: Sequence[str] = ()) -> None:
+    """Refuse options that say more of something than there is.
 
     Args:
         options: as parsed.
-        varied: fields that get their values later.
+        hardware: with these options.
+        varied: figures that get their values later.
 
     Raises:
-        InputError: a value is out of range, or an option says more of what another one does not ask for.
+        InputError: an option says more of what another one does not ask for.
     """
-
     # A detail of what is not there would be dropped without a word.
-    for detail, given, flag, field in (
-        ("--adc-range", options.adc_range != "calibrated", "--adc-bits", "adc_bits"),
-        ("--stuck-high", options.stuck_high != 0.5, "--stuck", "stuck"),
-        ("--no-drift-compensation", options.no_drift_compensation, "--drift", "drift"),
-    ):
+    figures = given_figures(options)
+    for detail, of in (("adc_range", "adc_bits"), ("stuck_high", "stuck"), ("drift_compensation", "drift")):
         # What varies has no value yet, and counts as given.
-        if given and not getattr(options, field) and field not in varied:
-            raise InputError(f"{detail} says nothing without {flag}; add that, or omit {detail}")
-    return NonIdealities(
-        adc_bits=options.adc_bits,
-        adc_range=options.adc_range,
-        program_noise=options.program_noise,
-        read_noise=options.read_noise,
-        drift=options.drift,
-        # The flag says what is left out, the field what is done.
-        drift_compensation=not options.no_drift_compensation,
-        stuck=options.stuck,
-        stuck_high=options.stuck_high,
-        ir_drop=options.ir_drop,
-        output_noise=options.output_noise,
-    )
+        if detail in figures and not hardware.figure(of) and of not in varied:
+            flag = f"--{detail.replace('_', '-')}"
+            if detail == "drift_compensation":
+                flag = "--no-drift-compensation"
+            raise InputError(
+                f"{flag} says nothing without --{of.replace('_', '-')}; add that, or omit {flag}"
+            )
+
+
+def simulated_hardware(options: argparse.Namespace, varied: Sequence[str] = ()) -> dict[str, Any]:
+    """What `SimulationOptions` take of hardware: that which is named, or single figures of the plan's.
+
+    Raises:
+        InputError: as `chosen_hardware` and `check_details`.
+    """
+    made = chosen_hardware(options)
+    check_details(options, made, varied)
+    if options.hardware is not None:
+        return {"hardware": made}
+    # The plan is not known yet; its hardware takes these figures once it is.
+    return {"changes": given_figures(options)}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from rankfold.cli.arguments.technology import component_table
 from rankfold.cli.arguments.values import array_count, checked
 from rankfold.cost import AUTO, MOST_ARRAYS, Masks
-from rankfold.cost.energy import choose_mappings, counted_plan
+from rankfold.cost.energy import choose_mappings, counted_plan, hardware_table
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan
@@ -45,7 +44,7 @@ def laid_out(options: argparse.Namespace, network: Network, plan: Plan) -> Plan:
     """The uniform plan with the mappings of the rule, unless the user named one."""
     if named_mapping(options.method) is not None:
         return plan
-    return choose_mappings(network, plan, component_table(options, plan.array))
+    return choose_mappings(network, plan, hardware_table(plan.machine))
 
 
 def within_arrays(
@@ -64,6 +63,6 @@ def within_arrays(
     from rankfold.planning.exact.mappings import mappings_within  # late: SciPy's solver takes long to import
 
     # On the arrays that are priced, so that P is the number that the output counts.
-    table = component_table(options, plan.array)
+    table = hardware_table(plan.machine)
     counted = counted_plan(network, plan, table)
     return mappings_within(network, plan, counted, options.max_arrays, masks=masks, linear=linear)

@@ -6,17 +6,30 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from rankfold.cli.arguments.arrays import chosen_array
+from rankfold.cli.arguments.arrays import chosen_bits, chosen_hardware
 from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.networks import find_network
 from rankfold.cost import Masks
+from rankfold.cost.energy import BITS
 from rankfold.errors import InputError
 from rankfold.plan import Plan, check_plan, masks_for, uniform_plan
 from rankfold.workload import Network
 
 # What a plan says already.
-SAID_BY_A_PLAN = ("groups", "rank", "entries", "pointwise", "method", "bits", "padding", "fit", "rules")
+SAID_BY_A_PLAN = (
+    "groups",
+    "rank",
+    "entries",
+    "pointwise",
+    "method",
+    "bits",
+    "weight_bits",
+    "input_bits",
+    "padding",
+    "fit",
+    "rules",
+)
 
 
 def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
@@ -39,12 +52,20 @@ def uniformly_planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks
         network = replace(network, layers=tuple(layer.without_padding() for layer in network.layers))
     plan = uniform_plan(
         network,
-        chosen_array(options),
+        chosen_hardware(options),
         low_rank_method(options),
-        bits=options.bits,
+        bits=chosen_bits(options, _both_bits(options)),
         mapping=named_mapping(options.method) or "sdk",
     )
     return network, laid_out(options, network, plan), {}
+
+
+def _both_bits(options: argparse.Namespace) -> int | None:
+    """Bits of weights and inputs alike; on hardware that is described, what its figures are counted with."""
+    if options.bits is None and options.hardware is not None:
+        return BITS
+    bits: int | None = options.bits
+    return bits
 
 
 def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
@@ -62,7 +83,7 @@ def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     check_plan(plan, network)
     # Which weights pattern pruning kept is only in the weights.
     masks = masks_for(plan, folder / "model.safetensors")
-    return network, replace(plan, array=chosen_array(options, plan.array)), masks
+    return network, plan.on(chosen_hardware(options, plan)), masks
 
 
 def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
@@ -75,7 +96,7 @@ def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     network = find_network(options.model, options.input)
     plan = Plan.load(options.plan)
     check_plan(plan, network)
-    return network, replace(plan, array=chosen_array(options, plan.array)), {}
+    return network, plan.on(chosen_hardware(options, plan)), {}
 
 
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], complaint: str) -> None:
@@ -84,7 +105,7 @@ def _refuse(options: argparse.Namespace, names: tuple[str, ...], complaint: str)
         # Not every command has all of them, and what is not given is one of these.
         if getattr(options, name, None) in (None, False, ()):
             continue
-        flag = f"--{name}"
+        flag = f"--{name.replace('_', '-')}"
         if name == "rules":
             flag = "--include and --exclude"
         raise InputError(complaint.format(flag=flag))

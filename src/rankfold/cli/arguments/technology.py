@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from rankfold.cost.energy import DEFAULT_TABLE, TABLES, ComponentTable, find_table
-from rankfold.mapping import ArraySpec
+from rankfold.cost.energy import DEFAULT_TABLE, TABLES
+
+ASKED = ("hardware", "technology", "adc", "adc_bits", "mux", "cell_bits")
 
 
 def add_technology(parser: argparse.ArgumentParser, resolution: bool = True) -> None:
-    """Add `--technology`, `--adc` and, unless the command has one for its simulated arrays, `--adc-bits`."""
+    """Add `--technology`, `--adc`, `--mux` and, unless it is there among other options, `--adc-bits`."""
     parser.add_argument(
         "--technology",
         metavar="NAME",
@@ -21,26 +22,18 @@ def add_technology(parser: argparse.ArgumentParser, resolution: bool = True) -> 
         metavar="KIND",
         help="ADC of the table: flash, sar, zigzag or your own (default: the table's)",
     )
-    # Commands with simulated arrays have an option of that name for their converters.
     if resolution:
         parser.add_argument(
             "--adc-bits", type=int, metavar="N", help="resolution of the ADCs (default: the table's)"
         )
+    parser.add_argument(
+        "--mux", type=int, metavar="N", help="columns that share an ADC (default: the table's)"
+    )
 
 
 def asks_for_energy(options: argparse.Namespace) -> bool:
-    """Whether the user named a technology, an ADC or cells, so that an array without room for a weight is an
-    error.
+    """Whether the user named hardware, a technology, an ADC or cells, so that an array without room for a
+    weight is an error.
     """
     # Otherwise cycles are wanted, and an array that holds no weight only leaves energy out.
-    return bool(options.technology or options.adc or options.adc_bits or getattr(options, "cell_bits", None))
-
-
-def component_table(options: argparse.Namespace, array: ArraySpec) -> ComponentTable:
-    """The table that `--technology`, `--adc` and `--adc-bits` ask for.
-
-    Raises:
-        InputError: there is no such table or ADC, or the resolution is out of range.
-        MissingDependencyError: `zigzag` without its package.
-    """
-    return find_table(options.technology, array, options.adc, options.adc_bits)
+    return any(getattr(options, name, None) is not None for name in ASKED)

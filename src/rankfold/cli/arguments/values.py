@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rankfold.errors import InputError, RankfoldError
+from rankfold.machine.description import seconds
 from rankfold.workload.shape import is_count
 
 T = TypeVar("T")
-SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400}
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -90,6 +90,18 @@ def bit_width(text: str) -> int | None:
     raise InputError(f"bits (={text}) must be a whole number from 1 to 8, or be `float`")
 
 
+def width(text: str) -> int:
+    """Read `4` as 4 bits.
+
+    Raises:
+        InputError: not 1 to 8.
+    """
+    bits = bit_width(text)
+    if bits is None:
+        raise InputError("bits (=float) are those of weights and inputs alike: give --bits float alone")
+    return bits
+
+
 def share(text: str) -> float:
     """Read the weight of distillation.
 
@@ -134,10 +146,7 @@ def age(text: str) -> float:
     Raises:
         InputError: anything else.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdy])", text)
-    if match is None:
-        raise InputError(f"drift (={text}) must be a time such as 30s, 1h or 1d")
-    return float(match[1]) * SECONDS[match[2]]
+    return seconds(text)
 
 
 def time_budget(text: str) -> float:

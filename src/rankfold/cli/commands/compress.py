@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.arrays import (
     add_array,
+    add_bits,
     add_non_idealities,
-    chosen_array,
-    non_idealities,
+    check_details,
+    chosen_bits,
+    chosen_hardware,
+    given_noise,
+    kept_with_plan,
 )
 from rankfold.cli.arguments.methods import (
     NUMBERS,
@@ -26,7 +30,7 @@ from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import command_line, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_training, distillation, recipe
-from rankfold.cli.arguments.values import bit_width, checked, image_input
+from rankfold.cli.arguments.values import checked, image_input
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.plan import ChannelPruning, Method, Plan, uniform_plan
@@ -35,7 +39,8 @@ from rankfold.plan.kinds import PLAIN
 if TYPE_CHECKING:
     from torch import nn
 
-    from rankfold.machine import NonIdealities
+    from rankfold.machine import Hardware, NonIdealities
+    from rankfold.mapping import ArraySpec
     from rankfold.workload import Network
 
 UNSET = object()  # since None means float
@@ -54,12 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage "
         "of pairs",
     )
-    parser.add_argument(
-        "--bits",
-        type=checked(bit_width),
-        default=UNSET,
-        help=f"of weights and activations, 1 to 8, or `float` (default {BITS})",
-    )
+    add_bits(parser, UNSET, f"of weights and activations, 1 to 8, or `float` (default {BITS})")
     _add_decomposition(parser)
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
@@ -113,26 +113,30 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--input is for ONNX files; the data say how large the images of other networks are")
     if options.data is None:
         raise InputError(f"--data is missing: {DATA_HELP}")
-    noise = _noise(options)
-    method = None
+    # Before anything is loaded, as what is wrong with the options costs no wait then.
+    planned = method = None
     if options.plan is None:
-        # Before anything is loaded, as what is wrong with the options costs no wait then.
         method = chosen_method(options)
+    else:
+        planned = Plan.load(options.plan)
+    hardware = chosen_hardware(options, planned)
+    noise = _noise(options, hardware)
 
     from rankfold.cli.words.report import show_report
 
-    _compress(options, method, noise)
+    _compress(options, planned or method, hardware, noise)
     show_report({None: options.out}, options.out / "report.html")
     return 0
 
 
-def _compress(options: argparse.Namespace, method: Method | None, noise: NonIdealities | None) -> None:
-    """Load what the options name, and run the whole job on it; without a method, by the plan of a file."""
+def _compress(
+    options: argparse.Namespace, wanted: Plan | Method | None, hardware: Hardware, noise: NonIdealities | None
+) -> None:
+    """Load what the options name, and run the whole job on it, by a plan or one method for all layers."""
     # Late: these import torch, which takes longer than all checks of options.
     from rankfold.cli.words.progress import Bars
     from rankfold.models.load import load_model
     from rankfold.runs.baseline import dense_weights
-    from rankfold.runs.energy_record import EnergyOptions
     from rankfold.runs.recipes import DENSE
     from rankfold.runs.run import run as run_job
     from rankfold.runs.state import RunNotes, traced
@@ -142,7 +146,8 @@ def _compress(options: argparse.Namespace, method: Method | None, noise: NonIdea
     tuning = recipe(options)
     data = load_images(options.data, options.image_size)
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
-    plan = _chosen_plan(options, method, model, traced(model, data, options.model))
+    network = traced(model, data, options.model)
+    plan = _chosen_plan(options, wanted, model, network, kept_with_plan(options, hardware, wanted))
     # Only used where nobody has weights of this network for these data.
     dense = replace(DENSE, epochs=options.baseline_epochs, batch_size=options.batch)
     run_job(
@@ -156,7 +161,7 @@ def _compress(options: argparse.Namespace, method: Method | None, noise: NonIdea
         decomposition=options.decomposition or "data",
         distillation=distillation(options),
         noise=noise,
-        energy=EnergyOptions(options.technology, options.adc, options.adc_bits),
+        hardware=hardware,
         notes=RunNotes(command_line(), options.image_size),
         linear=options.linear,
         device=options.device,
@@ -166,23 +171,26 @@ def _compress(options: argparse.Namespace, method: Method | None, noise: NonIdea
 
 
 def _chosen_plan(
-    options: argparse.Namespace, method: Method | None, model: nn.Module, network: Network
+    options: argparse.Namespace,
+    wanted: Plan | Method | None,
+    model: nn.Module,
+    network: Network,
+    hardware: ArraySpec | Hardware,
 ) -> Plan:
-    """The plan of the file that the user named, for its array or another; or one setting for all layers."""
-    if method is None:
-        plan = Plan.load(options.plan)
-        return replace(plan, array=chosen_array(options, plan.array))
+    """The plan of the file that the user named, for that hardware; or one setting for all layers."""
+    if isinstance(wanted, Plan):
+        return wanted.on(hardware)
 
     from rankfold.surgery.channels import channel_plan
 
     # Not the default of argparse, so that `--bits` beside a plan can be told from the default.
-    bits = options.bits
-    if bits is UNSET:
-        bits = BITS
-    array = chosen_array(options)
-    if isinstance(method, ChannelPruning):
-        return channel_plan(model, network, array, method, bits=bits)
-    return uniform_plan(network, array, method, bits=bits)
+    both = options.bits
+    if both is UNSET:
+        both = BITS
+    bits = chosen_bits(options, both)
+    if isinstance(wanted, ChannelPruning):
+        return channel_plan(model, network, hardware, wanted, bits=bits)
+    return uniform_plan(network, hardware, wanted, bits=bits)
 
 
 def _check_plan_alone(options: argparse.Namespace) -> None:
@@ -191,6 +199,8 @@ def _check_plan_alone(options: argparse.Namespace) -> None:
     given = {f"--{name}": getattr(options, name) is not None for name in ("method", *NUMBERS)}
     given["--steering"] = options.steering != PLAIN
     given["--bits"] = options.bits is not UNSET
+    given["--weight-bits"] = options.weight_bits is not None
+    given["--input-bits"] = options.input_bits is not None
     for name in ("pointwise", "linear", "fit"):
         given[f"--{name}"] = getattr(options, name)
     given["--include and --exclude"] = bool(options.rules)
@@ -201,9 +211,10 @@ def _check_plan_alone(options: argparse.Namespace) -> None:
             )
 
 
-def _noise(options: argparse.Namespace) -> NonIdealities | None:
+def _noise(options: argparse.Namespace, hardware: Hardware) -> NonIdealities | None:
     """The arrays that fine-tuning shall have in the loop; None: it shall have none."""
-    chosen = non_idealities(options)
+    check_details(options, hardware)
+    chosen = hardware.non_idealities
     if options.noise_aware:
         if chosen.ideal:
             raise InputError(
@@ -211,8 +222,9 @@ def _noise(options: argparse.Namespace) -> NonIdealities | None:
                 "--program-noise 0.03"
             )
         return chosen
-    # Noise that nothing looks at would be mistaken for noise that was trained for.
-    if not chosen.ideal:
+    # Noise that nothing looks at would be mistaken for noise that was trained for; the resolution of ADCs is
+    # that of energy too.
+    if given_noise(options):
         raise InputError(
             "the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold "
             "simulate)"

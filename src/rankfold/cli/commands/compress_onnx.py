@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from rankfold.cli.arguments.arrays import chosen_array
+from rankfold.cli.arguments.arrays import chosen_hardware
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.process import command_line
 from rankfold.errors import InputError
@@ -35,6 +34,11 @@ WITHOUT_MEANING = (
     "no_drift_compensation",
     "stuck",
     "ir_drop",
+    "stuck_high",
+    "adc_range",
+    "mux",
+    "weight_bits",
+    "input_bits",
     "output_noise",
     "technology",
     "adc",
@@ -111,10 +115,10 @@ def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
 def _plan(options: argparse.Namespace, source: OnnxNetwork) -> Plan:
     """The plan of a file, or one (g, r) for all layers."""
     if options.plan is None:
-        return uniform_plan(source.network, chosen_array(options), low_rank_method(options))
+        return uniform_plan(source.network, chosen_hardware(options), low_rank_method(options))
     plan = Plan.load(options.plan)
     # The array may be another: factors do not depend on it.
-    plan = replace(plan, array=chosen_array(options, plan.array))
+    plan = plan.on(chosen_hardware(options, plan))
     check_plan(plan, source.network)
     return plan
 

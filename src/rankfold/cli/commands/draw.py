@@ -7,7 +7,7 @@ import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from rankfold.cli.arguments.arrays import add_array, chosen_array
+from rankfold.cli.arguments.arrays import add_array, chosen_hardware
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
 from rankfold.cli.arguments.networks import MODEL_HELP, find_network
@@ -76,7 +76,7 @@ def _draw_uniform(options: argparse.Namespace) -> int:
 
     network = find_network(options.model, options.input)
     shape = find_layer(network, options.layer)
-    array = chosen_array(options)
+    array = chosen_hardware(options).array
     pair = _pair(shape, options)
     method = named_mapping(options.method) or _usual_mapping(network, shape, array, pair)
     # A pair is shown beside the dense layer where mappings are compared.

@@ -14,12 +14,14 @@ from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.plans import planned_network
-from rankfold.cli.arguments.technology import add_technology, component_table
+from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.values import checked, image_input
 from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
+from rankfold.cli.words.hardware import hardware_in_words
 from rankfold.cost import counts_linear
-from rankfold.cost.energy import Comparison, cheapest_mappings, on_arrays, table_text
+from rankfold.cost.energy import Comparison, cheapest_mappings, hardware_table, on_arrays, table_text
 from rankfold.errors import InputError
+from rankfold.machine import hardware_to_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     if options.model is None:
         raise InputError("name a model, such as resnet20; or --show-table rram-22nm for a component table")
     network, plan, masks = planned_network(options)
-    table = component_table(options, plan.array)
+    table = hardware_table(plan.machine)
     if options.cheapest:
         # Its own choice would be overruled layer by layer without a word.
         if named_mapping(options.method):
@@ -103,6 +105,7 @@ def run(options: argparse.Namespace) -> int:
         }
         content = {
             "model": network.name,
+            "hardware": hardware_to_json(plan.machine),
             **energy.to_json(),
             "against_dense_im2col": against,
             "against_dense_best": against_best,
@@ -110,9 +113,11 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(content, indent=2))
         return 0
     if options.csv:
-        print(energy_csv(energy), end="")
+        print(energy_csv(energy, plan.machine.name), end="")
         return 0
     print(f"{energy_table(energy)}\n\n{component_table_in_words(energy)}\n\n{energy_summary(energy, arrays)}")
+    if options.hardware is not None:
+        print(hardware_in_words(plan))
     for other in network.untouched:
         print(f"not counted: {other.name}: {other.what}")
     return 0

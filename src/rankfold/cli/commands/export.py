@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankfold.cli.arguments.arrays import add_cells, with_cells
+from rankfold.cli.arguments.arrays import add_array, add_cells, chosen_hardware
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.mapping import CELLS
@@ -46,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="DATA", help="data set with a test split, on which the ONNX file is checked"
     )
     parser.add_argument("--linear", action="store_true", help="fully connected layers too, in zigzag and csv")
+    add_array(parser)
     add_cells(parser, "default: those of the plan", of="of arrays: ")
     parser.set_defaults(run=run)
 
@@ -72,8 +72,10 @@ def _check_options(options: argparse.Namespace) -> None:
     ):
         if getattr(options, flag) and options.to not in goes_with:
             raise InputError(f"--{flag} goes with --to {' or '.join(goes_with)}, not with {options.to}")
-    for flag in CELLS:
-        if getattr(options, flag) is not None and options.to != "arrays":
+    if options.to == "arrays":
+        return
+    for flag in ("hardware", "array", *CELLS):
+        if getattr(options, flag) is not None:
             raise InputError(f"--{flag.replace('_', '-')} goes with --to arrays, not with {options.to}")
 
 
@@ -134,7 +136,7 @@ def _arrays(options: argparse.Namespace, model: nn.Module, plan: Plan, result: R
     from rankfold.export.array_images.images import write_arrays
 
     # The image of an array depends on its cells, which the plan need not name.
-    plan = replace(plan, array=with_cells(plan.array, options))
+    plan = plan.on(chosen_hardware(options, plan))
     written = write_arrays(model, plan, options.out)
     print(
         f"{result.model}: {written.arrays:,} arrays of {plan.array} with {written.cells:,} cells, "

@@ -12,14 +12,16 @@ from rankfold.cli.arguments.mappings import add_mapping, add_most_arrays, within
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.plans import planned_network
-from rankfold.cli.arguments.technology import add_technology, asks_for_energy, component_table
+from rankfold.cli.arguments.technology import add_technology, asks_for_energy
 from rankfold.cli.arguments.values import checked, image_input
 from rankfold.cli.words.chip import chip_in_words, priced_chip_in_words
 from rankfold.cli.words.energy import energy_summary
+from rankfold.cli.words.hardware import hardware_in_words
 from rankfold.cli.words.mapping import mapping_csv, mapping_table
 from rankfold.cost import ChipSchedule, Masks, counts_linear, network_cycles, schedule
-from rankfold.cost.energy import OnArrays, PricedChip, on_arrays, priced_chip
+from rankfold.cost.energy import OnArrays, PricedChip, hardware_table, on_arrays, priced_chip
 from rankfold.errors import InputError
+from rankfold.machine import hardware_to_json
 from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan, coverage
 from rankfold.workload import Network
@@ -81,7 +83,11 @@ def run(options: argparse.Namespace) -> int:
         # A weight in a cell, as nothing says what the cells of this array hold.
         chip = schedule(costs, options.arrays)
     if options.json:
-        content: dict[str, Any] = {**costs.to_json(), "coverage": covered.to_json()}
+        content: dict[str, Any] = {
+            **costs.to_json(),
+            "hardware": hardware_to_json(plan.machine),
+            "coverage": covered.to_json(),
+        }
         if chip is not None:
             content["chip"] = chip.to_json()
         # A reason in the place of the figures, so that programs find one or the other.
@@ -92,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(content, indent=2))
         return 0
     if options.csv:
-        print(mapping_csv(costs, arrays), end="")
+        print(mapping_csv(costs, arrays, plan.machine.name), end="")
         return 0
     told = covered.summary()
     if options.coverage:
@@ -107,6 +113,8 @@ def run(options: argparse.Namespace) -> int:
         print(priced_chip_in_words(chip, arrays.fewest))
     elif isinstance(chip, ChipSchedule):
         print(chip_in_words(chip))
+    if options.hardware is not None:
+        print(hardware_in_words(plan))
     for other in network.untouched:
         print(f"not counted: {other.name}: {other.what}")
     return 0
@@ -120,7 +128,7 @@ def _on_arrays(
     Not every array holds a weight as usual cells spread it, which is wrong only where the user asked for
     energy or cells.
     """
-    table = component_table(options, plan.array)
+    table = hardware_table(plan.machine)
     try:
         linear = options.linear or counts_linear(network, plan)
         return on_arrays(network, plan, table, masks, linear), ""

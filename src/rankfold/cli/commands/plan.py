@@ -7,20 +7,29 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankfold.cli.arguments.arrays import add_array, add_non_idealities, chosen_array
+from rankfold.cli.arguments.arrays import (
+    add_array,
+    add_bits,
+    add_non_idealities,
+    check_details,
+    chosen_bits,
+    chosen_hardware,
+    kept_with_plan,
+)
 from rankfold.cli.arguments.models import add_checkpoint, trained_model
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
-from rankfold.cli.arguments.technology import add_technology, component_table
+from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_image_size
-from rankfold.cli.arguments.values import bit_width, checked
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
+from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.candidate import QUANTITIES
 
 if TYPE_CHECKING:
+    from rankfold.machine import Hardware
     from rankfold.planning import Planning, PlanningProblem
     from rankfold.progress import Progress
 
@@ -31,12 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="DATA", help=DATA_HELP)
     add_array(parser)
     _add_budget(parser)
-    parser.add_argument(
-        "--bits",
-        type=checked(bit_width),
-        default=4,
-        help="of weights and activations, 1 to 8, or `float` (default 4)",
-    )
+    add_bits(parser, 4, "of weights and activations, 1 to 8, or `float` (default 4)")
     parser.add_argument("--pointwise", action="store_true", help="1x1 convolutions may become low-rank too")
     add_checkpoint(parser)
     parser.add_argument(
@@ -89,7 +93,9 @@ def run(options: argparse.Namespace) -> int:
     limited = bool(budgets) or options.max_drop is not None
     # Before any work: it would be lost with a file that cannot be written.
     out = _target(options, limited)
-    searching = search_options(options)
+    hardware = chosen_hardware(options)
+    check_details(options, hardware)
+    searching = search_options(options, hardware.non_idealities)
     # Refused by its name, before data are read.
     if options.model.lower().endswith(".onnx"):
         raise InputError(
@@ -99,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.words.progress import Bars
 
     progress = Bars()
-    problem = _problem(options, budgets, progress)
+    problem = _problem(options, hardware, budgets, progress)
     if searching is not None:
         return run_search(problem, searching, options, out)
     planning = None
@@ -154,7 +160,9 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
     return out
 
 
-def _problem(options: argparse.Namespace, budgets: tuple[Budget, ...], progress: Progress) -> PlanningProblem:
+def _problem(
+    options: argparse.Namespace, hardware: Hardware, budgets: tuple[Budget, ...], progress: Progress
+) -> PlanningProblem:
     """The network with everything that its layers may become."""
     from rankfold.planning.problem import check_request, planning_problem
     from rankfold.training.data import load_images
@@ -168,21 +176,20 @@ def _problem(options: argparse.Namespace, budgets: tuple[Budget, ...], progress:
     # The cheap checks: data and network are loaded after them.
     check_request(budgets, max_drop=max_drop, images=options.images, seed=options.seed)
     prepare_process(options.threads)
-    array = chosen_array(options)
     device = choose_device(options.device)
     data = load_images(options.data, options.image_size)
     model = trained_model(options, data, device)
     return planning_problem(
         model,
         data,
-        array,
+        kept_with_plan(options, hardware),
         *budgets,
-        bits=options.bits,
+        bits=chosen_bits(options, options.bits),
         max_drop=max_drop,
         pointwise=options.pointwise,
         images=options.images,
         seed=options.seed,
-        table=component_table(options, array),
+        table=hardware_table(hardware),
         network=trace(model, data.input_size, options.model),
         progress=progress,
     )

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankfold.cli.arguments.arrays import non_idealities
+from rankfold.cli.arguments.arrays import given_noise
 from rankfold.errors import InputError
 
 if TYPE_CHECKING:
+    from rankfold.machine import NonIdealities
     from rankfold.planning import PlanningProblem
     from rankfold.planning.accuracy import MeasureSettings
     from rankfold.planning.search.settings import SearchSettings
@@ -59,23 +60,25 @@ class SearchOptions:
     measure: MeasureSettings
 
 
-def search_options(options: argparse.Namespace) -> SearchOptions | None:
+def search_options(options: argparse.Namespace, noise: NonIdealities) -> SearchOptions | None:
     """What is asked for, checked before any work; None: the exact choice.
+
+    Args:
+        options: as parsed.
+        noise: of the arrays that plans are measured on.
 
     Raises:
         InputError: a value is wrong, or an option goes with `--search` alone, or not with it.
         MissingDependencyError: optuna is not installed.
     """
-    # Read in both cases: without a search, noise is refused and not ignored.
-    noise = non_idealities(options)
     if options.search is None:
         for name in ("trials", "study", "chips", "search_images"):
             if getattr(options, name) is not None:
                 raise InputError(
                     f"--{name.replace('_', '-')} goes with --search {NSGA2}; add that, or omit it"
                 )
-        # The resolution of converters is that of the energy's too.
-        if not replace(noise, adc_bits=None).ideal:
+        # Refused and not ignored; the resolution of converters is that of the energy's too.
+        if given_noise(options):
             raise InputError(
                 f"the noise of arrays goes with --search {NSGA2}; the exact planner does not see it"
             )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankfold.cli.arguments.arrays import add_non_idealities, given_cells, non_idealities
+from rankfold.cli.arguments.arrays import add_array, add_non_idealities, simulated_hardware
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.values import age
 from rankfold.errors import InputError
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an option below and its values, such as adc-bits=4,6,8 or program-noise=0.01,0.03; may be "
         "repeated",
     )
+    add_array(parser)
     add_non_idealities(parser)
     parser.add_argument(
         "--repeats", type=int, default=5, help="chips for each value, each programmed anew (default 5)"
@@ -68,13 +69,12 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("two of the runs have folders of the same name, which is their label; rename one")
     prepare_process(options.threads)
     wanted = SimulationOptions(
-        chosen=non_idealities(options, [variation.name for variation in variations]),
+        **simulated_hardware(options, [variation.name for variation in variations]),
         repeats=options.repeats,
         images=options.images,
         # A sweep is about accuracies; the layers' errors are for `rankfold simulate`.
         layer_images=0,
         seed=options.seed,
-        **given_cells(options),
     )
     points = measure_robustness(
         runs,

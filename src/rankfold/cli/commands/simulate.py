@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from rankfold.cli.arguments.arrays import add_non_idealities, given_cells, non_idealities
+from rankfold.cli.arguments.arrays import add_array, add_non_idealities, simulated_hardware
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.errors import InputError
 
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", required=True, metavar="DATA", help="data set with a training and a test split"
     )
+    add_array(parser)
     add_non_idealities(parser)
     parser.add_argument(
         "--digital",
@@ -65,13 +66,12 @@ def run(options: argparse.Namespace) -> int:
     prepare_process(options.threads)
     # Checked before the run and the data are loaded.
     wanted = SimulationOptions(
-        chosen=non_idealities(options),
+        **simulated_hardware(options),
         repeats=options.repeats,
         images=options.images,
         layer_images=options.layer_images,
         digital=tuple(options.digital),
         seed=options.seed,
-        **given_cells(options),
     )
     # A name of shipped weights stands for the folder that they came in.
     loaded = LoadedRun.load(run_folder(options.run_folder), options.data, options.device)

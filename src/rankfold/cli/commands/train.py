@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rankfold.cli.arguments.arrays import add_array, chosen_array
+from rankfold.cli.arguments.arrays import add_array, chosen_hardware, kept_with_plan
 from rankfold.cli.arguments.process import command_line, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import add_training, recipe
@@ -24,7 +24,6 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.words.progress import Bars
     from rankfold.cli.words.report import show_report
     from rankfold.models.load import load_model
-    from rankfold.runs.energy_record import EnergyOptions
     from rankfold.runs.state import RunNotes
     from rankfold.runs.train import train_network
     from rankfold.training.data import load_images
@@ -32,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     prepare_process(options.threads)
     # Before the data, which may take long to read.
     training = recipe(options)
+    hardware = chosen_hardware(options)
     data = load_images(options.data, options.image_size)
     train_network(
         load_model(options.model, len(data.classes), data.input_size[0], options.seed),
@@ -39,8 +39,8 @@ def run(options: argparse.Namespace) -> int:
         training,
         out=options.out,
         name=options.model,
-        array=chosen_array(options),
-        energy=EnergyOptions(options.technology, options.adc, options.adc_bits),
+        array=kept_with_plan(options, hardware),
+        hardware=hardware,
         notes=RunNotes(command_line(), options.image_size),
         device=options.device,
         resume=options.resume,

@@ -121,8 +121,8 @@ def component_table_in_words(energy: NetworkEnergy) -> str:
     return format_table(["component", "energy, nJ", "share", "source"], rows, "<>><")
 
 
-def energy_csv(energy: NetworkEnergy) -> str:
-    """One line for each stored convolution and component."""
+def energy_csv(energy: NetworkEnergy, hardware: str) -> str:
+    """One line for each stored convolution and component; each says on which hardware."""
     rows = []
     for layer in energy.layers:
         for number, stage in enumerate(layer.stages, 1):
@@ -131,5 +131,7 @@ def energy_csv(energy: NetworkEnergy) -> str:
             for name in dict.fromkeys((*stage.energy, *stage.area)):
                 spent, area = stage.energy.get(name, 0), stage.area.get(name, 0)
                 amounts = [f"{spent:.6g}", f"{area:.6g}", f"{stage.latency:.6g}"]
-                rows.append([layer.shape.name, number, name, *amounts, *counts])
-    return csv_text(["layer", "stage", "component", "energy_pj", "area_um2", "latency_us", *COUNTS], rows)
+                rows.append([layer.shape.name, number, name, *amounts, *counts, hardware])
+    return csv_text(
+        ["layer", "stage", "component", "energy_pj", "area_um2", "latency_us", *COUNTS, "hardware"], rows
+    )

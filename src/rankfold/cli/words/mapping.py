@@ -278,14 +278,15 @@ def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
     return f"{words}\narray cycles with {cells} and {inputs}: {cycles:,}"
 
 
-def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None) -> str:
-    """One line for each convolution."""
+def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None, hardware: str) -> str:
+    """One line for each convolution; each says on which hardware."""
     keys = list(costs.total)
     header = [*SHAPE_COLUMNS, *map(str, keys), "lower_bound", "utilisation", "conversions"]
     parts: list[str] = []
     if arrays is not None:
         parts = list(arrays.energy.components)
         header += [*ARRAY_COLUMNS, *(f"{part}_pj" for part in parts)]
+    header.append("hardware")
     rows = []
     for index, layer in enumerate(costs.layers):
         cycles = layer.cycles
@@ -296,7 +297,7 @@ def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None) -> str:
             amounts = [spent.latency, spent.energy, *(spent.components[part] for part in parts)]
             row += [placed.arrays, placed.chosen_cycles, placed.slices, spent.conversions]
             row += [f"{amount:.6g}" for amount in amounts]
-        rows.append(row)
+        rows.append([*row, hardware])
     return csv_text(header, rows)
 
 
