@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankfold.errors import InputError
-from rankfold.files import read_json, replacing, write_bytes, write_json, write_text
+from rankfold.files import in_schema, parse_yaml, read_json, replacing, write_bytes, write_json, write_text
+from rankfold.records.schema import strict_validator
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -134,3 +135,23 @@ def test_bad_json_files(tmp_path: Path) -> None:
         (tmp_path / "bad.json").write_bytes(content)
         with pytest.raises(InputError, match=r"bad\.json is not valid JSON"):
             read_json(tmp_path / "bad.json")
+
+
+def test_a_yaml_file_stands_for_no_more_than_it_may() -> None:
+    """Each list holds the one before it ten times, or itself: an alias costs nothing to write."""
+    rows = ["a0: &a0 [1, 1]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    for text in ("\n".join(rows), "a: &a {b: [*a]}", "&a [{c: *a}]"):
+        with pytest.raises(InputError, match=r"mine\.yaml repeats parts of itself"):
+            parse_yaml(text, "mine.yaml")
+    shared = parse_yaml("\n".join(rows[:4]), "mine.yaml")
+    assert len(shared["a3"]) == 10 and shared["a3"][0] is shared["a3"][1]
+    assert parse_yaml("3", "mine.yaml") == 3 and parse_yaml("", "mine.yaml") is None
+
+
+def test_deep_nesting_is_refused_by_schemas() -> None:
+    nested: Any = 1
+    for _ in range(3000):
+        nested = [nested]
+    with pytest.raises(InputError, match=r"a table: it is nested too deeply|a table: at top level"):
+        in_schema(nested, strict_validator({"type": "object"}), "a table")

@@ -21,8 +21,33 @@ class MissingDependencyError(RankfoldError, ImportError):
     """An optional package is needed; the message says how to install it."""
 
 
+# Longer texts in a message are cut in the middle: both ends tell what they are.
+LONGEST_MESSAGE = 1000
+
+
+def in_one_line(text: str) -> str:
+    """A message as one line of bounded length, whatever texts of others it holds.
+
+    A name in a file may hold line breaks, which would pass for lines of our own, and letters that control a
+    terminal; both are written as Python writes them, such as `\\n`.
+    """
+    letters = []
+    for letter in text:
+        if letter.isprintable():
+            letters.append(letter)
+        else:
+            letters.append(repr(letter)[1:-1])
+    line = "".join(letters)
+    if len(line) <= LONGEST_MESSAGE:
+        return line
+    half = LONGEST_MESSAGE // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error of another library says, or its kind where it says nothing."""
+    if isinstance(error, SystemExit):
+        return "it ends the process (sys.exit)"
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__

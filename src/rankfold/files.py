@@ -18,6 +18,7 @@ from typing import Any
 from rankfold.errors import InputError
 
 LONGEST = 200  # letters of what a schema complains of
+LARGEST_YAML = 1_000_000  # values of a YAML file; our largest grid has a few hundred
 LONGEST_NUMBER = 1000  # digits of a whole number
 TEMPORARY = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)  # as `replacing` names its files
 FOLDER = "rankfold"  # stands for the target in the name of the temporary of a whole folder
@@ -401,8 +402,18 @@ def parse_yaml(text: str, where: str) -> Any:
         where: what the text is, for complaints.
 
     Raises:
-        InputError: not YAML, or nested without end.
+        InputError: not YAML, nested without end, or far more by its aliases than it seems.
     """
+    content = _yaml_content(text, where)
+    if _written_out(content) > LARGEST_YAML:
+        raise InputError(
+            f"{where} repeats parts of itself until it has more than {LARGEST_YAML:,} values; "
+            "write them without aliases (*)"
+        )
+    return content
+
+
+def _yaml_content(text: str, where: str) -> Any:
     import yaml
 
     fast = getattr(yaml, "CSafeLoader", None)
@@ -416,6 +427,38 @@ def parse_yaml(text: str, where: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: dates that do not exist
         sentence = " ".join(str(error).split())  # it comes in several lines
         raise InputError(f"{where} is not valid YAML: {sentence}") from None
+
+
+def _written_out(content: Any) -> float:
+    """The values that a YAML content has with its aliases written out; infinite if one is within itself.
+
+    An alias (`*a`) is the very object that its anchor (`&a`) made, so a file of ten lines may stand for
+    10^9 values: each list holds the one before it ten times. Let n(v) be the number of values in v, itself
+    included: n(v) = 1 + the sum of n(c) over its members c. Every object is counted once and its count kept,
+    so that the time is that of the file and not of what it stands for.
+    """
+    counts: dict[int, float] = {}
+    # Depth first with a stack of our own: a file may be nested more deeply than Python calls itself.
+    waiting: list[tuple[Any, bool]] = [(content, False)]
+    while waiting:
+        value, is_open = waiting.pop()
+        members = _members(value)
+        if is_open:
+            counts[id(value)] = 1 + sum(counts.get(id(member), 1) for member in members)
+        elif members and id(value) not in counts:
+            # Until it is closed again: whoever meets it meanwhile is within it.
+            counts[id(value)] = math.inf
+            waiting.append((value, True))
+            waiting.extend((member, False) for member in members)
+    return counts.get(id(content), 1)
+
+
+def _members(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, list | set | tuple):
+        return list(value)
+    return []
 
 
 def in_schema(content: Any, validator: Any, what: str) -> None:
@@ -433,6 +476,8 @@ def in_schema(content: Any, validator: Any, what: str) -> None:
 
     try:
         validator.validate(content)
+    except RecursionError:  # some readers stop at such files, and others do not
+        raise InputError(f"{what}: it is nested too deeply") from None
     except jsonschema.ValidationError as error:
         place = "/".join(str(step) for step in error.absolute_path) or "top level"
         message = error.message

@@ -1,11 +1,16 @@
 """What all commands have in common: one sentence for every wrong input, and files that nobody writes over."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from common.command_line import SMALL, rankfold, refuse
 from rankfold.cli.main import main
+
+VERSION_0_1 = Path(__file__).parents[1] / "data" / "version-0.1"
+LONG = "x" * 5000
 
 
 @pytest.mark.parametrize(
@@ -94,3 +99,37 @@ def test_no_command_writes_over_the_files_of_a_run(finished, weights, tmp_path, 
     assert "is no HTML page" in refuse(capsys, "report", run, "--out", table)
     assert table.read_text() == "a,b\n"
     assert main(["report", str(run), "--out", str(run / "report.html")]) == 0
+
+
+def test_a_message_is_one_line_whatever_it_quotes(tmp_path, capsys, monkeypatch):
+    """A name in a file may hold line breaks, letters that move the cursor, and thousands of others."""
+    monkeypatch.chdir(tmp_path)
+    spoilt = "a\nrankfold: all is well\x1b[2K" + "x" * 5000
+    Path("table.yaml").write_text(json.dumps([{"name": spoilt, "kernel": 3}]))
+    plan = json.loads((VERSION_0_1 / "plans" / "dense.json").read_text())
+    plan["layers"][0]["kind"] = spoilt
+    Path("plan.json").write_text(json.dumps(plan))
+    Path("factory.py").write_text(f"def make():\n    raise ValueError({spoilt!r})\n")
+    for arguments in (("resnet8", "--plan", "plan.json"), ("table.yaml",), ("factory:make",), (spoilt,)):
+        assert main(["map", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "\x1b" not in error
+        assert error.startswith("rankfold: ") and len(error) < 1200
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("map", LONG),
+        ("energy", "resnet8", "--technology", f"{LONG}.yaml"),
+        ("evaluate", LONG, "--data", "digits"),
+        ("report", str(VERSION_0_1 / "runs" / "mixed"), "--out", f"{LONG}.html"),
+        ("export", str(VERSION_0_1 / "runs" / "mixed"), "--to", "csv", "--out", LONG),
+        ("train", "resnet8", "--data", "digits", "--epochs", "0", "--out", LONG),
+        ("reproduce", "smoke", "--budget", "0", "--out", LONG),
+    ],
+)
+def test_paths_that_no_file_can_have_are_refused(arguments, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "File name too long" in refuse(capsys, *arguments)
+    assert not list(tmp_path.iterdir())

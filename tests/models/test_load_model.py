@@ -58,3 +58,39 @@ def test_weights_of_another_network_are_refused(tmp_path):
         read_weights(tmp_path / "pickled.pt")
     with pytest.raises(InputError, match="does not exist"):
         read_weights(tmp_path / "none.pt")
+
+
+def test_factories_that_end_the_process_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "quitting.py").write_text("import sys\n\n\ndef make():\n    sys.exit(0)\n")
+    (tmp_path / "quits_at_once.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"quitting:make failed: it ends the process \(sys.exit\)"):
+        load_model("quitting:make", 10)
+    with pytest.raises(InputError, match="quits_at_once:make cannot be imported: it ends the process"):
+        load_model("quits_at_once:make", 10)
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda weights: {0: torch.ones(1)}, "holds no state dict"),
+        (lambda weights: {**weights, 7: torch.ones(1)}, "holds no state dict"),
+        (lambda weights: [weights], "holds no state dict"),
+        (lambda weights: {**weights, "w": weights["w"].to_sparse()}, "w is a sparse tensor"),
+        (lambda weights: {**weights, "w": weights["w"].to(torch.complex64)}, "w is of complex numbers"),
+        (lambda weights: {**weights, "w": weights["w"].to("meta")}, "w is without content"),
+        (
+            lambda weights: {**weights, "w": torch.quantize_per_tensor(weights["w"], 0.1, 0, torch.qint8)},
+            "w is a quantised tensor",
+        ),
+    ],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused(spoil, message, tmp_path):
+    path = tmp_path / "weights.pt"
+    weights = {"w": torch.ones(2, 2), "b": torch.zeros(2)}
+    torch.save(weights, path)
+    assert set(read_weights(path)) == {"w", "b"}
+    torch.save(spoil(weights), path)
+    with pytest.raises(InputError, match=message):
+        read_weights(path)

@@ -522,7 +522,7 @@ def test_an_error_while_preparing_reaches_the_caller() -> None:
 # ----------------------------------------------------------------------------- odd sizes, labels and channels
 
 
-@pytest.mark.parametrize("label", [None, "cat", 1.5])
+@pytest.mark.parametrize("label", [2**62, -(2**62), None, "cat", 1.5])
 def test_labels_must_be_whole_numbers(tmp_path: Path, cache: Path, label: object) -> None:
     kind = {"str": "string", "float": "float64"}.get(type(label).__name__, "int64")
     features = datasets.Features({"img": datasets.Image(), "label": datasets.Value(kind)})

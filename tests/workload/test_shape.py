@@ -24,6 +24,12 @@ from rankfold.workload.shape import parse_pair, same_padding
         ({"groups": 4, "out_channels": 6}, r"groups \(=4\) must divide out_channels \(=6\)"),
         ({"input": (2, 9)}, r"does not fit the padded input of 2x9"),
         ({"dilation": (1, 5)}, r"with dilation 1x5 does not fit"),
+        ({"in_channels": 999_999_999}, "999,999,999 input channels"),
+        ({"out_channels": 2**62}, "output channels"),
+        ({"kernel": (9999, 9999), "input": (9999, 9999)}, "99,980,001 positions in its kernel"),
+        ({"input": (10**6, 10**6)}, "1,000,000,000,000 positions in its padded input"),
+        ({"padding": (10**9, 0, 10**9, 0)}, "positions in its padded input"),
+        ({"in_channels": 2**20, "kernel": (9, 9)}, "84,934,656 inputs for each output"),
     ],
 )
 def test_impossible_shapes_are_refused_by_name(changes: dict, message: str) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from rankfold.errors import RankfoldError
+from rankfold.errors import RankfoldError, in_one_line
 from rankfold.version import __version__
 
+# What may be wrong with a path itself: whether it is there is asked, and answered, where it is used.
+OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIO)
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 GO_ON = "the same command with --resume goes on where it stopped"
 
@@ -40,7 +43,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # Argparse would print the whole usage before it, which hides the sentence.
-        self.exit(2, f"rankfold: {message}; see {self.prog} --help\n")
+        self.exit(2, f"rankfold: {in_one_line(message)}; see {self.prog} --help\n")
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -85,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Only errors of ours are sentences; any other is a fault of ours, and keeps its traceback.
         if options.debug:
             raise
-        print(f"rankfold: {error}", file=sys.stderr)
+        print(f"rankfold: {in_one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # Commands that cannot go on, or go on in another way, say so themselves.
@@ -97,6 +100,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # What the file system says of a path that the user gave; all else keeps its traceback.
+        if options.debug or error.filename is None or error.errno not in OF_PATHS:
+            raise
+        place = in_one_line(str(error.filename))
+        print(f"rankfold: cannot use {place}: {error.strerror}; give another path", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

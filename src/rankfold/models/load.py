@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.arguments import TEXT, WHOLE, takes
-from rankfold.errors import InputError
+from rankfold.errors import InputError, first_line
 from rankfold.models.device import device_of, dtype_of
 from rankfold.models.libraries import LibraryModel
 from rankfold.models.torch_export import SUFFIX, load_exported
@@ -76,9 +77,9 @@ def _imported(name: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # an import runs the user's code, which may raise anything
+    except (Exception, SystemExit) as error:  # an import runs the user's code, which may raise anything
         raise InputError(
-            f"model {name} cannot be imported: {error}; expected package.module:factory"
+            f"model {name} cannot be imported: {first_line(error)}; expected package.module:factory"
         ) from error
     if not callable(factory):
         raise InputError(
@@ -101,11 +102,11 @@ def _made(
     arguments = {key: value for key, value in offered.items() if key in parameters}
     try:
         model = factory(**arguments)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         written = ", ".join(f"{key}={value}" for key, value in arguments.items())
         _, _, attribute = name.partition(":")
         raise InputError(
-            f"the factory of model {name} failed: {error}; it must run as {attribute}({written})"
+            f"the factory of model {name} failed: {first_line(error)}; it must run as {attribute}({written})"
         ) from error
     if not isinstance(model, nn.Module):
         raise InputError(
@@ -181,6 +182,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             f"checkpoint {source} holds no state dict; "
             "give one saved with torch.save(model.state_dict(), ...)"
         )
+    _check_plain(content, source)
     if all(key.startswith(WRAPPER) for key in content):
         return {key.removeprefix(WRAPPER): value for key, value in content.items()}
     return dict(content)
@@ -192,7 +194,9 @@ def _content(source: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(source)
-        return torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # notices of torch's own, such as of kinds that it gives up
+            return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise anything from EOFError to SafetensorError
         raise InputError(
             f"checkpoint {source} is truncated, damaged or not a plain state dict; "
@@ -203,7 +207,34 @@ def _content(source: Path) -> Any:
 def _is_state_dict(content: object) -> bool:
     if not isinstance(content, dict) or not content:
         return False
+    # Torch writes dictionaries of anything, such as lists of tensors by number.
+    if not all(isinstance(key, str) for key in content):
+        return False
     return all(isinstance(value, Tensor) for value in content.values())
+
+
+def _check_plain(weights: Mapping[str, Tensor], source: Path) -> None:
+    """Refuse tensors that no weight of ours can be set to."""
+    for name, value in weights.items():
+        kind = _special(value)
+        if kind:
+            raise InputError(
+                f"checkpoint {source}: {name} is {kind}; save the weights as dense tensors of real numbers"
+            )
+
+
+def _special(value: Tensor) -> str:
+    """What a tensor is other than real numbers one by one; empty: nothing else."""
+    if value.is_quantized:
+        return "a quantised tensor"
+    if value.layout is not torch.strided:
+        return "a sparse tensor"
+    if value.is_meta:
+        return "without content (on the meta device)"
+    # Loading would drop the imaginary part, with no more than a warning.
+    if value.is_complex():
+        return "of complex numbers"
+    return ""
 
 
 def apply_weights(

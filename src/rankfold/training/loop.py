@@ -87,8 +87,9 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        # On the meta device there are shapes and no numbers, so that nothing could be computed.
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(
             f"device `{name}` is not available here; use auto, cpu, or cuda on a machine with a GPU"
         ) from error

@@ -19,6 +19,7 @@ SPLITS = ("train", "test")
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 TEST_SPLITS = ("test", "validation", "val")
+MOST_CLASSES = 1_000_000  # above those of any data set; guards against labels that are no classes
 _BICUBIC = 3  # as PIL numbers it
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (N, H, W, C), labels int64 (N,)
@@ -244,6 +245,12 @@ class _Decoder:
             raise InputError(
                 f"data {self.where}: image {index} has the label {label!r}; "
                 "labels must be whole numbers from 0"
+            )
+        # One output of the network for each number up to the largest label.
+        if abs(label) >= MOST_CLASSES:
+            raise InputError(
+                f"data {self.where}: image {index} has the label {label}; labels must be whole numbers from "
+                f"0, below {MOST_CLASSES:,}"
             )
         return label
 

@@ -13,6 +13,12 @@ Pair = tuple[int, int]
 Sides = tuple[int, int, int, int]  # (top, bottom, left, right)
 Image = tuple[int, int, int]  # (C, H, W)
 
+# Far above any network that runs on arrays.
+LARGEST_CHANNELS = 1 << 20
+LARGEST_KERNEL = 1 << 14  # positions
+LARGEST_PLANE = 1 << 26  # positions of the padded input: 8192 x 8192
+LARGEST_INPUTS = 1 << 22  # that one output is computed from
+
 
 @dataclass(frozen=True)
 class ConvShape:
@@ -57,6 +63,7 @@ class ConvShape:
         if not self.weight:
             object.__setattr__(self, "weight", self.name)
         self._check_counts()
+        self._check_sizes()
         self._check_groups()
         # Last: the output is only defined for counts that are right.
         if min(self.output) < 1:
@@ -85,6 +92,19 @@ class ConvShape:
             raise InputError(
                 f"layer {self.name}: padding (={_show(self.padding)}) must be whole numbers, 0 or more"
             )
+
+    def _check_sizes(self) -> None:
+        # What files ask for is bounded: mappings are searched for in time and memory that grow with these.
+        sizes = {
+            "input channels": (self.in_channels, LARGEST_CHANNELS),
+            "output channels": (self.out_channels, LARGEST_CHANNELS),
+            "positions in its kernel": (math.prod(self.kernel), LARGEST_KERNEL),
+            "positions in its padded input": (math.prod(self.padded_input), LARGEST_PLANE),
+            "inputs for each output": (self.n, LARGEST_INPUTS),
+        }
+        for what, (size, largest) in sizes.items():
+            if size > largest:
+                raise InputError(f"layer {self.name} has {size:,} {what}, and {largest:,} are the most")
 
     def _check_groups(self) -> None:
         # Each group has its own inputs and makes its own outputs, as many as every other.

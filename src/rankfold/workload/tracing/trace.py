@@ -72,7 +72,7 @@ def trace(
             model(*positional, **keywords)
         except InputError:
             raise
-        except Exception as error:  # whatever the user's forward raises
+        except (Exception, SystemExit) as error:  # whatever the user's forward raises
             raise InputError(_failed(name, image, error)) from error
     if not calls.layers:
         raise InputError(
