@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.run_files import MARKERS, NEEDED
 
 LONGEST = 200  # letters of what a schema complains of
 LARGEST_YAML = 1_000_000  # values of a YAML file; our largest grid has a few hundred
@@ -24,16 +25,6 @@ TEMPORARY = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)  # as 
 FOLDER = "rankfold"  # stands for the target in the name of the temporary of a whole folder
 CONTENT = ".files.tmp"  # ends the name of the folder beside that temporary
 STRAY_AGE = 3600  # seconds after which a temporary is taken for left over, where the file system has no locks
-RUN_MARKERS = ("run.json", "result.json", "decomposition.json")  # a folder with one of them belongs to a run
-RUN_FILES = (
-    *RUN_MARKERS,
-    "plan.json",
-    "model.safetensors",
-    "history.csv",
-    "checkpoint.pt",
-    "baseline.safetensors",
-    "baseline-checkpoint.pt",
-)
 
 
 @contextmanager
@@ -331,7 +322,7 @@ def check_target(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> 
     target = Path(path)
     if target.exists() and not target.is_file() and not target.is_dir():
         raise InputError(f"{target} is no plain file; choose another file to write")
-    if target.name in RUN_FILES and _is_of_run(target.parent):
+    if target.name in NEEDED and _is_of_run(target.parent):
         raise InputError(
             f"{target} is a file of the run in {target.parent}, which needs it; choose another file to write"
         )
@@ -341,7 +332,7 @@ def check_target(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> 
 
 
 def _is_of_run(folder: Path) -> bool:
-    return any((folder / marker).exists() for marker in RUN_MARKERS)
+    return any((folder / marker).exists() for marker in MARKERS)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

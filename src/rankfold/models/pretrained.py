@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from rankfold import run_files
+
 # Folders below `weights/` in the package.
 SHIPPED = ("resnet20-cifar10-float", "resnet20-cifar10-4bit")
 # In the order of the data set's labels: the outputs of the network are in this order.
@@ -26,7 +28,7 @@ class Shipped:
     @property
     def weights(self) -> Path:
         """The safetensors file."""
-        return self.folder / "model.safetensors"
+        return self.folder / run_files.WEIGHTS
 
 
 def shipped(name: str) -> Shipped:

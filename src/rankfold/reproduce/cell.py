@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from rankfold import run_files
 from rankfold.errors import InputError
 from rankfold.files import remove_strays
 from rankfold.mapping import ArraySpec
@@ -106,7 +107,7 @@ def cell_plan(cell: Cell, model: nn.Module, network: Network, array: ArraySpec) 
 
 def finished(grid: Grid, cell: Cell, out: Path) -> Outcome:
     """What is there of a cell already."""
-    path = cell_folder(out, cell) / "result.json"
+    path = cell_folder(out, cell) / run_files.RESULT
     if path.parent.is_dir():
         remove_strays(path.parent)  # a finished cell is not claimed again
     if not path.exists():

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
+from rankfold import run_files
 from rankfold.models.load import load_model
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.progress import Progress
@@ -169,4 +170,4 @@ def _baseline(grid: Grid, out: Path, device: str, progress: Progress) -> Path | 
         resume=True,
         progress=progress,
     )
-    return folder / "model.safetensors"
+    return folder / run_files.WEIGHTS

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rankfold import run_files
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import file_digest, shipped_baseline
 from rankfold.progress import Progress, Silent
@@ -21,11 +22,6 @@ from rankfold.training.loaders import bytes_of
 from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
-
-WEIGHTS, CHECKPOINT = (
-    "baseline.safetensors",
-    "baseline-checkpoint.pt",
-)  # in the folder of a run that trains them
 
 
 class DenseWeights:
@@ -158,8 +154,8 @@ class TrainedWeights(DenseWeights):
         checkpoint = None
         stored = None
         if folder is not None:
-            checkpoint = Checkpoint(folder.path / CHECKPOINT, folder.run)
-            stored = folder.path / WEIGHTS
+            checkpoint = Checkpoint(folder.path / run_files.BASELINE_CHECKPOINT, folder.run)
+            stored = folder.path / run_files.BASELINE
         # Trained by an earlier call that was stopped later on: they are taken as they are.
         if stored is not None and stored.exists():
             apply_weights(model, read_weights(stored), str(stored))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rankfold import run_files
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.onnx import Feed, Runner, layer_moments, output_errors, random_feeds
 from rankfold.errors import InputError
@@ -21,7 +22,6 @@ from rankfold.workload.onnx.layers import OnnxNetwork
 from rankfold.workload.onnx.save import save_onnx
 
 TYPE, VERSION = "rankfold.decomposition", 1
-RECORD = "decomposition.json"
 RANDOM_BATCHES = 4
 NOT_COMPARED = "not compared: onnxruntime is not installed (pip install 'rankfold[onnx]')"
 
@@ -94,10 +94,10 @@ def decompose_to_folder(
         **asdict(decomposition),
     }
     # The record comes last into place: a folder that has it is whole.
-    with replacing_folder(target, last=RECORD) as made:
+    with replacing_folder(target, last=run_files.DECOMPOSITION) as made:
         save_onnx(made / "model.onnx", model)
-        plan.save(made / "plan.json")
-        write_json(made / RECORD, record)
+        plan.save(made / run_files.PLAN)
+        write_json(made / run_files.DECOMPOSITION, record)
     return decomposition
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rankfold import run_files
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import LowRank, Method, Quantise, uniform_plan
@@ -62,7 +63,7 @@ def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str,
         progress=progress,
     )
     # Its last weights; all three variants begin with these, so that only the method differs.
-    weights = StoredWeights(baseline / "model.safetensors")
+    weights = StoredWeights(baseline / run_files.WEIGHTS)
     folders = {}
     for name, method in VARIANTS.items():
         progress.note(f"-- {name}")

@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from rankfold import run_files
 from rankfold.errors import InputError
 from rankfold.records.claim import IDENTITY, Claim, as_read_back
 from rankfold.records.csv_table import write_csv
@@ -18,7 +19,6 @@ from rankfold.records.typed import write_typed
 from rankfold.training.loop import EpochRecord
 
 TYPE, VERSION = "rankfold.run", 1
-MARKER = "run.json"
 CLAIM = Claim(
     TYPE,
     VERSION,
@@ -53,40 +53,40 @@ class RunFolder:
         # Sorted: the order in which an identity was put together does not matter.
         run = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
         # The marker is written before anything else, and only where the folder is new.
-        held = CLAIM.folder(path, MARKER, own, resume, work="run")
+        held = CLAIM.folder(path, run_files.RUN, own, resume, work="run")
         if held is None:
-            write_typed(path / MARKER, TYPE, VERSION, {"run": run, IDENTITY: own})
+            write_typed(path / run_files.RUN, TYPE, VERSION, {"run": run, IDENTITY: own})
         return cls(path, run)
 
     @property
     def plan(self) -> Path:
         """The plan that was followed."""
-        return self.path / "plan.json"
+        return self.path / run_files.PLAN
 
     @property
     def weights(self) -> Path:
         """The final weights."""
-        return self.path / "model.safetensors"
+        return self.path / run_files.WEIGHTS
 
     @property
     def checkpoint(self) -> Path:
         """The newest state of training, while the run is not complete."""
-        return self.path / "checkpoint.pt"
+        return self.path / run_files.CHECKPOINT
 
     @property
     def result(self) -> Path:
         """The result; written last, so a run that has it is complete."""
-        return self.path / "result.json"
+        return self.path / run_files.RESULT
 
     @property
     def history(self) -> Path:
         """One row per epoch."""
-        return self.path / "history.csv"
+        return self.path / run_files.HISTORY
 
     @property
     def report(self) -> Path:
         """The page for people."""
-        return self.path / "report.html"
+        return self.path / run_files.REPORT
 
 
 def save_history(path: Path, history: Sequence[EpochRecord]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+from rankfold import run_files
 from rankfold.arguments import PATH, takes
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
@@ -17,9 +18,6 @@ from rankfold.surgery.compress import build_
 from rankfold.surgery.follows import check_follows
 from rankfold.surgery.quantise import insert_quantisers_, open_signs
 from rankfold.surgery.supports import check_supports, filled_in
-
-# The names in a run's folder too, so that `load_` reads either.
-PLAN_FILE, WEIGHTS = "plan.json", "model.safetensors"
 
 
 @takes(model=MODEL, plan=PLAN, folder=PATH)
@@ -49,8 +47,8 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
     check_follows(bare, plan)
     # Supports that were chosen on data are in the masks alone so far.
     filled = filled_in(plan, bare)
-    save_weights(target / WEIGHTS, bare)
-    filled.save(target / PLAN_FILE)
+    save_weights(target / run_files.WEIGHTS, bare)
+    filled.save(target / run_files.PLAN)
 
 
 @takes(model=MODEL, folder=PATH)
@@ -73,18 +71,18 @@ def load_(model: nn.Module, folder: str | Path) -> Plan:
         UnsupportedLayerError: see `compress_`.
     """
     target = Path(folder)
-    for name in (PLAN_FILE, WEIGHTS):
+    for name in (run_files.PLAN, run_files.WEIGHTS):
         if not (target / name).is_file():
             raise InputError(
                 f"{target} holds no saved network (no {name}); give one of save, or of a finished run"
             )
     # Both are read before the network is touched, so that a damaged file leaves it as it was.
-    plan = Plan.load(target / PLAN_FILE)
-    weights = read_weights(target / WEIGHTS)
+    plan = Plan.load(target / run_files.PLAN)
+    weights = read_weights(target / run_files.WEIGHTS)
     # In the order of training: modules, then their quantisers, then weights for the names that now exist.
     build_(model, plan)
     insert_quantisers_(model, plan)
-    apply_weights(model, weights, str(target / WEIGHTS))
+    apply_weights(model, weights, str(target / run_files.WEIGHTS))
     # Masks came with the weights, the supports with the plan; the two files may not belong together.
     check_supports(plan, model)
     return filled_in(plan, model)

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from rankfold import run_files
 from rankfold.cli.arguments.arrays import chosen_bits, chosen_hardware
 from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
@@ -77,12 +78,12 @@ def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     )
     folder = Path(options.model)
     # The plan of the run, with the supports that it found.
-    plan = Plan.load(folder / "plan.json")
+    plan = Plan.load(folder / run_files.PLAN)
     # The network as it was before: what became of its layers is in the plan.
     network = find_network(plan.model, plan.input)
     check_plan(plan, network)
     # Which weights pattern pruning kept is only in the weights.
-    masks = masks_for(plan, folder / "model.safetensors")
+    masks = masks_for(plan, folder / run_files.WEIGHTS)
     return network, plan.on(chosen_hardware(options, plan)), masks
 
 

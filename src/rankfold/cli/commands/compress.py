@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankfold import run_files
 from rankfold.cli.arguments.arrays import (
     add_array,
     add_bits,
@@ -125,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.words.report import show_report
 
     _compress(options, planned or method, hardware, noise)
-    show_report({None: options.out}, options.out / "report.html")
+    show_report({None: options.out}, options.out / run_files.REPORT)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rankfold import run_files
 from rankfold.cli.arguments.process import add_seed, prepare_process
 
 TITLE = "Digits: dense, plain low-rank and group low-rank"
@@ -32,6 +33,6 @@ def run(options: argparse.Namespace) -> int:
 
     prepare_process()
     folders = run_demo(options.out, options.epochs, options.seed, Bars())
-    page = options.out.resolve() / "report.html"
+    page = options.out.resolve() / run_files.REPORT
     show_report(dict(folders.items()), page, TITLE)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from rankfold import run_files
 from rankfold.cli.arguments.arrays import add_array, chosen_hardware, kept_with_plan
 from rankfold.cli.arguments.process import command_line, prepare_process
 from rankfold.cli.arguments.technology import add_technology
@@ -46,5 +47,5 @@ def run(options: argparse.Namespace) -> int:
         resume=options.resume,
         progress=Bars(),
     )
-    show_report({None: options.out}, options.out / "report.html")
+    show_report({None: options.out}, options.out / run_files.REPORT)
     return 0

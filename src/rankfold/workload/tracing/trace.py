@@ -339,7 +339,7 @@ def _tensors(given: Iterable[Any]) -> list[torch.Tensor]:
 def _failed(
     name: str,
     image: Image,
-    error: Exception,
+    error: BaseException,
 ) -> str:
     shown = "x".join(str(size) for size in image)
     return f"{name} fails on an image of {shown} (C x H x W): {first_line(error)}; pass its real input size"
