@@ -18,7 +18,9 @@ RULE = (
 )
 
 
-def add_mapping(parser: argparse.ArgumentParser, flag: str = "--method", what: str = "mapping") -> None:
+def add_mapping(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, flag: str = "--method", what: str = "mapping"
+) -> None:
     """Add the choice of a mapping; None where it is not given."""
     parser.add_argument(flag, choices=(AUTO, *MAPPINGS), help=f"{what}: {RULE}")
 

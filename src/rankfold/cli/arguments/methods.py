@@ -34,7 +34,7 @@ EXAMPLES = {"rank": "1/8", "entries": "4", "ratio": "0.5"}
 NUMBERS = ("groups", "rank", "entries", "block", "ratio")
 
 
-def add_method(parser: argparse.ArgumentParser) -> None:
+def add_method(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add `--method` and what the methods beside low-rank need."""
     parser.add_argument(
         "--method",
@@ -61,7 +61,7 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_low_rank(parser: argparse.ArgumentParser) -> None:
+def add_low_rank(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add `--groups`, `--rank` and `--pointwise`."""
     parser.add_argument("--groups", type=int, metavar="g", help="low-rank groups of every layer (default 1)")
     parser.add_argument(
@@ -72,7 +72,7 @@ def add_low_rank(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pointwise", action="store_true", help="low-rank for 1x1 convolutions too")
 
 
-def add_entries(parser: argparse.ArgumentParser, what: str) -> None:
+def add_entries(parser: argparse.ArgumentParser | argparse._ArgumentGroup, what: str) -> None:
     """Add `--entries`; `what` it means here."""
     parser.add_argument("--entries", type=int, metavar="e", help=what)
 
@@ -85,7 +85,7 @@ class _Rule(argparse.Action):
         namespace.rules = (*namespace.rules, LayerRule(values, option_string == "--include"))
 
 
-def add_rules(parser: argparse.ArgumentParser) -> None:
+def add_rules(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add `--linear`, `--fit`, `--include` and `--exclude`; the rules are collected in `rules`."""
     parser.add_argument(
         "--linear", action="store_true", help="map fully connected layers too, and make them low-rank"

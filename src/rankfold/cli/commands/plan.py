@@ -22,6 +22,7 @@ from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_image_size
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
+from rankfold.cli.commands.plan_uniform import add_uniform, refuse_setting, run_uniform
 from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights; no ONNX files")
-    parser.add_argument("--data", required=True, metavar="DATA", help=DATA_HELP)
+    parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights; ONNX files with --uniform")
+    # Asked for below, as `--uniform` does without.
+    parser.add_argument("--data", metavar="DATA", help=DATA_HELP)
     add_array(parser)
     _add_budget(parser)
     add_bits(parser, 4, "of weights and activations, 1 to 8, or `float` (default 4)")
-    parser.add_argument("--pointwise", action="store_true", help="1x1 convolutions may become low-rank too")
     add_checkpoint(parser)
     parser.add_argument(
         "--images",
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pareto", type=Path, metavar="DIR", help="write the whole front: front.csv, front.html, front.svg"
     )
+    add_uniform(parser)
     add_search(parser)
     add_non_idealities(parser)
     add_technology(parser, resolution=False)
@@ -88,6 +90,11 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plan, print why, and write the plan and the front."""
+    if options.uniform:
+        return run_uniform(options)
+    refuse_setting(options)
+    if options.data is None:
+        raise InputError(f"--data is missing: {DATA_HELP}; or give all layers one setting (--uniform)")
     # Shares such as 40 % become numbers when the dense network is known.
     budgets = _budgets(options)
     limited = bool(budgets) or options.max_drop is not None

@@ -1,0 +1,123 @@
+"""`rankfold plan --uniform`: one setting for all layers, written to a file without data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware
+from rankfold.cli.arguments.mappings import add_mapping, named_mapping
+from rankfold.cli.arguments.methods import (
+    NUMBERS,
+    add_entries,
+    add_low_rank,
+    add_method,
+    add_rules,
+    chosen_method,
+)
+from rankfold.cli.arguments.networks import find_network
+from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cost.energy import choose_mappings, hardware_table
+from rankfold.errors import InputError
+from rankfold.files import check_target
+from rankfold.plan import ChannelPruning, coverage, uniform_plan
+from rankfold.plan.kinds import PLAIN
+
+# What chooses layer by layer, and needs data for it.
+OF_THE_CHOICE = (
+    "data",
+    "max_cycles",
+    "max_arrays",
+    "max_energy",
+    "max_drop",
+    "pareto",
+    "search",
+    "trials",
+    "study",
+    "chips",
+    "search_images",
+    "checkpoint",
+    "images",
+    "image_size",
+)
+UNIFORM = ("method", *NUMBERS, "linear", "fit", "rules", "mapping", "input")
+
+
+def add_uniform(parser: argparse.ArgumentParser) -> None:
+    """Add `--uniform`, and what says the one setting."""
+    group = parser.add_argument_group(
+        "one setting for all layers", "instead of a choice for each; needs neither data nor trained weights"
+    )
+    group.add_argument(
+        "--uniform",
+        action="store_true",
+        help="write the plan that gives all layers the setting below, as compress would follow it",
+    )
+    # Of this group alone in the help; `--pointwise` is of the exact choice too.
+    add_method(group)
+    add_low_rank(group)
+    add_entries(
+        group,
+        "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage "
+        "of pairs",
+    )
+    add_rules(group)
+    add_mapping(group, "--mapping", "of --uniform")
+    group.add_argument(
+        "--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)"
+    )
+
+
+def refuse_setting(options: argparse.Namespace) -> None:
+    """Refuse what says one setting where every layer gets its own.
+
+    Raises:
+        InputError: such an option is given.
+    """
+    for name in _given(options, UNIFORM):
+        raise InputError(f"{_flag(name)} goes with --uniform; add that, or omit it")
+    if options.steering != PLAIN:
+        raise InputError("--steering goes with --uniform; add that, or omit it")
+
+
+def run_uniform(options: argparse.Namespace) -> int:
+    """Write the plan and show what becomes of every layer."""
+    for name in _given(options, OF_THE_CHOICE):
+        raise InputError(f"--uniform gives all layers one setting without data; omit {_flag(name)}")
+    out: Path = options.out or Path("plan.json")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give a file for the plan")
+    check_target(out)
+    method = chosen_method(options)
+    if isinstance(method, ChannelPruning):
+        raise InputError(
+            "which channels can be removed is a question to the weights; prune channels with rankfold "
+            "compress"
+        )
+    hardware = chosen_hardware(options)
+    check_details(options, hardware)
+    network = find_network(options.model, options.input)
+    named = named_mapping(options.mapping)
+    bits = chosen_bits(options, options.bits)
+    plan = uniform_plan(network, hardware, method, bits=bits, mapping=named or "sdk")
+    if named is None:
+        plan = choose_mappings(network, plan, hardware_table(hardware))
+    plan.save(out)
+    if options.json:
+        print(json.dumps({"plan": plan.to_json(), "files": [str(out)]}, indent=2))
+        return 0
+    print(coverage(network, plan, options.linear).table(), end="\n\n")
+    print(f"hardware: {hardware.name}")
+    print(f"plan: {out}")
+    return 0
+
+
+def _given(options: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if getattr(options, name) not in (None, False, ())]
+
+
+def _flag(name: str) -> str:
+    if name == "rules":
+        return "--include and --exclude"
+    return f"--{name.replace('_', '-')}"
