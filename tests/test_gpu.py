@@ -14,7 +14,8 @@ from rankfold.models.pretrained import shipped
 from rankfold.models.zoo import build
 from rankfold.planning import best_plan
 from rankfold.planning.exact import CYCLES, Budget
-from rankfold.runs.evaluate import evaluate_folder, load_run
+from rankfold.runs.evaluate import load_run
+from rankfold.runs.stored import evaluate_folder
 from rankfold.simulator import NonIdealities, program_, simulate, simulated_layers
 from rankfold.training.data import load_images
 

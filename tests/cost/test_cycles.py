@@ -210,7 +210,7 @@ def test_a_network_of_linear_layers_alone():
     plan = uniform_plan(only, ARRAY)
     with pytest.raises(
         InputError,
-        match=r"only has no two-dimensional convolution; count its fully connected layers \(--linear\)",
+        match=r"only has no two-dimensional convolution; count its fully connected layers \(linear=True\)",
     ):
         network_cycles(only, plan)
     assert network_cycles(only, plan, linear=True).layers[0].cycles[CostKey.dense("im2col")] == 2
@@ -230,7 +230,7 @@ def test_activations_of_arrays_with_cells_and_dacs():
     assert array_mapping(shape, ARRAY, bare[1].layers[0]) == map_layer(shape, ARRAY, "sdk")
     network, plan = alone(shape, DenseLayer(), cells)
     with pytest.raises(
-        InputError, match=r"layer body: an array with bits per cell or DAC needs the bits .*--bits 4"
+        InputError, match=r"layer body: an array with bits per cell or DAC needs the bits .*bits=4"
     ):
         network_cycles(network, plan)
 

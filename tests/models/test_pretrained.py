@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rankfold.models.pretrained import SHIPPED, shipped, shipped_baseline
-from rankfold.runs.evaluate import evaluate_folder
+from rankfold.runs.stored import evaluate_folder
 
 
 def test_shipped_baseline_is_for_cifar10_only():

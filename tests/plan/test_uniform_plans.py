@@ -213,7 +213,8 @@ def test_methods_are_known_by_the_names_of_the_command_line() -> None:
 def test_fit_takes_the_next_lower_groups_and_rank() -> None:
     network = zoo_network("resnet18", image=(3, 32, 32))
     with pytest.raises(
-        InputError, match=r"rank 1/7 of 64 output channels is not a whole number; .* --fit the next lower"
+        InputError,
+        match=r"rank 1/7 of 64 output channels is not a whole number; .* fit=True for",
     ):
         uniform_plan(network, ARRAY, LowRank(groups=3, rank="1/7"))
     plan = uniform_plan(network, ARRAY, LowRank(groups=3, rank="1/7", fit=True))

@@ -31,7 +31,7 @@ def test_a_new_folder_is_taken_and_the_same_work_goes_on(tmp_path):
     assert held["more"] == 1
     assert [path.name for path in folder.iterdir()] == ["marker.json"]
     with pytest.raises(
-        InputError, match="holds this work; add --resume to go on with it, or use another place"
+        InputError, match="holds this work; give resume=True to go on with it, or use another place"
     ):
         CLAIM.folder(folder, "marker.json", IDENTITY, False, work="work")
 
@@ -112,7 +112,9 @@ def test_parts_are_done_once_and_known_again(tmp_path):
         InputError, match="holds other work of this kind, with other settings; give another file"
     ):
         parts(path, {**IDENTITY, "network": "large"}, resume=True)
-    with pytest.raises(InputError, match="already holds this work; add --resume to go on with it, or give"):
+    with pytest.raises(
+        InputError, match="already holds this work; give resume=True to go on with it, or give"
+    ):
         parts(path)
 
 

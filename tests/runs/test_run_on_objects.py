@@ -16,10 +16,11 @@ from rankfold.progress import Silent
 from rankfold.runs import steps
 from rankfold.runs.baseline import StoredWeights, TrainedWeights, dense_weights, weights_digest
 from rankfold.runs.energy_record import EnergyOptions
-from rankfold.runs.evaluate import evaluate, evaluate_folder, load_run
+from rankfold.runs.evaluate import evaluate, load_run
 from rankfold.runs.recipes import effective
 from rankfold.runs.run import run
 from rankfold.runs.state import RunNotes, prepare, traced
+from rankfold.runs.stored import evaluate_folder
 from rankfold.runs.train import train_network
 from rankfold.surgery.save import save_weights
 from rankfold.training.batches import Batches
@@ -124,7 +125,7 @@ def test_other_weights_are_another_run(data, plan, finished):
 
 
 def test_the_same_run_needs_resume(data, plan, dense, finished):
-    with pytest.raises(InputError, match="already holds this run; add --resume"):
+    with pytest.raises(InputError, match="already holds this run; give resume=True"):
         run(dense[0], data, plan, TUNING, out=finished[0], device="cpu")
 
 

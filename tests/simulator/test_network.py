@@ -345,7 +345,7 @@ def test_what_cannot_be_simulated_is_refused():
     )
     with pytest.raises(
         InputError,
-        match="gives no layer bits, and arrays compute with integers; make it with bits, such as --bits 4",
+        match="gives no layer bits, and arrays compute with integers; make it with bits, such as bits=4",
     ):
         simulate(model, float_plan)
     with pytest.raises(InputError, match="is not quantised in the network, as the plan says"):

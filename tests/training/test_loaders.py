@@ -168,7 +168,7 @@ def test_a_run_on_batches_goes_on_where_it_stopped(data, lists, plan, finished, 
     _, wanted = finished
     with pytest.raises(KeyboardInterrupt):
         run(net(), data, plan, TUNING, out=tmp_path, device="cpu", progress=Interrupted())
-    with pytest.raises(InputError, match="already holds this run; add --resume"):
+    with pytest.raises(InputError, match="already holds this run; give resume=True"):
         run(net(), data, plan, TUNING, out=tmp_path, device="cpu")
     with pytest.raises(InputError, match=r"a different run \(other data\)"):
         other = LoaderData(lists[0][1:], lists[1], classes=10)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from rankfold.cli.words.flags import in_options
 from rankfold.errors import RankfoldError, in_one_line
 from rankfold.version import __version__
 
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Only errors of ours are sentences; any other is a fault of ours, and keeps its traceback.
         if options.debug:
             raise
-        print(f"rankfold: {in_one_line(str(error))}", file=sys.stderr)
+        print(f"rankfold: {in_one_line(in_options(str(error)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # Commands that cannot go on, or go on in another way, say so themselves.

@@ -70,7 +70,7 @@ def bits_of(shape: ConvShape, entry: LayerPlan) -> tuple[int, int]:
     if entry.weight_bits is None or entry.input_bits is None:
         raise InputError(
             f"layer {shape.name}: an array with bits per cell or DAC needs the bits of weights and inputs; "
-            "plan it with bits (--bits 4)"
+            "plan it with bits (bits=4)"
         )
     return entry.weight_bits, entry.input_bits
 
@@ -156,6 +156,7 @@ def counted_layers(network: Network, plan: Plan, linear: bool | None) -> tuple[C
         layers = network.layers
     if not layers:
         raise InputError(
-            f"{network.name} has no two-dimensional convolution; count its fully connected layers (--linear)"
+            f"{network.name} has no two-dimensional convolution; count its fully connected layers "
+            "(linear=True)"
         )
     return layers

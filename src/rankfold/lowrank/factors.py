@@ -125,7 +125,7 @@ class RankRule:
         if rank.denominator != 1:
             raise InputError(
                 f"layer {shape.name}: rank {self.value} of {outputs} output channels is not a whole number; "
-                "give a number or another fraction, or --fit the next lower one"
+                "give a number or another fraction, or fit=True for the next lower one"
             )
         return int(rank)
 

@@ -111,7 +111,7 @@ def _torchvision(
     if model.pretrained:
         raise InputError(
             "torchvision loads its published weights by unpickling them, which is never done here; "
-            "save their state dict and give it as a checkpoint (--checkpoint FILE), "
+            "save their state dict and load it into the network (load_state_dict), "
             f"or use timm:{model.name}{PRETRAINED}"
         )
     options: dict[str, Any] = {"weights": None}

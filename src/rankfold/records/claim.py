@@ -130,7 +130,7 @@ class Claim:
             raise InputError(f"{path} {words}; {self.elsewhere}")
         # Other work is refused first: `--resume` would be the wrong advice for it.
         if not resume:
-            raise InputError(f"{path} {self.same}; add --resume to go on with it, or {self.elsewhere}")
+            raise InputError(f"{path} {self.same}; give resume=True to go on with it, or {self.elsewhere}")
         held: dict[str, Any] = content
         return held
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rankfold.calibration.observation import evaluating
 from rankfold.plan import Plan
 from rankfold.progress import Progress, Silent
-from rankfold.runs.evaluate import load_data_for, load_run
+from rankfold.runs.stored import StoredNetwork
 from rankfold.simulator import calibrate_adc_, needs_calibration, program_
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageData, ImageSplit
@@ -41,20 +41,23 @@ class LoadedRun:
     device: torch.device
 
     @classmethod
-    def load(cls, folder: str | Path, data: str, device: str = "auto") -> LoadedRun:
+    def load(
+        cls, folder: str | Path, data: str, device: str = "auto", *, factory: str | None = None
+    ) -> LoadedRun:
         """Load the run in `folder` and the data set.
 
         Args:
-            folder: of a finished run.
+            folder: of a finished run, or of `save`.
             data: a data source, as `load_images` takes it.
             device: `auto`, `cpu`, `cuda`, ...
+            factory: what builds the dense network; None: the name on record.
 
         Raises:
             InputError: one of them is wrong, or they do not go together.
         """
-        model, plan, result = load_run(folder, device)
-        images = load_data_for(result, data, folder)
-        return cls(model, plan, result.run, images, choose_device(device))
+        stored = StoredNetwork.load(folder, factory=factory, data=data, device=device)
+        assert stored.data is not None  # it was asked for
+        return cls(stored.model, stored.plan, stored.run, stored.data, choose_device(device))
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,6 @@ from rankfold.training.loaders import pair_of
 from rankfold.training.loop import accuracy, choose_device, placed
 from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.workload import retrace
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Top-1 accuracy on the test split, 0 to 1: now, and as the run reported it."""
-
-    accuracy: float
-    reported: float
-    images: int
-    same_data: bool
 
 
 @takes(path=PATH, device=TEXT, model=MODEL.or_none)
@@ -63,10 +52,10 @@ def load_run(
     # The hash is needed to claim a folder only, and nothing is claimed here.
     folder = RunFolder(Path(path), "")
     if not folder.path.is_dir():
-        raise InputError(f"run folder {path} does not exist; give the --out folder of a finished run")
+        raise InputError(f"run folder {path} does not exist; give the folder of a finished run")
     # The result is written last: a folder without one is of a run that is under way or was stopped.
     if not folder.result.exists():
-        raise InputError(f"{path} holds no finished run (no result.json); finish it with --resume")
+        raise InputError(f"{path} holds no finished run (no result.json); finish it with resume=True")
     result = Result.load(folder.result)
     plan = Plan.load(folder.plan)
     if model is None:
@@ -120,25 +109,6 @@ def _pairs(data: Iterable[Any], device: torch.device) -> Iterator[LabelledBatch]
         _, target = pair_of(batch, "evaluate")
         (inputs,) = Samples([batch], None, device)
         yield inputs, target.to(device)
-
-
-def evaluate_folder(path: str | Path, data: str, device: str = "auto") -> Evaluation:
-    """Evaluate the run in folder `path` on the test split of `data`.
-
-    Args:
-        path: the run's folder.
-        data: a data source, as `load_images` takes it.
-        device: `auto`, `cpu`, `cuda`, ...
-
-    Raises:
-        InputError: the folder or the data is wrong, or the data has other classes or image sizes.
-    """
-    model, _, result = load_run(path, device)
-    images = load_data_for(result, data, path)
-    measured = evaluate(model, images)
-    # Of other data another accuracy is no surprise.
-    same = images.digest == result.data.digest
-    return Evaluation(measured, result.accuracy.final, len(images.test), same)
 
 
 def load_data_for(result: Result, data: str, path: str | Path) -> ImageData:

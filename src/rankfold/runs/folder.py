@@ -59,6 +59,11 @@ class RunFolder:
         return cls(path, run)
 
     @property
+    def marker(self) -> Path:
+        """Which run the folder belongs to; a folder of `save` has none."""
+        return self.path / run_files.RUN
+
+    @property
     def plan(self) -> Path:
         """The plan that was followed."""
         return self.path / run_files.PLAN

@@ -189,7 +189,7 @@ def _check_choices(decomposition: str, noise: NonIdealities | None, recipe: Reci
     if noise is not None and recipe.compiled:
         raise InputError(
             "noise-aware training programs arrays anew in every step, which compiled steps do not; "
-            "omit --compile"
+            "omit compiled=True"
         )
 
 

@@ -39,7 +39,7 @@ def check_arrays(plan: Plan, chosen: NonIdealities, digital: Iterable[str] = ())
     if not plan.quantised:
         raise InputError(
             f"the plan of {plan.model} gives no layer bits, and arrays compute with integers; "
-            "make it with bits, such as --bits 4"
+            "make it with bits, such as bits=4"
         )
     if plan.array.cell_bits is None:
         _check_whole_cells(chosen)
@@ -57,7 +57,7 @@ def _check_whole_cells(chosen: NonIdealities) -> None:
     if chosen.ir_drop:
         raise InputError(
             f"ir_drop (={chosen.ir_drop}) needs real cells, which have a conductance; "
-            "give the array cell_bits (--cell-bits 2)"
+            "give the array cell_bits (cell_bits=2)"
         )
     if chosen.adc_bits == 1:
         raise InputError(

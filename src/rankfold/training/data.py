@@ -93,7 +93,7 @@ class ImageData(TrainingData):
         if len(self.train) < recipe.batch_size:
             raise InputError(
                 f"batch size (={recipe.batch_size}) is larger than the {len(self.train)} training images; "
-                "lower --batch"
+                "lower batch_size"
             )
         # A mirrored 2 is no digit.
         if recipe.augment == "crop-flip" and not self.mirror:

@@ -155,7 +155,7 @@ def _check_splits(source: str, splits: dict[str, Arrays], classes: int) -> None:
             )
         if images.shape[1:] != size:
             raise InputError(
-                f"data {source}: the splits differ in image size; pass --image-size HxW to resize them"
+                f"data {source}: the splits differ in image size; pass image_size=(H, W) to resize them"
             )
 
 
@@ -236,7 +236,7 @@ class _Decoder:
         if pixels.shape != first.shape:
             raise InputError(
                 f"data {self.where}: image {index} is {pixels.shape}, the first one {first.shape} (H, W, C); "
-                "pass --image-size HxW to resize them"
+                "pass image_size=(H, W) to resize them"
             )
 
     def _checked_label(self, label: Any, index: int) -> int:

@@ -12,9 +12,10 @@ from rankfold.errors import InputError
 from rankfold.models.zoo import build
 from rankfold.progress import Silent
 from rankfold.runs.chips import LoadedRun
-from rankfold.runs.evaluate import evaluate_folder, load_run
+from rankfold.runs.evaluate import load_run
 from rankfold.runs.simulate import simulate_run
 from rankfold.runs.simulation import SimulationOptions
+from rankfold.runs.stored import evaluate_folder
 from rankfold.simulator import NonIdealities
 from rankfold.workload import trace
 

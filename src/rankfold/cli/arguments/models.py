@@ -25,6 +25,17 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_factory(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, for commands that take folders."""
+    parser.add_argument(
+        "--model",
+        dest="factory",
+        metavar="NAME",
+        help="what builds the dense network of the folder, such as package.module:factory (default: the "
+        "name on record)",
+    )
+
+
 def trained_model(options: argparse.Namespace, data: ImageData, device: torch.device) -> nn.Module:
     """The network of `model` with its trained weights: of `--checkpoint`, its own, or shipped ones.
 

@@ -56,6 +56,11 @@ def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
     return trace(load_model(model, 10, image[0]), image, model)
 
 
+def is_name(model: str) -> bool:
+    """Whether `find_network` may know a network by this name: of a zoo, a file, a library or a factory."""
+    return model in ZOO or ":" in model or model.lower().endswith((*SUFFIXES, ".onnx", ".pt2"))
+
+
 def _exported(model: str, image: tuple[int, int, int] | None) -> Network:
     from rankfold.models.torch_export import load_exported
 

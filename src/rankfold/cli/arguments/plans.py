@@ -10,7 +10,7 @@ from rankfold import run_files
 from rankfold.cli.arguments.arrays import chosen_bits, chosen_hardware
 from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
-from rankfold.cli.arguments.networks import find_network
+from rankfold.cli.arguments.networks import find_network, is_name
 from rankfold.cost import Masks
 from rankfold.cost.energy import BITS
 from rankfold.errors import InputError
@@ -38,10 +38,12 @@ def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     plan's.
     """
     # A plan first: with it `model` is the network that it is for, and not a folder.
+    if options.plan is None and Path(options.model).is_dir():
+        return finished_run(options)
+    if options.factory is not None:
+        raise InputError("--model says what builds the network of a folder; name the network itself instead")
     if options.plan is not None:
         return given_plan(options)
-    if Path(options.model).is_dir():
-        return finished_run(options)
     return uniformly_planned(options)
 
 
@@ -70,7 +72,7 @@ def _both_bits(options: argparse.Namespace) -> int | None:
 
 
 def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
-    """What a finished run made of its network, for the array of its plan or another."""
+    """What a run, or somebody with `save`, made of a network, for the array of its plan or another."""
     _refuse(
         options,
         (*SAID_BY_A_PLAN, "input"),
@@ -79,12 +81,22 @@ def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     folder = Path(options.model)
     # The plan of the run, with the supports that it found.
     plan = Plan.load(folder / run_files.PLAN)
-    # The network as it was before: what became of its layers is in the plan.
-    network = find_network(plan.model, plan.input)
+    network = _network_of(folder, plan, options.factory)
     check_plan(plan, network)
     # Which weights pattern pruning kept is only in the weights.
     masks = masks_for(plan, folder / run_files.WEIGHTS)
     return network, plan.on(chosen_hardware(options, plan)), masks
+
+
+def _network_of(folder: Path, plan: Plan, factory: str | None) -> Network:
+    """The network as it was before: what became of its layers is in the plan."""
+    # Names need no torch; networks of several inputs are called as the plan says.
+    if factory is None and not plan.inputs and is_name(plan.model):
+        return find_network(plan.model, plan.input)
+    from rankfold.runs.stored import dense_network, stored_classes
+
+    _, network = dense_network(folder, plan, factory, stored_classes(folder, plan))
+    return network
 
 
 def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from rankfold.cli.arguments.arrays import add_array, add_precision
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
+from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.plans import planned_network
 from rankfold.cli.arguments.technology import add_technology
@@ -29,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         nargs="?",
-        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run",
+        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run or of save",
     )
+    add_factory(parser)
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
     )

@@ -7,12 +7,17 @@ import json
 import sys
 from dataclasses import asdict
 
+from rankfold.cli.arguments.models import add_factory
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument(
-        "run_folder", metavar="DIR", help="folder of a finished run, or the name of shipped weights"
+        "run_folder",
+        metavar="DIR",
+        help="folder of a finished run or of save, or the name of shipped weights",
     )
+    add_factory(parser)
     parser.add_argument("--data", required=True, metavar="DATA", help="data set with a test split")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -22,16 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the accuracy."""
     from rankfold.models.pretrained import run_folder
-    from rankfold.runs.evaluate import evaluate_folder
+    from rankfold.runs.stored import evaluate_folder
 
-    evaluation = evaluate_folder(run_folder(options.run_folder), options.data, options.device)
+    evaluation = evaluate_folder(
+        run_folder(options.run_folder), options.data, options.device, factory=options.factory
+    )
     if options.json:
         print(json.dumps(asdict(evaluation)))
         return 0
-    print(
-        f"test accuracy {evaluation.accuracy:.2%} on {evaluation.images} images "
-        f"(the run reported {evaluation.reported:.2%})"
-    )
+    words = f"test accuracy {evaluation.accuracy:.2%} on {evaluation.images} images"
+    if evaluation.reported is not None:
+        words += f" (the run reported {evaluation.reported:.2%})"
+    print(words)
     if evaluation.same_data and evaluation.accuracy != evaluation.reported:
         # Convolution libraries add in another order with other threads or processors.
         print(

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.arguments.arrays import add_array, add_cells, chosen_hardware
+from rankfold.cli.arguments.models import add_factory
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.mapping import CELLS
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from rankfold.plan import Plan
-    from rankfold.runs.result import Result
+    from rankfold.runs.stored import StoredNetwork
     from rankfold.training.data import ImageData
 
 RANDOM_BATCHES, RANDOM_SIZE = 4, 64
@@ -24,7 +22,8 @@ RANDOM_BATCHES, RANDOM_SIZE = 4, 64
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("run_folder", type=Path, metavar="DIR", help="folder of a finished run")
+    parser.add_argument("run_folder", type=Path, metavar="DIR", help="folder of a finished run or of save")
+    add_factory(parser)
     parser.add_argument(
         "--to",
         choices=tuple(TARGETS),
@@ -52,13 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the export and say what is in it."""
-    from rankfold.runs.evaluate import load_run
+    from rankfold.runs.stored import StoredNetwork
 
     _check_options(options)
     # Before the run is loaded: a place that cannot be written is known at once.
     check_target(options.out)
-    model, plan, result = load_run(options.run_folder)
-    TARGETS[options.to](options, model, plan, result)
+    stored = StoredNetwork.load(options.run_folder, factory=options.factory, data=options.data)
+    TARGETS[options.to](options, stored)
     return 0
 
 
@@ -79,20 +78,22 @@ def _check_options(options: argparse.Namespace) -> None:
             raise InputError(f"--{flag.replace('_', '-')} goes with --to arrays, not with {options.to}")
 
 
-def _onnx(options: argparse.Namespace, model: nn.Module, plan: Plan, result: Result) -> None:
+def _onnx(options: argparse.Namespace, stored: StoredNetwork) -> None:
     """Write an ONNX file, and compare it with the network image by image."""
     from rankfold.export.onnx.check import compare_onnx
     from rankfold.export.onnx.write import write_onnx
-    from rankfold.runs.evaluate import load_data_for
+    from rankfold.workload import example_inputs
 
+    model, plan = stored.model, stored.plan
     # As the run is, unless the user asks for the other.
     quantised = plan.quantised
     if options.precision is not None:
         quantised = options.precision == "qdq"
-    batches: Iterator[Any] = _random(result.input)
-    if options.data is not None:
-        batches = _test_split(load_data_for(result, options.data, options.run_folder))
-    write_onnx(model, result.input, options.out, quantised)
+    example = example_inputs(model, plan.input, plan.inputs)
+    batches: Iterator[Any] = _random(example)
+    if stored.data is not None:
+        batches = _test_split(stored.data)
+    write_onnx(model, example, options.out, quantised)
     how = "in float"
     if quantised:
         how = "with quantisers"
@@ -122,59 +123,71 @@ def _test_split(images: ImageData) -> Iterator[Any]:
     return iter(batches.epoch())
 
 
-def _random(image: tuple[int, int, int]) -> Iterator[Any]:
+def _random(example: Any) -> Iterator[Any]:
+    """Batches of normal numbers for a network that is called with an example of one sample."""
     import torch
 
-    # Always the same images, so that a difference can be found again.
+    from rankfold.calibration.samples import map_tensors
+
+    # Always the same, so that a difference can be found again.
     draw = torch.Generator().manual_seed(0)
+
+    def drawn(values: torch.Tensor) -> torch.Tensor:
+        # A number of all samples together, and what is counted, stay as they are.
+        if values.dim() == 0:
+            return values
+        size = (RANDOM_SIZE, *values.shape[1:])
+        if not values.is_floating_point():
+            return values.expand(size)
+        return torch.randn(size, generator=draw).to(values.dtype)
+
     for _ in range(RANDOM_BATCHES):
-        yield torch.randn(RANDOM_SIZE, *image, generator=draw), None
+        yield map_tensors(example, drawn), None
 
 
-def _arrays(options: argparse.Namespace, model: nn.Module, plan: Plan, result: Result) -> None:
+def _arrays(options: argparse.Namespace, stored: StoredNetwork) -> None:
     """Write what to program into every array, and count it."""
     from rankfold.export.array_images.images import write_arrays
 
     # The image of an array depends on its cells, which the plan need not name.
-    plan = plan.on(chosen_hardware(options, plan))
-    written = write_arrays(model, plan, options.out)
+    plan = stored.plan.on(chosen_hardware(options, stored.plan))
+    written = write_arrays(stored.model, plan, options.out)
     print(
-        f"{result.model}: {written.arrays:,} arrays of {plan.array} with {written.cells:,} cells, "
+        f"{stored.factory}: {written.arrays:,} arrays of {plan.array} with {written.cells:,} cells, "
         f"{written.activations:,} activations an image: {options.out}"
     )
 
 
-def _dense(options: argparse.Namespace, model: nn.Module, plan: Plan, result: Result) -> None:
+def _dense(options: argparse.Namespace, stored: StoredNetwork) -> None:
     """Write the weights of the network with plain layers only."""
     from rankfold.export.merge import merge
     from rankfold.surgery.kinds import surgery_of
     from rankfold.surgery.save import save_weights
 
     # Low-rank pairs become single convolutions again: plain code can load them.
-    save_weights(options.out, merge(model))
-    note = ""
+    save_weights(options.out, merge(stored.model))
+    plan, note = stored.plan, ""
     if plan.quantised:
         note += "; rounding of inputs is dropped, so its accuracy is not the run's"
     if any(surgery_of(layer.kind).resizes_others for layer in plan.layers):
         note += "; its pruned layers have fewer channels than the network's class gives them"
-    print(f"dense weights of {result.model}: {options.out}{note}")
+    print(f"dense weights of {stored.factory}: {options.out}{note}")
 
 
-def _workload(options: argparse.Namespace, model: nn.Module, plan: Plan, result: Result) -> None:
+def _workload(options: argparse.Namespace, stored: StoredNetwork) -> None:
     """Write the layers for other estimators."""
     from rankfold.export.workloads import write_csv, write_zigzag
-    from rankfold.models.load import load_model
-    from rankfold.workload import trace
+    from rankfold.runs.stored import dense_network
 
     # Shapes of the network as it was; the plan says what became of its layers.
-    dense = load_model(result.model, len(result.data.classes), result.input[0])
-    network = trace(dense, result.input, result.model)
+    plan = stored.plan
+    _, network = dense_network(options.run_folder, plan, stored.factory, stored.classes)
     whole: tuple[str, ...] = ()
     if options.to == "zigzag":
         whole = write_zigzag(options.out, network, plan, options.linear)
     else:
         write_csv(options.out, network, plan, options.linear)
-    print(f"layers of {result.model}: {options.out}")
+    print(f"layers of {stored.factory}: {options.out}")
     if whole:
         print(
             "ZigZag has no word for weights that are dropped within kernels; written as if they were there: "
@@ -183,7 +196,7 @@ def _workload(options: argparse.Namespace, model: nn.Module, plan: Plan, result:
 
 
 # At the end, where all writers are known; argparse lists its keys.
-TARGETS: dict[str, Callable[[argparse.Namespace, nn.Module, Plan, Result], None]] = {
+TARGETS: dict[str, Callable[[argparse.Namespace, StoredNetwork], None]] = {
     "onnx": _onnx,
     "arrays": _arrays,
     "zigzag": _workload,

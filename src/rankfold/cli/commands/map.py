@@ -10,6 +10,7 @@ from typing import Any
 from rankfold.cli.arguments.arrays import add_array, add_precision
 from rankfold.cli.arguments.mappings import add_mapping, add_most_arrays, within_arrays
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
+from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.plans import planned_network
 from rankfold.cli.arguments.technology import add_technology, asks_for_energy
@@ -30,8 +31,10 @@ from rankfold.workload import Network
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument(
-        "model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run"
+        "model",
+        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run or of save",
     )
+    add_factory(parser)
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
     )

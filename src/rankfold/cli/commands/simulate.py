@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from rankfold.cli.arguments.arrays import add_array, add_non_idealities, simulated_hardware
+from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.errors import InputError
 
@@ -16,8 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_folder",
         metavar="DIR",
-        help="folder of a finished, quantised run, or the name of shipped weights",
+        help="folder of a finished, quantised run or of save, or the name of shipped weights",
     )
+    add_factory(parser)
     parser.add_argument(
         "--data", required=True, metavar="DATA", help="data set with a training and a test split"
     )
@@ -74,7 +76,9 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     # A name of shipped weights stands for the folder that they came in.
-    loaded = LoadedRun.load(run_folder(options.run_folder), options.data, options.device)
+    loaded = LoadedRun.load(
+        run_folder(options.run_folder), options.data, options.device, factory=options.factory
+    )
     simulation = simulate_run(loaded, wanted, out=options.out, resume=options.resume, progress=Bars())
     if options.json:
         print(json.dumps(simulation.to_json(), indent=2))

@@ -192,7 +192,7 @@ class ComponentTable:
         if array.cell_bits is not None and array.cell_bits > self.most_cell_bits:
             raise InputError(
                 f"array cell_bits (={array.cell_bits}): cells of {self.name} store at most "
-                f"{self.most_cell_bits}; lower --cell-bits or choose another technology"
+                f"{self.most_cell_bits}; lower cell_bits or choose another technology"
             )
 
     def check(self) -> None:

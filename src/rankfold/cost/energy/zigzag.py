@@ -49,9 +49,9 @@ def find_table(
     if name != ZIGZAG:
         return load_table(name or DEFAULT_TABLE).with_adc(adc, adc_bits, mux)
     if adc not in (None, ZIGZAG):
-        raise InputError(f"adc (={adc}): technology zigzag has its own; omit --adc")
+        raise InputError(f"adc (={adc}): technology zigzag has its own; omit adc")
     if mux not in (None, 1):
-        raise InputError(f"mux (={mux}): technology zigzag has an ADC for every column; omit --mux")
+        raise InputError(f"mux (={mux}): technology zigzag has an ADC for every column; omit mux")
     if adc_bits is None:
         adc_bits = ADC_BITS
     return zigzag_table(array, adc_bits)

@@ -75,7 +75,7 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
         if not layer.quantised:
             raise InputError(
                 f"layer {layer.name} of the plan has no bits, and arrays hold integers; "
-                "compress the network with --bits"
+                "compress the network with bits, such as bits=4"
             )
     mappings = planned_mappings(model, plan)
     modules: dict[str, Any] = dict(model.named_modules())

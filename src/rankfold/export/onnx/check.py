@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rankfold.calibration.observation import evaluating
 from rankfold.calibration.onnx import Runner
+from rankfold.calibration.samples import Inputs, call, tensors_of
 from rankfold.errors import InputError
 from rankfold.nn.quantisers import Quantiser
 
@@ -50,7 +51,7 @@ def compare_onnx(
     Args:
         model: the network, which runs in eval mode and is as before afterwards.
         path: the ONNX file, of one input and logits (B, classes).
-        batches: (images (B, C, H, W), labels (B,) or None).
+        batches: (inputs, labels (B,) or None), the inputs as `calibration.samples.call` takes them.
         quantised: whether the file has the network's quantisers; if not, the network runs without them too.
 
     Raises:
@@ -59,20 +60,34 @@ def compare_onnx(
     """
     # As many threads as torch has: a user who gave torch few means them for the whole program.
     runner = Runner(path, torch.get_num_threads())
-    name = runner.inputs[0]
     tally = _Tally()
     with ExitStack() as while_compared:
         while_compared.enter_context(evaluating(model))
         if not quantised:
             while_compared.enter_context(_bypassed(model))
-        for images, labels in batches:
-            in_torch = model(images).cpu().float().numpy()  # (B, classes)
-            feed = {name: images.cpu().float().numpy()}
-            (in_onnx,) = runner(feed)
+        for inputs, labels in batches:
+            in_torch = call(model, inputs).cpu().float().numpy()  # (B, classes)
+            (in_onnx,) = runner(_fed(inputs, runner.inputs))
             tally.add(in_torch, in_onnx, labels)
     if not tally.images:
         raise InputError("there are no images to compare the file and the network on")
     return tally.check()
+
+
+def _fed(inputs: Inputs, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The tensors of a batch, by the names that a file has for them; numbers became constants of it."""
+    if isinstance(inputs, Mapping):
+        given = dict(inputs)
+    else:
+        tensors = [value for value in tensors_of(inputs) if isinstance(value, Tensor)]
+        given = dict(zip(names, tensors, strict=True))
+    feed: dict[str, np.ndarray] = {}
+    for name, value in given.items():
+        if isinstance(value, Tensor):
+            if value.is_floating_point():
+                value = value.float()
+            feed[name] = value.cpu().numpy()
+    return feed
 
 
 class _Tally:

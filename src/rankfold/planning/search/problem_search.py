@@ -57,7 +57,8 @@ def search_problem(
     others = [quantity for quantity in problem.budgets if quantity != CYCLES]
     if others:
         raise InputError(
-            f"a search trades accuracy for cycles, and keeps no budget of {others[0]}; give --max-cycles"
+            f"a search trades accuracy for cycles, and keeps no budget of {others[0]}; "
+            "give a budget of cycles"
         )
     solve(problem.candidates, problem.budgets)  # refuses what no plan can keep, before any is measured
     measured = problem.accuracy.under(measure)

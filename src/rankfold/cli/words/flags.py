@@ -1,0 +1,33 @@
+"""Messages of the library as the command line says them: arguments of Python are its options."""
+
+from __future__ import annotations
+
+# From what the library says to what one types; longer phrases before those that they hold.
+OPTIONS = {
+    "give a budget of cycles": "give --max-cycles",
+    "give resume=True to go on with it": "add --resume to go on with it",
+    "resume=True": "--resume",
+    "image_size=(H, W)": "--image-size HxW",
+    "lower batch_size": "lower --batch",
+    "bits, such as bits=4": "--bits 4",
+    "bits=4": "--bits 4",
+    "cell_bits=2": "--cell-bits 2",
+    "lower cell_bits": "lower --cell-bits",
+    "fit=True for the next lower one": "--fit the next lower one",
+    "load it into the network (load_state_dict)": "give it as a checkpoint (--checkpoint FILE)",
+    "omit compiled=True": "omit --compile",
+    "omit adc": "omit --adc",
+    "omit mux": "omit --mux",
+    "linear=True": "--linear",
+    "factory='package.module:factory'": "--model package.module:factory",
+    "Give the network itself (model=), or name it in the run, run(..., name='package.module:factory')": (
+        "Name what builds it, --model package.module:factory"
+    ),
+}
+
+
+def in_options(message: str) -> str:
+    """A message of the library in the words of the command line."""
+    for python, option in OPTIONS.items():
+        message = message.replace(python, option)
+    return message

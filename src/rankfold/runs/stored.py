@@ -1,0 +1,212 @@
+"""Compressed networks in folders, of finished runs and of `save` alike, with the data that they are for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from rankfold import run_files
+from rankfold.errors import InputError
+from rankfold.models.load import load_model, read_weights
+from rankfold.models.pretrained import file_digest
+from rankfold.plan import Plan, check_plan
+from rankfold.runs.evaluate import evaluate, load_data_for, load_run
+from rankfold.runs.folder import RunFolder
+from rankfold.runs.result import Result
+from rankfold.surgery.kinds import surgery_of
+from rankfold.surgery.save import load_
+from rankfold.training.data import ImageData, load_images
+from rankfold.training.loop import choose_device
+from rankfold.workload import Network, retrace
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredNetwork:
+    """A compressed network that was read from a folder.
+
+    Attributes:
+        model: the network, in eval mode.
+        plan: its plan.
+        factory: what builds the dense network, see `load_model`.
+        classes: how many it tells apart.
+        run: the run's identity, or a hash of the weights.
+        result: of the run; None: the folder is one of `save`.
+        data: what it is tested on, if data was asked for.
+    """
+
+    model: nn.Module
+    plan: Plan
+    factory: str
+    classes: int
+    run: str
+    result: Result | None = None
+    data: ImageData | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        factory: str | None = None,
+        data: str | None = None,
+        device: str = "cpu",
+    ) -> StoredNetwork:
+        """The network in a folder.
+
+        Args:
+            path: the folder of a finished run, or one of `save`.
+            factory: what builds the dense network; None: the name on record.
+            data: a data source, as `load_images` takes it; None: none is loaded.
+            device: where the network goes.
+
+        Raises:
+            InputError: a file is missing, damaged or of another network, nothing builds the network, or the
+                data has other classes or image sizes.
+        """
+        folder = RunFolder(Path(path), "")
+        if folder.result.exists():
+            return cls._of_run(folder, factory, data, device)
+        # Folders of runs that are under way have plans too, but are claimed.
+        if folder.marker.exists() or not (folder.path / run_files.PLAN).is_file():
+            load_run(path)  # says what is missing
+        return cls._of_save(folder.path, factory, data, device)
+
+    @classmethod
+    def _of_run(cls, folder: RunFolder, factory: str | None, data: str | None, device: str) -> StoredNetwork:
+        result = Result.load(folder.result)
+        classes = len(result.data.classes)
+        given = None
+        if factory is not None:
+            given = load_model(factory, classes, result.input[0])
+        model, plan, _ = load_run(folder.path, device, model=given)
+        images = None
+        if data is not None:
+            images = load_data_for(result, data, folder.path)
+        return cls(
+            model=model,
+            plan=plan,
+            factory=factory or result.model,
+            classes=classes,
+            run=result.run,
+            result=result,
+            data=images,
+        )
+
+    @classmethod
+    def _of_save(cls, path: Path, factory: str | None, data: str | None, device: str) -> StoredNetwork:
+        target = choose_device(device)
+        plan = Plan.load(path / run_files.PLAN)
+        # By its own files, so that a factory need not be told how many classes there are.
+        classes = stored_classes(path, plan)
+        images = None
+        if data is not None:
+            images = _data_for(plan, classes, data, path)
+        model, _ = dense_network(path, plan, factory, classes)
+        plan = load_(model, path)
+        return cls(
+            model=model.to(target).eval(),
+            plan=plan,
+            factory=factory or plan.model,
+            classes=classes,
+            run=file_digest(path / run_files.WEIGHTS),
+            data=images,
+        )
+
+
+def dense_network(path: Path, plan: Plan, factory: str | None, classes: int) -> tuple[nn.Module, Network]:
+    """The dense network of the plan in a folder, with fresh weights, and its trace.
+
+    Args:
+        path: the folder, for messages.
+        plan: its plan.
+        factory: what builds the network; None: the name in the plan.
+        classes: how many it tells apart.
+
+    Raises:
+        InputError: nothing builds it, or what is built is another network.
+    """
+    name = factory or plan.model
+    try:
+        model = load_model(name, classes, plan.input[0])
+    except InputError as error:
+        if factory is not None:
+            raise
+        raise InputError(
+            f"the network of {path} cannot be built by its name, {name}: {error}. Name what builds it, "
+            "factory='package.module:factory'"
+        ) from error
+    network = retrace(model, plan.model, plan.input, plan.inputs)
+    check_plan(plan, network)
+    return model, network
+
+
+def stored_classes(path: Path, plan: Plan) -> int:
+    """The outputs of the last layer, by the weights in a folder.
+
+    Raises:
+        InputError: there are no such weights.
+    """
+    weights = read_weights(path / run_files.WEIGHTS)
+    last = plan.layers[-1]
+    name = f"{surgery_of(last.kind).parts(last)[-1].name}.weight"
+    # A layer may be a parameter that is used in a function call.
+    for key in (name, last.name):
+        if key in weights:
+            return len(weights[key])
+    raise InputError(
+        f"{path / run_files.WEIGHTS} holds no weight {name} of the plan's last layer; give both of one save"
+    )
+
+
+def _data_for(plan: Plan, classes: int, data: str, path: Path) -> ImageData:
+    images = load_images(data)
+    if len(images.classes) != classes or images.input_size != plan.input:
+        raise InputError(
+            f"data {data} has {len(images.classes)} classes and images of {images.input_size} (C, H, W); the "
+            f"network in {path} has {classes} outputs and takes {plan.input}"
+        )
+    return images
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Top-1 accuracy on the test split, 0 to 1: now, and as the run reported it.
+
+    Attributes:
+        accuracy: now.
+        reported: by the run; None: the folder is one of `save`, which says nothing of it.
+        images: how many there are.
+        same_data: whether it was on the same data.
+    """
+
+    accuracy: float
+    reported: float | None
+    images: int
+    same_data: bool
+
+
+def evaluate_folder(
+    path: str | Path, data: str, device: str = "auto", *, factory: str | None = None
+) -> Evaluation:
+    """Evaluate the network in folder `path` on the test split of `data`.
+
+    Args:
+        path: the folder of a finished run, or one of `save`.
+        data: a data source, as `load_images` takes it.
+        device: `auto`, `cpu`, `cuda`, ...
+        factory: what builds the dense network; None: the name on record.
+
+    Raises:
+        InputError: the folder or the data is wrong, or the data has other classes or image sizes.
+    """
+    stored = StoredNetwork.load(path, factory=factory, data=data, device=device)
+    assert stored.data is not None  # it was asked for
+    measured = evaluate(stored.model, stored.data)
+    images = len(stored.data.test)
+    if stored.result is None:
+        return Evaluation(measured, None, images, False)
+    # Of other data another accuracy is no surprise.
+    same = stored.data.digest == stored.result.data.digest
+    return Evaluation(measured, stored.result.accuracy.final, images, same)

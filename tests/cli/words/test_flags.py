@@ -1,0 +1,50 @@
+"""What the library says in Python's words, the command line says in its own."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import rankfold
+from rankfold.cli.main import main
+from rankfold.cli.words.flags import OPTIONS, in_options
+
+SOURCE = Path(rankfold.__file__).parent
+# These read what is typed, keep what was typed, or are files that the command line alone opens.
+OF_THE_COMMAND_LINE = (
+    "cli/",
+    "reproduce/",
+    "workload/onnx/",
+    "surgery/onnx/",
+    "runs/demo.py",
+)
+
+
+def library():
+    for path in sorted(SOURCE.rglob("*.py")):
+        if not path.relative_to(SOURCE).as_posix().startswith(OF_THE_COMMAND_LINE):
+            yield path, path.read_text(encoding="utf-8")
+
+
+def test_messages_of_the_library_name_no_options():
+    for path, text in library():
+        for literal in re.findall(r'^[^#"`]*f?"((?:[^"\\\n])*)"', text, flags=re.MULTILINE):
+            assert not re.search(r"(?<![\w-])--[a-z]{3}", literal), (path, literal)
+
+
+def test_every_phrase_is_one_that_the_library_says():
+    text = " ".join(text for _, text in library())
+    joined = re.sub(r'"\s*\n\s*f?"', "", text)  # of literals over several lines
+    for phrase in OPTIONS:
+        assert phrase in joined, phrase
+
+
+@pytest.mark.parametrize("phrase", OPTIONS)
+def test_no_phrase_is_left_of_another(phrase):
+    assert "--" in in_options(phrase) and "=True" not in in_options(phrase)
+
+
+def test_the_command_line_says_its_own(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    assert main(["evaluate", str(tmp_path / "run"), "--data", "digits"]) == 2
+    assert "finish it with --resume" in capsys.readouterr().err
