@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankfold.errors import InputError
-from rankfold.files import in_schema, parse_yaml, read_json, replacing, write_bytes, write_json, write_text
+from rankfold.files import (
+    creating,
+    in_schema,
+    parse_yaml,
+    read_json,
+    replacing,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from rankfold.records.schema import strict_validator
 
 JSON = st.recursive(
@@ -155,3 +165,42 @@ def test_deep_nesting_is_refused_by_schemas() -> None:
         nested = [nested]
     with pytest.raises(InputError, match=r"a table: it is nested too deeply|a table: at top level"):
         in_schema(nested, strict_validator({"type": "object"}), "a table")
+
+
+def test_of_many_that_make_one_file_one_succeeds(tmp_path: Path) -> None:
+    target = tmp_path / "run.json"
+    makers = 8
+    together = threading.Barrier(makers)
+    made: list[int] = []
+    refused: list[str] = []
+
+    def make(number: int) -> None:
+        together.wait()
+        try:
+            with creating(target) as temporary:
+                temporary.write_text(str(number))
+                together.wait()  # all have written before the first gives its file the name
+            made.append(number)
+        except InputError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(makers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1 and target.read_text() == str(made[0])
+    assert len(refused) == makers - 1 and "made by another process" in refused[0]
+    assert listing(tmp_path) == ["run.json"]
+
+
+def test_where_files_have_one_name_alone_the_last_has_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    with creating(tmp_path / "run.json") as temporary:
+        temporary.write_text("1")
+    assert (tmp_path / "run.json").read_text() == "1" and listing(tmp_path) == ["run.json"]

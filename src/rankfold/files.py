@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be written or the disk is full.
     """
-    target = Path(path)
+    with _written(Path(path), os.replace) as temporary:
+        yield temporary
+
+
+@contextmanager
+def creating(path: str | Path) -> Iterator[Path]:
+    """As `replacing`, for a file that must be new: of several processes that make it, one succeeds.
+
+    Raises:
+        InputError: it is there, the folder cannot be written or the disk is full.
+    """
+    with _written(Path(path), _link) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _written(target: Path, finish: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """Yield a temporary sibling of `target`; `finish` then gives it its name."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(InputError):  # a folder may be open to writing alone
@@ -53,12 +70,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, target)
+        finish(temporary, target)
     except OSError as error:
         raise _unwritable(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
         _close(lock)
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Give a file that is written in full its name, unless another file has it."""
+    # To open the target itself exclusively would leave half a file for ever where a process is killed. A
+    # second name is all or nothing, and the system gives it to one process alone.
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise InputError(f"{target} was made by another process a moment ago; choose another place") from None
+    except OSError:  # no second names on this file system: then the last process has the file
+        os.replace(temporary, target)
 
 
 @contextmanager

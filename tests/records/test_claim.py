@@ -1,6 +1,7 @@
 """Files and folders are taken for work that is new, or goes on where it is this very work."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -129,3 +130,17 @@ def test_an_identity_is_compared_as_files_hold_it(tmp_path):
     with_tuple = {"layers": ("a", "b")}
     parts(path, with_tuple).save()
     assert parts(path, with_tuple, resume=True).identity == as_read_back(with_tuple) == {"layers": ["a", "b"]}
+
+
+def test_parts_that_older_files_lack_are_not_compared(tmp_path):
+    later = replace(CLAIM, later=("colour",))
+    old = {"_type": CLAIM.kind, "_version": CLAIM.version, "identity": IDENTITY}
+    (tmp_path / "marker.json").write_text(json.dumps(old))
+    wanted = {**IDENTITY, "colour": "red"}
+    assert later.folder(tmp_path, "marker.json", wanted, True, work="work") == old
+    with pytest.raises(InputError, match="colour"):
+        CLAIM.folder(tmp_path, "marker.json", wanted, True, work="work")
+    new = {**old, "identity": {**IDENTITY, "colour": "blue"}}
+    (tmp_path / "marker.json").write_text(json.dumps(new))
+    with pytest.raises(InputError, match="colour"):
+        later.folder(tmp_path, "marker.json", wanted, True, work="work")

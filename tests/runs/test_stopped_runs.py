@@ -15,11 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from common.little_network import net
+from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import LowRank, Plan, uniform_plan
+from rankfold.records.claim import Claim
 from rankfold.runs.baseline import dense_weights
-from rankfold.runs.folder import load_history
+from rankfold.runs.energy_record import EnergyOptions
+from rankfold.runs.folder import RunFolder, load_history
 from rankfold.runs.run import run
 from rankfold.runs.state import RunNotes, traced
 from rankfold.runs.train import train_network
@@ -126,3 +129,47 @@ def test_fine_tuning_with_arrays_in_the_loop(stopped):
     result = go_on(folder, CELLS, noise=NOISE)
     check(folder, result, record)
     assert result.accuracy.arrays is not None
+
+
+def train_on(folder, shift=0.0, energy=None):
+    """A training from the same weights each time, or from weights that are shifted."""
+    data = load_images("digits")
+    model = load_model(MODEL, len(data.classes), 1)
+    with torch.no_grad():
+        next(model.parameters()).add_(shift)
+    return train_network(
+        model,
+        data,
+        DENSE,
+        out=folder,
+        name=MODEL,
+        array=ARRAY,
+        energy=energy,
+        device="cpu",
+        resume=True,
+    )
+
+
+def test_a_training_is_known_by_its_first_weights_and_its_energy_by_its_components(stopped, tmp_path):
+    folder = tmp_path / "new"
+    first = train_on(folder)
+    # Left where a process is killed when all is written.
+    for name in ("checkpoint.pt", "baseline-checkpoint.pt"):
+        (folder / name).write_bytes(b"left over")
+    assert train_on(folder) == first
+    assert not list(folder.glob("*.pt"))
+    with pytest.raises(InputError, match=r"already holds a different run \(other weights\)"):
+        train_on(folder, shift=0.5)
+    with pytest.raises(InputError, match=r"already holds a different run \(other energy\)"):
+        train_on(folder, energy=EnergyOptions("sram-22nm"))
+
+
+def test_one_of_two_that_begin_together_gets_the_folder(tmp_path, monkeypatch):
+    """Both saw no run in it; the other one wrote first."""
+    folder = tmp_path / "run"
+    taken = RunFolder.claim(folder, {"model": "a"}, resume=False)
+    monkeypatch.setattr(Claim, "folder", lambda *_, **__: None)
+    with pytest.raises(InputError, match="made by another process a moment ago"):
+        RunFolder.claim(folder, {"model": "b"}, resume=False)
+    monkeypatch.undo()
+    assert RunFolder.claim(folder, {"model": "a"}, resume=True) == taken

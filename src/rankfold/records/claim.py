@@ -32,6 +32,8 @@ class Claim:
         same: what is said of a path of the same work that is not to go on.
         elsewhere: what the user may do, such as `use another folder`.
         nested: whether the identity is one value of the file; else its parts are values themselves.
+        later: parts of an identity that older versions did not write; where they are missing, they are not
+            compared.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Claim:
     same: str
     elsewhere: str
     nested: bool = True
+    later: Collection[str] = ()
 
     def file(self, path: Path, identity: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
         """Take a file for the work of `identity`.
@@ -121,6 +124,7 @@ class Claim:
         # Beside the parts of an identity, a flat file holds values that tell nothing of the work.
         if self.nested:
             keys |= set(known)
+        keys -= set(self.later) - set(known)
         different = []
         for key in sorted(keys):
             if known.get(key) != identity.get(key):

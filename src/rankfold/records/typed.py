@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.errors import InputError
-from rankfold.files import in_schema, read_json, write_json
+from rankfold.files import creating, in_schema, read_json, write_json
 
 TYPE, VERSION = "_type", "_version"  # the keys
 
@@ -24,6 +24,16 @@ def write_typed(path: str | Path, kind: str, version: int, content: Mapping[str,
         InputError: it cannot be written.
     """
     write_json(path, typed(kind, version, content))
+
+
+def create_typed(path: str | Path, kind: str, version: int, content: Mapping[str, Any]) -> None:
+    """As `write_typed`, for a file that must be new: of several processes that write it, one succeeds.
+
+    Raises:
+        InputError: it is there, or cannot be written.
+    """
+    with creating(path) as temporary:
+        write_json(temporary, typed(kind, version, content))
 
 
 def is_typed(content: Any, kind: str, version: int) -> bool:

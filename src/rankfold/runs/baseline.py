@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from rankfold import run_files
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import file_digest, shipped_baseline
 from rankfold.progress import Progress, Silent
@@ -154,11 +153,13 @@ class TrainedWeights(DenseWeights):
         checkpoint = None
         stored = None
         if folder is not None:
-            checkpoint = Checkpoint(folder.path / run_files.BASELINE_CHECKPOINT, folder.run)
-            stored = folder.path / run_files.BASELINE
+            checkpoint = Checkpoint(folder.baseline_checkpoint, folder.run)
+            stored = folder.baseline
         # Trained by an earlier call that was stopped later on: they are taken as they are.
-        if stored is not None and stored.exists():
+        if stored is not None and checkpoint is not None and stored.exists():
             apply_weights(model, read_weights(stored), str(stored))
+            # Left by a process that was killed when all was written.
+            checkpoint.path.unlink(missing_ok=True)
             return
         train(
             model,

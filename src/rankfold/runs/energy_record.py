@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rankfold.cost import Masks, counts_linear
@@ -18,6 +20,7 @@ from rankfold.cost.energy import (
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
+from rankfold.models.pretrained import file_digest
 from rankfold.plan.plan import Plan
 from rankfold.workload import Network
 
@@ -49,6 +52,16 @@ class EnergyOptions:
     def asked(self) -> bool:
         """Whether anything is asked for, so that energy is wanted for certain."""
         return self != EnergyOptions()
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these components from others, as JSON: a table's name, or a hash of what it holds."""
+        table = self.table
+        if isinstance(table, ComponentTable):
+            table = hashlib.sha256(repr(table).encode()).hexdigest()[:16]
+        elif table is not None and Path(table).is_file():
+            # By its content: a file that was moved is the same, one that changed is not.
+            table = file_digest(Path(table))
+        return {"table": table, "adc": self.adc, "adc_bits": self.adc_bits, "mux": self.mux}
 
     def for_array(self, array: ArraySpec) -> ComponentTable:
         """The components for an array.

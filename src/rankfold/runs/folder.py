@@ -15,7 +15,7 @@ from rankfold import run_files
 from rankfold.errors import InputError
 from rankfold.records.claim import IDENTITY, Claim, as_read_back
 from rankfold.records.csv_table import write_csv
-from rankfold.records.typed import write_typed
+from rankfold.records.typed import create_typed
 from rankfold.training.loop import EpochRecord
 
 TYPE, VERSION = "rankfold.run", 1
@@ -25,6 +25,7 @@ CLAIM = Claim(
     other="already holds a different run (other {keys})",
     same="already holds this run",
     elsewhere="use another folder",
+    later=("weights", "energy"),
 )
 
 
@@ -55,7 +56,10 @@ class RunFolder:
         # The marker is written before anything else, and only where the folder is new.
         held = CLAIM.folder(path, run_files.RUN, own, resume, work="run")
         if held is None:
-            write_typed(path / run_files.RUN, TYPE, VERSION, {"run": run, IDENTITY: own})
+            create_typed(path / run_files.RUN, TYPE, VERSION, {"run": run, IDENTITY: own})
+        # An older identity has another hash, by which its checkpoint is known.
+        elif isinstance(held.get("run"), str):
+            run = held["run"]
         return cls(path, run)
 
     @property
@@ -82,6 +86,21 @@ class RunFolder:
     def result(self) -> Path:
         """The result; written last, so a run that has it is complete."""
         return self.path / run_files.RESULT
+
+    @property
+    def baseline(self) -> Path:
+        """The dense weights, where the run trains them itself."""
+        return self.path / run_files.BASELINE
+
+    @property
+    def baseline_checkpoint(self) -> Path:
+        """The newest state of that training, while it is not complete."""
+        return self.path / run_files.BASELINE_CHECKPOINT
+
+    def remove_checkpoints(self) -> None:
+        """Remove the states of training that nobody goes on from any more, as the run is complete."""
+        for path in (self.checkpoint, self.baseline_checkpoint):
+            path.unlink(missing_ok=True)
 
     @property
     def history(self) -> Path:

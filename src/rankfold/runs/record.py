@@ -46,7 +46,7 @@ def record(state: RunState) -> Result:
     save_weights(folder.weights, state.model)
     result.save(folder.result)  # last: a folder that has it is complete
     # Now that the result is there, nobody goes on from the checkpoint; it may be gone already.
-    folder.checkpoint.unlink(missing_ok=True)
+    folder.remove_checkpoints()
     return result
 
 

@@ -132,6 +132,8 @@ def finished(state: RunState) -> Result | None:
     if state.folder is None or not state.folder.result.exists():
         return None
     state.progress.note("this run is already complete")
+    # A process may have been killed between the result and this.
+    state.folder.remove_checkpoints()
     return Result.load(state.folder.result)
 
 
@@ -159,4 +161,5 @@ def common_identity(state: RunState, baseline: Any) -> dict[str, Any]:
         "baseline": baseline,
         "recipe": recipe_identity(state.recipe, state.device),
         "classes": len(state.data.classes),
+        "energy": state.energy.identity(),
     }

@@ -70,6 +70,7 @@ class RunState:
         noise: non-idealities of the arrays that fine-tuning has in the loop; None: it has no arrays.
         hardware: what costs are counted for; None: that of the plan.
         notes: what the result says of the run beside what it found.
+        energy: the components that energy is counted with.
         dense_energy: of the dense network, which the result compares with; None: the result has no energy.
         folder: where checkpoints and the plan are kept; None: nothing is kept.
         progress: hears how far the work is.
@@ -94,6 +95,7 @@ class RunState:
     noise: NonIdealities | None = None
     hardware: Hardware | None = None
     notes: RunNotes = field(default_factory=RunNotes)
+    energy: EnergyOptions = field(default_factory=EnergyOptions)
     dense_energy: NetworkEnergy | None = None
     folder: RunFolder | None = None
     progress: Progress = field(default_factory=Silent)
@@ -158,7 +160,8 @@ def prepare(
     if noise is not None:
         check_arrays(plan, noise)
     hearer.note(coverage(network, plan, linear).table() + "\n")
-    dense = dense_energy(network, plan, energy or EnergyOptions.of(machine))
+    priced = energy or EnergyOptions.of(machine)
+    dense = dense_energy(network, plan, priced)
     # A rehearsal: whatever surgery refuses, it refuses before any work is done.
     build_(copy.deepcopy(own), plan)
     # Weights of another network are refused before the folder is touched, too.
@@ -178,6 +181,7 @@ def prepare(
         noise=noise,
         hardware=machine,
         notes=notes or RunNotes(),
+        energy=priced,
         dense_energy=dense,
         progress=hearer,
     )

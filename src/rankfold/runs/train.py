@@ -12,7 +12,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.plan import uniform_plan
 from rankfold.progress import Progress, Silent
 from rankfold.runs import steps
-from rankfold.runs.baseline import GivenWeights
+from rankfold.runs.baseline import GivenWeights, weights_digest
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DENSE
@@ -72,6 +72,7 @@ def train_network(
     machine = plan.machine
     if hardware is not None:
         machine = hardware.with_array(plan.array)
+    priced = energy or EnergyOptions.of(machine)
     state = RunState(
         model=own,
         plan=plan,
@@ -82,12 +83,15 @@ def train_network(
         baseline=GivenWeights("fresh weights"),
         hardware=machine,
         notes=notes or RunNotes(),
-        dense_energy=dense_energy(network, plan, energy or EnergyOptions.of(machine)),
+        energy=priced,
+        dense_energy=dense_energy(network, plan, priced),
         progress=progress or Silent(),
         stage="training",
     )
     # No dense weights come before these: where others name them, the identity has nothing.
-    state.folder = RunFolder.claim(Path(out), common_identity(state, None), resume)
+    content = common_identity(state, None)
+    content["weights"] = weights_digest(own)  # that the training begins with
+    state.folder = RunFolder.claim(Path(out), content, resume)
     known = finished(state)
     if known is not None:
         return known
