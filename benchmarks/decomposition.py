@@ -66,7 +66,7 @@ def main() -> None:
     print(f"dense {evaluate(dense, data):.2%}")
     for setting in options.settings:
         groups, rank = setting.split(":")
-        plan = uniform_plan(network, ArraySpec(64, 64), LowRank(groups=int(groups), rank=rank))
+        plan = uniform_plan(network, ArraySpec(64, 64), LowRank(groups=int(groups), rank=rank, force=True))
         for name, change in variants.items():
             model = copy.deepcopy(dense)
             start = time.perf_counter()

@@ -171,7 +171,7 @@ def test_a_method_of_ones_own_plans_it() -> None:
     assert (layer.kind, layer.mapping, layer.weight_bits) == (FirstChannels(8), "sdk", 4)
     assert layer.reason == "reads 8 of 16 channels"
     assert [layer.name for layer in plan.changed] == [
-        layer.name for layer in uniform_plan(network, ARRAY, LowRank(rank=1)).changed
+        layer.name for layer in uniform_plan(network, ARRAY, LowRank(rank=1, force=True)).changed
     ]
 
 
@@ -228,7 +228,7 @@ def test_cycles_and_energy_are_those_of_the_channels_that_are_read() -> None:
 
 def test_it_may_stand_beside_other_kinds() -> None:
     network, plan = half_plan()
-    pairs = uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4"), bits=4)
+    pairs = uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4", force=True), bits=4)
     mixed = replace(plan, layers=(*plan.layers[:4], *pairs.layers[4:]))
     check_plan(mixed, network)
     costs = network_cycles(network, mixed)

@@ -126,7 +126,9 @@ class TwoInputs(nn.Module):
 def test_factors_for_data_keep_the_output_better_than_plain_ones(sequential):
     model = small()
     inputs = torch.randn(64, 3, 9, 9) * torch.tensor([4.0, 1.0, 0.1])[:, None, None]
-    plan = uniform_plan(trace(model, (3, 9, 9), "small"), ArraySpec(16, 16), LowRank(rank=3, groups=2))
+    plan = uniform_plan(
+        trace(model, (3, 9, 9), "small"), ArraySpec(16, 16), LowRank(rank=3, groups=2, force=True)
+    )
     model.requires_grad_(False)
     wanted = model(inputs)
     lost = {}

@@ -256,14 +256,14 @@ FORMS: dict[str, Any] = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("decomposition", ["data", "sequential"])
 def test_the_form_of_the_data_changes_nothing(form: str, decomposition: str) -> None:
-    method = LowRank(groups=2, rank=2)
+    method = LowRank(groups=2, rank=2, force=True)
     wanted = compressed(list(IMAGES.split(16)), method, decomposition)
     state = compressed(FORMS[form], method, decomposition)
     assert state.keys() == wanted.keys()
     assert all(torch.equal(state[name], wanted[name]) for name in wanted)
 
 
-@pytest.mark.parametrize("method", [LowRank(groups=2, rank=2), SharedSupport(4)])
+@pytest.mark.parametrize("method", [LowRank(groups=2, rank=2, force=True), SharedSupport(4)])
 def test_as_many_images_as_asked_for_are_looked_at(method: Any) -> None:
     cut = compressed(list(IMAGES.split(16)), method, images=40)
     given = compressed([IMAGES[:16], IMAGES[16:32], IMAGES[32:40]], method, images=512)
@@ -276,7 +276,7 @@ def test_a_network_of_two_inputs(named: bool, decomposition: str) -> None:
     torch.manual_seed(0)
     model = PictureAndScale()
     network = trace(model, None, "two", {"image": IMAGES[:1], "size": SIZES[:1]})
-    plan = uniform_plan(network, ArraySpec(32, 32), LowRank(groups=2, rank=2), bits=4)
+    plan = uniform_plan(network, ArraySpec(32, 32), LowRank(groups=2, rank=2, force=True), bits=4)
     data: list[Any] = []
     for image, size in zip(IMAGES.split(16), SIZES.split(16), strict=True):
         if named:
@@ -296,7 +296,7 @@ def test_a_network_of_two_inputs(named: bool, decomposition: str) -> None:
 @pytest.mark.parametrize("empty", [[], iter([])])
 def test_no_data_are_refused_before_anything_changes(empty: Any) -> None:
     model = Picture()
-    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), LowRank(rank=2), bits=4)
+    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), LowRank(rank=2, force=True), bits=4)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(InputError, match=r"never ran on the calibration data; give batches that reach it"):
         compress_(model, plan, empty)
@@ -310,7 +310,7 @@ def test_no_data_are_refused_before_anything_changes(empty: Any) -> None:
 
 def test_data_with_broken_values_change_nothing() -> None:
     model = Picture()
-    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), LowRank(rank=2), bits=4)
+    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), LowRank(rank=2, force=True), bits=4)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     broken = IMAGES.clone()
     broken[20, 0, 0, 0] = float("nan")

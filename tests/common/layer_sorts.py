@@ -30,4 +30,4 @@ def every_sort() -> Network:
 
 def low_rank_plan() -> Plan:
     """Two groups of an eighth of the outputs, 4 bits."""
-    return uniform_plan(every_sort(), ARRAY, LowRank(groups=2, rank="1/8"), bits=4)
+    return uniform_plan(every_sort(), ARRAY, LowRank(groups=2, rank="1/8", force=True), bits=4)

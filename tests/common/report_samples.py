@@ -48,7 +48,7 @@ def run(
     network = zoo_network(model, (3, 32, 32), len(CLASSES))
     method: Method = Quantise()
     if rank is not None:
-        method = LowRank(rank=rank, groups=groups)
+        method = LowRank(rank=rank, groups=groups, force=True)
     plan = uniform_plan(network, ArraySpec(side, side), method, bits=bits)
     settings = f"--array {side}x{side} --groups {groups} --rank {rank}"
     command = f"rankfold compress {model} --data ../data/cifar10 {settings} --out a"

@@ -159,7 +159,7 @@ def test_tiles_that_share_an_array_take_turns():
 @given(st.sampled_from(["resnet8", "resnet20"]), st.sampled_from(["32x32", "128x128"]), st.integers(1, 900))
 def test_more_arrays_never_hurt(name, array, arrays):
     network = zoo_network(name)
-    method = LowRank(groups=4, rank="1/4")
+    method = LowRank(groups=4, rank="1/4", force=True)
     costs = network_cycles(network, uniform_plan(network, ArraySpec.parse(array), method, mapping="best"))
     one, some, more = (schedule(costs, number) for number in (1, arrays, arrays + 50))
     assert one.rewriting_latency == costs.chosen_cycles

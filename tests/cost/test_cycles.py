@@ -147,7 +147,7 @@ def test_keys_are_read_from_what_they_are_written_as():
 
 def row_sparse_plan(network, bits=4):
     """Two groups of a quarter of the outputs; every channel keeps the same four positions."""
-    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4", entries=4), bits=bits)
+    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4", entries=4, force=True), bits=bits)
     channels = {shape.weight: shape.in_channels for shape in network.layers}
     texts = {}
     for layer in plan.layers:
@@ -159,14 +159,14 @@ def row_sparse_plan(network, bits=4):
 def test_energy_is_that_of_the_rows_that_are_left():
     network, table = zoo_network("resnet8"), load_table("rram-22nm")
     sparse = row_sparse_plan(network)
-    whole = uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4"), bits=4)
+    whole = uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4", force=True), bits=4)
     paid = network_energy(network, sparse, table)
     assert paid.energy < network_energy(network, whole, table).energy
     free = network_energy(network, sparse, table, circuits=False)
     assert free.energy < paid.energy  # a multiplexer at each row of the first stages
 
 
-@pytest.mark.parametrize("method", [LowRank(groups=4, rank="1/8", entries=4), SharedSupport(4)])
+@pytest.mark.parametrize("method", [LowRank(groups=4, rank="1/8", entries=4, force=True), SharedSupport(4)])
 def test_cycles_wait_for_the_positions(method):
     network = zoo_network("resnet20")
     plan = uniform_plan(network, ARRAY, method)
@@ -193,7 +193,7 @@ def test_linear_layers_are_counted_where_asked_for_or_low_rank():
     assert (
         both.layers[1].cycles[CostKey.dense("im2col")] == 256 // 32
     )  # 8 row tiles, one column tile, one pixel
-    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank=4, linear=True))
+    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank=4, linear=True, force=True))
     assert [layer.kind for layer in plan.layers] == [DenseLayer(), LowRankLayer(2, 4), DenseLayer()]
     counted = network_cycles(network, plan)
     assert counted.layers[1].chosen == map_low_rank(hidden, ARRAY, 2, 4, "sdk")

@@ -30,7 +30,7 @@ def macs(entry):
 
 def test_tables_are_read_back(tmp_path):
     network = zoo_network("resnet20")
-    plan = uniform_plan(network, ARRAY, LowRank(groups=4, rank="1/8"), bits=4)
+    plan = uniform_plan(network, ARRAY, LowRank(groups=4, rank="1/8", force=True), bits=4)
     write_csv(tmp_path / "net.csv", network, plan)
     again = read_table(tmp_path / "net.csv")
     executed = executed_layers(network, plan)
@@ -41,7 +41,7 @@ def test_tables_are_read_back(tmp_path):
 
 def test_low_rank_fully_connected_layers_are_always_written(tmp_path):
     network = zoo_network("vgg16")
-    plan = uniform_plan(network, ARRAY, LowRank(rank="1/8", linear=True))
+    plan = uniform_plan(network, ARRAY, LowRank(rank="1/8", linear=True, force=True))
     linear = {layer.name for layer in network.layers if layer.is_linear}
     names = {layer.shape.name for layer in executed_layers(network, plan)}
     changed = {layer.name for layer in plan.changed}
@@ -100,7 +100,10 @@ def test_zigzag_layers_have_the_macs_and_planes_of_the_network(tmp_path):
         (SharedSupport(3), "is pattern-pruned, which workload files have no word for; export a dense"),
         (PatDNN(4), "is pattern-pruned, which workload files have no word for; export a dense"),
         (Pairs(4), "is pattern-pruned, which workload files have no word for; export a dense"),
-        (LowRank(rank="1/4", entries=3), "keeps 3 positions of its kernels, .* low-rank run that keeps all"),
+        (
+            LowRank(rank="1/4", entries=3, force=True),
+            "keeps 3 positions of its kernels, .* low-rank run that keeps all",
+        ),
     ],
 )
 def test_layers_that_drop_positions_are_whole_in_zigzag_and_refused_as_csv(method, words, tmp_path):

@@ -79,7 +79,7 @@ def test_an_exported_network_is_compressed_as_the_module_itself(zoo):
     module, inputs, _ = load_exported(folder / "zoo.pt2")
     x = torch.randn(1, 3, 17, 14)
     assert torch.allclose(module(x), model(x), atol=1e-6)
-    plan = uniform_plan(trace(module, None, inputs=inputs), ARRAY, LowRank(rank=2, groups=2))
+    plan = uniform_plan(trace(module, None, inputs=inputs), ARRAY, LowRank(rank=2, groups=2, force=True))
     reports = compress_(module, plan)
     assert [report.name for report in reports if report.kind.name == "low-rank"] == ["grouped.0", "grouped.1"]
     assert not torch.allclose(module(x), model(x))

@@ -33,7 +33,7 @@ class Net(nn.Module):
 
 def test_coverage_adds_up_and_says_why():
     network = trace(Net(), (3, 8, 8))
-    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank=2), bits=4)
+    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank=2, force=True), bits=4)
     covered = coverage(network, plan)
     assert [(layer.name, layer.what, layer.fate, layer.why) for layer in covered.layers] == [
         ("stem", "3x3 3->8", "dense", "first convolution, 8 bits"),
@@ -56,9 +56,9 @@ def test_coverage_adds_up_and_says_why():
 
 def test_linear_layers_are_mapped_where_asked_for():
     network = trace(Net(), (3, 8, 8))
-    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank=2), bits=4)
+    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank=2, force=True), bits=4)
     assert [layer.fate for layer in coverage(network, plan, linear=True).layers][2:4] == ["dense", "dense"]
-    changed = uniform_plan(network, ARRAY, LowRank(rank=2, linear=True), bits=4)
+    changed = uniform_plan(network, ARRAY, LowRank(rank=2, linear=True, force=True), bits=4)
     assert [layer.fate for layer in coverage(network, changed).layers][2:4] == ["low-rank", "not mapped"]
 
 

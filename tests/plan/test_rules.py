@@ -65,7 +65,7 @@ def test_rules_that_leave_no_plan_are_refused() -> None:
 def test_rules_go_before_the_defaults() -> None:
     network = zoo_network("resnet20")
     rules = (include("conv1"), include("fc"), exclude("layer3.*"))
-    plan = uniform_plan(network, ARRAY, LowRank(rank=2, include_exclude=rules), bits=4)
+    plan = uniform_plan(network, ARRAY, LowRank(rank=2, include_exclude=rules, force=True), bits=4)
     decided = {layer.name: (layer.kind, layer.reason, layer.weight_bits) for layer in plan.layers}
     assert decided["conv1"] == (LowRankLayer(1, 2), "rank 2", 8)
     assert decided["fc"] == (LowRankLayer(1, 2), "rank 2", 8)

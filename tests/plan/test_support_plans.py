@@ -56,13 +56,13 @@ def test_texts_and_masks_give_the_support_back(case, rank):
 
 def test_low_rank_plans_with_entries_say_so():
     network = zoo_network("wrn16-4")
-    method = LowRank(groups=4, rank="1/8", pointwise=True, entries=4, fit=True)
+    method = LowRank(groups=4, rank="1/32", pointwise=True, entries=4, fit=True, force=True)
     plan = uniform_plan(network, ARRAY, method, bits=4)
     check_plan(plan, network)
     sparse = [layer for layer in plan.layers if layer.kind.shares_support]
     whole = [layer for layer in plan.changed if not layer.kind.shares_support]
-    assert sparse[0].kind == LowRankLayer(4, 8, entries=4)
-    assert sparse[0].reason == "4 groups of rank 8, 4 of 9 positions"
+    assert sparse[0].kind == LowRankLayer(4, 2, entries=4)
+    assert sparse[0].reason == "4 groups of rank 2, 4 of 9 positions"
     # Kernels of 1x1, of the shortcuts, have but one position.
     assert whole and all("positions" not in layer.reason for layer in whole)
     assert plan.digest() != uniform_plan(network, ARRAY, replace(method, entries=None), bits=4).digest()
@@ -70,7 +70,7 @@ def test_low_rank_plans_with_entries_say_so():
 
 def test_fit_takes_the_rank_that_the_positions_leave():
     network = zoo_network("resnet20")
-    method = LowRank(groups=8, rank="1/2", entries=2)
+    method = LowRank(groups=8, rank="1/2", entries=2, force=True)
     with pytest.raises(
         InputError,
         match=r"layer layer1\.0\.conv1: rank \(=8\) must be at most 4, the full rank with 8 groups and 2",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.layer_sorts import ARRAY, every_sort, low_rank_plan
+from rankfold.cost import network_cycles
 from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec, map_layer, map_low_rank
 from rankfold.plan import (
     METHODS,
     ChannelPruning,
@@ -57,19 +60,19 @@ def test_every_sort_of_layer_is_decided_for() -> None:
 
 
 def test_pointwise_convolutions_only_when_asked() -> None:
-    plan = uniform_plan(every_sort(), ARRAY, LowRank(groups=2, rank="1/8", pointwise=True))
+    plan = uniform_plan(every_sort(), ARRAY, LowRank(groups=2, rank="1/8", pointwise=True, force=True))
     assert plan.layer("point").kind == LowRankLayer(2, 4)
     assert plan.layer("deep").kind == DENSE
 
 
 def test_fully_connected_layers_only_when_asked() -> None:
-    plan = uniform_plan(every_sort(), ARRAY, LowRank(rank=2, linear=True))
+    plan = uniform_plan(every_sort(), ARRAY, LowRank(rank=2, linear=True, force=True))
     assert plan.layer("hidden").kind == LowRankLayer(1, 2)
     assert plan.layer("head").kind == DENSE
 
 
 def test_a_rank_alone_means_one_group() -> None:
-    plan = uniform_plan(every_sort(), ARRAY, LowRank(rank=2))
+    plan = uniform_plan(every_sort(), ARRAY, LowRank(rank=2, force=True))
     assert {layer.kind for layer in plan.changed} == {LowRankLayer(1, 2)}
     assert plan.layer("body").reason == "rank 2"
 
@@ -104,7 +107,7 @@ def test_no_method_means_dense(method: Quantise | None) -> None:
 )
 def test_a_low_rank_plan_that_cannot_be(setting: dict[str, Any], bits: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        uniform_plan(every_sort(), ARRAY, LowRank(**setting), bits=bits)
+        uniform_plan(every_sort(), ARRAY, LowRank(**setting, force=True), bits=bits)
 
 
 def test_a_network_without_a_layer_to_compress_is_refused() -> None:
@@ -115,7 +118,7 @@ def test_a_network_without_a_layer_to_compress_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"no layer of tiny can be low-rank: only stays dense \(first convolution\)"
     ):
-        uniform_plan(Network("tiny", (3, 8, 8), layers), ARRAY, LowRank(rank=2))
+        uniform_plan(Network("tiny", (3, 8, 8), layers), ARRAY, LowRank(rank=2, force=True))
 
 
 @given(st.integers(2, 8), st.sampled_from([1, 2, 4, 8]), st.sampled_from(["1/16", "1/8", "1/4", "2"]))
@@ -123,7 +126,7 @@ def test_a_network_without_a_layer_to_compress_is_refused() -> None:
 def test_uniform_plans_of_the_zoo_fit_their_networks(bits: int, groups: int, rank: str) -> None:
     for name in ("resnet20", "wrn16-4", "vgg9"):
         network = zoo_network(name)
-        plan = uniform_plan(network, ARRAY, LowRank(groups=groups, rank=rank), bits=bits)
+        plan = uniform_plan(network, ARRAY, LowRank(groups=groups, rank=rank, force=True), bits=bits)
         check_plan(plan, network)
         assert (plan.layers[0].weight_bits, plan.layers[-1].weight_bits) == (8, 8)
         assert {layer.weight_bits for layer in plan.layers[1:-1]} == {bits}
@@ -134,10 +137,10 @@ def test_uniform_plans_of_the_zoo_fit_their_networks(bits: int, groups: int, ran
 
 def test_the_mapping_is_that_asked_for_where_the_kind_has_it() -> None:
     with pytest.raises(InputError, match=r"mapping \(=magic\) of a dense layer must be one of im2col"):
-        uniform_plan(every_sort(), ARRAY, LowRank(rank=2), mapping="magic")
-    best = uniform_plan(every_sort(), ARRAY, LowRank(rank=2), mapping="best")
+        uniform_plan(every_sort(), ARRAY, LowRank(rank=2, force=True), mapping="magic")
+    best = uniform_plan(every_sort(), ARRAY, LowRank(rank=2, force=True), mapping="best")
     assert {layer.mapping for layer in best.layers} == {"best"}
-    for method in (LowRank(rank=2), PatDNN(4)):
+    for method in (LowRank(rank=2, force=True), PatDNN(4)):
         plan = uniform_plan(every_sort(), ARRAY, method, mapping="vw-sdk")
         assert {layer.mapping for layer in plan.changed} == {"sdk"}
         assert {layer.mapping for layer in plan.layers if layer not in plan.changed} == {"vw-sdk"}
@@ -216,11 +219,99 @@ def test_fit_takes_the_next_lower_groups_and_rank() -> None:
         InputError,
         match=r"rank 1/7 of 64 output channels is not a whole number; .* fit=True for",
     ):
-        uniform_plan(network, ARRAY, LowRank(groups=3, rank="1/7"))
-    plan = uniform_plan(network, ARRAY, LowRank(groups=3, rank="1/7", fit=True))
+        uniform_plan(network, ARRAY, LowRank(groups=3, rank="1/7", force=True))
+    plan = uniform_plan(network, ARRAY, LowRank(groups=3, rank="1/7", fit=True, force=True))
     assert plan.layer("layer1.0.conv1").kind == LowRankLayer(2, 9)
     assert plan.layer("layer4.1.conv2").kind == LowRankLayer(2, 73)
     check_plan(plan, network)
-    # Ranks above full rank come down to it: 4 groups of 16 inputs of a 1x1 convolution.
-    plan = uniform_plan(network, ARRAY, LowRank(groups=4, rank=100, pointwise=True, fit=True))
+    # Ranks above full rank come down to it: 4 groups of 16 inputs of a 1x1 convolution. That saves nothing.
+    method = LowRank(groups=4, rank=100, pointwise=True, fit=True, force=True)
+    plan = uniform_plan(network, ARRAY, method)
     assert plan.layer("layer2.0.downsample.0").kind == LowRankLayer(4, 16)
+    plan = uniform_plan(network, ArraySpec(64, 64), replace(method, rank=60, force=False))
+    layer = plan.layer("layer2.0.downsample.0")
+    assert layer.kind == DenseLayer()
+    assert layer.reason == (
+        "low-rank saves nothing (4 groups of rank 16: 9,216 stored numbers instead of 8,192)"
+    )
+
+
+def test_fit_raises_no_rank_to_full():
+    """An eighth of four outputs is less than one, and one is all the rank that a single input has."""
+    single = ConvShape("single", 4, 8, (1, 1), (8, 8), groups=4)
+    pair = LowRank(rank="1/8", groups=1, fit=True, force=True)
+    assert pair.layer(single) == (DenseLayer(), "rank 1/8 is below 1 in it, and 1 is its full rank")
+    wide = ConvShape("wide", 4, 4, (3, 3), (8, 8))
+    assert pair.layer(wide)[0] == LowRankLayer(1, 1)
+
+
+@given(
+    groups=st.sampled_from([1, 2, 4]),
+    rank=st.sampled_from(["1/2", "1/4", "1/8", 3, 20]),
+    side=st.sampled_from([16, 64, 128]),
+    mapping=st.sampled_from(["im2col", "sdk", "vw-sdk"]),
+    sparse=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_no_layer_is_worse_off_than_dense(groups, rank, side, mapping, sparse):
+    """Counted by the costs of finished plans, not by what decides about layers."""
+    network = zoo_network("resnet20")
+    entries = None
+    if sparse:
+        entries = 4
+    method = LowRank(groups=groups, rank=rank, entries=entries, pointwise=True, linear=True, fit=True)
+    array = ArraySpec(side, side)
+    forced = uniform_plan(network, array, replace(method, force=True), mapping=mapping)
+    try:
+        plan = uniform_plan(network, array, method, mapping=mapping)
+    except InputError as error:
+        assert "low-rank saves nothing" in str(error) and "--force-low-rank" in str(error)
+        plan = uniform_plan(network, array, mapping=mapping)
+    shapes = {layer.weight: layer for layer in network.layers}
+    dense = uniform_plan(network, array, mapping=mapping)
+    for layer in forced.changed:
+        kept = plan.layer(layer.name).kind
+        assert kept in (layer.kind, DenseLayer())
+        alone = Network(layer.name, network.input, (shapes[layer.name],))
+        before = costed(alone, replace(dense, layers=(dense.layer(layer.name),)))
+        if sparse:
+            # Which positions are kept is known on data, and how many is known before.
+            pair = layer.kind
+            stored = pair.rank * (alone.layers[0].in_channels * entries + alone.layers[0].m * pair.groups)
+            if alone.layers[0].kernel == (3, 3):
+                assert (kept == layer.kind) == (stored < before[0])
+            continue
+        after = costed(alone, replace(forced, layers=(layer,)))
+        saves = after[0] < before[0] and after[1] <= before[1]
+        assert (kept == layer.kind) == saves, (layer.name, before, after)
+
+
+def costed(network, plan):
+    """Stored numbers and cycles of a network of one layer."""
+    (layer,) = network_cycles(network, plan, linear=True).layers
+    return layer.parameters, layer.chosen_cycles
+
+
+def test_numbers_are_saved_below_a_known_rank():
+    """m n / (m + n), for one group."""
+    shape = ConvShape("only", 6, 10, (3, 3), (8, 8), padding=(1, 1, 1, 1))
+    edge = shape.m * shape.n / (shape.m + shape.n)
+    for rank in range(1, 11):
+        worse = LowRankLayer(1, rank).worse_than_dense([shape], ArraySpec(4096, 4096), "im2col")
+        assert ("stored numbers" in worse) == (rank >= edge)
+
+
+def test_all_runs_of_a_layer_count():
+    """Where one run saves as many cycles as another one loses, the pair stays."""
+    array = ArraySpec(64, 64)
+    large = ConvShape("conv", 64, 64, (3, 3), (32, 32), padding=(1, 1, 1, 1))
+    small = replace(large, name="conv#2", weight="conv", input=(1, 1))
+    pair = LowRankLayer(4, 8)
+    each = [pair.worse_than_dense([run], array, "sdk") for run in (large, small)]
+    both = pair.worse_than_dense([large, small], array, "sdk")
+    cycles = [
+        map_layer(run, array, "sdk").cycles - map_low_rank(run, array, 4, 8, "sdk").cycles
+        for run in (large, small)
+    ]
+    assert [bool(text) for text in each] == [saved < 0 for saved in cycles]
+    assert bool(both) == (sum(cycles) < 0)

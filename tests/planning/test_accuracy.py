@@ -59,7 +59,7 @@ def dense_plan(network, bits=4):
 
 
 def low_rank_plan(network, groups, rank, bits=4):
-    return uniform_plan(network, ARRAY, LowRank(groups=groups, rank=rank), bits=bits)
+    return uniform_plan(network, ARRAY, LowRank(groups=groups, rank=rank, force=True), bits=bits)
 
 
 def with_kinds(plan, **kinds):

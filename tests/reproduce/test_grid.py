@@ -67,7 +67,7 @@ def test_a_grid_of_ones_own(tmp_path, monkeypatch):
         (1, "2", 4),
     ]
     assert grid.recipe_of(replace(grid.cells[0], seed=7)).seed == 7
-    assert grid.cells[0].setting() == LowRank(rank="1/8", groups=1)
+    assert grid.cells[0].setting() == LowRank(rank="1/8", groups=1, force=True)
     assert grid.command == "rankfold reproduce mine"
 
 
@@ -128,7 +128,7 @@ def test_cells_may_keep_only_some_positions(tmp_path):
         "support-e4-float-s0",
     ]
     assert [cell.name for cell in grid.cells] == names
-    assert grid.cells[1].setting() == LowRank(rank="1/4", groups=4, entries=4)
+    assert grid.cells[1].setting() == LowRank(rank="1/4", groups=4, entries=4, force=True)
     assert grid.cells[3].setting() == SharedSupport(4)
     assert Cell("pairs", 0, 4, entries=2, block=16).setting() == Pairs(2, block=16)
     assert Cell("quantise", 0, 4).setting() == Quantise()

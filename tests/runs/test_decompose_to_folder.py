@@ -42,7 +42,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def plan(source):
-    return uniform_plan(source.network, ARRAY, LowRank(groups=2, rank=2))
+    return uniform_plan(source.network, ARRAY, LowRank(groups=2, rank=2, force=True))
 
 
 def test_the_pair_stores_fewer_weights_and_is_read_back(source, plan, tmp_path):

@@ -62,10 +62,10 @@ def planned(expert, method, bits=4):
 
 
 VARIANTS = {
-    "low-rank": (LowRank(groups=4, rank="1/4"), 4, None),
+    "low-rank": (LowRank(groups=4, rank="1/4", force=True), 4, None),
     "pruned": (PatDNN(entries=4), 4, None),
-    "noise-aware": (LowRank(groups=4, rank="1/4"), 4, NonIdealities(program_noise=0.02)),
-    "float": (LowRank(groups=2, rank="1/8"), None, None),
+    "noise-aware": (LowRank(groups=4, rank="1/4", force=True), 4, NonIdealities(program_noise=0.02)),
+    "float": (LowRank(groups=2, rank="1/8", force=True), None, None),
 }
 
 
@@ -94,7 +94,7 @@ def test_a_run_is_taught_and_resumes_to_the_same_numbers(digits, expert, tmp_pat
 
 
 def test_how_a_run_is_taught_belongs_to_its_identity(digits, expert, tmp_path):
-    plan = planned(expert, LowRank(groups=4, rank="1/4"))
+    plan = planned(expert, LowRank(groups=4, rank="1/4", force=True))
     short = replace(SHORT, epochs=1)
     run(expert, digits, plan, short, out=tmp_path / "run", distillation=Distillation(0.5))
     for other in (Distillation(0.6), Distillation(0.5, 2.0), None):

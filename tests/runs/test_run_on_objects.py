@@ -39,7 +39,9 @@ def data(image_cache):
 
 @pytest.fixture(scope="module")
 def plan(data):
-    return uniform_plan(traced(net(), data, MODEL), ArraySpec(32, 32), LowRank(rank="1/2"), bits=4)
+    return uniform_plan(
+        traced(net(), data, MODEL), ArraySpec(32, 32), LowRank(rank="1/2", force=True), bits=4
+    )
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def go_on(folder, array=ARRAY, entries=None, noise=None):
     """The run of `folder` again, with the settings that it had under 0.1."""
     data = load_images("digits")
     model = load_model(MODEL, len(data.classes), 1)
-    method = LowRank(rank="1/4", groups=2, entries=entries)
+    method = LowRank(rank="1/4", groups=2, entries=entries, force=True)
     plan = uniform_plan(traced(model, data, MODEL), array, method, bits=4)
     baseline = dense_weights(MODEL, data, None, DENSE)
     return run(

@@ -23,8 +23,8 @@ from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 
 CELLS = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
-PAIRED = LowRank(groups=2, rank=4)
-ROW_SPARSE = LowRank(groups=2, rank="1/4", entries=3)
+PAIRED = LowRank(groups=2, rank=4, force=True)
+ROW_SPARSE = LowRank(groups=2, rank="1/4", entries=3, force=True)
 
 
 def images(count, size=32, seed=0):

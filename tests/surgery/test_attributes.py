@@ -119,7 +119,7 @@ class Asking(nn.Module):
         return x
 
 
-METHODS = [None, LowRank(groups=2, rank=2, linear=True), PatDNN(4), SharedSupport(4)]
+METHODS = [None, LowRank(groups=2, rank=2, linear=True, force=True), PatDNN(4), SharedSupport(4)]
 CELLS = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
 
 

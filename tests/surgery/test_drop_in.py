@@ -47,7 +47,7 @@ class Mine(nn.Module):
 def compressed(bits=None):
     torch.manual_seed(0)
     model = Mine()
-    method = LowRank(groups=2, rank=2, linear=True)
+    method = LowRank(groups=2, rank=2, linear=True, force=True)
     plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), method, bits=bits)
     compress_(model, plan)
     if bits:

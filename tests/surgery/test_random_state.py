@@ -11,7 +11,12 @@ from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.save import load_, save
 from rankfold.workload import trace
 
-METHODS = [LowRank(groups=2, rank=4, linear=True), LowRank(rank=4, entries=4), PatDNN(4), SharedSupport(4)]
+METHODS = [
+    LowRank(groups=2, rank=4, linear=True, force=True),
+    LowRank(rank=4, entries=4, force=True),
+    PatDNN(4),
+    SharedSupport(4),
+]
 
 
 def network():

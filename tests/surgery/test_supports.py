@@ -40,7 +40,7 @@ def plan_of(model, method="low-rank", bits=None, entries=4):
     network = trace(model, IMAGE, "resnet8")
     if method == "support":
         return uniform_plan(network, ARRAY, SharedSupport(entries), bits=bits)
-    return uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4", entries=entries), bits=bits)
+    return uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4", entries=entries, force=True), bits=bits)
 
 
 def supported(plan):
@@ -247,6 +247,8 @@ def test_what_cannot_be_row_sparse_is_refused_before_anything_changes():
         with pytest.raises(InputError, match=message):
             compress_(model, bad)
     assert all(type(module) is not LowRankConv2d for module in model.modules())
-    compress_(model, uniform_plan(trace(model, IMAGE, "resnet8"), ARRAY, LowRank(groups=2, rank="1/4")))
+    compress_(
+        model, uniform_plan(trace(model, IMAGE, "resnet8"), ARRAY, LowRank(groups=2, rank="1/4", force=True))
+    )
     with pytest.raises(InputError, match=rf"layer {name} keeps all kernel positions in the network"):
         with_supports(plan, model)

@@ -62,7 +62,7 @@ class Branches(nn.Module):
 
 def test_shared_modules_are_replaced_once_in_all_places():
     model = Branches()
-    plan = uniform_plan(trace(model, (3, 8, 8)), ARRAY, LowRank(groups=2, rank="1/4"), bits=4)
+    plan = uniform_plan(trace(model, (3, 8, 8)), ARRAY, LowRank(groups=2, rank="1/4", force=True), bits=4)
     reports = compress_(model, plan)
     assert [(report.name, report.kind) for report in reports] == [
         ("first", DenseLayer()),
@@ -87,7 +87,7 @@ def test_shared_modules_are_replaced_once_in_all_places():
 def test_surgery_at_full_rank_keeps_the_function():
     model = build("resnet8", 10).eval()
     x = torch.randn(2, 3, 32, 32)
-    plan = uniform_plan(trace(model, (3, 32, 32), "resnet8"), ARRAY, LowRank(rank=16))
+    plan = uniform_plan(trace(model, (3, 32, 32), "resnet8"), ARRAY, LowRank(rank=16, force=True))
     compress_(model, plan)
     assert sum(isinstance(module, LowRankConv2d) for module in model.modules()) == 6
     # 16 outputs have full rank 16: layer1 is exact, so the two outputs after it agree.
@@ -100,7 +100,7 @@ def test_surgery_at_full_rank_keeps_the_function():
 def test_refusals_leave_the_model_as_it_was():
     normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3))
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), normed)
-    plan = uniform_plan(trace(model, (3, 12, 12)), ARRAY, LowRank(rank=2))
+    plan = uniform_plan(trace(model, (3, 12, 12)), ARRAY, LowRank(rank=2, force=True))
     assert [layer.kind for layer in plan.layers] == [DenseLayer(), LowRankLayer(1, 2), DenseLayer()]
     assert plan.layers[2].reason.startswith("has a parametrised weight; remove it first")
     forced = replace(plan, layers=(*plan.layers[:2], LayerPlan("2", LowRankLayer(1, 2))))
@@ -110,7 +110,7 @@ def test_refusals_leave_the_model_as_it_was():
         check_plan(forced, trace(model, (3, 12, 12)))
     assert type(model[1]) is nn.Conv2d
     hooked = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
-    plan = uniform_plan(trace(hooked, (3, 12, 12)), ARRAY, LowRank(rank=2))
+    plan = uniform_plan(trace(hooked, (3, 12, 12)), ARRAY, LowRank(rank=2, force=True))
     hooked[1].register_forward_hook(lambda *_: None)
     with pytest.raises(UnsupportedLayerError, match="layer 1 has hooks"):
         compress_(hooked, plan)
@@ -120,7 +120,7 @@ def test_refusals_leave_the_model_as_it_was():
 
 def test_open_signs_name_the_module_that_gets_the_input():
     network = trace(build("resnet8", 10), (3, 32, 32))
-    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4"), bits=4)
+    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4", force=True), bits=4)
     names = open_signs(plan)
     assert names["conv1"] == "conv1"
     assert names["layer1.0.conv1"] == "layer1.0.conv1.reduce"
@@ -149,7 +149,7 @@ def test_inputs_given_by_keyword():
     network = trace(model, (3, 8, 8), "keyword")
     assert [layer.name for layer in network.layers] == ["first", "conv", "idle", "head"]
     assert [bool(layer.fixed) for layer in network.layers] == [False, False, True, False]
-    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank=2), bits=4)
+    plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank=2, force=True), bits=4)
     compress_(model, plan)
     batches = [torch.randn(4, 3, 8, 8)]
     seen = observe_signs(model, batches, open_signs(plan).values())
@@ -182,7 +182,9 @@ class Hidden(nn.Module):
 def test_linear_layers_go_through_the_whole_plan():
     torch.manual_seed(0)
     model = Hidden()
-    plan = uniform_plan(trace(model, (3, 8, 8)), ARRAY, LowRank(groups=2, rank=4, linear=True), bits=4)
+    plan = uniform_plan(
+        trace(model, (3, 8, 8)), ARRAY, LowRank(groups=2, rank=4, linear=True, force=True), bits=4
+    )
     batches = [torch.randn(8, 3, 8, 8)]
     moments = patch_moments(model, batches, ["hidden"])["hidden"].second
     inputs = model.features(batches[0]).detach().double()
@@ -207,7 +209,9 @@ def test_building_reads_no_weight():
     model = build("resnet8", 10)
     with torch.no_grad():
         model.layer1[0].conv1.weight.fill_(float("nan"))
-    plan = uniform_plan(trace(build("resnet8", 10), (3, 32, 32), "resnet8"), ARRAY, LowRank(groups=2, rank=4))
+    plan = uniform_plan(
+        trace(build("resnet8", 10), (3, 32, 32), "resnet8"), ARRAY, LowRank(groups=2, rank=4, force=True)
+    )
     with pytest.raises(InputError, match="finite"):
         compress_(copy.deepcopy(model), plan)
     build_(model, plan)
@@ -218,7 +222,7 @@ def test_building_reads_no_weight():
 
 def test_the_ways_to_decompose_are_named():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
-    plan = uniform_plan(trace(model, (3, 12, 12)), ARRAY, LowRank(rank=2))
+    plan = uniform_plan(trace(model, (3, 12, 12)), ARRAY, LowRank(rank=2, force=True))
     with pytest.raises(InputError, match=r"decomposition \(=tucker\) must be one of svd, data, sequential"):
         compress_(model, plan, decomposition="tucker")
     assert type(model[1]) is nn.Conv2d
@@ -226,7 +230,9 @@ def test_the_ways_to_decompose_are_named():
 
 def test_a_network_that_is_a_single_layer_is_refused():
     model = nn.Conv2d(8, 8, 3)
-    plan = uniform_plan(trace(nn.Sequential(nn.Conv2d(3, 8, 3), model), (3, 12, 12)), ARRAY, LowRank(rank=2))
+    plan = uniform_plan(
+        trace(nn.Sequential(nn.Conv2d(3, 8, 3), model), (3, 12, 12)), ARRAY, LowRank(rank=2, force=True)
+    )
     alone = replace(plan, layers=(replace(plan.layers[1], name=""),))
     with pytest.raises(InputError, match=r"the network is a single layer; wrap it in nn\.Sequential"):
         compress_(model, alone)
@@ -234,7 +240,7 @@ def test_a_network_that_is_a_single_layer_is_refused():
 
 def test_a_parameter_of_a_function_call_is_left_alone_and_reported():
     model = Branches()
-    plan = uniform_plan(trace(model, (3, 8, 8)), ARRAY, LowRank(groups=2, rank=2))
+    plan = uniform_plan(trace(model, (3, 8, 8)), ARRAY, LowRank(groups=2, rank=2, force=True))
     reports = {report.name: report for report in compress_(model, plan)}
     assert reports["kernel"].kind == DenseLayer()
     assert reports["kernel"].parameters_before == reports["kernel"].parameters_after == 8 * 8 * 9
@@ -254,7 +260,7 @@ def test_quantising_what_was_not_compressed_changes_nothing():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.Flatten())
     model.append(nn.Linear(8 * 4 * 4, 4))
     before = copy.deepcopy(model.state_dict())
-    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), LowRank(rank=2), bits=4)
+    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), LowRank(rank=2, force=True), bits=4)
     with pytest.raises(InputError, match="call compress_ with this plan first"):
         quantise_(model, plan, [torch.randn(8, 3, 8, 8)])
     for name, value in model.state_dict().items():

@@ -15,7 +15,7 @@ from rankfold.workload import trace
 
 IMAGE = (3, 8, 8)
 METHODS = {
-    "low-rank": LowRank(groups=2, rank="1/4"),
+    "low-rank": LowRank(groups=2, rank="1/4", force=True),
     "support": SharedSupport(4),
     "patdnn": PatDNN(4),
 }

@@ -76,7 +76,7 @@ def data(lists):
 
 @pytest.fixture(scope="module")
 def plan(data):
-    return uniform_plan(traced(net(), data, "little"), ARRAY, LowRank(rank="1/2"), bits=4)
+    return uniform_plan(traced(net(), data, "little"), ARRAY, LowRank(rank="1/2", force=True), bits=4)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def test_several_inputs(lists, tmp_path, by_name):
         parts.append(named)
     data = LoaderData(*parts)
     assert data.input_size == (1, 8, 8)
-    plan = uniform_plan(traced(TwoInputs(), data, "two"), ARRAY, LowRank(rank="1/2"), bits=4)
+    plan = uniform_plan(traced(TwoInputs(), data, "two"), ARRAY, LowRank(rank="1/2", force=True), bits=4)
     result = run(TwoInputs(), data, plan, TUNING, out=tmp_path, device="cpu")
     fresh = TwoInputs()
     load_(fresh, tmp_path)

@@ -92,7 +92,7 @@ def test_layers_that_cannot_be_replaced_are_mapped_and_say_why():
     assert why["2"].startswith("has a parametrised weight")
     assert why["3"].startswith("has hooks")
     assert (why["7"], why["8"]) == ("shares its weight with 8", "shares its weight with 7")
-    plan = uniform_plan(network, ARRAY, LowRank(rank=2, linear=True), bits=4)
+    plan = uniform_plan(network, ARRAY, LowRank(rank=2, linear=True, force=True), bits=4)
     assert [layer.reason for layer in plan.layers[1:4]] == [why["1"], why["2"], why["3"]]
     assert plan.layers[1].weight_bits is None
     with pytest.raises(InputError, match=r"include rule 1: the layer cannot be low-rank: is a OwnConv"):
@@ -118,7 +118,7 @@ def test_a_weight_that_is_used_in_two_ways_is_fixed_in_both():
     network = trace(Both(), (3, 6, 6))
     found = [(layer.name, bool(layer.fixed)) for layer in network.layers]
     assert found == [("stem", False), ("conv", True), ("conv#2", True), ("last", False)]
-    plan = uniform_plan(network, ARRAY, LowRank(rank=2))
+    plan = uniform_plan(network, ARRAY, LowRank(rank=2, force=True))
     model = Both()
     compress_(model, plan)
     assert model(torch.zeros(1, 3, 6, 6)).shape == (1, 8, 6, 6)

@@ -202,7 +202,8 @@ def _reasons(layers: Sequence[LayerCoverage]) -> str:
     # A dictionary, since a set would lose the order of the layers.
     reasons = {}
     for layer in layers:
-        reason = layer.why
+        # The figures of each layer stand in brackets behind its reason, and in the table.
+        reason, _, _ = layer.why.partition(" (")
         if layer.fate == LEFT_ALONE:
             reason = layer.what  # why is always the same: what they are
         reasons[reason] = True

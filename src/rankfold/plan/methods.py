@@ -6,6 +6,7 @@ A method is what users choose (`--method` on the command line); a kind is what o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from numbers import Integral
 from typing import ClassVar
 
@@ -53,6 +54,11 @@ class Method:
         """Whether it changes fully connected layers."""
         return False
 
+    @property
+    def forced(self) -> bool:
+        """Whether it changes layers that are worse off for it, too."""
+        return False
+
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
         """What becomes of a layer that may be changed, and why, in words.
 
@@ -61,13 +67,13 @@ class Method:
         """
         raise NotImplementedError
 
-    def check_changes(self, network: Network, kinds: dict[str, LayerKind], first_reason: str) -> None:
+    def check_changes(self, network: Network, kinds: dict[str, LayerKind], example: str) -> None:
         """Refuse a plan in which the method changes nothing.
 
         Args:
             network: the network.
             kinds: what becomes of each layer, by name.
-            first_reason: why the first layer stays as it is.
+            example: a layer that stays as it is, and why, in words.
 
         Raises:
             InputError: it changes nothing.
@@ -121,7 +127,11 @@ class LowRank(Method):
             patterns, the first pattern before others, and any rule before these defaults. An excluded layer
             is still quantised.
         fit: instead of refusing a (g, r) that a layer cannot have, give it the most groups up to g that
-            divide its channels, and the next lower rank that is a whole number and not above full rank.
+            divide its channels, and the next lower rank that is a whole number, from 1 to full rank; a rank
+            below 1 is not raised to 1 where that is full rank, and the layer stays dense.
+        force: make pairs also of layers that are worse off for it: that then store no fewer numbers, or need
+            more cycles under the plan's mapping. Without it these stay dense. Published settings, the same
+            for all layers, have such layers now and then.
     """
 
     name: ClassVar[str] = "low-rank"
@@ -133,6 +143,7 @@ class LowRank(Method):
     linear: bool = False
     include_exclude: tuple[LayerRule, ...] = ()
     fit: bool = False
+    force: bool = False
 
     def __post_init__(self) -> None:
         rank = Wanted("a whole number or a fraction such as '1/8'", Integral, str)
@@ -145,6 +156,7 @@ class LowRank(Method):
             linear=SWITCH,
             include_exclude=Wanted("a tuple of LayerRule", tuple),
             fit=SWITCH,
+            force=SWITCH,
         )
         for rule in self.include_exclude:
             Wanted("a LayerRule(pattern, include)", LayerRule).check("LowRank include_exclude", rule)
@@ -168,6 +180,11 @@ class LowRank(Method):
         return self.linear
 
     @property
+    def forced(self) -> bool:
+        """`force`."""
+        return self.force
+
+    @property
     def _rule(self) -> RankRule:
         return RankRule.parse(str(self.rank))
 
@@ -180,6 +197,8 @@ class LowRank(Method):
         if entries is not None and entries >= positions:
             entries = None
         groups, rank = self._chosen(shape, entries)
+        if self.fit and self._wanted(shape) < rank == full_rank(shape, groups):
+            return DenseLayer(), f"rank {self.rank} is below 1 in it, and 1 is its full rank"
         pair = LowRankLayer(groups, rank, entries)
         pair.check(shape)
         words = f"rank {rank}"
@@ -199,9 +218,7 @@ class LowRank(Method):
         divisors = [count for count in range(1, min(self.groups, channels) + 1) if channels % count == 0]
         groups = max(divisors)
         # Rounded down, as a low-rank layer is to be no larger than asked for.
-        wanted = int(self._rule.value)
-        if self._rule.relative:
-            wanted = int(self._rule.value * (shape.m // shape.groups))
+        wanted = int(self._wanted(shape))
         limit = full_rank(shape, groups)
         # Positions that R_ drops add nothing to its rank.
         if entries is not None:
@@ -209,15 +226,17 @@ class LowRank(Method):
         # An eighth of four channels rounds down to 0, which is no layer at all.
         return groups, max(1, min(wanted, limit))
 
-    def check_changes(self, network: Network, kinds: dict[str, LayerKind], first_reason: str) -> None:
+    def _wanted(self, shape: ConvShape) -> Fraction:
+        """r as it is asked for, whole or not."""
+        if self._rule.relative:
+            return self._rule.value * (shape.m // shape.groups)
+        return self._rule.value
+
+    def check_changes(self, network: Network, kinds: dict[str, LayerKind], example: str) -> None:
         """Refuse a plan without a low-rank layer, and entries that leave out nothing."""
         pairs = [kind for kind in kinds.values() if isinstance(kind, LowRankLayer)]
         if not pairs:
-            # The reason that was handed in is this layer's.
-            first = next(iter(kinds))
-            raise InputError(
-                f"no layer of {network.name} can be low-rank: {first} stays dense ({first_reason}), and so on"
-            )
+            raise InputError(f"no layer of {network.name} can be low-rank: {example}, and so on")
         # `layer` took e back from every pair whose kernel is too small for it.
         if self.entries is not None and not any(pair.shares_support for pair in pairs):
             raise InputError(
@@ -257,7 +276,7 @@ class _Pruning(Method):
         check_entries(shape, self.entries)
         return self._kind(), f"{self.title}, {self.entries} of {positions} positions"
 
-    def check_changes(self, network: Network, kinds: dict[str, LayerKind], first_reason: str) -> None:
+    def check_changes(self, network: Network, kinds: dict[str, LayerKind], example: str) -> None:
         """Refuse a plan in which no layer is pruned."""
         if not any(kind.changes_weight for kind in kinds.values()):
             raise InputError(

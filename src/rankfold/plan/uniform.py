@@ -54,6 +54,13 @@ def uniform_plan(
     check_plan_bits(bits)
     method = method or Quantise()
     layers = []
+    runs: dict[str, list[ConvShape]] = {}
+    for run in network.layers:
+        runs.setdefault(run.weight, []).append(run)
+    spec = array
+    if isinstance(array, Hardware):
+        spec = array.array
+    refused = ""
     for name, shape, why, (weight_bits, input_bits) in candidates(
         network, bits, method.takes_pointwise, method.takes_linear, method.rules
     ):
@@ -62,6 +69,14 @@ def uniform_plan(
         # The method is not asked about layers that stay, so its refusals are about those it would change.
         if not why:
             kind, reason = method.layer(shape)
+            worse = ""
+            if not method.forced:
+                worse = kind.worse_than_dense(runs[name], spec, mapping)
+            if worse:
+                kind, reason = DenseLayer(), worse
+                refused = (
+                    refused or f"{name}: {worse}; --force-low-rank (force=True) makes it so all the same"
+                )
         layers.append(
             LayerPlan(
                 name,
@@ -72,7 +87,8 @@ def uniform_plan(
                 reason=reason,
             )
         )
-    method.check_changes(network, {layer.name: layer.kind for layer in layers}, layers[0].reason)
+    refused = refused or f"{layers[0].name} stays dense ({layers[0].reason})"
+    method.check_changes(network, {layer.name: layer.kind for layer in layers}, refused)
     return Plan.of(network, array, layers)
 
 

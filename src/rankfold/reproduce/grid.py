@@ -12,7 +12,7 @@ from typing import Any
 from rankfold.errors import InputError
 from rankfold.files import in_schema, parse_yaml
 from rankfold.mapping import ArraySpec
-from rankfold.plan import METHODS, Method
+from rankfold.plan import METHODS, LowRank, Method
 from rankfold.records.schema import schema_validator
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
@@ -75,7 +75,7 @@ class Cell:
         return Distillation(self.distil)
 
     def setting(self) -> Method:
-        """The method with its setting.
+        """The method with its setting; low-rank settings are forced on all layers, as they were published.
 
         Raises:
             InputError: the method needs another choice, or one is out of range or belongs to another method.
@@ -225,4 +225,8 @@ def _method(name: str, given: Mapping[str, Any]) -> Method:
         # A field without a default is one that the method cannot do without.
         if field.default is MISSING and choice not in given:
             raise InputError(f"method {name} needs {choice}, such as {EXAMPLES[choice]}")
-    return method(**given)
+    made = method(**given)
+    if isinstance(made, LowRank):
+        # Papers give all layers one setting, and in some of them it needs more cycles than it saves.
+        return replace(made, force=True)
+    return made

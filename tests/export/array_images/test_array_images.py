@@ -112,7 +112,9 @@ def test_the_reader_gets_the_simulator_s_integers(mapping, array, tmp_path):
 def test_low_rank_pairs_and_differential_cells(tmp_path):
     torch.manual_seed(1)
     array = ArraySpec(32, 32, cell_bits=3, coding="differential", dac_bits=2)
-    model, plan = quantised(build("resnet8", 10), (3, 16, 16), array, LowRank(groups=2, rank="1/4"))
+    model, plan = quantised(
+        build("resnet8", 10), (3, 16, 16), array, LowRank(groups=2, rank="1/4", force=True)
+    )
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, QuantLayer):
@@ -136,7 +138,7 @@ def test_low_rank_pairs_and_differential_cells(tmp_path):
     assert cycles > 0 and "layer1.0.conv1.reduce@16x16" in named
 
 
-@pytest.mark.parametrize("method", [LowRank(groups=2, rank="1/4", entries=3), SharedSupport(3)])
+@pytest.mark.parametrize("method", [LowRank(groups=2, rank="1/4", entries=3, force=True), SharedSupport(3)])
 def test_images_hold_only_the_positions_that_all_outputs_share(method, tmp_path):
     torch.manual_seed(2)
     model = build("resnet8", 10)

@@ -41,7 +41,9 @@ def compressed(bits=None, signed=("0", "3")):
         nn.Linear(16, 5),
     )
     model(torch.randn(16, *IMAGE))  # gives batch norm statistics
-    plan = uniform_plan(trace(model, IMAGE), ARRAY, LowRank(groups=2, rank=3, linear=True), bits=bits)
+    plan = uniform_plan(
+        trace(model, IMAGE), ARRAY, LowRank(groups=2, rank=3, linear=True, force=True), bits=bits
+    )
     compress_(model, plan)
     if bits is not None:
         insert_quantisers_(
@@ -138,7 +140,7 @@ def test_inputs_of_one_bit_with_a_sign_are_refused(tmp_path):
     assert not (tmp_path / "net.onnx").exists()
 
 
-@pytest.mark.parametrize("method", [LowRank(groups=2, rank="1/4", entries=3), SharedSupport(3)])
+@pytest.mark.parametrize("method", [LowRank(groups=2, rank="1/4", entries=3, force=True), SharedSupport(3)])
 @pytest.mark.parametrize("bits", [None, 4])
 def test_dropped_positions_are_zeros_in_the_file(method, bits, tmp_path):
     torch.manual_seed(0)

@@ -120,7 +120,7 @@ class Torch(nn.Module):
 @pytest.mark.parametrize("on_data", [False, True])
 def test_factors_are_those_of_the_torch_layer(on_data, small):
     source = analyse_onnx(small)
-    plan = uniform_plan(source.network, ARRAY, LowRank(groups=2, rank=2, linear=True))
+    plan = uniform_plan(source.network, ARRAY, LowRank(groups=2, rank=2, linear=True, force=True))
     low_rank = {layer.name for layer in plan.changed}
     moments = None
     if on_data:
@@ -154,7 +154,7 @@ def test_factors_for_data_keep_the_output_better(small):
     feeds = [{"x": (base[i : i + 1] * scales).astype(np.float32)} for i in range(32)]
     layer = source.layers[1]
     moments = layer_moments(source, [layer], feeds)
-    plan = uniform_plan(source.network, ARRAY, LowRank(groups=2, rank=2))
+    plan = uniform_plan(source.network, ARRAY, LowRank(groups=2, rank=2, force=True))
     (plain,), (aware,) = (decompose_onnx(source, plan, known)[1] for known in (None, moments))
     assert plain.output_error is None
     nearest = decompose(source.file.array("b.weight"), 1, 2, 2)
@@ -186,7 +186,7 @@ def test_weights_behind_quantisers_are_decomposed(opset, tmp_path):
         nodes.append(node("Conv", [x, f"{name}.weight"], [x := f"{name}.out"]))
     path = save(tmp_path, model(nodes, stored, outputs=(x,), opset=opset))
     source = analyse_onnx(path)
-    full = LowRank(groups=2, rank=8)
+    full = LowRank(groups=2, rank=8, force=True)
     pairs, reports = decompose_onnx(source, uniform_plan(source.network, ARRAY, full))
     assert len(reports) == 1 and reports[0].error < 1e-6
     assert "second.weight_levels" not in tensors(pairs)
@@ -205,7 +205,7 @@ def test_half_precision_stays_so(tmp_path):
     for value in (made.graph.input[0], made.graph.output[0]):
         value.type.tensor_type.elem_type = half
     source = analyse_onnx(save(tmp_path, made))
-    full = LowRank(groups=2, rank=8)
+    full = LowRank(groups=2, rank=8, force=True)
     pairs, _ = decompose_onnx(source, uniform_plan(source.network, ARRAY, full))
     assert {tensor.data_type for tensor in pairs.graph.initializer} == {half}
     errors = output_errors(Runner(source.file.path), Runner(pairs), random_feeds(source, 1, 0))
@@ -217,10 +217,10 @@ def test_what_needs_training_is_refused(small):
     network = source.network
     wrong = {
         "an ONNX file is decomposed in float; make the plan without bits": uniform_plan(
-            network, ARRAY, LowRank(groups=2, rank=2), bits=4
+            network, ARRAY, LowRank(groups=2, rank=2, force=True), bits=4
         ),
         "layer b: an ONNX file is decomposed with all kernel positions; omit entries": uniform_plan(
-            network, ARRAY, LowRank(rank=2, entries=3)
+            network, ARRAY, LowRank(rank=2, entries=3, force=True)
         ),
         "layer b: an ONNX file can have low-rank layers only, this one is pattern-pruned": uniform_plan(
             network, ARRAY, SharedSupport(3)
@@ -237,7 +237,7 @@ def test_a_name_that_is_taken_is_not_given_twice(name, tmp_path):
     made.graph.initializer.append(weight(name, 5))
     made.graph.node[4].input.append(name)
     source = analyse_onnx(save(tmp_path, made))
-    plan = uniform_plan(source.network, ARRAY, LowRank(groups=2, rank=2))
+    plan = uniform_plan(source.network, ARRAY, LowRank(groups=2, rank=2, force=True))
     with pytest.raises(InputError, match=f"layer b: the model has a value called {name} already"):
         decompose_onnx(source, plan)
 

@@ -86,7 +86,7 @@ class _Rule(argparse.Action):
 
 
 def add_rules(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add `--linear`, `--fit`, `--include` and `--exclude`; the rules are collected in `rules`."""
+    """Add `--linear`, `--fit`, `--force-low-rank`, `--include` and `--exclude`; `rules` has the last two."""
     parser.add_argument(
         "--linear", action="store_true", help="map fully connected layers too, and make them low-rank"
     )
@@ -94,6 +94,12 @@ def add_rules(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None
         "--fit",
         action="store_true",
         help="where a layer cannot have these groups or this rank, take the next lower ones",
+    )
+    parser.add_argument(
+        "--force-low-rank",
+        action="store_true",
+        help="make layers low-rank also where that saves no stored numbers, or needs more cycles; without it "
+        "they stay dense, and the coverage says so",
     )
     # A default of the parser, which each action extends by a new tuple: no call sees another's rules.
     parser.set_defaults(rules=())
@@ -141,6 +147,7 @@ def low_rank_method(options: argparse.Namespace) -> LowRank | Quantise:
         linear=options.linear,
         include_exclude=options.rules,
         fit=options.fit,
+        force=options.force_low_rank,
     )
 
 
@@ -164,6 +171,7 @@ def chosen_method(options: argparse.Namespace) -> Method:
     for flag, words in (
         ("linear", "linear does"),
         ("fit", "fit does"),
+        ("force_low_rank", "force-low-rank does"),
         ("rules", "include and exclude rules do"),
     ):
         if getattr(options, flag) and "rank" not in known:

@@ -29,6 +29,7 @@ SAID_BY_A_PLAN = (
     "input_bits",
     "padding",
     "fit",
+    "force_low_rank",
     "rules",
 )
 

@@ -202,8 +202,8 @@ def _check_plan_alone(options: argparse.Namespace) -> None:
     given["--bits"] = options.bits is not UNSET
     given["--weight-bits"] = options.weight_bits is not None
     given["--input-bits"] = options.input_bits is not None
-    for name in ("pointwise", "linear", "fit"):
-        given[f"--{name}"] = getattr(options, name)
+    for name in ("pointwise", "linear", "fit", "force_low_rank"):
+        given[f"--{name.replace('_', '-')}"] = getattr(options, name)
     given["--include and --exclude"] = bool(options.rules)
     for flag, there in given.items():
         if there:

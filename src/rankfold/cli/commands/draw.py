@@ -149,7 +149,9 @@ def find_layer(network: Network, name: str) -> ConvShape:
 def _pair(shape: ConvShape, options: argparse.Namespace) -> LayerPlan | None:
     """The low-rank pair to draw, if any, by the rules of `rankfold map`."""
     # The options of whole networks do not concern a single layer.
-    method = low_rank_method(argparse.Namespace(**vars(options), linear=False, rules=(), fit=False))
+    # Whoever asks for a picture of a pair gets one, whatever the pair costs.
+    unsaid = {"linear": False, "rules": (), "fit": False, "force_low_rank": True}
+    method = low_rank_method(argparse.Namespace(**vars(options), **unsaid))
     if not isinstance(method, LowRank):
         return None
     if not shape.is_linear and shape.kernel == (1, 1) and not options.pointwise:

@@ -78,17 +78,13 @@ class LowRankCost(KindCost):
         return True
 
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
-        """R_: each of the r rows of a block sees the block's inputs, those of its support; L: m rows of
-        g*r.
-        """
+        """R_, of the inputs that its support keeps, and L."""
         pair = cast(LowRankLayer, kind)
         support = mapping.stages[0].support
-        # n is of one group of the convolution: G * n = C_in * kh * kw inputs, each in one block.
-        inputs = shape.groups * shape.n
+        inputs = None
         if support is not None:
             inputs = int(support.sum())
-        # r weights of R_ for each input that is used, and g * r weights of L for each of m outputs.
-        return pair.rank * inputs + shape.m * pair.groups * pair.rank
+        return pair.stored(shape, inputs)
 
     def to_json(self, kind: LayerKind, parameters: int, stages: list[dict[str, Any]]) -> dict[str, Any]:
         """The pair and its stages."""

@@ -4,12 +4,12 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar
 
 from rankfold.errors import InputError
-from rankfold.mapping import MAPPINGS
+from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.workload import ConvShape
 
 
@@ -76,6 +76,19 @@ class LayerKind:
         False where this is not certain. The planner drops candidates by it, so that True must be a proof.
         """
         return False
+
+    def worse_than_dense(self, runs: Sequence[ConvShape], array: ArraySpec, mapping: str) -> str:
+        """Why a layer would be worse off as this than as it is; empty where it would not be.
+
+        Args:
+            runs: the layer, once for each time that it runs.
+            array: R x C.
+            mapping: how the network is laid out.
+
+        Returns:
+            Why, with what would grow in brackets.
+        """
+        return ""
 
     def to_json(self) -> dict[str, Any]:
         """The kind's part of a layer in a plan file; fields that are None by default are left out then."""

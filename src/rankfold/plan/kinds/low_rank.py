@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from rankfold.errors import InputError
 from rankfold.lowrank import check_rank
-from rankfold.mapping import LOW_RANK_METHODS
+from rankfold.mapping import LOW_RANK_METHODS, ArraySpec, map_layer, map_low_rank
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.support import (
     PATTERN,
@@ -19,6 +19,8 @@ from rankfold.plan.support import (
     support_mark,
 )
 from rankfold.workload import ConvShape
+
+FALLBACK = "sdk"  # the mapping of a pair that does not know the one that its network has
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,49 @@ class LowRankLayer(LayerKind):
         check_row_sparse(shape, self.groups, self.rank, self.entries)
         if self.support is not None:
             check_support(shape, self.entries, self.support)
+
+    def stored(self, shape: ConvShape, inputs: int | None = None) -> int:
+        """Weights of both stages, without bias.
+
+        R_ has r rows for each block, each of which sees the inputs of the block; L has m rows of g * r.
+
+        Args:
+            shape: the layer.
+            inputs: how many of the C_in * kh * kw inputs R_ reads; None: those that `entries` say.
+        """
+        if inputs is None:
+            # n is of one group of the convolution: G * n = C_in * kh * kw inputs, each in one block.
+            inputs = shape.groups * shape.n
+            if self.entries is not None:
+                inputs = shape.in_channels * self.entries
+        return self.rank * inputs + shape.m * self.groups * self.rank
+
+    def worse_than_dense(self, runs: Sequence[ConvShape], array: ArraySpec, mapping: str) -> str:
+        """Why the pair saves nothing: as many stored numbers as the layer has, or more cycles.
+
+        For one group, numbers are saved below rank m n / (m + n). Cycles of a pair that keeps only some
+        positions are not compared: which ones it keeps is known on data.
+        """
+        shape = runs[0]
+        stored = self.stored(shape)
+        if stored >= shape.parameters:
+            return self._saves_nothing(f"{stored:,} stored numbers instead of {shape.parameters:,}")
+        if self.entries is not None:
+            return ""
+        own = mapping
+        if mapping not in self.mappings:
+            own = FALLBACK
+        dense = sum(map_layer(run, array, mapping).cycles for run in runs)
+        pair = sum(map_low_rank(run, array, self.groups, self.rank, own).cycles for run in runs)
+        if pair > dense:
+            return self._saves_nothing(f"{pair:,} cycles instead of {dense:,}")
+        return ""
+
+    def _saves_nothing(self, what_grows: str) -> str:
+        pair = f"rank {self.rank}"
+        if self.groups > 1:
+            pair = f"{self.groups} groups of rank {self.rank}"
+        return f"low-rank saves nothing ({pair}: {what_grows})"
 
     def holds(self, other: LayerKind) -> bool:
         """Whether `other` is a pair of as many groups or fewer, and of no higher rank.
