@@ -267,7 +267,9 @@ def test_quantising_what_was_not_compressed_changes_nothing():
         assert torch.equal(value, before[name])
 
 
-@pytest.mark.parametrize("method", [PatDNN(4), Pairs(4), SharedSupport(4), LowRank(rank="1/4", entries=3)])
+@pytest.mark.parametrize(
+    "method", [PatDNN(4), Pairs(4), SharedSupport(4), LowRank(rank="1/4", entries=3, force=True)]
+)
 def test_the_plan_of_a_quantised_network_needs_nothing_more(method, tmp_path):
     """Cycles, energy and arrays come from the network and the plan that `quantise_` gave, or `load_`."""
     model = build("resnet8", 10)
