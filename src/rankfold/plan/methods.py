@@ -236,7 +236,10 @@ class LowRank(Method):
         """Refuse a plan without a low-rank layer, and entries that leave out nothing."""
         pairs = [kind for kind in kinds.values() if isinstance(kind, LowRankLayer)]
         if not pairs:
-            raise InputError(f"no layer of {network.name} can be low-rank: {example}, and so on")
+            hint = ""
+            if not self.force:
+                hint = "; where it saves nothing, --force-low-rank (force=True) does it all the same"
+            raise InputError(f"no layer of {network.name} can be low-rank: {example}, and so on{hint}")
         # `layer` took e back from every pair whose kernel is too small for it.
         if self.entries is not None and not any(pair.shares_support for pair in pairs):
             raise InputError(

@@ -74,9 +74,7 @@ def uniform_plan(
                 worse = kind.worse_than_dense(runs[name], spec, mapping)
             if worse:
                 kind, reason = DenseLayer(), worse
-                refused = (
-                    refused or f"{name}: {worse}; --force-low-rank (force=True) makes it so all the same"
-                )
+                refused = refused or f"{name} stays dense, as {worse}"
         layers.append(
             LayerPlan(
                 name,

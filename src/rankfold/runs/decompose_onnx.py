@@ -15,6 +15,7 @@ from rankfold.calibration.onnx import Feed, Runner, layer_moments, output_errors
 from rankfold.errors import InputError
 from rankfold.files import check_vacant, replacing_folder, write_json
 from rankfold.plan.plan import Plan
+from rankfold.runs.cost_record import NetworkCost, dense_cost, network_cost
 from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.surgery.onnx.kinds import DecomposedLayer
 from rankfold.workload.onnx.file import import_onnx
@@ -26,7 +27,7 @@ RANDOM_BATCHES = 4
 NOT_COMPARED = "not compared: onnxruntime is not installed (pip install 'rankfold[onnx]')"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decomposition:
     """What decomposing an ONNX file did.
 
@@ -36,6 +37,8 @@ class Decomposition:
         inputs: what the outputs were compared on, in words.
         parameters_before: stored numbers of the file.
         parameters_after: stored numbers of the decomposed file.
+        dense: what the network costs on the plan's arrays before.
+        low_rank: and after.
     """
 
     layers: tuple[DecomposedLayer, ...]
@@ -43,6 +46,8 @@ class Decomposition:
     inputs: str
     parameters_before: int
     parameters_after: int
+    dense: NetworkCost
+    low_rank: NetworkCost
 
 
 def decompose_to_folder(
@@ -85,7 +90,16 @@ def decompose_to_folder(
     after = before
     for layer in layers:
         after += layer.parameters_after - layer.parameters_before
-    decomposition = Decomposition(layers, outputs, inputs, before, after)
+    network = source.network
+    decomposition = Decomposition(
+        layers=layers,
+        outputs=outputs,
+        inputs=inputs,
+        parameters_before=before,
+        parameters_after=after,
+        dense=dense_cost(network, plan),
+        low_rank=network_cost(network, plan),
+    )
     record = {
         "_type": TYPE,
         "_version": VERSION,

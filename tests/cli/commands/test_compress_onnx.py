@@ -1,5 +1,7 @@
 """`rankfold compress x.onnx --epochs 0` on the command line."""
 
+import json
+
 import numpy as np
 import pytest
 from onnx import helper
@@ -37,11 +39,18 @@ def inputs(tmp_path):
 
 
 def test_it_says_what_is_decomposed_and_what_that_costs(small, inputs, tmp_path, capsys):
-    common = ["compress", small, "--epochs", "0", "--rank", "2", "--groups", "2"]
+    common = ["compress", small, "--epochs", "0", "--rank", "2", "--groups", "2", "--force-low-rank"]
     assert main([*common, "--out", str(tmp_path / "plain")]) == 0
     printed = capsys.readouterr().out
     assert "low-rank: 1 layer" in printed
     assert "on 4 batches of normal numbers, seed 0" in printed
+    words = {line.split("  ")[0]: line.split()[-3:] for line in printed.splitlines() if line.endswith("x")}
+    assert list(words) == ["cycles an image", "arrays", "energy an image, nJ", "stored weights"]
+    # 8 * 36 + 12 * 72 + 5 * 48; and 2 groups of rank 2 in the place of the second one.
+    assert words["stored weights"] == ["1,392", "720", "0.52x"]
+    assert main(["map", small, "--plan", str(tmp_path / "plain" / "plan.json"), "--linear", "--json"]) == 0
+    total = json.loads(capsys.readouterr().out)["total"]
+    assert words["cycles an image"][:2] == [f"{total['cycles']['sdk']:,}", f"{total['planned_cycles']:,}"]
     assert main([*common, "--out", str(tmp_path / "data"), "--data", inputs]) == 0
     assert "on the calibration inputs" in capsys.readouterr().out
     nearest = [*common, "--decomposition", "svd", "--data", inputs, "--out", str(tmp_path / "nearest")]

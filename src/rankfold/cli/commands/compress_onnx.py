@@ -171,7 +171,9 @@ def _table(made: Decomposition) -> str:
     lines = [
         format_table(headers, rows),
         "",
-        f"stored numbers: {made.parameters_before:,} -> {made.parameters_after:,}",
+        _costs(made),
+        "",
+        f"numbers in the file: {made.parameters_before:,} -> {made.parameters_after:,}",
     ]
     if made.outputs is None:
         lines.append(f"outputs {made.inputs}")
@@ -179,3 +181,34 @@ def _table(made: Decomposition) -> str:
         for name, error in made.outputs.items():
             lines.append(f"output {name}: relative error {error:.2%} on {made.inputs}")
     return "\n".join(lines)
+
+
+def _costs(made: Decomposition) -> str:
+    """What the network costs for one image before and after, quantity by quantity."""
+    before, after = made.dense, made.low_rank
+    amounts: dict[str, tuple[float | None, float | None]] = {
+        "cycles an image": (before.cycles, after.cycles),
+        "arrays": (before.arrays, after.arrays),
+        "energy an image, nJ": (before.energy, after.energy),
+        "stored weights": (before.stored, after.stored),
+    }
+    rows, grown = [], []
+    for name, (dense, low_rank) in amounts.items():
+        # Neither is known where a weight does not fit the cells of a row.
+        if dense is None or low_rank is None:
+            rows.append([name, "?", "?", ""])
+            continue
+        rows.append([name, _amount(dense), _amount(low_rank), f"{low_rank / dense:.2f}x"])
+        if low_rank > dense:
+            grown.append(name.partition(" ")[0])
+    table = format_table(["all layers, mapped with sdk", "dense", "low-rank", "of dense"], rows)
+    if grown:
+        table += f"\nmore than dense: {', '.join(grown)}"
+    return table
+
+
+def _amount(value: float) -> str:
+    """A count, or a figure of nJ."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.2f}"
