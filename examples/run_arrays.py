@@ -8,6 +8,7 @@ there are labels. This is an independent reader: it shares no code with Rankfold
 """
 
 import json
+import math
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +60,8 @@ class Network:
             return self.layer(self.layers[step["layer"]], inputs[0])
         if op == "scale_channels":
             return self.scale_channels(step, inputs[0])
+        if op == "layer_norm":
+            return layer_norm(self.digital, step, inputs[0])
         if op not in DIGITAL:
             raise SystemExit(f"unknown step {op}")
         return DIGITAL[op](step, inputs)
@@ -174,20 +177,68 @@ def cut(step, inputs):
     return inputs[0][tuple(index)]
 
 
+def layer_norm(values, step, x):
+    """(x - mean) / sqrt(variance + epsilon) over the last axes, times a scale, plus a shift."""
+    axes = tuple(range(-step["axes"], 0))
+    centred = x - x.mean(axes, keepdims=True)
+    y = centred / np.sqrt((centred**2).mean(axes, keepdims=True) + step["epsilon"])
+    if step["scale"] is not None:
+        y = y * values[step["scale"]]
+    if step["shift"] is not None:
+        y = y + values[step["shift"]]
+    return y
+
+
+def softmax(step, inputs):
+    """exp(x) over its sum along one axis; the largest is taken off first, so that nothing overflows."""
+    powers = np.exp(inputs[0] - inputs[0].max(step["axis"], keepdims=True))
+    return powers / powers.sum(step["axis"], keepdims=True)
+
+
+def gelu(step, inputs):
+    """x times the share of a normal distribution that lies below x."""
+    below = 0.5 * (1 + np.vectorize(math.erf)(inputs[0] / math.sqrt(2)))
+    return inputs[0] * below
+
+
+def gelu_tanh(step, inputs):
+    """The same by a hyperbolic tangent."""
+    x = inputs[0]
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def concat(step, inputs):
+    """One behind the other; what is the same for all images is repeated for each."""
+    images = max(len(part) for part in inputs)
+    parts = []
+    for part in inputs:
+        if len(part) < images:
+            part = np.repeat(part, images // len(part), 0)
+        parts.append(part)
+    return np.concatenate(parts, step["axis"])
+
+
 DIGITAL = {
     "relu": lambda step, inputs: np.maximum(inputs[0], 0),
     "sigmoid": lambda step, inputs: 1 / (1 + np.exp(-inputs[0])),
     "clip": lambda step, inputs: np.clip(inputs[0], step["low"], step["high"]),
     "add": lambda step, inputs: inputs[0] + inputs[1],
+    "subtract": lambda step, inputs: inputs[0] - inputs[1],
     "multiply": lambda step, inputs: inputs[0] * inputs[1],
+    "divide": lambda step, inputs: inputs[0] / inputs[1],
+    "matmul": lambda step, inputs: inputs[0] @ inputs[1],
+    "softmax": softmax,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "tanh": lambda step, inputs: np.tanh(inputs[0]),
     "slice": cut,
     "pad": lambda step, inputs: np.pad(inputs[0], step["widths"], constant_values=step["value"]),
     "mean": lambda step, inputs: inputs[0].mean(tuple(step["axes"]), keepdims=step["keep"]),
     "max_pool": lambda step, inputs: pool(step, inputs[0], -np.inf).max((4, 5)),
     "average_pool": lambda step, inputs: pool(step, inputs[0], 0.0).mean((4, 5)),
-    "reshape": lambda step, inputs: inputs[0].reshape(len(inputs[0]), *step["sizes"]),
+    "reshape": lambda step, inputs: inputs[0].reshape(-1, *step["sizes"]),
     "transpose": lambda step, inputs: inputs[0].transpose(step["axes"]),
-    "concat": lambda step, inputs: np.concatenate(inputs, step["axis"]),
+    "concat": concat,
 }
 
 

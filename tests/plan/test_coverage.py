@@ -40,7 +40,12 @@ def test_coverage_adds_up_and_says_why():
         ("conv", "3x3 8->16", "low-rank", "2 groups of rank 2, 4 bits"),
         ("hidden", "fully connected 256->24", "not mapped", "fully connected layer, 4 bits"),
         ("fc", "fully connected 24->5", "not mapped", "classifier, 8 bits"),
-        ("up", "ConvTranspose2d", "left alone", "neither a 2-d convolution nor fully connected"),
+        (
+            "up",
+            "ConvTranspose2d",
+            "left alone",
+            "neither a convolution in one or two dimensions nor fully connected",
+        ),
     ]
     assert sum(layer.macs for layer in covered.layers) == covered.macs
     assert sum(layer.mac_share for layer in covered.layers) == pytest.approx(1)

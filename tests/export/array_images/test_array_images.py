@@ -1,10 +1,8 @@
 """Array images: from the files alone, the reader in examples/ gets the simulator's integers and outputs."""
 
-import importlib.util
 import json
 from dataclasses import replace
 from importlib import resources
-from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from common.array_reader import run_arrays
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
@@ -25,12 +24,6 @@ from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
-
-spec = importlib.util.spec_from_file_location(
-    "run_arrays", Path(__file__).parents[3] / "examples" / "run_arrays.py"
-)
-run_arrays = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(run_arrays)
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.export
 

@@ -17,6 +17,12 @@ from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.swap import swap_
 from rankfold.workload import InputSpec, example_inputs
 
+KEPT_WHOLE = (
+    torch.ops.aten.matmul.default,
+    torch.ops.aten.scaled_dot_product_attention.default,
+    torch.ops.aten.roll.default,
+)
+
 
 @torch.library.custom_op("rankfold::on_arrays", mutates_args=())
 def on_arrays(x: Tensor, layer: str, out: list[int]) -> Tensor:
@@ -29,26 +35,35 @@ def _(x: Tensor, layer: str, out: list[int]) -> Tensor:
     return x.new_empty(out)
 
 
-class _LinearMark(nn.Module):
-    """Takes the place of a linear layer that runs on arrays."""
+class _Mark(nn.Module):
+    """Takes the place of a layer that runs on arrays, and has its attributes for code that asks for them."""
 
-    def __init__(self, name: str, outputs: int) -> None:
+    def __init__(self, name: str, layer: QuantLayer) -> None:
         super().__init__()
         self.name = name
-        self.outputs = outputs
+        # In a list, so that it is no part of the network that is written down.
+        self._layer = [layer]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self._layer[0], name)
+
+
+class _LinearMark(_Mark):
+    """Takes the place of a linear layer."""
 
     def forward(self, input: Tensor) -> Tensor:
-        size = [*input.shape[:-1], self.outputs]
+        size = [*input.shape[:-1], self.out_features]
         return on_arrays(input, self.name, size)
 
 
-class _ConvMark(nn.Module):
-    """Takes the place of a convolution that runs on arrays."""
+class _ConvMark(_Mark):
+    """Takes the place of a convolution."""
 
     def __init__(self, name: str, conv: QuantConv2d) -> None:
-        super().__init__()
-        self.name = name
-        self.outputs = conv.out_channels
+        super().__init__(name, conv)
         left, right, top, bottom = conv._reversed_padding_repeated_twice
         self.vertical = _Axis(conv, 0, top + bottom)
         self.horizontal = _Axis(conv, 1, left + right)
@@ -58,7 +73,7 @@ class _ConvMark(nn.Module):
         # A layer that runs on two sizes has a mapping, and thus a name, for each.
         label = f"{self.name}@{height}x{width}"
         size = [self.vertical.outputs(height), self.horizontal.outputs(width)]
-        return on_arrays(input, label, [batch, self.outputs, *size])
+        return on_arrays(input, label, [batch, self.out_channels, *size])
 
 
 class _Axis:
@@ -72,6 +87,18 @@ class _Axis:
     def outputs(self, inputs: int) -> int:
         """Output pixels."""
         return (inputs + self.padding - self.extent) // self.stride + 1
+
+
+def _decompositions() -> Any:
+    """Torch's decompositions into core operators, without those that would mix images.
+
+    Products of several matrices become products of stacks in which images and heads are one axis, and rolls
+    become lookups.
+    """
+    table = torch.export.default_decompositions()
+    for whole in KEPT_WHOLE:
+        table.pop(whole, None)  # type: ignore[no-untyped-call]
+    return table
 
 
 def write_program(
@@ -100,7 +127,7 @@ def write_program(
         if isinstance(layer, QuantConv2d):
             mark = _ConvMark(name, layer)
         else:
-            mark = _LinearMark(name, layer.out_features)
+            mark = _LinearMark(name, layer)
         marks[marked.get_submodule(name)] = mark
     swap_(marked, marks)
     example = example_inputs(marked, image, inputs)
@@ -114,7 +141,7 @@ def write_program(
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             # Decomposed into torch's core operators, of which there are few.
-            exported = torch.export.export(marked, positional, keywords).run_decompositions()
+            exported = torch.export.export(marked, positional, keywords).run_decompositions(_decompositions())
     except Exception as error:  # whatever the user's network makes torch raise
         raise InputError(f"torch cannot write the network down as a graph: {first_line(error)}") from error
     stored: dict[str, Any] = {

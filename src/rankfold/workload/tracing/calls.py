@@ -14,6 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rankfold.workload.network import Untouched
 from rankfold.workload.shape import ConvShape, Pair
+from rankfold.workload.tracing.activations import (
+    ATTENTION,
+    PRODUCT,
+    attention_macs,
+    is_attention,
+    product_macs,
+)
 from rankfold.workload.tracing.torch_layers import CALLED
 
 CONVOLUTIONS = ("convolution", "_convolution", "convolution_overrideable")
@@ -29,6 +36,7 @@ PRODUCTS = {
 LOOKUPS = ("embedding", "embedding_bag", "_embedding_bag")
 OPAQUE = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 FUNCTIONAL = "functional."  # begins the names of layers whose weight is computed
+ONE_DIMENSIONAL = "is a 1-d convolution, mapped as one of height 1"
 
 # Of an operator, what it is given, and what it makes.
 Seen = Callable[[Any, tuple[Any, ...], Any], None]
@@ -137,6 +145,9 @@ class Calls:
             self._product(args[left], args[right], out)
         elif name in LOOKUPS:
             self._lookup(args[0])
+        elif is_attention(name):
+            macs = attention_macs(args) // self.batch
+            self._leave_alone(self._here("(attention)"), ATTENTION, macs, 0)
         elif operator.namespace != "aten":
             self._foreign(f"{operator.namespace}::{name}", args)
 
@@ -146,24 +157,26 @@ class Calls:
         dilation, transposed, _, groups = args[5:9]
         dimensions = weight.ndim - 2
         name, fixed = self._named(weight)
-        if transposed or dimensions != 2 or not name:
+        if transposed or dimensions not in (1, 2) or not name:
             # A transposed kernel meets every input; any other one is moved to every output.
             met = out
             if transposed:
                 met = x
             self._other_convolution(name, weight, transposed, met)
             return
-        vertical, horizontal = _as_pair(padding)
+        vertical, horizontal = _as_pair(padding, 0)
+        if dimensions == 1:
+            fixed = ONE_DIMENSIONAL
         self.layers.append(
             ConvShape(
                 self._next_label(name),
                 int(x.shape[1]),
                 int(weight.shape[0]),
-                (int(weight.shape[2]), int(weight.shape[3])),
-                (int(x.shape[2]), int(x.shape[3])),
-                _as_pair(stride),
+                _as_pair(weight.shape[2:], 1),
+                _as_pair(x.shape[2:], 1),
+                _as_pair(stride, 1),
                 padding=(vertical, vertical, horizontal, horizontal),
-                dilation=_as_pair(dilation),
+                dilation=_as_pair(dilation, 1),
                 groups=groups,
                 weight=name,
                 fixed=fixed,
@@ -221,6 +234,16 @@ class Calls:
                 )
             )
             return
+        macs = product_macs(left, out) // self.batch
+        self._leave_alone(self._here("(products)"), PRODUCT, macs, 0)
+
+    def _here(self, what: str) -> str:
+        """A name for work without weights: the innermost module that runs, and what it is."""
+        path = "network"
+        if self._running:
+            module, _ = self._running[-1]
+            path = self._paths[module]
+        return f"{path} {what}"
 
     def _lookup(self, table: Tensor) -> None:
         name = self._parameter(table)
@@ -250,12 +273,12 @@ class Calls:
         return _layer_of(name), fixed
 
     def _running_layer(self) -> nn.Module | None:
-        """The innermost watched module, if that is a convolution or fully connected layer."""
-        if not self._running:
-            return None
-        module, _ = self._running[-1]
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            return module
+        """The innermost convolution or fully connected layer that runs, unless in a layer of another kind."""
+        for module, _ in reversed(self._running):
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                return module
+            if self.is_opaque(module):
+                return None
         return None
 
     def _parameter(self, weight: Any) -> str:
@@ -325,9 +348,11 @@ def _is_several_matrices(weight: Tensor) -> bool:
     return weight.stride(0) != 0
 
 
-def _as_pair(values: Sequence[int]) -> Pair:
-    """(vertical, horizontal); torch's operators take one number for both."""
-    return values[0], values[-1]
+def _as_pair(values: Sequence[int], vertical: int) -> Pair:
+    """(vertical, horizontal), of a 1-d convolution with this for vertical."""
+    if len(values) == 1:
+        return vertical, int(values[0])
+    return int(values[0]), int(values[1])
 
 
 def _layer_of(parameter: str) -> str:

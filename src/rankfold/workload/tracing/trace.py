@@ -31,9 +31,10 @@ def trace(
     """Run `model` once and record its convolutions and fully connected layers.
 
     Layers are recorded in execution order, each time they run. Modules have their own names; a convolution
-    or product called as a function has the name of its parameter, and is mapped but never replaced. Layers
-    of other kinds (1-d, 3-d, transposed, recurrent, lookup tables, weights that are computed) are listed
-    under `Network.untouched`. The model's mode, parameters and torch's random state are left as they were.
+    or product called as a function has the name of its parameter, and is mapped but never replaced; so is a
+    1-d convolution, as one of height 1. Layers of other kinds (3-d, transposed, recurrent, lookup tables,
+    weights that are computed) and products of two computed values, such as attention, are listed under
+    `Network.untouched`. The model's mode, parameters and torch's random state are left as they were.
 
     Args:
         model: any module.
@@ -165,7 +166,7 @@ def _watching(model: nn.Module, calls: Calls) -> Iterator[None]:
     calls.fixed = _reasons_to_stay(model)
     with ExitStack() as hooks:
         for module in modules:
-            if _is_watched(module, calls):
+            if _is_watched(module):
                 enter = module.register_forward_pre_hook(partial(_enter, calls), with_kwargs=True)
                 hooks.enter_context(enter)
                 leave = module.register_forward_hook(partial(_leave, calls), always_call=True)
@@ -182,12 +183,11 @@ def _watching(model: nn.Module, calls: Calls) -> Iterator[None]:
                 module.training = mode
 
 
-def _is_watched(module: nn.Module, calls: Calls) -> bool:
-    from torch import nn
+def _is_watched(module: nn.Module) -> bool:
+    """Whether a module tells when it begins and ends; those of TorchScript take no hooks of ours."""
+    import torch
 
-    if calls.is_opaque(module):
-        return True
-    return isinstance(module, (nn.Conv2d, nn.Linear))
+    return not isinstance(module, torch.jit.ScriptModule)
 
 
 def _enter(
