@@ -64,9 +64,8 @@ def read(program, images):
         lambda net, x: F.layer_norm(x, IMAGE[1:]) + F.layer_norm(x, (IMAGE[2],), torch.ones(6).double() * 2),
         lambda net, x: F.layer_norm(x, (6,), bias=torch.arange(6.0).double()).softmax(1) + x.softmax(-1),
         lambda net, x: F.scaled_dot_product_attention(x, x + 1, x[:, :, :, :5]),
-        lambda net, x: F.scaled_dot_product_attention(
-            x, x, x, attn_mask=torch.arange(7.0).double(), scale=2.0
-        ),
+        lambda net, x: F.scaled_dot_product_attention(x, x, x, torch.eye(7).double(), scale=2.0),
+        lambda net, x: F.scaled_dot_product_attention(x, x, x, torch.ones(7, 7).tril().bool()),
         lambda net, x: x @ x.transpose(2, 3) @ torch.eye(7).double(),
         lambda net, x: x.roll((1, -2), (2, 3)) + x[:, 1:2] + x[:, :, -1].unsqueeze(2),
         lambda net, x: torch.cat((torch.arange(42.0).double().view(1, 1, 7, 6).expand(1, 2, 7, 6), x), 1),
