@@ -57,7 +57,7 @@ def test_options_are_the_mappings():
 
 def test_pairs_and_pruned_layers_keep_what_their_papers_have():
     network = zoo_network("resnet20")
-    for method in (LowRank(groups=4, rank="1/8"), PatDNN(4)):
+    for method in (LowRank(groups=4, rank="1/8", force=True), PatDNN(4)):
         plan = choose_mappings(network, uniform_plan(network, ArraySpec(64, 64), method, bits=4), TABLE)
         assert {layer.mapping for layer in plan.changed} == {"sdk"}
         assert {layer.mapping for layer in plan.layers} != {"sdk"}

@@ -27,7 +27,7 @@ MINE = Hardware(
 
 
 def test_a_plan_keeps_its_hardware(tmp_path):
-    plan = uniform_plan(zoo_network("resnet20"), MINE, LowRank(rank="1/8", groups=4), bits=4)
+    plan = uniform_plan(zoo_network("resnet20"), MINE, LowRank(rank="1/8", groups=4, force=True), bits=4)
     assert plan.array == MINE.array
     assert plan.machine == MINE
     plan.save(tmp_path / "plan.json")
@@ -59,7 +59,7 @@ def test_hardware_in_a_plan_is_checked():
 
 def test_energy_is_that_of_the_hardware():
     network = zoo_network("resnet20")
-    plan = uniform_plan(network, ArraySpec(64, 64), LowRank(rank="1/8", groups=4), bits=4)
+    plan = uniform_plan(network, ArraySpec(64, 64), LowRank(rank="1/8", groups=4, force=True), bits=4)
     made = MINE.altered(cell_bits=1)
     table = replace(load_table("sram-32nm").with_adc("sar", 6), mux=4)
     wanted = network_energy(network, replace(plan, array=made.array), table)
@@ -98,7 +98,9 @@ def test_fewer_columns_an_adc_read_faster_and_take_more_adcs():
     ("bits", "wanted"), [((4, 8), (4, 8)), ((2, 3), (2, 3)), (5, (5, 5)), (None, (None, None))]
 )
 def test_weights_and_inputs_have_widths_of_their_own(bits, wanted):
-    plan = uniform_plan(zoo_network("resnet20"), ArraySpec(64, 64), LowRank(rank="1/8", groups=4), bits=bits)
+    plan = uniform_plan(
+        zoo_network("resnet20"), ArraySpec(64, 64), LowRank(rank="1/8", groups=4, force=True), bits=bits
+    )
     edge = (8, 8) if bits else (None, None)
     found = [(layer.weight_bits, layer.input_bits) for layer in plan.layers]
     assert found == [edge, *[wanted] * (len(found) - 2), edge]

@@ -259,9 +259,7 @@ def test_no_layer_is_worse_off_than_dense(groups, rank, side, mapping, sparse):
     entries = None
     if sparse:
         entries = 4
-    method = LowRank(
-        groups=groups, rank=rank, entries=entries, pointwise=True, linear=True, fit=True, force=True
-    )
+    method = LowRank(groups=groups, rank=rank, entries=entries, pointwise=True, linear=True, fit=True)
     array = ArraySpec(side, side)
     forced = uniform_plan(network, array, replace(method, force=True), mapping=mapping)
     try:

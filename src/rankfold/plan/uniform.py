@@ -57,9 +57,11 @@ def uniform_plan(
     runs: dict[str, list[ConvShape]] = {}
     for run in network.layers:
         runs.setdefault(run.weight, []).append(run)
-    spec = array
+    spec: ArraySpec
     if isinstance(array, Hardware):
         spec = array.array
+    else:
+        spec = array
     refused = ""
     for name, shape, why, (weight_bits, input_bits) in candidates(
         network, bits, method.takes_pointwise, method.takes_linear, method.rules

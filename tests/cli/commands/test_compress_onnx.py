@@ -1,6 +1,7 @@
 """`rankfold compress x.onnx --epochs 0` on the command line."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -44,7 +45,9 @@ def test_it_says_what_is_decomposed_and_what_that_costs(small, inputs, tmp_path,
     printed = capsys.readouterr().out
     assert "low-rank: 1 layer" in printed
     assert "on 4 batches of normal numbers, seed 0" in printed
-    words = {line.split("  ")[0]: line.split()[-3:] for line in printed.splitlines() if line.endswith("x")}
+    words = {
+        line.split("  ")[0]: line.split()[-3:] for line in printed.splitlines() if re.search(r"\dx$", line)
+    }
     assert list(words) == ["cycles an image", "arrays", "energy an image, nJ", "stored weights"]
     # 8 * 36 + 12 * 72 + 5 * 48; and 2 groups of rank 2 in the place of the second one.
     assert words["stored weights"] == ["1,392", "720", "0.52x"]
@@ -74,7 +77,10 @@ def test_it_says_what_is_decomposed_and_what_that_costs(small, inputs, tmp_path,
         (["--epochs", "0", "--rank", "2", "--adc-bits", "4"], "--adc-bits says nothing where an ONNX file"),
         (["--epochs", "0", "--rank", "2", "--decomposition", "sequential"], "decomposed layer by layer"),
         (["--epochs", "0", "--rank", "2", "--decomposition", "data"], "needs calibration inputs: --data"),
-        (["--epochs", "0", "--rank", "2", "--data", "none.npz"], "cannot read calibration inputs none.npz"),
+        (
+            ["--epochs", "0", "--rank", "1", "--force-low-rank", "--data", "none.npz"],
+            "cannot read calibration inputs none.npz",
+        ),
         (["--epochs", "0", "--plan", "PLAN"], "the plan is for another network"),
         (["--epochs", "0", "--plan", "PLAN", "--groups", "2"], "omit --groups"),
     ],
@@ -90,6 +96,16 @@ def test_what_says_nothing_or_does_not_fit_is_refused(options, message, small, t
 
 
 def test_a_folder_in_use_is_refused(small, tmp_path, capsys):
-    arguments = ["compress", small, "--epochs", "0", "--rank", "2", "--out", str(tmp_path)]
+    arguments = [
+        "compress",
+        small,
+        "--epochs",
+        "0",
+        "--rank",
+        "1",
+        "--out",
+        str(tmp_path),
+        "--force-low-rank",
+    ]
     assert main(arguments) == 2
     assert "is not an empty folder" in capsys.readouterr().err

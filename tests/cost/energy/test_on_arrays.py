@@ -13,7 +13,7 @@ from rankfold.workload import ZOO, ConvShape, Network, zoo_network
 TABLE = load_table("rram-22nm")
 ARRAY = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
 IMAGE = (3, 32, 32)  # of all networks, so that large ones are mapped in little time
-PAIRS = LowRank(groups=2, rank="1/4", pointwise=True, fit=True)
+PAIRS = LowRank(groups=2, rank="1/4", pointwise=True, fit=True, force=True)
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -50,7 +50,7 @@ def test_a_layer_whose_windows_differ_on_the_two_arrays():
 
 def test_every_mapping_is_priced_as_a_plan_with_it():
     network = zoo_network("resnet20")
-    pairs = LowRank(groups=4, rank="1/8")
+    pairs = LowRank(groups=4, rank="1/8", force=True)
     plan = uniform_plan(network, ARRAY, pairs, bits=4)
     arrays = on_arrays(network, plan, TABLE)
     for mapping in MAPPINGS:

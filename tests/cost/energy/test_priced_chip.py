@@ -23,7 +23,7 @@ def placed(table="rram-22nm", method=None, array=ARRAY, mapping="sdk"):
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("mapping", ["im2col", "best"])
 def test_an_array_for_each_tile_is_what_energy_counts(table, mapping):
-    arrays = placed(table, LowRank(groups=4, rank="1/8"), replace(ARRAY, rows_driven=32), mapping)
+    arrays = placed(table, LowRank(groups=4, rank="1/8", force=True), replace(ARRAY, rows_driven=32), mapping)
     energy = arrays.energy
     chip = priced_chip(arrays, energy.arrays)
     assert chip.schedule.tiles == energy.arrays
