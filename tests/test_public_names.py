@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import rankfold
-from rankfold import _NAMES
+from rankfold import _NAMES, _ROOMS
 
 
 @pytest.mark.parametrize("name", sorted(_NAMES))
@@ -33,7 +33,8 @@ def test_type_checkers_see_the_same_names() -> None:
         assert isinstance(node, ast.ImportFrom)
         for alias in node.names:
             seen[alias.asname or alias.name] = node.module, alias.name
-    assert seen == {name: (f"rankfold.{module}", there) for name, (module, there, _) in _NAMES.items()}
+    names = {name: (f"rankfold.{module}", there) for name, (module, there, _) in _NAMES.items()}
+    assert seen == names | {room: ("rankfold", room) for room in _ROOMS}
 
 
 def test_dir_and_help_show_the_names() -> None:
@@ -41,6 +42,27 @@ def test_dir_and_help_show_the_names() -> None:
     text = pydoc.render_doc(rankfold, renderer=pydoc.plaintext)
     for name, (_, _, words) in _NAMES.items():
         assert f"{name}: {words}" in text
+    for room, (words, _) in _ROOMS.items():
+        assert f"{room}: {words}" in text
+
+
+@pytest.mark.parametrize("room", _ROOMS)
+def test_a_room_shows_what_it_is_said_to_have(room: str) -> None:
+    module = getattr(rankfold, room)
+    assert module is import_module(f"rankfold.{room}") and module.__doc__
+    _, names = _ROOMS[room]
+    for name in names:
+        assert name in module.__all__ and name in dir(module) and getattr(module, name) is not None
+        if name not in _NAMES:
+            with pytest.raises(AttributeError, match=f"it is rankfold.{room}.{name}"):
+                getattr(rankfold, name)
+    with pytest.raises(AttributeError, match=f"module 'rankfold.{room}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+def test_there_are_few_names() -> None:
+    """About as many as one screen shows."""
+    assert len(_NAMES) <= 27 and not set(_NAMES) & set(_ROOMS)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

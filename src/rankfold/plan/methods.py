@@ -353,7 +353,8 @@ class ChannelPruning(Method):
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
         """Refused: the shape alone does not say it."""
         raise InputError(
-            "channel pruning looks at the network's weights; make its plan with channel_plan(model, ...)"
+            "channel pruning looks at the network's weights; make its plan with "
+            "rankfold.surgery.channel_plan(model, ...)"
         )
 
 
