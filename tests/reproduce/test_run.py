@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import rankfold as rf
 from rankfold.cli.arguments.values import time_budget
 from rankfold.cli.main import main
 from rankfold.errors import InputError
+from rankfold.machine import load_hardware
+from rankfold.plan import Plan
 from rankfold.progress import Silent
 from rankfold.records.typed import write_typed
 from rankfold.reproduce.cluster import RayRunner
@@ -22,6 +25,7 @@ from rankfold.reproduce.grid import load_grid
 from rankfold.reproduce.measure import read_table
 from rankfold.reproduce.run import reproduce
 from rankfold.runs.result import Result
+from rankfold.workload import zoo_network
 
 SMOKE = load_grid("smoke")
 
@@ -82,6 +86,35 @@ def test_what_is_done_is_not_done_again(finished, capsys):
     )
     assert {path: path.stat().st_mtime_ns for path in finished.glob("cells/*/*")} == before
     assert (finished / "cells.csv").read_bytes() == table
+
+
+def test_other_hardware_is_counted_without_training(finished, tmp_path):
+    """Energy on the hardware that is named, at the sizes of the grid; cycles and accuracies are the same."""
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    before = read_table(out / "cells.csv")
+    command = ["reproduce", "smoke", "--out", str(out), "--threads", "1", "--budget", "0"]
+    assert main([*command, "--hardware", "sram-32nm"]) == 0
+    after = read_table(out / "cells.csv")
+    assert {row.hardware for row in before} == {"default"}
+    assert {row.hardware for row in after} == {"sram-32nm"}
+    for one, other in zip(before, after, strict=True):
+        assert replace(other, energy=one.energy, hardware=one.hardware) == one
+        assert other.energy != one.energy or one.energy is None
+    assert "Energy with SDK, nJ per image, sram-32nm" in (out / "tables.md").read_text()
+    assert json.loads((out / "grid.json").read_text())["hardware"]["name"] == "sram-32nm"
+    (row,) = [
+        row
+        for row in after
+        if (row.method, row.entries, row.seed) == ("low-rank", None, 0)
+        and (row.array, row.mapping) == ("64x64", "sdk")
+    ]
+    plan = Plan.load(out / "cells" / row.cell / "plan.json")
+    priced = rf.energy(zoo_network(plan.model, plan.input), plan, load_hardware("sram-32nm"))
+    assert row.energy == pytest.approx(priced.energy, abs=0.06)
+    # Without it, all is as it was.
+    assert main(command) == 0
+    assert read_table(out / "cells.csv") == before
 
 
 def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys):

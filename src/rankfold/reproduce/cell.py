@@ -65,7 +65,7 @@ class Work:
         try:
             # A cell that is complete is not trained again: the run finds its own result.
             self._train(cell, folder, progress)
-            return Outcome(cell, measure(cell, folder, self.grid.arrays))
+            return Outcome(cell, measure(cell, folder, self.grid.arrays, self.grid.hardware))
         except Exception as error:  # a cell of a long grid may fail in any way, and the others go on
             return Outcome(cell, error=in_words(error))
 
@@ -117,7 +117,7 @@ def finished(grid: Grid, cell: Cell, out: Path) -> Outcome:
         other = _differences(Result.load(path), grid.recipe_of(cell), cell)
         if other:
             raise InputError(f"{path.parent} holds a run with another {', '.join(other)}; move it away")
-        return Outcome(cell, measure(cell, path.parent, grid.arrays))
+        return Outcome(cell, measure(cell, path.parent, grid.arrays, grid.hardware))
     except InputError as error:
         return Outcome(cell, error=str(error))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.files import in_schema, parse_yaml
+from rankfold.machine import DEFAULT_HARDWARE, Hardware, load_hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import METHODS, LowRank, Method
 from rankfold.records.schema import schema_validator
@@ -101,6 +102,7 @@ class Grid:
         recipe: of fine-tuning; its seed is each cell's.
         baseline_recipe: of the dense network, where no weights for it are shipped.
         cells: the most important first; all settings of one seed before the next seed.
+        hardware: what energy is counted for, at the size of each of `arrays`.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Grid:
     recipe: Recipe
     baseline_recipe: Recipe
     cells: tuple[Cell, ...]
+    hardware: Hardware = DEFAULT_HARDWARE
 
     @property
     def command(self) -> str:
@@ -179,6 +182,7 @@ def _grid(name: str, content: Any, where: str) -> Grid:
             recipe=Recipe(**content["recipe"]),
             baseline_recipe=Recipe(**content["baseline_recipe"]),
             cells=cells,
+            hardware=load_hardware(content.get("hardware", DEFAULT_HARDWARE.name)),
         )
     except InputError as error:
         raise InputError(f"{where} is not valid: {error}") from None

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.cost import CostKey, Masks, network_cycles
-from rankfold.cost.energy import DEFAULT_TABLE, ComponentTable, load_table, network_energy
+from rankfold.cost.energy import ComponentTable, hardware_table, network_energy
 from rankfold.cost.keys import DENSE_FAMILY
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json
+from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_to_json
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import LayerPlan, Plan, masks_for
@@ -56,9 +57,10 @@ class Measurement:
         steering: `ideal` where each column gets inputs of its own for nothing, else `plain`.
         cycles: array activations per image of all convolutions.
         conversions: columns converted by ADCs per image; one for a column and a whole vector, like cycles.
-        energy: pJ, dynamic, by the default table; None where its cells do not hold a weight in a row of the
+        energy: pJ, dynamic, on the hardware; None where its cells do not hold a weight in a row of the
             array, and for the window that both stages of a pair share, which is no mapping of a plan.
         distil: weight of distillation, where the grid gives one.
+        hardware: what energy is counted for, at the size of `array`.
     """
 
     cell: str
@@ -82,6 +84,7 @@ class Measurement:
     conversions: int
     energy: float | None
     distil: float | None = None
+    hardware: str = DEFAULT_HARDWARE.name
 
 
 # How the cells of a table are read; others are texts.
@@ -105,7 +108,9 @@ NUMBERS: dict[str, type[int] | type[float]] = {
 MAY_BE_EMPTY = ("groups", "rank", "entries", "block", "ratio", "bits", "energy", "distil")
 
 
-def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Measurement, ...]:
+def measure(
+    cell: Cell, folder: Path, arrays: Sequence[ArraySpec], hardware: Hardware = DEFAULT_HARDWARE
+) -> tuple[Measurement, ...]:
     """Map the finished run of a cell for each array.
 
     What an earlier call counted is read from `costs.json` in the folder.
@@ -114,6 +119,7 @@ def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Meas
         cell: the cell.
         folder: of its run.
         arrays: to map for.
+        hardware: what energy is counted for, at the size of each array.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -121,15 +127,21 @@ def measure(cell: Cell, folder: Path, arrays: Sequence[ArraySpec]) -> tuple[Meas
     run = RunFolder(folder, "")
     result = Result.load(run.result)
     # Mapping takes seconds and training hours: a new array in the grid is counted for cells that are done.
-    known = _stored(folder / STORED, result.run)
+    described = hardware_to_json(hardware)
+    known = _stored(folder / STORED, result.run, described)
     missing = [array for array in arrays if str(array) not in known]
     if missing:
-        _count(known, run, result, missing)
-        write_typed(folder / STORED, TYPE, VERSION, {"run": result.run, "costs": known})
+        _count(known, run, result, missing, hardware)
+        content: dict[str, Any] = {"run": result.run, "costs": known}
+        # Files without it are of the default, as all were before others could be named.
+        if hardware != DEFAULT_HARDWARE:
+            content["hardware"] = described
+        write_typed(folder / STORED, TYPE, VERSION, content)
     rows = []
     for array in arrays:
         for key, costs in known[str(array)].items():
-            rows.append(_row(cell, result, array, CostKey.parse(key), costs))
+            row = _row(cell, result, array, CostKey.parse(key), costs)
+            rows.append(replace(row, hardware=hardware.name))
     return tuple(rows)
 
 
@@ -160,8 +172,8 @@ def _row(cell: Cell, result: Result, array: ArraySpec, key: CostKey, costs: Sequ
     )
 
 
-def _stored(path: Path, run: str) -> dict[str, Costs]:
-    """Costs by array, as an earlier call stored them for this very run; empty where it did not.
+def _stored(path: Path, run: str, hardware: Mapping[str, Any]) -> dict[str, Costs]:
+    """Costs by array, as an earlier call stored them for this very run and hardware; empty where it did not.
 
     Raises:
         InputError: the file is damaged.
@@ -172,26 +184,40 @@ def _stored(path: Path, run: str) -> dict[str, Costs]:
     # Of an older version, or of the run that was here before: costs are counted again in seconds.
     if not is_typed(content, TYPE, VERSION) or content.get("run") != run:
         return {}
+    if content.get("hardware", hardware_to_json(DEFAULT_HARDWARE)) != hardware:
+        return {}
     validator = schema_validator("rankfold.reproduce", "costs.schema.json")
     in_schema(content, validator, f"{path} holds no costs; delete it, and they are counted again")
     costs: dict[str, Costs] = content["costs"]
     return costs
 
 
-def _count(known: dict[str, Costs], run: RunFolder, result: Result, arrays: Sequence[ArraySpec]) -> None:
+def _count(
+    known: dict[str, Costs], run: RunFolder, result: Result, arrays: Sequence[ArraySpec], hardware: Hardware
+) -> None:
     """Add the costs on some arrays to those that are known."""
     # The plan of the run and not of the grid: it has the supports and signs that the run found.
     plan = Plan.load(run.plan)
     network = _network(plan, result)
-    table = load_table(DEFAULT_TABLE)
     masks = masks_for(plan, run.weights)
     for array in arrays:
-        known[str(array)] = _costs(network, replace(plan, array=array), masks, table)
+        machine = _sized(hardware, array)
+        known[str(array)] = _costs(network, plan.on(machine), masks, hardware_table(machine))
+
+
+def _sized(hardware: Hardware, array: ArraySpec) -> Hardware:
+    """The hardware with arrays of another size; no more rows are driven than there are."""
+    driven = hardware.array.rows_driven
+    if driven is not None:
+        driven = min(driven, array.rows)
+    return hardware.altered(rows=array.rows, columns=array.columns, rows_driven=driven)
 
 
 def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) -> Costs:
     """Costs of the network as it was compressed; of a dense one, under every mapping of it."""
-    counted = network_cycles(network, plan, MAPPINGS, masks)
+    # Cycles are those of whole vectors, whatever the cells.
+    size = ArraySpec(plan.array.rows, plan.array.columns)
+    counted = network_cycles(network, replace(plan, array=size), MAPPINGS, masks)
     cycles, conversions = counted.total, counted.conversions
     # Of a compressed network the dense mappings are those of another cell's network.
     keys = [key for key in cycles if key.family != DENSE_FAMILY]

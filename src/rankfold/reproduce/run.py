@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rankfold import run_files
+from rankfold.machine import hardware_to_json
 from rankfold.models.load import load_model
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.progress import Progress
@@ -142,6 +143,7 @@ def _claim(grid: Grid, out: Path, device: str) -> None:
         **identity,
         "data": grid.data,
         "arrays": [str(array) for array in grid.arrays],
+        "hardware": hardware_to_json(grid.hardware),
         "cells": [cell.name for cell in grid.cells],
         "device": device_name(choose_device(device)),
         "versions": versions(),

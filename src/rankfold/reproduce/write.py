@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rankfold.cost.energy import DEFAULT_TABLE
 from rankfold.files import write_json, write_text
+from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.plan import SharedSupport
 from rankfold.reproduce.cell import Outcome
 from rankfold.reproduce.figure import figure
@@ -42,7 +42,7 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     sections = {
         "Headlines": headline_tables(found),
         "Low-rank": low_rank_tables(points),
-        f"Energy with SDK, nJ per image, {DEFAULT_TABLE}": energy_table(points),
+        f"Energy with SDK, nJ per image, {_technology(grid)}": energy_table(points),
     }
     # Papers have no such method; grids without it get no empty section.
     if any(point.method in SPARSE_METHODS for point in points):
@@ -90,3 +90,10 @@ def _epochs(rows: Sequence[Measurement]) -> str:
     if epochs == [1]:
         return "1 epoch"
     return f"{' and '.join(map(str, epochs))} epochs"
+
+
+def _technology(grid: Grid) -> str:
+    """What energy is counted for: hardware by its name, the default one by its component table."""
+    if grid.hardware == DEFAULT_HARDWARE:
+        return grid.hardware.technology
+    return grid.hardware.name

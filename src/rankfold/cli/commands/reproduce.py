@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.cli.arguments.values import checked, time_budget
+from rankfold.cost.energy import completed
 from rankfold.errors import InputError
+from rankfold.machine import load_hardware
 
 if TYPE_CHECKING:
     from rankfold.reproduce.grid import Grid
@@ -37,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="begin no more cells after this long, such as 90m or 1h30m; 0 only measures what is there; "
         "the same command goes on",
+    )
+    parser.add_argument(
+        "--hardware",
+        type=checked(load_hardware),
+        metavar="NAME",
+        help="what energy is counted for, at the array sizes of the grid: a name or .yaml file (default: as "
+        "the grid says; rankfold hardware lists them)",
     )
     parser.add_argument("--epochs", type=int, help="of each fine-tuning (default: as the grid says)")
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds of the grid")
@@ -102,6 +111,9 @@ def _with_options(grid: Grid, options: argparse.Namespace) -> Grid:
     """The grid with what the options change of it."""
     if options.data is not None:
         grid = replace(grid, data=options.data)
+    # Of what is counted alone: trained weights do not depend on it.
+    if options.hardware is not None:
+        grid = replace(grid, hardware=completed(options.hardware))
     # Of fine-tuning alone: the dense network is the same for all.
     if options.epochs is not None:
         grid = replace(grid, recipe=replace(grid.recipe, epochs=options.epochs))
