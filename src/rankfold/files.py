@@ -18,7 +18,7 @@ from typing import Any
 from rankfold.errors import InputError
 from rankfold.run_files import MARKERS, NEEDED
 
-LONGEST = 200  # letters of what a schema complains of
+LONGEST = 240  # letters of what a schema complains of
 LARGEST_YAML = 1_000_000  # values of a YAML file; our largest grid has a few hundred
 LONGEST_NUMBER = 1000  # digits of a whole number
 TEMPORARY = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)  # as `replacing` names its files

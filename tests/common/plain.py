@@ -47,7 +47,6 @@ def run(mapping, levels, weight, weight_bits, array, input_bits, signed, read):
     padded = np.pad(levels, ((0, 0), (top, bottom), (left, right)))
     flat = weight.reshape(-1)
     result = np.zeros((shape.m, *shape.output))
-    offset = array.cell_bits is not None and array.coding == "offset"
     for region in mapping.regions:
         origins = region.origins()
         for tile in region.tiles():
@@ -73,16 +72,19 @@ def run(mapping, levels, weight, weight_bits, array, input_bits, signed, read):
                     at_once = array.rows_driven or tile.rows
                     for first in range(0, tile.rows, at_once):
                         rows = slice(first, first + at_once)
-                        total += _sum_read(
-                            driven[rows], stored[rows], offset and (weight_bits, array.cell_bits), read
-                        )
+                        total += _sum_read(driven[rows], stored[rows], first, array, weight_bits, read)
                     y, x = slots[tile.col_slot[column]] + (tile.col_y[column], tile.col_x[column])
                     result[tile.col_channel[column], y, x] += total
     return result
 
 
-def _sum_read(driven, stored, offset, read):
-    """What a column's rows, driven at once, add to the accumulator; `offset`: bits of weight and cell."""
+def _sum_read(driven, stored, first, array, weight_bits, read):
+    """What a column's rows from `first` on, driven at once, add to the accumulator."""
+    offset = array.cell_bits is not None and array.coding == "offset"
+    if array.cell_bits is not None and array.converts == "differences":
+        if offset:
+            return _less_reference(driven, stored, first, array.cell_bits, weight_bits, read)
+        return _pairs_read(driven, stored, read)
     total = 0.0
     for part in range(len(driven[0])):
         factor = driven[0][part][1]
@@ -90,7 +92,38 @@ def _sum_read(driven, stored, offset, read):
             found = sum(d[part][0] * s[cell][0] for d, s in zip(driven, stored, strict=True))
             total += factor * stored[0][cell][1] * read(found)
         if offset:
-            level = cells_of(0, *offset, "offset")[-1]
+            level = cells_of(0, weight_bits, array.cell_bits, "offset")[-1]
             found = sum(d[part][0] * level[0] for d in driven)
             total -= factor * level[1] * read(found)
+    return total
+
+
+def _pairs_read(driven, stored, read):
+    """Columns of positive weights less those of negative ones, each pair one conversion."""
+    total, pairs = 0.0, len(stored[0]) // 2
+    for part in range(len(driven[0])):
+        for cell in range(pairs):
+            found = sum(
+                d[part][0] * (s[cell][0] - s[pairs + cell][0]) for d, s in zip(driven, stored, strict=True)
+            )
+            total += driven[0][part][1] * stored[0][cell][1] * read(found)
+    return total
+
+
+def _less_reference(driven, stored, first, cell_bits, weight_bits, read):
+    """Columns less one whose cells are half on; what that takes off too much is counted, not converted."""
+    highest = 2 ** min(cell_bits, weight_bits) - 1
+    total = 0.0
+    for part in range(len(driven[0])):
+        factor = driven[0][part][1]
+        taken_off = 0
+        for cell in range(len(stored[0])):
+            found = 0
+            for row, (d, s) in enumerate(zip(driven, stored, strict=True), first):
+                half_on = highest // 2 + row % 2
+                found += d[part][0] * (s[cell][0] - half_on)
+                taken_off += d[part][0] * half_on * s[cell][1]
+            total += factor * stored[0][cell][1] * read(found)
+        inputs = sum(d[part][0] for d in driven)
+        total += factor * (taken_off - inputs * 2 ** (weight_bits - 1))
     return total

@@ -34,6 +34,7 @@ def arrays(draw):
         draw(st.sampled_from(["offset", "differential"])),
         draw(st.sampled_from([None, 1, 2, 3])),
         draw(st.none() | st.integers(1, rows)),
+        draw(st.sampled_from(["columns", "differences"])),
     )
 
 
@@ -236,6 +237,24 @@ def test_read_noise_has_the_deviation_that_its_cells_add_up_to():
     wanted = 0.02 * 3 * (2 * levels.square().sum(1, keepdim=True)).sqrt()
     assert float((error / wanted).std()) == pytest.approx(1, abs=4 / (2 * error.numel()) ** 0.5)
     assert abs(float(error.mean())) < 4 * float(error.std()) / error.numel() ** 0.5
+
+
+@pytest.mark.parametrize("coding", ["differential", "offset"])
+def test_differences_have_the_read_noise_of_both_columns(coding):
+    """Of the two cells of a pair, or of a column's own cell and the reference's."""
+    shape = ConvShape("layer", 8, 4, (1, 1), (40, 40))
+    array = ArraySpec(8, 60, cell_bits=3, coding=coding, converts="differences")
+    mapping = map_layer(shape, array.in_weights(3), "im2col")
+    chosen = NonIdealities(read_noise=0.02)
+    held = on(mapping, array, 3, 4, False, chosen)
+    levels, weight = numbers(shape, 3, 4, False, 1, images=4)
+    error = through_tiles(held, levels, weight) - convolution(levels, weight, shape)
+    scale = 0.02 * held.cell_coding.highest * levels.square().sum(1, keepdim=True).sqrt()
+    share = error / scale
+    assert float(share.square().mean()) == pytest.approx(2, rel=0.08)
+    # Columns of a tile share the noise of their reference, and pairs share nothing.
+    together = float((share[:, 0] * share[:, 1]).mean())
+    assert together == pytest.approx({"offset": 1, "differential": 0}[coding], abs=0.08)
 
 
 def test_read_noise_reaches_the_converter_in_full():

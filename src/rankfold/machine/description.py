@@ -29,6 +29,7 @@ ARRAY_PLACES = {
     "coding": ("cells", "coding"),
     "dac_bits": ("dac", "bits"),
     "rows_driven": ("array", "rows_driven"),
+    "converts": ("adc", "converts"),
 }
 CONVERTER_PLACES = {"adc": ("adc", "kind"), "adc_bits": ("adc", "bits"), "mux": ("adc", "mux")}
 NOISE_PLACES = {name: ("noise", name) for name in OF_NOISE} | {"adc_range": ("adc", "range")}

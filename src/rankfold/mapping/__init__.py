@@ -1,6 +1,6 @@
 """A convolution on R x C arrays: windows, tiles, cycles."""
 
-from rankfold.mapping.array import CELLS, CODINGS, ArraySpec
+from rankfold.mapping.array import CELLS, CODINGS, CONVERSIONS, ArraySpec
 from rankfold.mapping.execute import execute
 from rankfold.mapping.layer import MAPPINGS, Mapping, clear_cache, map_layer, map_one_window, map_with_window
 from rankfold.mapping.low_rank import LOW_RANK_METHODS, LowRankMapping, low_rank_stages, map_low_rank
@@ -12,6 +12,7 @@ from rankfold.mapping.tile import Tile
 __all__ = [
     "CELLS",
     "CODINGS",
+    "CONVERSIONS",
     "LOW_RANK_METHODS",
     "MAPPINGS",
     "PRUNED_METHODS",

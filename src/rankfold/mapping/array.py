@@ -9,7 +9,10 @@ from rankfold.errors import InputError
 from rankfold.workload.shape import is_count
 
 CODINGS = ("offset", "differential")
-CELLS = ("cell_bits", "coding", "dac_bits", "rows_driven")  # fields of `ArraySpec` beside its size
+COLUMNS, DIFFERENCES = "columns", "differences"
+CONVERSIONS = (COLUMNS, DIFFERENCES)
+# Fields of `ArraySpec` beside its size.
+CELLS = ("cell_bits", "coding", "dac_bits", "rows_driven", "converts")
 MOST_LINES = 1 << 20  # far above any array that was ever built; guards against slips of the keyboard
 
 
@@ -32,6 +35,10 @@ class ArraySpec:
         dac_bits: bits of an input that are driven at once; None: the whole input.
         rows_driven: rows of an array that are driven at once, 1 to R; None: all. A tile that uses more takes
             several activations, one after another, each with conversions of its own (`turns`).
+        converts: what an ADC sees: the sum of one column (`columns`), or what is left of it after another
+            column's sum was subtracted in analog (`differences`): with differential coding that of the
+            negative weights, with offset coding that of a reference column of half-on cells, whose share a
+            digital count of the inputs adds again (`CellCoding`). Means nothing without `cell_bits`.
     """
 
     rows: int
@@ -40,6 +47,7 @@ class ArraySpec:
     coding: str = "offset"
     dac_bits: int | None = None
     rows_driven: int | None = None
+    converts: str = COLUMNS
 
     def __post_init__(self) -> None:
         _check_lines("rows", self.rows)
@@ -50,6 +58,8 @@ class ArraySpec:
             _check_bits("array dac_bits", self.dac_bits)
         if self.coding not in CODINGS:
             raise InputError(f"array coding (={self.coding}) must be one of {', '.join(CODINGS)}")
+        if self.converts not in CONVERSIONS:
+            raise InputError(f"array converts (={self.converts}) must be one of {', '.join(CONVERSIONS)}")
         if self.rows_driven is not None:
             _check_driven(self.rows_driven, self.rows)
 
@@ -72,6 +82,40 @@ class ArraySpec:
         named.
         """
         return self.cell_bits is None and self.dac_bits is None and self.rows_driven is None
+
+    @property
+    def subtracts(self) -> bool:
+        """Whether a column's sum is subtracted from another's before it is converted."""
+        return self.cell_bits is not None and self.converts == DIFFERENCES
+
+    @property
+    def coding_in_words(self) -> str:
+        """How weights are stored and sums are converted, such as `differential coding`."""
+        words = f"{self.coding} coding"
+        if self.subtracts:
+            words += ", differences converted"
+        return words
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether one column of every array holds nothing but the offset of the others."""
+        return self.cell_bits is not None and self.coding == "offset"
+
+    @property
+    def reference_conversions(self) -> int:
+        """Conversions of a reference column in each read: none where it is subtracted in analog."""
+        return int(self.has_reference and not self.subtracts)
+
+    def conversions_per_weight(self, weight_bits: int) -> int:
+        """Sums that one weight has converted in each read: its columns, or pairs of them.
+
+        Raises:
+            InputError: `weight_bits` is not a whole number from 1 to 32.
+        """
+        columns = self.columns_per_weight(weight_bits)
+        if self.subtracts and self.coding == "differential":
+            return columns // 2
+        return columns
 
     @property
     def cells(self) -> int:

@@ -153,6 +153,9 @@ class Plan:
         plain = ArraySpec(self.array.rows, self.array.columns)
         if self.array != plain:
             cells = {key: getattr(self.array, key) for key in CELLS}
+            # Columns are converted by themselves unless said: older files do not know the key.
+            if self.array.converts == plain.converts:
+                del cells["converts"]
             content["cells"] = {key: value for key, value in cells.items() if value is not None}
         if self.hardware is not None:
             content["hardware"] = hardware_to_json(self.machine)

@@ -161,7 +161,7 @@ def describe(array: ArraySpec) -> str:
     """An array in words."""
     cells = "whole weights"
     if array.cell_bits is not None:
-        cells = f"{array.cell_bits}-bit cells, {array.coding} coding"
+        cells = f"{array.cell_bits}-bit cells, {array.coding_in_words}"
     inputs = "whole inputs"
     if array.dac_bits is not None:
         inputs = f"{array.dac_bits}-bit DACs"

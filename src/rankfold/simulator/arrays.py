@@ -66,11 +66,13 @@ class LayerArrays:
     @property
     def sums(self) -> Sums:
         """What one conversion can see."""
+        cells = self.cell_coding
         return Sums(
             self.schedule.rows,
             self.input_coding.highest,
-            self.cell_coding.highest,
-            signed=self.cell_coding.signed or self.input_coding.driven_negative,
+            cells.highest,
+            signed=cells.signed or cells.subtracts or self.input_coding.driven_negative,
+            digit=cells.largest_digit,
         )
 
     @property
@@ -100,7 +102,7 @@ class LayerArrays:
         """Conversions for one image."""
         if self.chosen.adc_bits is None:
             return 0
-        slices = len(self.cell_coding.factors)
+        slices = len(self.cell_coding.converted)
         references = 0
         if self.cell_coding.reference is not None:
             references = 1
@@ -159,6 +161,7 @@ class LayerArrays:
             self.sums,
             converter,
             draw,
+            coding=self.cell_coding,
             tally=tally,
             sample=sample,
         )
@@ -232,6 +235,9 @@ class LayerArrays:
     #
     #   y[a, c, b] = sum_s f_s (sum_j g_j sum[a, (j, c), (s, b)] + g_ref sum[a, ref, (s, b)]),
     #
+    # where differences are converted, k is what is left of each cell, and in place of the reference columns
+    # one line holds the share of each row's input (`CellCoding`), whose sum is counted and not converted,
+    #
     # added up over the strips that hold further rows of the same columns. Every output pixel takes the y of
     # those activations and columns that the mapping gives to it (`Placement`).
     #
@@ -256,7 +262,7 @@ class LayerArrays:
                 for activations in _parts(len(phase.base), cells, driven):
                     rows = driven.rows(phase.base[activations], strip)  # (a, r, S * B)
                     found = torch.matmul(cells, rows)  # (a, J * c + tiles, S * B)
-                    reading.read_(found, rows)
+                    reading.read_(found, rows, strip.widths)
                     self._add_up(found, strip, activations, sums, reading)
                 sums.end_strip(strip)
             sums.place(result)
@@ -287,7 +293,9 @@ class LayerArrays:
                 of_tile = view[:, start : start + width]  # (a, w, B)
                 parts.append((of_tile, factor / scale))
             for view, factor in references:
-                of_tile = view[:, tile : tile + 1]  # (a, 1, B), the same for all columns of the tile
+                of_tile = view  # (a, 1, B), the same for all columns of the tile
+                if view.shape[1] > 1:
+                    of_tile = view[:, tile : tile + 1]
                 parts.append((of_tile, factor / scale))
             sums.add(number, activations, parts)
 
@@ -299,7 +307,8 @@ class LayerArrays:
             width: columns of the strip, in weights.
 
         Returns:
-            those of the weights, (a, width, B) each, and those of the reference columns, (a, tiles, B).
+            those of the weights, (a, width, B) each, and those of the reference columns, (a, tiles, B), or
+            what was counted of the inputs, (a, 1, B).
         """
         coding = self.cell_coding
         activations, columns, _ = found.shape
@@ -307,10 +316,13 @@ class LayerArrays:
         split = found.view(activations, columns, slices, -1)  # (a, J * width + tiles, S, B)
         weights: Slices = []
         first = 0
-        for factor in coding.factors:
+        for factor in coding.converted:
             end = first + width
             weights += self._input_slices(split[:, first:end], factor)
             first = end
+        if coding.subtracts and coding.has_reference:
+            counted = self._input_slices(split[:, first:], 1)
+            return weights, counted
         if coding.reference is None:
             return weights, []
         _, factor = coding.reference

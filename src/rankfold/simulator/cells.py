@@ -30,17 +30,17 @@ def tile_cells(weight: Tensor, tile: Tile | Strip, coding: CellCoding, layer: st
     return coding.encode(levels, layer)
 
 
-def array_columns(cells: Tensor, coding: CellCoding) -> Tensor:
+def array_columns(cells: Tensor, coding: CellCoding, first_row: int = 0) -> Tensor:
     """(r, c * J) the columns of one tile as they lie in its array; with offset coding the reference follows.
 
     Args:
         cells: (r, c, J) levels of one tile.
-        coding: tells whether there is a reference column, and the level of all its cells.
+        coding: tells whether there is a reference column, and the levels of its cells.
+        first_row: of the array that the cells begin at.
     """
     rows, columns, slices = cells.shape
     weights = cells.reshape(rows, columns * slices)
-    if coding.reference is None:
+    reference = coding.reference_levels(rows, first_row)
+    if reference is None:
         return weights
-    level, _ = coding.reference
-    reference = weights.new_full((rows, 1), level)
-    return torch.cat([weights, reference], 1)
+    return torch.cat([weights, reference[:, None]], 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.array import COLUMNS, DIFFERENCES
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,60 @@ class CellCoding:
     highest cell, and is taken off again. Differential: the magnitude in slices, in one set of columns where w
     is positive and in another where it is negative.
 
+    How differences are converted (`converts`), and why they are exact
+        w  weight of b bits    u_j  level, 0 to L, of its cell j, which counts g_j    x_r  input of row r
+    Differential: w = sum_j g_j (p_j - n_j). Subtracting the columns of p_j and n_j before the converter
+    instead of behind it converts d_j = sum_r (p_j - n_j) x_r: half as many conversions, of signed sums.
+    Offset: w + 2^(b-1) = sum_j g_j u_j. Sums of u_j x_r have a mean of L/2 sum_r x_r, which says nothing of
+    the weights and yet takes up most of the range of a converter. A reference column whose cells are half on
+    has just that sum, with its level c_r, by turns the whole numbers below and above L/2, row by row, so that
+    all sums stay whole. It is subtracted from every column before conversion: d_j = sum_r (u_j - c_r) x_r, so
+        sum_r w_r x_r = sum_j g_j d_j + sum_r (c_r sum_j g_j - 2^(b-1)) x_r.
+    The last term depends on no weight: two digital counters add the inputs of even and of odd rows, and it is
+    exact. (Macros track the mean in analog with references that know the number of driven rows: Chen et al.,
+    ISSCC 2018; the same sum over centred digits with a digital share of the inputs: Andrulis et al.,
+    "RAELLA", ISCA 2023.) A top cell that holds fewer bits than the others is not centred.
+
     Attributes:
         weight_bits: b.
         cell_bits: bits of one cell; None: whole.
         coding: `offset` or `differential`.
+        converts: `columns` or `differences`, see `ArraySpec`.
     """
 
     weight_bits: int
     cell_bits: int | None = None
     coding: str = "offset"
+    converts: str = COLUMNS
 
     @classmethod
     def of(cls, array: ArraySpec, weight_bits: int) -> CellCoding:
         """The coding of weights of `weight_bits` on an array."""
-        return cls(weight_bits, array.cell_bits, array.coding)
+        return cls(weight_bits, array.cell_bits, array.coding, array.converts)
+
+    @property
+    def subtracts(self) -> bool:
+        """Whether differences of columns are converted."""
+        return self.cell_bits is not None and self.converts == DIFFERENCES
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether every array has a reference column."""
+        return self.cell_bits is not None and self.coding == "offset"
+
+    @property
+    def largest_digit(self) -> int:
+        """The largest magnitude that one cell adds to a converted sum, fully driven with an input of one."""
+        if self.subtracts and self.has_reference:
+            return self.highest - self.highest // 2
+        return self.highest
+
+    @cached_property
+    def converted(self) -> tuple[int, ...]:
+        """What each converted sum of a weight counts for: those of its columns, or of pairs of them."""
+        if self.subtracts and not self.has_reference:
+            return self.factors[: len(self.factors) // 2]
+        return self.factors
 
     @property
     def signed(self) -> bool:
@@ -73,11 +114,31 @@ class CellCoding:
 
     @property
     def reference(self) -> tuple[int, int] | None:
-        """(level, factor) of the reference column that every array has with offset coding; else None."""
-        if self.cell_bits is None or self.coding != "offset":
+        """(level, factor) of the reference column, if it is converted by itself; else None."""
+        if not self.has_reference or self.subtracts:
             return None
         factor = self.factors[-1]
         return self._offset // factor, -factor
+
+    def reference_levels(self, rows: int, first_row: int = 0) -> Tensor | None:
+        """(rows,) int64 levels of the cells of the reference column from a row on; None: there is none."""
+        if not self.has_reference:
+            return None
+        if self.reference is not None:
+            level, _ = self.reference
+            return torch.full((rows,), level)
+        below = self.highest // 2
+        number = torch.arange(first_row, first_row + rows)
+        return below + number % 2 * (self.highest - 2 * below)
+
+    def input_shares(self, rows: int, first_row: int = 0) -> Tensor | None:
+        """(rows,) what each row's input counts for beside the differences, which a digital count adds; or
+        None, where nothing is to be added.
+        """
+        levels = self.reference_levels(rows, first_row)
+        if levels is None or not self.subtracts:
+            return None
+        return levels * sum(self.factors) - self._offset
 
     @property
     def lowest(self) -> int:
@@ -132,7 +193,7 @@ class CellCoding:
         """
         factors = cells.new_tensor(self.factors)
         weight = (cells * factors).sum(-1)
-        if self.reference is None:
+        if not self.has_reference:
             return weight
         return weight - self._offset
 

@@ -21,12 +21,14 @@ class Sums:
         input: largest magnitude of a driven value.
         cell: L, the highest cell level.
         signed: whether sums can be negative.
+        digit: the largest magnitude of what a cell adds, where that is not L; None: L.
     """
 
     rows: int
     input: int
     cell: int
     signed: bool
+    digit: int | None = None
 
     @property
     def one_cell(self) -> int:
@@ -36,7 +38,10 @@ class Sums:
     @property
     def largest(self) -> int:
         """The largest magnitude."""
-        return self.rows * self.one_cell
+        digit = self.cell
+        if self.digit is not None:
+            digit = self.digit
+        return self.rows * self.input * digit
 
 
 @dataclass(frozen=True)

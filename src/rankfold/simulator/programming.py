@@ -21,8 +21,8 @@ class Programmed:
 
     Attributes:
         cells: for each stored matrix, for each strip, (columns, r): cell levels as read, all of a weight's
-            columns and the reference columns last; or whole weights (c, r), where nothing happens between the
-            slices.
+            columns and the reference columns last, or the differences that are converted and, last, the share
+            of the inputs that is counted; or whole weights (c, r), where nothing happens between the slices.
         gain: the digital factor that takes the mean drift back.
     """
 
@@ -99,10 +99,35 @@ class Programming:
         held = held * highest
         reference = torch.cat(references, 1).T  # (tiles, r), or (0, r)
         reference = reference * highest
+        if self.coding.subtracts:
+            return self._differences(held, reference, strip)
         if self.sliced:
             by_column = held.reshape(slices * columns, rows)
             return torch.cat([by_column, reference])
         return self._whole(held, reference, strip.widths)
+
+    def _differences(self, held: Tensor, reference: Tensor, strip: Strip) -> Tensor:
+        """What is converted of cells (J, c, r) and reference columns (tiles, r), as `store` gives it.
+
+        Currents are subtracted row by row, so a difference of sums is the sum over differences of cells.
+        """
+        rows = held.shape[-1]
+        if self.coding.has_reference:
+            digits = held - _of_columns(reference, strip.widths)
+        else:
+            pairs = len(self.coding.converted)
+            digits = held[:pairs] - held[pairs:]
+        shares = self.coding.input_shares(rows, strip.first_row)
+        if not self.sliced:
+            factors = digits.new_tensor(self.coding.converted)
+            weights = torch.tensordot(factors, digits, 1)
+            if shares is None:
+                return weights
+            return weights + shares
+        by_column = digits.reshape(-1, rows)
+        if shares is None:
+            return by_column
+        return torch.cat([by_column, shares.to(by_column.dtype)[None]])
 
     def _read(self, cells: Tensor, first_row: int) -> Tensor:
         """The conductances, relative, of one tile's cells (r, w, J): (r, w * J), and a reference's column.
@@ -110,7 +135,7 @@ class Programming:
         The cells are those of the rows from `first_row` on, which alone are driven at a time.
         """
         chosen = self.chosen
-        columns = array_columns(cells, self.coding)
+        columns = array_columns(cells, self.coding, first_row)
         target = columns.to(self.dtype) / self.coding.highest
         if not chosen.changes_cells:
             return target
@@ -141,5 +166,9 @@ class Programming:
         if self.coding.reference is None:
             return weights
         _, factor = self.coding.reference
-        of_column = reference.repeat_interleave(torch.tensor(widths), 0)  # (c, r)
-        return weights + factor * of_column
+        return weights + factor * _of_columns(reference, widths)
+
+
+def _of_columns(of_tiles: Tensor, widths: tuple[int, ...]) -> Tensor:
+    """(c, r) the line (tiles, r) of each column's tile."""
+    return of_tiles.repeat_interleave(torch.tensor(widths), 0)

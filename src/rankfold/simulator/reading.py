@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rankfold.machine import PCM, NonIdealities
+from rankfold.simulator.coding import CellCoding
 from rankfold.simulator.converter import Converter, Sums, SumSample
 
 Factored = tuple[Tensor, int]  # sums, and what they count for in the accumulator
@@ -33,6 +35,7 @@ class Reading:
         sums: what the sums can be.
         converter: reads them; None: exactly.
         draw: of read and output noise.
+        coding: of the cells: how many of them, and which, add up to what is converted.
         tally: where to count what clips.
         sample: where to gather sums.
     """
@@ -42,6 +45,7 @@ class Reading:
     converter: Converter | None
     draw: torch.Generator | None
     _: KW_ONLY
+    coding: CellCoding
     tally: Tally | None
     sample: SumSample | None
 
@@ -52,10 +56,18 @@ class Reading:
             return 1.0
         return 1 / self.converter.step
 
-    def read_(self, sums: Tensor, rows: Tensor) -> None:
-        """Disturb and convert scaled sums (a, columns, S * B) of inputs (a, r, S * B), in place."""
+    def read_(self, sums: Tensor, rows: Tensor, widths: tuple[int, ...]) -> None:
+        """Disturb and convert scaled sums (a, columns, S * B) of inputs (a, r, S * B), in place.
+
+        Args:
+            sums: of all columns of the tiles, as `Programmed.cells` has them; what is counted stays exact.
+            rows: the inputs.
+            widths: columns of each tile, in weights.
+        """
+        if self.coding.subtracts and self.coding.has_reference and self.sliced:
+            sums = sums[:, :-1]
         if self.chosen.noisy_reads:
-            self._disturb_(sums, rows)
+            self._disturb_(sums, rows, widths)
         if self.converter is None:
             return
         self.converter.round_(sums)
@@ -64,7 +76,12 @@ class Reading:
             self.tally.clipped += int(clipped)
         self.converter.clip_(sums)
 
-    def _disturb_(self, sums: Tensor, rows: Tensor) -> None:
+    @property
+    def sliced(self) -> bool:
+        """Whether sums are of single slices, see `LayerArrays.sliced`."""
+        return self.chosen.adc_bits is not None or self.chosen.noisy_reads
+
+    def _disturb_(self, sums: Tensor, rows: Tensor, widths: tuple[int, ...]) -> None:
         chosen = self.chosen
         if chosen.read_noise not in (0, PCM):
             # Independent Gaussians of all cells of a column add up to one, of the inputs' root sum of
@@ -72,10 +89,25 @@ class Reading:
             of_a_cell = float(chosen.read_noise) * self.sums.cell * self.scale
             squares = rows.square().sum(1, keepdim=True)  # (a, 1, S * B)
             deviation = squares.sqrt_().mul_(of_a_cell)
-            sums += self._normal(sums).mul_(deviation)
+            sums += self._of_cells(sums, widths).mul_(deviation)
         if chosen.output_noise:
             of_a_sum = chosen.output_noise * self.sums.one_cell * self.scale
             sums += self._normal(sums).mul_(of_a_sum)
+
+    def _of_cells(self, sums: Tensor, widths: tuple[int, ...]) -> Tensor:
+        """The noise of columns whose cells have one of deviation 1, as it reaches the sums."""
+        noise = self._normal(sums)
+        if not self.coding.subtracts:
+            return noise
+        if not self.coding.has_reference:
+            return noise.mul_(math.sqrt(2))  # of both columns of a pair
+        # The reference column of a tile errs in the same way for all columns that it is subtracted from.
+        activations, columns, width = sums.shape
+        of_tiles = self._normal(sums.new_empty(activations, len(widths), width))
+        tile = torch.arange(len(widths), device=sums.device)
+        tile = tile.repeat_interleave(torch.tensor(widths, device=sums.device))
+        tile = tile.repeat(columns // len(tile))
+        return noise - of_tiles[:, tile]
 
     def _normal(self, like: Tensor) -> Tensor:
         return torch.randn(
@@ -100,6 +132,8 @@ class Reading:
         """
         if self.sample is None:
             return
+        if self.coding.subtracts:
+            references = ()  # counted, and not converted
         for sums, factor in weights:
             self.sample.add(sums, factor**2)
         for sums, factor in references:

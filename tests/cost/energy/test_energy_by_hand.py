@@ -7,10 +7,13 @@ reference column) and 1-bit DACs; weights and inputs have 4 bits. So a weight ta
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rankfold.cost.energy import load_table, network_energy, stage_activity, stage_energy
+from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, map_layer
 from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer, Plan
 from rankfold.workload import ConvShape, Network
@@ -50,6 +53,8 @@ def _price(array_rows, array_columns, tile_reads, *, rows, columns, inputs, outp
         "output_buffer": outputs * 4 * 1.41,
         "bus": (inputs * 4 + sums * 10) * 5.6,
         "steering": 0.0,
+        "subtractor": 0.0,
+        "input_counter": 0.0,
     }
     return {name: energy / 1000 for name, energy in femto.items()}
 
@@ -139,6 +144,38 @@ def test_low_rank():
     second = _price(72, 33, 8, rows=8 * 8, columns=8 * 33, inputs=16, outputs=32, sums=32, additions=0)
     assert [stage.energy for stage in layer.stages] == [pytest.approx(first), pytest.approx(second)]
     assert layer.conversions == 4 * 33 + 8 * 33
+
+
+@pytest.mark.parametrize("coding", ["offset", "differential"])
+def test_differences(coding):
+    """The layer of `test_im2col`, with a reference column and without.
+
+    Offset: 2 weights of 2 columns, 4 conversions a read instead of 5, and 18 inputs counted. Differential: 2
+    weights of 2 pairs, as 3 bits of magnitude take 2 cells; 4 conversions again, of 17 columns in 9 pairs.
+    """
+    array = ArraySpec(32, 17, 2, coding, 1, converts="differences")
+    layer = _energy(ConvShape("conv", 2, 2, (3, 3), (6, 6)), array, DenseLayer(), mapping="im2col")
+    assert layer.conversions == 64 * 4
+    found = layer.components
+    assert found["subtractor"] == pytest.approx(64 * 4 * 2 * 10 * VV / 1000)
+    counted = {"offset": 64 * 18, "differential": 0}[coding]
+    assert found["input_counter"] == pytest.approx(counted * (3.3 * VV + 1.41) / 1000)
+    columns = {"offset": 17, "differential": 9}[coding]
+    adcs = -(-columns // 8)
+    (stage,) = layer.stages
+    assert stage.area["subtractor"] == adcs * 2 * 10 / 2
+    assert stage.area["adc"] == pytest.approx(adcs * 0.6173 * 10 ** (1.206 - 0.0369 * 5) * 2**5)
+
+
+def test_tables_that_price_no_subtraction_are_refused():
+    table = load_table("rram-22nm")
+    parts = tuple(part for part in table.components if part.name != "subtractor")
+    shape = ConvShape("conv", 2, 2, (3, 3), (6, 6))
+    network = Network("one", (2, 6, 6), (shape,))
+    array = ArraySpec(32, 17, 2, converts="differences")
+    plan = Plan("one", (2, 6, 6), array, (LayerPlan("conv", DenseLayer()),))
+    with pytest.raises(InputError, match="says nothing of what a subtraction before the ADC costs"):
+        network_energy(network, plan, replace(table, components=parts))
 
 
 def test_steering_of_a_pruned_layer():

@@ -33,6 +33,7 @@ ARRAYS = st.integers(4, 70).flatmap(
         st.sampled_from(["offset", "differential"]),
         st.integers(1, 3),
         st.none() | st.integers(1, rows),
+        st.sampled_from(["columns", "differences"]),
     )
 )
 DENSE = DenseLayer()
@@ -71,11 +72,17 @@ def test_counts_equal_those_of_the_tiles(shape, array, weight_bits, input_bits, 
     activity = stage_activity(mapping, array, weight_bits, input_bits, "kernels")
     wide, slices = array.columns_per_weight(weight_bits), array.cycles_per_vector(input_bits)
     reference = array.coding == "offset"
+    subtracted = array.converts == "differences"
     reads = rows = columns = converted = cells = kernels = 0
     busy = Counter()
     for region, tile in mapping.tiles():
         times = region.activations * slices
         physical = tile.columns * wide + reference
+        seen = physical
+        if subtracted:
+            seen = tile.columns * wide
+            if not reference:
+                seen //= 2
         # Row after row, as many at once as are driven.
         at_once = array.rows_driven or tile.rows
         for first in range(0, tile.rows, at_once):
@@ -83,7 +90,7 @@ def test_counts_equal_those_of_the_tiles(shape, array, weight_bits, input_bits, 
             reads += times
             rows += times * driven
             columns += times * tile.columns
-            converted += times * physical
+            converted += times * seen
             cells += times * driven * physical
             kernels += times * driven * tile.columns
             # Regions that store the same matrix take turns at the same arrays.
@@ -182,8 +189,12 @@ def test_what_was_assumed_is_said():
     floats = (
         "4-bit weights and inputs, 8 in the first convolution and the classifier, where the plan has floats"
     )
-    assert assumed.assumed == ("2-bit cells", "1-bit DACs", floats)
-    cells = ArraySpec(64, 64, 2, "offset", 1)
+    assert assumed.assumed == (
+        "2-bit cells, differential coding, differences converted",
+        "1-bit DACs",
+        floats,
+    )
+    cells = ArraySpec(64, 64, 2, "differential", 1, converts="differences")
     explicit = network_energy(network, uniform_plan(network, cells, bits=4), table)
     assert assumed.energy == explicit.energy
     assert "assumed: 2-bit cells" in assumed.describe()

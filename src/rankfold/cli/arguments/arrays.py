@@ -11,7 +11,7 @@ from rankfold.cost.energy import completed
 from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_names, load_hardware
 from rankfold.machine.hardware import OF_HARDWARE, OF_NOISE
-from rankfold.mapping import CELLS, CODINGS, ArraySpec
+from rankfold.mapping import CELLS, CODINGS, CONVERSIONS, ArraySpec
 from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 
@@ -46,6 +46,11 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rows-driven", type=int, metavar="N", help="rows of an array driven at once (default: all)"
+    )
+    parser.add_argument(
+        "--converts",
+        choices=CONVERSIONS,
+        help=f"what an ADC sees: sums of columns, or differences of two (default {CONVERSIONS[0]})",
     )
 
 
@@ -174,6 +179,11 @@ def add_cells(parser: Any, default: str, of: str = "") -> None:
     )
     parser.add_argument(
         "--rows-driven", type=int, metavar="N", help=f"{of}rows of an array driven at once ({default})"
+    )
+    parser.add_argument(
+        "--converts",
+        choices=CONVERSIONS,
+        help=f"{of}what an ADC sees: sums of columns, or differences of two ({default})",
     )
 
 

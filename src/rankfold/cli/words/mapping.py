@@ -270,7 +270,7 @@ def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
         return words
     cells, inputs = "whole weights", "whole inputs"
     if array.cell_bits is not None:
-        cells = f"{array.cell_bits}-bit cells, {array.coding} coding"
+        cells = f"{array.cell_bits}-bit cells, {array.coding_in_words}"
     if array.dac_bits is not None:
         inputs = f"{array.dac_bits}-bit DACs"
     if array.rows_driven is not None:

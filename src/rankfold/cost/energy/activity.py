@@ -104,14 +104,16 @@ def stage_activity(
     _check_array(mapping, array, weight_bits)
     slices = array.cycles_per_vector(input_bits)
     wide = array.columns_per_weight(weight_bits)  # physical columns of a weight
-    # Offset coding subtracts the sum of one more column, whose cells all hold the offset.
-    reference = int(array.cell_bits is not None and array.coding == "offset")
+    converts = array.conversions_per_weight(weight_bits)
+    # Offset coding subtracts the sum of one more column, before or after it is converted.
+    reference = int(array.has_reference)
     tiles = activations = drives = rows = columns = read = converted = cells = kernels = 0
     most_turns = longest = 1
     for stored, times in mapping.loads:
         # (rows in use, columns in use in weights), tiles of that size; each is activated `times` times.
         for (height, width), number in stored.extents().items():
-            physical = width * wide + reference  # columns that are converted
+            physical = width * wide + reference  # columns that conduct
+            sums_converted = width * converts + array.reference_conversions
             whole = number * times  # activations with all rows
             turns = array.turns(height)
             tiles += number
@@ -126,7 +128,7 @@ def stage_activity(
             # Turns are added up behind the converters, before the sum leaves the array.
             columns += width * whole
             read += width * whole * turns
-            converted += physical * whole * turns
+            converted += sums_converted * whole * turns
     shape, macs = mapping.shape, mapping.macs
     if layer is not None:
         # The mapping stores as much as the layer keeps: each of its outputs takes an m-th of that, in every

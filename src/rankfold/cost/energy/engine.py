@@ -45,11 +45,15 @@ def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) 
     cell_bits = array.cell_bits or activity.weight_bits
     dac_bits = array.dac_bits or activity.input_bits
     wide, slices = activity.columns_per_weight, activity.slices
+    subtractors = 0
+    if array.subtracts:
+        subtractors = adcs(table, array)
     carry = math.ceil(math.log2(activity.turns))
     return {
         "rows": array.rows,
         "columns": array.columns,
         "mux": table.mux,
+        "subtractors": subtractors,
         "vdd": table.vdd,
         "node": table.node,
         "adc_bits": table.adc_bits,
@@ -69,13 +73,21 @@ def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) 
     }
 
 
-def events(table: ComponentTable, activity: StageActivity, sum_bits: float) -> dict[str, float]:
+def events(
+    table: ComponentTable, array: ArraySpec, activity: StageActivity, sum_bits: float
+) -> dict[str, float]:
     """How often each event happens for an image.
 
     All columns that share an ADC are read one after another, `mux` steps a read, and the rows are driven anew
     in each, as in NeuroSim: only mapped columns are converted, but lines and drivers are paid for in every
     step.
     """
+    differences = counted = 0
+    if array.subtracts:
+        differences = activity.conversions
+        # Only a reference column leaves a share of the inputs to be added.
+        if array.has_reference:
+            counted = activity.rows
     reads = activity.reads
     inputs = activity.inputs * activity.input_bits
     return {
@@ -84,6 +96,8 @@ def events(table: ComponentTable, activity: StageActivity, sum_bits: float) -> d
         "row": activity.rows,
         "row step": activity.rows * table.mux * table.active_rows,
         "conversion": activity.conversions,
+        "difference": differences,
+        "counted input": counted,
         "conducting cell": activity.cells * table.active_rows * table.active_cells,
         "weight column": activity.columns,
         "sum": activity.sums,
@@ -109,11 +123,11 @@ def stage_energy(table: ComponentTable, array: ArraySpec, activity: StageActivit
         InputError: a formula of the table cannot be computed for this array.
     """
     values = variables(table, array, activity)
-    happens = events(table, activity, values["sum_bits"])
+    happens = events(table, array, activity, values["sum_bits"])
     # The ADC stands apart from the other components, as users exchange it without editing the table.
     adc = table.chosen_adc
     energy = {ADC: PJ * happens["conversion"] * adc.energy.value(values)}
-    area = {ADC: activity.tiles * -(-array.columns // table.mux) * adc.area.value(values)}
+    area = {ADC: activity.tiles * adcs(table, array) * adc.area.value(values)}
     leakage = 0.0
     for component in table.components:
         if component.energy is not None and component.per is not None:
@@ -126,6 +140,14 @@ def stage_energy(table: ComponentTable, array: ArraySpec, activity: StageActivit
     # Tiles work side by side, so that the busiest one sets the time, slice after slice.
     latency = US * activity.longest * read_time(table, values) * activity.slices
     return StageEnergy(activity, energy, area, leakage, latency)
+
+
+def adcs(table: ComponentTable, array: ArraySpec) -> int:
+    """ADCs of one array; what shares one of them, one after another, is what is converted."""
+    sums = array.columns
+    if array.subtracts and not array.has_reference:
+        sums = -(-sums // 2)  # pairs of columns
+    return -(-sums // table.mux)
 
 
 def read_time(table: ComponentTable, values: Mapping[str, float]) -> float:

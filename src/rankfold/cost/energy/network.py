@@ -219,7 +219,7 @@ class NetworkEnergy:
             shared = "an ADC for every column"
         words = (
             f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {shared}; "
-            f"{self.array.cell_bits}-bit cells, {self.array.coding} coding, {self.array.dac_bits}-bit DACs"
+            f"{self.array.cell_bits}-bit cells, {self.array.coding_in_words}, {self.array.dac_bits}-bit DACs"
         )
         if self.array.rows_driven is not None:
             words += f", {self.array.rows_driven} rows at once"
@@ -240,6 +240,7 @@ class NetworkEnergy:
                 "coding": self.array.coding,
                 "dac_bits": self.array.dac_bits,
                 "rows_driven": self.array.rows_driven,
+                "converts": self.array.converts,
             },
             "assumed": list(self.assumed),
             "total": {

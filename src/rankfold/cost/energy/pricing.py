@@ -181,12 +181,14 @@ def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[P
     """
     array, assumed = plan.array, []
     if array.cell_bits is None:
-        array = replace(array, cell_bits=table.cell_bits)
-        assumed.append(f"{table.cell_bits}-bit cells")
+        # The cells of the technology come with the coding and the converters that keep them accurate.
+        array = replace(array, cell_bits=table.cell_bits, coding=table.coding, converts=table.converts)
+        assumed.append(f"{table.cell_bits}-bit cells, {array.coding_in_words}")
     if array.dac_bits is None:
         array = replace(array, dac_bits=DAC_BITS)
         assumed.append(f"{DAC_BITS}-bit DACs")
     table.check_cells(array)
+    table.check_converters(array)
     entries = {name: plan.layer(name) for name in weights(network)}
     if any(entry.weight_bits is None for entry in entries.values()):
         assumed.append(

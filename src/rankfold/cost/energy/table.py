@@ -22,6 +22,7 @@ TABLES = ("rram-22nm", "rram-32nm", "sram-22nm", "sram-32nm")
 DEFAULT_TABLE = DEFAULT_HARDWARE.technology
 SUFFIXES = (".yaml", ".yml")
 ZIGZAG = "zigzag"  # a technology without a file: see `zigzag_table`
+DIFFERENCE = "difference"  # an event
 ADC = "adc"  # the component that the chosen ADC is
 ADC_BITS = 16  # at most
 # Values that every formula may use; these ones try a table out when it is read.
@@ -29,6 +30,7 @@ SAMPLE = {
     "rows": 64.0,
     "columns": 64.0,
     "mux": 8.0,
+    "subtractors": 8.0,
     "vdd": 0.9,
     "node": 28.0,
     "adc_bits": 5.0,
@@ -111,6 +113,8 @@ class ComponentTable:
         cell: `sram`, `rram`, ...
         vdd: V.
         cell_bits: bits a cell stores where the array does not say.
+        coding: of signed weights in these cells, and
+        converts: what the ADCs see of them; see `ArraySpec`.
         most_cell_bits: bits a cell can store.
         mux: columns that share an ADC, one after another.
         active_rows: share of driven rows whose input bit is 1.
@@ -128,6 +132,8 @@ class ComponentTable:
     cell: str
     vdd: float
     cell_bits: int
+    coding: str = "offset"
+    converts: str = "columns"
     most_cell_bits: int
     mux: int
     active_rows: float
@@ -195,6 +201,18 @@ class ComponentTable:
                 f"{self.most_cell_bits}; lower cell_bits or choose another technology"
             )
 
+    def check_converters(self, array: ArraySpec) -> None:
+        """Refuse an array whose ADCs see differences, where nothing says what it costs to subtract.
+
+        Raises:
+            InputError: the table has no component that is paid for each difference.
+        """
+        if array.subtracts and not any(part.per == DIFFERENCE for part in self.components):
+            raise InputError(
+                f"{self.name} says nothing of what a subtraction before the ADC costs; give it a component "
+                f"per {DIFFERENCE}, as rankfold energy --show-table {DEFAULT_TABLE} has, or convert columns"
+            )
+
     def check(self) -> None:
         """Evaluate every formula once.
 
@@ -241,6 +259,8 @@ class ComponentTable:
                 cell=technology["cell"],
                 vdd=technology["vdd"],
                 cell_bits=int(cell_bits["default"]),
+                coding=content.get("coding", "offset"),
+                converts=content.get("converts", "columns"),
                 most_cell_bits=int(cell_bits["most"]),
                 mux=int(content["mux"]),
                 active_rows=activity["rows"],

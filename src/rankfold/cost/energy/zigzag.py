@@ -16,6 +16,8 @@ from rankfold.mapping import ArraySpec
 ADC_BITS, BITS = 5, 4  # where nothing else is asked
 DAC_BITS = 1  # where the array does not say
 SOURCE = "zigzag-dse {version}: {what}"
+OWN = "own estimate: two sampling capacitors of 10 fF that share their charge, of 2 fF/um2, as in the tables"
+C_SAMPLE = 10.0  # fF
 PICO = 1e3  # fJ in a pJ, and fF in a pF
 SQUARE_MILLI = 1e6  # um2 in a mm2
 # Adders of a tree whose inputs are one, two, four, ... columns' values: each next one is a bit wider.
@@ -110,6 +112,8 @@ def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
         cell="sram",
         vdd=float(technology["vdd"]),
         cell_bits=1,
+        coding="differential",
+        converts="differences",
         most_cell_bits=1,
         mux=1,
         active_rows=1.0,
@@ -168,6 +172,13 @@ def _components(macro: Any, version: str) -> tuple[Component, ...]:
         taking(areas["accumulators"], accumulate),
         part("accumulators", "addition", "E_bit * sum_bits", "1b adder and register", E_bit=bit),
         # ZigZag counts buffers as memories, apart: here they are registers of its technology.
+        # ZigZag converts columns as they are; what a subtraction before that costs is no figure of its.
+        replace(
+            part("subtractor", "difference", "2 * C_sample * vdd**2", "", C_sample=C_SAMPLE),
+            area=Formula(f"subtractors * 2 * {C_SAMPLE} / 2", where="subtractor/area"),
+            source=OWN,
+        ),
+        part("input_counter", "counted input", "E_bit * dac_bits", "1b adder and register", E_bit=bit),
         part("input_buffer", "input bit", "E_bit", "1b register", E_bit=register),
         part("output_buffer", "output bit", "E_bit", "1b register", E_bit=register),
     )

@@ -111,6 +111,12 @@ class _Images:
     """
 
     def __init__(self, array: ArraySpec) -> None:
+        if array.subtracts and array.has_reference:
+            # The files have one level and one factor for a reference column, and this one counts by its rows.
+            raise InputError(
+                "array images have no place for the inputs that offset coding with converts (=differences) "
+                "counts; use differential coding, or convert columns"
+            )
         self.array = array
         # Numbers of images are places in both of these lists.
         self.cells: list[np.ndarray] = []
@@ -254,6 +260,8 @@ def _content(plan: Plan, program: Program, images: _Images) -> dict[str, Any]:
     # Only where it is named: readers of older files know no such key.
     if array.rows_driven is not None:
         described["rows_driven"] = array.rows_driven
+    if array.subtracts:
+        described["converts"] = array.converts
     return {
         "_type": TYPE,
         "_version": VERSION,
