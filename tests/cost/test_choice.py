@@ -67,7 +67,8 @@ def test_arrays_are_counted_on_cells_that_hold_a_weight():
     """64 columns hold weights of 8 bits in 2-bit cells, 4 do not: then a cell holds a whole weight."""
     network = zoo_network("resnet8")
     wide, narrow = (uniform_plan(network, ArraySpec(64, columns), bits=4) for columns in (64, 4))
-    assert counted_plan(network, wide, TABLE).array == ArraySpec(64, 64, cell_bits=2, dac_bits=1)
+    built = ArraySpec(64, 64, 2, "differential", 1, converts="differences")
+    assert counted_plan(network, wide, TABLE).array == built
     assert counted_plan(network, narrow, TABLE) == narrow
     assert choose_mappings(network, narrow, TABLE).array == narrow.array
     named = replace(narrow, array=replace(narrow.array, cell_bits=2, dac_bits=1))

@@ -79,7 +79,7 @@ def completed(hardware: Hardware) -> Hardware:
     table = hardware_table(hardware)
     array = hardware.array
     if array.cell_bits is None:
-        array = replace(array, cell_bits=table.cell_bits)
+        array = replace(array, cell_bits=table.cell_bits, coding=table.coding, converts=table.converts)
     if array.dac_bits is None:
         array = replace(array, dac_bits=DAC_BITS)
     table.check_cells(array)
