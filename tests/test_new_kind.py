@@ -28,6 +28,7 @@ from rankfold.cost.kinds import KindCost
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer
 from rankfold.models.zoo import build
+from rankfold.nn.plain import StandIn
 from rankfold.plan import LayerKind, LayerPlan, LowRank, Plan, check_plan, coverage, uniform_plan
 from rankfold.plan.kinds import registered
 from rankfold.plan.methods import Method
@@ -68,7 +69,7 @@ class FirstChannels(LayerKind):
         return isinstance(other, FirstChannels) and other.channels <= self.channels
 
 
-class FirstChannelsConv2d(nn.Module):
+class FirstChannelsConv2d(nn.Module, StandIn):
     """Its module: a convolution of the channels that are read."""
 
     def __init__(self, conv: nn.Conv2d, channels: int) -> None:

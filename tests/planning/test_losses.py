@@ -14,7 +14,7 @@ from rankfold.planning import losses
 from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import dense_network, layer_slots
-from rankfold.planning.kinds import low_rank, study
+from rankfold.planning.kinds import kind, low_rank, study
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Silent
 from rankfold.workload import trace
@@ -135,7 +135,7 @@ def test_an_interrupt_waits_for_no_layer(known, monkeypatch):
 
         return watch
 
-    monkeypatch.setattr(losses, "predicted_loss", watched(predicted_loss))
+    monkeypatch.setattr(kind, "predicted_loss", watched(predicted_loss))
     monkeypatch.setattr(study, "fitted_supports", watched(fitted_supports))
     with pytest.raises(KeyboardInterrupt):
         choices(known, Interrupts(), threads=1)

@@ -48,7 +48,7 @@ def plan(source):
 def test_the_pair_stores_fewer_weights_and_is_read_back(source, plan, tmp_path):
     made = decompose_to_folder(source, plan, tmp_path / "out", command="rankfold compress")
     (layer,) = made.layers
-    assert (layer.name, layer.groups, layer.rank) == ("b", 2, 2)
+    assert (layer.name, layer.setting) == ("b", {"groups": 2, "rank": 2})
     assert layer.parameters_after == 2 * 72 + 12 * 4
     saved = layer.parameters_before - layer.parameters_after
     assert made.parameters_before - made.parameters_after == saved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,7 +167,7 @@ def _gathered(columns: Tensor, positions: Tensor | None) -> Tensor:
 def patch_moments(
     model: nn.Module,
     batches: Iterable[Inputs],
-    names: Sequence[str],
+    names: Sequence[str] | Mapping[str, Layer],
 ) -> dict[str, PatchMoments]:
     """Run `model` over data and gather the moments of the layers `names`.
 
@@ -179,20 +179,24 @@ def patch_moments(
         model: any network with plain `nn.Conv2d` or `nn.Linear` of these names; while it runs in eval mode,
             then as before.
         batches: inputs of the model, on its device.
-        names: of convolutions and linear layers.
+        names: of convolutions and linear layers; or for each of them what says which patches of its inputs
+            are wanted, if not those of the layer itself.
 
     Raises:
         InputError: there is no batch, or a layer never runs.
     """
     layers = layers_of(model, names)
+    readers: dict[str, Layer] = dict(layers)
+    if isinstance(names, Mapping):
+        readers.update(names)
     sums = {name: MomentSums() for name in names}
 
     def add(
         name: str,
-        layer: LayerModule,
+        _: LayerModule,
         inputs: Tensor,
     ) -> None:
-        sums[name].add(layer, inputs)
+        sums[name].add(readers[name], inputs)
 
     # Added up in the calls themselves: what a layer reads need not be kept, and is not yet changed in place.
     with evaluating(model), observing(layers, before=add):
@@ -209,12 +213,17 @@ def paired_moments(
     dense: nn.Module,
     batches: Iterable[Inputs],
     name: str,
+    reader: Layer | None = None,
 ) -> PatchMoments:
     """The moments of one layer of `model`, and between it and the same one of `dense`, on the same inputs.
 
-    Errors as `patch_moments`; the layer must run as often in both.
+    Errors as `patch_moments`; the layer must run as often in both. `reader` says which patches are wanted, if
+    not those of the layer itself.
     """
     layers = layers_of(model, [name])
+    wanted: Layer = layers[name]
+    if reader is not None:
+        wanted = reader
     sums = MomentSums()
     waiting: list[Tensor] = []  # what the layer of the dense network read, run by run
 
@@ -227,14 +236,14 @@ def paired_moments(
 
     def add(
         _: str,
-        layer: LayerModule,
+        __: LayerModule,
         inputs: Tensor,
     ) -> None:
         if not waiting:
             raise InputError(
                 f"layer {name} runs more often than in the dense network; give networks that run alike"
             )
-        sums.add(layer, inputs, waiting.pop(0))
+        sums.add(wanted, inputs, waiting.pop(0))
 
     with evaluating(model), evaluating(dense):
         for batch in batches:

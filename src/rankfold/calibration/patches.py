@@ -42,6 +42,18 @@ def kernel_positions(layer: Layer) -> int:
     return height * width
 
 
+def patch_inputs(layer: Layer) -> int:
+    """n = C_in/G * kh * kw, the inputs of one patch of one group."""
+    channels: int
+    if isinstance(layer, nn.Linear):
+        channels = layer.in_features
+    elif isinstance(layer, nn.Conv2d):
+        channels = layer.in_channels // layer.groups
+    else:
+        channels = layer.in_channels // layer.groups
+    return channels * kernel_positions(layer)
+
+
 def _vectors(inputs: Tensor, features: int) -> Tensor:
     leading = 1
     if inputs.dim() > 1:

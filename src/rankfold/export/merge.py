@@ -6,6 +6,7 @@ import copy
 
 from torch import nn
 
+from rankfold.errors import InputError
 from rankfold.nn.plain import StandIn
 from rankfold.nn.swap import swap_
 
@@ -24,13 +25,20 @@ def merge(model: nn.Module) -> nn.Module:
 
     Returns:
         The merged network, in the mode of `model`.
+
+    Raises:
+        InputError: a layer is of a kind that no plain layer equals.
     """
     merged = copy.deepcopy(model)
     # Inner modules first: a pair multiplies the weights of its stages, which are plain by then.
-    for module in reversed(list(merged.modules())):
+    modules: list[tuple[str, nn.Module]] = list(merged.named_modules())
+    for name, module in reversed(modules):
         if not isinstance(module, StandIn):
             continue
-        dense = module.to_dense()
+        try:
+            dense = module.to_dense()
+        except InputError as error:
+            raise InputError(f"layer {name}: {error}; the network cannot be merged") from None
         # A network that is one layer has no parent in which it could be replaced.
         if module is merged:
             return dense

@@ -77,6 +77,14 @@ class MaskedConv2d(nn.Conv2d, StandIn):
         return plain_layer(self, self.weight * self.mask)
 
 
+def dropped_weights(module: nn.Module) -> int:
+    """How many of a module's own weights its mask drops: a buffer called `mask`, True for those it keeps."""
+    mask = module._buffers.get("mask")
+    if mask is None:
+        return 0
+    return int((~mask).sum())
+
+
 def masks_of(model: nn.Module) -> dict[str, np.ndarray]:
     """The masks of all layers of `model`: (m, C_in/G, kh, kw) booleans by the names of the layers."""
     masks: dict[str, np.ndarray] = {}

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rankfold.errors import InputError
+
 CONV_ATTRIBUTES = (
     "in_channels",
     "out_channels",
@@ -20,14 +22,19 @@ CONV_ATTRIBUTES = (
 
 
 class StandIn:
-    """A module that stands for a plain convolution or linear layer, and can become that layer again.
+    """A module that stands where a plain convolution or linear layer was, and can become one again, or says
+    that none computes the same.
 
     It is no abstract base class, as torch.compile does not look through the `isinstance` of a metaclass.
     """
 
     def to_dense(self) -> nn.Conv2d | nn.Linear:
-        """The plain layer with the weight that this module computes with; its inputs are not rounded."""
-        raise NotImplementedError
+        """The plain layer with the weight that this module computes with; its inputs are not rounded.
+
+        Raises:
+            InputError: no plain layer computes the same, as this base class says.
+        """
+        raise InputError(f"a {type(self).__name__} computes what no plain layer can")
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ class LayerPlan:
     Attributes:
         name: the layer's name in the network.
         kind: what it becomes.
-        mapping: how it is laid on the array, one of its kind's `mappings`.
+        mapping: how it is laid on the array, one of its kind's `mappings`; empty: `sdk`, or the first one
+            of a kind that cannot be laid so.
         weight_bits: 1 to 8, or None for float.
         input_bits: bits of the layer's input, and of the value between two stages; None for float.
         input_signed: whether the input can be negative; None: to be seen from the data.
@@ -31,13 +32,15 @@ class LayerPlan:
     kind: LayerKind = field(default_factory=DenseLayer)
     # By name only: two widths and a sign side by side are easily swapped.
     _: KW_ONLY
-    mapping: str = "sdk"  # every kind of this package can be laid so
+    mapping: str = ""
     weight_bits: int | None = None
     input_bits: int | None = None
     input_signed: bool | None = None
     reason: str = ""
 
     def __post_init__(self) -> None:
+        if not self.mapping:
+            object.__setattr__(self, "mapping", self.kind.mapping_for("sdk"))  # it is frozen
         if self.mapping not in self.kind.mappings:
             raise InputError(
                 f"plan, layer {self.name}: mapping (={self.mapping}) of a {self.kind.name} layer must be "

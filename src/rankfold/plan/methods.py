@@ -1,14 +1,17 @@
 """The methods of compression: one setting for all layers of a network, and what it makes of each.
 
-A method is what users choose (`--method` on the command line); a kind is what one layer becomes by it.
+A method is what users choose (`--method` on the command line, `method` in grids of runs); a kind is what one
+layer becomes by it. `register_method` makes one known to the command line, grids and their tables.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from fractions import Fraction
 from numbers import Integral
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rankfold.arguments import NUMBER, SWITCH, TEXT, WHOLE, Wanted, check_fields
 from rankfold.errors import InputError
@@ -16,6 +19,7 @@ from rankfold.lowrank import RankRule, full_rank
 from rankfold.plan.kinds import (
     PLAIN,
     SUPPORT,
+    ChannelLayer,
     DenseLayer,
     LayerKind,
     LowRankLayer,
@@ -23,10 +27,77 @@ from rankfold.plan.kinds import (
     PatDNNLayer,
     SupportLayer,
 )
+from rankfold.plan.kinds.kind import is_needed
 from rankfold.plan.rules import LayerRule
 from rankfold.plan.support import check_entries, row_sparse_rank
 from rankfold.pruning import PAIRS, PATDNN
 from rankfold.workload import ConvShape, Network
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number or word that users choose of a method: one of its fields.
+
+    Attributes:
+        name: of the field, and of the option on the command line.
+        short: what stands before its value in names of folders, and in tables.
+        read: makes a value of an option's text, or raises ValueError or InputError.
+        schema: JSON Schema of a value in grids.
+        help: what it is, for the command line.
+        example: of its text, for messages.
+        sign: what stands for its value in help.
+    """
+
+    name: str
+    short: str
+    read: Callable[[str], Any]
+    schema: Mapping[str, Any]
+    _: KW_ONLY
+    help: str
+    example: str = "1"
+    sign: str = "N"
+
+
+_POSITIVE = {"type": "integer", "minimum": 1}
+GROUPS = Setting(
+    "groups", "g", int, _POSITIVE, help="low-rank groups of every layer (default 1)", example="4", sign="g"
+)
+RANK = Setting(
+    "rank",
+    "r",
+    str,
+    {"type": ["string", "integer"]},
+    help="rank of every group: a number, or a fraction of the output channels such as 1/8",
+    example="1/8",
+    sign="r",
+)
+ENTRIES = Setting(
+    "entries",
+    "e",
+    int,
+    _POSITIVE,
+    help="positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage "
+    "of pairs",
+    example="4",
+    sign="e",
+)
+BLOCK = Setting(
+    "block",
+    "block",
+    int,
+    _POSITIVE,
+    help="output channels that share a pattern under pairs (default: all)",
+    example="16",
+)
+RATIO = Setting(
+    "ratio",
+    "ratio",
+    float,
+    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    help="share of the channels that channel pruning removes",
+    example="0.5",
+    sign="S",
+)
 
 
 @dataclass(frozen=True)
@@ -35,9 +106,23 @@ class Method:
 
     Attributes:
         name: what `--method` calls it.
+        title: what tables call it, as papers spell it.
+        help: what it does, in a few words, for the command line.
+        settings: what users choose of it.
+        flags: which of `pointwise`, `linear`, `fit`, `force_low_rank`, `rules` and `steering` on the command
+            line it follows.
+        kinds: what it makes of layers, beside dense ones.
+        maker: `module:attribute` of a function (model, network, array, method, *, bits) that makes its plan,
+            where that takes the network's weights; empty: `uniform_plan` makes it.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    help: ClassVar[str] = ""
+    settings: ClassVar[tuple[Setting, ...]] = ()
+    flags: ClassVar[tuple[str, ...]] = ()
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = ()
+    maker: ClassVar[str] = ""
 
     @property
     def rules(self) -> tuple[LayerRule, ...]:
@@ -53,6 +138,10 @@ class Method:
     def takes_linear(self) -> bool:
         """Whether it changes fully connected layers."""
         return False
+
+    def everywhere(self) -> Method:
+        """The setting for all layers that can have it, also where it saves nothing, as papers give it."""
+        return self
 
     @property
     def forced(self) -> bool:
@@ -90,6 +179,9 @@ class Quantise(Method):
     """
 
     name: ClassVar[str] = "quantise"
+    title: ClassVar[str] = "dense"
+    help: ClassVar[str] = "bits alone, the default without --rank"
+    flags: ClassVar[tuple[str, ...]] = ("pointwise",)
 
     pointwise: bool = False
     linear: bool = False
@@ -135,6 +227,11 @@ class LowRank(Method):
     """
 
     name: ClassVar[str] = "low-rank"
+    title: ClassVar[str] = "low-rank"
+    help: ClassVar[str] = "with --rank, and the default with it"
+    settings: ClassVar[tuple[Setting, ...]] = (RANK, GROUPS, ENTRIES)
+    flags: ClassVar[tuple[str, ...]] = ("pointwise", "linear", "fit", "force_low_rank", "rules")
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (LowRankLayer,)
 
     rank: int | str
     groups: int = 1
@@ -183,6 +280,10 @@ class LowRank(Method):
     def forced(self) -> bool:
         """`force`."""
         return self.force
+
+    def everywhere(self) -> LowRank:
+        """With `force`."""
+        return replace(self, force=True)
 
     @property
     def _rule(self) -> RankRule:
@@ -257,7 +358,8 @@ class _Pruning(Method):
         steering: how rows are counted, `plain` or `ideal` (see `PatternLayer`).
     """
 
-    title: ClassVar[str]  # as papers spell it; `name` is what one types
+    settings: ClassVar[tuple[Setting, ...]] = (ENTRIES,)
+    flags: ClassVar[tuple[str, ...]] = ("steering",)
 
     entries: int
     steering: str = PLAIN
@@ -296,6 +398,8 @@ class PatDNN(_Pruning):
 
     name: ClassVar[str] = PATDNN
     title: ClassVar[str] = "PatDNN"
+    help: ClassVar[str] = "a pattern for each kernel, with --entries"
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (PatDNNLayer,)
 
     def _kind(self) -> LayerKind:
         return PatDNNLayer(self.entries, self.steering)
@@ -311,6 +415,9 @@ class Pairs(_Pruning):
 
     name: ClassVar[str] = PAIRS
     title: ClassVar[str] = "PAIRS"
+    help: ClassVar[str] = "a pattern for each input channel, with --entries"
+    settings: ClassVar[tuple[Setting, ...]] = (ENTRIES, BLOCK)
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (PairsLayer,)
 
     block: int | None = None
 
@@ -324,6 +431,8 @@ class SharedSupport(_Pruning):
 
     name: ClassVar[str] = SUPPORT
     title: ClassVar[str] = "shared support"
+    help: ClassVar[str] = "kernel positions that all outputs share, with --entries"
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (SupportLayer,)
 
     def _kind(self) -> LayerKind:
         return SupportLayer(self.entries, self.steering)
@@ -340,6 +449,11 @@ class ChannelPruning(Method):
     """
 
     name: ClassVar[str] = "channel"
+    title: ClassVar[str] = "channel pruning"
+    help: ClassVar[str] = "fewer channels, with --ratio"
+    settings: ClassVar[tuple[Setting, ...]] = (RATIO,)
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (ChannelLayer,)
+    maker: ClassVar[str] = "rankfold.surgery.channels:channel_plan"
 
     ratio: float
 
@@ -358,6 +472,57 @@ class ChannelPruning(Method):
         )
 
 
-METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (LowRank, PatDNN, Pairs, SharedSupport, Quantise, ChannelPruning)
-}
+# By name, in the order of registration.
+METHODS: dict[str, type[Method]] = {}
+
+
+def register_method(method: type[Method]) -> None:
+    """Make a method known to the command line, to grids of runs, and to their tables.
+
+    Raises:
+        InputError: the name is taken, a setting is no field of the method, or another method has a setting of
+            that name which is another thing.
+    """
+    if method.name in METHODS:
+        raise InputError(f"a method named {method.name} is registered already; choose another name")
+    own = {field.name for field in fields(method)}
+    known = settings()
+    for setting in method.settings:
+        if setting.name not in own:
+            raise InputError(f"method {method.name}: setting {setting.name} must be a field of the class")
+        # All methods share the options of the command line, and the columns of tables.
+        if known.get(setting.name, setting) != setting:
+            raise InputError(
+                f"method {method.name}: another method has a setting {setting.name}, which is another thing; "
+                "choose another name"
+            )
+    METHODS[method.name] = method
+
+
+@contextmanager
+def registered_method(method: type[Method]) -> Iterator[None]:
+    """Inside, the method is registered."""
+    register_method(method)
+    try:
+        yield
+    finally:
+        del METHODS[method.name]
+
+
+def settings() -> dict[str, Setting]:
+    """The settings of all registered methods by name, each once."""
+    found: dict[str, Setting] = {}
+    for method in METHODS.values():
+        for setting in method.settings:
+            found.setdefault(setting.name, setting)
+    return found
+
+
+def needed_settings(method: type[Method]) -> tuple[Setting, ...]:
+    """The settings that a method cannot do without."""
+    needed = {field.name for field in fields(method) if is_needed(field)}
+    return tuple(setting for setting in method.settings if setting.name in needed)
+
+
+for _method in (LowRank, PatDNN, Pairs, SharedSupport, Quantise, ChannelPruning):
+    register_method(_method)

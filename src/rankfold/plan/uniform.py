@@ -97,9 +97,9 @@ def _mapping_for(kind: LayerKind, wanted: str) -> str:
     then.
     """
     # On a dense layer a mapping that does not exist is passed on, for `LayerPlan` to refuse it.
-    if not kind.changes_weight or wanted in kind.mappings:
+    if not kind.changes_weight:
         return wanted
-    return "sdk"
+    return kind.mapping_for(wanted)
 
 
 def check_plan_bits(bits: Bits) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss
+from rankfold.calibration.sensitivity import LayerSensitivity
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact import ENERGY, Candidate, LayerChoices, pareto, without_hopeless
 from rankfold.planning.exact.costing import Costing
@@ -153,6 +153,5 @@ class _LayerLosses:
             return 0.0
         # Several mappings of one kind lose the same.
         if kind not in self._losses:
-            replacement = candidates_of(kind).replacement(kind, self.study)
-            self._losses[kind] = predicted_loss(self.study.weight, replacement, self._sensitivity)
+            self._losses[kind] = candidates_of(kind).loss(kind, self.study, self._sensitivity)
         return self._losses[kind]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -25,10 +25,28 @@ def schema_validator(package: str, name: str) -> Any:
         name: of the schema's file in it. Its references are to definitions of its own, none of which
             refers to itself.
     """
+    return strict_validator(package_schema(package, name))
+
+
+def package_schema(
+    package: str,
+    name: str,
+    complete: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """A schema of the package without references.
+
+    Args:
+        package: as in `schema_validator`.
+        name: as in `schema_validator`.
+        complete: changes the schema, in place, before its references are followed.
+    """
     text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
     schema = json.loads(text)
+    if complete is not None:
+        complete(schema)
     # To follow references for every number of a file takes `jsonschema` most of its time.
-    return strict_validator(_resolved(schema, schema.pop(DEFINITIONS, {})))
+    resolved: dict[str, Any] = _resolved(schema, schema.pop(DEFINITIONS, {}))
+    return resolved
 
 
 def strict_validator(schema: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from rankfold.errors import InputError
 from rankfold.files import remove_strays
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
-from rankfold.plan import ChannelPruning, Plan, uniform_plan
+from rankfold.plan import Plan
 from rankfold.progress import Progress
 from rankfold.reproduce.grid import Cell, Grid
 from rankfold.reproduce.measure import Measurement, measure
@@ -21,7 +21,7 @@ from rankfold.runs.recipes import effective
 from rankfold.runs.result import Result
 from rankfold.runs.run import run
 from rankfold.runs.state import RunNotes, traced
-from rankfold.surgery.channels import channel_plan
+from rankfold.surgery.methods import plan_of
 from rankfold.training.data import load_images
 from rankfold.training.recipe import Recipe
 from rankfold.workload import Network
@@ -98,11 +98,7 @@ def cell_plan(cell: Cell, model: nn.Module, network: Network, array: ArraySpec) 
         InputError: a layer cannot have the cell's setting.
         MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
     """
-    method = cell.setting()
-    # Which channels may go is a question to the network itself, not to its shapes.
-    if isinstance(method, ChannelPruning):
-        return channel_plan(model, network, array, method, bits=cell.bits)
-    return uniform_plan(network, array, method, bits=cell.bits)
+    return plan_of(cell.setting(), model, network, array, bits=cell.bits)
 
 
 def finished(grid: Grid, cell: Cell, out: Path) -> Outcome:

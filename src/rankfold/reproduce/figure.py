@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
+from rankfold.plan import METHODS, ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
 from rankfold.plan.kinds import IDEAL, PLAIN
 from rankfold.report.charts.drawing import SIZE, WIDTH, count, round_numbers, svg, svg_file
-from rankfold.report.palette import BLUE, BROWN, GREY, INK, MOSS, OCHRE, PINK, SOFT, VERMILION, VIOLET
+from rankfold.report.palette import BLUE, BROWN, GREEN, GREY, INK, MOSS, OCHRE, PINK, SOFT, VERMILION, VIOLET
 from rankfold.reproduce.headline import ROW_SPARSE, Point, by_array, pareto
 
 if TYPE_CHECKING:
@@ -87,6 +88,23 @@ SERIES = (
 )
 
 
+# Of methods from elsewhere, which have no series above.
+OTHER_SHADES = (GREEN, BLUE, VERMILION, PINK)
+OTHER_MARKS = "<>dpH"
+
+
+def all_series() -> tuple[Series, ...]:
+    """The series above, and one for each other method that is registered: with SDK, in the next colour."""
+    drawn = {series.method for series in SERIES}
+    others = [method for method in METHODS.values() if method.name not in drawn]
+    signs = zip(others, cycle(OTHER_SHADES), cycle(OTHER_MARKS))
+    made = []
+    for method, shades, mark in signs:
+        words = f"{method.title}, SDK"
+        made.append(Series(words=words, colour=shades[-1], mark=mark, method=method.name))
+    return (*SERIES, *made)
+
+
 @dataclass(frozen=True)
 class _Layout:
     """Where everything is, in points.
@@ -147,14 +165,15 @@ def figure(points: Sequence[Point], title: str) -> str:
 
 def _drawn(points: Sequence[Point]) -> tuple[list[Series], list[Point]]:
     """The series that have any of the points, and the points that are in any series."""
+    known = all_series()
     used: set[Series] = set()
     drawn = []
     for point in points:
-        for series in SERIES:  # no two of them hold the same point
+        for series in known:  # no two of them hold the same point
             if series.holds(point):
                 used.add(series)
                 drawn.append(point)
-    return [series for series in SERIES if series in used], drawn
+    return [series for series in known if series in used], drawn
 
 
 def _head(canvas: Figure, layout: _Layout, title: str, handles: list[Artist], words: list[str]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, MISSING, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cache
 from importlib import resources
 from itertools import product
 from pathlib import Path
@@ -13,17 +14,18 @@ from rankfold.errors import InputError
 from rankfold.files import in_schema, parse_yaml
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, load_hardware
 from rankfold.mapping import ArraySpec
-from rankfold.plan import METHODS, LowRank, Method
-from rankfold.records.schema import schema_validator
+from rankfold.plan import METHODS, Method
+from rankfold.plan.methods import needed_settings, settings
+from rankfold.records.schema import package_schema, strict_validator
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
 
-SETTINGS = ("groups", "rank", "entries", "block", "ratio")  # of methods, as `plan.methods` call them
-# In the order in which they stand in the name of a cell's folder.
-CHOICES = (*SETTINGS, "distil")
-# Short, as they make the names of folders, by which results are found again.
-SHORT = {"groups": "g", "rank": "r", "entries": "e", "block": "block", "ratio": "ratio", "distil": "d"}
-EXAMPLES = {"rank": "1/8", "entries": "4", "ratio": "0.5"}
+# Settings of methods that tables have a column for in any case, in the order in which they stand in the name
+# of a cell's folder. Those of other methods follow them.
+COLUMNS = ("groups", "rank", "entries", "block", "ratio")
+DISTIL = "distil"
+# Of distillation in these names, by which results are found again.
+SHORT_DISTIL = "d"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Cell:
         block: output channels that share a pattern under `pairs`; None: all.
         ratio: share of the channels that channel pruning removes.
         distil: weight of distillation; None: labels alone, as in the papers.
+        others: settings of methods from elsewhere, as pairs of name and value.
     """
 
     method: str
@@ -52,16 +55,28 @@ class Cell:
     block: int | None = None
     ratio: float | None = None
     distil: float | None = None
+    others: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the grid says of the method, by setting."""
+        given = {}
+        for name in COLUMNS:
+            value = getattr(self, name)
+            if value is not None:
+                given[name] = value
+        return {**given, **dict(self.others)}
 
     @property
     def name(self) -> str:
         """A name for its folder, such as `low-rank-g4-r1_8-b4-s0`, and with entries `...-r1_8-e4-b4-s0`."""
         parts = [self.method]
         # Without what is not chosen: new choices leave the names of older cells as they are.
-        for choice in CHOICES:
-            value = getattr(self, choice)
-            if value is not None:
-                parts.append(f"{SHORT[choice]}{value}")
+        known = settings()
+        for name, value in self.settings.items():
+            parts.append(f"{known[name].short}{value}")
+        if self.distil is not None:
+            parts.append(f"{SHORT_DISTIL}{self.distil}")
         width = "float"
         if self.bits is not None:
             width = f"b{self.bits}"
@@ -81,12 +96,7 @@ class Cell:
         Raises:
             InputError: the method needs another choice, or one is out of range or belongs to another method.
         """
-        given = {}
-        for choice in SETTINGS:
-            value = getattr(self, choice)
-            if value is not None:
-                given[choice] = value
-        return _method(self.method, given)
+        return _method(self.method, self.settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +171,7 @@ def _grids() -> Any:
 
 
 def _grid(name: str, content: Any, where: str) -> Grid:
-    validator = schema_validator("rankfold.reproduce", "grid.schema.json")
-    in_schema(content, validator, f"{where} is not valid")
+    in_schema(content, _validator(tuple(METHODS.values())), f"{where} is not valid")
     cells = _cells(content)
     # The name is the cell's folder: two of one name would take turns in it.
     names = set()
@@ -188,6 +197,19 @@ def _grid(name: str, content: Any, where: str) -> Grid:
         raise InputError(f"{where} is not valid: {error}") from None
 
 
+@cache
+def _validator(registered: tuple[type[Method], ...]) -> Any:
+    """A validator of grids of these methods."""
+
+    def with_methods(schema: dict[str, Any]) -> None:
+        properties = schema["$defs"]["method"]["properties"]
+        properties["method"] = {"enum": [method.name for method in registered]}
+        for name, setting in settings().items():
+            properties[name] = {"type": "array", "minItems": 1, "items": setting.schema}
+
+    return strict_validator(package_schema("rankfold.reproduce", "grid.schema.json", with_methods))
+
+
 def _cells(content: Mapping[str, Any]) -> tuple[Cell, ...]:
     """All cells of a grid, seed after seed; a method may have seeds of its own."""
     common = content["seeds"]
@@ -207,30 +229,29 @@ def _cells(content: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 def _combinations(method: Mapping[str, Any], seed: int) -> list[Cell]:
     """A cell for each combination of the values that a method of a grid gives."""
-    keys = [key for key in (*CHOICES, "bits") if key in method]
+    # The grid's order of values is kept, and the first setting changes slowest.
+    names = list(dict.fromkeys([*COLUMNS, *settings()]))
+    keys = [key for key in (*names, DISTIL, "bits") if key in method]
     cells = []
     for values in product(*(method[key] for key in keys)):
         chosen = dict(zip(keys, values, strict=True))
         # YAML reads 4 as a number and 1/8 as a text; in tables and names both are texts.
         if chosen.get("rank") is not None:
             chosen["rank"] = str(chosen["rank"])
-        cells.append(Cell(method["method"], seed, **chosen))
+        others = tuple((name, chosen.pop(name)) for name in names if name in chosen and name not in COLUMNS)
+        cells.append(Cell(method["method"], seed, **chosen, others=others))
     return cells
 
 
 def _method(name: str, given: Mapping[str, Any]) -> Method:
     """The method of this name, with what is given of it and nothing else."""
     method = METHODS[name]
-    known = {field.name: field for field in fields(method)}
+    known = {setting.name for setting in method.settings}
     for choice, value in given.items():
         if choice not in known:
             raise InputError(f"{choice} (={value}) does not go with method {name}")
-    for choice, field in known.items():
-        # A field without a default is one that the method cannot do without.
-        if field.default is MISSING and choice not in given:
-            raise InputError(f"method {name} needs {choice}, such as {EXAMPLES[choice]}")
-    made = method(**given)
-    if isinstance(made, LowRank):
-        # Papers give all layers one setting, and in some of them it needs more cycles than it saves.
-        return replace(made, force=True)
-    return made
+    for setting in needed_settings(method):
+        if setting.name not in given:
+            raise InputError(f"method {name} needs {setting.name}, such as {setting.example}")
+    # Papers give all layers one setting, and in some of them it needs more cycles than it saves.
+    return method(**given).everywhere()

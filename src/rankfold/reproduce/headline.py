@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
+from rankfold.plan import METHODS, LowRank
 from rankfold.plan.kinds import PLAIN
+from rankfold.plan.methods import settings
 from rankfold.reproduce.measure import Measurement
 
 # Low-rank with chosen kernel positions, held apart: it is another method to compare with.
 ROW_SPARSE = "row-sparse low-rank"
-TITLES = {
-    PatDNN.name: "PatDNN",
-    Pairs.name: "PAIRS",
-    SharedSupport.name: "shared support",
-    Quantise.name: "dense",
-    ChannelPruning.name: "channel pruning",
-}
 # What a point is the mean of: rows that agree in all of it, and differ in the seed.
 SETTING = (
     "method",
@@ -26,6 +20,7 @@ SETTING = (
     "entries",
     "block",
     "ratio",
+    "others",
     "distil",
     "bits",
     "epochs",
@@ -33,14 +28,6 @@ SETTING = (
     "mapping",
     "steering",
 )
-WORDS = {
-    "groups": "g",
-    "rank": "r",
-    "entries": "e",
-    "block": "block",
-    "ratio": "ratio",
-    "distil": "distilled",
-}
 
 
 @dataclass(frozen=True)
@@ -70,6 +57,13 @@ class Point:
             return ROW_SPARSE
         return self.of.method
 
+    @property
+    def title(self) -> str:
+        """The method as papers spell it."""
+        if self.method in METHODS:
+            return METHODS[self.method].title
+        return self.method
+
     def is_of(self, method: str, mapping: str, steering: str = PLAIN) -> bool:
         """Whether it is a setting of a method under a mapping, with its cycles read so."""
         # Through `method`, so that row-sparse pairs are not counted as low-rank.
@@ -79,11 +73,12 @@ class Point:
     @property
     def label(self) -> str:
         """The setting in words, such as `low-rank, g = 4, r = 1/8`."""
-        parts = [TITLES.get(self.method, self.method)]
-        for name, short in WORDS.items():
-            value = getattr(self.of, name)
-            if value is not None:
-                parts.append(f"{short} = {value}")
+        parts = [self.title]
+        known = settings()
+        for name, value in self.of.settings.items():
+            parts.append(f"{known[name].short} = {value}")
+        if self.of.distil is not None:
+            parts.append(f"distilled = {self.of.distil}")
         width = "float"
         if self.of.bits is not None:
             width = f"{self.of.bits} bits"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_to_json
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import LayerPlan, Plan, masks_for
-from rankfold.plan.kinds import IDEAL, PLAIN, LayerKind
+from rankfold.plan.kinds import IDEAL, PLAIN
+from rankfold.plan.methods import settings
 from rankfold.records.csv_table import write_csv
 from rankfold.records.schema import schema_validator
 from rankfold.records.typed import is_typed, write_typed
-from rankfold.reproduce.grid import Cell
+from rankfold.reproduce.grid import COLUMNS, Cell
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.workload import ZOO, Network, trace, zoo_network
@@ -61,6 +62,8 @@ class Measurement:
             array, and for the window that both stages of a pair share, which is no mapping of a plan.
         distil: weight of distillation, where the grid gives one.
         hardware: what energy is counted for, at the size of `array`.
+        others: settings of methods from elsewhere, as pairs of name and value; columns of the table of these
+            names.
     """
 
     cell: str
@@ -85,8 +88,20 @@ class Measurement:
     energy: float | None
     distil: float | None = None
     hardware: str = DEFAULT_HARDWARE.name
+    others: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the grid says of the method, by setting."""
+        given = {}
+        for name in COLUMNS:
+            value = getattr(self, name)
+            if value is not None:
+                given[name] = value
+        return {**given, **dict(self.others)}
 
 
+OTHERS = "others"
 # How the cells of a table are read; others are texts.
 NUMBERS: dict[str, type[int] | type[float]] = {
     "groups": int,
@@ -169,6 +184,7 @@ def _row(cell: Cell, result: Result, array: ArraySpec, key: CostKey, costs: Sequ
         conversions=conversions,
         energy=energy,
         distil=cell.distil,
+        others=cell.others,
     )
 
 
@@ -244,11 +260,12 @@ def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, k
 
 def _laid_out(layer: LayerPlan, key: CostKey) -> LayerPlan:
     """The layer under the mapping of a key, and with its steering if the layer has any."""
-    kind: LayerKind = layer.kind
-    # Other kinds have no steering to set.
-    if "steering" in kind.schema:
-        kind = replace(kind, steering=_steering(key))  # type: ignore[call-arg]
-    return replace(layer, kind=kind, mapping=key.mapping)
+    kind = layer.kind.with_steering(_steering(key))
+    mapping = layer.mapping
+    # As cycles are counted: a layer that lacks the mapping has the planned one.
+    if key.mapping in kind.mappings:
+        mapping = key.mapping
+    return replace(layer, kind=kind, mapping=mapping)
 
 
 def _steering(key: CostKey) -> str:
@@ -267,8 +284,15 @@ def _network(plan: Plan, result: Result) -> Network:
 
 def write_table(path: Path, rows: Sequence[Measurement]) -> None:
     """Write all rows as CSV, atomically."""
-    header = [field.name for field in fields(Measurement)]
-    write_csv(path, header, [astuple(row) for row in rows])
+    own = [field.name for field in fields(Measurement) if field.name != OTHERS]
+    others: dict[str, None] = {}
+    for row in rows:
+        others.update(dict.fromkeys(name for name, _ in row.others))
+    lines = []
+    for row in rows:
+        given = dict(row.others)
+        lines.append([*(getattr(row, name) for name in own), *(given.get(name) for name in others)])
+    write_csv(path, [*own, *others], lines)
 
 
 def read_table(path: Path) -> tuple[Measurement, ...]:
@@ -291,8 +315,16 @@ def read_table(path: Path) -> tuple[Measurement, ...]:
 
 
 def _measurement(row: Mapping[str, str]) -> Measurement:
-    values = {name: _value(name, text) for name, text in row.items()}
-    return Measurement(**values)
+    own: dict[str, Any] = {}
+    others = []
+    known = settings()
+    for name, text in row.items():
+        # One that no registered method has is refused as an unknown column is.
+        if name in COLUMNS or name not in known:
+            own[name] = _value(name, text)
+        elif text:
+            others.append((name, known[name].read(text)))
+    return Measurement(**own, others=tuple(others))
 
 
 def _value(name: str, text: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.plan import ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
+from rankfold.plan import METHODS, ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
 from rankfold.plan.kinds import IDEAL, PLAIN
 from rankfold.reproduce.headline import Comparison, Headline, Point, by_array, headline
 from rankfold.reproduce.words import accuracy_in_words, table
@@ -58,6 +58,18 @@ OPPONENTS = (
 )
 
 
+def opponents() -> tuple[Opponent, ...]:
+    """The opponents above, and every other method that is registered, with SDK and under the search."""
+    known = {opponent.method for opponent in OPPONENTS}
+    made = []
+    for method in METHODS.values():
+        if method.name in known:
+            continue
+        made.append(Opponent(f"{method.title}, SDK", method.name, "sdk"))
+        made.append(Opponent(f"{method.title}, best", method.name, ALIKE))
+    return (*OPPONENTS, *made)
+
+
 def headlines(points: Sequence[Point], method: str = LowRank.name) -> Headlines:
     """Low-rank against each opponent with as many bits; without those that were not measured.
 
@@ -70,7 +82,7 @@ def headlines(points: Sequence[Point], method: str = LowRank.name) -> Headlines:
     """
     found: Headlines = {}
     for array, here in by_array(points).items():
-        for opponent in OPPONENTS:
+        for opponent in opponents():
             if opponent.method == method:
                 continue
             # An opponent that the grid does not have gets no row.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Decomposition:
     """What decomposing an ONNX file did.
 
     Attributes:
-        layers: the low-rank layers.
+        layers: those that changed.
         outputs: relative error of each output of the network, None where onnxruntime is not installed.
         inputs: what the outputs were compared on, in words.
         parameters_before: stored numbers of the file.
@@ -48,6 +48,11 @@ class Decomposition:
     parameters_after: int
     dense: NetworkCost
     low_rank: NetworkCost
+
+    def to_json(self) -> dict[str, Any]:
+        """What `decomposition.json` says of it."""
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**content, "layers": [layer.to_json() for layer in self.layers]}
 
 
 def decompose_to_folder(
@@ -105,7 +110,7 @@ def decompose_to_folder(
         "_version": VERSION,
         "model": str(source.file.path),
         "command": command,
-        **asdict(decomposition),
+        **decomposition.to_json(),
     }
     # The record comes last into place: a folder that has it is whole.
     with replacing_folder(target, last=run_files.DECOMPOSITION) as made:

@@ -99,7 +99,7 @@ def planned_mappings(
     for layer in plan.layers:
         if layer.weight_bits is None or layer.name in left:
             continue
-        stages = _stages(layer, shapes, plan, masks)
+        stages = _stages(layer, modules[layer.name], shapes, plan, masks)
         for name, runs in stages.items():
             _check_module(name, modules.get(name), layer)
             mappings[name] = runs
@@ -126,6 +126,7 @@ def _check_module(name: str, module: nn.Module | None, layer: LayerPlan) -> None
 
 def _stages(
     layer: LayerPlan,
+    module: nn.Module,
     shapes: dict[str, list[ConvShape]],
     plan: Plan,
     masks: Masks,
@@ -140,7 +141,7 @@ def _stages(
         runs.append(_runs(part.name, shapes))
     # A layer that runs several times has as many runs of each part, in the same order.
     for run in zip(*runs, strict=True):
-        dense = surgery.dense_shape(layer, run)
+        dense = surgery.dense_shape(layer, module, run)
         mask = masks.get(layer.name)
         mapping = array_mapping(dense, plan.array, layer, mask)
         for part, shape, stage in zip(parts, run, mapping.stages, strict=True):

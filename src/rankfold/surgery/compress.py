@@ -10,13 +10,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from rankfold.arguments import takes
-from rankfold.calibration.correction import correct_, following_norms, free_of_constants
+from rankfold.calibration.correction import following_norms, free_of_constants
 from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments, paired_moments, patch_moments
+from rankfold.calibration.patches import Layer, patch_inputs
 from rankfold.calibration.samples import GivesBatches, Samples, planned_for
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.models.device import MODEL, device_of
-from rankfold.nn.masked import MaskedConv2d
+from rankfold.nn.masked import dropped_weights
+from rankfold.nn.plain import StandIn
 from rankfold.nn.swap import swap_
 from rankfold.plan.kinds import LayerKind
 from rankfold.plan.layer import LayerPlan
@@ -120,6 +122,7 @@ def build_(model: nn.Module, plan: Plan) -> None:
         if layer.name not in called:
             module = modules[layer.name]
             made = surgery_of(layer.kind).build(layer, module)
+            _check_stands_in(layer, module, made)
             if made is not module:
                 built[module] = made
     swap_(model, built)
@@ -186,7 +189,18 @@ def _replacement(
     masks: Masks,
 ) -> Replacement:
     surgery = surgery_of(layer.kind)
-    return surgery.replace(layer, module, moments.get(layer.name), masks.get(layer.name))
+    made = surgery.replace(layer, module, moments.get(layer.name), masks.get(layer.name))
+    _check_stands_in(layer, module, made.module)
+    return made
+
+
+def _check_stands_in(layer: LayerPlan, module: nn.Module, made: nn.Module) -> None:
+    """Refuse a replacement that does not say which dense layer it equals, or that it equals none."""
+    if made is not module and not isinstance(made, StandIn):
+        raise InputError(
+            f"layer {layer.name}: a {layer.kind.name} layer became a {type(made).__name__}, which must be a "
+            "rankfold.nn.plain.StandIn"
+        )
 
 
 def _report(layer: LayerPlan, made: Replacement, before: int) -> LayerReport:
@@ -247,6 +261,11 @@ def _check(
             raise InputError(
                 "the network is a single layer; wrap it in nn.Sequential so that it can be replaced"
             )
+        if replaces and isinstance(modules[layer.name], StandIn):
+            raise InputError(
+                f"layer {layer.name} is a {type(modules[layer.name]).__name__} already, which a dense layer "
+                "became; give the dense network (merge(model) makes one of a compressed one)"
+            )
         surgery.check(layer, modules[layer.name])
     changed = {layer.kind.name for layer in plan.changed}
     # Neighbours of a layer that loses channels change too, under the feet of a kind that replaces them.
@@ -287,33 +306,36 @@ def compress_on_data_(
         UnsupportedLayerError: see `compress_`.
     """
     modules = dict(model.named_modules())
-    chosen = []
+    # What each layer's weights are made for: patches of its inputs.
+    readers: dict[str, Layer] = {}
     for layer in plan.layers:
-        if layer.kind.made_for_data and _inputs(modules.get(layer.name)) <= LARGEST_MOMENTS:
-            chosen.append(layer)
+        reader = _reader(layer, modules.get(layer.name))
+        if reader is not None and patch_inputs(reader) <= LARGEST_MOMENTS:
+            readers[layer.name] = reader
     build_(copy.deepcopy(model), plan)  # refuses what cannot be done before any work is
-    names = [layer.name for layer in chosen]
-    norms = following_norms(model, batches, names)
+    norms = following_norms(model, batches, list(readers))
     if not sequential:
-        return compress_on_moments_(model, plan, patch_moments(model, batches, names), norms)
+        return compress_on_moments_(model, plan, patch_moments(model, batches, readers), norms)
     with unchanged_on_error(model):
-        return _in_sequence_(model, plan, batches, chosen, norms)
+        return _in_sequence_(model, plan, batches, readers, norms)
 
 
 def _in_sequence_(
     model: nn.Module,
     plan: Plan,
     batches: Iterable[Any],
-    chosen: Iterable[LayerPlan],
+    readers: Mapping[str, Layer],
     norms: Mapping[str, str],
 ) -> tuple[LayerReport, ...]:
-    """One layer of `chosen` after another, then the rest; an error may leave it half done."""
+    """One layer of `readers` after another, then the rest; an error may leave it half done."""
     # Outputs of the dense network are the goal throughout, while `model` changes layer by layer.
     dense = copy.deepcopy(model)
     reports: dict[str, LayerReport] = {}
-    for layer in chosen:
+    for layer in plan.layers:
+        if layer.name not in readers:
+            continue
         # Gathered anew for each layer, since all layers before it are replaced by now.
-        moments = {layer.name: paired_moments(model, dense, batches, layer.name)}
+        moments = {layer.name: paired_moments(model, dense, batches, layer.name, readers[layer.name])}
         alone = replace(plan, layers=(layer,))
         (reports[layer.name],) = _on_moments_(model, alone, moments, norms)
     # Layers without moments are made from their weights alone.
@@ -358,13 +380,11 @@ def _on_moments_(
     before = {name: _weight(modules[name]).detach().clone() for name in centred}
     reports = _by_weights_(model, plan, {**moments, **centred})
     for name in centred:
-        made = model.get_submodule(name)
-        # As the new module holds it, its rounding included, since that is what runs.
-        bias, weight = surgery_of(plan.layer(name).kind).dense_weight(made)
         norm = None
         if name in norms:
             norm = model.get_submodule(norms[name])
-        correct_(bias, norm, before[name], weight, moments[name])
+        surgery = surgery_of(plan.layer(name).kind)
+        surgery.correct_(model.get_submodule(name), norm, before[name], moments[name])
     return reports
 
 
@@ -392,21 +412,15 @@ def called_as_functions(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
 
 def kept_parameters(model: nn.Module) -> int:
     """Weights and biases of all layers; of masked ones those that are kept."""
-    dropped = 0
-    for module in model.modules():
-        if isinstance(module, MaskedConv2d):
-            dropped += int((~module.mask).sum())
+    dropped = sum(dropped_weights(module) for module in model.modules())
     return sum(parameter.numel() for parameter in model.parameters()) - dropped
 
 
-def _inputs(module: nn.Module | None) -> int:
-    """n of a layer: the inputs of one output of one of its groups; 0 where it has no weight."""
-    if module is None:
-        return 0
-    weight = module._parameters.get("weight")
-    if weight is None:
-        return 0
-    return weight[0].numel()
+def _reader(layer: LayerPlan, module: nn.Module | None) -> Layer | None:
+    """What says which patches a layer's weights are made for; None where its weight alone does."""
+    if not layer.kind.made_for_data or not isinstance(module, (nn.Conv2d, nn.Linear)):
+        return None
+    return surgery_of(layer.kind).reads(layer, module)
 
 
 __all__ = [

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from rankfold.errors import InputError
 from rankfold.nn.masked import masks_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
-from rankfold.plan.support import mask_to_support, support_to_text
 from rankfold.surgery.kinds import surgery_of
 
 
@@ -24,10 +24,11 @@ def with_supports(plan: Plan, model: nn.Module) -> Plan:
     Raises:
         InputError: a layer of the network is not what the plan says.
     """
+    modules = dict(model.named_modules())
     supports: dict[str, str] = {}
     for layer in plan.layers:
         if layer.kind.shares_support:
-            supports[layer.name] = _text(layer, model)
+            supports[layer.name] = _text(layer, modules)
     return plan.with_supports(supports)
 
 
@@ -55,24 +56,21 @@ def check_supports(plan: Plan, model: nn.Module) -> None:
     Raises:
         InputError: they do; the message names the layer.
     """
+    modules = dict(model.named_modules())
     for layer in plan.layers:
         known = layer.kind.known_support
-        if known is not None and known != _text(layer, model):
+        if known is not None and known != _text(layer, modules):
             raise InputError(
                 f"layer {layer.name}: its weights keep other kernel positions than the support in the plan "
                 "says; take both from one run"
             )
 
 
-def _text(layer: LayerPlan, model: nn.Module) -> str:
-    # The stage that reads the layer's input is the one that has the positions.
-    first = surgery_of(layer.kind).parts(layer)[0]
-    module = dict(model.named_modules()).get(first.name)
-    mask = getattr(module, "mask", None)
-    if not isinstance(module, nn.Conv2d) or not isinstance(mask, Tensor):
+def _text(layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str:
+    found = surgery_of(layer.kind).support(layer, modules)
+    if found is None:
         raise InputError(
             f"layer {layer.name} keeps all kernel positions in the network, not those of a support as the "
             "plan says"
         )
-    # Read from the mask, not the weights: a kept weight may happen to be zero.
-    return support_to_text(mask_to_support(mask.cpu().numpy(), module.groups))
+    return found

@@ -11,7 +11,7 @@ from common.made_up import SLOT, entries_of, nested
 from rankfold.errors import InputError
 from rankfold.plan import ChannelLayer, DenseLayer, LowRankLayer, SupportLayer, support_to_text
 from rankfold.plan.kinds import LayerKind, kinds, registered
-from rankfold.planning.kinds import KindCandidates, LayerStudy, candidates_of, layer_entries
+from rankfold.planning.kinds import LayerStudy, WeightCandidates, candidates_of, layer_entries
 
 POSITIONS = 9
 
@@ -57,7 +57,7 @@ class HalvedLayer(LayerKind):
     name: ClassVar[str] = "halved"
 
 
-class HalvedCandidates(KindCandidates):
+class HalvedCandidates(WeightCandidates):
     def entries(self, slot, support) -> Iterator:
         if support is None:
             yield replace(slot.entry, kind=HalvedLayer())

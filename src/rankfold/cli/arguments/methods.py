@@ -5,50 +5,36 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from rankfold.cli.arguments.values import checked
 from rankfold.errors import InputError
-from rankfold.plan import (
-    METHODS,
-    ChannelPruning,
-    LayerRule,
-    LowRank,
-    Method,
-    Pairs,
-    PatDNN,
-    Quantise,
-    SharedSupport,
-)
+from rankfold.plan import METHODS, LayerRule, LowRank, Method, Quantise
 from rankfold.plan.kinds import PLAIN, STEERINGS
+from rankfold.plan.methods import Setting, needed_settings, settings
 
-# What may be said of each method; it needs the first.
-CHOICES: dict[str, tuple[str, ...]] = {
-    LowRank.name: ("rank", "groups", "entries"),
-    PatDNN.name: ("entries",),
-    Pairs.name: ("entries", "block"),
-    SharedSupport.name: ("entries",),
-    Quantise.name: (),
-    ChannelPruning.name: ("ratio",),
+# Options that are no settings, as they are of several methods: each with the field of methods that follow
+# it, and what is said where a method does not.
+FLAGS = {
+    "pointwise": ("pointwise", "pointwise does"),
+    "linear": ("linear", "linear does"),
+    "fit": ("fit", "fit does"),
+    "force_low_rank": ("force", "force-low-rank does"),
+    "rules": ("include_exclude", "include and exclude rules do"),
 }
-# Steering feeds each column the inputs of the weights that a kernel keeps: only these keep some.
-STEERED = (PatDNN.name, Pairs.name, SharedSupport.name)  # whose rows are counted in two ways
-EXAMPLES = {"rank": "1/8", "entries": "4", "ratio": "0.5"}
-NUMBERS = ("groups", "rank", "entries", "block", "ratio")
+
+Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
 
-def add_method(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add `--method` and what the methods beside low-rank need."""
-    parser.add_argument(
-        "--method",
-        choices=METHODS,
-        help="low-rank (with --rank), patdnn or pairs (pattern pruning, with --entries), support (kernel "
-        "positions that all outputs share, with --entries), quantise (bits alone), channel (with "
-        "--ratio); default: low-rank with --rank, else quantise",
-    )
-    parser.add_argument(
-        "--block",
-        type=int,
-        metavar="N",
-        help="output channels that share a pattern under pairs (default: all)",
-    )
+def add_method(parser: Parser) -> None:
+    """Add `--method`, and an option for each setting of all registered methods.
+
+    Raises:
+        InputError: a setting has the name of an option that is there already.
+    """
+    told = [f"{name} ({method.help})" for name, method in METHODS.items()]
+    parser.add_argument("--method", choices=METHODS, help=", ".join(told))
+    for setting in settings().values():
+        _add_setting(parser, setting)
+    parser.add_argument("--pointwise", action="store_true", help="low-rank for 1x1 convolutions too")
     parser.add_argument(
         "--steering",
         choices=STEERINGS,
@@ -56,12 +42,23 @@ def add_method(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
         help="count rows of pattern-pruned layers as skipped where nothing in a tile needs them (plain, "
         "the default), or as if each column got inputs of its own (ideal); the report shows both",
     )
-    parser.add_argument(
-        "--ratio", type=float, metavar="S", help="share of the channels that channel pruning removes"
-    )
 
 
-def add_low_rank(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+def _add_setting(parser: Parser, setting: Setting) -> None:
+    read = setting.read
+    # Of Python's own types argparse says itself what it wanted.
+    if not isinstance(read, type):
+        read = checked(read)
+    flag = f"--{setting.name.replace('_', '-')}"
+    try:
+        parser.add_argument(flag, type=read, metavar=setting.sign, help=setting.help)
+    except argparse.ArgumentError:
+        raise InputError(
+            f"setting {setting.name} of a method has the name of another option; choose another name"
+        ) from None
+
+
+def add_low_rank(parser: Parser) -> None:
     """Add `--groups`, `--rank` and `--pointwise`."""
     parser.add_argument("--groups", type=int, metavar="g", help="low-rank groups of every layer (default 1)")
     parser.add_argument(
@@ -72,7 +69,7 @@ def add_low_rank(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> N
     parser.add_argument("--pointwise", action="store_true", help="low-rank for 1x1 convolutions too")
 
 
-def add_entries(parser: argparse.ArgumentParser | argparse._ArgumentGroup, what: str) -> None:
+def add_entries(parser: Parser, what: str) -> None:
     """Add `--entries`; `what` it means here."""
     parser.add_argument("--entries", type=int, metavar="e", help=what)
 
@@ -85,7 +82,7 @@ class _Rule(argparse.Action):
         namespace.rules = (*namespace.rules, LayerRule(values, option_string == "--include"))
 
 
-def add_rules(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+def add_rules(parser: Parser) -> None:
     """Add `--linear`, `--fit`, `--force-low-rank`, `--include` and `--exclude`; `rules` has the last two."""
     parser.add_argument(
         "--linear", action="store_true", help="map fully connected layers too, and make them low-rank"
@@ -158,27 +155,12 @@ def chosen_method(options: argparse.Namespace) -> Method:
         InputError: the method needs another choice, or a choice belongs to another method.
     """
     # What the user gave tells the method where none is named.
-    name = options.method or _default(options)
-    known = CHOICES[name]
-    for choice in NUMBERS:
-        value = getattr(options, choice)
-        # Refused instead of ignored: the user would take the result for one with it.
-        if value is not None and choice not in known:
-            raise InputError(f"{choice} (={value}) does not go with method {name}")
-    if known and getattr(options, known[0]) is None:
-        raise InputError(f"method {name} needs {known[0]}, such as {EXAMPLES[known[0]]}")
-    # They choose layers for low-rank; other methods would pass them over without a word.
-    for flag, words in (
-        ("linear", "linear does"),
-        ("fit", "fit does"),
-        ("force_low_rank", "force-low-rank does"),
-        ("rules", "include and exclude rules do"),
-    ):
-        if getattr(options, flag) and "rank" not in known:
-            raise InputError(f"{words} not go with method {name}; they choose low-rank layers, with rank")
-    if options.steering != PLAIN and name not in STEERED:
-        raise InputError(f"steering (={options.steering}) does not go with method {name}")
-    return _made(name, options)
+    method = METHODS[options.method or _default(options)]
+    given = _given_settings(method, options)
+    for setting in needed_settings(method):
+        if setting.name not in given:
+            raise InputError(f"method {method.name} needs {setting.name}, such as {setting.example}")
+    return method(**given, **_given_flags(method, options))
 
 
 def _default(options: argparse.Namespace) -> str:
@@ -188,16 +170,35 @@ def _default(options: argparse.Namespace) -> str:
     return LowRank.name
 
 
-def _made(name: str, options: argparse.Namespace) -> Method:
-    """The method of that name, with its own choices."""
-    if name == LowRank.name:
-        return low_rank_method(options)
-    if name == PatDNN.name:
-        return PatDNN(options.entries, options.steering)
-    if name == Pairs.name:
-        return Pairs(options.entries, options.steering, options.block)
-    if name == SharedSupport.name:
-        return SharedSupport(options.entries, options.steering)
-    if name == ChannelPruning.name:
-        return ChannelPruning(options.ratio)
-    return Quantise(pointwise=options.pointwise)
+def _given_settings(method: type[Method], options: argparse.Namespace) -> dict[str, Any]:
+    """The values that the user gave, by setting."""
+    given: dict[str, Any] = {}
+    for name, setting in settings().items():
+        value = getattr(options, name)
+        if value is None:
+            continue
+        # Refused instead of ignored: the user would take the result for one with it.
+        if setting not in method.settings:
+            raise InputError(f"{name} (={value}) does not go with method {method.name}")
+        given[name] = value
+    return given
+
+
+def _given_flags(method: type[Method], options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a method that other options say."""
+    given: dict[str, Any] = {}
+    for flag, (field, words) in FLAGS.items():
+        value = getattr(options, flag)
+        if not value:
+            continue
+        # They choose layers for some methods; others would pass them over without a word.
+        if flag not in method.flags:
+            raise InputError(
+                f"{words} not go with method {method.name}; they choose low-rank layers, with rank"
+            )
+        given[field] = value
+    if options.steering != PLAIN:
+        if "steering" not in method.flags:
+            raise InputError(f"steering (={options.steering}) does not go with method {method.name}")
+        given["steering"] = options.steering
+    return given

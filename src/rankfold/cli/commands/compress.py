@@ -18,14 +18,7 @@ from rankfold.cli.arguments.arrays import (
     given_noise,
     kept_with_plan,
 )
-from rankfold.cli.arguments.methods import (
-    NUMBERS,
-    add_entries,
-    add_low_rank,
-    add_method,
-    add_rules,
-    chosen_method,
-)
+from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.models import add_checkpoint
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import command_line, prepare_process
@@ -34,8 +27,9 @@ from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_tra
 from rankfold.cli.arguments.values import checked, image_input
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
-from rankfold.plan import ChannelPruning, Method, Plan, uniform_plan
+from rankfold.plan import Method, Plan
 from rankfold.plan.kinds import PLAIN
+from rankfold.plan.methods import settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,13 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help=f"{MODEL_HELP}; ONNX files with --epochs 0")
     add_array(parser)
     add_method(parser)
-    add_low_rank(parser)
     add_rules(parser)
-    add_entries(
-        parser,
-        "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage "
-        "of pairs",
-    )
     add_bits(parser, UNSET, f"of weights and activations, 1 to 8, or `float` (default {BITS})")
     _add_decomposition(parser)
     parser.add_argument(
@@ -182,22 +170,20 @@ def _chosen_plan(
     if isinstance(wanted, Plan):
         return wanted.on(hardware)
 
-    from rankfold.surgery.channels import channel_plan
+    from rankfold.surgery.methods import plan_of
 
     # Not the default of argparse, so that `--bits` beside a plan can be told from the default.
     both = options.bits
     if both is UNSET:
         both = BITS
     bits = chosen_bits(options, both)
-    if isinstance(wanted, ChannelPruning):
-        return channel_plan(model, network, hardware, wanted, bits=bits)
-    return uniform_plan(network, hardware, wanted, bits=bits)
+    return plan_of(wanted, model, network, hardware, bits=bits)
 
 
 def _check_plan_alone(options: argparse.Namespace) -> None:
     """Refuse what a plan says already."""
     # By what argparse gives where nothing is said, which differs from option to option.
-    given = {f"--{name}": getattr(options, name) is not None for name in ("method", *NUMBERS)}
+    given = {f"--{name}": getattr(options, name) is not None for name in ("method", *settings())}
     given["--steering"] = options.steering != PLAIN
     given["--bits"] = options.bits is not UNSET
     given["--weight-bits"] = options.weight_bits is not None

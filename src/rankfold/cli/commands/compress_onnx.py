@@ -13,20 +13,20 @@ from rankfold.cli.arguments.arrays import chosen_hardware
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.process import command_line
 from rankfold.errors import InputError
-from rankfold.plan import Plan, check_plan, coverage, uniform_plan
+from rankfold.plan import LowRank, Plan, check_plan, coverage, uniform_plan
+from rankfold.plan.methods import settings
 from rankfold.records.text_table import format_table
 from rankfold.runs.decompose_onnx import Decomposition, decompose_to_folder, read_feeds
 from rankfold.workload.onnx.layers import OnnxNetwork, analyse_onnx
 
 IMAGES = 64  # of a data set, for calibration
-# Options of training, of other methods and of what is reported after training.
+# Of low-rank, what a file can have without training.
+SETTINGS = ("rank", "groups")
+# Options of training and of what is reported after training.
 WITHOUT_MEANING = (
     "checkpoint",
     "noise_aware",
     "resume",
-    "entries",
-    "block",
-    "ratio",
     "adc_bits",
     "program_noise",
     "read_noise",
@@ -90,11 +90,12 @@ def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
     # Asked of the caller, as the default of `--bits` is not None for other networks.
     if bits_given:
         raise InputError("an ONNX file is decomposed in float, as bits need training; omit --bits")
-    if options.method not in (None, "low-rank"):
+    if options.method not in (None, LowRank.name):
         raise InputError(
             f"an ONNX file can be made low-rank only, without training; omit --method {options.method}"
         )
-    for name in WITHOUT_MEANING:
+    others = [name for name in settings() if name not in SETTINGS]
+    for name in (*WITHOUT_MEANING, *others):
         # What these options have where they are not given.
         if getattr(options, name) not in (None, False, 0.0):
             flag = name.replace("_", "-")
@@ -160,14 +161,18 @@ def _images(data: str, source: OnnxNetwork) -> Iterator[np.ndarray]:
 
 
 def _table(made: Decomposition) -> str:
-    headers = ["layer", "groups", "rank", "weight error", "output error", "weights before", "after"]
+    names: dict[str, None] = {}
+    for layer in made.layers:
+        names.update(dict.fromkeys(layer.setting))
+    headers = ["layer", *names, "weight error", "output error", "weights before", "after"]
     rows = []
     for layer in made.layers:
         lost = ""
         if layer.output_error is not None:
             lost = f"{layer.output_error:.1%}"
         sizes = [f"{layer.parameters_before:,}", f"{layer.parameters_after:,}"]
-        rows.append([layer.name, str(layer.groups), str(layer.rank), f"{layer.error:.1%}", lost, *sizes])
+        setting = [str(layer.setting.get(name, "")) for name in names]
+        rows.append([layer.name, *setting, f"{layer.error:.1%}", lost, *sizes])
     lines = [
         format_table(headers, rows),
         "",

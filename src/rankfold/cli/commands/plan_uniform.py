@@ -8,21 +8,15 @@ from pathlib import Path
 
 from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
-from rankfold.cli.arguments.methods import (
-    NUMBERS,
-    add_entries,
-    add_low_rank,
-    add_method,
-    add_rules,
-    chosen_method,
-)
+from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.networks import find_network
 from rankfold.cli.arguments.values import checked, image_input
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
-from rankfold.plan import ChannelPruning, coverage, uniform_plan
+from rankfold.plan import coverage, uniform_plan
 from rankfold.plan.kinds import PLAIN
+from rankfold.plan.methods import settings
 
 # What chooses layer by layer, and needs data for it.
 OF_THE_CHOICE = (
@@ -41,7 +35,7 @@ OF_THE_CHOICE = (
     "images",
     "image_size",
 )
-UNIFORM = ("method", *NUMBERS, "linear", "fit", "rules", "mapping", "input")
+UNIFORM = ("method", "linear", "fit", "rules", "mapping", "input")
 
 
 def add_uniform(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +50,6 @@ def add_uniform(parser: argparse.ArgumentParser) -> None:
     )
     # Of this group alone in the help; `--pointwise` is of the exact choice too.
     add_method(group)
-    add_low_rank(group)
-    add_entries(
-        group,
-        "positions kept of each kernel: by pattern pruning, by support, or with --rank by the first stage "
-        "of pairs",
-    )
     add_rules(group)
     add_mapping(group, "--mapping", "of --uniform")
     group.add_argument(
@@ -75,7 +63,7 @@ def refuse_setting(options: argparse.Namespace) -> None:
     Raises:
         InputError: such an option is given.
     """
-    for name in _given(options, UNIFORM):
+    for name in _given(options, (*settings(), *UNIFORM)):
         raise InputError(f"{_flag(name)} goes with --uniform; add that, or omit it")
     if options.steering != PLAIN:
         raise InputError("--steering goes with --uniform; add that, or omit it")
@@ -90,10 +78,9 @@ def run_uniform(options: argparse.Namespace) -> int:
         raise InputError(f"{out} is a folder; give a file for the plan")
     check_target(out)
     method = chosen_method(options)
-    if isinstance(method, ChannelPruning):
+    if method.maker:
         raise InputError(
-            "which channels can be removed is a question to the weights; prune channels with rankfold "
-            "compress"
+            f"the plan of method {method.name} is a question to the weights; use rankfold compress for it"
         )
     hardware = chosen_hardware(options)
     check_details(options, hardware)

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from rankfold.cost.keys import CostKey
-from rankfold.mapping import MAPPINGS, ArraySpec, LowRankMapping, Mapping, map_layer
+from rankfold.mapping import MAPPINGS, ArraySpec, Mapping, map_layer
 from rankfold.plan.kinds import LayerKind, part_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
 
-# A low-rank pair is two stored matrices; every other kind is one.
-AnyMapping = Mapping | LowRankMapping
+
+class AnyMapping(Protocol):
+    """What a layer of any kind is on arrays: one stored matrix, or several that together are the layer, such
+    as the two of a low-rank pair.
+    """
+
+    @property
+    def method(self) -> str:
+        """How it was mapped, such as `sdk`."""
+
+    @property
+    def array(self) -> ArraySpec:
+        """The array it is mapped on."""
+
+    @property
+    def stages(self) -> tuple[Mapping, ...]:
+        """The stored matrices, in the order in which they run."""
+
+    @property
+    def cycles(self) -> int:
+        """Activations per image of all stages."""
+
+    @property
+    def conversions(self) -> int:
+        """Columns converted by ADCs per image of all stages."""
+
+
 Mapped = dict[CostKey, AnyMapping]
 
 

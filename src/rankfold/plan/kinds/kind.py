@@ -59,6 +59,23 @@ class LayerKind:
         """
         raise InputError(f"a {self.name} layer has no support")
 
+    def with_steering(self, steering: str) -> LayerKind:
+        """The kind with its rows counted under a steering of inputs; itself where it has none to set.
+
+        Args:
+            steering: `plain` or `ideal`, see `PatternLayer`.
+        """
+        return self
+
+    def mapping_for(self, wanted: str) -> str:
+        """How a layer is laid out where a whole network shall be laid out as `wanted`: so if the kind can be,
+        else with `sdk`, else with the first of its mappings.
+        """
+        for mapping in (wanted, "sdk"):
+            if mapping in self.mappings:
+                return mapping
+        return self.mappings[0]
+
     def short(self) -> str:
         """What the layer becomes, in a few letters."""
         return self.name

@@ -5,7 +5,7 @@ one (PAIRS).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from rankfold.errors import InputError
@@ -46,6 +46,10 @@ class PatternLayer(LayerKind):
     def __post_init__(self) -> None:
         if self.steering not in STEERINGS:
             raise InputError(f"steering (={self.steering}) must be {' or '.join(STEERINGS)}")
+
+    def with_steering(self, steering: str) -> LayerKind:
+        """The layer with its rows counted so."""
+        return replace(self, steering=steering)
 
     def short(self) -> str:
         """`e4`."""

@@ -1,6 +1,19 @@
 """What each kind of layer offers to planning: what layers may become, and the weight that then stands in."""
 
-from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates, candidates_of, layer_entries
+from rankfold.planning.kinds.kind import (
+    ChosenSupport,
+    KindCandidates,
+    WeightCandidates,
+    candidates_of,
+    layer_entries,
+)
 from rankfold.planning.kinds.study import LayerStudy
 
-__all__ = ["ChosenSupport", "KindCandidates", "LayerStudy", "candidates_of", "layer_entries"]
+__all__ = [
+    "ChosenSupport",
+    "KindCandidates",
+    "LayerStudy",
+    "WeightCandidates",
+    "candidates_of",
+    "layer_entries",
+]

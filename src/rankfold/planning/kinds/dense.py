@@ -10,14 +10,14 @@ import numpy as np
 from rankfold.plan import LayerPlan
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
+from rankfold.planning.kinds.kind import ChosenSupport, WeightCandidates
 from rankfold.planning.kinds.study import LayerStudy
 
 # Of equal cycles another than the best one may need fewer arrays, which is a budget of its own.
 MAPPINGS = ("best", "sdk", "im2col")
 
 
-class DenseCandidates(KindCandidates):
+class DenseCandidates(WeightCandidates):
     """The layer's own weight: what it costs depends on the mapping."""
 
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:

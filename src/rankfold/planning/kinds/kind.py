@@ -1,4 +1,4 @@
-"""`KindCandidates`: how a layer may become one of a kind, and what weight stands in for its own then."""
+"""`KindCandidates`: how a layer may become one of a kind, and what is predicted to be lost then."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss
 from rankfold.plan import LayerPlan, support_to_text
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.planning.exact.slots import LayerSlot
@@ -49,6 +50,24 @@ class KindCandidates(ABC):
             slot: the layer.
             support: only those on just these kernel positions are asked for; None: those on all.
         """
+
+    @abstractmethod
+    def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
+        """The predicted increase of the loss, in nats per image, where a layer becomes this.
+
+        Args:
+            kind: what it becomes, from one of `entries`.
+            study: the layer, with what is computed once for all that it may become.
+            sensitivity: of the loss to the layer's weight.
+        """
+
+
+class WeightCandidates(KindCandidates):
+    """A kind whose layers stand for a dense one with another weight: it says what is lost."""
+
+    def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
+        """That of the change of the weight."""
+        return predicted_loss(study.weight, self.replacement(kind, study), sensitivity)
 
     @abstractmethod
     def replacement(self, kind: LayerKind, study: LayerStudy) -> np.ndarray:

@@ -14,7 +14,7 @@ from rankfold.plan import LayerPlan, LowRankLayer
 from rankfold.plan.kinds import LayerKind
 from rankfold.plan.support import row_sparse_rank
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
+from rankfold.planning.kinds.kind import ChosenSupport, WeightCandidates
 from rankfold.planning.kinds.study import LayerStudy
 from rankfold.workload import ConvShape
 
@@ -29,7 +29,7 @@ MAPPING_ON_SUPPORT = "sdk"
 WIDE, WIDE_SWEEPS = 1152, 3
 
 
-class LowRankCandidates(KindCandidates):
+class LowRankCandidates(WeightCandidates):
     """Pairs of the grid that fit the layer."""
 
     stages = 2

@@ -10,13 +10,13 @@ import numpy as np
 from rankfold.plan import LayerPlan, SupportLayer
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
+from rankfold.planning.kinds.kind import ChosenSupport, WeightCandidates
 from rankfold.planning.kinds.study import LayerStudy
 
 MAPPING = "sdk"  # supports save rows under it, whichever of its windows is chosen
 
 
-class SupportCandidates(KindCandidates):
+class SupportCandidates(WeightCandidates):
     """The best weight on the support."""
 
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:

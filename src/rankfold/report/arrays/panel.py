@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rankfold.mapping import LowRankMapping, Mapping
+from rankfold.cost.kinds import AnyMapping
+from rankfold.mapping import Mapping
 from rankfold.report.arrays.cells import cell_copies, shown_tiles
 from rankfold.report.arrays.words import caption, pair_caption
 
@@ -21,12 +22,12 @@ class Panel:
     Attributes:
         title: its name.
         meaning: what it does, in a few words.
-        mapping: of the dense layer, or of the two stages of a low-rank pair.
+        mapping: of the layer, with one stage or several, such as those of a low-rank pair.
     """
 
     title: str
     meaning: str
-    mapping: Mapping | LowRankMapping
+    mapping: AnyMapping
 
     @property
     def stages(self) -> tuple[Mapping, ...]:
@@ -36,7 +37,7 @@ class Panel:
     @property
     def sums(self) -> str | None:
         """The numbers of both stages of a pair together; None for a single stage, which has its own."""
-        if isinstance(self.mapping, Mapping):
+        if len(self.stages) == 1:
             return None
         return pair_caption(self.mapping)
 

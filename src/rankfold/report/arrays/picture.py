@@ -79,9 +79,13 @@ def planned_panels(
     Raises:
         InputError: the layer is pattern-pruned and its mask is missing, or row-sparse and its support is.
     """
-    panels = []
+    panels: list[Panel] = []
     for method in methods or (entry.mapping,):
         mapped = replace(entry, mapping=method)
+        own = picture_of(entry.kind).panels(shape, array, mapped, mask)
+        if own:
+            panels += own
+            continue
         mapping = planned_mapping(shape, array, mapped, mask)
         title, meaning = _words(shape, mapped)
         panels.append(Panel(title, meaning, mapping))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rankfold.mapping import LowRankMapping, Mapping, Region
+from rankfold.cost.kinds import AnyMapping
+from rankfold.mapping import Mapping, Region
 from rankfold.report.numbers import plural
 from rankfold.workload.shape import ConvShape, Pair
 
@@ -87,8 +88,8 @@ def layer_in_words(shape: ConvShape) -> str:
     return f"{words}, {size(shape.input)} → {size(shape.output)} pixels"
 
 
-def pair_caption(pair: LowRankMapping) -> str:
-    """The total of both stages."""
+def pair_caption(pair: AnyMapping) -> str:
+    """The total of all stages."""
     macs = sum(stage.macs for stage in pair.stages)
     # What all cells could do in these cycles, one multiplication each.
     possible = pair.array.cells * pair.cycles

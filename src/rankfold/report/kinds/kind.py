@@ -5,12 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import chain
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rankfold.errors import InputError
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
+from rankfold.plan.layer import LayerPlan
 from rankfold.report.methods import RunMethod
 from rankfold.workload import ConvShape
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rankfold.mapping import ArraySpec
+    from rankfold.report.arrays.panel import Panel
 
 # What this step is called where kinds are registered.
 STEP = "picture"
@@ -62,6 +69,23 @@ class KindPicture(ABC):
             The words; None where those of the mapping say it all.
         """
         return None
+
+    def panels(
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
+    ) -> tuple[Panel, ...]:
+        """The pictures of a layer on its arrays, in place of the one of its mapping; none: that one.
+
+        Args:
+            shape: what the layer was.
+            array: R x C.
+            entry: what the plan says of it, with the mapping to draw.
+            mask: (m, C_in/G, kh, kw) booleans, the weights that it keeps, where only its weights know.
+        """
+        return ()
 
     def needs_saved_mask(self, kind: LayerKind) -> bool:
         """Whether only the mask that is saved with the weights says which of them are kept."""

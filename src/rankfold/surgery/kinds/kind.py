@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor, nn
 
+from rankfold.calibration.correction import correct_
 from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.patches import Layer
 from rankfold.errors import InputError
 from rankfold.nn.low_rank import weight_shape
 from rankfold.plan.kinds import LayerKind, part_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
+from rankfold.plan.support import mask_to_support, support_to_text
 from rankfold.surgery.convertible import check_convertible
 from rankfold.workload import ConvShape
 
@@ -119,17 +122,64 @@ class KindSurgery:
         # No error: None says that the weight is the layer's own.
         return Replacement(module)
 
+    def reads(self, layer: LayerPlan, module: Layer) -> Layer:
+        """What says which patches of the layer's inputs its weights are made for: the layer itself.
+
+        A kind whose weights see more of the input at once, such as windows of several outputs, gives a
+        convolution or a shape of these patches.
+        """
+        return module
+
+    def correct_(
+        self,
+        module: nn.Module,
+        norm: nn.Module | None,
+        before: Tensor,
+        moments: PatchMoments,
+    ) -> None:
+        """Take back, in place, what the replacement changes in the mean and variance of the layer's output.
+
+        Args:
+            module: what the layer became.
+            norm: the batch norm that follows directly, or None.
+            before: the dense weight.
+            moments: of what the layer `reads`, not centred.
+        """
+        # As the module holds it, its rounding included, since that is what runs.
+        bias, weight = self.dense_weight(module)
+        correct_(bias, norm, before, weight, moments)
+
+    def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
+        """Which inputs the weights of a layer use, as plans say it; None where the modules do not say it.
+
+        Only for kinds that have a support (`LayerKind.shares_support`).
+
+        Args:
+            layer: what the plan says of it.
+            modules: of the network, by name, after `compress_`, before or after `quantise_`.
+        """
+        return None
+
     def parts(self, layer: LayerPlan) -> tuple[Part, ...]:
         """The modules that the layer becomes, in the order in which they run."""
         return (Part(layer.name),)
 
     def dense_weight(self, module: nn.Module) -> tuple[Tensor | None, Tensor]:
-        """The bias parameter, and the weight of the dense layer that the module stands for."""
+        """The bias parameter, and the weight of the dense layer that the module stands for.
+
+        A kind whose layers stand for none has a `correct_` of its own instead.
+        """
         assert isinstance(module, (nn.Conv2d, nn.Linear))  # every other kind says it itself
         return module.bias, module.weight
 
-    def dense_shape(self, layer: LayerPlan, parts: Sequence[ConvShape]) -> ConvShape:
-        """The shape of the layer, from the shapes that its parts run with."""
+    def dense_shape(self, layer: LayerPlan, module: nn.Module, parts: Sequence[ConvShape]) -> ConvShape:
+        """The shape of the layer before it was replaced.
+
+        Args:
+            layer: what the plan says of it.
+            module: what it became.
+            parts: the shapes that its parts run with.
+        """
         (shape,) = parts
         if shape.is_linear:
             # One vector after another, however many tokens there are.
@@ -143,6 +193,17 @@ class ReplacingSurgery(KindSurgery):
     def check(self, layer: LayerPlan, module: nn.Module) -> None:
         """Only plain convolutions and linear layers are replaced."""
         check_convertible(layer.name, module)
+
+
+def masked_positions(module: nn.Module | None) -> str | None:
+    """The kernel positions that the mask of a convolution keeps for all its outputs, as text; None without a
+    mask.
+    """
+    mask = getattr(module, "mask", None)
+    if not isinstance(module, nn.Conv2d) or not isinstance(mask, Tensor):
+        return None
+    # Read from the mask, not the weights: a kept weight may happen to be zero.
+    return support_to_text(mask_to_support(mask.cpu().numpy(), module.groups))
 
 
 def check_positions(layer: LayerPlan, module: nn.Module, entries: int) -> None:

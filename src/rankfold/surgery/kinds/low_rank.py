@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -19,7 +19,7 @@ from rankfold.plan.kinds import LowRankLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import support_to_mask, text_to_support
 from rankfold.surgery.factors import low_rank_factors
-from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, check_positions
+from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, check_positions, masked_positions
 from rankfold.workload import ConvShape
 
 
@@ -132,7 +132,11 @@ class LowRankSurgery(ReplacingSurgery):
         assert isinstance(module, (LowRankConv2d, LowRankLinear))
         return module.expand.bias, module.weight
 
-    def dense_shape(self, layer: LayerPlan, parts: Sequence[ConvShape]) -> ConvShape:
+    def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
+        """The positions that R_ keeps."""
+        return masked_positions(modules.get(f"{layer.name}.reduce"))
+
+    def dense_shape(self, layer: LayerPlan, module: nn.Module, parts: Sequence[ConvShape]) -> ConvShape:
         """The window of the first stage, the outputs and groups of the second."""
         reduce, expand = parts
         # An empty weight becomes the layer's name, see `ConvShape`.

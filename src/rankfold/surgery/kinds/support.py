@@ -4,7 +4,7 @@ output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from rankfold.plan.kinds import SupportLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
 from rankfold.plan.support import support_to_mask, text_to_support
-from rankfold.surgery.kinds.kind import Masks, Replacement
+from rankfold.surgery.kinds.kind import Masks, Replacement, masked_positions
 from rankfold.surgery.kinds.pattern import PatternSurgery
 from rankfold.surgery.supported_weight import supported_weight
 
@@ -29,6 +29,10 @@ class SupportSurgery(PatternSurgery):
     def choose_(self, model: nn.Module, plan: Plan, layers: Sequence[LayerPlan]) -> Masks:
         """Nothing is chosen together."""
         return {}
+
+    def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
+        """The positions that the mask keeps."""
+        return masked_positions(modules.get(layer.name))
 
     def replace(
         self,

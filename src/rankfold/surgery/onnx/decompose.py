@@ -34,8 +34,8 @@ def decompose_onnx(
             get factors nearest to their weights.
 
     Returns:
-        The model (`onnx.ModelProto`), with all weights inside, and a report for each low-rank layer, in the
-        order of the plan.
+        The model (`onnx.ModelProto`), with all weights inside, and a report for each layer that changed, in
+        the order of the plan.
 
     Raises:
         InputError: the plan is for another network, gives bits, which need training, or has layers that an

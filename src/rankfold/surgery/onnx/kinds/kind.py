@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rankfold.calibration.moments import PatchMoments
 from rankfold.errors import InputError
-from rankfold.plan.kinds import has_part, part_of
+from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload.onnx.file import OnnxFile
 from rankfold.workload.onnx.layers import OnnxLayer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DecomposedLayer:
     """What became of one layer.
 
     Attributes:
         name: the layer.
-        groups: g.
-        rank: r.
+        kind: what it became.
         error: relative Frobenius error of the weight.
-        plain_error: the same at equal rank without groups, by SVD.
+        plain_error: the same of a low-rank pair at equal rank without groups, by SVD; None for other kinds.
         output_error: relative error of the layer's output on calibration data, where the factors were made
             for them.
         parameters_before: weights before, without bias.
@@ -31,14 +30,26 @@ class DecomposedLayer:
     """
 
     name: str
-    groups: int
-    rank: int
+    kind: LayerKind
     error: float
-    plain_error: float
+    plain_error: float | None
     output_error: float | None
-    _: KW_ONLY
     parameters_before: int
     parameters_after: int
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """The fields of its kind, such as `groups` and `rank`, as plans say them."""
+        content = self.kind.to_json()
+        return {name: value for name, value in content.items() if name in self.kind.schema}
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer's entry in `decomposition.json`: its setting beside what is measured, and whole in
+        `becomes`.
+        """
+        measured = {field.name: getattr(self, field.name) for field in fields(self)}
+        name, _ = measured.pop("name"), measured.pop("kind")
+        return {"name": name, **self.setting, **measured, "becomes": self.kind.to_json()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +118,9 @@ def onnx_of(layer: LayerPlan) -> KindOnnx:
         InputError: a layer of its kind cannot be.
     """
     if not has_part(layer.kind, "onnx"):
+        able = [kind.name for kind in kinds() if kind.changes_weight and has_part(kind, "onnx")]
         raise InputError(
-            f"plan, layer {layer.name}: an ONNX file can have low-rank layers only, "
+            f"plan, layer {layer.name}: an ONNX file can have {' and '.join(able)} layers only, "
             f"this one is {layer.kind.name}"
         )
     return part_of(layer.kind, "onnx", KindOnnx)  # type: ignore[type-abstract]

@@ -70,12 +70,11 @@ class LowRankOnnx(KindOnnx):
             weights = _conv_weights(place, factors, dtype)
             sizes = []
         report = DecomposedLayer(
-            shape.weight,
-            kind.groups,
-            kind.rank,
-            factors.error,
-            factors.plain_error,
-            factors.output_error,
+            name=shape.weight,
+            kind=kind,
+            error=factors.error,
+            plain_error=factors.plain_error,
+            output_error=factors.output_error,
             parameters_before=shape.parameters,
             parameters_after=sum(math.prod(tensor.dims) for tensor in weights),
         )
