@@ -1,9 +1,9 @@
-"""A kind of layer from outside the package: its five small classes, and all that follows from them.
+"""A kind of layer and a method from outside the package: a few small classes, and all that follows.
 
 `FirstChannels`, a layer that reads only the first of its input channels, is what a researcher would add. It
-takes about fifty lines of code below and none in the package. Registered, it is checked, saved and loaded in
+takes about eighty lines of code below and none in the package. Registered, it is checked, saved and loaded in
 plans; counted in cycles and energy; put into networks, quantised, trained and saved; simulated on arrays;
-drawn; and known to the command line.
+planned; drawn in a colour of its own; and known to the command line, to results, reports, fronts and grids.
 """
 
 from __future__ import annotations
@@ -17,33 +17,53 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import rankfold
+from common.graphs import model as graph
+from common.graphs import save as graph_file
+from common.graphs import weight
 from rankfold.calibration.moments import PatchMoments
 from rankfold.cli.main import main
 from rankfold.cost import CostKey, network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.cost.kinds import KindCost
 from rankfold.errors import InputError
+from rankfold.export.merge import merge
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer
 from rankfold.models.zoo import build
 from rankfold.nn.plain import StandIn
 from rankfold.plan import LayerKind, LayerPlan, LowRank, Plan, check_plan, coverage, uniform_plan
-from rankfold.plan.kinds import registered
-from rankfold.plan.methods import Method
+from rankfold.plan.kinds import registered, unregister_kind
+from rankfold.plan.methods import Method, Setting, registered_method
+from rankfold.planning import planning_problem
+from rankfold.planning.exact.slots import LayerSlot
+from rankfold.planning.kinds import ChosenSupport, LayerStudy, WeightCandidates
 from rankfold.report.arrays.picture import planned_panels
 from rankfold.report.kinds.kind import KindPicture, PanelWords
-from rankfold.report.methods import RunMethod
+from rankfold.report.methods import RunMethod, colours, method_name
+from rankfold.report.pareto.write import front_table, write_front
+from rankfold.reproduce.figure import figure
+from rankfold.reproduce.grid import load_grid
+from rankfold.reproduce.headline import average
+from rankfold.reproduce.measure import Measurement, read_table, write_table
+from rankfold.reproduce.summary import headlines
+from rankfold.runs.result import Result
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.convertible import check_convertible
 from rankfold.surgery.kinds import KindSurgery, Part, Replacement
+from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.save import load_, save, save_weights
 from rankfold.workload import ConvShape, Network, trace, zoo_network
+from rankfold.workload.onnx.layers import analyse_onnx
 
 # ---- the kind
+
+HUE = ("#123456", "#654321")
 
 
 @dataclass(frozen=True)
@@ -113,16 +133,40 @@ class FirstChannelsCost(KindCost):
         return replace(shape, in_channels=cast(FirstChannels, kind).channels)
 
 
-class FirstChannelsPicture(KindPicture):
-    """What pictures and tables say of it."""
+class FirstChannelsCandidates(WeightCandidates):
+    """What the planner may make of a layer."""
 
-    families = ("first channels",)
+    def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
+        channels = slot.shape.in_channels // slot.shape.groups
+        if support is None and channels > 1:
+            yield replace(slot.entry, kind=FirstChannels(channels // 2), mapping="sdk")
+
+    def replacement(self, kind: LayerKind, study: LayerStudy) -> np.ndarray:
+        weight = study.weight.copy()
+        weight[:, cast(FirstChannels, kind).channels :] = 0
+        return weight
+
+
+class FirstChannelsPicture(KindPicture):
+    """What pictures and tables say of it, with a colour and a column of its own."""
+
+    families = ("first few",)
 
     def method(self, kind: LayerKind) -> RunMethod:
-        return RunMethod(("#123456", "#654321"), "first channels")
+        return RunMethod(HUE, "first channels")
 
     def panel_words(self, kind: LayerKind, shape: ConvShape) -> PanelWords:
         return PanelWords("First channels", f"{cast(FirstChannels, kind).channels} of {shape.in_channels}")
+
+
+SHARE = Setting(
+    "share",
+    "s",
+    float,
+    {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    help="share of its input channels that a layer reads",
+    example="0.5",
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +174,9 @@ class ReadFewer(Method):
     """One setting for a whole network: every layer reads a share of its channels."""
 
     name: ClassVar[str] = "read-fewer"
+    title: ClassVar[str] = "reading fewer"
+    settings: ClassVar[tuple[Setting, ...]] = (SHARE,)
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (FirstChannels,)
 
     share: float
 
@@ -140,18 +187,42 @@ class ReadFewer(Method):
 
 @pytest.fixture(autouse=True)
 def known() -> Iterator[None]:
-    """The kind is registered, for these tests only."""
+    """The kind and the method are registered, for these tests only."""
     parts = {
         "cost": FirstChannelsCost(),
         "surgery": FirstChannelsSurgery(),
         "picture": FirstChannelsPicture(),
+        "candidates": FirstChannelsCandidates(),
     }
-    with registered(FirstChannels, **parts):
+    with registered(FirstChannels, **parts), registered_method(ReadFewer):
         yield
 
 
 # ---- what follows
 
+RESULT = "data/version-0.1/runs/low-rank/result.json"
+ROW = Measurement(
+    cell="a",
+    method="low-rank",
+    groups=4,
+    rank="1/8",
+    entries=None,
+    block=None,
+    ratio=None,
+    bits=4,
+    seed=0,
+    epochs=3,
+    baseline=0.92,
+    before=0.5,
+    accuracy=0.9,
+    parameters=1000,
+    array="64x64",
+    mapping="sdk",
+    steering="plain",
+    cycles=800,
+    conversions=9000,
+    energy=5000.0,
+)
 ARRAY = ArraySpec(32, 32, cell_bits=2, coding="differential", dac_bits=1)
 IMAGE = (3, 16, 16)
 
@@ -329,21 +400,158 @@ def test_the_command_line_knows_it(command: str, tmp_path: Path, capsys: pytest.
 
 
 def test_a_whole_run_goes_through_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its method on the command line: trained, evaluated, reported and simulated."""
     model = build("resnet8", 10, 1)
     network = trace(model, (1, 8, 8), "resnet8")
-    plan = uniform_plan(network, ArraySpec(32, 32), ReadFewer(0.5), bits=4)
-    plan.save(tmp_path / "plan.json")
     save_weights(tmp_path / "dense.safetensors", model)
     run, digits = str(tmp_path / "run"), ["--data", "digits"]
-    given = ["--plan", str(tmp_path / "plan.json"), "--checkpoint", str(tmp_path / "dense.safetensors")]
-    assert (
-        main(["compress", "resnet8", *digits, *given, "--batch", "256", "--epochs", "1", "--out", run]) == 0
-    )
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["layers"][1]["kind"] == "first-channels"
-    assert result["planned_cycles"] == network_cycles(network, plan).chosen_cycles
+    given = ["--method", "read-fewer", "--share", "0.5", "--array", "32x32"]
+    given += ["--checkpoint", str(tmp_path / "dense.safetensors"), "--batch", "256", "--epochs", "1"]
+    assert main(["compress", "resnet8", *digits, *given, "--out", run]) == 0
+    plan = uniform_plan(network, ArraySpec(32, 32), ReadFewer(0.5), bits=4)
+    assert [layer.kind for layer in Plan.load(tmp_path / "run" / "plan.json").layers] == [
+        layer.kind for layer in plan.layers
+    ]
+    path = tmp_path / "run" / "result.json"
+    content = json.loads(path.read_text())
+    assert content["layers"][1]["becomes"] == {"kind": "first-channels", "channels": 8}
+    assert content["planned_cycles"] == network_cycles(network, plan).chosen_cycles
+    result = Result.load(path)
+    assert [layer.layer_kind for layer in result.layers] == [layer.kind for layer in plan.layers]
+    assert method_name(result) == "first channels" and colours([result, result]) == HUE
     capsys.readouterr()
     assert main(["evaluate", run, *digits, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["accuracy"] == result["accuracy"]["final"]
+    assert json.loads(capsys.readouterr().out)["accuracy"] == result.accuracy.final
     assert main(["report", run, "--out", str(tmp_path / "report.html")]) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "first channels" in page and HUE[0] in page and "first 8" in page
     assert main(["simulate", run, *digits, "--images", "50", "--json"]) == 0
+    # Without the kind the numbers can still be read, but not what the layers are.
+    unregister_kind(FirstChannels)
+    assert Result.load(path) == result and result.layers[1].layer_kind is None
+
+
+def test_results_keep_to_its_own_schema(tmp_path: Path) -> None:
+    content = json.loads((Path(__file__).parent / RESULT).read_text())
+    for becomes, message in (
+        ({"channels": 0}, "became no first-channels layer: at channels: 0 is less than the minimum of 1"),
+        ({"channels": 4, "rank": 2}, "became no first-channels layer: at top level"),
+        ({}, "a first-channels layer needs channels"),
+    ):
+        content["layers"][1] |= {
+            "kind": "first-channels",
+            "becomes": {"kind": "first-channels", **becomes},
+        }
+        (tmp_path / "result.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match=message):
+            Result.load(tmp_path / "result.json")
+
+
+def test_the_planner_chooses_it_and_fronts_have_its_column(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+    with torch.no_grad():
+        cast(Tensor, model[2].weight)[:, 4:] = 0  # so that nothing is lost by reading the first four alone
+    problem = planning_problem(model, [torch.randn(16, 3, 8, 8)], ARRAY, images=16)
+    losses = {}
+    for candidate in problem.choices[1].candidates:
+        losses[candidate.entry.kind] = candidate.loss
+    assert losses[FirstChannels(4)] == 0 < max(losses.values())
+    front = problem.front()
+    table = front_table(front, problem.dense)
+    assert table.splitlines()[0].split("  ")[-2:] == ["first few", "both"]
+    write_front(tmp_path, front, "little", ARRAY, problem.dense)
+    assert "first few" in (tmp_path / "front.html").read_text(encoding="utf-8")
+
+
+def test_grids_of_runs_have_its_method(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    lines = ["model: resnet8", "data: digits", "array: 32x32", "arrays: [32x32]", "seeds: [0]"]
+    lines += ["recipe: {epochs: 1}", "baseline_recipe: {epochs: 1}", "methods:"]
+    lines += ["  - {method: quantise, bits: [4]}", "  - {method: read-fewer, share: [0.25, 0.5], bits: [4]}"]
+    path.write_text("\n".join(lines))
+    _, first, second = load_grid(str(path)).cells
+    assert (first.name, second.name) == ("read-fewer-s0.25-b4-s0", "read-fewer-s0.5-b4-s0")
+    assert second.setting() == ReadFewer(0.5)
+    path.write_text(path.read_text().replace("share: [0.25, 0.5]", "share: [2]"))
+    with pytest.raises(InputError, match="at methods/1/share/0: 2 is greater than the maximum of 1"):
+        load_grid(str(path))
+    rows = [
+        replace(ROW, method="quantise", groups=None, rank=None, accuracy=0.9, cycles=900),
+        replace(ROW, method="read-fewer", groups=None, rank=None, others=second.others, cycles=500),
+        replace(ROW, cycles=800),
+    ]
+    write_table(tmp_path / "cells.csv", rows)
+    assert read_table(tmp_path / "cells.csv") == tuple(rows)
+    points = average(rows)
+    assert points[1].label == "reading fewer, s = 0.5, 4 bits"
+    assert "reading fewer, SDK" in headlines(points)["64x64"]
+    assert "reading fewer, SDK" in figure(points, "title")
+
+
+def test_settings_that_do_not_go_with_it_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    start = ["compress", "resnet8", "--data", "digits", "--out", "never", "--method"]
+    for words, message in (
+        (["read-fewer"], "method read-fewer needs share, such as 0.5"),
+        (["read-fewer", "--share", "0.5", "--rank", "4"], "rank (=4) does not go with method read-fewer"),
+        (["low-rank", "--rank", "4", "--share", "0.5"], "share (=0.5) does not go with method low-rank"),
+        (["read-fewer", "--share", "0.5", "--linear"], "linear does not go with method read-fewer"),
+    ):
+        assert main([*start, *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_onnx_files_and_merged_networks_refuse_it_in_one_sentence(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Conv", ["x", "a.weight"], ["a"], pads=[1, 1, 1, 1])]
+    nodes.append(helper.make_node("Conv", ["a", "b.weight"], ["b"], pads=[1, 1, 1, 1]))
+    nodes.append(helper.make_node("Conv", ["b", "c.weight"], ["y"]))
+    stored = [weight("a.weight", 8, 4, 3, 3), weight("b.weight", 8, 8, 3, 3), weight("c.weight", 4, 8, 1, 1)]
+    source = analyse_onnx(graph_file(tmp_path, graph(nodes, stored, [("x", (1, 4, 8, 8))])))
+    plan = uniform_plan(source.network, ARRAY, ReadFewer(0.5))
+    with pytest.raises(InputError) as refused:
+        decompose_onnx(source, plan)
+    assert str(refused.value) == (
+        "plan, layer b: an ONNX file can have low-rank layers only, this one is first-channels"
+    )
+    model = build("resnet8", 10)
+    _, plan = half_plan()
+    compress_(model, plan)
+    with pytest.raises(InputError) as refused:
+        merge(model)
+    assert str(refused.value).endswith(
+        "a FirstChannelsConv2d computes what no plain layer can; the network cannot be merged"
+    )
+    with pytest.raises(InputError, match=r"layer layer1\.0\.conv1 is a FirstChannelsConv2d already"):
+        compress_(model, plan)
+
+
+def test_a_module_must_say_which_dense_layer_it_equals() -> None:
+    class Odd(FirstChannelsSurgery):
+        def build(self, layer: LayerPlan, module: nn.Module) -> nn.Module:
+            return nn.Identity()
+
+    unregister_kind(FirstChannels)
+    _, plan = half_plan()
+    model = build("resnet8", 10)
+    with (
+        registered(FirstChannels, surgery=Odd()),
+        pytest.raises(InputError, match="a first-channels layer became Identity, which must be a"),
+    ):
+        compress_(model, plan)
+    assert isinstance(model.layer1[0].conv1, nn.Conv2d)
+
+
+def test_the_package_knows_nothing_of_it() -> None:
+    package = Path(rankfold.__file__).parent
+    words = ("first-channels", "FirstChannels", "read-fewer", "first few")
+    for path in package.rglob("*"):
+        if path.suffix in (".py", ".json", ".html"):
+            text = path.read_text(encoding="utf-8")
+            assert not any(word in text for word in words), path

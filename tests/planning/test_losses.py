@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.calibration import sensitivity
 from rankfold.calibration.sensitivity import predicted_loss, sensitivities
 from rankfold.cost.energy import find_table
 from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
@@ -135,7 +136,7 @@ def test_an_interrupt_waits_for_no_layer(known, monkeypatch):
 
         return watch
 
-    monkeypatch.setattr(kind, "predicted_loss", watched(predicted_loss))
+    monkeypatch.setattr(sensitivity, "predicted_loss", watched(predicted_loss))
     monkeypatch.setattr(study, "fitted_supports", watched(fitted_supports))
     with pytest.raises(KeyboardInterrupt):
         choices(known, Interrupts(), threads=1)

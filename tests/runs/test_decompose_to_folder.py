@@ -88,6 +88,7 @@ def test_the_record_has_the_keys_that_it_always_had(source, plan, tmp_path):
         "output_error",
         "parameters_before",
         "parameters_after",
+        "becomes",
     ]
     assert content["layers"][0]["error"] == made.layers[0].error > 0
     assert content["outputs"]["y"] > 0

@@ -198,7 +198,7 @@ def _check_stands_in(layer: LayerPlan, module: nn.Module, made: nn.Module) -> No
     """Refuse a replacement that does not say which dense layer it equals, or that it equals none."""
     if made is not module and not isinstance(made, StandIn):
         raise InputError(
-            f"layer {layer.name}: a {layer.kind.name} layer became a {type(made).__name__}, which must be a "
+            f"layer {layer.name}: a {layer.kind.name} layer became {type(made).__name__}, which must be a "
             "rankfold.nn.plain.StandIn"
         )
 

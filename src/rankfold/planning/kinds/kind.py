@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss
 from rankfold.plan import LayerPlan, support_to_text
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.study import LayerStudy
+
+if TYPE_CHECKING:
+    from rankfold.calibration.sensitivity import LayerSensitivity
 
 STEP = "candidates"  # what this step is called where kinds are registered
 
@@ -67,6 +70,9 @@ class WeightCandidates(KindCandidates):
 
     def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
         """That of the change of the weight."""
+        # Here, not above: it brings torch, which candidates and their costs do without.
+        from rankfold.calibration.sensitivity import predicted_loss
+
         return predicted_loss(study.weight, self.replacement(kind, study), sensitivity)
 
     @abstractmethod
