@@ -15,7 +15,7 @@ from rankfold.planning import losses
 from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import dense_network, layer_slots
-from rankfold.planning.kinds import kind, low_rank, study
+from rankfold.planning.kinds import low_rank, study
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Silent
 from rankfold.workload import trace
