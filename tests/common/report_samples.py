@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from functools import cache
 
-from rankfold.cost import Masks, NetworkCycles, network_cycles
+from rankfold.cost import BASIC_METHODS, Masks, NetworkCycles, network_cycles
 from rankfold.cost.cycles import by_text
 from rankfold.cost.energy import dense_plan, load_table, network_energy
 from rankfold.mapping import ArraySpec
@@ -66,11 +66,12 @@ def run_of(
     epochs: int = 12,
 ) -> Run:
     """A run that followed a plan; without a label it is named by what it did."""
-    costs = network_cycles(network, plan, masks=masks)
+    costs = network_cycles(network, plan, (*BASIC_METHODS, "best"), masks)
     table = load_table("rram-22nm")
     energy = EnergyRecord.of(
         network_energy(network, plan, table, masks),
         network_energy(network, dense_plan(plan), table),
+        ("best", network_energy(network, dense_plan(plan, "best"), table)),
     )
     layers = _layers(network, plan, costs)
     result = Result(

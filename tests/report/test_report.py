@@ -20,6 +20,8 @@ from rankfold.report.run_page.notes import energy_notes
 from rankfold.report.run_page.page import render_report
 from rankfold.runs.result import Accuracies
 
+DENSE = ("best", "im2col", "sdk", "vw-sdk")  # mappings that cards compare with
+
 
 @cache
 def one() -> Page:
@@ -34,10 +36,11 @@ def compared() -> Page:
 def test_headline_of_one_run():
     page = one()
     result = run().result
-    ratio = result.cycles["im2col"] / result.planned_cycles
+    ratio, plain = (result.cycles[key] / result.planned_cycles for key in ("best", "im2col"))
     saved = 1 - result.parameters_after / result.parameters_before
     assert page.headline == (
-        f"resnet20 on cifar10: 90.9 % at 4 bits, {ratio:.1f}× fewer cycles than im2col on 64×64 arrays, "
+        f"resnet20 on cifar10: 90.9 % at 4 bits, {ratio:.1f}× fewer cycles than the dense network under its "
+        f"best mapping (under im2col: {plain:.1f}× fewer cycles) on 64×64 arrays, "
         f"{100 * saved:.0f} % fewer parameters"
     )
 
@@ -49,7 +52,10 @@ def test_cards_of_one_run():
         "90.91",
         "−0.96",
         f"{result.planned_cycles:,}",
-        *(f"{result.cycles[key] / result.planned_cycles:.2f}×" for key in ("im2col", "sdk", "vw-sdk")),
+        *(
+            f"{result.cycles[key] / result.planned_cycles:.2f}×"
+            for key in ("best", "im2col", "sdk", "vw-sdk")
+        ),
         f"{1e-3 * result.energy.energy:,.0f}",
         f"{100 * result.utilisation:.1f}",
         f"{result.parameters_after:,}",
@@ -240,7 +246,7 @@ def test_dense_network_that_was_trained_here():
 def test_more_cycles_than_before_are_called_so():
     sample = run()
     slow = replace(sample, result=replace(sample.result, planned_cycles=2 * sample.result.cycles["im2col"]))
-    assert "2.00× more cycles than im2col" in Page(render_report([slow])).headline
+    assert "(under im2col: 2.00× more cycles)" in Page(render_report([slow])).headline
 
 
 def test_layers_left_alone_are_listed():

@@ -16,6 +16,7 @@ from rankfold.report import method_name, summary_rows, summary_table
 from rankfold.report.charts.placement import Box, place_names, spread
 from rankfold.report.methods import colours
 from rankfold.report.palette import BLUE, GREEN, GREY, VERMILION
+from rankfold.report.runs import dense_best, speed_up
 from rankfold.report.summary import SUMMARY_HEADERS
 from rankfold.runs.result import Result
 
@@ -27,6 +28,7 @@ def test_summary_has_the_numbers():
         result = entry.result
         assert found["network"] == entry.label
         assert found["as planned"] == f"{result.planned_cycles:,}"
+        assert found["vs dense best"] == f"{result.cycles['best'] / result.planned_cycles:.2f}x"
         assert found["vs im2col"] == f"{result.cycles['im2col'] / result.planned_cycles:.2f}x"
         assert found["VW-SDK"] == (f"{result.cycles['vw-sdk']:,}" if entry.label == "dense" else "-")
     text = summary_table(runs)
@@ -82,8 +84,19 @@ def test_results_keep_energy_and_older_ones_load_without(tmp_path):
     (tmp_path / "old.json").write_text(json.dumps(content))
     old = Result.load(tmp_path / "old.json")
     assert (old.energy, old.planned_conversions) == (None, None)
-    assert summary_rows([replace(run(), result=old)])[0][7:9] == ["-", "-"]
+    assert summary_rows([replace(run(), result=old)])[0][8:10] == ["-", "-"]
     content["energy"] = {"conditions": "none"}
     (tmp_path / "odd.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"odd\.json is not a complete result"):
         Result.load(tmp_path / "odd.json")
+
+
+def test_old_results_have_the_best_mapping_too():
+    """Version 0.1 did not write it: layers are mapped anew, or the best mapping that it wrote is taken."""
+    found = run().result
+    assert found.cycles["best"] < min(found.cycles[key] for key in ("im2col", "sdk", "vw-sdk"))
+    old = replace(found, cycles={key: value for key, value in found.cycles.items() if key != "best"})
+    assert dense_best(old) == dense_best(found) == found.cycles["best"]
+    layers = tuple(replace(layer, shape=None) for layer in old.layers)
+    assert dense_best(replace(old, layers=layers)) == found.cycles["vw-sdk"]
+    assert speed_up(old) == found.cycles["best"] / found.planned_cycles

@@ -19,7 +19,7 @@ from rankfold.cost.energy import (
 )
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.pretrained import file_digest
 from rankfold.plan.plan import Plan
 from rankfold.workload import Network
@@ -106,6 +106,8 @@ class EnergyRecord:
         latency: us from an image's first read to its last.
         interval: us between images with layers pipelined.
         tops_per_watt: operations of the stored weights per pJ.
+        dense_best: pJ of the same network dense under the mapping that needs least; None in older results.
+        best_mapping: that mapping; None in older results.
     """
 
     conditions: str
@@ -123,6 +125,15 @@ class EnergyRecord:
     latency: float
     interval: float
     tops_per_watt: float
+    dense_best: float | None = None
+    best_mapping: str | None = None
+
+    @property
+    def best_saving(self) -> float | None:
+        """Part of `dense_best` that is saved; None where that is not known."""
+        if self.dense_best is None:
+            return None
+        return 1 - self.energy / self.dense_best
 
     @property
     def components(self) -> dict[str, float]:
@@ -134,8 +145,16 @@ class EnergyRecord:
         return total
 
     @classmethod
-    def of(cls, energy: NetworkEnergy, dense: NetworkEnergy) -> EnergyRecord:
-        """The record of a network and of the same one dense under im2col."""
+    def of(
+        cls, energy: NetworkEnergy, dense: NetworkEnergy, best: tuple[str, NetworkEnergy] | None = None
+    ) -> EnergyRecord:
+        """The record of a network.
+
+        Args:
+            energy: the network.
+            dense: the same one dense under im2col.
+            best: the same one dense under its mapping of least energy, with that mapping.
+        """
         compared = Comparison.of(energy, dense)
         # Public models differ most on ADCs, so a saving comes with its range over their share.
         least, most = compared.band
@@ -144,6 +163,9 @@ class EnergyRecord:
         for layer, before in zip(energy.layers, dense.layers, strict=True):
             name = layer.shape.name
             layers.append(LayerEnergyRecord(name, layer.components, before.energy, layer.conversions))
+        least_energy = mapping = None
+        if best is not None:
+            mapping, least_energy = best[0], best[1].energy
         return cls(
             conditions=energy.describe(),
             adc_source=energy.table.chosen_adc.source,
@@ -160,6 +182,8 @@ class EnergyRecord:
             latency=energy.latency,
             interval=energy.interval,
             tops_per_watt=energy.tops_per_watt,
+            dense_best=least_energy,
+            best_mapping=mapping,
         )
 
     @classmethod
@@ -202,4 +226,15 @@ def planned_energy(
     # Whether energy is counted at all was settled with the dense network, before the work began.
     if dense is None:
         return None
-    return EnergyRecord.of(network_energy(network, plan, dense.table, masks), dense)
+    energy = network_energy(network, plan, dense.table, masks)
+    return EnergyRecord.of(energy, dense, _dense_best(network, plan, dense.table))
+
+
+def _dense_best(network: Network, plan: Plan, table: ComponentTable) -> tuple[str, NetworkEnergy]:
+    """The mapping under which the dense network needs the least energy, and that energy."""
+    linear = counts_linear(network, plan)
+    energies = {}
+    for mapping in MAPPINGS:
+        energies[mapping] = network_energy(network, dense_plan(plan, mapping), table, linear=linear)
+    best = min(MAPPINGS, key=lambda mapping: energies[mapping].energy)
+    return best, energies[best]

@@ -32,6 +32,9 @@ def test_compress_writes_everything(finished, weights):
     low_rank = [layer for layer in plan["layers"] if layer["kind"] == "low-rank"]
     assert len(low_rank) == 6
     assert all(layer["input_signed"] is False for layer in low_rank)
+    # Pairs as in their paper, what stays dense by the rule: the first convolution gets wider windows.
+    assert {layer["mapping"] for layer in low_rank} == {"sdk"}
+    assert plan["layers"][0]["mapping"] != "sdk"
     assert plan["layers"][0]["weight_bits"] == plan["layers"][-1]["weight_bits"] == 8
     for layer in result["layers"]:
         if layer["kind"] == "low-rank":

@@ -24,7 +24,7 @@ METHODS = {
     "pairs": ["--method", "pairs", "--entries", "2", *BLOCKS],
     "support": ["--method", "support", "--entries", "3"],
     "sparse": ["--groups", "2", "--rank", "1/4", "--entries", "4", "--decomposition", "sequential"],
-    "channel": ["--method", "channel", "--ratio", "0.5"],
+    "channel": ["--method", "channel", "--ratio", "0.5", "--mapping", "sdk"],
     "quantise": ["--method", "quantise", "--bits", "1"],
 }
 
@@ -71,10 +71,12 @@ def test_patterns_prune_what_they_say(runs, method):
     readings = {"pruned-im2col", "pruned-sdk", "pruned-best", "ideal-im2col", "ideal-sdk"}
     assert readings <= result.cycles.keys()
     planned = {"patdnn": "pruned-sdk", "pairs": "ideal-sdk"}[method]
-    assert result.planned_cycles == result.cycles[planned]
+    # The first convolution stays dense, and is laid out by the rule.
+    pruned = [layer for layer in result.layers if layer.pruning is not None]
+    assert all(layer.planned_cycles == layer.cycles[planned] for layer in pruned)
+    assert result.planned_cycles <= result.cycles[planned]
     entries = int(METHODS[method][3])
     tensors = load_file(folder / "model.safetensors")
-    pruned = [layer for layer in result.layers if layer.pruning is not None]
     assert pruned
     for layer in pruned:
         assert (layer.kind, layer.pruning, layer.entries) == ("pattern-pruned", method, entries)
@@ -89,7 +91,7 @@ def test_patterns_prune_what_they_say(runs, method):
 def test_supports_keep_the_positions_of_the_plan(runs, method, stage, key):
     folder = runs / method
     result = Result.load(folder / "result.json")
-    assert result.planned_cycles == result.cycles[key]
+    assert result.planned_cycles <= result.cycles[key]
     tensors = load_file(folder / "model.safetensors")
     layers = [layer for layer in Plan.load(folder / "plan.json").layers if layer.kind.shares_support]
     assert layers

@@ -18,6 +18,7 @@ from rankfold.cli.arguments.arrays import (
     given_noise,
     kept_with_plan,
 )
+from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.models import add_checkpoint
 from rankfold.cli.arguments.networks import MODEL_HELP
@@ -25,6 +26,7 @@ from rankfold.cli.arguments.process import command_line, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_training, distillation, recipe
 from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cost.energy import all_laid_out, choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.plan import Method, Plan
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_method(parser)
     add_rules(parser)
     add_bits(parser, UNSET, f"of weights and activations, 1 to 8, or `float` (default {BITS})")
+    add_mapping(parser, "--mapping", "how layers are laid on the arrays")
     _add_decomposition(parser)
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
@@ -177,13 +180,17 @@ def _chosen_plan(
     if both is UNSET:
         both = BITS
     bits = chosen_bits(options, both)
-    return plan_of(wanted, model, network, hardware, bits=bits)
+    mapping = named_mapping(options.mapping)
+    plan = plan_of(wanted, model, network, hardware, bits=bits)
+    if mapping is not None:
+        return all_laid_out(plan, mapping)
+    return choose_mappings(network, plan, hardware_table(plan.machine))
 
 
 def _check_plan_alone(options: argparse.Namespace) -> None:
     """Refuse what a plan says already."""
     # By what argparse gives where nothing is said, which differs from option to option.
-    given = {f"--{name}": getattr(options, name) is not None for name in ("method", *settings())}
+    given = {f"--{name}": getattr(options, name) is not None for name in ("method", "mapping", *settings())}
     given["--steering"] = options.steering != PLAIN
     given["--bits"] = options.bits is not UNSET
     given["--weight-bits"] = options.weight_bits is not None

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from rankfold.cli.arguments.arrays import chosen_hardware
+from rankfold.cli.arguments.mappings import named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.process import command_line
+from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.plan import LowRank, Plan, check_plan, coverage, uniform_plan
 from rankfold.plan.methods import settings
@@ -116,7 +118,12 @@ def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
 def _plan(options: argparse.Namespace, source: OnnxNetwork) -> Plan:
     """The plan of a file, or one (g, r) for all layers."""
     if options.plan is None:
-        return uniform_plan(source.network, chosen_hardware(options), low_rank_method(options))
+        hardware = chosen_hardware(options)
+        mapping = named_mapping(options.mapping)
+        plan = uniform_plan(source.network, hardware, low_rank_method(options), mapping=mapping or "sdk")
+        if mapping is not None:
+            return plan
+        return choose_mappings(source.network, plan, hardware_table(hardware))
     plan = Plan.load(options.plan)
     # The array may be another: factors do not depend on it.
     plan = plan.on(chosen_hardware(options, plan))

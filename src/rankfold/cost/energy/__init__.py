@@ -4,7 +4,7 @@ components.
 
 from rankfold.cost.energy.activity import STEERING, StageActivity, stage_activity
 from rankfold.cost.energy.by_mapping import energy_by_mapping
-from rankfold.cost.energy.cheapest import cheapest_mappings
+from rankfold.cost.energy.cheapest import all_laid_out, cheapest_mappings
 from rankfold.cost.energy.chip import PricedChip, priced_chip
 from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.formula import Formula
@@ -51,6 +51,7 @@ __all__ = [
     "PricedChip",
     "StageActivity",
     "StageEnergy",
+    "all_laid_out",
     "cheapest_mappings",
     "choose_mappings",
     "completed",

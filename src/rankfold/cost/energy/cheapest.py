@@ -38,7 +38,7 @@ def cheapest_mappings(
     """
     best: dict[str, tuple[float, str]] = {}
     for method in MAPPINGS:
-        priced = network_energy(network, _laid_out(plan, method), table, masks)
+        priced = network_energy(network, all_laid_out(plan, method), table, masks)
         for name, energy in _by_weight(priced).items():
             possible = method in plan.layer(name).kind.mappings
             # Strictly less, so that of equal ones the earlier mapping stays.
@@ -52,8 +52,8 @@ def cheapest_mappings(
     return replace(plan, layers=tuple(layers))
 
 
-def _laid_out(plan: Plan, method: str) -> Plan:
-    """The plan with every layer that can be laid out so."""
+def all_laid_out(plan: Plan, method: str) -> Plan:
+    """The plan with every layer that can be laid out so; the others stay as they are."""
     layers = []
     for layer in plan.layers:
         if method in layer.kind.mappings:

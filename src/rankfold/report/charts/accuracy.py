@@ -19,7 +19,7 @@ from rankfold.report.charts.drawing import (
 from rankfold.report.charts.placement import LINE_HEIGHT, Box, place_names
 from rankfold.report.methods import coloured
 from rankfold.report.palette import SOFT
-from rankfold.report.runs import Run, dense_cycles, float_baseline
+from rankfold.report.runs import BEST, Run, dense_best, dense_cycles, float_baseline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +106,7 @@ def _run_point(run: Run, colour: str) -> _Point:
 def _dense_points(run: Run, baseline: float) -> list[_Point]:
     """The network before; mappings with the same number of cycles share one ring."""
     mappings: dict[int, list[str]] = {}
-    for mapping, cycles in dense_cycles(run.result):
+    for mapping, cycles in (*dense_cycles(run.result), (BEST, dense_best(run.result))):
         mappings.setdefault(cycles, []).append(mapping)
     points = []
     for cycles, names in mappings.items():

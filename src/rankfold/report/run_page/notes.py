@@ -49,6 +49,11 @@ def error_notes(runs: Sequence[Run]) -> list[str]:
 
 def _energy_in_words(energy: EnergyRecord) -> str:
     saving = f"{less(energy.saving)} than dense im2col"
+    if energy.best_saving is not None:
+        saving = (
+            f"{less(energy.best_saving)} than the dense network under its best mapping "
+            f"({energy.best_mapping}), {saving}"
+        )
     band = f"{less(energy.least_saving)} to {less(energy.most_saving)}"
     parts = [
         f"{nanojoules(energy.energy):,.0f}{GAP}nJ an image, {saving} "
