@@ -12,9 +12,11 @@ from rankfold.arguments import LONGEST, TEXT, WHOLE, Wanted, shown, takes
 from rankfold.cost.energy import energy_of
 from rankfold.export.array_images.images import write_arrays
 from rankfold.export.onnx.write import write_onnx
-from rankfold.plan import LayerRule, Pairs, PatDNN, Quantise, coverage, register_kind
+from rankfold.mapping import map_layer
+from rankfold.plan import ChannelPruning, LayerRule, Pairs, PatDNN, Quantise, coverage, register_kind
 from rankfold.runs.state import RunNotes
 from rankfold.surgery.channels import channel_plan
+from rankfold.workload import ConvShape
 
 ARRAY = rf.ArraySpec(32, 32)
 
@@ -52,6 +54,7 @@ DENSE = rf.uniform_plan(NETWORK, ARRAY, bits=4)
 CLASSES = torch.arange(8) % 4
 GOOD = [(images(8, 3, 8, 8), CLASSES)]
 DATA = rf.LoaderData(GOOD, GOOD)
+HALF = rf.Budget("cycles", 0.5, share=True)
 
 
 def quantised(plan=PLAN):
@@ -110,6 +113,38 @@ TYPES = {
     "noise": (lambda: rf.run(net(), DATA, PLAN, out="x", noise=0.1), "noise must be NonIdealities"),
     "model by number": (lambda: rf.load_model(20, 10), "name must be a text, not 20"),
     "images by number": (lambda: rf.load_images(20), "source must be a path, not 20"),
+    "zoo image": (lambda: rf.zoo_network("resnet20", 32), r"image \(=32\) must be \(C, H, W\)"),
+    "support": (
+        lambda: map_layer(NETWORK.layers[0], ARRAY, "best", [1]),
+        "support must be an array of",
+    ),
+    "no classes": (lambda: rf.load_model("resnet20", -3), r"classes \(=-3\) must be 1 or more"),
+    "image size": (lambda: rf.load_images("digits", 5), r"image_size \(=5\) must be \(H, W\)"),
+    "class names": (lambda: rf.LoaderData(GOOD, GOOD, classes=[1, 2]), "the name of a class must be a text"),
+    "half a class": (
+        lambda: rf.LoaderData(GOOD, GOOD, classes=2.5),
+        "classes must be their number or",
+    ),
+    "three bits": (lambda: rf.uniform_plan(NETWORK, ARRAY, bits=(4, 4, 4)), "must be one number, or two"),
+    "loaded plan": (lambda: rf.Plan.load(5), "path must be a path, not 5"),
+    "half a seed": (lambda: rf.best_plan(net(), GOOD, ARRAY, HALF, seed=1.5), "seed must be a whole number"),
+    "progress": (
+        lambda: rf.best_plan(net(), GOOD, ARRAY, HALF, progress=5),
+        "progress.Progress, not 5",
+    ),
+    "points": (lambda: rf.best_plan(net(), GOOD, ARRAY, max_drop=1), "max_drop=0.01 is one point"),
+    "masks": (lambda: rf.cycles(NETWORK, PLAN, masks=5), "masks must be a dictionary of masks by layer"),
+    "digital": (
+        lambda: rf.simulate(*quantised(), digital="0"),
+        "digital must be names of layers",
+    ),
+    "evaluated on": (lambda: rf.evaluate(net(), None), "data is a NoneType; give an iterable of batches"),
+    "hardware": (lambda: rf.hardware(5), "name must be a path, not 5"),
+    "another trace": (
+        lambda: channel_plan(net(), rf.zoo_network("resnet20"), ARRAY, ChannelPruning(0.5)),
+        "the network has no module conv1, which its trace names",
+    ),
+    "inputs": (lambda: rf.trace(net(), None, inputs=5), "inputs must be the inputs by position or by name"),
     "kind": (lambda: register_kind("kind"), "kind must be a class of layers"),
 }
 FIELDS = {
@@ -128,6 +163,11 @@ FIELDS = {
     "pointwise": (lambda: Quantise(pointwise=1), "Quantise pointwise must be True or False, not 1"),
     "rate": (lambda: rf.Recipe(peak_rate="0.1"), "Recipe peak_rate must be a number, not the text '0.1'"),
     "compiled": (lambda: rf.Recipe(compiled=1), "Recipe compiled must be True or False"),
+    "shape": (lambda: ConvShape("a", 3, 4, 3, 8), "layer a: kernel must be a pair of numbers, not 3"),
+    "name": (lambda: ConvShape(5, 3, 4, (3, 3), (8, 8)), "ConvShape name must be a text, not 5"),
+    "plan": (lambda: rf.Plan("x", 5, ARRAY, PLAN.layers), r"image \(=5\) must be \(C, H, W\)"),
+    "layers": (lambda: rf.Plan("x", (3, 8, 8), ARRAY, (1,)), "Plan layers must be a LayerPlan, not 1"),
+    "compensation": (lambda: rf.NonIdealities(drift_compensation="yes"), "must be True or False"),
     "command": (lambda: RunNotes(5), "RunNotes command must be a text"),
 }
 BATCHES = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from rankfold.arguments import Wanted
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Hears how far some work is; the command line draws bars with it."""
 
@@ -46,3 +49,7 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Show nothing."""
+
+
+# For `arguments.takes`.
+PROGRESS = Wanted("a rankfold.progress.Progress", Progress, optional=True)

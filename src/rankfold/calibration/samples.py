@@ -93,7 +93,7 @@ def planned_for(plan: Plan) -> Iterator[None]:
     try:
         yield
     except BatchError as error:
-        raise InputError(f"{error}; the plan is for {plan.takes}") from error
+        raise InputError(f"{error}; the plan is for {plan.called_with}") from error
 
 
 def tensors_of(inputs: Inputs) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from rankfold.arguments import takes
 from rankfold.cost.keys import CostKey
 from rankfold.cost.kinds import AnyMapping, KindCost, Mapped, cost_of
-from rankfold.cost.planned import Masks, array_cycles, bits_of, counted_layers, drives, planned_mapping
+from rankfold.cost.planned import MASKS, Masks, array_cycles, bits_of, counted_layers, drives, planned_mapping
 from rankfold.mapping import ArraySpec, Mapping, Region, map_layer
 from rankfold.plan.kinds import kinds
 from rankfold.plan.layer import LayerPlan
@@ -272,7 +272,7 @@ class NetworkCycles:
         }
 
 
-@takes(network=NETWORK, plan=PLAN)
+@takes(network=NETWORK, plan=PLAN, masks=MASKS.or_none)
 def network_cycles(
     network: Network,
     plan: Plan,

@@ -6,6 +6,7 @@ from collections.abc import Mapping as Map
 
 import numpy as np
 
+from rankfold.arguments import Wanted
 from rankfold.cost.kinds import AnyMapping, cost_of
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
@@ -14,6 +15,7 @@ from rankfold.plan.plan import Plan, weights
 from rankfold.workload import ConvShape, Network
 
 Masks = Map[str, np.ndarray]  # (m, C_in/G, kh, kw) booleans by layer
+MASKS = Wanted("a dictionary of masks by layer", Map)  # for `arguments.takes`
 
 
 def planned_shape(shape: ConvShape, entry: LayerPlan) -> ConvShape:

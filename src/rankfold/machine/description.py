@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rankfold.arguments import PATH, takes
 from rankfold.errors import InputError
 from rankfold.files import in_schema, parse_yaml
 from rankfold.machine.hardware import DEFAULT_HARDWARE, OF_NOISE, Hardware
@@ -44,6 +45,7 @@ def hardware_names() -> tuple[str, ...]:
     return (DEFAULT_HARDWARE.name, *sorted(names))
 
 
+@takes(name=PATH)
 def load_hardware(name: str | Path) -> Hardware:
     """Hardware by the name of a description of the package, or from a YAML file.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass
 
-from rankfold.arguments import Wanted
+from rankfold.arguments import SWITCH, Wanted
 from rankfold.errors import InputError
 
 PCM = "pcm"
@@ -58,6 +58,7 @@ class NonIdealities:
     output_noise: float = 0.0
 
     def __post_init__(self) -> None:
+        SWITCH.check("drift_compensation", self.drift_compensation)
         self._check_converters()
         for name in ("program_noise", "read_noise"):
             value = getattr(self, name)

@@ -148,7 +148,11 @@ class Mapping:
                 yield region, tile
 
 
-@takes(shape=Wanted("a ConvShape", ConvShape), array=ARRAY)
+@takes(
+    shape=Wanted("a ConvShape", ConvShape),
+    array=ARRAY,
+    support=Wanted("an array of booleans (C_in, kh*kw)", np.ndarray, optional=True),
+)
 def map_layer(
     shape: ConvShape,
     array: ArraySpec,

@@ -46,6 +46,9 @@ def load_model(
         MissingDependencyError: the library that the name asks for is not installed.
         InputError: no such name, or the file or factory cannot be imported, fails, or returns no module.
     """
+    for label, count in (("classes", classes), ("in_channels", in_channels)):
+        if count < 1:
+            raise InputError(f"{label} (={count}) must be 1 or more")
     if brings_weights(name):
         return load_exported(name)[0]
     # A library's prefix goes before a package of the user's that has the same name.

@@ -339,7 +339,7 @@ class LowRank(Method):
         if not pairs:
             hint = ""
             if not self.force:
-                hint = "; where it saves nothing, --force-low-rank (force=True) does it all the same"
+                hint = "; where it saves nothing, force=True does it all the same"
             raise InputError(f"no layer of {network.name} can be low-rank: {example}, and so on{hint}")
         # `layer` took e back from every pair whose kernel is too small for it.
         if self.entries is not None and not any(pair.shares_support for pair in pairs):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rankfold.arguments import Wanted
+from rankfold.arguments import PATH, TEXT, Wanted, check_fields, takes
 from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json, write_text
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_from_json, hardware_to_json
@@ -23,7 +23,7 @@ from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.records.schema import strict_validator
 from rankfold.workload import ConvShape, InputSpec, Network
-from rankfold.workload.shape import Image
+from rankfold.workload.shape import Image, checked_image
 
 # Written into every file; the schema refuses any other.
 TYPE, VERSION = "rankfold.plan", 1
@@ -55,6 +55,11 @@ class Plan:
     hardware: Hardware | None = None
 
     def __post_init__(self) -> None:
+        entries = Wanted("a tuple of LayerPlan", tuple)
+        check_fields(self, model=TEXT, array=Wanted("an ArraySpec", ArraySpec), layers=entries)
+        for layer in self.layers:
+            Wanted("a LayerPlan", LayerPlan).check("Plan layers", layer)
+        checked_image(self.input)
         named = [bool(spec.name) for spec in self.inputs]
         if any(named) and not all(named):
             raise InputError(f"the plan of {self.model}: inputs must all have a name, or none of them")
@@ -84,7 +89,7 @@ class Plan:
         return replace(self, array=hardware.array, hardware=kept)
 
     @property
-    def takes(self) -> str:
+    def called_with(self) -> str:
         """What the network is called with, in words."""
         if not self.inputs:
             return f"images of {self.input} (C, H, W), in batches (B, C, H, W)"
@@ -189,6 +194,7 @@ class Plan:
             # The message names the layer already; here the file is added.
             raise InputError(f"{where} is not a valid plan: {error}") from None
 
+    @takes(path=PATH)
     def save(self, path: str | Path) -> None:
         """Write the plan atomically, one layer a line."""
         content = self.to_json()
@@ -198,6 +204,7 @@ class Plan:
         write_text(path, f'{{\n{head},\n  "layers": [\n{lines}\n  ]\n}}\n')
 
     @classmethod
+    @takes(path=PATH)
     def load(cls, path: str | Path) -> Plan:
         """Read a plan file.
 

@@ -108,6 +108,8 @@ def check_plan_bits(bits: Bits) -> None:
     Raises:
         InputError: they are not from 1 to 8.
     """
+    if isinstance(bits, tuple) and len(bits) != 2:
+        raise InputError(f"bits (={bits}) must be one number, or two: of weights and of inputs")
     for label, width in zip(("weight bits", "input bits"), widths(bits), strict=True):
         what = label
         if not isinstance(bits, tuple):

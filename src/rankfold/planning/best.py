@@ -20,7 +20,7 @@ from rankfold.plan.uniform import Bits
 from rankfold.planning.drop import MEASUREMENTS, Drop, within_drop
 from rankfold.planning.exact import Budget, Candidate, LayerChoices, Solution, solve
 from rankfold.planning.problem import PlanningProblem, planning_problem
-from rankfold.progress import Progress, Silent
+from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
 from rankfold.workload import Network
@@ -58,6 +58,7 @@ class Planning:
     max_drop=NUMBER.or_none,
     pointwise=SWITCH,
     network=NETWORK.or_none,
+    progress=PROGRESS,
     table=Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
 )
 def best_plan(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rankfold.arguments import NUMBER, WHOLE
 from rankfold.calibration.moments import LARGEST_MOMENTS
 from rankfold.cost.energy import ComponentTable, hardware_table
 from rankfold.errors import InputError
@@ -189,13 +190,20 @@ def check_request(
     Raises:
         InputError: it is refused.
     """
+    NUMBER.or_none.check("max_drop", max_drop)
+    WHOLE.or_none.check("images", images)
+    WHOLE.check("measured_images", measured_images)
+    WHOLE.check("seed", seed)
     quantities = [budget.quantity for budget in budgets]
     # Two budgets of one quantity are a mistake, though the smaller would do.
     for quantity in quantities:
         if quantities.count(quantity) > 1:
             raise InputError(f"there are two budgets of {quantity}; give one")
     if max_drop is not None and not 0 <= max_drop < 1:
-        raise InputError(f"max drop (={100 * max_drop:g} points) must be at least 0 and below 100")
+        raise InputError(
+            f"max drop (={100 * max_drop:g} points) must be at least 0 and below 100; "
+            "max_drop=0.01 is one point"
+        )
     for name, value in (("images", images), ("measured images", measured_images)):
         if value is not None and value < 1:
             raise InputError(f"{name} (={value}) must be 1 or more")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rankfold.arguments import PATH, TEXT, takes
-from rankfold.calibration.samples import Samples
+from rankfold.calibration.samples import Samples, check_iterable
 from rankfold.errors import InputError
 from rankfold.models.device import MODEL, device_of
 from rankfold.models.load import load_model
@@ -100,6 +100,7 @@ def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
     if isinstance(data, TrainingData):
         with placed(model, device):
             return accuracy(model, data.test_batches(device))
+    check_iterable(data, "data")
     return accuracy(model, _pairs(data, device))
 
 

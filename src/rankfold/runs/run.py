@@ -15,7 +15,7 @@ from rankfold.machine.nonideal import NON_IDEALITIES
 from rankfold.models.device import MODEL
 from rankfold.plan import Plan
 from rankfold.plan.plan import PLAN
-from rankfold.progress import Progress
+from rankfold.progress import PROGRESS, Progress
 from rankfold.runs import steps
 from rankfold.runs.baseline import DenseWeights
 from rankfold.runs.energy_record import EnergyOptions
@@ -45,6 +45,7 @@ from rankfold.training.source import TrainingData
     linear=SWITCH,
     device=TEXT,
     resume=SWITCH,
+    progress=PROGRESS,
 )
 def run(
     model: nn.Module,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rankfold.arguments import Wanted, takes
+from rankfold.arguments import WHOLE, Wanted, shown, takes
 from rankfold.calibration.observation import evaluating, run_batches
 from rankfold.calibration.samples import GivesBatches, Samples, planned_for
 from rankfold.cost.energy import completed
@@ -38,6 +38,7 @@ ADC_IMAGES = 512  # whose sums an ADC range is calibrated on
     model=MODEL,
     plan=PLAN,
     chosen=Wanted("NonIdealities(...) or a Hardware", NonIdealities, Hardware, optional=True),
+    seed=WHOLE,
 )
 def simulate(
     model: nn.Module,
@@ -79,6 +80,8 @@ def simulate(
         chosen = None
     if chosen is None:
         chosen = plan.machine.non_idealities
+    if isinstance(digital, str) or not isinstance(digital, Iterable):
+        raise InputError(f"digital must be names of layers, not {shown(digital)}")
     left = set(digital)
     check_arrays(plan, chosen, left)
     names = {layer.name for layer in plan.layers}

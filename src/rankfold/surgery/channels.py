@@ -69,6 +69,10 @@ def channel_plan(
         raise InputError(f"mapping (={mapping}) must be one of {', '.join(MAPPINGS)}")
     check_plan_bits(bits)
     every = list(candidates(network, bits))
+    names = dict(model.named_modules())
+    for name, *_ in every:
+        if name not in names:
+            raise InputError(f"the network has no module {name}, which its trace names; give the model's own")
     # Which layers can lose channels is only seen by removing them, so that is done on a copy.
     small = copy.deepcopy(model)
     wanted: dict[str, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankfold.arguments import PATH, takes
+from rankfold.arguments import PATH, WHOLE, takes
 from rankfold.errors import InputError
 from rankfold.training.cache import entry_of
 from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData
@@ -147,7 +148,7 @@ class ImageData(TrainingData):
 
 @takes(source=PATH)
 def load_images(
-    source: str,
+    source: str | Path,
     image_size: Size | None = None,
     cache: Path | None = None,
 ) -> ImageData:
@@ -163,6 +164,7 @@ def load_images(
     Raises:
         InputError: the folder is missing or empty, has no usable columns or splits, or holds a corrupt image.
     """
+    source = os.fspath(source)
     _check(source, image_size)
     entry = entry_of(source, image_size, cache)
     if not entry.is_filled:
@@ -183,6 +185,10 @@ def load_images(
 def _check(source: str, image_size: Size | None) -> None:
     if not source.strip():
         raise InputError("data (=) is empty; give a folder, `digits`, or a hub id such as owner/name")
+    if image_size is not None:
+        pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2
+        if not pair or not all(map(WHOLE.fits, image_size)):
+            raise InputError(f"image_size (={image_size}) must be (H, W), two whole numbers")
     if image_size is not None and min(image_size) < 1:
         height, width = image_size
         raise InputError(f"image size (={height}x{width}) must be at least 1x1")

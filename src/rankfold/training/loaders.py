@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from rankfold.arguments import TEXT, shown
 from rankfold.calibration.samples import (
     Inputs,
     Samples,
@@ -67,6 +68,8 @@ class LoaderData(TrainingData):
         name: str = "loaders",
         digest: str | None = None,
     ) -> None:
+        TEXT.check("name", name)
+        TEXT.or_none.check("digest", digest)
         named = _names(classes)
         known = None
         if named is not None:
@@ -338,6 +341,10 @@ def _names(classes: int | Sequence[str] | None) -> tuple[str, ...] | None:
         if classes < 1:
             raise InputError(f"classes (={classes}) must be 1 or more")
         return numbered(classes)
+    if not isinstance(classes, Sequence):
+        raise InputError(f"classes must be their number or a list of their names, not {shown(classes)}")
+    for name in classes:
+        TEXT.check("the name of a class", name)
     return tuple(classes)
 
 

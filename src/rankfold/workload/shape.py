@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
+from typing import Any
 
+from rankfold.arguments import TEXT, WHOLE, shown
 from rankfold.errors import InputError
 
 Pair = tuple[int, int]
@@ -18,6 +20,25 @@ LARGEST_CHANNELS = 1 << 20
 LARGEST_KERNEL = 1 << 14  # positions
 LARGEST_PLANE = 1 << 26  # positions of the padded input: 8192 x 8192
 LARGEST_INPUTS = 1 << 22  # that one output is computed from
+
+
+def checked_image(image: object) -> Image:
+    """(C, H, W) of an image that a user gives, as a tuple.
+
+    Raises:
+        InputError: it is something else.
+    """
+    sizes: tuple[Any, ...] = ()
+    if isinstance(image, (tuple, list)):
+        sizes = tuple(image)
+    whole = [WHOLE.fits(size) and size > 0 for size in sizes]
+    if len(sizes) != 3 or not all(whole):
+        given = str(image)
+        if not sizes:
+            given = shown(image)
+        raise InputError(f"image (={given}) must be (C, H, W), three positive whole numbers")
+    channels, height, width = (int(size) for size in sizes)
+    return channels, height, width
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,8 @@ class ConvShape:
     fixed: str = ""
 
     def __post_init__(self) -> None:
+        for field, value in (("name", self.name), ("weight", self.weight), ("fixed", self.fixed)):
+            TEXT.check(f"ConvShape {field}", value)
         # Frozen; a default cannot depend on another field.
         if not self.weight:
             object.__setattr__(self, "weight", self.name)
@@ -83,6 +106,9 @@ class ConvShape:
             "dilation": self.dilation,
             "groups": (self.groups,),
         }
+        for label, values in (*counts.items(), ("padding", self.padding)):
+            if not isinstance(values, (tuple, list)):
+                raise InputError(f"layer {self.name}: {label} must be a pair of numbers, not {shown(values)}")
         for label, values in counts.items():
             if not _are_at_least(1, values):
                 raise InputError(

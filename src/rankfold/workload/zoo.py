@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from rankfold.arguments import TEXT, WHOLE, takes
 from rankfold.errors import InputError
 from rankfold.workload.network import Network
-from rankfold.workload.shape import ConvShape, Image, Pair
+from rankfold.workload.shape import ConvShape, Image, Pair, checked_image
 
 Shapes = Callable[[Image, int], list[ConvShape]]  # of (C, H, W) and the number of classes
 
@@ -328,6 +329,7 @@ _ZOO = {
 ZOO = tuple(_ZOO)
 
 
+@takes(name=TEXT, classes=WHOLE.or_none)
 def zoo_network(
     name: str,
     image: Image | None = None,
@@ -336,11 +338,13 @@ def zoo_network(
     """The network `name` (one of `ZOO`) on images of (C, H, W), by default those it was published for.
 
     Raises:
-        InputError: there is no such network.
+        InputError: there is no such network, or `image` is no size of an image.
     """
     if name not in _ZOO:
         raise InputError(f"unknown network {name}; known are {', '.join(ZOO)}")
     known = _ZOO[name]
-    image = image or known.image
+    if image is None:
+        image = known.image
+    image = checked_image(image)
     layers = known.shapes(image, classes or known.classes)
     return Network(name, image, tuple(layers))

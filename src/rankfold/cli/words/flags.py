@@ -18,6 +18,8 @@ OPTIONS = {
     "omit compiled=True": "omit --compile",
     "omit adc": "omit --adc",
     "omit mux": "omit --mux",
+    "; max_drop=0.01 is one point": "; --max-drop 1 is one point",
+    "force=True does it all the same": "--force-low-rank does it all the same",
     "linear=True": "--linear",
     "factory='package.module:factory'": "--model package.module:factory",
     "Give the network itself (model=), or name it in the run, run(..., name='package.module:factory')": (

@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankfold.arguments import TEXT, WHOLE, Wanted, shown
+from rankfold.arguments import TEXT, Wanted
 from rankfold.errors import InputError, first_line
 from rankfold.workload.inputs import InputSpec, example_inputs, specs_of
 from rankfold.workload.network import Network
-from rankfold.workload.shape import ConvShape, Image, Pair
+from rankfold.workload.shape import ConvShape, Image, Pair, checked_image
 from rankfold.workload.tracing.torch_layers import as_declared, why_fixed
 
 if TYPE_CHECKING:
@@ -53,11 +53,12 @@ def trace(
     Wanted("a torch.nn.Module", Module).check("model", model)
     TEXT.check("name", name)
     if image is not None:
-        image = _checked_image(image)
+        image = checked_image(image)
     if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
         raise InputError(f"{name} has lazy layers without weights yet; run it once on real data first")
     if inputs is None:
         inputs = (_blank_batch(model, image, name),)
+    Wanted("the inputs by position or by name", tuple, list, Mapping).check("inputs", inputs)
     positional: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}
     if isinstance(inputs, Mapping):
@@ -106,25 +107,6 @@ def retrace(model: nn.Module, name: str, image: Image, inputs: Sequence[InputSpe
         return trace(model, image, name)
     example = example_inputs(model, image, inputs)
     return trace(model, image, name, example)
-
-
-def _checked_image(image: Any) -> Image:
-    """(C, H, W) of an image that a user gives, as a tuple.
-
-    Raises:
-        InputError: it is something else.
-    """
-    sizes: tuple[Any, ...] = ()
-    if isinstance(image, (tuple, list)):
-        sizes = tuple(image)
-    whole = [WHOLE.fits(size) and size > 0 for size in sizes]
-    if len(sizes) != 3 or not all(whole):
-        given = str(image)
-        if not sizes:
-            given = shown(image)
-        raise InputError(f"image (={given}) must be (C, H, W), three positive whole numbers")
-    channels, height, width = (int(size) for size in sizes)
-    return channels, height, width
 
 
 def _blank_batch(
