@@ -12,6 +12,8 @@ from onnx import helper, numpy_helper
 
 from common.graphs import ints, model, save, weight
 from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.plan import coverage, uniform_plan
 from rankfold.workload import ConvShape, Untouched
 from rankfold.workload.onnx.layers import read_onnx
 
@@ -105,7 +107,9 @@ def test_a_product_of_two_computed_matrices_is_no_layer(tmp_path):
     stored = [weight("w", 4, 3, 3, 3), ints("sizes", 4, -1), weight("added", 4, 4)]
     network = read_onnx(save(tmp_path, model(nodes, stored)))
     assert [layer.name for layer in network.layers] == ["w"]
-    assert network.untouched == ()
+    (other,) = network.untouched
+    # 4x36 times 36x4.
+    assert (other.name, other.macs, other.parameters) == ("y (products)", 4 * 36 * 4, 0)
 
 
 def test_a_product_over_tokens_runs_once_for_each(tmp_path):
@@ -196,10 +200,12 @@ def test_layers_of_other_kinds_are_named_with_their_macs(tmp_path):
     network = read_onnx(save(tmp_path, model(nodes, stored)))
     assert network.untouched == (
         Untouched("up", "a ConvTranspose is left alone", 36 * 32, 32),
-        Untouched("one", "a 1-d convolution is left alone", 140 * 30, 30),
         Untouched("table", "a lookup table (Gather) is left alone", 0, 9 * 140),
     )
     assert network.parameters == 4 * 27 + 32 + 30 + 9 * 140
+    line = network.layers[1]
+    assert (line.name, line.kernel, line.input, line.macs) == ("one", (1, 5), (1, 144), 140 * 30)
+    assert line.fixed == "is a 1-d convolution, mapped as one of height 1"
 
 
 def test_open_sizes_and_channels_last(tmp_path):
@@ -244,14 +250,14 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
         "text.onnx": (b"this is no model", "is not an ONNX file, or is damaged"),
         "cut.onnx": (good.SerializeToString()[:-60], "is not an ONNX file, or is damaged"),
         "empty.onnx": (b"", "holds no graph"),
-        "old.onnx": (model([conv()], stored, opset=9).SerializeToString(), "has opset 9, and 11 or later"),
+        "old.onnx": (model([conv()], stored, opset=6).SerializeToString(), "has opset 6, and 7 or later"),
         "loose.onnx": (
             model([conv(x="nothing")], stored).SerializeToString(),
             r"node conv \(Conv\) reads nothing,",
         ),
         "plain.onnx": (
             model([node("Relu", ["x"], ["y"])], []).SerializeToString(),
-            "has no Conv, Gemm or MatMul",
+            "has nothing to map: no Conv, Gemm or MatMul",
         ),
         "wide.onnx": (model([conv()], [weight("w", 4, 5, 3, 3)]).SerializeToString(), r"conv"),
     }
@@ -274,30 +280,220 @@ def test_the_input_flag_must_agree(tmp_path):
         model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, 8))]),
         "flat.onnx",
     )
-    with pytest.raises(InputError, match="takes no image"):
+    with pytest.raises(InputError, match="inputs have 1 sizes without the batch, and --input 3x9x9 has 3"):
         read_onnx(flat, (3, 9, 9))
     open_ = save(
         tmp_path,
         model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, "t", 8))]),
         "open.onnx",
     )
-    with pytest.raises(InputError, match=r"input x has the open size 1xtx8; export it with fixed sizes"):
+    with pytest.raises(
+        InputError, match=r"open size 1xtx8; give its sizes without the batch, such as --input 128x8"
+    ):
         read_onnx(open_)
 
 
-def test_an_operator_that_stops_inference_is_named(tmp_path):
+def test_an_operator_that_stops_inference_leaves_alone_what_is_behind_it(tmp_path):
     nodes = [
-        node("NonZero", ["x"], ["where"], name="finder"),
+        conv("c"),
+        node("NonZero", ["c"], ["where"], name="finder"),
         node("Cast", ["where"], ["w_float"], to=1),
         node("Unsqueeze", ["w_float", "axes"], ["plane"]),
-        conv(x="plane"),
+        conv(x="plane", w="v"),
     ]
-    stored = [ints("axes", 0, 1), weight("w", 1, 1, 1, 1)]
+    stored = [ints("axes", 0, 1), weight("w", 4, 3, 3, 3), weight("v", 1, 1, 1, 1)]
+    network = read_onnx(save(tmp_path, model(nodes, stored)))
+    assert [layer.name for layer in network.layers] == ["w"]
+    assert network.untouched == (
+        Untouched(
+            "v", "a Conv behind node finder (NonZero), whose output has no known size, is left alone", None, 1
+        ),
+    )
     with pytest.raises(
-        InputError,
-        match=r"shape inference stops at node finder \(NonZero\), .* node conv \(Conv\) cannot be mapped",
+        InputError, match=r"has nothing to map: a Conv behind node finder \(NonZero\), .* \(1\)$"
     ):
-        read_onnx(save(tmp_path, model(nodes, stored)))
+        read_onnx(
+            save(tmp_path, model([node("NonZero", ["x"], ["where"], name="finder"), *nodes[2:]], stored))
+        )
+
+
+def noted(tmp_path, sizes, note):
+    """A convolution behind an operator that nobody knows, whose sizes the exporter noted."""
+    nodes = [
+        conv("c"),
+        node("Mystery", ["c"], ["m"], name="mystery", domain="com.example"),
+        conv(x="m", w="v"),
+    ]
+    stored = [weight("w", 4, 3, 3, 3), weight("v", 2, 5, 1, 1)]
+    made = model(nodes, stored, [("x", sizes)])
+    made.opset_import.append(helper.make_opsetid("com.example", 1))
+    if note:
+        made.graph.value_info.append(helper.make_tensor_value_info("m", onnx.TensorProto.FLOAT, note))
+    return save(tmp_path, made)
+
+
+def test_an_unknown_operator_is_left_alone_and_its_noted_sizes_are_believed(tmp_path):
+    network = read_onnx(noted(tmp_path, (1, 3, 8, 8), (1, 5, 4, 3)))
+    assert [(layer.name, layer.input) for layer in network.layers] == [("w", (8, 8)), ("v", (4, 3))]
+    # A symbol of the inputs means the same in notes.
+    network = read_onnx(noted(tmp_path, ("n", 3, "side", 8), ("n", 5, "side", 3)), (3, 6, 8))
+    assert [layer.input for layer in network.layers] == [(6, 8), (6, 3)]
+    for path in (
+        noted(tmp_path, (1, 3, 8, 8), None),
+        noted(tmp_path, (1, 3, 8, 8), ("n", 5, 4, 3)),
+        # Of which size the note is cannot be told.
+        noted(tmp_path, (1, 3, "", 8), (1, 5, 4, 3)),
+    ):
+        network = read_onnx(path, (3, 8, 8))
+        assert [layer.name for layer in network.layers] == ["w"]
+        (other,) = network.untouched
+        assert "behind node mystery (Mystery)" in other.what and other.parameters == 10
+
+
+def test_a_weight_that_two_nodes_read_is_stored_once(tmp_path):
+    """Also where its name says nothing, and the names are those of the nodes."""
+    nodes = [
+        conv("a", "/first/conv/Conv", w="onnx::Conv_7", pads=[1, 1, 1, 1]),
+        conv("b", "/second/conv/Conv", x="a", w="onnx::Conv_7", pads=[1, 1, 1, 1]),
+        node("Cast", ["b"], ["places"], to=7),
+        node("Gather", ["onnx::Conv_7", "places"], ["rows"], name="/table/Gather"),
+        node("Gather", ["other", "places"], ["y"], name="/other/Gather"),
+        node("Gather", ["other", "places"], ["z"], name="/again/Gather"),
+    ]
+    stored = [weight("onnx::Conv_7", 3, 3, 3, 3), weight("other", 5, 4)]
+    network = read_onnx(save(tmp_path, model(nodes, stored)))
+    assert [(layer.name, layer.weight) for layer in network.layers] == [
+        ("first.conv", "first.conv"),
+        ("first.conv#2", "first.conv"),
+    ]
+    assert [other.parameters for other in network.untouched] == [0, 20, 0]
+    assert network.parameters == 81 + 20
+    shares = coverage(network, uniform_plan(network, ArraySpec(32, 32))).layers
+    assert sum(layer.parameters for layer in shares) == network.parameters
+
+
+def test_attention_is_counted_and_named(tmp_path):
+    """softmax(Q K^T) V over 16 places of two heads of 4, with the products in a module of their own."""
+    nodes = [node("Reshape", ["x", "tokens"], ["t"])]
+    for name in "qkv":
+        nodes.append(node("MatMul", ["t", f"{name}.weight"], [f"{name}_out"]))
+        nodes.append(node("Reshape", [f"{name}_out", "heads"], [f"{name}_heads"]))
+        perm = [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]
+        nodes.append(node("Transpose", [f"{name}_heads"], [f"{name}_turned"], perm=perm))
+    nodes += [
+        node("MatMul", ["q_turned", "k_turned"], ["scores"], name="/block/attention/MatMul"),
+        node("Softmax", ["scores"], ["shares"]),
+        node("MatMul", ["shares", "v_turned"], ["y"], name="/block/attention/MatMul_1"),
+    ]
+    stored = [ints("tokens", 0, 16, 12), ints("heads", 0, 16, 2, 4)]
+    stored += [weight(f"{name}.weight", 12, 8) for name in "qkv"]
+    network = read_onnx(save(tmp_path, model(nodes, stored, [("x", ("n", 3, 8, 8))])))
+    (attention,) = network.untouched
+    assert (attention.name, attention.macs) == ("block.attention (products)", 2 * (2 * 16 * 16 * 4))
+    assert sum(layer.macs for layer in network.layers) == 3 * 16 * 12 * 8
+
+
+def test_inputs_of_any_dimensions_are_fixed(tmp_path):
+    nodes = [node("Unsqueeze", ["x", "one"], ["line"]), conv(x="line", strides=[4])]
+    path = save(tmp_path, model(nodes, [ints("one", 1), weight("w", 4, 1, 10)], [("x", (1, "samples"))]))
+    with pytest.raises(
+        InputError, match="open size 1xsamples; give its sizes without the batch, such as --input"
+    ):
+        read_onnx(path)
+    (layer,) = read_onnx(path, (16000,)).layers
+    assert (layer.input, layer.output) == ((1, 16000), (1, 3998))
+    with pytest.raises(InputError, match="inputs have 1 sizes without the batch, and --input 3x8x8 has 3"):
+        read_onnx(path, (3, 8, 8))
+    assert run(path, x=np.ones((1, 16000), np.float32)).shape == (1, 4, 3998)
+
+
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_a_1d_convolution_has_the_output_that_onnxruntime_gives_it(data, tmp_path_factory):
+    number = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
+    groups = data.draw(st.sampled_from([1, 2]))
+    options = {
+        "strides": [number(1, 3)],
+        "dilations": [number(1, 2)],
+        "group": groups,
+        "pads": [number(0, 2), number(0, 2)],
+    }
+    stored = [weight("w", 6, 4 // groups, number(1, 4))]
+    path = save(tmp_path_factory.mktemp("line"), model([conv(**options)], stored, [("x", (1, 4, 11))]))
+    (layer,) = read_onnx(path).layers
+    found = run(path, x=np.ones((1, 4, 11), np.float32))
+    assert (layer.out_channels, 1, found.shape[2]) == (6, *layer.output)
+    assert layer.macs == found.size * (4 // groups) * layer.kernel[1]
+
+
+def residual(opset):
+    """A network with a sum, a concatenation and pools; in old files, operators say more in attributes."""
+    nodes = [
+        conv("a", pads=[1, 1, 1, 1]),
+        node("Relu", ["a"], ["r"]),
+        conv("b", "second", x="r", w="v", pads=[1, 1, 1, 1]),
+        node("Add", ["r", "b"], ["s"]),
+        node("Concat", ["s", "r"], ["both"], axis=1),
+    ]
+    stored = [weight("w", 4, 3, 3, 3), weight("v", 4, 4, 3, 3), weight("u", 6, 8, 1, 1), weight("fc", 6, 5)]
+    if opset < 10:
+        nodes.append(node("Slice", ["both"], ["cut"], axes=[2], starts=[1], ends=[7]))
+        stored.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"))
+        nodes.append(node("Upsample", ["cut", "scales"], ["wide"]))
+    else:
+        nodes.append(node("Slice", ["both", "from", "to", "axis"], ["cut"]))
+        stored += [ints("from", 1), ints("to", 7), ints("axis", 2)]
+        stored.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"))
+        before = ["cut", "scales"] if opset < 11 else ["cut", "", "scales"]
+        nodes.append(node("Resize", before, ["wide"]))
+    nodes += [
+        conv("c", "last", x="wide", w="u"),
+        node("GlobalAveragePool", ["c"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("MatMul", ["f", "fc"], ["y"]),
+    ]
+    return model(nodes, stored, opset=opset)
+
+
+@pytest.mark.parametrize("opset", [9, 10])
+def test_older_files_are_read_as_they_are(opset, tmp_path):
+    wanted = read_onnx(save(tmp_path, residual(17), "new.onnx"))
+    found = read_onnx(save(tmp_path, residual(opset), "old.onnx"))
+    assert (found.layers, found.untouched) == (wanted.layers, wanted.untouched)
+    assert [layer.input for layer in found.layers] == [(8, 8), (8, 8), (12, 16), (1, 1)]
+
+
+def test_files_of_integer_operators_have_the_layers_of_their_float_ones(tmp_path):
+    """As onnxruntime writes them: QLinearConv, QLinearAdd, QLinearConcat, QLinearMatMul and more."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Inputs(CalibrationDataReader):
+        def __init__(self):
+            self.left = [{"x": np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)}]
+
+        def get_next(self):
+            return self.left.pop() if self.left else None
+
+    path = save(tmp_path, residual(17), "float.onnx")
+    made = str(tmp_path / "integer.onnx")
+    quantize_static(path, made, Inputs(), QuantFormat.QOperator, weight_type=QuantType.QInt8)
+    operators = {node.op_type for node in onnx.load(made).graph.node}
+    assert {"QLinearConv", "QLinearAdd", "QLinearConcat", "QLinearMatMul"} <= operators
+    wanted, found = read_onnx(path), read_onnx(made)
+    size = lambda layer: (layer.in_channels, layer.out_channels, layer.kernel, layer.input)  # noqa: E731
+    assert [size(layer) for layer in found.layers] == [size(layer) for layer in wanted.layers]
+    assert all(layer.fixed for layer in found.layers) and found.untouched == ()
+
+
+def test_what_a_file_without_layers_has_is_said(tmp_path):
+    """Six convolutions whose weights are given at run time are not "no Conv"."""
+    nodes = [conv(f"c{place}", f"n{place}", x=f"c{place - 1}") for place in range(1, 6)]
+    nodes = [conv("c0", "n0"), *nodes, node("Identity", ["c5"], ["y"])]
+    inputs = [("x", (1, 3, 20, 20)), ("w", (3, 3, 3, 3))]
+    with pytest.raises(
+        InputError, match=r"nothing to map: a Conv with a computed weight is left alone \(6\)$"
+    ):
+        read_onnx(save(tmp_path, model(nodes, [], inputs)))
 
 
 def test_layers_in_branches_are_named(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.workload.onnx.file import describe, import_onnx
-from rankfold.workload.onnx.shapes import Dims
+from rankfold.workload.onnx.sizes import Dims
 
 
 def operands(node: Any, data_place: int, weight_place: int) -> tuple[str, str]:

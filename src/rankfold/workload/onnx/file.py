@@ -13,7 +13,7 @@ import numpy as np
 
 from rankfold.errors import InputError, MissingDependencyError, first_line
 
-FIRST_OPSET = 11
+FIRST_OPSET = 7  # earlier ones spread operands over each other in a way of their own
 # Nodes whose value changes from run to run although nothing that changes goes in.
 RANDOM = (
     "RandomNormal",
@@ -238,7 +238,7 @@ def describe(node: Any) -> str:
 
 
 def open_onnx(path: str | Path) -> OnnxFile:
-    """Open an ONNX file of opset 11 or later.
+    """Open an ONNX file of opset 7 or later.
 
     Weights outside the file are checked to be there, and not read.
 
@@ -253,10 +253,7 @@ def open_onnx(path: str | Path) -> OnnxFile:
         if entry.domain in DEFAULT_DOMAINS:
             opset = max(opset, entry.version)
     if opset < FIRST_OPSET:
-        raise InputError(
-            f"{source} has opset {opset}, and {FIRST_OPSET} or later is needed: "
-            "convert it with onnx.version_converter, or export it again"
-        )
+        raise InputError(f"{source} has opset {opset}, and {FIRST_OPSET} or later is needed: export it again")
     # Functions of the model's own are written out, so that their nodes are seen.
     if model.functions:
         from onnx.inliner import inline_local_functions

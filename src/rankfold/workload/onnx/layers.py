@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,15 @@ from rankfold.errors import InputError
 from rankfold.workload.network import Network, Untouched
 from rankfold.workload.onnx.attributes import operands
 from rankfold.workload.onnx.convolutions import conv_shape
-from rankfold.workload.onnx.file import OnnxFile, describe, open_onnx
-from rankfold.workload.onnx.left_alone import left_alone, lookup, nested
+from rankfold.workload.onnx.file import OnnxFile, open_onnx
+from rankfold.workload.onnx.left_alone import (
+    PRODUCT,
+    computed_convolution,
+    left_alone,
+    lookup,
+    nested,
+    product_of_computed,
+)
 from rankfold.workload.onnx.names import layer_name
 from rankfold.workload.onnx.operators import (
     CONVOLUTIONS,
@@ -24,8 +32,11 @@ from rankfold.workload.onnx.operators import (
     with_article,
 )
 from rankfold.workload.onnx.products import is_plain_product, left_product, right_product
-from rankfold.workload.onnx.shapes import Dims, Sizes, infer_sizes, show_sizes, where_inference_stops
-from rankfold.workload.shape import ConvShape, Image
+from rankfold.workload.onnx.shapes import Sizes, infer_sizes, where_inference_stops
+from rankfold.workload.onnx.sizes import show_sizes
+from rankfold.workload.shape import ConvShape
+
+NAMED = 3  # kinds of nodes in the complaint that there is nothing to map
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +82,8 @@ class OnnxNetwork:
         )
 
 
-def read_onnx(path: str | Path, image: Image | None = None) -> Network:
-    """Read a network from an ONNX file of opset 11 or later.
+def read_onnx(path: str | Path, image: Sequence[int] | None = None) -> Network:
+    """Read a network from an ONNX file of opset 7 or later.
 
     Convolutions and products with a constant matrix become layers, also those of quantised (QDQ or integer)
     models; a layer is called after its weight (`block.conv` for `block.conv.weight`), or after its node.
@@ -80,32 +91,42 @@ def read_onnx(path: str | Path, image: Image | None = None) -> Network:
 
     Args:
         path: the file, whose weights may lie beside it.
-        image: (C, H, W), where the file leaves the size of its images open.
+        image: (C, H, W), or other sizes of an input without its batch, where the file leaves them open.
 
     Raises:
-        InputError: the file is missing, broken or older, lacks weights, leaves sizes open, or has a node at
-            which shape inference stops before a layer; the message names the input or node.
+        InputError: the file is missing, broken or older, lacks weights, leaves sizes open, or has no layer
+            that can be mapped; the message names the input, or what there is instead.
         MissingDependencyError: onnx is not installed.
     """
     return analyse_onnx(path, image).network
 
 
-def analyse_onnx(path: str | Path, image: Image | None = None) -> OnnxNetwork:
+def analyse_onnx(path: str | Path, image: Sequence[int] | None = None) -> OnnxNetwork:
     """As `read_onnx`, with the nodes and weights behind every layer."""
     file = open_onnx(path)
     reader = _Reader(file, infer_sizes(file, image))
-    for node in file.model.graph.node:
+    nodes = list(file.model.graph.node)
+    # Tables last, so that what a table shares with a layer is the layer's.
+    nodes.sort(key=lambda node: node.op_type in LOOKUPS)
+    for node in nodes:
         reader.read(node)
     if not reader.layers:
-        raise InputError(
-            f"{path} has no Conv, Gemm or MatMul with a constant weight, so there is nothing to map"
-        )
+        raise InputError(f"{path} has nothing to map: {_instead(reader.untouched)}")
     return OnnxNetwork(
         file,
         reader.sizes,
         layers=tuple(reader.layers),
         untouched=tuple(reader.untouched),
     )
+
+
+def _instead(untouched: Sequence[Untouched]) -> str:
+    """What a graph without layers has."""
+    if not untouched:
+        return "no Conv, Gemm or MatMul"
+    whats = Counter(other.what for other in untouched)
+    counted = [f"{what} ({number})" for what, number in whats.most_common(NAMED)]
+    return "; ".join(counted)
 
 
 class _Reader:
@@ -124,21 +145,48 @@ class _Reader:
         self.layers: list[OnnxLayer] = []
         self.untouched: list[Untouched] = []
         self._weight_of: dict[str, str] = {}  # name of a layer -> the stored tensor that it stands for
+        self._names: dict[tuple[object, ...], str] = {}  # a weight and its sizes -> its name
+        self._stored: set[str] = set()  # tensors that are counted already
         self._runs: Counter[str] = Counter()
 
     def read(self, node: Any) -> None:
         """Add what a node is to the layers, or to what is left untouched."""
-        constant = self.file.constants.issuperset(node.output)
-        weighty = any(self._is_matrix(name) for name in node.input)
-        if constant or not weighty:
-            # It may still run layers of its own.
-            self.untouched.extend(nested(node))
+        # It may run layers of its own, whatever it is.
+        self.untouched.extend(nested(node))
+        if self.file.constants.issuperset(node.output):
             return
-        layer = self._layer(node)
+        weighty = any(self._is_matrix(name) for name in node.input)
+        if weighty:
+            layer = self._layer(node)
+        else:
+            layer = self._without_weight(node)
         if isinstance(layer, OnnxLayer):
             self.layers.append(self._named(layer))
         elif layer is not None:
-            self.untouched.append(layer)
+            self._leave(layer)
+
+    def _leave(self, other: Untouched) -> None:
+        """List what is left alone; products in one place count together."""
+        for place, before in enumerate(self.untouched):
+            if other.name == before.name and other.what == before.what == PRODUCT:
+                macs = None
+                if other.macs is not None and before.macs is not None:
+                    macs = other.macs + before.macs
+                self.untouched[place] = replace(before, macs=macs)
+                return
+        self.untouched.append(other)
+
+    def _without_weight(self, node: Any) -> OnnxLayer | Untouched | None:
+        """A convolution or product of which nothing is stored as a constant matrix; None: another node."""
+        if node.op_type in CONVOLUTIONS:
+            _, weight = operands(node, *CONVOLUTIONS[node.op_type])
+            return computed_convolution(self.sizes, node, weight)
+        if node.op_type in PRODUCTS:
+            factors = operands(node, *PRODUCTS[node.op_type])
+            # A constant vector makes a weighted sum, of as much work as there are outputs.
+            if not self.file.constants.intersection(factors):
+                return product_of_computed(self.sizes, node)
+        return None
 
     def _is_matrix(self, value: str) -> bool:
         """Whether a value is a constant of two or more dimensions."""
@@ -151,7 +199,8 @@ class _Reader:
         node = layer.node
         # What the exporter named after the layer is the stored tensor, not what a quantiser makes of it.
         root = self.file.root(layer.weight)
-        name = layer_name(node, root)
+        self._stored.add(root)
+        name = self._shared_name(layer, root)
         if self._weight_of.setdefault(name, root) != root:
             # Two weights of one name: the node's own name tells them apart.
             name = f"{name}.{node.name or node.output[0]}"
@@ -161,6 +210,19 @@ class _Reader:
         if self._runs[name] > 1:
             label = f"{name}#{self._runs[name]}"
         return replace(layer, shape=replace(layer.shape, name=label, weight=name))
+
+    def _shared_name(self, layer: OnnxLayer, root: str) -> str:
+        """The name of a layer, which is that of the first one with the same weight."""
+        shape = layer.shape
+        # Of parts of a stored tensor each is a weight of its own.
+        key = layer.weight
+        if (
+            root in self.file.initializers
+            and math.prod(self.file.initializers[root].dims) == shape.parameters
+        ):
+            key = root
+        sizes = (key, shape.in_channels, shape.out_channels, shape.kernel)
+        return self._names.setdefault(sizes, layer_name(layer.node, root))
 
     def _layer(self, node: Any) -> OnnxLayer | Untouched | None:
         """What a node with a constant of two or more dimensions is; None: it multiplies nothing by it."""
@@ -173,7 +235,7 @@ class _Reader:
             # Its other inputs are places in the table, which may be constant matrices too.
             if not self._is_matrix(node.input[0]):
                 return None
-            return lookup(self.file, self.sizes, node)
+            return self._lookup(node)
         if operator in ELEMENTWISE or operator in SHAPING:
             return None
         weights = []
@@ -183,17 +245,29 @@ class _Reader:
         largest = max(weights, key=self._count)
         return self._left_alone(node, largest, with_article(operator))
 
+    def _lookup(self, node: Any) -> Untouched:
+        """A table that is read; what another table or layer stores already has no numbers of its own."""
+        other = lookup(self.file, self.sizes, node)
+        root = self.file.root(node.input[0])
+        if root in self._stored:
+            return replace(other, parameters=0)
+        self._stored.add(root)
+        return other
+
     def _count(self, value: str) -> int:
         return math.prod(self.sizes.known[value])
 
     def _convolution(self, node: Any) -> OnnxLayer | Untouched | None:
         data, weight = operands(node, *CONVOLUTIONS[node.op_type])
         if weight not in self.file.constants:
-            return None  # the constant of two dimensions is another input
+            # The constant of two dimensions is another input.
+            return computed_convolution(self.sizes, node, weight)
         dims = self.sizes.known[weight]
-        if len(dims) != 4:
+        if len(dims) not in (3, 4):
             return self._left_alone(node, weight, f"a {len(dims) - 2}-d convolution")
-        x = self._need(node, data)
+        x = self.sizes.known.get(data)
+        if x is None:
+            return self._unreached(node, data, weight)
         return OnnxLayer(conv_shape(node, x, dims), node, weight)
 
     def _product(self, node: Any) -> OnnxLayer | Untouched | None:
@@ -203,14 +277,17 @@ class _Reader:
         if on_left:
             data, weight = weight, data
         if weight not in self.file.constants:
-            return None  # two computed factors; the constant is what a Gemm adds to their product
+            # The constant is what a Gemm adds to the product.
+            return product_of_computed(self.sizes, node)
         dims = self.sizes.known[weight]
         turned = on_left and not is_plain_product(node)
         # Of several matrices at once, each input meets only one.
         if len(dims) != 2 or turned:
             what = f"a {node.op_type} with a constant of {show_sizes(dims)}"
             return self._left_alone(node, weight, what)
-        x = self._need(node, data)
+        x = self.sizes.known.get(data)
+        if x is None:
+            return self._unreached(node, data, weight)
         if on_left:
             shape = left_product(x, dims, self.sizes.batch)
         else:
@@ -225,13 +302,13 @@ class _Reader:
     ) -> Untouched:
         return left_alone(self.file, self.sizes, node, weight, what)
 
-    def _need(self, node: Any, data: str) -> Dims:
-        """The sizes of a layer's input."""
-        if data not in self.sizes.known:
-            culprit = where_inference_stops(self.file, self.sizes.known, data)
-            raise InputError(
-                f"{self.file.path}: shape inference stops at {culprit}, whose output has no known size, "
-                f"so {describe(node)} cannot be mapped; "
-                "replace that operator, or export the part after it on its own"
-            )
-        return self.sizes.known[data]
+    def _unreached(self, node: Any, data: str, weight: str) -> Untouched:
+        """A layer whose input has no known size, so that its work is not known either."""
+        culprit = where_inference_stops(self.file, self.sizes.known, data)
+        what = f"{with_article(node.op_type)} behind {culprit}, whose output has no known size,"
+        return Untouched(
+            layer_name(node, self.file.root(weight)),
+            f"{what} is left alone",
+            None,
+            self._count(weight),
+        )

@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rankfold.workload.network import Untouched
-from rankfold.workload.onnx.attributes import graphs_inside
+from rankfold.workload.onnx.attributes import attributes, graphs_inside
 from rankfold.workload.onnx.file import OnnxFile, describe
 from rankfold.workload.onnx.names import layer_name
 from rankfold.workload.onnx.operators import CONVOLUTIONS, PRODUCTS, RECURRENT, with_article
-from rankfold.workload.onnx.shapes import Dims, Sizes
+from rankfold.workload.onnx.shapes import Sizes
+from rankfold.workload.onnx.sizes import Dims
+
+PRODUCT = "a product of two computed values is left alone: no weight of it could stay on arrays"
+MADE_UP_NAME = "0"  # of a weight that is none: the name is that of the node
 
 
 def left_alone(
@@ -58,6 +62,38 @@ def lookup(
     table = node.input[0]
     what = f"a lookup table ({node.op_type}) is left alone"
     return Untouched(layer_name(node, file.root(table)), what, 0, math.prod(sizes.known[table]))
+
+
+def product_of_computed(
+    sizes: Sizes,
+    node: Any,
+) -> Untouched:
+    """A product of two computed values, such as one of attention: work that no weight is part of."""
+    data, _ = PRODUCTS[node.op_type]
+    x = sizes.known.get(node.input[data])
+    y = _sizes_of_first(sizes, node.output)
+    macs = None
+    if x and y is not None:
+        inner = x[-1]
+        if attributes(node).get("transA"):
+            inner = x[-2]
+        macs = math.prod(y) * inner // sizes.batch
+    return Untouched(f"{layer_name(node, MADE_UP_NAME)} (products)", PRODUCT, macs, 0)
+
+
+def computed_convolution(
+    sizes: Sizes,
+    node: Any,
+    weight: str,
+) -> Untouched:
+    """A convolution whose weight is computed from what the network is given."""
+    dims = sizes.known.get(weight)
+    y = _sizes_of_first(sizes, node.output)
+    macs = None
+    if dims is not None and y is not None:
+        macs = math.prod(dims) * math.prod(y[2:])
+    what = f"{with_article(node.op_type)} with a computed weight is left alone"
+    return Untouched(layer_name(node, MADE_UP_NAME), what, macs, 0)
 
 
 def nested(node: Any) -> Iterator[Untouched]:

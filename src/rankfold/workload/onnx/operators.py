@@ -20,6 +20,10 @@ PRODUCTS = {
     "MatMulInteger": (0, 1),
     "QLinearMatMul": (0, 3),
     "QGemm": (0, 3),
+    "FusedGemm": (0, 1),
+    "FusedMatMul": (0, 1),
+    "DynamicQuantizeMatMul": (0, 1),
+    "MatMulIntegerToFloat": (0, 1),
 }
 REPLACEABLE = ("Conv", "Gemm", "MatMul")
 RECURRENT = ("LSTM", "GRU", "RNN")
@@ -40,9 +44,12 @@ ELEMENTWISE = (
     "Greater",
     "And",
     "Or",
+    "QLinearAdd",
+    "QLinearMul",
 )
 SHAPING = (
     "Concat",
+    "QLinearConcat",
     "Reshape",
     "Transpose",
     "Slice",

@@ -7,7 +7,7 @@ from typing import Any
 
 from rankfold.workload.onnx.attributes import attributes
 from rankfold.workload.onnx.operators import why_fixed
-from rankfold.workload.onnx.shapes import Dims
+from rankfold.workload.onnx.sizes import Dims
 from rankfold.workload.shape import ConvShape, Pair
 
 

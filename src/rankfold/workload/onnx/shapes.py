@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rankfold.errors import InputError
+from rankfold.workload.onnx.contrib import in_standard_operators_
 from rankfold.workload.onnx.file import OnnxFile, describe, import_onnx, is_repeatable
+from rankfold.workload.onnx.inputs import fixed_inputs, has_open_sizes, image_of
+from rankfold.workload.onnx.sizes import Dims, Known, OpenSizes, closed, open_sizes, set_sizes
 from rankfold.workload.shape import Image
 
 SMALL = 1 << 10  # numbers up to which a value may be sizes that inference must know; larger ones are weights
-NHWC_TO_NCHW = (0, 3, 1, 2)
 
-Dims = tuple[int, ...]
-Known = Mapping[str, Dims]  # value -> its sizes
 Contents = Mapping[str, np.ndarray]  # value -> its numbers
-OpenSizes = list[int | str]  # symbols as text, and unknown ones as ''
 
 
 @dataclass(frozen=True)
@@ -39,20 +38,20 @@ class Sizes:
     known: Known
 
 
-def infer_sizes(file: OnnxFile, image: Image | None) -> Sizes:
+def infer_sizes(file: OnnxFile, given: Sequence[int] | None) -> Sizes:
     """Fix the inputs of a graph (batches of one where that is open) and infer all sizes.
 
     Args:
         file: the model.
-        image: (C, H, W) of its image inputs, for sizes that the file leaves open; one that it fixes must
-            agree.
+        given: sizes of an input without its batch, see `fixed_inputs`, for sizes that the file leaves open;
+            one that it fixes must agree.
 
     Raises:
         InputError: a size is open and not given, or given and fixed to another; the message names the input.
     """
     if not file.inputs:
         raise InputError(f"{file.path} has no input, so there is nothing to map")
-    inputs = _fixed_inputs(file, image)
+    inputs = fixed_inputs(file, given)
     light = _light_copy(file, inputs)
     # Every round folds a node at least, so the rounds come to an end.
     while True:
@@ -64,13 +63,13 @@ def infer_sizes(file: OnnxFile, image: Image | None) -> Sizes:
         # transposition.
         for tensor in light.graph.initializer:
             known[tensor.name] = tuple(tensor.dims)
-        if not _fold(light, known):
+        if not _fold(light, known) and not _noted(file, light, known, inputs):
             break
     first = inputs[file.inputs[0].name]
     batch = 1
     if len(first) == 4:
         batch = max(first[0], 1)
-    return Sizes(_image(file, first), batch, inputs, known)
+    return Sizes(image_of(file, first), batch, inputs, known)
 
 
 def _light_copy(file: OnnxFile, inputs: Known) -> Any:
@@ -82,8 +81,9 @@ def _light_copy(file: OnnxFile, inputs: Known) -> Any:
     kept = [value for value in graph.input if value.name in inputs]
     del graph.input[:]
     for value in kept:
-        _set_sizes(value, inputs[value.name])
+        set_sizes(value, inputs[value.name])
     graph.input.extend(kept)
+    in_standard_operators_(graph)
     # Notes that were made for other sizes would be taken for truth.
     del graph.value_info[:]
     for value in graph.output:
@@ -108,16 +108,51 @@ def _inferred(file: OnnxFile, light: Any) -> dict[str, Dims]:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except Exception as error:  # onnx raises several kinds of its own
         last = str(error).strip().splitlines()[-1]
+        # Sizes that the file fixes are no choice of the user's.
+        remedy = "export it again"
+        if has_open_sizes(file):
+            remedy = "pass its real --input"
         raise InputError(
-            f"{file.path}: the sizes of its values contradict each other: {last}; pass its real --input"
+            f"{file.path}: the sizes of its values contradict each other: {last}; {remedy}"
         ) from None
     known: dict[str, Dims] = {}
     graph = inferred.graph
     for value in (*graph.input, *graph.value_info, *graph.output):
-        sizes = _closed(_sizes(value))
+        sizes = closed(open_sizes(value))
         if sizes is not None:
             known[value.name] = sizes
     return known
+
+
+def _noted(file: OnnxFile, light: Any, known: Known, inputs: Known) -> bool:
+    """Take an exporter's note of sizes that inference does not reach; whether there was one.
+
+    A note holds where the inputs have the sizes that it was made for: those that the file fixes, and symbols,
+    which are replaced by what they are here. Where sizes of the inputs are open without a symbol, notes may
+    be of any.
+    """
+    symbols: dict[str, int] = {}
+    for value in file.inputs:
+        for declared, size in zip(open_sizes(value) or [], inputs[value.name], strict=True):
+            if declared == "":
+                return False
+            if isinstance(declared, str):
+                symbols[declared] = size
+    made = {name for node in light.graph.node for name in node.output}
+    for note in file.model.graph.value_info:
+        if note.name in known or note.name not in made:
+            continue
+        sizes: OpenSizes = []
+        for noted in open_sizes(note) or [""]:
+            sizes.append(symbols.get(str(noted), noted))
+        whole = closed(sizes)
+        if whole is not None:
+            # One after the other: what is inferred behind it goes before further notes.
+            added = light.graph.value_info.add()
+            added.CopyFrom(note)
+            set_sizes(added, whole)
+            return True
+    return False
 
 
 def _fold(light: Any, known: Known) -> bool:
@@ -269,157 +304,3 @@ def where_inference_stops(
             return describe(node)
         name = unknown[0]
     return f"input {name}"
-
-
-def _fixed_inputs(file: OnnxFile, image: Image | None) -> dict[str, Dims]:
-    """The sizes of every input, with `image` in the place of what is open."""
-    fixed: dict[str, Dims] = {}
-    symbols: dict[str, int] = {}  # what the image says of a symbol goes for later inputs, too
-    used = False
-    for value in file.inputs:
-        sizes = _declared(file, value, symbols)
-        if len(sizes) == 4 and image is not None:
-            _settle_image(
-                file,
-                value.name,
-                sizes,
-                image,
-                symbols,
-            )
-            used = True
-        closed = _closed(sizes)
-        if closed is None:
-            remedy = "export it with fixed sizes"
-            if len(sizes) == 4:
-                remedy = "give the size of an image: --input CxHxW"
-            raise InputError(
-                f"{file.path}: input {value.name} has the open size {show_sizes(sizes)}; {remedy}"
-            )
-        fixed[value.name] = closed
-    if image is not None and not used:
-        raise InputError(
-            f"{file.path} takes no image (no input of four dimensions), so --input does not go with it"
-        )
-    return fixed
-
-
-def _declared(
-    file: OnnxFile,
-    value: Any,
-    symbols: Mapping[str, int],
-) -> OpenSizes:
-    """The sizes that the file gives an input, with known symbols replaced and batches of one."""
-    declared = _sizes(value)
-    if declared is None:
-        raise InputError(
-            f"{file.path}: input {value.name} has no sizes; export it with the sizes of its inputs"
-        )
-    sizes: OpenSizes = []
-    for size in declared:
-        if isinstance(size, str):
-            size = symbols.get(size, size)
-        sizes.append(size)
-    if sizes and isinstance(sizes[0], str):
-        sizes[0] = 1
-    return sizes
-
-
-def _settle_image(
-    file: OnnxFile,
-    name: str,
-    sizes: OpenSizes,
-    image: Image,
-    symbols: dict[str, int],
-) -> None:
-    """Write the image into the sizes of an input, and into the symbols that it has there."""
-    wanted = _arranged(file, name, image)
-    for axis in (1, 2, 3):
-        size = sizes[axis]
-        if isinstance(size, int) and size != wanted[axis]:
-            raise InputError(
-                f"{file.path}: input {name} is fixed to {show_sizes(sizes)}, "
-                f"which --input {show_sizes(image)} (C x H x W) contradicts; "
-                "omit --input, or export the network for that size"
-            )
-        if isinstance(size, str) and size:
-            symbols[size] = wanted[axis]
-        sizes[axis] = wanted[axis]
-
-
-def _arranged(
-    file: OnnxFile,
-    name: str,
-    image: Image,
-) -> tuple[int, int, int, int]:
-    """The sizes (1, C, H, W) of an image, or (1, H, W, C) where the graph turns them round first."""
-    channels, height, width = image
-    if _channels_last(file, name):
-        return 1, height, width, channels
-    return 1, channels, height, width
-
-
-def _channels_last(file: OnnxFile, name: str) -> bool:
-    """Whether all that is done with an input is to put its channels, which come last, in front."""
-    readers = []
-    for node in file.model.graph.node:
-        if name in node.input:
-            readers.append(node)
-    return bool(readers) and all(_puts_channels_first(node) for node in readers)
-
-
-def _puts_channels_first(node: Any) -> bool:
-    if node.op_type != "Transpose":
-        return False
-    return any(tuple(attribute.ints) == NHWC_TO_NCHW for attribute in node.attribute)
-
-
-def _image(file: OnnxFile, sizes: Dims) -> Image:
-    """(C, H, W) of the first input; inputs of fewer dimensions have ones in front."""
-    first = file.inputs[0].name
-    if len(sizes) == 4 and _channels_last(file, first):
-        _, height, width, channels = sizes
-        return channels, height, width
-    # Without the batch; the ones in front are cut off again where there are three sizes.
-    channels, height, width = (1, 1, 1, *sizes[1:])[-3:]
-    return max(channels, 1), max(height, 1), max(width, 1)
-
-
-def _sizes(value: Any) -> OpenSizes | None:
-    """A value's sizes; None where not even their number is known."""
-    # A sequence of tensors, or a tensor of which nothing is known.
-    if not value.type.HasField("tensor_type"):
-        return None
-    if not value.type.tensor_type.HasField("shape"):
-        return None
-    sizes: OpenSizes = []
-    for dim in value.type.tensor_type.shape.dim:
-        # Some exporters write an open size as -1, or as a name such as '?' that says nothing.
-        if dim.HasField("dim_value") and dim.dim_value >= 0:
-            sizes.append(dim.dim_value)
-        else:
-            sizes.append(dim.dim_param.replace("?", ""))
-    return sizes
-
-
-def _closed(sizes: OpenSizes | None) -> Dims | None:
-    """The sizes, if none of them is open."""
-    if sizes is None:
-        return None
-    numbers: list[int] = []
-    for size in sizes:
-        if isinstance(size, str):
-            return None
-        numbers.append(size)
-    return tuple(numbers)
-
-
-def _set_sizes(value: Any, sizes: Iterable[int]) -> None:
-    shape = value.type.tensor_type.shape
-    del shape.dim[:]
-    for size in sizes:
-        shape.dim.add().dim_value = size
-
-
-def show_sizes(sizes: Iterable[int | str]) -> str:
-    """`1x3x?x?`, a question mark for each size that is not known."""
-    return "x".join(str(size) or "?" for size in sizes)
