@@ -4,6 +4,8 @@ Everything a user can put right derives from `RankfoldError`; the command line p
 exits with code 2. Each class is also the built-in exception a Python caller would expect to catch.
 """
 
+from collections.abc import Iterable
+
 
 class RankfoldError(Exception):
     """Base of all errors that the user of the library can put right."""
@@ -52,3 +54,25 @@ def first_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     return lines[0]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean resnet20?`, to follow a complaint about a word; empty where none known is like it."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    if not near:
+        return ""
+    # Of several that are nearly as like, the one that begins like the word.
+    near.sort(key=lambda name: _alike_from_the_start(name, word), reverse=True)
+    return f"; did you mean {near[0]}?"
+
+
+def _alike_from_the_start(one: str, other: str) -> int:
+    """Letters that two words have in common at their beginning."""
+    alike = 0
+    for first, second in zip(one, other, strict=False):
+        if first != second:
+            break
+        alike += 1
+    return alike

@@ -13,6 +13,28 @@ VERSION_0_1 = Path(__file__).parents[1] / "data" / "version-0.1"
 LONG = "x" * 5000
 
 
+def test_the_bare_command_prints_the_help(capsys):
+    assert main([]) == 0
+    assert "compress" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["mpa", "resnet20"], "map"),
+        (["compres", "resnet20"], "compress"),
+        (["map", "resnet21"], "resnet20"),
+        (["map", "mobilnetv2"], "mobilenetv2"),
+        (["compress", "resnet21", "--data", "digits", "--out", "x"], "resnet20"),
+        (["map", "resnet20", "--aray", "64x64"], "--array"),
+        (["map", "resnet20", "--method", "vwsdk"], "vw-sdk"),
+        (["map", "resnet20", "--rank", "2", "--exclude", "layer1.0.conv11"], "layer1.0.conv1"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_right_one(arguments, meant, capsys):
+    assert f"did you mean {meant}?" in refuse(capsys, *arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from rankfold.cli.words.flags import in_options
-from rankfold.errors import RankfoldError, in_one_line
+from rankfold.errors import RankfoldError, did_you_mean, in_one_line
 from rankfold.version import __version__
 
 # What may be wrong with a path itself: whether it is there is asked, and answered, where it is used.
@@ -35,8 +36,13 @@ COMMANDS = {
     "report": "compare finished runs of one network on one page",
     "reproduce": "train and compare a grid of compressions, cell by cell",
     "hardware": "descriptions of hardware: to list, to copy and edit, to check",
+    "cache": "decoded images that data sets leave behind: where, how large, to clear",
     "demo": "train, compress and compare a small network on digits",
 }
+
+
+INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (?:\S* )*?(--[\w-]+)")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,7 +50,32 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # Argparse would print the whole usage before it, which hides the sentence.
-        self.exit(2, f"rankfold: {in_one_line(message)}; see {self.prog} --help\n")
+        words = in_one_line(f"{message}{self._nearest(message)}")
+        # A question ends the sentence before.
+        link = "; see"
+        if words.endswith("?"):
+            link = " See"
+        self.exit(2, f"rankfold: {words}{link} {self.prog} --help\n")
+
+    def _nearest(self, message: str) -> str:
+        """What was meant by a misspelt choice or option, in words; empty where nothing is like it."""
+        choice = INVALID_CHOICE.search(message)
+        if choice is not None:
+            return did_you_mean(choice[1], re.findall(r"[\w.:-]+", choice[2]))
+        option = UNKNOWN_OPTION.search(message)
+        if option is not None:
+            return did_you_mean(option[1], self._option_names())
+        return ""
+
+    def _option_names(self) -> list[str]:
+        """All options of the command whose arguments are known, and of all commands."""
+        names = list(self._option_string_actions)
+        for action in self._actions:
+            # Of a parser with sub-commands: one of them has its arguments, the others have `--help` alone.
+            if isinstance(action.choices, dict):
+                for command in action.choices.values():
+                    names += command._option_string_actions
+        return names
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -75,6 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:]
     if arguments is not None:
         given = list(arguments)
+    if not given:
+        build_parser().print_help()
+        return 0
     # Looked for before parsing: only this command's module is imported.
     command = next((word for word in given if not word.startswith("-")), None)
     options = argparse.Namespace(debug=False)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.arguments import TEXT, WHOLE, takes
-from rankfold.errors import InputError, first_line
+from rankfold.errors import InputError, did_you_mean, first_line
 from rankfold.models.device import device_of, dtype_of
 from rankfold.models.libraries import LibraryModel
 from rankfold.models.torch_export import SUFFIX, load_exported
@@ -62,7 +62,7 @@ def load_model(
     if ":" not in name:
         raise InputError(
             f"unknown model {name}; known are {', '.join(BUILDERS)}, or give a .pt2 file, timm:NAME, "
-            "torchvision:NAME, hf:NAME or package.module:factory"
+            f"torchvision:NAME, hf:NAME or package.module:factory{did_you_mean(name, BUILDERS)}"
         )
     factory = _imported(name)
     offered = {"num_classes": classes, "classes": classes, "in_channels": in_channels}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from rankfold.arguments import SWITCH, TEXT, check_fields
-from rankfold.errors import InputError
+from rankfold.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def match_rules(rules: Sequence[LayerRule], names: Iterable[str]) -> dict[str, M
         if not matched:
             raise InputError(
                 f"{rule.verb} rule {rule.pattern} matches no layer; the first ones are "
-                f"{', '.join(names[:3])}; use * in patterns"
+                f"{', '.join(names[:3])}; use * in patterns{did_you_mean(rule.pattern, names)}"
             )
         for name in matched:
             # Neither an exact name nor an earlier pattern is overruled.

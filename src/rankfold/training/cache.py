@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy as np
 from rankfold.errors import InputError
 from rankfold.training.sources import SPLITS, Arrays, Decoded, Size, decode
 
+KEY = re.compile(r"[0-9a-f]{20}")  # what an entry is called
+STRAY = re.compile(rf"\.{KEY.pattern}\..+")  # and what it is called while it is filled
 _VERSION = 1  # of the layout below; another one is another entry
 
 
@@ -93,18 +96,94 @@ def entry_of(source: str, image_size: Size | None, cache: Path | None) -> Entry:
         InputError: the source is an empty folder.
     """
     if cache is None:
-        cache = _usual_folder()
+        cache = cache_folder()
     # The size as well: each has its own decoded images.
     identity = json.dumps([_VERSION, *_identity(source), image_size])
     key = hashlib.sha256(identity.encode()).hexdigest()[:20]
     return Entry(cache / key)
 
 
-def _usual_folder() -> Path:
+def cache_folder() -> Path:
+    """Where decoded images are kept: `RANKFOLD_CACHE`, else `~/.cache/rankfold`."""
     chosen = os.environ.get("RANKFOLD_CACHE")
     if chosen:
         return Path(chosen)
     return Path.home() / ".cache" / "rankfold"
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What is kept of one data set at one image size.
+
+    Attributes:
+        folder: of the files.
+        source: the data set, as it was given.
+        images: their number and size, such as `60,000 of 32x32`.
+        size: bytes on the disk.
+    """
+
+    folder: Path
+    source: str
+    images: str
+    size: int
+
+
+def cached(cache: Path | None = None) -> tuple[Cached, ...]:
+    """What the cache holds, the largest first; folders that are no entries of it are passed over."""
+    found = []
+    for entry in _entries(cache or cache_folder()):
+        try:
+            source = str(entry.meta()["source"])
+            counts, sizes = [], set()
+            for split in SPLITS:
+                # Only the header is read: the images stay on the disk.
+                images = np.load(_images_file(entry.folder, split), mmap_mode="r")
+                counts.append(len(images))
+                sizes.add("x".join(map(str, images.shape[1:3])))
+            words = f"{sum(counts):,} of {' or '.join(sorted(sizes))}"
+        except (OSError, ValueError, KeyError, TypeError):
+            source, words = "damaged", "?"
+        found.append(Cached(entry.folder, source, words, _bytes_in(entry.folder)))
+    return tuple(sorted(found, key=lambda one: one.size, reverse=True))
+
+
+def clear_cache(cache: Path | None = None) -> int:
+    """Remove all decoded images, and what killed processes left of them; the bytes that are free now.
+
+    Nothing else in the folder is touched. Processes that have images mapped keep them until they end.
+
+    Raises:
+        InputError: an entry cannot be removed.
+    """
+    folder = cache or cache_folder()
+    freed = 0
+    strays = [Entry(path) for path in _folders(folder) if STRAY.fullmatch(path.name)]
+    for entry in (*_entries(folder), *strays):
+        size = _bytes_in(entry.folder)
+        try:
+            shutil.rmtree(entry.folder)
+        except OSError as error:
+            raise InputError(
+                f"cannot clear {entry.folder}: {error.strerror}; remove it by hand, or set RANKFOLD_CACHE"
+            ) from error
+        freed += size
+    return freed
+
+
+def _entries(cache: Path) -> list[Entry]:
+    """The entries of a cache, by what they are called and hold: the folder may have other things in it."""
+    entries = [Entry(path) for path in _folders(cache) if KEY.fullmatch(path.name)]
+    return [entry for entry in entries if entry.is_filled]
+
+
+def _folders(cache: Path) -> list[Path]:
+    if not cache.is_dir():
+        return []
+    return sorted(path for path in cache.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def _identity(source: str) -> list[Any]:

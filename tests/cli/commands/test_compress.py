@@ -179,3 +179,11 @@ def test_a_full_disk_is_one_sentence(weights, tmp_path):
         assert not any(path.name.endswith(".tmp") for path in (disk / "run").iterdir())
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_network_without_weights_is_not_trained_unasked(tmp_path, capsys):
+    """`--epochs 0` means no training; sixty epochs of the dense network would be some."""
+    options = ["--data", "digits", "--rank", "1/4", "--epochs", "0", "--out", tmp_path / "run"]
+    error = refuse(capsys, "compress", "vgg9", *options)
+    assert "there are no trained weights of vgg9 for digits, and --epochs 0 trains nothing" in error
+    assert "--baseline-epochs" in error and not (tmp_path / "run").exists()

@@ -4,7 +4,7 @@ factory.
 
 from __future__ import annotations
 
-from rankfold.errors import InputError
+from rankfold.errors import InputError, did_you_mean
 from rankfold.workload import ZOO, Network, trace, zoo_network
 from rankfold.workload.table import SUFFIXES, read_table
 
@@ -14,15 +14,19 @@ MODEL_HELP = (
 )
 
 
-def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
+def find_network(model: str, given: tuple[int, ...] | None) -> Network:
     """The network a user means by `model`; ONNX files, tables and zoo networks need no torch.
+
+    Args:
+        model: as users name it.
+        given: sizes of an input without its batch, of images (C, H, W); None: the network's own.
 
     Raises:
         InputError: there is none of that name, or it cannot be read.
     """
     # Files by their suffix, then names: from what needs nothing to what imports torch.
     if model.lower().endswith(SUFFIXES):
-        if image is not None:
+        if given is not None:
             raise InputError(
                 "--input does not go with a table of layers, which gives each layer's input itself"
             )
@@ -30,7 +34,10 @@ def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
     if model.lower().endswith(".onnx"):
         from rankfold.workload.onnx.layers import read_onnx
 
-        return read_onnx(model, image)
+        return read_onnx(model, given)
+    if ":" in model and given is not None and len(given) != 3:
+        return _on_other_sizes(model, given)
+    image = _as_image(model, given)
     if model in ZOO:
         return zoo_network(model, image)
     if model.lower().endswith(".pt2"):
@@ -39,6 +46,7 @@ def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
         raise InputError(
             f"unknown model {model}; known are {', '.join(ZOO)}, or give a .csv or .yaml table, an .onnx or "
             ".pt2 file, timm:NAME, torchvision:NAME, hf:NAME or package.module:factory"
+            f"{did_you_mean(model, ZOO)}"
         )
     from rankfold.models.libraries import LibraryModel, preferred_image
     from rankfold.models.load import load_model
@@ -54,6 +62,28 @@ def find_network(model: str, image: tuple[int, int, int] | None) -> Network:
     # A factory says nothing of its images: CIFAR's size and number of classes are assumed.
     image = image or (3, 32, 32)
     return trace(load_model(model, 10, image[0]), image, model)
+
+
+def _as_image(model: str, given: tuple[int, ...] | None) -> tuple[int, int, int] | None:
+    """(C, H, W), which networks of images need."""
+    if given is None:
+        return None
+    if len(given) != 3:
+        shown = "x".join(map(str, given))
+        raise InputError(f"{model} takes images, and --input (={shown}) must be channels x height x width")
+    channels, height, width = given
+    return channels, height, width
+
+
+def _on_other_sizes(model: str, given: tuple[int, ...]) -> Network:
+    """The network of a library or factory, called with one tensor that is no image."""
+    import torch
+
+    from rankfold.models.load import load_model
+
+    # What stands first are channels, or the length of a sequence that has none.
+    built = load_model(model, 10, given[0])
+    return trace(built, None, model, (torch.zeros(1, *given),))
 
 
 def is_name(model: str) -> bool:

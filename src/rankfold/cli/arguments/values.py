@@ -12,6 +12,7 @@ from rankfold.machine.description import seconds
 from rankfold.workload.shape import is_count
 
 T = TypeVar("T")
+MOST_SIZES = 5  # of an input without its batch
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -27,17 +28,19 @@ def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
     return convert
 
 
-def image_input(text: str) -> tuple[int, int, int]:
-    """Read `3x32x32` as (C, H, W).
+def input_sizes(text: str) -> tuple[int, ...]:
+    """Read `3x32x32` as (C, H, W), and other sizes of an input without its batch, such as `16000`.
 
     Raises:
-        InputError: not three positive whole numbers.
+        InputError: not positive whole numbers, or more than five.
     """
-    parts = _sizes(text, 3)
+    parts = _sizes(text, min(text.lower().count("x"), MOST_SIZES - 1) + 1)
     if parts is None:
-        raise InputError(f"input (={text}) must be channels x height x width, such as 3x32x32")
-    channels, height, width = parts
-    return channels, height, width
+        raise InputError(
+            f"input (={text}) must be channels x height x width, such as 3x32x32, or as many sizes as an "
+            "input has without its batch"
+        )
+    return parts
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import command_line, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_training, distillation, recipe
-from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cost.energy import all_laid_out, choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 
     from rankfold.machine import Hardware, NonIdealities
     from rankfold.mapping import ArraySpec
+    from rankfold.runs.baseline import DenseWeights
+    from rankfold.training.data import ImageData
     from rankfold.workload import Network
 
+DENSE_EPOCHS = 60  # of a dense network without weights, where nothing is said
 UNSET = object()  # since None means float
 BITS = 4  # where nothing is said
 
@@ -60,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline-epochs",
         type=int,
-        default=60,
-        help="epochs for the dense network where it must be trained (default 60)",
+        help="epochs for the dense network where it must be trained; 0 takes its weights as they are "
+        f"(default {DENSE_EPOCHS}; with --epochs 0 nothing is trained unless this asks for it)",
     )
     parser.add_argument(
         "--noise-aware",
@@ -72,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_non_idealities(parser)
     parser.add_argument(
         "--input",
-        type=checked(image_input),
+        type=checked(input_sizes),
         metavar="CxHxW",
         help="image size of an ONNX file that leaves it open",
     )
@@ -128,8 +131,6 @@ def _compress(
     # Late: these import torch, which takes longer than all checks of options.
     from rankfold.cli.words.progress import Bars
     from rankfold.models.load import load_model
-    from rankfold.runs.baseline import dense_weights
-    from rankfold.runs.recipes import DENSE
     from rankfold.runs.run import run as run_job
     from rankfold.runs.state import RunNotes, traced
     from rankfold.training.data import load_images
@@ -137,11 +138,10 @@ def _compress(
     prepare_process(options.threads)
     tuning = recipe(options)
     data = load_images(options.data, options.image_size)
+    baseline = _baseline(options, data)
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
     network = traced(model, data, options.model)
     plan = _chosen_plan(options, wanted, model, network, kept_with_plan(options, hardware, wanted))
-    # Only used where nobody has weights of this network for these data.
-    dense = replace(DENSE, epochs=options.baseline_epochs, batch_size=options.batch)
     run_job(
         model,
         data,
@@ -149,7 +149,7 @@ def _compress(
         tuning,
         out=options.out,
         name=options.model,
-        baseline=dense_weights(options.model, data, options.checkpoint, dense),
+        baseline=baseline,
         decomposition=options.decomposition or "data",
         distillation=distillation(options),
         noise=noise,
@@ -160,6 +160,32 @@ def _compress(
         resume=options.resume,
         progress=Bars(),
     )
+
+
+def _baseline(options: argparse.Namespace, data: ImageData) -> DenseWeights:
+    """Where the dense weights come from.
+
+    Raises:
+        InputError: nobody has any, and the user asked for no training.
+    """
+    from rankfold.runs.baseline import TrainedWeights, dense_weights
+    from rankfold.runs.recipes import DENSE
+
+    asked = options.baseline_epochs
+    if asked is None:
+        asked = DENSE_EPOCHS
+    # Only used where nobody has weights of this network for these data.
+    recipe = replace(DENSE, epochs=asked, batch_size=options.batch)
+    weights = dense_weights(options.model, data, options.checkpoint, recipe)
+    unasked = options.epochs == 0 and options.baseline_epochs is None
+    if unasked and isinstance(weights, TrainedWeights):
+        raise InputError(
+            f"there are no trained weights of {options.model} for {data.name}, and --epochs 0 trains "
+            "nothing; "
+            "give --checkpoint FILE, or say with --baseline-epochs how long to train the dense network "
+            "(0: its weights are taken as they are)"
+        )
+    return weights
 
 
 def _chosen_plan(

@@ -12,7 +12,7 @@ from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
 from rankfold.cli.arguments.networks import MODEL_HELP, find_network
 from rankfold.cli.arguments.plans import finished_run, given_plan
-from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cost import choose_mapping, planned_shape
 from rankfold.cost.choice import runs_by_weight
 from rankfold.cost.energy import DEFAULT_TABLE, counted_plan, load_table
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_array(parser)
     parser.add_argument(
         "--input",
-        type=checked(image_input),
+        type=checked(input_sizes),
         metavar="CxHxW",
         help="image size (default: the network's own)",
     )

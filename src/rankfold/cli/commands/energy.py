@@ -16,7 +16,7 @@ from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.plans import planned_network
 from rankfold.cli.arguments.technology import add_technology
-from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
 from rankfold.cli.words.hardware import hardware_in_words
 from rankfold.cost import counts_linear
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_array(parser)
     parser.add_argument(
         "--input",
-        type=checked(image_input),
+        type=checked(input_sizes),
         metavar="CxHxW",
         help="image size (default: the network's own)",
     )

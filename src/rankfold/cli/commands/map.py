@@ -14,7 +14,7 @@ from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.plans import planned_network
 from rankfold.cli.arguments.technology import add_technology, asks_for_energy
-from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cli.words.chip import chip_in_words, priced_chip_in_words
 from rankfold.cli.words.energy import energy_summary
 from rankfold.cli.words.hardware import hardware_in_words
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_array(parser)
     parser.add_argument(
-        "--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)"
+        "--input", type=checked(input_sizes), metavar="CxHxW", help="image size (default: the network's own)"
     )
     add_low_rank(parser)
     add_entries(

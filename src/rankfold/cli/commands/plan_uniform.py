@@ -10,7 +10,7 @@ from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_har
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.networks import find_network
-from rankfold.cli.arguments.values import checked, image_input
+from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
@@ -53,7 +53,7 @@ def add_uniform(parser: argparse.ArgumentParser) -> None:
     add_rules(group)
     add_mapping(group, "--mapping", "of --uniform")
     group.add_argument(
-        "--input", type=checked(image_input), metavar="CxHxW", help="image size (default: the network's own)"
+        "--input", type=checked(input_sizes), metavar="CxHxW", help="image size (default: the network's own)"
     )
 
 
