@@ -138,8 +138,8 @@ def _compress(
     prepare_process(options.threads)
     tuning = recipe(options)
     data = load_images(options.data, options.image_size)
-    baseline = _baseline(options, data)
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
+    baseline = _baseline(options, data)
     network = traced(model, data, options.model)
     plan = _chosen_plan(options, wanted, model, network, kept_with_plan(options, hardware, wanted))
     run_job(
@@ -181,8 +181,7 @@ def _baseline(options: argparse.Namespace, data: ImageData) -> DenseWeights:
     if unasked and isinstance(weights, TrainedWeights):
         raise InputError(
             f"there are no trained weights of {options.model} for {data.name}, and --epochs 0 trains "
-            "nothing; "
-            "give --checkpoint FILE, or say with --baseline-epochs how long to train the dense network "
+            "nothing; give --checkpoint FILE, or say with --baseline-epochs how long to train the dense network "
             "(0: its weights are taken as they are)"
         )
     return weights
