@@ -21,6 +21,7 @@ def plan_of(
     array: ArraySpec | Hardware,
     *,
     bits: Bits = None,
+    mapping: str = "sdk",
 ) -> Plan:
     """The plan that a method makes of a network, from its shapes, or from its weights where these decide.
 
@@ -30,13 +31,14 @@ def plan_of(
         network: the same, traced.
         array: the array or the hardware to plan for.
         bits: as in `uniform_plan`.
+        mapping: as in `uniform_plan`; methods that look at weights take no notice of it.
 
     Raises:
         InputError: a layer cannot have the setting.
         MissingDependencyError: the method needs a package that is not installed, as channel pruning does.
     """
     if method is None or not method.maker:
-        return uniform_plan(network, array, method, bits=bits)
+        return uniform_plan(network, array, method, bits=bits, mapping=mapping)
     # By its address, as plans are made without torch and the step that makes this one stands above them.
     module, _, name = method.maker.partition(":")
     make = getattr(import_module(module), name)

@@ -181,8 +181,8 @@ def _baseline(options: argparse.Namespace, data: ImageData) -> DenseWeights:
     if unasked and isinstance(weights, TrainedWeights):
         raise InputError(
             f"there are no trained weights of {options.model} for {data.name}, and --epochs 0 trains "
-            "nothing; give --checkpoint FILE, or say with --baseline-epochs how long to train the dense network "
-            "(0: its weights are taken as they are)"
+            "nothing; give --checkpoint FILE, or say with --baseline-epochs how long to train the dense "
+            "network (0: its weights are taken as they are)"
         )
     return weights
 
@@ -206,7 +206,7 @@ def _chosen_plan(
         both = BITS
     bits = chosen_bits(options, both)
     mapping = named_mapping(options.mapping)
-    plan = plan_of(wanted, model, network, hardware, bits=bits)
+    plan = plan_of(wanted, model, network, hardware, bits=bits, mapping=mapping or "sdk")
     if mapping is not None:
         return all_laid_out(plan, mapping)
     return choose_mappings(network, plan, hardware_table(plan.machine))
