@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rankfold.cost.kinds import cost_of
-from rankfold.cost.planned import Masks, array_mapping, bits_of, busiest, drives
+from rankfold.cost.planned import Masks, array_mapping, bits_of, busiest, drives, planned_mapping
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.workload import ConvShape, Network
@@ -28,12 +28,14 @@ class MappingOption:
         arrays: stored tiles, each on an array of its own.
         time: activations of the busiest tile of each stage, added up over stages and runs: how long the layer
             takes where all its tiles work side by side.
+        whole_cycles: activations with whole vectors where a cell holds a whole weight, as papers count.
     """
 
     mapping: str
     cycles: int
     arrays: int
     time: int
+    whole_cycles: int
 
 
 def mapping_options(
@@ -59,8 +61,10 @@ def mapping_options(
 def _option(
     runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
 ) -> MappingOption:
-    cycles = time = 0
+    cycles = time = whole_cycles = 0
+    whole = ArraySpec(array.rows, array.columns)
     for shape in runs:
+        whole_cycles += planned_mapping(shape, whole, entry, mask).cycles
         slices = 1
         if array.dac_bits is not None:
             _, input_bits = bits_of(shape, entry)
@@ -70,7 +74,8 @@ def _option(
             time += busiest(stage, array) * slices
     # A weight that runs twice is stored once.
     stages = array_mapping(runs[0], array, entry, mask).stages
-    return MappingOption(entry.mapping, cycles, sum(stage.tile_count for stage in stages), time)
+    arrays = sum(stage.tile_count for stage in stages)
+    return MappingOption(entry.mapping, cycles, arrays, time, whole_cycles)
 
 
 def choose_mapping(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan) -> str:
@@ -79,8 +84,8 @@ def choose_mapping(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan
     Some kinds have one of their own (`KindCost.own_mapping`). Else, of all mappings that need at most
     `MOST_ARRAYS` times as many arrays as the layer does dense under im2col, the one under which the layer
     takes the least time with all its tiles side by side; of equal ones that of the fewest cycles, then of the
-    fewest arrays, then the earliest in the order of the kind. Where none keeps to that, the one of the fewest
-    arrays.
+    fewest arrays, then, as narrow arrays leave no choice, of the fewest cycles as papers count them. Where
+    none keeps to that, the one of the fewest arrays.
 
     Args:
         runs: the convolutions that use the weight, at least one.
@@ -99,7 +104,11 @@ def choose_mapping(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan
     within = [option for option in options if option.arrays <= most]
     if not within:
         return min(options, key=lambda option: (option.arrays, option.time)).mapping
-    return min(within, key=lambda option: (option.time, option.cycles, option.arrays)).mapping
+    return min(within, key=_worth).mapping
+
+
+def _worth(option: MappingOption) -> tuple[int, int, int, int]:
+    return option.time, option.cycles, option.arrays, option.whole_cycles
 
 
 def chosen_on(network: Network, plan: Plan, counted: Plan) -> Plan:

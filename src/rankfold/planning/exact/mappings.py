@@ -46,7 +46,12 @@ def mappings_within(
             continue
         entry = plan.layer(name)
         candidates = []
-        for option in options:
+        known = set()
+        # Of mappings that are one and the same on these arrays, that of the fewest cycles as papers count.
+        for option in sorted(options, key=lambda option: option.whole_cycles):
+            if (option.cycles, option.arrays) in known:
+                continue
+            known.add((option.cycles, option.arrays))
             laid_out = replace(entry, mapping=option.mapping)
             candidates.append(Candidate(laid_out, option.cycles, option.arrays, None, 0))
         choices.append(candidates)
