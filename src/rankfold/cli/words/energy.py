@@ -40,9 +40,8 @@ def _comparisons(energy: NetworkEnergy, arrays: OnArrays) -> list[str]:
     # A dense network may be what it would be compared with.
     if best.components == arrays.dense.components:
         if energy.components != best.components:
-            lines.append(
-                f"{comparison_in_words(Comparison.of(energy, best))}; no mapping of the dense network needs less"
-            )
+            against = comparison_in_words(Comparison.of(energy, best))
+            lines.append(f"{against}; no mapping of the dense network needs less")
         return lines
     if energy.components != best.components:
         saving = 1 - energy.energy / best.energy
