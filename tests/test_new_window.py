@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.patches import Layer
+from rankfold.calibration.sensitivity import LayerSensitivity
 from rankfold.cost import CostKey, network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.cost.kinds import AnyMapping, KindCost
@@ -29,6 +30,9 @@ from rankfold.nn.plain import StandIn
 from rankfold.plan import LayerKind, LayerPlan, Plan, uniform_plan
 from rankfold.plan.kinds import registered
 from rankfold.plan.methods import Method
+from rankfold.planning import planning_problem
+from rankfold.planning.exact.slots import LayerSlot
+from rankfold.planning.kinds import ChosenSupport, KindCandidates, LayerStudy
 from rankfold.report.arrays.panel import Panel
 from rankfold.report.arrays.picture import dense_panels, planned_panels
 from rankfold.report.kinds.kind import KindPicture
@@ -160,6 +164,21 @@ class WindowCost(KindCost):
         return map_layer(cast(WindowLayer, entry.kind).shape(shape), array, entry.mapping)
 
 
+class WindowCandidates(KindCandidates):
+    """One window; what it loses is told from the inputs of the window."""
+
+    def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
+        if support is None:
+            yield replace(slot.entry, kind=WindowLayer((2, 2)), mapping="im2col")
+
+    def reads(self, slot: LayerSlot) -> tuple[ConvShape, ...]:
+        return (WindowLayer((2, 2)).shape(slot.shape),)
+
+    def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
+        SEEN.append(study.second_of(cast(WindowLayer, kind).shape(study.slot.shape)).shape)
+        return 0.0
+
+
 class WindowPicture(KindPicture):
     """Two pictures explain it: the copies that it starts from, and its own cells."""
 
@@ -191,7 +210,12 @@ class Windows(Method):
 @pytest.fixture(autouse=True)
 def known() -> Iterator[None]:
     SEEN.clear()
-    parts = {"cost": WindowCost(), "surgery": WindowSurgery(), "picture": WindowPicture()}
+    parts = {
+        "cost": WindowCost(),
+        "surgery": WindowSurgery(),
+        "picture": WindowPicture(),
+        "candidates": WindowCandidates(),
+    }
     with registered(WindowLayer, **parts):
         yield
 
@@ -274,6 +298,13 @@ def test_its_integers_go_through_the_arrays_of_its_plan() -> None:
     for layer in simulated_layers(on_arrays):
         inputs = seen[layer.name]
         assert torch.equal(layer.accumulators(inputs), layer.ideal_accumulators(inputs)), layer.name
+
+
+def test_the_planner_has_the_moments_that_it_reads() -> None:
+    problem = planning_problem(net(), [images()], ARRAY, images=8)
+    assert SEEN == [(1, 100, 100), (1, 96, 96)] or SEEN == [(1, 96, 96), (1, 100, 100)]
+    found = [candidate.entry.kind for layer in problem.choices for candidate in layer.candidates]
+    assert found.count(WindowLayer((2, 2))) == 2
 
 
 def test_its_own_pictures_explain_it() -> None:

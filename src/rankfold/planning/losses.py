@@ -120,7 +120,8 @@ class _ChoiceFinder:
         # In float64 on the processor: supports are chosen by differences of nearly equal errors.
         dense = weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
         moments = self.known.fitted[slot.name]
-        study = LayerStudy(slot, dense, moments.second)
+        others = {shape: found.second for shape, found in self.known.others.get(slot.name, {}).items()}
+        study = LayerStudy(slot, dense, moments.second, others)
         sensitivity = self.known.sensitivities[slot.name]
         return _LayerLosses(study, sensitivity)
 

@@ -24,6 +24,7 @@ from rankfold.planning.exact import CYCLES, Budget, Candidate, Front, LayerChoic
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.explain import explained
+from rankfold.planning.kinds import patches_read
 from rankfold.planning.losses import layer_choices
 from rankfold.planning.statistics import layer_statistics
 from rankfold.progress import Progress, Silent
@@ -149,12 +150,13 @@ def planning_problem(
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
     names = [slot.name for slot in slots if not slot.why_dense]
+    others = {slot.name: patches_read(slot) for slot in slots if not slot.why_dense}
 
     # In one go for all layers, so that the bar stands still until it is full.
     progress.begin("calibration", len(names) or 1, "layers")
     try:
         batches = samples.calibration(images, seed)
-        known = layer_statistics(model, batches, names, seed)
+        known = layer_statistics(model, batches, names, seed, others)
         progress.advance(len(names))
     finally:
         progress.end()

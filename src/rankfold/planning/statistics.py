@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from torch import nn
 
 from rankfold.calibration.correction import following_norms, free_of_constants
-from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.moments import PatchMoments, patch_moments
 from rankfold.calibration.samples import Inputs
 from rankfold.calibration.sensitivity import LayerSensitivity, sensitivities
+from rankfold.workload import ConvShape
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,12 @@ class LayerStatistics:
         sensitivities: the curvature of the loss over each layer's weight.
         fitted: the moments of its inputs that replacements are made for: centred where its bias, or a
             norm behind it, takes a constant error of its output back.
+        others: the same of other patches of its inputs, by the shapes that read them.
     """
 
     sensitivities: Mapping[str, LayerSensitivity]
     fitted: Mapping[str, PatchMoments]
+    others: Mapping[str, Mapping[ConvShape, PatchMoments]] = field(default_factory=dict)
 
     @property
     def moments(self) -> dict[str, PatchMoments]:
@@ -33,7 +37,11 @@ class LayerStatistics:
 
 
 def layer_statistics(
-    model: nn.Module, batches: Iterable[Inputs], names: Sequence[str], seed: int
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    names: Sequence[str],
+    seed: int,
+    others: Mapping[str, Sequence[ConvShape]] | None = None,
 ) -> LayerStatistics:
     """Run a network over calibration data, forward and backward.
 
@@ -42,6 +50,7 @@ def layer_statistics(
         batches: its inputs, on its device, to be gone through again and again.
         names: of the layers; none are fine.
         seed: of the labels that are drawn for the gradients.
+        others: shapes of convolutions that read other patches of layers' inputs, by the layers' names.
 
     Raises:
         InputError: there is no batch, a value is not finite, or a layer never runs.
@@ -54,4 +63,16 @@ def layer_statistics(
     # As surgery makes the weights: a constant error is left to the bias, or to the norm behind.
     norms = following_norms(model, batches, names)
     centred = free_of_constants(model, moments, norms)
-    return replace(statistics, fitted={**moments, **centred})
+    found: dict[str, dict[ConvShape, PatchMoments]] = {name: {} for name in others or {}}
+    for readers in _rounds(others or {}):
+        gathered = patch_moments(model, batches, readers)
+        gathered.update(free_of_constants(model, gathered, norms))
+        for name, shape in readers.items():
+            found[name][shape] = gathered[name]
+    return replace(statistics, fitted={**moments, **centred}, others=found)
+
+
+def _rounds(others: Mapping[str, Sequence[ConvShape]]) -> Iterator[dict[str, ConvShape]]:
+    """For each pass over the data the patches to gather, one sort of each layer at a time."""
+    for shapes in zip_longest(*others.values()):
+        yield {name: shape for name, shape in zip(others, shapes, strict=True) if shape is not None}

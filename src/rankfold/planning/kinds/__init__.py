@@ -6,6 +6,7 @@ from rankfold.planning.kinds.kind import (
     WeightCandidates,
     candidates_of,
     layer_entries,
+    patches_read,
 )
 from rankfold.planning.kinds.study import LayerStudy
 
@@ -16,4 +17,5 @@ __all__ = [
     "WeightCandidates",
     "candidates_of",
     "layer_entries",
+    "patches_read",
 ]

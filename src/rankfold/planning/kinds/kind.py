@@ -13,6 +13,7 @@ from rankfold.plan import LayerPlan, support_to_text
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.study import LayerStudy
+from rankfold.workload import ConvShape
 
 if TYPE_CHECKING:
     from rankfold.calibration.sensitivity import LayerSensitivity
@@ -53,6 +54,12 @@ class KindCandidates(ABC):
             slot: the layer.
             support: only those on just these kernel positions are asked for; None: those on all.
         """
+
+    def reads(self, slot: LayerSlot) -> tuple[ConvShape, ...]:
+        """Other patches of the layer's inputs than its own, as shapes of convolutions that read them, whose
+        moments `loss` asks for (`LayerStudy.second_of`).
+        """
+        return ()
 
     @abstractmethod
     def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
@@ -95,6 +102,14 @@ def candidates_of(kind: LayerKind | type[LayerKind]) -> KindCandidates:
         InputError: it is not registered, or not for planning.
     """
     return part_of(kind, STEP, KindCandidates)  # type: ignore[type-abstract]
+
+
+def patches_read(slot: LayerSlot) -> tuple[ConvShape, ...]:
+    """The patches beside the layer's own that any of its candidates needs the moments of, each once."""
+    shapes: dict[ConvShape, None] = {}
+    for part in _parts(slot):
+        shapes.update(dict.fromkeys(part.reads(slot)))
+    return tuple(shapes)
 
 
 def layer_entries(slot: LayerSlot, families: Iterable[Supports]) -> Iterator[LayerPlan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,7 @@ from rankfold.lowrank.blocks import BlockProblem
 from rankfold.lowrank.regression import RIDGE, Regression
 from rankfold.plan import support_to_text
 from rankfold.planning.exact.slots import LayerSlot
+from rankfold.workload import ConvShape
 
 
 class LayerStudy:
@@ -25,10 +27,18 @@ class LayerStudy:
         slot: the layer.
         weight: its dense weight.
         second: the moments.
+        others: the same of other patches that its candidates read, by the shapes that read them.
     """
 
-    def __init__(self, slot: LayerSlot, weight: np.ndarray, second: np.ndarray) -> None:
+    def __init__(
+        self,
+        slot: LayerSlot,
+        weight: np.ndarray,
+        second: np.ndarray,
+        others: Mapping[ConvShape, np.ndarray] | None = None,
+    ) -> None:
         self.slot, self.weight, self.second = slot, weight, second
+        self._others = dict(others or {})
         # The problems of the last structure: its ranks follow each other, and all of them use these.
         self._last_structure: tuple[int, str | None] | None = None
         self._last_problems: list[BlockProblem] = []
@@ -37,6 +47,12 @@ class LayerStudy:
     def inputs(self) -> int:
         """n = C_in/G * kh * kw, the inputs of one output."""
         return self.weight[0].size
+
+    def second_of(self, shape: ConvShape) -> np.ndarray:
+        """(G, n, n) E[x x^T] of the patches that a convolution of another shape reads of the layer's inputs,
+        one of those that a kind's `reads` gave.
+        """
+        return self._others[shape]
 
     @cached_property
     def families(self) -> tuple[dict[int, np.ndarray], ...]:
