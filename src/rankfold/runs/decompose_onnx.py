@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,7 @@ class Decomposition:
 
     def to_json(self) -> dict[str, Any]:
         """What `decomposition.json` says of it."""
-        content = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**content, "layers": [layer.to_json() for layer in self.layers]}
+        return {**asdict(self), "layers": [layer.to_json() for layer in self.layers]}
 
 
 def decompose_to_folder(
