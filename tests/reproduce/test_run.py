@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,8 @@ from rankfold.machine import load_hardware
 from rankfold.plan import Plan
 from rankfold.progress import Silent
 from rankfold.records.typed import write_typed
+from rankfold.reproduce import cluster
+from rankfold.reproduce.cell import Work
 from rankfold.reproduce.cluster import RayRunner
 from rankfold.reproduce.grid import load_grid
 from rankfold.reproduce.measure import read_table
@@ -265,3 +268,17 @@ def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path):
     assert "6 of 6 cells are done, 0 failed, 0 are left" in told
     wanted = [row for row in read_table(finished / "cells.csv") if row.seed == 0]
     assert list(read_table(out / "cells.csv")) == wanted
+
+
+def test_a_cluster_whose_machines_are_too_small_is_told_of(tmp_path, monkeypatch):
+    """Two machines of one core have two cores, and hold no cell of two."""
+    monkeypatch.setattr(cluster, "GROWTH", 0)
+    machine = {"Alive": True, "Resources": {"CPU": 1.0}}
+    gone = {"Alive": False, "Resources": {"CPU": 64.0}}
+    task = SimpleNamespace(options=lambda **_: None)
+    ray = SimpleNamespace(nodes=lambda: [machine, machine, gone], remote=lambda _: task)
+    work = Work(SMOKE, tmp_path, None, "cpu")
+    runner = RayRunner("auto", cores=2)
+    with pytest.raises(InputError, match="at auto has the 2 cores that each cell needs; ask for fewer"):
+        list(runner._run(ray, work, SMOKE.cells, lambda: True, Silent()))
+    assert list(RayRunner("auto", cores=2)._run(ray, work, SMOKE.cells, lambda: False, Silent())) == []

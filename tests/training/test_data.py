@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from common.real_data import data_folder, why_missing
 from rankfold.errors import InputError
+from rankfold.training import cache as training_cache
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageData, ImageSplit, load_images
 
@@ -355,6 +357,23 @@ def test_changed_data_is_decoded_again_and_has_another_digest(tmp_path: Path, ca
     assert first.digest != second.digest
     assert load_images(str(root), (6, 5)).digest == second.digest
     assert len(list(cache.iterdir())) == 3
+
+
+def test_an_entry_that_another_process_fills_first_is_taken(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load_images("digits")
+    (entry,) = cache.iterdir()
+    kept = entry.rename(cache / "kept")
+    decode = training_cache.decode
+
+    def decode_late(*arguments: Any) -> Any:
+        decoded = decode(*arguments)
+        shutil.copytree(kept, entry)
+        return decoded
+
+    monkeypatch.setattr(training_cache, "decode", decode_late)
+    assert same(load_images("digits"), before)
 
 
 def test_an_explicit_cache_folder_wins(tmp_path: Path, cache: Path) -> None:

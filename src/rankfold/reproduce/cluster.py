@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from rankfold.reproduce.grid import Cell
 
 LOCAL = "local"
 RETRIES = 3
+GROWTH = 60  # seconds for a machine to join that can hold a cell
 PATIENCE = 10  # seconds for a machine to answer at its port
 
 
@@ -97,6 +98,7 @@ class RayRunner:
         task = ray.remote(run_cell).options(num_cpus=self.cores, num_gpus=self.gpus, max_retries=RETRIES)
         waiting = list(cells)
         running: dict[Any, Cell] = {}
+        patience = GROWTH
         while waiting or running:
             # As many tasks as run at once, and no more waiting at the cluster: those that wait here are not
             # begun when the time is up.
@@ -109,8 +111,13 @@ class RayRunner:
             if not running:
                 if not go_on():
                     return
-                time.sleep(1)  # a cluster may still be growing
+                # A cluster may still be growing.
+                if patience == 0:
+                    raise InputError(self._too_small())
+                patience -= 1
+                time.sleep(1)
                 continue
+            patience = GROWTH
             # One at a time: what is done is told at once, and its place is filled.
             (ended, *_), _ = ray.wait(list(running), num_returns=1)
             cell = running.pop(ended)
@@ -122,11 +129,28 @@ class RayRunner:
 
     def _slots(self, ray: Any) -> int:
         """Tasks that the cluster can hold at a time."""
-        total = ray.cluster_resources()
-        slots = int(total.get("CPU", 0) // self.cores)
+        # Machine by machine: the cores of a task are those of one.
+        return sum(self._slots_of(machine) for machine in _machines(ray))
+
+    def _slots_of(self, machine: Mapping[str, float]) -> int:
+        slots = int(machine.get("CPU", 0) // self.cores)
         if self.gpus:
-            slots = min(slots, int(total.get("GPU", 0) // self.gpus))
+            slots = min(slots, int(machine.get("GPU", 0) // self.gpus))
         return slots
+
+    def _too_small(self) -> str:
+        needed = f"{self.cores} cores"
+        if self.gpus:
+            needed += f" and {self.gpus:g} GPUs"
+        return (
+            f"no machine of the Ray cluster at {self.address} has the {needed} that each cell needs; "
+            "ask for fewer (--threads, --gpus), or add a machine"
+        )
+
+
+def _machines(ray: Any) -> list[Mapping[str, float]]:
+    """What each machine of the cluster has, such as `CPU` and `GPU`."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _ray() -> Any:

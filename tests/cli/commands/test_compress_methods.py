@@ -199,6 +199,18 @@ def test_the_plan_of_a_run_can_be_followed_again(runs, weights, tmp_path, method
         ),
         (["--entries", "4"], "entries (=4) does not go with method quantise"),
         (
+            ["--method", "patdnn", "--entries", "4", "--pointwise"],
+            "pointwise does not go with method patdnn",
+        ),
+        (
+            ["--method", "channel", "--ratio", "0.5", "--pointwise"],
+            "pointwise does not go with",
+        ),
+        (
+            ["--rank", "1/4", "--checkpoint", "weights.pt", "--baseline-epochs", "3"],
+            "--checkpoint brings the weights of the dense network, which is then not trained",
+        ),
+        (
             ["--method", "quantise", "--steering", "ideal"],
             "steering (=ideal) does not go with method quantise",
         ),

@@ -6,6 +6,7 @@ import argparse
 import ctypes
 import shlex
 import sys
+from typing import Any
 
 from rankfold.errors import InputError
 
@@ -42,6 +43,15 @@ def prepare_process(threads: int | None = None) -> None:
         if mallopt is not None:
             mallopt(m_mmap_threshold, 2**31 - 1)
             mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def defaults_of(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """What each option of a command is where the user does not give it."""
+    defaults = {}
+    for action in parser._actions:
+        if action.dest != "help":
+            defaults[action.dest] = parser.get_default(action.dest)
+    return defaults
 
 
 def command_line() -> str:

@@ -22,7 +22,7 @@ from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.models import add_checkpoint
 from rankfold.cli.arguments.networks import MODEL_HELP
-from rankfold.cli.arguments.process import command_line, prepare_process
+from rankfold.cli.arguments.process import command_line, defaults_of, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_training, distillation, recipe
 from rankfold.cli.arguments.values import checked, input_sizes
@@ -82,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_technology(parser, resolution=False)
     # An ONNX file is decomposed without data too (with --epochs 0); `run` asks for them otherwise.
     add_training(parser, epochs=10, rate=0.05, data_needed=False)
-    parser.set_defaults(run=run)
+    # What is given is told by what it would be otherwise.
+    parser.set_defaults(run=run, defaults=defaults_of(parser))
 
 
 def _add_decomposition(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +115,11 @@ def run(options: argparse.Namespace) -> int:
         method = chosen_method(options)
     else:
         planned = Plan.load(options.plan)
+    if options.checkpoint is not None and options.baseline_epochs != options.defaults["baseline_epochs"]:
+        raise InputError(
+            "--checkpoint brings the weights of the dense network, which is then not trained; omit "
+            "--baseline-epochs"
+        )
     hardware = chosen_hardware(options, planned)
     noise = _noise(options, hardware)
 

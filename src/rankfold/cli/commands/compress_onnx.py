@@ -22,32 +22,12 @@ from rankfold.runs.decompose_onnx import Decomposition, decompose_to_folder, rea
 from rankfold.workload.onnx.layers import OnnxNetwork, analyse_onnx
 
 IMAGES = 64  # of a data set, for calibration
-# Of low-rank, what a file can have without training.
-SETTINGS = ("rank", "groups")
-# Options of training and of what is reported after training.
-WITHOUT_MEANING = (
-    "checkpoint",
-    "noise_aware",
-    "resume",
-    "adc_bits",
-    "program_noise",
-    "read_noise",
-    "drift",
-    "no_drift_compensation",
-    "stuck",
-    "ir_drop",
-    "stuck_high",
-    "adc_range",
-    "mux",
-    "weight_bits",
-    "input_bits",
-    "output_noise",
-    "technology",
-    "adc",
-    "compile",
-    "distil",
-    "image_size",
-    "threads",
+# All that goes with an ONNX file. Whatever else the user gives is of training, of other methods or of what is
+# reported after training.
+MEANINGFUL = frozenset(
+    {"model", "data", "out", "epochs", "seed", "input", "plan", "decomposition", "method", "bits"}
+    | {"rank", "groups", "pointwise", "linear", "fit", "force_low_rank", "rules"}
+    | {"hardware", "array", "cell_bits", "coding", "dac_bits", "rows_driven"}
 )
 
 
@@ -96,10 +76,10 @@ def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
         raise InputError(
             f"an ONNX file can be made low-rank only, without training; omit --method {options.method}"
         )
-    others = [name for name in settings() if name not in SETTINGS]
-    for name in (*WITHOUT_MEANING, *others):
-        # What these options have where they are not given.
-        if getattr(options, name) not in (None, False, 0.0):
+    for name, value in vars(options).items():
+        if name in MEANINGFUL or name not in options.defaults:
+            continue
+        if value != options.defaults[name]:
             flag = name.replace("_", "-")
             raise InputError(
                 f"--{flag} says nothing where an ONNX file is decomposed without training; omit it"
