@@ -82,7 +82,7 @@ def test_a_run_with_noise_is_loaded_and_simulated(plan, by_name, tmp_path):
     recipe = rf.Recipe(epochs=1, precision="float32")
     noise = rf.NonIdealities(adc_bits=6)
     result = rf.run(net(), data, bare, recipe, out=tmp_path / "run", name=NAME, noise=noise, device="cpu")
-    model, loaded, _ = rf.load_run(tmp_path / "run")
+    model, loaded, _ = rf.load_run(tmp_path / "run", trust_code=True)
     assert loaded.inputs == plan.inputs
     assert rf.evaluate(model, data) == result.accuracy.final
     given, _, _ = rf.load_run(tmp_path / "run", model=net())

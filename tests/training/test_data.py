@@ -289,7 +289,7 @@ def test_images_of_differing_size_need_a_size_to_resize_to(tmp_path: Path, cache
         root,
         cache,
         r"image 2 is \(7, 5, 3\), the first one \(6, 5, 3\) \(H, W, C\); "
-        "pass --image-size HxW to resize them",
+        r"pass image_size=\(H, W\) to resize them",
     )
     data = load_images(str(root), (4, 9))
     assert data.input_size == (3, 4, 9)
@@ -299,9 +299,7 @@ def test_images_of_differing_size_need_a_size_to_resize_to(tmp_path: Path, cache
 
 def test_splits_of_differing_size(tmp_path: Path, cache: Path) -> None:
     files = {"train": [png(x) for x in pictures(2)], "test": [png(x) for x in pictures(2, 9, 9)]}
-    refused(
-        shards(tmp_path / "p", files, [0, 1]), cache, "the splits differ in image size; pass --image-size HxW"
-    )
+    refused(shards(tmp_path / "p", files, [0, 1]), cache, "the splits differ in image size; pass image_size=")
 
 
 def test_a_label_beyond_the_classes(tmp_path: Path, cache: Path) -> None:

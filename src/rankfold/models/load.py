@@ -127,6 +127,31 @@ def brings_weights(name: str) -> bool:
     return name.lower().endswith(SUFFIX)
 
 
+def names_code(name: str) -> bool:
+    """Whether `load_model` imports a module of that name, which may be anybody's and may do anything."""
+    if brings_weights(name) or name in BUILDERS or ":" not in name:
+        return False
+    return LibraryModel.parse(name) is None
+
+
+def check_trusted(name: str, where: str | Path, trust_code: bool) -> None:
+    """Refuse to import what a file names, unless the user trusts it.
+
+    Args:
+        name: of a network, as the file says.
+        where: the file or folder.
+        trust_code: whether the user trusts it.
+
+    Raises:
+        InputError: the name is of code, and the user did not say so.
+    """
+    if names_code(name) and not trust_code:
+        raise InputError(
+            f"{where} names code that would be imported and run, {name}; if you trust it, say "
+            "trust_code=True, or name what builds the network yourself"
+        )
+
+
 def check_classes(
     model: nn.Module,
     name: str,

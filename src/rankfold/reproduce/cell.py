@@ -110,7 +110,10 @@ def finished(grid: Grid, cell: Cell, out: Path) -> Outcome:
         return Outcome(cell)
     try:
         # The name has the cell's setting; what the grid says for all cells is only in the result.
-        other = _differences(Result.load(path), grid.recipe_of(cell), cell)
+        result = Result.load(path)
+        other = _differences(result, grid.recipe_of(cell), cell)
+        if result.model != grid.model:
+            other.insert(0, "network")
         if other:
             raise InputError(f"{path.parent} holds a run with another {', '.join(other)}; move it away")
         return Outcome(cell, measure(cell, path.parent, grid.arrays, grid.hardware))

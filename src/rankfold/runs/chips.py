@@ -42,7 +42,13 @@ class LoadedRun:
 
     @classmethod
     def load(
-        cls, folder: str | Path, data: str, device: str = "auto", *, factory: str | None = None
+        cls,
+        folder: str | Path,
+        data: str,
+        device: str = "auto",
+        *,
+        factory: str | None = None,
+        trust_code: bool = False,
     ) -> LoadedRun:
         """Load the run in `folder` and the data set.
 
@@ -51,11 +57,12 @@ class LoadedRun:
             data: a data source, as `load_images` takes it.
             device: `auto`, `cpu`, `cuda`, ...
             factory: what builds the dense network; None: the name on record.
+            trust_code: whether a factory that the folder names may be imported.
 
         Raises:
             InputError: one of them is wrong, or they do not go together.
         """
-        stored = StoredNetwork.load(folder, factory=factory, data=data, device=device)
+        stored = StoredNetwork.load(folder, factory=factory, data=data, device=device, trust_code=trust_code)
         assert stored.data is not None  # it was asked for
         return cls(stored.model, stored.plan, stored.run, stored.data, choose_device(device))
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from rankfold.arguments import PATH, TEXT, takes
+from rankfold.arguments import PATH, SWITCH, TEXT, takes
 from rankfold.calibration.samples import Samples, check_iterable
 from rankfold.errors import InputError
 from rankfold.models.device import MODEL, device_of
-from rankfold.models.load import load_model
+from rankfold.models.load import check_trusted, load_model
 from rankfold.plan import Plan, check_plan
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
@@ -26,12 +26,13 @@ from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.workload import retrace
 
 
-@takes(path=PATH, device=TEXT, model=MODEL.or_none)
+@takes(path=PATH, device=TEXT, model=MODEL.or_none, trust_code=SWITCH)
 def load_run(
     path: str | Path,
     device: str = "cpu",
     *,
     model: nn.Module | None = None,
+    trust_code: bool = False,
 ) -> tuple[nn.Module, Plan, Result]:
     """The network of a finished run, built anew from its plan, result and weights.
 
@@ -40,6 +41,8 @@ def load_run(
         device: where the network goes.
         model: a fresh instance of the dense network, which stays as it is; None: it is built by the name that
             the run has on record, that of a zoo network or `package.module:factory`.
+        trust_code: whether a factory that the run names may be imported, which runs code of whoever wrote
+            the folder; not asked where `model` is given.
 
     Returns:
         The network in eval mode, its plan (see `load_`), and the result.
@@ -59,7 +62,7 @@ def load_run(
     result = Result.load(folder.result)
     plan = Plan.load(folder.plan)
     if model is None:
-        own = _built(result, folder.path)
+        own = _built(result, folder.path, trust_code)
     else:
         own = copy.deepcopy(model)
     # Before surgery: a plan of another network would be refused there in words about modules.
@@ -68,12 +71,13 @@ def load_run(
     return own.to(target).eval(), filled, result
 
 
-def _built(result: Result, path: Path) -> nn.Module:
+def _built(result: Result, path: Path, trust_code: bool) -> nn.Module:
     """The dense network of a run, by its name.
 
     Raises:
-        InputError: it is not known by its name, or cannot be built.
+        InputError: it is not known by its name, names code that is not trusted, or cannot be built.
     """
+    check_trusted(result.model, path, trust_code)
     try:
         return load_model(result.model, len(result.data.classes), result.input[0])
     except InputError as error:

@@ -100,6 +100,7 @@ def measure_robustness(
     *,
     out: Path,
     device: str = "auto",
+    trust_code: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Point, ...]:
     """Simulate every run with every value, and write `robustness.csv` to `out`.
@@ -113,6 +114,7 @@ def measure_robustness(
         options: of all simulations; no layers' errors are found.
         out: folder for the results.
         device: `auto`, `cpu`, `cuda`, ...
+        trust_code: whether factories that the runs name may be imported.
         progress: hears how far it is.
 
     Raises:
@@ -124,7 +126,7 @@ def measure_robustness(
     points: list[Point] = []
     for label, folder in runs.items():
         # Once a run: its network and data serve all values.
-        loaded = LoadedRun.load(folder, data, device)
+        loaded = LoadedRun.load(folder, data, device, trust_code=trust_code)
         base = options.on(loaded.plan).non_idealities
         for variation in variations:
             for value, chosen in zip(variation.values, variation.apply(base), strict=True):

@@ -9,7 +9,7 @@ from torch import nn
 
 from rankfold import run_files
 from rankfold.errors import InputError
-from rankfold.models.load import load_model, read_weights
+from rankfold.models.load import check_trusted, load_model, read_weights
 from rankfold.models.pretrained import file_digest
 from rankfold.plan import Plan, check_plan
 from rankfold.runs.evaluate import evaluate, load_data_for, load_run
@@ -52,6 +52,7 @@ class StoredNetwork:
         factory: str | None = None,
         data: str | None = None,
         device: str = "cpu",
+        trust_code: bool = False,
     ) -> StoredNetwork:
         """The network in a folder.
 
@@ -60,17 +61,21 @@ class StoredNetwork:
             factory: what builds the dense network; None: the name on record.
             data: a data source, as `load_images` takes it; None: none is loaded.
             device: where the network goes.
+            trust_code: whether a factory that the folder names may be imported, which runs code of whoever
+                wrote it; not asked where `factory` is given.
 
         Raises:
             InputError: a file is missing, damaged or of another network, nothing builds the network, or the
                 data has other classes or image sizes.
         """
         folder = RunFolder(Path(path), "")
+        if factory is None:
+            _check_record(folder, trust_code)
         if folder.result.exists():
             return cls._of_run(folder, factory, data, device)
         # Folders of runs that are under way have plans too, but are claimed.
         if folder.marker.exists() or not (folder.path / run_files.PLAN).is_file():
-            load_run(path)  # says what is missing
+            load_run(path, trust_code=trust_code)  # says what is missing
         return cls._of_save(folder.path, factory, data, device)
 
     @classmethod
@@ -80,7 +85,8 @@ class StoredNetwork:
         given = None
         if factory is not None:
             given = load_model(factory, classes, result.input[0])
-        model, plan, _ = load_run(folder.path, device, model=given)
+        # Whether the name on record is trusted has been asked by now.
+        model, plan, _ = load_run(folder.path, device, model=given, trust_code=True)
         images = None
         if data is not None:
             images = load_data_for(result, data, folder.path)
@@ -113,6 +119,19 @@ class StoredNetwork:
             run=file_digest(path / run_files.WEIGHTS),
             data=images,
         )
+
+
+def _check_record(folder: RunFolder, trust_code: bool) -> None:
+    """Refuse the name on record where it is of code that the user does not trust.
+
+    Raises:
+        InputError: it is; or the file that has the name is damaged.
+    """
+    # A run's result names the network, and its plan too; of `save` there is a plan alone.
+    if folder.result.exists():
+        check_trusted(Result.load(folder.result).model, folder.path, trust_code)
+    if folder.plan.is_file():
+        check_trusted(Plan.load(folder.plan).model, folder.path, trust_code)
 
 
 def dense_network(path: Path, plan: Plan, factory: str | None, classes: int) -> tuple[nn.Module, Network]:
@@ -188,7 +207,12 @@ class Evaluation:
 
 
 def evaluate_folder(
-    path: str | Path, data: str, device: str = "auto", *, factory: str | None = None
+    path: str | Path,
+    data: str,
+    device: str = "auto",
+    *,
+    factory: str | None = None,
+    trust_code: bool = False,
 ) -> Evaluation:
     """Evaluate the network in folder `path` on the test split of `data`.
 
@@ -197,11 +221,12 @@ def evaluate_folder(
         data: a data source, as `load_images` takes it.
         device: `auto`, `cpu`, `cuda`, ...
         factory: what builds the dense network; None: the name on record.
+        trust_code: whether a factory that the folder names may be imported.
 
     Raises:
         InputError: the folder or the data is wrong, or the data has other classes or image sizes.
     """
-    stored = StoredNetwork.load(path, factory=factory, data=data, device=device)
+    stored = StoredNetwork.load(path, factory=factory, data=data, device=device, trust_code=trust_code)
     assert stored.data is not None  # it was asked for
     measured = evaluate(stored.model, stored.data)
     images = len(stored.data.test)

@@ -34,6 +34,16 @@ def add_factory(parser: argparse.ArgumentParser) -> None:
         help="what builds the dense network of the folder, such as package.module:factory (default: the "
         "name on record)",
     )
+    add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add `--trust-code`."""
+    parser.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="import the package.module:factory that the folder names, which runs code of whoever wrote it",
+    )
 
 
 def trained_model(options: argparse.Namespace, data: ImageData, device: torch.device) -> nn.Module:

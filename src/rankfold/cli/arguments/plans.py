@@ -43,6 +43,8 @@ def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
         return finished_run(options)
     if options.factory is not None:
         raise InputError("--model says what builds the network of a folder; name the network itself instead")
+    if options.trust_code:
+        raise InputError("--trust-code is for folders, which may name code of others; omit it")
     if options.plan is not None:
         return given_plan(options)
     return uniformly_planned(options)
@@ -82,6 +84,10 @@ def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     folder = Path(options.model)
     # The plan of the run, with the supports that it found.
     plan = Plan.load(folder / run_files.PLAN)
+    if options.factory is None and ":" in plan.model:
+        from rankfold.models.load import check_trusted
+
+        check_trusted(plan.model, folder, options.trust_code)
     network = _network_of(folder, plan, options.factory)
     check_plan(plan, network)
     # Which weights pattern pruning kept is only in the weights.

@@ -30,7 +30,11 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.runs.stored import evaluate_folder
 
     evaluation = evaluate_folder(
-        run_folder(options.run_folder), options.data, options.device, factory=options.factory
+        run_folder(options.run_folder),
+        options.data,
+        options.device,
+        factory=options.factory,
+        trust_code=options.trust_code,
     )
     if options.json:
         print(json.dumps(asdict(evaluation)))

@@ -56,7 +56,9 @@ def run(options: argparse.Namespace) -> int:
     _check_options(options)
     # Before the run is loaded: a place that cannot be written is known at once.
     check_target(options.out)
-    stored = StoredNetwork.load(options.run_folder, factory=options.factory, data=options.data)
+    stored = StoredNetwork.load(
+        options.run_folder, factory=options.factory, data=options.data, trust_code=options.trust_code
+    )
     TARGETS[options.to](options, stored)
     return 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.arrays import add_array, add_non_idealities, simulated_hardware
+from rankfold.cli.arguments.models import add_trust
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.values import age
 from rankfold.errors import InputError
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an option below and its values, such as adc-bits=4,6,8 or program-noise=0.01,0.03; may be "
         "repeated",
     )
+    add_trust(parser)
     add_array(parser)
     add_non_idealities(parser)
     parser.add_argument(
@@ -83,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
         wanted,
         out=options.out,
         device=options.device,
+        trust_code=options.trust_code,
         progress=Bars(),
     )
     write_robustness_chart(options.out / "robustness.svg", points)

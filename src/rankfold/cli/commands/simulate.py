@@ -77,7 +77,11 @@ def run(options: argparse.Namespace) -> int:
     )
     # A name of shipped weights stands for the folder that they came in.
     loaded = LoadedRun.load(
-        run_folder(options.run_folder), options.data, options.device, factory=options.factory
+        run_folder(options.run_folder),
+        options.data,
+        options.device,
+        factory=options.factory,
+        trust_code=options.trust_code,
     )
     simulation = simulate_run(loaded, wanted, out=options.out, resume=options.resume, progress=Bars())
     if options.json:

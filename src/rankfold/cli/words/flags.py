@@ -20,6 +20,9 @@ OPTIONS = {
     "omit mux": "omit --mux",
     "; max_drop=0.01 is one point": "; --max-drop 1 is one point",
     "force=True does it all the same": "--force-low-rank does it all the same",
+    "trust_code=True, or name what builds the network yourself": (
+        "--trust-code, or name what builds the network yourself"
+    ),
     "linear=True": "--linear",
     "factory='package.module:factory'": "--model package.module:factory",
     "Give the network itself (model=), or name it in the run, run(..., name='package.module:factory')": (
