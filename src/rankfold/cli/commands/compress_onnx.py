@@ -16,7 +16,6 @@ from rankfold.cli.arguments.process import command_line
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.plan import LowRank, Plan, check_plan, coverage, uniform_plan
-from rankfold.plan.methods import settings
 from rankfold.records.text_table import format_table
 from rankfold.runs.decompose_onnx import Decomposition, decompose_to_folder, read_feeds
 from rankfold.workload.onnx.layers import OnnxNetwork, analyse_onnx
