@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.exact import CYCLES, Candidate, solve
@@ -15,6 +16,9 @@ from rankfold.planning.search.result import MeasuredPlan, SearchResult
 from rankfold.planning.search.search import front_starts, search_plans
 from rankfold.planning.search.settings import SearchSettings
 from rankfold.progress import Progress
+
+# Of `ArraySpec`, what every search of version 0.1 named.
+KNOWN_ARRAY = ("rows", "columns", "cell_bits", "coding", "dac_bits")
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,11 @@ def _identity(problem: PlanningProblem, measured: PlanAccuracy) -> dict[str, Any
     identity = measured.identity
     identity["model"] = problem.network.name
     array = asdict(problem.array)
-    # Only where it is named: searches of version 0.1, which knew no such thing, go on.
-    if array["rows_driven"] is None:
-        del array["rows_driven"]
+    # What version 0.1 did not know of arrays, only where it is named: its searches go on.
+    plain = asdict(ArraySpec(problem.array.rows, problem.array.columns))
+    for name, value in plain.items():
+        if name not in KNOWN_ARRAY and array[name] == value:
+            del array[name]
     identity["array"] = array
     return identity
 
