@@ -8,8 +8,6 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +25,14 @@ from rankfold.models.device import MODEL
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.quantisers import Quantiser
 from rankfold.plan.plan import PLAN, Plan
+from rankfold.records.schema import schema_validator
 from rankfold.simulator import CellCoding, InputCoding, planned_mappings
 from rankfold.simulator.cells import array_columns, tile_cells
 from rankfold.workload.shape import Pair
 
 TYPE, VERSION = "rankfold.placement", 1
 PLACEMENT, DIGITAL, FOLDER = "placement.json", "digital.npz", "arrays"
+SCHEMA = "placement.schema.json"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
             images.add_layer(name, layers[name], size, mapping)
     content = _content(plan, program, images)
     # Whatever does not follow the schema is a fault of this program, not of the network.
-    _validator().validate(content)
+    schema_validator("rankfold.export.array_images", SCHEMA).validate(content)
     with replacing_folder(target, last=PLACEMENT) as made:
         (made / FOLDER).mkdir()
         for number, cells in enumerate(images.cells):
@@ -295,14 +295,6 @@ def _inputs(plan: Plan, program: Program) -> dict[str, Any]:
             )
         entries.append({"name": name, "sizes": list(sizes[1:])})
     return {"inputs": entries}
-
-
-@cache
-def _validator() -> Any:
-    import jsonschema
-
-    schema = resources.files("rankfold.export.array_images").joinpath("placement.schema.json")
-    return jsonschema.Draft202012Validator(json.loads(schema.read_text("utf-8")))
 
 
 def _file(number: int) -> str:
