@@ -6,8 +6,9 @@ convolution.
 
 import itertools
 import math
+import operator
 import sys
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 sys.setrecursionlimit(10_000)
 
@@ -15,29 +16,53 @@ sys.setrecursionlimit(10_000)
 def stored_blocks(shape, window, channels, outputs, support=None, spacing=(1, 1)):
     """Diagonal blocks of the stored matrix of a window: the rows that each of its columns reads.
 
-    The window holds pixels that are `spacing` apart.
+    The window holds pixels that are `spacing` apart. The rows of a column are the bits of a number: bit i is
+    set where it reads the i-th input of the window.
 
     A block joins the output channels of a group and the pixels whose kernels overlap, whether or not a
     support keeps the positions where they do.
     """
+    if support is not None:
+        support = tuple(map(tuple, support))
+    blocks, _ = stored(shape, window, channels, support, spacing)
+    # Columns are ordered by output channel first, and all channels of a group read the same.
+    count = outputs[1] - outputs[0]
+    return [block * count for block in blocks]
+
+
+@lru_cache(1 << 12)
+def stored(shape, window, channels, support, spacing):
+    """The blocks for one output channel of each group, and the inputs (y, x, channel) of a group in order."""
     per_group = shape.in_channels // shape.groups
     steps = [stride * space for stride, space in zip(shape.stride, spacing, strict=True)]
     apart = [step > (k - 1) * d for step, k, d in zip(steps, shape.kernel, shape.dilation, strict=True)]
+    taps = list(itertools.product(range(*channels), range(shape.kernel[0]), range(shape.kernel[1])))
+    pixels = list(itertools.product(range(window[0]), range(window[1])))
+    read = {}
+    for v, u in pixels:
+        read[v, u] = [
+            (v * steps[0] + ky * shape.dilation[0], u * steps[1] + kx * shape.dilation[1], channel)
+            for channel, ky, kx in taps
+        ]
+    inputs = sorted(set().union(*read.values()))
+    bits = {place: 1 << number for number, place in enumerate(inputs)}
     blocks = {}
-    for group, _ in itertools.product(range(shape.groups), range(*outputs)):
-        for v, u in itertools.product(range(window[0]), range(window[1])):
-            reads = set()
-            for channel, ky, kx in itertools.product(
-                range(*channels), range(shape.kernel[0]), range(shape.kernel[1])
-            ):
-                if support is None or support[group * per_group + channel][ky * shape.kernel[1] + kx]:
-                    y = v * steps[0] + ky * shape.dilation[0]
-                    x = u * steps[1] + kx * shape.dilation[1]
-                    reads.add((channel, y, x))
-            blocks.setdefault((group, v * apart[0], u * apart[1]), []).append(frozenset(reads))
-    return [block for block in blocks.values() if any(block)]
+    for group, (v, u) in itertools.product(range(shape.groups), pixels):
+        rows = 0
+        for (channel, ky, kx), place in zip(taps, read[v, u], strict=True):
+            if support is None or support[group * per_group + channel][ky * shape.kernel[1] + kx]:
+                rows |= bits[place]
+        block = blocks.setdefault((group, v * apart[0], u * apart[1]), [])
+        block.append(rows)
+    return [tuple(block) for block in blocks.values() if any(block)], inputs
 
 
+def together(columns):
+    """The rows that any of the columns reads."""
+    return reduce(operator.or_, columns, 0)
+
+
+@lru_cache(1 << 16)
 def fewest_strips(lengths, capacity, limit):
     """Tiles of at most `capacity` lines of at most `limit` blocks, for blocks laid end to end: every way of
     cutting tried.
@@ -74,11 +99,11 @@ def tiles_of(blocks, rows, columns):
     for block in blocks:
         cut = len(block) // columns * columns
         for start in range(0, cut, columns):
-            whole += math.ceil(len(frozenset().union(*block[start : start + columns])) / rows)
+            whole += math.ceil(together(block[start : start + columns]).bit_count() / rows)
         if cut < len(block):
-            last.append(len(frozenset().union(*block[cut:])))
+            last.append(together(block[cut:]).bit_count())
     stacked = whole + (fewest_strips(tuple(last), rows, columns // (width % columns)) if last else 0)
-    tallest = max(len(frozenset().union(*block)) for block in blocks)
+    tallest = max(together(block).bit_count() for block in blocks)
     if tallest > rows:
         return stacked
     return min(stacked, fewest_strips(tuple(len(block) for block in blocks), columns, rows // tallest))
@@ -169,22 +194,20 @@ def fewest_sharing_overflow(shape, array, size, spacing):
     """
     best = math.inf
     for a, b in itertools.product(range(1, size[0] + 1), range(1, size[1] + 1)):
-        blocks = stored_blocks(shape, (a, b), (0, shape.in_channels), (0, shape.m), None, spacing)
+        blocks, inputs = stored(shape, (a, b), (0, shape.in_channels), None, spacing)
         if len(blocks) > 1 or a * b > array.columns:
             continue
-        (columns,) = blocks
-        rows = frozenset().union(*columns)
-        full, left = divmod(len(rows), array.rows)
+        columns = blocks[0] * shape.m
+        full, left = divmod(len(inputs), array.rows)
         if full == 0 or left == 0:
             continue
         windows = math.ceil(size[0] / a) * math.ceil(size[1] / b)
-        for order in (lambda row: (row[1], row[2], row[0]), lambda row: (row[2], row[1], row[0])):
-            apart = set(sorted(rows, key=order)[:left])
-            touched = sum(1 for reads in columns if reads & apart)
-            together = min(array.rows // left, array.columns // touched)
-            if together > 1:
-                best = min(
-                    best,
-                    windows * full * math.ceil(len(columns) / array.columns) + math.ceil(windows / together),
-                )
+        for order in ((0, 1, 2), (1, 0, 2)):
+            numbers = sorted(range(len(inputs)), key=lambda n: [inputs[n][axis] for axis in order])
+            apart = together(1 << number for number in numbers[:left])
+            touched = sum(1 for rows in columns if rows & apart)
+            at_once = min(array.rows // left, array.columns // touched)
+            if at_once > 1:
+                shared = math.ceil(windows / at_once)
+                best = min(best, windows * full * math.ceil(len(columns) / array.columns) + shared)
     return best

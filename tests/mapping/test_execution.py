@@ -55,14 +55,17 @@ def integers(shape, support, seed):
 
 @settings(max_examples=MANY)
 @given(supported_layers(), st.integers(0, 999))
-def test_tiles_compute_the_convolution(case, seed):
+def test_tiles_are_as_counted_and_compute_the_convolution(case, seed):
     shape, array, support = case
     inputs, weight = integers(shape, support, seed)
     wanted = convolve(shape, inputs, weight)
     for method in MAPPINGS:
-        found = execute(map_layer(shape, array, method, support), inputs, weight)
+        mapping = map_layer(shape, array, method, support)
+        found = execute(mapping, inputs, weight)
         assert found.dtype == np.int64
         assert (found == wanted).all(), method
+        check_tiles(mapping)
+    check_tiles(map_one_window(shape, array, support))
 
 
 @settings(max_examples=MANY)
@@ -133,15 +136,6 @@ def check_tiles(mapping):
     assert cycles == mapping.cycles
     assert sum(stored.tile_count * activations for stored, activations in mapping.loads) == mapping.cycles
     assert sum(stored.extents().total() for stored, _ in mapping.loads) == mapping.tile_count
-
-
-@settings(max_examples=MANY)
-@given(supported_layers())
-def test_counted_tiles_are_the_tiles(case):
-    shape, array, support = case
-    for method in MAPPINGS:
-        check_tiles(map_layer(shape, array, method, support))
-    check_tiles(map_one_window(shape, array, support))
 
 
 @given(supported_layers(largest=7, channels=3))

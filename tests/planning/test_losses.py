@@ -23,34 +23,45 @@ from rankfold.workload import trace
 ARRAY = ArraySpec(16, 16)
 
 
-def network():
+def network(width):
     """3x3 layers of one and of two convolution groups, and one with more outputs than inputs."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
+        nn.Conv2d(1, width, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(16, 32, 3, padding=1),
+        nn.Conv2d(width, 2 * width, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(32, 64, 3, padding=1, groups=2, stride=2),
+        nn.Conv2d(2 * width, 4 * width, 3, padding=1, groups=2, stride=2),
         nn.ReLU(),
-        nn.Conv2d(64, 32, (1, 3)),
+        nn.Conv2d(4 * width, 2 * width, (1, 3)),
         nn.ReLU(),
-        nn.Conv2d(32, 128, (1, 2)),
+        nn.Conv2d(2 * width, 8 * width, (1, 2)),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(128, 10),
+        nn.Linear(8 * width, 10),
     ).eval()
 
 
-@pytest.fixture(scope="module")
-def known():
-    model = network()
+def problem(width):
+    """What the losses of candidates are computed from."""
+    model = network(width)
     traced = trace(model, (1, 8, 8))
     slots = layer_slots(traced, 4)
     names = [slot.name for slot in slots if not slot.why_dense]
     costing = Costing.of(traced, dense_network(traced, ARRAY, slots), find_table(None, ARRAY, None, None))
     images = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     return slots, model, sensitivities(model, [images], names), costing
+
+
+@pytest.fixture(scope="module")
+def small():
+    """So small that all candidates can be made one by one."""
+    return problem(8)
+
+
+@pytest.fixture(scope="module")
+def known():
+    return problem(16)
 
 
 class Layers(Silent):
@@ -83,13 +94,13 @@ def made_for_data(kind, weight, second, shape):
     return refit(weight, shape.groups, second, support)
 
 
-def test_losses_are_those_of_the_weights_that_compress_makes(known, monkeypatch):
+def test_losses_are_those_of_the_weights_that_compress_makes(small, monkeypatch):
     """Of all candidates, also those that others are better than."""
     monkeypatch.setattr(losses, "without_hopeless", lambda candidates, budgeted: tuple(candidates))
     monkeypatch.setattr(losses, "pareto", lambda candidates, budgeted: tuple(candidates))
-    slots, model, sensitive, _ = known
+    slots, model, sensitive, _ = small
     layers, seen = Layers(), set()
-    for slot, layer in zip(slots, choices(known, layers), strict=True):
+    for slot, layer in zip(slots, choices(small, layers), strict=True):
         assert layer.name == slot.name
         for candidate in layer.candidates:
             kind = candidate.entry.kind

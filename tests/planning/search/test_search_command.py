@@ -17,7 +17,7 @@ from rankfold.simulator import NonIdealities
 
 MODEL = "common.small_network:net"
 ARRAYS = ["--array", "32x32", "--cell-bits", "2", "--adc-bits", "5", "--program-noise", "0.05"]
-SEARCH = ["--search", "nsga2", "--trials", "20", "--search-images", "60", "--chips", "1"]
+SEARCH = ["--search", "nsga2", "--trials", "20", "--search-images", "30", "--chips", "1"]
 
 
 def plan(weights, *arguments):
@@ -40,7 +40,7 @@ def test_from_the_command_line(weights, model, digits, tmp_path, capsys):
 
     problem = planning_problem(model, digits, ArraySpec(32, 32, cell_bits=2))
     noise = NonIdealities(adc_bits=5, program_noise=0.05)
-    measured = problem.accuracy.under(MeasureSettings(60, 1, noise))
+    measured = problem.accuracy.under(MeasureSettings(30, 1, noise))
     rows = list(csv.DictReader((folder / "measured.csv").read_text().splitlines()))
     assert [int(row["cycles"]) for row in rows] == [one["cycles"] for one in found["measured"]["front"]]
     for row in rows:  # the files hold the plans whose numbers the table has
