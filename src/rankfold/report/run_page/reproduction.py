@@ -39,6 +39,7 @@ def _conditions(result: Result) -> dict[str, str]:
     return {
         "baseline": result.baseline,
         "seed": str(result.recipe.get("seed", "not recorded")),
+        "hardware": _hardware(result),
         "weights": _bits_of_layers(result),
         "device": result.device,
         "precision": f"training in {result.precision}, evaluation in float32",
@@ -58,14 +59,23 @@ def _data(result: Result) -> str:
     )
 
 
+def _hardware(result: Result) -> str:
+    """What costs are counted for, by its name."""
+    if result.hardware is None:
+        return "not recorded"
+    return result.hardware.name
+
+
 def _bits_of_layers(result: Result) -> str:
     """`4 bits in 18 layers, 8 bits in 2 layers`, the most frequent width first."""
-    widths = Counter(layer.weight_bits for layer in result.layers)
+    widths = Counter((layer.weight_bits, layer.input_bits) for layer in result.layers)
     told = []
-    for width, number in widths.most_common():
+    for (width, inputs), number in widths.most_common():
         bits = "float"
         if width is not None:
             bits = f"{width} bits"
+        if inputs != width:
+            bits += f" ({inputs} of inputs)"
         told.append(f"{bits} in {number} {plural('layer', number)}")
     return ", ".join(told)
 
