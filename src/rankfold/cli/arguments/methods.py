@@ -118,12 +118,15 @@ def low_rank_method(options: argparse.Namespace) -> LowRank | Quantise:
     Raises:
         InputError: groups, entries or rules without a rank, or values that no layer can have.
     """
+    given = {}
+    for setting in LowRank.settings:
+        value = getattr(options, setting.name)
+        if value is not None:
+            given[setting.name] = value
     # Without a rank nothing becomes low-rank, so whatever else says something of it has no meaning.
-    if options.rank is None:
-        for name in ("groups", "entries"):
-            value = getattr(options, name)
-            if value is not None:
-                raise InputError(f"{name} (={value}) needs a rank too, such as 1/8")
+    if "rank" not in given:
+        for name, value in given.items():
+            raise InputError(f"{name} (={value}) needs a rank too, such as 1/8")
         rules = getattr(options, "rules", ())
         if rules:
             raise InputError(
@@ -132,14 +135,8 @@ def low_rank_method(options: argparse.Namespace) -> LowRank | Quantise:
             )
         # Every layer stays dense, and bits are all that is left to choose.
         return Quantise(pointwise=options.pointwise, linear=options.linear)
-    # None until here, so that `--groups` without a rank can be told from the default.
-    groups = options.groups
-    if groups is None:
-        groups = 1
     return LowRank(
-        rank=options.rank,
-        groups=groups,
-        entries=options.entries,
+        **given,
         pointwise=options.pointwise,
         linear=options.linear,
         include_exclude=options.rules,
@@ -165,7 +162,7 @@ def chosen_method(options: argparse.Namespace) -> Method:
 
 def _default(options: argparse.Namespace) -> str:
     # Groups alone are low-rank without a rank, which is then asked for.
-    if options.rank is None and options.groups is None:
+    if (options.rank, options.groups) == (None, None):
         return Quantise.name
     return LowRank.name
 

@@ -117,7 +117,7 @@ class KindCost:
         mask: np.ndarray | None,
     ) -> Mapped:
         """The mappings that layers of this family are compared under, of a layer of this family."""
-        return self._compared(shape, array, entry, mask)
+        return self.comparisons_of_other(shape, array, entry, mask)
 
     def comparisons_of_other(
         self,
@@ -129,15 +129,6 @@ class KindCost:
         """The same of a layer of another family in the same network, so that the sums are of the whole
         network.
         """
-        return self._compared(shape, array, entry, mask)
-
-    def _compared(
-        self,
-        shape: ConvShape,
-        array: ArraySpec,
-        entry: LayerPlan,
-        mask: np.ndarray | None,
-    ) -> Mapped:
         mapped: Mapped = {}
         for method in self.compared:
             mapped[CostKey(self.family, method)] = laid_out(shape, array, entry, mask, method)

@@ -18,8 +18,8 @@ from rankfold.nn.masked import MaskedConv2d
 from rankfold.plan.kinds import LowRankLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import support_to_mask, text_to_support
-from rankfold.surgery.factors import low_rank_factors
 from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, check_positions, masked_positions
+from rankfold.surgery.kinds.low_rank_factors import low_rank_factors
 from rankfold.workload import ConvShape
 
 

@@ -12,7 +12,7 @@ from rankfold.errors import InputError
 from rankfold.lowrank import LowRankFactors
 from rankfold.plan.kinds import LowRankLayer
 from rankfold.plan.layer import LayerPlan
-from rankfold.surgery.factors import low_rank_factors
+from rankfold.surgery.kinds.low_rank_factors import low_rank_factors
 from rankfold.surgery.onnx.kinds.kind import DecomposedLayer, KindOnnx, StoredLayer
 from rankfold.surgery.onnx.nodes import attributes, dense_weight, new_node, new_tensor
 from rankfold.workload.onnx.file import OnnxFile
