@@ -16,6 +16,7 @@ from rankfold.plan import (
     PatDNNLayer,
     Plan,
     SupportLayer,
+    WindowLayer,
 )
 from rankfold.plan.kinds import STEERINGS
 from rankfold.workload import ConvShape
@@ -47,6 +48,10 @@ LAYERS_OF: dict[type[LayerKind], st.SearchStrategy[LayerKind]] = {
     PairsLayer: st.builds(PairsLayer, COUNTS, HOW_ROWS_COUNT, st.none() | COUNTS),
     SupportLayer: st.builds(SupportLayer, COUNTS, HOW_ROWS_COUNT, MAYBE_SUPPORT),
     ChannelLayer: st.builds(ChannelLayer, COUNTS, COUNTS),
+    WindowLayer: st.one_of(
+        st.builds(WindowLayer, st.tuples(COUNTS, COUNTS)),
+        st.builds(WindowLayer, st.tuples(COUNTS, COUNTS), COUNTS, MAYBE_SUPPORT),
+    ),
 }
 
 

@@ -103,7 +103,7 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"kind": "cp"}, r"kind \(=cp\) must be dense, low-rank, pattern-pruned or channel-pruned"),
+        ({"kind": "cp"}, r"kind \(=cp\) must be dense, low-rank, pattern-pruned, channel-pruned or window"),
         ({"kind": "dense", "groups": 2}, "only a low-rank layer has groups, this one is dense"),
         ({"kind": "dense", "rank": 2}, "only a low-rank layer has rank, this one is dense"),
         (
@@ -112,7 +112,7 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
         ),
         (
             {"kind": "dense", "support": "1b"},
-            "only low-rank and pattern-pruned layers have support, this one is dense",
+            "only low-rank, pattern-pruned and window layers have support, this one is dense",
         ),
         ({"kind": "dense", "pruning": "pairs"}, "only a pattern-pruned layer has pruning, this one is dense"),
         (
@@ -137,7 +137,7 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
         ({**LOW_RANK, "entries": 4, "support": "1B  1b"}, "support must be hexadecimal numbers"),
         (
             {**PRUNED, "pruning": "pairs", "support": "1b"},
-            "only low-rank and pattern-pruned layers have support, this one is pairs",
+            "only low-rank, pattern-pruned and window layers have support, this one is pairs",
         ),
         ({**PRUNED, "pruning": "support", "support": "x"}, "support must be hexadecimal numbers"),
         (PRUNED, "a pattern-pruned layer needs pruning"),
@@ -188,7 +188,7 @@ def test_a_kind_in_a_few_letters(kind: LayerKind, short: str) -> None:
 def test_only_kinds_that_share_a_support_can_be_given_one(kind: LayerKind) -> None:
     if not kind.shares_support:
         with pytest.raises(
-            InputError, match=f"a {kind.name} layer has no support|only low-rank layers with entries"
+            InputError, match=f"a {kind.name} layer has no support|only .* with (entries|rows)"
         ):
             kind.with_support("1 2")
         assert kind.known_support is None
@@ -212,7 +212,7 @@ class Mirrored(LayerKind):
 
 
 def test_a_kind_is_known_only_while_it_is_registered() -> None:
-    assert kind_names() == ("dense", "low-rank", "pattern-pruned", "channel-pruned")
+    assert kind_names() == ("dense", "low-rank", "pattern-pruned", "channel-pruned", "window")
     plan = Plan("net", (1, 1, 1), ArraySpec(8, 8), (LayerPlan("layer", Mirrored(2)),))
     with registered(Mirrored):
         assert kinds() == (*ALL_KINDS, Mirrored)

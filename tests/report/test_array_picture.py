@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from rankfold.cli.main import main
+from rankfold.cost import planned_mapping
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_low_rank
+from rankfold.plan import LayerPlan, WindowLayer
 from rankfold.report.arrays.cells import (
     UNUSED,
     ZERO,
@@ -301,3 +303,30 @@ def test_wrong_inputs_get_one_sentence(tmp_path, monkeypatch, capsys, arguments,
     assert error.startswith("rankfold: ")
     assert told in error
     assert not list(Path().iterdir())
+
+
+def test_a_window_layer_shows_whose_pixel_a_cell_is_and_which_cells_are_free():
+    shape = ConvShape("body", 2, 3, (3, 3), (6, 6), padding=(1, 1, 1, 1))
+    kind = WindowLayer((2, 2), 20)
+    entry = LayerPlan("body", kind, mapping="im2col")
+    mapping = planned_mapping(shape, ArraySpec(24, 16), entry)
+    assert mapping.window == (2, 2)
+    (region,) = mapping.regions
+    (tile,) = region.tiles()
+    copies = cell_copies(region, tile, mapping.matrix)
+    # Twelve columns, of three channels for each pixel; four rows and four columns of the array stay unused.
+    expected = np.full((24, 16), UNUSED)
+    expected[:20, :12] = np.repeat(np.arange(4), 3)
+    np.testing.assert_array_equal(copies, expected)
+    found = cell_colours(region, tile, matrix=mapping.matrix)
+    bright = copy_colours((2, 2)).reshape(-1, 3)
+    for row, column in np.ndindex(20, 12):
+        pixel = column // 3
+        i, j = divmod(pixel, 2)
+        y, x = divmod(row % 16, 4)  # of a box of 4x4 inputs
+        copied = i <= y < i + 3 and j <= x < j + 3
+        assert np.array_equal(found[row, column], bright[pixel]) == copied
+    plane = output_colours(mapping)
+    assert plane.shape == (6, 6, 3)
+    assert np.array_equal(plane[:2, :2].reshape(-1, 3), bright)
+    assert np.array_equal(plane[2:4, 4:], paler(copy_colours((2, 2)), PALE))

@@ -25,6 +25,7 @@ from rankfold.plan import (
     PatDNNLayer,
     SharedSupport,
     SupportLayer,
+    WindowLayer,
     uniform_plan,
 )
 from rankfold.plan.kinds import kinds, registered
@@ -33,7 +34,7 @@ from rankfold.report.arrays.picture import planned_panels
 from rankfold.report.charts.arrays import arrays_chart
 from rankfold.report.kinds import KindPicture, families, family_of, picture_of
 from rankfold.report.methods import RunMethod, colours, run_method
-from rankfold.report.palette import BLUE, BROWN, GREEN, GREY, MOSS, OCHRE, PINK, VERMILION, VIOLET
+from rankfold.report.palette import BLUE, BROWN, GREEN, GREY, MOSS, OCHRE, PINK, TEAL, VERMILION, VIOLET
 from rankfold.report.run_page.page import render_report
 from rankfold.report.summary import steered_cycles, summary_headers
 from rankfold.workload import ConvShape, zoo_network
@@ -80,6 +81,14 @@ TOLD = {
         "dense",
         ("SDK", "shifted and duplicated kernel: copies of the kernel fill idle columns"),
     ),
+    WindowLayer((2, 2), 64): (
+        (TEAL, "window layers"),
+        "window",
+        (
+            "Window layer",
+            "2x2 output pixels from 64 of 256 inputs, to be chosen on data; every cell is a weight",
+        ),
+    ),
 }
 
 
@@ -95,7 +104,8 @@ def test_a_kind_has_its_words_colour_and_family(kind):
     assert method == (None if found is None else (found.shades, found.words))
     assert picture.family_of(kind) == family_of(kind) == family and family in families()
     mask = np.arange(9).reshape(3, 3)[None, None].repeat(16, 0).repeat(16, 1) < 4
-    (panel,) = planned_panels(SHAPE, ARRAY, LayerPlan("conv", kind), mask)
+    entry = LayerPlan("conv", kind, mapping=kind.mappings[min(1, len(kind.mappings) - 1)])
+    (panel,) = planned_panels(SHAPE, ARRAY, entry, mask)
     assert (panel.title, panel.meaning) == (title, meaning)
 
 

@@ -21,7 +21,7 @@ from rankfold.plan import LowRank, LowRankLayer, Plan, SharedSupport, support_to
 from rankfold.surgery.compress import compress_, kept_parameters
 from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.save import load_, save
-from rankfold.surgery.supported_weight import supported_weight
+from rankfold.surgery.supported_weight import positions_of_channels, supported_weight
 from rankfold.surgery.supports import check_supports, with_supports
 from rankfold.training.loop import optimiser
 from rankfold.training.recipe import Recipe
@@ -111,7 +111,7 @@ def test_the_weight_of_a_support_is_the_least_squares_one_and_its_error_that_of_
     model = nn.Sequential(conv)
     moments = patch_moments(model, [x], ["0"])["0"]
     weight = conv.weight.detach().numpy().copy()
-    made = supported_weight(weight, 2, 3, moments)
+    made = supported_weight(weight, 2, positions_of_channels(3), moments)
     assert (made.support.sum(axis=1) == 3).all()
     mask = support_to_mask(made.support, 6, 2, (3, 3))
     assert not made.weight[~mask].any()
@@ -123,7 +123,7 @@ def test_the_weight_of_a_support_is_the_least_squares_one_and_its_error_that_of_
         cut = float((conv(x) - y).norm() / y.norm())
     assert made.output_error == pytest.approx(refitted, rel=1e-6)
     assert refitted < cut
-    again = supported_weight(weight, 2, 3, moments, made.support)
+    again = supported_weight(weight, 2, positions_of_channels(3), moments, made.support)
     np.testing.assert_allclose(again.weight, made.weight)
 
 

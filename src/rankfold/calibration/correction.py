@@ -17,7 +17,7 @@ made for the centred moments C: what is constant in the error costs nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,7 @@ def free_of_constants(
     model: nn.Module,
     moments: Mapping[str, PatchMoments],
     norms: Mapping[str, str],
+    biased: Collection[str] = (),
 ) -> dict[str, PatchMoments]:
     """The centred moments of those layers whose bias, or norm, takes a constant error of the output back.
 
@@ -133,11 +134,12 @@ def free_of_constants(
         model: the network.
         moments: of its layers' inputs, by name.
         norms: from `following_norms`.
+        biased: layers that will have a bias, whether or not they have one now.
     """
     free: dict[str, PatchMoments] = {}
     for name, known in moments.items():
         bias = getattr(model.get_submodule(name), "bias", None)
-        if name in norms or bias is not None:
+        if name in norms or name in biased or bias is not None:
             free[name] = known.centred()
     return free
 
@@ -202,6 +204,8 @@ def correct_(
     before: Tensor,
     after: Tensor,
     moments: PatchMoments,
+    *,
+    channels: np.ndarray | None = None,
 ) -> None:
     """Take back, in place, what replacing a layer's weight changes in the mean and variance of its output.
 
@@ -216,6 +220,8 @@ def correct_(
         before: the dense weight, (m, C_in/G, ...).
         after: the weight that stands in its place, of the same shape.
         moments: of the layer's inputs, not centred.
+        channels: (m,) the channel of the norm that each output belongs to, for layers with several outputs
+            in a channel; None: each has its own.
     """
     groups = len(moments.second)
     dense = _matrices(before, groups)
@@ -234,7 +240,9 @@ def correct_(
         if bias is None:
             mean -= shift.to(mean)
         kept = variance.detach().cpu().double().numpy()
-        corrected = _corrected_variance(dense, made, moments, kept)
+        if channels is None:
+            channels = np.arange(len(kept))
+        corrected = _corrected_variance(dense, made, moments, kept, channels)
         variance.copy_(torch.from_numpy(corrected))
 
 
@@ -265,14 +273,19 @@ def _corrected_variance(
     made: np.ndarray,
     moments: PatchMoments,
     kept: np.ndarray,
+    channels: np.ndarray,
 ) -> np.ndarray:
-    """(m,) running variances of the norm behind the layer, where it had `kept`; weights are (G, m/G, n)."""
+    """Running variances of the norm behind the layer, where it had `kept`; weights are (G, m/G, n).
+
+    Outputs of one channel are as many samples of it, each as frequent as the others; all have the mean of
+    the channel, once biases are right, so that their variances are averaged.
+    """
     centred = moments.centred().second
-    variance = _variances(made, centred)
+    variance = _by_channel(_variances(made, centred), channels)
     if moments.cross is None:
         # The norm's variances were measured on the training data. Their ratios carry over; what is seen
         # here does not.
-        once = _variances(dense, centred)
+        once = _by_channel(_variances(dense, centred), channels)
         changing = once > 0
         divisor = np.where(changing, once, 1.0)
         scaled = kept * variance / divisor
@@ -280,6 +293,11 @@ def _corrected_variance(
     # An output that is constant now keeps its variance: divided by next to nothing, a shift of the mean
     # would explode.
     return np.where(variance > 0, variance, kept)
+
+
+def _by_channel(values: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    """The averages over the outputs of each channel."""
+    return np.bincount(channels, values) / np.bincount(channels)
 
 
 def _variances(weight: np.ndarray, centred: np.ndarray) -> np.ndarray:

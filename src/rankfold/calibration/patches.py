@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.workload.shape import ConvShape, Pair
 
 LayerModule = nn.Conv2d | nn.Linear
-Layer = LayerModule | ConvShape  # all that is needed of a layer is in its shape, too
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Patches of what a layer reads, cut for another layer that is to stand in its place.
+
+    Attributes:
+        layer: the convolution whose patches they are.
+        prepare: from the inputs of the layer that is there to those of `layer`.
+    """
+
+    layer: nn.Conv2d
+    prepare: Callable[[Tensor], Tensor]
+
+
+Layer = LayerModule | ConvShape | Cut  # all that is needed of a layer is in its shape, too
 
 
 def patches(layer: Layer, inputs: Tensor) -> Tensor:
@@ -18,6 +36,8 @@ def patches(layer: Layer, inputs: Tensor) -> Tensor:
     kw is ordered (channel, ky, kx) as weights are, and padding, in any mode, is in the patches. Their type
     is that of the inputs.
     """
+    if isinstance(layer, Cut):
+        return patches(layer.layer, layer.prepare(inputs))
     if isinstance(layer, nn.Linear):
         return _vectors(inputs, layer.in_features)
     if isinstance(layer, nn.Conv2d):
@@ -33,6 +53,8 @@ def patches(layer: Layer, inputs: Tensor) -> Tensor:
 
 def kernel_positions(layer: Layer) -> int:
     """kh * kw; 1 for a linear layer."""
+    if isinstance(layer, Cut):
+        return kernel_positions(layer.layer)
     if isinstance(layer, nn.Linear):
         return 1
     if isinstance(layer, nn.Conv2d):
@@ -45,6 +67,8 @@ def kernel_positions(layer: Layer) -> int:
 def patch_inputs(layer: Layer) -> int:
     """n = C_in/G * kh * kw, the inputs of one patch of one group."""
     channels: int
+    if isinstance(layer, Cut):
+        return patch_inputs(layer.layer)
     if isinstance(layer, nn.Linear):
         channels = layer.in_features
     elif isinstance(layer, nn.Conv2d):

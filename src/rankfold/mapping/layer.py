@@ -20,6 +20,7 @@ from rankfold.mapping.stored import CHANNELS, ELEMENTS, StoredMatrix
 from rankfold.mapping.tetris import TetrisSearch
 from rankfold.mapping.tile import Tile
 from rankfold.mapping.whole import WholeChannels
+from rankfold.mapping.window_matrix import WindowMatrix
 from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape, Pair
 
@@ -39,6 +40,8 @@ class Mapping:
             first.
         weights: how many weights the layer keeps; None: all that its support keeps.
         kept: the support, where tiles store zeros at the positions that it drops; None: what the tiles store.
+        matrix: where the shape's outputs are whole windows of another layer, which these are; None: they are
+            its own pixels.
     """
 
     shape: ConvShape
@@ -47,6 +50,7 @@ class Mapping:
     regions: tuple[Region, ...]
     weights: int | None = None
     kept: Footprint | None = None
+    matrix: WindowMatrix | None = None
 
     @property
     def stages(self) -> tuple[Mapping, ...]:
@@ -69,6 +73,8 @@ class Mapping:
     @property
     def window(self) -> Pair:
         """(a, b) output pixels of the main window."""
+        if self.matrix is not None:
+            return self.matrix.window
         return self.regions[0].window
 
     @property

@@ -10,6 +10,7 @@ from rankfold.plan.kinds import (
     PatDNNLayer,
     PatternLayer,
     SupportLayer,
+    WindowLayer,
     register_kind,
 )
 from rankfold.plan.layer import LayerPlan
@@ -51,6 +52,7 @@ __all__ = [
     "Quantise",
     "SharedSupport",
     "SupportLayer",
+    "WindowLayer",
     "check_plan",
     "coverage",
     "load_masks",

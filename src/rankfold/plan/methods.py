@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 from rankfold.arguments import NUMBER, SWITCH, TEXT, WHOLE, Wanted, check_fields
 from rankfold.errors import InputError
 from rankfold.lowrank import RankRule, full_rank
+from rankfold.mapping import ArraySpec
+from rankfold.mapping.window_matrix import filling_window, window_shape
 from rankfold.plan.kinds import (
     PLAIN,
     SUPPORT,
@@ -26,12 +28,14 @@ from rankfold.plan.kinds import (
     PairsLayer,
     PatDNNLayer,
     SupportLayer,
+    WindowLayer,
 )
 from rankfold.plan.kinds.kind import is_needed
 from rankfold.plan.rules import LayerRule
 from rankfold.plan.support import check_entries, row_sparse_rank
 from rankfold.pruning import PAIRS, PATDNN
 from rankfold.workload import ConvShape, Network
+from rankfold.workload.shape import Pair, parse_pair
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,39 @@ RATIO = Setting(
 )
 
 
+def read_window(text: str) -> Pair | None:
+    """(a, b) of `2x2`; None of `auto`.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text == AUTO:
+        return None
+    return parse_pair(text, "window")
+
+
+AUTO = "auto"
+ROW_TILES = Setting(
+    "row_tiles",
+    "k",
+    int,
+    _POSITIVE,
+    help="row tiles that window layers drive, of as many inputs as an array has rows",
+    example="2",
+    sign="k",
+)
+WINDOW = Setting(
+    "window",
+    "w",
+    read_window,
+    {"type": "string", "pattern": f"^({AUTO}|[1-9][0-9]*(x[1-9][0-9]*)?)$"},
+    help="output pixels that window layers compute at once, such as 2x2 (default auto: in each layer the "
+    "window of the fewest cycles)",
+    example="2x2",
+    sign="AxB",
+)
+
+
 @dataclass(frozen=True)
 class Method:
     """One setting for all layers; the base of all methods.
@@ -147,6 +184,15 @@ class Method:
     def forced(self) -> bool:
         """Whether it changes layers that are worse off for it, too."""
         return False
+
+    def on_array(self, array: ArraySpec) -> Method:
+        """The method for layers on an array.
+
+        Args:
+            array: R x C, columns counted in weights.
+        """
+        # What most methods make of a layer does not depend on the array.
+        return self
 
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
         """What becomes of a layer that may be changed, and why, in words.
@@ -438,6 +484,60 @@ class SharedSupport(_Pruning):
         return SupportLayer(self.entries, self.steering)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Windows(Method):
+    """Every layer computes whole windows of its output plane, from the inputs that are worth most.
+
+    Attributes:
+        row_tiles: k, tiles of R inputs that are driven for a window; layers whose windows have no more inputs
+            use all.
+        window: (a, b) output pixels, of layers whose plane is smaller at most as many; None: in each layer
+            the window of the fewest cycles on the array (see `mapping.window_matrix.filling_window`).
+        array: where the layers are to lie, R x C with columns counted in weights; `uniform_plan` fills it in.
+    """
+
+    name: ClassVar[str] = "window"
+    title: ClassVar[str] = "window layers"
+    help: ClassVar[str] = "windows of free weights, with --row-tiles"
+    settings: ClassVar[tuple[Setting, ...]] = (ROW_TILES, WINDOW)
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (WindowLayer,)
+
+    row_tiles: int
+    window: Pair | None = None
+    array: ArraySpec | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, row_tiles=WHOLE)
+        if self.row_tiles < 1:
+            raise InputError(f"row_tiles (={self.row_tiles}) must be 1 or more")
+        if self.window is not None:
+            WindowLayer(self.window)  # refuses what is no window
+
+    def on_array(self, array: ArraySpec) -> Windows:
+        """The method with its array."""
+        return replace(self, array=array)
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """The window and its rows; dense where all that it could save is nothing."""
+        if self.array is None:
+            raise InputError("windows are chosen for an array; make the plan with uniform_plan")
+        if shape.is_linear:
+            return DenseLayer(), "a window needs an output plane"
+        window = filling_window(shape, self.array, self.row_tiles)
+        if self.window is not None:
+            height, width = shape.output
+            window = min(self.window[0], height), min(self.window[1], width)
+        inputs = window_shape(shape, window).n
+        rows: int | None = self.row_tiles * self.array.rows
+        words = f"windows of {window[0]}x{window[1]}, {rows} of {inputs} inputs"
+        if rows is not None and rows >= inputs:
+            rows = None
+            words = f"windows of {window[0]}x{window[1]}, all {inputs} inputs"
+        kind = WindowLayer(window, rows)
+        kind.check(shape)
+        return kind, words
+
+
 @dataclass(frozen=True)
 class ChannelPruning(Method):
     """Whole channels go.
@@ -524,5 +624,5 @@ def needed_settings(method: type[Method]) -> tuple[Setting, ...]:
     return tuple(setting for setting in method.settings if setting.name in needed)
 
 
-for _method in (LowRank, PatDNN, Pairs, SharedSupport, Quantise, ChannelPruning):
+for _method in (LowRank, PatDNN, Pairs, SharedSupport, Quantise, ChannelPruning, Windows):
     register_method(_method)

@@ -5,6 +5,7 @@ are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rankfold.arguments import WHOLE, Wanted, takes
 from rankfold.errors import InputError
@@ -70,7 +71,7 @@ def uniform_plan(
         reason = why
         # The method is not asked about layers that stay, so its refusals are about those it would change.
         if not why:
-            kind, reason = method.layer(shape)
+            kind, reason = method.on_array(_in_weights(spec, weight_bits)).layer(shape)
             worse = ""
             if not method.forced:
                 worse = kind.worse_than_dense(runs[name], spec, mapping)
@@ -90,6 +91,13 @@ def uniform_plan(
     refused = refused or f"{layers[0].name} stays dense ({layers[0].reason})"
     method.check_changes(network, {layer.name: layer.kind for layer in layers}, refused)
     return Plan.of(network, array, layers)
+
+
+def _in_weights(array: ArraySpec, weight_bits: int | None) -> ArraySpec:
+    """The array as layers of such weights see it."""
+    if weight_bits is None:
+        return replace(array, cell_bits=None)
+    return array.in_weights(weight_bits)
 
 
 def _mapping_for(kind: LayerKind, wanted: str) -> str:

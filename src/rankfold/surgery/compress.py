@@ -375,7 +375,8 @@ def _on_moments_(
 ) -> tuple[LayerReport, ...]:
     """`compress_on_moments_`, which an error may leave half done."""
     modules = dict(model.named_modules())
-    centred = free_of_constants(model, moments, norms)
+    biased = [layer.name for layer in plan.layers if surgery_of(layer.kind).brings_bias]
+    centred = free_of_constants(model, moments, norms, biased)
     # Cloned, since layers with a shared support keep their Parameter objects.
     before = {name: _weight(modules[name]).detach().clone() for name in centred}
     reports = _by_weights_(model, plan, {**moments, **centred})

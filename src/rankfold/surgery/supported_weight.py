@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,8 @@ from rankfold.calibration.moments import PatchMoments
 from rankfold.lowrank import LowRankFactors, decompose_for_data, nested_supports, refit, row_sparse
 
 Array = np.ndarray
+# From a weight, G and second moments (None: all inputs count alike) to (C_in, kh*kw) booleans.
+ChooseSupport = Callable[[Array, int, Array | None], Array]
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,18 @@ class SupportedWeight:
 def supported_weight(
     weight: Array,
     conv_groups: int,
-    entries: int,
+    choose: ChooseSupport,
     moments: PatchMoments | None = None,
     support: Array | None = None,
 ) -> SupportedWeight:
-    """The weight that keeps e positions of each input channel, nearest to the layer's output on data.
+    """The weight on a support that is nearest to the layer's output on data.
 
     Args:
         weight: (m, C_in/G, kh, kw).
         conv_groups: G.
-        entries: e.
+        choose: finds the support, from (weight, G, second moments or None).
         moments: of the layer's inputs; None: all inputs count alike, so that the nearest weight is found.
-        support: (C_in, kh*kw) booleans; None: chosen here.
+        support: (C_in, kh*kw) booleans, where it is known; None: chosen here.
 
     Raises:
         InputError: the weight or the moments are not finite, or do not fit each other.
@@ -58,9 +61,8 @@ def supported_weight(
     if cross is not None:
         everything = np.ones((conv_groups * weight.shape[1], weight[0, 0].size), bool)  # (C_in, kh*kw)
         target = refit(weight, conv_groups, second, everything, cross)
-    # Levels are nested, so the one of e positions comes out of a search down from all of them.
     if support is None:
-        support = nested_supports(target, conv_groups, second)[entries]
+        support = choose(target, conv_groups, second)
     found = refit(target, conv_groups, second, support)
     output_error = None
     if second is not None:
@@ -71,6 +73,16 @@ def supported_weight(
     missing = _power(weight - found, conv_groups)
     error = _ratio(missing, _power(weight, conv_groups))
     return SupportedWeight(found, support, error, output_error)
+
+
+def positions_of_channels(entries: int) -> ChooseSupport:
+    """Chooses e positions of each input channel."""
+
+    def choose(weight: Array, conv_groups: int, second: Array | None) -> Array:
+        # Levels are nested, so the one of e positions comes out of a search down from all of them.
+        return nested_supports(weight, conv_groups, second)[entries]
+
+    return choose
 
 
 def row_sparse_factors(

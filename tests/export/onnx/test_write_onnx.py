@@ -15,6 +15,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.masked import masks_of
 from rankfold.plan import LowRank, SharedSupport, uniform_plan
+from rankfold.plan.methods import Windows
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.workload import trace
@@ -220,3 +221,26 @@ def test_what_torch_cannot_export_is_refused_in_one_sentence(tmp_path):
         write_onnx(Odd(), IMAGE, tmp_path / "net.onnx")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_windows_are_convolutions_whose_outputs_are_put_in_place(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2),
+        nn.Flatten(),
+        nn.Linear(8 * 64, 5),
+    )
+    plan = uniform_plan(trace(model, IMAGE), ARRAY, Windows(row_tiles=1, window=(2, 3)), bits=4)
+    compress_(model, plan)
+    insert_quantisers_(model, plan.with_signs({layer.name: layer.name == "0" for layer in plan.layers}))
+    calibrate_(model, [torch.randn(32, *IMAGE, generator=torch.Generator().manual_seed(2))])
+    model.eval()
+    for name, quantised in (("float.onnx", False), ("qdq.onnx", True)):
+        write_onnx(model, IMAGE, tmp_path / name, quantised)
+        check = compare_onnx(model, tmp_path / name, batches(), quantised=quantised)
+        assert check.images == 63 and check.same >= 62
+        assert quantised or check.largest < 1e-5 * check.size

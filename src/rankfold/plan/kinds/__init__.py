@@ -20,6 +20,7 @@ from rankfold.plan.kinds.registry import (
     unregister_kind,
 )
 from rankfold.plan.kinds.support import SUPPORT, SupportLayer
+from rankfold.plan.kinds.window import WindowLayer
 
 __all__ = [
     "IDEAL",
@@ -35,6 +36,7 @@ __all__ = [
     "PatDNNLayer",
     "PatternLayer",
     "SupportLayer",
+    "WindowLayer",
     "field_schemas",
     "has_part",
     "kind_called",
@@ -75,3 +77,4 @@ _register(PatDNNLayer, "pattern", "cost", "surgery", "picture")
 _register(PairsLayer, "pattern", "cost", "surgery", "picture")
 _register(SupportLayer, "support", "cost", "surgery", "candidates", "picture")
 _register(ChannelLayer, "channel", "cost", "surgery", "picture", "workload")
+_register(WindowLayer, "window", "cost", "surgery", "picture", "workload")

@@ -17,5 +17,5 @@ class DenseLayer(LayerKind):
 
     def holds(self, other: LayerKind) -> bool:
         """A dense layer holds any weight of its shape."""
-        # L R_ and a weight with zeros are weights of this shape too, so it can do all that any kind can.
-        return True
+        # L R_ and a weight with zeros are weights of this shape too.
+        return other.one_kernel

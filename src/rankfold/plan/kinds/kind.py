@@ -29,6 +29,8 @@ class LayerKind:
         made_for_data: whether its weight can be made for what its inputs are on data.
         masked: whether the weights that it keeps are known from the weights alone, where they are saved as
             masks.
+        one_kernel: whether it computes what some weight of the layer's own shape computes, the same one for
+            all output pixels.
     """
 
     # Of the class, no fields: plans hold only what differs from layer to layer.
@@ -40,6 +42,7 @@ class LayerKind:
     changes_weight: ClassVar[bool] = True
     made_for_data: ClassVar[bool] = False
     masked: ClassVar[bool] = False
+    one_kernel: ClassVar[bool] = True
 
     @property
     def shares_support(self) -> bool:

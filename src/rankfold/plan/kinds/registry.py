@@ -221,7 +221,8 @@ def _misplaced(field: str, name: str) -> str:
         return f"{field} is out of place: only {owners[0].variant} has one, this one is {name}"
     if len(names) == 1:
         return f"only a {names[0]} layer has {field}, this one is {name}"
-    return f"only {' and '.join(names)} layers have {field}, this one is {name}"
+    *most, last = names
+    return f"only {', '.join(most)} and {last} layers have {field}, this one is {name}"
 
 
 def _spoken(key: tuple[str, str | None]) -> str:

@@ -9,10 +9,12 @@ from itertools import islice
 import numpy as np
 
 from rankfold.mapping import Mapping, Region, Tile
+from rankfold.mapping.window_matrix import WindowMatrix
 from rankfold.report.arrays.colours import (
     UNUSED_CELL,
     ZERO_CELL,
     copy_colours,
+    paler,
     rgb,
 )
 from rankfold.workload.shape import Pair
@@ -20,6 +22,8 @@ from rankfold.workload.shape import Pair
 Array = np.ndarray
 # What cells without a weight hold: a zero between weights, or nothing.
 ZERO, UNUSED = -1, -2
+# How far the free weights of a window layer are on the way to white.
+FREE = 0.55
 # Tiles looked at to find one of each group: wide layers on small arrays have very many.
 SEARCHED = 4096
 
@@ -34,10 +38,16 @@ def spacing(region: Region) -> Pair:
     return region.footprint.spacing
 
 
-def cell_copies(region: Region, tile: Tile) -> Array:
+def cell_copies(region: Region, tile: Tile, matrix: WindowMatrix | None = None) -> Array:
     """The number of the kernel copy that each cell's weight is of.
 
-    Copies are numbered as the output pixels of the window, row by row.
+    Copies are numbered as the output pixels of the window, row by row. In a window layer, whose weights are
+    those of no kernel, it is the number of the pixel.
+
+    Args:
+        region: where the tile is used.
+        tile: what the array holds.
+        matrix: of a window layer.
 
     Returns:
         (R, C) of the whole array: `ZERO` in used rows and columns without a weight, `UNUSED` in the others.
@@ -46,6 +56,8 @@ def cell_copies(region: Region, tile: Tile) -> Array:
     _, width = region.window
     # A column adds up one output pixel, so that all its weights are of the same copy.
     column_copies = tile.col_y // down * width + tile.col_x // right  # (columns,)
+    if matrix is not None:
+        column_copies = matrix.pixel_of_output[tile.col_channel]
     held = np.where(tile.weight_index >= 0, column_copies, ZERO)  # (rows, columns)
     # The tile lies in the upper left corner of its array.
     copies = np.full((region.array.rows, region.array.columns), UNUSED)
@@ -53,13 +65,40 @@ def cell_copies(region: Region, tile: Tile) -> Array:
     return copies
 
 
-def cell_colours(region: Region, tile: Tile, second: bool = False) -> Array:
-    """(R, C, 3) uint8 colours of the cells."""
-    bright = copy_colours(region.window, second).reshape(-1, 3)  # (copies, 3)
+def cell_colours(
+    region: Region,
+    tile: Tile,
+    second: bool = False,
+    matrix: WindowMatrix | None = None,
+) -> Array:
+    """(R, C, 3) uint8 colours of the cells; in a window layer those that no copy of its kernel had are pale.
+
+    Args:
+        region: where the tile is used.
+        tile: what the array holds.
+        second: whether it is the second stage of a pair.
+        matrix: of a window layer.
+    """
+    window = region.window
+    if matrix is not None:
+        window = matrix.window
+    bright = copy_colours(window, second).reshape(-1, 3)  # (copies, 3)
     # In this order, as the negative numbers of empty cells count from the end: UNUSED is -2, ZERO is -1.
     greys = np.stack([rgb(UNUSED_CELL), rgb(ZERO_CELL)])
-    colours = np.concatenate((bright, greys))
-    return colours[cell_copies(region, tile)]
+    copies = cell_copies(region, tile, matrix)
+    colours = np.concatenate((bright, greys))[copies]
+    if matrix is not None:
+        pale = np.concatenate((paler(bright, FREE), greys))[copies]
+        colours = np.where(_free_cells(tile, matrix, copies.shape)[..., None], pale, colours)
+    return colours
+
+
+def _free_cells(tile: Tile, matrix: WindowMatrix, shape: tuple[int, ...]) -> Array:
+    """(R, C) booleans: cells of a window layer that hold a weight which its kernel's copies did not have."""
+    read = matrix.copies[:, tile.row_y, tile.row_x]  # (a*b, rows)
+    free = np.zeros(shape, bool)
+    free[: tile.rows, : tile.columns] = ~read[matrix.pixel_of_output[tile.col_channel]].T
+    return free
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,10 @@ SHIFTED = (
     ", shifted to that pixel: in the feature map, a dot at its middle and, for the outer copies, a square "
     "around its inputs."
 )
+FREE = (
+    "A coloured cell holds a weight. Each colour is one output pixel of the window. Pale: a weight of its "
+    "own where SDK, which stores shifted copies of one kernel, would have a zero."
+)
 ZERO = "A zero between weights: the column's copy of the kernel does not cover the input of this row"
 OTHER_GROUP = ", or the input is of another group."
 UNUSED = "A cell that stays unused."
@@ -73,6 +77,8 @@ def entries(stages: Sequence[Mapping], pair: bool) -> list[Entry]:
     colours = f"{COLOURS}."
     if several:
         colours = COLOURS + SHIFTED
+    if any(mapping.matrix is not None for mapping in stages):
+        colours = FREE
     zero = f"{ZERO}."
     if grouped:
         zero = ZERO + OTHER_GROUP

@@ -83,8 +83,8 @@ def _same_cells(ours: Mapping, theirs: Mapping) -> bool:
         strict=True,
     )
     for our, their in shown:
-        our_copies = cell_copies(our.region, our.tile)
-        their_copies = cell_copies(their.region, their.tile)
+        our_copies = cell_copies(our.region, our.tile, ours.matrix)
+        their_copies = cell_copies(their.region, their.tile, theirs.matrix)
         if not np.array_equal(our_copies, their_copies):
             return False
     return True

@@ -98,6 +98,9 @@ def _words(shape: ConvShape, entry: LayerPlan) -> tuple[str, str]:
     words = picture_of(entry.kind).panel_words(entry.kind, shape)
     if words is None:
         return method, MEANINGS[entry.mapping]
+    # Of a kind that can be laid out in one way alone, its name says that too.
+    if len(entry.kind.mappings) == 1:
+        return words.name, words.meaning
     return f"{words.name}, {method}", words.meaning
 
 

@@ -111,10 +111,11 @@ def draw_input(sheet: Sheet, mapping: Mapping, box: Box, second: bool = False) -
         plane.rows < padded_height,
         plane.columns < padded_width,
     )
-    # Copies above the map, dots above copies, the window above all.
-    copies = _copies(region, plane, top, left)
-    _outline_copies(sheet, plane, region, copies, second)
-    _draw_middles(sheet, plane, region, copies, second)
+    # Copies above the map, dots above copies, the window above all. A window layer has no copies.
+    if mapping.matrix is None:
+        copies = _copies(region, plane, top, left)
+        _outline_copies(sheet, plane, region, copies, second)
+        _draw_middles(sheet, plane, region, copies, second)
     window = plane.part(top, left, height, width)
     sheet.rectangles([window], edgecolor=FRAME, linewidth=1.4, zorder=5)
 
@@ -226,13 +227,13 @@ def draw_output(
         Whether all of it is shown.
     """
     region = mapping.regions[0]
-    height, width = mapping.shape.output
+    height, width = outputs_drawn(mapping)
     top, left = origin(region)
     most = max(height, width)
     if not whole:
         down, right = spacing(region)
-        bottom = top + region.window[0] * down
-        end = left + region.window[1] * right
+        bottom = top + mapping.window[0] * down
+        end = left + mapping.window[1] * right
         most = _side_shown(max(bottom, end))
     plane = Plane.fitted(box, min(height, most), min(width, most))
     colours = output_colours(mapping, second)
@@ -248,7 +249,7 @@ def draw_output(
     _outline_regions(sheet, plane, mapping)
     _draw_border(sheet, plane.place, plane.rows < height, plane.columns < width)
     if region.phase is None:  # else the window's pixels do not lie side by side
-        window = plane.part(top, left, *region.window)
+        window = plane.part(top, left, *mapping.window)
         sheet.rectangles([window], edgecolor=FRAME, linewidth=1.4, zorder=5)
     return (plane.rows, plane.columns) == (height, width)
 
@@ -274,7 +275,9 @@ def output_colours(mapping: Mapping, second: bool = False) -> Array:
     Returns:
         (OH, OW, 3) uint8.
     """
-    plane = np.full((*mapping.shape.output, 3), 255, np.uint8)
+    plane = np.full((*outputs_drawn(mapping), 3), 255, np.uint8)
+    if mapping.matrix is not None:
+        return _window_colours(mapping.matrix.window, plane)
     for number, region in enumerate(main_regions(mapping)):
         down, right = spacing(region)
         y, x = origin(region)
@@ -284,6 +287,23 @@ def output_colours(mapping: Mapping, second: bool = False) -> Array:
         columns = slice(x, x + width * right, right)
         plane[rows, columns] = _region_colours(region, second, first=number == 0)
     return plane
+
+
+def outputs_drawn(mapping: Mapping) -> Pair:
+    """(OH, OW) of the layer that a mapping computes."""
+    if mapping.matrix is not None:
+        return mapping.matrix.layer.output
+    return mapping.shape.output
+
+
+def _window_colours(window: Pair, plane: Array) -> Array:
+    """The plane (OH, OW, 3) of a window layer, whose windows lie side by side from the first pixel on."""
+    rows = np.arange(plane.shape[0]) % window[0]
+    columns = np.arange(plane.shape[1]) % window[1]
+    bright = copy_colours(window)  # (a, b, 3)
+    colours = paler(bright, PALE)[rows[:, None], columns[None]]
+    colours[: window[0], : window[1]] = bright
+    return colours
 
 
 def _region_colours(region: Region, second: bool, *, first: bool) -> Array:

@@ -14,6 +14,7 @@ from rankfold.report.arrays.planes import (
     draw_input,
     draw_output,
     main_regions,
+    outputs_drawn,
 )
 from rankfold.report.arrays.sheet import SMALL, Box, Sheet, wrapped
 from rankfold.report.arrays.tiles import draw_large, draw_row
@@ -197,11 +198,10 @@ class LargeStage(StageDrawing):
         draw_input(sheet, self.mapping, Box(MARGIN, top, MAP, MAP), self.second)
 
     def _draw_outputs(self, sheet: Sheet, box: Box) -> None:
-        shape = self.mapping.shape
         sheet.text(
             box.x,
             box.y - 6,
-            f"outputs: {shape.m} × {size(shape.output)}",
+            _outputs_in_words(self.mapping),
             color=SOFT,
         )
         whole = draw_output(sheet, self.mapping, box, self.second)
@@ -255,7 +255,7 @@ class RowStage(StageDrawing):
         sheet.text(
             right,
             top + 9,
-            f"outputs: {shape.m} × {size(shape.output)}",
+            _outputs_in_words(self.mapping),
             color=SOFT,
         )
         target = Box(right, source.y, SMALL_MAP, SMALL_MAP)
@@ -268,3 +268,11 @@ class RowStage(StageDrawing):
 
     def _captions(self) -> Sequence[str]:
         return caption(self.mapping)
+
+
+def _outputs_in_words(mapping: Mapping) -> str:
+    """Channels and size of the output planes."""
+    channels = mapping.shape.m
+    if mapping.matrix is not None:
+        channels = mapping.matrix.layer.m
+    return f"outputs: {channels} × {size(outputs_drawn(mapping))}"

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+import numpy as np
+
 from rankfold.mapping import Mapping, Tile
 from rankfold.report.arrays.cells import (
     Block,
@@ -137,7 +139,7 @@ class _Array:
     def draw(self) -> float:
         """Draw cells and frames, and write below what they are; returns the right edge."""
         array = self.mapping.array
-        colours = cell_colours(self.shown.region, self.tile, self.second)
+        colours = self._colours()
         self.sheet.image(self.place, colours)
         _separate(self.sheet, self.place, array.rows, array.columns)
         # The array's own frame is drawn over those of its blocks.
@@ -152,7 +154,7 @@ class _Array:
         rows = min(CORNER, array.rows)
         columns = min(CORNER, array.columns)
         fitted = spot.fit(rows, columns)
-        colours = cell_colours(self.shown.region, self.tile, self.second)
+        colours = self._colours()
         self.sheet.image(fitted, colours[:rows, :columns])
         _separate(self.sheet, fitted, rows, columns)
         width = self.place.width * columns / array.columns
@@ -189,6 +191,10 @@ class _Array:
             right = x + text_width(name, SMALL)
             if box.height >= SMALL + 1 and right <= self.place.right:
                 self.sheet.text(x, y, name, color=INK, va="center")
+
+    def _colours(self) -> np.ndarray:
+        """(R, C, 3) uint8."""
+        return cell_colours(self.shown.region, self.tile, self.second, self.mapping.matrix)
 
     def _number(self) -> str:
         count = self.mapping.tile_count

@@ -59,9 +59,12 @@ class KindSurgery:
     Attributes:
         resizes_others: whether layers around those of the kind change with them, so that no other kind may be
             in the plan.
+        brings_bias: whether its module has a bias even where the layer had none, which takes back a constant
+            error of the output.
     """
 
     resizes_others: bool = False
+    brings_bias: bool = False
 
     def check(self, layer: LayerPlan, module: nn.Module) -> None:
         """Refuse, before anything is changed, a module that cannot become this.

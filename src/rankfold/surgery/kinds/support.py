@@ -20,7 +20,7 @@ from rankfold.plan.plan import Plan
 from rankfold.plan.support import support_to_mask, text_to_support
 from rankfold.surgery.kinds.kind import Masks, Replacement, masked_positions
 from rankfold.surgery.kinds.pattern import PatternSurgery
-from rankfold.surgery.supported_weight import supported_weight
+from rankfold.surgery.supported_weight import positions_of_channels, supported_weight
 
 
 class SupportSurgery(PatternSurgery):
@@ -49,7 +49,13 @@ class SupportSurgery(PatternSurgery):
         support = None
         if kind.support is not None:
             support = text_to_support(kind.support, weight_shape(module, layer.name))
-        made = supported_weight(weight, module.groups, kind.entries, moments, support)
+        made = supported_weight(
+            weight,
+            module.groups,
+            positions_of_channels(kind.entries),
+            moments,
+            support,
+        )
         # In place: the layer keeps its Parameter object, as those of other pruned layers do.
         with torch.no_grad():
             module.weight.copy_(torch.from_numpy(made.weight))

@@ -1,0 +1,167 @@
+"""`WindowConv2d`: a convolution that computes whole windows of its output plane with one dense matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankfold.mapping.window_matrix import overhang, window_weight
+from rankfold.nn.masked import MaskedConv2d
+from rankfold.nn.plain import StandIn
+from rankfold.nn.random_state import random_state_kept
+from rankfold.workload.shape import Pair, Sides
+
+
+class WindowConv2d(nn.Module, StandIn):
+    """A window of a x b output pixels at a time, each from any of the window's inputs.
+
+    `matrix` is a convolution of kernel (ph, pw) and stride (a*s, b*s) whose m*a*b outputs are the pixels of a
+    window, in the order of `mapping.window_matrix.window_weight`. It is masked: what its mask drops from all
+    outputs are rows that arrays do not drive. Its outputs are put where they belong, and those beyond the
+    plane are cut off. Input (B, C_in, H, W), output (B, m, OH, OW).
+
+    The weights of different pixels are free of each other, so that no convolution of the layer's own kernel
+    computes the same: there is no dense layer to go back to. Each pixel has biases of its own, (m*a*b,) in
+    all, which digital adders add.
+
+    What code around a convolution may ask it for (`stride`, `padding`, `kernel_size`, `dilation`,
+    `padding_mode`, `in_channels`, `out_channels`, `groups`) is that of the convolution; `weight` and `bias`
+    are those of the matrix.
+
+    Args:
+        conv: the convolution to stand in for; its weight is not read, see `from_conv`.
+        window: (a, b); a plane that it does not divide is covered by windows that reach beyond it.
+    """
+
+    def __init__(self, conv: nn.Conv2d, window: Pair) -> None:
+        super().__init__()
+        self.window = window
+        self.in_channels, self.out_channels, self.groups = conv.in_channels, conv.out_channels, conv.groups
+        self.kernel_size = _pair(conv.kernel_size)
+        self.stride, self.dilation = _pair(conv.stride), _pair(conv.dilation)
+        self.padding, self.padding_mode = conv.padding, conv.padding_mode
+        self._sides, self._inner = _paddings(conv)
+        a, b = window
+        height = (a - 1) * self.stride[0] + (self.kernel_size[0] - 1) * self.dilation[0] + 1
+        width = (b - 1) * self.stride[1] + (self.kernel_size[1] - 1) * self.dilation[1] + 1
+        with random_state_kept(conv.weight.device):
+            self.matrix = MaskedConv2d(
+                conv.in_channels,
+                conv.out_channels * a * b,
+                (height, width),
+                (a * self.stride[0], b * self.stride[1]),
+                padding=self._inner,
+                groups=conv.groups,
+                device=conv.weight.device,
+                dtype=conv.weight.dtype,
+            )
+        self.train(conv.training)
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d, window: Pair) -> WindowConv2d:
+        """A layer that computes what a convolution computes: its matrix holds shifted copies of the weight.
+
+        Args:
+            conv: the convolution, which is left as it is.
+            window: (a, b).
+        """
+        layer = cls(conv, window)
+        weight = conv.weight.detach().cpu().double().numpy()
+        copies = window_weight(weight, conv.groups, layer.stride, layer.dilation, window)
+        with torch.no_grad():
+            layer.matrix.weight.copy_(torch.from_numpy(copies))
+            layer.set_bias_(conv.bias)
+        return layer
+
+    @torch.no_grad()
+    def set_bias_(self, bias: Tensor | None) -> None:
+        """Give every pixel the biases (m,) of a convolution, zeros where it has none."""
+        assert self.matrix.bias is not None  # made so
+        self.matrix.bias.zero_()
+        if bias is not None:
+            pixels = self.window[0] * self.window[1]
+            by_group = bias.reshape(self.groups, 1, -1).expand(-1, pixels, -1)  # (G, a*b, m/G)
+            self.matrix.bias.copy_(by_group.reshape(-1))
+
+    @property
+    def channels(self) -> np.ndarray:
+        """(m*a*b,) the output channel of each output of `matrix`."""
+        pixels = self.window[0] * self.window[1]
+        of_groups = np.arange(self.out_channels).reshape(self.groups, 1, -1)  # (G, 1, m/G)
+        return np.repeat(of_groups, pixels, axis=1).reshape(-1)
+
+    @property
+    def weight(self) -> Tensor:
+        """(m*a*b, C_in/G, ph, pw), the matrix of a window."""
+        return self.matrix.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(m*a*b,), those of each pixel of a window."""
+        return self.matrix.bias
+
+    def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d has, for calls by keyword
+        """Compute all windows, and put their outputs in place."""
+        return self.placed(self.matrix(self.extended(input)), self.output_size(input))
+
+    def output_size(self, input: Tensor) -> Pair:
+        """(OH, OW) for an input (..., H, W)."""
+        top, bottom, left, right = self._sides
+        down, across = self._inner
+        height = input.shape[-2] + top + bottom + 2 * down
+        width = input.shape[-1] + left + right + 2 * across
+        return self._outputs(height, 0), self._outputs(width, 1)
+
+    def extended(self, input: Tensor) -> Tensor:
+        """The input with what `matrix` does not pad itself.
+
+        Those are paddings of other values than zeros, or not alike on opposite sides; and zeros below and on
+        the right for windows that reach beyond the plane.
+        """
+        size = self.output_size(input)
+        if any(self._sides):
+            top, bottom, left, right = self._sides
+            mode: str = self.padding_mode
+            # torch's name in a convolution and in F.pad.
+            if mode == "zeros":
+                mode = "constant"
+            input = F.pad(input, (left, right, top, bottom), mode=mode)
+        below, right = overhang(size, self.stride, self.window)
+        if below or right:
+            input = F.pad(input, (0, right, 0, below))
+        return input
+
+    def placed(self, outputs: Tensor, size: Pair) -> Tensor:
+        """The outputs (B, m*a*b, windows down, windows across) of `matrix` as a plane (B, m, *size)."""
+        images, _, down, across = outputs.shape
+        a, b = self.window
+        pixels = outputs.reshape(images, self.groups, a, b, self.out_channels // self.groups, down, across)
+        # To (B, G, m/G, down, a, across, b): rows of windows next to their rows of pixels.
+        pixels = pixels.permute(0, 1, 4, 5, 2, 6, 3)
+        plane = pixels.reshape(images, self.out_channels, down * a, across * b)
+        return plane[..., : size[0], : size[1]]
+
+    def extra_repr(self) -> str:
+        """Show the window."""
+        return f"window={self.window[0]}x{self.window[1]}"
+
+    def _outputs(self, inputs: int, axis: int) -> int:
+        """Output pixels along an axis of so many padded inputs."""
+        extent = (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
+        return (inputs - extent) // self.stride[axis] + 1
+
+
+def _pair(values: tuple[int, ...]) -> Pair:
+    first, second = values
+    return first, second
+
+
+def _paddings(conv: nn.Conv2d) -> tuple[Sides, Pair]:
+    """What is padded before a convolution (top, bottom, left, right), and by it (vertical, horizontal)."""
+    # As torch resolved it, `same` too; the last axis comes first.
+    left, right, top, bottom = conv._reversed_padding_repeated_twice
+    if conv.padding_mode == "zeros" and top == bottom and left == right:
+        return (0, 0, 0, 0), (top, left)
+    return (top, bottom, left, right), (0, 0)

@@ -1,0 +1,142 @@
+"""Window layers: their rows are chosen, and their weights refitted, on the matrix of a window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rankfold.calibration.correction import correct_
+from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.patches import Cut, Layer
+from rankfold.errors import InputError
+from rankfold.lowrank.rows import fitted_rows
+from rankfold.mapping.window_matrix import window_weight
+from rankfold.nn.low_rank import weight_shape
+from rankfold.nn.window import WindowConv2d
+from rankfold.plan.kinds import WindowLayer
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.support import support_to_mask, text_to_support
+from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, masked_positions
+from rankfold.surgery.supported_weight import ChooseSupport, supported_weight
+from rankfold.workload import ConvShape
+
+
+class WindowSurgery(ReplacingSurgery):
+    """`WindowConv2d` in the place of a convolution."""
+
+    brings_bias = True
+
+    def check(self, layer: LayerPlan, module: nn.Module) -> None:
+        """Refuse a layer that cannot be replaced, or more rows than its window has."""
+        super().check(layer, module)
+        kind = cast(WindowLayer, layer.kind)
+        if not isinstance(module, nn.Conv2d):
+            raise InputError(
+                f"layer {layer.name}: a window needs an output plane; it is a fully connected layer"
+            )
+        # Whether the window fits the plane is seen when the plan is checked: the module does not know it.
+        kind.check_rows(_shape(layer, module))
+
+    def build(self, layer: LayerPlan, module: nn.Module) -> nn.Module:
+        """The layer with weights of no meaning."""
+        assert isinstance(module, nn.Conv2d)  # check refuses others
+        return WindowConv2d(module, cast(WindowLayer, layer.kind).window)
+
+    def replace(
+        self,
+        layer: LayerPlan,
+        module: nn.Module,
+        moments: PatchMoments | None,
+        mask: np.ndarray | None,
+    ) -> Replacement:
+        """The layer with its shifted copies where it keeps all rows, else with the rows worth most and their
+        best weights.
+        """
+        assert isinstance(module, nn.Conv2d)  # check refuses others
+        kind = cast(WindowLayer, layer.kind)
+        made = WindowConv2d.from_conv(module, kind.window)
+        if kind.rows is None:
+            return Replacement(made, 0.0)
+        copies = made.weight.detach().cpu().double().numpy()  # (m*a*b, C_in/G, ph, pw)
+        support = None
+        if kind.support is not None:
+            support = text_to_support(kind.support, weight_shape(made.matrix, layer.name))
+        found = supported_weight(copies, module.groups, _best_rows(kind.rows), moments, support)
+        kept = support_to_mask(found.support, len(copies), module.groups, (copies.shape[2], copies.shape[3]))
+        with torch.no_grad():
+            made.matrix.weight.copy_(torch.from_numpy(found.weight))
+            made.matrix.mask.copy_(torch.from_numpy(kept))
+            made.matrix.weight.mul_(made.matrix.mask)  # exact zeros, which rounding may have missed
+        return Replacement(made, found.error, None, found.output_error)
+
+    def reads(self, layer: LayerPlan, module: Layer) -> Layer:
+        """Boxes of windows."""
+        assert isinstance(module, nn.Conv2d)  # check refuses others
+        window = WindowConv2d(module, cast(WindowLayer, layer.kind).window)
+        return Cut(window.matrix, window.extended)
+
+    def correct_(
+        self,
+        module: nn.Module,
+        norm: nn.Module | None,
+        before: Tensor,
+        moments: PatchMoments,
+    ) -> None:
+        """Take back the shift of the mean in the biases of each pixel, and what that leaves in the norm."""
+        assert isinstance(module, WindowConv2d)
+        dense = before.detach().cpu().double().numpy()
+        copies = window_weight(dense, module.groups, module.stride, module.dilation, module.window)
+        # What the matrix started from, which is the dense layer exactly.
+        started = torch.from_numpy(copies)
+        correct_(module.bias, norm, started, module.weight, moments, channels=module.channels)
+
+    def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
+        """The inputs of a window that the mask keeps."""
+        return masked_positions(modules.get(f"{layer.name}.matrix"))
+
+    def parts(self, layer: LayerPlan) -> tuple[Part, ...]:
+        """The convolution of the window's box."""
+        return (Part(f"{layer.name}.matrix"),)
+
+    def dense_shape(self, layer: LayerPlan, module: nn.Module, parts: Sequence[ConvShape]) -> ConvShape:
+        """The layer whose windows the convolution runs, with a kernel that has its extent."""
+        (matrix,) = parts
+        a, b = cast(WindowLayer, layer.kind).window
+        stride = matrix.stride[0] // a, matrix.stride[1] // b
+        # Dilation makes no difference to a box in which every input may have a weight.
+        extent = matrix.kernel[0] - (a - 1) * stride[0], matrix.kernel[1] - (b - 1) * stride[1]
+        # An empty weight becomes the layer's name, see `ConvShape`.
+        return replace(
+            matrix,
+            name=layer.name,
+            weight="",
+            out_channels=matrix.m // (a * b),
+            kernel=extent,
+            stride=stride,
+        )
+
+
+def _shape(layer: LayerPlan, module: nn.Conv2d) -> ConvShape:
+    """The shape of a layer on the smallest input that has a whole window."""
+    bare = weight_shape(module, layer.name)
+    down, across = module.stride
+    dilation = module.dilation[0], module.dilation[1]
+    extent = [(taps - 1) * step + 1 for taps, step in zip(bare.kernel, dilation, strict=True)]
+    return replace(bare, input=(extent[0], extent[1]), stride=(down, across), dilation=dilation)
+
+
+def _best_rows(rows: int) -> ChooseSupport:
+    """Chooses so many inputs of each group."""
+
+    def choose(weight: np.ndarray, conv_groups: int, second: np.ndarray | None) -> np.ndarray:
+        return fitted_rows(weight, conv_groups, second, rows).support
+
+    return choose
+
+
+PART = WindowSurgery()
