@@ -97,6 +97,7 @@ _ROOMS: dict[str, tuple[str, tuple[str, ...]]] = {
             "PatDNN",
             "Pairs",
             "SharedSupport",
+            "Windows",
             "ChannelPruning",
             "Quantise",
             "LayerRule",

@@ -24,6 +24,7 @@ from rankfold.plan.methods import (
     PatDNN,
     Quantise,
     SharedSupport,
+    Windows,
 )
 from rankfold.plan.plan import Plan, check_plan, weights
 from rankfold.plan.rules import LayerRule, match_rules
@@ -53,6 +54,7 @@ __all__ = [
     "SharedSupport",
     "SupportLayer",
     "WindowLayer",
+    "Windows",
     "check_plan",
     "coverage",
     "load_masks",

@@ -64,9 +64,9 @@ def test_what_does_not_fit(kind: WindowLayer, shape: ConvShape, message: str) ->
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"window": (2, 0)}, r"window \(=\(2, 0\)\) must be two positive whole numbers"),
-        ({"window": (2,)}, "must be two positive whole numbers"),
-        ({"window": (2, 2.0)}, "must be two positive whole numbers"),
+        ({"window": (2, 0)}, r"window \(=\(2, 0\)\) must be a pair of positive"),
+        ({"window": (2,)}, "must be a pair of positive whole numbers"),
+        ({"window": (2, 2.0)}, "must be a pair of positive whole numbers"),
         ({"window": (2, 2), "rows": 0}, r"rows \(=0\) must be a positive whole number"),
         ({"window": (2, 2), "support": "1"}, "only window layers with rows have a support"),
         ({"window": (2, 2), "rows": 1, "support": "x"}, "support must be hexadecimal numbers"),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.observation import evaluating
-from rankfold.errors import InputError, UnsupportedLayerError
+from rankfold.errors import InputError
 from rankfold.export.merge import merge
 from rankfold.mapping import ArraySpec
 from rankfold.nn.quantised import QuantConv2d
@@ -157,7 +157,7 @@ def test_quantised_saved_simulated_and_not_folded(tmp_path: Path) -> None:
     fresh = network(seed=5).eval()
     assert load_(fresh, tmp_path) == plan
     assert torch.equal(fresh(images), model(images))
-    with pytest.raises(UnsupportedLayerError, match="no dense layer computes the same"):
+    with pytest.raises(InputError, match="layer 6: a WindowConv2d computes what no plain layer can"):
         merge(model)
 
 
