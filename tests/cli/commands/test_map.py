@@ -93,8 +93,11 @@ def test_map_counts_real_array_cycles(capsys):
     assert "array cycles with 1-bit cells, offset coding and 1-bit DACs" in capsys.readouterr().out
 
 
+OFFSET = ["--bits", "4", "--cell-bits", "2", "--coding", "offset", "--dac-bits", "1"]
+
+
 def test_map_runs_a_chip(capsys):
-    arguments = ["map", "resnet20", "--array", "128x128", "--method", "im2col"]
+    arguments = ["map", "resnet20", "--array", "128x128", "--method", "im2col", *OFFSET]
     found = {}
     for arrays in ("1", "80", "500"):
         assert main([*arguments, "--arrays", arrays, "--json"]) == 0
@@ -120,22 +123,23 @@ def test_map_runs_a_chip(capsys):
 
 
 def test_map_keeps_within_arrays(capsys):
-    assert main(["map", "resnet20", "--max-arrays", "300", "--json"]) == 0
+    network = ["map", "resnet20", *OFFSET]
+    assert main([*network, "--max-arrays", "300", "--json"]) == 0
     chosen = json.loads(capsys.readouterr().out)["on_arrays"]["planned"]
-    assert main(["map", "resnet20", "--method", "im2col", "--json"]) == 0
+    assert main([*network, "--method", "im2col", "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)["on_arrays"]["planned"]
     assert plain["arrays"] <= chosen["arrays"] <= 300
     assert chosen["array_cycles"] < plain["array_cycles"]
-    assert main(["map", "resnet20", "--max-arrays", "200"]) == 2
+    assert main([*network, "--max-arrays", "200"]) == 2
     assert "no plan has at most 200 arrays: the fewest that these layers can reach is 226 arrays" in (
         capsys.readouterr().err
     )
-    assert main(["map", "resnet20", "--max-arrays", "300", "--method", "best"]) == 2
+    assert main([*network, "--max-arrays", "300", "--method", "best"]) == 2
     assert "--max-arrays chooses the mappings itself; omit --method best" in capsys.readouterr().err
 
 
 def test_map_says_that_fewer_arrays_are_faster(capsys):
-    arguments = ["map", "resnet50", "--array", "256x256", "--input", "3x112x112"]
+    arguments = ["map", "resnet50", "--array", "256x256", "--input", "3x112x112", *OFFSET]
     assert main([*arguments, "--method", "best"]) == 0
     assert "note: vw-sdk needs " in capsys.readouterr().out
     assert main([*arguments, "--method", "vw-sdk"]) == 0

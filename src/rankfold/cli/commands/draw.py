@@ -10,6 +10,7 @@ from pathlib import Path
 from rankfold.cli.arguments.arrays import add_array, chosen_hardware
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
+from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP, find_network
 from rankfold.cli.arguments.plans import finished_run, given_plan
 from rankfold.cli.arguments.values import checked, input_sizes
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run"
     )
     parser.add_argument("--plan", type=Path, metavar="FILE", help="draw the layer as this plan has it")
+    add_factory(parser)
     parser.add_argument(
         "--layer", required=True, metavar="NAME", help="the layer, as `rankfold map` names it"
     )
