@@ -12,7 +12,8 @@ pruned layers. Nothing is random but the weights of WRN16-4 (seed 0), whose prun
 network to come from. ResNet-20's patterns are those of the shipped float weights, from which pruned training
 starts. Accuracies are those of results/cifar10-resnet20, whose folders the rows name; without a folder no
 network has been trained. 4-bit weights and inputs (8 in the first convolution), 5-bit ADCs, 1-bit DACs, 1-bit
-SRAM and 2-bit RRAM cells.
+SRAM and 2-bit RRAM cells, differential coding, ADCs that convert differences of columns. The accuracy on
+these arrays is that of default_arrays.py, where it simulated the row's network on them; else `not simulated`.
 """
 
 from __future__ import annotations
@@ -84,9 +85,10 @@ def of_run(folder: str) -> Make:
     return lambda network, array: replace(Plan.load(RUNS / folder / "plan.json"), array=array)
 
 
+SHIPPED = uniform("sdk")  # as the shipped 4-bit network is laid out
 METHODS = (
     Method("dense, im2col", uniform("im2col"), "4bit"),
-    Method("dense, SDK", uniform("sdk"), "4bit"),
+    Method("dense, SDK", SHIPPED, "4bit"),
     Method("dense, best windows", uniform("best"), "4bit"),
     Method("dense, mappings of least energy", uniform("best"), "4bit", cheapest=True),
     Method("PatDNN, e = 4, rows skipped", uniform("sdk", PatDNN(4))),
@@ -232,6 +234,23 @@ def accuracy(row: Row) -> str:
     return "" if folder is None else f"{final_accuracy(folder):.4f}"
 
 
+def accuracy_on_arrays(row: Row) -> str:
+    """What the row's trained network keeps on arrays of this kind, if that was simulated (default_arrays.py).
+
+    The shipped weights are those of the dense 4-bit run, and so is its plan; nothing else was simulated.
+    """
+    if run_of(row) is None:
+        return "no network"
+    table, array = row.energy.table, row.energy.array
+    machine = [str(array.cell_bits), array.coding, array.converts, str(table.adc_bits)]
+    if run_of(row) == "4bit" and (array.rows, array.columns) == (64, 64) and row.method.plan is SHIPPED:
+        with (Path("results/energy") / "default_arrays.csv").open() as file:
+            for line in csv.reader(file):
+                if line[:4] == machine:
+                    return line[-1]
+    return "not simulated"
+
+
 def written(header: list[str], lines: list[list[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -247,6 +266,7 @@ def networks_csv(found: list[Row]) -> str:
         "method",
         "run",
         "accuracy",
+        "accuracy_on_arrays",
         "array",
         "technology",
         "adc",
@@ -279,6 +299,7 @@ def networks_csv(found: list[Row]) -> str:
                 row.method.name,
                 known,
                 accuracy(row),
+                accuracy_on_arrays(row),
                 str(row.array),
                 energy.table.name,
                 f"{energy.table.adc_bits}-bit {energy.table.adc}",

@@ -45,10 +45,12 @@ def load_run(path: str | Path, label: str | None = None) -> Run:
     # Here, not above: they bring torch, which printing a table does not need.
     from rankfold.plan import Plan
     from rankfold.runs.folder import RunFolder, load_history
+    from rankfold.runs.on_arrays import with_accuracy
     from rankfold.runs.result import Result
 
     folder = RunFolder(Path(path), "")
-    result = Result.load(folder.result)
+    # Simulated after the run, as a rule, and so not in its own record.
+    result = with_accuracy(Result.load(folder.result), path)
     plan = Plan.load(folder.plan)
     history = load_history(folder.history)
     return Run(label or method_name(result), result, plan, history)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rankfold.cost.energy import NOT_SIMULATED
 from rankfold.records.text_table import format_table
 from rankfold.report.numbers import nanojoules
 from rankfold.report.runs import (
@@ -19,6 +20,7 @@ from rankfold.report.runs import (
 if TYPE_CHECKING:
     from rankfold.runs.result import Result
 
+ON_ARRAYS = "accuracy on arrays"  # beside every energy, which is that of these arrays
 SUMMARY_HEADERS = (
     "network",
     "accuracy",
@@ -30,6 +32,7 @@ SUMMARY_HEADERS = (
     "vs im2col",
     "ADC conversions",
     "energy, nJ",
+    ON_ARRAYS,
     "utilisation",
     "parameters",
 )
@@ -125,6 +128,7 @@ def _cells(run: Run) -> dict[str, str]:
         "vs im2col": f"{speed_up_over_im2col(result):.2f}x",
         "ADC conversions": _number(result.planned_conversions),
         "energy, nJ": MISSING,
+        ON_ARRAYS: MISSING,
         "utilisation": f"{result.utilisation:.1%}",
         "parameters": f"{result.parameters_after:,}",
     }
@@ -133,6 +137,10 @@ def _cells(run: Run) -> dict[str, str]:
         cells[IDEAL_STEERING] = f"{steered_cycles(run):,}"
     if result.energy is not None:
         cells["energy, nJ"] = f"{nanojoules(result.energy.energy):,.0f}"
+        kept = result.energy.accuracy_on_arrays
+        cells[ON_ARRAYS] = NOT_SIMULATED
+        if kept is not None:
+            cells[ON_ARRAYS] = f"{kept.accuracy:.1%}"
     return cells
 
 

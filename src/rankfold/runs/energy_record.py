@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rankfold.cost import Masks, counts_linear
 from rankfold.cost.energy import (
+    ArrayAccuracy,
     Comparison,
     ComponentTable,
     NetworkEnergy,
@@ -108,6 +109,8 @@ class EnergyRecord:
         tops_per_watt: operations of the stored weights per pJ.
         dense_best: pJ of the same network dense under the mapping that needs least; None in older results.
         best_mapping: that mapping; None in older results.
+        machine: the arrays and the resolution of their ADCs; None in results of older versions.
+        accuracy_on_arrays: what the network keeps on them; None: not simulated.
     """
 
     conditions: str
@@ -127,6 +130,8 @@ class EnergyRecord:
     tops_per_watt: float
     dense_best: float | None = None
     best_mapping: str | None = None
+    machine: dict[str, Any] | None = None
+    accuracy_on_arrays: ArrayAccuracy | None = None
 
     @property
     def best_saving(self) -> float | None:
@@ -184,6 +189,8 @@ class EnergyRecord:
             tops_per_watt=energy.tops_per_watt,
             dense_best=least_energy,
             best_mapping=mapping,
+            machine=machine_of(energy.array, energy.table.adc_bits),
+            accuracy_on_arrays=energy.accuracy,
         )
 
     @classmethod
@@ -191,7 +198,13 @@ class EnergyRecord:
         """The record in a `result.json`."""
         # The schema of results has checked the fields by now.
         layers = tuple(LayerEnergyRecord(**layer) for layer in content["layers"])
-        return cls(**{**content, "layers": layers})
+        accuracy = ArrayAccuracy.from_json(content.get("accuracy_on_arrays"))
+        return cls(**{**content, "layers": layers, "accuracy_on_arrays": accuracy})
+
+
+def machine_of(array: ArraySpec, adc_bits: int | None) -> dict[str, Any]:
+    """What an accuracy on arrays depends on, of arrays without noise: two machines alike have the same."""
+    return {**asdict(array), "adc_bits": adc_bits}
 
 
 def dense_energy(network: Network, plan: Plan, options: EnergyOptions) -> NetworkEnergy | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingType
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -167,6 +168,16 @@ class SimulatedLayer(nn.Module):
                 self.samples.get(size),
             )
         return self._converters[size]
+
+    def set_adc_bits_(self, bits: int) -> None:
+        """Exchange the converters for others; sums that were gathered for calibrated ranges stay.
+
+        Raises:
+            InputError: there can be no such converters.
+        """
+        for size, arrays in self.arrays.items():
+            self.arrays[size] = replace(arrays, chosen=replace(arrays.chosen, adc_bits=bits))
+        self._converters.clear()
 
     def calibrate_(self, gather: bool) -> None:
         """Begin (True) or end to gather the sums that a calibrated ADC range is chosen for."""

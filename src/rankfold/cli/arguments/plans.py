@@ -12,7 +12,7 @@ from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.networks import find_network, is_name
 from rankfold.cost import Masks
-from rankfold.cost.energy import BITS
+from rankfold.cost.energy import BITS, OnArrays
 from rankfold.errors import InputError
 from rankfold.plan import Plan, check_plan, masks_for, uniform_plan
 from rankfold.workload import Network
@@ -48,6 +48,17 @@ def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     if options.plan is not None:
         return given_plan(options)
     return uniformly_planned(options)
+
+
+def arrays_with_accuracy(options: argparse.Namespace, arrays: OnArrays) -> OnArrays:
+    """The network on its arrays, with what they keep where the run's folder has a simulation of them."""
+    # A mapping of the user's lays other sums on the arrays than those that were simulated.
+    other = options.method is not None or getattr(options, "cheapest", False)
+    if options.plan is not None or other or not Path(options.model).is_dir():
+        return arrays
+    from rankfold.runs.on_arrays import energy_with_accuracy
+
+    return replace(arrays, energy=energy_with_accuracy(arrays.energy, options.model))
 
 
 def uniformly_planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:

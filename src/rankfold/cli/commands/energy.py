@@ -6,23 +6,35 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.arrays import add_array, add_precision
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
 from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP
-from rankfold.cli.arguments.plans import planned_network
+from rankfold.cli.arguments.plans import arrays_with_accuracy, planned_network
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
 from rankfold.cli.words.hardware import hardware_in_words
 from rankfold.cost import counts_linear
-from rankfold.cost.energy import Comparison, cheapest_mappings, hardware_table, on_arrays, table_text
+from rankfold.cost.energy import (
+    Comparison,
+    OnArrays,
+    cheapest_mappings,
+    hardware_table,
+    on_arrays,
+    table_text,
+)
 from rankfold.errors import InputError
 from rankfold.machine import hardware_to_json
+from rankfold.plan import Plan
+
+if TYPE_CHECKING:
+    from rankfold.runs.adc_bits import AdcChoice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,12 +75,76 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="print a component table, to copy and edit, and do nothing else",
     )
+    _add_adc_choice(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument(
         "--csv", action="store_true", help="print CSV, one line per stored convolution and component"
     )
     parser.set_defaults(run=run)
+
+
+def _add_adc_choice(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "fewest ADC bits", "with --data and the folder of a run: simulate it, and price the coarsest ADCs"
+    )
+    group.add_argument("--data", metavar="DATA", help="the run's data set, as compress takes it")
+    group.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="P",
+        help="points of accuracy that arrays may take (default 1.0)",
+    )
+    group.add_argument(
+        "--per-layer", action="store_true", help="fewest bits for each layer; takes far longer"
+    )
+    group.add_argument("--images", type=int, metavar="N", help="test images to simulate (default 1,000)")
+    group.add_argument("--seed", type=int, help="of the images (default 0)")
+
+
+def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
+    """The ADCs that `--data` asks for; None without it.
+
+    Raises:
+        InputError: an option is of no use, or the network is no finished run.
+    """
+    if options.data is None:
+        for flag in ("max_drop", "per_layer", "images", "seed"):
+            if getattr(options, flag) not in (None, False):
+                raise InputError(f"--{flag.replace('_', '-')} says nothing without --data; add it")
+        return None
+    if options.plan is not None or not Path(options.model).is_dir():
+        raise InputError("--data is for simulating a finished run; give its folder as the model")
+    if options.adc_bits is not None:
+        raise InputError("--data chooses the bits of the ADCs; omit --adc-bits")
+    if options.cheapest or options.method is not None:
+        raise InputError("--data simulates the run as its plan lays it out; omit --method and --cheapest")
+    from rankfold.cli.words.progress import Bars
+    from rankfold.runs.adc_bits import IMAGES, MAX_DROP, fewest_adc_bits
+    from rankfold.runs.chips import LoadedRun
+
+    max_drop = options.max_drop
+    if max_drop is None:
+        max_drop = MAX_DROP
+    return fewest_adc_bits(
+        LoadedRun.load(options.model, options.data),
+        plan.machine,
+        max_drop=max_drop,
+        per_layer=options.per_layer,
+        images=options.images or IMAGES,
+        seed=options.seed or 0,
+        progress=Bars(),
+    )
+
+
+def _with_adcs(arrays: OnArrays, choice: AdcChoice | None) -> OnArrays:
+    """The same network, priced with the ADCs that were chosen, and with what they keep."""
+    if choice is None:
+        return arrays
+    energy = arrays.energy
+    if choice.by_layer:
+        energy = energy.with_adc_bits(choice.by_layer)
+    return replace(arrays, energy=replace(energy, accuracy=choice.accuracy))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,6 +157,9 @@ def run(options: argparse.Namespace) -> int:
     if options.model is None:
         raise InputError("name a model, such as resnet20; or --show-table rram-22nm for a component table")
     network, plan, masks = planned_network(options)
+    choice = _chosen_adcs(options, plan)
+    if choice is not None:
+        plan = plan.on(choice.hardware)
     table = hardware_table(plan.machine)
     if options.cheapest:
         # Its own choice would be overruled layer by layer without a word.
@@ -89,7 +168,8 @@ def run(options: argparse.Namespace) -> int:
         plan = cheapest_mappings(network, plan, table, masks)
     # Settled once for both networks, so that they have the same layers.
     linear = options.linear or counts_linear(network, plan)
-    arrays = on_arrays(network, plan, table, masks, linear)
+    arrays = arrays_with_accuracy(options, on_arrays(network, plan, table, masks, linear))
+    arrays = _with_adcs(arrays, choice)
     energy = arrays.energy
     if options.json:
         compared = Comparison.of(energy, arrays.dense)
@@ -118,8 +198,23 @@ def run(options: argparse.Namespace) -> int:
         print(energy_csv(energy, plan.machine.name), end="")
         return 0
     print(f"{energy_table(energy)}\n\n{component_table_in_words(energy)}\n\n{energy_summary(energy, arrays)}")
+    if choice is not None:
+        print(_choice_in_words(choice))
     if options.hardware is not None:
         print(hardware_in_words(plan))
     for other in network.untouched:
         print(f"not counted: {other.name}: {other.what}")
     return 0
+
+
+def _choice_in_words(choice: AdcChoice) -> str:
+    """The bits that were chosen, and by what."""
+    words = f"fewest ADC bits that lose at most {choice.max_drop:g} points: {choice.bits}"
+    if choice.by_layer:
+        fewer = ", ".join(f"{name} {bits}" for name, bits in choice.by_layer.items())
+        words += f"; fewer in {fewer}"
+    found = choice.accuracy
+    return (
+        f"{words} (loses {100 * found.drop:.1f} of {100 * found.ideal:.1f} points on {found.images:,} "
+        f"images, seed {found.seed}, in {choice.simulations} simulations)"
+    )

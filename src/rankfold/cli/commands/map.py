@@ -12,7 +12,7 @@ from rankfold.cli.arguments.mappings import add_mapping, add_most_arrays, within
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
 from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP
-from rankfold.cli.arguments.plans import planned_network
+from rankfold.cli.arguments.plans import arrays_with_accuracy, planned_network
 from rankfold.cli.arguments.technology import add_technology, asks_for_energy
 from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cli.words.chip import chip_in_words, priced_chip_in_words
@@ -134,7 +134,8 @@ def _on_arrays(
     table = hardware_table(plan.machine)
     try:
         linear = options.linear or counts_linear(network, plan)
-        return on_arrays(network, plan, table, masks, linear), ""
+        found = on_arrays(network, plan, table, masks, linear)
+        return arrays_with_accuracy(options, found), ""
     except InputError as error:
         if asks_for_energy(options):
             raise

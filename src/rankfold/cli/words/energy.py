@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from rankfold.cost.energy import SHARES, Comparison, NetworkEnergy, OnArrays
+from rankfold.cost.energy import (
+    SHARES,
+    Comparison,
+    NetworkEnergy,
+    OnArrays,
+    accuracy_in_words,
+    simulation_options,
+)
 from rankfold.records.csv_table import csv_text
 from rankfold.records.text_table import format_table
 
@@ -26,11 +33,21 @@ def energy_summary(energy: NetworkEnergy, arrays: OnArrays | None = None) -> str
         f"  {energy.latency:,.1f} us from in to out, an image every {energy.interval:,.1f} us with layers "
         "pipelined",
     ]
+    lines.append(f"  accuracy on these arrays: {accuracy_with_command(energy)}")
     if arrays is not None:
         lines += [f"  {line}" for line in _comparisons(energy, arrays)]
     lines.append(f"  with {energy.describe()}")
     lines.append(f"  ADC: {energy.table.chosen_adc.source}")
     return "\n".join(lines)
+
+
+def accuracy_with_command(energy: NetworkEnergy) -> str:
+    """The accuracy on the arrays, or the command that would find it."""
+    words = accuracy_in_words(energy.accuracy)
+    if energy.accuracy is None:
+        options = simulation_options(energy.array, energy.table.adc_bits)
+        words += f"; rankfold simulate RUN --data DATA {options} --out RUN/simulation.json does"
+    return words
 
 
 def _comparisons(energy: NetworkEnergy, arrays: OnArrays) -> list[str]:

@@ -2,6 +2,13 @@
 components.
 """
 
+from rankfold.cost.energy.accuracy import (
+    NOT_SIMULATED,
+    ArrayAccuracy,
+    accuracy_in_words,
+    accuracy_to_json,
+    simulation_options,
+)
 from rankfold.cost.energy.activity import STEERING, StageActivity, stage_activity
 from rankfold.cost.energy.by_mapping import energy_by_mapping
 from rankfold.cost.energy.cheapest import all_laid_out, cheapest_mappings
@@ -36,10 +43,12 @@ from rankfold.cost.energy.zigzag import completed, find_table, hardware_table, z
 __all__ = [
     "BITS",
     "DEFAULT_TABLE",
+    "NOT_SIMULATED",
     "SHARES",
     "STEERING",
     "TABLES",
     "Adc",
+    "ArrayAccuracy",
     "Comparison",
     "Component",
     "ComponentTable",
@@ -51,6 +60,8 @@ __all__ = [
     "PricedChip",
     "StageActivity",
     "StageEnergy",
+    "accuracy_in_words",
+    "accuracy_to_json",
     "all_laid_out",
     "cheapest_mappings",
     "choose_mappings",
@@ -69,6 +80,7 @@ __all__ = [
     "on_arrays",
     "precise_plan",
     "priced_chip",
+    "simulation_options",
     "stage_activity",
     "stage_energy",
     "table_text",

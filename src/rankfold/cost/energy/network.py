@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rankfold.cost.energy.accuracy import ArrayAccuracy, accuracy_to_json
 from rankfold.cost.energy.activity import StageActivity
 from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.table import ComponentTable
@@ -96,6 +97,9 @@ class NetworkEnergy:
         table: the components.
         assumed: what neither plan nor array said and was taken instead, in words.
         layers: one entry for each convolution.
+        accuracy: what the network keeps on these arrays; None: not simulated. Whatever shows the energy shows
+            this too.
+        adc_bits: by weight, where its ADCs have another resolution than the table's.
     """
 
     model: str
@@ -103,6 +107,8 @@ class NetworkEnergy:
     table: ComponentTable
     assumed: tuple[str, ...]
     layers: tuple[LayerEnergy, ...]
+    accuracy: ArrayAccuracy | None = None
+    adc_bits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def components(self) -> dict[str, float]:
@@ -209,7 +215,20 @@ class NetworkEnergy:
         for layer in self.layers:
             stages = [stage_energy(table, self.array, stage.activity) for stage in layer.stages]
             layers.append(replace(layer, stages=tuple(stages)))
-        return replace(self, table=table, layers=tuple(layers))
+        return replace(self, table=table, layers=tuple(layers), accuracy=None, adc_bits={})
+
+    def with_adc_bits(self, bits: Mapping[str, int]) -> NetworkEnergy:
+        """The same activity, where the ADCs of some weights, by name, have a resolution of their own.
+
+        Raises:
+            InputError: a resolution is out of range.
+        """
+        layers = []
+        for layer in self.layers:
+            table = self.table.with_adc(bits=bits.get(layer.shape.weight, self.table.adc_bits))
+            stages = [stage_energy(table, self.array, stage.activity) for stage in layer.stages]
+            layers.append(replace(layer, stages=tuple(stages)))
+        return replace(self, layers=tuple(layers), accuracy=None, adc_bits=dict(bits))
 
     def describe(self) -> str:
         """The conditions of every number, for the line below it."""
@@ -217,8 +236,12 @@ class NetworkEnergy:
         shared = f"{table.mux} columns an ADC"
         if table.mux == 1:
             shared = "an ADC for every column"
+        resolution = f"{table.adc_bits}-bit"
+        if self.adc_bits:
+            each = {self.adc_bits.get(layer.shape.weight, table.adc_bits) for layer in self.layers}
+            resolution = f"{min(each)}- to {max(each)}-bit"
         words = (
-            f"{table.name}, {table.adc_bits}-bit {table.adc} ADC, {shared}; "
+            f"{table.name}, {resolution} {table.adc} ADC, {shared}; "
             f"{self.array.cell_bits}-bit cells, {self.array.coding_in_words}, {self.array.dac_bits}-bit DACs"
         )
         if self.array.rows_driven is not None:
@@ -243,6 +266,7 @@ class NetworkEnergy:
                 "converts": self.array.converts,
             },
             "assumed": list(self.assumed),
+            "accuracy_on_arrays": accuracy_to_json(self.accuracy),
             "total": {
                 "energy_pj": self.energy,
                 "components_pj": self.components,
@@ -259,6 +283,8 @@ class NetworkEnergy:
                 "utilisation": self.utilisation,
             },
         }
+        if self.adc_bits:
+            content["adc"]["bits_by_layer"] = dict(self.adc_bits)
         if layers:
             content["layers"] = [layer.to_json() for layer in self.layers]
         return content

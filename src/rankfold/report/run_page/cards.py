@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rankfold.cost.energy import accuracy_in_words
 from rankfold.report.card import Card
 from rankfold.report.numbers import (
     GAP,
@@ -104,6 +105,7 @@ def _energy_cards(result: Result) -> list[Card]:
     than = f"{less(result.energy.saving)} than dense im2col"
     if result.energy.best_saving is not None:
         than = f"{less(result.energy.best_saving)} than the best dense mapping, {than}"
+    than += f"; accuracy on these arrays: {accuracy_in_words(result.energy.accuracy_on_arrays)}"
     return [Card(energy, "energy per image", than)]
 
 

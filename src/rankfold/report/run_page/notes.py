@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rankfold.cost.energy import accuracy_in_words
 from rankfold.report.methods import bound_says_more
 from rankfold.report.numbers import GAP, count, less, nanojoules, percent
 from rankfold.report.runs import Run
@@ -63,6 +64,7 @@ def _energy_in_words(energy: EnergyRecord) -> str:
         f"{energy.leakage:.1f}{GAP}µW leakage",
         f"{energy.latency:,.0f}{GAP}µs from in to out, "
         f"an image every {energy.interval:,.0f}{GAP}µs with layers pipelined",
+        f"accuracy on these arrays: {accuracy_in_words(energy.accuracy_on_arrays)}",
     ]
     return "; ".join(parts) + "."
 
