@@ -171,6 +171,10 @@ def test_changes_show_in_the_name():
     assert changed.name == "rram-22nm with rows 128, columns 128, adc_bits 6"
     assert changed.altered(program_noise=0.5).name == f"{changed.name}, program_noise 0.5"
     assert changed.altered(rows=128) == changed
+    # What is changed again is said once; a name of one's own may have any words.
+    assert changed.altered(rows=32).name == "rram-22nm with columns 128, adc_bits 6, rows 32"
+    odd = replace(made, name="board with fans, loud")
+    assert odd.altered(mux=4).altered(mux=2).name == "board with fans, loud, mux 2"
     assert changed.array == replace(made.array, rows=128, columns=128)
     assert made.with_array(made.array) == made
     assert changed.non_idealities == NonIdealities(adc_bits=6)

@@ -123,7 +123,7 @@ def _among(changes: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]
 
 def _name(before: Hardware, after: Hardware, changes: Mapping[str, Any]) -> str:
     """The name of hardware that was changed: what it was, and in what it now differs."""
-    words = []
+    changed: dict[str, str] = {}
     for name in changes:
         value = after.figure(name)
         if value == before.figure(name):
@@ -131,13 +131,13 @@ def _name(before: Hardware, after: Hardware, changes: Mapping[str, Any]) -> str:
         shown = value
         if value is None:
             shown = "open"
-        words.append(f"{name} {shown}")
-    if not words:
+        changed[name] = f"{name} {shown}"
+    if not changed:
         return before.name
-    joint = WITH
-    if joint in before.name:
-        joint = ", "
-    return before.name + joint + ", ".join(words)
+    base, _, said = before.name.partition(WITH)
+    # A figure that is changed again is said once, as it is now.
+    words = [word for word in said.split(", ") if word and word.split(" ")[0] not in changed]
+    return base + WITH + ", ".join([*words, *changed.values()])
 
 
 # The one place that chooses hardware where nobody does.

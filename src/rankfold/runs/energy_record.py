@@ -19,7 +19,7 @@ from rankfold.cost.energy import (
     network_energy,
 )
 from rankfold.errors import InputError
-from rankfold.machine import Hardware
+from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.pretrained import file_digest
 from rankfold.plan.plan import Plan
@@ -44,10 +44,11 @@ class EnergyOptions:
 
     @classmethod
     def of(cls, hardware: Hardware) -> EnergyOptions:
-        """Those of hardware."""
-        if hardware.is_default:
-            return cls()
-        return cls(hardware.technology, hardware.adc, hardware.adc_bits, hardware.mux)
+        """Those of hardware; what is the default's is not asked for."""
+        technology = None
+        if hardware.technology != DEFAULT_HARDWARE.technology:
+            technology = hardware.technology
+        return cls(technology, hardware.adc, hardware.adc_bits, hardware.mux)
 
     @property
     def asked(self) -> bool:
