@@ -1,5 +1,6 @@
 """Workload files: read back, with the multiply-accumulates of what runs, and what they cannot say."""
 
+import json
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -7,12 +8,15 @@ import numpy as np
 import pytest
 import yaml
 
+from rankfold.cli.main import main
+from rankfold.cost import network_cycles
 from rankfold.cost.kinds import KindCost
 from rankfold.errors import InputError
 from rankfold.export.workloads import executed_layers, write_csv, write_zigzag
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, Pairs, PatDNN, SharedSupport, uniform_plan
 from rankfold.plan.kinds import ChannelLayer, LayerKind, registered
+from rankfold.plan.support import support_to_text
 from rankfold.workload import ConvShape, Network, zoo_network
 from rankfold.workload.table import read_table
 
@@ -97,12 +101,12 @@ def test_zigzag_layers_have_the_macs_and_planes_of_the_network(tmp_path):
 @pytest.mark.parametrize(
     "method, words",
     [
-        (SharedSupport(3), "is pattern-pruned, which workload files have no word for; export a dense"),
+        (SharedSupport(3), "keeps 3 positions of its kernels, and which ones is chosen on data"),
         (PatDNN(4), "is pattern-pruned, which workload files have no word for; export a dense"),
         (Pairs(4), "is pattern-pruned, which workload files have no word for; export a dense"),
         (
             LowRank(rank="1/4", entries=3, force=True),
-            "keeps 3 positions of its kernels, .* low-rank run that keeps all",
+            "keeps 3 positions of its kernels, and which ones is chosen on data; export a finished run",
         ),
     ],
 )
@@ -119,6 +123,55 @@ def test_layers_that_drop_positions_are_whole_in_zigzag_and_refused_as_csv(metho
     with pytest.raises(InputError, match=rf"layer layer1\.0\.conv1 {words}"):
         write_csv(tmp_path / "net.csv", network, plan)
     assert not (tmp_path / "net.csv").exists()
+
+
+@pytest.mark.parametrize("method", [SharedSupport(3), LowRank(rank="1/4", groups=2, entries=3, force=True)])
+def test_known_positions_go_through_a_table_and_are_counted_there(method, tmp_path, capsys):
+    network = zoo_network("resnet8")
+    plan = uniform_plan(network, ARRAY, method, bits=4)
+    draw = np.random.default_rng(0)
+    layers = []
+    shapes = {shape.name: shape for shape in network.layers}
+    for layer in plan.layers:
+        if layer.kind.shares_support:
+            support = np.zeros((shapes[layer.name].in_channels, 9), bool)
+            for row in support:
+                row[draw.choice(9, 3, replace=False)] = True
+            layer = replace(layer, kind=layer.kind.with_support(support_to_text(support)))
+        layers.append(layer)
+    plan = replace(plan, layers=tuple(layers))
+    path = tmp_path / "net.csv"
+    write_csv(path, network, plan)
+    read = read_table(path)
+    counted = network_cycles(read, uniform_plan(read, ARRAY, bits=4))
+    wanted = network_cycles(network, plan)
+    if isinstance(method, SharedSupport):
+        assert counted.chosen_cycles == wanted.chosen_cycles
+    else:
+        # A stage of a pair is laid out as a pruned layer, for which `sdk` knows fewer windows.
+        assert counted.chosen_cycles >= wanted.chosen_cycles
+    stored = [layer.parameters for layer in counted.layers]
+    assert sum(stored) == sum(layer.parameters for layer in wanted.layers)
+    # Fewer than the same shapes need without their positions.
+    whole = replace(read, supports=())
+    assert counted.chosen_cycles < network_cycles(whole, uniform_plan(whole, ARRAY, bits=4)).chosen_cycles
+    assert main(["map", str(path), "--array", str(ARRAY), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["total"]["planned_parameters"] == sum(stored)
+
+
+def test_positions_in_a_table_must_fit_their_layer(tmp_path):
+    head = "name,in_channels,out_channels,kernel,input,support"
+    for support, words in (
+        ("1ff 3", "entries"),
+        ("3", "support is for 1 input channels, the layer has 2"),
+        ("3 x", "support must be hexadecimal numbers"),
+        ("0 0", "support must keep at least one position"),
+    ):
+        path = tmp_path / "net.csv"
+        path.write_text(f"{head}\nconv,2,4,3,8,{support}\n")
+        with pytest.raises(InputError, match=words):
+            uniform_plan(read_table(path), ARRAY)
 
 
 @dataclass(frozen=True)

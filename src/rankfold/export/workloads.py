@@ -1,8 +1,9 @@
 """Workload files for other estimators: a CSV table of shapes, and ZigZag's layers in YAML.
 
-Both formats know convolutions and nothing else. What a plan says beyond that (kernel positions that are
-dropped) has no form in a table of shapes: `rankfold map` would count such a layer as if it were whole, so
-that `write_csv` refuses it. ZigZag estimates circuits that skip no weights, and `write_zigzag` gives it the
+Both formats know convolutions. Kernel positions that all outputs of one share have a column in the table;
+patterns that differ from output to output have none, and `write_csv` refuses them.
+
+ZigZag estimates circuits that skip no weights, and `write_zigzag` gives it the
 layer's whole size, and says so.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 
 from rankfold.cost.kinds import cost_of
 from rankfold.errors import InputError
-from rankfold.export.kinds import executed, unsaid
+from rankfold.export.kinds import executed, supports, unsaid
 from rankfold.files import write_text
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
@@ -76,6 +77,8 @@ def _written(network: Network, plan: Plan, linear: bool) -> list[tuple[ConvShape
 def write_csv(path: str | Path, network: Network, plan: Plan, linear: bool = False) -> None:
     """Write the convolutions that run under a plan as a table that `rankfold map` reads back, one a row.
 
+    Kernel positions that all outputs of a convolution share are in a column of their own.
+
     Args:
         path: the file.
         network: the network as it was.
@@ -83,19 +86,41 @@ def write_csv(path: str | Path, network: Network, plan: Plan, linear: bool = Fal
         linear: whether fully connected layers are written; low-rank ones always are.
 
     Raises:
-        InputError: a layer is pattern-pruned, or keeps only some kernel positions, which the table cannot
-            say; or the file cannot be written.
+        InputError: a layer is pattern-pruned by patterns of its own for each output, which the table cannot
+            say, or keeps positions that are not known yet; or the file cannot be written.
     """
+    rows = []
     # Layers that are not written too: the run that they belong to is not what the table would tell of.
     for shape in network.layers:
-        words, remedy = unsaid(plan.layer(shape.weight).kind)
-        if words:
-            raise InputError(
-                f"layer {shape.name} {words}, which workload files have no word for; "
-                f"export a dense or low-rank run{remedy}"
-            )
-    rows = [_row(layer.shape) for layer in executed_layers(network, plan, linear)]
-    csv_table.write_csv(path, [*REQUIRED, *OPTIONAL], rows)
+        _check_sayable(shape, plan.layer(shape.weight))
+    with_supports = False
+    for shape, entry in _written(network, plan, linear):
+        parts = executed(shape, entry.kind)
+        for part, support in zip(parts, supports(shape, entry.kind) or (), strict=True):
+            rows.append([*_row(part), support])
+            with_supports = with_supports or bool(support)
+    header = [*REQUIRED, *OPTIONAL]
+    if not with_supports:
+        # Most tables need no column for them.
+        header = header[:-1]
+        rows = [row[:-1] for row in rows]
+    csv_table.write_csv(path, header, rows)
+
+
+def _check_sayable(shape: ConvShape, entry: LayerPlan) -> None:
+    """Refuse a layer that a table of shapes and supports cannot describe."""
+    if supports(shape, entry.kind) is not None:
+        return
+    words, remedy = unsaid(entry.kind)
+    if entry.kind.shares_support:
+        raise InputError(
+            f"layer {shape.name} {words}, and which ones is chosen on data; export a finished run, or a plan "
+            "that has the positions (support)"
+        )
+    raise InputError(
+        f"layer {shape.name} {words}, which workload files have no word for; "
+        f"export a dense or low-rank run{remedy}"
+    )
 
 
 def _row(shape: ConvShape) -> list[str | int]:

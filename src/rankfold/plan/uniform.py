@@ -12,11 +12,12 @@ from rankfold.errors import InputError
 from rankfold.machine import Hardware
 from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
-from rankfold.plan.kinds import DenseLayer, LayerKind
+from rankfold.plan.kinds import DenseLayer, LayerKind, SupportLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.methods import Method, Quantise
 from rankfold.plan.plan import Plan, weights
 from rankfold.plan.rules import LayerRule, Match, match_rules
+from rankfold.plan.support import text_to_support
 from rankfold.workload import ConvShape, Network
 from rankfold.workload.network import NETWORK
 
@@ -64,11 +65,16 @@ def uniform_plan(
     else:
         spec = array
     refused = ""
+    supports = dict(network.supports)
     for name, shape, why, (weight_bits, input_bits) in candidates(
         network, bits, method.takes_pointwise, method.takes_linear, method.rules
     ):
         kind: LayerKind = DenseLayer()
         reason = why
+        if name in supports:
+            # It is as the network has it already, whatever the method makes of others.
+            kind, reason = _supported(shape, supports[name]), "as the network has it"
+            why = reason
         # The method is not asked about layers that stay, so its refusals are about those it would change.
         if not why:
             kind, reason = method.on_array(_in_weights(spec, weight_bits)).layer(shape)
@@ -98,6 +104,18 @@ def _in_weights(array: ArraySpec, weight_bits: int | None) -> ArraySpec:
     if weight_bits is None:
         return replace(array, cell_bits=None)
     return array.in_weights(weight_bits)
+
+
+def _supported(shape: ConvShape, support: str) -> SupportLayer:
+    """A layer that keeps only some kernel positions.
+
+    Raises:
+        InputError: they are not positions of its kernel, or all of them.
+    """
+    kept = text_to_support(support, shape).sum(axis=1)
+    kind = SupportLayer(int(kept.max()), support=support)
+    kind.check(shape)
+    return kind
 
 
 def _mapping_for(kind: LayerKind, wanted: str) -> str:

@@ -40,6 +40,8 @@ class Network:
         parameters: all parameters of the network, with biases, norms and what never runs; None: only the
             layers' are known.
         inputs: what the network is called with, where that is not one image.
+        supports: kernel positions that layers keep, (name, positions as plans have them), where the source of
+            the network says so.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Network:
     untouched: tuple[Untouched, ...] = ()
     parameters: int | None = None
     inputs: tuple[InputSpec, ...] = ()
+    supports: tuple[tuple[str, str], ...] = ()
 
     @property
     def convolutions(self) -> tuple[ConvShape, ...]:

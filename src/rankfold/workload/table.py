@@ -14,7 +14,7 @@ from rankfold.workload.network import Network
 from rankfold.workload.shape import ConvShape, Pair, Sides, is_count, parse_pair, same_padding
 
 REQUIRED = ("name", "in_channels", "out_channels", "kernel", "input")
-OPTIONAL = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1"}
+OPTIONAL = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1", "support": ""}
 SUFFIXES = (".csv", ".yaml", ".yml")
 
 Row = dict[str, str]  # column -> cell
@@ -25,6 +25,7 @@ def read_table(path: str | Path) -> Network:
 
     Columns `name, in_channels, out_channels, kernel, input, stride, padding, dilation, groups`; sizes are
     written `3` or `3x5` (vertical x horizontal), and the last four columns are optional (1, 0, 1, 1). A
+    further one, `support`, may say which kernel positions a layer keeps, as plans do. A
     padding may also be `same`, or name each side, top x bottom x left x right, such as `0x1x0x1`. A YAML
     file is a list of mappings with the same keys.
 
@@ -39,16 +40,19 @@ def read_table(path: str | Path) -> Network:
             f"{source} holds no layers; expected one row per convolution with the columns {columns}"
         )
     layers: list[ConvShape] = []
+    supports: list[tuple[str, str]] = []
     for number, row in enumerate(rows, start=1):
         layer = _layer(row, f"{source}, row {number}")
         layers.append(layer)
+        if row.get("support"):
+            supports.append((layer.name, row["support"]))
     twice = _repeated(layer.name for layer in layers)
     if twice is not None:
         raise InputError(f"{source}: two layers are called {twice}; give each its own name")
     # What the first layer reads is taken for the image.
     first = layers[0]
     image = (first.in_channels, *first.input)
-    return Network(source.stem, image, tuple(layers))
+    return Network(source.stem, image, tuple(layers), supports=tuple(supports))
 
 
 def _rows(source: Path) -> list[Row]:

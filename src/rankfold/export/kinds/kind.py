@@ -30,6 +30,17 @@ class KindWorkload(ABC):
         """
         return "", ""
 
+    def supports(self, shape: ConvShape, kind: LayerKind) -> tuple[str, ...] | None:
+        """The kernel positions that each of `executed` keeps, as plans have them; empty texts: all.
+
+        Returns:
+            None where shapes with positions do not say what the layer is, or the positions are not known.
+        """
+        words, _ = self.unsaid(kind)
+        if words:
+            return None
+        return ("",) * len(self.executed(shape, kind))
+
 
 def executed(shape: ConvShape, kind: LayerKind) -> tuple[ConvShape, ...]:
     """The convolutions that run in the place of a layer.
@@ -48,6 +59,14 @@ def unsaid(kind: LayerKind) -> tuple[str, str]:
     if workload is None:
         return f"is {kind.name}", ""
     return workload.unsaid(kind)
+
+
+def supports(shape: ConvShape, kind: LayerKind) -> tuple[str, ...] | None:
+    """The positions that each of `executed` keeps, see `KindWorkload.supports`."""
+    workload = _workload_of(kind)
+    if workload is None:
+        return None
+    return workload.supports(shape, kind)
 
 
 def _workload_of(kind: LayerKind) -> KindWorkload | None:

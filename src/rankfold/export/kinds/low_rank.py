@@ -27,6 +27,15 @@ class LowRankWorkload(KindWorkload):
             return "", ""
         return f"keeps {entries} positions of its kernels", " that keeps all"
 
+    def supports(self, shape: ConvShape, kind: LayerKind) -> tuple[str, ...] | None:
+        """Those of R_; L reads all outputs of R_."""
+        pair = cast(LowRankLayer, kind)
+        if pair.entries is None:
+            return "", ""
+        if pair.support is None:
+            return None
+        return pair.support, ""
+
 
 def _named(shape: ConvShape, name: str) -> ConvShape:
     return replace(shape, name=name, weight=name)

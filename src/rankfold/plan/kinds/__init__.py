@@ -75,6 +75,6 @@ _register(DenseLayer, "dense", "cost", "surgery", "candidates", "picture", "work
 _register(LowRankLayer, "low_rank", "cost", "surgery", "candidates", "picture", "workload", "onnx")
 _register(PatDNNLayer, "pattern", "cost", "surgery", "picture")
 _register(PairsLayer, "pattern", "cost", "surgery", "picture")
-_register(SupportLayer, "support", "cost", "surgery", "candidates", "picture")
+_register(SupportLayer, "support", "cost", "surgery", "candidates", "picture", "workload")
 _register(ChannelLayer, "channel", "cost", "surgery", "picture", "workload")
 _register(WindowLayer, "window", "cost", "surgery", "picture", "workload")
