@@ -265,7 +265,7 @@ def test_no_layer_is_worse_off_than_dense(groups, rank, side, mapping, sparse):
     try:
         plan = uniform_plan(network, array, method, mapping=mapping)
     except InputError as error:
-        assert "low-rank saves nothing" in str(error) and "--force-low-rank" in str(error)
+        assert "low-rank saves nothing" in str(error) and "force=True" in str(error)
         plan = uniform_plan(network, array, mapping=mapping)
     shapes = {layer.weight: layer for layer in network.layers}
     dense = uniform_plan(network, array, mapping=mapping)
