@@ -244,3 +244,11 @@ def test_windows_are_convolutions_whose_outputs_are_put_in_place(tmp_path):
         check = compare_onnx(model, tmp_path / name, batches(), quantised=quantised)
         assert check.images == 63 and check.same >= 62
         assert quantised or check.largest < 1e-5 * check.size
+
+
+def test_torch_says_why_it_cannot_export_and_nothing_else(tmp_path, capfd):
+    """Not how many steps torch takes, in colours, and what to read about them."""
+    with pytest.raises(InputError, match=r"ONNX: .*to have 3 channels, but got 5 channels instead") as caught:
+        write_onnx(nn.Sequential(nn.Conv2d(3, 4, 3)), (5, 8, 8), tmp_path / "net.onnx")
+    assert "\x1b" not in str(caught.value) and "Next steps" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.samples import tensors_of
-from rankfold.errors import InputError, first_line
+from rankfold.errors import InputError
 from rankfold.export.array_images.steps import Program, StepWriter
+from rankfold.export.quiet import quiet_torch, why_not
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.swap import swap_
 from rankfold.workload import InputSpec, example_inputs
@@ -138,12 +138,11 @@ def write_program(
     else:
         positional = tensors_of(example)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), quiet_torch():
             # Decomposed into torch's core operators, of which there are few.
             exported = torch.export.export(marked, positional, keywords).run_decompositions(_decompositions())
     except Exception as error:  # whatever the user's network makes torch raise
-        raise InputError(f"torch cannot write the network down as a graph: {first_line(error)}") from error
+        raise InputError(f"torch cannot write the network down as a graph: {why_not(error)}") from error
     stored: dict[str, Any] = {
         **exported.state_dict,
         **exported.constants,

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.arguments import PATH, takes
-from rankfold.errors import InputError, MissingDependencyError, first_line
+from rankfold.errors import InputError, MissingDependencyError
 from rankfold.export.onnx.quantisers import OPSET, add_quantisers_
+from rankfold.export.quiet import quiet_torch, why_not
 from rankfold.models.device import MODEL
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.quantised import QuantLayer
@@ -143,7 +139,7 @@ def _exported(model: nn.Module, inputs: _Inputs) -> Any:
         ) from None
     try:
         plain = _plain_float(model).eval()
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet_torch():
             program = torch.onnx.export(
                 plain,
                 inputs.by_position,
@@ -157,24 +153,9 @@ def _exported(model: nn.Module, inputs: _Inputs) -> Any:
                 verbose=False,
             )
     except Exception as error:  # whatever the user's network makes the exporter raise
-        raise InputError(f"torch cannot export the network to ONNX: {first_line(error)}") from error
+        raise InputError(f"torch cannot export the network to ONNX: {why_not(error)}") from error
     assert program is not None  # without a file name it returns the program
     return program.model_proto
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside, torch's exporter says nothing."""
-    # It logs, warns and prints, of operators of other packages and of its own steps.
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _plain_float(model: nn.Module) -> nn.Module:
