@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from rankfold.errors import InputError
+from rankfold.lowrank.gram import is_large, lost_by_gram, truncate_by_gram
 from rankfold.workload.shape import ConvShape
 
 WHOLE = re.compile(r"[0-9]{1,9}")
@@ -194,6 +195,10 @@ def plain_error(
     """
     outputs = len(weight) // conv_groups
     dense = weight.astype(np.float64).reshape(conv_groups, outputs, -1)
+    if is_large(dense):
+        lost = lost_by_gram(dense, rank)
+        if lost is not None:
+            return lost
     values = np.linalg.svd(dense, compute_uv=False)  # (G, min(m/G, n))
     return _lost(values, rank)
 
@@ -255,6 +260,10 @@ def reconstruct(
 
 def _truncate(blocks: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Balanced factors (..., m, r) and (..., r, n) of every block, and the relative error over all blocks."""
+    if is_large(blocks):
+        by_gram = truncate_by_gram(blocks, rank)
+        if by_gram is not None:
+            return by_gram
     # (..., m, k), (..., k), (..., k, n)
     u, s, vt = np.linalg.svd(blocks, full_matrices=False)
     root = np.sqrt(s[..., :rank])  # (..., r)
