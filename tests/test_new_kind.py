@@ -37,7 +37,7 @@ from rankfold.models.zoo import build
 from rankfold.nn.plain import StandIn
 from rankfold.plan import LayerKind, LayerPlan, LowRank, Plan, check_plan, coverage, uniform_plan
 from rankfold.plan.kinds import registered, unregister_kind
-from rankfold.plan.methods import Method, Setting, registered_method
+from rankfold.plan.methods import Method, Setting, register_method, registered_method
 from rankfold.planning import planning_problem
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds import ChosenSupport, LayerStudy, WeightCandidates
@@ -506,6 +506,28 @@ def test_settings_that_do_not_go_with_it_are_refused(capsys: pytest.CaptureFixtu
     ):
         assert main([*start, *words]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compress", "plan"])
+def test_settings_with_the_name_of_an_option_are_refused(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @dataclass(frozen=True)
+    class Odd(ReadFewer):
+        name: ClassVar[str] = "odd"
+        settings: ClassVar[tuple[Setting, ...]] = (replace(SHARE, name="bits"),)
+
+        bits: int = 0
+
+    with registered_method(Odd):
+        assert main([command, "resnet8"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.startswith("rankfold: --bits is a setting of a method and another option")
+        and "\n" not in error[:-1]
+    )
+    with pytest.raises(InputError, match="a method named read-fewer is registered already"):
+        register_method(ReadFewer)
 
 
 def test_onnx_files_and_merged_networks_refuse_it_in_one_sentence(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from rankfold.cli.words.flags import in_options
-from rankfold.errors import RankfoldError, did_you_mean, in_one_line
+from rankfold.errors import InputError, RankfoldError, did_you_mean, in_one_line
 from rankfold.version import __version__
 
 # What may be wrong with a path itself: whether it is there is asked, and answered, where it is used.
@@ -97,8 +97,24 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         # All are known by name, so that the page of help and a misspelt command list them.
         added = commands.add_parser(name, help=words)
         if name == command:
-            import_module(f"rankfold.cli.commands.{name}").add_arguments(added)
+            _add_arguments(added, name)
     return parser
+
+
+def _add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add the arguments of a sub-command.
+
+    Raises:
+        InputError: a method that was registered has a setting with the name of another option.
+    """
+    try:
+        import_module(f"rankfold.cli.commands.{command}").add_arguments(parser)
+    except argparse.ArgumentError as error:
+        # Options of ours do not clash, so one of them is a setting of a method from elsewhere.
+        raise InputError(
+            f"{error.argument_name} is a setting of a method and another option of rankfold {command}, too; "
+            "give the setting another name"
+        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

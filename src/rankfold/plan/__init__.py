@@ -23,8 +23,10 @@ from rankfold.plan.methods import (
     Pairs,
     PatDNN,
     Quantise,
+    Setting,
     SharedSupport,
     Windows,
+    register_method,
 )
 from rankfold.plan.plan import Plan, check_plan, weights
 from rankfold.plan.rules import LayerRule, match_rules
@@ -51,6 +53,7 @@ __all__ = [
     "PatternLayer",
     "Plan",
     "Quantise",
+    "Setting",
     "SharedSupport",
     "SupportLayer",
     "WindowLayer",
@@ -62,6 +65,7 @@ __all__ = [
     "masks_for",
     "match_rules",
     "register_kind",
+    "register_method",
     "support_to_mask",
     "support_to_text",
     "text_to_support",

@@ -26,7 +26,9 @@ def test_the_plan_is_that_of_the_setting(tmp_path, capsys):
     wanted = uniform_plan(network, ArraySpec(64, 64), LowRank(groups=4, rank="1/8"), bits=4)
     assert found == choose_mappings(network, wanted)
     assert "hardware: default" in capsys.readouterr().out
-    named = written(tmp_path, "--rank", "1/4", "--mapping", "im2col", "--exclude", "layer3.*")
+    named = written(
+        tmp_path, "--rank", "1/4", "--mapping", "im2col", "--force-low-rank", "--exclude", "layer3.*"
+    )
     assert {layer.mapping for layer in named.layers} == {"im2col"}
     assert named.layer("layer3.1.conv1").reason == "excluded by layer3.*"
 

@@ -25,11 +25,7 @@ Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
 
 def add_method(parser: Parser) -> None:
-    """Add `--method`, and an option for each setting of all registered methods.
-
-    Raises:
-        InputError: a setting has the name of an option that is there already.
-    """
+    """Add `--method`, and an option for each setting of all registered methods."""
     told = [f"{name} ({method.help})" for name, method in METHODS.items()]
     parser.add_argument("--method", choices=METHODS, help=", ".join(told))
     for setting in settings().values():
@@ -50,12 +46,7 @@ def _add_setting(parser: Parser, setting: Setting) -> None:
     if not isinstance(read, type):
         read = checked(read)
     flag = f"--{setting.name.replace('_', '-')}"
-    try:
-        parser.add_argument(flag, type=read, metavar=setting.sign, help=setting.help)
-    except argparse.ArgumentError:
-        raise InputError(
-            f"setting {setting.name} of a method has the name of another option; choose another name"
-        ) from None
+    parser.add_argument(flag, type=read, metavar=setting.sign, help=setting.help)
 
 
 def add_low_rank(parser: Parser) -> None:
