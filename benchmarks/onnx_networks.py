@@ -75,7 +75,7 @@ def main() -> None:
     for name in NETWORKS:
         network = read(name, Path(spec.origin).parent / "models")
         for rank in RANKS:
-            method = LowRank(rank=rank, pointwise=True, linear=True, fit=True)
+            method = LowRank(rank=rank, pointwise=True, linear=True, fit=True, force=True)
             plan = uniform_plan(network.source.network, ARRAY, method)
             for decomposition in ("svd", "data"):
                 rows.append(measured(network, plan, rank, decomposition))

@@ -1,11 +1,16 @@
 """Loading networks by name or factory, and weights into them."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
 from rankfold.errors import InputError
 from rankfold.models.load import apply_weights, check_classes, load_model, read_weights
 from rankfold.models.zoo import build
+from rankfold.workload import trace
 
 
 def test_load_model(tmp_path, monkeypatch):
@@ -94,3 +99,38 @@ def test_tensors_that_are_no_plain_numbers_are_refused(spoil, message, tmp_path)
     torch.save(spoil(weights), path)
     with pytest.raises(InputError, match=message):
         read_weights(path)
+
+
+class _Several(nn.Module):
+    """Gives what it is told to, made of its logits."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+        self.made = made
+
+    def forward(self, x):
+        return self.made(self.head(self.conv(x).mean((2, 3))))
+
+
+def gives_a_tuple():
+    return _Several(lambda logits: (None, logits, logits + 1))
+
+
+def gives_a_dictionary():
+    return _Several(lambda logits: {"features": logits + 1, "logits": logits})
+
+
+def gives_an_object():
+    return _Several(lambda logits: SimpleNamespace(hidden=logits + 1, logits=logits))
+
+
+@pytest.mark.parametrize("name", ["gives_a_tuple", "gives_a_dictionary", "gives_an_object"])
+def test_of_several_outputs_the_logits_or_the_first_tensor_count(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    torch.manual_seed(0)
+    model = load_model(f"{Path(__file__).stem}:{name}", 5)
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(model(x), model.head(model.conv(x).mean((2, 3))))
+    check_classes(model, name, (3, 8, 8), 5)
+    assert [layer.name for layer in trace(model, (3, 8, 8)).layers] == ["conv", "head"]

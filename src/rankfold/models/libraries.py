@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from rankfold.errors import InputError, MissingDependencyError, first_line
 
@@ -147,9 +147,18 @@ def _hugging_face(
         options["num_channels"] = in_channels
         config = transformers.AutoConfig.from_pretrained(model.name, **options)
         built = automatic.from_config(config)
-    # So that it can be called as any other network here.
-    built.register_forward_hook(_logits)
+    gives_logits_(built)
     return built
+
+
+def gives_logits_(model: nn.Module) -> None:
+    """Make a network give one tensor, in place, so that it can be called as any other here.
+
+    Of several outputs that is the one called `logits`, else the first tensor.
+    """
+    # A hook would keep a network that is a single layer from being replaced; and it gives a tensor anyhow.
+    if not isinstance(model, (nn.Conv2d, nn.Linear)):
+        model.register_forward_hook(_logits)
 
 
 def _logits(
@@ -158,7 +167,21 @@ def _logits(
     output: Any,
 ) -> Any:
     """The logits alone, where a network returns them among other things."""
-    return getattr(output, "logits", output)
+    if isinstance(output, Tensor):
+        return output
+    named = getattr(output, "logits", None)
+    if named is None and isinstance(output, Mapping):
+        named = output.get("logits")
+    if isinstance(named, Tensor):
+        return named
+    several = output
+    if isinstance(output, Mapping):
+        several = output.values()
+    if isinstance(several, Iterable):
+        for value in several:
+            if isinstance(value, Tensor):
+                return value
+    return output
 
 
 def preferred_image(model: nn.Module) -> tuple[int, int, int]:

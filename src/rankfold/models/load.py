@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rankfold.arguments import TEXT, WHOLE, takes
 from rankfold.errors import InputError, did_you_mean, first_line
 from rankfold.models.device import device_of, dtype_of
-from rankfold.models.libraries import LibraryModel
+from rankfold.models.libraries import LibraryModel, gives_logits_
 from rankfold.models.torch_export import SUFFIX, load_exported
 from rankfold.models.zoo import BUILDERS, build
 
@@ -115,6 +115,7 @@ def _made(
         raise InputError(
             f"the factory of model {name} returned a {type(model).__name__}; it must return an nn.Module"
         )
+    gives_logits_(model)
     return model
 
 
