@@ -1,8 +1,10 @@
 """Text tables for terminals."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rankfold.records.text_table import format_table
+from rankfold.records.text_table import format_table, with_short_names
 
 
 def test_columns_line_up():
@@ -27,3 +29,19 @@ def test_table_without_rows():
 def test_wrong_shapes_are_refused(rows, align):
     with pytest.raises(ValueError, match=r"columns|consist"):
         format_table(["a", "b"], rows, align)
+
+
+@given(st.lists(st.text("ab/;", min_size=1, max_size=400), unique=True, max_size=8))
+def test_short_names_stay_different(names):
+    """Of names with hundreds of letters, as TensorFlow's exporters make them."""
+    shown = [row[0] for row in with_short_names([[name, "1"] for name in names])]
+    assert len(set(shown)) == len(names)
+    for name, short in zip(names, shown, strict=True):
+        assert short == name or (len(short) < len(name) and name.startswith(short.partition("…")[0]))
+
+
+def test_a_long_name_keeps_its_ends():
+    name = "StatefulPartitionedCall/model/" + "block/" * 60 + "conv7/Conv2D"
+    ((short, other),) = with_short_names([[name, "x"]])
+    assert len(short) == 60 and other == "x"
+    assert short.startswith("StatefulPartitioned…") and short.endswith("block/conv7/Conv2D")

@@ -11,7 +11,7 @@ from rankfold.arguments import takes
 from rankfold.plan.kinds import kind_names
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import PLAN, Plan, weights
-from rankfold.records.text_table import format_table
+from rankfold.records.text_table import format_table, with_short_names
 from rankfold.workload import ConvShape, Network
 from rankfold.workload.network import NETWORK
 
@@ -86,7 +86,7 @@ class Coverage:
     def table(self) -> str:
         """One line for each weight: what it is, its shares, what becomes of it and why; and the totals."""
         rows = [layer.row() for layer in self.layers]
-        return f"{format_table(HEADERS, rows, ALIGN)}\n\n{self.summary()}"
+        return f"{format_table(HEADERS, with_short_names(rows), ALIGN)}\n\n{self.summary()}"
 
     def summary(self) -> str:
         """One line for each thing that becomes of layers, with their shares and reasons."""

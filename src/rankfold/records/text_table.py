@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 LEFT, RIGHT = "<", ">"
 GAP = "  "  # between two columns
+LONGEST_NAME = 60  # letters of a layer's name in a table
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: str | None = None) -> str:
@@ -52,3 +53,28 @@ def _line(cells: Sequence[str], sides: str, widths: Sequence[int]) -> str:
         padded.append(f"{cell:{side}{width}}")
     # Spaces at the end of a line wrap in narrow terminals, and stand in the way of comparing texts.
     return GAP.join(padded).rstrip()
+
+
+def with_short_names(rows: Sequence[Sequence[str]], longest: int = LONGEST_NAME) -> list[list[str]]:
+    """Rows whose first cells are names, with names above `longest` letters shortened in the middle.
+
+    Some exporters name a layer after all that was fused into it, in hundreds of letters. Names that differ
+    stay different: all are cut at a greater length where two would look the same.
+
+    Args:
+        rows: of a table.
+        longest: letters of a name.
+    """
+    names = {row[0] for row in rows}
+    widest = max((len(name) for name in names), default=0)
+    while longest < widest and len({_shortened(name, longest) for name in names}) < len(names):
+        longest += longest // 2
+    return [[_shortened(row[0], longest), *row[1:]] for row in rows]
+
+
+def _shortened(name: str, longest: int) -> str:
+    """A name without its middle; the end, which tells most, keeps two thirds of the letters."""
+    if len(name) <= longest:
+        return name
+    end = 2 * longest // 3
+    return f"{name[: longest - end - 1]}…{name[-end:]}"

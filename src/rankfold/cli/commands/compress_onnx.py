@@ -16,7 +16,7 @@ from rankfold.cli.arguments.process import command_line
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.plan import LowRank, Plan, check_plan, coverage, uniform_plan
-from rankfold.records.text_table import format_table
+from rankfold.records.text_table import format_table, with_short_names
 from rankfold.runs.decompose_onnx import Decomposition, decompose_to_folder, read_feeds
 from rankfold.workload.onnx.layers import OnnxNetwork, analyse_onnx
 
@@ -160,7 +160,7 @@ def _table(made: Decomposition) -> str:
         setting = [str(layer.setting.get(name, "")) for name in names]
         rows.append([layer.name, *setting, f"{layer.error:.1%}", lost, *sizes])
     lines = [
-        format_table(headers, rows),
+        format_table(headers, with_short_names(rows)),
         "",
         _costs(made),
         "",

@@ -10,7 +10,7 @@ from rankfold.cost.energy import NetworkEnergy, OnArrays
 from rankfold.cost.keys import DENSE_FAMILY
 from rankfold.mapping import Mapping
 from rankfold.records.csv_table import csv_text
-from rankfold.records.text_table import format_table
+from rankfold.records.text_table import format_table, with_short_names
 from rankfold.workload import ConvShape
 
 SHAPE_COLUMNS = (
@@ -71,7 +71,9 @@ def _comparison(costs: NetworkCycles) -> str:
             tiles = sum(stage.tile_count for stage in mapping.stages)
             cells.append(f"{mapping.cycles:,} / {tiles:,}")
         rows.append([*_layer_words(layer), *cells])
-    return format_table(["layer", "kernel", "input", *map(str, keys)], rows, "<<<" + ">" * len(keys))
+    return format_table(
+        ["layer", "kernel", "input", *map(str, keys)], with_short_names(rows), "<<<" + ">" * len(keys)
+    )
 
 
 def _chosen(costs: NetworkCycles) -> str:
@@ -87,7 +89,7 @@ def _chosen(costs: NetworkCycles) -> str:
             f"{layer.chosen.conversions:,}",
         ]
         rows.append(row)
-    return format_table(headers, rows, "<<<" + ">" * (len(headers) - 3))
+    return format_table(headers, with_short_names(rows), "<<<" + ">" * (len(headers) - 3))
 
 
 def _chosen_on_arrays(arrays: OnArrays) -> str:
@@ -105,7 +107,7 @@ def _chosen_on_arrays(arrays: OnArrays) -> str:
             f"{1e-3 * spent.energy:,.1f}",
         ]
         rows.append(row)
-    return format_table(headers, rows, "<<<" + ">" * (len(headers) - 3))
+    return format_table(headers, with_short_names(rows), "<<<" + ">" * (len(headers) - 3))
 
 
 def _place_words(layer: LayerCycles) -> list[str]:
