@@ -44,8 +44,8 @@ def counted_plan(network: Network, plan: Plan, table: ComponentTable) -> Plan:
         InputError: the array that the plan names holds no weight of a layer, or the table's cells store fewer
             bits than the array's.
     """
-    precise, _ = precise_plan(network, plan, table)
     try:
+        precise, _ = precise_plan(network, plan, table)
         for layer in precise.layers:
             precise.array.in_weights(layer.weight_bits or BITS)
     except InputError:
