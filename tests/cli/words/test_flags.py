@@ -60,3 +60,8 @@ def test_the_command_line_says_its_own(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     assert main(["evaluate", str(tmp_path / "run"), "--data", "digits"]) == 2
     assert "finish it with --resume" in capsys.readouterr().err
+
+
+def test_words_that_hold_a_phrase_stay():
+    typed = "must be an option and its values, such as adc-bits=4,6,8"
+    assert in_options(typed) == typed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # From what the library says to what one types; longer phrases before those that they hold.
 OPTIONS = {
     "give a budget of cycles": "give --max-cycles",
@@ -34,5 +36,7 @@ OPTIONS = {
 def in_options(message: str) -> str:
     """A message of the library in the words of the command line."""
     for python, option in OPTIONS.items():
-        message = message.replace(python, option)
+        # Whole words: `adc-bits=4,6,8` is typed already.
+        whole = rf"(?<![\w-]){re.escape(python)}(?![\w,])"
+        message = re.sub(whole, option, message)
     return message
