@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from rankfold.lowrank import LowRankFactors, check_rank, reconstruct
+from rankfold.lowrank import check_rank
+from rankfold.nn.low_rank_pair import LowRankPair
 from rankfold.nn.masked import MaskedConv2d
-from rankfold.nn.plain import StandIn
 from rankfold.nn.random_state import random_state_kept
 from rankfold.workload.shape import ConvShape
 
@@ -19,7 +18,7 @@ from rankfold.workload.shape import ConvShape
 WINDOW_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
 
 
-class LowRankConv2d(nn.Module, StandIn):
+class LowRankConv2d(LowRankPair):
     """W ~ L R_ as two convolutions.
 
     `reduce` is R_ (kh x kw, G*g groups), and `expand` is L (1x1, G groups, with the bias).
@@ -43,38 +42,20 @@ class LowRankConv2d(nn.Module, StandIn):
     """
 
     def __init__(self, conv: nn.Conv2d, groups: int, rank: int, row_sparse: bool = False) -> None:
-        super().__init__()
         check_rank(weight_shape(conv), groups, rank)
-        self.low_rank_groups, self.rank = groups, rank
-        # Each of the G groups is cut into g blocks, each with r sums of its own.
-        blocks = conv.groups * groups
-        middle = blocks * rank
-        like: dict[str, Any] = {"device": conv.weight.device, "dtype": conv.weight.dtype}
         first = nn.Conv2d
         if row_sparse:
             first = MaskedConv2d
-        # No bias between the stages: L times it would be one more constant of the output.
-        biased = conv.bias is not None
-        with random_state_kept(conv.weight.device):
-            self.reduce = first(
-                conv.in_channels,
-                middle,
-                groups=blocks,
-                bias=False,
-                **window_of(conv),
-                **like,
-            )
-            self.expand = nn.Conv2d(
-                middle,
-                conv.out_channels,
-                kernel_size=1,
-                groups=conv.groups,
-                bias=biased,
-                **like,
-            )
-        # The very Parameter object, so that an optimiser that has it goes on training it.
-        self.expand.bias = conv.bias
-        self.train(conv.training)
+        super().__init__(
+            conv,
+            inputs=conv.in_channels,
+            outputs=conv.out_channels,
+            own_groups=conv.groups,
+            groups=groups,
+            rank=rank,
+            first=first,
+            window=window_of(conv),
+        )
 
     def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d has, for calls by keyword
         """Apply both stages."""
@@ -120,50 +101,23 @@ class LowRankConv2d(nn.Module, StandIn):
         """As the convolution was given it."""
         return self.reduce.padding_mode
 
-    @property
-    def bias(self) -> Tensor | None:
-        """(m,), or None."""
-        return self.expand.bias
-
-    @property
-    def weight(self) -> Tensor:
-        """(m, C_in/G, kh, kw): L R_, multiplied at each request."""
-        return self.to_dense().weight.detach()
-
     def to_dense(self) -> nn.Conv2d:
         """The single convolution, with the weight L R_ (multiplied in float64), that computes the same
         function.
         """
-        reduce, expand = self.reduce, self.expand
-        like: dict[str, Any] = {"device": reduce.weight.device, "dtype": reduce.weight.dtype}
-        biased = expand.bias is not None
-        with random_state_kept(reduce.weight.device):
+        like: dict[str, Any] = {"device": self.reduce.weight.device, "dtype": self.reduce.weight.dtype}
+        biased = self.expand.bias is not None
+        with random_state_kept(self.reduce.weight.device):
             dense = nn.Conv2d(
                 self.in_channels,
                 self.out_channels,
                 groups=self.groups,
                 bias=biased,
-                **window_of(reduce),
+                **window_of(self.reduce),
                 **like,
             )
-        # What a mask drops is zero already unless one was loaded without its weights.
-        kept = reduce.weight
-        if isinstance(reduce, MaskedConv2d):
-            kept = kept * reduce.mask
-        first = kept.detach().cpu().double().numpy()
-        second = expand.weight.detach().cpu().double().numpy()
-        # Errors are not asked for here.
-        factors = LowRankFactors(first, second, 0.0, 0.0)
-        weight = reconstruct(factors, self.groups, self.low_rank_groups)  # (m, C_in/G, kh, kw)
-        with torch.no_grad():
-            dense.weight.copy_(torch.from_numpy(weight))
-            if expand.bias is not None and dense.bias is not None:
-                dense.bias.copy_(expand.bias)
-        return dense.train(self.training)
-
-    def extra_repr(self) -> str:
-        """Show g and r."""
-        return f"groups={self.low_rank_groups}, rank={self.rank}"
+        self.filled(dense, self.product())
+        return dense
 
 
 def window_of(conv: nn.Conv2d) -> dict[str, Any]:
