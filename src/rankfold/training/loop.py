@@ -355,10 +355,12 @@ class _Training:
         """Refuse weights that the last step ruined: the losses tell only of the weights before each step."""
         for name in _not_finite(self._model):
             if name not in self._infinite_from_the_start:
-                raise InputError(
-                    f"training diverged: {name} is not finite after epoch {epoch + 1}; use a lower peak rate "
-                    f"than {self._recipe.peak_rate}"
-                )
+                remedy = f"use a lower peak rate than {self._recipe.peak_rate}"
+                # Some kernels of torch leave gradients in bfloat16 unset, such as those of 3x3 convolutions
+                # of stride 2 on 1x1 planes.
+                if self._half:
+                    remedy += ", or precision float32"
+                raise InputError(f"training diverged: {name} is not finite after epoch {epoch + 1}; {remedy}")
 
 
 @torch.no_grad()
