@@ -44,6 +44,7 @@ def test_it_says_what_is_decomposed_and_what_that_costs(small, inputs, tmp_path,
     assert main([*common, "--out", str(tmp_path / "plain")]) == 0
     printed = capsys.readouterr().out
     assert "low-rank: 1 layer" in printed
+    assert "accuracy on these arrays" in printed and "not simulated" in printed
     assert "on 4 batches of normal numbers, seed 0" in printed
     words = {
         line.split("  ")[0]: line.split()[-3:] for line in printed.splitlines() if re.search(r"\dx$", line)
