@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rankfold.cost.energy import NOT_SIMULATED
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY
 from rankfold.records.csv_table import is_plain, write_csv
 from rankfold.report.kinds import families
@@ -72,8 +71,7 @@ def table_headers(view: FrontView) -> list[str]:
         share += f" {view.front.quantity}"
     headers = ["cycles", share, "arrays"]
     if view.has_energy:
-        # Plans of a front are not trained yet, so nothing of them has run on arrays.
-        headers.append(f"energy, nJ (arrays {NOT_SIMULATED})")
+        headers.append("energy, nJ")
     return [*headers, "predicted loss", *families()]
 
 
