@@ -1,6 +1,7 @@
 """The machines that component tables assume keep the accuracy of the shipped network."""
 
 import csv
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def test_energy_is_of_the_arrays_that_were_simulated():
     assert (energy.array, energy.table.adc_bits) == (array, adc_bits)
 
 
+@pytest.mark.skipif(not os.environ.get("RANKFOLD_THOROUGH"), reason="a minute; RANKFOLD_THOROUGH=1 runs it")
 def test_the_default_arrays_classify_as_ideal_ones_do(cifar10):
     """2-bit cells, 20 images: where 97 % agree, fewer than 17 of 20 do in three of 1,000 draws.
 
