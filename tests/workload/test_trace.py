@@ -125,16 +125,16 @@ def test_functional_convolution_is_mapped_under_its_parameter_s_name_and_fixed()
     assert network.untouched == ()
 
 
-def test_transposed_and_one_dimensional_convolutions_are_untouched() -> None:
+def test_transposed_convolutions_are_untouched_and_one_dimensional_ones_mapped() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 2), nn.Flatten(2), nn.Conv1d(2, 1, 3))
     network = trace(model, (3, 6, 6))
-    assert [layer.name for layer in network.layers] == ["0"]
+    assert [layer.name for layer in network.layers] == ["0", "3"]
     # 4x4 inputs meet 4*2*2*2 weights each and give 5x5 outputs; a kernel of 3 leaves 23 of the 25 in a
     # row, 2*3 weights each.
-    assert network.untouched == (
-        Untouched("1", "ConvTranspose2d is left alone", 16 * 32, 32),
-        Untouched("3", "Conv1d is left alone", 23 * 6, 6),
-    )
+    assert network.untouched == (Untouched("1", "ConvTranspose2d is left alone", 16 * 32, 32),)
+    line = network.layers[1]
+    assert (line.kernel, line.input, line.macs) == ((1, 3), (1, 25), 23 * 6)
+    assert line.fixed == "is a 1-d convolution, mapped as one of height 1"
 
 
 def test_mode_parameters_buffers_and_hooks_are_left_as_they_were() -> None:
