@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rankfold.cost.energy import NOT_SIMULATED
 from rankfold.records.text_table import format_table
 from rankfold.report.numbers import nanojoules
 from rankfold.report.runs import (
@@ -118,6 +117,9 @@ def skipping_cycles(result: Result) -> int:
 
 def _cells(run: Run) -> dict[str, str]:
     """What the table says of a run, by column."""
+    # Here, not above: it brings NumPy, which `import rankfold.report` does without.
+    from rankfold.cost.energy import NOT_SIMULATED
+
     result = run.result
     cells = {
         "network": run.label,

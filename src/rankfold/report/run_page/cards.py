@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rankfold.cost.energy import accuracy_in_words
 from rankfold.report.card import Card
 from rankfold.report.numbers import (
     GAP,
@@ -99,6 +98,9 @@ def _cycle_cards(run: Run) -> list[Card]:
 
 
 def _energy_cards(result: Result) -> list[Card]:
+    # Here, not above: it brings NumPy, which `import rankfold.report` does without.
+    from rankfold.cost.energy import accuracy_in_words
+
     if result.energy is None:
         return []
     energy = f"{nanojoules(result.energy.energy):,.0f}{GAP}nJ"

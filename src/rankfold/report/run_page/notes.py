@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rankfold.cost.energy import accuracy_in_words
 from rankfold.report.methods import bound_says_more
 from rankfold.report.numbers import GAP, count, less, nanojoules, percent
 from rankfold.report.runs import Run
@@ -49,6 +48,9 @@ def error_notes(runs: Sequence[Run]) -> list[str]:
 
 
 def _energy_in_words(energy: EnergyRecord) -> str:
+    # Here, not above: it brings NumPy, which `import rankfold.report` does without.
+    from rankfold.cost.energy import accuracy_in_words
+
     saving = f"{less(energy.saving)} than dense im2col"
     if energy.best_saving is not None:
         saving = (
