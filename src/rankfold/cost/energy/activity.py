@@ -74,6 +74,66 @@ class StageActivity:
         return self.drives * self.slices
 
 
+@dataclass
+class _Counted:
+    """Sums over the tiles of a stage and their activations, before inputs are cut into slices.
+
+    Attributes:
+        tiles: stored tiles.
+        activations: of tiles, with all their rows.
+        drives: the same, turn by turn.
+        turns: of the tallest tile.
+        longest: drives of the busiest tile.
+        rows: rows driven.
+        cells: cells in rows driven and columns that conduct.
+        kernels: rows times columns of weights.
+        columns: columns of weights, once an activation: turns are added up behind the converters, before the
+            sum leaves the array.
+        read: the same, turn by turn.
+        converted: columns converted.
+    """
+
+    tiles: int = 0
+    activations: int = 0
+    drives: int = 0
+    turns: int = 1
+    longest: int = 1
+    rows: int = 0
+    cells: int = 0
+    kernels: int = 0
+    columns: int = 0
+    read: int = 0
+    converted: int = 0
+
+
+def _counted(mapping: Mapping, array: ArraySpec, weight_bits: int) -> _Counted:
+    wide = array.columns_per_weight(weight_bits)  # physical columns of a weight
+    converts = array.conversions_per_weight(weight_bits)
+    # Offset coding subtracts the sum of one more column, before or after it is converted.
+    reference = int(array.has_reference)
+    sums = _Counted()
+    for stored, times in mapping.loads:
+        # (rows in use, columns in use in weights), tiles of that size; each is activated `times` times.
+        for (height, width), number in stored.extents().items():
+            whole = number * times  # activations with all rows
+            turns = array.turns(height)
+            physical = width * wide + reference  # columns that conduct
+            converted = width * converts + array.reference_conversions
+            sums.tiles += number
+            sums.activations += whole
+            sums.drives += whole * turns
+            sums.turns = max(sums.turns, turns)
+            sums.longest = max(sums.longest, times * turns)
+            # A row is driven in one of the turns; what it drives adds up to the whole tile over all of them.
+            sums.rows += height * whole
+            sums.cells += height * physical * whole
+            sums.kernels += height * width * whole
+            sums.columns += width * whole
+            sums.read += width * whole * turns
+            sums.converted += converted * whole * turns
+    return sums
+
+
 def stage_activity(
     mapping: Mapping,
     array: ArraySpec,
@@ -103,32 +163,7 @@ def stage_activity(
         raise InputError(f"steering (={steering}) must be one of {', '.join(STEERING)}")
     _check_array(mapping, array, weight_bits)
     slices = array.cycles_per_vector(input_bits)
-    wide = array.columns_per_weight(weight_bits)  # physical columns of a weight
-    converts = array.conversions_per_weight(weight_bits)
-    # Offset coding subtracts the sum of one more column, before or after it is converted.
-    reference = int(array.has_reference)
-    tiles = activations = drives = rows = columns = read = converted = cells = kernels = 0
-    most_turns = longest = 1
-    for stored, times in mapping.loads:
-        # (rows in use, columns in use in weights), tiles of that size; each is activated `times` times.
-        for (height, width), number in stored.extents().items():
-            physical = width * wide + reference  # columns that conduct
-            sums_converted = width * converts + array.reference_conversions
-            whole = number * times  # activations with all rows
-            turns = array.turns(height)
-            tiles += number
-            activations += whole
-            drives += whole * turns
-            most_turns = max(most_turns, turns)
-            longest = max(longest, times * turns)
-            # A row is driven in one of the turns; what it drives adds up to the whole tile over all of them.
-            rows += height * whole
-            cells += height * physical * whole
-            kernels += height * width * whole
-            # Turns are added up behind the converters, before the sum leaves the array.
-            columns += width * whole
-            read += width * whole * turns
-            converted += sums_converted * whole * turns
+    counted = _counted(mapping, array, weight_bits)
     shape, macs = mapping.shape, mapping.macs
     if layer is not None:
         # The mapping stores as much as the layer keeps: each of its outputs takes an m-th of that, in every
@@ -136,24 +171,26 @@ def stage_activity(
         shape = layer
         macs = (mapping.weights or 0) * layer.m // mapping.shape.m * math.prod(layer.output)
     outputs = shape.m * math.prod(shape.output)
-    steered = {"none": 0, "rows": rows, "kernels": kernels}  # multiplexers that an activation's inputs pass
+    # Multiplexers that an activation's inputs pass.
+    steered = {"none": 0, "rows": counted.rows, "kernels": counted.kernels}
     return StageActivity(
-        tiles=tiles,
-        activations=activations,
-        drives=drives,
-        turns=most_turns,
+        tiles=counted.tiles,
+        activations=counted.activations,
+        drives=counted.drives,
+        turns=counted.turns,
         slices=slices,
-        columns_per_weight=wide,
-        longest=longest,
+        columns_per_weight=array.columns_per_weight(weight_bits),
+        longest=counted.longest,
         # Rows, conversions and cells work once a slice; sums and inputs are of whole values.
-        rows=rows * slices,
-        conversions=converted * slices,
-        columns=read * slices,
-        cells=cells * slices,
+        rows=counted.rows * slices,
+        conversions=counted.converted * slices,
+        columns=counted.read * slices,
+        cells=counted.cells * slices,
         # Slices and physical columns of a weight are joined before its sum leaves the array.
-        sums=columns,
-        additions=max(columns - outputs, 0),  # a pruned layer may have outputs without a column
-        inputs=rows,
+        sums=counted.columns,
+        # A pruned layer may have outputs without a column.
+        additions=max(counted.columns - outputs, 0),
+        inputs=counted.rows,
         outputs=outputs,
         steered=steered[steering] * slices,
         kernel=math.prod(shape.kernel),
