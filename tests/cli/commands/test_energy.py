@@ -15,6 +15,7 @@ from rankfold.cli.main import main
 from rankfold.cli.words.energy import comparison_in_words
 from rankfold.cost.energy import SHARES, Comparison, dense_plan, load_table, network_energy, table_text
 from rankfold.mapping import ArraySpec
+from rankfold.models.pretrained import shipped
 from rankfold.plan import uniform_plan
 from rankfold.workload import zoo_network
 
@@ -44,6 +45,15 @@ def test_json_csv_and_table_say_the_same(capsys):
     assert "less where ADCs take 30% to 80%" in text
     assert f"{total['utilisation']:.1%} of their cells at work" in text
     assert content["assumed"] == ["2-bit cells, differential coding, differences converted", "1-bit DACs"]
+
+
+def test_shipped_weights_are_a_run(capsys):
+    """Their folder says what their plan is, and what they keep on arrays."""
+    name = "resnet20-cifar10-4bit"
+    by_name = json.loads(printed(capsys, "energy", name, "--json"))
+    assert by_name == json.loads(printed(capsys, "energy", shipped(name).folder, "--json"))
+    assert by_name["accuracy_on_arrays"]["accuracy"] == 0.909
+    assert json.loads(printed(capsys, "map", name, "--json"))["energy"]["total"] == by_name["total"]
 
 
 def test_map_shows_the_totals_of_energy(capsys):

@@ -14,6 +14,7 @@ from rankfold.cli.arguments.networks import find_network, is_name
 from rankfold.cost import Masks
 from rankfold.cost.energy import BITS, OnArrays
 from rankfold.errors import InputError
+from rankfold.models.pretrained import run_folder
 from rankfold.plan import Plan, check_plan, masks_for, uniform_plan
 from rankfold.workload import Network
 
@@ -39,7 +40,7 @@ def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     plan's.
     """
     # A plan first: with it `model` is the network that it is for, and not a folder.
-    if options.plan is None and Path(options.model).is_dir():
+    if options.plan is None and run_folder(options.model).is_dir():
         return finished_run(options)
     if options.factory is not None:
         raise InputError("--model says what builds the network of a folder; name the network itself instead")
@@ -54,11 +55,12 @@ def arrays_with_accuracy(options: argparse.Namespace, arrays: OnArrays) -> OnArr
     """The network on its arrays, with what they keep where the run's folder has a simulation of them."""
     # A mapping of the user's lays other sums on the arrays than those that were simulated.
     other = options.method is not None or getattr(options, "cheapest", False)
-    if options.plan is not None or other or not Path(options.model).is_dir():
+    folder = run_folder(options.model)
+    if options.plan is not None or other or not folder.is_dir():
         return arrays
     from rankfold.runs.on_arrays import energy_with_accuracy
 
-    return replace(arrays, energy=energy_with_accuracy(arrays.energy, options.model))
+    return replace(arrays, energy=energy_with_accuracy(arrays.energy, folder))
 
 
 def uniformly_planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
@@ -92,7 +94,7 @@ def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
         (*SAID_BY_A_PLAN, "input"),
         "{flag} does not go with the folder of a run, whose plan says it; omit it",
     )
-    folder = Path(options.model)
+    folder = run_folder(options.model)
     # The plan of the run, with the supports that it found.
     plan = Plan.load(folder / run_files.PLAN)
     if options.factory is None and ":" in plan.model:

@@ -19,6 +19,7 @@ from rankfold.cost.choice import runs_by_weight
 from rankfold.cost.energy import DEFAULT_TABLE, counted_plan, load_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
+from rankfold.models.pretrained import run_folder
 from rankfold.plan import LayerPlan, LowRank, uniform_plan
 from rankfold.workload import ConvShape, Network
 
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
     # Mapping a layer may take a while; a wrong suffix is known before.
     check_suffix(options.out)
-    if options.plan is not None or Path(options.model).is_dir():
+    if options.plan is not None or run_folder(options.model).is_dir():
         return _draw_planned(options)
     if options.entries is not None:
         raise InputError(

@@ -31,6 +31,7 @@ from rankfold.cost.energy import (
 )
 from rankfold.errors import InputError
 from rankfold.machine import hardware_to_json
+from rankfold.models.pretrained import run_folder
 from rankfold.plan import Plan
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         nargs="?",
-        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run or of save",
+        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run or of save, or "
+        "the name of shipped weights",
     )
     add_factory(parser)
     parser.add_argument(
@@ -113,7 +115,8 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
             if getattr(options, flag) not in (None, False):
                 raise InputError(f"--{flag.replace('_', '-')} says nothing without --data; add it")
         return None
-    if options.plan is not None or not Path(options.model).is_dir():
+    folder = run_folder(options.model)
+    if options.plan is not None or not folder.is_dir():
         raise InputError("--data is for simulating a finished run; give its folder as the model")
     if options.adc_bits is not None:
         raise InputError("--data chooses the bits of the ADCs; omit --adc-bits")
@@ -127,7 +130,7 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
     if max_drop is None:
         max_drop = MAX_DROP
     return fewest_adc_bits(
-        LoadedRun.load(options.model, options.data),
+        LoadedRun.load(folder, options.data),
         plan.machine,
         max_drop=max_drop,
         per_layer=options.per_layer,

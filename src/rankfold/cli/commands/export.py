@@ -22,7 +22,12 @@ RANDOM_BATCHES, RANDOM_SIZE = 4, 64
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("run_folder", type=Path, metavar="DIR", help="folder of a finished run or of save")
+    parser.add_argument(
+        "run_folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of a finished run or of save, or the name of shipped weights",
+    )
     add_factory(parser)
     parser.add_argument(
         "--to",
@@ -51,13 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the export and say what is in it."""
+    from rankfold.models.pretrained import run_folder
     from rankfold.runs.stored import StoredNetwork
 
     _check_options(options)
     # Before the run is loaded: a place that cannot be written is known at once.
     check_target(options.out)
     stored = StoredNetwork.load(
-        options.run_folder, factory=options.factory, data=options.data, trust_code=options.trust_code
+        run_folder(options.run_folder),
+        factory=options.factory,
+        data=options.data,
+        trust_code=options.trust_code,
     )
     TARGETS[options.to](options, stored)
     return 0

@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument(
         "model",
-        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run or of save",
+        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run or of save, or "
+        "the name of shipped weights",
     )
     add_factory(parser)
     parser.add_argument(
