@@ -218,3 +218,12 @@ def test_a_run_that_lacks_a_file_is_named(finished, tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"no model\.safetensors"):
         load_run(folder, trust_code=True)
+
+
+def test_a_run_has_one_name_in_its_result_and_its_plan(data, plan):
+    traced_without_name = replace(plan, model="network")
+    named = prepare(net(), data, traced_without_name, TUNING, name=MODEL, device="cpu")
+    # Commands build the network of a folder by the name in its plan, `load_run` by that in its result.
+    assert named.plan.model == named.network.name == MODEL
+    unnamed = prepare(net(), data, traced_without_name, TUNING, device="cpu")
+    assert unnamed.plan.model == unnamed.network.name == "network"

@@ -155,8 +155,9 @@ def prepare(
     # Dense, before any step: plans name its layers, and costs are of its shapes.
     network = traced(own, data, name or plan.model)
     check_plan(plan, network)
-    # A plan that was made of shapes alone does not know how the network is called.
-    plan = replace(plan, inputs=plan.inputs or network.inputs)
+    # By this name the network is built again, and commands read it from the plan; a plan that was made of
+    # shapes alone does not know how the network is called with inputs.
+    plan = replace(plan, model=network.name, inputs=plan.inputs or network.inputs)
     if noise is not None:
         check_arrays(plan, noise)
     hearer.note(coverage(network, plan, linear).table() + "\n")
