@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rankfold import run_files
+from rankfold.cost.energy import choose_mappings
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import LowRank, Method, Quantise, uniform_plan
@@ -58,6 +59,7 @@ def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str,
         out=baseline,
         name=MODEL,
         array=ARRAY,
+        mapping=None,
         notes=notes,
         resume=True,
         progress=progress,
@@ -68,10 +70,11 @@ def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str,
     for name, method in VARIANTS.items():
         progress.note(f"-- {name}")
         folders[name] = out / name.replace(" ", "-")
+        plan = uniform_plan(network, ARRAY, method, bits=BITS)
         run(
             model,
             data,
-            uniform_plan(network, ARRAY, method, bits=BITS),
+            choose_mappings(network, plan),
             tuning,
             out=folders[name],
             baseline=weights,

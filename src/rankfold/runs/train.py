@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import uniform_plan
@@ -34,6 +35,7 @@ def train_network(
     out: str | Path,
     name: str,
     array: ArraySpec | Hardware,
+    mapping: str | None = "sdk",
     energy: EnergyOptions | None = None,
     hardware: Hardware | None = None,
     notes: RunNotes | None = None,
@@ -52,6 +54,7 @@ def train_network(
         out: the folder, new or of this very run.
         name: of the network; `load_run` finds the network by it.
         array: what cycles and energy are counted for, an array or the whole hardware.
+        mapping: of every layer; None: chosen for each by the rule of `cost.choose_mapping`.
         energy: the components that energy is counted with; None: those of the hardware.
         hardware: what energy is counted for, on the plan's array; None: that of `array`.
         notes: what the result says beside what the run finds.
@@ -68,7 +71,9 @@ def train_network(
     own = copy.deepcopy(model)
     network = traced(own, data, name)
     # Every layer dense and in float: the folder is read like that of any other run.
-    plan = uniform_plan(network, array)
+    plan = uniform_plan(network, array, mapping=mapping or "sdk")
+    if mapping is None:
+        plan = choose_mappings(network, plan, hardware_table(plan.machine))
     machine = plan.machine
     if hardware is not None:
         machine = hardware.with_array(plan.array)

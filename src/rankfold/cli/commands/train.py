@@ -6,6 +6,7 @@ import argparse
 
 from rankfold import run_files
 from rankfold.cli.arguments.arrays import add_array, chosen_hardware, kept_with_plan
+from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.process import command_line, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import add_training, recipe
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("model", help="a zoo network or package.module:factory")
     add_array(parser)
+    add_mapping(parser, "--mapping")
     add_technology(parser)
     add_training(parser, epochs=60, rate=0.2)
     parser.set_defaults(run=run)
@@ -41,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         out=options.out,
         name=options.model,
         array=kept_with_plan(options, hardware),
+        mapping=named_mapping(options.mapping),
         hardware=hardware,
         notes=RunNotes(command_line(), options.image_size),
         device=options.device,
