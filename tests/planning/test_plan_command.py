@@ -89,7 +89,7 @@ def test_a_front_that_fails_leaves_no_plan(weights, tmp_path, monkeypatch, capsy
     assert plan(weights, "--max-cycles", "60%", "--pareto", "file") == 2
     assert "file is a file; give a folder for the front" in capsys.readouterr().err
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise InputError("the front cannot be written")
 
     monkeypatch.setattr("rankfold.report.pareto.write.write_front", refuse)

@@ -11,12 +11,14 @@ import pytest
 
 from rankfold.cost.energy import load_table
 from rankfold.errors import InputError
+from rankfold.machine import load_hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRankLayer
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Front, front, total
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import dense_network, layer_slots
 from rankfold.planning.kinds.kind import layer_entries
+from rankfold.report.kinds import families
 from rankfold.report.pareto.figure import figure
 from rankfold.report.pareto.table import write_points
 from rankfold.report.pareto.view import MOST_POINTS, FrontView, loss_floor, loss_ticks
@@ -77,7 +79,8 @@ def test_the_csv_file_holds_every_point(network, tmp_path, quantity):
     dense, choices = network
     found = front(choices, quantity)
     assert len(found) > 15
-    files = write_front(tmp_path / "out", found, "resnet20", ARRAY, dense)
+    hardware = load_hardware("sram-22nm").altered(adc_bits=6)
+    files = write_front(tmp_path / "out", found, "resnet20", ARRAY, dense, hardware=hardware)
     assert files == tuple(tmp_path / "out" / name for name in ("front.csv", "front.html", "front.svg"))
     rows = read(files[0])
     assert list(rows[0]) == [
@@ -89,8 +92,11 @@ def test_the_csv_file_holds_every_point(network, tmp_path, quantity):
         "conv1",
         *LAYERS,
         "fc",
+        "hardware",
     ]
     assert len(rows) == len(found)
+    assert {row["hardware"] for row in rows} == {"sram-22nm with adc_bits 6"}
+    assert "Hardware: sram-22nm with adc_bits 6." in without_scripts(files[1].read_text())
     for point, row in enumerate(rows):
         chosen = found.chosen(point)
         assert (int(row["cycles"]), int(row["arrays"])) == (total(chosen, CYCLES), total(chosen, ARRAYS))
@@ -212,12 +218,14 @@ def test_the_table_is_thinned_and_counts_layers(network):
     counted = FrontView(found, dense).families(found.chosen(0))
     assert sum(counted) == 5
     words = [candidate.entry.kind.short() for candidate in found.chosen(0)]
-    assert counted == (
-        words.count("dense"),
-        sum("r" in word and "g" in word and "e" not in word for word in words),
-        sum(word.startswith("e") for word in words),
-        sum("g" in word and " e" in word for word in words),
-    )
+    of_family = dict(zip(families(), counted, strict=True))
+    assert of_family == {
+        "dense": words.count("dense"),
+        "low-rank": sum("r" in word and "g" in word and "e" not in word for word in words),
+        "support": sum(word.startswith("e") for word in words),
+        "window": 0,
+        "both": sum("g" in word and " e" in word for word in words),
+    }
 
 
 def test_a_front_of_one_point(network, tmp_path):
@@ -225,6 +233,8 @@ def test_a_front_of_one_point(network, tmp_path):
     dense, _ = network
     found = front([[candidate] for candidate in dense])
     files = write_front(tmp_path, found, "resnet20", ARRAY, dense, dense)
+    # One heading stands over the columns of all families.
+    assert f'colspan="{len(families())}"' in files[1].read_text(encoding="utf-8")
     assert len(read(files[0])) == 1
     assert f"no plan is better than that of {total(dense, CYCLES):,.0f} cycles" in files[1].read_text(
         encoding="utf-8"

@@ -66,6 +66,7 @@ class Point:
         deviation: over chips; None of one.
         chips: how many.
         images: test images.
+        hardware: the name of what it was simulated on, but for what varies.
     """
 
     run: str
@@ -76,6 +77,7 @@ class Point:
     deviation: float | None
     chips: int
     images: int
+    hardware: str
 
     @classmethod
     def of(cls, run: str, varied: str, value: float, simulation: Simulation) -> Point:
@@ -89,6 +91,7 @@ class Point:
             deviation=simulation.deviation,
             chips=len(simulation.accuracies),
             images=simulation.images,
+            hardware=simulation.hardware.name,
         )
 
 

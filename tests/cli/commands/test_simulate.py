@@ -269,6 +269,7 @@ def test_robustness_draws_runs_side_by_side(finished, tmp_path, capsys, monkeypa
         ("program_noise", 0.02, "2"),
         ("program_noise", 0.3, "2"),
     ]
+    assert all(row["hardware"].startswith("default with ") for row in rows)
     accuracy = [float(row["mean"]) for row in rows]
     assert accuracy[0] <= accuracy[1] and accuracy[3] < accuracy[2]
     drawn = (out / "robustness.svg").read_text()

@@ -17,6 +17,7 @@ from rankfold.simulator import NonIdealities
 
 MODEL = "common.small_network:net"
 ARRAYS = ["--array", "32x32", "--cell-bits", "2", "--adc-bits", "5", "--program-noise", "0.05"]
+NAMED = "default with rows 32, columns 32, cell_bits 2, adc_bits 5, program_noise 0.05"
 SEARCH = ["--search", "nsga2", "--trials", "20", "--search-images", "30", "--chips", "1"]
 
 
@@ -43,6 +44,7 @@ def test_from_the_command_line(weights, model, digits, tmp_path, capsys):
     measured = problem.accuracy.under(MeasureSettings(30, 1, noise))
     rows = list(csv.DictReader((folder / "measured.csv").read_text().splitlines()))
     assert [int(row["cycles"]) for row in rows] == [one["cycles"] for one in found["measured"]["front"]]
+    assert {row["hardware"] for row in rows} == {NAMED}
     for row in rows:  # the files hold the plans whose numbers the table has
         loaded = Plan.load(folder / row["plan"])
         assert cycles_of(problem.network, loaded) == int(row["cycles"])

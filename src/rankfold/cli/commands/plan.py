@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
     progress = Bars()
     problem = _problem(options, hardware, budgets, progress)
     if searching is not None:
-        return run_search(problem, searching, options, out)
+        return run_search(problem, searching, options, hardware, out)
     planning = None
     if limited:
         planning = _solved(problem, progress)
@@ -122,11 +122,13 @@ def run(options: argparse.Namespace) -> int:
     table = ""
     if options.pareto is not None:
         # Before the plan: a front may be refused, and then nothing is written.
-        table, files = _front(options.pareto, problem, planning, progress)
+        table, files = _front(options.pareto, problem, planning, hardware, progress)
     if planning is not None and out is not None:
         planning.plan.save(out)
         files.insert(0, out)
     _tell(options, planning, table, files, out)
+    if not options.json:
+        print(f"hardware: {hardware.name}")
     return 0
 
 
@@ -212,7 +214,11 @@ def _solved(problem: PlanningProblem, progress: Progress) -> Planning:
 
 
 def _front(
-    folder: Path, problem: PlanningProblem, planning: Planning | None, progress: Progress
+    folder: Path,
+    problem: PlanningProblem,
+    planning: Planning | None,
+    hardware: Hardware,
+    progress: Progress,
 ) -> tuple[str, list[Path]]:
     """Write the whole front; returns a table of it, and the files."""
     from rankfold.report.pareto.write import front_table, write_front
@@ -223,7 +229,8 @@ def _front(
     if planning is not None:
         chosen = planning.solution.chosen
     table = front_table(front, problem.dense)
-    files = write_front(folder, front, problem.network.name, problem.array, problem.dense, chosen)
+    network = problem.network.name
+    files = write_front(folder, front, network, problem.array, problem.dense, chosen, hardware=hardware)
     return table, list(files)
 
 

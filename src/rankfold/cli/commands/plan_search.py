@@ -14,7 +14,7 @@ from rankfold.cli.arguments.arrays import given_noise
 from rankfold.errors import InputError
 
 if TYPE_CHECKING:
-    from rankfold.machine import NonIdealities
+    from rankfold.machine import Hardware, NonIdealities
     from rankfold.planning import PlanningProblem
     from rankfold.planning.accuracy import MeasureSettings
     from rankfold.planning.search.settings import SearchSettings
@@ -104,7 +104,11 @@ def search_options(options: argparse.Namespace, noise: NonIdealities) -> SearchO
 
 
 def run_search(
-    problem: PlanningProblem, chosen: SearchOptions, options: argparse.Namespace, out: Path | None
+    problem: PlanningProblem,
+    chosen: SearchOptions,
+    options: argparse.Namespace,
+    hardware: Hardware,
+    out: Path | None,
 ) -> int:
     """Search, print what was measured, and write the chosen plan and the front."""
     from rankfold.cli.commands.plan import tell_files
@@ -125,7 +129,7 @@ def run_search(
         plan.save(out)
         files.append(out)
     if options.pareto is not None:
-        files += write_search(options.pareto, problem, search)[:1]
+        files += write_search(options.pareto, problem, search, hardware)[:1]
     if options.json:
         content = None
         if plan is not None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.planning.exact import ARRAYS, total
 from rankfold.planning.problem import PlanningProblem
 from rankfold.planning.search.problem_search import PlanSearch
 from rankfold.records.csv_table import write_csv
 
-COLUMNS = ("cycles", "arrays", "accuracy", "exact_planner", "plan")
+COLUMNS = ("cycles", "arrays", "accuracy", "exact_planner", "plan", "hardware")
 
 
-def write_search(folder: Path, problem: PlanningProblem, search: PlanSearch) -> tuple[Path, ...]:
+def write_search(
+    folder: Path, problem: PlanningProblem, search: PlanSearch, hardware: Hardware = DEFAULT_HARDWARE
+) -> tuple[Path, ...]:
     """Write the measured front as `measured.csv`, and each of its plans as `plan-CYCLES.json`.
 
     Args:
         folder: where to write.
         problem: that was searched.
         search: what was found.
+        hardware: what was searched for, which the table names.
 
     Returns:
         The files, the table first.
@@ -35,7 +39,7 @@ def write_search(folder: Path, problem: PlanningProblem, search: PlanSearch) -> 
         plans.append(path)
         arrays = round(total(plan.chosen, ARRAYS))
         is_start = plan in search.result.starts
-        rows.append([plan.cycles, arrays, f"{plan.accuracy:.6f}", is_start, path.name])
+        rows.append([plan.cycles, arrays, f"{plan.accuracy:.6f}", is_start, path.name, hardware.name])
     table = folder / "measured.csv"
     write_csv(table, COLUMNS, rows)
     return table, *plans

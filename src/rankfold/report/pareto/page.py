@@ -13,6 +13,7 @@ from rankfold.planning.exact import (
     total,
 )
 from rankfold.report.card import Card
+from rankfold.report.kinds import families
 from rankfold.report.numbers import GAP, less
 from rankfold.report.pareto.figure import figure
 from rankfold.report.pareto.table import table_headers, table_rows
@@ -55,8 +56,10 @@ def page(view: FrontView) -> str:
         points=len(view.front),
         shown=len(view.front.thinned(MOST_POINTS)),
         quantity=view.front.quantity,
+        hardware=view.hardware,
         layers=len(view.open_layers),
         headers=table_headers(view),
+        families=len(families()),
         rows=table_rows(view, ROWS),
     )
 

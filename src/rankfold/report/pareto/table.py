@@ -19,7 +19,7 @@ def write_points(path: str | Path, view: FrontView) -> None:
     """Write every point of the front atomically to `path`, by rising cost.
 
     Columns: cycles, share of what the dense network costs in the front's quantity, arrays, energy in nJ where
-    it was counted, predicted loss in nats, and for each layer what it becomes.
+    it was counted, predicted loss in nats, for each layer what it becomes, and the name of the hardware.
 
     Raises:
         InputError: the file cannot be written.
@@ -29,15 +29,17 @@ def write_points(path: str | Path, view: FrontView) -> None:
         header.append("energy_nj")
     header.append("predicted_loss")
     header.extend(view.names)
+    header.append("hardware")
     # Text of each column for all points at once: there may be 100,000 of them.
-    columns = [*_number_columns(view), *_structure_columns(view)]
+    hardware = [view.hardware] * len(view.front)
+    columns = [*_number_columns(view), *_structure_columns(view), hardware]
     rows = zip(*columns, strict=True)
     write_csv(path, header, rows, plain=_is_plain(view))
 
 
 def _is_plain(view: FrontView) -> bool:
     """Whether no cell needs a look. Numbers never do, and rows consist of few different structures."""
-    words = set(chain.from_iterable(view.structures))
+    words = {*chain.from_iterable(view.structures), view.hardware}
     return all(map(is_plain, words))
 
 

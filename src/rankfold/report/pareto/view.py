@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from rankfold.errors import InputError
+from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.planning.exact import (
     ARRAYS,
@@ -52,12 +53,14 @@ class FrontView:
         dense: every layer kept as it is.
         chosen: every layer of the plan that was made, if one was.
         setting: network, array and bits in words.
+        hardware: the name of what energy is counted for.
     """
 
     front: Front
     dense: tuple[Candidate, ...]
     chosen: tuple[Candidate, ...] | None = None
     setting: str = ""
+    hardware: str = DEFAULT_HARDWARE.name
 
     def __post_init__(self) -> None:
         for network in self.networks:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rankfold.files import write_text
+from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.planning.exact import Candidate, Front
 from rankfold.records.text_table import format_table
@@ -26,6 +27,8 @@ def write_front(
     array: ArraySpec,
     dense: Sequence[Candidate],
     chosen: Sequence[Candidate] | None = None,
+    *,
+    hardware: Hardware = DEFAULT_HARDWARE,
 ) -> tuple[Path, ...]:
     """Write `front.csv`, `front.html` and `front.svg` into a folder, each atomically.
 
@@ -36,6 +39,7 @@ def write_front(
         array: R x C, for titles.
         dense: every layer kept as it is, in the front's order.
         chosen: every layer of the plan that was made, if one was.
+        hardware: what energy is counted for, which every file names.
 
     Returns:
         The files written.
@@ -48,7 +52,7 @@ def write_front(
     if chosen is not None:
         plan = tuple(chosen)
     setting = setting_in_words(network, array, dense)
-    view = FrontView(checked(front), tuple(dense), plan, setting)
+    view = FrontView(checked(front), tuple(dense), plan, setting, hardware.name)
     # Made before anything is written: all files or none.
     texts = {"front.html": page(view), "front.svg": picture(view)}
     folder = Path(out)
