@@ -66,7 +66,8 @@ def test_the_pair_stores_fewer_weights_and_is_read_back(source, plan, tmp_path):
 def test_the_record_has_the_keys_that_it_always_had(source, plan, tmp_path):
     made = decompose_to_folder(source, plan, tmp_path / "out", command="rankfold compress")
     content = json.loads((tmp_path / "out" / "decomposition.json").read_text())
-    assert list(content) == [
+    # What came later stands behind.
+    assert list(content)[:9] == [
         "_type",
         "_version",
         "model",

@@ -206,7 +206,7 @@ def test_noise_aware_training_ends_with_an_ordinary_run(weights, tmp_path, capsy
 
 def test_wrong_simulations_are_one_sentence(finished, tmp_path, capsys):
     data = ["--data", "digits"]
-    assert "adc_bits (=0) must be a whole number from 1 to 16" in refuse(
+    assert "adc bits (=0) must be a whole number from 1 to 16" in refuse(
         capsys, "simulate", finished, *data, "--adc-bits", 0
     )
     assert "array cell_bits (=0) must be" in refuse(capsys, "simulate", finished, *data, "--cell-bits", 0)

@@ -151,7 +151,7 @@ class ComponentTable:
                 f"adc (={self.adc}) must be one of {', '.join(self.adc_kinds)}, which {self.name} describes"
             )
         if not isinstance(self.adc_bits, int) or not 1 <= self.adc_bits <= ADC_BITS:
-            raise InputError(f"adc bits (={self.adc_bits}) must be a whole number from 1 to {ADC_BITS}")
+            raise InputError(f"adc_bits (={self.adc_bits}) must be a whole number from 1 to {ADC_BITS}")
         if not isinstance(self.mux, int) or self.mux < 1:
             raise InputError(f"mux (={self.mux}) must be a whole number, 1 or more")
         if self.cell_bits > self.most_cell_bits:

@@ -197,7 +197,7 @@ def _macro(array: ArraySpec, adc_bits: int) -> tuple[Any, str]:
             "'rankfold[zigzag]'"
         ) from None
     if not 1 <= adc_bits <= 16:
-        raise InputError(f"adc bits (={adc_bits}) must be a whole number from 1 to 16")
+        raise InputError(f"adc_bits (={adc_bits}) must be a whole number from 1 to 16")
     if array.columns < BITS:
         raise InputError(f"array columns (={array.columns}) must be {BITS} or more for technology zigzag")
     # D1 counts weights along a row of BITS cells each, D2 counts rows.
