@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from rankfold.arguments import NUMBER, check_fields
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
+from rankfold.training.half import bfloat16_steps
 
 # As is common on CIFAR since Zagoruyko & Komodakis (ICLR 2017).
 WEIGHT = 0.9
@@ -104,7 +105,7 @@ class Teacher:
             logits: (B, classes) of the network that learns, float32.
             hard: its loss against the labels.
         """
-        with torch.no_grad(), torch.autocast(logits.device.type, torch.bfloat16, enabled=self._half):
+        with torch.no_grad(), bfloat16_steps(logits.device, self._half):
             taught = call(self.network, x)
         soft = self.distillation.soft_loss(logits, taught.float())
         total = self.distillation.loss(hard, soft)

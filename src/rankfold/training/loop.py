@@ -21,6 +21,7 @@ from rankfold.progress import Progress, Silent
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.distillation import Teacher
+from rankfold.training.half import bfloat16_steps
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.training.step_bounds import StepSizes
@@ -335,7 +336,7 @@ class _Training:
     def _step(self, x: Inputs, y: Tensor) -> tuple[Tensor, Tensor]:
         """One update by a batch: its losses (1,), with a teacher (3,), and its logits (B, classes)."""
         # The loss stays outside: bfloat16 has three digits, too few for a logarithm of probabilities.
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+        with bfloat16_steps(self._device, self._half):
             logits: Tensor = call(self._forward, x)
         label_loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
         losses: tuple[Tensor, ...] = (label_loss,)
@@ -356,8 +357,7 @@ class _Training:
         for name in _not_finite(self._model):
             if name not in self._infinite_from_the_start:
                 remedy = f"use a lower peak rate than {self._recipe.peak_rate}"
-                # Some kernels of torch leave gradients in bfloat16 unset, such as those of 3x3 convolutions
-                # of stride 2 on 1x1 planes.
+                # Its three digits may be too few where all else is right.
                 if self._half:
                     remedy += ", or precision float32"
                 raise InputError(f"training diverged: {name} is not finite after epoch {epoch + 1}; {remedy}")

@@ -1,0 +1,72 @@
+"""Steps in bfloat16."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from rankfold.training.half import bfloat16_steps
+
+CPU = torch.device("cpu")
+
+# Kernel, stride, padding, dilation and size of the plane, outputs one pixel wide or high.
+ONE_WIDE = [
+    ((3, 3), 2, (1, 1), 1, (1, 1)),
+    ((3, 3), 3, (1, 1), 1, (2, 2)),
+    ((5, 5), 3, (2, 2), 1, (2, 2)),
+    ((2, 3), 2, (0, 0), 1, (5, 4)),
+    ((1, 3), 2, (0, 0), 2, (5, 6)),
+]
+
+
+def gradients(layer, x, half):
+    """Outputs of a layer, and the gradients of its weight and its input under the sum of their squares."""
+    layer.zero_grad()
+    x = x.detach().requires_grad_()
+    with bfloat16_steps(CPU, half):
+        y = layer(x)
+    y.float().square().sum().backward()
+    return [y.detach().float(), layer.weight.grad.clone(), x.grad]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "plane"), ONE_WIDE)
+def test_convolutions_that_torch_computes_wrong_in_bfloat16_are_exact(
+    kernel, stride, padding, dilation, plane
+):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 32, kernel, stride, padding, dilation).to(memory_format=torch.channels_last)
+    x = torch.randn(64, 16, *plane)
+    expected = gradients(layer, x, False)
+    for value, right in zip(gradients(layer, x, True), expected, strict=True):
+        assert torch.equal(value, right)
+
+
+def test_functions_with_arguments_by_name_and_other_dimensions_are_exact():
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(8, 4, 2), torch.randn(6, 4, 3), torch.randn(6)
+    with bfloat16_steps(CPU, True):
+        y = F.conv1d(x, weight=weight, bias=bias, stride=(2,), padding=1)
+    assert torch.equal(y, F.conv1d(x, weight, bias, 2, 1))
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"padding": "same"}, {"padding": "valid"}])
+def test_all_other_convolutions_stay_in_bfloat16(options):
+    layer = nn.Conv2d(2, 3, 3, **options)
+    x = torch.randn(2, 2, 8, 8)
+    with bfloat16_steps(CPU, True):
+        assert layer(x).dtype == torch.bfloat16
+    with bfloat16_steps(CPU, False):
+        assert layer(x).dtype == torch.float32
+
+
+def test_compiled_steps_are_the_same():
+    """Dynamo follows the calls of torch that are run in another precision."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 32, 3, 2, 1)
+    x = torch.randn(64, 16, 1, 1)
+    expected = gradients(layer, x, False)
+    compiled = torch.compile(copy.deepcopy(layer), backend="aot_eager")
+    for value, right in zip(gradients(compiled, x, True), expected, strict=True):
+        assert torch.equal(value, right)
