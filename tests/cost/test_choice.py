@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from common.strategies import conv_shapes
 from rankfold.cost import MOST_ARRAYS, array_mapping, choose_mapping, mapping_options
 from rankfold.cost.energy import choose_mappings, counted_plan, load_table
+from rankfold.cost.planned import busiest, planned_mapping
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer
 from rankfold.plan import LayerPlan, LowRank, PatDNN, uniform_plan
-from rankfold.workload import Network, zoo_network
+from rankfold.workload import ConvShape, Network, zoo_network
 
 TABLE = load_table("rram-22nm")
 
@@ -96,3 +97,14 @@ def test_networks_never_take_more_than_the_rule_says(data):
             for mapping in (after.mapping, "im2col")
         ]
         assert arrays[0] <= MOST_ARRAYS * arrays[1]
+
+
+def test_all_rows_at_once_are_one_turn():
+    """Where all rows are driven at once, the busiest tile is known without looking at any."""
+    entry = LayerPlan("conv", mapping="best", weight_bits=4, input_bits=4)
+    shape = ConvShape(
+        "conv", in_channels=20, out_channels=30, kernel=(3, 3), input=(9, 9), padding=(1, 1, 1, 1)
+    )
+    at_once = ArraySpec(32, 32)
+    (stage,) = planned_mapping(shape, at_once, entry).stages
+    assert busiest(stage, at_once) == busiest(stage, replace(at_once, rows_driven=32))

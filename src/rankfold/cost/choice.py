@@ -63,18 +63,18 @@ def _option(
 ) -> MappingOption:
     cycles = time = whole_cycles = 0
     whole = ArraySpec(array.rows, array.columns)
-    for shape in runs:
+    mapped = [array_mapping(shape, array, entry, mask) for shape in runs]
+    for shape, mapping in zip(runs, mapped, strict=True):
         whole_cycles += planned_mapping(shape, whole, entry, mask).cycles
         slices = 1
         if array.dac_bits is not None:
             _, input_bits = bits_of(shape, entry)
             slices = array.cycles_per_vector(input_bits)
-        for stage in array_mapping(shape, array, entry, mask).stages:
+        for stage in mapping.stages:
             cycles += drives(stage, array) * slices
             time += busiest(stage, array) * slices
     # A weight that runs twice is stored once.
-    stages = array_mapping(runs[0], array, entry, mask).stages
-    arrays = sum(stage.tile_count for stage in stages)
+    arrays = sum(stage.tile_count for stage in mapped[0].stages)
     return MappingOption(entry.mapping, cycles, arrays, time, whole_cycles)
 
 

@@ -127,6 +127,9 @@ def drives(stage: Mapping, array: ArraySpec) -> int:
 
 def busiest(stage: Mapping, array: ArraySpec) -> int:
     """Activations for an image of the tile that has most of them, with the turns of its rows."""
+    if array.rows_driven is None:
+        # All rows at once: every tile is activated as often as the stored matrix.
+        return max(times for _, times in stage.loads)
     most = 0
     for stored, times in stage.loads:
         for rows, _ in stored.extents():

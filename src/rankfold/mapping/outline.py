@@ -5,7 +5,8 @@ Both kinds count their tiles without listing them; listing them yields exactly a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
@@ -17,6 +18,7 @@ Array = np.ndarray
 Cut = tuple[int, int]  # first line, line after the last
 Strip = tuple[Piece, ...]
 TileRow = tuple[Strip, list[Strip]]  # lines, and the columns of each tile
+TileSort = tuple[Strip, Strip, int]  # lines and columns of a tile, and how many tiles are alike
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,20 @@ class Grid:
                 piece = block, first, last
                 yield (piece,), columns
 
+    def sorts(self, lines: int | None, pixels: int) -> Iterator[TileSort]:
+        """Tiles of every sort, with how many there are of it.
+
+        Args:
+            lines: after how many lines of a block they read alike; None: no two do.
+            pixels: the same for its columns.
+        """
+        row_sorts = _cut_sorts(self.rows, lines)
+        column_sorts = _cut_sorts(self.columns, pixels)
+        for block in self.blocks:
+            for (top, bottom), rows in row_sorts.items():
+                for (left, right), columns in column_sorts.items():
+                    yield ((block, top, bottom),), ((block, left, right),), rows * columns
+
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
@@ -117,6 +133,11 @@ class Diagonal:
             else:
                 yield self._stacked(pieces)
 
+    def sorts(self, lines: int | None, pixels: int) -> Iterator[TileSort]:
+        """Tiles of every sort, as of a `Grid`: here each is taken for its own."""
+        for row_strip, (column_strip,) in self.strips():
+            yield row_strip, column_strip, 1
+
     def _sideways(self, pieces: list[Piece]) -> TileRow:
         """All lines of the blocks, and the columns of these pieces."""
         lines = []
@@ -144,6 +165,18 @@ class Diagonal:
             return self.heights
         width = self.columns[1] - self.columns[0]
         return [width] * len(self.heights)
+
+
+def _cut_sorts(cuts: Iterable[Cut], period: int | None) -> Counter[Cut]:
+    """Cuts that differ by whole periods, and how many there are of each: the first stands for all."""
+    sorts: Counter[Cut] = Counter()
+    for first, last in cuts:
+        if period is not None:
+            length = last - first
+            first %= period
+            last = first + length
+        sorts[first, last] += 1
+    return sorts
 
 
 Outline = Grid | Diagonal

@@ -89,8 +89,9 @@ class StoredMatrix:
     # pieces with the same lines, the same first pixel and the same number of columns are in use alike, and
     # are counted once.
     #
-    # Without a support all blocks read alike, and block 0 stands for each. A grid cuts all of its blocks in
-    # the same way: its first block is counted, and counts for all. This is exact, as no number is rounded or
+    # Without a support all blocks read alike, and block 0 stands for each; so do all channels, and lines of
+    # theirs are alike where they have the same places in their channels. A grid cuts all of its blocks in the
+    # same way: its first block is counted, and counts for all. This is exact, as no number is rounded or
     # bounded anywhere.
     @cached_property
     def _extents(self) -> Counter[Pair]:
@@ -103,12 +104,11 @@ class StoredMatrix:
             if isinstance(outline, Grid) and alike:
                 times = len(outline.blocks)
                 outline = replace(outline, blocks=outline.blocks[:1])
-            for row_strip, column_strips in outline.strips():
+            for row_strip, column_strip, tiles in outline.sorts(pieces.period, self._pixels):
                 if alike:
                     row_strip = _of_first_block(row_strip)
-                for column_strip in column_strips:
-                    extent = pieces.used_together(row_strip, column_strip)
-                    extents[extent] += times
+                extent = pieces.used_together(row_strip, column_strip)
+                extents[extent] += tiles * times
         return extents
 
     @cached_property
@@ -226,7 +226,8 @@ class StoredMatrix:
         if chunked < width:
             # The last chunk needs only the lines that its own pixels read.
             pixels = np.arange(chunked, width) % self._pixels
-            last = np.unique(pixels)
+            # Columns walk through the pixels in turn, so that the first N0 have each of them once.
+            last = np.sort(pixels[: self._pixels])
             yield Diagonal(
                 last,
                 self._heights(last),
@@ -489,6 +490,13 @@ class _Pieces:
         _, first, last = lines
         return channel[np.arange(first, last) % len(channel)]
 
+    @property
+    def period(self) -> int | None:
+        """Lines of a channel, after which lines read alike; None: no two do."""
+        if self._channel is None:
+            return None
+        return len(self._channel)
+
     @cached_property
     def _channel(self) -> Array | None:
         """The same of all lines of the first channel, where those of the other channels are alike.
@@ -516,8 +524,9 @@ def _used(
         first: column of the block.
         last: column after the last.
     """
-    pixel = np.arange(first, last) % reads.shape[1]  # (columns,)
-    in_piece = reads[:, np.unique(pixel)]  # (lines, pixels of the piece)
+    pixels = reads.shape[1]
+    pixel = np.arange(first, last) % pixels  # (columns,)
+    in_piece = reads[:, pixel[:pixels]]  # (lines, pixels of the piece): each once, as columns take turns
     rows = np.logical_or.reduce(in_piece, axis=1)
     read_any = np.logical_or.reduce(reads, axis=0)
     return rows, read_any[pixel]

@@ -70,7 +70,7 @@ def fewest_adc_bits(
     if not 0 <= max_drop <= 100:
         raise InputError(f"max drop (={max_drop}) must be from 0 to 100 points")
     made = completed(hardware or loaded.plan.machine).altered(adc_bits=MAXIMUM_ADC_BITS)
-    search = _Search(loaded, made, max_drop, images, seed, progress or Silent())
+    search = _Search(loaded, made, max_drop=max_drop, images=images, seed=seed, progress=progress or Silent())
     bits = search.uniform()
     by_layer: dict[str, int] = {}
     if per_layer:
@@ -92,6 +92,7 @@ class _Search:
         self,
         loaded: LoadedRun,
         hardware: Hardware,
+        *,
         max_drop: float,
         images: int | None,
         seed: int,

@@ -56,11 +56,7 @@ def simulate_run(
     # Before the file is taken: what arrays cannot hold is refused here.
     network = simulate(loaded.model, plan, chosen, digital=wanted.digital, seed=wanted.seed)
     chips = Chips(loaded, network, wanted.seed, progress or Silent())
-    path = None
-    if out is not None:
-        path = Path(out)
-    validator = schema_validator("rankfold.runs", "simulation.schema.json")
-    file = PartsFile.claim(path, TYPE, _identity(wanted, hardware, plan, loaded), resume, validator)
+    file = _claimed(out, _identity(wanted, hardware, plan, loaded), resume)
     test = loaded.data.test
     images = test
     if wanted.images is not None:
@@ -101,6 +97,15 @@ def simulate_run(
     # The parts stay beside the result, so that more chips can be added later.
     file.save(simulation=result.to_json())
     return result
+
+
+def _claimed(out: str | Path | None, identity: dict[str, Any], resume: bool) -> PartsFile:
+    """The file of the result, taken for this simulation; one of nowhere where none is asked for."""
+    path = None
+    if out is not None:
+        path = Path(out)
+    validator = schema_validator("rankfold.runs", "simulation.schema.json")
+    return PartsFile.claim(path, TYPE, identity, resume, validator)
 
 
 def _layers(chips: Chips, split: ImageSplit, file: PartsFile) -> tuple[LayerErrors, ...]:

@@ -8,7 +8,7 @@ import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.arguments.arrays import add_array, add_precision
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
@@ -175,25 +175,11 @@ def run(options: argparse.Namespace) -> int:
     arrays = _with_adcs(arrays, choice)
     energy = arrays.energy
     if options.json:
-        compared = Comparison.of(energy, arrays.dense)
-        against = {
-            **asdict(compared),
-            "saving": compared.saving,
-            "band": list(compared.band),
-            "flip": compared.flip,
-        }
-        best = arrays.by_mapping[arrays.dense_best]
-        against_best = {
-            "mapping": str(arrays.dense_best),
-            "energy_pj": best.energy,
-            "saving": 1 - energy.energy / best.energy,
-        }
         content = {
             "model": network.name,
             "hardware": hardware_to_json(plan.machine),
             **energy.to_json(),
-            "against_dense_im2col": against,
-            "against_dense_best": against_best,
+            **_compared_to_json(arrays),
         }
         print(json.dumps(content, indent=2))
         return 0
@@ -208,6 +194,24 @@ def run(options: argparse.Namespace) -> int:
     for other in network.untouched:
         print(f"not counted: {other.name}: {other.what}")
     return 0
+
+
+def _compared_to_json(arrays: OnArrays) -> dict[str, Any]:
+    """The planned network against the dense one, under im2col and under its best mapping."""
+    compared = Comparison.of(arrays.energy, arrays.dense)
+    against = {
+        **asdict(compared),
+        "saving": compared.saving,
+        "band": list(compared.band),
+        "flip": compared.flip,
+    }
+    best = arrays.by_mapping[arrays.dense_best]
+    against_best = {
+        "mapping": str(arrays.dense_best),
+        "energy_pj": best.energy,
+        "saving": 1 - arrays.energy.energy / best.energy,
+    }
+    return {"against_dense_im2col": against, "against_dense_best": against_best}
 
 
 def _choice_in_words(choice: AdcChoice) -> str:

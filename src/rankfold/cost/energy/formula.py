@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from rankfold.errors import InputError
@@ -68,6 +68,9 @@ class Formula:
             InputError: not an expression of the kind above, an unknown name, or a result that is no finite
                 number of at least 0.
         """
+        return _value(self, tuple(variables.items()))
+
+    def _computed(self, variables: Mapping[str, float]) -> float:
         names = {**variables, **dict(self.constants)}
         try:
             found = float(self._evaluate(self._tree, names))
@@ -120,3 +123,9 @@ class Formula:
             f"{self.where} (={self.text}): only numbers, names, + - * / ** and {', '.join(FUNCTIONS)} are "
             "understood"
         )
+
+
+# Layers of one network differ in what they count, and rarely in what formulae depend on.
+@lru_cache(maxsize=8192)
+def _value(formula: Formula, variables: tuple[tuple[str, float], ...]) -> float:
+    return formula._computed(dict(variables))
