@@ -36,10 +36,10 @@ from rankfold import (
 )
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.moments import patch_moments
+from rankfold.calibration.samples import CALIBRATION_IMAGES
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.surgery.compress import compress_by_weights_
-from rankfold.training.calibration import CALIBRATION_IMAGES
 
 Change = Callable[[nn.Module, Plan], object]
 

@@ -31,10 +31,10 @@ from rankfold import (
     uniform_plan,
 )
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.samples import CALIBRATION_IMAGES
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.surgery.compress import LayerReport
-from rankfold.training.calibration import CALIBRATION_IMAGES
 
 Change = Callable[[nn.Module, Plan], tuple[LayerReport, ...]]
 

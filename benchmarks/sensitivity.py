@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from rankfold import ArraySpec, Plan, evaluate, load_images, load_model, quantise_, trace, uniform_plan
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.samples import MOMENT_IMAGES
 from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss, sensitivities
 from rankfold.files import write_text
 from rankfold.lowrank import (
@@ -49,7 +50,6 @@ from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.plan import LowRankLayer
-from rankfold.training.calibration import MOMENT_IMAGES
 from rankfold.training.data import ImageData
 from rankfold.workload import ConvShape, Network
 

@@ -8,6 +8,7 @@ import torch
 
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.moments import patch_moments
+from rankfold.calibration.samples import MOMENT_IMAGES
 from rankfold.cost.energy import find_table
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
@@ -30,7 +31,7 @@ from rankfold.simulator import NonIdealities, program_, simulate
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
-from rankfold.training.calibration import MOMENT_IMAGES, CalibrationImages
+from rankfold.training.calibration import CalibrationImages
 from rankfold.training.loop import accuracy_on_split
 from rankfold.workload import trace
 

@@ -15,6 +15,9 @@ from rankfold.errors import InputError, RankfoldError, first_line
 from rankfold.plan.plan import Plan
 from rankfold.workload.shape import Image
 
+CALIBRATION_IMAGES = 2048  # that step sizes and batch norms see
+MOMENT_IMAGES = 512  # to gather moments on; more change the factors little, see results/README.md
+
 
 class BatchError(InputError):
     """A network cannot run on a batch; the message says on which, and why."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rankfold.calibration.correction import following_norms
 from rankfold.calibration.moments import PatchMoments
-from rankfold.calibration.samples import Inputs
+from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
 from rankfold.machine import NonIdealities
@@ -25,7 +25,6 @@ from rankfold.simulator import check_arrays, program_, simulate
 from rankfold.surgery.compress import build_, compress_on_moments_
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.batches import EVALUATION_BATCH
-from rankfold.training.calibration import MOMENT_IMAGES
 
 BATCH_NORM_IMAGES = EVALUATION_BATCH  # one whole batch, since batch norm counts each of them alike
 ADC_IMAGES = 250

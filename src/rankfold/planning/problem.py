@@ -11,6 +11,7 @@ from torch import nn
 
 from rankfold.arguments import NUMBER, WHOLE
 from rankfold.calibration.moments import LARGEST_MOMENTS
+from rankfold.calibration.samples import MOMENT_IMAGES
 from rankfold.cost.energy import ComponentTable, hardware_table
 from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
@@ -29,7 +30,6 @@ from rankfold.planning.losses import layer_choices
 from rankfold.planning.statistics import layer_statistics
 from rankfold.progress import Progress, Silent
 from rankfold.surgery.compress import called_as_functions
-from rankfold.training.calibration import MOMENT_IMAGES
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
 from rankfold.workload import Network

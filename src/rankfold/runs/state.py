@@ -12,7 +12,7 @@ from torch import nn
 
 from rankfold.arguments import TEXT, check_fields
 from rankfold.calibration.observation import evaluating
-from rankfold.calibration.samples import call
+from rankfold.calibration.samples import CALIBRATION_IMAGES, call
 from rankfold.cost.energy import NetworkEnergy
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
@@ -27,7 +27,6 @@ from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective
 from rankfold.simulator import check_arrays
 from rankfold.surgery.compress import LayerReport, build_
-from rankfold.training.calibration import CALIBRATION_IMAGES
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loaders import trace_on

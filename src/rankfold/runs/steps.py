@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from rankfold.calibration.samples import MOMENT_IMAGES
 from rankfold.runs.state import RunState
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import LayerReport, compress_, kept_parameters
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
-from rankfold.training.calibration import MOMENT_IMAGES
 from rankfold.training.distillation import Teacher
 from rankfold.training.loop import accuracy_on_tests, train
 

@@ -13,7 +13,7 @@ from rankfold.arguments import takes
 from rankfold.calibration.correction import following_norms, free_of_constants
 from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments, paired_moments, patch_moments
 from rankfold.calibration.patches import Layer, patch_inputs
-from rankfold.calibration.samples import GivesBatches, Samples, planned_for
+from rankfold.calibration.samples import MOMENT_IMAGES, GivesBatches, Samples, planned_for
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.models.device import MODEL, device_of
@@ -28,7 +28,6 @@ from rankfold.surgery.kinds.kind import KindSurgery, Masks
 from rankfold.surgery.undo import unchanged_on_error
 from rankfold.workload.tracing.torch_layers import CALLED
 
-IMAGES = 512  # to gather moments on; more change the factors little, see results/README.md
 SVD, DATA, SEQUENTIAL = DECOMPOSITIONS
 
 
@@ -67,7 +66,7 @@ def compress_(
     data: Iterable[Any] | GivesBatches | None = None,
     *,
     decomposition: str = DATA,
-    images: int = IMAGES,
+    images: int = MOMENT_IMAGES,
 ) -> tuple[LayerReport, ...]:
     """Replace, in place, the layers of a network as `plan` says; train it then in any loop.
 

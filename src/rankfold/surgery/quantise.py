@@ -10,7 +10,7 @@ from torch import nn
 from rankfold.arguments import takes
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.quantisers import calibrate_
-from rankfold.calibration.samples import GivesBatches, Samples, planned_for
+from rankfold.calibration.samples import CALIBRATION_IMAGES, GivesBatches, Samples, planned_for
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
 from rankfold.models.device import MODEL, device_of
@@ -20,8 +20,6 @@ from rankfold.surgery.follows import check_follows
 from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.supports import filled_in
 
-IMAGES = 2048  # that step sizes and batch norms see
-
 
 @takes(model=MODEL, plan=PLAN)
 def quantise_(
@@ -29,7 +27,7 @@ def quantise_(
     plan: Plan,
     data: Iterable[Any] | GivesBatches,
     *,
-    images: int = IMAGES,
+    images: int = CALIBRATION_IMAGES,
 ) -> Plan:
     """Make a compressed network ready to be fine-tuned at the bits of its plan, in place, after `compress_`.
 

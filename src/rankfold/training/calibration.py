@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from rankfold.calibration.samples import CALIBRATION_IMAGES
 from rankfold.training.batches import EVALUATION_BATCH, Batches
 from rankfold.training.data import ImageData
-
-CALIBRATION_IMAGES = 2048
-MOMENT_IMAGES = 512  # more change the factors little: see results/README.md
 
 
 class CalibrationImages:

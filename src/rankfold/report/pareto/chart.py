@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +17,16 @@ from rankfold.report.charts.drawing import (
     svg,
     svg_file,
 )
-from rankfold.report.palette import GREEN, GREY, INK, VERMILION
+from rankfold.report.palette import GREEN, INK
 from rankfold.report.pareto.view import (
     AXES,
     AXIS_OF_LOSS,
+    CHOSEN,
+    DENSE,
     FEW_POINTS,
     MOST_POINTS,
     FrontView,
+    Mark,
     amounts,
     loss_floor,
     loss_ticks,
@@ -41,17 +43,8 @@ LEFT, RIGHT, TOP, BOTTOM = 54.0, 24.0, 34.0, 50.0
 ROOM, LOSS_ROOM = 1.12, 1.3
 
 
-@dataclass(frozen=True)
-class _Mark:
-    """How a network beside the front is drawn: its name, sign and colour."""
-
-    name: str
-    sign: str
-    colour: str
-
-
-DENSE = _Mark("dense network", "D", GREY[1])
-CHOSEN = _Mark("chosen plan", "o", VERMILION[0])
+# Matplotlib's names of the symbols.
+SIGNS = {"diamond": "D", "circle": "o"}
 
 
 def picture(view: FrontView) -> str:
@@ -153,7 +146,7 @@ def _draw_network(
     axes: Axes,
     view: FrontView,
     network: Sequence[Candidate],
-    mark: _Mark,
+    mark: Mark,
     floor: float,
 ) -> None:
     """Draw a mark with its name, which stands off the falling curve.
@@ -167,7 +160,7 @@ def _draw_network(
     axes.plot(
         x,
         y,
-        mark.sign,
+        SIGNS[mark.symbol],
         color=mark.colour,
         markersize=7.5,
         zorder=5,

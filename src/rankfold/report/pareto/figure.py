@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,16 @@ import numpy as np
 from rankfold.planning.exact import ENERGY, LOSS, Candidate, total
 from rankfold.report.charts.drawing import count, round_numbers
 from rankfold.report.numbers import GAP
-from rankfold.report.palette import BLUE, EDGE, GREEN, GREY, INK, LINE, SOFT, VERMILION
+from rankfold.report.palette import BLUE, EDGE, GREEN, INK, LINE, SOFT
 from rankfold.report.pareto.view import (
     AXES,
     AXIS_OF_LOSS,
+    CHOSEN,
+    DENSE,
     FEW_POINTS,
     MOST_POINTS,
     FrontView,
+    Mark,
     amounts,
     loss_floor,
     loss_ticks,
@@ -50,19 +52,6 @@ SHARES = [
 ]
 # Without the name of the series, which plotly would write beside it.
 LABEL_ALONE = "%{text}<extra></extra>"
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """How a network beside the front is drawn: its name, symbol and colour."""
-
-    name: str
-    symbol: str
-    colour: str
-
-
-DENSE = _Mark("dense network", "diamond", GREY[1])
-CHOSEN = _Mark("chosen plan", "circle", VERMILION[0])
 
 
 def figure(view: FrontView) -> Any:
@@ -111,7 +100,7 @@ def _add_network(
     drawn: Any,
     view: FrontView,
     network: Sequence[Candidate],
-    mark: _Mark,
+    mark: Mark,
     floor: float,
 ) -> None:
     quantity = view.front.quantity

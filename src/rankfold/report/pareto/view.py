@@ -25,6 +25,7 @@ from rankfold.planning.exact import (
 from rankfold.report.charts.drawing import round_numbers
 from rankfold.report.kinds import families, family_of
 from rankfold.report.numbers import GAP, nanojoules, precision_in_words, size
+from rankfold.report.palette import GREY, VERMILION
 
 AXES = {
     CYCLES: "cycles per image",
@@ -42,6 +43,19 @@ MOST_DECADES = 5
 NO_LOSS = 1e-3
 # A cost that equals a limit but for its rounding is within it.
 ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a network beside the front is drawn: its name, symbol (`diamond` or `circle`) and colour."""
+
+    name: str
+    symbol: str
+    colour: str
+
+
+DENSE = Mark("dense network", "diamond", GREY[1])
+CHOSEN = Mark("chosen plan", "circle", VERMILION[0])
 
 
 @dataclass(frozen=True)
