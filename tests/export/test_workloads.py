@@ -14,7 +14,8 @@ from rankfold.cost.kinds import KindCost
 from rankfold.errors import InputError
 from rankfold.export.workloads import executed_layers, write_csv, write_zigzag
 from rankfold.mapping import ArraySpec
-from rankfold.plan import LowRank, Pairs, PatDNN, SharedSupport, uniform_plan
+from rankfold.mapping.window_matrix import window_shape
+from rankfold.plan import LowRank, Pairs, PatDNN, SharedSupport, Windows, uniform_plan
 from rankfold.plan.kinds import ChannelLayer, LayerKind, registered
 from rankfold.plan.support import support_to_text
 from rankfold.workload import ConvShape, Network, zoo_network
@@ -125,6 +126,33 @@ def test_layers_that_drop_positions_are_whole_in_zigzag_and_refused_as_csv(metho
     assert not (tmp_path / "net.csv").exists()
 
 
+def test_windows_go_through_a_table_with_the_inputs_that_they_drive(tmp_path):
+    # Windows of 1x2 pixels and of one.
+    network = zoo_network("resnet8")
+    plan = uniform_plan(network, ARRAY, Windows(row_tiles=2), bits=4)
+    with pytest.raises(InputError, match="drives 64 inputs of a window, and which ones is chosen on data"):
+        write_csv(tmp_path / "net.csv", network, plan)
+    layers = []
+    shapes = {shape.name: shape for shape in network.layers}
+    for layer in plan.layers:
+        if layer.kind.shares_support:
+            whole = window_shape(shapes[layer.name], layer.kind.window)
+            support = np.zeros(whole.n, bool)
+            support[: layer.kind.rows] = True  # some channels keep all of their inputs, others none
+            text = support_to_text(support.reshape(whole.in_channels, -1))
+            layer = replace(layer, kind=layer.kind.with_support(text))
+        layers.append(layer)
+    plan = replace(plan, layers=tuple(layers))
+    write_csv(tmp_path / "net.csv", network, plan)
+    read = read_table(tmp_path / "net.csv")
+    counted = network_cycles(read, uniform_plan(read, ARRAY, bits=4, mapping="im2col"))
+    wanted = network_cycles(network, plan)
+    by_name = {layer.shape.name: layer.chosen.cycles for layer in counted.layers}
+    for layer in wanted.layers:
+        if layer.entry.kind.shares_support:
+            assert by_name[f"{layer.shape.name}.matrix"] == layer.chosen.cycles
+
+
 @pytest.mark.parametrize("method", [SharedSupport(3), LowRank(rank="1/4", groups=2, entries=3, force=True)])
 def test_known_positions_go_through_a_table_and_are_counted_there(method, tmp_path, capsys):
     network = zoo_network("resnet8")
@@ -163,7 +191,7 @@ def test_known_positions_go_through_a_table_and_are_counted_there(method, tmp_pa
 def test_positions_in_a_table_must_fit_their_layer(tmp_path):
     head = "name,in_channels,out_channels,kernel,input,support"
     for support, words in (
-        ("1ff 3", "entries"),
+        ("1ff 1ff", "entries"),  # one channel alone may keep all
         ("3", "support is for 1 input channels, the layer has 2"),
         ("3 x", "support must be hexadecimal numbers"),
         ("0 0", "support must keep at least one position"),

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from common.strategies import ARRAYS, SEEDS, conv_shapes
 from rankfold.errors import InputError
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import ArraySpec, map_layer
 from rankfold.mapping.window_matrix import (
     filling_window,
     overhang,
     window_box,
+    window_cycles,
     window_shape,
     window_weight,
 )
@@ -66,14 +67,19 @@ def test_a_window_beyond_the_plane_is_refused(window) -> None:
         window_shape(shape, window)
 
 
-@given(conv_shapes(largest=9, channels=3, outputs=3), ARRAYS, st.integers(1, 3))
+@given(conv_shapes(largest=7, channels=3, outputs=3, groups=(1, 2, 4)), ARRAYS, st.integers(1, 3))
 def test_the_window_of_the_fewest_cycles(shape, array, row_tiles: int) -> None:
     chosen = filling_window(shape, array, row_tiles)
 
     def cycles(window) -> int:
+        # Of the tiles that are really cut, for the inputs that come first in each group.
         whole = window_shape(shape, window)
-        tiles = min(row_tiles, -(-whole.n // array.rows)) * -(-whole.m // array.columns)
-        return whole.output[0] * whole.output[1] * tiles
+        rows = min(row_tiles * array.rows, whole.n)
+        support = np.zeros((whole.groups, whole.n), bool)
+        support[:, :rows] = True
+        counted = map_layer(whole, array, "im2col", support.reshape(whole.in_channels, -1)).cycles
+        assert window_cycles(shape, window, array, row_tiles * array.rows) == counted
+        return counted
 
     height, width = shape.output
     for window in np.ndindex(height, width):

@@ -26,6 +26,8 @@ from rankfold.plan import (
     Quantise,
     SharedSupport,
     SupportLayer,
+    WindowLayer,
+    Windows,
     check_plan,
     uniform_plan,
 )
@@ -315,3 +317,23 @@ def test_all_runs_of_a_layer_count():
     ]
     assert [bool(text) for text in each] == [saved < 0 for saved in cycles]
     assert bool(both) == (sum(cycles) < 0)
+
+
+def test_windows_that_save_nothing_are_taken_only_where_they_are_asked_for() -> None:
+    # Wide layers on small arrays: one pixel and all of its inputs, or zeros that SDK would not store.
+    network = zoo_network("resnet8")
+    chosen = {layer.name: layer for layer in uniform_plan(network, ARRAY, Windows(row_tiles=99)).layers}
+    last = chosen["layer3.0.conv2"]
+    assert (
+        last.kind == DENSE
+        and last.reason == "a window of one pixel and all of its inputs is the layer as it is"
+    )
+    forced = uniform_plan(network, ARRAY, Windows(row_tiles=99, window=(2, 2)))
+    assert forced.layer("layer3.0.conv2").kind == WindowLayer((2, 2))
+    for mapping in ("im2col", "best"):
+        plan = uniform_plan(network, ArraySpec(64, 64), Windows(row_tiles=5), mapping=mapping)
+        planned = network_cycles(network, plan)
+        dense = network_cycles(network, uniform_plan(network, ArraySpec(64, 64), bits=8, mapping=mapping))
+        assert any(isinstance(layer.kind, WindowLayer) for layer in plan.layers)
+        for ours, theirs in zip(planned.layers, dense.layers, strict=True):
+            assert ours.chosen.cycles <= theirs.chosen.cycles

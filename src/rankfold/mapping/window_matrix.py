@@ -23,6 +23,8 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.mapping.array import ArraySpec
+from rankfold.mapping.footprint import Footprint
+from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape, Pair
 
 
@@ -157,13 +159,43 @@ class WindowMatrix:
         return window_weight(kernel, 1, self.layer.stride, self.layer.dilation, self.window)[:, 0]
 
 
+def window_cycles(shape: ConvShape, window: Pair, array: ArraySpec, rows: int | None = None) -> int:
+    """Cycles of a layer whose windows are computed by one matrix each: ceil(OH/a) * ceil(OW/b) * tiles.
+
+    Without groups a matrix has ceil(rows/R) * ceil(N m/C) tiles; the blocks of groups share arrays.
+
+    Args:
+        shape: the layer.
+        window: (a, b) output pixels.
+        array: R x C, columns counted in weights.
+        rows: inputs of each group that are driven; None, or more than there are: all.
+    """
+    whole = window_shape(shape, window)
+    driven = whole.n
+    if rows is not None:
+        driven = min(rows, whole.n)
+    # Tiles are cut row by row, so that it makes no difference which inputs of a group these are: they are
+    # counted as so many channels of a single pixel.
+    plain = ConvShape(
+        "",
+        in_channels=whole.groups * driven,
+        out_channels=whole.m,
+        kernel=(1, 1),
+        input=whole.output,
+        groups=whole.groups,
+    )
+    footprint = Footprint(plain)
+    one = Windows.single(footprint, array, (1, 1))
+    return int((one.positions * one.tiles(Block.whole(footprint)))[0])
+
+
 def filling_window(shape: ConvShape, array: ArraySpec, row_tiles: int) -> Pair:
     """The window whose matrix of so many row tiles computes a layer in the fewest cycles.
 
-    All windows whose outputs fit one row of the array are tried, N m <= C, and a single pixel. A layer needs
-    ceil(OH/a) * ceil(OW/b) * ceil(N m/C) * k cycles, with k row tiles or those of all inputs, if these are
-    fewer. Of windows that need as many, the one that reads the fewest inputs is taken, as k R rows say most
-    of a small box; then the one with the fewest weights, then the widest.
+    All windows whose outputs fit one row of the array are tried, N m <= C, and a single pixel, with the rows
+    of k tiles, or with all inputs where these are fewer. Of windows that need as many cycles, the one that
+    reads the fewest inputs is taken, as k R rows say most of a small box; then the one with the fewest
+    weights, then the widest.
 
     Args:
         shape: the layer.
@@ -178,9 +210,8 @@ def filling_window(shape: ConvShape, array: ArraySpec, row_tiles: int) -> Pair:
     judged = []
     for a in range(1, min(height, pixels) + 1):
         for b in range(1, min(width, pixels // a) + 1):
-            whole = window_shape(shape, (a, b))
-            tiles = min(row_tiles, -(-whole.n // array.rows)) * -(-whole.m // array.columns)
-            cycles = whole.output[0] * whole.output[1] * tiles
-            judged.append(((cycles, whole.n, a * b, a), (a, b)))
+            cycles = window_cycles(shape, (a, b), array, row_tiles * array.rows)
+            inputs = window_shape(shape, (a, b)).n
+            judged.append(((cycles, inputs, a * b, a), (a, b)))
     _, window = min(judged)
     return window

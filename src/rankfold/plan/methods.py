@@ -513,27 +513,33 @@ class Windows(Method):
         if self.window is not None:
             WindowLayer(self.window)  # refuses what is no window
 
+    @property
+    def forced(self) -> bool:
+        """Where the window is given: it is wanted whatever it costs."""
+        return self.window is not None
+
     def on_array(self, array: ArraySpec) -> Windows:
         """The method with its array."""
         return replace(self, array=array)
 
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
-        """The window and its rows; dense where all that it could save is nothing."""
+        """The window and its rows; dense where there is no plane."""
         if self.array is None:
             raise InputError("windows are chosen for an array; make the plan with uniform_plan")
         if shape.is_linear:
             return DenseLayer(), "a window needs an output plane"
-        window = filling_window(shape, self.array, self.row_tiles)
-        if self.window is not None:
+        if self.window is None:
+            window = filling_window(shape, self.array, self.row_tiles)
+        else:
             height, width = shape.output
             window = min(self.window[0], height), min(self.window[1], width)
         inputs = window_shape(shape, window).n
-        rows: int | None = self.row_tiles * self.array.rows
-        words = f"windows of {window[0]}x{window[1]}, {rows} of {inputs} inputs"
-        if rows is not None and rows >= inputs:
-            rows = None
-            words = f"windows of {window[0]}x{window[1]}, all {inputs} inputs"
+        rows = self.row_tiles * self.array.rows
         kind = WindowLayer(window, rows)
+        words = f"windows of {window[0]}x{window[1]}, {rows} of {inputs} inputs"
+        if rows >= inputs:
+            kind = WindowLayer(window)
+            words = f"windows of {window[0]}x{window[1]}, all {inputs} inputs"
         kind.check(shape)
         return kind, words
 

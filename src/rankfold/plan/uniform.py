@@ -77,10 +77,11 @@ def uniform_plan(
             why = reason
         # The method is not asked about layers that stay, so its refusals are about those it would change.
         if not why:
-            kind, reason = method.on_array(_in_weights(spec, weight_bits)).layer(shape)
+            in_weights = _in_weights(spec, weight_bits)
+            kind, reason = method.on_array(in_weights).layer(shape)
             worse = ""
             if not method.forced:
-                worse = kind.worse_than_dense(runs[name], spec, mapping)
+                worse = kind.worse_than_dense(runs[name], in_weights, mapping)
             if worse:
                 kind, reason = DenseLayer(), worse
                 refused = refused or f"{name} stays dense, as {worse}"

@@ -27,5 +27,14 @@ class WindowWorkload(KindWorkload):
             return "", ""
         return f"drives {rows} inputs of a window", " that drives all"
 
+    def supports(self, shape: ConvShape, kind: LayerKind) -> tuple[str, ...] | None:
+        """The inputs that are driven."""
+        window = cast(WindowLayer, kind)
+        if window.rows is None:
+            return ("",)
+        if window.support is None:
+            return None
+        return (window.support,)
+
 
 PART = WindowWorkload()

@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.kinds.pattern import PatternLayer
-from rankfold.plan.support import PATTERN, check_support, check_support_words, is_within, support_mark
+from rankfold.plan.support import (
+    PATTERN,
+    check_support,
+    check_support_words,
+    is_within,
+    support_mark,
+    text_to_support,
+)
 from rankfold.workload import ConvShape
 
 SUPPORT = "support"
@@ -55,10 +62,14 @@ class SupportLayer(PatternLayer):
         return f"e{self.entries}{support_mark(self.support)}"
 
     def check(self, shape: ConvShape) -> None:
-        """Refuse positions that the layer's kernel does not have."""
-        super().check(shape)
-        if self.support is not None:
-            check_support(shape, self.entries, self.support)
+        """Refuse positions that the layer's kernel does not have, and to keep all."""
+        if self.support is None or shape.is_linear:
+            super().check(shape)
+            return
+        # Of known positions single channels may keep all, as long as others do not.
+        if text_to_support(self.support, shape).all():
+            super().check(shape)
+        check_support(shape, self.entries, self.support)
 
     def holds(self, other: LayerKind) -> bool:
         """Whether `other` keeps no position that this one drops."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.mapping.window_matrix import check_window, window_box, window_shape
+from rankfold.mapping import ArraySpec, map_layer
+from rankfold.mapping.window_matrix import check_window, window_box, window_cycles, window_shape
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.support import PATTERN, check_support_words, is_within, text_to_support
 from rankfold.workload import ConvShape
@@ -120,6 +121,16 @@ class WindowLayer(LayerKind):
                 f"plan, layer {shape.name}: rows (={self.rows}) must be at most {inputs}, the inputs of a "
                 f"window of {self.window[0]}x{self.window[1]}"
             )
+
+    def worse_than_dense(self, runs: Sequence[ConvShape], array: ArraySpec, mapping: str) -> str:
+        """Why it saves nothing: it is the dense layer on im2col, or needs more cycles than the dense one."""
+        if self.window == (1, 1) and self.rows is None:
+            return "a window of one pixel and all of its inputs is the layer as it is"
+        dense = sum(map_layer(run, array, mapping).cycles for run in runs)
+        own = sum(window_cycles(run, self.window, array, self.rows) for run in runs)
+        if own > dense:
+            return f"{self.short()} saves nothing ({own:,} cycles instead of {dense:,})"
+        return ""
 
     def holds(self, other: LayerKind) -> bool:
         """Whether `other` is a window layer of the same window that drives no other inputs.

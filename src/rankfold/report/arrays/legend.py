@@ -77,19 +77,20 @@ def entries(stages: Sequence[Mapping], pair: bool) -> list[Entry]:
     colours = f"{COLOURS}."
     if several:
         colours = COLOURS + SHIFTED
-    if any(mapping.matrix is not None for mapping in stages):
+    free = [mapping.matrix is not None for mapping in stages]
+    if any(free):
         colours = FREE
     zero = f"{ZERO}."
     if grouped:
         zero = ZERO + OTHER_GROUP
     # As a reader asks: what are the cells, what happens in a cycle, what are the planes.
-    needed = [
-        Entry("colours", colours),
-        Entry("zero", zero),
-        Entry("unused", UNUSED),
-        Entry("window", WINDOW),
-        Entry("plane", PLANE),
-    ]
+    needed = [Entry("colours", colours)]
+    # Windows of free weights alone hold no zeros, but between groups.
+    if grouped or not all(free):
+        needed.append(Entry("zero", zero))
+    needed.append(Entry("unused", UNUSED))
+    needed.append(Entry("window", WINDOW))
+    needed.append(Entry("plane", PLANE))
     if grouped:
         needed.append(Entry("group", GROUP))
     if pair:
