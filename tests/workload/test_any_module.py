@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.plan import LayerRule, LowRank, uniform_plan
+from rankfold.plan import LayerRule, LowRank, coverage, uniform_plan
 from rankfold.surgery.compress import compress_
 from rankfold.workload import trace
 
@@ -159,3 +159,27 @@ def test_a_linear_layer_on_a_plane_counts_every_pixel():
 def test_lazy_layers_are_refused():
     with pytest.raises(InputError, match="has lazy layers"):
         trace(nn.Sequential(nn.LazyConv2d(4, 3)), (3, 6, 6))
+
+
+class TiedEmbedding(nn.Module):
+    """Its last layer has the weight of its first."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(50, 16)
+        self.mix = nn.Linear(16, 16)
+        self.head = nn.Linear(16, 50, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, tokens):
+        return self.head(self.mix(self.table(tokens)))
+
+
+def test_a_table_that_is_a_layers_weight_too_counts_once():
+    model = TiedEmbedding()
+    network = trace(model, None, inputs=(torch.randint(50, (1, 7)),))
+    covered = coverage(network, uniform_plan(network, ARRAY), linear=True)
+    assert covered.parameters == sum(parameter.numel() for parameter in model.parameters())
+    counted = {layer.name: layer.parameters for layer in covered.layers}
+    assert counted == {"mix": 256, "head": 800, "table": 0}
+    assert covered.layers[-1].why == "its weight is that of head, and counts there"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rankfold.arguments import TEXT, Wanted
 from rankfold.errors import InputError, first_line
 from rankfold.workload.inputs import InputSpec, example_inputs, specs_of
-from rankfold.workload.network import Network
+from rankfold.workload.network import Network, Untouched
 from rankfold.workload.shape import ConvShape, Image, Pair, checked_image
 from rankfold.workload.tracing.torch_layers import as_declared, why_fixed
 
@@ -85,7 +85,7 @@ def trace(
         name,
         image,
         layers=_fixed_wherever_used(calls.layers),
-        untouched=tuple(calls.untouched.values()),
+        untouched=_counted_once(model, calls),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         inputs=specs_of(inputs, image),
     )
@@ -228,6 +228,33 @@ def _sharing_parameters(model: nn.Module) -> dict[nn.Module, str]:
             if others:
                 reasons[module] = f"shares its weight with {others[0]}"
     return reasons
+
+
+def _counted_once(model: nn.Module, calls: Calls) -> tuple[Untouched, ...]:
+    """The other layers; one whose weight a mapped layer has too (a tied embedding) has no parameters of its
+    own.
+    """
+    modules = dict(model.named_modules())
+    owners: dict[int, str] = {}
+    for layer in calls.layers:
+        weight = _weight_of(modules.get(layer.weight))
+        if weight is not None:
+            owners[id(weight)] = layer.weight
+    found = []
+    for other in calls.untouched.values():
+        owner = owners.get(id(_weight_of(modules.get(other.name))))
+        if owner is not None:
+            other = replace(
+                other, parameters=0, what=f"{other.what}: its weight is that of {owner}, and counts there"
+            )
+        found.append(other)
+    return tuple(found)
+
+
+def _weight_of(module: nn.Module | None) -> torch.Tensor | None:
+    if module is None:
+        return None
+    return module._parameters.get("weight")
 
 
 def _conv_shape(
