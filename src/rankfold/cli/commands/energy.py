@@ -19,7 +19,7 @@ from rankfold.cli.arguments.plans import arrays_with_accuracy, planned_network
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
-from rankfold.cli.words.hardware import hardware_in_words
+from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
 from rankfold.cost import counts_linear
 from rankfold.cost.energy import (
     Comparison,
@@ -191,8 +191,8 @@ def run(options: argparse.Namespace) -> int:
         print(_choice_in_words(choice))
     if options.hardware is not None:
         print(hardware_in_words(plan))
-    for other in network.untouched:
-        print(f"not counted: {other.name}: {other.what}")
+    for line in not_counted_in_words(network):
+        print(line)
     return 0
 
 

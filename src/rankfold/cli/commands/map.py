@@ -17,7 +17,7 @@ from rankfold.cli.arguments.technology import add_technology, asks_for_energy
 from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cli.words.chip import chip_in_words, priced_chip_in_words
 from rankfold.cli.words.energy import energy_summary
-from rankfold.cli.words.hardware import hardware_in_words
+from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
 from rankfold.cli.words.mapping import mapping_csv, mapping_table
 from rankfold.cost import ChipSchedule, Masks, counts_linear, network_cycles, schedule
 from rankfold.cost.energy import OnArrays, PricedChip, hardware_table, on_arrays, priced_chip
@@ -119,8 +119,8 @@ def run(options: argparse.Namespace) -> int:
         print(chip_in_words(chip))
     if options.hardware is not None:
         print(hardware_in_words(plan))
-    for other in network.untouched:
-        print(f"not counted: {other.name}: {other.what}")
+    for line in not_counted_in_words(network):
+        print(line)
     return 0
 
 
