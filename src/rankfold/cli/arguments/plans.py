@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from rankfold import run_files
-from rankfold.cli.arguments.arrays import chosen_bits, chosen_hardware
+from rankfold.cli.arguments.arrays import add_array, chosen_bits, chosen_hardware
 from rankfold.cli.arguments.mappings import laid_out, named_mapping
-from rankfold.cli.arguments.methods import low_rank_method
-from rankfold.cli.arguments.networks import find_network, is_name
+from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
+from rankfold.cli.arguments.models import add_factory
+from rankfold.cli.arguments.networks import MODEL_HELP, find_network, is_name
+from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cost import Masks
 from rankfold.cost.energy import BITS, OnArrays
 from rankfold.errors import InputError
@@ -33,6 +35,42 @@ SAID_BY_A_PLAN = (
     "force_low_rank",
     "rules",
 )
+
+
+def add_planned_network(
+    parser: argparse.ArgumentParser,
+    *,
+    optional: bool = False,
+    plan: str = "follow this plan instead of one (g, r) for all layers",
+) -> None:
+    """Add what `planned_network` asks for: network, plan, array, and the low-rank pairs of a uniform plan.
+
+    Args:
+        parser: of the command.
+        optional: whether the command can do without a network.
+        plan: what `--plan` does here.
+    """
+    often = None
+    if optional:
+        often = "?"
+    parser.add_argument(
+        "model",
+        nargs=often,
+        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run or of save, or "
+        "the name of shipped weights",
+    )
+    add_factory(parser)
+    parser.add_argument("--plan", type=Path, metavar="FILE", help=plan)
+    add_array(parser)
+    parser.add_argument(
+        "--input", type=checked(input_sizes), metavar="CxHxW", help="image size (default: the network's own)"
+    )
+    add_low_rank(parser)
+    add_entries(
+        parser,
+        "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a "
+        "--plan",
+    )
 
 
 def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:

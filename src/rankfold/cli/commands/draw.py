@@ -7,13 +7,11 @@ import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from rankfold.cli.arguments.arrays import add_array, chosen_hardware
+from rankfold.cli.arguments.arrays import chosen_hardware
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
-from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
-from rankfold.cli.arguments.models import add_factory
-from rankfold.cli.arguments.networks import MODEL_HELP, find_network
-from rankfold.cli.arguments.plans import finished_run, given_plan
-from rankfold.cli.arguments.values import checked, input_sizes
+from rankfold.cli.arguments.methods import low_rank_method
+from rankfold.cli.arguments.networks import find_network
+from rankfold.cli.arguments.plans import add_planned_network, finished_run, given_plan
 from rankfold.cost import choose_mapping, planned_shape
 from rankfold.cost.choice import runs_by_weight
 from rankfold.cost.energy import DEFAULT_TABLE, counted_plan, load_table
@@ -28,26 +26,9 @@ NAMED = 6  # layers that a complaint names
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument(
-        "model", help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run"
-    )
-    parser.add_argument("--plan", type=Path, metavar="FILE", help="draw the layer as this plan has it")
-    add_factory(parser)
+    add_planned_network(parser, plan="draw the layer as this plan has it")
     parser.add_argument(
         "--layer", required=True, metavar="NAME", help="the layer, as `rankfold map` names it"
-    )
-    add_array(parser)
-    parser.add_argument(
-        "--input",
-        type=checked(input_sizes),
-        metavar="CxHxW",
-        help="image size (default: the network's own)",
-    )
-    add_low_rank(parser)
-    add_entries(
-        parser,
-        "kernel positions that a low-rank pair keeps: chosen on data, so give the folder of a run, or a "
-        "--plan",
     )
     add_mapping(parser, what="mapping to draw, where no plan says it")
     parser.add_argument("--compare", action="store_true", help="draw all mappings below each other")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
-from rankfold.cli.arguments.arrays import add_array, add_precision
+from rankfold.cli.arguments.arrays import add_precision
 from rankfold.cli.arguments.mappings import add_mapping, add_most_arrays, within_arrays
-from rankfold.cli.arguments.methods import add_entries, add_low_rank, add_rules
-from rankfold.cli.arguments.models import add_factory
-from rankfold.cli.arguments.networks import MODEL_HELP
-from rankfold.cli.arguments.plans import arrays_with_accuracy, planned_network
+from rankfold.cli.arguments.methods import add_rules
+from rankfold.cli.arguments.plans import add_planned_network, arrays_with_accuracy, planned_network
 from rankfold.cli.arguments.technology import add_technology, asks_for_energy
-from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cli.words.chip import chip_in_words, priced_chip_in_words
 from rankfold.cli.words.energy import energy_summary
 from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
@@ -30,25 +26,7 @@ from rankfold.workload import Network
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument(
-        "model",
-        help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run or of save, or "
-        "the name of shipped weights",
-    )
-    add_factory(parser)
-    parser.add_argument(
-        "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
-    )
-    add_array(parser)
-    parser.add_argument(
-        "--input", type=checked(input_sizes), metavar="CxHxW", help="image size (default: the network's own)"
-    )
-    add_low_rank(parser)
-    add_entries(
-        parser,
-        "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a "
-        "--plan",
-    )
+    add_planned_network(parser)
     add_rules(parser)
     add_mapping(parser)
     add_most_arrays(parser)
