@@ -231,7 +231,7 @@ def test_wrong_simulations_are_one_sentence(finished, tmp_path, capsys):
     out = tmp_path / "out.json"
     quick = ["simulate", finished, *data, "--layer-images", 0, "--images", 10, "--out", out]
     assert main([str(argument) for argument in quick]) == 0
-    assert "already holds this work; add --resume" in refuse(capsys, *quick)
+    assert "already holds this work; give --resume to go on with it" in refuse(capsys, *quick)
     assert "holds other work of this kind, with other settings" in refuse(capsys, *quick, "--seed", 1)
     noisy = [*COMPRESS, "--out", tmp_path / "new"]
     assert "--adc-range says nothing without --adc-bits" in refuse(
