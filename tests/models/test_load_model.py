@@ -134,3 +134,8 @@ def test_of_several_outputs_the_logits_or_the_first_tensor_count(name, monkeypat
     torch.testing.assert_close(model(x), model.head(model.conv(x).mean((2, 3))))
     check_classes(model, name, (3, 8, 8), 5)
     assert [layer.name for layer in trace(model, (3, 8, 8)).layers] == ["conv", "head"]
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(InputError, match=r"is a folder; give the file with the weights, such as"):
+        read_weights(tmp_path)

@@ -198,6 +198,11 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         InputError: the file is missing, damaged, or holds something else.
     """
     source = Path(path)
+    if source.is_dir():
+        raise InputError(
+            f"checkpoint {source} is a folder; give the file with the weights, such as "
+            f"{source / 'model.safetensors'}"
+        )
     if not source.is_file():
         raise InputError(
             f"checkpoint {source} does not exist; give a .safetensors file or a torch state dict"

@@ -9,7 +9,7 @@ from typing import Any
 
 from rankfold.files import in_schema
 from rankfold.records.claim import IDENTITY, Claim, as_read_back
-from rankfold.records.typed import write_typed
+from rankfold.records.typed import create_typed, write_typed
 
 VERSION = 1
 DONE = "done"
@@ -50,7 +50,8 @@ class PartsFile:
             validator: of `records.schema`, for the file's content.
 
         Raises:
-            InputError: it is a folder, holds other work or no work at all, or this work without `resume`.
+            InputError: it is a folder, holds other work or no work at all, or this work without `resume`;
+                another process took it a moment ago.
         """
         # As the file gives it back, or the same work would not know its own tuples again.
         own = as_read_back(identity)
@@ -66,6 +67,8 @@ class PartsFile:
         )
         content = claim.file(path, own, resume)
         if content is None:
+            # At once, not with the first part: of several processes that begin together, one has the file.
+            create_typed(path, kind, VERSION, {IDENTITY: own, DONE: {}})
             return new
         # Only now, since files of other work are refused for what they are, whatever they hold.
         what = kind.rpartition(".")[2]

@@ -216,6 +216,10 @@ def test_the_plan_of_a_run_can_be_followed_again(runs, weights, tmp_path, method
         ),
         (["--method", "pairs", "--entries", "9"], "entries (=9) prune no layer of resnet8"),
         (["--method", "channel", "--ratio", "1.5"], "ratio (=1.5) must be the share of channels to remove"),
+        (
+            ["--method", "quantise", "--decomposition", "svd"],
+            "no layer of this plan gets factors or supports; omit --decomposition",
+        ),
         (["--method", "magnitude"], "argument --method: invalid choice: 'magnitude'"),
         (["--plan", "p.json", "--method", "patdnn"], "omit --method, or edit p.json"),
         (["--plan", "p.json", "--entries", "4"], "omit --entries, or edit p.json"),

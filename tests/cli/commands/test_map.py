@@ -173,3 +173,8 @@ def test_map_does_not_import_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_csv_has_no_room_for_all_mappings(capsys):
+    assert main(["map", "resnet8", "--csv", "--compare"]) == 2
+    assert "--csv has one mapping of each layer; omit --compare" in capsys.readouterr().err

@@ -148,6 +148,7 @@ def _compress(
     baseline = _baseline(options, data)
     network = traced(model, data, options.model)
     plan = _chosen_plan(options, wanted, model, network, kept_with_plan(options, hardware, wanted))
+    _check_decomposition(options, plan)
     run_job(
         model,
         data,
@@ -166,6 +167,13 @@ def _compress(
         resume=options.resume,
         progress=Bars(),
     )
+
+
+def _check_decomposition(options: argparse.Namespace, plan: Plan) -> None:
+    """Refuse a way to make factors where there are none to make."""
+    made = any(layer.kind.made_for_data for layer in plan.layers)
+    if options.decomposition is not None and not made:
+        raise InputError("no layer of this plan gets factors or supports; omit --decomposition")
 
 
 def _baseline(options: argparse.Namespace, data: ImageData) -> DenseWeights:

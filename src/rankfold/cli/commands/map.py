@@ -52,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
+    if options.compare and options.csv:
+        raise InputError(
+            "--csv has one mapping of each layer; omit --compare, or print all with --json or as a table"
+        )
     network, plan, masks = planned_network(options)
     plan = within_arrays(options, network, plan, masks, options.linear or None)
     covered = coverage(network, plan, options.linear)
