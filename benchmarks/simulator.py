@@ -62,10 +62,12 @@ def main() -> None:
     noisy = NonIdealities(adc_bits=6, adc_range=RANGE, output_noise=NOISE)
     networks = {
         "plain quantised network": model,
-        "64x64, 2-bit cells, 6-bit ADC, offset": ours(ArraySpec(64, 64, 2), converters),
-        "the same, differential": ours(ArraySpec(64, 64, 2, "differential"), converters),
+        "64x64, 2-bit cells, 6-bit ADC, offset": ours(
+            ArraySpec(64, 64, 2, "offset", converts="columns"), converters
+        ),
+        "the same, differential": ours(ArraySpec(64, 64, 2, converts="columns"), converters),
         "64x64, 2-bit cells, 6-bit ADC, differential, bit-serial": ours(
-            ArraySpec(64, 64, 2, "differential", 1), converters
+            ArraySpec(64, 64, 2, dac_bits=1, converts="columns"), converters
         ),
         "48x64, whole weights, 6-bit ADC, output noise": ours(ArraySpec(ROWS, 64), noisy, "im2col"),
     }

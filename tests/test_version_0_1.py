@@ -48,6 +48,9 @@ def with_its_defaults(arguments):
         if any(argument.startswith("sram") for argument in arguments):
             cell_bits = "1"
         arguments = [*arguments, "--cell-bits", cell_bits, "--coding", "offset", "--dac-bits", "1"]
+    if "--cell-bits" in arguments:
+        # It converted columns, and knew nothing else.
+        arguments = [*arguments, "--converts", "columns"]
     return arguments
 
 

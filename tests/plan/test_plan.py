@@ -192,6 +192,14 @@ def test_a_plan_keeps_the_cells_of_its_array(tmp_path: Path) -> None:
         Plan.from_json(content)
 
 
+def test_cells_without_coding_are_those_of_version_0_1() -> None:
+    """Its files may say bits alone, and meant offset coding whose columns are converted."""
+    content = {**low_rank_plan().to_json(), "cells": {"cell_bits": 2}}
+    plan = Plan.from_json(content)
+    assert (plan.array.coding, plan.array.converts) == ("offset", "columns")
+    assert Plan.from_json(plan.to_json()) == plan
+
+
 def test_the_schema_knows_the_mappings_there_are() -> None:
     assert plan_schema()["properties"]["layers"]["items"]["properties"]["mapping"]["enum"] == list(MAPPINGS)
 

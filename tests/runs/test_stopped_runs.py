@@ -35,7 +35,7 @@ MODEL = "little_network:net"
 DENSE = Recipe(epochs=2, batch_size=64, peak_rate=0.2, precision="float32")
 TUNING = Recipe(epochs=2, batch_size=64, peak_rate=0.05, precision="float32")
 ARRAY = ArraySpec(32, 32)
-CELLS = ArraySpec(32, 32, cell_bits=2, dac_bits=1)
+CELLS = ArraySpec(32, 32, cell_bits=2, coding="offset", dac_bits=1, converts="columns")
 NOISE = NonIdealities(adc_bits=6, program_noise=0.03)
 
 

@@ -284,7 +284,7 @@ def test_read_noise_reaches_the_converter_in_full():
 )
 def test_the_reference_column_falls_short_too(chosen):
     shape = ConvShape("layer", 4, 3, (3, 3), (5, 5))
-    array = ArraySpec(40, 40, cell_bits=2)
+    array = ArraySpec(40, 40, cell_bits=2, coding="offset", converts="columns")
     held = on(
         map_layer(shape, array.in_weights(4), "im2col"),
         array,
@@ -305,7 +305,7 @@ def test_lines_are_as_long_as_the_array():
     _, weight = numbers(shape, 4, 4, False, 0)
     chosen = NonIdealities(adc_bits=8, ir_drop=1e-3)
     for rows in (4, 64):
-        array = ArraySpec(rows, 40, cell_bits=4, coding="offset")
+        array = ArraySpec(rows, 40, cell_bits=4, coding="offset", converts="columns")
         held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, chosen)
         (cells,) = held.program(weight, Draws(0, "layer")).cells[0]
         levels = torch.cat([weight.view(3, 4) + 8, torch.full((1, 4), 8)]).float()
@@ -330,7 +330,7 @@ def test_rows_driven_in_turns_keep_their_place_on_the_lines():
     shape = ConvShape("layer", 5, 3, (1, 1), (5, 5))
     _, weight = numbers(shape, 4, 4, False, 0)
     chosen = NonIdealities(adc_bits=8, ir_drop=1e-3)
-    array = ArraySpec(16, 40, cell_bits=4, coding="offset", rows_driven=2)
+    array = ArraySpec(16, 40, cell_bits=4, coding="offset", rows_driven=2, converts="columns")
     held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, chosen)
     levels = torch.cat([weight.view(3, 5) + 8, torch.full((1, 5), 8)]).float()
     parts = []
@@ -371,7 +371,7 @@ class Spy(SumSample):
 def test_calibration_weighs_sums_by_what_their_error_does():
     """Slices by the square of their factors; a reference sum counts for every column of its tile."""
     shape = ConvShape("layer", 2, 5, (1, 1), (1, 1))
-    array = ArraySpec(8, 40, cell_bits=2, dac_bits=2)
+    array = ArraySpec(8, 40, cell_bits=2, coding="offset", dac_bits=2, converts="columns")
     held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, NonIdealities(adc_bits=4))
     levels, weight = numbers(shape, 4, 4, False, 1)
     spy = Spy()

@@ -23,7 +23,8 @@ class ArraySpec:
     With the defaults a cell holds a whole weight and a DAC drives a whole input: one column per weight and
     one cycle per activation, as the mapping papers count. `cell_bits` and `dac_bits` describe real arrays;
     `in_weights` then gives the array that a mapping sees, and `cycles_per_vector` what one of the papers'
-    cycles takes.
+    cycles takes. Where `cell_bits` alone is given, weights are stored and converted so that coarse ADCs keep
+    the accuracy of networks; offset coding whose columns are converted takes them to chance at 5 bits.
 
     Attributes:
         rows: R, word lines: inputs driven at once.
@@ -44,10 +45,10 @@ class ArraySpec:
     rows: int
     columns: int
     cell_bits: int | None = None
-    coding: str = "offset"
+    coding: str = "differential"
     dac_bits: int | None = None
     rows_driven: int | None = None
-    converts: str = COLUMNS
+    converts: str = DIFFERENCES
 
     def __post_init__(self) -> None:
         _check_lines("rows", self.rows)

@@ -19,6 +19,7 @@ from rankfold.errors import InputError
 from rankfold.files import in_schema, read_json, write_text
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_from_json, hardware_to_json
 from rankfold.mapping import CELLS, ArraySpec
+from rankfold.mapping.array import COLUMNS
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.records.schema import strict_validator
@@ -27,6 +28,8 @@ from rankfold.workload.shape import Image, checked_image
 
 # Written into every file; the schema refuses any other.
 TYPE, VERSION = "rankfold.plan", 1
+# What version 0.1 took where a file says something of cells, and not this.
+OF_OLD_FILES = {"coding": "offset", "converts": COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -158,8 +161,8 @@ class Plan:
         plain = ArraySpec(self.array.rows, self.array.columns)
         if self.array != plain:
             cells = {key: getattr(self.array, key) for key in CELLS}
-            # Columns are converted by themselves unless said: older files do not know the key.
-            if self.array.converts == plain.converts:
+            # Version 0.1 did not know the key: without it, columns are converted as they are.
+            if self.array.converts == OF_OLD_FILES["converts"]:
                 del cells["converts"]
             content["cells"] = {key: value for key, value in cells.items() if value is not None}
         if self.hardware is not None:
@@ -185,7 +188,7 @@ class Plan:
             return cls(
                 content["model"],
                 (channels, height, width),
-                ArraySpec(*content["array"], **content.get("cells", {})),
+                _array(content),
                 tuple(LayerPlan.from_json(layer) for layer in content["layers"]),
                 tuple(InputSpec.from_json(spec) for spec in content.get("inputs", ())),
                 hardware=hardware,
@@ -218,6 +221,14 @@ class Plan:
         bare = replace(self, layers=tuple(replace(layer, reason="") for layer in self.layers))
         # Sorted, so that the order of fields may change. 16 digits, 64 bits, are enough to tell plans apart.
         return hashlib.sha256(json.dumps(bare.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _array(content: dict[str, Any]) -> ArraySpec:
+    """The array that a file describes; what it leaves open of its cells is as in version 0.1."""
+    rows, columns = content["array"]
+    if "cells" not in content:
+        return ArraySpec(rows, columns)
+    return ArraySpec(rows, columns, **{**OF_OLD_FILES, **content["cells"]})
 
 
 # For `arguments.takes`.

@@ -86,7 +86,9 @@ def test_a_simulation_is_on_the_described_arrays(finished, mine, capsys):
     assert described["accuracies"] == apart["accuracies"]
     assert described["layers"] == apart["layers"]
     assert described["chosen"] == apart["chosen"]
-    assert described["array"] == "32x48, 2-bit cells, differential coding, 2-bit DACs, 16 rows at once"
+    assert described["array"] == (
+        "32x48, 2-bit cells, differential coding, differences converted, 2-bit DACs, 16 rows at once"
+    )
     assert described["hardware"]["name"] == "mine"
     # A single option goes before the figure.
     coarse = said(capsys, "simulate", finished, *QUICK, "--hardware", mine, "--adc-bits", 2)
@@ -128,3 +130,16 @@ def test_array_images_are_of_the_hardware(on_mine, tmp_path):
     assert (array["rows"], array["columns"], array["cell_bits"], array["rows_driven"]) == (48, 48, 2, 16)
     csv = ["export", str(on_mine), "--to", "csv", "--out", str(tmp_path / "out.csv")]
     assert main([*csv, "--hardware", "rram-22nm"]) == 2
+
+
+@pytest.mark.parametrize("command", ["map", "energy"])
+def test_one_option_changes_one_figure(command, capsys):
+    """Two bits a cell are what energy assumes: naming them changes nothing of the machine."""
+    assumed = said(capsys, command, "resnet8", "--bits", 4, "--json")
+    named = said(capsys, command, "resnet8", "--bits", 4, "--cell-bits", 2, "--dac-bits", 1, "--json")
+    cells = named["hardware"]["cells"]
+    assert cells == {"bits": 2, "coding": "differential"}
+    assert named["hardware"]["adc"]["converts"] == "differences"
+    if command == "map":
+        assumed, named = assumed["energy"], named["energy"]
+    assert named["total"] == assumed["total"]

@@ -77,8 +77,8 @@ def test_map_counts_as_tables_without_padding_do(capsys, tmp_path):
 
 
 def test_map_counts_real_array_cycles(capsys):
-    """By hand: a 4-bit weight in 1-bit cells takes 4 columns of 64, less the reference; 4-bit inputs, 4
-    cycles each.
+    """By hand: a 4-bit weight in 1-bit cells takes 3 columns of 64 for a positive magnitude, and 3 for a
+    negative one; 4-bit inputs, 4 cycles each.
     """
     precision = ["--bits", "4", "--cell-bits", "1", "--dac-bits", "1"]
     assert main(["map", "resnet20", "--method", "im2col", *precision, "--json"]) == 0
@@ -86,11 +86,14 @@ def test_map_counts_real_array_cycles(capsys):
     layer = next(layer for layer in content["layers"] if layer["name"] == "layer3.1.conv1")
     assert layer["cycles"]["im2col"] == 64 * 9
     assert (
-        layer["array_cycles"] == 64 * 9 * 5 * 4
-    )  # 64 channels in 15 weights a row of columns: 5 column tiles
+        layer["array_cycles"] == 64 * 9 * 7 * 4
+    )  # 64 channels in 10 weights a row of columns: 7 column tiles
     assert content["total"]["array_cycles"] == sum(layer["array_cycles"] for layer in content["layers"])
     assert main(["map", "resnet20", *precision]) == 0
-    assert "array cycles with 1-bit cells, offset coding and 1-bit DACs" in capsys.readouterr().out
+    assert (
+        "array cycles with 1-bit cells, differential coding, differences converted and 1-bit DACs"
+        in capsys.readouterr().out
+    )
 
 
 OFFSET = ["--bits", "4", "--cell-bits", "2", "--coding", "offset", "--dac-bits", "1"]

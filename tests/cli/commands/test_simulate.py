@@ -25,7 +25,7 @@ def words(text):
 
 
 COMPRESS = words("compress resnet8 --data digits --array 32x32 --batch 256 --groups 4 --rank 1/4")
-CELLS = words("--cell-bits 2 --coding differential --dac-bits 2")
+CELLS = words("--cell-bits 2 --dac-bits 2")
 TRAIN = words("train resnet8 --data digits --batch 64 --epochs 4 --rate 0.1")
 
 
@@ -67,9 +67,8 @@ def test_ideal_arrays_have_the_accuracy_of_the_run(finished, capsys):
     # float32 sums of torch may round an input to another level once in a million.
     assert found["accuracies"] == [pytest.approx(found["ideal"], abs=2 / found["images"])]
     assert found["seed"] == 0 and found["chosen"]["adc_bits"] is None and found["version"]
-    assert (
-        found["deviation"] is None and found["array"] == "32x32, 2-bit cells, differential coding, 2-bit DACs"
-    )
+    assert found["deviation"] is None
+    assert found["array"] == "32x32, 2-bit cells, differential coding, differences converted, 2-bit DACs"
     assert all(layer["own_snr"] is None or layer["own_snr"] > 60 for layer in found["layers"])
 
 
@@ -195,6 +194,7 @@ def test_noise_aware_training_ends_with_an_ordinary_run(weights, tmp_path, capsy
         "cell_bits": 2,
         "coding": "differential",
         "dac_bits": 2,
+        "converts": "differences",
     }
     assert evaluate_folder(out, "digits").accuracy == content["accuracy"]["final"]
     assert "on its arrays: " in capsys.readouterr().err

@@ -67,7 +67,9 @@ def test_every_mapping_is_priced_as_a_plan_with_it():
 def test_a_shorter_interval_with_fewer_arrays_is_found():
     """ResNet-50 on 256x256 arrays: `best` takes many times the arrays of VW-SDK, and is slower."""
     network = zoo_network("resnet50")
-    plan = uniform_plan(network, ArraySpec(256, 256, cell_bits=2), bits=4, mapping="best")
+    plan = uniform_plan(
+        network, ArraySpec(256, 256, cell_bits=2, coding="offset", converts="columns"), bits=4, mapping="best"
+    )
     arrays = on_arrays(network, plan, TABLE)
     assert arrays.shorter == CostKey.dense("vw-sdk")
     other = arrays.by_mapping[arrays.shorter]

@@ -93,7 +93,8 @@ def check(model, plan, folder, images=3):
     [
         ("best", ArraySpec(40, 24)),
         ("vw-sdk", ArraySpec(40, 24, cell_bits=2, dac_bits=1)),
-        ("best", ArraySpec(64, 48, cell_bits=1, coding="offset", dac_bits=3)),
+        ("vw-sdk", ArraySpec(40, 24, cell_bits=2, coding="offset", dac_bits=1, converts="columns")),
+        ("best", ArraySpec(64, 48, cell_bits=1, coding="offset", dac_bits=3, converts="columns")),
         ("tetris-sdk", ArraySpec(48, 32)),
     ],
 )

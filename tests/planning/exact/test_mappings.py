@@ -53,7 +53,7 @@ def test_more_arrays_never_need_more_cycles():
     network = zoo_network("resnet20")
     plan = Plan.of(
         network,
-        ArraySpec(64, 64, cell_bits=2, dac_bits=1),
+        ArraySpec(64, 64, cell_bits=2, coding="offset", dac_bits=1, converts="columns"),
         tuple(LayerPlan(layer.weight, weight_bits=4, input_bits=4) for layer in network.layers),
     )
     options = options_by_weight(network, plan, {})

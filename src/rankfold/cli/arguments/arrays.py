@@ -40,7 +40,9 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cell-bits", type=int, metavar="N", help="bits a cell stores (default: a whole weight)"
     )
-    parser.add_argument("--coding", choices=CODINGS, help=f"of signed weights (default {CODINGS[0]})")
+    parser.add_argument(
+        "--coding", choices=CODINGS, help=f"of signed weights (default {DEFAULT_HARDWARE.array.coding})"
+    )
     parser.add_argument(
         "--dac-bits", type=int, metavar="N", help="input bits driven at once (default: a whole input)"
     )
@@ -50,7 +52,8 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--converts",
         choices=CONVERSIONS,
-        help=f"what an ADC sees: sums of columns, or differences of two (default {CONVERSIONS[0]})",
+        help=f"what an ADC sees: sums of columns, or differences of two (default "
+        f"{DEFAULT_HARDWARE.array.converts})",
     )
 
 

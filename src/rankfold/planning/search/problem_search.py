@@ -8,6 +8,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.array import COLUMNS
 from rankfold.plan import Plan
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.exact import CYCLES, Candidate, solve
@@ -96,7 +97,10 @@ def _identity(problem: PlanningProblem, measured: PlanAccuracy) -> dict[str, Any
     identity["model"] = problem.network.name
     array = asdict(problem.array)
     # What version 0.1 did not know of arrays, only where it is named: its searches go on.
-    plain = asdict(ArraySpec(problem.array.rows, problem.array.columns))
+    plain = asdict(ArraySpec(problem.array.rows, problem.array.columns, converts=COLUMNS))
+    if problem.array.cell_bits is None:
+        # How cells are read means nothing without them; this is what version 0.1 wrote then.
+        array |= {"coding": "offset", "converts": COLUMNS}
     for name, value in plain.items():
         if name not in KNOWN_ARRAY and array[name] == value:
             del array[name]
