@@ -104,7 +104,9 @@ def test_other_hardware_is_counted_without_training(finished, tmp_path):
     for one, other in zip(before, after, strict=True):
         assert replace(other, energy=one.energy, hardware=one.hardware) == one
         assert other.energy != one.energy or one.energy is None
-    assert "Energy with SDK, nJ per image, sram-32nm" in (out / "tables.md").read_text()
+    tables = (out / "tables.md").read_text()
+    assert "Energy with SDK, nJ per image, sram-32nm" in tables
+    assert "on these arrays: not simulated" in tables
     assert json.loads((out / "grid.json").read_text())["hardware"]["name"] == "sram-32nm"
     (row,) = [
         row

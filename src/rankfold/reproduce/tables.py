@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from rankfold.cost.energy import NOT_SIMULATED
 from rankfold.plan import LowRank, SharedSupport
 from rankfold.plan.kinds import IDEAL
 from rankfold.reproduce.headline import ROW_SPARSE, Point, by_array
@@ -56,12 +57,18 @@ def support_table(points: Sequence[Point]) -> str:
 
 
 def energy_table(points: Sequence[Point]) -> str:
-    """Energy of every setting with SDK on each array, in nJ per image; empty where no row has an energy."""
+    """Energy of every setting with SDK on each array, in nJ per image; empty where no row has an energy.
+
+    No grid simulates these arrays, and the table says so.
+    """
     shown = []
     for point in points:
         if point.of.mapping == "sdk" and point.energy is not None:
             shown.append(point)
-    return _by_setting(shown, _label_with_steering, _energy, "{array}")
+    energies = _by_setting(shown, _label_with_steering, _energy, "{array}")
+    if not energies:
+        return ""
+    return f"{energies.rstrip()}\n\nAccuracies are of exact arithmetic; on these arrays: {NOT_SIMULATED}.\n"
 
 
 def _by_setting(

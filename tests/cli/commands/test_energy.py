@@ -54,6 +54,11 @@ def test_shipped_weights_are_a_run(capsys):
     assert by_name == json.loads(printed(capsys, "energy", shipped(name).folder, "--json"))
     assert by_name["accuracy_on_arrays"]["accuracy"] == 0.909
     assert json.loads(printed(capsys, "map", name, "--json"))["energy"]["total"] == by_name["total"]
+    for command in ("map", "energy"):
+        for model, kept in ((name, "0.909"), ("resnet8", "not simulated")):
+            rows = list(csv.DictReader(io.StringIO(printed(capsys, command, model, "--csv"))))
+            assert {row["accuracy_on_arrays"] for row in rows} == {kept}
+    assert printed(capsys, "map", name, "--arrays", "400").count("accuracy on these arrays: 90.9%") == 2
 
 
 def test_map_shows_the_totals_of_energy(capsys):
@@ -160,7 +165,8 @@ def test_the_share_at_which_a_saving_turns():
     """Where both need the same; and a network against itself saves nothing at any share."""
     network = zoo_network("resnet20")
     # Columns enough for windows of several pixels: half as many as differential coding takes.
-    plan = uniform_plan(network, ArraySpec(64, 64, cell_bits=2), bits=4, mapping="best")
+    array = ArraySpec(64, 64, cell_bits=2, coding="offset", converts="columns")
+    plan = uniform_plan(network, array, bits=4, mapping="best")
     table = load_table("rram-22nm")
     dense, best = network_energy(network, dense_plan(plan), table), network_energy(network, plan, table)
     found = Comparison.of(best, dense)

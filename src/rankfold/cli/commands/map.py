@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(energy_summary(arrays.energy, arrays))
     if arrays is not None and isinstance(chip, PricedChip):
-        print(priced_chip_in_words(chip, arrays.fewest))
+        print(priced_chip_in_words(chip, arrays.fewest, arrays.energy.accuracy))
     elif isinstance(chip, ChipSchedule):
         print(chip_in_words(chip))
     if options.hardware is not None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from rankfold.cost import ChipSchedule
-from rankfold.cost.energy import PricedChip
+from rankfold.cost.energy import ArrayAccuracy, PricedChip, accuracy_in_words
 
 HOUR = 3600e6  # us
 UNITS = ((86_400e6, "days"), (HOUR, "hours"), (60e6, "minutes"), (1e6, "seconds"))
 
 
-def priced_chip_in_words(chip: PricedChip, fewest: int) -> str:
+def priced_chip_in_words(chip: PricedChip, fewest: int, accuracy: ArrayAccuracy | None = None) -> str:
     """What a chip makes of the network, with times, energies and area.
 
     Args:
         chip: the chip.
         fewest: arrays of the network under the mapping that needs fewest.
+        accuracy: what the network keeps on such arrays; None: not simulated.
     """
     plan = chip.schedule
     held = f"{plan.tiles:,} tiles, which {plan.packing.arrays:,} arrays hold ({_proof(plan)})"
@@ -33,6 +34,7 @@ def priced_chip_in_words(chip: PricedChip, fewest: int) -> str:
             verdict = f"{1 / ratio:,.1f} times as fast"
         lines.append(f"  weights rewritten instead: {_rewriting(chip)}; {verdict}")
     lines += [f"  {line}" for line in _wear(chip)]
+    lines.append(f"  accuracy on these arrays: {accuracy_in_words(accuracy)}")
     if chip.interval is None and fewest <= chip.arrays:
         lines.append(f"  other mappings fit: --max-arrays {chip.arrays} finds those of the fewest cycles")
     return "\n".join(lines)

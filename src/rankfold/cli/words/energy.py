@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rankfold.cost.energy import (
+    NOT_SIMULATED,
     SHARES,
     Comparison,
     NetworkEnergy,
@@ -14,6 +15,7 @@ from rankfold.records.csv_table import csv_text
 from rankfold.records.text_table import format_table
 
 LEAST_SHARE = 0.03  # of the energy; smaller components are summed up
+ON_ARRAYS = "accuracy_on_arrays"  # the column of tables, as in JSON
 COUNTS = ("tiles", "reads", "rows", "conversions", "cells", "additions")
 
 
@@ -146,6 +148,7 @@ def component_table_in_words(energy: NetworkEnergy) -> str:
 def energy_csv(energy: NetworkEnergy, hardware: str) -> str:
     """One line for each stored convolution and component; each says on which hardware."""
     rows = []
+    kept = accuracy_cell(energy)
     for layer in energy.layers:
         for number, stage in enumerate(layer.stages, 1):
             counts = [getattr(stage.activity, count) for count in COUNTS]
@@ -153,7 +156,25 @@ def energy_csv(energy: NetworkEnergy, hardware: str) -> str:
             for name in dict.fromkeys((*stage.energy, *stage.area)):
                 spent, area = stage.energy.get(name, 0), stage.area.get(name, 0)
                 amounts = [f"{spent:.6g}", f"{area:.6g}", f"{stage.latency:.6g}"]
-                rows.append([layer.shape.name, number, name, *amounts, *counts, hardware])
+                rows.append([layer.shape.name, number, name, *amounts, *counts, hardware, kept])
     return csv_text(
-        ["layer", "stage", "component", "energy_pj", "area_um2", "latency_us", *COUNTS, "hardware"], rows
+        [
+            "layer",
+            "stage",
+            "component",
+            "energy_pj",
+            "area_um2",
+            "latency_us",
+            *COUNTS,
+            "hardware",
+            ON_ARRAYS,
+        ],
+        rows,
     )
+
+
+def accuracy_cell(energy: NetworkEnergy) -> str:
+    """What the arrays keep, as a cell of a table: 0 to 1, or that nobody simulated it."""
+    if energy.accuracy is None:
+        return NOT_SIMULATED
+    return f"{energy.accuracy.accuracy:.6g}"

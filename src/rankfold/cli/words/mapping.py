@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rankfold.cli.words.energy import ON_ARRAYS, accuracy_cell
 from rankfold.cost import IM2COL, CostKey, NetworkCycles, planned_shape
 from rankfold.cost.cycles import LayerCycles
 from rankfold.cost.energy import NetworkEnergy, OnArrays
@@ -287,7 +288,7 @@ def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None, hardware: str) ->
     parts: list[str] = []
     if arrays is not None:
         parts = list(arrays.energy.components)
-        header += [*ARRAY_COLUMNS, *(f"{part}_pj" for part in parts)]
+        header += [*ARRAY_COLUMNS, *(f"{part}_pj" for part in parts), ON_ARRAYS]
     header.append("hardware")
     rows = []
     for index, layer in enumerate(costs.layers):
@@ -299,6 +300,7 @@ def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None, hardware: str) ->
             amounts = [spent.latency, spent.energy, *(spent.components[part] for part in parts)]
             row += [placed.arrays, placed.chosen_cycles, placed.slices, spent.conversions]
             row += [f"{amount:.6g}" for amount in amounts]
+            row.append(accuracy_cell(arrays.energy))
         rows.append([*row, hardware])
     return csv_text(header, rows)
 
