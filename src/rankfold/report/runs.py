@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rankfold.plan import Plan
     from rankfold.runs.result import Result
     from rankfold.training.loop import EpochRecord
+    from rankfold.workload import ConvShape
 
 # Keys of cycles, and the names that tables have for them.
 DENSE_MAPPINGS = (("im2col", "im2col"), ("sdk", "SDK"), ("vw-sdk", "VW-SDK"))
@@ -64,22 +65,38 @@ def dense_cycles(result: Result) -> tuple[tuple[str, int], ...]:
 def dense_best(result: Result) -> int:
     """Cycles per image of the dense network under its best mapping.
 
-    Results of older versions do not have it, and their layers are mapped anew; where that is not possible
-    (a weight that runs several times has one shape in them), it is the fewest of the mappings that they have.
+    Results of older versions do not have it, and their layers are mapped anew, by the shapes that they have
+    or else by those of the built-in network of that name; where that is not possible (a weight that runs
+    several times has one shape in them), it is the fewest of the mappings that they have.
     """
     known = result.cycles.get(BEST)
     if known is not None:
         return known
-    counted = [layer for layer in result.layers if layer.cycles is not None]
-    shapes = [layer.shape for layer in counted if layer.shape is not None]
-    if len(shapes) == len(counted):
-        # Here, not above: they bring NumPy, which the import of this package does without.
-        from rankfold.mapping import ArraySpec, map_layer
+    # Here, not above: they bring NumPy, which the import of this package does without.
+    from rankfold.mapping import ArraySpec, map_layer
 
-        array = ArraySpec(*result.array)
+    array = ArraySpec(*result.array)
+    for shapes in (_own_shapes(result), _built_in_shapes(result)):
+        # The right ones, and all of them, as they need the cycles that the run counted.
         if sum(map_layer(shape, array, "im2col").cycles for shape in shapes) == result.cycles["im2col"]:
             return sum(map_layer(shape, array, BEST).cycles for shape in shapes)
     return min(cycles for _, cycles in dense_cycles(result))
+
+
+def _own_shapes(result: Result) -> list[ConvShape]:
+    """The shapes of counted layers that a result has; the oldest have none."""
+    return [layer.shape for layer in result.layers if layer.cycles is not None and layer.shape is not None]
+
+
+def _built_in_shapes(result: Result) -> list[ConvShape]:
+    """The convolutions of the built-in network that a result names; none where it names another network."""
+    from rankfold.workload import ZOO, zoo_network
+
+    if result.model not in ZOO:
+        return []
+    channels, height, width = result.input
+    network = zoo_network(result.model, (channels, height, width))
+    return list(network.convolutions)
 
 
 def speed_up(result: Result) -> float:

@@ -50,6 +50,8 @@ SHARES = [
     [0.75, BLUE[0]],
     [1.0, BLUE[1]],
 ]
+# The page shows through, whose ground is dark where the reader asks for it.
+CLEAR = "rgba(0,0,0,0)"
 # Without the name of the series, which plotly would write beside it.
 LABEL_ALONE = "%{text}<extra></extra>"
 
@@ -180,7 +182,8 @@ def _words(view: FrontView, index: int, picks: Sequence[int]) -> list[str]:
 
 def _colour_bar(view: FrontView) -> dict[str, Any]:
     """The scale of the colours, at the right of the lower panel."""
-    title = f"share of the layer's dense {view.front.quantity}"
+    # On two lines, as the scale of a few layers is short, and a long title beside it would be cut.
+    title = f"share of the layer's<br>dense {view.front.quantity}"
     return {
         "title": {
             "text": title,
@@ -220,8 +223,8 @@ def _lay_out(drawn: Any, view: FrontView, floor: float) -> None:
         hovermode="closest",
         height=TOP + BOTTOM + _inner_height(view),
         margin={"l": 10, "r": 10, "t": TOP, "b": BOTTOM},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
         hoverlabel=labels,
         legend=legend,
         xaxis=_cost_axis(view),

@@ -22,7 +22,10 @@ from rankfold.report.summary import (
 )
 
 if TYPE_CHECKING:
+    from rankfold.cost.energy import ArrayAccuracy
     from rankfold.runs.result import Result
+
+MICROSECONDS = 1e6  # in a second
 
 
 def cards(runs: Sequence[Run]) -> list[Card]:
@@ -45,7 +48,9 @@ def _shared_cards(result: Result, baseline: float | None) -> list[Card]:
     shown = []
     if baseline is not None:
         shown.append(Card(percent(baseline), "test accuracy before", "dense, in float"))
-    for name, cycles in (("best mapping", dense_best(result)), *dense_cycles(result)):
+    best = dense_best(result)
+    shown.append(Card(count(best), "cycles per image before, best mapping", "dense"))
+    for name, cycles in dense_cycles(result):
         shown.append(Card(count(cycles), f"cycles per image before, {name}", "dense"))
     shown.append(Card(count(result.parameters_before), "parameters before"))
     return shown
@@ -85,30 +90,47 @@ def _cycle_cards(run: Run) -> list[Card]:
                 plain,
             )
         )
-    for name, cycles in (("its best mapping", dense_best(result)), *dense_cycles(result)):
+    # The best one first: it is what there is without compression.
+    for name, cycles in (("best mapping", dense_best(result)), ("im2col", result.cycles["im2col"])):
         ratio = f"{cycles / result.planned_cycles:.2f}×"
         shown.append(
             Card(
-                ratio,
-                f"speed-up against {name}, dense",
-                f"{count(cycles)} cycles",
+                count(cycles),
+                f"cycles of the dense network, {name}",
+                f"{ratio} those of the plan",
             )
         )
     return shown
 
 
 def _energy_cards(result: Result) -> list[Card]:
-    # Here, not above: it brings NumPy, which `import rankfold.report` does without.
-    from rankfold.cost.energy import accuracy_in_words
-
-    if result.energy is None:
+    """What the network keeps and needs on its arrays."""
+    energy = result.energy
+    if energy is None:
         return []
-    energy = f"{nanojoules(result.energy.energy):,.0f}{GAP}nJ"
-    than = f"{less(result.energy.saving)} than dense im2col"
-    if result.energy.best_saving is not None:
-        than = f"{less(result.energy.best_saving)} than the best dense mapping, {than}"
-    than += f"; accuracy on these arrays: {accuracy_in_words(result.energy.accuracy_on_arrays)}"
-    return [Card(energy, "energy per image", than)]
+    than = f"{less(energy.saving)} than dense im2col"
+    if energy.best_saving is not None:
+        than = f"{less(energy.best_saving)} than the best dense mapping, {than}"
+    images = int(MICROSECONDS / energy.interval)
+    return [
+        _on_arrays_card(energy.accuracy_on_arrays),
+        Card(f"{nanojoules(energy.energy):,.0f}{GAP}nJ", "energy per image", than),
+        Card(count(energy.arrays), "arrays", "one for each tile of the weights"),
+        Card(f"{energy.area:.2f}{GAP}mm²", "area of the arrays", energy.conditions.split(";")[0]),
+        Card(f"{energy.latency:,.0f}{GAP}µs", "latency of an image", "from its first read to its last"),
+        Card(count(images), "images per second", "with layers pipelined"),
+    ]
+
+
+def _on_arrays_card(found: ArrayAccuracy | None) -> Card:
+    what = "test accuracy on these arrays"
+    if found is None:
+        # Here, not above: it brings NumPy, which `import rankfold.report` does without.
+        from rankfold.cost.energy import NOT_SIMULATED
+
+        return Card(NOT_SIMULATED, what, "rankfold simulate does it")
+    tested = f"{percent(found.ideal, 1)} on exact arrays; {count(found.images)} images"
+    return Card(percent(found.accuracy, 1), what, tested)
 
 
 def _size_cards(result: Result) -> list[Card]:
