@@ -138,8 +138,8 @@ def test_many_runs_get_a_short_headline():
 def test_charts_name_their_points():
     text = compared().text
     for name in (
-        "dense float, im2col",
-        "dense float, VW-SDK",
+        "uncompressed, im2col",
+        "uncompressed, best mapping",
         "plain low-rank, 90.1 %",
         "group low-rank, g = 4, 90.9 %",
     ):
@@ -148,8 +148,8 @@ def test_charts_name_their_points():
 
 def test_mappings_of_equal_cycles_share_a_name():
     result = run().result
-    equal = replace(run(), result=replace(result, cycles=result.cycles | {"sdk": result.cycles["im2col"]}))
-    assert "dense float, im2col = SDK" in Page(render_report([equal])).text
+    equal = replace(run(), result=replace(result, cycles=result.cycles | {"best": result.cycles["im2col"]}))
+    assert "uncompressed, best mapping = im2col" in Page(render_report([equal])).text
 
 
 @pytest.mark.parametrize("runs", [(run(),), three(), (run("resnet56"),)], ids=["one", "three", "55 layers"])
@@ -243,7 +243,7 @@ def test_dense_network_that_was_trained_here():
     trained = replace(sample, result=replace(sample.result, accuracy=Accuracies(None, None, 0.92)))
     page = Page(render_report([trained]))
     assert "92.0 % in float" in page.headline and "parameters" not in page.headline
-    assert "Decomposition error" not in page.text and "dense float" not in page.text
+    assert "Decomposition error" not in page.text and "uncompressed" not in page.text
     assert "of the network trained here" in page.cards[0]
 
 

@@ -19,7 +19,7 @@ from rankfold.report.charts.drawing import (
 from rankfold.report.charts.placement import LINE_HEIGHT, Box, place_names
 from rankfold.report.methods import coloured
 from rankfold.report.palette import SOFT
-from rankfold.report.runs import BEST, Run, dense_best, dense_cycles, float_baseline
+from rankfold.report.runs import Run, array_size, dense_best, float_baseline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ class _Point:
 
 
 def accuracy_chart(runs: Sequence[Run]) -> Chart:
-    """Rings: the dense float network under each mapping; dots: every run as planned; all with their names."""
+    """Rings: the dense float network, best mapped and under im2col; dots: runs as planned; all with names."""
     baseline = float_baseline(runs)
     points = [_run_point(run, colour) for run, colour in coloured(runs)]
     if baseline is not None:
@@ -78,7 +78,7 @@ def accuracy_chart(runs: Sequence[Run]) -> Chart:
 
     def draw(figure: Figure) -> None:
         axes = frame(figure, LEFT, RIGHT, TOP, BOTTOM)
-        _set_scales(axes, points)
+        _set_scales(axes, points, array_size(runs[0].result))
         if baseline is not None:
             dotted_line(axes, 100 * baseline)
         for point in points:
@@ -104,19 +104,22 @@ def _run_point(run: Run, colour: str) -> _Point:
 
 
 def _dense_points(run: Run, baseline: float) -> list[_Point]:
-    """The network before; mappings with the same number of cycles share one ring."""
+    """The network before, under its best mapping and under im2col; one ring where these are as fast."""
     mappings: dict[int, list[str]] = {}
-    for mapping, cycles in (*dense_cycles(run.result), (BEST, dense_best(run.result))):
+    for mapping, cycles in (
+        ("best mapping", dense_best(run.result)),
+        ("im2col", run.result.cycles["im2col"]),
+    ):
         mappings.setdefault(cycles, []).append(mapping)
     points = []
     for cycles, names in mappings.items():
-        name = f"dense float, {' = '.join(names)}"
+        name = f"uncompressed, {' = '.join(names)}"
         points.append(_Point(cycles, 100 * baseline, name, SOFT, ring=True))
     return points
 
 
-def _set_scales(axes: Axes, points: Sequence[_Point]) -> None:
-    axes.set(xlabel="cycles per image", ylabel="test accuracy, %")
+def _set_scales(axes: Axes, points: Sequence[_Point], array: str) -> None:
+    axes.set(xlabel=f"cycles per image on {array} arrays (fewer is faster)", ylabel="test accuracy, %")
     # With room for a name at the right.
     axes.set_xlim(0, 1.12 * max(point.x for point in points))
     heights = [point.y for point in points]
