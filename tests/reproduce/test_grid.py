@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from rankfold.errors import InputError
-from rankfold.plan import LowRank, Pairs, Quantise, SharedSupport
+from rankfold.plan import LowRank, Pairs, Quantise, SharedSupport, Windows
+from rankfold.plan.methods import settings
 from rankfold.reproduce.grid import Cell, grid_names, load_grid
 from rankfold.runs.recipes import effective
 from rankfold.training.distillation import Distillation
@@ -132,6 +133,20 @@ def test_cells_may_keep_only_some_positions(tmp_path):
     assert grid.cells[3].setting() == SharedSupport(4)
     assert Cell("pairs", 0, 4, entries=2, block=16).setting() == Pairs(2, block=16)
     assert Cell("quantise", 0, 4).setting() == Quantise()
+
+
+def test_windows_of_a_grid_are_those_of_the_command_line(tmp_path):
+    methods = """methods:
+  - {method: window, row_tiles: [2], window: [auto, 2x3], bits: [4]}
+"""
+    (tmp_path / "own.yaml").write_text(GOOD.partition("methods:")[0] + methods)
+    cells = load_grid(str(tmp_path / "own.yaml")).cells[:2]
+    assert [cell.name for cell in cells] == ["window-k2-wauto-b4-s0", "window-k2-w2x3-b4-s0"]
+    assert [cell.setting() for cell in cells] == [Windows(row_tiles=2), Windows(row_tiles=2, window=(2, 3))]
+    # A table of results that is read back names the same cells.
+    known = settings()
+    for cell in cells:
+        assert {name: known[name].in_grids(str(value)) for name, value in cell.others} == dict(cell.others)
 
 
 def test_grids_that_are_not_there():

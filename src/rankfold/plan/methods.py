@@ -61,6 +61,12 @@ class Setting:
     example: str = "1"
     sign: str = "N"
 
+    def in_grids(self, text: str) -> Any:
+        """A value as grids have it: a text stays one, and means what it does as an option."""
+        if self.schema.get("type") == "string":
+            return text
+        return self.read(text)
+
 
 _POSITIVE = {"type": "integer", "minimum": 1}
 GROUPS = Setting(

@@ -107,7 +107,7 @@ class Grid:
         name: what it is called.
         model: the network.
         data: a data source, as `load_images` takes it.
-        array: of the plans; the weights do not depend on it.
+        array: of the plans; only the weights of window layers depend on it.
         arrays: to map every trained network for.
         recipe: of fine-tuning; its seed is each cell's.
         baseline_recipe: of the dense network, where no weights for it are shipped.
@@ -246,12 +246,17 @@ def _combinations(method: Mapping[str, Any], seed: int) -> list[Cell]:
 def _method(name: str, given: Mapping[str, Any]) -> Method:
     """The method of this name, with what is given of it and nothing else."""
     method = METHODS[name]
-    known = {setting.name for setting in method.settings}
+    known = {setting.name: setting for setting in method.settings}
+    values = {}
     for choice, value in given.items():
         if choice not in known:
             raise InputError(f"{choice} (={value}) does not go with method {name}")
+        values[choice] = value
+        if isinstance(value, str):
+            # Texts mean what they do on the command line.
+            values[choice] = known[choice].read(value)
     for setting in needed_settings(method):
         if setting.name not in given:
             raise InputError(f"method {name} needs {setting.name}, such as {setting.example}")
     # Papers give all layers one setting, and in some of them it needs more cycles than it saves.
-    return method(**given).everywhere()
+    return method(**values).everywhere()

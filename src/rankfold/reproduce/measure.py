@@ -326,7 +326,7 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
         if name in COLUMNS or name not in known:
             own[name] = _value(name, text)
         elif text:
-            others.append((name, known[name].read(text)))
+            others.append((name, known[name].in_grids(text)))
     return Measurement(**own, others=tuple(others))
 
 
