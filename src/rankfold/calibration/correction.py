@@ -259,13 +259,18 @@ def _shift(
     moments: PatchMoments,
 ) -> np.ndarray:
     """(m,) W E[x0] - M E[x], for both weights as (G, m/G, n)."""
+    given = np.einsum("gmn,gn->gm", made, moments.mean)
+    return (_dense_means(dense, moments) - given).reshape(-1)
+
+
+def _dense_means(dense: np.ndarray, moments: PatchMoments) -> np.ndarray:
+    """(G, m/G) means of the dense layer's outputs without its bias, W E[x0], of a weight (G, m/G, n)."""
     # Unless layers before it have changed, the layer reads what it read: x0 = x.
     dense_mean = moments.dense_mean
     if dense_mean is None:
         dense_mean = moments.mean
-    wanted = np.einsum("gmn,gn->gm", dense, dense_mean)
-    given = np.einsum("gmn,gn->gm", made, moments.mean)
-    return (wanted - given).reshape(-1)
+    means: np.ndarray = np.einsum("gmn,gn->gm", dense, dense_mean)
+    return means
 
 
 def _corrected_variance(
@@ -277,15 +282,18 @@ def _corrected_variance(
 ) -> np.ndarray:
     """Running variances of the norm behind the layer, where it had `kept`; weights are (G, m/G, n).
 
-    Outputs of one channel are as many samples of it, each as frequent as the others; all have the mean of
-    the channel, once biases are right, so that their variances are averaged.
+    Outputs of one channel are as many samples of it, each as frequent as the others. Its variance is the
+    average of theirs and the variance of their means, which are those of the dense layer once biases are
+    right.
     """
     centred = moments.centred().second
-    variance = _by_channel(_variances(made, centred), channels)
+    means = _dense_means(dense, moments).reshape(-1)
+    between = _by_channel(np.square(means - _by_channel(means, channels)[channels]), channels)
+    variance = _by_channel(_variances(made, centred), channels) + between
     if moments.cross is None:
         # The norm's variances were measured on the training data. Their ratios carry over; what is seen
         # here does not.
-        once = _by_channel(_variances(dense, centred), channels)
+        once = _by_channel(_variances(dense, centred), channels) + between
         changing = once > 0
         divisor = np.where(changing, once, 1.0)
         scaled = kept * variance / divisor

@@ -123,10 +123,12 @@ def test_data_choose_better_rows_than_weights_do() -> None:
     assert error(batches()) < 0.7 * error(None)
 
 
-def test_means_and_variances_of_outputs_are_set_right() -> None:
+# Ratios carry over to variances that were averaged over batches, which differ a little from those of all.
+@pytest.mark.parametrize(("decomposition", "within"), [("data", 0.02), ("sequential", 1e-4)])
+def test_means_and_variances_of_outputs_are_set_right(decomposition: str, within: float) -> None:
     model = settled(network())
     dense = copy.deepcopy(model)
-    compress_(model, planned(model, 1), batches())
+    compress_(model, planned(model, 1), batches(), decomposition=decomposition)
     every = torch.cat(batches())
     with evaluating(model), evaluating(dense), torch.no_grad():
         # The layer without a norm keeps its mean, pixel by pixel of a window, on what it was made for.
@@ -136,7 +138,7 @@ def test_means_and_variances_of_outputs_are_set_right() -> None:
         torch.testing.assert_close(after.mean((0, 2, 3)), before.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
         assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
         seen = after.var((0, 2, 3), correction=0)
-        torch.testing.assert_close(norm.running_var, seen, rtol=0.05, atol=1e-3)
+        torch.testing.assert_close(norm.running_var, seen, rtol=within, atol=1e-6)
 
 
 def test_quantised_saved_simulated_and_not_folded(tmp_path: Path) -> None:
