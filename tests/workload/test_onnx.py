@@ -280,7 +280,9 @@ def test_the_input_flag_must_agree(tmp_path):
         model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, 8))]),
         "flat.onnx",
     )
-    with pytest.raises(InputError, match="inputs have 1 sizes without the batch, and --input 3x9x9 has 3"):
+    with pytest.raises(
+        InputError, match=r"inputs have 1 sizes .*, and --input 3x9x9 has 3; omit it, or give"
+    ):
         read_onnx(flat, (3, 9, 9))
     open_ = save(
         tmp_path,
@@ -306,11 +308,21 @@ def test_an_operator_that_stops_inference_leaves_alone_what_is_behind_it(tmp_pat
     assert [layer.name for layer in network.layers] == ["w"]
     assert network.untouched == (
         Untouched(
-            "v", "a Conv behind node finder (NonZero), whose output has no known size, is left alone", None, 1
+            "v",
+            "a Conv behind node finder (NonZero) is left alone: what comes from there has no known size",
+            None,
+            1,
         ),
     )
+    # The coverage of a convolution must not say that it is none.
+    row = coverage(network, uniform_plan(network, ArraySpec(64, 64))).layers[-1]
+    assert (row.what, row.why) == (
+        "a Conv behind node finder (NonZero)",
+        "what comes from there has no known size",
+    )
     with pytest.raises(
-        InputError, match=r"has nothing to map: a Conv behind node finder \(NonZero\), .* \(1\)$"
+        InputError,
+        match=r"has nothing to map: a Conv behind node finder \(NonZero\) is left alone: .* \(1\)$",
     ):
         read_onnx(
             save(tmp_path, model([node("NonZero", ["x"], ["where"], name="finder"), *nodes[2:]], stored))
@@ -402,7 +414,7 @@ def test_inputs_of_any_dimensions_are_fixed(tmp_path):
         read_onnx(path)
     (layer,) = read_onnx(path, (16000,)).layers
     assert (layer.input, layer.output) == ((1, 16000), (1, 3998))
-    with pytest.raises(InputError, match="inputs have 1 sizes without the batch, and --input 3x8x8 has 3"):
+    with pytest.raises(InputError, match=r"inputs have 1 sizes .*, and --input 3x8x8 has 3; give as many"):
         read_onnx(path, (3, 8, 8))
     assert run(path, x=np.ones((1, 16000), np.float32)).shape == (1, 4, 3998)
 

@@ -46,10 +46,15 @@ def _check_given(file: OnnxFile, given: Sequence[int]) -> None:
     """Refuse sizes that no input has as many of."""
     wanted = sorted({len(open_sizes(value) or []) - 1 for value in file.inputs})
     if len(given) not in wanted:
+        # Only what is open needs it: to omit it would end in the advice to give it.
+        remedy = "omit it, or give as many"
+        # The batch is one image where it is open.
+        if any(closed((open_sizes(value) or [])[1:]) is None for value in file.inputs):
+            remedy = "give as many"
         has = " or ".join(str(max(count, 0)) for count in wanted)
         raise InputError(
             f"{file.path}: its inputs have {has} sizes without the batch, and --input {show_sizes(given)} "
-            f"has {len(given)}; omit it, or give as many"
+            f"has {len(given)}; {remedy}"
         )
 
 

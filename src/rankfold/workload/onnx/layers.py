@@ -305,10 +305,10 @@ class _Reader:
     def _unreached(self, node: Any, data: str, weight: str) -> Untouched:
         """A layer whose input has no known size, so that its work is not known either."""
         culprit = where_inference_stops(self.file, self.sizes.known, data)
-        what = f"{with_article(node.op_type)} behind {culprit}, whose output has no known size,"
+        what = f"{with_article(node.op_type)} behind {culprit}"
         return Untouched(
             layer_name(node, self.file.root(weight)),
-            f"{what} is left alone",
+            f"{what} is left alone: what comes from there has no known size",
             None,
             self._count(weight),
         )
