@@ -359,3 +359,16 @@ def test_energy_is_stacked_by_component():
 def test_parts_of_a_users_own_table_are_drawn_as_others():
     sums = grouped({"adc": 2.0, "row_drivers": 1.0, "dac": 0.5, "precharge": 4.0})
     assert (sums["ADCs"], sums["word lines, drivers, DACs"], sums["other parts"]) == (2.0, 1.5, 4.0)
+
+
+def test_tables_and_charts_scroll_and_follow_the_colour_scheme():
+    page = render_report([run(), replace(run(), label="another")])
+    # Each stands in a container of its own, which the keyboard reaches, too.
+    wide = len(re.findall(r"<table", page)) + len(re.findall(r'class="chart"', page))
+    boxed = re.findall(r'<div class="scroll" tabindex="0">\s*(?:<table|<svg [^>]*class="chart")', page)
+    assert len(boxed) == wide > 4
+    css = page[page.index("<style>") : page.index("</style>")]
+    light, dark = (
+        set(re.findall(r"(--[a-z]+):", rules)) for rules in css.split("(prefers-color-scheme: dark)", 1)
+    )
+    assert dark == light
