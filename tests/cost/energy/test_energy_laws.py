@@ -214,7 +214,7 @@ def test_cells_that_the_technology_lacks_are_refused():
 def test_a_mapping_for_another_array_is_refused():
     shape = ConvShape("conv", 2, 2, (3, 3), (6, 6))
     with pytest.raises(
-        InputError, match="layer conv: mapped onto 64x64 weights, but arrays of 64x64 hold 64x31 of 4 bits"
+        InputError, match="layer conv: mapped onto 64x64 weights, but arrays of 64x64 hold 64x16 of 4 bits"
     ):
         stage_activity(map_layer(shape, ArraySpec(64, 64), "im2col"), ArraySpec(64, 64, 2), 4, 4)
     with pytest.raises(InputError, match=r"steering \(=magic\) must be one of none, rows, kernels"):
