@@ -86,11 +86,6 @@ class LowRankMapping:
             map_with_window(self.stage2.shape, self.array, window),
         )
 
-    @property
-    def shared_cycles(self) -> int:
-        """Cycles where both stages share one window."""
-        return self.shared.cycles
-
 
 @lru_cache(maxsize=8192)
 def low_rank_stages(

@@ -68,9 +68,9 @@ class TetrisSearch:
             return []
         _, channels = every.channels
         per_tile = self.whole.channels_per_tile
-        filling = np.unique(channels // per_tile * per_tile)  # channels that whole row tiles hold
+        filling = set((channels // per_tile * per_tile).tolist())  # channels that whole row tiles hold
         cuts = []
-        for cut in filling.tolist():
+        for cut in sorted(filling):
             if 0 < cut < channels:
                 first = Block((0, cut), every.outputs)
                 second = Block((cut, channels), every.outputs)

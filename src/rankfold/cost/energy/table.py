@@ -285,9 +285,16 @@ def load_table(name: str) -> ComponentTable:
     Raises:
         InputError: there is none of that name, or the file is missing or wrong.
     """
-    # The package's own tables are held against the schema by a test, which costs each command a fifth of a
-    # second.
-    return ComponentTable.from_yaml(table_text(name), name, checked=name in TABLES)
+    if name in TABLES:
+        return _own_table(name)
+    return ComponentTable.from_yaml(table_text(name), name)
+
+
+@cache
+def _own_table(name: str) -> ComponentTable:
+    """One of `TABLES`, read once: they are frozen, and a command looks at them several times."""
+    # They are held against the schema by a test, which costs each command a fifth of a second.
+    return ComponentTable.from_yaml(table_text(name), name, checked=True)
 
 
 def table_text(name: str) -> str:
