@@ -152,7 +152,7 @@ def test_files_that_are_no_table(tmp_path):
 
 @pytest.mark.parametrize("bits", [0, 17, 2.5])
 def test_resolutions_out_of_range(bits):
-    with pytest.raises(InputError, match=rf"adc bits \(={bits}\) must be a whole number from 1 to 16"):
+    with pytest.raises(InputError, match=rf"adc_bits \(={bits}\) must be a whole number from 1 to 16"):
         load_table("rram-22nm").with_adc(bits=bits)
 
 
