@@ -67,7 +67,7 @@ def test_im2col():
     """
     layer = _energy(
         ConvShape("conv", 2, 2, (3, 3), (6, 6)),
-        ArraySpec(32, 17, 2, "offset", 1),
+        ArraySpec(32, 17, 2, "offset", 1, converts="columns"),
         DenseLayer(),
         mapping="im2col",
     )
@@ -83,7 +83,7 @@ def test_sdk():
     """The layer in 2x2 windows: 2*4*4 = 32 rows, 4*2 = 8 weights, 16 columns + 1; 4 windows, 16 reads."""
     layer = _energy(
         ConvShape("conv", 2, 2, (3, 3), (6, 6)),
-        ArraySpec(32, 17, 2, "offset", 1),
+        ArraySpec(32, 17, 2, "offset", 1, converts="columns"),
         DenseLayer(),
         mapping="sdk",
     )
@@ -101,7 +101,7 @@ def test_vw_sdk():
     """
     layer = _energy(
         ConvShape("conv", 2, 2, (3, 3), (6, 3)),
-        ArraySpec(36, 17, 2, "offset", 1),
+        ArraySpec(36, 17, 2, "offset", 1, converts="columns"),
         DenseLayer(),
         mapping="vw-sdk",
     )
@@ -118,7 +118,7 @@ def test_best():
     """
     layer = _energy(
         ConvShape("conv", 5, 2, (3, 3), (6, 3)),
-        ArraySpec(45, 17, 2, "offset", 1),
+        ArraySpec(45, 17, 2, "offset", 1, converts="columns"),
         DenseLayer(),
         mapping="best",
     )
@@ -136,7 +136,7 @@ def test_low_rank():
     """
     layer = _energy(
         ConvShape("conv", 2, 2, (3, 3), (6, 6)),
-        ArraySpec(72, 33, 2, "offset", 1),
+        ArraySpec(72, 33, 2, "offset", 1, converts="columns"),
         LowRankLayer(1, 1),
         mapping="sdk",
     )
@@ -172,7 +172,7 @@ def test_tables_that_price_no_subtraction_are_refused():
     parts = tuple(part for part in table.components if part.name != "subtractor")
     shape = ConvShape("conv", 2, 2, (3, 3), (6, 6))
     network = Network("one", (2, 6, 6), (shape,))
-    array = ArraySpec(32, 17, 2, converts="differences")
+    array = ArraySpec(32, 17, 2, "offset", converts="differences")
     plan = Plan("one", (2, 6, 6), array, (LayerPlan("conv", DenseLayer()),))
     with pytest.raises(InputError, match="says nothing of what a subtraction before the ADC costs"):
         network_energy(network, plan, replace(table, components=parts))
@@ -180,7 +180,10 @@ def test_tables_that_price_no_subtraction_are_refused():
 
 def test_steering_of_a_pruned_layer():
     """A multiplexer for each driven row: (9 - 1) selectors of 1.65 fF, and ceil(log2 9) = 4 clocked bits."""
-    array, shape = ArraySpec(32, 17, 2, "offset", 1), ConvShape("conv", 2, 2, (3, 3), (6, 6))
+    array, shape = (
+        ArraySpec(32, 17, 2, "offset", 1, converts="columns"),
+        ConvShape("conv", 2, 2, (3, 3), (6, 6)),
+    )
     support = np.zeros((2, 9), bool)
     support[:, :4] = True  # 2*4 = 8 rows of 18 are left
     mapping = map_layer(shape, array.in_weights(4), "im2col", support)

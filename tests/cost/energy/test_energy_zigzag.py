@@ -36,7 +36,7 @@ def peak(side: int, bits: int, adc: int):
 @pytest.mark.parametrize(("side", "bits", "adc"), MACROS)
 def test_engine_with_its_figures_gives_its_energy(side, bits, adc):
     macro, energy = peak(side, bits, adc)
-    table = zigzag_table(ArraySpec(side, side, 1, "differential", 1), adc)
+    table = zigzag_table(ArraySpec(side, side, 1, "differential", 1, converts="columns"), adc)
     found = macro_energy(
         table, Macro(rows=side, columns=side, columns_per_weight=bits, weight_bits=bits, input_bits=bits)
     )
@@ -92,7 +92,7 @@ def test_hint_where_the_extra_is_missing(monkeypatch):
 
 def test_limits():
     pytest.importorskip("zigzag", reason="the extra rankfold[zigzag] is not installed")
-    with pytest.raises(InputError, match=r"adc bits \(=20\) must be a whole number from 1 to 16"):
+    with pytest.raises(InputError, match=r"adc_bits \(=20\) must be a whole number from 1 to 16"):
         find_table("zigzag", ArraySpec(64, 64), adc_bits=20)
     with pytest.raises(InputError, match=r"array columns \(=3\) must be 4 or more"):
         zigzag_table(ArraySpec(64, 3))

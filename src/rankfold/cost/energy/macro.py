@@ -9,6 +9,7 @@ from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.table import ComponentTable
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.array import COLUMNS
 
 OUTSIDE = ("accumulators", "input_buffer", "output_buffer", "bus", "steering")  # what surrounds an array
 
@@ -94,7 +95,8 @@ def macro_energy(table: ComponentTable, macro: Macro) -> StageEnergy:
     )
     # A weight's bits are spread over its columns and, in some macros, over its rows too.
     cell_bits = -(-macro.weight_bits // (macro.columns_per_weight * macro.rows_per_weight))
-    array = ArraySpec(macro.rows, macro.columns, cell_bits, "differential", macro.dac_bits)
+    # Published macros convert columns as they are.
+    array = ArraySpec(macro.rows, macro.columns, cell_bits, "differential", macro.dac_bits, converts=COLUMNS)
     whole = stage_energy(table, array, activity)
     inside = {name: value for name, value in whole.energy.items() if name not in OUTSIDE}
     return StageEnergy(activity, inside, whole.area, whole.leakage, whole.latency)
