@@ -35,6 +35,9 @@ CREATE = b'{"op_code":0,"worker_id":"x","study_name":"s","directions":[2,1]}\n'
         b'{"op_code":0,"study_name":"s","directions":[2,1]}\n',
         b'{"op_code":false,"worker_id":"x","study_name":"s","directions":[2,1]}\n',
         CREATE + b"a line of something else\n",
+        CREATE + b'{"op_code":6,"worker_id":"x","trial_id":0,"state":1,"values":null}\n',
+        CREATE + b'{"op_code":5,"worker_id":"x","trial_id":0,"param_name":"0","param_value_internal":9,'
+        b'"distribution":"{\\"attributes\\":{\\"low\\":0,\\"high\\":3}}"}\n',
         CREATE + b'{"op_code":5,"worker_id":"x"}\n{"op_c',
     ],
 )

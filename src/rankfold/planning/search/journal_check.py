@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.files import check_target
@@ -11,7 +12,8 @@ from rankfold.planning.search.journal_lock import check_lock, locked, no_first_l
 
 # What optuna's journal writes with each operation beside `op_code` and `worker_id`, by `op_code`
 # (`JournalOperation`).
-CREATE_STUDY = 0
+CREATE_STUDY, SET_PARAMETER, END_TRIAL = 0, 5, 6
+COMPLETE = 1  # optuna's `TrialState`
 FIELDS = (
     ("study_name", "directions"),
     ("study_id",),
@@ -92,4 +94,27 @@ def _is_operation(line: bytes, first: bool) -> bool:
         return False
     if first and code != CREATE_STUDY:
         return False
-    return all(name in content for name in FIELDS[code])
+    if not all(name in content for name in FIELDS[code]):
+        return False
+    if code == SET_PARAMETER:
+        return _is_choice(content["param_value_internal"], content["distribution"])
+    # What was measured of a trial that is complete.
+    if code == END_TRIAL and content["state"] == COMPLETE:
+        return _is_measured(content["values"])
+    return True
+
+
+def _is_choice(value: Any, distribution: Any) -> bool:
+    """Whether a value lies within its range, of which a study has whole numbers alone."""
+    try:
+        limits = json.loads(distribution)["attributes"]
+        return type(value) in (int, float) and bool(limits["low"] <= value <= limits["high"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _is_measured(values: Any) -> bool:
+    """Whether these are the two figures of a plan."""
+    if not isinstance(values, list) or len(values) != 2:
+        return False
+    return all(type(value) in (int, float) for value in values)
