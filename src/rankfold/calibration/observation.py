@@ -1,35 +1,23 @@
-"""Looking at a network while it runs over data: eval mode, no gradients, hooks; then all is as before."""
+"""Looking at a network while it runs over data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
+from rankfold.workload.tracing.watching import Watch, evaluating, watching
+
+__all__ = ["AfterCall", "BeforeCall", "evaluating", "observing", "run_batches"]
 
 # (name, module, input)
 BeforeCall = Callable[[str, Any, Any], None]
 # (name, module, input, output) -> what takes the place of the output, if anything
 AfterCall = Callable[[str, Any, Any, Any], Tensor | None]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients inside; afterwards every module has its own mode again."""
-    # Of each module: parts of a network may be in eval mode while the rest is trained.
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def run_batches(model: nn.Module, batches: Iterable[Inputs]) -> None:
@@ -63,15 +51,15 @@ def observing(
         after: called as `after(name, module, input, output)` after each; a tensor that it returns takes the
             place of the output.
     """
-    # What was registered is removed even if the next module takes no hook.
-    with ExitStack() as hooks:
-        for name, module in modules.items():
-            if before is not None:
-                look = _before_hook(name, before)
-                hooks.enter_context(module.register_forward_pre_hook(look, with_kwargs=True))
-            if after is not None:
-                change = _after_hook(name, after)
-                hooks.enter_context(module.register_forward_hook(change, with_kwargs=True))
+    watches = []
+    for name, module in modules.items():
+        look, change = None, None
+        if before is not None:
+            look = _before_hook(name, before)
+        if after is not None:
+            change = _after_hook(name, after)
+        watches.append(Watch(module, look, change))
+    with watching(watches):
         yield
 
 

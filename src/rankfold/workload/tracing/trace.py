@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from rankfold.workload.inputs import InputSpec, example_inputs, specs_of
 from rankfold.workload.network import Network, Untouched
 from rankfold.workload.shape import ConvShape, Image, Pair, checked_image
 from rankfold.workload.tracing.torch_layers import as_declared, why_fixed
+from rankfold.workload.tracing.watching import Watch, evaluating, watching
 
 if TYPE_CHECKING:
     import torch
@@ -141,28 +142,22 @@ def _watching(model: nn.Module, calls: Calls) -> Iterator[None]:
     """Eval mode and hooks on all layers while inside; everything is as before afterwards."""
     import torch
 
-    modules = list(model.modules())
-    modes = [module.training for module in modules]
     fast_path = torch.backends.mha.get_fastpath_enabled()
     # Before the hooks below, which would count as hooks of the user's.
     calls.fixed = _reasons_to_stay(model)
-    with ExitStack() as hooks:
-        for module in modules:
-            if _is_watched(module):
-                enter = module.register_forward_pre_hook(partial(_enter, calls), with_kwargs=True)
-                hooks.enter_context(enter)
-                leave = module.register_forward_hook(partial(_leave, calls), always_call=True)
-                hooks.enter_context(leave)
+    watches = []
+    for module in model.modules():
+        if _is_watched(module):
+            # A layer whose call fails has ended too.
+            watches.append(Watch(module, partial(_enter, calls), partial(_leave, calls), even_failed=True))
+    with watching(watches), evaluating(model):
         try:
-            model.eval()
             # The fused attention of nn.MultiheadAttention would hide its products.
             torch.backends.mha.set_fastpath_enabled(False)
-            with torch.no_grad(), torch.random.fork_rng(devices=[]), calls.mode():
+            with torch.random.fork_rng(devices=[]), calls.mode():
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast_path)
-            for module, mode in zip(modules, modes, strict=True):
-                module.training = mode
 
 
 def _is_watched(module: nn.Module) -> bool:

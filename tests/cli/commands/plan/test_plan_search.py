@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from common.command_line import refuse
 from rankfold.cli.main import main
 from rankfold.cost import network_cycles
 from rankfold.mapping import ArraySpec
@@ -105,3 +106,26 @@ def test_a_search_needs_optuna(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert plan(tmp_path / "missing", "--max-cycles", "50%", "--search", "nsga2") == 2
     assert "pip install 'rankfold[search]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", ['{"_type": "mine", "values": [1, 2]}', "import os\n\nprint(os.name)\n", "one line\n"]
+)
+def test_a_search_refuses_a_file_that_is_no_study_before_any_work(tmp_path, capsys, content):
+    file = tmp_path / "file"
+    file.write_text(content)
+    command = (
+        "plan",
+        "resnet8",
+        "--data",
+        tmp_path / "none",
+        "--max-cycles",
+        "50%",
+        "--search",
+        "nsga2",
+        "--study",
+        file,
+    )
+    assert "is not a study" in refuse(capsys, *command)
+    assert file.read_text() == content
+    assert list(tmp_path.iterdir()) == [file]
