@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from common.array_reader import run_arrays
+from common.cells import CELLS
 from rankfold.export.array_images.images import write_arrays
-from rankfold.mapping import ArraySpec
 from rankfold.nn.plain import StandIn
 from rankfold.plan import LowRank, coverage, uniform_plan
 from rankfold.simulator import simulate, simulated_layers
@@ -27,7 +27,6 @@ transformers = pytest.importorskip("transformers")
 IMAGE = (3, 32, 32)
 CLASSES = 4
 MANY = 30  # layers, whose array images take seconds to write
-CELLS = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
 
 

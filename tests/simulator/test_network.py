@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from common.cells import CELLS
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
@@ -22,7 +23,6 @@ from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 
-CELLS = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
 PAIRED = LowRank(groups=2, rank=4, force=True)
 ROW_SPARSE = LowRank(groups=2, rank="1/4", entries=3, force=True)
 

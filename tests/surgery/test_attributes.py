@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rankfold.mapping import ArraySpec
+from common.cells import CELLS
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.low_rank_linear import LowRankLinear
 from rankfold.nn.masked import MaskedConv2d
@@ -120,7 +120,6 @@ class Asking(nn.Module):
 
 
 METHODS = [None, LowRank(groups=2, rank=2, linear=True, force=True), PatDNN(4), SharedSupport(4)]
-CELLS = ArraySpec(64, 64, cell_bits=2, dac_bits=1)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: "dense" if method is None else method.name)
