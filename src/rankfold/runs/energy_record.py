@@ -88,6 +88,10 @@ class LayerEnergyRecord:
     conversions: int
 
 
+# What records of version 0.1 do not say.
+LATER = ("dense_best", "best_mapping", "machine", "accuracy_on_arrays")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnergyRecord:
     """The energy, time and area of a network for one image, dynamic energy in pJ.
@@ -193,6 +197,15 @@ class EnergyRecord:
             machine=machine_of(energy.array, energy.table.adc_bits),
             accuracy_on_arrays=energy.accuracy,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """The record in `result.json`."""
+        content = asdict(self)
+        # Records of version 0.1, written again, stay as they were.
+        if self.machine is None:
+            for name in LATER:
+                del content[name]
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> EnergyRecord:

@@ -222,7 +222,9 @@ class Result:
         content["accuracy"] = asdict(self.accuracy)
         content["layers"] = [layer.to_json() for layer in self.layers]
         if self.energy is not None:
-            content["energy"] = asdict(self.energy)
+            content["energy"] = self.energy.to_json()
+        # Results of version 0.1, written again, stay as they were.
+        del content["hardware"]
         if self.hardware is not None:
             content["hardware"] = hardware_to_json(self.hardware)
         return content

@@ -105,7 +105,7 @@ def test_folder_of_another_run_is_kept(finished, weights, tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in finished.iterdir()}
     again = ["compress", *SMALL, "--checkpoint", weights, "--groups", "4", "--out", finished]
     assert "already holds a different run (other plan)" in refuse(capsys, *again, "--rank", "1/4")
-    assert "already holds this run; add --resume" in refuse(capsys, *again, "--rank", "1/8")
+    assert "already holds this run; give --resume to go on with it" in refuse(capsys, *again, "--rank", "1/8")
     assert main([str(argument) for argument in (*again, "--rank", "1/8", "--resume")]) == 0
     after = {path.name: path.read_bytes() for path in finished.iterdir()}
     assert after == before

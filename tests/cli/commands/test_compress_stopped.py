@@ -12,11 +12,13 @@ from common.command_line import SMALL, rankfold
 
 # Gets a signal, the first argument, at one moment on fast and on slow machines: after its first epoch.
 STOPPED = """
-import os, sys
+import os, signal, sys
 from rankfold.cli.main import main
 from rankfold.training.checkpoint import Checkpoint
 
 number, save = int(sys.argv.pop(1)), Checkpoint.save
+# A shell that starts tests in the background lets them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def save_and_stop(checkpoint, state):
     save(checkpoint, state)

@@ -244,7 +244,7 @@ def test_wrong_simulations_are_one_sentence(finished, tmp_path, capsys):
         "--bits 1 --adc-bits 6": "has 1-bit weights",
         "--ir-drop 1e-4": "needs real cells",
         "--adc-bits 1": "must be 2 or more",
-        "--array 32x3 --cell-bits 2 --adc-bits 6": "do not hold one weight of 8 bits",
+        "--array 32x3 --cell-bits 2 --adc-bits 6": "do not hold one weight of 4 bits",
     }.items():
         assert message in refuse(capsys, *aware, *wrong.split(), "--out", tmp_path / "new")
     assert "the noise of arrays goes with --noise-aware" in refuse(

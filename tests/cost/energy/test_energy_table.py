@@ -127,7 +127,7 @@ def test_files_that_are_no_table(tmp_path):
     with pytest.raises(InputError, match=r"mine\.yaml is not valid YAML: .*line 2"):
         load_table(str(file))
     file.write_text("[" * 3000)
-    with pytest.raises(InputError, match=r"mine\.yaml is not valid YAML: maximum recursion depth"):
+    with pytest.raises(InputError, match=r"mine\.yaml is not valid YAML: "):
         load_table(str(file))
     file.write_text("- a layer\n" * 500)
     with pytest.raises(

@@ -115,7 +115,7 @@ class _Images:
             # The files have one level and one factor for a reference column, and this one counts by its rows.
             raise InputError(
                 "array images have no place for the inputs that offset coding with converts (=differences) "
-                "counts; use differential coding, or convert columns (--converts columns)"
+                "counts; use differential coding, or convert columns"
             )
         self.array = array
         # Numbers of images are places in both of these lists.
