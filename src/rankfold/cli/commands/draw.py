@@ -14,9 +14,9 @@ from rankfold.cli.arguments.networks import find_network
 from rankfold.cli.arguments.plans import add_planned_network, finished_run, given_plan
 from rankfold.cost import choose_mapping, planned_shape
 from rankfold.cost.choice import runs_by_weight
-from rankfold.cost.energy import DEFAULT_TABLE, counted_plan, load_table
+from rankfold.cost.energy import counted_plan, hardware_table
 from rankfold.errors import InputError
-from rankfold.mapping import ArraySpec
+from rankfold.machine import Hardware
 from rankfold.models.pretrained import run_folder
 from rankfold.plan import LayerPlan, LowRank, uniform_plan
 from rankfold.workload import ConvShape, Network
@@ -60,9 +60,10 @@ def _draw_uniform(options: argparse.Namespace) -> int:
 
     network = find_network(options.model, options.input)
     shape = find_layer(network, options.layer)
-    array = chosen_hardware(options).array
+    hardware = chosen_hardware(options)
+    array = hardware.array
     pair = _pair(shape, options)
-    method = named_mapping(options.method) or _usual_mapping(network, shape, array, pair)
+    method = named_mapping(options.method) or _usual_mapping(network, shape, hardware, pair)
     # A pair is shown beside the dense layer where mappings are compared.
     if pair is None and options.compare:
         panels = dense_panels(shape, array)
@@ -79,17 +80,17 @@ def _draw_uniform(options: argparse.Namespace) -> int:
     return 0
 
 
-def _usual_mapping(network: Network, shape: ConvShape, array: ArraySpec, pair: LayerPlan | None) -> str:
+def _usual_mapping(network: Network, shape: ConvShape, hardware: Hardware, pair: LayerPlan | None) -> str:
     """The mapping that `rankfold map` gives the layer where nobody names one."""
     entry = replace(pair or LayerPlan(shape.weight), name=shape.weight)
     # Which bits a layer has where nobody says it depends on its place in the network.
     layers = []
-    plan = uniform_plan(network, array)
+    plan = uniform_plan(network, hardware)
     for layer in plan.layers:
         if layer.name == entry.name:
             layer = entry
         layers.append(layer)
-    counted = counted_plan(network, replace(plan, layers=tuple(layers)), load_table(DEFAULT_TABLE))
+    counted = counted_plan(network, replace(plan, layers=tuple(layers)), hardware_table(hardware))
     return choose_mapping(runs_by_weight(network)[entry.name], counted.array, counted.layer(entry.name))
 
 
