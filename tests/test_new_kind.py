@@ -25,6 +25,7 @@ import rankfold
 from common.graphs import model as graph
 from common.graphs import save as graph_file
 from common.graphs import weight
+from common.measurement import ROW
 from rankfold.calibration.moments import PatchMoments
 from rankfold.cli.main import main
 from rankfold.cost import CostKey, network_cycles
@@ -48,7 +49,7 @@ from rankfold.report.pareto.write import front_table, write_front
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.grid import load_grid
 from rankfold.reproduce.headline import average
-from rankfold.reproduce.measure import Measurement, read_table, write_table
+from rankfold.reproduce.measure import read_table, write_table
 from rankfold.reproduce.summary import headlines
 from rankfold.runs.result import Result
 from rankfold.simulator import simulate, simulated_layers
@@ -201,28 +202,6 @@ def known() -> Iterator[None]:
 # ---- what follows
 
 RESULT = "data/version-0.1/runs/low-rank/result.json"
-ROW = Measurement(
-    cell="a",
-    method="low-rank",
-    groups=4,
-    rank="1/8",
-    entries=None,
-    block=None,
-    ratio=None,
-    bits=4,
-    seed=0,
-    epochs=3,
-    baseline=0.92,
-    before=0.5,
-    accuracy=0.9,
-    parameters=1000,
-    array="64x64",
-    mapping="sdk",
-    steering="plain",
-    cycles=800,
-    conversions=9000,
-    energy=5000.0,
-)
 ARRAY = ArraySpec(32, 32, cell_bits=2, coding="differential", dac_bits=1)
 IMAGE = (3, 16, 16)
 

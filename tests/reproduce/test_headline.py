@@ -6,35 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.measurement import ROW
 from rankfold.errors import InputError
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.headline import ROW_SPARSE, Comparison, Point, average, headline, pareto
-from rankfold.reproduce.measure import Measurement, read_table, write_table
+from rankfold.reproduce.measure import read_table, write_table
 from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json
 from rankfold.reproduce.tables import energy_table, low_rank_tables, support_table
-
-ROW = Measurement(
-    cell="low-rank-g4-r1_8-b4-s0",
-    method="low-rank",
-    groups=4,
-    rank="1/8",
-    entries=None,
-    block=None,
-    ratio=None,
-    bits=4,
-    seed=0,
-    epochs=3,
-    baseline=0.92,
-    before=0.5,
-    accuracy=0.9,
-    parameters=1000,
-    array="64x64",
-    mapping="sdk",
-    steering="plain",
-    cycles=800,
-    conversions=9000,
-    energy=5000.0,
-)
 
 
 def point(accuracy, cycles, **changes):
