@@ -28,6 +28,18 @@ DISTIL = "distil"
 SHORT_DISTIL = "d"
 
 
+def settings_of(record: Any) -> dict[str, Any]:
+    """What a grid says of a method, by setting, from a record with a field for each of `COLUMNS` and the
+    settings of other methods in `others`.
+    """
+    given = {}
+    for name in COLUMNS:
+        value = getattr(record, name)
+        if value is not None:
+            given[name] = value
+    return {**given, **dict(record.others)}
+
+
 @dataclass(frozen=True)
 class Cell:
     """One network to train: a method, its setting, bits and a seed.
@@ -60,12 +72,7 @@ class Cell:
     @property
     def settings(self) -> dict[str, Any]:
         """What the grid says of the method, by setting."""
-        given = {}
-        for name in COLUMNS:
-            value = getattr(self, name)
-            if value is not None:
-                given[name] = value
-        return {**given, **dict(self.others)}
+        return settings_of(self)
 
     @property
     def name(self) -> str:

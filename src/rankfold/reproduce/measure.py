@@ -22,7 +22,7 @@ from rankfold.plan.methods import settings
 from rankfold.records.csv_table import write_csv
 from rankfold.records.schema import schema_validator
 from rankfold.records.typed import is_typed, write_typed
-from rankfold.reproduce.grid import COLUMNS, Cell
+from rankfold.reproduce.grid import COLUMNS, Cell, settings_of
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.workload import ZOO, Network, trace, zoo_network
@@ -93,12 +93,7 @@ class Measurement:
     @property
     def settings(self) -> dict[str, Any]:
         """What the grid says of the method, by setting."""
-        given = {}
-        for name in COLUMNS:
-            value = getattr(self, name)
-            if value is not None:
-                given[name] = value
-        return {**given, **dict(self.others)}
+        return settings_of(self)
 
 
 OTHERS = "others"
