@@ -1,7 +1,5 @@
 """Freely chosen rows: nested by budget, refitted exactly, each loss the cheapest that there is."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,8 +8,8 @@ from hypothesis import strategies as st
 from common.strategies import SEEDS
 from rankfold.errors import InputError
 from rankfold.lowrank import refit
-from rankfold.lowrank.regression import RIDGE, power, with_ridge
-from rankfold.lowrank.rows import fitted_rows
+from rankfold.lowrank.regression import RIDGE, with_ridge
+from rankfold.lowrank.rows import fitted_rows, nested_rows
 
 
 def problem(seed: int, groups: int = 1, channels: int = 2, outputs: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -23,13 +21,6 @@ def problem(seed: int, groups: int = 1, channels: int = 2, outputs: int = 3) -> 
     return weight, mixed @ mixed.transpose(0, 2, 1)
 
 
-def lost(weight: np.ndarray, fitted: np.ndarray, second: np.ndarray, group: int, outputs: int) -> float:
-    """tr(D S D^T) of one group, with the ridge."""
-    rows = slice(group * outputs, (group + 1) * outputs)
-    change = (weight - fitted)[rows].reshape(outputs, -1)
-    return power(change, with_ridge(second[group], RIDGE))
-
-
 @given(SEEDS, st.integers(1, 2), st.integers(1, 8))
 def test_the_refit_is_the_best_on_what_is_kept(seed: int, groups: int, rows: int) -> None:
     weight, second = problem(seed, groups)
@@ -39,16 +30,53 @@ def test_the_refit_is_the_best_on_what_is_kept(seed: int, groups: int, rows: int
     np.testing.assert_allclose(found.weight, best, atol=1e-8)
 
 
-@given(SEEDS)
-def test_dropping_one_is_the_best_choice_of_all(seed: int) -> None:
+def metric(seed: int, groups: int, outputs: int, rank: int) -> np.ndarray:
+    """(G, m/G, m/G) second moments of gradients that span so many directions."""
+    gradients = np.random.default_rng(seed + 1).standard_normal((groups, outputs, rank))
+    return gradients @ gradients.swapaxes(1, 2)
+
+
+@given(SEEDS, st.integers(1, 3))
+def test_every_loss_is_the_cheapest_of_all(seed: int, rank: int) -> None:
     weight, second = problem(seed)
-    found = fitted_rows(weight, 1, second, 7)
-    costs = []
-    for kept in itertools.combinations(range(8), 7):
+    importance = metric(seed, 1, 3, rank)
+    moments = with_ridge(second[0], RIDGE)
+
+    def cost(kept: list[int]) -> float:
         support = np.zeros(8, bool)
-        support[list(kept)] = True
-        costs.append(lost(weight, refit(weight, 1, second, support.reshape(2, 4)), second, 0, 3))
-    assert lost(weight, found.weight, second, 0, 3) <= min(costs) * (1 + 1e-9)
+        support[kept] = True
+        change = (weight - refit(weight, 1, second, support.reshape(2, 4))).reshape(3, -1)  # D
+        return float(np.trace(importance[0] @ change @ moments @ change.T))
+
+    kept = list(range(8))
+    found = nested_rows(weight, 1, second, range(1, 9), importance=importance)
+    while len(kept) > 1:
+        kept = min(([other for other in kept if other != one] for one in kept), key=cost)
+        assert np.flatnonzero(found[len(kept)].support).tolist() == kept
+
+
+@given(SEEDS)
+def test_the_refit_is_the_best_for_every_importance(seed: int) -> None:
+    weight, second = problem(seed)
+    importance = metric(seed, 1, 3, 3)
+    found = fitted_rows(weight, 1, second, 4, importance=importance)
+    kept = found.support.reshape(-1)
+    moments = with_ridge(second[0], RIDGE)
+    # The slope of tr(P D S D^T) over the weights that are left, which is convex.
+    slope = importance[0] @ (weight - found.weight).reshape(3, -1) @ moments
+    np.testing.assert_allclose(slope[:, kept], 0, atol=1e-8 * np.abs(slope).max())
+
+
+@given(SEEDS, st.integers(1, 2), st.sets(st.integers(1, 8), min_size=1))
+def test_budgets_do_not_depend_on_each_other(seed: int, groups: int, budgets: set[int]) -> None:
+    weight, second = problem(seed, groups)
+    importance = metric(seed, groups, 3, 3)
+    together = nested_rows(weight, groups, second, sorted(budgets), importance=importance)
+    assert set(together) == budgets
+    for rows, found in together.items():
+        alone = fitted_rows(weight, groups, second, rows, importance=importance)
+        assert np.array_equal(found.support, alone.support)
+        assert np.array_equal(found.weight, alone.weight)
 
 
 @given(SEEDS, st.integers(2, 8))
@@ -84,8 +112,11 @@ def test_wide_layers_lose_several_at_once() -> None:
     weight = random.standard_normal((2, 300, 2, 2))  # 1,200 inputs: 4 go in one step
     samples = random.standard_normal((1300, 1200))
     second = (samples.T @ samples / 1300)[None]
-    found = fitted_rows(weight, 1, second, 1099)
-    assert found.support.sum() == 1099
+    together = nested_rows(weight, 1, second, [1097, 1098, 1099])
+    found = fitted_rows(weight, 1, second, 1097)
+    assert np.array_equal(found.support, together[1097].support)
+    assert [kept.support.sum() for kept in together.values()] == [1097, 1098, 1099]
+    assert not (together[1098].support & ~together[1099].support).any()
     np.testing.assert_allclose(found.weight, refit(weight, 1, second, found.support), atol=1e-6)
 
 
@@ -94,8 +125,11 @@ def test_wide_layers_lose_several_at_once() -> None:
     [
         ({"rows": 0}, r"rows \(=0\) must be from 1 to 8"),
         ({"rows": 9}, r"rows \(=9\) must be from 1 to 8"),
-        ({"importance": np.zeros(3)}, "must be 3 positive finite numbers"),
-        ({"importance": np.ones(2)}, "must be 3 positive finite numbers"),
+        ({"importance": np.zeros(3)}, "positive and finite for every output"),
+        ({"importance": np.ones(2)}, "one positive number for each of 3 outputs"),
+        ({"importance": np.zeros((1, 3, 3))}, "positive semi-definite and not zero"),
+        ({"importance": np.diag([1.0, 1.0, -1.0])[None]}, "positive semi-definite and not zero"),
+        ({"importance": np.triu(np.ones((3, 3)))[None]}, "a finite symmetric matrix"),
         ({"second": np.ones((1, 4, 4))}, "moments of shape"),
         ({"weight": np.full((3, 2, 2, 2), np.nan)}, "finite"),
         ({"conv_groups": 2}, "of 2 groups"),
