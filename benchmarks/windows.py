@@ -1,12 +1,16 @@
 """Accuracy against cycles with 512 unlabelled images and no training: windows beside what costs as much.
 
-Usage: python benchmarks/windows.py --data path/to/cifar10 [--threads 1] [--arrays 64 128] [--test 10000]
+Usage: python benchmarks/windows.py --data path/to/cifar10 [--threads 1] [--arrays 32 64 128 256]
+    [--test 10000] [--settings "windows, k = 1" ...] [--planned] [--sequential] [--out FILE]
 
-The shipped float ResNet-20. Every convolution but the first becomes a window layer of k row tiles (k = 1, 2,
-3, 6, and all rows), a support of e positions, or a group low-rank pair; weights are made for 512 training
-images (`compress_` with data), batch norm is measured again on 2,048 (`quantise_`), in float and with 4-bit
-weights and inputs. Prints a table in Markdown: array, setting, cycles per image, weights stored, top-1 on the
-first `--test` test images in float and with 4 bits, and the seconds of processor time it took to make.
+The shipped float ResNet-20. Every convolution but the first becomes what the setting says (see
+window_settings.py); weights are made for 512 training images (`compress_` with data), batch norm is measured
+again on 2,048 (`quantise_`), in float and with 4-bit weights and inputs. `--planned` adds the planner's plans
+for the cycles of other settings, `--sequential` makes each layer for the inputs that the layers before it
+give. Each row is written as soon as it is done, and rows that the file holds are not measured again: array,
+setting, test images (the first ones), cycles per image, weights stored, ADC conversions, top-1 in float and
+with 4 bits, standard error of the latter, seconds of processor time, commit, device. Nothing but the choice
+of the training images is drawn (seed 0).
 """
 
 from __future__ import annotations
@@ -14,85 +18,145 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from measured_rows import Rows, commit, standard_error
 from torch import nn
-
-from rankfold import (
-    ArraySpec,
-    LowRank,
-    SharedSupport,
-    compress_,
-    cycles,
-    evaluate,
-    load_images,
-    load_model,
-    quantise_,
-    trace,
-    uniform_plan,
+from window_settings import (
+    BY_STAGE,
+    BY_STAGE_NAME,
+    DENSE,
+    UNIFORM,
+    plan_of,
+    shipped_resnet20,
+    without_bits,
 )
-from rankfold.models.load import apply_weights, read_weights
-from rankfold.models.pretrained import shipped_baseline
-from rankfold.plan.methods import Method, Quantise, Windows
 
-EVERYTHING = 99  # row tiles, more than any window of ResNet-20 has
-SETTINGS: dict[str, tuple[Method, str]] = {
-    "dense, best windows": (Quantise(), "best"),
-    "windows, all rows": (Windows(row_tiles=EVERYTHING), "best"),
-    "windows, k = 6": (Windows(row_tiles=6), "best"),
-    "windows, k = 3": (Windows(row_tiles=3), "best"),
-    "windows, k = 2": (Windows(row_tiles=2), "best"),
-    "windows, k = 1": (Windows(row_tiles=1), "best"),
-    "support, e = 4": (SharedSupport(4), "sdk"),
-    "support, e = 2": (SharedSupport(2), "sdk"),
-    "group low-rank, g = 4, r = m/4": (LowRank(groups=4, rank="1/4"), "sdk"),
-}
+from rankfold import ArraySpec, Plan, compress_, cycles, evaluate, load_images, quantise_, trace
+from rankfold.errors import InputError
+from rankfold.planning import PlanningProblem, planning_problem, solve_problem
+from rankfold.planning.exact import CYCLES
+from rankfold.runs.record import device_name
+from rankfold.training.data import ImageData, ImageSplit
+from rankfold.workload import Network
+
+HEADER = (
+    "array",
+    "setting",
+    "images",
+    "cycles",
+    "weights",
+    "conversions",
+    "float",
+    "four_bits",
+    "error",
+    "seconds",
+    "commit",
+    "device",
+)
+KEYS = 3
+# The most telling ones first, as the work may be stopped.
+SETTINGS = (BY_STAGE_NAME, DENSE, *UNIFORM)
+# Settings whose cycles are budgets for the planner.
+BUDGETS = (BY_STAGE_NAME, "windows, k = 1", "PAIRS, e = 2", "PAIRS, e = 4", "PAIRS, e = 6")
+
+
+@dataclass
+class Bench:
+    """The dense network and its data, on arrays of one size."""
+
+    dense: nn.Module
+    network: Network
+    data: ImageData
+    array: ArraySpec
+    decomposition: str
+    problem: PlanningProblem | None = None
+
+    def planned(self, budget: int) -> Plan:
+        """The planner's plan of 4 bits within a number of cycles."""
+        if self.problem is None:
+            self.problem = planning_problem(self.dense, self.data, self.array, network=self.network)
+        return solve_problem(replace(self.problem, budgets={CYCLES: float(budget)})).plan
+
+    def measure(self, plan: Plan) -> list[object]:
+        """The figures of a row, from cycles to the error."""
+        model = copy.deepcopy(self.dense)
+        if plan.changed:
+            compress_(model, plan, self.data, decomposition=self.decomposition)
+        trial: nn.Module = copy.deepcopy(model)
+        quantise_(trial, without_bits(plan), self.data)
+        in_float = evaluate(trial, self.data)
+        settled = quantise_(model, plan, self.data)
+        four_bits = evaluate(model, self.data)
+        counted = cycles(self.network, settled)
+        return [
+            counted.chosen_cycles,
+            sum(layer.parameters for layer in counted.layers),
+            counted.chosen_conversions,
+            f"{in_float:.4f}",
+            f"{four_bits:.4f}",
+            f"{standard_error(four_bits, len(self.data.test)):.4f}",
+        ]
+
+
+def plans(bench: Bench, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Plan]]]:
+    """Settings by name, each with what makes its plan."""
+    for name in options.settings:
+        if name != BY_STAGE_NAME or bench.array.rows in BY_STAGE:
+            yield name, lambda name=name: plan_of(name, bench.network, bench.array)
+    if options.planned:
+        budgets = set()
+        for name in BUDGETS:
+            plan = plan_of(name, bench.network, bench.array)
+            budgets.add(budget_of(bench, plan))
+        for budget in sorted(budgets):
+            yield f"planned, {budget:,} cycles", lambda budget=budget: bench.planned(budget)
+
+
+def budget_of(bench: Bench, plan: Plan) -> int:
+    """Cycles of a plan; of PAIRS with masks of its weights."""
+    model = copy.deepcopy(bench.dense)
+    compress_(model, plan)
+    counted = cycles(bench.network, quantise_(model, plan, bench.data, images=8))
+    return counted.chosen_cycles
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--arrays", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--arrays", type=int, nargs="+", default=[64, 128, 32, 256])
     parser.add_argument("--test", type=int, default=10_000)
+    parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=SETTINGS)
+    parser.add_argument("--planned", action="store_true")
+    parser.add_argument("--sequential", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("results/windows/calibrated.csv"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = load_images(options.data)
-    test = replace(
-        data.test, images=data.test.images[: options.test], labels=data.test.labels[: options.test]
-    )
+    test = ImageSplit(data.test.images[: options.test], data.test.labels[: options.test])
     data = replace(data, test=test)
-    dense = load_model("resnet20", classes=len(data.classes))
-    found = shipped_baseline("resnet20", data.classes, data.input_size)
-    assert found is not None, "the data must be CIFAR-10"
-    apply_weights(dense, read_weights(Path(found.weights)), str(found.weights))
+    dense = shipped_resnet20()
     network = trace(dense, data.input_size, "resnet20")
-    print(f"Dense, float: {evaluate(dense, data):.2%}\n")
-    print("| array | setting | cycles | weights | float | 4 bits | CPU s |")
-    print("| --- | --- | --: | --: | --: | --: | --: |", flush=True)
+    rows, made_by = Rows(options.out, HEADER, KEYS), [commit(), device_name(torch.device("cpu"))]
     for size in options.arrays:
-        array = ArraySpec(size, size)
-        for name, (method, mapping) in SETTINGS.items():
-            plans = [uniform_plan(network, array, method, bits=bits, mapping=mapping) for bits in (None, 4)]
+        decomposition, ending = ("sequential", ", sequential") if options.sequential else ("data", "")
+        bench = Bench(dense, network, data, ArraySpec(size, size), decomposition)
+        for name, make in plans(bench, options):
+            key = [f"{size}x{size}", name + ending, len(test)]
+            if key in rows:
+                continue
             start = time.process_time()
-            model = copy.deepcopy(dense)
-            if plans[0].changed:
-                compress_(model, plans[0], data)
-            made: list[float] = []
-            for plan in plans:
-                trial: nn.Module = copy.deepcopy(model)
-                settled = quantise_(trial, plan, data)
-                made.append(evaluate(trial, data))
-            counted = cycles(network, settled)
-            seconds = time.process_time() - start
-            print(
-                f"| {size}x{size} | {name} | {counted.chosen_cycles:,} | "
-                f"{sum(layer.parameters for layer in counted.layers):,} | {made[0]:.2%} | {made[1]:.2%} | "
-                f"{seconds:.0f} |",
-                flush=True,
-            )
+            try:
+                measured = bench.measure(make())
+            except InputError as refused:
+                print(f"{key}: {refused}", flush=True)
+                continue
+            rows.add([*key, *measured, f"{time.process_time() - start:.0f}", *made_by])
+            print(rows.rows[-1], flush=True)
 
 
 if __name__ == "__main__":
