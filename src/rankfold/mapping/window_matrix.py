@@ -174,12 +174,24 @@ def window_cycles(shape: ConvShape, window: Pair, array: ArraySpec, rows: int | 
     driven = whole.n
     if rows is not None:
         driven = min(rows, whole.n)
+    return matrix_cycles(whole, driven, whole.m, array)
+
+
+def matrix_cycles(whole: ConvShape, inputs: int, outputs: int, array: ArraySpec) -> int:
+    """Cycles of one dense matrix, or of one for each group, that is run once for each window of a plane.
+
+    Args:
+        whole: the convolution whose output pixels are the windows, with the groups.
+        inputs: rows of each group's matrix.
+        outputs: columns of all groups' matrices together.
+        array: R x C, columns counted in weights.
+    """
     # Tiles are cut row by row, so that it makes no difference which inputs of a group these are: they are
     # counted as so many channels of a single pixel.
     plain = ConvShape(
         "",
-        in_channels=whole.groups * driven,
-        out_channels=whole.m,
+        in_channels=whole.groups * inputs,
+        out_channels=outputs,
         kernel=(1, 1),
         input=whole.output,
         groups=whole.groups,

@@ -1,4 +1,6 @@
-"""`WindowConv2d`: a convolution that computes whole windows of its output plane with one dense matrix."""
+"""Convolutions that compute whole windows of their output plane: `WindowConv2d`, with one dense matrix, and
+what stand-ins of this sort have in common, `Windowed`.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +16,22 @@ from rankfold.nn.random_state import random_state_kept
 from rankfold.workload.shape import Pair, Sides
 
 
-class WindowConv2d(nn.Module, StandIn):
-    """A window of a x b output pixels at a time, each from any of the window's inputs.
+class Windowed(nn.Module, StandIn):
+    """A convolution that computes a window of a x b output pixels at a time: where its windows lie.
 
-    `matrix` is a convolution of kernel (ph, pw) and stride (a*s, b*s) whose m*a*b outputs are the pixels of a
-    window, in the order of `mapping.window_matrix.window_weight`. It is masked: what its mask drops from all
-    outputs are rows that arrays do not drive. Its outputs are put where they belong, and those beyond the
-    plane are cut off. Input (B, C_in, H, W), output (B, m, OH, OW).
+    What reads the windows is a convolution of kernel (ph, pw), the `box`, and stride (a*s, b*s), whatever it
+    makes of them. In the end the m*a*b outputs of each window, in the order of
+    `mapping.window_matrix.window_weight`, are put where they belong, and those beyond the plane are cut off.
+    Input (B, C_in, H, W), output (B, m, OH, OW).
 
     The weights of different pixels are free of each other, so that no convolution of the layer's own kernel
-    computes the same: there is no dense layer to go back to. Each pixel has biases of its own, (m*a*b,) in
-    all, which digital adders add.
+    computes the same: there is no dense layer to go back to.
 
     What code around a convolution may ask it for (`stride`, `padding`, `kernel_size`, `dilation`,
-    `padding_mode`, `in_channels`, `out_channels`, `groups`) is that of the convolution; `weight` and `bias`
-    are those of the matrix.
+    `padding_mode`, `in_channels`, `out_channels`, `groups`) is that of the convolution.
 
     Args:
-        conv: the convolution to stand in for; its weight is not read, see `from_conv`.
+        conv: the convolution to stand in for; its weight is not read.
         window: (a, b); a plane that it does not divide is covered by windows that reach beyond it.
     """
 
@@ -43,47 +43,57 @@ class WindowConv2d(nn.Module, StandIn):
         self.stride, self.dilation = _pair(conv.stride), _pair(conv.dilation)
         self.padding, self.padding_mode = conv.padding, conv.padding_mode
         self._sides, self._inner = _paddings(conv)
-        a, b = window
+
+    @property
+    def weight(self) -> Tensor:
+        """(m*a*b, C_in/G, ph, pw), the matrix of a window."""
+        raise NotImplementedError
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(m*a*b,), those of each pixel of a window."""
+        raise NotImplementedError
+
+    @property
+    def box(self) -> Pair:
+        """(ph, pw) inputs of a channel that a window reads."""
+        a, b = self.window
         height = (a - 1) * self.stride[0] + (self.kernel_size[0] - 1) * self.dilation[0] + 1
         width = (b - 1) * self.stride[1] + (self.kernel_size[1] - 1) * self.dilation[1] + 1
-        with random_state_kept(conv.weight.device):
-            self.matrix = MaskedConv2d(
-                conv.in_channels,
-                conv.out_channels * a * b,
-                (height, width),
-                (a * self.stride[0], b * self.stride[1]),
-                padding=self._inner,
-                groups=conv.groups,
-                device=conv.weight.device,
-                dtype=conv.weight.dtype,
-            )
-        self.train(conv.training)
+        return height, width
 
-    @classmethod
-    def from_conv(cls, conv: nn.Conv2d, window: Pair) -> WindowConv2d:
-        """A layer that computes what a convolution computes: its matrix holds shifted copies of the weight.
+    def reader(self, outputs: int, *, bias: bool, like: Tensor) -> MaskedConv2d:
+        """A convolution that reads all windows, with weights of no meaning; it leaves torch's random state.
 
         Args:
-            conv: the convolution, which is left as it is.
-            window: (a, b).
+            outputs: of each window.
+            bias: whether it has one.
+            like: a tensor of its device and type.
         """
-        layer = cls(conv, window)
-        weight = conv.weight.detach().cpu().double().numpy()
-        copies = window_weight(weight, conv.groups, layer.stride, layer.dilation, window)
-        with torch.no_grad():
-            layer.matrix.weight.copy_(torch.from_numpy(copies))
-            layer.set_bias_(conv.bias)
-        return layer
+        a, b = self.window
+        with random_state_kept(like.device):
+            return MaskedConv2d(
+                self.in_channels,
+                outputs,
+                self.box,
+                (a * self.stride[0], b * self.stride[1]),
+                padding=self._inner,
+                groups=self.groups,
+                bias=bias,
+                device=like.device,
+                dtype=like.dtype,
+            )
 
     @torch.no_grad()
     def set_bias_(self, bias: Tensor | None) -> None:
         """Give every pixel the biases (m,) of a convolution, zeros where it has none."""
-        assert self.matrix.bias is not None  # made so
-        self.matrix.bias.zero_()
+        own = self.bias
+        assert own is not None  # made so
+        own.zero_()
         if bias is not None:
             pixels = self.window[0] * self.window[1]
             by_group = bias.reshape(self.groups, 1, -1).expand(-1, pixels, -1)  # (G, a*b, m/G)
-            self.matrix.bias.copy_(by_group.reshape(-1))
+            own.copy_(by_group.reshape(-1))
 
     @property
     def channels(self) -> np.ndarray:
@@ -91,20 +101,6 @@ class WindowConv2d(nn.Module, StandIn):
         pixels = self.window[0] * self.window[1]
         of_groups = np.arange(self.out_channels).reshape(self.groups, 1, -1)  # (G, 1, m/G)
         return np.repeat(of_groups, pixels, axis=1).reshape(-1)
-
-    @property
-    def weight(self) -> Tensor:
-        """(m*a*b, C_in/G, ph, pw), the matrix of a window."""
-        return self.matrix.weight
-
-    @property
-    def bias(self) -> Tensor | None:
-        """(m*a*b,), those of each pixel of a window."""
-        return self.matrix.bias
-
-    def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d has, for calls by keyword
-        """Compute all windows, and put their outputs in place."""
-        return self.placed(self.matrix(self.extended(input)), self.output_size(input))
 
     def output_size(self, input: Tensor) -> Pair:
         """(OH, OW) for an input (..., H, W)."""
@@ -151,6 +147,55 @@ class WindowConv2d(nn.Module, StandIn):
         """Output pixels along an axis of so many padded inputs."""
         extent = (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
         return (inputs - extent) // self.stride[axis] + 1
+
+
+class WindowConv2d(Windowed):
+    """A window of a x b output pixels at a time, each from any of the window's inputs.
+
+    `matrix` is a convolution whose m*a*b outputs are the pixels of a window. It is masked: what its mask
+    drops from all outputs are rows that arrays do not drive. Each pixel has biases of its own, (m*a*b,) in
+    all, which digital adders add. `weight` and `bias` are those of the matrix.
+
+    Args:
+        conv: the convolution to stand in for; its weight is not read, see `from_conv`.
+        window: (a, b); a plane that it does not divide is covered by windows that reach beyond it.
+    """
+
+    def __init__(self, conv: nn.Conv2d, window: Pair) -> None:
+        super().__init__(conv, window)
+        outputs = conv.out_channels * window[0] * window[1]
+        self.matrix = self.reader(outputs, bias=True, like=conv.weight)
+        self.train(conv.training)
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d, window: Pair) -> WindowConv2d:
+        """A layer that computes what a convolution computes: its matrix holds shifted copies of the weight.
+
+        Args:
+            conv: the convolution, which is left as it is.
+            window: (a, b).
+        """
+        layer = cls(conv, window)
+        weight = conv.weight.detach().cpu().double().numpy()
+        copies = window_weight(weight, conv.groups, layer.stride, layer.dilation, window)
+        with torch.no_grad():
+            layer.matrix.weight.copy_(torch.from_numpy(copies))
+            layer.set_bias_(conv.bias)
+        return layer
+
+    @property
+    def weight(self) -> Tensor:
+        """(m*a*b, C_in/G, ph, pw), the matrix of a window."""
+        return self.matrix.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(m*a*b,), those of each pixel of a window."""
+        return self.matrix.bias
+
+    def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d has, for calls by keyword
+        """Compute all windows, and put their outputs in place."""
+        return self.placed(self.matrix(self.extended(input)), self.output_size(input))
 
 
 def _pair(values: tuple[int, ...]) -> Pair:

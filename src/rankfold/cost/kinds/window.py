@@ -32,7 +32,7 @@ class WindowCost(KindCost):
         """The matrix of a window, once for each window of the plane."""
         kind = cast(WindowLayer, entry.kind)
         whole = window_shape(shape, kind.window)
-        mapping = map_layer(whole, array, entry.mapping, _support(whole, kind))
+        mapping = map_layer(whole, array, entry.mapping, driven_inputs(whole, kind))
         return replace(mapping, matrix=WindowMatrix(shape, kind.window))
 
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
@@ -59,7 +59,7 @@ class WindowCost(KindCost):
         return {"window_layer": content, **super().to_json(kind, parameters, stages)}
 
 
-def _support(whole: ConvShape, kind: WindowLayer) -> np.ndarray | None:
+def driven_inputs(whole: ConvShape, kind: WindowLayer) -> np.ndarray | None:
     """(C_in, ph*pw) booleans, the inputs of a window that are driven; None: all."""
     if kind.rows is None:
         return None

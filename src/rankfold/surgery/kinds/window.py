@@ -17,7 +17,7 @@ from rankfold.errors import InputError
 from rankfold.lowrank.rows import fitted_rows
 from rankfold.mapping.window_matrix import window_weight
 from rankfold.nn.low_rank import weight_shape
-from rankfold.nn.window import WindowConv2d
+from rankfold.nn.window import WindowConv2d, Windowed
 from rankfold.plan.kinds import WindowLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import support_to_mask, text_to_support
@@ -88,7 +88,7 @@ class WindowSurgery(ReplacingSurgery):
         moments: PatchMoments,
     ) -> None:
         """Take back the shift of the mean in the biases of each pixel, and what that leaves in the norm."""
-        assert isinstance(module, WindowConv2d)
+        assert isinstance(module, Windowed)
         dense = before.detach().cpu().double().numpy()
         copies = window_weight(dense, module.groups, module.stride, module.dilation, module.window)
         # What the matrix started from, which is the dense layer exactly.
