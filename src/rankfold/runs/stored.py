@@ -19,6 +19,7 @@ from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.save import load_
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.loop import choose_device
+from rankfold.training.shift import shifted_test
 from rankfold.workload import Network, retrace
 
 
@@ -198,12 +199,14 @@ class Evaluation:
         reported: by the run; None: the folder is one of `save`, which says nothing of it.
         images: how many there are.
         same_data: whether it was on the same data.
+        shift: pixels by which the test images were moved.
     """
 
     accuracy: float
     reported: float | None
     images: int
     same_data: bool
+    shift: int = 0
 
 
 def evaluate_folder(
@@ -213,6 +216,7 @@ def evaluate_folder(
     *,
     factory: str | None = None,
     trust_code: bool = False,
+    shift: int = 0,
 ) -> Evaluation:
     """Evaluate the network in folder `path` on the test split of `data`.
 
@@ -222,16 +226,18 @@ def evaluate_folder(
         device: `auto`, `cpu`, `cuda`, ...
         factory: what builds the dense network; None: the name on record.
         trust_code: whether a factory that the folder names may be imported.
+        shift: pixels by which the test images are moved, see `shifted_test`.
 
     Raises:
-        InputError: the folder or the data is wrong, or the data has other classes or image sizes.
+        InputError: the folder or the data is wrong, the data has other classes or image sizes, or the shift
+            is as large as an image.
     """
     stored = StoredNetwork.load(path, factory=factory, data=data, device=device, trust_code=trust_code)
     assert stored.data is not None  # it was asked for
-    measured = evaluate(stored.model, stored.data)
-    images = len(stored.data.test)
+    images = shifted_test(stored.data, shift)
+    measured = evaluate(stored.model, images)
     if stored.result is None:
-        return Evaluation(measured, None, images, False)
+        return Evaluation(measured, None, len(images.test), False, shift)
     # Of other data another accuracy is no surprise.
-    same = stored.data.digest == stored.result.data.digest
-    return Evaluation(measured, stored.result.accuracy.final, images, same)
+    same = shift == 0 and stored.data.digest == stored.result.data.digest
+    return Evaluation(measured, stored.result.accuracy.final, len(images.test), same, shift)

@@ -2,7 +2,9 @@
 
 import json
 
+from rankfold import evaluate, load_images, load_run
 from rankfold.cli.main import main
+from rankfold.training.shift import shifted_test
 
 
 def test_evaluate_gives_the_same_accuracy(finished, capsys):
@@ -15,3 +17,17 @@ def test_evaluate_gives_the_same_accuracy(finished, capsys):
     )
     assert main(["evaluate", str(finished), "--data", "digits"]) == 0
     assert f"{found['accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_test_images_can_be_moved(finished, capsys):
+    assert main(["evaluate", str(finished), "--data", "digits", "--shift", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    model, _, _ = load_run(finished)
+    assert found["accuracy"] == evaluate(model, shifted_test(load_images("digits"), 1))
+    assert found["shift"] == 1
+    assert main(["evaluate", str(finished), "--data", "digits", "--shift", "1"]) == 0
+    said = capsys.readouterr()
+    assert "images, moved by 1 pixel (the run reported" in said.out
+    assert not said.err  # no word of another device
+    assert main(["evaluate", str(finished), "--data", "digits", "--shift", "8"]) == 2
+    assert "shift (=8) must be" in capsys.readouterr().err

@@ -19,6 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_factory(parser)
     parser.add_argument("--data", required=True, metavar="DATA", help="data set with a test split")
+    parser.add_argument(
+        "--shift",
+        type=int,
+        default=0,
+        metavar="N",
+        help="move the test images by N pixels, each in one of eight directions; what comes in is the "
+        "image's reflection (default 0)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -27,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the accuracy."""
     from rankfold.models.pretrained import run_folder
+    from rankfold.report.numbers import plural
     from rankfold.runs.stored import evaluate_folder
 
     evaluation = evaluate_folder(
@@ -35,11 +44,14 @@ def run(options: argparse.Namespace) -> int:
         options.device,
         factory=options.factory,
         trust_code=options.trust_code,
+        shift=options.shift,
     )
     if options.json:
         print(json.dumps(asdict(evaluation)))
         return 0
     words = f"test accuracy {evaluation.accuracy:.2%} on {evaluation.images} images"
+    if evaluation.shift:
+        words += f", moved by {evaluation.shift} {plural('pixel', evaluation.shift)}"
     if evaluation.reported is not None:
         words += f" (the run reported {evaluation.reported:.2%})"
     print(words)
