@@ -49,9 +49,8 @@ def commit() -> str:
     root = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
-        ).stdout
+        said = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+        return said.stdout.strip()
 
     changed = git("status", "--porcelain", "--", "src", "benchmarks")
     return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
