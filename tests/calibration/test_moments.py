@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from rankfold.calibration.moments import FEWEST, MomentSums, paired_moments, patch_moments
+from rankfold.calibration.patches import Cut
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose, decompose_for_data, reconstruct
 from rankfold.mapping import ArraySpec
+from rankfold.nn.window import WindowConv2d
 from rankfold.plan import LowRank, uniform_plan
 from rankfold.surgery.compress import compress_, compress_on_data_
 from rankfold.workload import trace
@@ -50,6 +52,49 @@ def test_moments_are_those_of_the_patches(arguments, monkeypatch):
     found = np.einsum("gmi,gij,gmj->gm", weight, moments.second, weight).reshape(-1)
     assert np.allclose(found, power, rtol=1e-4)
     assert moments.cross is None
+
+
+def test_pixels_beyond_the_plane_do_not_count(monkeypatch):
+    """The power of each pixel of a window follows from the moments of the windows that have it."""
+    monkeypatch.setattr("rankfold.calibration.moments.CHUNK", 5000)
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, 3, padding=1, groups=2, dtype=torch.float64)
+    layer = WindowConv2d(conv, (2, 3))
+    layer.set_bias_(None)
+    runs = [torch.randn(3, 4, *plane, dtype=torch.float64) for plane in [(5, 7), (4, 6), (6, 5)]]
+    sums = MomentSums()
+    for images in runs:
+        sums.add(Cut(layer.matrix, layer.extended, layer.present), images)
+    moments = sums.moments()
+    power, there = np.zeros((6, 2, 3)), np.zeros((2, 3))  # (m, a, b), and how often a pixel is there
+    for images in runs:
+        squares = layer(images).square().sum(0).detach().numpy()  # (m, OH, OW)
+        for i, j in np.ndindex(2, 3):
+            power[:, i, j] += squares[:, i::2, j::3].sum((1, 2))
+            there[i, j] += 3 * squares[0, i::2, j::3].size
+    windows = 3 * (3 * 3 + 2 * 2 + 3 * 2)
+    weight = layer.weight.detach().numpy().reshape(2, 18, -1)
+    assert sum(part.pixels.astype(int) for part in moments.by_pixel).tolist() == [1] * 6
+    for part in moments.by_pixel:
+        found = np.einsum("gmi,gij,gmj->gm", weight, part.moments.second, weight).reshape(-1)
+        own = part.outputs(36, 2)
+        pixel_of = np.tile(np.repeat(np.arange(6), 3), 2)
+        expected = (power / there).reshape(6, 6)[layer.channels, pixel_of]
+        np.testing.assert_allclose(found[own], expected[own])
+        np.testing.assert_allclose(there.reshape(-1)[part.pixels] / windows, part.share)
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_samples_stand_for_all_windows_of_their_pixels(few, monkeypatch):
+    if few:
+        monkeypatch.setattr("rankfold.calibration.moments.WORK", 1)
+    layer = WindowConv2d(nn.Conv2d(1, 1, 3, padding=1), (2, 2))
+    sums = MomentSums()
+    sums.add(Cut(layer.matrix, layer.extended, layer.present), torch.randn(2, 1, 13, 12))
+    shares = {tuple(part.pixels.tolist()): part.share for part in sums.moments().by_pixel}
+    # Of 7x6 windows the last row has the upper pixels only.
+    assert shares == {(True, True, False, False): 1, (False, False, True, True): pytest.approx(36 / 42)}
+    assert sums.count == (2 * (FEWEST + 6) if few else 2 * 42)
 
 
 def test_paired_moments_of_the_same_network_are_equal():

@@ -9,7 +9,7 @@ from common.strategies import SEEDS
 from rankfold.errors import InputError
 from rankfold.lowrank import refit
 from rankfold.lowrank.regression import RIDGE, with_ridge
-from rankfold.lowrank.rows import fitted_rows, nested_rows
+from rankfold.lowrank.rows import OutputMoments, fitted_rows, nested_rows
 
 
 def problem(seed: int, groups: int = 1, channels: int = 2, outputs: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -53,6 +53,41 @@ def test_every_loss_is_the_cheapest_of_all(seed: int, rank: int) -> None:
     while len(kept) > 1:
         kept = min(([other for other in kept if other != one] for one in kept), key=cost)
         assert np.flatnonzero(found[len(kept)].support).tolist() == kept
+
+
+@given(SEEDS, st.booleans())
+def test_outputs_of_other_patches_lose_inputs_together(seed: int, weighed: bool) -> None:
+    weight, second = problem(seed)
+    _, other = problem(seed + 1)
+    parts = [
+        OutputMoments(np.array([True, False, True]), second),
+        OutputMoments(np.array([False, True, False]), other, share=0.25),
+    ]
+    importance = metric(seed, 1, 3, 3)
+    if not weighed:
+        importance = np.eye(3)[None]
+
+    def best(support: np.ndarray) -> np.ndarray:
+        fitted = refit(weight, 1, second, support)
+        fitted[1] = refit(weight, 1, other, support)[1]
+        return fitted
+
+    def cost(kept: list[int]) -> float:
+        support = np.zeros(8, bool)
+        support[kept] = True
+        change = (weight - best(support.reshape(2, 4))).reshape(3, -1)
+        first = change[[0, 2]]
+        together = importance[0][np.ix_([0, 2], [0, 2])] @ first @ with_ridge(second[0], RIDGE) @ first.T
+        alone = importance[0, 1, 1] * change[1] @ with_ridge(other[0], RIDGE) @ change[1]
+        return float(np.trace(together) + 0.25 * alone)
+
+    kept = list(range(8))
+    given = importance if weighed else None
+    found = nested_rows(weight, 1, parts, range(1, 9), importance=given)
+    while len(kept) > 4:
+        kept = min(([other for other in kept if other != one] for one in kept), key=cost)
+        assert np.flatnonzero(found[len(kept)].support).tolist() == kept
+        np.testing.assert_allclose(found[len(kept)].weight, best(found[len(kept)].support), atol=1e-9)
 
 
 @given(SEEDS)
@@ -131,6 +166,7 @@ def test_wide_layers_lose_several_at_once() -> None:
         ({"importance": np.diag([1.0, 1.0, -1.0])[None]}, "positive semi-definite and not zero"),
         ({"importance": np.triu(np.ones((3, 3)))[None]}, "a finite symmetric matrix"),
         ({"second": np.ones((1, 4, 4))}, "moments of shape"),
+        ({"second": [OutputMoments(np.array([True, False, True]), np.eye(8)[None])]}, "one set of moments"),
         ({"weight": np.full((3, 2, 2, 2), np.nan)}, "finite"),
         ({"conv_groups": 2}, "of 2 groups"),
     ],

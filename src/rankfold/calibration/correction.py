@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -223,10 +224,8 @@ def correct_(
         channels: (m,) the channel of the norm that each output belongs to, for layers with several outputs
             in a channel; None: each has its own.
     """
-    groups = len(moments.second)
-    dense = _matrices(before, groups)
-    made = _matrices(after, groups)
-    shift = torch.from_numpy(_shift(dense, made, moments))
+    seen = _Outputs.of(before, after, moments)
+    shift = torch.from_numpy(seen.shift)
     with torch.no_grad():
         if bias is not None:
             bias += shift.to(bias)
@@ -242,58 +241,93 @@ def correct_(
         kept = variance.detach().cpu().double().numpy()
         if channels is None:
             channels = np.arange(len(kept))
-        corrected = _corrected_variance(dense, made, moments, kept, channels)
+        corrected = _corrected_variance(seen, kept, channels, paired=moments.cross is not None)
         variance.copy_(torch.from_numpy(corrected))
 
 
-def _matrices(weight: Tensor, groups: int) -> np.ndarray:
-    """(m, C_in/G, ...) as (G, m/G, n) in float64."""
-    values = weight.detach().cpu().double().numpy()
-    rows = len(values) // groups
-    return values.reshape(groups, rows, -1)
+@dataclass(frozen=True)
+class _Outputs:
+    """What is known of each of the m outputs.
+
+    Attributes:
+        shift: (m,) of the mean, W E[x0] - M E[x].
+        mean: (m,) of the dense layer's output without its bias, W E[x0].
+        before: (m,) variances with the dense weight W, on x.
+        after: (m,) variances with the weight M.
+        share: (m,) of all patches, those that have the output.
+    """
+
+    shift: np.ndarray
+    mean: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    share: np.ndarray
+
+    @classmethod
+    def of(cls, before: Tensor, after: Tensor, moments: PatchMoments) -> _Outputs:
+        """For a dense weight and the one in its place."""
+        dense, made = _array(before), _array(after)
+        if not moments.by_pixel:
+            return cls._of(dense, made, moments, 1.0)
+        whole = cls(*(np.zeros(len(dense)) for _ in fields(cls)))
+        # Every output on the patches that have it.
+        for part in moments.by_pixel:
+            own = part.outputs(len(dense), len(moments.second))
+            found = cls._of(dense[own], made[own], part.moments, part.share)
+            for name in (field.name for field in fields(cls)):
+                getattr(whole, name)[own] = getattr(found, name)
+        return whole
+
+    @classmethod
+    def _of(cls, dense: np.ndarray, made: np.ndarray, moments: PatchMoments, share: float) -> _Outputs:
+        groups = len(moments.second)
+        dense, made = _matrices(dense, groups), _matrices(made, groups)
+        # Unless layers before it have changed, the layer reads what it read: x0 = x.
+        dense_mean = moments.dense_mean
+        if dense_mean is None:
+            dense_mean = moments.mean
+        mean = np.einsum("gmn,gn->gm", dense, dense_mean)
+        given = np.einsum("gmn,gn->gm", made, moments.mean)
+        centred = moments.centred().second
+        return cls(
+            shift=(mean - given).reshape(-1),
+            mean=mean.reshape(-1),
+            before=_variances(dense, centred),
+            after=_variances(made, centred),
+            share=np.full(mean.size, share),
+        )
 
 
-def _shift(
-    dense: np.ndarray,
-    made: np.ndarray,
-    moments: PatchMoments,
-) -> np.ndarray:
-    """(m,) W E[x0] - M E[x], for both weights as (G, m/G, n)."""
-    given = np.einsum("gmn,gn->gm", made, moments.mean)
-    return (_dense_means(dense, moments) - given).reshape(-1)
+def _array(weight: Tensor) -> np.ndarray:
+    values: np.ndarray = weight.detach().cpu().double().numpy()
+    return values
 
 
-def _dense_means(dense: np.ndarray, moments: PatchMoments) -> np.ndarray:
-    """(G, m/G) means of the dense layer's outputs without its bias, W E[x0], of a weight (G, m/G, n)."""
-    # Unless layers before it have changed, the layer reads what it read: x0 = x.
-    dense_mean = moments.dense_mean
-    if dense_mean is None:
-        dense_mean = moments.mean
-    means: np.ndarray = np.einsum("gmn,gn->gm", dense, dense_mean)
-    return means
+def _matrices(weight: np.ndarray, groups: int) -> np.ndarray:
+    """(m, C_in/G, ...) as (G, m/G, n)."""
+    return weight.reshape(groups, len(weight) // groups, -1)
 
 
 def _corrected_variance(
-    dense: np.ndarray,
-    made: np.ndarray,
-    moments: PatchMoments,
-    kept: np.ndarray,
-    channels: np.ndarray,
+    seen: _Outputs, kept: np.ndarray, channels: np.ndarray, *, paired: bool
 ) -> np.ndarray:
-    """Running variances of the norm behind the layer, where it had `kept`; weights are (G, m/G, n).
+    """Running variances of the norm behind the layer, where it had `kept`.
 
-    Outputs of one channel are as many samples of it, each as frequent as the others. Its variance is the
-    average of theirs and the variance of their means, which are those of the dense layer once biases are
+    Outputs of one channel are as many samples of it, each as frequent as patches have it. Its variance is
+    the average of theirs and the variance of their means, which are those of the dense layer once biases are
     right.
     """
-    centred = moments.centred().second
-    means = _dense_means(dense, moments).reshape(-1)
-    between = _by_channel(np.square(means - _by_channel(means, channels)[channels]), channels)
-    variance = _by_channel(_variances(made, centred), channels) + between
-    if moments.cross is None:
+
+    def by_channel(values: np.ndarray) -> np.ndarray:
+        """The averages over the outputs of each channel."""
+        return np.bincount(channels, seen.share * values) / np.bincount(channels, seen.share)
+
+    between = by_channel(np.square(seen.mean - by_channel(seen.mean)[channels]))
+    variance = by_channel(seen.after) + between
+    if not paired:
         # The norm's variances were measured on the training data. Their ratios carry over; what is seen
         # here does not.
-        once = _by_channel(_variances(dense, centred), channels) + between
+        once = by_channel(seen.before) + between
         changing = once > 0
         divisor = np.where(changing, once, 1.0)
         scaled = kept * variance / divisor
@@ -301,11 +335,6 @@ def _corrected_variance(
     # An output that is constant now keeps its variance: divided by next to nothing, a shift of the mean
     # would explode.
     return np.where(variance > 0, variance, kept)
-
-
-def _by_channel(values: np.ndarray, channels: np.ndarray) -> np.ndarray:
-    """The averages over the outputs of each channel."""
-    return np.bincount(channels, values) / np.bincount(channels)
 
 
 def _variances(weight: np.ndarray, centred: np.ndarray) -> np.ndarray:

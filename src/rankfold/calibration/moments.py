@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.observation import evaluating, observing
-from rankfold.calibration.patches import Layer, LayerModule, kernel_positions, patches
+from rankfold.calibration.patches import Cut, Layer, LayerModule, kernel_positions, patches
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
@@ -34,15 +34,26 @@ class PatchMoments:
         cross: (G, n, n) E[x0 x^T] with the patches x0 of the dense network, where x are those of a changed
             one; else None.
         dense_mean: (G, n) E[x0]; None where `cross` is.
+        by_pixel: of layers that give several pixels for each patch, where some patches lack some of them:
+            the moments of the patches that have each pixel. Empty where all have all.
     """
 
     second: np.ndarray
     mean: np.ndarray
     cross: np.ndarray | None = None
     dense_mean: np.ndarray | None = None
+    by_pixel: tuple[PixelMoments, ...] = ()
+
+    def for_pixels(self, pixels: int) -> tuple[PixelMoments, ...]:
+        """`by_pixel`, with one entry for all pixels where all patches have all."""
+        return self.by_pixel or (PixelMoments(np.ones(pixels, bool), self, 1.0),)
 
     def centred(self) -> PatchMoments:
         """The moments of x - E[x] and x0 - E[x0], for factors whose constant error is taken back."""
+        by_pixel = tuple(replace(part, moments=part.moments.centred()) for part in self.by_pixel)
+        return replace(self._centred(), by_pixel=by_pixel)
+
+    def _centred(self) -> PatchMoments:
         # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T
         second = self.second - _outer(self.mean, self.mean)
         # Diagonals, (G, n).
@@ -60,9 +71,49 @@ class PatchMoments:
         return PatchMoments(second, nothing, cross, nothing)
 
 
+@dataclass(frozen=True)
+class PixelMoments:
+    """The moments of the patches that have some pixels of a layer which gives several for each patch.
+
+    Attributes:
+        pixels: (K,) booleans, which of the K pixels of a patch.
+        moments: of these patches.
+        share: of all patches, how many these are.
+    """
+
+    pixels: np.ndarray
+    moments: PatchMoments
+    share: float
+
+    def outputs(self, count: int, groups: int) -> np.ndarray:
+        """(m',) booleans, which of a patch's m' outputs these pixels are.
+
+        Outputs are ordered by group, and within each by pixel, see `mapping.window_matrix.window_weight`.
+        """
+        each = count // (groups * len(self.pixels))
+        return np.tile(np.repeat(self.pixels, each), groups)
+
+
 def _outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """(G, n) and (G, n) as (G, n, n), the products of all pairs."""
     return left[:, :, None] * right[:, None]
+
+
+@dataclass
+class _Sums:
+    """Sums over patches, by the names in `PatchMoments`, and how many patches they stand for."""
+
+    totals: dict[str, Tensor] = field(default_factory=dict)
+    patches: float = 0.0
+
+    def add(self, name: str, part: Tensor) -> None:
+        if name in self.totals:
+            self.totals[name] += part  # in place: a total may take half a gigabyte
+        else:
+            self.totals[name] = part
+
+
+Pixels = tuple[bool, ...]
 
 
 class MomentSums:
@@ -77,7 +128,7 @@ class MomentSums:
     def __init__(self, *, sampled: bool = True) -> None:
         self._sampled = sampled
         self._count = 0
-        self._totals: dict[str, Tensor] = {}  # by the names in `PatchMoments`
+        self._sums: dict[Pixels, _Sums] = {}  # by the pixels that patches have; () where they have all
 
     @property
     def count(self) -> int:
@@ -109,31 +160,79 @@ class MomentSums:
         for start in range(0, len(inputs), step):
             stop = start + step
             columns = patches(layer, inputs[start:stop])  # (b, G, n, P)
-            positions = self._positions(columns.shape)
-            x = _gathered(columns, positions)  # (G, n, patches)
-            self._count += x.shape[2]
-            self._add("second", x @ x.transpose(1, 2))
-            self._add("mean", x.sum(dim=2))
+            dense_columns = None
             if dense_inputs is not None:
-                # The same positions: x0 and x belong together.
                 dense_columns = patches(layer, dense_inputs[start:stop])
-                dense = _gathered(dense_columns, positions)
-                self._add("cross", dense @ x.transpose(1, 2))
-                self._add("dense_mean", dense.sum(dim=2))
+            if not isinstance(layer, Cut) or layer.present is None:
+                self._add((), columns, dense_columns)
+                continue
+            for pixels, positions in layer.present(inputs):
+                where = positions.to(columns.device)
+                of_dense = None
+                if dense_columns is not None:
+                    of_dense = dense_columns[..., where]
+                self._add(tuple(pixels.tolist()), columns[..., where], of_dense)
+
+    def _add(self, pixels: Pixels, columns: Tensor, dense_columns: Tensor | None) -> None:
+        """Add patches (B, G, n, P) that have these pixels."""
+        sums = self._sums.setdefault(pixels, _Sums())
+        positions = self._positions(columns.shape)
+        x = _gathered(columns, positions)  # (G, n, patches)
+        self._count += x.shape[2]
+        # Each sample stands for as many patches as there were to draw from, where it matters: patches of
+        # other pixels are drawn by themselves.
+        stands_for = 1.0
+        if pixels and positions is not None:
+            stands_for = columns.shape[3] * len(columns) / x.shape[2]
+        sums.patches += stands_for * x.shape[2]
+        weighted = x
+        if stands_for != 1:
+            weighted = x * stands_for
+        sums.add("second", weighted @ x.transpose(1, 2))
+        sums.add("mean", weighted.sum(dim=2))
+        if dense_columns is not None:
+            # The same positions: x0 and x belong together.
+            dense = _gathered(dense_columns, positions)
+            sums.add("cross", dense @ weighted.transpose(1, 2))
+            sums.add("dense_mean", stands_for * dense.sum(dim=2))
 
     def moments(self) -> PatchMoments:
         """The averages over all patches; there must be some."""
-        averages: dict[str, np.ndarray] = {}
-        for name, total in self._totals.items():
-            average = total / self._count  # on the device, where it is fast
-            averages[name] = average.cpu().numpy()
-        return PatchMoments(**averages)
+        whole = self._averages(list(self._sums))
+        # Pixels that are on the same patches share their moments.
+        classes: dict[tuple[Pixels, ...], list[int]] = {}
+        for pixel in range(max(map(len, self._sums))):
+            having = tuple(present for present in self._sums if present[pixel])
+            classes.setdefault(having, []).append(pixel)
+        if len(classes) < 2:
+            return whole
+        every = sum(sums.patches for sums in self._sums.values())
+        by_pixel = []
+        for having, members in classes.items():
+            pixels = np.isin(np.arange(len(having[0])), members)
+            moments = whole
+            if len(having) < len(self._sums):
+                moments = self._averages(having)
+            share = sum(self._sums[present].patches for present in having) / every
+            by_pixel.append(PixelMoments(pixels, moments, share))
+        return replace(whole, by_pixel=tuple(by_pixel))
 
-    def _add(self, name: str, part: Tensor) -> None:
-        if name in self._totals:
-            self._totals[name] += part  # in place: a total may take half a gigabyte
-        else:
-            self._totals[name] = part
+    def _averages(self, parts: Sequence[Pixels]) -> PatchMoments:
+        """The averages over the patches that have some sets of pixels."""
+        count = sum(self._sums[part].patches for part in parts)
+        averages: dict[str, np.ndarray] = {}
+        for name, first in self._sums[parts[0]].totals.items():
+            total = first
+            for part in parts[1:]:
+                total = total + self._sums[part].totals[name]
+            average = total / count  # on the device, where it is fast
+            averages[name] = average.cpu().numpy()
+        return PatchMoments(
+            averages["second"],
+            averages["mean"],
+            averages.get("cross"),
+            averages.get("dense_mean"),
+        )
 
     def _positions(self, shape: torch.Size) -> Tensor | None:
         """(B, kept) positions of each image to gather, drawn without return; None: all of them."""

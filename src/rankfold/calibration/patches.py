@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.workload.shape import ConvShape, Pair
 
 LayerModule = nn.Conv2d | nn.Linear
+
+
+# Patches that have the same outputs of a layer which gives several pixels for each: (K,) booleans, which of
+# the K pixels of a patch are on the layer's plane, and (P',) indices of the patches among the P of an image.
+Present = tuple[np.ndarray, Tensor]
 
 
 @dataclass(frozen=True)
@@ -20,10 +26,13 @@ class Cut:
     Attributes:
         layer: the convolution whose patches they are.
         prepare: from the inputs of the layer that is there to those of `layer`.
+        present: from the inputs of the layer that is there to all patches, by the pixels that they have
+            there; None: every patch has all of its outputs.
     """
 
     layer: nn.Conv2d
     prepare: Callable[[Tensor], Tensor]
+    present: Callable[[Tensor], Sequence[Present]] | None = None
 
 
 Layer = LayerModule | ConvShape | Cut  # all that is needed of a layer is in its shape, too

@@ -10,11 +10,24 @@ the plain squared error of A M in the place of A W (a Kronecker-factored curvatu
 ICML 2015). All outputs share the columns T that are kept, and the least squares weight on them, W S_:T
 S_TT^-1, is the best for every P: A only multiplies it from the left. So P decides which columns stay, and
 nothing else: they are eliminated from A W, and the refit is that of W.
+
+**Outputs that are not always there.** The last windows of a plane may reach beyond it, where some of their
+outputs do not exist. What counts of output i is its error over the patches that have it, with moments S_i of
+these alone. Outputs of the same patches have the same moments; such sets of outputs c share the columns T and
+nothing else, so that the error is the sum of theirs,
+
+    sum_c  s_c tr(P_c D_c S_c D_c^T),    s_c the share of all patches that have them,
+
+each part of it is least for W_c S_c,:T S_c,TT^-1, and what dropping a column costs in all is the sum of what
+it costs each, ||(A_c W_c)_j||^2 / (S_c,TT^-1)_jj: the elimination stays exact, with an inverse for each set.
+(Two outputs of different sets would also count together, over the patches that have both, if P had entries
+for the pair: these are left out.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,14 +36,34 @@ from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.regression import RIDGE, check_moments, with_ridge
 from rankfold.lowrank.support import ONE_BY_ONE, FittedSupport, refit
 
+EVERY = slice(None)
 TIDY = 16  # parts of the inputs, after each of which the inverse is made smaller
 NEGATIVE = 1e-6  # of the largest eigenvalue of an importance: what is further below zero is no rounding
+
+
+@dataclass(frozen=True)
+class OutputMoments:
+    """What some outputs of each group read.
+
+    Attributes:
+        outputs: (m,) booleans, as many in each group.
+        second: (G, n, n) E[x x^T] over the patches that have these outputs.
+        share: of all patches, those that have them; above 0.
+    """
+
+    outputs: np.ndarray
+    second: np.ndarray
+    share: float = 1.0
+
+
+# Of all outputs at once, (G, n, n), or of sets of them, which together are all.
+Moments = np.ndarray | Sequence[OutputMoments]
 
 
 def fitted_rows(
     weight: np.ndarray,
     conv_groups: int,
-    second: np.ndarray | None,
+    second: Moments | None,
     rows: int,
     *,
     importance: np.ndarray | None = None,
@@ -46,7 +79,7 @@ def fitted_rows(
 def nested_rows(
     weight: np.ndarray,
     conv_groups: int,
-    second: np.ndarray | None,
+    second: Moments | None,
     budgets: Sequence[int],
     *,
     importance: np.ndarray | None = None,
@@ -62,8 +95,8 @@ def nested_rows(
     Args:
         weight: (m, C_in/G, kh, kw).
         conv_groups: G; the inputs of each group are chosen by themselves.
-        second: (G, n, n) E[x x^T] as in `decompose_for_data`; None: the inputs of most weight stay, and keep
-            their weights.
+        second: (G, n, n) E[x x^T] as in `decompose_for_data`, or one for each set of outputs, see above;
+            None: the inputs of most weight stay, and keep their weights.
         budgets: inputs of each group to keep, 1 to n each; n keeps everything.
         importance: (m,) positive, what the squared error of each output counts; or (G, m/G, m/G) positive
             semi-definite, what errors of outputs count together, see above; None: all count alike. The refit
@@ -83,81 +116,148 @@ def nested_rows(
             f"a weight of shape {weight.shape} must be (m, C_in/G, kh, kw), finite, and of "
             f"{conv_groups} groups"
         )
-    check_moments(weight.shape, conv_groups, second, None)
     n = weight[0].size
     for rows in budgets:
         if not 1 <= rows <= n:
             raise InputError(f"rows (={rows}) must be from 1 to {n}, the inputs of an output")
-    judged = _judged(weight.astype(np.float64).reshape(conv_groups, -1, n), importance)
+    metric = _metric(importance, conv_groups, len(weight))
     supports = {rows: np.ones((conv_groups, n), bool) for rows in budgets}
-    for group, outputs in enumerate(judged):
-        if second is None:
-            order = np.argsort(-np.square(outputs).sum(axis=0), kind="stable")
-            for rows, support in supports.items():
-                support[group, order[rows:]] = False
-            continue
-        elimination = Elimination(outputs, with_ridge(second[group], ridge))
-        for rows, kept in _eliminated(elimination, supports).items():
-            supports[rows][group] = kept
+    if second is None:
+        _drop_lightest(supports, _judged(weight, conv_groups, metric, EVERY))
+    else:
+        for group, columns in enumerate(_eliminations(weight, conv_groups, second, metric, ridge)):
+            for rows, kept in _eliminated(columns, budgets).items():
+                supports[rows][group] = kept
     found = {}
-    for rows, support in supports.items():
-        support = support.reshape(conv_groups * weight.shape[1], -1)
-        found[rows] = FittedSupport(support, refit(weight, conv_groups, second, support, ridge=ridge))
+    for rows, of_groups in supports.items():
+        support = of_groups.reshape(conv_groups * weight.shape[1], -1)
+        found[rows] = FittedSupport(support, refit_parts(weight, conv_groups, second, support, ridge=ridge))
     return found
 
 
-def _judged(weight: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    """A W of each group's weight W, (G, m/G, n), so that their plain squared error is the one that counts."""
-    groups, outputs, _ = weight.shape
+def refit_parts(
+    weight: np.ndarray,
+    conv_groups: int,
+    second: Moments | None,
+    support: np.ndarray,
+    *,
+    ridge: float = RIDGE,
+) -> np.ndarray:
+    """`refit`, of each set of outputs on moments of its own; arguments and errors as there."""
+    if second is None or isinstance(second, np.ndarray):
+        return refit(weight, conv_groups, second, support, ridge=ridge)
+    refitted = np.zeros(weight.shape)
+    for part in second:
+        own = weight[part.outputs]
+        refitted[part.outputs] = refit(own, conv_groups, part.second, support, ridge=ridge)
+    return refitted
+
+
+def _metric(importance: np.ndarray | None, groups: int, outputs: int) -> np.ndarray | None:
+    """(G, m/G, m/G) P of each group; None: the unit matrix."""
     if importance is None:
-        return weight
-    if importance.shape == (groups * outputs,):
+        return None
+    each = outputs // groups
+    if importance.shape == (outputs,):
         if not (np.isfinite(importance).all() and (importance > 0).all()):
             raise InputError("importance must be positive and finite for every output")
-        # Costs are compared with each other only, so that their scale is free.
-        return weight * np.sqrt(importance / importance.mean()).reshape(groups, outputs, 1)
-    if importance.shape != (groups, outputs, outputs):
+        return importance.reshape(groups, each, 1) * np.eye(each)
+    if importance.shape != (groups, each, each):
         raise InputError(
-            f"importance of shape {importance.shape} must be one positive number for each of "
-            f"{groups * outputs} outputs, or a matrix for those of each group, {(groups, outputs, outputs)}"
+            f"importance of shape {importance.shape} must be one positive number for each of {outputs} "
+            f"outputs, or a matrix for those of each group, {(groups, each, each)}"
         )
-    return np.stack([_root(of_group) for of_group in importance]) @ weight
+    for matrix in importance:
+        if not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T):
+            raise InputError("importance must be a finite symmetric matrix for the outputs of each group")
+        values = np.linalg.eigvalsh(matrix)
+        if values[-1] <= 0 or values[0] < -NEGATIVE * values[-1]:
+            raise InputError(
+                f"importance must be positive semi-definite and not zero; its eigenvalues are {values[0]:g} "
+                f"to {values[-1]:g}"
+            )
+    return importance
 
 
-def _root(importance: np.ndarray) -> np.ndarray:
-    """(m, m) A with A^T A = P / trace(P) * m, for a positive semi-definite P (m, m)."""
-    if not np.isfinite(importance).all() or not np.allclose(importance, importance.T):
-        raise InputError("importance must be a finite symmetric matrix for the outputs of each group")
-    values, vectors = np.linalg.eigh(importance)
-    if values[-1] <= 0 or values[0] < -NEGATIVE * values[-1]:
-        raise InputError(
-            f"importance must be positive semi-definite and not zero; its eigenvalues are {values[0]:g} to "
-            f"{values[-1]:g}"
-        )
-    scaled = np.maximum(values, 0.0) / values.mean()
-    root: np.ndarray = np.sqrt(scaled)[:, None] * vectors.T
-    return root
+def _judged(
+    weight: np.ndarray,
+    groups: int,
+    metric: np.ndarray | None,
+    outputs: np.ndarray | slice,
+) -> list[np.ndarray]:
+    """A W of some outputs of each group, (m', n): their plain squared error is the one that counts."""
+    inside = np.zeros(len(weight), bool)
+    inside[outputs] = True
+    judged = []
+    for group, own in enumerate(inside.reshape(groups, -1)):
+        block = weight.astype(np.float64).reshape(groups, len(own), -1)[group][own]
+        if metric is not None:
+            values, vectors = np.linalg.eigh(metric[group][np.ix_(own, own)])
+            # A = L^1/2 V^T of P = V L V^T.
+            block = np.sqrt(np.maximum(values, 0.0))[:, None] * (vectors.T @ block)
+        judged.append(block)
+    return judged
 
 
-def _eliminated(columns: Elimination, budgets: Iterable[int]) -> dict[int, np.ndarray]:
-    """(n,) booleans for each budget: what is left when the cheapest inputs have been dropped one by one."""
-    left = n = len(columns.kept)
+def _drop_lightest(supports: Mapping[int, np.ndarray], judged: Sequence[np.ndarray]) -> None:
+    """Drop, from supports (G, n) of everything, all but the so many inputs of most weight."""
+    for group, block in enumerate(judged):
+        order = np.argsort(-np.square(block).sum(axis=0), kind="stable")
+        for rows, support in supports.items():
+            support[group, order[rows:]] = False
+
+
+def _eliminations(
+    weight: np.ndarray,
+    groups: int,
+    second: Moments,
+    metric: np.ndarray | None,
+    ridge: float,
+) -> Iterator[list[Elimination]]:
+    """For each group the eliminations of its sets of outputs, of which no column is dropped yet."""
+    parts = second
+    if isinstance(parts, np.ndarray):
+        parts = [OutputMoments(np.ones(len(weight), bool), parts)]
+    if np.any(sum(part.outputs.astype(int) for part in parts) != 1):
+        raise InputError("every output must belong to one set of moments")
+    for part in parts:
+        check_moments(weight.shape, groups, part.second, None)
+    judged = [_judged(weight, groups, metric, part.outputs) for part in parts]
+    for group in range(groups):
+        columns = []
+        for part, blocks in zip(parts, judged, strict=True):
+            counted = np.sqrt(part.share) * blocks[group]
+            columns.append(Elimination(counted, with_ridge(part.second[group], ridge)))
+        yield columns
+
+
+def _eliminated(columns: Sequence[Elimination], budgets: Iterable[int]) -> dict[int, np.ndarray]:
+    """(n,) booleans for each budget: what is left when the cheapest inputs have been dropped one by one.
+
+    Args:
+        columns: the same ones for several sets of outputs, which lose them together.
+        budgets: numbers of inputs.
+    """
+    left = n = len(columns[0].kept)
     at_once = max(1, (n // ONE_BY_ONE) ** 2)
     tidy_at = n
     found = {}
-    waiting = sorted(budgets)  # the largest is reached first
+    waiting = sorted(set(budgets))  # the largest is reached first
     while waiting:
+        costs = sum(part.costs() for part in columns)
+        order = np.argsort(costs, kind="stable")[:at_once]
         # More than one budget may lie within a step: its first losses alone lead there.
-        order = np.argsort(columns.costs(), kind="stable")[:at_once]
         while waiting and waiting[-1] >= left - at_once:
-            kept = columns.kept
+            kept = columns[0].kept
             kept[order[: left - waiting[-1]]] = False
             found[waiting.pop()] = kept
         if not waiting:
             break
-        columns.drop(order)
+        for part in columns:
+            part.drop(order)
         left -= at_once
         if tidy_at - left >= max(1, n // TIDY):
-            columns.tidy()
+            for part in columns:
+                part.tidy()
             tidy_at = left
     return found

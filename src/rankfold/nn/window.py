@@ -4,6 +4,8 @@ what stand-ins of this sort have in common, `Windowed`.
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -129,6 +131,20 @@ class Windowed(nn.Module, StandIn):
             input = F.pad(input, (0, right, 0, below))
         return input
 
+    def present(self, input: Tensor) -> list[tuple[np.ndarray, Tensor]]:
+        """Which pixels windows have that lie on the plane of an input (..., H, W).
+
+        Returns:
+            (a*b,) booleans, the pixels, and the indices of the windows that have just these, row by row.
+        """
+        down, across = (_present(*axis) for axis in zip(self.output_size(input), self.window, strict=True))
+        columns = sum(len(windows) for _, windows in across)
+        parts = []
+        for (rows, windows_down), (pixels, windows_across) in product(down, across):
+            positions = windows_down[:, None] * columns + windows_across
+            parts.append((np.outer(rows, pixels).reshape(-1), torch.from_numpy(positions.reshape(-1))))
+        return parts
+
     def placed(self, outputs: Tensor, size: Pair) -> Tensor:
         """The outputs (B, m*a*b, windows down, windows across) of `matrix` as a plane (B, m, *size)."""
         images, _, down, across = outputs.shape
@@ -196,6 +212,19 @@ class WindowConv2d(Windowed):
     def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d has, for calls by keyword
         """Compute all windows, and put their outputs in place."""
         return self.placed(self.matrix(self.extended(input)), self.output_size(input))
+
+
+def _present(size: int, pixels: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Along an axis of so many outputs, in windows of so many: which of these exist, (pixels,) booleans, in
+    which windows, their indices.
+    """
+    whole, rest = divmod(size, pixels)
+    parts = []
+    if whole:
+        parts.append((np.ones(pixels, bool), np.arange(whole)))
+    if rest:
+        parts.append((np.arange(pixels) < rest, np.array([whole])))
+    return parts
 
 
 def _pair(values: tuple[int, ...]) -> Pair:

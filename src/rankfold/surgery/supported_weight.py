@@ -67,11 +67,11 @@ def supported_weight(
     output_error = None
     if second is not None:
         # Relative to what the target gives, which is the dense output's part that these inputs can explain.
-        lost = _power(target - found, conv_groups, second)
-        output_error = _ratio(lost, _power(target, conv_groups, second))
+        lost = power(target - found, conv_groups, second)
+        output_error = ratio(lost, power(target, conv_groups, second))
     # The weight's own error is against the dense one, whatever the target was.
-    missing = _power(weight - found, conv_groups)
-    error = _ratio(missing, _power(weight, conv_groups))
+    missing = power(weight - found, conv_groups)
+    error = ratio(missing, power(weight, conv_groups))
     return SupportedWeight(found, support, error, output_error)
 
 
@@ -121,7 +121,7 @@ def row_sparse_factors(
     return factors, support
 
 
-def _power(weight: Array, conv_groups: int, second: Array | None = None) -> float:
+def power(weight: Array, conv_groups: int, second: Array | None = None) -> float:
     """tr(A S A^T), or ||A||_F^2."""
     blocks = weight.astype(np.float64).reshape(conv_groups, len(weight) // conv_groups, -1)  # (G, m/G, n)
     weighted = blocks
@@ -131,7 +131,8 @@ def _power(weight: Array, conv_groups: int, second: Array | None = None) -> floa
     return max(float(np.sum(weighted * blocks)), 0.0)
 
 
-def _ratio(part: float, whole: float) -> float:
+def ratio(part: float, whole: float) -> float:
+    """sqrt(part / whole)."""
     if whole <= 0:
         # A weight of zeros is kept without error.
         return 0.0

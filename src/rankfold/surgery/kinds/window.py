@@ -14,7 +14,6 @@ from rankfold.calibration.correction import correct_
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.patches import Cut, Layer
 from rankfold.errors import InputError
-from rankfold.lowrank.rows import fitted_rows
 from rankfold.mapping.window_matrix import window_weight
 from rankfold.nn.low_rank import weight_shape
 from rankfold.nn.window import WindowConv2d, Windowed
@@ -22,7 +21,7 @@ from rankfold.plan.kinds import WindowLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import support_to_mask, text_to_support
 from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, masked_positions
-from rankfold.surgery.supported_weight import ChooseSupport, supported_weight
+from rankfold.surgery.window_weight import window_matrix
 from rankfold.workload import ConvShape
 
 
@@ -66,7 +65,7 @@ class WindowSurgery(ReplacingSurgery):
         support = None
         if kind.support is not None:
             support = text_to_support(kind.support, weight_shape(made.matrix, layer.name))
-        found = supported_weight(copies, module.groups, _best_rows(kind.rows), moments, support)
+        found = window_matrix(copies, module.groups, kind.rows, moments, support)
         kept = support_to_mask(found.support, len(copies), module.groups, (copies.shape[2], copies.shape[3]))
         with torch.no_grad():
             made.matrix.weight.copy_(torch.from_numpy(found.weight))
@@ -78,7 +77,7 @@ class WindowSurgery(ReplacingSurgery):
         """Boxes of windows."""
         assert isinstance(module, nn.Conv2d)  # check refuses others
         window = WindowConv2d(module, cast(WindowLayer, layer.kind).window)
-        return Cut(window.matrix, window.extended)
+        return Cut(window.matrix, window.extended, window.present)
 
     def correct_(
         self,
@@ -128,15 +127,6 @@ def _shape(layer: LayerPlan, module: nn.Conv2d) -> ConvShape:
     dilation = module.dilation[0], module.dilation[1]
     extent = [(taps - 1) * step + 1 for taps, step in zip(bare.kernel, dilation, strict=True)]
     return replace(bare, input=(extent[0], extent[1]), stride=(down, across), dilation=dilation)
-
-
-def _best_rows(rows: int) -> ChooseSupport:
-    """Chooses so many inputs of each group."""
-
-    def choose(weight: np.ndarray, conv_groups: int, second: np.ndarray | None) -> np.ndarray:
-        return fitted_rows(weight, conv_groups, second, rows).support
-
-    return choose
 
 
 PART = WindowSurgery()
