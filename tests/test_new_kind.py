@@ -238,7 +238,7 @@ def test_a_plan_is_saved_loaded_and_checked(tmp_path: Path) -> None:
             r"mapping \(=best\) of a first-channels layer must be one of im2col, sdk, vw-sdk",
         ),
         ({"channels": 0}, "channels: 0 is less than the minimum of 1"),
-        ({"rank": 4}, "only a low-rank layer has rank, this one is first-channels"),
+        ({"rank": 4}, "only low-rank and window-low-rank layers have rank, this one is first-channels"),
     ):
         content = plan.to_json()
         content["layers"][1] |= change

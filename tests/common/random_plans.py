@@ -17,6 +17,7 @@ from rankfold.plan import (
     Plan,
     SupportLayer,
     WindowLayer,
+    WindowLowRankLayer,
 )
 from rankfold.plan.kinds import STEERINGS
 from rankfold.workload import ConvShape
@@ -51,6 +52,10 @@ LAYERS_OF: dict[type[LayerKind], st.SearchStrategy[LayerKind]] = {
     WindowLayer: st.one_of(
         st.builds(WindowLayer, st.tuples(COUNTS, COUNTS)),
         st.builds(WindowLayer, st.tuples(COUNTS, COUNTS), COUNTS, MAYBE_SUPPORT),
+    ),
+    WindowLowRankLayer: st.one_of(
+        st.builds(WindowLowRankLayer, st.tuples(COUNTS, COUNTS), COUNTS),
+        st.builds(WindowLowRankLayer, st.tuples(COUNTS, COUNTS), COUNTS, COUNTS, MAYBE_SUPPORT),
     ),
 }
 

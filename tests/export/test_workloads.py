@@ -15,7 +15,7 @@ from rankfold.errors import InputError
 from rankfold.export.workloads import executed_layers, write_csv, write_zigzag
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_matrix import window_shape
-from rankfold.plan import LowRank, Pairs, PatDNN, SharedSupport, Windows, uniform_plan
+from rankfold.plan import LowRank, Pairs, PatDNN, SharedSupport, WindowLowRank, Windows, uniform_plan
 from rankfold.plan.kinds import ChannelLayer, LayerKind, registered
 from rankfold.plan.support import support_to_text
 from rankfold.workload import ConvShape, Network, zoo_network
@@ -126,10 +126,17 @@ def test_layers_that_drop_positions_are_whole_in_zigzag_and_refused_as_csv(metho
     assert not (tmp_path / "net.csv").exists()
 
 
-def test_windows_go_through_a_table_with_the_inputs_that_they_drive(tmp_path):
-    # Windows of 1x2 pixels and of one.
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        (Windows(row_tiles=2), ("matrix",)),  # windows of 1x2 pixels and of one
+        (WindowLowRank(rank="1/4", row_tiles=2), ("reduce", "expand")),
+    ],
+    ids=str,
+)
+def test_windows_go_through_a_table_with_the_inputs_that_they_drive(method, parts, tmp_path):
     network = zoo_network("resnet8")
-    plan = uniform_plan(network, ARRAY, Windows(row_tiles=2), bits=4)
+    plan = uniform_plan(network, ARRAY, method, bits=4)
     with pytest.raises(InputError, match="drives 64 inputs of a window, and which ones is chosen on data"):
         write_csv(tmp_path / "net.csv", network, plan)
     layers = []
@@ -150,7 +157,8 @@ def test_windows_go_through_a_table_with_the_inputs_that_they_drive(tmp_path):
     by_name = {layer.shape.name: layer.chosen.cycles for layer in counted.layers}
     for layer in wanted.layers:
         if layer.entry.kind.shares_support:
-            assert by_name[f"{layer.shape.name}.matrix"] == layer.chosen.cycles
+            own = sum(by_name[f"{layer.shape.name}.{part}"] for part in parts)
+            assert own == layer.chosen.cycles
 
 
 @pytest.mark.parametrize("method", [SharedSupport(3), LowRank(rank="1/4", groups=2, entries=3, force=True)])

@@ -103,16 +103,24 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"kind": "cp"}, r"kind \(=cp\) must be dense, low-rank, pattern-pruned, channel-pruned or window"),
+        (
+            {"kind": "cp"},
+            r"kind \(=cp\) must be dense, low-rank, pattern-pruned, channel-pruned, window or "
+            "window-low-rank",
+        ),
         ({"kind": "dense", "groups": 2}, "only a low-rank layer has groups, this one is dense"),
-        ({"kind": "dense", "rank": 2}, "only a low-rank layer has rank, this one is dense"),
+        (
+            {"kind": "dense", "rank": 2},
+            "only low-rank and window-low-rank layers have rank, this one is dense",
+        ),
         (
             {"kind": "dense", "entries": 4},
             "only low-rank and pattern-pruned layers have entries, this one is dense",
         ),
         (
             {"kind": "dense", "support": "1b"},
-            "only low-rank, pattern-pruned and window layers have support, this one is dense",
+            "only low-rank, pattern-pruned, window and window-low-rank layers have support, "
+            "this one is dense",
         ),
         ({"kind": "dense", "pruning": "pairs"}, "only a pattern-pruned layer has pruning, this one is dense"),
         (
@@ -137,7 +145,8 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
         ({**LOW_RANK, "entries": 4, "support": "1B  1b"}, "support must be hexadecimal numbers"),
         (
             {**PRUNED, "pruning": "pairs", "support": "1b"},
-            "only low-rank, pattern-pruned and window layers have support, this one is pairs",
+            "only low-rank, pattern-pruned, window and window-low-rank layers have support, "
+            "this one is pairs",
         ),
         ({**PRUNED, "pruning": "support", "support": "x"}, "support must be hexadecimal numbers"),
         (PRUNED, "a pattern-pruned layer needs pruning"),
@@ -212,7 +221,14 @@ class Mirrored(LayerKind):
 
 
 def test_a_kind_is_known_only_while_it_is_registered() -> None:
-    assert kind_names() == ("dense", "low-rank", "pattern-pruned", "channel-pruned", "window")
+    assert kind_names() == (
+        "dense",
+        "low-rank",
+        "pattern-pruned",
+        "channel-pruned",
+        "window",
+        "window-low-rank",
+    )
     plan = Plan("net", (1, 1, 1), ArraySpec(8, 8), (LayerPlan("layer", Mirrored(2)),))
     with registered(Mirrored):
         assert kinds() == (*ALL_KINDS, Mirrored)

@@ -211,7 +211,16 @@ def test_a_plan_that_cannot_be_made(method: Any, bits: int, message: str) -> Non
 
 
 def test_methods_are_known_by_the_names_of_the_command_line() -> None:
-    assert list(METHODS) == ["low-rank", "patdnn", "pairs", "support", "quantise", "channel", "window"]
+    assert list(METHODS) == [
+        "low-rank",
+        "patdnn",
+        "pairs",
+        "support",
+        "quantise",
+        "channel",
+        "window",
+        "window-low-rank",
+    ]
     assert all(method.name == name for name, method in METHODS.items())
 
 

@@ -224,6 +224,7 @@ def test_the_table_is_thinned_and_counts_layers(network):
         "low-rank": sum("r" in word and "g" in word and "e" not in word for word in words),
         "support": sum(word.startswith("e") for word in words),
         "window": 0,
+        "window low-rank": 0,
         "both": sum("g" in word and " e" in word for word in words),
     }
 

@@ -26,6 +26,7 @@ from rankfold.plan import (
     SharedSupport,
     SupportLayer,
     WindowLayer,
+    WindowLowRankLayer,
     uniform_plan,
 )
 from rankfold.plan.kinds import kinds, registered
@@ -34,7 +35,19 @@ from rankfold.report.arrays.picture import planned_panels
 from rankfold.report.charts.arrays import arrays_chart
 from rankfold.report.kinds import KindPicture, families, family_of, picture_of
 from rankfold.report.methods import RunMethod, colours, run_method
-from rankfold.report.palette import BLUE, BROWN, GREEN, GREY, MOSS, OCHRE, PINK, TEAL, VERMILION, VIOLET
+from rankfold.report.palette import (
+    BLUE,
+    BROWN,
+    CRIMSON,
+    GREEN,
+    GREY,
+    MOSS,
+    OCHRE,
+    PINK,
+    TEAL,
+    VERMILION,
+    VIOLET,
+)
 from rankfold.report.run_page.page import render_report
 from rankfold.report.summary import steered_cycles, summary_headers
 from rankfold.workload import ConvShape, zoo_network
@@ -87,6 +100,14 @@ TOLD = {
         (
             "Window layer",
             "2x2 output pixels from 64 of 256 inputs, to be chosen on data; every cell is a weight",
+        ),
+    ),
+    WindowLowRankLayer((2, 2), 16): (
+        (CRIMSON, "window low-rank"),
+        "window low-rank",
+        (
+            "Window low-rank",
+            "rank 16, 2x2 output pixels from all 256 inputs; every cell is a weight",
         ),
     ),
 }

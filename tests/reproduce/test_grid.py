@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rankfold.errors import InputError
-from rankfold.plan import LowRank, Pairs, Quantise, SharedSupport, Windows
+from rankfold.plan import LowRank, Pairs, Quantise, SharedSupport, WindowLowRank, Windows
 from rankfold.plan.methods import settings
 from rankfold.reproduce.grid import Cell, grid_names, load_grid
 from rankfold.runs.recipes import effective
@@ -143,6 +143,16 @@ def test_windows_of_a_grid_are_those_of_the_command_line(tmp_path):
     cells = load_grid(str(tmp_path / "own.yaml")).cells[:2]
     assert [cell.name for cell in cells] == ["window-k2-wauto-b4-s0", "window-k2-w2x3-b4-s0"]
     assert [cell.setting() for cell in cells] == [Windows(row_tiles=2), Windows(row_tiles=2, window=(2, 3))]
+    # Rows of low-rank pairs of windows need not be given.
+    methods = """methods:
+  - {method: window-low-rank, rank: [1/4], bits: [4]}
+  - {method: window-low-rank, rank: [8], row_tiles: [2], window: [2x2], bits: [4]}
+"""
+    (tmp_path / "pairs.yaml").write_text(GOOD.partition("methods:")[0] + methods)
+    pairs = load_grid(str(tmp_path / "pairs.yaml")).cells
+    wanted = [WindowLowRank(rank="1/4"), WindowLowRank(rank="8", row_tiles=2, window=(2, 2))]
+    assert [cell.setting() for cell in pairs] == wanted
+    cells = [*cells, *pairs]
     # A table of results that is read back names the same cells.
     known = settings()
     for cell in cells:

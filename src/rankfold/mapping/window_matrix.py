@@ -158,6 +158,20 @@ class WindowMatrix:
         kernel = np.ones((1, 1, *self.layer.kernel), bool)
         return window_weight(kernel, 1, self.layer.stride, self.layer.dilation, self.window)[:, 0]
 
+    def copied(self, channels: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """(a*b, rows) booleans: inputs, each (rows,), that the copy for each pixel reads."""
+        return self.copies[:, y, x]
+
+    @property
+    def placed(self) -> Pair:
+        """(a, b) places of a plane that the outputs of one window take."""
+        return self.window
+
+    @property
+    def outputs(self) -> tuple[int, Pair]:
+        """Channels and (height, width) of the plane that the outputs are put into."""
+        return self.layer.m, self.layer.output
+
 
 def window_cycles(shape: ConvShape, window: Pair, array: ArraySpec, rows: int | None = None) -> int:
     """Cycles of a layer whose windows are computed by one matrix each: ceil(OH/a) * ceil(OW/b) * tiles.

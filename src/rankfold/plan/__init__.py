@@ -11,6 +11,7 @@ from rankfold.plan.kinds import (
     PatternLayer,
     SupportLayer,
     WindowLayer,
+    WindowLowRankLayer,
     register_kind,
 )
 from rankfold.plan.layer import LayerPlan
@@ -25,6 +26,7 @@ from rankfold.plan.methods import (
     Quantise,
     Setting,
     SharedSupport,
+    WindowLowRank,
     Windows,
     register_method,
 )
@@ -57,6 +59,8 @@ __all__ = [
     "SharedSupport",
     "SupportLayer",
     "WindowLayer",
+    "WindowLowRank",
+    "WindowLowRankLayer",
     "Windows",
     "check_plan",
     "coverage",

@@ -17,6 +17,7 @@ from rankfold.arguments import NUMBER, SWITCH, TEXT, WHOLE, Wanted, check_fields
 from rankfold.errors import InputError
 from rankfold.lowrank import RankRule, full_rank
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.window_low_rank import cheapest_window, window_rank
 from rankfold.mapping.window_matrix import filling_window, window_shape
 from rankfold.plan.kinds import (
     PLAIN,
@@ -29,6 +30,7 @@ from rankfold.plan.kinds import (
     PatDNNLayer,
     SupportLayer,
     WindowLayer,
+    WindowLowRankLayer,
 )
 from rankfold.plan.kinds.kind import is_needed
 from rankfold.plan.rules import LayerRule
@@ -550,6 +552,80 @@ class Windows(Method):
         return kind, words
 
 
+@dataclass(frozen=True, kw_only=True)
+class WindowLowRank(Method):
+    """Every layer computes whole windows of its output plane from a few values of each, by two matrices.
+
+    Attributes:
+        rank: r for each output pixel of a window, a number or a fraction of a layer's output channels such as
+            `1/8`: the matrix of a window of N pixels has rank N r, rounded down.
+        row_tiles: k, tiles of R inputs that are driven for a window; layers whose windows have no more inputs
+            use all. None: all use all.
+        window: (a, b) output pixels, of layers whose plane is smaller at most as many; None: in each layer
+            the window of the fewest cycles on the array with N r <= R (see
+            `mapping.window_low_rank.cheapest_window`).
+        array: where the layers are to lie, R x C with columns counted in weights; `uniform_plan` fills it in.
+    """
+
+    name: ClassVar[str] = "window-low-rank"
+    title: ClassVar[str] = "window low-rank"
+    help: ClassVar[str] = "low-rank pairs of windows, of free weights, with --rank and perhaps --row-tiles"
+    settings: ClassVar[tuple[Setting, ...]] = (RANK, ROW_TILES, WINDOW)
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (WindowLowRankLayer,)
+
+    rank: int | str
+    row_tiles: int | None = None
+    window: Pair | None = None
+    array: ArraySpec | None = None
+
+    def __post_init__(self) -> None:
+        rank = Wanted("a whole number or a fraction such as '1/8'", Integral, str)
+        check_fields(self, rank=rank, row_tiles=WHOLE.or_none)
+        self._rule  # noqa: B018 (refuses a rank that cannot be read)
+        if self.row_tiles is not None and self.row_tiles < 1:
+            raise InputError(f"row_tiles (={self.row_tiles}) must be 1 or more")
+        if self.window is not None:
+            WindowLayer(self.window)  # refuses what is no window
+
+    @property
+    def _rule(self) -> RankRule:
+        return RankRule.parse(str(self.rank))
+
+    @property
+    def forced(self) -> bool:
+        """Where the window is given: it is wanted whatever it costs."""
+        return self.window is not None
+
+    def on_array(self, array: ArraySpec) -> WindowLowRank:
+        """The method with its array."""
+        return replace(self, array=array)
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """The window, its rank and its rows; dense where there is no plane."""
+        if self.array is None:
+            raise InputError("windows are chosen for an array; make the plan with uniform_plan")
+        if shape.is_linear:
+            return DenseLayer(), "a window needs an output plane"
+        share = self._rule.value
+        if self._rule.relative:
+            share *= shape.m // shape.groups
+        if self.window is None:
+            window = cheapest_window(shape, self.array, share, self.row_tiles)
+        else:
+            height, width = shape.output
+            window = min(self.window[0], height), min(self.window[1], width)
+        inputs = window_shape(shape, window).n
+        rank = window_rank(window, share)
+        kind = WindowLowRankLayer(window, rank)
+        words = f"all {inputs} inputs"
+        if self.row_tiles is not None and self.row_tiles * self.array.rows < inputs:
+            rows = self.row_tiles * self.array.rows
+            kind = WindowLowRankLayer(window, rank, rows)
+            words = f"{rows} of {inputs} inputs"
+        kind.check(shape)
+        return kind, f"windows of {window[0]}x{window[1]}, rank {rank}, {words}"
+
+
 @dataclass(frozen=True)
 class ChannelPruning(Method):
     """Whole channels go.
@@ -636,5 +712,5 @@ def needed_settings(method: type[Method]) -> tuple[Setting, ...]:
     return tuple(setting for setting in method.settings if setting.name in needed)
 
 
-for _method in (LowRank, PatDNN, Pairs, SharedSupport, Quantise, ChannelPruning, Windows):
+for _method in (LowRank, PatDNN, Pairs, SharedSupport, Quantise, ChannelPruning, Windows, WindowLowRank):
     register_method(_method)

@@ -19,7 +19,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.quantised import QuantLayer
 from rankfold.plan import LowRank, SharedSupport, uniform_plan
-from rankfold.plan.methods import Windows
+from rankfold.plan.methods import WindowLowRank, Windows
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import insert_quantisers_
@@ -223,12 +223,20 @@ def test_what_arrays_cannot_hold_is_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
-@pytest.mark.parametrize("row_tiles", [1, 99])
-def test_windows_of_awkward_layers(row_tiles, tmp_path):
+@pytest.mark.parametrize(
+    "method",
+    [
+        Windows(row_tiles=1, window=(2, 3)),
+        Windows(row_tiles=99, window=(2, 3)),
+        WindowLowRank(rank="1/2", row_tiles=1, window=(2, 3)),
+    ],
+    ids=str,
+)
+def test_windows_of_awkward_layers(method, tmp_path):
     torch.manual_seed(3)
     array = ArraySpec(40, 48, cell_bits=2, dac_bits=1)
     network = Awkward()
     network.edge = nn.Conv2d(6, 6, (2, 3), padding="same")  # one row of zeros more below than above
     # Planes of 6x8 and 3x4, which the window does not divide.
-    model, plan = quantised(network, (3, 12, 9), array, Windows(row_tiles=row_tiles, window=(2, 3)))
+    model, plan = quantised(network, (3, 12, 9), array, method)
     check(model, plan, tmp_path / "arrays")

@@ -1,5 +1,7 @@
 """Written ONNX files: onnxruntime computes what torch does, and they are read back as the network runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -14,7 +16,7 @@ from rankfold.export.onnx.write import write_onnx
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.masked import masks_of
-from rankfold.plan import LowRank, SharedSupport, uniform_plan
+from rankfold.plan import LowRank, SharedSupport, WindowLowRankLayer, uniform_plan
 from rankfold.plan.methods import Windows
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import insert_quantisers_
@@ -231,10 +233,16 @@ def test_windows_are_convolutions_whose_outputs_are_put_in_place(tmp_path):
         nn.Conv2d(8, 6, 3, padding=1),
         nn.ReLU(),
         nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1, groups=2),
         nn.Flatten(),
         nn.Linear(8 * 64, 5),
     )
     plan = uniform_plan(trace(model, IMAGE), ARRAY, Windows(row_tiles=1, window=(2, 3)), bits=4)
+    # The last one by two matrices, of which the first drives some of its inputs.
+    pair = WindowLowRankLayer((2, 3), 6, 30)
+    layers = [replace(layer, kind=pair) if layer.name == "6" else layer for layer in plan.layers]
+    plan = replace(plan, layers=tuple(layers))
     compress_(model, plan)
     insert_quantisers_(model, plan.with_signs({layer.name: layer.name == "0" for layer in plan.layers}))
     calibrate_(model, [torch.randn(32, *IMAGE, generator=torch.Generator().manual_seed(2))])

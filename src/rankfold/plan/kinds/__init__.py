@@ -21,6 +21,7 @@ from rankfold.plan.kinds.registry import (
 )
 from rankfold.plan.kinds.support import SUPPORT, SupportLayer
 from rankfold.plan.kinds.window import WindowLayer
+from rankfold.plan.kinds.window_low_rank import WindowLowRankLayer
 
 __all__ = [
     "IDEAL",
@@ -37,6 +38,7 @@ __all__ = [
     "PatternLayer",
     "SupportLayer",
     "WindowLayer",
+    "WindowLowRankLayer",
     "field_schemas",
     "has_part",
     "kind_called",
@@ -78,3 +80,4 @@ _register(PairsLayer, "pattern", "cost", "surgery", "picture")
 _register(SupportLayer, "support", "cost", "surgery", "candidates", "picture", "workload")
 _register(ChannelLayer, "channel", "cost", "surgery", "picture", "workload")
 _register(WindowLayer, "window", "cost", "surgery", "picture", "workload")
+_register(WindowLowRankLayer, "window_low_rank", "cost", "surgery", "picture", "workload")

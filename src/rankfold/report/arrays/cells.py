@@ -95,7 +95,7 @@ def cell_colours(
 
 def _free_cells(tile: Tile, matrix: WindowMatrix, shape: tuple[int, ...]) -> Array:
     """(R, C) booleans: cells of a window layer that hold a weight which its kernel's copies did not have."""
-    read = matrix.copies[:, tile.row_y, tile.row_x]  # (a*b, rows)
+    read = matrix.copied(tile.row_channel, tile.row_y, tile.row_x)  # (a*b, rows)
     free = np.zeros(shape, bool)
     free[: tile.rows, : tile.columns] = ~read[matrix.pixel_of_output[tile.col_channel]].T
     return free

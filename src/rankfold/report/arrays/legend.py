@@ -53,6 +53,10 @@ SECOND = (
     "Low-rank: stage 1 (R_) turns the input channels of each group into a few, stage 2 (L, in purple) turns "
     "these into all output channels."
 )
+SECOND_OF_WINDOWS = (
+    "Low-rank: stage 1 (R_) turns the inputs of a window into a few values, stage 2 (L, in purple) turns "
+    "these into all outputs of the window."
+)
 SHARED = "Rows of a window that no longer fit are stored for several windows at once in one shared array."
 
 
@@ -94,7 +98,10 @@ def entries(stages: Sequence[Mapping], pair: bool) -> list[Entry]:
     if grouped:
         needed.append(Entry("group", GROUP))
     if pair:
-        needed.append(Entry("second", SECOND))
+        second = SECOND
+        if any(free):
+            second = SECOND_OF_WINDOWS
+        needed.append(Entry("second", second))
     if shared:
         needed.append(Entry("group", SHARED))
     return needed

@@ -249,7 +249,10 @@ def draw_output(
     _outline_regions(sheet, plane, mapping)
     _draw_border(sheet, plane.place, plane.rows < height, plane.columns < width)
     if region.phase is None:  # else the window's pixels do not lie side by side
-        window = plane.part(top, left, *mapping.window)
+        placed = mapping.window
+        if mapping.matrix is not None:
+            placed = mapping.matrix.placed
+        window = plane.part(top, left, *placed)
         sheet.rectangles([window], edgecolor=FRAME, linewidth=1.4, zorder=5)
     return (plane.rows, plane.columns) == (height, width)
 
@@ -277,7 +280,7 @@ def output_colours(mapping: Mapping, second: bool = False) -> Array:
     """
     plane = np.full((*outputs_drawn(mapping), 3), 255, np.uint8)
     if mapping.matrix is not None:
-        return _window_colours(mapping.matrix.window, plane)
+        return _window_colours(mapping.matrix.placed, plane, second)
     for number, region in enumerate(main_regions(mapping)):
         down, right = spacing(region)
         y, x = origin(region)
@@ -292,15 +295,16 @@ def output_colours(mapping: Mapping, second: bool = False) -> Array:
 def outputs_drawn(mapping: Mapping) -> Pair:
     """(OH, OW) of the layer that a mapping computes."""
     if mapping.matrix is not None:
-        return mapping.matrix.layer.output
+        _, plane = mapping.matrix.outputs
+        return plane
     return mapping.shape.output
 
 
-def _window_colours(window: Pair, plane: Array) -> Array:
+def _window_colours(window: Pair, plane: Array, second: bool) -> Array:
     """The plane (OH, OW, 3) of a window layer, whose windows lie side by side from the first pixel on."""
     rows = np.arange(plane.shape[0]) % window[0]
     columns = np.arange(plane.shape[1]) % window[1]
-    bright = copy_colours(window)  # (a, b, 3)
+    bright = copy_colours(window, second)  # (a, b, 3)
     colours = paler(bright, PALE)[rows[:, None], columns[None]]
     colours[: window[0], : window[1]] = bright
     return colours

@@ -102,11 +102,7 @@ class StageDrawing(ABC):
             lines += self._heading()
             lines += self._wrapped(self.panel.sums or "")
         if len(self.panel.stages) > 1:
-            shape = self.mapping.shape
-            lines += self._wrapped(
-                f"{STAGES[self.number]}: {shape.in_channels} → {shape.m} channels",
-                bold=True,
-            )
+            lines += self._wrapped(f"{STAGES[self.number]}: {_sizes_in_words(self.mapping)}", bold=True)
         # There may be no other windows; an empty phrase has no line.
         for phrase in (*self._captions(), other_windows(self.mapping)):
             lines += self._wrapped(phrase)
@@ -270,9 +266,20 @@ class RowStage(StageDrawing):
         return caption(self.mapping)
 
 
+def _sizes_in_words(mapping: Mapping) -> str:
+    """What a stage of a pair reads and gives."""
+    shape = mapping.shape
+    if mapping.matrix is None:
+        return f"{shape.in_channels} → {shape.m} channels"
+    inputs = shape.groups * shape.n
+    if mapping.support is not None:
+        inputs = int(mapping.support.sum())
+    return f"{inputs:,} inputs → {shape.m:,} outputs of a window"
+
+
 def _outputs_in_words(mapping: Mapping) -> str:
     """Channels and size of the output planes."""
     channels = mapping.shape.m
     if mapping.matrix is not None:
-        channels = mapping.matrix.layer.m
+        channels, _ = mapping.matrix.outputs
     return f"outputs: {channels} × {size(outputs_drawn(mapping))}"

@@ -39,7 +39,7 @@ class WindowSurgery(ReplacingSurgery):
                 f"layer {layer.name}: a window needs an output plane; it is a fully connected layer"
             )
         # Whether the window fits the plane is seen when the plan is checked: the module does not know it.
-        kind.check_rows(_shape(layer, module))
+        kind.check_rows(plain_shape(layer, module))
 
     def build(self, layer: LayerPlan, module: nn.Module) -> nn.Module:
         """The layer with weights of no meaning."""
@@ -120,7 +120,7 @@ class WindowSurgery(ReplacingSurgery):
         )
 
 
-def _shape(layer: LayerPlan, module: nn.Conv2d) -> ConvShape:
+def plain_shape(layer: LayerPlan, module: nn.Conv2d) -> ConvShape:
     """The shape of a layer on the smallest input that has a whole window."""
     bare = weight_shape(module, layer.name)
     down, across = module.stride

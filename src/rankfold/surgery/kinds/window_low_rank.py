@@ -1,0 +1,157 @@
+"""Low-rank pairs of a window's matrix: rows, L and R are made for the inputs of a window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.patches import Layer
+from rankfold.lowrank import LowRankFactors, decompose, decompose_for_data
+from rankfold.lowrank.row_factors import row_low_rank
+from rankfold.lowrank.rows import fitted_rows
+from rankfold.nn.low_rank import weight_shape
+from rankfold.nn.window import WindowConv2d
+from rankfold.nn.window_low_rank import WindowLowRankConv2d
+from rankfold.plan.kinds import WindowLowRankLayer
+from rankfold.plan.layer import LayerPlan
+from rankfold.plan.support import support_to_mask, text_to_support
+from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, masked_positions
+from rankfold.surgery.kinds.window import PART as WINDOW
+from rankfold.surgery.kinds.window import plain_shape
+from rankfold.workload import ConvShape
+
+Array = np.ndarray
+
+
+class WindowLowRankSurgery(ReplacingSurgery):
+    """`WindowLowRankConv2d` in the place of a convolution; what windows read is as of window layers."""
+
+    brings_bias = True
+
+    def check(self, layer: LayerPlan, module: nn.Module) -> None:
+        """Refuse a layer that cannot be replaced, or more rows or rank than its window has."""
+        WINDOW.check(_window_layer(layer), module)
+        assert isinstance(module, nn.Conv2d)  # others are refused there
+        cast(WindowLowRankLayer, layer.kind).check_rank(plain_shape(layer, module))
+
+    def build(self, layer: LayerPlan, module: nn.Module) -> nn.Module:
+        """The layer with weights of no meaning."""
+        assert isinstance(module, nn.Conv2d)  # check refuses others
+        kind = cast(WindowLowRankLayer, layer.kind)
+        return WindowLowRankConv2d(module, kind.window, kind.rank)
+
+    def replace(
+        self,
+        layer: LayerPlan,
+        module: nn.Module,
+        moments: PatchMoments | None,
+        mask: Array | None,
+    ) -> Replacement:
+        """The layer with the best factors of its shifted copies, on the rows worth most."""
+        assert isinstance(module, nn.Conv2d)  # check refuses others
+        kind = cast(WindowLowRankLayer, layer.kind)
+        started = WindowConv2d.from_conv(module, kind.window)
+        copies = started.weight.detach().cpu().double().numpy()  # (m*a*b, C_in/G, ph, pw)
+        support = None
+        if kind.support is not None:
+            support = text_to_support(kind.support, weight_shape(started.matrix, layer.name))
+        factors, kept = _factors(copies, module.groups, kind, moments, support)
+        made = WindowLowRankConv2d(module, kind.window, kind.rank)
+        size = copies.shape[2], copies.shape[3]
+        mask = support_to_mask(kept, len(factors.reduce), module.groups, size)
+        with torch.no_grad():
+            made.reduce.weight.copy_(torch.from_numpy(factors.reduce))
+            made.reduce.mask.copy_(torch.from_numpy(mask))
+            made.reduce.weight.mul_(made.reduce.mask)  # exact zeros, which rounding may have missed
+            made.expand.weight.copy_(torch.from_numpy(factors.expand))
+            made.set_bias_(module.bias)
+        return Replacement(made, factors.error, None, factors.output_error)
+
+    def reads(self, layer: LayerPlan, module: Layer) -> Layer:
+        """Boxes of windows."""
+        return WINDOW.reads(_window_layer(layer), module)
+
+    def correct_(
+        self,
+        module: nn.Module,
+        norm: nn.Module | None,
+        before: Tensor,
+        moments: PatchMoments,
+    ) -> None:
+        """Take back the shift of the mean in the biases of each pixel, and what that leaves in the norm."""
+        WINDOW.correct_(module, norm, before, moments)
+
+    def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
+        """The inputs of a window that the mask keeps."""
+        return masked_positions(modules.get(f"{layer.name}.reduce"))
+
+    def parts(self, layer: LayerPlan) -> tuple[Part, ...]:
+        """Both stages; the values between them can always be negative."""
+        return Part(f"{layer.name}.reduce"), Part(f"{layer.name}.expand", signed=True)
+
+    def dense_shape(self, layer: LayerPlan, module: nn.Module, parts: Sequence[ConvShape]) -> ConvShape:
+        """The layer whose windows the first stage reads and whose outputs the second one gives."""
+        reduce, expand = parts
+        whole = replace(reduce, out_channels=expand.m)
+        return WINDOW.dense_shape(_window_layer(layer), module, [whole])
+
+
+def _window_layer(layer: LayerPlan) -> LayerPlan:
+    """The entry of the window layer whose matrix is decomposed."""
+    return replace(layer, kind=cast(WindowLowRankLayer, layer.kind).window_layer)
+
+
+def _factors(
+    copies: Array,
+    conv_groups: int,
+    kind: WindowLowRankLayer,
+    moments: PatchMoments | None,
+    support: Array | None,
+) -> tuple[LowRankFactors, Array]:
+    """Factors of a window's matrix, and the inputs that are driven.
+
+    Args:
+        copies: (m*a*b, C_in/G, ph, pw), shifted copies of the kernel.
+        conv_groups: G.
+        kind: the rank, and how many inputs are driven.
+        moments: of the boxes of windows; None: the factors are the nearest to the matrix.
+        support: (C_in, ph*pw) booleans, the inputs, where they are known.
+    """
+    everything = np.ones((conv_groups * copies.shape[1], copies[0, 0].size), bool)
+    if kind.rows is None:
+        support = everything
+    if moments is None:
+        if support is None:
+            support = fitted_rows(copies, conv_groups, None, kind.rows or 0).support
+        return _nearest(copies, conv_groups, kind.rank, support), support
+    if support is None:
+        return row_low_rank(
+            copies, conv_groups, kind.rank, moments.second, kind.rows or 0, cross=moments.cross
+        )
+    made = decompose_for_data(
+        copies, conv_groups, 1, kind.rank, moments.second, moments.cross, support=support
+    )
+    return made, support
+
+
+def _nearest(copies: Array, conv_groups: int, rank: int, support: Array) -> LowRankFactors:
+    """The factors on a support that are nearest to a matrix: what the support drops is lost."""
+    by_group = support.reshape(conv_groups, 1, *copies.shape[1:])
+    blocks = copies.reshape(conv_groups, -1, *copies.shape[1:])
+    kept = (blocks * by_group).reshape(copies.shape)
+    factors = decompose(kept, conv_groups, 1, rank)
+    whole, part = float(np.linalg.norm(copies)), float(np.linalg.norm(kept))
+    if whole == 0:
+        return factors
+    # What is dropped and what the rank loses of the rest have no input in common.
+    lost = whole**2 - part**2 + (factors.error * part) ** 2
+    return replace(factors, error=max(lost, 0.0) ** 0.5 / whole)
+
+
+PART = WindowLowRankSurgery()
