@@ -81,8 +81,8 @@ class Bench:
             self.problem = planning_problem(self.dense, self.data, self.array, network=self.network)
         return solve_problem(replace(self.problem, budgets={CYCLES: float(budget)})).plan
 
-    def measure(self, plan: Plan) -> list[object]:
-        """The figures of a row, from cycles to the error."""
+    def measure(self, plan: Plan) -> tuple[Plan, list[object]]:
+        """The plan with all that it left open, and the figures of a row, from cycles to the error."""
         model = copy.deepcopy(self.dense)
         if plan.changed:
             compress_(model, plan, self.data, decomposition=self.decomposition)
@@ -92,7 +92,7 @@ class Bench:
         settled = quantise_(model, plan, self.data)
         four_bits = evaluate(model, self.data)
         counted = cycles(self.network, settled)
-        return [
+        figures: list[object] = [
             counted.chosen_cycles,
             sum(layer.parameters for layer in counted.layers),
             counted.chosen_conversions,
@@ -100,6 +100,7 @@ class Bench:
             f"{four_bits:.4f}",
             f"{standard_error(four_bits, len(self.data.test)):.4f}",
         ]
+        return settled, figures
 
 
 def plans(bench: Bench, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Plan]]]:
@@ -151,7 +152,7 @@ def main() -> None:
                 continue
             start = time.process_time()
             try:
-                measured = bench.measure(make())
+                _, measured = bench.measure(make())
             except InputError as refused:
                 print(f"{key}: {refused}", flush=True)
                 continue

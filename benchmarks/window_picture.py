@@ -1,0 +1,236 @@
+"""Accuracy against cycles of the runs in results/windows/runs.csv: the picture, and its points as a table.
+
+Usage: python benchmarks/window_picture.py [--runs results/windows/runs.csv] [--arrays 64x64 128x128]
+    [--picture docs/images/windows.svg]
+
+One panel an array. Drawn are 4-bit networks that the dense network taught; rows that differ in seed alone are
+one mark, their mean. Full marks had one epoch of training, empty ones more, which the table says. Rings: the
+uncompressed network under im2col and under its best mapping, at the accuracy that it has in 4 bits after one
+epoch if there is such a run (else none are drawn). Prints the table in Markdown, with all recipes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+from rankfold.files import write_text
+from rankfold.report.charts.drawing import (
+    SIZE,
+    WIDTH,
+    count,
+    dotted_line,
+    frame,
+    round_numbers,
+    svg,
+    svg_file,
+)
+from rankfold.report.palette import BLUE, GREEN, MOSS, OCHRE, SOFT, TEAL
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# What tables call a method: words for readers who know none of them, colour, mark.
+FAMILIES = {
+    "window": ("window layers", TEAL[0], "o"),
+    "planned, windows among them": ("planned, with window layers", TEAL[1], "D"),
+    "planned": ("planned, without window layers", GREEN[0], "s"),
+    "support": ("weights left out, the same for all outputs", MOSS[0], "h"),
+    "pairs": ("weights left out by patterns (PAIRS)", OCHRE[0], "v"),
+    "low-rank": ("low-rank pairs", BLUE[0], "^"),
+}
+DENSE = "dense"
+HEIGHT, LEFT, BETWEEN, RIGHT, TOP, BOTTOM = 320.0, 42.0, 34.0, 14.0, 46.0, 38.0
+COLUMNS = 3  # of the legend
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Runs of one setting under one recipe, over their seeds; accuracies in percent."""
+
+    method: str
+    array: str
+    cycles: int
+    epochs: int
+    rate: float
+    teacher: float
+    before: float
+    accuracy: float
+    deviation: float | None
+    train: float
+    seeds: int
+    parameters: int
+    energy: float
+    dense_best: int
+    im2col: int
+
+    @property
+    def told(self) -> str:
+        """The mark in words, for readers who cannot see it."""
+        words = FAMILIES.get(self.method, (self.method,))[0]
+        return f"{words}, {self.array}, {self.epochs} epochs: {self.accuracy:.2f} % at {self.cycles:,} cycles"
+
+
+def marks(path: Path) -> list[Mark]:
+    """The rows of the table that are of 4 bits, those of one setting and recipe as one."""
+    alike = defaultdict(list)
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["bits"] == "4":
+                key = [row[name] for name in ("array", "method", "cycles", "epochs", "rate", "teacher")]
+                alike[tuple(key)].append(row)
+    found = []
+    for (array, method, cycles, epochs, rate, teacher), rows in alike.items():
+        finals = [100 * float(row["accuracy"]) for row in rows]
+        found.append(
+            Mark(
+                method=method,
+                array=array,
+                cycles=int(cycles),
+                epochs=int(epochs),
+                rate=float(rate),
+                teacher=float(teacher),
+                before=fmean(100 * float(row["before"]) for row in rows),
+                accuracy=fmean(finals),
+                deviation=stdev(finals) if len(finals) > 1 else None,
+                train=fmean(100 * float(row["train_accuracy"]) for row in rows),
+                seeds=len(rows),
+                parameters=round(fmean(int(row["parameters"]) for row in rows)),
+                energy=fmean(float(row["energy_nj"]) for row in rows),
+                dense_best=int(rows[0]["dense_best"]),
+                im2col=int(rows[0]["im2col"]),
+            )
+        )
+    return sorted(found, key=lambda mark: (int(mark.array.split("x")[0]), -mark.cycles, -mark.accuracy))
+
+
+def draw_panel(axes: Axes, here: list[Mark]) -> None:
+    """The networks on one array."""
+    for method, (words, colour, sign) in FAMILIES.items():
+        for several in (False, True):
+            line = [mark for mark in here if mark.method == method and (mark.epochs > 1) == several]
+            if line:
+                axes.plot(
+                    [mark.cycles for mark in line],
+                    [mark.accuracy for mark in line],
+                    marker=sign,
+                    color=colour,
+                    markersize=6.5,
+                    markerfacecolor="white" if several else colour,
+                    markeredgewidth=1.4,
+                    linewidth=1.1,
+                    label=words + (", more epochs" if several else ""),
+                )
+    dense = [mark for mark in here if mark.method == DENSE and mark.epochs == 1]
+    for mark in dense:
+        dotted_line(axes, mark.accuracy)
+        places = [mark.dense_best, mark.im2col]
+        axes.plot(
+            places,
+            [mark.accuracy] * 2,
+            "o",
+            color=SOFT,
+            markersize=6.5,
+            markerfacecolor="white",
+            label="uncompressed, best mapping and im2col",
+        )
+    reach = [mark.cycles for mark in here] + [
+        cycles for mark in dense for cycles in (mark.dense_best, mark.im2col)
+    ]
+    low, high = 0.85 * min(reach), 1.15 * max(reach)
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.minorticks_off()
+    axes.set_xticks(round_numbers(low, high))
+    axes.xaxis.set_major_formatter(count)
+    axes.set_xlabel(f"cycles per image on {here[0].array} arrays, left is faster")
+
+
+def picture(drawn: list[Mark]) -> str:
+    """The picture as an SVG file."""
+    arrays = list(dict.fromkeys(mark.array for mark in drawn))
+
+    def draw(figure: Figure) -> None:
+        wide = (WIDTH - LEFT - RIGHT - BETWEEN * (len(arrays) - 1)) / len(arrays)
+        entries = {}
+        heights = [mark.accuracy for mark in drawn]
+        room = max(0.5, 0.06 * (max(heights) - min(heights)))
+        for number, array in enumerate(arrays):
+            left = LEFT + number * (wide + BETWEEN)
+            axes = frame(figure, left, WIDTH - left - wide, TOP, BOTTOM)
+            draw_panel(axes, [mark for mark in drawn if mark.array == array])
+            axes.set_ylim(min(heights) - room, max(heights) + room)
+            if number == 0:
+                axes.set_ylabel("test accuracy, %")
+            handles, labels = axes.get_legend_handles_labels()
+            entries.update(zip(labels, handles, strict=True))
+        figure.legend(
+            entries.values(), entries.keys(), loc="upper left", ncols=COLUMNS, frameon=False, fontsize=SIZE
+        )
+
+    told = "; ".join(mark.told for mark in drawn)
+    title = "ResNet-20 on CIFAR-10 in 4 bits, test accuracy against cycles per image"
+    return svg_file(svg("windows", f"{title}. {told}", HEIGHT, draw))
+
+
+HEADS = (
+    "array",
+    "network",
+    "cycles",
+    "dense best / it (im2col / it)",
+    "epochs, peak rate, teacher",
+    "before",
+    "test",
+    "train",
+    "parameters",
+    "energy, nJ",
+    "seeds",
+)
+
+
+def cells(mark: Mark) -> list[str]:
+    """A mark's row."""
+    spread = "" if mark.deviation is None else f" +- {mark.deviation:.2f}"
+    return [
+        mark.array,
+        FAMILIES.get(mark.method, (mark.method,))[0],
+        f"{mark.cycles:,}",
+        f"{mark.dense_best / mark.cycles:.2f}x ({mark.im2col / mark.cycles:.2f}x)",
+        f"{mark.epochs}, {mark.rate:g}, {'the dense network' if mark.teacher else 'none'}",
+        f"{mark.before:.2f} %",
+        f"{mark.accuracy:.2f}{spread} %",
+        f"{mark.train:.2f} %",
+        f"{mark.parameters:,}",
+        f"{mark.energy:,.0f}",
+        str(mark.seeds),
+    ]
+
+
+def table(found: list[Mark]) -> str:
+    """The marks as a table in Markdown."""
+    lines = [HEADS, *(cells(mark) for mark in found)]
+    lines.insert(1, ["---", "---", "--:", "--:", "---", *["--:"] * 6])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, default=Path("results/windows/runs.csv"))
+    parser.add_argument("--arrays", nargs="+", help="(default all that the table has)")
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/windows.svg"))
+    options = parser.parse_args()
+    found = marks(options.runs)
+    if options.arrays:
+        found = [mark for mark in found if mark.array in options.arrays]
+    write_text(options.picture, picture([mark for mark in found if mark.teacher > 0]))
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()

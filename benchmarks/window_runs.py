@@ -1,0 +1,130 @@
+"""Finished runs as rows of one table: accuracy against cycles, with all that makes runs comparable.
+
+Usage: python benchmarks/window_runs.py RUN ... --commit COMMIT [--out results/windows/runs.csv]
+    [--plans results/windows/plans]
+
+RUN is the folder of a run of `rankfold compress`; those that are not finished are left out. A run that the
+table holds already (by its name) is not read again. Its `plan.json` is kept beside the table, so that
+`rankfold compress --plan` can repeat it. COMMIT is that of the code which trained, as runs do not know it;
+leave it empty where it is not known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import shutil
+from pathlib import Path
+
+from measured_rows import Rows
+
+from rankfold.mapping import map_layer
+from rankfold.plan import Plan
+from rankfold.plan.kinds import WindowLayer
+from rankfold.runs.result import Result
+
+HEADER = (
+    "name",
+    "method",
+    "array",
+    "bits",
+    "cycles",
+    "accuracy",
+    "before",
+    "train_accuracy",
+    "epochs",
+    "rate",
+    "teacher",
+    "seed",
+    "parameters",
+    "conversions",
+    "energy_nj",
+    "dense_best",
+    "im2col",
+    "plan",
+    "run",
+    "precision",
+    "device",
+    "seconds",
+    "commit",
+)
+DENSE, MIXED = "dense", "planned"
+
+
+def method_of(plan: Plan) -> str:
+    """What a plan is called in tables: by the kinds of its changed layers, or `planned`.
+
+    The planner says of every layer that it changes what loss it predicts; by hand nobody does.
+    """
+    changed = [layer for layer in plan.layers if layer.kind.changes_weight]
+    if not changed:
+        return DENSE
+    windows = any(isinstance(layer.kind, WindowLayer) for layer in changed)
+    if any("predicted loss" in layer.reason for layer in changed):
+        return f"{MIXED}, windows among them" if windows else MIXED
+    return " and ".join(sorted({layer.kind.variant or layer.kind.name for layer in changed}))
+
+
+def dense_best(result: Result, plan: Plan) -> int:
+    """Cycles of the dense network under its best mapping, which results of version 0.1 do not say."""
+    shapes = [layer.shape for layer in result.layers if layer.shape is not None]
+    return sum(map_layer(shape, plan.array, "best").cycles for shape in shapes)
+
+
+def row(folder: Path, commit: str) -> list[object]:
+    """The row of a finished run."""
+    result, plan = Result.load(folder / "result.json"), Plan.load(folder / "plan.json")
+    with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
+        epochs = list(csv.DictReader(file))
+    bits = {layer.weight_bits for layer in plan.layers[1:-1]}
+    figures = {
+        "name": folder.name,
+        "method": method_of(plan),
+        "array": str(plan.array),
+        "bits": " ".join(str(one or "float") for one in sorted(bits, key=str)),
+        "cycles": result.planned_cycles,
+        "accuracy": result.accuracy.final,
+        "before": result.accuracy.decomposed,
+        "train_accuracy": f"{float(epochs[-1]['train_accuracy']):.4f}" if epochs else None,
+        "epochs": result.recipe["epochs"],
+        "rate": result.recipe["peak_rate"],
+        "teacher": result.recipe.get("distillation_weight", 0),
+        "seed": result.recipe["seed"],
+        "parameters": result.parameters_after,
+        "conversions": result.planned_conversions,
+        "energy_nj": None if result.energy is None else f"{result.energy.energy / 1e3:.0f}",
+        "dense_best": dense_best(result, plan),
+        "im2col": result.cycles["im2col"],
+        "plan": hashlib.sha256((folder / "plan.json").read_bytes()).hexdigest()[:12],
+        "run": result.run,
+        "precision": result.precision,
+        "device": result.device,
+        "seconds": f"{result.seconds:.0f}",
+        "commit": commit,
+    }
+    return [figures[name] for name in HEADER]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--commit", default="")
+    parser.add_argument("--out", type=Path, default=Path("results/windows/runs.csv"))
+    parser.add_argument("--plans", type=Path, default=Path("results/windows/plans"))
+    options = parser.parse_args()
+    rows = Rows(options.out, HEADER, 1)
+    for folder in options.runs:
+        if [folder.name] in rows:
+            continue
+        if not (folder / "result.json").exists():
+            print(f"{folder}: not finished")
+            continue
+        rows.add(row(folder, options.commit))
+        options.plans.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "plan.json", options.plans / f"{folder.name}.json")
+        print(f"{folder}: {rows.rows[-1][1]}, {rows.rows[-1][4]} cycles, {rows.rows[-1][5]}")
+
+
+if __name__ == "__main__":
+    main()
