@@ -337,6 +337,14 @@ def _discard(temporary: Path) -> None:
     temporary.unlink(missing_ok=True)
 
 
+def cache_folder() -> Path:
+    """Where things are kept from one run to the next: `RANKFOLD_CACHE`, else `~/.cache/rankfold`."""
+    chosen = os.environ.get("RANKFOLD_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path.home() / ".cache" / "rankfold"
+
+
 def check_target(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> None:
     """Refuse to write to a file that a run is made of, or that the same command reads.
 

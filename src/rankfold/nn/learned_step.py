@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rankfold.nn.kernels import Kernels, kernels
+
 # A step that the optimiser pushes to zero or below acts as this one. Its reciprocal is finite in float32,
 # every input but zero then saturates, and the step's gradient, which is passed on unchanged, can bring it
 # back.
@@ -51,7 +53,7 @@ def to_levels_(x: Tensor, reciprocal: Tensor, low: int, high: int) -> Tensor:
 
 
 class LearnedStep(torch.autograd.Function):
-    """Forward and backward of `Quantiser` in as few passes over memory as eager operations allow.
+    """Forward and backward of `Quantiser` in one pass over memory each, or as few as eager operations allow.
 
     Symbols: x the input, q = clip(round(x / s), low, high) its level, y = q s the output, all of one shape;
     inside = 1 where low < x / s < high, else 0; dy the gradient of y. Eq. 3 of the paper reads
@@ -82,7 +84,11 @@ class LearnedStep(torch.autograd.Function):
         scale = step.float().clamp(min=SMALLEST_STEP)
         if _in_tiles(x):
             x = _dense(x)
-            y = _forward_in_tiles(x, scale, low, high)
+            fast = _kernels_for(x)
+            if fast is None:
+                y = _forward_in_tiles(x, scale, low, high)
+            else:
+                y = fast.quantise(x, scale.item(), scale.reciprocal().item(), low, high)
         else:
             values = x.to(arithmetic_type(x), copy=True)
             to_levels_(values, scale.reciprocal(), low, high).mul_(scale)
@@ -100,14 +106,13 @@ class LearnedStep(torch.autograd.Function):
         x, y, scale = ctx.saved_tensors
         wants_x, wants_step, *_ = ctx.needs_input_grad
         if _in_tiles(x):
-            # On a CPU reading the step costs nothing, and the kernel below takes numbers.
-            s = scale.item()
-            dx, total = _backward_in_tiles(
+            dx, total = _backward_on_processor(
                 x,
                 y,
                 dy,
-                ctx.low * s,
-                ctx.high * s,
+                scale,
+                ctx.low,
+                ctx.high,
                 wants_x=wants_x,
                 wants_step=wants_step,
             )
@@ -126,6 +131,39 @@ class LearnedStep(torch.autograd.Function):
             return dx, None, None, None, None
         step = total / scale * ctx.gain
         return dx, step.to(ctx.step_dtype), None, None, None
+
+
+def _kernels_for(x: Tensor) -> Kernels | None:
+    """The compiled kernels, where there are any and they take x."""
+    if not Kernels.fits(x):
+        return None
+    return kernels()
+
+
+def _backward_on_processor(
+    x: Tensor,
+    y: Tensor,
+    dy: Tensor,
+    scale: Tensor,
+    low: int,
+    high: int,
+    *,
+    wants_x: bool,
+    wants_step: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """dx and sum dy (y - inside x), each None where it is not wanted, in one pass or tile by tile."""
+    # A place in memory means the same element in tensors of one layout alone.
+    if dy.stride() != x.stride():
+        dy = torch.empty_like(x).copy_(dy)
+    # On a CPU reading the step costs nothing, and what follows takes numbers.
+    s = scale.item()
+    fast = _kernels_for(x)
+    if fast is None or dy.dtype != x.dtype:
+        return _backward_in_tiles(x, y, dy, low * s, high * s, wants_x=wants_x, wants_step=wants_step)
+    dx, total = fast.quantise_backward(x, dy, s, scale.reciprocal().item(), low, high, wants_x=wants_x)
+    if not wants_step:
+        return dx, None
+    return dx, torch.tensor(total)
 
 
 def _forward_in_tiles(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
@@ -189,10 +227,10 @@ def _backward_in_tiles(
     wants_x: bool,
     wants_step: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """dx and <dy, y> - <dx, x>, each None where it is not wanted; inside means bottom < x < top."""
-    # Tiles are places in memory, which mean the same elements in tensors of one layout alone.
-    if dy.stride() != x.stride():
-        dy = torch.empty_like(x).copy_(dy)
+    """dx and <dy, y> - <dx, x>, each None where it is not wanted; inside means bottom < x < top.
+
+    x, y and dy have one dense layout.
+    """
     dx = None
     dx_tiles = _tiles(x)  # of x, where there is no dx, only to count along with the others
     if wants_x:

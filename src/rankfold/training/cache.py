@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rankfold.errors import InputError
+from rankfold.files import cache_folder
 from rankfold.training.sources import SPLITS, Arrays, Decoded, Size, decode
 
 KEY = re.compile(r"[0-9a-f]{20}")  # what an entry is called
@@ -101,14 +101,6 @@ def entry_of(source: str, image_size: Size | None, cache: Path | None) -> Entry:
     identity = json.dumps([_VERSION, *_identity(source), image_size])
     key = hashlib.sha256(identity.encode()).hexdigest()[:20]
     return Entry(cache / key)
-
-
-def cache_folder() -> Path:
-    """Where decoded images are kept: `RANKFOLD_CACHE`, else `~/.cache/rankfold`."""
-    chosen = os.environ.get("RANKFOLD_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path.home() / ".cache" / "rankfold"
 
 
 @dataclass(frozen=True)

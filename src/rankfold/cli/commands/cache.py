@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what is in the cache, or empty it."""
     # Late: what reads images imports torch.
-    from rankfold.training.cache import cache_folder, cached, clear_cache
+    from rankfold.files import cache_folder
+    from rankfold.training.cache import cached, clear_cache
 
     folder = cache_folder()
     if options.action == "clear":

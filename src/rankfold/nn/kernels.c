@@ -1,0 +1,173 @@
+/* What a training step does between its convolutions, each in one pass over memory.
+
+   Tensors are dense blocks of float or bfloat16; arithmetic is in float, and sums of many values in double.
+   Work is cut into parts whose borders depend on sizes alone, and the sums of the parts are added in order,
+   so that results do not depend on the number of threads.
+
+   Compiled with -ffp-contract=off: products are rounded before they are added, as torch rounds them. */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define PARTS 64   /* of the work, at most; also in kernels.py */
+#define BLOCK 4096 /* values whose sum is kept in float */
+#define SMALL 32768 /* values that are not worth a second thread */
+
+typedef uint16_t bfloat16;
+
+static inline float from_float(float value) { return value; }
+static inline float to_float(float value) { return value; }
+
+static inline float from_bfloat16(bfloat16 value) {
+    uint32_t bits = (uint32_t)value << 16;
+    float result;
+    memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
+/* To nearest, halves to even; NaN stays NaN, which the rounding could carry into another number. */
+static inline bfloat16 to_bfloat16(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return value != value ? 0x7fc0 : (bfloat16)rounded;
+}
+
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Values of a part: a whole multiple of `unit`, and never zero, by which loops would divide. */
+static inline int64_t part_size(int64_t count, int64_t unit) {
+    int64_t units = count > 0 ? (count + unit - 1) / unit : 1;
+    return (units + PARTS - 1) / PARTS * unit;
+}
+
+/* The level of x, see learned_step.to_levels_. Comparisons leave NaN as it is. */
+static inline float level(float x, float reciprocal, float low, float high) {
+    float rounded = rintf(x * reciprocal);
+    rounded = rounded < low ? low : rounded;
+    return rounded > high ? high : rounded;
+}
+
+/* quantise: y = step * level of x.
+
+   quantise_backward: dx = inside dy, which may be dy's own memory, and returns
+
+       sum dy (y - inside x),    inside: low step < x < high step.
+
+   y is computed again: that is cheaper than to read it. dx may be NULL.
+
+   channel_sums: for x and z of pixels x channels, with the constants x0 and z0 of each channel, the sums of
+   x - x0 and of (x - x0) (z - z0) over all pixels. `scratch` holds PARTS x 2 x channels doubles; its first
+   2 x channels are the result.
+
+   channel_map: y = a x + b z + c by channel; z may be NULL, which leaves b z out.
+
+   Several pixels are handled as one of so many more channels, as a loop over 16 channels is a short one. */
+#define KERNELS(T)                                                                                            \
+    void quantise_##T(const T *x, T *y, int64_t count, float step, float reciprocal, float low, float high,   \
+                      int threads) {                                                                          \
+        int64_t size = part_size(count, BLOCK);                                                               \
+        _Pragma("omp parallel for num_threads(threads) if (count > SMALL)")                                   \
+        for (int64_t start = 0; start < count; start += size) {                                               \
+            int64_t stop = smaller(start + size, count);                                                      \
+            for (int64_t i = start; i < stop; i++)                                                            \
+                y[i] = to_##T(level(from_##T(x[i]), reciprocal, low, high) * step);                           \
+        }                                                                                                     \
+    }                                                                                                         \
+                                                                                                              \
+    double quantise_backward_##T(const T *x, const T *dy, T *dx, int64_t count, float step, float reciprocal, \
+                                 float low, float high, int threads) {                                        \
+        double sums[PARTS] = {0};                                                                             \
+        float bottom = low * step, top = high * step;                                                         \
+        int64_t size = part_size(count, BLOCK);                                                               \
+        _Pragma("omp parallel for num_threads(threads) if (count > SMALL)")                                   \
+        for (int64_t start = 0; start < count; start += size) {                                               \
+            int64_t end = smaller(start + size, count);                                                       \
+            for (int64_t from = start; from < end; from += BLOCK) {                                           \
+                int64_t stop = smaller(from + BLOCK, end);                                                    \
+                float sum = 0;                                                                                \
+                _Pragma("omp simd reduction(+ : sum)")                                                        \
+                for (int64_t i = from; i < stop; i++) {                                                       \
+                    float value = from_##T(x[i]), gradient = from_##T(dy[i]);                                 \
+                    float y = level(value, reciprocal, low, high) * step;                                     \
+                    float kept = value > bottom && value < top ? value : 0;                                   \
+                    sum += gradient * (y - kept);                                                             \
+                }                                                                                             \
+                sums[start / size] += sum;                                                                    \
+                if (dx != NULL)                                                                               \
+                    for (int64_t i = from; i < stop; i++) {                                                   \
+                        float value = from_##T(x[i]);                                                         \
+                        dx[i] = value > bottom && value < top ? dy[i] : 0;                                    \
+                    }                                                                                         \
+            }                                                                                                 \
+        }                                                                                                     \
+        double total = 0;                                                                                     \
+        for (int part = 0; part < PARTS; part++) total += sums[part];                                         \
+        return total;                                                                                         \
+    }                                                                                                         \
+                                                                                                              \
+    void channel_sums_##T(const T *x, const T *z, const float *x0, const float *z0, int64_t pixels,           \
+                          int64_t channels, double *scratch, int threads) {                                   \
+        int64_t joined = 1 + 127 / channels, width = joined * channels;                                       \
+        int64_t block = 1 + BLOCK / width; /* joined pixels whose sums are kept in float */                   \
+        int64_t size = part_size(pixels, joined * block);                                                     \
+        memset(scratch, 0, PARTS * 2 * channels * sizeof *scratch);                                           \
+        _Pragma("omp parallel for num_threads(threads) if (pixels * channels > SMALL)")                       \
+        for (int64_t start = 0; start < pixels; start += size) {                                              \
+            double *total = scratch + start / size * 2 * channels;                                            \
+            int64_t end = smaller(start + size, pixels);                                                      \
+            float sum[width], product[width], x1[width], z1[width];                                           \
+            for (int64_t i = 0; i < width; i++) x1[i] = x0[i % channels], z1[i] = z0[i % channels];           \
+            for (int64_t from = start; from < end; from += joined * block) {                                  \
+                int64_t stop = smaller(from + joined * block, end);                                           \
+                memset(sum, 0, sizeof sum);                                                                   \
+                memset(product, 0, sizeof product);                                                           \
+                for (int64_t pixel = from; pixel < stop; pixel += joined) {                                   \
+                    const T *a = x + pixel * channels, *b = z + pixel * channels;                             \
+                    int64_t values = smaller(joined, stop - pixel) * channels;                                \
+                    for (int64_t i = 0; i < values; i++) {                                                    \
+                        float u = from_##T(a[i]) - x1[i], v = from_##T(b[i]) - z1[i];                         \
+                        sum[i] += u;                                                                          \
+                        product[i] += u * v;                                                                  \
+                    }                                                                                         \
+                }                                                                                             \
+                for (int64_t i = 0; i < width; i++) {                                                         \
+                    total[i % channels] += sum[i];                                                            \
+                    total[channels + i % channels] += product[i];                                             \
+                }                                                                                             \
+            }                                                                                                 \
+        }                                                                                                     \
+        for (int64_t part = 1; part < PARTS; part++)                                                          \
+            for (int64_t i = 0; i < 2 * channels; i++) scratch[i] += scratch[part * 2 * channels + i];        \
+    }                                                                                                         \
+                                                                                                              \
+    void channel_map_##T(const T *x, const T *z, T *y, const float *a, const float *b, const float *c,        \
+                         int64_t pixels, int64_t channels, int threads) {                                     \
+        int64_t joined = 1 + 127 / channels, width = joined * channels;                                       \
+        int64_t size = part_size(pixels, joined);                                                             \
+        _Pragma("omp parallel for num_threads(threads) if (pixels * channels > SMALL)")                       \
+        for (int64_t start = 0; start < pixels; start += size) {                                              \
+            int64_t stop = smaller(start + size, pixels);                                                     \
+            float a1[width], b1[width], c1[width];                                                            \
+            for (int64_t i = 0; i < width; i++) {                                                             \
+                a1[i] = a[i % channels], b1[i] = b[i % channels], c1[i] = c[i % channels];                    \
+            }                                                                                                 \
+            for (int64_t pixel = start; pixel < stop; pixel += joined) {                                      \
+                int64_t first = pixel * channels, values = smaller(joined, stop - pixel) * channels;          \
+                const T *u = x + first;                                                                       \
+                T *to = y + first;                                                                            \
+                if (z == NULL) {                                                                              \
+                    for (int64_t i = 0; i < values; i++) to[i] = to_##T(from_##T(u[i]) * a1[i] + c1[i]);      \
+                } else {                                                                                      \
+                    const T *v = z + first;                                                                   \
+                    for (int64_t i = 0; i < values; i++)                                                      \
+                        to[i] = to_##T(from_##T(u[i]) * a1[i] + from_##T(v[i]) * b1[i] + c1[i]);              \
+                }                                                                                             \
+            }                                                                                                 \
+        }                                                                                                     \
+    }
+
+KERNELS(float)
+KERNELS(bfloat16)

@@ -1,0 +1,207 @@
+"""Passes of a training step that torch has no single operation for, compiled from `kernels.c` at first use.
+
+Eager torch takes six passes over memory to quantise a tensor and seven for its gradient; on a processor that
+is more time than the convolutions take. One pass each does the same. It needs a C compiler (`cc`, or what the
+variable `CC` names); without one, or where anything fails, `kernels()` is None and callers use torch. Forward
+numbers are the same to the last bit, sums to rounding. `CC=false` leaves the kernels out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rankfold.errors import InputError
+from rankfold.files import cache_folder, replacing
+
+SOURCE = Path(__file__).with_name("kernels.c")
+PARTS = 64  # as in the source
+# No -ffast-math: NaN has to stay NaN. The wide vectors are worth it here, as all time goes into them.
+FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
+_FLOATS = (ctypes.c_float,) * 4
+_POINTER, _COUNT, _THREADS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
+
+
+class Kernels:
+    """The functions of the compiled library, on tensors.
+
+    All tensors of a call are of one type, float32 or bfloat16, and of one dense layout; see `fits`.
+
+    Args:
+        library: as `ctypes` loaded it.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._quantise = _of_types(library, "quantise", _POINTER, _POINTER, _COUNT, *_FLOATS)
+        self._quantise_backward = _of_types(
+            library,
+            "quantise_backward",
+            *(_POINTER,) * 3,
+            _COUNT,
+            *_FLOATS,
+            result=ctypes.c_double,
+        )
+        self._sums = _of_types(library, "channel_sums", *(_POINTER,) * 4, _COUNT, _COUNT, _POINTER)
+        self._map = _of_types(library, "channel_map", *(_POINTER,) * 6, _COUNT, _COUNT)
+
+    @staticmethod
+    def fits(x: Tensor) -> bool:
+        """Whether the kernels take a tensor: a plain one with memory on the CPU, of a type that they know."""
+        return type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.dtype in _NAMES
+
+    def quantise(self, x: Tensor, scale: float, reciprocal: float, low: int, high: int) -> Tensor:
+        """`scale` times the levels of the dense tensor x, of its type and layout."""
+        y = torch.empty_like(x)
+        self._quantise[x.dtype](
+            x.data_ptr(), y.data_ptr(), x.numel(), scale, reciprocal, low, high, _threads()
+        )
+        return y
+
+    def quantise_backward(
+        self,
+        x: Tensor,
+        dy: Tensor,
+        scale: float,
+        reciprocal: float,
+        low: int,
+        high: int,
+        *,
+        wants_x: bool,
+    ) -> tuple[Tensor | None, float]:
+        """dx, if it is wanted, and sum dy (y - inside x); dy is of the type and layout of x."""
+        dx = None
+        if wants_x:
+            dx = torch.empty_like(x)
+        total = self._quantise_backward[x.dtype](
+            x.data_ptr(),
+            dy.data_ptr(),
+            _address(dx),
+            x.numel(),
+            scale,
+            reciprocal,
+            low,
+            high,
+            _threads(),
+        )
+        return dx, total
+
+    def channel_sums(self, x: Tensor, z: Tensor, x0: Tensor, z0: Tensor) -> Tensor:
+        """(2, C) float64: the sums of x - x0 and of (x - x0) (z - z0) over all pixels.
+
+        Args:
+            x: (B, C, H, W), channels last.
+            z: as x.
+            x0: (C,) float32, contiguous.
+            z0: as x0.
+        """
+        channels = x.shape[1]
+        scratch = torch.empty(PARTS, 2, channels, dtype=torch.float64)
+        self._sums[x.dtype](
+            x.data_ptr(),
+            z.data_ptr(),
+            x0.data_ptr(),
+            z0.data_ptr(),
+            x.numel() // channels,
+            channels,
+            scratch.data_ptr(),
+            _threads(),
+        )
+        return scratch[0]
+
+    def channel_map(self, x: Tensor, a: Tensor, z: Tensor | None, b: Tensor, c: Tensor) -> Tensor:
+        """a x + b z + c, each of a, b, c (C,) float32 and contiguous; without z, a x + c.
+
+        Args:
+            x: (B, C, H, W), channels last.
+            a: factor of x by channel.
+            z: as x.
+            b: factor of z by channel.
+            c: constant by channel.
+        """
+        y = torch.empty_like(x)
+        channels = x.shape[1]
+        self._map[x.dtype](
+            x.data_ptr(),
+            _address(z),
+            y.data_ptr(),
+            a.data_ptr(),
+            b.data_ptr(),
+            c.data_ptr(),
+            x.numel() // channels,
+            channels,
+            _threads(),
+        )
+        return y
+
+
+@functools.cache
+def kernels() -> Kernels | None:
+    """The compiled kernels, or None where this machine has no compiler for them."""
+    try:
+        return Kernels(ctypes.CDLL(str(_built())))
+    except (OSError, subprocess.SubprocessError, AttributeError, InputError):
+        return None
+
+
+def _built() -> Path:
+    """The compiled library, in the cache folder; one for each source, compiler and processor."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        raise OSError("no C compiler")
+    source = SOURCE.read_bytes()
+    # `-march=native` means other instructions on other machines, which may share the folder.
+    identity = [source, compiler.encode(), " ".join(FLAGS).encode(), _processor().encode()]
+    key = hashlib.sha256(b"\0".join(identity)).hexdigest()[:20]
+    target = cache_folder() / f"kernels-{key}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / "kernels.so"
+            command = [compiler, *FLAGS, "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-lm"]
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+            with replacing(target) as temporary:
+                shutil.copyfile(made, temporary)
+    return target
+
+
+def _processor() -> str:
+    """What tells processors of different instructions apart."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = [line for line in lines if line.startswith(("flags", "Features"))]
+    return f"{platform.machine()} {platform.processor()} {flags[:1]}"
+
+
+def _of_types(library: ctypes.CDLL, name: str, *arguments: Any, result: Any = None) -> dict[torch.dtype, Any]:
+    """A function of the library for each type of tensor; the number of threads is its last argument."""
+    functions = {}
+    for dtype, suffix in _NAMES.items():
+        function = library[f"{name}_{suffix}"]
+        function.argtypes = (*arguments, _THREADS)
+        function.restype = result
+        functions[dtype] = function
+    return functions
+
+
+def _address(x: Tensor | None) -> int | None:
+    if x is None:
+        return None
+    return x.data_ptr()
+
+
+def _threads() -> int:
+    return torch.get_num_threads()

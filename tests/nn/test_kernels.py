@@ -1,0 +1,159 @@
+"""The compiled kernels compute what torch's operations do."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from rankfold.nn import kernels as module
+from rankfold.nn import learned_step
+from rankfold.nn.batch_norm import batch_norm
+from rankfold.nn.kernels import kernels
+from rankfold.nn.learned_step import LearnedStep
+
+TYPES = st.sampled_from((torch.float32, torch.bfloat16))
+compiled = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return normal(*shape, seed=seed).to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def quantised(x: Tensor, dy: Tensor, low: int, high: int) -> tuple[Tensor, Tensor, Tensor]:
+    """y, and the gradients of x and of the step."""
+    x, step = x.clone().requires_grad_(), torch.tensor(0.3, requires_grad=True)
+    y = LearnedStep.apply(x, step, low, high, 1.0)
+    y.backward(dy)
+    return y.detach(), x.grad, step.grad
+
+
+@compiled
+@settings(max_examples=20)
+@given(shape=st.lists(st.integers(1, 9), min_size=1, max_size=4), signed=st.booleans(), dtype=TYPES)
+def test_quantising_is_the_same_by_kernels_and_by_tiles(shape, signed, dtype):
+    low, high = (-8, 7) if signed else (0, 15)
+    # Many values fall on halves of levels.
+    x, dy = ((normal(*shape) * 10).round() * 0.15).to(dtype), normal(*shape, seed=1).to(dtype)
+    y, dx, step = quantised(x, dy, low, high)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learned_step, "kernels", lambda: None)
+        expected = quantised(x, dy, low, high)
+    assert torch.equal(y, expected[0])
+    assert torch.equal(dx, expected[1])
+    # The step's gradient in float64, from its definition, with the levels that were chosen.
+    s = torch.tensor(0.3)
+    levels = quantised(x.float(), dy.float(), low, high)[0].double() / s
+    inside = (x.float() > low * s) & (x.float() < high * s)
+    exact = (dy.double() * (levels - inside * x.double() / s)).sum()
+    torch.testing.assert_close(step.double(), exact, rtol=1e-3, atol=1e-3)
+
+
+@compiled
+def test_values_that_are_not_finite_stay_visible():
+    x = torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0])
+    for dtype in (torch.float32, torch.bfloat16):
+        y = LearnedStep.apply(x.to(dtype), torch.tensor(0.5), -8, 7, 1.0).tolist()
+        assert y[0] != y[0]
+        assert y[1:] == [3.5, -4.0, 1.0]
+    # A number of these bits would become zero when it is rounded to bfloat16.
+    odd = torch.tensor([-1], dtype=torch.int32).view(torch.float32).expand(64).contiguous()
+    factor = torch.ones(64)
+    spread = kernels().channel_map(odd.bfloat16().view(1, 64, 1, 1), factor, None, factor, factor)
+    assert spread.isnan().all()
+
+
+@compiled
+def test_results_do_not_depend_on_threads():
+    x, dy = images(32, 24, 16, 16, dtype=torch.bfloat16), images(32, 24, 16, 16, seed=1, dtype=torch.bfloat16)
+    found = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append((*quantised(x, dy, 0, 15), *normalised(batch_norm, x, dy)))
+    finally:
+        torch.set_num_threads(threads)
+    for others in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+
+
+def normalised(norm, x: Tensor, dy: Tensor, mean: float = 0.0) -> tuple[Tensor, ...]:
+    """y, the gradients of x, weight and bias, and the running statistics."""
+    channels = x.shape[1]
+    x = (x + mean).requires_grad_()
+    weight = normal(channels, seed=2).to(torch.promote_types(x.dtype, torch.float32)).requires_grad_()
+    bias = normal(channels, seed=3).to(weight.dtype).requires_grad_()
+    running = torch.zeros(channels, dtype=weight.dtype), torch.ones(channels, dtype=weight.dtype)
+    y = norm(x, *running, weight, bias, training=True, momentum=0.3, eps=1e-5)
+    y.backward(dy.to(y.dtype))
+    return (y.detach(), x.grad, weight.grad, bias.grad, *running)
+
+
+@compiled
+@settings(max_examples=20)
+@given(
+    batch=st.integers(1, 5),
+    channels=st.sampled_from((1, 3, 16, 64, 130)),
+    plane=st.tuples(st.integers(1, 9), st.integers(2, 9)),
+    mean=st.sampled_from((0.0, 300.0)),
+)
+def test_batch_norm_is_that_of_torch_in_float64(batch, channels, plane, mean):
+    x, dy = images(batch, channels, *plane), images(batch, channels, *plane, seed=1)
+    expected = normalised(F.batch_norm, (x + mean).double(), dy.double())
+    # Far from zero the values themselves have fewer digits after the point.
+    for value, exact in zip(normalised(batch_norm, x, dy, mean), expected, strict=True):
+        torch.testing.assert_close(value.double(), exact, rtol=1e-4, atol=2e-4 if mean else 3e-5)
+
+
+@compiled
+def test_batch_norm_in_bfloat16_rounds_its_results_alone():
+    x, dy = images(8, 16, 9, 7, dtype=torch.bfloat16), images(8, 16, 9, 7, seed=1, dtype=torch.bfloat16)
+    y, dx, *rest = normalised(batch_norm, x, dy)
+    exact = normalised(F.batch_norm, x.double(), dy.double())
+    assert y.dtype == dx.dtype == torch.bfloat16
+    torch.testing.assert_close(y.double(), exact[0], rtol=2**-8, atol=1e-5)
+    torch.testing.assert_close(dx.double(), exact[1], rtol=2**-8, atol=1e-5)
+    for value, right in zip(rest, exact[2:], strict=True):
+        torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=1e-4)
+
+
+@compiled
+def test_batch_norm_in_evaluation_uses_running_statistics():
+    x, mean, variance = images(4, 16, 5, 5), normal(16), normal(16).square()
+    with torch.no_grad():
+        y = batch_norm(x, mean, variance, None, None)
+    torch.testing.assert_close(y, F.batch_norm(x, mean, variance), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "x", [normal(4, 3, 5, 5), normal(4, 3), normal(4, 3, 5, 5).double().to(memory_format=torch.channels_last)]
+)
+def test_batch_norm_of_other_inputs_is_torch_s(x):
+    mean, variance = torch.zeros(3, dtype=x.dtype), torch.ones(3, dtype=x.dtype)
+    expected = F.batch_norm(x, mean.clone(), variance.clone(), training=True)
+    assert torch.equal(batch_norm(x, mean, variance, training=True), expected)
+
+
+def test_without_a_compiler_torch_does_it(monkeypatch):
+    monkeypatch.setenv("CC", "false")
+    module.kernels.cache_clear()
+    try:
+        assert kernels() is None
+        y, dx, _ = quantised(torch.tensor([0.4, 9.0, -1.0]), torch.ones(3), 0, 15)
+        x = images(2, 3, 4, 4)
+        found, expected = normalised(batch_norm, x, x), normalised(F.batch_norm, x, x)
+    finally:
+        module.kernels.cache_clear()
+    torch.testing.assert_close(y, torch.tensor([0.3, 4.5, 0.0]))
+    assert dx.tolist() == [1, 0, 0]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
