@@ -49,6 +49,7 @@ HEADER = (
     "seconds",
     "commit",
 )
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 DENSE, MIXED = "dense", "planned"
 
 
@@ -121,8 +122,10 @@ def main() -> None:
             print(f"{folder}: not finished")
             continue
         rows.add(row(folder, options.commit))
-        options.plans.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / "plan.json", options.plans / f"{folder.name}.json")
+        # Runs whose records are kept beside this table have their plan there.
+        if RESULTS not in folder.resolve().parents:
+            options.plans.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / "plan.json", options.plans / f"{folder.name}.json")
         print(f"{folder}: {rows.rows[-1][1]}, {rows.rows[-1][4]} cycles, {rows.rows[-1][5]}")
 
 

@@ -1,18 +1,24 @@
-"""The settings that window layers are compared with, as plans for ResNet-20, for the scripts beside it."""
+"""The settings that window layers are compared with, as plans for ResNet-20, for the scripts beside it.
+
+Usage: python benchmarks/window_settings.py FOLDER [--arrays 32 64 128 256]
+
+Writes 4-bit plans of window layers to FOLDER, for `rankfold compress --plan`, named after array and cycles.
+"""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from rankfold import ArraySpec, LowRank, Plan, load_model, uniform_plan
+from rankfold import ArraySpec, LowRank, Plan, cycles, load_model, uniform_plan, zoo_network
 from rankfold.mapping.window_matrix import window_shape
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped
 from rankfold.plan.kinds import WindowLayer
-from rankfold.plan.methods import Method, Pairs, Quantise, SharedSupport, Windows
+from rankfold.plan.methods import Method, Pairs, Quantise, SharedSupport, WindowLowRank, Windows
 from rankfold.workload import Network
 from rankfold.workload.shape import Pair
 
@@ -34,6 +40,8 @@ UNIFORM: dict[str, tuple[Method, str]] = {
     "PAIRS, e = 1": (Pairs(1), "best"),
     "low-rank, g = 4, r = m/4": (LowRank(groups=4, rank="1/4"), "best"),
     "low-rank, g = 4, r = m/8": (LowRank(groups=4, rank="1/8"), "best"),
+    "pairs of windows, r = m/4": (WindowLowRank(rank="1/4"), "best"),
+    "pairs of windows, r = m/8": (WindowLowRank(rank="1/8"), "best"),
 }
 
 
@@ -105,3 +113,22 @@ def shipped_resnet20() -> nn.Module:
     weights = Path(shipped("resnet20-cifar10-float").weights)
     apply_weights(model, read_weights(weights), str(weights))
     return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the plans of window layers.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--arrays", type=int, nargs="+", default=sorted(BY_STAGE), choices=sorted(BY_STAGE))
+    options = parser.parse_args()
+    network = zoo_network("resnet20")
+    for size in options.arrays:
+        for name in (BY_STAGE_NAME, *(name for name in UNIFORM if name.startswith("windows"))):
+            plan = plan_of(name, network, ArraySpec(size, size))
+            counted = cycles(network, plan).chosen_cycles
+            path = options.folder / f"w{size}-{counted}.json"
+            plan.save(path)
+            print(f"{path}: {name}, {counted:,} cycles")
+
+
+if __name__ == "__main__":
+    main()
