@@ -1,13 +1,15 @@
 """Window networks on real arrays beside tied and dense ones: ADC bits, programming noise, energy.
 
 Usage: python benchmarks/window_robustness.py RUN ... --data path/to/cifar10 [--threads 1] [--images 500]
-    [--chips 3] [--work runs/window-robustness] [--out results/windows] [--picture FILE]
+    [--chips 3] [--settings "support, e = 4" ...] [--work runs/window-robustness] [--out results/windows]
+    [--picture FILE]
 
-RUN is the folder of a finished 4-bit run of `rankfold compress`, or the name of shipped weights. All lie on
-arrays of their plan's size with the cells that energy is counted for: 2-bit cells, differential coding,
-differences converted, one-bit DACs; weights of 4 bits take four columns. Test images, ADC ranges (256
-training images) and chips are drawn under seed 0; noise is simulated with ideal converters, `--chips` chips a
-value. Each simulation is kept in `--work`, and the same command goes on where it stopped. Writes
+RUN is the folder of a finished 4-bit run of `rankfold compress`, or the name of shipped weights. `--settings`
+adds networks that were not trained, of 4 bits on 64x64 arrays, as windows.py makes them. All lie on arrays of
+their plan's size with the cells that energy is counted for: 2-bit cells, differential coding, differences
+converted, one-bit DACs; weights of 4 bits take four columns. Test images, ADC ranges (256 training images)
+and chips are drawn under seed 0; noise is simulated with ideal converters, `--chips` chips a value. Each
+simulation is kept in `--work`, and the same command goes on where it stopped. Writes
   robustness.csv       accuracy of every network for every value
   array_energy.csv     for every network: cycles, array cycles (with 1-bit slices), energy at 5 ADC bits and
                        the share of it that conversions take, arrays, share of cells that hold a weight, mean
@@ -24,8 +26,9 @@ from pathlib import Path
 from statistics import fmean
 
 from measured_rows import commit
+from window_settings import BY_STAGE_NAME, UNIFORM, plan_of, shipped_resnet20
 
-from rankfold import cycles, load_model, trace
+from rankfold import ArraySpec, compress_, cycles, load_images, load_model, quantise_, save, trace
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.cost.energy import NetworkEnergy, load_table, network_energy
 from rankfold.machine import NonIdealities
@@ -110,6 +113,17 @@ def energy_row(loaded: LoadedRun, network: Network, bits: int | None) -> list[ob
     ]
 
 
+def untrained(setting: str, data: str, folder: Path) -> Path:
+    """The folder of the shipped network under a setting, made on images; it is made once."""
+    if not folder.exists():
+        images = load_images(data)
+        model = shipped_resnet20()
+        plan = plan_of(setting, trace(model, images.input_size, "resnet20"), ArraySpec(64, 64))
+        compress_(model, plan, images)
+        save(model, quantise_(model, plan, images), folder)
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+")
@@ -117,6 +131,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--chips", type=int, default=3)
+    parser.add_argument("--settings", nargs="*", choices=(BY_STAGE_NAME, *UNIFORM), default=())
     parser.add_argument("--work", type=Path, default=Path("runs/window-robustness"))
     parser.add_argument("--out", type=Path, default=Path("results/windows"))
     parser.add_argument("--picture", type=Path, default=Path("docs/images/window-robustness.svg"))
@@ -124,6 +139,9 @@ def main() -> None:
     prepare_process(options.threads)
     wanted = SimulationOptions(changes=CELLS, repeats=options.chips, images=options.images, layer_images=0)
     folders = {Path(run_folder(name)).name: Path(run_folder(name)) for name in options.runs}
+    for setting in options.settings:
+        name = f"{setting}, untrained"
+        folders[name] = untrained(setting, options.data, options.work / name)
     points: list[Point] = []
     rows: list[list[object]] = []
     for name, folder in folders.items():
