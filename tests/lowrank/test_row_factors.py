@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -13,8 +14,8 @@ from common.strategies import SEEDS
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose_for_data, reconstruct
 from rankfold.lowrank.regression import RIDGE, with_ridge
-from rankfold.lowrank.row_factors import row_low_rank
-from rankfold.lowrank.rows import fitted_rows
+from rankfold.lowrank.row_factors import low_rank_rows, refit_outputs, row_low_rank
+from rankfold.lowrank.rows import OutputMoments, fitted_rows
 from rankfold.mapping.window_matrix import window_weight
 
 
@@ -100,6 +101,40 @@ def test_inputs_that_changed_are_answered_for() -> None:
 
     assert support.sum() == other.sum() == 5
     assert error(reconstruct(factors, 1, 1)) < error(reconstruct(blind, 1, 1))
+
+
+@given(SEEDS, st.integers(1, 2), st.integers(1, 3))
+def test_rows_of_a_number_do_not_depend_on_others(seed: int, groups: int, rank: int) -> None:
+    random = np.random.default_rng(seed)
+    weight, second = random.standard_normal((groups * 4, 2, 2, 2)), moments_of(seed, groups, 8)
+    found = low_rank_rows(weight, groups, rank, second, [8, 5, 3])
+    for rows, support in found.items():
+        alone = low_rank_rows(weight, groups, rank, second, [rows])[rows]
+        np.testing.assert_array_equal(support, alone)
+
+
+@given(SEEDS, st.integers(1, 2), st.integers(1, 4))
+def test_outputs_of_different_moments_are_fitted_to_their_own(seed: int, groups: int, rank: int) -> None:
+    random = np.random.default_rng(seed)
+    weight = random.standard_normal((groups * 4, 2, 2, 2))
+    first = np.tile([True, True, False, False], groups)
+    parts = [OutputMoments(own, moments_of(seed + k, groups, 8)) for k, own in enumerate((first, ~first))]
+    factors = decompose_for_data(weight, groups, 1, rank, parts[0].second + parts[1].second)
+    fitted = replace(factors, expand=refit_outputs(weight, factors, groups, parts))
+    for part in parts:
+        errors = [
+            lost(weight[part.outputs], reconstruct(made, groups, 1)[part.outputs], part.second)
+            for made in (fitted, factors)
+        ]
+        assert errors[0] <= errors[1] * (1 + 1e-9) + 1e-9
+        # The least squares fit by another way: on inputs of which the moments are those with the ridge.
+        for group, second in enumerate(part.second):
+            roots = np.linalg.cholesky(with_ridge(second, RIDGE))  # (n, n), its rows' products are S
+            right = factors.reduce.reshape(groups, rank, 8)[group]
+            wanted = weight[part.outputs].reshape(groups, 2, 8)[group]
+            best, *_ = np.linalg.lstsq((right @ roots).T, (wanted @ roots).T, rcond=None)
+            own = fitted.expand[part.outputs].reshape(groups, 2, rank)[group]
+            np.testing.assert_allclose(own, best.T, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(("rank", "rows"), [(3, 2), (2, 9)])

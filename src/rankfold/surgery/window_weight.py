@@ -1,12 +1,18 @@
-"""The matrix of a window for what is known of its inputs: which of them it reads, and its weights."""
+"""The matrix of a window, or its factors, for what is known of its inputs: which of them it reads, and its
+weights.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
 from rankfold.calibration.moments import PatchMoments
-from rankfold.lowrank import refit
+from rankfold.lowrank import LowRankFactors, decompose, decompose_for_data, reconstruct, refit
+from rankfold.lowrank.row_factors import refit_outputs, row_low_rank
 from rankfold.lowrank.rows import OutputMoments, fitted_rows, refit_parts
+from rankfold.plan.kinds import WindowLowRankLayer
 from rankfold.surgery.supported_weight import SupportedWeight, power, ratio
 
 
@@ -35,9 +41,9 @@ def window_matrix(
         if support is None:
             support = fitted_rows(copies, conv_groups, None, rows).support
         weight = refit(copies, conv_groups, None, support)
-        return SupportedWeight(weight, support, _lost(copies, weight, conv_groups, None), None)
-    parts = _parts(moments, len(copies), conv_groups)
-    target = _target(copies, conv_groups, moments)
+        return SupportedWeight(weight, support, lost_share(copies, weight, conv_groups, None), None)
+    parts = output_moments(moments, len(copies), conv_groups)
+    target = best_matrix(copies, conv_groups, moments)
     if support is None:
         support = fitted_rows(target, conv_groups, parts, rows).support
     weight = refit_parts(target, conv_groups, parts, support)
@@ -45,13 +51,76 @@ def window_matrix(
         weight,
         support,
         # The weights' own error is against the copies, whatever the target was.
-        _lost(copies, weight, conv_groups, None),
+        lost_share(copies, weight, conv_groups, None),
         # Relative to what the target gives, the dense outputs' part that these inputs can explain.
-        _lost(target, weight, conv_groups, parts),
+        lost_share(target, weight, conv_groups, parts),
     )
 
 
-def _parts(moments: PatchMoments, outputs: int, conv_groups: int) -> list[OutputMoments]:
+def window_factors(
+    copies: np.ndarray,
+    conv_groups: int,
+    kind: WindowLowRankLayer,
+    moments: PatchMoments | None = None,
+    support: np.ndarray | None = None,
+) -> tuple[LowRankFactors, np.ndarray]:
+    """The factors of a window's matrix that are nearest to the layer's outputs on data, and its inputs.
+
+    Inputs and both factors are made for the moments of all windows. Where windows reach beyond the plane, L
+    is fitted once more, each output over the windows that have it.
+
+    Args:
+        copies: as of `window_matrix`.
+        conv_groups: G.
+        kind: the rank, and how many inputs are driven.
+        moments: of the window's inputs; None: the factors are the nearest to the matrix, on the inputs of
+            most weight.
+        support: (C_in, ph*pw) booleans, where it is known; None: chosen here.
+
+    Returns:
+        The factors, and the support.
+
+    Raises:
+        InputError: see `lowrank.row_factors.row_low_rank`.
+    """
+    if kind.rows is None:
+        support = np.ones((conv_groups * copies.shape[1], copies[0, 0].size), bool)
+    if moments is None:
+        if support is None:
+            assert kind.rows is not None
+            support = fitted_rows(copies, conv_groups, None, kind.rows).support
+        kept = refit(copies, conv_groups, None, support)
+        factors = decompose(kept, conv_groups, 1, kind.rank)
+        return _with_errors(factors, copies, conv_groups, None), support
+    second, cross = moments.second, moments.cross
+    if support is None:
+        assert kind.rows is not None
+        factors, support = row_low_rank(copies, conv_groups, kind.rank, second, kind.rows, cross=cross)
+    else:
+        factors = decompose_for_data(copies, conv_groups, 1, kind.rank, second, cross, support=support)
+    parts = output_moments(moments, len(copies), conv_groups)
+    target = best_matrix(copies, conv_groups, moments)
+    if moments.by_pixel:
+        factors = replace(factors, expand=refit_outputs(target, factors, conv_groups, parts))
+    return _with_errors(factors, copies, conv_groups, target, parts), support
+
+
+def _with_errors(
+    factors: LowRankFactors,
+    copies: np.ndarray,
+    conv_groups: int,
+    target: np.ndarray | None,
+    parts: list[OutputMoments] | None = None,
+) -> LowRankFactors:
+    """The factors with the errors of what they stand in for."""
+    made = reconstruct(factors, conv_groups, 1)
+    output_error = None
+    if target is not None:
+        output_error = lost_share(target, made, conv_groups, parts)
+    return replace(factors, error=lost_share(copies, made, conv_groups, None), output_error=output_error)
+
+
+def output_moments(moments: PatchMoments, outputs: int, conv_groups: int) -> list[OutputMoments]:
     """The moments of the windows that have each output."""
     if not moments.by_pixel:
         return [OutputMoments(np.ones(outputs, bool), moments.second)]
@@ -61,7 +130,7 @@ def _parts(moments: PatchMoments, outputs: int, conv_groups: int) -> list[Output
     ]
 
 
-def _target(copies: np.ndarray, conv_groups: int, moments: PatchMoments) -> np.ndarray:
+def best_matrix(copies: np.ndarray, conv_groups: int, moments: PatchMoments) -> np.ndarray:
     """The best matrix on all inputs: the copies, unless earlier layers have changed and inputs are others."""
     if moments.cross is None:
         return copies
@@ -76,7 +145,7 @@ def _target(copies: np.ndarray, conv_groups: int, moments: PatchMoments) -> np.n
     return target
 
 
-def _lost(
+def lost_share(
     wanted: np.ndarray, found: np.ndarray, conv_groups: int, parts: list[OutputMoments] | None
 ) -> float:
     """||(W - M) X||_F / ||W X||_F over the outputs that there are; ||W - M||_F / ||W||_F without moments."""

@@ -70,6 +70,8 @@ def planned(model: nn.Module, method: Method) -> Plan:
 
 
 SOME = WindowLowRank(rank="1/2", row_tiles=1, window=(2, 3))
+# Planes of 12x12 and 6x6, which the window does not divide.
+OVERHANGING = WindowLowRank(rank=1, row_tiles=1, window=(5, 4))
 
 
 @pytest.mark.parametrize("data", [None, "batches"])
@@ -126,11 +128,17 @@ def test_rows_are_chosen_and_written_in_the_plan(decomposition: str) -> None:
 
 
 # Ratios carry over to variances that were averaged over batches, which differ a little from those of all.
-@pytest.mark.parametrize(("decomposition", "within"), [("data", 0.02), ("sequential", 1e-4)])
-def test_means_and_variances_of_outputs_are_set_right(decomposition: str, within: float) -> None:
+@pytest.mark.parametrize(
+    ("method", "decomposition", "within"),
+    [(SOME, "data", 0.02), (SOME, "sequential", 1e-4), (OVERHANGING, "data", 0.02)],
+    ids=["data", "sequential", "overhanging"],
+)
+def test_means_and_variances_of_outputs_are_set_right(
+    method: Method, decomposition: str, within: float
+) -> None:
     model = settled(network())
     dense = copy.deepcopy(model)
-    compress_(model, planned(model, SOME), batches(), decomposition=decomposition)
+    compress_(model, planned(model, method), batches(), decomposition=decomposition)
     every = torch.cat(batches())
     with evaluating(model), evaluating(dense), torch.no_grad():
         fed = dense[:3](every)

@@ -12,9 +12,6 @@ from torch import Tensor, nn
 
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.patches import Layer
-from rankfold.lowrank import LowRankFactors, decompose, decompose_for_data
-from rankfold.lowrank.row_factors import row_low_rank
-from rankfold.lowrank.rows import fitted_rows
 from rankfold.nn.low_rank import weight_shape
 from rankfold.nn.window import WindowConv2d
 from rankfold.nn.window_low_rank import WindowLowRankConv2d
@@ -24,6 +21,7 @@ from rankfold.plan.support import support_to_mask, text_to_support
 from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, masked_positions
 from rankfold.surgery.kinds.window import PART as WINDOW
 from rankfold.surgery.kinds.window import plain_shape
+from rankfold.surgery.window_weight import window_factors
 from rankfold.workload import ConvShape
 
 Array = np.ndarray
@@ -61,7 +59,7 @@ class WindowLowRankSurgery(ReplacingSurgery):
         support = None
         if kind.support is not None:
             support = text_to_support(kind.support, weight_shape(started.matrix, layer.name))
-        factors, kept = _factors(copies, module.groups, kind, moments, support)
+        factors, kept = window_factors(copies, module.groups, kind, moments, support)
         made = WindowLowRankConv2d(module, kind.window, kind.rank)
         size = copies.shape[2], copies.shape[3]
         mask = support_to_mask(kept, len(factors.reduce), module.groups, size)
@@ -105,53 +103,6 @@ class WindowLowRankSurgery(ReplacingSurgery):
 def _window_layer(layer: LayerPlan) -> LayerPlan:
     """The entry of the window layer whose matrix is decomposed."""
     return replace(layer, kind=cast(WindowLowRankLayer, layer.kind).window_layer)
-
-
-def _factors(
-    copies: Array,
-    conv_groups: int,
-    kind: WindowLowRankLayer,
-    moments: PatchMoments | None,
-    support: Array | None,
-) -> tuple[LowRankFactors, Array]:
-    """Factors of a window's matrix, and the inputs that are driven.
-
-    Args:
-        copies: (m*a*b, C_in/G, ph, pw), shifted copies of the kernel.
-        conv_groups: G.
-        kind: the rank, and how many inputs are driven.
-        moments: of the boxes of windows; None: the factors are the nearest to the matrix.
-        support: (C_in, ph*pw) booleans, the inputs, where they are known.
-    """
-    everything = np.ones((conv_groups * copies.shape[1], copies[0, 0].size), bool)
-    if kind.rows is None:
-        support = everything
-    if moments is None:
-        if support is None:
-            support = fitted_rows(copies, conv_groups, None, kind.rows or 0).support
-        return _nearest(copies, conv_groups, kind.rank, support), support
-    if support is None:
-        return row_low_rank(
-            copies, conv_groups, kind.rank, moments.second, kind.rows or 0, cross=moments.cross
-        )
-    made = decompose_for_data(
-        copies, conv_groups, 1, kind.rank, moments.second, moments.cross, support=support
-    )
-    return made, support
-
-
-def _nearest(copies: Array, conv_groups: int, rank: int, support: Array) -> LowRankFactors:
-    """The factors on a support that are nearest to a matrix: what the support drops is lost."""
-    by_group = support.reshape(conv_groups, 1, *copies.shape[1:])
-    blocks = copies.reshape(conv_groups, -1, *copies.shape[1:])
-    kept = (blocks * by_group).reshape(copies.shape)
-    factors = decompose(kept, conv_groups, 1, rank)
-    whole, part = float(np.linalg.norm(copies)), float(np.linalg.norm(kept))
-    if whole == 0:
-        return factors
-    # What is dropped and what the rank loses of the rest have no input in common.
-    lost = whole**2 - part**2 + (factors.error * part) ** 2
-    return replace(factors, error=max(lost, 0.0) ** 0.5 / whole)
 
 
 PART = WindowLowRankSurgery()
