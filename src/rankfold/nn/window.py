@@ -149,11 +149,14 @@ class Windowed(nn.Module, StandIn):
         """The outputs (B, m*a*b, windows down, windows across) of `matrix` as a plane (B, m, *size)."""
         images, _, down, across = outputs.shape
         a, b = self.window
-        pixels = outputs.reshape(images, self.groups, a, b, self.out_channels // self.groups, down, across)
-        # To (B, G, m/G, down, a, across, b): rows of windows next to their rows of pixels.
-        pixels = pixels.permute(0, 1, 4, 5, 2, 6, 3)
-        plane = pixels.reshape(images, self.out_channels, down * a, across * b)
-        return plane[..., : size[0], : size[1]]
+        # Channels stay last in memory, as training has them: runs of m/G values move together.
+        pixels = outputs.permute(0, 2, 3, 1)  # (B, down, across, m*a*b)
+        pixels = pixels.reshape(images, down, across, self.groups, a, b, self.out_channels // self.groups)
+        # To (B, down, a, across, b, G, m/G): rows of windows next to their rows of pixels.
+        pixels = pixels.permute(0, 1, 4, 2, 5, 3, 6)
+        plane = pixels.reshape(images, down * a, across * b, self.out_channels)
+        # Cut before the channels go back to their place, so that gradients lie like the plane.
+        return plane[:, : size[0], : size[1]].permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         """Show the window."""
