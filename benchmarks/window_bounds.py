@@ -12,6 +12,9 @@ layers of one sort on one array:
   several     layers of which a row of the array holds the outputs of two pixels or more, 2 m <= C
   all_rows    layers that, with all inputs of a window, need no more cycles than dense and have more weights
   weights     of these layers: weights, over those of their kernels
+  double_rows depthwise only: cycles with the best windows of 1, 2, 4 or 7 by as many pixels, whatever N m is,
+              of which each channel drives twice as many inputs as its kernel has (plan files can say that;
+              `auto` looks at N m <= C, and row tiles count for each channel)
 """
 
 from __future__ import annotations
@@ -40,7 +43,10 @@ FIGURES = (
     "several",
     "all_rows",
     "weights",
+    "double_rows",
 )
+DEPTHWISE = "depthwise"
+SIDES = (1, 2, 4, 7)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Counts:
     all_rows: bool
     weights: int
     kernel: int
+    double_rows: int | None
 
 
 def counts(shape: ConvShape, array: ArraySpec) -> Counts:
@@ -75,12 +82,21 @@ def counts(shape: ConvShape, array: ArraySpec) -> Counts:
         all_rows=window_cycles(shape, whole, array) <= dense and weights > shape.parameters,
         weights=weights,
         kernel=shape.parameters,
+        double_rows=double_rows(shape, array) if sort_of(shape) == DEPTHWISE else None,
     )
+
+
+def double_rows(shape: ConvShape, array: ArraySpec) -> int:
+    """Cycles of a depthwise convolution whose windows drive twice as many inputs as its kernel has."""
+    rows = 2 * shape.kernel[0] * shape.kernel[1]
+    height, width = shape.output
+    windows = [(a, b) for a in SIDES if a <= height for b in SIDES if b <= width]
+    return min(window_cycles(shape, window, array, rows) for window in windows)
 
 
 def sort_of(shape: ConvShape) -> str:
     if shape.groups == shape.in_channels > 1:
-        return "depthwise"
+        return DEPTHWISE
     if shape.kernel == (1, 1):
         return "1x1"
     return "strided" if shape.stride != (1, 1) else "3x3"
@@ -103,6 +119,7 @@ def row(each: Sequence[Counts]) -> list[object]:
         sum(layer.several for layer in each),
         len(free),
         more,
+        sum(layer.double_rows for layer in each if layer.double_rows is not None) or "",
     ]
 
 

@@ -5,8 +5,9 @@ Usage: python benchmarks/window_picture.py [--runs results/windows/runs.csv] [--
 
 One panel an array. Drawn are 4-bit networks that the dense network taught; rows that differ in seed alone are
 one mark, their mean. Full marks had one epoch of training, empty ones more, which the table says. Rings: the
-uncompressed network under im2col and under its best mapping, at the accuracy that it has in 4 bits after one
-epoch if there is such a run (else none are drawn). Prints the table in Markdown, with all recipes.
+uncompressed 4-bit network under im2col and under its best mapping; where no such network was taught by the
+float one, the best of those that were trained on labels alone. Prints the table in Markdown, with all
+recipes.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Mark:
     train: float
     seeds: int
     parameters: int
-    energy: float
+    energy: float | None
     dense_best: int
     im2col: int
 
@@ -87,6 +88,7 @@ def marks(path: Path) -> list[Mark]:
                 alike[tuple(key)].append(row)
     found = []
     for (array, method, cycles, epochs, rate, teacher), rows in alike.items():
+        energies = [float(row["energy_nj"]) for row in rows if row["energy_nj"]]
         finals = [100 * float(row["accuracy"]) for row in rows]
         found.append(
             Mark(
@@ -102,7 +104,7 @@ def marks(path: Path) -> list[Mark]:
                 train=fmean(100 * float(row["train_accuracy"]) for row in rows),
                 seeds=len(rows),
                 parameters=round(fmean(int(row["parameters"]) for row in rows)),
-                energy=fmean(float(row["energy_nj"]) for row in rows),
+                energy=fmean(energies) if len(energies) == len(rows) else None,
                 dense_best=int(rows[0]["dense_best"]),
                 im2col=int(rows[0]["im2col"]),
             )
@@ -110,8 +112,8 @@ def marks(path: Path) -> list[Mark]:
     return sorted(found, key=lambda mark: (int(mark.array.split("x")[0]), -mark.cycles, -mark.accuracy))
 
 
-def draw_panel(axes: Axes, here: list[Mark]) -> None:
-    """The networks on one array."""
+def draw_panel(axes: Axes, here: list[Mark], dense: Mark | None) -> None:
+    """The networks on one array, and the uncompressed one."""
     for method, (words, colour, sign) in FAMILIES.items():
         for several in (False, True):
             line = [mark for mark in here if mark.method == method and (mark.epochs > 1) == several]
@@ -127,22 +129,21 @@ def draw_panel(axes: Axes, here: list[Mark]) -> None:
                     linewidth=1.1,
                     label=words + (", more epochs" if several else ""),
                 )
-    dense = [mark for mark in here if mark.method == DENSE and mark.epochs == 1]
-    for mark in dense:
-        dotted_line(axes, mark.accuracy)
-        places = [mark.dense_best, mark.im2col]
+    places: list[int] = []
+    if dense is not None:
+        dotted_line(axes, dense.accuracy)
+        # The network is the same on every array.
+        places = [here[0].dense_best, here[0].im2col]
         axes.plot(
             places,
-            [mark.accuracy] * 2,
+            [dense.accuracy] * 2,
             "o",
             color=SOFT,
             markersize=6.5,
             markerfacecolor="white",
-            label="uncompressed, best mapping and im2col",
+            label=f"uncompressed, best mapping and im2col, {dense.epochs} epochs",
         )
-    reach = [mark.cycles for mark in here] + [
-        cycles for mark in dense for cycles in (mark.dense_best, mark.im2col)
-    ]
+    reach = [*places, *(mark.cycles for mark in here)]
     low, high = 0.85 * min(reach), 1.15 * max(reach)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
@@ -152,19 +153,25 @@ def draw_panel(axes: Axes, here: list[Mark]) -> None:
     axes.set_xlabel(f"cycles per image on {here[0].array} arrays, left is faster")
 
 
-def picture(drawn: list[Mark]) -> str:
+def uncompressed(found: list[Mark]) -> Mark | None:
+    """The uncompressed network that was trained like the others, or else the best one that there is."""
+    dense = [mark for mark in found if mark.method == DENSE]
+    return max(dense, key=lambda mark: (mark.teacher > 0, mark.accuracy), default=None)
+
+
+def picture(drawn: list[Mark], dense: Mark | None) -> str:
     """The picture as an SVG file."""
     arrays = list(dict.fromkeys(mark.array for mark in drawn))
 
     def draw(figure: Figure) -> None:
         wide = (WIDTH - LEFT - RIGHT - BETWEEN * (len(arrays) - 1)) / len(arrays)
         entries = {}
-        heights = [mark.accuracy for mark in drawn]
+        heights = [mark.accuracy for mark in (*drawn, *([dense] if dense else []))]
         room = max(0.5, 0.06 * (max(heights) - min(heights)))
         for number, array in enumerate(arrays):
             left = LEFT + number * (wide + BETWEEN)
             axes = frame(figure, left, WIDTH - left - wide, TOP, BOTTOM)
-            draw_panel(axes, [mark for mark in drawn if mark.array == array])
+            draw_panel(axes, [mark for mark in drawn if mark.array == array], dense)
             axes.set_ylim(min(heights) - room, max(heights) + room)
             if number == 0:
                 axes.set_ylabel("test accuracy, %")
@@ -207,7 +214,7 @@ def cells(mark: Mark) -> list[str]:
         f"{mark.accuracy:.2f}{spread} %",
         f"{mark.train:.2f} %",
         f"{mark.parameters:,}",
-        f"{mark.energy:,.0f}",
+        "" if mark.energy is None else f"{mark.energy:,.0f}",
         str(mark.seeds),
     ]
 
@@ -226,9 +233,11 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/images/windows.svg"))
     options = parser.parse_args()
     found = marks(options.runs)
+    dense = uncompressed(found)
     if options.arrays:
         found = [mark for mark in found if mark.array in options.arrays]
-    write_text(options.picture, picture([mark for mark in found if mark.teacher > 0]))
+    drawn = [mark for mark in found if mark.teacher > 0 and mark.method != DENSE]
+    write_text(options.picture, picture(drawn, dense))
     print(table(found))
 
 

@@ -1,8 +1,8 @@
 """Window networks on real arrays beside tied and dense ones: ADC bits, programming noise, energy.
 
 Usage: python benchmarks/window_robustness.py RUN ... --data path/to/cifar10 [--threads 1] [--images 500]
-    [--chips 3] [--settings "support, e = 4" ...] [--work runs/window-robustness] [--out results/windows]
-    [--picture FILE]
+    [--chips 3] [--settings "support, e = 4" ...] [--labels ...] [--work runs/window-robustness]
+    [--out results/windows] [--picture FILE]
 
 RUN is the folder of a finished 4-bit run of `rankfold compress`, or the name of shipped weights. `--settings`
 adds networks that were not trained, of 4 bits on 64x64 arrays, as windows.py makes them. All lie on arrays of
@@ -15,13 +15,14 @@ simulation is kept in `--work`, and the same command goes on where it stopped. W
                        the share of it that conversions take, arrays, share of cells that hold a weight, mean
                        range of the calibrated converters in fully driven and fully on cells, the fewest bits
                        of those simulated that lose at most half a point, and energy with these
-  the picture          of the first table
+  the picture          of the first table, with `--labels` for the networks, in their order
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--chips", type=int, default=3)
     parser.add_argument("--settings", nargs="*", choices=(BY_STAGE_NAME, *UNIFORM), default=())
+    parser.add_argument("--labels", nargs="*", default=[], help="of the networks, in the picture")
     parser.add_argument("--work", type=Path, default=Path("runs/window-robustness"))
     parser.add_argument("--out", type=Path, default=Path("results/windows"))
     parser.add_argument("--picture", type=Path, default=Path("docs/images/window-robustness.svg"))
@@ -154,7 +156,9 @@ def main() -> None:
         # After each network: a sweep may be stopped, and be looked at.
         write_points(options.out / "robustness.csv", points)
         write_csv(options.out / "array_energy.csv", HEADER, rows)
-        write_robustness_chart(options.picture, points)
+        labels = dict(zip(folders, options.labels, strict=False))
+        drawn = [replace(point, run=labels.get(point.run, point.run)) for point in points]
+        write_robustness_chart(options.picture, drawn)
         print(rows[-1], flush=True)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from measured_rows import Rows
 
+from rankfold import zoo_network
 from rankfold.mapping import map_layer
 from rankfold.plan import Plan
 from rankfold.plan.kinds import WindowLayer
@@ -69,7 +70,7 @@ def method_of(plan: Plan) -> str:
 
 def dense_best(result: Result, plan: Plan) -> int:
     """Cycles of the dense network under its best mapping, which results of version 0.1 do not say."""
-    shapes = [layer.shape for layer in result.layers if layer.shape is not None]
+    shapes = zoo_network(result.model).convolutions
     return sum(map_layer(shape, plan.array, "best").cycles for shape in shapes)
 
 
