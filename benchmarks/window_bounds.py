@@ -69,9 +69,9 @@ def counts(shape: ConvShape, array: ArraySpec) -> Counts:
     pixels = shape.output[0] * shape.output[1]
     each = []
     for tiles in (1, 2):
-        window = filling_window(shape, array, tiles)
+        window = filling_window([shape], array, tiles)
         each.append(window_cycles(shape, window, array, tiles * array.rows))
-    whole = filling_window(shape, array, EVERYTHING)
+    whole = filling_window([shape], array, EVERYTHING)
     weights = window_shape(shape, whole).parameters
     return Counts(
         dense_best=dense,

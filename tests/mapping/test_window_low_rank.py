@@ -64,7 +64,7 @@ def test_the_window_of_the_fewest_cycles(shape, array, rank, row_tiles) -> None:
         rows = None if row_tiles is None else row_tiles * array.rows
         return window_low_rank_cycles(shape, window, window_rank(window, rank), array, rows)
 
-    chosen = cheapest_window(shape, array, rank, row_tiles)
+    chosen = cheapest_window([shape], array, rank, row_tiles)
     assert chosen == (1, 1) or chosen[0] * chosen[1] * rank <= array.rows
     for window in np.ndindex(shape.output):
         a, b = window[0] + 1, window[1] + 1
@@ -78,7 +78,7 @@ def test_the_window_of_the_fewest_cycles(shape, array, rank, row_tiles) -> None:
 def test_free_cells_cost_what_tied_ones_do(size: int, channels: int, side: int) -> None:
     shape = ConvShape("body", channels, channels, (3, 3), (side, side), padding=(1, 1, 1, 1))
     array, rank = ArraySpec(size, size), Fraction(channels, 4)
-    window = cheapest_window(shape, array, rank, None)
+    window = cheapest_window([shape], array, rank, None)
     assert window[0] * window[1] * rank == size
     own = window_low_rank_cycles(shape, window, size, array)
     assert own == map_low_rank(shape, array, 1, channels // 4, "sdk").cycles

@@ -12,7 +12,7 @@ blocks off the diagonal of I_N (x) L' cost nothing then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -21,7 +21,7 @@ import numpy as np
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.layer import map_layer
 from rankfold.mapping.low_rank import LowRankMapping
-from rankfold.mapping.window_matrix import WindowMatrix, matrix_cycles, window_shape
+from rankfold.mapping.window_matrix import WindowMatrix, fewest_cycles, matrix_cycles, window_shape
 from rankfold.workload.shape import ConvShape, Pair
 
 MAPPING = "im2col"  # of both stages: the windows are the layer's own
@@ -159,37 +159,30 @@ def window_rank(window: Pair, rank: Fraction) -> int:
     return max(1, int(window[0] * window[1] * rank))
 
 
-def cheapest_window(shape: ConvShape, array: ArraySpec, rank: Fraction, row_tiles: int | None) -> Pair:
+def cheapest_window(
+    runs: Sequence[ConvShape],
+    array: ArraySpec,
+    rank: Fraction,
+    row_tiles: int | None,
+) -> Pair:
     """The window whose pair, of rank r for each output pixel, computes a layer in the fewest cycles.
 
-    All windows with N r <= R are tried, whose second stages have one row tile, and a single pixel. Of windows
-    that need as many cycles, the one that reads the fewest inputs is taken, then the one with the fewest
-    weights, then the widest.
+    All windows with N r <= R are tried, whose second stages have one row tile, and a single pixel.
 
     Args:
-        shape: the layer.
+        runs: the layer, on every plane that it runs on.
         array: R x C, columns counted in weights.
         rank: r, see `window_rank`.
         row_tiles: k, tiles of R inputs that are driven; None: all inputs.
 
     Returns:
-        (a, b).
+        (a, b); see `mapping.window_matrix.fewest_cycles`.
     """
     rows = None
     if row_tiles is not None:
         rows = row_tiles * array.rows
-    judged = []
-    for a, b in _windows(shape.output, max(1, int(array.rows / rank))):
-        cycles = window_low_rank_cycles(shape, (a, b), window_rank((a, b), rank), array, rows)
-        inputs = window_shape(shape, (a, b)).n
-        judged.append(((cycles, inputs, a * b, a), (a, b)))
-    _, window = min(judged)
-    return window
 
+    def cycles(run: ConvShape, window: Pair) -> int:
+        return window_low_rank_cycles(run, window, window_rank(window, rank), array, rows)
 
-def _windows(plane: Pair, pixels: int) -> Iterator[Pair]:
-    """Windows of at most so many pixels that fit a plane."""
-    height, width = plane
-    for a in range(1, min(height, pixels) + 1):
-        for b in range(1, min(width, pixels // a) + 1):
-            yield a, b
+    return fewest_cycles(runs, int(array.rows / rank), cycles)

@@ -17,6 +17,7 @@ The zeros between the copies take cells like any weight: a window layer lets all
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -215,29 +216,57 @@ def matrix_cycles(whole: ConvShape, inputs: int, outputs: int, array: ArraySpec)
     return int((one.positions * one.tiles(Block.whole(footprint)))[0])
 
 
-def filling_window(shape: ConvShape, array: ArraySpec, row_tiles: int) -> Pair:
+def filling_window(runs: Sequence[ConvShape], array: ArraySpec, row_tiles: int) -> Pair:
     """The window whose matrix of so many row tiles computes a layer in the fewest cycles.
 
-    All windows whose outputs fit one row of the array are tried, N m <= C, and a single pixel, with the rows
-    of k tiles, or with all inputs where these are fewer. Of windows that need as many cycles, the one that
-    reads the fewest inputs is taken, as k R rows say most of a small box; then the one with the fewest
-    weights, then the widest.
+    All windows are tried whose outputs, of each group, fit one row of the array, N m/G <= C, and a single
+    pixel; with the rows of k tiles, or with all inputs where these are fewer. Windows of several column tiles
+    may need fewer cycles for k row tiles, where single pixels leave columns idle; but at as many cycles they
+    drive a smaller share of their inputs (3x3 and 1x1 kernels; see docs/windows.md), so that they are left
+    to those who ask for them.
 
     Args:
-        shape: the layer.
+        runs: the layer, on every plane that it runs on.
         array: R x C, columns counted in weights.
         row_tiles: k.
 
     Returns:
-        (a, b).
+        (a, b); see `fewest_cycles`.
     """
-    height, width = shape.output
-    pixels = max(1, array.columns // shape.m)
+
+    def cycles(run: ConvShape, window: Pair) -> int:
+        return window_cycles(run, window, array, row_tiles * array.rows)
+
+    of_a_group = runs[0].m // runs[0].groups
+    return fewest_cycles(runs, array.columns // of_a_group, cycles)
+
+
+def fewest_cycles(
+    runs: Sequence[ConvShape],
+    pixels: int,
+    cycles: Callable[[ConvShape, Pair], int],
+) -> Pair:
+    """The window with which all runs of a layer together need the fewest cycles.
+
+    Of windows that need as many, the one that reads the fewest inputs is taken, as so many rows say most of a
+    small box; then the one with the fewest weights, then the widest.
+
+    Args:
+        runs: the layer, on every plane that it runs on.
+        pixels: of the largest window; a single pixel is always tried.
+        cycles: of one run with windows (a, b).
+
+    Returns:
+        (a, b), which fits every plane.
+    """
+    height = min(run.output[0] for run in runs)
+    width = min(run.output[1] for run in runs)
+    most = max(1, pixels)
     judged = []
-    for a in range(1, min(height, pixels) + 1):
-        for b in range(1, min(width, pixels // a) + 1):
-            cycles = window_cycles(shape, (a, b), array, row_tiles * array.rows)
-            inputs = window_shape(shape, (a, b)).n
-            judged.append(((cycles, inputs, a * b, a), (a, b)))
+    for a in range(1, min(height, most) + 1):
+        for b in range(1, min(width, most // a) + 1):
+            needed = sum(cycles(run, (a, b)) for run in runs)
+            inputs = window_shape(runs[0], (a, b)).n
+            judged.append(((needed, inputs, a * b, a), (a, b)))
     _, window = min(judged)
     return window

@@ -6,7 +6,7 @@ layer becomes by it. `register_method` makes one known to the command line, grid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from fractions import Fraction
@@ -209,6 +209,17 @@ class Method:
             InputError: the setting does not fit the layer.
         """
         raise NotImplementedError
+
+    def layer_of_runs(self, runs: Sequence[ConvShape]) -> tuple[LayerKind, str]:
+        """What becomes of a layer that runs on several planes: what becomes of it on the first of them.
+
+        Args:
+            runs: at least one, with the same weight.
+
+        Raises:
+            InputError: the setting does not fit the layer.
+        """
+        return self.layer(runs[0])
 
     def check_changes(self, network: Network, kinds: dict[str, LayerKind], example: str) -> None:
         """Refuse a plan in which the method changes nothing.
@@ -532,15 +543,19 @@ class Windows(Method):
 
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
         """The window and its rows; dense where there is no plane."""
+        return self.layer_of_runs([shape])
+
+    def layer_of_runs(self, runs: Sequence[ConvShape]) -> tuple[LayerKind, str]:
+        """The window that fits every plane and with which all runs together need the fewest cycles."""
+        shape = runs[0]
         if self.array is None:
             raise InputError("windows are chosen for an array; make the plan with uniform_plan")
         if shape.is_linear:
             return DenseLayer(), "a window needs an output plane"
         if self.window is None:
-            window = filling_window(shape, self.array, self.row_tiles)
+            window = filling_window(runs, self.array, self.row_tiles)
         else:
-            height, width = shape.output
-            window = min(self.window[0], height), min(self.window[1], width)
+            window = _fitting(self.window, runs)
         inputs = window_shape(shape, window).n
         rows = self.row_tiles * self.array.rows
         kind = WindowLayer(window, rows)
@@ -602,6 +617,11 @@ class WindowLowRank(Method):
 
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
         """The window, its rank and its rows; dense where there is no plane."""
+        return self.layer_of_runs([shape])
+
+    def layer_of_runs(self, runs: Sequence[ConvShape]) -> tuple[LayerKind, str]:
+        """The window that fits every plane and with which all runs together need the fewest cycles."""
+        shape = runs[0]
         if self.array is None:
             raise InputError("windows are chosen for an array; make the plan with uniform_plan")
         if shape.is_linear:
@@ -610,10 +630,9 @@ class WindowLowRank(Method):
         if self._rule.relative:
             share *= shape.m // shape.groups
         if self.window is None:
-            window = cheapest_window(shape, self.array, share, self.row_tiles)
+            window = cheapest_window(runs, self.array, share, self.row_tiles)
         else:
-            height, width = shape.output
-            window = min(self.window[0], height), min(self.window[1], width)
+            window = _fitting(self.window, runs)
         inputs = window_shape(shape, window).n
         rank = window_rank(window, share)
         kind = WindowLowRankLayer(window, rank)
@@ -624,6 +643,13 @@ class WindowLowRank(Method):
             words = f"{rows} of {inputs} inputs"
         kind.check(shape)
         return kind, f"windows of {window[0]}x{window[1]}, rank {rank}, {words}"
+
+
+def _fitting(window: Pair, runs: Sequence[ConvShape]) -> Pair:
+    """The window, on the smallest planes at most as large as these."""
+    height = min(window[0], *(run.output[0] for run in runs))
+    width = min(window[1], *(run.output[1] for run in runs))
+    return height, width
 
 
 @dataclass(frozen=True)

@@ -315,8 +315,10 @@ def check_plan(plan: Plan, network: Network) -> None:
             f"the plan is for images of {plan.input} (C, H, W), the network gets {network.input}; make a "
             "plan for these"
         )
-    for layer in plan.layers:
-        layer.kind.check(shapes[layer.name])
+    kinds = {layer.name: layer.kind for layer in plan.layers}
+    # A window, say, must fit all planes that a layer runs on.
+    for run in network.layers:
+        kinds[run.weight].check(run)
 
 
 def weights(network: Network) -> dict[str, ConvShape]:

@@ -78,7 +78,7 @@ def uniform_plan(
         # The method is not asked about layers that stay, so its refusals are about those it would change.
         if not why:
             in_weights = _in_weights(spec, weight_bits)
-            kind, reason = method.on_array(in_weights).layer(shape)
+            kind, reason = method.on_array(in_weights).layer_of_runs(runs[name])
             worse = ""
             if not method.forced:
                 worse = kind.worse_than_dense(runs[name], in_weights, mapping)
