@@ -53,6 +53,21 @@ def test_a_window_layer_begins_as_its_convolution(case) -> None:
     torch.testing.assert_close(layer(images), conv(images), rtol=0, atol=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@given(convolutions())
+def test_a_plane_by_windows_is_put_in_place_again(case) -> None:
+    conv, images, window = case
+    layer = WindowConv2d(conv, window)
+    plane = conv(images)
+    windows = layer.by_window(plane)
+    size = layer.output_size(images)
+    down, across = (-(-pixels // side) for pixels, side in zip(size, window, strict=True))
+    outputs = windows.reshape(len(images), -1, down, across)
+    assert torch.equal(layer.placed(outputs, size), plane)
+    # Beyond the plane there is nothing.
+    assert torch.isclose(windows.abs().sum(), plane.abs().sum())
+
+
 def test_integers_come_out_exactly() -> None:
     # Sums of integers are exact in any order, so that the last unit agrees.
     torch.manual_seed(0)

@@ -36,6 +36,8 @@ class PatchMoments:
         dense_mean: (G, n) E[x0]; None where `cross` is.
         by_pixel: of layers that give several pixels for each patch, where some patches lack some of them:
             the moments of the patches that have each pixel. Empty where all have all.
+        importance: (G, m'/G, m'/G) what errors of a patch's m' outputs count together, over all patches, see
+            `calibration.importance`; None: all count alike.
     """
 
     second: np.ndarray
@@ -43,6 +45,7 @@ class PatchMoments:
     cross: np.ndarray | None = None
     dense_mean: np.ndarray | None = None
     by_pixel: tuple[PixelMoments, ...] = ()
+    importance: np.ndarray | None = None
 
     def for_pixels(self, pixels: int) -> tuple[PixelMoments, ...]:
         """`by_pixel`, with one entry for all pixels where all patches have all."""
@@ -51,7 +54,7 @@ class PatchMoments:
     def centred(self) -> PatchMoments:
         """The moments of x - E[x] and x0 - E[x0], for factors whose constant error is taken back."""
         by_pixel = tuple(replace(part, moments=part.moments.centred()) for part in self.by_pixel)
-        return replace(self._centred(), by_pixel=by_pixel)
+        return replace(self._centred(), by_pixel=by_pixel, importance=self.importance)
 
     def _centred(self) -> PatchMoments:
         # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T

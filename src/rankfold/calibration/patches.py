@@ -17,6 +17,8 @@ LayerModule = nn.Conv2d | nn.Linear
 # Patches that have the same outputs of a layer which gives several pixels for each: (K,) booleans, which of
 # the K pixels of a patch are on the layer's plane, and (P',) indices of the patches among the P of an image.
 Present = tuple[np.ndarray, Tensor]
+# From values (B, m, OH, OW) for a layer's output plane to those of each patch's outputs, (B, G, m'/G, P).
+ByPatch = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,14 @@ class Cut:
         prepare: from the inputs of the layer that is there to those of `layer`.
         present: from the inputs of the layer that is there to all patches, by the pixels that they have
             there; None: every patch has all of its outputs.
+        by_patch: where it counts what errors of a patch's outputs cost, see `calibration.importance`: what
+            tells gradients over the layer's output by patches.
     """
 
     layer: nn.Conv2d
     prepare: Callable[[Tensor], Tensor]
     present: Callable[[Tensor], Sequence[Present]] | None = None
+    by_patch: ByPatch | None = None
 
 
 Layer = LayerModule | ConvShape | Cut  # all that is needed of a layer is in its shape, too

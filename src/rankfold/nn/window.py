@@ -158,6 +158,17 @@ class Windowed(nn.Module, StandIn):
         # Cut before the channels go back to their place, so that gradients lie like the plane.
         return plane[:, : size[0], : size[1]].permute(0, 3, 1, 2)
 
+    def by_window(self, plane: Tensor) -> Tensor:
+        """A plane (B, m, OH, OW) as the outputs (B, G, m*a*b/G, windows) of each window; zeros beyond it."""
+        images, _, height, width = plane.shape
+        a, b = self.window
+        plane = F.pad(plane, (0, -width % b, 0, -height % a))
+        down, across = plane.shape[2] // a, plane.shape[3] // b
+        pixels = plane.reshape(images, self.groups, self.out_channels // self.groups, down, a, across, b)
+        # To (B, G, a, b, m/G, down, across).
+        pixels = pixels.permute(0, 1, 4, 6, 2, 3, 5)
+        return pixels.reshape(images, self.groups, -1, down * across)
+
     def extra_repr(self) -> str:
         """Show the window."""
         return f"window={self.window[0]}x{self.window[1]}"

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from rankfold.arguments import takes
 from rankfold.calibration.correction import following_norms, free_of_constants
+from rankfold.calibration.importance import gives_scores, output_importance
 from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments, paired_moments, patch_moments
-from rankfold.calibration.patches import Layer, patch_inputs
+from rankfold.calibration.patches import Cut, Layer, patch_inputs
 from rankfold.calibration.samples import MOMENT_IMAGES, GivesBatches, Samples, planned_for
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import DECOMPOSITIONS
@@ -313,10 +315,36 @@ def compress_on_data_(
             readers[layer.name] = reader
     build_(copy.deepcopy(model), plan)  # refuses what cannot be done before any work is
     norms = following_norms(model, batches, list(readers))
+    importance = _importance(model, batches, readers)
     if not sequential:
-        return compress_on_moments_(model, plan, patch_moments(model, batches, readers), norms)
+        moments = _weighed(patch_moments(model, batches, readers), importance)
+        return compress_on_moments_(model, plan, moments, norms)
     with unchanged_on_error(model):
-        return _in_sequence_(model, plan, batches, readers, norms)
+        return _in_sequence_(model, plan, batches, readers, norms, importance)
+
+
+def _importance(
+    model: nn.Module,
+    batches: Iterable[Any],
+    readers: Mapping[str, Layer],
+) -> dict[str, np.ndarray]:
+    """What errors of outputs count, of the layers that ask for it, where the network gives scores."""
+    asking = {}
+    for name, reader in readers.items():
+        if isinstance(reader, Cut) and reader.by_patch is not None:
+            asking[name] = reader.by_patch
+    # Other networks have no loss that is known here: all outputs count alike.
+    if not asking or not gives_scores(model, batches):
+        return {}
+    return output_importance(model, batches, asking)
+
+
+def _weighed(
+    moments: Mapping[str, PatchMoments],
+    importance: Mapping[str, np.ndarray],
+) -> dict[str, PatchMoments]:
+    """The moments with what errors of outputs count, where that is known."""
+    return {name: replace(known, importance=importance.get(name)) for name, known in moments.items()}
 
 
 def _in_sequence_(
@@ -325,6 +353,7 @@ def _in_sequence_(
     batches: Iterable[Any],
     readers: Mapping[str, Layer],
     norms: Mapping[str, str],
+    importance: Mapping[str, np.ndarray],
 ) -> tuple[LayerReport, ...]:
     """One layer of `readers` after another, then the rest; an error may leave it half done."""
     # Outputs of the dense network are the goal throughout, while `model` changes layer by layer.
@@ -336,7 +365,7 @@ def _in_sequence_(
         # Gathered anew for each layer, since all layers before it are replaced by now.
         moments = {layer.name: paired_moments(model, dense, batches, layer.name, readers[layer.name])}
         alone = replace(plan, layers=(layer,))
-        (reports[layer.name],) = _on_moments_(model, alone, moments, norms)
+        (reports[layer.name],) = _on_moments_(model, alone, _weighed(moments, importance), norms)
     # Layers without moments are made from their weights alone.
     rest = tuple(layer for layer in plan.layers if layer.name not in reports)
     for report in _by_weights_(model, replace(plan, layers=rest), {}):

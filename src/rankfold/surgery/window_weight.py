@@ -45,7 +45,8 @@ def window_matrix(
     parts = output_moments(moments, len(copies), conv_groups)
     target = best_matrix(copies, conv_groups, moments)
     if support is None:
-        support = fitted_rows(target, conv_groups, parts, rows).support
+        importance = _importance(moments, parts)
+        support = fitted_rows(target, conv_groups, parts, rows, importance=importance).support
     weight = refit_parts(target, conv_groups, parts, support)
     return SupportedWeight(
         weight,
@@ -128,6 +129,18 @@ def output_moments(moments: PatchMoments, outputs: int, conv_groups: int) -> lis
         OutputMoments(part.outputs(outputs, conv_groups), part.moments.second, part.share)
         for part in moments.by_pixel
     ]
+
+
+def _importance(moments: PatchMoments, parts: list[OutputMoments]) -> np.ndarray | None:
+    """(G, m', m') what errors of outputs count where they are; `moments` has the average over all windows."""
+    if moments.importance is None:
+        return None
+    groups, outputs, _ = moments.importance.shape
+    share = np.zeros(groups * outputs)
+    for part in parts:
+        share[part.outputs] = part.share
+    scale = np.sqrt(share).reshape(groups, outputs)
+    return moments.importance / (scale[:, :, None] * scale[:, None])
 
 
 def best_matrix(copies: np.ndarray, conv_groups: int, moments: PatchMoments) -> np.ndarray:

@@ -76,8 +76,12 @@ class WindowSurgery(ReplacingSurgery):
     def reads(self, layer: LayerPlan, module: Layer) -> Layer:
         """Boxes of windows."""
         assert isinstance(module, nn.Conv2d)  # check refuses others
-        window = WindowConv2d(module, cast(WindowLayer, layer.kind).window)
-        return Cut(window.matrix, window.extended, window.present)
+        kind = cast(WindowLayer, layer.kind)
+        window = WindowConv2d(module, kind.window)
+        # Which outputs count more matters to the choice of inputs alone.
+        chooses = kind.rows is not None and kind.support is None
+        by_window = window.by_window if chooses else None
+        return Cut(window.matrix, window.extended, window.present, by_window)
 
     def correct_(
         self,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.moments import PatchMoments
-from rankfold.calibration.patches import Layer
+from rankfold.calibration.patches import Cut, Layer
 from rankfold.nn.low_rank import weight_shape
 from rankfold.nn.window import WindowConv2d
 from rankfold.nn.window_low_rank import WindowLowRankConv2d
@@ -73,7 +73,10 @@ class WindowLowRankSurgery(ReplacingSurgery):
 
     def reads(self, layer: LayerPlan, module: Layer) -> Layer:
         """Boxes of windows."""
-        return WINDOW.reads(_window_layer(layer), module)
+        cut = WINDOW.reads(_window_layer(layer), module)
+        assert isinstance(cut, Cut)  # it is one
+        # All outputs of the factors count alike.
+        return replace(cut, by_patch=None)
 
     def correct_(
         self,

@@ -1,0 +1,84 @@
+"""How much errors of a layer's outputs count together: the second moments of the loss's gradients over them.
+
+Let a layer give outputs y (m',) for each patch, such as all pixels of a window, and let its weight be off by
+D, so that y is off by D x. To the second order the loss rises by 1/2 E[(g^T D x)^2], with gradients g of the
+loss over y (see `calibration.sensitivity`, which says whose loss). If g tells nothing of x, this is
+
+    1/2 tr(P D S D^T),    P = E[g g^T],    S = E[x x^T]    (Kronecker factors, Martens & Grosse 2015),
+
+where errors of different patches of an image are taken to be independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rankfold.calibration.backward import Backward
+from rankfold.calibration.observation import evaluating
+from rankfold.calibration.patches import ByPatch
+from rankfold.calibration.samples import Inputs, call, cut, size_of
+from rankfold.calibration.sensitivity import TEMPERATURE
+
+IMAGES = 64  # gone through at a time, as a way back keeps what every layer read
+FLOOR = 0.1  # of the mean importance of an output, which every output has beyond its own
+
+
+def gives_scores(model: nn.Module, batches: Iterable[Inputs]) -> bool:
+    """Whether a network gives scores (B, classes), seen on the first image; only these have a loss here."""
+    for batch in batches:
+        with evaluating(model), torch.no_grad():
+            scores = call(model, cut(batch, size_of(batch), 0, 1))
+        return isinstance(scores, Tensor) and scores.ndim == 2 and bool(scores.is_floating_point())
+    return False
+
+
+def output_importance(
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    layers: Mapping[str, ByPatch],
+    seed: int = 0,
+    temperature: float = TEMPERATURE,
+) -> dict[str, np.ndarray]:
+    """P of some layers, (G, m'/G, m'/G) each, over all of their patches.
+
+    A tenth of the mean of its diagonal is added to it: it is an average over few images, and the errors of a
+    compressed network are not small. Outputs that a patch lacks have no gradient.
+
+    Args:
+        model: a network that gives scores (B, classes); in eval mode while it runs, then as before.
+        batches: inputs of the model, on its device.
+        layers: how the gradients of each are told by patches.
+        seed: of the labels that are drawn.
+        temperature: as in `calibration.sensitivity.sensitivities`.
+
+    Raises:
+        InputError: the outputs are no scores, or not finite.
+    """
+    sums: dict[str, Tensor] = {}
+    patches: dict[str, int] = {}
+    for name, runs, _ in Backward(model, list(_parts(batches)), list(layers), seed, temperature):
+        for run in runs:
+            gradient = layers[name](run.gradient)  # (B, G, m'/G, P)
+            part = torch.einsum("bgip,bgjp->gij", gradient, gradient).double()
+            sums[name] = sums[name] + part if name in sums else part
+            patches[name] = patches.get(name, 0) + len(gradient) * gradient.shape[3]
+    found = {}
+    for name, total in sums.items():
+        mean = (total / patches[name]).cpu().numpy()
+        average = np.einsum("gii->g", mean) / mean.shape[1]
+        # Where the loss depends on no output of a group, all count alike.
+        floor = np.where(average > 0, FLOOR * average, 1.0)
+        found[name] = mean + floor[:, None, None] * np.eye(mean.shape[1])
+    return found
+
+
+def _parts(batches: Iterable[Inputs]) -> Iterator[Inputs]:
+    """The batches, cut into parts of few images."""
+    for batch in batches:
+        size = size_of(batch)
+        for start in range(0, size, IMAGES):
+            yield cut(batch, size, start, min(start + IMAGES, size))

@@ -1,0 +1,57 @@
+"""What errors of outputs count together: second moments of gradients, told by windows."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rankfold.calibration.importance import FLOOR, IMAGES, gives_scores, output_importance
+from rankfold.calibration.sensitivity import sensitivities
+from rankfold.errors import InputError
+from rankfold.nn.window import WindowConv2d
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, groups=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16, 3),
+    )
+
+
+@pytest.mark.parametrize("window", [(1, 1), (2, 3)])
+def test_it_adds_up_over_pixels_to_what_sensitivities_know(window) -> None:
+    model, images = network(), torch.randn(IMAGES + 6, 2, 7, 7)
+    layer = WindowConv2d(model[0], window)
+    batches = [images[:IMAGES], images[IMAGES:]]
+    found = output_importance(model, batches, {"0": layer.by_window})["0"]
+    known = sensitivities(model, batches, ["0"])["0"]
+    # (G, a*b, m/G, a*b, m/G), of which pixels with themselves make up the plane.
+    pixels = window[0] * window[1]
+    windows = -(-7 // window[0]) * -(-7 // window[1])
+    split = found.reshape(2, pixels, 2, pixels, 2)
+    of_image = np.einsum("gpipj->gij", split) * windows
+    expected = known.gradient * known.positions
+    average = np.einsum("gii->g", expected) / (windows * 2 * pixels)
+    expected = expected + FLOOR * average[:, None, None] * windows * pixels * np.eye(2)
+    np.testing.assert_allclose(of_image, expected, rtol=1e-5)
+    assert np.allclose(found, found.swapaxes(1, 2)) and np.linalg.eigvalsh(found).min() > 0
+
+
+def test_outputs_that_nothing_depends_on_count_alike() -> None:
+    model = network()
+    nn.init.zeros_(model[4].weight)
+    layer = WindowConv2d(model[0], (2, 2))
+    found = output_importance(model, [torch.randn(4, 2, 6, 6)], {"0": layer.by_window})["0"]
+    assert np.array_equal(found, np.stack([np.eye(8)] * 2))
+
+
+def test_only_scores_have_a_loss() -> None:
+    images = [torch.randn(4, 2, 6, 6)]
+    assert gives_scores(network(), images) and not gives_scores(network()[:3], images)
+    with pytest.raises(InputError, match="scores of shape"):
+        layer = WindowConv2d(network()[0], (2, 2))
+        output_importance(network()[:3], images, {"0": layer.by_window})
