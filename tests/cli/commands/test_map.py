@@ -47,6 +47,26 @@ def test_map_shows_every_layer_and_compares(capsys):
     assert len(lines) == 8
 
 
+def test_map_counts_the_weights_that_are_stored(tmp_path, capsys):
+    """Utilisation, bound and multiply-accumulates are of what runs; those of the dense network beside."""
+    plan = tmp_path / "plan.json"
+    setting = ["--method", "window", "--row-tiles", "1", "--array", "64x64", "--bits", "float"]
+    assert main(["plan", "resnet8", "--uniform", *setting, "--out", str(plan)]) == 0
+    capsys.readouterr()
+    assert main(["map", "resnet8", "--plan", str(plan), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    total = content["total"]
+    macs = round(total["utilisation"] * 64 * 64 * total["planned_cycles"])
+    # One tile of weights, each of them used, for every window of the window layers.
+    tiles = [layer for layer in content["layers"] if "window_layer" in layer]
+    assert len(tiles) > 3
+    for layer in tiles:
+        assert layer["utilisation"] == 1 and layer["macs"] > 64 * 64 * layer["lower_bound"]
+    assert main(["map", "resnet8", "--plan", str(plan)]) == 0
+    summary = f"{macs:,} multiply-accumulates ({total['macs']:,} of the dense network)"
+    assert summary in capsys.readouterr().out
+
+
 def test_map_json_says_where_every_cycle_is(capsys):
     """The regions of the chosen mapping add up to its cycles; every method is a key; the bound is below all
     of them.

@@ -261,10 +261,15 @@ def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
     shown, utilisation = costs, costs.utilisation
     if arrays is not None:
         shown, utilisation = arrays.placed, arrays.energy.utilisation
-    macs = sum(layer.shape.macs for layer in shown.layers)
+    # Of the weights that are stored, which utilisation and bound count too.
+    macs = sum(stage.macs for layer in shown.layers for stage in layer.stages)
+    work = f"{macs:,} multiply-accumulates"
+    dense = sum(layer.shape.macs for layer in shown.layers)
+    if macs != dense:
+        work += f" ({dense:,} of the dense network)"
     # Of what is executed: a compressed network has a lower bound of its own.
     bound = shown.chosen_cycles / shown.lower_bound
-    words = f"utilisation {utilisation:.1%}, {bound:.2f} times the lower bound, {macs:,} multiply-accumulates"
+    words = f"utilisation {utilisation:.1%}, {bound:.2f} times the lower bound, {work}"
     # Where the array names cells or DACs, its activations are more than the papers' cycles.
     array, cycles = costs.array, costs.array_cycles
     if arrays is not None:
