@@ -14,7 +14,7 @@ layers of one sort on one array:
   weights     of these layers: weights, over those of their kernels
   double_rows depthwise only: cycles with the best windows of 1, 2, 4 or 7 by as many pixels, whatever N m is,
               of which each channel drives twice as many inputs as its kernel has (plan files can say that;
-              `auto` looks at N m <= C, and row tiles count for each channel)
+              row tiles count for each channel)
 """
 
 from __future__ import annotations
