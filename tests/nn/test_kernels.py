@@ -67,8 +67,9 @@ def test_values_that_are_not_finite_stay_visible():
         assert y[1:] == [3.5, -4.0, 1.0]
     # A number of these bits would become zero when it is rounded to bfloat16.
     odd = torch.tensor([-1], dtype=torch.int32).view(torch.float32).expand(64).contiguous()
-    factor = torch.ones(64)
-    spread = kernels().channel_map(odd.bfloat16().view(1, 64, 1, 1), factor, None, factor, factor)
+    batch = odd.bfloat16().view(1, 16, 2, 2).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        spread = batch_norm(batch, torch.zeros(16), torch.ones(16))
     assert spread.isnan().all()
 
 

@@ -28,10 +28,11 @@ def batch_norm(
     """As `torch.nn.functional.batch_norm`, by the compiled kernels where they take the input.
 
     They take float32 and bfloat16 images (B, C, H, W) that lie channels last, in training, or in evaluation
-    without gradients. Statistics are exact to float32: sums of deviations from the first pixel, in float64.
+    without gradients, with parameters in float32.
     """
+    parameters = (running_mean, running_var, weight, bias)
     fast = None
-    if _fits(input, training):
+    if _fits(input, training) and all(part is None or _is_plain(part) for part in parameters):
         fast = kernels()
     if fast is None:
         return F.batch_norm(
@@ -44,25 +45,18 @@ def batch_norm(
             momentum=momentum,
             eps=eps,
         )
-    channels = input.shape[1]
-    if weight is None:
-        weight = torch.ones(channels)
-    if bias is None:
-        bias = torch.zeros(channels)
+    running = None
+    if running_mean is not None and running_var is not None:
+        running = running_mean, running_var
     if not training:
-        assert running_mean is not None and running_var is not None  # torch's module has them in evaluation
-        factor = weight.double() / (running_var.double() + eps).sqrt()
-        constant = (bias - running_mean * factor).float()
-        return fast.channel_map(input, factor.float(), None, constant, constant)
-    with torch.no_grad():
-        mean, variance = _statistics(fast, input)
-        if running_mean is not None and running_var is not None:
-            pixels = input.numel() // channels
-            unbiased = variance * (pixels / (pixels - 1))
-            running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
-            running_var.mul_(1 - momentum).add_(unbiased, alpha=momentum)
-        deviation = (variance + eps).sqrt()
-    y: Tensor = _Norm.apply(input, weight, bias, mean, deviation)  # type: ignore[no-untyped-call]
+        return fast.norm(input, weight, bias, running, momentum=momentum, eps=eps, training=False)[0]
+    y: Tensor = _Norm.apply(  # type: ignore[no-untyped-call]
+        input,
+        weight,
+        bias,
+        running,
+        (momentum, eps),
+    )
     return y
 
 
@@ -77,35 +71,30 @@ def _fits(x: Tensor, training: bool) -> bool:
     return training or not torch.is_grad_enabled()
 
 
-def _statistics(fast: Kernels, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel, (C,) float64."""
-    # Deviations from some value of the channel: squares of values far from zero would lose the variance.
-    start = x[0, :, 0, 0].float().contiguous()
-    pixels = x.numel() // x.shape[1]
-    first, second = fast.channel_sums(x, x, start, start) / pixels
-    variance = (second - first.square()).clamp(min=0)
-    return start + first, variance
+def _is_plain(part: Tensor) -> bool:
+    """Whether a kernel can read a parameter or a statistic as it lies."""
+    return Kernels.fits(part) and part.dtype == torch.float32 and part.is_contiguous()
 
 
 class _Norm(torch.autograd.Function):
-    """y = w (x - m) / d + b for the mean m and the deviation d of x, with their gradients.
-
-    With P pixels, S = sum dy and T = sum dy (x - m) for each channel (Ioffe & Szegedy 2015, section 3):
-
-        db = S,    dw = T / d,    dx = w / d (dy - S / P - (x - m) T / (d^2 P))
-
-    so that dx is a factor of dy, a factor of x and a constant by channel.
-    """
+    """Batch norm in training, with its gradients; see `kernels.c` for the formulas."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-        """y, of the type and layout of x (B, C, H, W); the rest is (C,), mean and deviation in float64."""
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running: tuple[Tensor, Tensor] | None,
+        settings: tuple[float, float],
+    ) -> Tensor:
+        """y, of the type and layout of x; the running statistics are changed in place."""
         fast = kernels()
         assert fast is not None  # the caller has asked
-        factor = weight / deviation
-        constant = (bias - mean * factor).float()
-        ctx.save_for_backward(x, weight, mean, deviation)
-        return fast.channel_map(x, factor.float(), None, constant, constant)
+        momentum, eps = settings
+        y, saved = fast.norm(x, weight, bias, running, momentum=momentum, eps=eps, training=True)
+        ctx.save_for_backward(x, weight, saved)
+        return y
 
     @staticmethod
     @once_differentiable
@@ -113,18 +102,8 @@ class _Norm(torch.autograd.Function):
         """The gradients of x, weight and bias."""
         fast = kernels()
         assert fast is not None  # as forwards
-        x, weight, mean, deviation = ctx.saved_tensors
+        x, weight, saved = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
-        nothing = torch.zeros(x.shape[1])
-        pixels = x.numel() // x.shape[1]
-        total, product = fast.channel_sums(dy, x, nothing, mean.float())
-        # The kernel has taken off the rounded mean, by which the product is out.
-        product = product - total * (mean - mean.float())
-        dx = None
-        if ctx.needs_input_grad[0]:
-            of_dy = weight / deviation
-            of_x = -of_dy * product / (deviation.square() * pixels)
-            constant = -of_dy * total / pixels - of_x * mean
-            dx = fast.channel_map(dy, of_dy.float(), x, of_x.float(), constant.float())
-        dw = (product / deviation).to(weight.dtype)
-        return dx, dw, total.to(weight.dtype), None, None
+        dx, dw, db = fast.norm_backward(x, dy, weight, saved, wants_x=wants_x)
+        return dx, dw if wants_weight else None, db if wants_bias else None, None, None

@@ -64,109 +64,175 @@ static inline float level(float x, float reciprocal, float low, float high) {
 
    channel_map: y = a x + b z + c by channel; z may be NULL, which leaves b z out.
 
-   Several pixels are handled as one of so many more channels, as a loop over 16 channels is a short one. */
-#define KERNELS(T)                                                                                            \
-    void quantise_##T(const T *x, T *y, int64_t count, float step, float reciprocal, float low, float high,   \
-                      int threads) {                                                                          \
-        int64_t size = part_size(count, BLOCK);                                                               \
-        _Pragma("omp parallel for num_threads(threads) if (count > SMALL)")                                   \
-        for (int64_t start = 0; start < count; start += size) {                                               \
-            int64_t stop = smaller(start + size, count);                                                      \
-            for (int64_t i = start; i < stop; i++)                                                            \
-                y[i] = to_##T(level(from_##T(x[i]), reciprocal, low, high) * step);                           \
-        }                                                                                                     \
-    }                                                                                                         \
-                                                                                                              \
-    double quantise_backward_##T(const T *x, const T *dy, T *dx, int64_t count, float step, float reciprocal, \
-                                 float low, float high, int threads) {                                        \
-        double sums[PARTS] = {0};                                                                             \
-        float bottom = low * step, top = high * step;                                                         \
-        int64_t size = part_size(count, BLOCK);                                                               \
-        _Pragma("omp parallel for num_threads(threads) if (count > SMALL)")                                   \
-        for (int64_t start = 0; start < count; start += size) {                                               \
-            int64_t end = smaller(start + size, count);                                                       \
-            for (int64_t from = start; from < end; from += BLOCK) {                                           \
-                int64_t stop = smaller(from + BLOCK, end);                                                    \
-                float sum = 0;                                                                                \
-                _Pragma("omp simd reduction(+ : sum)")                                                        \
-                for (int64_t i = from; i < stop; i++) {                                                       \
-                    float value = from_##T(x[i]), gradient = from_##T(dy[i]);                                 \
-                    float y = level(value, reciprocal, low, high) * step;                                     \
-                    float kept = value > bottom && value < top ? value : 0;                                   \
-                    sum += gradient * (y - kept);                                                             \
-                }                                                                                             \
-                sums[start / size] += sum;                                                                    \
-                if (dx != NULL)                                                                               \
-                    for (int64_t i = from; i < stop; i++) {                                                   \
-                        float value = from_##T(x[i]);                                                         \
-                        dx[i] = value > bottom && value < top ? dy[i] : 0;                                    \
-                    }                                                                                         \
-            }                                                                                                 \
-        }                                                                                                     \
-        double total = 0;                                                                                     \
-        for (int part = 0; part < PARTS; part++) total += sums[part];                                         \
-        return total;                                                                                         \
-    }                                                                                                         \
-                                                                                                              \
-    void channel_sums_##T(const T *x, const T *z, const float *x0, const float *z0, int64_t pixels,           \
-                          int64_t channels, double *scratch, int threads) {                                   \
-        int64_t joined = 1 + 127 / channels, width = joined * channels;                                       \
-        int64_t block = 1 + BLOCK / width; /* joined pixels whose sums are kept in float */                   \
-        int64_t size = part_size(pixels, joined * block);                                                     \
-        memset(scratch, 0, PARTS * 2 * channels * sizeof *scratch);                                           \
-        _Pragma("omp parallel for num_threads(threads) if (pixels * channels > SMALL)")                       \
-        for (int64_t start = 0; start < pixels; start += size) {                                              \
-            double *total = scratch + start / size * 2 * channels;                                            \
-            int64_t end = smaller(start + size, pixels);                                                      \
-            float sum[width], product[width], x1[width], z1[width];                                           \
-            for (int64_t i = 0; i < width; i++) x1[i] = x0[i % channels], z1[i] = z0[i % channels];           \
-            for (int64_t from = start; from < end; from += joined * block) {                                  \
-                int64_t stop = smaller(from + joined * block, end);                                           \
-                memset(sum, 0, sizeof sum);                                                                   \
-                memset(product, 0, sizeof product);                                                           \
-                for (int64_t pixel = from; pixel < stop; pixel += joined) {                                   \
-                    const T *a = x + pixel * channels, *b = z + pixel * channels;                             \
-                    int64_t values = smaller(joined, stop - pixel) * channels;                                \
-                    for (int64_t i = 0; i < values; i++) {                                                    \
-                        float u = from_##T(a[i]) - x1[i], v = from_##T(b[i]) - z1[i];                         \
-                        sum[i] += u;                                                                          \
-                        product[i] += u * v;                                                                  \
-                    }                                                                                         \
-                }                                                                                             \
-                for (int64_t i = 0; i < width; i++) {                                                         \
-                    total[i % channels] += sum[i];                                                            \
-                    total[channels + i % channels] += product[i];                                             \
-                }                                                                                             \
-            }                                                                                                 \
-        }                                                                                                     \
-        for (int64_t part = 1; part < PARTS; part++)                                                          \
-            for (int64_t i = 0; i < 2 * channels; i++) scratch[i] += scratch[part * 2 * channels + i];        \
-    }                                                                                                         \
-                                                                                                              \
-    void channel_map_##T(const T *x, const T *z, T *y, const float *a, const float *b, const float *c,        \
-                         int64_t pixels, int64_t channels, int threads) {                                     \
-        int64_t joined = 1 + 127 / channels, width = joined * channels;                                       \
-        int64_t size = part_size(pixels, joined);                                                             \
-        _Pragma("omp parallel for num_threads(threads) if (pixels * channels > SMALL)")                       \
-        for (int64_t start = 0; start < pixels; start += size) {                                              \
-            int64_t stop = smaller(start + size, pixels);                                                     \
-            float a1[width], b1[width], c1[width];                                                            \
-            for (int64_t i = 0; i < width; i++) {                                                             \
-                a1[i] = a[i % channels], b1[i] = b[i % channels], c1[i] = c[i % channels];                    \
-            }                                                                                                 \
-            for (int64_t pixel = start; pixel < stop; pixel += joined) {                                      \
-                int64_t first = pixel * channels, values = smaller(joined, stop - pixel) * channels;          \
-                const T *u = x + first;                                                                       \
-                T *to = y + first;                                                                            \
-                if (z == NULL) {                                                                              \
-                    for (int64_t i = 0; i < values; i++) to[i] = to_##T(from_##T(u[i]) * a1[i] + c1[i]);      \
-                } else {                                                                                      \
-                    const T *v = z + first;                                                                   \
-                    for (int64_t i = 0; i < values; i++)                                                      \
-                        to[i] = to_##T(from_##T(u[i]) * a1[i] + from_##T(v[i]) * b1[i] + c1[i]);              \
-                }                                                                                             \
-            }                                                                                                 \
-        }                                                                                                     \
+   Several pixels are handled as one of so many more channels, as a loop over 16 channels is a short one.
+
+   norm: batch norm y = w (x - m) / d + b, where m and d = sqrt(variance + epsilon) are those of x in training,
+   which the running statistics then follow, and else the running ones. weight, bias and in training the
+   running statistics may be NULL. `saved` receives m and d.
+
+   norm_backward: with P pixels, S = sum dy and T = sum dy (x - m) for each channel (Ioffe & Szegedy 2015,
+   section 3)
+
+       db = S,    dw = T / d,    dx = w / d (dy - S / P - (x - m) T / (d^2 P))
+
+   so that dx is a factor of dy, a factor of x and a constant by channel. dx may be NULL. */
+#define KERNELS(T)                                                                                                  \
+    void quantise_##T(const T *x, T *y, int64_t count, float step, float reciprocal, float low, float high,         \
+                      int threads) {                                                                                \
+        int64_t size = part_size(count, BLOCK);                                                                     \
+        _Pragma("omp parallel for num_threads(threads) if (count > SMALL)")                                         \
+        for (int64_t start = 0; start < count; start += size) {                                                     \
+            int64_t stop = smaller(start + size, count);                                                            \
+            for (int64_t i = start; i < stop; i++)                                                                  \
+                y[i] = to_##T(level(from_##T(x[i]), reciprocal, low, high) * step);                                 \
+        }                                                                                                           \
+    }                                                                                                               \
+                                                                                                                    \
+    double quantise_backward_##T(const T *x, const T *dy, T *dx, int64_t count, float step, float reciprocal,       \
+                                 float low, float high, int threads) {                                              \
+        double sums[PARTS] = {0};                                                                                   \
+        float bottom = low * step, top = high * step;                                                               \
+        int64_t size = part_size(count, BLOCK);                                                                     \
+        _Pragma("omp parallel for num_threads(threads) if (count > SMALL)")                                         \
+        for (int64_t start = 0; start < count; start += size) {                                                     \
+            int64_t end = smaller(start + size, count);                                                             \
+            for (int64_t from = start; from < end; from += BLOCK) {                                                 \
+                int64_t stop = smaller(from + BLOCK, end);                                                          \
+                float sum = 0;                                                                                      \
+                _Pragma("omp simd reduction(+ : sum)")                                                              \
+                for (int64_t i = from; i < stop; i++) {                                                             \
+                    float value = from_##T(x[i]), gradient = from_##T(dy[i]);                                       \
+                    float y = level(value, reciprocal, low, high) * step;                                           \
+                    float kept = value > bottom && value < top ? value : 0;                                         \
+                    sum += gradient * (y - kept);                                                                   \
+                }                                                                                                   \
+                sums[start / size] += sum;                                                                          \
+                if (dx != NULL)                                                                                     \
+                    for (int64_t i = from; i < stop; i++) {                                                         \
+                        float value = from_##T(x[i]);                                                               \
+                        dx[i] = value > bottom && value < top ? dy[i] : 0;                                          \
+                    }                                                                                               \
+            }                                                                                                       \
+        }                                                                                                           \
+        double total = 0;                                                                                           \
+        for (int part = 0; part < PARTS; part++) total += sums[part];                                               \
+        return total;                                                                                               \
+    }                                                                                                               \
+                                                                                                                    \
+    static void channel_sums_##T(const T *x, const T *z, const float *x0, const float *z0, int64_t pixels,          \
+                          int64_t channels, double *scratch, int threads) {                                         \
+        int64_t joined = 1 + 127 / channels, width = joined * channels;                                             \
+        int64_t block = 1 + BLOCK / width; /* joined pixels whose sums are kept in float */                         \
+        int64_t size = part_size(pixels, joined * block);                                                           \
+        memset(scratch, 0, PARTS * 2 * channels * sizeof *scratch);                                                 \
+        _Pragma("omp parallel for num_threads(threads) if (pixels * channels > SMALL)")                             \
+        for (int64_t start = 0; start < pixels; start += size) {                                                    \
+            double *total = scratch + start / size * 2 * channels;                                                  \
+            int64_t end = smaller(start + size, pixels);                                                            \
+            float sum[width], product[width], x1[width], z1[width];                                                 \
+            for (int64_t i = 0; i < width; i++) x1[i] = x0[i % channels], z1[i] = z0[i % channels];                 \
+            for (int64_t from = start; from < end; from += joined * block) {                                        \
+                int64_t stop = smaller(from + joined * block, end);                                                 \
+                memset(sum, 0, sizeof sum);                                                                         \
+                memset(product, 0, sizeof product);                                                                 \
+                for (int64_t pixel = from; pixel < stop; pixel += joined) {                                         \
+                    const T *a = x + pixel * channels, *b = z + pixel * channels;                                   \
+                    int64_t values = smaller(joined, stop - pixel) * channels;                                      \
+                    for (int64_t i = 0; i < values; i++) {                                                          \
+                        float u = from_##T(a[i]) - x1[i], v = from_##T(b[i]) - z1[i];                               \
+                        sum[i] += u;                                                                                \
+                        product[i] += u * v;                                                                        \
+                    }                                                                                               \
+                }                                                                                                   \
+                for (int64_t i = 0; i < width; i++) {                                                               \
+                    total[i % channels] += sum[i];                                                                  \
+                    total[channels + i % channels] += product[i];                                                   \
+                }                                                                                                   \
+            }                                                                                                       \
+        }                                                                                                           \
+        for (int64_t part = 1; part < PARTS; part++)                                                                \
+            for (int64_t i = 0; i < 2 * channels; i++) scratch[i] += scratch[part * 2 * channels + i];              \
+    }                                                                                                               \
+                                                                                                                    \
+    static void channel_map_##T(const T *x, const T *z, T *y, const float *a, const float *b, const float *c,       \
+                         int64_t pixels, int64_t channels, int threads) {                                           \
+        int64_t joined = 1 + 127 / channels, width = joined * channels;                                             \
+        int64_t size = part_size(pixels, joined);                                                                   \
+        _Pragma("omp parallel for num_threads(threads) if (pixels * channels > SMALL)")                             \
+        for (int64_t start = 0; start < pixels; start += size) {                                                    \
+            int64_t stop = smaller(start + size, pixels);                                                           \
+            float a1[width], b1[width], c1[width];                                                                  \
+            for (int64_t i = 0; i < width; i++) {                                                                   \
+                a1[i] = a[i % channels], b1[i] = b[i % channels], c1[i] = c[i % channels];                          \
+            }                                                                                                       \
+            for (int64_t pixel = start; pixel < stop; pixel += joined) {                                            \
+                int64_t first = pixel * channels, values = smaller(joined, stop - pixel) * channels;                \
+                const T *u = x + first;                                                                             \
+                T *to = y + first;                                                                                  \
+                if (z == NULL) {                                                                                    \
+                    for (int64_t i = 0; i < values; i++) to[i] = to_##T(from_##T(u[i]) * a1[i] + c1[i]);            \
+                } else {                                                                                            \
+                    const T *v = z + first;                                                                         \
+                    for (int64_t i = 0; i < values; i++)                                                            \
+                        to[i] = to_##T(from_##T(u[i]) * a1[i] + from_##T(v[i]) * b1[i] + c1[i]);                    \
+                }                                                                                                   \
+            }                                                                                                       \
+        }                                                                                                           \
+    }                                                                                                               \
+                                                                                                                    \
+    void norm_##T(const T *x, T *y, const float *weight, const float *bias, float *running_mean,                    \
+                  float *running_variance, double *saved, double *scratch, int64_t pixels, int64_t channels,        \
+                  double momentum, double epsilon, int training, int threads) {                                     \
+        float start[channels], factor[channels], constant[channels];                                                \
+        if (training) {                                                                                             \
+            /* Deviations from the first pixel: squares of values far from zero would lose the variance. */         \
+            for (int64_t i = 0; i < channels; i++) start[i] = from_##T(x[i]);                                       \
+            channel_sums_##T(x, x, start, start, pixels, channels, scratch, threads);                               \
+        }                                                                                                           \
+        for (int64_t i = 0; i < channels; i++) {                                                                    \
+            double mean, variance;                                                                                  \
+            if (training) {                                                                                         \
+                double first = scratch[i] / pixels;                                                                 \
+                mean = start[i] + first;                                                                            \
+                variance = scratch[channels + i] / pixels - first * first;                                          \
+                variance = variance < 0 ? 0 : variance;                                                             \
+                if (running_mean != NULL) {                                                                         \
+                    double unbiased = variance * pixels / (pixels - 1);                                             \
+                    running_mean[i] = (1 - momentum) * running_mean[i] + momentum * mean;                           \
+                    running_variance[i] = (1 - momentum) * running_variance[i] + momentum * unbiased;               \
+                }                                                                                                   \
+            } else {                                                                                                \
+                mean = running_mean[i];                                                                             \
+                variance = running_variance[i];                                                                     \
+            }                                                                                                       \
+            double deviation = sqrt(variance + epsilon);                                                            \
+            double scale = (weight != NULL ? weight[i] : 1) / deviation;                                            \
+            saved[i] = mean;                                                                                        \
+            saved[channels + i] = deviation;                                                                        \
+            factor[i] = scale;                                                                                      \
+            constant[i] = (bias != NULL ? bias[i] : 0) - mean * scale;                                              \
+        }                                                                                                           \
+        channel_map_##T(x, NULL, y, factor, constant, constant, pixels, channels, threads);                         \
+    }                                                                                                               \
+                                                                                                                    \
+    void norm_backward_##T(const T *x, const T *dy, T *dx, const float *weight, const double *saved, float *dw,     \
+                           float *db, double *scratch, int64_t pixels, int64_t channels, int threads) {             \
+        float nothing[channels], center[channels], of_dy[channels], of_x[channels], constant[channels];             \
+        for (int64_t i = 0; i < channels; i++) nothing[i] = 0, center[i] = saved[i];                                \
+        channel_sums_##T(dy, x, nothing, center, pixels, channels, scratch, threads);                               \
+        for (int64_t i = 0; i < channels; i++) {                                                                    \
+            double mean = saved[i], deviation = saved[channels + i], sum = scratch[i];                              \
+            /* The sums were taken about the rounded mean. */                                                       \
+            double product = scratch[channels + i] - sum * (mean - center[i]);                                      \
+            double scale = (weight != NULL ? weight[i] : 1) / deviation;                                            \
+            double slope = -scale * product / (deviation * deviation * pixels);                                     \
+            db[i] = sum;                                                                                            \
+            dw[i] = product / deviation;                                                                            \
+            of_dy[i] = scale;                                                                                       \
+            of_x[i] = slope;                                                                                        \
+            constant[i] = -scale * sum / pixels - slope * mean;                                                     \
+        }                                                                                                           \
+        if (dx != NULL) channel_map_##T(dy, x, dx, of_dy, of_x, constant, pixels, channels, threads);               \
     }
 
 KERNELS(float)

@@ -53,8 +53,10 @@ class Kernels:
             *_FLOATS,
             result=ctypes.c_double,
         )
-        self._sums = _of_types(library, "channel_sums", *(_POINTER,) * 4, _COUNT, _COUNT, _POINTER)
-        self._map = _of_types(library, "channel_map", *(_POINTER,) * 6, _COUNT, _COUNT)
+        sizes = (_COUNT, _COUNT)
+        numbers = (ctypes.c_double, ctypes.c_double, ctypes.c_int)
+        self._norm = _of_types(library, "norm", *(_POINTER,) * 8, *sizes, *numbers)
+        self._norm_backward = _of_types(library, "norm_backward", *(_POINTER,) * 8, *sizes)
 
     @staticmethod
     def fits(x: Tensor) -> bool:
@@ -97,53 +99,83 @@ class Kernels:
         )
         return dx, total
 
-    def channel_sums(self, x: Tensor, z: Tensor, x0: Tensor, z0: Tensor) -> Tensor:
-        """(2, C) float64: the sums of x - x0 and of (x - x0) (z - z0) over all pixels.
+    def norm(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running: tuple[Tensor, Tensor] | None,
+        *,
+        momentum: float,
+        eps: float,
+        training: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Batch norm of x, of its type and layout, and (2, C) the mean and the deviation that it used.
+
+        In training the running statistics are changed in place.
 
         Args:
             x: (B, C, H, W), channels last.
-            z: as x.
-            x0: (C,) float32, contiguous.
-            z0: as x0.
+            weight: (C,) float32, contiguous, as all that follow.
+            bias: (C,).
+            running: mean and variance, (C,) each.
+            momentum: share of this batch in the running statistics.
+            eps: added to the variance.
+            training: whether mean and variance are those of x, rather than the running ones.
         """
         channels = x.shape[1]
-        scratch = torch.empty(PARTS, 2, channels, dtype=torch.float64)
-        self._sums[x.dtype](
-            x.data_ptr(),
-            z.data_ptr(),
-            x0.data_ptr(),
-            z0.data_ptr(),
-            x.numel() // channels,
-            channels,
-            scratch.data_ptr(),
-            _threads(),
-        )
-        return scratch[0]
-
-    def channel_map(self, x: Tensor, a: Tensor, z: Tensor | None, b: Tensor, c: Tensor) -> Tensor:
-        """a x + b z + c, each of a, b, c (C,) float32 and contiguous; without z, a x + c.
-
-        Args:
-            x: (B, C, H, W), channels last.
-            a: factor of x by channel.
-            z: as x.
-            b: factor of z by channel.
-            c: constant by channel.
-        """
         y = torch.empty_like(x)
-        channels = x.shape[1]
-        self._map[x.dtype](
+        saved = torch.empty(2, channels, dtype=torch.float64)
+        scratch = _scratch(channels)
+        mean, variance = running or (None, None)
+        self._norm[x.dtype](
             x.data_ptr(),
-            _address(z),
             y.data_ptr(),
-            a.data_ptr(),
-            b.data_ptr(),
-            c.data_ptr(),
+            _address(weight),
+            _address(bias),
+            _address(mean),
+            _address(variance),
+            saved.data_ptr(),
+            scratch.data_ptr(),
+            x.numel() // channels,
+            channels,
+            momentum,
+            eps,
+            training,
+            _threads(),
+        )
+        return y, saved
+
+    def norm_backward(
+        self,
+        x: Tensor,
+        dy: Tensor,
+        weight: Tensor | None,
+        saved: Tensor,
+        *,
+        wants_x: bool,
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        """The gradients of x, if it is wanted, of weight and of bias; dy is of the type and layout of x."""
+        channels = x.shape[1]
+        dx = None
+        if wants_x:
+            dx = torch.empty_like(x)
+        dw, db = torch.empty(channels), torch.empty(channels)
+        scratch = _scratch(channels)
+        self._norm_backward[x.dtype](
+            x.data_ptr(),
+            dy.data_ptr(),
+            _address(dx),
+            _address(weight),
+            saved.data_ptr(),
+            dw.data_ptr(),
+            db.data_ptr(),
+            scratch.data_ptr(),
             x.numel() // channels,
             channels,
             _threads(),
         )
-        return y
+        return dx, dw, db
 
 
 @functools.cache
@@ -201,6 +233,11 @@ def _address(x: Tensor | None) -> int | None:
     if x is None:
         return None
     return x.data_ptr()
+
+
+def _scratch(channels: int) -> Tensor:
+    """Where a kernel keeps the sums of its parts."""
+    return torch.empty(PARTS, 2, channels, dtype=torch.float64)
 
 
 def _threads() -> int:
