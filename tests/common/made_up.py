@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan
 from rankfold.planning.exact import Candidate
 from rankfold.planning.exact.slots import layer_slots
@@ -31,7 +32,8 @@ SLOT = layer_slots(
             ConvShape("layer", 4, 8, (3, 3), (6, 6), padding=(1, 1, 1, 1)),
             ConvShape("last", 8, 8, (1, 1), (1, 1)),
         ),
-    )
+    ),
+    ArraySpec(16, 16),
 )[1]
 
 

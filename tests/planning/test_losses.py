@@ -6,21 +6,24 @@ import torch
 from torch import nn
 
 from rankfold.calibration import sensitivity
-from rankfold.calibration.sensitivity import predicted_loss, sensitivities
+from rankfold.calibration.sensitivity import network_sensitivities, predicted_loss
 from rankfold.cost.energy import find_table
 from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
 from rankfold.mapping import ArraySpec
-from rankfold.plan import LowRankLayer, SupportLayer, text_to_support
+from rankfold.mapping.window_matrix import window_shape, window_weight
+from rankfold.plan import LowRankLayer, SupportLayer, WindowLayer, text_to_support
 from rankfold.planning import losses
 from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import dense_network, layer_slots
-from rankfold.planning.kinds import low_rank, study
+from rankfold.planning.kinds import low_rank, study, windows_computed
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Silent
+from rankfold.surgery.kinds.window import PART
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(16, 16)
+WIDE = ArraySpec(16, 64)  # room for windows of several pixels
 
 
 def network(width):
@@ -42,21 +45,22 @@ def network(width):
     ).eval()
 
 
-def problem(width):
+def problem(width, array=ARRAY):
     """What the losses of candidates are computed from."""
     model = network(width)
     traced = trace(model, (1, 8, 8))
-    slots = layer_slots(traced, 4)
+    slots = layer_slots(traced, array, 4)
     names = [slot.name for slot in slots if not slot.why_dense]
-    costing = Costing.of(traced, dense_network(traced, ARRAY, slots), find_table(None, ARRAY, None, None))
+    costing = Costing.of(traced, dense_network(traced, array, slots), find_table(None, array, None, None))
+    windows = {slot.name: windows_computed(slot) for slot in slots if not slot.why_dense}
     images = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    return slots, model, sensitivities(model, [images], names), costing
+    return slots, model, network_sensitivities(model, [images], names, windows), costing
 
 
 @pytest.fixture(scope="module")
 def small():
     """So small that all candidates can be made one by one."""
-    return problem(8)
+    return problem(8, WIDE)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +80,8 @@ class Layers(Silent):
 
 def choices(known, progress=None, threads=2):
     slots, model, sensitive, costing = known
-    moments = {name: one.moments for name, one in sensitive.items()}
-    statistics = LayerStatistics(sensitive, moments)
+    moments = {name: one.moments for name, one in sensitive.layers.items()}
+    statistics = LayerStatistics(sensitive.layers, moments, windows=sensitive.windows)
     return losses.layer_choices(
         slots, model, statistics, costing, [CYCLES], progress=progress or Silent(), threads=threads
     )
@@ -94,12 +98,33 @@ def made_for_data(kind, weight, second, shape):
     return refit(weight, shape.groups, second, support)
 
 
+def loss_of_window(entry, model, sensitivities, shapes):
+    """That of the matrix in the window layer that surgery makes, from the one that holds shifted copies."""
+    kind, conv = entry.kind, model.get_submodule(entry.name)
+    if kind.window == (1, 1):
+        known = sensitivities.layers[entry.name]
+    else:
+        known = sensitivities.windows[entry.name][kind.window]
+    made = PART.replace(entry, conv, known.moments.centred(), None).module
+    weight = conv.weight.detach().double().numpy()
+    before = window_weight(weight, conv.groups, conv.stride, conv.dilation, kind.window)
+    after = made.weight.detach().numpy()
+    if kind.rows is not None:
+        kept = text_to_support(kind.support, window_shape(shapes[entry.name], kind.window))
+        assert kept.sum() == kind.rows * conv.groups
+        driven = np.any(after.reshape(conv.groups, -1, kept.size // conv.groups) != 0, axis=1)
+        assert not (driven & ~kept.reshape(conv.groups, -1)).any()
+    return predicted_loss(before, after.astype(float), known)
+
+
 def test_losses_are_those_of_the_weights_that_compress_makes(small, monkeypatch):
     """Of all candidates, also those that others are better than."""
-    monkeypatch.setattr(losses, "without_hopeless", lambda candidates, budgeted: tuple(candidates))
-    monkeypatch.setattr(losses, "pareto", lambda candidates, budgeted: tuple(candidates))
-    slots, model, sensitive, _ = small
-    layers, seen = Layers(), set()
+    for filtering in ("without_hopeless", "cheaper_than_lossless", "pareto"):
+        monkeypatch.setattr(losses, filtering, lambda candidates, budgeted: tuple(candidates))
+    slots, model, sensitivities, _ = small
+    sensitive = sensitivities.layers
+    shapes = {slot.name: slot.shape for slot in slots}
+    layers, seen, windows = Layers(), set(), set()
     for slot, layer in zip(slots, choices(small, layers), strict=True):
         assert layer.name == slot.name
         for candidate in layer.candidates:
@@ -107,12 +132,18 @@ def test_losses_are_those_of_the_weights_that_compress_makes(small, monkeypatch)
             if not kind.changes_weight:
                 assert candidate.loss == 0
                 continue
+            if isinstance(kind, WindowLayer):
+                wanted = loss_of_window(candidate.entry, model, sensitivities, shapes)
+                assert candidate.loss == pytest.approx(wanted, rel=1e-6, abs=1e-12), candidate.entry
+                windows.add(kind.rows is None)
+                continue
             weight = model.get_submodule(slot.name).weight.detach().double().numpy()
             made = made_for_data(kind, weight, sensitive[slot.name].moments.second, slot.shape)
             wanted = predicted_loss(weight, made.reshape(weight.shape), sensitive[slot.name])
             assert candidate.loss == pytest.approx(wanted, rel=2e-3), candidate.entry
             seen.add((type(kind), getattr(kind, "groups", 1) > 1, kind.known_support is not None))
     assert layers.ready == len(slots)
+    assert windows == {False, True}
     pairs = {(LowRankLayer, several, sparse) for several in (False, True) for sparse in (False, True)}
     assert seen == pairs | {(SupportLayer, False, True)}
 

@@ -37,7 +37,7 @@ LAYERS = (
 def network():
     """Dense candidates and all others of five layers of ResNet-20, with real costs and made-up losses."""
     whole = zoo_network("resnet20")
-    slots = layer_slots(whole, 4)
+    slots = layer_slots(whole, ARRAY, 4)
     costing = Costing.of(whole, dense_network(whole, ARRAY, slots), load_table("rram-22nm"))
     rng = np.random.default_rng(3)
     dense, choices = [], []

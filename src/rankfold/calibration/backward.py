@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rankfold.calibration.moments import layers_of
 from rankfold.calibration.observation import evaluating, observing
-from rankfold.calibration.patches import LayerModule
+from rankfold.calibration.patches import Layer
 from rankfold.calibration.samples import Inputs, call, map_tensors, size_of
 from rankfold.errors import InputError
 
@@ -21,12 +21,12 @@ class LayerRun:
     """One call of a layer.
 
     Attributes:
-        layer: the layer.
+        layer: the layer, or what else says which patches of its inputs count.
         inputs: what it read.
-        gradient: of the summed loss over its outputs.
+        gradient: of the summed loss over its outputs, one vector for each patch.
     """
 
-    layer: LayerModule
+    layer: Layer
     inputs: Tensor
     gradient: Tensor
 

@@ -16,7 +16,7 @@ cancel.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,10 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.backward import Backward, LayerRun, by_image
-from rankfold.calibration.moments import PatchMoments, layers_of, patch_moments
-from rankfold.calibration.patches import LayerModule, kernel_positions, patches
+from rankfold.calibration.moments import MomentSums, PatchMoments, layers_of, patch_moments
+from rankfold.calibration.patches import Layer, LayerModule, kernel_positions, patches
 from rankfold.calibration.samples import Inputs, size_of
+from rankfold.calibration.windows import WindowView
 from rankfold.errors import InputError
+from rankfold.workload.shape import Pair
 
 CHUNK = 1 << 24  # values of patches and of weight gradients held at a time, 64 MiB each
 TEMPERATURE = 4.0  # see `sensitivities`
@@ -120,6 +122,48 @@ def sensitivities(
         InputError: there is no batch, a layer never runs or is none of these, or the outputs are no (B,
             classes) or not finite.
     """
+    return network_sensitivities(model, batches, names, {}, seed, temperature).layers
+
+
+@dataclass(frozen=True)
+class NetworkSensitivities:
+    """Those of layers, and of the matrices that compute windows of their output planes.
+
+    Attributes:
+        layers: by name.
+        windows: by name and window (a, b): how sensitive the loss is to the window's matrix of N m outputs
+            (see `mapping.window_matrix`). Inputs count without their means there, as a bias for each pixel
+            takes a constant error back; outputs beyond the plane do not count.
+    """
+
+    layers: dict[str, LayerSensitivity]
+    windows: dict[str, dict[Pair, LayerSensitivity]]
+
+
+def network_sensitivities(
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    names: Sequence[str],
+    windows: Mapping[str, Sequence[Pair]],
+    seed: int = 0,
+    temperature: float = TEMPERATURE,
+) -> NetworkSensitivities:
+    """As `sensitivities`, and those of windows, all from the same gradients.
+
+    A window's matrix is a weight like any other: its patches are the boxes that windows read, its output
+    gradients those of a window's pixels side by side.
+
+    Args:
+        model: see `sensitivities`.
+        batches: likewise.
+        names: likewise.
+        windows: (a, b) output pixels of some of these layers, which are convolutions.
+        seed: see `sensitivities`.
+        temperature: likewise.
+
+    Raises:
+        InputError: see `sensitivities`.
+    """
     if not temperature > 0:
         raise InputError(f"temperature (={temperature:g}) must be above 0")
     kept = list(batches)  # gone through for the moments, for E[g g^T], and for the power in its basis
@@ -131,63 +175,160 @@ def sensitivities(
         seed,
         temperature,
     )
-    gradients = _gradients(backward, moments)
-    bases: dict[str, _Bases] = {}
-    for name, layer in layers_of(model, names).items():
-        bases[name] = _bases(
-            layer,
-            moments[name],
-            gradients[name],
-        )
-    power = _powers(backward, bases)
     images = sum(size_of(inputs) for inputs in kept)
-    found: dict[str, LayerSensitivity] = {}
+    targets = _targets(layers_of(model, names), moments, windows)
+    for name, runs, size in backward:
+        for target in targets[name]:
+            target.see(runs, size)
     for name in names:
-        gradient = gradients[name]
-        basis = bases[name]
-        found[name] = LayerSensitivity(
-            moments[name],
-            gradient=_array(gradient.total / gradient.patches),
-            positions=gradient.patches / images,
-            outputs=_array(basis.outputs),
-            inputs=tuple(_array(factor) for factor in basis.inputs),
-            power=_array(power[name] / images),
+        for target in targets[name]:
+            target.settle()
+    for name, runs, size in backward:
+        for target in targets[name]:
+            target.add_power(runs, size)
+    layers: dict[str, LayerSensitivity] = {}
+    of_windows: dict[str, dict[Pair, LayerSensitivity]] = {}
+    for name in names:
+        layer, *others = targets[name]
+        layers[name] = layer.sensitivity(images)
+        of_windows[name] = {}
+        for window, target in zip(windows.get(name, ()), others, strict=True):
+            of_windows[name][window] = target.sensitivity(images)
+    return NetworkSensitivities(layers, of_windows)
+
+
+def _targets(
+    layers: Mapping[str, LayerModule],
+    moments: Mapping[str, PatchMoments],
+    windows: Mapping[str, Sequence[Pair]],
+) -> dict[str, list[_Target]]:
+    """For each layer what is looked at when it runs: the layer itself first, then its windows."""
+    targets: dict[str, list[_Target]] = {}
+    for name, layer in layers.items():
+        targets[name] = [_Target(layer, moments[name])]
+        for window in windows.get(name, ()):
+            assert isinstance(layer, nn.Conv2d)  # others have no plane
+            targets[name].append(_WindowTarget(WindowView.of(layer, window)))
+    return targets
+
+
+class _Target:
+    """One weight whose sensitivity is gathered, in two passes over the data: `see`, then `add_power`.
+
+    Args:
+        layer: says which patches it multiplies.
+        moments: of these patches.
+    """
+
+    def __init__(self, layer: Layer, moments: PatchMoments) -> None:
+        self._layer, self._moments = layer, moments
+        self._gradient: Tensor | None = None  # (G, m/G, m/G) sum of g g^T over so many patches
+        self._patches = 0
+        self._bases: _Bases | None = None
+        self._power: Tensor | None = None  # (G, m/G, n) sum over images
+
+    @property
+    def moments(self) -> PatchMoments:
+        """Of the patches; there must be some."""
+        return self._moments
+
+    @property
+    def groups(self) -> int:
+        """G."""
+        return len(self._moments.second)
+
+    def runs_of(self, runs: Sequence[LayerRun]) -> Sequence[LayerRun]:
+        """The calls of the layer, as calls of this weight."""
+        return runs
+
+    def see(self, runs: Sequence[LayerRun], images: int) -> None:
+        """Add the output gradients of one batch to E[g g^T]."""
+        for run in self.runs_of(runs):
+            slope = run.output_gradient(self.groups, images)  # (B, G, m/G, P)
+            # Summed in the network's own type, over one batch; over all batches in float64.
+            part = torch.einsum("bgip,bgjp->gij", slope, slope).double()
+            _, _, _, positions = slope.shape
+            self._patches += len(slope) * positions
+            if self._gradient is None:
+                self._gradient = part
+            else:
+                self._gradient += part
+
+    def settle(self) -> None:
+        """Find the basis in which the second moment of gradients is nearly diagonal."""
+        assert self._gradient is not None  # moments are only there of layers that ran
+        inputs = _input_basis(self.centre().second, kernel_positions(self._layer))
+        self._bases = _Bases(_eigenvectors(self._gradient), inputs)
+
+    def centre(self) -> PatchMoments:
+        """The moments of the patches as they count."""
+        return self.moments
+
+    def add_power(self, runs: Sequence[LayerRun], images: int) -> None:
+        """Add the squared weight gradients of one batch's images in this basis."""
+        assert self._bases is not None  # settled
+        part = _power(self.runs_of(runs), self._bases, images, self.mean())
+        if self._power is None:
+            self._power = part
+        else:
+            self._power += part
+
+    def mean(self) -> np.ndarray | None:
+        """(G, n) what is taken off each patch; None: nothing."""
+        return None
+
+    def sensitivity(self, images: int) -> LayerSensitivity:
+        """What was found, over so many images."""
+        assert self._gradient is not None and self._bases is not None and self._power is not None
+        return LayerSensitivity(
+            self.moments,
+            gradient=_array(self._gradient / self._patches),
+            positions=self._patches / images,
+            outputs=_array(self._bases.outputs),
+            inputs=tuple(_array(factor) for factor in self._bases.inputs),
+            power=_array(self._power / images),
         )
-    return found
+
+
+class _WindowTarget(_Target):
+    """The matrix of a convolution's windows, whose moments are gathered on the way.
+
+    Args:
+        view: the windows.
+    """
+
+    def __init__(self, view: WindowView) -> None:
+        self._view = view
+        self._sums = MomentSums()
+        nothing = np.zeros((view.groups, 0))
+        super().__init__(view.reader, PatchMoments(nothing[..., None], nothing))
+
+    def runs_of(self, runs: Sequence[LayerRun]) -> Sequence[LayerRun]:
+        """Window by window."""
+        return [self._view.run(run) for run in runs]
+
+    def see(self, runs: Sequence[LayerRun], images: int) -> None:
+        """Add the patches, too."""
+        super().see(runs, images)
+        for run in runs:
+            self._sums.add(self._view.reader, run.inputs)
+
+    def settle(self) -> None:
+        """With the moments, which are known by now."""
+        self._moments = self._sums.moments()
+        super().settle()
+
+    def centre(self) -> PatchMoments:
+        """Without their means."""
+        return self.moments.centred()
+
+    def mean(self) -> np.ndarray | None:
+        """E[x]: a constant error is taken back in the bias of its pixel."""
+        return self.moments.mean
 
 
 def _array(values: Tensor) -> np.ndarray:
     return values.cpu().numpy()
-
-
-@dataclass
-class _GradientSum:
-    """(G, m/G, m/G) sum of g g^T over so many patches."""
-
-    total: Tensor
-    patches: int
-
-
-def _gradients(
-    backward: Backward,
-    moments: dict[str, PatchMoments],
-) -> dict[str, _GradientSum]:
-    """Sums of g g^T over all patches of each layer."""
-    sums: dict[str, _GradientSum] = {}
-    for name, runs, images in backward:
-        groups = len(moments[name].second)
-        for run in runs:
-            slope = run.output_gradient(groups, images)  # (B, G, m/G, P)
-            # Summed in the network's own type, over one batch; over all batches in float64.
-            part = torch.einsum("bgip,bgjp->gij", slope, slope).double()
-            _, _, _, positions = slope.shape
-            count = len(slope) * positions
-            if name in sums:
-                sums[name].total += part
-                sums[name].patches += count
-            else:
-                sums[name] = _GradientSum(part, count)
-    return sums
 
 
 @dataclass(frozen=True)
@@ -201,16 +342,6 @@ class _Bases:
         """The same in the type and on the device of `values`."""
         inputs = tuple(factor.to(values) for factor in self.inputs)
         return _Bases(self.outputs.to(values), inputs)
-
-
-def _bases(
-    layer: LayerModule,
-    moments: PatchMoments,
-    gradient: _GradientSum,
-) -> _Bases:
-    outputs = _eigenvectors(gradient.total)
-    inputs = _input_basis(moments.second, kernel_positions(layer))
-    return _Bases(outputs, inputs)
 
 
 def _input_basis(second: np.ndarray, positions: int) -> tuple[Tensor, ...]:
@@ -256,27 +387,16 @@ def _times(values: Array, basis: Sequence[Array]) -> Array:
     return product.reshape(*outer, rows, n)
 
 
-def _powers(
-    backward: Backward,
-    bases: dict[str, _Bases],
-) -> dict[str, Tensor]:
-    """(G, m/G, n) of each layer: the squared weight gradients of single images in the basis, summed up."""
-    sums: dict[str, Tensor] = {}
-    for name, runs, images in backward:
-        part = _power(runs, bases[name], images)
-        if name in sums:
-            sums[name] += part
-        else:
-            sums[name] = part
-    return sums
-
-
 def _power(
     runs: Sequence[LayerRun],
     bases: _Bases,
     images: int,
+    mean: np.ndarray | None,
 ) -> Tensor:
-    """As `_powers`, for the runs of one layer on one batch."""
+    """(G, m/G, n) the squared weight gradients of single images of one batch in the basis, summed up.
+
+    `mean` (G, n) is taken off the patches.
+    """
     groups, rows, _ = bases.outputs.shape
     n = math.prod(factor.shape[1] for factor in bases.inputs)
     total = torch.zeros(
@@ -304,6 +424,8 @@ def _power(
             if inputs.dim() > 1:
                 inputs = inputs[start * share : stop * share]
             x = patches(run.layer, inputs.to(slope.dtype))
+            if mean is not None:
+                x = x - torch.from_numpy(mean).to(x)[..., None]
             gradient = _rotated_gradient(slope[start:stop], x, bases)
             whole = whole + gradient
         total += whole.double().square().sum(0)

@@ -77,11 +77,11 @@ def uniform_plan(
             why = reason
         # The method is not asked about layers that stay, so its refusals are about those it would change.
         if not why:
-            in_weights = _in_weights(spec, weight_bits)
-            kind, reason = method.on_array(in_weights).layer_of_runs(runs[name])
+            own = in_weights(spec, weight_bits)
+            kind, reason = method.on_array(own).layer_of_runs(runs[name])
             worse = ""
             if not method.forced:
-                worse = kind.worse_than_dense(runs[name], in_weights, mapping)
+                worse = kind.worse_than_dense(runs[name], own, mapping)
             if worse:
                 kind, reason = DenseLayer(), worse
                 refused = refused or f"{name} stays dense, as {worse}"
@@ -100,7 +100,7 @@ def uniform_plan(
     return Plan.of(network, array, layers)
 
 
-def _in_weights(array: ArraySpec, weight_bits: int | None) -> ArraySpec:
+def in_weights(array: ArraySpec, weight_bits: int | None) -> ArraySpec:
     """The array as layers of such weights see it."""
     if weight_bits is None:
         return replace(array, cell_bits=None)

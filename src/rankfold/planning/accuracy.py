@@ -18,13 +18,15 @@ from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
 from rankfold.machine import NonIdealities
 from rankfold.plan import DenseLayer, LayerPlan, Plan
-from rankfold.plan.kinds import LayerKind
+from rankfold.plan.kinds import LayerKind, has_part
 from rankfold.planning.data import HeldOut, PlanningData
+from rankfold.planning.kinds import PIXEL, STEP, candidates_of
 from rankfold.runs.baseline import weights_digest
 from rankfold.simulator import check_arrays, program_, simulate
 from rankfold.surgery.compress import build_, compress_on_moments_
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.batches import EVALUATION_BATCH
+from rankfold.workload.shape import Pair
 
 BATCH_NORM_IMAGES = EVALUATION_BATCH  # one whole batch, since batch norm counts each of them alike
 ADC_IMAGES = 250
@@ -76,6 +78,7 @@ class PlanAccuracy:
         settings: how to measure.
         moments: of the inputs of the layers that plans may change, on data, not centred; layers without
             them get the weights nearest to their own.
+        windows: the same of the inputs of their windows, by (a, b).
     """
 
     def __init__(
@@ -84,9 +87,11 @@ class PlanAccuracy:
         data: PlanningData,
         settings: MeasureSettings,
         moments: Mapping[str, PatchMoments] | None = None,
+        windows: Mapping[str, Mapping[Pair, PatchMoments]] | None = None,
     ) -> None:
         self.model, self.data, self.settings = model, data, settings
         self._moments = moments or {}
+        self._windows = windows or {}
         # By layer and what it becomes: the state of the module.
         self._weights: dict[tuple[str, LayerKind], dict[str, Tensor]] = {}
         self._signs: dict[str, bool] = {}
@@ -108,7 +113,7 @@ class PlanAccuracy:
 
     def under(self, settings: MeasureSettings) -> PlanAccuracy:
         """The same network and data, measured otherwise."""
-        other = PlanAccuracy(self.model, self.data, settings, self._moments)
+        other = PlanAccuracy(self.model, self.data, settings, self._moments, self._windows)
         other._weights = self._weights  # made for the same moments
         return other
 
@@ -211,6 +216,14 @@ class PlanAccuracy:
         """The moments of the layers whose weights are made for data."""
         known = {}
         for layer in plan.layers:
-            if layer.kind.made_for_data and layer.name in self._moments:
-                known[layer.name] = self._moments[layer.name]
+            if not layer.kind.made_for_data:
+                continue
+            moments = self._moments.get(layer.name)
+            window = PIXEL
+            if has_part(type(layer.kind), STEP):
+                window = candidates_of(layer.kind).window(layer.kind)
+            if window != PIXEL:
+                moments = self._windows.get(layer.name, {}).get(window)
+            if moments is not None:
+                known[layer.name] = moments
         return known

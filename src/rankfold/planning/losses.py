@@ -12,11 +12,19 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from rankfold.calibration.sensitivity import LayerSensitivity
+from rankfold.plan import LayerPlan
 from rankfold.plan.kinds import LayerKind
-from rankfold.planning.exact import ENERGY, Candidate, LayerChoices, pareto, without_hopeless
+from rankfold.planning.exact import (
+    ENERGY,
+    Candidate,
+    LayerChoices,
+    cheaper_than_lossless,
+    pareto,
+    without_hopeless,
+)
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds import LayerStudy, candidates_of, layer_entries
+from rankfold.planning.kinds import PIXEL, LayerStudy, candidates_of, layer_entries
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Progress
 
@@ -107,7 +115,9 @@ class _ChoiceFinder:
         for entry in layer_entries(slot, families):
             candidates.append(self.costing.candidate(entry, energy=energy))
         # Costs are known at once, losses take a decomposition each: what no loss could save goes first.
-        left = without_hopeless(candidates, self.budgeted)
+        # Before all else what saves nothing, so that layers stay as they are where that costs as much.
+        left = cheaper_than_lossless(candidates, self.budgeted)
+        left = without_hopeless(left, self.budgeted)
         if losses is not None:
             left = self._priced(left, losses)
         # And what another one beats in its loss as well.
@@ -121,8 +131,10 @@ class _ChoiceFinder:
         dense = weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
         moments = self.known.fitted[slot.name]
         others = {shape: found.second for shape, found in self.known.others.get(slot.name, {}).items()}
-        study = LayerStudy(slot, dense, moments.second, others)
         sensitivity = self.known.sensitivities[slot.name]
+        # A window of one pixel is the layer itself.
+        windows = {PIXEL: sensitivity, **self.known.windows.get(slot.name, {})}
+        study = LayerStudy(slot, dense, moments.second, others, windows)
         return _LayerLosses(study, sensitivity)
 
     def _priced(self, candidates: Sequence[Candidate], losses: _LayerLosses) -> tuple[Candidate, ...]:
@@ -131,8 +143,8 @@ class _ChoiceFinder:
         for candidate in candidates:
             if self.stopping.is_set():
                 raise CancelledError
-            loss = losses.of(candidate.entry.kind)
-            priced.append(replace(candidate, loss=loss))
+            entry, loss = losses.of(candidate.entry)
+            priced.append(replace(candidate, entry=entry, loss=loss))
         return tuple(priced)
 
 
@@ -146,13 +158,17 @@ class _LayerLosses:
 
     def __init__(self, study: LayerStudy, sensitivity: LayerSensitivity) -> None:
         self.study, self._sensitivity = study, sensitivity
-        self._losses: dict[LayerKind, float] = {}
+        self._settled: dict[LayerKind, tuple[LayerKind, float]] = {}
 
-    def of(self, kind: LayerKind) -> float:
-        """In nats per image."""
+    def of(self, entry: LayerPlan) -> tuple[LayerPlan, float]:
+        """The entry with all that is chosen on data, and its loss in nats per image."""
+        kind = entry.kind
         if not kind.changes_weight:
-            return 0.0
+            return entry, 0.0
         # Several mappings of one kind lose the same.
-        if kind not in self._losses:
-            self._losses[kind] = candidates_of(kind).loss(kind, self.study, self._sensitivity)
-        return self._losses[kind]
+        if kind not in self._settled:
+            part = candidates_of(kind)
+            settled = part.settled(kind, self.study)
+            self._settled[kind] = settled, part.loss(settled, self.study, self._sensitivity)
+        settled, loss = self._settled[kind]
+        return replace(entry, kind=settled), loss

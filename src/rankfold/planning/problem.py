@@ -25,7 +25,7 @@ from rankfold.planning.exact import CYCLES, Budget, Candidate, Front, LayerChoic
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.explain import explained
-from rankfold.planning.kinds import patches_read
+from rankfold.planning.kinds import patches_read, windows_computed
 from rankfold.planning.losses import layer_choices
 from rankfold.planning.statistics import layer_statistics
 from rankfold.progress import Progress, Silent
@@ -144,19 +144,21 @@ def planning_problem(
     # Samples without classes are found out before any work, not after minutes of it.
     if max_drop is not None:
         PlanAccuracy(model, samples, measure).held_out  # noqa: B018
-    all_slots = layer_slots(network, bits, pointwise=pointwise)
+    all_slots = layer_slots(network, array, bits, pointwise=pointwise)
     slots = _open_slots(all_slots, network, model, array)
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
-    names = [slot.name for slot in slots if not slot.why_dense]
-    others = {slot.name: patches_read(slot) for slot in slots if not slot.why_dense}
+    open_slots = [slot for slot in slots if not slot.why_dense]
+    names = [slot.name for slot in open_slots]
+    others = {slot.name: patches_read(slot) for slot in open_slots}
+    windows = {slot.name: windows_computed(slot) for slot in open_slots}
 
     # In one go for all layers, so that the bar stands still until it is full.
     progress.begin("calibration", len(names) or 1, "layers")
     try:
         batches = samples.calibration(images, seed)
-        known = layer_statistics(model, batches, names, seed, others)
+        known = layer_statistics(model, batches, names, seed, others, windows)
         progress.advance(len(names))
     finally:
         progress.end()
@@ -172,7 +174,7 @@ def planning_problem(
         choices = layer_choices(slots, model, known, costing, budgeted, progress=progress, threads=threads)
     finally:
         progress.end()
-    accuracy = PlanAccuracy(model, samples, measure, known.moments)
+    accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments)
     limits = _limits(budgets, choices)
     return PlanningProblem(
         network, model, array, choices, accuracy, budgets=limits, max_drop=max_drop, hardware=hardware

@@ -11,8 +11,9 @@ from torch import nn
 from rankfold.calibration.correction import following_norms, free_of_constants
 from rankfold.calibration.moments import PatchMoments, patch_moments
 from rankfold.calibration.samples import Inputs
-from rankfold.calibration.sensitivity import LayerSensitivity, sensitivities
+from rankfold.calibration.sensitivity import LayerSensitivity, network_sensitivities
 from rankfold.workload import ConvShape
+from rankfold.workload.shape import Pair
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,26 @@ class LayerStatistics:
         fitted: the moments of its inputs that replacements are made for: centred where its bias, or a
             norm behind it, takes a constant error of its output back.
         others: the same of other patches of its inputs, by the shapes that read them.
+        windows: the curvature of the loss over the matrices of its windows, by (a, b).
     """
 
     sensitivities: Mapping[str, LayerSensitivity]
     fitted: Mapping[str, PatchMoments]
     others: Mapping[str, Mapping[ConvShape, PatchMoments]] = field(default_factory=dict)
+    windows: Mapping[str, Mapping[Pair, LayerSensitivity]] = field(default_factory=dict)
 
     @property
     def moments(self) -> dict[str, PatchMoments]:
         """The moments of each layer's inputs, not centred."""
         return {name: layer.moments for name, layer in self.sensitivities.items()}
+
+    @property
+    def window_moments(self) -> dict[str, dict[Pair, PatchMoments]]:
+        """The moments of the inputs of each layer's windows, not centred."""
+        found = {}
+        for name, windows in self.windows.items():
+            found[name] = {window: one.moments for window, one in windows.items()}
+        return found
 
 
 def layer_statistics(
@@ -42,6 +53,7 @@ def layer_statistics(
     names: Sequence[str],
     seed: int,
     others: Mapping[str, Sequence[ConvShape]] | None = None,
+    windows: Mapping[str, Sequence[Pair]] | None = None,
 ) -> LayerStatistics:
     """Run a network over calibration data, forward and backward.
 
@@ -51,6 +63,7 @@ def layer_statistics(
         names: of the layers; none are fine.
         seed: of the labels that are drawn for the gradients.
         others: shapes of convolutions that read other patches of layers' inputs, by the layers' names.
+        windows: of output pixels, by the layers' names.
 
     Raises:
         InputError: there is no batch, a value is not finite, or a layer never runs.
@@ -58,7 +71,8 @@ def layer_statistics(
     # Every layer stays dense: the network need not run at all.
     if not names:
         return LayerStatistics({}, {})
-    statistics = LayerStatistics(sensitivities(model, batches, names, seed), {})
+    found_sensitivities = network_sensitivities(model, batches, names, windows or {}, seed)
+    statistics = LayerStatistics(found_sensitivities.layers, {}, windows=found_sensitivities.windows)
     moments = statistics.moments
     # As surgery makes the weights: a constant error is left to the bias, or to the norm behind.
     norms = following_norms(model, batches, names)

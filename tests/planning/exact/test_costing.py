@@ -22,7 +22,7 @@ LAYER = "layer2.0.conv1"
 def test_every_candidate_is_a_plan_that_the_network_can_follow():
     """And costs what `rankfold map` and `rankfold energy` count for it."""
     network = zoo_network("resnet20")
-    slots = layer_slots(network, 4)
+    slots = layer_slots(network, ARRAY, 4)
     dense = dense_network(network, ARRAY, slots)
     table = load_table("rram-22nm")
     costing = Costing.of(network, dense, table)
@@ -50,7 +50,7 @@ def test_a_weight_that_runs_twice_costs_its_cycles_twice_and_its_arrays_once():
     costs = []
     for layers in ((first, last), (first, second, last)):
         network = Network("net", (8, 8, 8), layers)
-        slots = layer_slots(network, 4)
+        slots = layer_slots(network, ARRAY, 4)
         costing = Costing.of(network, dense_network(network, ARRAY, slots), load_table("rram-22nm"))
         costs.append(costing.candidate(slots[0].entry, energy=True))
     once, twice = costs
@@ -62,4 +62,4 @@ def test_a_weight_that_runs_twice_costs_its_cycles_twice_and_its_arrays_once():
 def test_a_network_without_convolutions_is_refused():
     linear = Network("net", (4, 1, 1), (ConvShape("fc", 4, 4, (1, 1), (1, 1), kind="linear"),))
     with pytest.raises(InputError, match="nothing to plan"):
-        Costing.of(linear, dense_network(linear, ARRAY, layer_slots(linear)), load_table("rram-22nm"))
+        Costing.of(linear, dense_network(linear, ARRAY, layer_slots(linear, ARRAY)), load_table("rram-22nm"))

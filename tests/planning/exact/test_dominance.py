@@ -10,11 +10,20 @@ from hypothesis import strategies as st
 from common.made_up import SLOT, entries_of, nested
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose, reconstruct
-from rankfold.plan import DenseLayer, LowRankLayer, SupportLayer, support_to_text
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, Candidate, pareto, without_hopeless
+from rankfold.plan import DenseLayer, LowRankLayer, SupportLayer, WindowLayer, support_to_text
+from rankfold.planning.exact import (
+    ARRAYS,
+    CYCLES,
+    ENERGY,
+    Candidate,
+    cheaper_than_lossless,
+    pareto,
+    without_hopeless,
+)
 
 OUTPUTS, CHANNELS, POSITIONS = 8, 4, 9
-KINDS = list(dict.fromkeys(entry.kind for entry in entries_of(SLOT)))
+ALL = list(dict.fromkeys(entry.kind for entry in entries_of(SLOT)))
+KINDS = [kind for kind in ALL if kind.one_kernel]  # that have a weight of the layer's shape
 FREE = support_to_text(nested(CHANNELS, POSITIONS, 0)[3])
 WIDE = support_to_text(nested(CHANNELS, POSITIONS, 0)[5])
 
@@ -80,14 +89,22 @@ def test_what_holds():
     assert not SupportLayer(3).holds(SupportLayer(3, support=FREE))  # its positions are still open
 
 
-DRAWN = st.tuples(st.sampled_from(KINDS), st.integers(1, 9), st.integers(1, 9))
+def window_of(rows):
+    """A window of 2x2 pixels, 4x4 inputs of each channel, on its first ones."""
+    kept = np.arange(CHANNELS * 16) < rows
+    return WindowLayer((2, 2), rows, support_to_text(kept.reshape(CHANNELS, 16)))
+
+
+WINDOWS = [WindowLayer((2, 2)), window_of(16), window_of(32), WindowLayer((1, 2))]
+DRAWN = st.tuples(st.sampled_from([*KINDS, *WINDOWS]), st.integers(1, 9), st.integers(1, 9))
 
 
 @given(st.lists(DRAWN, min_size=1, max_size=12), st.sampled_from([(CYCLES,), (CYCLES, ARRAYS)]))
 def test_something_that_holds_and_costs_no_more_is_always_left(drawn, budgeted):
     candidates = []
     for kind, cycles, arrays in drawn:
-        candidates.append(Candidate(replace(SLOT.entry, kind=kind, mapping="sdk"), cycles, arrays, None, 1))
+        entry = replace(SLOT.entry, kind=kind, mapping=kind.mapping_for("sdk"))
+        candidates.append(Candidate(entry, cycles, arrays, None, 1))
     left = without_hopeless(candidates, budgeted)
 
     def holds(one, other):
@@ -103,6 +120,28 @@ def test_something_that_holds_and_costs_no_more_is_always_left(drawn, budgeted):
             holds(other, one) and all(other.cost(name) < one.cost(name) for name in budgeted)
             for other in left
         )
+
+
+PRICED = st.tuples(st.sampled_from(ALL), st.integers(1, 5), st.integers(1, 5), st.floats(0, 1))
+
+
+@given(st.lists(PRICED, min_size=1, max_size=8), st.integers(1, 5), st.integers(1, 5))
+def test_what_saves_nothing_is_in_no_optimum(drawn, cycles, arrays):
+    """Under any budgets the least loss is reached without it."""
+    candidates = [Candidate(SLOT.entry, 3, 3, None, 1)]
+    for kind, spent, stored, loss in drawn:
+        entry = replace(SLOT.entry, kind=kind, mapping=kind.mapping_for("sdk"))
+        candidates.append(Candidate(entry, spent, stored, None, 1, loss * kind.changes_weight))
+    left = cheaper_than_lossless(candidates, (CYCLES, ARRAYS))
+
+    def least(some):
+        allowed = [one.loss for one in some if one.cycles <= cycles and one.arrays <= arrays]
+        return min(allowed, default=None)
+
+    assert least(left) == least(candidates)
+    assert SLOT.entry in [one.entry for one in left]
+    for one in left:
+        assert not one.entry.kind.changes_weight or one.cycles < 3 or one.arrays < 3
 
 
 def test_of_equal_candidates_the_one_with_fewer_arrays_stays():

@@ -10,11 +10,13 @@ import sys
 sys.modules["torch"] = None  # whoever imports it fails
 """
 ENTRIES = """
+from rankfold.mapping import ArraySpec
 from rankfold.planning.exact.slots import layer_slots
 from rankfold.planning.kinds import layer_entries
 from rankfold.workload import zoo_network
-slots = layer_slots(zoo_network("resnet20"), 4)
+slots = layer_slots(zoo_network("resnet20"), ArraySpec(64, 64), 4)
 assert len(list(layer_entries(slots[1], ()))) > 3
+assert any(entry.kind.name == "window" for entry in layer_entries(slots[1], ()))
 """
 
 

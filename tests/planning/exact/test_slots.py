@@ -4,9 +4,12 @@ import pytest
 
 from common.made_up import entries_of
 from rankfold.errors import InputError
-from rankfold.plan import DenseLayer, LowRankLayer
+from rankfold.mapping import ArraySpec
+from rankfold.plan import DenseLayer, LowRankLayer, WindowLayer
 from rankfold.planning.exact.slots import layer_slots
 from rankfold.workload import ConvShape, Network, zoo_network
+
+ARRAY = ArraySpec(64, 64)
 
 
 def kinds_of(slot):
@@ -14,7 +17,7 @@ def kinds_of(slot):
 
 
 def test_the_first_convolution_and_the_classifier_stay_dense_with_eight_bits():
-    slots = {slot.name: slot for slot in layer_slots(zoo_network("resnet20"), 4)}
+    slots = {slot.name: slot for slot in layer_slots(zoo_network("resnet20"), ARRAY, 4)}
     for name, why in (("conv1", "first convolution"), ("fc", "classifier")):
         assert slots[name].why_dense == why
         assert slots[name].entry.weight_bits == 8
@@ -33,13 +36,13 @@ def test_depthwise_and_pointwise_convolutions():
             ConvShape("last", 16, 2, (3, 3), (4, 4)),
         ),
     )
-    assert [bool(slot.why_dense) for slot in layer_slots(network)] == [True, True, True, False]
-    point = layer_slots(network, pointwise=True)[2]
+    assert [bool(slot.why_dense) for slot in layer_slots(network, ARRAY)] == [True, True, True, False]
+    point = layer_slots(network, ARRAY, pointwise=True)[2]
     assert not point.why_dense and not point.spatial
-    assert kinds_of(point) == {DenseLayer, LowRankLayer}
+    assert kinds_of(point) == {DenseLayer, LowRankLayer, WindowLayer}
     pairs = {entry.kind for entry in entries_of(point) if isinstance(entry.kind, LowRankLayer)}
     # Ranks 8, 4, 2 and 1 of 16 outputs, as far as a block of 8/g inputs has them.
     wanted = {(1, 8), (1, 4), (1, 2), (1, 1), (2, 4), (2, 2), (2, 1), (4, 2), (4, 1), (8, 1)}
     assert {(pair.groups, pair.rank) for pair in pairs} == wanted
     with pytest.raises(InputError, match="bits"):
-        layer_slots(network, bits=9)
+        layer_slots(network, ARRAY, bits=9)

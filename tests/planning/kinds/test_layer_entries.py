@@ -9,7 +9,14 @@ import pytest
 
 from common.made_up import SLOT, entries_of, nested
 from rankfold.errors import InputError
-from rankfold.plan import ChannelLayer, DenseLayer, LowRankLayer, SupportLayer, support_to_text
+from rankfold.plan import (
+    ChannelLayer,
+    DenseLayer,
+    LowRankLayer,
+    SupportLayer,
+    WindowLayer,
+    support_to_text,
+)
 from rankfold.plan.kinds import LayerKind, kinds, registered
 from rankfold.planning.kinds import LayerStudy, WeightCandidates, candidates_of, layer_entries
 
@@ -17,12 +24,17 @@ POSITIONS = 9
 
 
 def test_the_order_of_entries():
-    """Ties are broken by it: dense, pairs, then each support and the pairs on it, by rising positions."""
+    """Ties are broken by it: dense, windows, pairs, then each support and the pairs on it, by rising
+    positions.
+    """
     families = [nested(4, POSITIONS, 0), nested(4, POSITIONS, 1, shared=True)]
     entries = list(layer_entries(SLOT, families))
     assert [entry.mapping for entry in entries[:3]] == ["best", "sdk", "im2col"]
     assert all(isinstance(entry.kind, DenseLayer) for entry in entries[:3])
     rest = entries[3:]
+    windows = [entry for entry in rest if isinstance(entry.kind, WindowLayer)]
+    assert windows and rest[: len(windows)] == windows
+    rest = rest[len(windows) :]
     plain = [entry for entry in rest if entry.kind.known_support is None]
     assert rest[: len(plain)] == plain
     assert [entry.mapping for entry in plain] == ["best", "sdk"] * (len(plain) // 2)
@@ -69,7 +81,8 @@ class HalvedCandidates(WeightCandidates):
 def test_a_registered_kind_is_a_candidate_before_those_of_more_stages():
     with registered(HalvedLayer, candidates=HalvedCandidates()):
         names = [entry.kind.name for entry in layer_entries(SLOT, ())]
-        assert names[3] == "halved" and set(names[4:]) == {"low-rank"}
+        assert set(names[3:]) == {"window", "halved", "low-rank"}
+        assert set(names[names.index("halved") + 1 :]) == {"low-rank"}
         study = LayerStudy(SLOT, np.ones((8, 4, 3, 3)), np.eye(36)[None])
         assert (candidates_of(HalvedLayer()).replacement(HalvedLayer(), study) == 0.5).all()
         assert "halved" not in {

@@ -11,7 +11,7 @@ from rankfold.planning.exact.candidate import (
     LayerChoices,
     total,
 )
-from rankfold.planning.exact.dominance import pareto, without_hopeless
+from rankfold.planning.exact.dominance import cheaper_than_lossless, pareto, without_hopeless
 from rankfold.planning.exact.front import Front, front
 from rankfold.planning.exact.knapsack import Solution, solve
 from rankfold.planning.exact.units import in_units
@@ -27,6 +27,7 @@ __all__ = [
     "Front",
     "LayerChoices",
     "Solution",
+    "cheaper_than_lossless",
     "front",
     "in_units",
     "pareto",

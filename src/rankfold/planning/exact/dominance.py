@@ -37,6 +37,23 @@ def without_hopeless(candidates: Candidates, budgeted: Sequence[str]) -> tuple[C
     return _unbeaten(candidates, _ranks(candidates, budgeted), beats)
 
 
+def cheaper_than_lossless(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, ...]:
+    """The candidates without those that change the weight, and save nothing that is budgeted.
+
+    A layer that stays as it is has no predicted loss, and nothing has less: where it costs no more in any
+    budgeted quantity, it is at least as good as one that changes the weight, whatever that loses. No optimum
+    changes, as with `pareto`; but of those that are dropped here no loss need be computed.
+    """
+    no_dearer = _at_most(candidates, budgeted)
+    unchanged = [index for index, one in enumerate(candidates) if not one.entry.kind.changes_weight]
+    left = []
+    for index, candidate in enumerate(candidates):
+        if candidate.entry.kind.changes_weight and no_dearer[unchanged, index].any():
+            continue
+        left.append(candidate)
+    return tuple(left)
+
+
 def pareto(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, ...]:
     """The candidates that no other one is at least as good as in all budgeted quantities and in loss.
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, Plan
-from rankfold.plan.uniform import Bits, check_plan_bits
+from rankfold.plan.uniform import Bits, check_plan_bits, in_weights
 from rankfold.plan.uniform import candidates as planned_layers
 from rankfold.workload import ConvShape, Network
+from rankfold.workload.shape import Pair
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,15 @@ class LayerSlot:
         shape: the layer.
         entry: the layer kept dense, with its bits, under its best mapping.
         why_dense: why it can only stay as it is, in words; empty where it may be compressed.
+        array: where it lies, R x C with columns counted in weights of its bits.
+        plane: (OH, OW) the smallest output plane of all its runs.
     """
 
     shape: ConvShape
     entry: LayerPlan
     why_dense: str
+    array: ArraySpec
+    plane: Pair
 
     @property
     def name(self) -> str:
@@ -36,7 +41,9 @@ class LayerSlot:
         return not self.why_dense and self.shape.kernel != (1, 1)
 
 
-def layer_slots(network: Network, bits: Bits = None, *, pointwise: bool = False) -> tuple[LayerSlot, ...]:
+def layer_slots(
+    network: Network, array: ArraySpec, bits: Bits = None, *, pointwise: bool = False
+) -> tuple[LayerSlot, ...]:
     """The layers of a network, in its order.
 
     The first convolution, the classifier and other fully connected layers, depthwise convolutions and layers
@@ -44,6 +51,7 @@ def layer_slots(network: Network, bits: Bits = None, *, pointwise: bool = False)
 
     Args:
         network: the network.
+        array: R x C, with cells where the user named them.
         bits: of weights and inputs, 1 to 8, or (of weights, of inputs); 8 in the first convolution and the
             classifier; None for float.
         pointwise: whether 1x1 convolutions may become low-rank.
@@ -52,11 +60,16 @@ def layer_slots(network: Network, bits: Bits = None, *, pointwise: bool = False)
         InputError: bits out of range.
     """
     check_plan_bits(bits)  # also for a network of which no layer is quantised
+    planes: dict[str, Pair] = {}
+    for shape in network.layers:
+        height, width = shape.output
+        before = planes.get(shape.weight, shape.output)
+        planes[shape.weight] = min(height, before[0]), min(width, before[1])
     slots = []
     for name, shape, why, (weight_bits, input_bits) in planned_layers(network, bits, pointwise):
         # The best mapping is what savings are measured against: a budget of 100 % costs nothing.
         dense = LayerPlan(name, mapping="best", weight_bits=weight_bits, input_bits=input_bits, reason=why)
-        slots.append(LayerSlot(shape, dense, why))
+        slots.append(LayerSlot(shape, dense, why, in_weights(array, weight_bits), planes[name]))
     return tuple(slots)
 
 

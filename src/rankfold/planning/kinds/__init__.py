@@ -1,16 +1,21 @@
 """What each kind of layer offers to planning: what layers may become, and the weight that then stands in."""
 
 from rankfold.planning.kinds.kind import (
+    PIXEL,
+    STEP,
     ChosenSupport,
     KindCandidates,
     WeightCandidates,
     candidates_of,
     layer_entries,
     patches_read,
+    windows_computed,
 )
 from rankfold.planning.kinds.study import LayerStudy
 
 __all__ = [
+    "PIXEL",
+    "STEP",
     "ChosenSupport",
     "KindCandidates",
     "LayerStudy",
@@ -18,4 +23,5 @@ __all__ = [
     "candidates_of",
     "layer_entries",
     "patches_read",
+    "windows_computed",
 ]

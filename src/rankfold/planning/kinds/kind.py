@@ -14,10 +14,12 @@ from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.study import LayerStudy
 from rankfold.workload import ConvShape
+from rankfold.workload.shape import Pair
 
 if TYPE_CHECKING:
     from rankfold.calibration.sensitivity import LayerSensitivity
 
+PIXEL = (1, 1)  # the window of a layer's own patches
 STEP = "candidates"  # what this step is called where kinds are registered
 
 Supports = Mapping[int, np.ndarray]  # e -> (C_in, kh*kw) booleans
@@ -61,12 +63,35 @@ class KindCandidates(ABC):
         """
         return ()
 
+    def windows(self, slot: LayerSlot) -> tuple[Pair, ...]:
+        """Windows (a, b) of output pixels of which `loss` asks how sensitive the network is to their
+        matrices (`LayerStudy.window`).
+        """
+        return ()
+
+    def window(self, kind: LayerKind) -> Pair:
+        """The window whose inputs a layer of the kind has its weights made for; of one pixel these are the
+        layer's own patches.
+        """
+        return PIXEL
+
+    def settled(self, kind: LayerKind, study: LayerStudy) -> LayerKind:
+        """The kind with everything that is chosen on data, such as a support, for its loss and for the plan.
+
+        Only asked for what is left after costs alone have dropped candidates.
+
+        Args:
+            kind: what the layer becomes, from one of `entries`.
+            study: the layer, with what is computed once for all that it may become.
+        """
+        return kind
+
     @abstractmethod
     def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
         """The predicted increase of the loss, in nats per image, where a layer becomes this.
 
         Args:
-            kind: what it becomes, from one of `entries`.
+            kind: what it becomes, from one of `entries`, settled.
             study: the layer, with what is computed once for all that it may become.
             sensitivity: of the loss to the layer's weight.
         """
@@ -110,6 +135,14 @@ def patches_read(slot: LayerSlot) -> tuple[ConvShape, ...]:
     for part in _parts(slot):
         shapes.update(dict.fromkeys(part.reads(slot)))
     return tuple(shapes)
+
+
+def windows_computed(slot: LayerSlot) -> tuple[Pair, ...]:
+    """The windows of output pixels that any of the layer's candidates computes at once, each once."""
+    windows: dict[Pair, None] = {}
+    for part in _parts(slot):
+        windows.update(dict.fromkeys(part.windows(slot)))
+    return tuple(windows)
 
 
 def layer_entries(slot: LayerSlot, families: Iterable[Supports]) -> Iterator[LayerPlan]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,12 @@ from rankfold.lowrank.blocks import BlockProblem
 from rankfold.lowrank.regression import RIDGE, Regression
 from rankfold.plan import support_to_text
 from rankfold.planning.exact.slots import LayerSlot
+from rankfold.planning.kinds.window_study import WindowStudy
 from rankfold.workload import ConvShape
+from rankfold.workload.shape import Pair
+
+if TYPE_CHECKING:
+    from rankfold.calibration.sensitivity import LayerSensitivity
 
 
 class LayerStudy:
@@ -28,6 +34,8 @@ class LayerStudy:
         weight: its dense weight.
         second: the moments.
         others: the same of other patches that its candidates read, by the shapes that read them.
+        windows: how sensitive the loss is to the matrices of its windows, by (a, b); that of (1, 1) is the
+            sensitivity to its weight.
     """
 
     def __init__(
@@ -36,9 +44,12 @@ class LayerStudy:
         weight: np.ndarray,
         second: np.ndarray,
         others: Mapping[ConvShape, np.ndarray] | None = None,
+        windows: Mapping[Pair, LayerSensitivity] | None = None,
     ) -> None:
         self.slot, self.weight, self.second = slot, weight, second
         self._others = dict(others or {})
+        self._sensitive_windows = dict(windows or {})
+        self._windows: dict[Pair, WindowStudy] = {}
         # The problems of the last structure: its ranks follow each other, and all of them use these.
         self._last_structure: tuple[int, str | None] | None = None
         self._last_problems: list[BlockProblem] = []
@@ -53,6 +64,13 @@ class LayerStudy:
         one of those that a kind's `reads` gave.
         """
         return self._others[shape]
+
+    def window(self, window: Pair) -> WindowStudy:
+        """The matrix of one of the windows that a kind's `windows` gave, or of a single pixel."""
+        if window not in self._windows:
+            sensitivity = self._sensitive_windows[window]
+            self._windows[window] = WindowStudy(self.slot, self.weight, window, sensitivity)
+        return self._windows[window]
 
     @cached_property
     def families(self) -> tuple[dict[int, np.ndarray], ...]:

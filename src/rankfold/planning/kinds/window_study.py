@@ -1,0 +1,65 @@
+"""`WindowStudy`: the matrix of one window of a layer, with the rows that it may keep."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rankfold.lowrank import FittedSupport
+from rankfold.lowrank.rows import nested_rows
+from rankfold.mapping.window_matrix import window_weight
+from rankfold.planning.exact.slots import LayerSlot
+from rankfold.workload.shape import Pair
+
+if TYPE_CHECKING:
+    from rankfold.calibration.sensitivity import LayerSensitivity
+
+
+class WindowStudy:
+    """One window of a layer; what several numbers of rows need is made once.
+
+    Attributes:
+        sensitivity: of the loss to the window's matrix.
+
+    Args:
+        slot: the layer.
+        weight: (m, C_in/G, kh, kw) its dense weight.
+        window: (a, b) output pixels.
+        sensitivity: see above.
+    """
+
+    def __init__(
+        self, slot: LayerSlot, weight: np.ndarray, window: Pair, sensitivity: LayerSensitivity
+    ) -> None:
+        self.sensitivity = sensitivity
+        self._slot, self._weight, self._window = slot, weight, window
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """(m*a*b, C_in/G, ph, pw) the matrix as it starts, shifted copies of the kernel."""
+        shape = self._slot.shape
+        return window_weight(self._weight, shape.groups, shape.stride, shape.dilation, self._window)
+
+    def fitted(self, rows: int) -> FittedSupport:
+        """The inputs worth most, and the best matrix on them.
+
+        Args:
+            rows: a whole number of row tiles, k R, of each group, fewer than all.
+        """
+        return self._levels[rows]
+
+    @cached_property
+    def _levels(self) -> dict[int, FittedSupport]:
+        """Of each number of row tiles: one elimination passes through all of them."""
+        # Without means, as surgery makes the weights: a constant error is left to the bias of each pixel.
+        second = self.sensitivity.moments.centred().second
+        step = self._slot.array.rows
+        return nested_rows(
+            self.copies,
+            self._slot.shape.groups,
+            second,
+            range(step, self.copies[0].size, step),
+            importance=self.sensitivity.gradient,
+        )
