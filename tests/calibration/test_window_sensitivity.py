@@ -77,7 +77,12 @@ def test_losses_of_windows_are_those_of_autograd(name, window):
     slopes, shifts = image_gradients(windows, name, x, 3, 2.0)
     groups, outputs, inputs = known.power.shape
     slopes = slopes.reshape(len(x), groups, outputs, inputs)
-    centred = slopes - shifts.reshape(len(x), groups, outputs, 1) * known.moments.mean[:, None]
+    # Each output's bias takes the mean back over the windows that have it.
+    means = np.zeros((groups * outputs, inputs))
+    for part in known.moments.for_pixels(window[0] * window[1]):
+        own = part.outputs(len(means), groups)
+        means[own] = np.repeat(part.moments.mean, own.sum() // groups, axis=0)
+    centred = slopes - shifts.reshape(len(x), groups, outputs, 1) * means.reshape(groups, outputs, inputs)
     rotated = known.outputs.swapaxes(1, 2) @ centred @ known.inputs[0]
     assert np.allclose(known.power, (rotated**2).mean(axis=0), rtol=1e-5, atol=1e-14)
     # Along one direction of the basis nothing is neglected: it is 1/2 E[(sum over windows g^T D x)^2].

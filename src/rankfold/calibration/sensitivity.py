@@ -237,6 +237,12 @@ class _Target:
         """G."""
         return len(self._moments.second)
 
+    @property
+    def outputs(self) -> int:
+        """m/G, once gradients were seen."""
+        assert self._gradient is not None
+        return self._gradient.shape[1]
+
     def runs_of(self, runs: Sequence[LayerRun]) -> Sequence[LayerRun]:
         """The calls of the layer, as calls of this weight."""
         return runs
@@ -274,7 +280,7 @@ class _Target:
             self._power += part
 
     def mean(self) -> np.ndarray | None:
-        """(G, n) what is taken off each patch; None: nothing."""
+        """What is taken off each patch, (G, n), or for each output, (G, m/G, n); None: nothing."""
         return None
 
     def sensitivity(self, images: int) -> LayerSensitivity:
@@ -323,8 +329,20 @@ class _WindowTarget(_Target):
         return self.moments.centred()
 
     def mean(self) -> np.ndarray | None:
-        """E[x]: a constant error is taken back in the bias of its pixel."""
-        return self.moments.mean
+        """E[x]: a constant error is taken back in the bias of its pixel.
+
+        Where some windows lack pixels, E[x] over the windows that have it for each output, (G, m/G, n).
+        """
+        moments = self.moments
+        if not moments.by_pixel:
+            return moments.mean
+        groups, n = moments.mean.shape
+        means = np.zeros((groups, self.outputs, n))
+        for part in moments.by_pixel:
+            own = part.outputs(means[..., 0].size, groups).reshape(groups, -1)
+            for group, outputs in enumerate(own):
+                means[group][outputs] = part.moments.mean[group]
+        return means
 
 
 def _array(values: Tensor) -> np.ndarray:
@@ -395,7 +413,7 @@ def _power(
 ) -> Tensor:
     """(G, m/G, n) the squared weight gradients of single images of one batch in the basis, summed up.
 
-    `mean` (G, n) is taken off the patches.
+    `mean` is taken off the patches, (G, n), or for each output, (G, m/G, n).
     """
     groups, rows, _ = bases.outputs.shape
     n = math.prod(factor.shape[1] for factor in bases.inputs)
@@ -424,10 +442,14 @@ def _power(
             if inputs.dim() > 1:
                 inputs = inputs[start * share : stop * share]
             x = patches(run.layer, inputs.to(slope.dtype))
-            if mean is not None:
+            if mean is not None and mean.ndim == 2:
                 x = x - torch.from_numpy(mean).to(x)[..., None]
             gradient = _rotated_gradient(slope[start:stop], x, bases)
             whole = whole + gradient
+            if mean is not None and mean.ndim == 3:
+                constant = slope[start:stop].sum(dim=3)[..., None] * torch.from_numpy(mean).to(slope)
+                # sum_p g_p E[x]^T, output by output.
+                whole = whole - _times(bases.outputs.transpose(1, 2) @ constant, bases.inputs)
         total += whole.double().square().sum(0)
     return total
 

@@ -31,7 +31,7 @@ class WindowView:
     def of(cls, conv: nn.Conv2d, window: Pair) -> WindowView:
         """The view of one convolution."""
         layer = WindowConv2d(conv, window)
-        return cls(Cut(layer.matrix, layer.extended), window, conv.groups)
+        return cls(Cut(layer.matrix, layer.extended, layer.present), window, conv.groups)
 
     def run(self, run: LayerRun) -> LayerRun:
         """One call of the convolution, as a call of the matrix: a patch and a gradient for each window.

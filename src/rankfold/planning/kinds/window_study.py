@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rankfold.lowrank import FittedSupport
-from rankfold.lowrank.rows import nested_rows
+from rankfold.lowrank.rows import OutputMoments, nested_rows
 from rankfold.mapping.window_matrix import window_weight
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.workload.shape import Pair
@@ -53,13 +54,29 @@ class WindowStudy:
     @cached_property
     def _levels(self) -> dict[int, FittedSupport]:
         """Of each number of row tiles: one elimination passes through all of them."""
+        # Here, not above: it brings torch, which candidates and their costs do without.
+        from rankfold.surgery.window_weight import output_moments
+
+        groups = self._slot.shape.groups
         # Without means, as surgery makes the weights: a constant error is left to the bias of each pixel.
-        second = self.sensitivity.moments.centred().second
+        parts = output_moments(self.sensitivity.moments.centred(), len(self.copies), groups)
         step = self._slot.array.rows
         return nested_rows(
             self.copies,
-            self._slot.shape.groups,
-            second,
+            groups,
+            parts,
             range(step, self.copies[0].size, step),
-            importance=self.sensitivity.gradient,
+            importance=self._importance(parts),
         )
+
+    def _importance(self, parts: Sequence[OutputMoments]) -> np.ndarray:
+        """(G, N m/G, N m/G) E[g g^T] over the windows that have both outputs.
+
+        Gradients are zero where windows lack an output, and E[g g^T] is an average over all windows: that
+        share is taken out again, as `nested_rows` counts it itself.
+        """
+        share = np.ones(len(self.copies))
+        for part in parts:
+            share[part.outputs] = part.share
+        scale = 1 / np.sqrt(share.reshape(self._slot.shape.groups, -1))  # (G, N m/G)
+        return self.sensitivity.gradient * scale[:, :, None] * scale[:, None]
