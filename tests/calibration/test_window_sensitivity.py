@@ -38,7 +38,8 @@ def test_gradients_by_window_are_put_in_place_as_outputs_are(a, b, height, width
     conv = nn.Conv2d(2, 4, 1, groups=groups)
     gradient = torch.randn(3, 4, height, width)
     run = WindowView.of(conv, (a, b)).run(LayerRun(conv, torch.zeros(3, 2, height, width), gradient))
-    placed = WindowConv2d(conv, (a, b)).placed(run.gradient, (height, width))
+    by_window = run.gradient.unflatten(2, (-(-height // a), -(-width // b)))
+    placed = WindowConv2d(conv, (a, b)).placed(by_window, (height, width))
     assert torch.equal(placed, gradient)
     assert run.gradient.square().sum().item() == pytest.approx(gradient.square().sum().item(), rel=1e-5)
 

@@ -68,12 +68,17 @@ def output_importance(
             patches[name] = patches.get(name, 0) + len(gradient) * gradient.shape[3]
     found = {}
     for name, total in sums.items():
-        mean = (total / patches[name]).cpu().numpy()
-        average = np.einsum("gii->g", mean) / mean.shape[1]
-        # Where the loss depends on no output of a group, all count alike.
-        floor = np.where(average > 0, FLOOR * average, 1.0)
-        found[name] = mean + floor[:, None, None] * np.eye(mean.shape[1])
+        found[name] = with_floor((total / patches[name]).cpu().numpy())
     return found
+
+
+def with_floor(mean: np.ndarray) -> np.ndarray:
+    """E[g g^T] (G, m'/G, m'/G) with a tenth of the mean of its diagonal added to that."""
+    average = np.einsum("gii->g", mean) / mean.shape[1]
+    # Where the loss depends on no output of a group, all count alike.
+    floor = np.where(average > 0, FLOOR * average, 1.0)
+    raised: np.ndarray = mean + floor[:, None, None] * np.eye(mean.shape[1])
+    return raised
 
 
 def _parts(batches: Iterable[Inputs]) -> Iterator[Inputs]:

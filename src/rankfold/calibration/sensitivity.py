@@ -306,7 +306,7 @@ class _WindowTarget(_Target):
     def __init__(self, view: WindowView) -> None:
         self._view = view
         self._sums = MomentSums()
-        nothing = np.zeros((view.groups, 0))
+        nothing = np.zeros((view.layer.groups, 0))
         super().__init__(view.reader, PatchMoments(nothing[..., None], nothing))
 
     def runs_of(self, runs: Sequence[LayerRun]) -> Sequence[LayerRun]:
