@@ -13,10 +13,12 @@ import pytest
 
 from common.reader import Page
 from common.report_samples import BASELINE, history, run, three
+from rankfold.cost.energy import ArrayAccuracy
 from rankfold.errors import InputError
 from rankfold.report import write_report
 from rankfold.report.charts.energy import energy_chart, grouped
 from rankfold.report.run_page.notes import energy_notes
+from rankfold.report.run_page.on_arrays import HEADERS
 from rankfold.report.run_page.page import render_report
 from rankfold.runs.result import Accuracies
 
@@ -128,6 +130,41 @@ def test_several_runs_are_compared():
     for entry in runs:
         assert f"({entry.label})" in page.headline
         assert entry.result.command in page.text
+
+
+def test_several_runs_say_what_their_arrays_take_and_keep():
+    first, second, third = three()
+    kept = ArrayAccuracy(accuracy=0.901, ideal=0.905, images=1000, seed=0)
+    known = replace(second.result.energy, accuracy_on_arrays=kept)
+    runs = [
+        first,
+        replace(second, result=replace(second.result, energy=known)),
+        replace(third, result=replace(third.result, energy=None)),
+    ]
+    page = Page(render_report(runs))
+    head, *rows = page.tables[1]
+    assert head == list(HEADERS) and [row[0] for row in rows] == [entry.label for entry in runs]
+    for row, entry in zip(rows[:2], runs[:2], strict=True):
+        energy = entry.result.energy
+        found = dict(zip(head, row, strict=True))
+        assert found["arrays"] == f"{energy.arrays:,}"
+        assert found["area, mm²"] == f"{energy.area:.2f}"
+        assert found["energy, nJ"] == f"{1e-3 * energy.energy:,.0f}"
+        assert found["latency, µs"] == f"{energy.latency:,.0f}"
+        assert found["images per second"] == f"{int(1e6 / energy.interval):,}"
+    assert [row[1] for row in rows] == ["not simulated", "90.1 %", "–"]
+    assert set(rows[2][1:]) == {"–"}
+    assert f"All priced for {first.result.energy.conditions}." in page.text
+    # Where the arrays are not the same, each row says which they are.
+    older = replace(first.result.energy, conditions="rram-22nm, offset coding")
+    mixed = Page(render_report([replace(first, result=replace(first.result, energy=older)), *runs[1:]]))
+    head, *rows = mixed.tables[1]
+    assert [row[head.index("priced for")] for row in rows] == [older.conditions, known.conditions, "–"]
+    assert "All priced for" not in mixed.text and "priced for different arrays" in mixed.text
+    # One run has cards for the same, and runs without energy have no such table.
+    assert "On the arrays" not in one().text
+    without = [replace(entry, result=replace(entry.result, energy=None)) for entry in runs]
+    assert "On the arrays" not in Page(render_report(without)).text
 
 
 def test_many_runs_get_a_short_headline():

@@ -14,6 +14,7 @@ from rankfold.report.numbers import (
     percent,
     points,
 )
+from rankfold.report.run_page.on_arrays import images_per_second
 from rankfold.report.runs import Run, dense_best, dense_cycles, float_baseline
 from rankfold.report.summary import (
     counts_ideal_steering,
@@ -24,8 +25,6 @@ from rankfold.report.summary import (
 if TYPE_CHECKING:
     from rankfold.cost.energy import ArrayAccuracy
     from rankfold.runs.result import Result
-
-MICROSECONDS = 1e6  # in a second
 
 
 def cards(runs: Sequence[Run]) -> list[Card]:
@@ -111,14 +110,13 @@ def _energy_cards(result: Result) -> list[Card]:
     than = f"{less(energy.saving)} than dense im2col"
     if energy.best_saving is not None:
         than = f"{less(energy.best_saving)} than the best dense mapping, {than}"
-    images = int(MICROSECONDS / energy.interval)
     return [
         _on_arrays_card(energy.accuracy_on_arrays),
         Card(f"{nanojoules(energy.energy):,.0f}{GAP}nJ", "energy per image", than),
         Card(count(energy.arrays), "arrays", "one for each tile of the weights"),
         Card(f"{energy.area:.2f}{GAP}mm²", "area of the arrays", energy.conditions.split(";")[0]),
         Card(f"{energy.latency:,.0f}{GAP}µs", "latency of an image", "from its first read to its last"),
-        Card(count(images), "images per second", "with layers pipelined"),
+        Card(count(images_per_second(energy)), "images per second", "with layers pipelined"),
     ]
 
 

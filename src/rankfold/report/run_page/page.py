@@ -21,6 +21,7 @@ from rankfold.report.run_page.cards import cards
 from rankfold.report.run_page.comparison import comparison
 from rankfold.report.run_page.headline import headline
 from rankfold.report.run_page.notes import energy_notes, error_notes
+from rankfold.report.run_page.on_arrays import on_arrays
 from rankfold.report.run_page.reproduction import commands, reproduction
 from rankfold.report.runs import Run, float_baseline
 from rankfold.report.template import template
@@ -93,6 +94,7 @@ def render_report(runs: Sequence[Run], title: str | None = None) -> str:
         cards=cards(runs),
         comparison_headers=headers,
         comparison_rows=rows,
+        on_arrays=on_arrays(runs),
         charts=_charts(runs),
         energy_notes=energy_notes(runs),
         error_notes=error_notes(runs),
