@@ -252,7 +252,7 @@ class NetworkCycles:
     def to_json(self) -> dict[str, Any]:
         """The stable interface of `rankfold map --json`."""
         # A weight that runs several times is stored once; its cycles and MACs count each time.
-        seen = {layer.shape.weight: layer for layer in self.layers}.values()
+        seen = {layer.shape.stored: layer for layer in self.layers}.values()
         return {
             "model": self.model,
             "array": [self.array.rows, self.array.columns],

@@ -65,7 +65,7 @@ def stored_stage(stage: Mapping, array: ArraySpec, slices: int = 1, wide: int = 
     for stored, times in stage.loads:
         for turns, sizes in _by_turns(stored, array, wide).items():
             tiles.append(Tiles(tuple(sizes.items()), times * slices * turns))
-    return StoredStage(stage.shape.weight, tuple(tiles))
+    return StoredStage(stage.shape.stored, tuple(tiles))
 
 
 def _by_turns(stored: StoredMatrix, array: ArraySpec, wide: int) -> dict[int, Counter[Pair]]:
@@ -87,9 +87,9 @@ def stages_of(costs: NetworkCycles) -> list[StoredStage]:
     places: dict[str, int] = {}
     for layer in costs.layers:
         own = _stages_of_layer(layer, costs.array)
-        first = places.get(layer.shape.weight)
+        first = places.get(layer.shape.stored)
         if first is None:
-            places[layer.shape.weight] = len(stages)
+            places[layer.shape.stored] = len(stages)
             stages += own
             continue
         before = stages[first : first + len(own)]

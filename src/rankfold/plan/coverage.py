@@ -136,7 +136,8 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
     # Counts that are not known go in as 0, so that shares are of what is known.
     others: dict[str, int] = {other.name: other.macs or 0 for other in network.untouched}
     all_macs = sum(macs.values()) + sum(others.values())
-    stored = sum(shape.parameters for shape in shapes.values())
+    own = {name: _own_parameters(shape) for name, shape in shapes.items()}
+    stored = sum(own.values())
     stored += sum(other.parameters for other in network.untouched)
     # Where the network does not know its total, it is what its layers hold. Shares never exceed 1 together.
     all_parameters = max(network.parameters or 0, stored)
@@ -154,9 +155,9 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
                 fate=fate,
                 why=_why(entry),
                 macs=macs[name],
-                parameters=shape.parameters,
+                parameters=own[name],
                 mac_share=_share(macs[name], all_macs),
-                parameter_share=_share(shape.parameters, all_parameters),
+                parameter_share=_share(own[name], all_parameters),
             )
         )
     for other in network.untouched:
@@ -175,6 +176,13 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
             )
         )
     return Coverage(tuple(found), all_macs, all_parameters)
+
+
+def _own_parameters(shape: ConvShape) -> int:
+    """The weights that are stored for a layer; one that shares those of another has none of its own."""
+    if shape.shares:
+        return 0
+    return shape.parameters
 
 
 def _what(shape: ConvShape) -> str:

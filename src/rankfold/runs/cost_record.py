@@ -42,7 +42,7 @@ def network_cost(network: Network, plan: Plan, table: ComponentTable | None = No
         InputError: a layer's kernel positions are not known yet.
     """
     costs = network_cycles(network, plan, (), linear=True)
-    stored = {layer.shape.weight: layer.parameters for layer in costs.layers}
+    stored = {layer.shape.stored: layer.parameters for layer in costs.layers}
     arrays, energy = None, None
     try:
         counted = network_energy(network, plan, table or find_table(None, plan.array), linear=True)

@@ -115,7 +115,11 @@ class LayerResult:
         """The layer's entry in `result.json`."""
         content = _shallow(self)
         if self.shape is not None:
-            content["shape"] = asdict(self.shape)
+            shape = asdict(self.shape)
+            # As version 0.1 wrote it where there is nothing to say.
+            if not self.shape.shares:
+                del shape["shares"]
+            content["shape"] = shape
         # Results of version 0.1, written again, stay as they were.
         if self.becomes is None:
             del content["becomes"]

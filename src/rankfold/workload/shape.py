@@ -61,6 +61,8 @@ class ConvShape:
         weight: name of the weight; two layers with the same weight share its parameters. Default: the
             layer's name.
         kind: `conv` or `linear`.
+        shares: the weight of another layer that is the very same parameter, so that it is stored once; empty
+            where there is none. Each has a name and a place in plans of its own.
         fixed: why the layer can only stay as it is, in words; empty where it may be replaced.
     """
 
@@ -78,10 +80,11 @@ class ConvShape:
     weight: str = ""
     kind: str = "conv"
     fixed: str = ""
+    shares: str = ""
 
     def __post_init__(self) -> None:
-        for field, value in (("name", self.name), ("weight", self.weight), ("fixed", self.fixed)):
-            TEXT.check(f"ConvShape {field}", value)
+        for field in ("name", "weight", "fixed", "shares"):
+            TEXT.check(f"ConvShape {field}", getattr(self, field))
         # Frozen; a default cannot depend on another field.
         if not self.weight:
             object.__setattr__(self, "weight", self.name)
@@ -192,6 +195,11 @@ class ConvShape:
         """Multiply-accumulates for one image, zero padding counted like any other input."""
         return self.parameters * math.prod(self.output)
 
+    @property
+    def stored(self) -> str:
+        """The name of what is stored: two layers with the same one are stored once."""
+        return self.shares or self.weight
+
     @cached_property
     def anonymous(self) -> ConvShape:
         """The same layer without its name and kind: equal for all layers that map alike."""
@@ -202,6 +210,7 @@ class ConvShape:
             weight="-",
             kind="conv",
             fixed="",
+            shares="",
         )
 
     def without_padding(self) -> ConvShape:

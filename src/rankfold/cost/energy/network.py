@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from rankfold.cost.energy.accuracy import ArrayAccuracy, accuracy_to_json
@@ -158,10 +159,10 @@ class NetworkEnergy:
     def interval(self) -> float:
         """us between images where layers work on successive images: the time of the slowest stage."""
         busy: Counter[tuple[str, int]] = Counter()
-        for layer in self.layers:
+        for layer, home in zip(self.layers, self._homes, strict=True):
             for index, stage in enumerate(layer.stages):
                 # A weight that runs twice keeps its arrays busy for both runs of an image.
-                busy[layer.shape.weight, index] += stage.latency  # type: ignore[assignment]
+                busy[home, index] += stage.latency  # type: ignore[assignment]
         return float(max(busy.values()))
 
     @property
@@ -199,9 +200,27 @@ class NetworkEnergy:
     @property
     def _stored(self) -> list[StageEnergy]:
         """The stages of each weight once: a layer that runs twice uses the same arrays."""
-        # Reversed, so that the first layer of each weight is the one that stays.
-        first = {layer.shape.weight: layer for layer in reversed(self.layers)}
+        first: dict[str, LayerEnergy] = {}
+        for layer, home in zip(self.layers, self._homes, strict=True):
+            first.setdefault(home, layer)
         return [stage for layer in first.values() for stage in layer.stages]
+
+    @property
+    def _homes(self) -> list[str]:
+        """For each layer, the weight whose arrays it runs on.
+
+        Layers that share a parameter run on the same arrays where these hold it alike.
+        """
+        held: dict[tuple[Any, ...], str] = {}
+        home_of: dict[str, str] = {}
+        for layer in self.layers:
+            weight = layer.shape.weight
+            # Of a weight that runs several times, the first run says how it is held.
+            if weight not in home_of:
+                layout = tuple(_layout(stage.activity) for stage in layer.stages)
+                how = (layer.shape.stored, self.adc_bits.get(weight), layout)
+                home_of[weight] = held.setdefault(how, weight)
+        return [home_of[layer.shape.weight] for layer in self.layers]
 
     def with_table(self, table: ComponentTable) -> NetworkEnergy:
         """The same activity of the same arrays, priced by another table.
@@ -288,6 +307,12 @@ class NetworkEnergy:
         if layers:
             content["layers"] = [layer.to_json() for layer in self.layers]
         return content
+
+
+def _layout(activity: StageActivity) -> tuple[Any, ...]:
+    """How arrays hold a stage, whatever its plane: tiles, and the cells in use of one, on average."""
+    cells = Fraction(activity.cells, activity.reads)
+    return activity.tiles, activity.weight_bits, activity.columns_per_weight, cells
 
 
 def _utilisation(stages: Sequence[StageActivity], array: ArraySpec) -> float:

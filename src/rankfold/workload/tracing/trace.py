@@ -85,7 +85,7 @@ def trace(
     return Network(
         name,
         image,
-        layers=_fixed_wherever_used(calls.layers),
+        layers=_stored_once(model, _fixed_wherever_used(calls.layers)),
         untouched=_counted_once(model, calls),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         inputs=specs_of(inputs, image),
@@ -223,6 +223,22 @@ def _sharing_parameters(model: nn.Module) -> dict[nn.Module, str]:
             if others:
                 reasons[module] = f"shares its weight with {others[0]}"
     return reasons
+
+
+def _stored_once(model: nn.Module, layers: Iterable[ConvShape]) -> tuple[ConvShape, ...]:
+    """The layers; one whose weight is the parameter of an earlier module says whose."""
+    modules = dict(model.named_modules())
+    owners: dict[int, str] = {}
+    found = []
+    for layer in layers:
+        weight = _weight_of(modules.get(layer.weight))
+        owner = layer.weight
+        if weight is not None:
+            owner = owners.setdefault(id(weight), layer.weight)
+        if owner != layer.weight:
+            layer = replace(layer, shares=owner)
+        found.append(layer)
+    return tuple(found)
 
 
 def _counted_once(model: nn.Module, calls: Calls) -> tuple[Untouched, ...]:
