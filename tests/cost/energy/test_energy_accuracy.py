@@ -2,7 +2,8 @@
 
 import csv
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,17 @@ from rankfold.errors import MissingDependencyError
 from rankfold.mapping import ArraySpec
 from rankfold.models.pretrained import shipped
 from rankfold.plan import uniform_plan
-from rankfold.runs.evaluate import load_run
+from rankfold.runs.evaluate import evaluate, load_run
 from rankfold.simulator import NonIdealities, simulate
 from rankfold.training.data import load_images
 from rankfold.workload import zoo_network
 
 RECORD = Path(__file__).parents[3] / "results" / "energy" / "default_arrays.csv"
 SIZE = ArraySpec(64, 64, dac_bits=1)
-CALIBRATION, IMAGES = 32, 20
+TABLES_KNOWN = [*TABLES, "zigzag"]
+CALIBRATION, IMAGES = 32, 32
+# What version 0.1 took for granted, which leaves the network 12.4 % of 91.3 % (docs/energy.md).
+OLD_MACHINE = replace(SIZE, cell_bits=2, coding="offset", converts="columns"), 5
 
 
 def machine(name):
@@ -33,7 +37,7 @@ def machine(name):
     return array, table.adc_bits
 
 
-@pytest.mark.parametrize("name", [*TABLES, "zigzag"])
+@pytest.mark.parametrize("name", TABLES_KNOWN)
 def test_the_arrays_of_every_table_lose_less_than_a_point(name):
     """Of 1,000 test images, as recorded by benchmarks/default_arrays.py for these very machines."""
     array, adc_bits = machine(name)
@@ -55,24 +59,73 @@ def test_energy_is_of_the_arrays_that_were_simulated():
     assert (energy.array, energy.table.adc_bits) == (array, adc_bits)
 
 
-@pytest.mark.skipif(not os.environ.get("RANKFOLD_THOROUGH"), reason="a minute; RANKFOLD_THOROUGH=1 runs it")
-def test_the_default_arrays_classify_as_ideal_ones_do(cifar10):
-    """2-bit cells, 20 images: where 97 % agree, fewer than 17 of 20 do in three of 1,000 draws.
+@dataclass(frozen=True)
+class Agreement:
+    """How the logits on arrays compare with those of exact arithmetic, on the same images.
 
-    With offset coding, whose columns are converted as they are, 10 % to 20 % agree.
+    Attributes:
+        error: of the logits, relative, in the Frobenius norm.
+        classes: share of the images that are given the same class.
     """
-    array, adc_bits = machine("rram-22nm")
-    model, plan, _ = load_run(shipped("resnet20-cifar10-4bit").folder)
-    data = load_images(cifar10)
-    on_arrays = simulate(
-        model,
-        replace(plan, array=array),
-        NonIdealities(adc_bits=adc_bits),
-        calibration=data.calibration_batches(CALIBRATION, torch.device("cpu")),
-    )
-    some = replace(data, test=data.test.sample(IMAGES, 0))
-    agree = 0
+
+    error: float
+    classes: float
+
+
+@cache
+def agreement(array, adc_bits, source, images=IMAGES):
+    """Of the shipped network, whatever the labels of the images are."""
+    model, plan, data = network_and_data(source)
+    calibration = data.calibration_batches(CALIBRATION, torch.device("cpu"))
+    chosen = NonIdealities(adc_bits=adc_bits)
+    on_arrays = simulate(model, replace(plan, array=array), chosen, calibration=calibration)
+    some = replace(data, test=data.test.sample(images, 0))
+    exact, found = [], []
     with torch.no_grad():
-        for images, _ in some.test_batches(torch.device("cpu")):
-            agree += int((on_arrays(images).argmax(1) == model(images).argmax(1)).sum())
-    assert agree >= 17
+        for batch, _ in some.test_batches(torch.device("cpu")):
+            exact.append(model(batch))
+            found.append(on_arrays(batch))
+    exact, found = torch.cat(exact), torch.cat(found)
+    same = exact.argmax(1) == found.argmax(1)
+    return Agreement(float((found - exact).norm() / exact.norm()), float(same.float().mean()))
+
+
+@cache
+def network_and_data(source):
+    model, plan, _ = load_run(shipped("resnet20-cifar10-4bit").folder)
+    return model, plan, load_images(source)
+
+
+@pytest.mark.parametrize("name", TABLES_KNOWN)
+def test_the_arrays_of_every_table_compute_the_network(name, cifar10):
+    """Simulated here and now, image by image against exact arithmetic; machines that tables share, once.
+
+    Measured: errors of 0.21 (RRAM) and 0.15 (SRAM). 4-bit ADCs, which cost the network eleven points, have
+    0.44 and would be refused, and the machine of version 0.1 is off by more than the logits are large.
+    """
+    found = agreement(*machine(name), str(cifar10))
+    assert found.error < 0.3
+    assert found.classes > 0.9
+
+
+def test_arrays_that_lose_the_network_are_told_apart(cifar10):
+    """The bounds above are passed by no accident: the default of version 0.1 is far outside of both."""
+    found = agreement(*OLD_MACHINE, str(cifar10), images=8)
+    assert found.error > 3
+    assert found.classes < 0.6
+
+
+@pytest.mark.skipif(not os.environ.get("RANKFOLD_THOROUGH"), reason="minutes; RANKFOLD_THOROUGH=1 runs it")
+@pytest.mark.parametrize("name", TABLES_KNOWN)
+def test_the_arrays_of_every_table_classify_1000_images_within_a_point(name, cifar10):
+    assert lost_on_arrays(*machine(name), str(cifar10)) < 0.01
+
+
+@cache
+def lost_on_arrays(array, adc_bits, source):
+    """As benchmarks/default_arrays.py measures it."""
+    model, plan, data = network_and_data(source)
+    test = replace(data, test=data.test.sample(1000, 0))
+    chosen = NonIdealities(adc_bits=adc_bits)
+    on_arrays = simulate(model, replace(plan, array=array), chosen, calibration=data)
+    return float(evaluate(model, test)) - float(evaluate(on_arrays, test))
