@@ -27,7 +27,7 @@ from rankfold.reproduce import cluster
 from rankfold.reproduce.cell import Work
 from rankfold.reproduce.cluster import RayRunner
 from rankfold.reproduce.grid import load_grid
-from rankfold.reproduce.measure import read_table
+from rankfold.reproduce.measure import UNKNOWN, read_table, write_table
 from rankfold.reproduce.run import reproduce
 from rankfold.runs.result import Result
 from rankfold.workload import zoo_network
@@ -123,6 +123,38 @@ def test_other_hardware_is_counted_without_training(finished, tmp_path):
     # Without it, all is as it was.
     assert main(command) == 0
     assert read_table(out / "cells.csv") == before
+
+
+def test_a_table_is_priced_without_its_runs(finished, tmp_path, capsys):
+    """As with the runs; of other counts, and of supports that were found on data, nothing is priced."""
+    out = tmp_path / "table"
+    shutil.copytree(finished, out, ignore=shutil.ignore_patterns("cells"))
+    table = out / "cells.csv"
+    command = ["reproduce", "smoke", "--out", str(out), "--price-again"]
+    assert main(command) == 2
+    assert "kernel positions that its run found on data; keep the folder" in capsys.readouterr().err
+    priced = [row for row in read_table(table) if not (row.entries and row.method in ("low-rank", "support"))]
+    assert {row.method for row in priced} == {"low-rank", "patdnn", "pairs", "quantise"}
+    # As version 0.1 wrote it: energies of other arrays, and no word of which.
+    write_table(table, [replace(row, energy=1.0, hardware=UNKNOWN) for row in priced])
+    lines = [line.rsplit(",", 1)[0] for line in table.read_text().splitlines()]
+    assert lines[0].endswith(",distil")
+    table.write_text("\n".join(lines) + "\n")
+    assert {row.hardware for row in read_table(table)} == {UNKNOWN}
+    assert main(command) == 0
+    assert read_table(table) == tuple(priced)
+    assert main([*command, "--hardware", "sram-32nm"]) == 0
+    assert {row.hardware for row in read_table(table)} == {"sram-32nm"}
+    made = json.loads((out / "grid.json").read_text())
+    assert made["hardware"]["name"] == "sram-32nm" and made["priced_with"]["rankfold"]
+    assert made["device"] == json.loads((finished / "grid.json").read_text())["device"]
+    before = [replace(priced[0], conversions=priced[0].conversions + 1), *priced[1:]]
+    write_table(table, before)
+    assert main(command) == 2
+    assert "its network is another one, so it cannot be priced" in capsys.readouterr().err
+    assert read_table(table) == tuple(before)
+    assert main([*command, "--budget", "1h"]) == 2
+    assert "--price-again runs no cells; omit --budget" in capsys.readouterr().err
 
 
 def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys):

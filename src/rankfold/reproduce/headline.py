@@ -27,6 +27,7 @@ SETTING = (
     "array",
     "mapping",
     "steering",
+    "hardware",
 )
 
 

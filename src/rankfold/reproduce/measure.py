@@ -27,11 +27,17 @@ from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.workload import ZOO, Network, trace, zoo_network
 
-TYPE, VERSION = "rankfold.cell-costs", 3
+# 4: files before it may be of the arrays that version 0.1 took for the default, and do not say so.
+TYPE, VERSION = "rankfold.cell-costs", 4
 STORED = "costs.json"  # in the folder of a cell
+TABLE = "cells.csv"  # in the folder of a grid
 
 # (cycles, conversions, energy) of a network on one array, by the text of their key.
 Costs = dict[str, list[Any]]
+
+
+# Version 0.1 wrote tables without it, whose energies are those of arrays that take networks to chance.
+UNKNOWN = "not on record"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,7 @@ class Measurement:
         energy: pJ, dynamic, on the hardware; None where its cells do not hold a weight in a row of the
             array, and for the window that both stages of a pair share, which is no mapping of a plan.
         distil: weight of distillation, where the grid gives one.
-        hardware: what energy is counted for, at the size of `array`.
+        hardware: what energy is counted for, at the size of `array`; `UNKNOWN` in tables that do not say it.
         others: settings of methods from elsewhere, as pairs of name and value; columns of the table of these
             names.
     """
@@ -87,7 +93,7 @@ class Measurement:
     conversions: int
     energy: float | None
     distil: float | None = None
-    hardware: str = DEFAULT_HARDWARE.name
+    hardware: str = UNKNOWN
     others: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -142,10 +148,7 @@ def measure(
     missing = [array for array in arrays if str(array) not in known]
     if missing:
         _count(known, run, result, missing, hardware)
-        content: dict[str, Any] = {"run": result.run, "costs": known}
-        # Files without it are of the default, as all were before others could be named.
-        if hardware != DEFAULT_HARDWARE:
-            content["hardware"] = described
+        content = {"run": result.run, "hardware": described, "costs": known}
         write_typed(folder / STORED, TYPE, VERSION, content)
     rows = []
     for array in arrays:
@@ -174,7 +177,7 @@ def _row(cell: Cell, result: Result, array: ArraySpec, key: CostKey, costs: Sequ
         parameters=result.parameters_after,
         array=str(array),
         mapping=key.mapping,
-        steering=_steering(key),
+        steering=steering_of(key),
         cycles=cycles,
         conversions=conversions,
         energy=energy,
@@ -195,7 +198,7 @@ def _stored(path: Path, run: str, hardware: Mapping[str, Any]) -> dict[str, Cost
     # Of an older version, or of the run that was here before: costs are counted again in seconds.
     if not is_typed(content, TYPE, VERSION) or content.get("run") != run:
         return {}
-    if content.get("hardware", hardware_to_json(DEFAULT_HARDWARE)) != hardware:
+    if content.get("hardware") != hardware:
         return {}
     validator = schema_validator("rankfold.reproduce", "costs.schema.json")
     in_schema(content, validator, f"{path} holds no costs; delete it, and they are counted again")
@@ -212,8 +215,21 @@ def _count(
     network = _network(plan, result)
     masks = masks_for(plan, run.weights)
     for array in arrays:
-        machine = _sized(hardware, array)
-        known[str(array)] = _costs(network, plan.on(machine), masks, hardware_table(machine))
+        known[str(array)] = costs_on(array, network, plan, masks, hardware)
+
+
+def costs_on(array: ArraySpec, network: Network, plan: Plan, masks: Masks, hardware: Hardware) -> Costs:
+    """Costs of a network on arrays of one size, by the text of their key.
+
+    Args:
+        array: the size.
+        network: the network.
+        plan: of a cell, with its supports.
+        masks: of its pruned layers.
+        hardware: what energy is counted for, at that size.
+    """
+    machine = _sized(hardware, array)
+    return _costs(network, plan.on(machine), masks, hardware_table(machine))
 
 
 def _sized(hardware: Hardware, array: ArraySpec) -> Hardware:
@@ -255,7 +271,7 @@ def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, k
 
 def _laid_out(layer: LayerPlan, key: CostKey) -> LayerPlan:
     """The layer under the mapping of a key, and with its steering if the layer has any."""
-    kind = layer.kind.with_steering(_steering(key))
+    kind = layer.kind.with_steering(steering_of(key))
     mapping = layer.mapping
     # As cycles are counted: a layer that lacks the mapping has the planned one.
     if key.mapping in kind.mappings:
@@ -263,7 +279,8 @@ def _laid_out(layer: LayerPlan, key: CostKey) -> LayerPlan:
     return replace(layer, kind=kind, mapping=mapping)
 
 
-def _steering(key: CostKey) -> str:
+def steering_of(key: CostKey) -> str:
+    """How the columns of a row with this key get their inputs, as tables have it."""
     if key.family == IDEAL:
         return IDEAL
     return PLAIN

@@ -12,7 +12,7 @@ from rankfold.reproduce.cell import Outcome
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.grid import Grid
 from rankfold.reproduce.headline import ROW_SPARSE, Point, average
-from rankfold.reproduce.measure import Measurement, write_table
+from rankfold.reproduce.measure import TABLE, Measurement, write_table
 from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json
 from rankfold.reproduce.tables import energy_table, low_rank_tables, support_table
 
@@ -34,11 +34,11 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     if not rows:
         return ()
     # The table first: all else can be made of it again.
-    write_table(out / "cells.csv", rows)
+    write_table(out / TABLE, rows)
     points = average(rows)
     found = headlines(points)
     write_json(out / "headlines.json", headlines_to_json(found))
-    names = ["cells.csv", "headlines.json", "tables.md", "accuracy-cycles.svg"]
+    names = [TABLE, "headlines.json", "tables.md", "accuracy-cycles.svg"]
     sections = {
         "Headlines": headline_tables(found),
         "Low-rank": low_rank_tables(points),

@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what energy is counted for, at the array sizes of the grid: a name or .yaml file (default: as "
         "the grid says; rankfold hardware lists them)",
     )
+    parser.add_argument(
+        "--price-again",
+        action="store_true",
+        help="run nothing: give the rows of cells.csv in --out the energy that they have on the hardware, "
+        "where the folders of the runs are not kept",
+    )
     parser.add_argument("--epochs", type=int, help="of each fine-tuning (default: as the grid says)")
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds of the grid")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
@@ -69,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.words.progress import Bars
     from rankfold.reproduce.cluster import RayRunner
     from rankfold.reproduce.grid import load_grid
+    from rankfold.reproduce.pricing import price_again
     from rankfold.reproduce.run import reproduce
     from rankfold.reproduce.write import write_results
 
@@ -79,6 +86,8 @@ def run(options: argparse.Namespace) -> int:
             f"gpus (={options.gpus:g}) belong to the tasks of --ray; on one machine give --device cuda"
         )
     runner = None
+    if options.price_again:
+        _refuse_options_of_runs(options)
     if options.ray is not None:
         runner = RayRunner(options.ray, options.threads or 1, options.gpus)
     prepare_process(options.threads)
@@ -87,7 +96,10 @@ def run(options: argparse.Namespace) -> int:
         runner.connect()
     out = options.out or Path(f"reproduce-{grid.name}")
     try:
-        outcomes = reproduce(grid, out.resolve(), Bars(), options.budget, options.device, runner)
+        if options.price_again:
+            outcomes = price_again(grid, out, Bars())
+        else:
+            outcomes = reproduce(grid, out.resolve(), Bars(), options.budget, options.device, runner)
     # Caught here, as `main` would speak of `--resume`, which this command does without.
     except KeyboardInterrupt:
         print("\nrankfold: interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -105,6 +117,13 @@ def run(options: argparse.Namespace) -> int:
     if failed:
         return FAILED
     return 0
+
+
+def _refuse_options_of_runs(options: argparse.Namespace) -> None:
+    """Refuse what only cells that are run would follow."""
+    for name in ("budget", "ray", "epochs", "seeds"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--price-again runs no cells; omit --{name}")
 
 
 def _with_options(grid: Grid, options: argparse.Namespace) -> Grid:
