@@ -134,9 +134,25 @@ class Diagonal:
                 yield self._stacked(pieces)
 
     def sorts(self, lines: int | None, pixels: int) -> Iterator[TileSort]:
-        """Tiles of every sort, as of a `Grid`: here each is taken for its own."""
-        for row_strip, (column_strip,) in self.strips():
-            yield row_strip, column_strip, 1
+        """Tiles of every sort, as of a `Grid`; where tiles hold several blocks, each is taken for its own."""
+        # A period of lines says that blocks read alike, so that one block is as any.
+        if lines is None or len(self.heights) > 1:
+            for row_strip, (column_strip,) in self.strips():
+                yield row_strip, column_strip, 1
+            return
+        (length,) = self._lengths()
+        left, right = self.columns
+        top, stop = self.start, self.start + self.heights[0]
+        if self.sideways:
+            whole = ((0, top, stop),)
+            cuts = EvenCuts(left, left + length, self.capacity)
+            for (first, last), tiles in _cut_sorts(cuts, pixels).items():
+                yield whole, ((0, first, last),), tiles
+            return
+        whole = ((0, left, right),)
+        cuts = EvenCuts(top, top + length, self.capacity)
+        for (first, last), tiles in _cut_sorts(cuts, lines).items():
+            yield ((0, first, last),), whole, tiles
 
     def _sideways(self, pieces: list[Piece]) -> TileRow:
         """All lines of the blocks, and the columns of these pieces."""

@@ -450,7 +450,7 @@ class _Pieces:
     outline: Outline
     pixels: int
     _known: dict[PieceKind, Pair] = field(default_factory=dict)
-    _reads: dict[Piece, Array] = field(default_factory=dict)
+    _lines: dict[Piece, _Lines] = field(default_factory=dict)
 
     def used_together(self, lines: Strip, columns: Strip) -> Pair:
         """Rows and columns in use of a tile, whose pieces share neither."""
@@ -460,29 +460,28 @@ class _Pieces:
             key = piece, first % self.pixels, last - first
             used = self._known.get(key)
             if used is None:
-                used = self._used(piece, first, last)
+                used = self._read(piece).used(first, last)
                 self._known[key] = used
             rows += used[0]
             cols += used[1]
         return rows, cols
 
-    def _used(
-        self,
-        lines: Piece,
-        first: int,
-        last: int,
-    ) -> Pair:
-        """Rows and columns in use where the columns `first` to `last` of a block meet these lines of it."""
-        rows, columns = _used(self._read(lines), first, last)
-        return int(rows.sum()), int(columns.sum())
-
-    def _read(self, lines: Piece) -> Array:
-        """(lines, pixels) booleans, which pixels of the block read each line."""
-        if lines not in self._reads:
-            self._reads[lines] = self._search(lines)
-        return self._reads[lines]
+    def _read(self, lines: Piece) -> _Lines:
+        """What reads some lines; of lines that read alike, found once."""
+        period = self.period
+        key = lines
+        if period is not None:
+            _, first, last = lines
+            start = first % period
+            key = 0, start, start + last - first
+        found = self._lines.get(key)
+        if found is None:
+            found = _Lines(self._search(key))
+            self._lines[key] = found
+        return found
 
     def _search(self, lines: Piece) -> Array:
+        """(lines, pixels) booleans, which pixels of the block read each line."""
         channel = self._channel
         if channel is None:
             _, reads = self.matrix._reads(self.outline, lines)
@@ -510,6 +509,39 @@ class _Pieces:
         channel = 0, 0, int(read.sum())  # the first lines of block 0
         _, reads = matrix._reads(self.outline, channel)
         return reads
+
+
+class _Lines:
+    """Some lines of a block, and how many of them and of its columns a piece uses.
+
+    Columns take turns: column j has pixel j mod N0. A piece that is N0 columns wide or wider has every pixel,
+    so that it uses each line that any pixel reads, whatever its columns are; a narrower one is looked at.
+    Columns in use are counted from sums: with s(j) those of the columns before j of the first turn, and t all
+    of a turn, the columns before j are t (j div N0) + s(j mod N0).
+
+    Args:
+        reads: (lines, pixels) booleans, which pixels of the block read each line.
+    """
+
+    def __init__(self, reads: Array) -> None:
+        self._reads = reads
+        self._pixels = reads.shape[1]
+        self._all_rows = int(np.count_nonzero(reads.any(axis=1)))
+        sums = np.cumsum(reads.any(axis=0))
+        self._before = [0, *sums.tolist()]  # s(j)
+
+    def used(self, first: int, last: int) -> Pair:
+        """Rows and columns in use where the columns `first` to `last` of the block meet the lines."""
+        columns = self._columns_before(last) - self._columns_before(first)
+        if last - first >= self._pixels:
+            return self._all_rows, columns
+        pixel = np.arange(first, last) % self._pixels  # (columns,)
+        rows = np.count_nonzero(self._reads[:, pixel].any(axis=1))
+        return int(rows), columns
+
+    def _columns_before(self, column: int) -> int:
+        turns, rest = divmod(column, self._pixels)
+        return turns * self._before[-1] + self._before[rest]
 
 
 def _used(
