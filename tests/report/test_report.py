@@ -91,6 +91,16 @@ def test_table_of_layers_has_every_layer_and_the_totals():
     assert foot[1:5] == wanted
 
 
+def test_what_was_done_is_said_once():
+    shown = run()
+    older, *others = shown.result.layers
+    older = replace(older, kind="dense", reason="dense: costs as much as dense; loses nothing")
+    result = replace(shown.result, layers=(older, replace(others[0], reason=""), *others[1:]))
+    table = Page(render_report([replace(shown, result=result)])).tables[-2]
+    said = [row[1] for row in table[2:4]]
+    assert said == ["dense: costs as much as dense; loses nothing", others[0].kind]
+
+
 def test_says_how_to_get_the_numbers_again():
     result = run().result
     text = one().text

@@ -22,15 +22,15 @@ def _reason(layer: LayerChoices, chosen: Candidate) -> str:
     if layer.why_dense:
         return layer.why_dense
     kind = chosen.entry.kind
-    what = kind.short()  # such as `g4 r8`
     if kind.changes_weight:
+        what = kind.short()  # such as `g4 r8`
         savings = _savings(layer.dense, chosen) or ["costs as much as dense"]
         saved = ", ".join(savings)
         return f"{what}: {saved}; predicted loss +{chosen.loss:.2g} nats"
-    # It stays though it need not.
+    # It stays though it need not. That it is dense stands beside the reason wherever one is shown.
     if all(candidate.cycles >= chosen.cycles for candidate in layer.candidates):
-        return f"{what}: nothing that it may become has fewer cycles"
-    return f"{what}: what it could save costs more loss here than elsewhere"
+        return "nothing that it may become has fewer cycles"
+    return "what it could save costs more loss here than elsewhere"
 
 
 def _savings(dense: Candidate, chosen: Candidate) -> list[str]:

@@ -111,6 +111,17 @@ def setting(kind: LayerKind | None) -> str:
     return kind.short()
 
 
+def done(layer: LayerResult) -> str:
+    """What was done with a layer, and why.
+
+    Reasons of version 0.1 begin with what was done, too.
+    """
+    reason = layer.reason.removeprefix(f"{layer.kind}: ")
+    if not reason:
+        return layer.kind
+    return f"{layer.kind}: {reason}"
+
+
 def bound_says_more(layer: LayerResult) -> bool:
     """Whether the bound of Theorem 1 on the error of a layer is not that error by definition."""
     from rankfold.report.kinds import picture_of

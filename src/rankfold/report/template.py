@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from rankfold.report.methods import setting
+from rankfold.report.methods import done, setting
 from rankfold.report.numbers import count, percent, size
 
 if TYPE_CHECKING:
@@ -27,5 +27,5 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=percent, number=count, size=size, setting=setting)
+    environment.filters.update(percent=percent, number=count, size=size, setting=setting, done=done)
     return environment.get_template(name)
