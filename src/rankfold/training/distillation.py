@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from rankfold.arguments import NUMBER, check_fields
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
+from rankfold.training.folding import fold_norms_
 from rankfold.training.half import bfloat16_steps
 
 # As is common on CIFAR since Zagoruyko & Komodakis (ICLR 2017).
@@ -82,6 +83,8 @@ class Teacher:
         self.network.requires_grad_(False)
         self.distillation = distillation
         self._half = False
+        self._compiled = False
+        self._folded: nn.Module | None = None  # the network in fewer operations, once it has seen a batch
 
     def prepare_(self, device: torch.device, compiled: bool, half: bool) -> None:
         """Make the teacher ready to see what its pupil sees, and as its pupil does.
@@ -91,7 +94,8 @@ class Teacher:
             compiled: whether to run it through `torch.compile`.
             half: whether to run it under bfloat16 autocast.
         """
-        self._half = half
+        self._half, self._compiled = half, compiled
+        self._folded = None
         self.network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compiled:
@@ -106,7 +110,16 @@ class Teacher:
             hard: its loss against the labels.
         """
         with torch.no_grad(), bfloat16_steps(logits.device, self._half):
-            taught = call(self.network, x)
+            taught = call(self._running(x), x)
         soft = self.distillation.soft_loss(logits, taught.float())
         total = self.distillation.loss(hard, soft)
         return total, hard, soft
+
+    def _running(self, x: Inputs) -> nn.Module:
+        """The network as it runs: with batch norms folded into convolutions, as compilers do themselves."""
+        if self._compiled:
+            return self.network
+        if self._folded is None:
+            self._folded = copy.deepcopy(self.network)
+            fold_norms_(self._folded, x)
+        return self._folded
