@@ -142,7 +142,8 @@ def main() -> None:
     wanted = SimulationOptions(changes=CELLS, repeats=options.chips, images=options.images, layer_images=0)
     folders = {Path(run_folder(name)).name: Path(run_folder(name)) for name in options.runs}
     for setting in options.settings:
-        name = f"{setting}, untrained"
+        # A name of files, too.
+        name = f"{setting}, untrained".replace("/", " by ")
         folders[name] = untrained(setting, options.data, options.work / name)
     points: list[Point] = []
     rows: list[list[object]] = []
