@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from common.strategies import ARRAYS, SEEDS, conv_shapes
+from rankfold.cost import IM2COL, CostKey, network_cycles
 from rankfold.cost.kinds import cost_of
 from rankfold.cost.planned import planned_mapping
 from rankfold.mapping import ArraySpec, execute, map_layer
 from rankfold.mapping.window_matrix import window_shape
 from rankfold.nn.window import WindowConv2d
-from rankfold.plan import LayerPlan, WindowLayer, support_to_text
-from rankfold.workload import ConvShape
+from rankfold.plan import LayerPlan, WindowLayer, support_to_text, uniform_plan
+from rankfold.plan.methods import WindowLowRank, Windows
+from rankfold.workload import ConvShape, zoo_network
 
 
 @st.composite
@@ -49,6 +51,17 @@ def test_cycles_are_windows_times_tiles(case: tuple[ConvShape, WindowLayer], arr
     assert mapping.cycles == windows * -(-rows // array.rows) * -(-columns // array.columns)
     assert mapping.conversions == windows * -(-rows // array.rows) * columns
     assert cost_of(kind).parameters(shape, kind, mapping) == rows * columns
+
+
+def test_a_network_of_windows_is_counted_with_the_mappings_of_its_other_layers() -> None:
+    network = zoo_network("resnet8")
+    array = ArraySpec(32, 32)
+    for method in (Windows(row_tiles=1), WindowLowRank(rank="1/4")):
+        for mapping in ("im2col", "sdk", "best"):
+            plan = uniform_plan(network, array, method, mapping=mapping)
+            costs = network_cycles(network, plan)
+            assert costs.total[CostKey("windows", mapping)] == costs.chosen_cycles
+            assert costs.total[IM2COL] > costs.chosen_cycles
 
 
 @given(window_layers(groups=(1, 2, 3)), ARRAYS)

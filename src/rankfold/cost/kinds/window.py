@@ -15,12 +15,17 @@ from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import text_to_support
 from rankfold.workload import ConvShape
 
+FAMILY = "windows"  # of all layers whose windows are their own
+
 
 class WindowCost(KindCost):
     """As a convolution of the window's own shape with a support.
 
     Its cycles are windows * ceil(rows/R) * ceil(N m/C), whichever rows they are: tiles are cut row by row.
     """
+
+    # What is compared are the mappings of the layers beside them, which may be dense.
+    family = FAMILY
 
     def mapping(
         self,

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from rankfold.cost.kinds.kind import AnyMapping, KindCost
-from rankfold.cost.kinds.window import driven_inputs
+from rankfold.cost.kinds.window import FAMILY, driven_inputs
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_low_rank import map_window_low_rank
 from rankfold.mapping.window_matrix import window_shape
@@ -20,6 +20,8 @@ class WindowLowRankCost(KindCost):
     """Its cycles are windows * (ceil(rows/R) * ceil(q/C) + ceil(q/R) * ceil(N m/C)), whichever rows those
     are.
     """
+
+    family = FAMILY
 
     def mapping(
         self,
