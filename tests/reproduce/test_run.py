@@ -52,9 +52,13 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         result = Result.load(finished / "cells" / cell.name / "result.json")
         own = [row for row in rows if row.cell == cell.name]
         assert {row.accuracy for row in own} == {result.accuracy.final}
-        prefix = {"low-rank": "low-rank-", "patdnn": "pruned-", "pairs": "pruned-", "support": "pruned-"}.get(
-            cell.method, ""
-        )
+        prefix = {
+            "low-rank": "low-rank-",
+            "patdnn": "pruned-",
+            "pairs": "pruned-",
+            "support": "pruned-",
+            "window": "windows-",
+        }.get(cell.method, "")
         planned = next(
             row for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "plain")
         )
@@ -68,7 +72,7 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         assert steered == ([result.cycles["ideal-sdk"]] if prefix == "pruned-" else [])
         assert result.command == "rankfold reproduce smoke"
     text = (finished / "tables.md").read_text()
-    assert "7 of 7 cells of the grid `smoke`, 1 epoch of fine-tuning, 1 to 2 seeds a point" in text
+    assert "8 of 8 cells of the grid `smoke`, 1 epoch of fine-tuning, 1 to 2 seeds a point" in text
     assert (
         "| row-sparse low-rank, g = 4, r = 1/8, e = 4, 4 bits |" in text
         and "| shared support, e = 4, 4 bits |" in text
@@ -87,8 +91,8 @@ def test_what_is_done_is_not_done_again(finished, capsys):
     assert main(["reproduce", "smoke", "--out", str(finished), "--threads", "1"]) == 0
     told = capsys.readouterr()
     assert (
-        "7 of 7 cells are done already" in told.err
-        and "7 of 7 cells are done, 0 failed, 0 are left" in told.out
+        "8 of 8 cells are done already" in told.err
+        and "8 of 8 cells are done, 0 failed, 0 are left" in told.out
     )
     assert {path: path.stat().st_mtime_ns for path in finished.glob("cells/*/*")} == before
     assert (finished / "cells.csv").read_bytes() == table
@@ -166,10 +170,10 @@ def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys
     write_typed(broken / "run.json", "rankfold.run", 1, {"identity": {"model": "another"}})
     shutil.rmtree(left)
     assert main(["reproduce", "smoke", "--out", str(out), "--budget", "0"]) == 0
-    assert "5 of 7 cells are done, 0 failed, 2 are left" in capsys.readouterr().out
+    assert "6 of 8 cells are done, 0 failed, 2 are left" in capsys.readouterr().out
     assert main(["reproduce", "smoke", "--out", str(out), "--threads", "1"]) == 1
     told = capsys.readouterr().out
-    assert "6 of 7 cells are done, 1 failed, 0 are left" in told
+    assert "7 of 8 cells are done, 1 failed, 0 are left" in told
     assert f"failed: {broken.name}: {broken} already holds a different run" in told
     assert (left / "result.json").exists()
     assert {row.cell for row in read_table(out / "cells.csv")} == {cell.name for cell in SMOKE.cells} - {
