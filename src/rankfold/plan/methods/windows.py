@@ -1,0 +1,216 @@
+"""Windows of the output plane: one matrix for each, or a low-rank pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from numbers import Integral
+from typing import ClassVar, Self
+
+from rankfold.arguments import WHOLE, Wanted, check_fields
+from rankfold.errors import InputError
+from rankfold.lowrank import RankRule
+from rankfold.mapping import ArraySpec
+from rankfold.mapping.window_low_rank import cheapest_window, window_rank
+from rankfold.mapping.window_matrix import filling_window, window_shape
+from rankfold.plan.kinds import DenseLayer, LayerKind, WindowLayer, WindowLowRankLayer
+from rankfold.plan.methods.method import Method
+from rankfold.plan.methods.setting import POSITIVE, RANK, Setting
+from rankfold.workload import ConvShape
+from rankfold.workload.shape import Pair, parse_pair
+
+AUTO = "auto"  # in each layer the window of the fewest cycles
+
+
+def read_window(text: str) -> Pair | None:
+    """(a, b) of `2x2`; None of `auto`.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text == AUTO:
+        return None
+    return parse_pair(text, "window")
+
+
+ROW_TILES = Setting(
+    "row_tiles",
+    "k",
+    int,
+    POSITIVE,
+    help="row tiles that window layers drive, of as many inputs as an array has rows",
+    example="2",
+    sign="k",
+)
+WINDOW = Setting(
+    "window",
+    "w",
+    read_window,
+    {"type": "string", "pattern": f"^({AUTO}|[1-9][0-9]*(x[1-9][0-9]*)?)$"},
+    help="output pixels that window layers compute at once, such as 2x2 (default auto: in each layer the "
+    "window of the fewest cycles)",
+    example="2x2",
+    sign="AxB",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfWindows(Method):
+    """What the methods have in common that compute whole windows of a layer's output plane.
+
+    Attributes:
+        window: (a, b) output pixels, of layers whose plane is smaller at most as many; None: in each layer
+            the window of the fewest cycles on the array.
+        array: where the layers are to lie, R x C with columns counted in weights; `uniform_plan` fills it in.
+    """
+
+    window: Pair | None = None
+    array: ArraySpec | None = None
+
+    def _check(self, row_tiles: int | None) -> None:
+        """Refuse row tiles or a window that no layer can have."""
+        if row_tiles is not None and row_tiles < 1:
+            raise InputError(f"row_tiles (={row_tiles}) must be 1 or more")
+        if self.window is not None:
+            WindowLayer(self.window)  # refuses what is no window
+
+    @property
+    def forced(self) -> bool:
+        """Where the window is given: it is wanted whatever it costs."""
+        return self.window is not None
+
+    def on_array(self, array: ArraySpec) -> Self:
+        """The method with its array."""
+        return replace(self, array=array)
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """`layer_of_runs`, of a single one."""
+        return self.layer_of_runs([shape])
+
+    def layer_of_runs(self, runs: Sequence[ConvShape]) -> tuple[LayerKind, str]:
+        """The window that fits every plane and with which all runs together need the fewest cycles; dense
+        where there is no plane.
+        """
+        if self.array is None:
+            raise InputError("windows are chosen for an array; make the plan with uniform_plan")
+        if runs[0].is_linear:
+            return DenseLayer(), "a window needs an output plane"
+        if self.window is None:
+            window = self._cheapest(runs, self.array)
+        else:
+            window = _fitting(self.window, runs)
+        kind, words = self._made(runs[0], window, self.array)
+        kind.check(runs[0])
+        return kind, f"windows of {window[0]}x{window[1]}, {words}"
+
+    def _cheapest(self, runs: Sequence[ConvShape], array: ArraySpec) -> Pair:
+        """The window of the fewest cycles."""
+        raise NotImplementedError
+
+    def _made(self, shape: ConvShape, window: Pair, array: ArraySpec) -> tuple[LayerKind, str]:
+        """What becomes of a layer, and what is said of it beside its window."""
+        raise NotImplementedError
+
+
+def _fitting(window: Pair, runs: Sequence[ConvShape]) -> Pair:
+    """The window, on the smallest planes at most as large as these."""
+    height = min(window[0], *(run.output[0] for run in runs))
+    width = min(window[1], *(run.output[1] for run in runs))
+    return height, width
+
+
+def _driven(
+    shape: ConvShape, window: Pair, array: ArraySpec, row_tiles: int | None
+) -> tuple[int | None, str]:
+    """Inputs of a window that so many row tiles drive, None for all, and how many that is in words."""
+    inputs = window_shape(shape, window).n
+    if row_tiles is None or row_tiles * array.rows >= inputs:
+        return None, f"all {inputs} inputs"
+    rows = row_tiles * array.rows
+    return rows, f"{rows} of {inputs} inputs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows(_OfWindows):
+    """Every layer computes whole windows of its output plane, from the inputs that are worth most.
+
+    Attributes:
+        row_tiles: k, tiles of R inputs that are driven for a window; layers whose windows have no more inputs
+            use all.
+        window: (a, b) output pixels, of layers whose plane is smaller at most as many; None: in each layer
+            the window of the fewest cycles on the array (see `mapping.window_matrix.filling_window`).
+        array: where the layers are to lie, R x C with columns counted in weights; `uniform_plan` fills it in.
+    """
+
+    name: ClassVar[str] = "window"
+    title: ClassVar[str] = "window layers"
+    help: ClassVar[str] = "windows of free weights, with --row-tiles"
+    settings: ClassVar[tuple[Setting, ...]] = (ROW_TILES, WINDOW)
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (WindowLayer,)
+
+    row_tiles: int
+
+    def __post_init__(self) -> None:
+        check_fields(self, row_tiles=WHOLE)
+        self._check(self.row_tiles)
+
+    def _cheapest(self, runs: Sequence[ConvShape], array: ArraySpec) -> Pair:
+        """As `filling_window` finds it."""
+        return filling_window(runs, array, self.row_tiles)
+
+    def _made(self, shape: ConvShape, window: Pair, array: ArraySpec) -> tuple[LayerKind, str]:
+        """The window and its rows."""
+        rows, words = _driven(shape, window, array, self.row_tiles)
+        return WindowLayer(window, rows), words
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowLowRank(_OfWindows):
+    """Every layer computes whole windows of its output plane from a few values of each, by two matrices.
+
+    Attributes:
+        rank: r for each output pixel of a window, a number or a fraction of a layer's output channels such as
+            `1/8`: the matrix of a window of N pixels has rank N r, rounded down.
+        row_tiles: k, tiles of R inputs that are driven for a window; layers whose windows have no more inputs
+            use all. None: all use all.
+        window: (a, b) output pixels, of layers whose plane is smaller at most as many; None: in each layer
+            the window of the fewest cycles on the array with N r <= R (see
+            `mapping.window_low_rank.cheapest_window`).
+        array: where the layers are to lie, R x C with columns counted in weights; `uniform_plan` fills it in.
+    """
+
+    name: ClassVar[str] = "window-low-rank"
+    title: ClassVar[str] = "window low-rank"
+    help: ClassVar[str] = "low-rank pairs of windows, of free weights, with --rank and perhaps --row-tiles"
+    settings: ClassVar[tuple[Setting, ...]] = (RANK, ROW_TILES, WINDOW)
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (WindowLowRankLayer,)
+
+    rank: int | str
+    row_tiles: int | None = None
+
+    def __post_init__(self) -> None:
+        rank = Wanted("a whole number or a fraction such as '1/8'", Integral, str)
+        check_fields(self, rank=rank, row_tiles=WHOLE.or_none)
+        self._rule  # noqa: B018 (refuses a rank that cannot be read)
+        self._check(self.row_tiles)
+
+    @property
+    def _rule(self) -> RankRule:
+        return RankRule.parse(str(self.rank))
+
+    def _share(self, shape: ConvShape) -> Fraction:
+        """r for each output pixel, whole or not."""
+        if self._rule.relative:
+            return self._rule.value * (shape.m // shape.groups)
+        return self._rule.value
+
+    def _cheapest(self, runs: Sequence[ConvShape], array: ArraySpec) -> Pair:
+        """As `cheapest_window` finds it."""
+        return cheapest_window(runs, array, self._share(runs[0]), self.row_tiles)
+
+    def _made(self, shape: ConvShape, window: Pair, array: ArraySpec) -> tuple[LayerKind, str]:
+        """The window, its rank and its rows."""
+        rank = window_rank(window, self._share(shape))
+        rows, words = _driven(shape, window, array, self.row_tiles)
+        return WindowLowRankLayer(window, rank, rows), f"rank {rank}, {words}"
