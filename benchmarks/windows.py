@@ -1,16 +1,18 @@
 """Accuracy against cycles with 512 unlabelled images and no training: windows beside what costs as much.
 
 Usage: python benchmarks/windows.py --data path/to/cifar10 [--threads 1] [--arrays 32 64 128 256]
-    [--test 10000] [--settings "windows, k = 1" ...] [--planned] [--sequential] [--out FILE]
+    [--test 10000] [--settings "windows, k = 1" ...] [--planned] [--sequential]
+    [--rounding compensated] [--out FILE]
 
 The shipped float ResNet-20. Every convolution but the first becomes what the setting says (see
 window_settings.py); weights are made for 512 training images (`compress_` with data), batch norm is measured
 again on 2,048 (`quantise_`), in float and with 4-bit weights and inputs. `--planned` adds the planner's plans
 for the cycles of other settings, `--sequential` makes each layer for the inputs that the layers before it
-give. Each row is written as soon as it is done, and rows that the file holds are not measured again: array,
-setting, test images (the first ones), cycles per image, weights stored, ADC conversions, top-1 in float and
-with 4 bits, standard error of the latter, seconds of processor time, commit, device. Nothing but the choice
-of the training images is drawn (seed 0).
+give, `--rounding compensated` rounds weights so that errors make up for each other. Each row is written as
+soon as it is done, and rows that the file holds are not measured again: array, setting, test images (the
+first ones), cycles per image, weights stored, ADC conversions, top-1 in float and with 4 bits, standard error
+of the latter, seconds of processor time, commit, device. Nothing but the choice of the training images is
+drawn (seed 0).
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from window_settings import (
 
 from rankfold import ArraySpec, Plan, compress_, cycles, evaluate, load_images, quantise_, trace
 from rankfold.errors import InputError
+from rankfold.lowrank import ROUNDINGS
 from rankfold.planning import PlanningProblem, planning_problem, solve_problem
 from rankfold.planning.exact import CYCLES
 from rankfold.runs.record import device_name
@@ -73,6 +76,7 @@ class Bench:
     data: ImageData
     array: ArraySpec
     decomposition: str
+    rounding: str = "nearest"
     problem: PlanningProblem | None = None
 
     def planned(self, budget: int) -> Plan:
@@ -89,7 +93,7 @@ class Bench:
         trial: nn.Module = copy.deepcopy(model)
         quantise_(trial, without_bits(plan), self.data)
         in_float = evaluate(trial, self.data)
-        settled = quantise_(model, plan, self.data)
+        settled = quantise_(model, plan, self.data, rounding=self.rounding)
         four_bits = evaluate(model, self.data)
         counted = cycles(self.network, settled)
         figures: list[object] = [
@@ -134,6 +138,7 @@ def main() -> None:
     parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=SETTINGS)
     parser.add_argument("--planned", action="store_true")
     parser.add_argument("--sequential", action="store_true")
+    parser.add_argument("--rounding", choices=ROUNDINGS, default="nearest")
     parser.add_argument("--out", type=Path, default=Path("results/windows/calibrated.csv"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -145,7 +150,9 @@ def main() -> None:
     rows, made_by = Rows(options.out, HEADER, KEYS), [commit(), device_name(torch.device("cpu"))]
     for size in options.arrays:
         decomposition, ending = ("sequential", ", sequential") if options.sequential else ("data", "")
-        bench = Bench(dense, network, data, ArraySpec(size, size), decomposition)
+        if options.rounding != "nearest":
+            ending += f", {options.rounding} rounding"
+        bench = Bench(dense, network, data, ArraySpec(size, size), decomposition, options.rounding)
         for name, make in plans(bench, options):
             key = [f"{size}x{size}", name + ending, len(test)]
             if key in rows:

@@ -189,6 +189,12 @@ class Samples:
         for inputs in self._first(self._data):
             yield map_tensors(inputs, self._checked)
 
+    def first(self, images: int) -> Samples:
+        """The first of these samples alone, so many at most."""
+        if self.images is not None:
+            images = min(images, self.images)
+        return Samples(self._data, images, self.device, image=self._image)
+
     def _first(self, data: Iterable[Any]) -> Iterator[Inputs]:
         """The inputs of as many batches as are wanted, the last one cut."""
         left = self.images

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankfold.lowrank.factors import (
     DECOMPOSITIONS,
+    ROUNDINGS,
     LowRankFactors,
     RankRule,
     check_rank,
@@ -42,6 +43,7 @@ _HOMES = {
 
 __all__ = [
     "DECOMPOSITIONS",
+    "ROUNDINGS",
     "FittedSupport",
     "LowRankFactors",
     "RankRule",

@@ -16,6 +16,7 @@ from rankfold.workload.shape import ConvShape
 WHOLE = re.compile(r"[0-9]{1,9}")
 FRACTION = re.compile(r"[0-9]{1,9}/[0-9]{1,9}|[0-9]?\.[0-9]{1,9}")
 DECOMPOSITIONS = ("svd", "data", "sequential")
+ROUNDINGS = ("nearest", "compensated")  # of weights to levels; the latter is in `lowrank.rounding`
 ZERO_DENOMINATOR = re.compile(r"/0+$")
 
 

@@ -57,6 +57,7 @@ def run(
     name: str | None = None,
     baseline: DenseWeights | None = None,
     decomposition: str = "data",
+    rounding: str = "nearest",
     distillation: Distillation | None = DISTILLATION,
     noise: NonIdealities | None = None,
     energy: EnergyOptions | None = None,
@@ -83,6 +84,7 @@ def run(
         baseline: where the weights of the dense network come from; None: the network has them.
         decomposition: `svd` (nearest to the weights), `data` (nearest to the layers' outputs on training
             images) or `sequential` (the same, layer after layer, taking back the errors of those before).
+        rounding: of weights to their first levels, `nearest` or `compensated` (see `quantise_`).
         distillation: how the dense network teaches in fine-tuning; None: it does not.
         noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as quantised.
         energy: the components that energy is counted with; None: those of the hardware.
@@ -105,6 +107,7 @@ def run(
         name=name,
         baseline=baseline,
         decomposition=decomposition,
+        rounding=rounding,
         distillation=distillation,
         noise=noise,
         energy=energy,
@@ -144,6 +147,9 @@ def identity(state: RunState) -> Mapping[str, Any]:
     dense = state.baseline.identity(state.model, state.device)
     content = common_identity(state, dense)
     content["decomposition"] = state.decomposition
+    # Only where it is chosen: older folders know of none.
+    if state.rounding != "nearest":
+        content["rounding"] = state.rounding
     # Only where there are any: folders of runs without them are older than both.
     if state.noise is not None:
         content["noise"] = asdict(state.noise)

@@ -27,6 +27,7 @@ from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective
 from rankfold.simulator import check_arrays
 from rankfold.surgery.compress import LayerReport, build_
+from rankfold.surgery.quantise import check_rounding
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loaders import trace_on
@@ -65,6 +66,7 @@ class RunState:
         device: where the work is done.
         baseline: where the weights of the dense network come from.
         decomposition: one of `rankfold.lowrank.DECOMPOSITIONS`.
+        rounding: of weights to levels before fine-tuning, one of `rankfold.lowrank.ROUNDINGS`.
         distillation: how the dense network teaches in fine-tuning; None: it does not.
         noise: non-idealities of the arrays that fine-tuning has in the loop; None: it has no arrays.
         hardware: what costs are counted for; None: that of the plan.
@@ -90,6 +92,7 @@ class RunState:
     device: torch.device
     baseline: DenseWeights = field(default_factory=GivenWeights)
     decomposition: str = "data"
+    rounding: str = "nearest"
     distillation: Distillation | None = None
     noise: NonIdealities | None = None
     hardware: Hardware | None = None
@@ -129,6 +132,7 @@ def prepare(
     name: str | None = None,
     baseline: DenseWeights | None = None,
     decomposition: str = "data",
+    rounding: str = "nearest",
     distillation: Distillation | None = DISTILLATION,
     noise: NonIdealities | None = None,
     energy: EnergyOptions | None = None,
@@ -145,6 +149,7 @@ def prepare(
     # Cheap checks first: a wrong choice is refused before a network is traced.
     target = choose_device(device)
     _check_choices(decomposition, noise, recipe)
+    check_rounding(rounding, plan)
     suited = data.fitted(recipe)
     machine = plan.machine
     if hardware is not None:
@@ -176,6 +181,7 @@ def prepare(
         device=target,
         baseline=weights,
         decomposition=decomposition,
+        rounding=rounding,
         # Nothing to teach without weight or epochs: then no teacher is made, and none is on record.
         distillation=effective(distillation, suited),
         noise=noise,

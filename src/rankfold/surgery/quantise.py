@@ -10,15 +10,25 @@ from torch import nn
 from rankfold.arguments import takes
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.quantisers import calibrate_
-from rankfold.calibration.samples import CALIBRATION_IMAGES, GivesBatches, Samples, planned_for
+from rankfold.calibration.rounding import compensate_rounding_
+from rankfold.calibration.samples import (
+    CALIBRATION_IMAGES,
+    MOMENT_IMAGES,
+    GivesBatches,
+    Samples,
+    planned_for,
+)
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
+from rankfold.lowrank import ROUNDINGS
 from rankfold.models.device import MODEL, device_of
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.plan.plan import PLAN, Plan
 from rankfold.surgery.follows import check_follows
 from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.supports import filled_in
+
+NEAREST, COMPENSATED = ROUNDINGS
 
 
 @takes(model=MODEL, plan=PLAN)
@@ -27,19 +37,24 @@ def quantise_(
     plan: Plan,
     data: Iterable[Any] | GivesBatches,
     *,
+    rounding: str = NEAREST,
     images: int = CALIBRATION_IMAGES,
 ) -> Plan:
     """Make a compressed network ready to be fine-tuned at the bits of its plan, in place, after `compress_`.
 
     Batch norm is estimated anew on the changed weights; signs of inputs that the plan leaves open are
-    observed; quantisers are put in and their step sizes set; and batch norm is estimated once more. Without
-    bits in the plan only the first of these is done.
+    observed; quantisers are put in and their step sizes set; weights are rounded, where their errors shall
+    make up for each other; and batch norm is estimated once more. Without bits in the plan only the first of
+    these is done.
 
     Args:
         model: the network after `compress_`.
         plan: the plan that it follows.
         data: batches, see `calibration.samples.inputs_of`; batches as large as in training serve batch norm
             best.
+        rounding: `nearest` (each weight to its nearest level) or `compensated` (layer by layer, errors of
+            weights made up for by weights that are rounded later, on the first 512 samples; the weights
+            become levels, see `calibration.rounding`).
         images: samples of them that are used.
 
     Returns:
@@ -47,17 +62,33 @@ def quantise_(
         keep. `save`, `simulate`, `cycles` and `energy` take it as it is.
 
     Raises:
-        InputError: the network does not follow the plan, there is no batch, a layer never runs on them, or a
-            value is not finite.
+        InputError: the network does not follow the plan, there is no batch, a layer never runs on them, a
+            value is not finite, there is no such rounding, or a plan
+            without bits is to be rounded with compensation.
     """
+    check_rounding(rounding, plan)
     check_follows(model, plan, quantised=False)
     # Gone through several times, always the same samples.
     batches = Samples(data, images, device_of(model), image=plan.one_image)
     with planned_for(plan):
-        return _quantised_(model, plan, batches)
+        return _quantised_(model, plan, batches, compensated=rounding == COMPENSATED)
 
 
-def _quantised_(model: nn.Module, plan: Plan, batches: Samples) -> Plan:
+def check_rounding(rounding: str, plan: Plan) -> None:
+    """Refuse a rounding that is none of `ROUNDINGS`, or that has no weights to round.
+
+    Raises:
+        InputError: it is none, or all weights stay float.
+    """
+    if rounding not in ROUNDINGS:
+        raise InputError(f"rounding (={rounding}) must be one of {', '.join(ROUNDINGS)}")
+    if rounding == COMPENSATED and not plan.quantised:
+        raise InputError(
+            "the plan has no bits, so that no weight is rounded; omit the rounding, or give bits"
+        )
+
+
+def _quantised_(model: nn.Module, plan: Plan, batches: Samples, *, compensated: bool) -> Plan:
     """`quantise_`, of a network that follows its plan."""
     # Before signs and steps: both are read off values that pass through the norms.
     if plan.changed:
@@ -73,6 +104,10 @@ def _quantised_(model: nn.Module, plan: Plan, batches: Samples) -> Plan:
     settled = plan.with_signs(signed)
     insert_quantisers_(model, settled)
     calibrate_(model, batches)
+    if compensated:
+        # Layers shall read what they will read, which norms have a part in.
+        reestimate_batch_norm_(model, batches)
+        compensate_rounding_(model, batches.first(MOMENT_IMAGES))
     # Rounding moves means and variances once more.
     reestimate_batch_norm_(model, batches)
     return settled

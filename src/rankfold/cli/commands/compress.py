@@ -28,7 +28,7 @@ from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_tra
 from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cost.energy import all_laid_out, choose_mappings, hardware_table
 from rankfold.errors import InputError
-from rankfold.lowrank import DECOMPOSITIONS
+from rankfold.lowrank import DECOMPOSITIONS, ROUNDINGS
 from rankfold.plan import Method, Plan
 from rankfold.plan.kinds import PLAIN
 from rankfold.plan.methods import settings
@@ -94,6 +94,13 @@ def _add_decomposition(parser: argparse.ArgumentParser) -> None:
         "the default), or the same layer after layer, each taking back the errors of those before it "
         "(sequential); of an ONNX file data with --data, else svd",
     )
+    parser.add_argument(
+        "--rounding",
+        choices=ROUNDINGS,
+        default=ROUNDINGS[0],
+        help="of weights to their levels before fine-tuning: each to the nearest (the default), or so that "
+        "errors make up for each other in the layer's outputs on 512 training images (compensated)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -158,6 +165,7 @@ def _compress(
         name=options.model,
         baseline=baseline,
         decomposition=options.decomposition or "data",
+        rounding=options.rounding,
         distillation=distillation(options),
         noise=noise,
         hardware=hardware,
