@@ -1,5 +1,7 @@
 """Losses of candidates: those of the weights that `compress_` makes; and an interrupt is not kept waiting."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,16 +12,18 @@ from rankfold.calibration.sensitivity import network_sensitivities, predicted_lo
 from rankfold.cost.energy import find_table
 from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
 from rankfold.mapping import ArraySpec
-from rankfold.mapping.window_matrix import window_shape, window_weight
-from rankfold.plan import LowRankLayer, SupportLayer, WindowLayer, text_to_support
+from rankfold.mapping.window_low_rank import window_low_rank_cycles
+from rankfold.mapping.window_matrix import window_cycles, window_shape, window_weight
+from rankfold.plan import LowRankLayer, SupportLayer, WindowLayer, WindowLowRankLayer, text_to_support
 from rankfold.planning import losses
 from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import dense_network, layer_slots
-from rankfold.planning.kinds import low_rank, study, windows_computed
+from rankfold.planning.kinds import candidates_of, low_rank, study, windows_computed
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Silent
 from rankfold.surgery.kinds.window import PART
+from rankfold.surgery.kinds.window_low_rank import PART as PAIR
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(16, 16)
@@ -45,15 +49,15 @@ def network(width):
     ).eval()
 
 
-def problem(width, array=ARRAY):
+def problem(width, array=ARRAY, side=8):
     """What the losses of candidates are computed from."""
     model = network(width)
-    traced = trace(model, (1, 8, 8))
+    traced = trace(model, (1, side, side))
     slots = layer_slots(traced, array, 4)
     names = [slot.name for slot in slots if not slot.why_dense]
     costing = Costing.of(traced, dense_network(traced, array, slots), find_table(None, array, None, None))
     windows = {slot.name: windows_computed(slot) for slot in slots if not slot.why_dense}
-    images = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(32, 1, side, side, generator=torch.Generator().manual_seed(0))
     return slots, model, network_sensitivities(model, [images], names, windows), costing
 
 
@@ -146,6 +150,53 @@ def test_losses_are_those_of_the_weights_that_compress_makes(small, monkeypatch)
     assert windows == {False, True}
     pairs = {(LowRankLayer, several, sparse) for several in (False, True) for sparse in (False, True)}
     assert seen == pairs | {(SupportLayer, False, True)}
+
+
+def test_pairs_of_windows_lose_what_those_of_surgery_do():
+    """2x2 windows, of which some reach over the edge of a plane of 7x7, strided and in groups; one pixel."""
+    slots, model, found, _ = problem(8, side=7)
+    part, seen = candidates_of(WindowLowRankLayer), set()
+    for slot in slots:
+        if slot.why_dense:
+            continue
+        conv, sensitivity = model.get_submodule(slot.name), found.layers[slot.name]
+        weight = conv.weight.detach().double().numpy()
+        windows = {(1, 1): sensitivity, **found.windows[slot.name]}
+        layer = study.LayerStudy(slot, weight, sensitivity.moments.second, None, windows)
+        for entry in part.entries(slot, None):
+            kind = part.settled(entry.kind, layer)
+            known = windows[kind.window]
+            loss = part.loss(kind, layer, sensitivity)
+            # Surgery makes the same of the plan, and chooses the same inputs where it names none.
+            for one in (kind, entry.kind):
+                named = replace(entry, kind=one)
+                module = PAIR.replace(named, conv, known.moments.centred(), None).module
+                made = module.weight.detach().numpy().astype(float)
+                copies = window_weight(weight, conv.groups, conv.stride, conv.dilation, kind.window)
+                assert predicted_loss(copies, made, known) == pytest.approx(loss, rel=1e-4, abs=1e-12)
+            pair = window_low_rank_cycles(slot.shape, kind.window, kind.rank, ARRAY, kind.rows)
+            assert pair < window_cycles(slot.shape, kind.window, ARRAY, kind.rows)
+            seen.add((kind.window, conv.groups, kind.rows is None, bool(known.moments.by_pixel)))
+    assert {(window, groups) for window, groups, _, _ in seen} == {((1, 1), 1), ((2, 2), 1), ((2, 2), 2)}
+    assert {whole for _, _, whole, _ in seen} == {over for _, _, _, over in seen} == {False, True}
+
+
+def test_pairs_of_windows_are_asked_for_where_they_take_fewer_tiles():
+    """k + c < k c for k row and c column tiles of the window's matrix, with the highest rank of one tile."""
+    part, entries = candidates_of(WindowLowRankLayer), {}
+    network = trace(nn.Sequential(nn.Conv2d(4, 16, 3, padding=1), nn.Conv2d(16, 40, 3)), (4, 8, 8))
+    (slot,) = [slot for slot in layer_slots(network, ArraySpec(32, 16), 4) if not slot.why_dense]
+    for entry in part.entries(slot, None):
+        assert entry.kind.rank == 16
+        entries.setdefault(entry.kind.window, []).append(entry.kind.rows)
+    # One pixel: n = 144, 5 row and 3 column tiles. 2x2: n = 256, 8 row and 10 column tiles.
+    assert entries == {
+        (1, 1): [64, 96, 128, None],
+        (2, 2): [64, 96, 128, 160, 192, 224, None],
+    }
+    for narrow in (ArraySpec(32, 64), ArraySpec(256, 16)):  # no second column tile; no second row tile
+        (slot,) = [slot for slot in layer_slots(network, narrow, 4) if not slot.why_dense]
+        assert not list(part.entries(slot, None))
 
 
 def test_wide_layers_are_judged_a_little_too_hard(known, monkeypatch):
