@@ -79,8 +79,8 @@ def test_power_is_that_of_each_images_weight_gradient(name, chunk, largest, monk
 
     What is kept is their second moment in the basis, and E[g g^T]'s trace.
     """
-    monkeypatch.setattr("rankfold.calibration.sensitivity.CHUNK", chunk)
-    monkeypatch.setattr("rankfold.calibration.sensitivity.LARGEST_BASIS", largest)
+    monkeypatch.setattr("rankfold.calibration.curvature.CHUNK", chunk)
+    monkeypatch.setattr("rankfold.calibration.curvature.LARGEST_BASIS", largest)
     model, x = network(), torch.randn(6, 4, 7, 8, dtype=torch.float64)
     found = sensitivities(model, [x], [name], seed=3, temperature=2.0)[name]
     each = image_gradients(model, name, x, drawn(model(x), 3, 2.0), 2.0).numpy()
