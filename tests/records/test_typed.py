@@ -18,6 +18,13 @@ CONTENT = st.recursive(
     max_leaves=8,
 )
 
+COSTS = schema_validator("rankfold.reproduce", "costs.schema.json")
+
+
+def costs(cycles, energy):
+    """A file of costs with one array and one mapping."""
+    return {"hardware": {}, "costs": {"64x64": {"sdk": [cycles, 0, energy]}}}
+
 
 @given(content=st.dictionaries(st.text().filter(lambda key: not key.startswith("_")), CONTENT, max_size=4))
 def test_what_is_written_is_read(content, tmp_path_factory):
@@ -64,17 +71,15 @@ def test_large_numbers_are_read_exactly(tmp_path):
 @pytest.mark.parametrize("value", [True, 4.0, "4", None, 2**63, float("nan"), [4]])
 def test_whole_numbers_are_whole(value):
     """JSON Schema alone takes 4.0 for a whole number."""
-    validator = schema_validator("rankfold.reproduce", "costs.schema.json")
-    assert validator.is_valid({"costs": {"64x64": {"sdk": [4, 0, 1.5]}}})
-    assert not validator.is_valid({"costs": {"64x64": {"sdk": [value, 0, 1.5]}}})
+    assert COSTS.is_valid(costs(4, 1.5))
+    assert not COSTS.is_valid(costs(value, 1.5))
 
 
 @pytest.mark.parametrize("value", [True, "4", 2**63, float("nan"), float("inf"), -float("inf")])
 def test_numbers_are_finite(value):
     """JSON Schema alone takes NaN for a number, and one that is in any range."""
-    validator = schema_validator("rankfold.reproduce", "costs.schema.json")
-    assert validator.is_valid({"costs": {"64x64": {"sdk": [4, 0, None]}}})
-    assert not validator.is_valid({"costs": {"64x64": {"sdk": [4, 0, value]}}})
+    assert COSTS.is_valid(costs(4, None))
+    assert not COSTS.is_valid(costs(4, value))
 
 
 def test_references_are_resolved_as_json_schema_says():
