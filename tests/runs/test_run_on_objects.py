@@ -11,6 +11,7 @@ from common.little_network import net
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
+from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import LowRank, Plan, uniform_plan
 from rankfold.progress import Silent
 from rankfold.runs import steps
@@ -86,6 +87,18 @@ def test_the_network_stays_as_it_is_and_its_weights_are_where_the_run_begins(dat
     assert result.command == "by hand"
     assert evaluate_folder(folder, "digits", trust_code=True).accuracy == result.accuracy.final
     assert json.loads((folder / "run.json").read_text())["identity"]["baseline"] == before
+
+
+def test_the_rounding_belongs_to_the_run(data, plan, dense, finished, tmp_path):
+    untrained = replace(TUNING, epochs=0)
+    made = run(dense[0], data, plan, untrained, out=tmp_path, device="cpu", rounding="compensated")
+    assert made.accuracy.decomposed != finished[1].accuracy.decomposed
+    with pytest.raises(InputError, match=r"already holds a different run \(other rounding\)"):
+        run(dense[0], data, plan, untrained, out=tmp_path, device="cpu", resume=True)
+    model, _, _ = load_run(tmp_path, trust_code=True)
+    for layer in model.modules():
+        if isinstance(layer, QuantConv2d):
+            assert torch.equal(layer.weight, layer.to_dense().weight)
 
 
 def test_an_interrupted_run_ends_with_the_numbers_of_one_that_was_not(data, plan, dense, finished, tmp_path):
