@@ -55,7 +55,15 @@ def test_a_plan_that_does_not_fit_its_layer(changes, complaint, tmp_path, capsys
         ("--row-tiles 1.5", "argument --row-tiles"),
         ("", "method window needs row_tiles, such as 2"),
         ("--row-tiles 1 --window 0x2", "window (=(0, 2)) must be a pair of positive whole numbers"),
-        ("--row-tiles 1 --window 2x", "window (=2x) must be a size such as 3 or 3x5"),
+        ("--row-tiles 1 --window 2x", "window (=2x) must be auto or a size such as 2 or 2x3"),
+        (
+            "--row-tiles 1 --window 33x2",
+            "window (=33x2) fits no output plane of resnet8, of which the largest ",
+        ),
+        (
+            "--row-tiles 99 --array 16x16",
+            "no layer of resnet8 gets windows: layer1.0.conv1 stays dense, as a ",
+        ),
     ],
 )
 def test_settings_that_mean_no_window(options, complaint, tmp_path, capsys) -> None:

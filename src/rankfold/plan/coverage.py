@@ -216,8 +216,11 @@ def _reasons(layers: Sequence[LayerCoverage]) -> str:
             reason = layer.what  # why is always the same: what they are
         reasons[reason] = True
     words = "; ".join(list(reasons)[:SHOWN])
-    if len(reasons) > SHOWN:
-        words += f"; {len(reasons) - SHOWN} more reasons"
+    more = len(reasons) - SHOWN
+    if more == 1:
+        words += "; 1 more reason"
+    elif more > 1:
+        words += f"; {more} more reasons"
     return words
 
 

@@ -45,7 +45,8 @@ RANK = Setting(
     "r",
     str,
     {"type": ["string", "integer"]},
-    help="rank of every group: a number, or a fraction of the output channels such as 1/8",
+    help="rank of every group (of windows: for each of their pixels): a number, or a fraction of the output "
+    "channels such as 1/8",
     example="1/8",
     sign="r",
 )

@@ -17,7 +17,7 @@ from rankfold.mapping.window_matrix import filling_window, window_shape
 from rankfold.plan.kinds import DenseLayer, LayerKind, WindowLayer, WindowLowRankLayer
 from rankfold.plan.methods.method import Method
 from rankfold.plan.methods.setting import POSITIVE, RANK, Setting
-from rankfold.workload import ConvShape
+from rankfold.workload import ConvShape, Network
 from rankfold.workload.shape import Pair, parse_pair
 
 AUTO = "auto"  # in each layer the window of the fewest cycles
@@ -31,7 +31,10 @@ def read_window(text: str) -> Pair | None:
     """
     if text == AUTO:
         return None
-    return parse_pair(text, "window")
+    try:
+        return parse_pair(text, "window")
+    except InputError:
+        raise InputError(f"window (={text}) must be {AUTO} or a size such as 2 or 2x3") from None
 
 
 ROW_TILES = Setting(
@@ -102,7 +105,20 @@ class _OfWindows(Method):
             window = _fitting(self.window, runs)
         kind, words = self._made(runs[0], window, self.array)
         kind.check(runs[0])
-        return kind, f"windows of {window[0]}x{window[1]}, {words}"
+        return kind, f"windows of {_words(window)}, {words}"
+
+    def check_changes(self, network: Network, kinds: dict[str, LayerKind], example: str) -> None:
+        """Refuse a window that is larger than every plane, and a plan in which no layer has windows."""
+        planes = [shape.output for shape in network.layers if not shape.is_linear]
+        # Smaller planes have as much of it as fits them, but one should have what was asked for.
+        if self.window is not None and not any(_is_within(self.window, plane) for plane in planes):
+            largest = max(planes, default=(1, 1))
+            raise InputError(
+                f"window (={_words(self.window)}) fits no output plane of {network.name}, of which the "
+                f"largest is {_words(largest)}; give a smaller one"
+            )
+        if not any(isinstance(kind, self.kinds) for kind in kinds.values()):
+            raise InputError(f"no layer of {network.name} gets windows: {example}, and so on")
 
     def _cheapest(self, runs: Sequence[ConvShape], array: ArraySpec) -> Pair:
         """The window of the fewest cycles."""
@@ -111,6 +127,14 @@ class _OfWindows(Method):
     def _made(self, shape: ConvShape, window: Pair, array: ArraySpec) -> tuple[LayerKind, str]:
         """What becomes of a layer, and what is said of it beside its window."""
         raise NotImplementedError
+
+
+def _is_within(window: Pair, plane: Pair) -> bool:
+    return window[0] <= plane[0] and window[1] <= plane[1]
+
+
+def _words(sides: Pair) -> str:
+    return f"{sides[0]}x{sides[1]}"
 
 
 def _fitting(window: Pair, runs: Sequence[ConvShape]) -> Pair:
