@@ -1,9 +1,10 @@
 """Passes of a training step that torch has no single operation for, compiled from `kernels.c` at first use.
 
 Eager torch takes six passes over memory to quantise a tensor and seven for its gradient; on a processor that
-is more time than the convolutions take. One pass each does the same. It needs a C compiler (`cc`, or what the
-variable `CC` names); without one, or where anything fails, `kernels()` is None and callers use torch. Forward
-numbers are the same to the last bit, sums to rounding. `CC=false` leaves the kernels out.
+is more time than the convolutions take. One pass each does the same. It needs Linux and a C compiler with
+OpenMP (`cc`, or what the variable `CC` says); without, or where anything fails, `kernels()` is None and
+callers use torch. Quantised numbers are the same to the last bit, sums to rounding; results record whether
+there were kernels. `CC=false` leaves them out.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rankfold.errors import InputError
-from rankfold.files import cache_folder, replacing
+from rankfold.files import cache_folder
 
 SOURCE = Path(__file__).with_name("kernels.c")
+LIBRARIES = "kernels-*.so"  # what they are called in the cache folder
 PARTS = 64  # as in the source
 # No -ffast-math: NaN has to stay NaN. The wide vectors are worth it here, as all time goes into them.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
@@ -182,30 +186,65 @@ class Kernels:
 def kernels() -> Kernels | None:
     """The compiled kernels, or None where this machine has no compiler for them."""
     try:
-        return Kernels(ctypes.CDLL(str(_built())))
-    except (OSError, subprocess.SubprocessError, AttributeError, InputError):
+        return Kernels(_library())
+    # RuntimeError: a user without a home; ValueError: quotes in CC that are not closed.
+    except (OSError, subprocess.SubprocessError, AttributeError, RuntimeError, ValueError):
         return None
 
 
-def _built() -> Path:
-    """The compiled library, in the cache folder; one for each source, compiler and processor."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
+def _library() -> ctypes.CDLL:
+    """The compiled library, of this source, compiler and processor: from the cache folder, or made now."""
+    if sys.platform != "linux":
+        raise OSError("not on this system")
+    compiler, *options = shlex.split(os.environ.get("CC") or "cc")
+    found = shutil.which(compiler)
+    if found is None:
         raise OSError("no C compiler")
-    source = SOURCE.read_bytes()
+    command = [found, *options, *FLAGS]
     # `-march=native` means other instructions on other machines, which may share the folder.
-    identity = [source, compiler.encode(), " ".join(FLAGS).encode(), _processor().encode()]
+    identity = [SOURCE.read_bytes(), " ".join(command).encode(), _processor().encode()]
     key = hashlib.sha256(b"\0".join(identity)).hexdigest()[:20]
-    target = cache_folder() / f"kernels-{key}.so"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            made = Path(folder) / "kernels.so"
-            command = [compiler, *FLAGS, "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-lm"]
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
-            with replacing(target) as temporary:
-                shutil.copyfile(made, temporary)
-    return target
+    kept = cache_folder() / LIBRARIES.replace("*", key)
+    with suppress(OSError):
+        return _loaded(kept)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "kernels.so"
+        command += ["-shared", "-fPIC", "-o", str(made), str(SOURCE), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+        made.chmod(0o700)
+        # Where it cannot be kept, the next process compiles again; where temporary files cannot be run, what
+        # was kept can.
+        with suppress(OSError):
+            _keep(made, kept)
+            return _loaded(kept)
+        return _loaded(made)
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    """A library that belongs to this user and that nobody else may change: others may share the folder."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(handle)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise OSError(f"others may have written {path}")
+        # The very file that was looked at, whatever has its name by now. The linker knows libraries by name:
+        # a process loads one of them so.
+        return ctypes.CDLL(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Copy a library into the cache folder, whole or not at all, and private at all times."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=kept.name, dir=kept.parent)
+    try:
+        with open(handle, "wb") as temporary:
+            temporary.write(made.read_bytes())
+            os.fsync(handle)
+        os.replace(name, kept)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _processor() -> str:

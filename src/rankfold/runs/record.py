@@ -13,6 +13,7 @@ import torch
 from rankfold.cost import BASIC_METHODS, LayerCycles, NetworkCycles, network_cycles
 from rankfold.cost.cycles import by_text
 from rankfold.errors import InputError
+from rankfold.nn.kernels import kernels
 from rankfold.nn.masked import masks_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.runs.energy_record import planned_energy
@@ -93,9 +94,12 @@ def data_info(data: TrainingData, image_size: tuple[int, int] | None) -> DataInf
 def device_name(device: torch.device) -> str:
     """The device in words, for the record."""
     if device.type == "cuda":
-        # GPUs by their name; of a CPU what sums depend on: its threads and vector instructions.
+        # GPUs by their name; of a CPU what sums depend on: threads, vectors and our own kernels.
         return str(torch.cuda.get_device_name(device))
-    return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    name = f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    if kernels() is not None:
+        name += ", kernels in C"
+    return name
 
 
 def versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.files import cache_folder
+from rankfold.nn.kernels import LIBRARIES
 from rankfold.training.sources import SPLITS, Arrays, Decoded, Size, decode
 
 KEY = re.compile(r"[0-9a-f]{20}")  # what an entry is called
@@ -142,7 +143,7 @@ def cached(cache: Path | None = None) -> tuple[Cached, ...]:
 def clear_cache(cache: Path | None = None) -> int:
     """Remove all decoded images, and what killed processes left of them; the bytes that are free now.
 
-    Nothing else in the folder is touched. Processes that have images mapped keep them until they end.
+    The kernels of training go, too, and nothing else. Processes that use any of it keep it until they end.
 
     Raises:
         InputError: an entry cannot be removed.
@@ -150,13 +151,18 @@ def clear_cache(cache: Path | None = None) -> int:
     folder = cache or cache_folder()
     freed = 0
     strays = [Entry(path) for path in _folders(folder) if STRAY.fullmatch(path.name)]
-    for entry in (*_entries(folder), *strays):
-        size = _bytes_in(entry.folder)
+    images = [entry.folder for entry in (*_entries(folder), *strays)]
+    for path in (*images, *folder.glob(f"{LIBRARIES}*")):
         try:
-            shutil.rmtree(entry.folder)
+            if path.is_dir():
+                size = _bytes_in(path)
+                shutil.rmtree(path)
+            else:
+                size = path.lstat().st_size
+                path.unlink()
         except OSError as error:
             raise InputError(
-                f"cannot clear {entry.folder}: {error.strerror}; remove it by hand, or set RANKFOLD_CACHE"
+                f"cannot clear {path}: {error.strerror}; remove it by hand, or set RANKFOLD_CACHE"
             ) from error
         freed += size
     return freed
