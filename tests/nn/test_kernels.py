@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -16,6 +17,7 @@ from rankfold.nn import learned_step
 from rankfold.nn.batch_norm import batch_norm
 from rankfold.nn.kernels import kernels
 from rankfold.nn.learned_step import LearnedStep
+from rankfold.training.cache import clear_cache
 
 TYPES = st.sampled_from((torch.float32, torch.bfloat16))
 compiled = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
@@ -145,8 +147,57 @@ def test_batch_norm_of_other_inputs_is_torch_s(x):
     assert torch.equal(batch_norm(x, mean, variance, training=True), expected)
 
 
-def test_without_a_compiler_torch_does_it(monkeypatch):
-    monkeypatch.setenv("CC", "false")
+def test_torch_refuses_what_the_kernels_would_read_beyond():
+    x, few = images(2, 16, 4, 4), torch.ones(8)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="running_mean"):
+        batch_norm(x, None, None)
+    with pytest.raises(RuntimeError, match="16 elements"):
+        batch_norm(x, None, None, few, training=True)
+    with pytest.raises(RuntimeError, match="16 elements"):
+        batch_norm(x, few, few.clone(), training=True)
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch):
+    """The library, newly made, in a cache folder of its own."""
+    monkeypatch.setenv("RANKFOLD_CACHE", str(tmp_path / "cache"))
+    module._library()
+    (library,) = (tmp_path / "cache").iterdir()
+    return library
+
+
+@compiled
+def test_a_library_that_others_can_change_or_have_put_there_is_not_run(built, monkeypatch):
+    assert built.stat().st_mode & 0o777 == 0o600
+    module._loaded(built)
+    built.chmod(0o620)
+    with pytest.raises(OSError, match="others may have written"):
+        module._loaded(built)
+    built.chmod(0o600)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(OSError, match="others may have written"):
+        module._loaded(built)
+    link = built.with_name("kernels-link.so")
+    link.symlink_to(built)
+    with pytest.raises(OSError, match="symbolic"):
+        module._loaded(link)
+    other = built.with_name("notes.txt")
+    other.write_text("")
+    clear_cache(built.parent)
+    assert list(built.parent.iterdir()) == [other]
+
+
+@compiled
+def test_a_cache_that_cannot_be_used_costs_time_alone(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RANKFOLD_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("CC", "cc -DOPTION")  # as people write it
+    assert hasattr(module._library(), "norm_float")
+
+
+@pytest.mark.parametrize("compiler", ["false", "no-such-compiler", "'unclosed"])
+def test_without_a_compiler_torch_does_it(monkeypatch, compiler):
+    monkeypatch.setenv("CC", compiler)
     module.kernels.cache_clear()
     try:
         assert kernels() is None

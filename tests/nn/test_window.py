@@ -115,3 +115,11 @@ def test_half_precision_and_both_layouts(memory) -> None:
     images = torch.randn(2, 8, 10, 10).to(torch.bfloat16, memory_format=memory)
     layer = WindowConv2d.from_conv(conv, (2, 2)).to(memory_format=memory)
     torch.testing.assert_close(layer(images), conv(images), rtol=2e-2, atol=2e-2)
+
+
+def test_outputs_lie_in_memory_as_those_of_a_convolution_do() -> None:
+    layer = WindowConv2d.from_conv(nn.Conv2d(3, 4, 3, padding=1), (2, 2))
+    x = torch.randn(2, 3, 5, 6)
+    assert layer(x).is_contiguous()  # for networks that flatten them as a view
+    layer.to(memory_format=torch.channels_last)
+    assert layer(x.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1).stride(-1) == 1

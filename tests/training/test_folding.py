@@ -75,3 +75,12 @@ def test_a_teacher_folds_a_copy_that_runs_in_its_place():
     assert norms(teacher._folded) == 0
     for held in (network, teacher.network):
         assert all(torch.equal(value, before[name]) for name, value in held.state_dict().items())
+
+
+def test_layers_that_something_looks_at_stay():
+    network = with_statistics(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
+    network[0].register_forward_hook(lambda module, inputs, output: output + 1)
+    expected = network(BATCH)
+    fold_norms_(network, BATCH)
+    assert norms(network) == 1
+    assert torch.equal(network(BATCH), expected)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.nn.slices import sliced
+
 Builder = Callable[[int, int], nn.Module]  # of the numbers of classes and of channels
 Block = Callable[[int, int, int], nn.Module]  # of the numbers of channels, in and out, and of the stride
 
@@ -59,7 +61,9 @@ class ShortcutA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Subsample and pad: (B, C, H, W) -> (B, C + extra, ceil(H/stride), ceil(W/stride))."""
-        sampled = x[:, :, :: self.stride, :: self.stride]
+        every = slice(None)
+        step = slice(None, None, self.stride)
+        sampled = sliced(x, (every, every, step, step))
         # (left, right, top, bottom, first channels, last channels)
         return F.pad(sampled, (0, 0, 0, 0, 0, self.extra))
 

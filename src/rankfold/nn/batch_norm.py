@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from rankfold.nn.kernels import Kernels, kernels
 
-MOST_CHANNELS = 8192  # the kernels keep a few values of each on the stack
+MOST_CHANNELS = 4096  # the kernels keep up to nine floats of each on the stack
 
 
 def batch_norm(
@@ -28,11 +29,15 @@ def batch_norm(
     """As `torch.nn.functional.batch_norm`, by the compiled kernels where they take the input.
 
     They take float32 and bfloat16 images (B, C, H, W) that lie channels last, in training, or in evaluation
-    without gradients, with parameters in float32.
+    without gradients, with parameters in float32. All else, wrong arguments too, is torch's.
     """
-    parameters = (running_mean, running_var, weight, bias)
+    running = None
+    if running_mean is not None and running_var is not None:
+        running = running_mean, running_var
     fast = None
-    if _fits(input, training) and all(part is None or _is_plain(part) for part in parameters):
+    # Statistics are both there, or both not, which evaluation cannot do without.
+    complete = running is not None or (training and running_mean is running_var)
+    if complete and _fits(input, training) and _are_plain(input, (running_mean, running_var, weight, bias)):
         fast = kernels()
     if fast is None:
         return F.batch_norm(
@@ -45,9 +50,6 @@ def batch_norm(
             momentum=momentum,
             eps=eps,
         )
-    running = None
-    if running_mean is not None and running_var is not None:
-        running = running_mean, running_var
     if not training:
         return fast.norm(input, weight, bias, running, momentum=momentum, eps=eps, training=False)[0]
     y: Tensor = _Norm.apply(  # type: ignore[no-untyped-call]
@@ -71,9 +73,16 @@ def _fits(x: Tensor, training: bool) -> bool:
     return training or not torch.is_grad_enabled()
 
 
-def _is_plain(part: Tensor) -> bool:
-    """Whether a kernel can read a parameter or a statistic as it lies."""
-    return Kernels.fits(part) and part.dtype == torch.float32 and part.is_contiguous()
+def _are_plain(x: Tensor, parts: Iterable[Tensor | None]) -> bool:
+    """Whether a kernel can read parameters and statistics as they lie, one number for each channel of x."""
+    for part in parts:
+        if part is None:
+            continue
+        if not Kernels.fits(part) or part.dtype != torch.float32:
+            return False
+        if part.shape != x.shape[1:2] or not part.is_contiguous():
+            return False
+    return True
 
 
 class _Norm(torch.autograd.Function):

@@ -58,7 +58,7 @@ static inline float level(float x, float reciprocal, float low, float high) {
 
    y is computed again: that is cheaper than to read it. dx may be NULL.
 
-   channel_sums: for x and z of pixels x channels, with the constants x0 and z0 of each channel, the sums of
+   channel_sums: for x and z of pixels x channels, at least one, with the constants x0 and z0 of each channel, the sums of
    x - x0 and of (x - x0) (z - z0) over all pixels. `scratch` holds PARTS x 2 x channels doubles; its first
    2 x channels are the result.
 
@@ -120,14 +120,14 @@ static inline float level(float x, float reciprocal, float low, float high) {
     }                                                                                                               \
                                                                                                                     \
     static void channel_sums_##T(const T *x, const T *z, const float *x0, const float *z0, int64_t pixels,          \
-                          int64_t channels, double *scratch, int threads) {                                         \
+                                 int64_t channels, double *scratch, int threads) {                                  \
         int64_t joined = 1 + 127 / channels, width = joined * channels;                                             \
         int64_t block = 1 + BLOCK / width; /* joined pixels whose sums are kept in float */                         \
         int64_t size = part_size(pixels, joined * block);                                                           \
-        memset(scratch, 0, PARTS * 2 * channels * sizeof *scratch);                                                 \
         _Pragma("omp parallel for num_threads(threads) if (pixels * channels > SMALL)")                             \
         for (int64_t start = 0; start < pixels; start += size) {                                                    \
             double *total = scratch + start / size * 2 * channels;                                                  \
+            memset(total, 0, 2 * channels * sizeof *total);                                                         \
             int64_t end = smaller(start + size, pixels);                                                            \
             float sum[width], product[width], x1[width], z1[width];                                                 \
             for (int64_t i = 0; i < width; i++) x1[i] = x0[i % channels], z1[i] = z0[i % channels];                 \
@@ -150,12 +150,12 @@ static inline float level(float x, float reciprocal, float low, float high) {
                 }                                                                                                   \
             }                                                                                                       \
         }                                                                                                           \
-        for (int64_t part = 1; part < PARTS; part++)                                                                \
+        for (int64_t part = 1; part * size < pixels; part++)                                                        \
             for (int64_t i = 0; i < 2 * channels; i++) scratch[i] += scratch[part * 2 * channels + i];              \
     }                                                                                                               \
                                                                                                                     \
     static void channel_map_##T(const T *x, const T *z, T *y, const float *a, const float *b, const float *c,       \
-                         int64_t pixels, int64_t channels, int threads) {                                           \
+                                int64_t pixels, int64_t channels, int threads) {                                    \
         int64_t joined = 1 + 127 / channels, width = joined * channels;                                             \
         int64_t size = part_size(pixels, joined);                                                                   \
         _Pragma("omp parallel for num_threads(threads) if (pixels * channels > SMALL)")                             \

@@ -10,10 +10,10 @@ from torch.autograd.function import once_differentiable
 
 
 def sliced(x: Tensor, index: Any) -> Tensor:
-    """`x[index]`; for images that lie channels last the gradient does, too.
+    """`x[index]`, not to be written to; for images that lie channels last the gradient does, too.
 
     That of torch lies channels first. Sums with it, and all that follows them down to the first layer, then
-    run over two layouts at once, ten to twenty times as slowly.
+    run over two layouts at once. Where the gradient is taken care of, the result is no view of x.
     """
     if _is_sliced_in_steps(x, index):
         y: Tensor = _Slice.apply(x, index)  # type: ignore[no-untyped-call]
@@ -37,7 +37,7 @@ class _Slice(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: tuple[slice, ...]) -> Tensor:
         ctx.index, ctx.shape = index, x.shape
-        # A copy, which later changes in place leave alone; it is a part of x, and of its layout.
+        # Not a view: autograd refuses those of functions of one's own where they are changed in place.
         return x[index].contiguous(memory_format=torch.channels_last)
 
     @staticmethod

@@ -146,17 +146,24 @@ class Windowed(nn.Module, StandIn):
         return parts
 
     def placed(self, outputs: Tensor, size: Pair) -> Tensor:
-        """The outputs (B, m*a*b, windows down, windows across) of `matrix` as a plane (B, m, *size)."""
+        """The outputs (B, m*a*b, windows down, windows across) of `matrix` as a plane (B, m, *size).
+
+        It lies in memory as they do, channels first or last.
+        """
         images, _, down, across = outputs.shape
         a, b = self.window
-        # Channels stay last in memory, as training has them: runs of m/G values move together.
+        # With channels last, as training has them, runs of m/G values move together.
         pixels = outputs.permute(0, 2, 3, 1)  # (B, down, across, m*a*b)
         pixels = pixels.reshape(images, down, across, self.groups, a, b, self.out_channels // self.groups)
         # To (B, down, a, across, b, G, m/G): rows of windows next to their rows of pixels.
         pixels = pixels.permute(0, 1, 4, 2, 5, 3, 6)
         plane = pixels.reshape(images, down * a, across * b, self.out_channels)
         # Cut before the channels go back to their place, so that gradients lie like the plane.
-        return plane[:, : size[0], : size[1]].permute(0, 3, 1, 2)
+        plane = plane[:, : size[0], : size[1]].permute(0, 3, 1, 2)
+        # Channels first stays so: networks may take views of it, as they can of a convolution's outputs.
+        if outputs.is_contiguous():
+            return plane.contiguous()
+        return plane
 
     def by_window(self, plane: Tensor) -> Tensor:
         """A plane (B, m, OH, OW) as the outputs (B, G, m*a*b/G, windows) of each window; zeros beyond it."""

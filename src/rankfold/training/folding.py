@@ -27,10 +27,15 @@ def fold_norms_(network: nn.Module, batch: Inputs) -> None:
     for name, follower in following_norms(network, [batch], names).items():
         conv, norm = modules[name], modules[follower]
         assert isinstance(conv, nn.Conv2d)  # chosen so
-        if type(norm) is nn.BatchNorm2d and not (norm._forward_hooks or norm._forward_pre_hooks):
+        if type(norm) is nn.BatchNorm2d and not _hooked(conv) and not _hooked(norm):
             _fold_(conv, norm)
             folded[norm] = nn.Identity()
     swap_(network, folded)
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether something else takes part in what a module computes, or looks on."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _fold_(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

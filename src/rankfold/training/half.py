@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from rankfold.nn.batch_norm import batch_norm
-from rankfold.nn.slices import sliced
 
 CONVOLUTIONS = frozenset({torch.conv1d, torch.conv2d, torch.conv3d})
 ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")  # in this order
@@ -57,8 +56,6 @@ class _OnProcessor(TorchFunctionMode):
                     return func(**_in_float32(given))
         if func is F.batch_norm:
             return batch_norm(*args, **(kwargs or {}))
-        if func is Tensor.__getitem__:
-            return sliced(*args)
         return func(*args, **(kwargs or {}))
 
 
