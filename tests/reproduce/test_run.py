@@ -1,6 +1,5 @@
 """A grid from the command line: it is run, taken up, mapped and compared, here and on a Ray cluster."""
 
-import csv
 import json
 import os
 import shutil
@@ -138,14 +137,17 @@ def test_a_table_is_priced_without_its_runs(finished, tmp_path, capsys):
     command = ["reproduce", "smoke", "--out", str(out), "--price-again"]
     assert main(command) == 2
     assert "kernel positions that its run found on data; keep the folder" in capsys.readouterr().err
-    priced = [row for row in read_table(table) if not (row.entries and row.method in ("low-rank", "support"))]
-    assert {row.method for row in priced} == {"low-rank", "patdnn", "pairs", "quantise", "window"}
+    priced = []
+    for row in read_table(table):
+        supported = row.entries and row.method in ("low-rank", "support")
+        if not supported and row.method != "window":
+            priced.append(row)
+    assert {row.method for row in priced} == {"low-rank", "patdnn", "pairs", "quantise"}
     # As version 0.1 wrote it: energies of other arrays, and no word of which.
     write_table(table, [replace(row, energy=1.0, hardware=UNKNOWN) for row in priced])
-    rows = list(csv.reader(table.open(newline="")))
-    silent = rows[0].index("hardware")
-    with table.open("w", newline="") as file:
-        csv.writer(file).writerows([*row[:silent], *row[silent + 1 :]] for row in rows)
+    lines = [line.rsplit(",", 1)[0] for line in table.read_text().splitlines()]
+    assert lines[0].endswith(",distil")
+    table.write_text("\n".join(lines) + "\n")
     assert {row.hardware for row in read_table(table)} == {UNKNOWN}
     assert main(command) == 0
     assert read_table(table) == tuple(priced)
