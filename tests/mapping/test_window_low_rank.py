@@ -22,23 +22,14 @@ from rankfold.workload import ConvShape
 
 
 @st.composite
-def windowed(draw, groups=(1, 1, 2, 3)):
+def windowed(draw):
     """A layer, a window, a rank and a number of rows that it can have."""
-    shape = draw(conv_shapes(largest=8, channels=3, outputs=4, groups=groups))
+    shape = draw(conv_shapes(largest=8, channels=3, outputs=4, groups=(1, 1, 2, 3)))
     height, width = shape.output
     window = draw(st.integers(1, min(3, height))), draw(st.integers(1, min(3, width)))
     whole = window_shape(shape, window)
     rows = draw(st.integers(1, whole.n))
     return shape, window, draw(st.integers(1, min(rows, whole.m // whole.groups))), rows
-
-
-@given(windowed(groups=(1,)), ARRAYS)
-def test_cycles_are_windows_times_tiles_of_both_stages(case, array) -> None:
-    shape, (a, b), rank, rows = case
-    windows = -(-shape.output[0] // a) * -(-shape.output[1] // b)
-    first = -(-rows // array.rows) * -(-rank // array.columns)
-    second = -(-rank // array.rows) * -(-a * b * shape.m // array.columns)
-    assert window_low_rank_cycles(shape, (a, b), rank, array, rows) == windows * (first + second)
 
 
 @given(windowed(), ARRAYS)
@@ -65,11 +56,12 @@ def test_the_window_of_the_fewest_cycles(shape, array, rank, row_tiles) -> None:
         return window_low_rank_cycles(shape, window, window_rank(window, rank), array, rows)
 
     chosen = cheapest_window([shape], array, rank, row_tiles)
+    fewest = cycles(chosen)
     assert chosen == (1, 1) or chosen[0] * chosen[1] * rank <= array.rows
     for window in np.ndindex(shape.output):
         a, b = window[0] + 1, window[1] + 1
         if a * b * rank <= array.rows:
-            assert cycles(chosen) <= cycles((a, b))
+            assert fewest <= cycles((a, b))
 
 
 # Wherever N r values fill the rows, free cells cost what the copies and zeros of a pair of the kernel cost.
