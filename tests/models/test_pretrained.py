@@ -3,11 +3,9 @@
 import json
 import os
 
-import datasets
-import numpy as np
 import pytest
-import torch
 
+from common.cifar10 import first_test_images
 from rankfold.models.pretrained import SHIPPED, shipped, shipped_baseline
 from rankfold.runs.evaluate import evaluate, load_run
 from rankfold.runs.stored import evaluate_folder
@@ -23,21 +21,13 @@ def test_shipped_baseline_is_for_cifar10_only():
     assert shipped_baseline("resnet20", classes, (3, 64, 64)) is None
 
 
-# The moments of the training images of CIFAR-10 are known, as they are published to four digits.
 FIRST = 2000
-MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 @pytest.fixture(scope="module")
-def first_images(cifar10, tmp_path_factory):
-    """The first test images in batches, decoded and normalised without the package."""
-    folder = tmp_path_factory.mktemp("locks")
-    opened = datasets.load_dataset(cifar10, split="test", streaming=True, cache_dir=str(folder))
-    rows = list(opened.take(FIRST))
-    pixels = torch.from_numpy(np.stack([np.asarray(row["img"].convert("RGB")) for row in rows]))
-    scaled = (pixels / 255 - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
-    images = scaled.permute(0, 3, 1, 2).contiguous()
-    labels = torch.tensor([row["label"] for row in rows])
+def first_images(cifar10):
+    """The first test images and their labels, in batches."""
+    images, labels = first_test_images(cifar10, FIRST)
     return list(zip(images.split(500), labels.split(500), strict=True))
 
 
