@@ -262,7 +262,9 @@ def _least_cycles(footprint: Footprint, array: ArraySpec) -> int:
     return -(-footprint.macs // array.cells)
 
 
-@lru_cache(maxsize=8192)
+# A network is gone through several times, with ten entries for each of its layers: five methods, with and
+# without cells. Beyond the limit every pass would begin anew.
+@lru_cache(maxsize=1 << 15)
 def _regions(
     footprint: Footprint,
     array: ArraySpec,
