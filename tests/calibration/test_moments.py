@@ -9,6 +9,8 @@ from torch import nn
 
 from rankfold.calibration.moments import FEWEST, MomentSums, paired_moments, patch_moments
 from rankfold.calibration.patches import Cut
+from rankfold.calibration.window_moments import WindowMoments
+from rankfold.calibration.windows import WindowView
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose, decompose_for_data, reconstruct
 from rankfold.mapping import ArraySpec
@@ -243,3 +245,47 @@ def test_what_is_refused():
         patch_moments(small(), [torch.randn(1, 3, 9, 9)], ["1"])
     with pytest.raises(InputError, match="layer 2 never ran"):
         patch_moments(small(), [], ["2"])
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_moments_of_small_windows_are_blocks_of_those_of_large_ones(sampled, monkeypatch):
+    """They are those of windows that are gathered by themselves, also on planes that no window divides."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, (3, 2), stride=(1, 2), padding=(1, 0), groups=2)
+    windows = [(4, 2), (2, 4), (2, 2), (1, 4), (1, 2), (2, 1), (3, 1)]
+    runs = [torch.randn(3, 4, *plane) for plane in [(5, 15), (4, 8), (1, 3)]]
+    views = {window: WindowView.of(conv, window) for window in windows}
+    gathered, add, readers = WindowMoments(views), MomentSums.add, []
+    if sampled:  # of the first run, so that all windows are gathered by themselves there
+        monkeypatch.setattr(MomentSums, "takes_all", lambda layer, inputs: inputs.shape[2] != 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(MomentSums, "add", lambda *given: readers.append(given[1]) or add(*given))
+        for images in runs:
+            gathered.add(images)
+    # Three windows are in no other one.
+    assert len(readers) == 7 * sampled + 3 * (3 - sampled)
+    for window, view in views.items():
+        sums = MomentSums()
+        for images in runs:
+            sums.add(view.reader, images)
+        wanted, found = sums.moments(), gathered.moments(window)
+        assert np.allclose(found.second, wanted.second, rtol=1e-12, atol=1e-12)
+        assert np.allclose(found.mean, wanted.mean, rtol=1e-12, atol=1e-12)
+        assert len(found.by_pixel) == len(wanted.by_pixel) > 0
+        by_pixels = {tuple(part.pixels): part for part in found.by_pixel}
+        for part in wanted.by_pixel:
+            other = by_pixels[tuple(part.pixels)]
+            assert other.share == pytest.approx(part.share)
+            assert np.allclose(other.moments.second, part.moments.second, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("window", [(1, 1), (2, 3), (4, 1)])
+@pytest.mark.parametrize("plane", [(4, 4), (5, 7), (8, 3), (13, 11), (1, 20)])
+def test_all_patches_are_taken_where_it_is_said_so(plane, window, monkeypatch):
+    """More than 16 patches of an image are a sample where they cost too much."""
+    monkeypatch.setattr("rankfold.calibration.moments.WORK", 30 * 36**2)
+    conv = nn.Conv2d(4, 2, 3, padding=1)
+    view, images, sums = WindowView.of(conv, window), torch.zeros(1, 4, *plane), MomentSums()
+    sums.add(view.reader, images)
+    every = -(-plane[0] // window[0]) * -(-plane[1] // window[1])
+    assert MomentSums.takes_all(view.reader, images) == (sums.count == every)

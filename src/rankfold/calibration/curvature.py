@@ -125,7 +125,8 @@ def squared_gradients(
                 constant = slope[start:stop].sum(dim=3)[..., None] * torch.from_numpy(mean).to(slope)
                 # sum_p g_p E[x]^T, output by output.
                 whole = whole - times(bases.outputs.transpose(1, 2) @ constant, bases.inputs)
-        total += whole.double().square().sum(0)
+        # In the network's own type within a part of the batch, in float64 over all.
+        total += whole.square().sum(0).double()
     return total
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.observation import evaluating, observing
-from rankfold.calibration.patches import Cut, Layer, LayerModule, kernel_positions, patches
+from rankfold.calibration.patches import Cut, Layer, LayerModule, kernel_positions, patch_inputs, patches
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
@@ -119,6 +119,19 @@ class _Sums:
 Pixels = tuple[bool, ...]
 
 
+@dataclass(frozen=True)
+class PatchPart:
+    """A part of each patch that is a patch of its own.
+
+    Attributes:
+        pixels: its pixels, as indices of the whole one's.
+        inputs: its inputs, as indices of the whole one's n.
+    """
+
+    pixels: np.ndarray
+    inputs: np.ndarray
+
+
 class MomentSums:
     """The moments of one layer, summed up in float64 over the inputs that it is shown.
 
@@ -199,6 +212,53 @@ class MomentSums:
             sums.add("cross", dense @ weighted.transpose(1, 2))
             sums.add("dense_mean", stands_for * dense.sum(dim=2))
 
+    @staticmethod
+    def takes_all(layer: Cut, inputs: Tensor) -> bool:
+        """Whether all patches of a batch are taken, and no sample.
+
+        Args:
+            layer: says which patches those are, and which pixels they have.
+            inputs: (B, C_in, H, W).
+        """
+        assert layer.present is not None  # patches of windows have pixels
+        kept = _most_patches(layer.layer.groups, patch_inputs(layer))
+        return all(len(positions) <= kept for _, positions in layer.present(inputs))
+
+    def of_parts(self, parts: Sequence[PatchPart]) -> MomentSums:
+        """What the same inputs would have given of some parts of each patch, which are blocks of the sums.
+
+        Parts that have no pixel are none. All patches must have been taken.
+        """
+        found = MomentSums(sampled=False)
+        for pixels, sums in self._sums.items():
+            for part in parts:
+                there = tuple(pixels[pixel] for pixel in part.pixels)
+                if not any(there):
+                    continue
+                own = found._sums.setdefault(there, _Sums())
+                own.patches += sums.patches
+                index = torch.from_numpy(part.inputs)
+                for name, total in sums.totals.items():
+                    block = total.index_select(1, index.to(total.device))
+                    if total.ndim == 3:
+                        block = block.index_select(2, index.to(total.device))
+                    own.add(name, block)
+        found._count = self._count * len(parts)
+        return found
+
+    @classmethod
+    def joined(cls, several: Iterable[MomentSums]) -> MomentSums:
+        """The sums of several together."""
+        whole = cls(sampled=False)
+        for one in several:
+            whole._count += one._count
+            for pixels, sums in one._sums.items():
+                own = whole._sums.setdefault(pixels, _Sums())
+                own.patches += sums.patches
+                for name, total in sums.totals.items():
+                    own.add(name, total.clone())  # which is added to in place
+        return whole
+
     def moments(self) -> PatchMoments:
         """The averages over all patches; there must be some."""
         whole = self._averages(list(self._sums))
@@ -242,10 +302,7 @@ class MomentSums:
         if not self._sampled:
             return None
         images, groups, n, positions = shape
-        # A patch costs n^2 products in each of G groups, so that WORK allows WORK / (G n^2) of them.
-        inputs = groups * n
-        allowed = WORK * groups // inputs**2
-        kept = max(FEWEST, allowed)
+        kept = _most_patches(groups, n)
         if kept >= positions:
             return None
         # What was seen before is the seed, so that the same batches draw the same positions.
@@ -253,6 +310,14 @@ class MomentSums:
         # The first places of a random order are a draw without return.
         chances = torch.rand(images, positions, generator=draw)
         return chances.argsort(dim=1)[:, :kept]
+
+
+def _most_patches(groups: int, n: int) -> int:
+    """Patches of n inputs of each of G groups that are taken of an image."""
+    # A patch costs n^2 products in each of G groups, so that WORK allows WORK / (G n^2) of them.
+    inputs = groups * n
+    allowed = WORK * groups // inputs**2
+    return max(FEWEST, allowed)
 
 
 def _gathered(columns: Tensor, positions: Tensor | None) -> Tensor:
@@ -263,7 +328,7 @@ def _gathered(columns: Tensor, positions: Tensor | None) -> Tensor:
         index = positions.to(columns.device)[:, None, None]
         index = index.expand(-1, groups, n, -1)  # (B, G, n, kept)
         columns = columns.gather(3, index)
-    return columns.double().permute(1, 2, 0, 3).flatten(2)
+    return columns.permute(1, 2, 0, 3).flatten(2).double()
 
 
 def patch_moments(

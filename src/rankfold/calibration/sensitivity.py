@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from rankfold.calibration.backward import Backward, LayerRun
 from rankfold.calibration.curvature import Bases, eigenvectors, input_basis, squared_gradients, times
-from rankfold.calibration.moments import MomentSums, PatchMoments, layers_of, patch_moments
+from rankfold.calibration.moments import PatchMoments, layers_of, patch_moments
 from rankfold.calibration.patches import Layer, LayerModule, kernel_positions
 from rankfold.calibration.samples import Inputs, size_of
+from rankfold.calibration.window_moments import WindowMoments
 from rankfold.calibration.windows import WindowView
 from rankfold.errors import InputError
 from rankfold.workload.shape import Pair
@@ -171,8 +172,12 @@ def network_sensitivities(
         temperature,
     )
     images = sum(size_of(inputs) for inputs in kept)
-    targets = _targets(layers_of(model, names), moments, windows)
+    layers = layers_of(model, names)
+    seen = _window_moments(layers, windows)
+    targets = _targets(layers, moments, seen)
     for name, runs, size in backward:
+        for run in runs:
+            seen[name].add(run.inputs)
         for target in targets[name]:
             target.see(runs, size)
     for name in names:
@@ -181,29 +186,42 @@ def network_sensitivities(
     for name, runs, size in backward:
         for target in targets[name]:
             target.add_power(runs, size)
-    layers: dict[str, LayerSensitivity] = {}
+    found: dict[str, LayerSensitivity] = {}
     of_windows: dict[str, dict[Pair, LayerSensitivity]] = {}
     for name in names:
         layer, *others = targets[name]
-        layers[name] = layer.sensitivity(images)
+        found[name] = layer.sensitivity(images)
         of_windows[name] = {}
         for window, target in zip(windows.get(name, ()), others, strict=True):
             of_windows[name][window] = target.sensitivity(images)
-    return NetworkSensitivities(layers, of_windows)
+    return NetworkSensitivities(found, of_windows)
+
+
+def _window_moments(
+    layers: Mapping[str, LayerModule], windows: Mapping[str, Sequence[Pair]]
+) -> dict[str, WindowMoments]:
+    """Of all layers; nothing is gathered yet."""
+    found = {}
+    for name, layer in layers.items():
+        views = {}
+        for window in windows.get(name, ()):
+            assert isinstance(layer, nn.Conv2d)  # others have no plane
+            views[window] = WindowView.of(layer, window)
+        found[name] = WindowMoments(views)
+    return found
 
 
 def _targets(
     layers: Mapping[str, LayerModule],
     moments: Mapping[str, PatchMoments],
-    windows: Mapping[str, Sequence[Pair]],
+    windows: Mapping[str, WindowMoments],
 ) -> dict[str, list[_Target]]:
     """For each layer what is looked at when it runs: the layer itself first, then its windows."""
     targets: dict[str, list[_Target]] = {}
     for name, layer in layers.items():
         targets[name] = [_Target(layer, moments[name])]
-        for window in windows.get(name, ()):
-            assert isinstance(layer, nn.Conv2d)  # others have no plane
-            targets[name].append(_WindowTarget(WindowView.of(layer, window)))
+        for window in windows[name].views:
+            targets[name].append(_WindowTarget(windows[name], window))
     return targets
 
 
@@ -295,28 +313,22 @@ class _WindowTarget(_Target):
     """The matrix of a convolution's windows, whose moments are gathered on the way.
 
     Args:
-        view: the windows.
+        gathered: the moments of all windows of the layer, known when it is settled.
+        window: (a, b).
     """
 
-    def __init__(self, view: WindowView) -> None:
-        self._view = view
-        self._sums = MomentSums()
-        nothing = np.zeros((view.layer.groups, 0))
-        super().__init__(view.reader, PatchMoments(nothing[..., None], nothing))
+    def __init__(self, gathered: WindowMoments, window: Pair) -> None:
+        self._gathered, self._window, self._view = gathered, window, gathered.views[window]
+        nothing = np.zeros((self._view.layer.groups, 0))
+        super().__init__(self._view.reader, PatchMoments(nothing[..., None], nothing))
 
     def runs_of(self, runs: Sequence[LayerRun]) -> Sequence[LayerRun]:
         """Window by window."""
         return [self._view.run(run) for run in runs]
 
-    def see(self, runs: Sequence[LayerRun], images: int) -> None:
-        """Add the patches, too."""
-        super().see(runs, images)
-        for run in runs:
-            self._sums.add(self._view.reader, run.inputs)
-
     def settle(self) -> None:
         """With the moments, which are known by now."""
-        self._moments = self._sums.moments()
+        self._moments = self._gathered.moments(self._window)
         super().settle()
 
     def centre(self) -> PatchMoments:
