@@ -47,8 +47,8 @@ FAMILIES = {
     "low-rank": ("low-rank pairs", BLUE[0], "^"),
 }
 DENSE = "dense"
-HEIGHT, LEFT, BETWEEN, RIGHT, TOP, BOTTOM = 320.0, 42.0, 34.0, 14.0, 46.0, 38.0
-COLUMNS = 3  # of the legend
+HEIGHT, LEFT, BETWEEN, RIGHT, TOP, BOTTOM = 336.0, 42.0, 34.0, 14.0, 62.0, 38.0
+COLUMNS = 2  # of the legend
 
 
 @dataclass(frozen=True)
