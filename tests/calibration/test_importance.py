@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from rankfold.calibration.importance import FLOOR, IMAGES, gives_scores, output_importance
+from rankfold.calibration.importance import FLOOR, IMAGES, gives_scores, output_importance, with_floor
 from rankfold.calibration.sensitivity import sensitivities
 from rankfold.errors import InputError
 from rankfold.nn.window import WindowConv2d
@@ -35,10 +35,9 @@ def test_it_adds_up_over_pixels_to_what_sensitivities_know(window) -> None:
     split = found.reshape(2, pixels, 2, pixels, 2)
     of_image = np.einsum("gpipj->gij", split) * windows
     expected = known.gradient * known.positions
-    average = np.einsum("gii->g", expected) / (windows * 2 * pixels)
-    expected = expected + FLOOR * average[:, None, None] * windows * pixels * np.eye(2)
     np.testing.assert_allclose(of_image, expected, rtol=1e-5)
-    assert np.allclose(found, found.swapaxes(1, 2)) and np.linalg.eigvalsh(found).min() > 0
+    assert np.allclose(found, found.swapaxes(1, 2))
+    assert np.linalg.eigvalsh(with_floor(found)).min() > 0
 
 
 def test_outputs_that_nothing_depends_on_count_alike() -> None:
@@ -46,7 +45,22 @@ def test_outputs_that_nothing_depends_on_count_alike() -> None:
     nn.init.zeros_(model[4].weight)
     layer = WindowConv2d(model[0], (2, 2))
     found = output_importance(model, [torch.randn(4, 2, 6, 6)], {"0": layer.by_window})["0"]
-    assert np.array_equal(found, np.stack([np.eye(8)] * 2))
+    assert np.array_equal(with_floor(found), np.stack([np.eye(8)] * 2))
+
+
+def test_an_output_counts_as_it_does_where_it_is() -> None:
+    random = np.random.default_rng(0)
+    gradients = random.standard_normal((2, 3, 400))  # (G, m'/G, patches)
+    there = np.array([400, 100, 100, 200, 400, 200])  # patches that have each output
+    for output, last in enumerate(there):
+        gradients[output // 3, output % 3, last:] = 0
+    found = with_floor(gradients @ gradients.swapaxes(1, 2) / 400, there / 400)
+    for group, (first, second) in enumerate([(1, 2), (0, 2)]):  # outputs of the same patches
+        count = there[3 * group + first]
+        inside = gradients[group][:, :count]
+        own = np.square(gradients[group]).sum(1) / there.reshape(2, 3)[group]
+        assert np.allclose(found[group, first, second], inside[first] @ inside[second] / count)
+        assert np.allclose(np.diag(found[group]), own + FLOOR * own.mean())
 
 
 def test_only_scores_have_a_loss() -> None:

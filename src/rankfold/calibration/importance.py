@@ -43,10 +43,8 @@ def output_importance(
     seed: int = 0,
     temperature: float = TEMPERATURE,
 ) -> dict[str, np.ndarray]:
-    """P of some layers, (G, m'/G, m'/G) each, over all of their patches.
-
-    A tenth of the mean of its diagonal is added to it: it is an average over few images, and the errors of a
-    compressed network are not small. Outputs that a patch lacks have no gradient.
+    """P of some layers, (G, m'/G, m'/G) each, over all of their patches; outputs that a patch lacks have no
+    gradient.
 
     Args:
         model: a network that gives scores (B, classes); in eval mode while it runs, then as before.
@@ -68,12 +66,26 @@ def output_importance(
             patches[name] = patches.get(name, 0) + len(gradient) * gradient.shape[3]
     found = {}
     for name, total in sums.items():
-        found[name] = with_floor((total / patches[name]).cpu().numpy())
+        found[name] = (total / patches[name]).cpu().numpy()
     return found
 
 
-def with_floor(mean: np.ndarray) -> np.ndarray:
-    """E[g g^T] (G, m'/G, m'/G) with a tenth of the mean of its diagonal added to that."""
+def with_floor(mean: np.ndarray, share: np.ndarray | None = None) -> np.ndarray:
+    """P with a tenth of the mean of its diagonal added to that.
+
+    It is an average over few images, and the errors of a compressed network are not small.
+
+    Args:
+        mean: (G, m'/G, m'/G) E[g g^T] over all patches, see `output_importance`.
+        share: (m',) of all patches, those that have each output; None: all have all.
+
+    Returns:
+        (G, m'/G, m'/G) over the patches that have the outputs, for outputs of the same patches. So the floor
+        of each output counts as often as the output is there, like its own importance.
+    """
+    if share is not None:
+        scale = np.sqrt(share).reshape(len(mean), -1)  # (G, m'/G)
+        mean = mean / (scale[:, :, None] * scale[:, None])
     average = np.einsum("gii->g", mean) / mean.shape[1]
     # Where the loss depends on no output of a group, all count alike.
     floor = np.where(average > 0, FLOOR * average, 1.0)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rankfold.calibration.importance import with_floor
 from rankfold.calibration.moments import PatchMoments
 from rankfold.lowrank import LowRankFactors, decompose, decompose_for_data, reconstruct, refit
 from rankfold.lowrank.row_factors import refit_outputs, row_low_rank
@@ -132,15 +133,13 @@ def output_moments(moments: PatchMoments, outputs: int, conv_groups: int) -> lis
 
 
 def _importance(moments: PatchMoments, parts: list[OutputMoments]) -> np.ndarray | None:
-    """(G, m', m') what errors of outputs count where they are; `moments` has the average over all windows."""
+    """(G, m'/G, m'/G) what errors of outputs count where they are."""
     if moments.importance is None:
         return None
-    groups, outputs, _ = moments.importance.shape
-    share = np.zeros(groups * outputs)
+    share = np.zeros(len(parts[0].outputs))
     for part in parts:
         share[part.outputs] = part.share
-    scale = np.sqrt(share).reshape(groups, outputs)
-    return moments.importance / (scale[:, :, None] * scale[:, None])
+    return with_floor(moments.importance, share)
 
 
 def best_matrix(copies: np.ndarray, conv_groups: int, moments: PatchMoments) -> np.ndarray:
