@@ -106,15 +106,10 @@ class WindowStudy:
         )
 
     def _importance(self, parts: Sequence[OutputMoments]) -> np.ndarray:
-        """(G, N m/G, N m/G) E[g g^T] over the windows that have both outputs, as surgery counts it.
-
-        Gradients are zero where windows lack an output, and E[g g^T] is an average over all windows: that
-        share is taken out again, as `nested_rows` counts it itself.
-        """
+        """(G, N m/G, N m/G) E[g g^T] over the windows that have the outputs, as surgery counts it."""
         from rankfold.calibration.importance import with_floor
 
         share = np.ones(len(self.copies))
         for part in parts:
             share[part.outputs] = part.share
-        scale = 1 / np.sqrt(share.reshape(self._slot.shape.groups, -1))  # (G, N m/G)
-        return with_floor(self.sensitivity.gradient) * scale[:, :, None] * scale[:, None]
+        return with_floor(self.sensitivity.gradient, share)
