@@ -299,8 +299,8 @@ def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path):
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as run:
         killed = None
-        # As long as the run takes: on a busy machine Ray itself may need minutes to begin. The limit only keeps
-        # a run that hangs from hanging the tests.
+        # As long as the run takes: on a busy machine Ray itself may need minutes to begin. The limit only
+        # keeps a run that hangs from hanging the tests.
         deadline = time.monotonic() + PATIENCE
         while killed is None and run.poll() is None and time.monotonic() < deadline:
             begun = any(out.glob("cells/*/run.json"))

@@ -10,4 +10,5 @@ from rankfold.runs import record
 def test_it_says_whose_sums_they_are(monkeypatch, there, ending):
     monkeypatch.setattr(record, "kernels", lambda: there)
     name = record.device_name(torch.device("cpu"))
-    assert name == f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}{ending}"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    assert name == f"CPU, {torch.get_num_threads()} threads, {instructions}{ending}"
