@@ -22,7 +22,8 @@ from rankfold.records.text_table import format_table
 
 LEGEND = (
     "\ng: low-rank groups, r: rank of each, e: kernel positions that all outputs share, "
-    "*: and all input channels; w2x2 r64: windows of 2x2 output pixels from 64 inputs"
+    "*: and all input channels; w2x2 r64: windows of 2x2 output pixels from 64 inputs, q: by way of so many "
+    "values"
 )
 
 
