@@ -17,10 +17,9 @@ import argparse
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 import torch
+from shipped_network import add_options, subject
 from torch import nn
 
 from rankfold import (
@@ -29,16 +28,11 @@ from rankfold import (
     Plan,
     compress_,
     evaluate,
-    load_images,
-    load_model,
-    trace,
     uniform_plan,
 )
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.moments import patch_moments
 from rankfold.calibration.samples import CALIBRATION_IMAGES
-from rankfold.models.load import apply_weights, read_weights
-from rankfold.models.pretrained import shipped_baseline
 from rankfold.surgery.compress import compress_by_weights_
 
 Change = Callable[[nn.Module, Plan], object]
@@ -46,22 +40,12 @@ Change = Callable[[nn.Module, Plan], object]
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--threads", type=int, default=2)
+    add_options(parser, threads=2)
     parser.add_argument("--settings", nargs="+", default=["4:1/8", "1:1/4"], metavar="g:r")
-    parser.add_argument("--test", type=int, default=10_000)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    data, device = load_images(options.data), torch.device("cpu")
-    test = replace(
-        data.test, images=data.test.images[: options.test], labels=data.test.labels[: options.test]
-    )
-    data = replace(data, test=test)
-    dense = load_model("resnet20", classes=len(data.classes))
-    found = shipped_baseline("resnet20", data.classes, data.input_size)
-    assert found is not None, "the data must be CIFAR-10"
-    apply_weights(dense, read_weights(Path(found.weights)), str(found.weights))
-    network = trace(dense, data.input_size, "resnet20")
+    measured = subject(options)
+    dense, network, data = measured.dense, measured.network, measured.data
+    device = torch.device("cpu")
 
     def for_data(images: int) -> Change:
         def change(model: nn.Module, plan: Plan) -> object:

@@ -18,20 +18,19 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from measured_rows import Rows, commit
-from window_settings import DENSE, UNIFORM, Stages, plan_of, shipped_resnet20, staged_plan
+from shipped_network import add_options, subject
+from window_settings import DENSE, UNIFORM, Stages, plan_of, staged_plan
 from windows import Bench
 
-from rankfold import ArraySpec, Plan, compress_, cycles, load_images, quantise_, trace
+from rankfold import ArraySpec, Plan, compress_, cycles, quantise_
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.plan.methods import Quantise
 from rankfold.plan.uniform import uniform_plan
 from rankfold.runs.record import device_name
-from rankfold.training.data import ImageSplit
 from rankfold.workload import Network
 
 HEADER = (
@@ -87,10 +86,10 @@ def known(path: Path, setting: str) -> list[object] | None:
 
 def settled(bench: Bench, plan: Plan) -> Plan:
     """The plan with the supports and masks that its costs depend on."""
-    model = copy.deepcopy(bench.dense)
+    model = copy.deepcopy(bench.subject.dense)
     if plan.changed:
-        compress_(model, plan, bench.data)
-    return quantise_(model, plan, bench.data, images=8)
+        compress_(model, plan, bench.subject.data)
+    return quantise_(model, plan, bench.subject.data, images=8)
 
 
 def costs(network: Network, plan: Plan) -> list[object]:
@@ -109,24 +108,18 @@ def costs(network: Network, plan: Plan) -> list[object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--test", type=int, default=2000)
+    add_options(parser, test=2000)
     parser.add_argument("--arrays", type=int, nargs="+", default=[128, 256], choices=sorted(BY_STAGE))
     parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
     parser.add_argument("--calibrated", type=Path, default=Path("results/windows/calibrated.csv"))
     parser.add_argument("--out", type=Path, default=Path("results/windows/physical.csv"))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    data = load_images(options.data)
-    test = ImageSplit(data.test.images[: options.test], data.test.labels[: options.test])
-    data = replace(data, test=test)
-    dense = shipped_resnet20()
-    network = trace(dense, data.input_size, "resnet20")
+    measured = subject(options)
+    network = measured.network
     rows, made_by = Rows(options.out, HEADER, 2), [commit(), device_name(torch.device("cpu"))]
     for size in options.arrays:
         array = physical(size)
-        bench = Bench(dense, network, data, array, "data")
+        bench = Bench(measured, array, "data")
         for setting in options.settings:
             if [str(array), setting] in rows:
                 continue
@@ -134,7 +127,7 @@ def main() -> None:
             found = known(options.calibrated, setting)
             if found is None:
                 plan, (*_, in_float, four_bits, error) = bench.measure(plan)
-                found = [len(test), in_float, four_bits, error]
+                found = [len(measured.data.test), in_float, four_bits, error]
             else:
                 plan = settled(bench, plan)
             rows.add([str(array), setting, *costs(network, plan), *found, *made_by])

@@ -15,12 +15,11 @@ import argparse
 import time
 
 import torch
+from shipped_network import shipped_resnet20
 from torch import Tensor, nn
 
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.mapping import ArraySpec
-from rankfold.models.load import apply_weights, load_model, read_weights
-from rankfold.models.pretrained import shipped
 from rankfold.planning import planning_problem, solve_problem
 from rankfold.planning.exact import CYCLES, Budget, total
 from rankfold.training.data import ImageData, load_images
@@ -90,7 +89,7 @@ def main() -> None:
     for name in options.networks:
         if name == "resnet20":
             data = load_images(options.data)
-            row = timed(name, data, trained_resnet20(data), ArraySpec(64, 64))
+            row = timed(name, data, shipped_resnet20(), ArraySpec(64, 64))
         else:
             row = timed(name, load_images("digits", (224, 224)), resnet50(), ArraySpec(128, 128))
         print(f"| {' | '.join(row)} |", flush=True)
@@ -117,14 +116,6 @@ def timed(name: str, data: ImageData, model: nn.Module, array: ArraySpec) -> lis
         f"{share:.1%}",
         f"{solution.gap:.1g}",
     ]
-
-
-def trained_resnet20(data: ImageData) -> nn.Module:
-    """ResNet-20 with its shipped weights."""
-    model = load_model("resnet20", len(data.classes), data.input_size[0])
-    weights = shipped("resnet20-cifar10-float").weights
-    apply_weights(model, read_weights(weights), str(weights))
-    return model
 
 
 if __name__ == "__main__":

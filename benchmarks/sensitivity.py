@@ -31,9 +31,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import kendalltau, spearmanr
+from shipped_network import add_options, subject
 from torch import Tensor, nn
 
-from rankfold import ArraySpec, Plan, evaluate, load_images, load_model, quantise_, trace, uniform_plan
+from rankfold import ArraySpec, Plan, evaluate, quantise_, uniform_plan
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.samples import MOMENT_IMAGES
 from rankfold.calibration.sensitivity import LayerSensitivity, network_sensitivities, predicted_loss
@@ -50,8 +51,6 @@ from rankfold.lowrank import (
 from rankfold.lowrank.rows import fitted_rows
 from rankfold.mapping import map_layer, map_low_rank
 from rankfold.mapping.window_matrix import window_cycles
-from rankfold.models.load import apply_weights, read_weights
-from rankfold.models.pretrained import shipped_baseline
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.plan import LayerPlan, LowRankLayer, WindowLayer, support_to_text
 from rankfold.planning.exact.slots import LayerSlot, layer_slots
@@ -228,7 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Ranks random plans by predicted loss and by measured accuracy."
     )
-    parser.add_argument("--data", required=True)
+    add_options(parser, test=None)
     parser.add_argument("--any", type=int, default=64, dest="free", help="plans of any size")
     parser.add_argument("--equal", type=int, default=60, help="plans of about equal parameters")
     parser.add_argument(
@@ -242,13 +241,10 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=5000, help="test images, drawn under the seed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("results/sensitivity"))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    data = load_images(options.data)
-    dense = baseline(data)
-    network = trace(dense, data.input_size, "resnet20")
+    shipped = subject(options)
+    dense, network, data = shipped.dense, shipped.network, shipped.data
     layers = known_layers(dense, network, data, options.seed)
     data = replace(data, test=data.test.sample(options.images, options.seed))
     norm = list(data.calibration_batches(NORM_IMAGES, CPU, options.seed))
@@ -273,15 +269,6 @@ def main() -> None:
                 flush=True,
             )
     correlate(options.out / "correlations.csv", rows, options.seed)
-
-
-def baseline(data: ImageData) -> nn.Module:
-    """The shipped float ResNet-20."""
-    model = load_model("resnet20", classes=len(data.classes))
-    found = shipped_baseline("resnet20", data.classes, data.input_size)
-    assert found is not None, "the data must be CIFAR-10"
-    apply_weights(model, read_weights(Path(found.weights)), str(found.weights))
-    return model.eval()
 
 
 def known_layers(model: nn.Module, network: Network, data: ImageData, seed: int) -> dict[str, Layer]:

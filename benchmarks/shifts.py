@@ -19,14 +19,15 @@ from pathlib import Path
 
 import torch
 from measured_rows import Rows, commit, standard_error
+from shipped_network import first_images, shipped_resnet20
 from torch import nn
-from window_settings import BY_STAGE_NAME, UNIFORM, plan_of, shipped_resnet20
+from window_settings import BY_STAGE_NAME, UNIFORM, plan_of
 
 from rankfold import ArraySpec, compress_, evaluate, load_images, load_run, quantise_, trace
 from rankfold.models.pretrained import run_folder
 from rankfold.runs.record import device_name
 from rankfold.runs.result import Result
-from rankfold.training.data import ImageData, ImageSplit
+from rankfold.training.data import ImageData
 from rankfold.training.shift import shifted_test
 
 SHIFTS = (0, 1, 2, 3)
@@ -72,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = load_images(options.data)
-    test = ImageSplit(data.test.images[: options.images], data.test.labels[: options.images])
+    test = first_images(data.test, options.images)
     data = replace(data, test=test)
     rows, made_by = Rows(options.out, HEADER, KEYS), (commit(), device_name(torch.device("cpu")))
     for name, epochs, cycles, make in networks(options, data):

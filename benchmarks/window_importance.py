@@ -15,18 +15,17 @@ from __future__ import annotations
 
 import argparse
 import copy
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
 from measured_rows import Rows, commit, standard_error
-from window_settings import BY_STAGE_NAME, plan_of, shipped_resnet20, without_bits
+from shipped_network import add_options, subject
+from window_settings import BY_STAGE_NAME, plan_of, without_bits
 
-from rankfold import ArraySpec, compress_, cycles, evaluate, load_images, quantise_, trace
+from rankfold import ArraySpec, compress_, cycles, evaluate, quantise_
 from rankfold.runs.record import device_name
-from rankfold.training.data import ImageSplit
 
 HEADER = (
     "array",
@@ -46,22 +45,16 @@ ALIKE, WEIGHED = "alike", "by importance"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--test", type=int, default=2_000)
+    add_options(parser, test=2_000)
     parser.add_argument("--out", type=Path, default=Path("results/windows/importance.csv"))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    data = load_images(options.data)
-    test = ImageSplit(data.test.images[: options.test], data.test.labels[: options.test])
-    data = replace(data, test=test)
-    dense = shipped_resnet20()
-    network = trace(dense, data.input_size, "resnet20")
+    measured = subject(options)
+    dense, network, data = measured.dense, measured.network, measured.data
     rows = Rows(options.out, HEADER, keys=5)
     for (size, setting), decomposition, outputs in product(
         SETTINGS, ("data", "sequential"), (ALIKE, WEIGHED)
     ):
-        key = [f"{size}x{size}", setting, decomposition, outputs, len(test)]
+        key = [f"{size}x{size}", setting, decomposition, outputs, len(data.test)]
         if key in rows:
             continue
         plan = without_bits(plan_of(setting, network, ArraySpec(size, size)))
@@ -71,7 +64,7 @@ def main() -> None:
             compress_(model, plan, data, decomposition=decomposition)
         quantise_(model, plan, data)
         share = evaluate(model, data)
-        error = f"{standard_error(share, len(test)):.4f}"
+        error = f"{standard_error(share, len(data.test)):.4f}"
         counted = cycles(network, plan).chosen_cycles
         rows.add([*key, counted, f"{share:.4f}", error, commit(), device_name(torch.device("cpu"))])
         print(rows.rows[-1], flush=True)

@@ -24,13 +24,13 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
+from shipped_network import add_options, subject
 from torch import nn
 
-from rankfold import ArraySpec, load_images, load_model, trace
+from rankfold import ArraySpec
 from rankfold.calibration.moments import PatchMoments, patch_moments
 from rankfold.calibration.patches import Cut
 from rankfold.lowrank import decompose_for_data, reconstruct
@@ -39,8 +39,6 @@ from rankfold.lowrank.rows import nested_rows
 from rankfold.mapping import map_layer, map_low_rank
 from rankfold.mapping.window_low_rank import window_low_rank_cycles
 from rankfold.mapping.window_matrix import window_cycles
-from rankfold.models.load import apply_weights, read_weights
-from rankfold.models.pretrained import shipped_baseline
 from rankfold.nn.window import WindowConv2d
 from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
@@ -155,20 +153,14 @@ def fewest(made: list[Made], size: int, kind: str, level: float) -> int | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", required=True)
+    add_options(parser, test=None)
     parser.add_argument("--arrays", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--layers", nargs="+", default=LAYERS)
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--csv", default="pairs.csv")
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    data = load_images(options.data)
-    model = load_model("resnet20", classes=len(data.classes)).eval()
-    found = shipped_baseline("resnet20", data.classes, data.input_size)
-    assert found is not None, "the data must be CIFAR-10"
-    apply_weights(model, read_weights(Path(found.weights)), str(found.weights))
-    network = trace(model, data.input_size, "resnet20")
+    measured = subject(options)
+    model, network, data = measured.dense, measured.network, measured.data
     made: list[Made] = []
     batches = []
     for skip in (0, options.images):

@@ -27,7 +27,8 @@ from pathlib import Path
 from statistics import fmean
 
 from measured_rows import commit
-from window_settings import BY_STAGE_NAME, UNIFORM, plan_of, shipped_resnet20
+from shipped_network import shipped_resnet20
+from window_settings import BY_STAGE_NAME, UNIFORM, plan_of
 
 from rankfold import ArraySpec, compress_, cycles, load_images, load_model, quantise_, save, trace
 from rankfold.cli.arguments.process import prepare_process

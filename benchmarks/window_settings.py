@@ -11,12 +11,8 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
-
-from rankfold import ArraySpec, LowRank, Plan, cycles, load_model, uniform_plan, zoo_network
+from rankfold import ArraySpec, LowRank, Plan, cycles, uniform_plan, zoo_network
 from rankfold.mapping.window_matrix import window_shape
-from rankfold.models.load import apply_weights, read_weights
-from rankfold.models.pretrained import shipped
 from rankfold.plan.kinds import WindowLayer
 from rankfold.plan.methods import Method, Pairs, Quantise, SharedSupport, WindowLowRank, Windows
 from rankfold.workload import Network
@@ -105,14 +101,6 @@ def without_bits(plan: Plan) -> Plan:
     for layer in plan.layers:
         layers.append(replace(layer, weight_bits=None, input_bits=None, input_signed=None))
     return replace(plan, layers=tuple(layers))
-
-
-def shipped_resnet20() -> nn.Module:
-    """ResNet-20 for CIFAR-10 with the float weights of the package."""
-    model = load_model("resnet20", classes=10)
-    weights = Path(shipped("resnet20-cifar10-float").weights)
-    apply_weights(model, read_weights(weights), str(weights))
-    return model
 
 
 def main() -> None:

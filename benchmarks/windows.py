@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 from measured_rows import Rows, commit, standard_error
+from shipped_network import Subject, add_options, subject
 from torch import nn
 from window_settings import (
     BY_STAGE,
@@ -33,18 +34,15 @@ from window_settings import (
     DENSE,
     UNIFORM,
     plan_of,
-    shipped_resnet20,
     without_bits,
 )
 
-from rankfold import ArraySpec, Plan, compress_, cycles, evaluate, load_images, quantise_, trace
+from rankfold import ArraySpec, Plan, compress_, cycles, evaluate, quantise_
 from rankfold.errors import InputError
 from rankfold.lowrank import ROUNDINGS
 from rankfold.planning import PlanningProblem, planning_problem, solve_problem
 from rankfold.planning.exact import CYCLES
 from rankfold.runs.record import device_name
-from rankfold.training.data import ImageData, ImageSplit
-from rankfold.workload import Network
 
 HEADER = (
     "array",
@@ -69,11 +67,9 @@ BUDGETS = (BY_STAGE_NAME, "windows, k = 1", "PAIRS, e = 2", "PAIRS, e = 4", "PAI
 
 @dataclass
 class Bench:
-    """The dense network and its data, on arrays of one size."""
+    """The network and its data, on arrays of one size."""
 
-    dense: nn.Module
-    network: Network
-    data: ImageData
+    subject: Subject
     array: ArraySpec
     decomposition: str
     rounding: str = "nearest"
@@ -82,27 +78,30 @@ class Bench:
     def planned(self, budget: int) -> Plan:
         """The planner's plan of 4 bits within a number of cycles."""
         if self.problem is None:
-            self.problem = planning_problem(self.dense, self.data, self.array, network=self.network)
+            self.problem = planning_problem(
+                self.subject.dense, self.subject.data, self.array, network=self.subject.network
+            )
         return solve_problem(replace(self.problem, budgets={CYCLES: float(budget)})).plan
 
     def measure(self, plan: Plan) -> tuple[Plan, list[object]]:
         """The plan with all that it left open, and the figures of a row, from cycles to the error."""
-        model = copy.deepcopy(self.dense)
+        data = self.subject.data
+        model = copy.deepcopy(self.subject.dense)
         if plan.changed:
-            compress_(model, plan, self.data, decomposition=self.decomposition)
+            compress_(model, plan, data, decomposition=self.decomposition)
         trial: nn.Module = copy.deepcopy(model)
-        quantise_(trial, without_bits(plan), self.data)
-        in_float = evaluate(trial, self.data)
-        settled = quantise_(model, plan, self.data, rounding=self.rounding)
-        four_bits = evaluate(model, self.data)
-        counted = cycles(self.network, settled)
+        quantise_(trial, without_bits(plan), data)
+        in_float = evaluate(trial, data)
+        settled = quantise_(model, plan, data, rounding=self.rounding)
+        four_bits = evaluate(model, data)
+        counted = cycles(self.subject.network, settled)
         figures: list[object] = [
             counted.chosen_cycles,
             sum(layer.parameters for layer in counted.layers),
             counted.chosen_conversions,
             f"{in_float:.4f}",
             f"{four_bits:.4f}",
-            f"{standard_error(four_bits, len(self.data.test)):.4f}",
+            f"{standard_error(four_bits, len(data.test)):.4f}",
         ]
         return settled, figures
 
@@ -111,11 +110,11 @@ def plans(bench: Bench, options: argparse.Namespace) -> Iterator[tuple[str, Call
     """Settings by name, each with what makes its plan."""
     for name in options.settings:
         if name != BY_STAGE_NAME or bench.array.rows in BY_STAGE:
-            yield name, lambda name=name: plan_of(name, bench.network, bench.array)
+            yield name, lambda name=name: plan_of(name, bench.subject.network, bench.array)
     if options.planned:
         budgets = set()
         for name in BUDGETS:
-            plan = plan_of(name, bench.network, bench.array)
+            plan = plan_of(name, bench.subject.network, bench.array)
             budgets.add(budget_of(bench, plan))
         for budget in sorted(budgets):
             yield f"planned, {budget:,} cycles", lambda budget=budget: bench.planned(budget)
@@ -123,47 +122,40 @@ def plans(bench: Bench, options: argparse.Namespace) -> Iterator[tuple[str, Call
 
 def budget_of(bench: Bench, plan: Plan) -> int:
     """Cycles of a plan; of PAIRS with masks of its weights."""
-    model = copy.deepcopy(bench.dense)
+    model = copy.deepcopy(bench.subject.dense)
     compress_(model, plan)
-    counted = cycles(bench.network, quantise_(model, plan, bench.data, images=8))
+    counted = cycles(bench.subject.network, quantise_(model, plan, bench.subject.data, images=8))
     return counted.chosen_cycles
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--threads", type=int, default=1)
+    add_options(parser)
     parser.add_argument("--arrays", type=int, nargs="+", default=[64, 128, 32, 256])
-    parser.add_argument("--test", type=int, default=10_000)
     parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=SETTINGS)
     parser.add_argument("--planned", action="store_true")
     parser.add_argument("--sequential", action="store_true")
     parser.add_argument("--rounding", choices=ROUNDINGS, default="nearest")
     parser.add_argument("--out", type=Path, default=Path("results/windows/calibrated.csv"))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    data = load_images(options.data)
-    test = ImageSplit(data.test.images[: options.test], data.test.labels[: options.test])
-    data = replace(data, test=test)
-    dense = shipped_resnet20()
-    network = trace(dense, data.input_size, "resnet20")
+    measured = subject(options)
     rows, made_by = Rows(options.out, HEADER, KEYS), [commit(), device_name(torch.device("cpu"))]
     for size in options.arrays:
         decomposition, ending = ("sequential", ", sequential") if options.sequential else ("data", "")
         if options.rounding != "nearest":
             ending += f", {options.rounding} rounding"
-        bench = Bench(dense, network, data, ArraySpec(size, size), decomposition, options.rounding)
+        bench = Bench(measured, ArraySpec(size, size), decomposition, options.rounding)
         for name, make in plans(bench, options):
-            key = [f"{size}x{size}", name + ending, len(test)]
+            key = [f"{size}x{size}", name + ending, len(measured.data.test)]
             if key in rows:
                 continue
             start = time.process_time()
             try:
-                _, measured = bench.measure(make())
+                _, figures = bench.measure(make())
             except InputError as refused:
                 print(f"{key}: {refused}", flush=True)
                 continue
-            rows.add([*key, *measured, f"{time.process_time() - start:.0f}", *made_by])
+            rows.add([*key, *figures, f"{time.process_time() - start:.0f}", *made_by])
             print(rows.rows[-1], flush=True)
 
 
