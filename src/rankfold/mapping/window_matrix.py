@@ -237,8 +237,23 @@ def filling_window(runs: Sequence[ConvShape], array: ArraySpec, row_tiles: int) 
     def cycles(run: ConvShape, window: Pair) -> int:
         return window_cycles(run, window, array, row_tiles * array.rows)
 
-    of_a_group = runs[0].m // runs[0].groups
-    return fewest_cycles(runs, array.columns // of_a_group, cycles)
+    return fewest_cycles(runs, pixels_in_a_row(runs[0], array), cycles)
+
+
+def pixels_in_a_row(shape: ConvShape, array: ArraySpec) -> int:
+    """Pixels of the largest window whose outputs, of each group, fit one row of the array: N m/G <= C.
+
+    Groups read inputs of their own, so that the matrices of two groups never share a row that both drive:
+    with k R inputs each takes whole row tiles, of which the outputs of one group alone are read.
+
+    Args:
+        shape: the layer.
+        array: R x C, columns counted in weights.
+
+    Returns:
+        C // (m/G); 0 where not even those of a single pixel fit.
+    """
+    return array.columns // (shape.m // shape.groups)
 
 
 def fewest_cycles(

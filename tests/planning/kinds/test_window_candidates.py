@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankfold.mapping import ArraySpec
-from rankfold.mapping.window_matrix import window_shape
+from rankfold.mapping.window_matrix import filling_window, window_cycles, window_shape
 from rankfold.plan import WindowLayer
 from rankfold.planning.exact.slots import layer_slots
-from rankfold.planning.kinds import candidates_of, window
+from rankfold.planning.kinds import PIXEL, candidates_of, window
 from rankfold.workload import ConvShape, Network
 
 ARRAY = ArraySpec(16, 32)
 PART = candidates_of(WindowLayer)
 
 
-def slot_of(outputs=8, plane=(6, 6), array=ARRAY):
-    """A 3x3 layer of four bits between a first convolution and a classifier."""
-    layer = ConvShape("layer", 4, outputs, (3, 3), plane, padding=(1, 1, 1, 1))
+def slot_of(outputs=8, plane=(6, 6), array=ARRAY, groups=1):
+    """A 3x3 layer of four bits, and four channels a group, between a first convolution and a classifier."""
+    layer = ConvShape("layer", 4 * groups, outputs, (3, 3), plane, padding=(1, 1, 1, 1), groups=groups)
     first, last = ConvShape("first", 4, 4, (1, 1), plane), ConvShape("last", 8, 8, (1, 1), (1, 1))
     return layer_slots(Network("net", (4, *plane), (first, layer, last)), array, 4)[1]
 
@@ -26,8 +26,8 @@ def slot_of(outputs=8, plane=(6, 6), array=ARRAY):
 SIDES = st.integers(1, 9)
 
 
-@given(SIDES, SIDES, SIDES, st.integers(1, 40))
-def test_windows_fill_the_columns_or_divide_one_that_does(outputs, height, width, columns):
+@given(SIDES, SIDES, SIDES, st.integers(1, 40), st.integers(1, 3))
+def test_windows_fill_the_columns_or_divide_one_that_does(outputs, height, width, columns, groups):
     def fits(a, b):
         return a <= height and b <= width and a * b * outputs <= columns
 
@@ -43,8 +43,22 @@ def test_windows_fill_the_columns_or_divide_one_that_does(outputs, height, width
         for b in range(1, width + 1)
         if any(not height % a and not width % b for height, width in filling)
     }
-    found = PART.windows(slot_of(outputs, (height, width), ArraySpec(16, columns)))
+    slot = slot_of(outputs * groups, (height, width), ArraySpec(16, columns), groups)
+    found = PART.windows(slot)
     assert set(found) == wanted - {(1, 1)} and len(set(found)) == len(found)
+
+
+@given(SIDES, SIDES, SIDES, st.integers(1, 3), st.integers(1, 40), st.integers(1, 3))
+def test_no_window_of_one_column_tile_needs_fewer_cycles(outputs, height, width, groups, columns, row_tiles):
+    """Groups included: what the planner proposes is as cheap as what `--window auto` finds."""
+    array = ArraySpec(16, columns)
+    slot = slot_of(outputs * groups, (height, width), array, groups)
+    window = filling_window([slot.shape], array, row_tiles)
+    rows = row_tiles * array.rows
+    if window == PIXEL or window_shape(slot.shape, window).n < rows:
+        return  # the layer as it is, or one of so few inputs that others have other numbers of tiles
+    proposed = [window_cycles(slot.shape, one, array, rows) for one in PART.windows(slot)]
+    assert min(proposed) <= window_cycles(slot.shape, window, array, rows)
 
 
 def test_windows_are_chosen_for_columns_in_weights():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from rankfold.mapping.window_matrix import window_shape
+from rankfold.mapping.window_matrix import pixels_in_a_row, window_shape
 from rankfold.plan import LayerPlan, WindowLayer, support_to_text
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
@@ -69,14 +69,15 @@ class WindowCandidates(KindCandidates):
 def candidate_windows(slot: LayerSlot) -> tuple[Pair, ...]:
     """Windows of several pixels: those that fill the columns, and their divisors.
 
-    A window (a, b) fills them if its N m outputs are at most C, and no longer with one more row or column of
-    pixels, for which there may also be no place in the plane. Windows of more than 2,304 inputs are left out.
+    A window (a, b) fills them if its N m/G outputs of each group are at most C, and no longer with one more
+    row or column of pixels, for which there may also be no place in the plane. Windows of more than 2,304
+    inputs are left out.
 
     Args:
         slot: the layer.
     """
     height, width = slot.plane
-    pixels = slot.array.columns // slot.shape.m
+    pixels = pixels_in_a_row(slot.shape, slot.array)
     windows: set[Pair] = set()
     for a in range(1, min(height, pixels) + 1):
         b = min(width, pixels // a)
