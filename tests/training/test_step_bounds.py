@@ -10,6 +10,7 @@ from rankfold.calibration.quantisers import calibrate_
 from rankfold.calibration.signs import observe_signs
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
+from rankfold.nn.quantised import LayerBits, QuantLinear
 from rankfold.nn.quantisers import Quantiser
 from rankfold.plan import uniform_plan
 from rankfold.simulator import simulate
@@ -106,6 +107,46 @@ def test_any_loop_is_bounded_as_ours_is(mode):
     assert all(torch.equal(ours[name], plain[name]) for name in ours)
 
 
+@pytest.mark.parametrize("on_arrays", [False, True], ids=["network", "arrays"])
+@pytest.mark.parametrize("ours", [False, True], ids=["any loop", "ours"])
+def test_a_step_that_leaves_levels_of_weights_empty_is_shortened(ours, on_arrays):
+    """In training alone, and no further than to where the largest weight takes the highest level."""
+    model, plan, batches = quantised_layers()
+    layer, (inputs, target) = model[0], batches[0]
+    steps = steps_of(model)
+    with torch.no_grad():
+        layer.weight_quantiser.load_state_dict({"step": 10 * layer.weight_quantiser.step})
+    wide, widest = layer.weight_quantiser.scale, layer.weight.detach().abs().max() / 127
+    model.eval()
+    with torch.no_grad():
+        model(inputs)
+    assert layer.weight_quantiser.scale == wide
+    trained = simulate(model, plan) if on_arrays else model
+    trained.train()
+    optimiser = torch.optim.SGD(trained.parameters(), lr=0.0)
+    nn.functional.cross_entropy(trained(inputs), target).backward()
+    if ours:
+        layer.weight_quantiser.load_state_dict({"step": wide})  # as if by the update
+        with StepSizes(trained).bounded():
+            optimiser.step()
+    assert layer.weight_quantiser.scale == widest
+    assert layer.integer_weights().abs().max() == 127
+    assert steps_of(model)[1:] == steps[1:]
+
+
+def test_a_step_is_left_alone_where_it_says_nothing_of_levels():
+    """Of weights that are all zero, of a frozen step, of one bit, and of inputs."""
+    for bits, frozen, size in [(8, False, 0.0), (8, True, 1.0), (1, False, 1.0)]:
+        layer = QuantLinear.from_float(nn.Linear(3, 3), LayerBits(bits, 8, True))
+        layer.input_quantiser.fit_(torch.ones(1))
+        nn.init.constant_(layer.weight, size)
+        for quantiser in (layer.weight_quantiser, layer.input_quantiser):
+            quantiser.load_state_dict({"step": torch.tensor(5.0)})
+        layer.weight_quantiser.step.requires_grad_(not frozen)
+        layer(torch.ones(2, 3))
+        assert layer.weight_quantiser.scale == layer.input_quantiser.scale == 5
+
+
 def test_a_step_that_is_set_or_loaded_is_no_update():
     quantiser = Quantiser(8, signed=True)
     x = torch.randn(100, generator=torch.Generator().manual_seed(0))
@@ -124,12 +165,12 @@ def test_the_arrays_of_a_network_share_its_bounds():
     nn.functional.cross_entropy(model(inputs), target).backward()
     arrays = simulate(model, plan)
     optimiser = torch.optim.SGD(arrays.parameters(), lr=0.0)
-    wanted = [8 * step for step in steps_of(model)]
+    wanted = [step / 8 for step in steps_of(model)]
     for _ in range(3):
         with torch.no_grad():
             for module in model.modules():
                 if isinstance(module, Quantiser):
-                    module.step *= 2
+                    module.step /= 2
         nn.functional.cross_entropy(arrays(inputs), target).backward()
         optimiser.step()
     model(inputs)

@@ -38,6 +38,9 @@ class BinaryQuantiser(Quantiser):
         mean = float(values.abs().mean())
         return max(mean, SMALLEST_STEP)
 
+    def reach_(self, weight: Tensor) -> None:
+        """Nothing is to be done: every weight is at one of the two levels, whatever the step."""
+
     @torch.no_grad()
     def levels(self, x: Tensor) -> Tensor:
         """-1 or +1 for every element of x, of the same shape.

@@ -95,6 +95,7 @@ class QuantConv2d(nn.Conv2d, StandIn):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, OH, OW)."""
+        use_all_levels_(self)
         weight = self.weight_quantiser(self.weight)
         if self.mask is not None:
             # After rounding: one bit with a sign has no level for zero.
@@ -153,6 +154,7 @@ class QuantLinear(nn.Linear, StandIn):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, ..., in_features) -> (B, ..., out_features)."""
+        use_all_levels_(self)
         weight = self.weight_quantiser(self.weight)
         values = self.input_quantiser(input)
         return F.linear(values, weight, self.bias)
@@ -167,6 +169,12 @@ class QuantLinear(nn.Linear, StandIn):
 
 
 QuantLayer = QuantConv2d | QuantLinear
+
+
+def use_all_levels_(layer: QuantLayer) -> None:
+    """In training, shorten a step of the weights that leaves the outermost levels empty."""
+    if layer.training and not layer.weight_quantiser.bypass:
+        layer.weight_quantiser.reach_(layer.weight)
 
 
 def _quantisers(bits: LayerBits, device: torch.device) -> tuple[Quantiser, Quantiser]:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
-from rankfold.nn.learned_step import SMALLEST_STEP, LearnedStep, arithmetic_type, bounded_step, to_levels_
+from rankfold.nn.learned_step import (
+    SMALLEST_STEP,
+    LearnedStep,
+    arithmetic_type,
+    bounded_step,
+    step_within,
+    to_levels_,
+)
 
 MINIMUM_BITS, MAXIMUM_BITS = 1, 8
 
@@ -133,6 +140,21 @@ class Quantiser(nn.Module):
                 with torch.no_grad():
                     step.copy_(bounded_step(step, before.to(step.device)))
         setattr(step, _USED, (step.detach().clone(), step._version))
+
+    @torch.no_grad()
+    def reach_(self, weight: Tensor) -> None:
+        """Shorten a step under which the outermost levels stand empty for this weight (see `step_within`).
+
+        Layers do so in training, before they use it. Inputs are of another batch each time and stay out.
+        """
+        step = self.step
+        # A frozen step is the user's; what is compiled is held by `training.step_bounds`.
+        if torch.compiler.is_compiling() or not (self.fitted and step.requires_grad) or weight.numel() == 0:
+            return
+        self._hold_step_()
+        shorter = step_within(step, weight, self.high)
+        step.copy_(shorter)
+        self._set_freely()
 
     def _set_freely(self) -> None:
         """What was just done to the step is no update."""

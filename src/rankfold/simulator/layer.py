@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from rankfold.calibration.samples import BatchError
 from rankfold.nn.plain import CONV_ATTRIBUTES
-from rankfold.nn.quantised import QuantConv2d, QuantLayer
+from rankfold.nn.quantised import QuantConv2d, QuantLayer, use_all_levels_
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding
 from rankfold.simulator.converter import Converter, SumSample
@@ -92,6 +92,7 @@ class SimulatedLayer(nn.Module):
             # One image without a batch, as nn.Conv2d takes it.
             return self(input[None])[0]
         if self.training:
+            use_all_levels_(self.layer)  # before its levels are programmed
             self.draws += 1
             self.program_(self.seed, int(self.draws))
         if not torch.is_grad_enabled():

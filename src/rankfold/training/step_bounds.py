@@ -1,4 +1,4 @@
-"""`StepSizes`: keeps the learned step sizes of quantisers from leaping across zero."""
+"""`StepSizes`: keeps learned step sizes from leaping across zero, and all levels of weights in use."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import torch
 from torch import nn
 
 from rankfold.nn.learned_step import bounded_step
+from rankfold.nn.quantised import QuantLayer, use_all_levels_
 from rankfold.nn.quantisers import Quantiser
 
 
 class StepSizes:
     """The step sizes of all quantisers of a network.
 
-    Quantisers hold updates to a factor of two themselves (see `nn.learned_step.bounded_step`), but not inside
-    compiled steps. This does it for all of them at once, with the same numbers.
+    Quantisers hold updates to a factor of two themselves (see `nn.learned_step.bounded_step`), and layers in
+    training keep their weights' levels in use (`nn.learned_step.step_within`), but not inside compiled steps.
+    This does both right after an update, with the same numbers.
 
     Args:
         network: with any number of quantisers, also none.
@@ -24,13 +26,16 @@ class StepSizes:
 
     def __init__(self, network: nn.Module) -> None:
         self._steps: list[torch.Tensor] = []
+        self._layers: list[QuantLayer] = []
         for module in network.modules():
             if isinstance(module, Quantiser):
                 self._steps.append(module.step)
+            if isinstance(module, QuantLayer):
+                self._layers.append(module)
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
-        """Hold what an update inside does to each of them to a factor of two."""
+        """Hold what an update inside does to each of them to a factor of two, and keep all levels in use."""
         if not self._steps:
             yield
             return
@@ -42,3 +47,5 @@ class StepSizes:
             bounded = bounded_step(torch.stack(self._steps), before)
             for step, value in zip(self._steps, bounded.unbind(), strict=True):
                 step.copy_(value)
+        for layer in self._layers:
+            use_all_levels_(layer)
