@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.command_line import SMALL
+from common.command_line import PAIRS, SMALL
 from rankfold.cli.main import main
 from rankfold.models.zoo import build
 
@@ -20,6 +20,5 @@ def weights(tmp_path_factory):
 def finished(tmp_path_factory, weights):
     """The folder of a finished run, which tests read and do not change."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    pairs = ["--groups", "4", "--rank", "1/8"]
-    assert main(["compress", *SMALL, *pairs, "--checkpoint", str(weights), "--out", str(out)]) == 0
+    assert main(["compress", *SMALL, *PAIRS, "--checkpoint", str(weights), "--out", str(out)]) == 0
     return out

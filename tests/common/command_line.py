@@ -6,8 +6,22 @@ import sys
 
 from rankfold.cli.main import main
 
-# A run on digits that takes seconds: two epochs of fine-tuning from given weights.
-SMALL = ["resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "--epochs", "2"]
+# A run on digits that takes seconds: two epochs of fine-tuning from given weights. One thread, whatever other
+# tests of the process have set, so that runs of several processes have the same sums.
+SMALL = [
+    "resnet8",
+    "--data",
+    "digits",
+    "--array",
+    "32x32",
+    "--batch",
+    "256",
+    "--epochs",
+    "2",
+    "--threads",
+    "1",
+]
+PAIRS = ["--groups", "4", "--rank", "1/8"]
 
 
 def rankfold(*arguments):

@@ -48,7 +48,7 @@ name: mine
 array: {rows: 32, columns: 48, rows_driven: 16}
 cells: {bits: {value: 2, unit: bit, source: chosen}, coding: differential}
 dac: {bits: 2}
-adc: {bits: 6, mux: 4}
+adc: {bits: 6, mux: 4, range: full}
 technology: rram-32nm
 noise: {program_noise: 0.05}
 """
@@ -82,6 +82,7 @@ def said(capsys, *command):
 def test_a_simulation_is_on_the_described_arrays(finished, mine, capsys):
     described = said(capsys, "simulate", finished, *QUICK, "--hardware", mine)
     options = "--array 32x48 --rows-driven 16 --cell-bits 2 --coding differential --dac-bits 2 --adc-bits 6"
+    options += " --adc-range full"
     apart = said(capsys, "simulate", finished, *QUICK, *options.split(), "--program-noise", 0.05)
     assert described["accuracies"] == apart["accuracies"]
     assert described["layers"] == apart["layers"]

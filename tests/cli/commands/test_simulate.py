@@ -1,5 +1,6 @@
 """`rankfold simulate` and noise-aware `rankfold compress`, on a small run on digits."""
 
+import copy
 import csv
 import json
 from dataclasses import replace
@@ -154,6 +155,18 @@ def test_a_stopped_simulation_resumes_to_the_same_numbers(finished, tmp_path):
     assert simulate_run(loaded, NOISY, out=out, resume=True, progress=Stopping(1)) == wanted
 
 
+FEW = replace(NOISY, chosen=NonIdealities(), images=4, layer_images=4)
+
+
+@pytest.fixture(scope="module")
+def simulated(finished, tmp_path_factory):
+    """The run, and what is written of its simulation with `FEW` images."""
+    loaded = LoadedRun.load(finished, "digits", "cpu")
+    out = tmp_path_factory.mktemp("simulated") / "simulation.json"
+    simulate_run(loaded, FEW, out=out)
+    return loaded, json.loads(out.read_text())
+
+
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
@@ -167,12 +180,10 @@ def test_a_stopped_simulation_resumes_to_the_same_numbers(finished, tmp_path):
         ("done/only fc/blame", None, "at done/only fc/blame: "),
     ],
 )
-def test_parts_that_were_edited_are_refused_with_their_place(place, value, message, finished, tmp_path):
-    loaded = LoadedRun.load(finished, "digits", "cpu")
-    options = replace(NOISY, chosen=NonIdealities(), images=4, layer_images=4)
+def test_parts_that_were_edited_are_refused_with_their_place(place, value, message, simulated, tmp_path):
+    loaded, whole = simulated
+    content = copy.deepcopy(whole)
     out = tmp_path / "simulation.json"
-    simulate_run(loaded, options, out=out)
-    content = json.loads(out.read_text())
     *steps, last = place.split("/")
     part = content
     for step in steps:
@@ -180,7 +191,7 @@ def test_parts_that_were_edited_are_refused_with_their_place(place, value, messa
     part[last] = value
     out.write_text(json.dumps(content))
     with pytest.raises(InputError) as refused:
-        simulate_run(loaded, options, out=out, resume=True, progress=Stopping(1))
+        simulate_run(loaded, FEW, out=out, resume=True, progress=Stopping(1))
     assert str(refused.value).startswith(f"{out} is not a complete simulation: {message}")
 
 

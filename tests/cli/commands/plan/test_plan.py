@@ -26,7 +26,7 @@ def plan(weights, *arguments, model=MODEL):
 
 def test_a_plan_that_is_compressed(weights, tmp_path, capsys):
     out, front = tmp_path / "plan.json", tmp_path / "front"
-    budgets = ["--max-cycles", "60%", "--max-energy", "90%"]
+    budgets = ["--max-cycles", "60%", "--max-energy", "90%", "--images", "64"]
     assert plan(weights, *budgets, "--out", out, "--pareto", front) == 0
     told = capsys.readouterr().out
     assert "proven optimal" in told and f"plan: {out}" in told and "first convolution" in told
