@@ -56,7 +56,7 @@ def best_of_all(weight, groups, rank, second, entries):
 @pytest.mark.parametrize("groups", [1, 2])
 def test_near_the_best_of_all_supports(groups):
     rng, ratios, apart = np.random.default_rng(0), [], []
-    for _ in range(20):
+    for _ in range(8):
         weight, second = rng.normal(size=(6, 4, 1, 3)), random_moments(rng, 1, 12, decay=0.05)
         found, _ = row_sparse(weight, 1, groups, 2, second, 1)
         least = best_of_all(weight, groups, 2, second, 1)
@@ -64,9 +64,6 @@ def test_near_the_best_of_all_supports(groups):
         support = nested_supports(weight, 1, second)[1]
         first = decompose_for_data(weight, 1, groups, 2, second, support=support)
         apart.append(output_error(weight, first, 1, groups, ridged(second)) / least)
-    print(
-        groups, np.mean(ratios), np.max(ratios), np.mean(np.isclose(ratios, 1)), np.mean(apart), np.max(apart)
-    )
     assert min(ratios) > 1 - 1e-6
     assert np.mean(ratios) < np.mean(apart)
     assert np.mean(ratios) < 1.2

@@ -22,7 +22,7 @@ from rankfold.mapping import (
 )
 from rankfold.workload import ConvShape
 
-MANY = max(settings().max_examples, 500)
+MANY = max(settings().max_examples, 200)
 
 
 def convolve(shape, inputs, weight):

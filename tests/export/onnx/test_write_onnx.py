@@ -14,7 +14,6 @@ from rankfold.errors import InputError
 from rankfold.export.onnx.check import compare_onnx
 from rankfold.export.onnx.write import write_onnx
 from rankfold.mapping import ArraySpec
-from rankfold.models.zoo import build
 from rankfold.nn.masked import masks_of
 from rankfold.plan import LowRank, SharedSupport, WindowLowRankLayer, uniform_plan
 from rankfold.plan.methods import Windows
@@ -147,7 +146,15 @@ def test_inputs_of_one_bit_with_a_sign_are_refused(tmp_path):
 @pytest.mark.parametrize("bits", [None, 4])
 def test_dropped_positions_are_zeros_in_the_file(method, bits, tmp_path):
     torch.manual_seed(0)
-    model = build("resnet8", 10)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(12, 12, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(12 * 49, 5),
+    )
     plan = uniform_plan(trace(model, IMAGE), ARRAY, method, bits=bits)
     compress_(model, plan)
     if bits is not None:
