@@ -129,9 +129,8 @@ def free_pairs(shape: ConvShape, found: dict[Pair, Box]) -> Iterator[Setting]:
         outputs, inputs = len(box.copies), box.copies[0].size
         for rank in (rank for rank in RANKS if rank <= outputs // 2):
             wanted = budgets(inputs, rank)
-            for rows, support in low_rank_rows(box.copies, 1, rank, box.second, wanted).items():
-                made = decompose_for_data(box.copies, 1, 1, rank, box.second, support=support)
-                error = box.error(reconstruct(made, 1, 1))
+            for rows, made in low_rank_rows(box.copies, 1, rank, box.second, wanted).items():
+                error = box.error((made.outputs @ made.rows).reshape(box.copies.shape))
                 cost = partial(window_low_rank_cycles, shape, window, rank, rows=rows)
                 yield "free pairs", f"{window} q{rank} {rows}", error, cost
 

@@ -217,7 +217,7 @@ class BlockProblem:
                 if sweep == 0:
                     # What the others leave may lie where the plain truncation has nothing, and nothing turns
                     # towards it from there.
-                    outputs[i] = _leading_outputs(free, rank)
+                    outputs[i] = leading_outputs(free, rank)
                 else:
                     outputs[i] = _towards_leading(free, outputs[i])
                 rows[i] = outputs[i].T @ free
@@ -238,7 +238,7 @@ class BlockProblem:
         rows = []
         for cut, root in zip(self.cuts, self.roots, strict=True):
             block = self.start[:, cut]
-            leading = _leading_outputs(block, rank)
+            leading = leading_outputs(block, rank)
             outputs.append(leading)
             rows.append(leading.T @ block @ root)
         return outputs, rows
@@ -319,7 +319,7 @@ def _orthonormal(columns: np.ndarray) -> np.ndarray:
     return made
 
 
-def _leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
+def leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
     """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix if possible."""
     if rank <= block.shape[1] < len(block):
         right = _leading(block.T @ block, rank)  # (n, r) leading right singular vectors

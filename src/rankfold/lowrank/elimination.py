@@ -13,6 +13,14 @@ some L (m, |Q|) and the columns E_Q of the unit matrix, and
 and it costs tr(L H_QQ L^T) = tr(W_Q H_QQ^-1 W_Q^T): for a single column j, ||W_j||^2 / H_jj. The moments of
 the columns R that are left have the inverse H_RR - H_RQ H_QQ^-1 H_QR, the Schur complement. Nothing is
 approximated: W stays the best weight on the columns that are there, H the inverse of their moments.
+
+**Changes are collected.** A step changes all of H by a product of few columns, H_:Q times F = H_QQ^-1 H_Q:,
+and writing so many numbers for so few products is what takes long. But the next step reads little of H: its
+diagonal, for the costs, and the rows Q. So the factors of several steps are kept, K (n, b) and F (b, n) with
+H - K F the inverse as it is by now, and are multiplied out at once. Likewise the weight is W - A F, A (m, b)
+the weights W_Q that were lost. Diagonal and squares ||W_j||^2 follow step by step:
+
+    H_jj - K_j F_j,        ||W_j - W_Q F_j||^2 = ||W_j||^2 - 2 F_j^T (W_Q^T W_j) + F_j^T (W_Q^T W_Q) F_j.
 """
 
 from __future__ import annotations
@@ -22,6 +30,7 @@ import numpy as np
 from rankfold.lowrank.regression import inverse
 
 DRIFT = 1e-6  # of the diagonal of S H from one, above which H is computed afresh
+COLLECTED = 32  # columns whose changes are kept before they are multiplied out
 
 
 class Elimination:
@@ -55,6 +64,8 @@ class Elimination:
         self._columns = np.arange(n)  # of the rows and columns of _inverse
         self._place = np.arange(n)  # the other way round
         self._there = np.ones(n, bool)
+        self._count = 0  # b, columns whose changes are collected
+        self._begin()
 
     @property
     def kept(self) -> np.ndarray:
@@ -64,6 +75,7 @@ class Elimination:
     @property
     def weight(self) -> np.ndarray:
         """(m, n) the best weight on the columns that are left, zero elsewhere."""
+        self._multiply_out()
         outputs, n = len(self._weight), len(self._there)
         whole = np.zeros((outputs, n))
         whole[:, self._columns] = self._weight
@@ -72,15 +84,13 @@ class Elimination:
     def costs(self) -> np.ndarray:
         """(n,) increase of tr(D S D^T) by dropping each column alone; infinite for those that are dropped."""
         there = self._there[self._columns]  # those dropped since `tidy` are zero
-        columns = self._columns[there]
-        squares = np.einsum("mj,mj->j", self._weight, self._weight)  # ||W_j||^2
-        diagonal = np.diagonal(self._inverse)  # H_jj
         costs = np.full(len(self._there), np.inf)
-        costs[columns] = squares[there] / diagonal[there]
+        costs[self._columns[there]] = self._squares[there] / self._diagonal[there]
         return costs
 
     def joint_cost(self, dropped: np.ndarray) -> float:
         """Increase of tr(D S D^T) by dropping these columns together."""
+        self._multiply_out()
         where = self._place[dropped]
         inner = self._inverse[np.ix_(where, where)]  # H_QQ
         lost = self._weight[:, where].T  # W_Q^T
@@ -90,19 +100,29 @@ class Elimination:
     def drop(self, dropped: np.ndarray) -> None:
         """Drop columns and refit the others."""
         where = self._place[dropped]
-        inner = self._inverse[np.ix_(where, where)]  # H_QQ
-        share = np.linalg.solve(inner, self._inverse[where])  # H_QQ^-1 H_Q:
-        lost = self._weight[:, where]  # W_Q
-        self._weight -= lost @ share
-        self._inverse -= self._inverse[:, where] @ share
-        # Zero but for rounding, which later steps must not see.
-        self._weight[:, where] = 0.0
-        self._inverse[where] = 0.0
-        self._inverse[:, where] = 0.0
+        new = slice(self._count, self._count + len(where))
+        if new.stop > len(self._share):
+            self._multiply_out()
+            new = slice(0, len(where))
+            self._make_room(len(where))
+        before = slice(0, new.start)
+        share = self._share[before]  # (b, n) F
+        rows = self._inverse[where] - self._taken[before, where].T @ share  # (q, n) H_Q:
+        # What is dropped is zero but for rounding, which later steps must not see.
+        rows[:, ~self._there[self._columns]] = 0.0
+        inner = rows[:, where]  # H_QQ
+        solved = np.linalg.solve(inner, rows)  # H_QQ^-1 H_Q:
+        lost = self._weight[:, where] - self._lost[before].T @ share[:, where]  # (m, q) W_Q
+        products = lost.T @ self._weight - (lost.T @ self._lost[before].T) @ share  # (q, n) W_Q^T W
+        self._squares -= np.einsum("qj,qj->j", solved, 2 * products - (lost.T @ lost) @ solved)
+        self._diagonal -= np.einsum("qj,qj->j", rows, solved)
+        self._taken[new], self._share[new], self._lost[new] = rows, solved, lost.T
+        self._count = new.stop
         self._there[dropped] = False
 
     def tidy(self) -> None:
         """Forget the dropped columns, so that steps become cheaper, and mend an inverse that has drifted."""
+        self._multiply_out()
         there = self._there[self._columns]
         kept = np.ix_(there, there)
         self._columns = self._columns[there]
@@ -116,3 +136,31 @@ class Elimination:
         drift = np.abs(diagonal - 1).max(initial=0.0)
         if drift > DRIFT:
             self._inverse = inverse(moments)
+        self._begin()
+
+    def _begin(self) -> None:
+        """With no changes collected yet."""
+        self._squares = np.einsum("mj,mj->j", self._weight, self._weight)  # ||W_j||^2
+        self._diagonal = np.diagonal(self._inverse).copy()  # H_jj
+        self._make_room(COLLECTED)
+
+    def _make_room(self, columns: int) -> None:
+        outputs, n = self._weight.shape
+        room = max(columns, COLLECTED)
+        self._taken = np.zeros((room, n))  # K^T
+        self._share = np.zeros((room, n))  # F
+        self._lost = np.zeros((room, outputs))  # A^T
+        self._count = 0
+
+    def _multiply_out(self) -> None:
+        """Bring weight and inverse to what they are by now."""
+        if not self._count:
+            return
+        share = self._share[: self._count]
+        self._weight -= self._lost[: self._count].T @ share
+        self._inverse -= self._taken[: self._count].T @ share
+        gone = ~self._there[self._columns]
+        self._weight[:, gone] = 0.0
+        self._inverse[gone] = 0.0
+        self._inverse[:, gone] = 0.0
+        self._begin()

@@ -12,15 +12,17 @@ and factors then. (To choose again for the outputs that the new factors span cha
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.lowrank.blocks import BlockProblem
+from rankfold.lowrank.blocks import BlockProblem, leading_outputs
 from rankfold.lowrank.data_aware import decompose_for_data
 from rankfold.lowrank.factors import LowRankFactors, check_weight
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, of_group, power, with_ridge
-from rankfold.lowrank.rows import OutputMoments, nested_rows
+from rankfold.lowrank.nested import NestedRefits
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, of_group, with_ridge
+from rankfold.lowrank.rows import OutputMoments, nested_row_supports
 
 Array = np.ndarray
 
@@ -52,9 +54,25 @@ def row_low_rank(
     Raises:
         InputError: see `decompose_for_data`; or there are not so many inputs.
     """
-    support = low_rank_rows(weight, conv_groups, rank, second, [rows], cross=cross, ridge=ridge)[rows]
+    found = low_rank_rows(weight, conv_groups, rank, second, [rows], cross=cross, ridge=ridge)
+    support = found[rows].support
     factors = decompose_for_data(weight, conv_groups, 1, rank, second, cross, ridge=ridge, support=support)
     return factors, support
+
+
+@dataclass(frozen=True)
+class RowFactors:
+    """A support of inputs, and the best factors on it.
+
+    Attributes:
+        support: (C_in, kh*kw) booleans.
+        outputs: (G, m/G, r) L of each group, orthonormal columns.
+        rows: (G, r, n) R, zero outside the support.
+    """
+
+    support: Array
+    outputs: Array
+    rows: Array
 
 
 def low_rank_rows(
@@ -66,13 +84,13 @@ def low_rank_rows(
     *,
     cross: Array | None = None,
     ridge: float = RIDGE,
-) -> dict[int, Array]:
-    """The inputs for factors of rank r, for several numbers of them; each is found as if asked for alone.
+) -> dict[int, RowFactors]:
+    """Factors of rank r for several numbers of inputs; each are found as if they were asked for alone.
 
     Arguments and errors as of `row_low_rank`, with `budgets` for `rows`.
 
     Returns:
-        The support (C_in, kh*kw) for each of `budgets`.
+        For each of `budgets` the inputs, and the factors on them.
     """
     check_weight(weight, conv_groups, 1, rank)
     wanted = sorted(set(budgets))
@@ -82,46 +100,55 @@ def low_rank_rows(
             raise InputError(f"rows (={rows}) must be from {rank}, the rank, to {n}, the inputs of an output")
     check_moments(weight.shape, conv_groups, second, cross)
     dense = weight.astype(np.float64).reshape(conv_groups, -1, n)  # (G, m/G, n)
-    kept = {rows: np.ones((conv_groups, n), bool) for rows in wanted}
-    fewer = [rows for rows in wanted if rows < n]
+    by_group = []
     for group in range(conv_groups):
         problem = Regression.of(dense[group], second[group], of_group(cross, group), ridge)
-        for rows, found in _rows_of_group(problem, rank, fewer).items():
-            kept[rows][group] = found
-    return {rows: there.reshape(conv_groups * weight.shape[1], -1) for rows, there in kept.items()}
-
-
-def _rows_of_group(problem: Regression, rank: int, budgets: Sequence[int]) -> dict[int, Array]:
-    """(n,) booleans for each of `budgets`."""
-    if not budgets:
-        return {}
-    everything = np.ones(len(problem.moments), bool)
-    (whole,) = BlockProblem.of(problem, everything, 1).solve(rank)
-    choices = [_eliminated(problem.target, problem, budgets)]
-    choices.append(_eliminated(whole.outputs.T @ problem.target, problem, budgets))
+        by_group.append(_factors_of_group(problem, rank, wanted))
     found = {}
-    for rows in budgets:
-        kept = [choice[rows] for choice in choices]
-        found[rows] = min(kept, key=lambda there: _lost(problem, there, rank))
+    for rows in wanted:
+        kept, outputs, right = zip(*[of_budget[rows] for of_budget in by_group], strict=True)
+        support = np.reshape(kept, (conv_groups * weight.shape[1], -1))
+        found[rows] = RowFactors(support, np.stack(outputs), np.stack(right))
     return found
 
 
-def _eliminated(target: Array, problem: Regression, budgets: Sequence[int]) -> dict[int, Array]:
-    """The inputs worth most to a target (any outputs, n)."""
-    # Any matrix of n columns is a weight of n channels; the ridge is in the moments already.
-    found = nested_rows(target[:, :, None, None], 1, problem.moments[None], budgets, ridge=0.0)
-    return {rows: fitted.support.reshape(-1) for rows, fitted in found.items()}
+# (n,) booleans, the inputs; U (m, r) orthonormal; B (r, n).
+Factored = tuple[Array, Array, Array]
 
 
-def _lost(problem: Regression, kept: Array, rank: int) -> float:
-    """The error of the best factors on some inputs, with the ridge."""
-    (block,) = BlockProblem.of(problem, kept, 1).solve(rank)
-    return power(problem.target - block.outputs @ block.rows, problem.moments)
+def _factors_of_group(problem: Regression, rank: int, budgets: Sequence[int]) -> dict[int, Factored]:
+    """For each of `budgets`."""
+    n = len(problem.moments)
+    everything = np.ones(n, bool)
+    (whole,) = BlockProblem.of(problem, everything, 1).solve(rank)
+    found: dict[int, Factored] = {}
+    fewer = [rows for rows in budgets if rows < n]
+    if len(fewer) < len(budgets):
+        found[n] = everything, whole.outputs, whole.rows
+    if not fewer:
+        return found
+    choices = []
+    for target in (problem.target, whole.outputs.T @ problem.target):
+        # Any matrix of n columns is a weight of n channels; the ridge is in the moments already.
+        kept = nested_row_supports(target[:, :, None, None], 1, problem.moments[None], fewer, ridge=0.0)
+        sets = {rows: of_rows[0] for rows, of_rows in kept.items()}
+        choices.append((sets, NestedRefits.of(problem.target, problem.moments, sets.values())))
+    for rows in fewer:
+        best = 0.0
+        for sets, refits in choices:
+            # The rest of the power of W x is the error, see `blocks`: what is kept is to be large.
+            outputs = leading_outputs(refits.whitened(rows), rank)
+            white = outputs.T @ refits.whitened(rows)
+            power = float(np.sum(np.square(white)))
+            if rows not in found or power > best:
+                best = power
+                found[rows] = sets[rows], outputs, refits.unwhitened(white, n)
+    return found
 
 
 def refit_outputs(
     target: Array,
-    factors: LowRankFactors,
+    reduce: Array,
     conv_groups: int,
     parts: Sequence[OutputMoments],
     *,
@@ -134,7 +161,7 @@ def refit_outputs(
 
     Args:
         target: (m, C_in/G, kh, kw) the best weight without bounds.
-        factors: of one block, of which `reduce` is R.
+        reduce: (G*r, C_in/G, kh, kw) R.
         conv_groups: G.
         parts: the moments of sets of outputs, which together are all.
         ridge: as in `decompose_for_data`.
@@ -143,8 +170,8 @@ def refit_outputs(
         (m, r, 1, 1).
     """
     n = target[0].size
-    right = factors.reduce.reshape(conv_groups, -1, n)  # (G, r, n)
-    refitted = np.zeros(factors.expand.shape)
+    right = reduce.reshape(conv_groups, -1, n)  # (G, r, n)
+    refitted = np.zeros((len(target), right.shape[1], 1, 1))
     for part in parts:
         wanted = target[part.outputs].reshape(conv_groups, -1, n)  # (G, m'/G, n)
         rows = []

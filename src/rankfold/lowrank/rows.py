@@ -33,6 +33,7 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.lowrank.elimination import Elimination
+from rankfold.lowrank.nested import NestedRefits
 from rankfold.lowrank.regression import RIDGE, check_moments, with_ridge
 from rankfold.lowrank.support import ONE_BY_ONE, FittedSupport, refit
 
@@ -90,7 +91,7 @@ def nested_rows(
     Backward elimination as in `nested_supports`: always the input goes whose loss costs least after all that
     are left have been refitted. What one loss costs and the refits are exact, the order is greedy. Of n > 576
     inputs of a group, (n/576)^2 go in one step, the cheapest ones; the step's refit is exact still. Each
-    result is the same whatever other numbers are asked for.
+    result is the same whatever other numbers are asked for, but for rounding of the weights.
 
     Args:
         weight: (m, C_in/G, kh, kw).
@@ -110,6 +111,43 @@ def nested_rows(
         InputError: the weight, the moments or the importance are not finite or do not fit each other, or
             there are not so many inputs.
     """
+    supports = nested_row_supports(weight, conv_groups, second, budgets, importance=importance, ridge=ridge)
+    fitted = _refits(weight, conv_groups, second, supports, ridge)
+    return {
+        rows: FittedSupport(kept.reshape(conv_groups * weight.shape[1], -1), fitted[rows])
+        for rows, kept in supports.items()
+    }
+
+
+def nested_row_supports(
+    weight: np.ndarray,
+    conv_groups: int,
+    second: Moments | None,
+    budgets: Sequence[int],
+    *,
+    importance: np.ndarray | None = None,
+    ridge: float = RIDGE,
+) -> dict[int, np.ndarray]:
+    """The inputs that `nested_rows` keeps, without the weights; arguments and errors as there.
+
+    Returns:
+        (G, n) booleans for each of `budgets`.
+    """
+    _check(weight, conv_groups, budgets)
+    n = weight[0].size
+    metric = _metric(importance, conv_groups, len(weight))
+    supports = {rows: np.ones((conv_groups, n), bool) for rows in budgets}
+    if second is None:
+        _drop_lightest(supports, _judged(weight, conv_groups, metric, EVERY))
+        return supports
+    for group, columns in enumerate(_eliminations(weight, conv_groups, second, metric, ridge)):
+        for rows, kept in _eliminated(columns, budgets).items():
+            supports[rows][group] = kept
+    return supports
+
+
+def _check(weight: np.ndarray, conv_groups: int, budgets: Sequence[int]) -> None:
+    """Refuse what is no weight of so many groups, and numbers of inputs that it has not."""
     fits = weight.ndim == 4 and len(weight) % conv_groups == 0
     if not fits or not np.isfinite(weight).all():
         raise InputError(
@@ -120,19 +158,38 @@ def nested_rows(
     for rows in budgets:
         if not 1 <= rows <= n:
             raise InputError(f"rows (={rows}) must be from 1 to {n}, the inputs of an output")
-    metric = _metric(importance, conv_groups, len(weight))
-    supports = {rows: np.ones((conv_groups, n), bool) for rows in budgets}
-    if second is None:
-        _drop_lightest(supports, _judged(weight, conv_groups, metric, EVERY))
-    else:
-        for group, columns in enumerate(_eliminations(weight, conv_groups, second, metric, ridge)):
-            for rows, kept in _eliminated(columns, budgets).items():
-                supports[rows][group] = kept
-    found = {}
-    for rows, of_groups in supports.items():
-        support = of_groups.reshape(conv_groups * weight.shape[1], -1)
-        found[rows] = FittedSupport(support, refit_parts(weight, conv_groups, second, support, ridge=ridge))
-    return found
+
+
+def _refits(
+    weight: np.ndarray,
+    conv_groups: int,
+    second: Moments | None,
+    supports: Mapping[int, np.ndarray],
+    ridge: float,
+) -> dict[int, np.ndarray]:
+    """`refit_parts` on nested supports (G, n), all of them from one factorisation for each set of outputs."""
+    dense = weight.astype(np.float64).reshape(conv_groups, -1, weight[0].size)  # (G, m/G, n)
+    found = {rows: np.where(kept[:, None], dense, 0.0) for rows, kept in supports.items()}
+    # Without moments weights stay as they are, and so they do where all inputs are there.
+    fewer = [rows for rows in supports if rows < dense.shape[2]]
+    if second is None or not fewer:
+        return {rows: block.reshape(weight.shape) for rows, block in found.items()}
+    for part in _parts(len(weight), second):
+        inside = part.outputs.reshape(conv_groups, -1)
+        for group, own in enumerate(inside):
+            sets = [supports[rows][group] for rows in fewer]
+            moments = with_ridge(part.second[group], ridge)
+            refits = NestedRefits.of(dense[group][own], moments, sets)
+            for rows in fewer:
+                found[rows][group][own] = refits.unwhitened(refits.whitened(rows), dense.shape[2])
+    return {rows: block.reshape(weight.shape) for rows, block in found.items()}
+
+
+def _parts(outputs: int, second: Moments) -> Sequence[OutputMoments]:
+    """The sets of outputs; one of all where all have the same moments."""
+    if isinstance(second, np.ndarray):
+        return [OutputMoments(np.ones(outputs, bool), second)]
+    return second
 
 
 def refit_parts(
@@ -215,9 +272,7 @@ def _eliminations(
     ridge: float,
 ) -> Iterator[list[Elimination]]:
     """For each group the eliminations of its sets of outputs, of which no column is dropped yet."""
-    parts = second
-    if isinstance(parts, np.ndarray):
-        parts = [OutputMoments(np.ones(len(weight), bool), parts)]
+    parts = _parts(len(weight), second)
     if np.any(sum(part.outputs.astype(int) for part in parts) != 1):
         raise InputError("every output must belong to one set of moments")
     for part in parts:

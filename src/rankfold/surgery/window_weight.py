@@ -103,7 +103,7 @@ def window_factors(
     parts = output_moments(moments, len(copies), conv_groups)
     target = best_matrix(copies, conv_groups, moments)
     if moments.by_pixel:
-        factors = replace(factors, expand=refit_outputs(target, factors, conv_groups, parts))
+        factors = replace(factors, expand=refit_outputs(target, factors.reduce, conv_groups, parts))
     return _with_errors(factors, copies, conv_groups, target, parts), support
 
 

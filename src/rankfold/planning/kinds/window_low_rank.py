@@ -73,8 +73,8 @@ class WindowLowRankCandidates(KindCandidates):
         pair = cast(WindowLowRankLayer, kind)
         if pair.rows is None:
             return pair
-        support = study.window(pair.window).rows_of_factors(pair.rank)[pair.rows]
-        return pair.with_support(support_to_text(support))
+        found = study.window(pair.window).factored(pair.rank, pair.rows)
+        return pair.with_support(support_to_text(found.support))
 
     def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
         """That of the change of the window's matrix to the product of the factors."""
@@ -83,7 +83,9 @@ class WindowLowRankCandidates(KindCandidates):
 
         pair = cast(WindowLowRankLayer, kind)
         problem = study.window(pair.window)
-        return predicted_loss(problem.copies, problem.factored(pair), problem.sensitivity)
+        return predicted_loss(
+            problem.copies, problem.factored(pair.rank, pair.rows).weight, problem.sensitivity
+        )
 
 
 PART = WindowLowRankCandidates()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankfold.lowrank import FittedSupport, reconstruct
-from rankfold.lowrank.row_factors import low_rank_rows
+from rankfold.lowrank import FittedSupport
+from rankfold.lowrank.row_factors import RowFactors, low_rank_rows, refit_outputs
 from rankfold.lowrank.rows import OutputMoments, nested_rows
-from rankfold.mapping.window_matrix import window_shape, window_weight
-from rankfold.plan import WindowLowRankLayer, text_to_support
+from rankfold.mapping.window_matrix import window_weight
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.workload.shape import Pair
 
@@ -39,7 +38,7 @@ class WindowStudy:
     ) -> None:
         self.sensitivity = sensitivity
         self._slot, self._weight, self._window = slot, weight, window
-        self._rows_of_factors: dict[int, dict[int, np.ndarray]] = {}
+        self._of_rank: dict[int, dict[int, RowFactors]] = {}
 
     @cached_property
     def copies(self) -> np.ndarray:
@@ -55,33 +54,33 @@ class WindowStudy:
         """
         return self._levels[rows]
 
-    def rows_of_factors(self, rank: int) -> Mapping[int, np.ndarray]:
-        """The inputs worth most to factors of a rank, (C_in, ph*pw) booleans.
-
-        Returns:
-            For every whole number of row tiles, k R, of each group that is at least the rank and not all.
-        """
-        if rank not in self._rows_of_factors:
-            step, inputs = self._slot.array.rows, self.copies[0].size
-            budgets = [rows for rows in range(step, inputs, step) if rows >= rank]
-            groups, second = self._slot.shape.groups, self._moments.second
-            self._rows_of_factors[rank] = low_rank_rows(self.copies, groups, rank, second, budgets)
-        return self._rows_of_factors[rank]
-
-    def factored(self, kind: WindowLowRankLayer) -> np.ndarray:
-        """(m*a*b, C_in/G, ph, pw) the product of the best factors, as surgery makes them.
+    def factored(self, rank: int, rows: int | None) -> FittedSupport:
+        """The inputs worth most to factors of a rank, and the product of the best, as surgery makes them.
 
         Args:
-            kind: a pair of this window, with the inputs that it reads where these are not all.
+            rank: of each group.
+            rows: a whole number of row tiles, k R, of each group, at least the rank; None: all.
         """
-        # Here, not above: it brings torch, which candidates and their costs do without.
-        from rankfold.surgery.window_weight import window_factors
+        if rank not in self._of_rank:
+            step, inputs = self._slot.array.rows, self.copies[0].size
+            budgets = [budget for budget in range(step, inputs, step) if budget >= rank]
+            groups, second = self._slot.shape.groups, self._moments.second
+            self._of_rank[rank] = low_rank_rows(self.copies, groups, rank, second, [*budgets, inputs])
+        found = self._of_rank[rank][rows or self.copies[0].size]
+        outputs = found.outputs
+        if self._moments.by_pixel:
+            outputs = self._outputs_of_parts(found.rows)
+        return FittedSupport(found.support, (outputs @ found.rows).reshape(self.copies.shape))
 
-        shape, support = self._slot.shape, None
-        if kind.support is not None:
-            support = text_to_support(kind.support, window_shape(shape, self._window))
-        factors, _ = window_factors(self.copies, shape.groups, kind, self._moments, support)
-        return reconstruct(factors, shape.groups, 1).reshape(self.copies.shape)
+    def _outputs_of_parts(self, rows: np.ndarray) -> np.ndarray:
+        """(G, m*a*b/G, r) L for R (G, r, n), each output fitted over the windows that have it."""
+        # Here, not above: it brings torch, which candidates and their costs do without.
+        from rankfold.surgery.window_weight import output_moments
+
+        groups = len(rows)
+        reduce = rows.reshape(-1, *self.copies.shape[1:])
+        parts = output_moments(self._moments, len(self.copies), groups)
+        return refit_outputs(self.copies, reduce, groups, parts).reshape(groups, -1, rows.shape[1])
 
     @cached_property
     def _moments(self) -> PatchMoments:
