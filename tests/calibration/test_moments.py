@@ -255,15 +255,15 @@ def test_moments_of_small_windows_are_blocks_of_those_of_large_ones(sampled, mon
     windows = [(4, 2), (2, 4), (2, 2), (1, 4), (1, 2), (2, 1), (3, 1)]
     runs = [torch.randn(3, 4, *plane) for plane in [(5, 15), (4, 8), (1, 3)]]
     views = {window: WindowView.of(conv, window) for window in windows}
-    gathered, add, readers = WindowMoments(views), MomentSums.add, []
+    gathered, add, readers = WindowMoments(conv, windows), MomentSums.add, []
     if sampled:  # of the first run, so that all windows are gathered by themselves there
         monkeypatch.setattr(MomentSums, "takes_all", lambda layer, inputs: inputs.shape[2] != 5)
     with monkeypatch.context() as patch:
         patch.setattr(MomentSums, "add", lambda *given: readers.append(given[1]) or add(*given))
         for images in runs:
             gathered.add(images)
-    # Three windows are in no other one.
-    assert len(readers) == 7 * sampled + 3 * (3 - sampled)
+    # Three windows are in no other one, and hold the layer's own patches; one that held all would be large.
+    assert len(readers) == 8 * sampled + 3 * (3 - sampled)
     for window, view in views.items():
         sums = MomentSums()
         for images in runs:
@@ -277,6 +277,36 @@ def test_moments_of_small_windows_are_blocks_of_those_of_large_ones(sampled, mon
             other = by_pixels[tuple(part.pixels)]
             assert other.share == pytest.approx(part.share)
             assert np.allclose(other.moments.second, part.moments.second, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("windows", [((2, 2), (4, 1), (1, 4)), ((2, 1), (1, 2)), ((3, 2),), ()])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_one_window_gives_the_moments_of_all_where_that_is_less_work(windows, dilation, monkeypatch):
+    """And those of the layer's own patches, which leave out what lies between dilated taps."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, 3, padding=dilation, dilation=dilation, groups=2)
+    runs = [torch.randn(3, 4, *plane) + 1 for plane in [(8, 8), (7, 9), (2, 3)]]
+    gathered, add, readers = WindowMoments(conv, windows), MomentSums.add, []
+    with monkeypatch.context() as patch:
+        patch.setattr(MomentSums, "add", lambda *given: readers.append(given[1]) or add(*given))
+        for images in runs:
+            gathered.add(images)
+    # On the largest plane: 4x4 pixels, 2x2 pixels, the only window there is, and no window at all.
+    assert isinstance(readers[0], Cut) == bool(windows)
+    if len(windows) > 1 and dilation == 1:
+        assert readers[0].layer.stride == ((4, 4) if len(windows) == 3 else (2, 2))
+    own, wanted = gathered.own().moments(), MomentSums()
+    for images in runs:
+        wanted.add(conv, images)
+    assert np.allclose(own.second, wanted.moments().second, rtol=1e-12, atol=1e-12)
+    assert np.allclose(own.mean, wanted.moments().mean, rtol=1e-12, atol=1e-12)
+    for window, view in gathered.views.items():
+        of_window = MomentSums()
+        for images in runs:
+            of_window.add(view.reader, images)
+        found = gathered.moments(window)
+        assert np.allclose(found.second, of_window.moments().second, rtol=1e-12, atol=1e-12)
+        assert len(found.by_pixel) == len(of_window.moments().by_pixel)
 
 
 @pytest.mark.parametrize("window", [(1, 1), (2, 3), (4, 1)])

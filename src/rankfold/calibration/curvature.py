@@ -106,10 +106,11 @@ def squared_gradients(
     most_positions = max(slope.shape[3] for slope in slopes)
     values = n * groups * (rows + most_positions)  # patches and weight gradients of one image
     step = max(1, CHUNK // values)
+    shift = _Shift.of(mean, bases, slopes[0])
     for start in range(0, images, step):
         stop = start + step
         # The gradients of one image's runs add up before they are squared.
-        whole = slopes[0].new_zeros(())
+        whole: Tensor | None = None
         for run, slope in zip(runs, slopes, strict=True):
             share = len(run.inputs) // images
             inputs = run.inputs
@@ -117,17 +118,47 @@ def squared_gradients(
             if inputs.dim() > 1:
                 inputs = inputs[start * share : stop * share]
             x = patches(run.layer, inputs.to(slope.dtype))
-            if mean is not None and mean.ndim == 2:
-                x = x - torch.from_numpy(mean).to(x)[..., None]
-            gradient = _rotated_gradient(slope[start:stop], x, bases)
-            whole = whole + gradient
-            if mean is not None and mean.ndim == 3:
-                constant = slope[start:stop].sum(dim=3)[..., None] * torch.from_numpy(mean).to(slope)
-                # sum_p g_p E[x]^T, output by output.
-                whole = whole - times(bases.outputs.transpose(1, 2) @ constant, bases.inputs)
+            gradient = shift.taken_off_(_rotated_gradient(slope[start:stop], x, bases), slope[start:stop])
+            whole = gradient if whole is None else whole.add_(gradient)
+        assert whole is not None  # there is a run
         # In the network's own type within a part of the batch, in float64 over all.
-        total += whole.square().sum(0).double()
+        total += whole.square_().sum(0).double()
     return total
+
+
+@dataclass(frozen=True)
+class _Shift:
+    """What a mean that is taken off all patches takes off rotated gradients: U^T (sum_p g_p E[x]^T) V.
+
+    Attributes:
+        bases: U and V.
+        rotated: (G, 1, n) E[x]^T V, where all outputs have one mean.
+        by_output: (G, m/G, n) E[x]^T of each output.
+    """
+
+    bases: Bases
+    rotated: Tensor | None = None
+    by_output: Tensor | None = None
+
+    @classmethod
+    def of(cls, mean: np.ndarray | None, bases: Bases, like: Tensor) -> _Shift:
+        """For a mean as `squared_gradients` takes it."""
+        if mean is None:
+            return cls(bases)
+        values = torch.from_numpy(mean).to(like)
+        if mean.ndim == 3:
+            return cls(bases, by_output=values)
+        return cls(bases, rotated=times(values[:, None], bases.inputs))
+
+    def taken_off_(self, gradient: Tensor, slope: Tensor) -> Tensor:
+        """Take it off a rotated gradient (b, G, m/G, n), in place, for gradients (b, G, m/G, P)."""
+        constant = slope.sum(dim=3)[..., None]  # (b, G, m/G, 1) sum_p g_p
+        turn = self.bases.outputs.transpose(1, 2)
+        if self.rotated is not None:
+            gradient.addcmul_(turn @ constant, self.rotated, value=-1)
+        if self.by_output is not None:
+            gradient.sub_(times(turn @ (constant * self.by_output), self.bases.inputs))
+        return gradient
 
 
 def _rotated_gradient(

@@ -213,7 +213,17 @@ class MomentSums:
             sums.add("dense_mean", stands_for * dense.sum(dim=2))
 
     @staticmethod
-    def takes_all(layer: Cut, inputs: Tensor) -> bool:
+    def taken(layer: Layer, positions: int) -> int:
+        """How many of so many patches of an image are taken.
+
+        Args:
+            layer: says how many inputs they have.
+            positions: patches of an image, of those that have the same pixels.
+        """
+        return min(positions, _most_patches(_groups(layer), patch_inputs(layer)))
+
+    @classmethod
+    def takes_all(cls, layer: Cut, inputs: Tensor) -> bool:
         """Whether all patches of a batch are taken, and no sample.
 
         Args:
@@ -221,8 +231,9 @@ class MomentSums:
             inputs: (B, C_in, H, W).
         """
         assert layer.present is not None  # patches of windows have pixels
-        kept = _most_patches(layer.layer.groups, patch_inputs(layer))
-        return all(len(positions) <= kept for _, positions in layer.present(inputs))
+        return all(
+            cls.taken(layer, len(positions)) == len(positions) for _, positions in layer.present(inputs)
+        )
 
     def of_parts(self, parts: Sequence[PatchPart]) -> MomentSums:
         """What the same inputs would have given of some parts of each patch, which are blocks of the sums.
@@ -244,6 +255,17 @@ class MomentSums:
                         block = block.index_select(2, index.to(total.device))
                     own.add(name, block)
         found._count = self._count * len(parts)
+        return found
+
+    def unnamed(self) -> MomentSums:
+        """The same of patches of which it does not count which pixels they have."""
+        found = MomentSums(sampled=False)
+        for sums in self._sums.values():
+            own = found._sums.setdefault((), _Sums())
+            own.patches += sums.patches
+            for name, total in sums.totals.items():
+                own.add(name, total.clone())  # which is added to in place
+        found._count = self._count
         return found
 
     @classmethod
@@ -312,6 +334,14 @@ class MomentSums:
         return chances.argsort(dim=1)[:, :kept]
 
 
+def _groups(layer: Layer) -> int:
+    if isinstance(layer, Cut):
+        return layer.layer.groups
+    if isinstance(layer, nn.Linear):
+        return 1
+    return layer.groups
+
+
 def _most_patches(groups: int, n: int) -> int:
     """Patches of n inputs of each of G groups that are taken of an image."""
     # A patch costs n^2 products in each of G groups, so that WORK allows WORK / (G n^2) of them.
@@ -371,7 +401,7 @@ def patch_moments(
             call(model, batch)
     moments: dict[str, PatchMoments] = {}
     for name, gathered in sums.items():
-        moments[name] = _averages(name, gathered)
+        moments[name] = averages_of(name, gathered)
     return moments
 
 
@@ -423,10 +453,15 @@ def paired_moments(
                 raise InputError(
                     f"layer {name} runs less often than in the dense network; give networks that run alike"
                 )
-    return _averages(name, sums)
+    return averages_of(name, sums)
 
 
-def _averages(name: str, sums: MomentSums) -> PatchMoments:
+def averages_of(name: str, sums: MomentSums) -> PatchMoments:
+    """The moments of a layer.
+
+    Raises:
+        InputError: it never ran.
+    """
     if sums.count == 0:
         raise InputError(f"layer {name} never ran on the calibration data; give batches that reach it")
     return sums.moments()

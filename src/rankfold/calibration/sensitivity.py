@@ -24,11 +24,10 @@ from torch import Tensor, nn
 
 from rankfold.calibration.backward import Backward, LayerRun
 from rankfold.calibration.curvature import Bases, eigenvectors, input_basis, squared_gradients, times
-from rankfold.calibration.moments import PatchMoments, layers_of, patch_moments
-from rankfold.calibration.patches import Layer, LayerModule, kernel_positions
+from rankfold.calibration.moments import PatchMoments, averages_of, layers_of
+from rankfold.calibration.patches import Layer, kernel_positions
 from rankfold.calibration.samples import Inputs, size_of
 from rankfold.calibration.window_moments import WindowMoments
-from rankfold.calibration.windows import WindowView
 from rankfold.errors import InputError
 from rankfold.workload.shape import Pair
 
@@ -109,7 +108,7 @@ def sensitivities(
 
     Args:
         model: any network with outputs (B, classes); in eval mode while it runs, then as before.
-        batches: inputs of the model, on its device; gone through three times.
+        batches: inputs of the model, on its device; gone through twice.
         names: of convolutions and linear layers.
         seed: of the labels drawn; torch's own random state is left alone.
         temperature: T, above 0.
@@ -162,8 +161,7 @@ def network_sensitivities(
     """
     if not temperature > 0:
         raise InputError(f"temperature (={temperature:g}) must be above 0")
-    kept = list(batches)  # gone through for the moments, for E[g g^T], and for the power in its basis
-    moments = patch_moments(model, kept, names)
+    kept = list(batches)  # gone through for the moments and E[g g^T], and for the power in their basis
     backward = Backward(
         model,
         kept,
@@ -173,8 +171,8 @@ def network_sensitivities(
     )
     images = sum(size_of(inputs) for inputs in kept)
     layers = layers_of(model, names)
-    seen = _window_moments(layers, windows)
-    targets = _targets(layers, moments, seen)
+    seen = {name: WindowMoments(layer, windows.get(name, ())) for name, layer in layers.items()}
+    targets = _targets(seen)
     for name, runs, size in backward:
         for run in runs:
             seen[name].add(run.inputs)
@@ -182,7 +180,7 @@ def network_sensitivities(
             target.see(runs, size)
     for name in names:
         for target in targets[name]:
-            target.settle()
+            target.settle(name)
     for name, runs, size in backward:
         for target in targets[name]:
             target.add_power(runs, size)
@@ -197,31 +195,13 @@ def network_sensitivities(
     return NetworkSensitivities(found, of_windows)
 
 
-def _window_moments(
-    layers: Mapping[str, LayerModule], windows: Mapping[str, Sequence[Pair]]
-) -> dict[str, WindowMoments]:
-    """Of all layers; nothing is gathered yet."""
-    found = {}
-    for name, layer in layers.items():
-        views = {}
-        for window in windows.get(name, ()):
-            assert isinstance(layer, nn.Conv2d)  # others have no plane
-            views[window] = WindowView.of(layer, window)
-        found[name] = WindowMoments(views)
-    return found
-
-
-def _targets(
-    layers: Mapping[str, LayerModule],
-    moments: Mapping[str, PatchMoments],
-    windows: Mapping[str, WindowMoments],
-) -> dict[str, list[_Target]]:
+def _targets(gathered: Mapping[str, WindowMoments]) -> dict[str, list[_Target]]:
     """For each layer what is looked at when it runs: the layer itself first, then its windows."""
     targets: dict[str, list[_Target]] = {}
-    for name, layer in layers.items():
-        targets[name] = [_Target(layer, moments[name])]
-        for window in windows[name].views:
-            targets[name].append(_WindowTarget(windows[name], window))
+    for name, moments in gathered.items():
+        targets[name] = [_Target(moments, moments.layer)]
+        for window in moments.views:
+            targets[name].append(_WindowTarget(moments, window))
     return targets
 
 
@@ -229,12 +209,13 @@ class _Target:
     """One weight whose sensitivity is gathered, in two passes over the data: `see`, then `add_power`.
 
     Args:
-        layer: says which patches it multiplies.
-        moments: of these patches.
+        gathered: the moments of the patches that it multiplies, known when it is settled.
+        layer: says which these are.
     """
 
-    def __init__(self, layer: Layer, moments: PatchMoments) -> None:
-        self._layer, self._moments = layer, moments
+    def __init__(self, gathered: WindowMoments, layer: Layer) -> None:
+        self._gathered, self._layer = gathered, layer
+        self._moments: PatchMoments | None = None
         self._gradient: Tensor | None = None  # (G, m/G, m/G) sum of g g^T over so many patches
         self._patches = 0
         self._bases: Bases | None = None
@@ -242,13 +223,15 @@ class _Target:
 
     @property
     def moments(self) -> PatchMoments:
-        """Of the patches; there must be some."""
+        """Of the patches, once it is settled."""
+        assert self._moments is not None
         return self._moments
 
     @property
     def groups(self) -> int:
         """G."""
-        return len(self._moments.second)
+        layer = self._gathered.layer
+        return layer.groups if isinstance(layer, nn.Conv2d) else 1
 
     @property
     def outputs(self) -> int:
@@ -273,11 +256,20 @@ class _Target:
             else:
                 self._gradient += part
 
-    def settle(self) -> None:
-        """Find the basis in which the second moment of gradients is nearly diagonal."""
+    def settle(self, name: str) -> None:
+        """Find the basis in which the second moment of gradients is nearly diagonal.
+
+        Raises:
+            InputError: the layer, of this name, never ran.
+        """
+        self._moments = self.known(name)
         assert self._gradient is not None  # moments are only there of layers that ran
         inputs = input_basis(self.centre().second, kernel_positions(self._layer))
         self._bases = Bases(eigenvectors(self._gradient), inputs)
+
+    def known(self, name: str) -> PatchMoments:
+        """The moments of the patches, now that all were seen; errors as of `settle`."""
+        return averages_of(name, self._gathered.own())
 
     def centre(self) -> PatchMoments:
         """The moments of the patches as they count."""
@@ -310,7 +302,7 @@ class _Target:
 
 
 class _WindowTarget(_Target):
-    """The matrix of a convolution's windows, whose moments are gathered on the way.
+    """The matrix of a convolution's windows.
 
     Args:
         gathered: the moments of all windows of the layer, known when it is settled.
@@ -318,18 +310,16 @@ class _WindowTarget(_Target):
     """
 
     def __init__(self, gathered: WindowMoments, window: Pair) -> None:
-        self._gathered, self._window, self._view = gathered, window, gathered.views[window]
-        nothing = np.zeros((self._view.layer.groups, 0))
-        super().__init__(self._view.reader, PatchMoments(nothing[..., None], nothing))
+        self._window, self._view = window, gathered.views[window]
+        super().__init__(gathered, self._view.reader)
 
     def runs_of(self, runs: Sequence[LayerRun]) -> Sequence[LayerRun]:
         """Window by window."""
         return [self._view.run(run) for run in runs]
 
-    def settle(self) -> None:
-        """With the moments, which are known by now."""
-        self._moments = self._gathered.moments(self._window)
-        super().settle()
+    def known(self, name: str) -> PatchMoments:
+        """Those of the boxes that windows read."""
+        return self._gathered.moments(self._window)
 
     def centre(self) -> PatchMoments:
         """Without their means."""
