@@ -61,11 +61,13 @@ class Costing:
         if not runs:
             return Candidate(entry, 0, 0, 0.0, 0)  # a fully connected layer
         # Cycles are counted with a weight in a cell, as everywhere; arrays with cells as they are.
-        cycles = 0
-        for shape in runs:
-            cycles += planned_mapping(shape, self.array, entry).cycles
-        # A weight that runs twice is stored once.
-        stages = array_mapping(runs[0], self.array, entry).stages
+        mappings = [planned_mapping(shape, self.array, entry) for shape in runs]
+        cycles = sum(mapping.cycles for mapping in mappings)
+        # A weight that runs twice is stored once. Where columns are weights anyway, it is mapped already.
+        stored = mappings[0]
+        if self.array.cell_bits is not None or self.array.dac_bits is not None:
+            stored = array_mapping(runs[0], self.array, entry)
+        stages = stored.stages
         arrays = sum(stage.tile_count for stage in stages)
         candidate = Candidate(entry, cycles, arrays, None, _stored_weights(stages))
         if energy:
