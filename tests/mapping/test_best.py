@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from common.brute_force import fewest_cycles
 from common.strategies import ARRAYS, conv_shapes, shapes_of_plane, supported_layers, supports
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_one_window, map_with_window
+from rankfold.mapping.best import BestSearch
+from rankfold.mapping.footprint import Footprint
+from rankfold.mapping.windows import Block, Windows
 from rankfold.workload import ConvShape
 
 THOROUGH = bool(os.environ.get("RANKFOLD_THOROUGH"))
@@ -134,3 +137,27 @@ def test_a_mapping_without_a_better_one_says_so():
     mapping = map_layer(ConvShape("layer", 8, 8, (3, 3), (10, 10)), ArraySpec(72, 8), "im2col")
     assert mapping.over_bound == 1
     assert mapping.lower_bound == mapping.cycles == 64
+
+
+@settings(max_examples=60)
+@given(
+    sizes=st.tuples(st.integers(2, 200), st.integers(2, 200)),
+    kernel=st.integers(1, 4),
+    plane=st.integers(1, 12),
+    array=ARRAYS,
+    share=st.floats(0.2, 1.5),
+    cut_inputs=st.booleans(),
+)
+def test_cuts_are_left_out_by_runs_as_one_by_one(sizes, kernel, plane, array, share, cut_inputs):
+    """Which is exact, as a bound never falls where a part gets channels."""
+    shape = ConvShape("layer", *sizes, (kernel, kernel), (plane + kernel - 1,) * 2)
+    search = BestSearch(Windows.every(Footprint(shape), array), 0)
+    every = Block.whole(search.windows.footprint)
+    total = sizes[0] if cut_inputs else sizes[1]
+    bounds = search._bounds_of_inputs if cut_inputs else search._bounds_of_outputs
+    each = bounds(every, np.arange(1, total + 1)).tolist()
+    assert each == sorted(each)
+    cycles = int(share * each[-1])
+    parts = [(size, each[total - size - 1], each[size - 1]) for size in range(1, total // 2 + 1)]
+    expected = [part for part in parts if part[1] + part[2] < cycles]
+    assert search._sizes(every, cycles, cut_inputs=cut_inputs) == expected

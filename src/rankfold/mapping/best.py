@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from rankfold.mapping.cover import Cover, Rectangle
-from rankfold.mapping.footprint import ArrayPair
 from rankfold.mapping.plane import Plane
 from rankfold.mapping.region import Region
 from rankfold.mapping.stored import ELEMENTS
 from rankfold.mapping.strips import ceil
-from rankfold.mapping.windows import NEVER, Block, Windows
+from rankfold.mapping.windows import Block, Windows
 
 Array = np.ndarray
 
 # Elements of the arrays that bounds are computed in at once: these stay in the processor's cache.
 AT_ONCE = 1 << 15
+# Cuts that are left out, or looked at, together.
+RUN = 16
 # Fractions that make up a whole number may come out above it by less than this.
 ROUNDING = 1e-6
 
@@ -44,6 +46,26 @@ class Cut:
         return self.first_bound + self.second_bound
 
 
+@dataclass(frozen=True, eq=False)
+class _Priced:
+    """What windows cost for a block of channels.
+
+    Attributes:
+        tiles: (W,) of each window.
+        cycles: (W,) where each covers the whole plane alone.
+        least: cycles that no cutting of the plane goes below.
+    """
+
+    tiles: Array
+    cycles: Array
+    least: int
+
+    @property
+    def alone(self) -> int:
+        """Cycles of the best window alone."""
+        return int(self.cycles.min())
+
+
 @dataclass(eq=False)
 class BestSearch:
     """The fewest cycles over the space that docs/mapping.md defines.
@@ -55,21 +77,27 @@ class BestSearch:
 
     windows: Windows
     enough: int
-    _covers: dict[Block, Cover] = field(default_factory=dict)
+    _planes: dict[Block, Plane] = field(default_factory=dict)
+    _prices: dict[Block, _Priced] = field(default_factory=dict)
 
     def solve(self) -> tuple[int, list[Region]]:
         """Cycles and regions."""
         every = Block.whole(self.windows.footprint)
         blocks = [every]
-        cycles = self.cover(every).cycles
+        cycles = self._cycles(every)
         for cut in self._cuts(every, cycles):
             # Cuts come in the order of their bounds: none of those that follow can save cycles either.
             if cut.bound >= cycles or cycles <= self.enough:
                 break
-            both = self.cover(cut.first).cycles
-            if both + cut.second_bound >= cycles:
+            # The tiles of both parts tell more than that bound does, and far sooner than their covers.
+            if self._least(cut.first) + cut.second_bound >= cycles:
                 continue
-            both += self.cover(cut.second).cycles
+            if self._least(cut.first) + self._least(cut.second) >= cycles:
+                continue
+            both = self._cycles(cut.first)
+            if both + self._least(cut.second) >= cycles:
+                continue
+            both += self._cycles(cut.second)
             if both < cycles:
                 cycles = both
                 blocks = [cut.first, cut.second]
@@ -84,37 +112,47 @@ class BestSearch:
 
     def cover(self, block: Block) -> Cover:
         """The cheapest cover of the plane for a block of channels."""
-        if block not in self._covers:
-            self._covers[block] = self._search(block)
-        return self._covers[block]
-
-    def _search(self, block: Block) -> Cover:
+        plane = self._plane(block)
+        priced = self._priced(block)
+        # One window for all stores the fewest tiles.
+        if plane is not None and plane.cycles < priced.alone:
+            return plane.solve()
         windows = self.windows
-        height, width = windows.output
-        pixels = height * width
-        tiles = windows.tiles(block)  # (W,)
-        cycles = windows.positions * tiles
-        index = int(cycles.argmin())
-        one_window = Rectangle(
-            (0, 0),
-            (height, width),
-            windows.window(index),
-        )
-        alone = Cover(int(cycles[index]), (one_window,))
-        # No cutting costs less a pixel than the best window does. One window for all stores the fewest tiles.
-        bounds = ceil(pixels * tiles, windows.pixels)
-        if alone.cycles <= int(bounds.min()):
+        index = int(priced.cycles.argmin())
+        return Cover(priced.alone, (Rectangle((0, 0), windows.output, windows.window(index)),))
+
+    def _cycles(self, block: Block) -> int:
+        """Those of its cheapest cover."""
+        plane = self._plane(block)
+        alone = self._priced(block).alone
+        if plane is None:
             return alone
-        plane = Plane.of(
-            (height, width),
-            windows.a,
-            windows.b,
-            tiles,
-        )
-        cut = plane.solve()
-        if cut.cycles < alone.cycles:
-            return cut
-        return alone
+        return min(alone, plane.cycles)
+
+    def _plane(self, block: Block) -> Plane | None:
+        """How the plane is best cut for a block of channels; None where no cutting saves cycles."""
+        priced = self._priced(block)
+        if priced.alone <= priced.least:
+            return None
+        if block not in self._planes:
+            windows = self.windows
+            self._planes[block] = Plane.of(windows.output, windows.a, windows.b, priced.tiles)
+        return self._planes[block]
+
+    def _priced(self, block: Block) -> _Priced:
+        if block not in self._prices:
+            windows = self.windows
+            tiles = windows.tiles(block)  # (W,)
+            cycles = windows.positions * tiles
+            height, width = windows.output
+            # No cutting costs less a pixel than the best window does.
+            least = ceil(height * width * tiles, windows.pixels)
+            self._prices[block] = _Priced(tiles, cycles, int(least.min()))
+        return self._prices[block]
+
+    def _least(self, block: Block) -> int:
+        """Cycles that a block of channels costs at least."""
+        return self._priced(block).least
 
     def _cuts(self, every: Block, cycles: int) -> list[Cut]:
         """Cuts through the input or the output channels that could save cycles, the lowest bounds first.
@@ -147,103 +185,90 @@ class BestSearch:
     def _input_cuts(self, every: Block, cycles: int) -> list[Cut]:
         """Cuts through the input channels whose bounds are below so many cycles."""
         _, channels = every.channels
-        before, after = self._input_bounds(channels, every.columns)
+        if self.windows.footprint.mask is not None:
+            return self._input_cuts_of_support(every, cycles)
         cuts = []
-        for index in np.flatnonzero(before + after < cycles).tolist():
-            first = Block((0, index + 1), every.outputs)
-            second = Block((index + 1, channels), every.outputs)
-            cut = Cut(
-                first,
-                second,
-                int(before[index]),
-                int(after[index]),
-            )
-            cuts.append(cut)
+        for smaller, first_bound, second_bound in self._sizes(every, cycles, cut_inputs=True)[::-1]:
+            # Only the sizes of the parts matter: the first can be the larger one, with the main window.
+            larger = channels - smaller
+            first = Block((0, larger), every.outputs)
+            second = Block((larger, channels), every.outputs)
+            cuts.append(Cut(first, second, first_bound, second_bound))
         return cuts
 
     def _output_cuts(self, every: Block, cycles: int) -> list[Cut]:
         """Cuts through the output channels whose bounds are below so many cycles, the larger part first."""
         outputs = every.columns
-        bounds = self._output_bounds(every)
-        both = bounds + bounds[::-1]
-        smaller = both[: outputs // 2]  # by the size of the smaller part
         cuts = []
-        for index in np.flatnonzero(smaller < cycles).tolist():
-            larger = outputs - index - 1
+        for smaller, first_bound, second_bound in self._sizes(every, cycles, cut_inputs=False):
+            larger = outputs - smaller
             first = Block(every.channels, (0, larger))
             second = Block(every.channels, (larger, outputs))
-            cut = Cut(
-                first,
-                second,
-                int(bounds[larger - 1]),
-                int(bounds[index]),
-            )
-            cuts.append(cut)
+            cuts.append(Cut(first, second, first_bound, second_bound))
         return cuts
 
-    def _input_bounds(self, channels: int, outputs: int) -> ArrayPair:
-        """(C_in-1,) cycles at least of the channels before, and after, each cut."""
+    # More channels never have a lower bound: no count in `_bound` falls where a block gets rows or columns.
+    # So of all cuts whose smaller part has x to y of n channels, none has a bound below that of x and of
+    # n - y channels together, and most runs of cuts are left out by this one sum.
+    def _sizes(self, every: Block, cycles: int, *, cut_inputs: bool) -> list[tuple[int, int, int]]:
+        """Cuts whose bounds are below so many cycles, by the size of the smaller part.
+
+        Returns:
+            channels of the smaller part, bounds of the larger and of the smaller part.
+        """
+        total, bounds = every.columns, self._bounds_of_outputs
+        if cut_inputs:
+            total, bounds = every.channels[1], self._bounds_of_inputs
+        half = total // 2
+        least = np.arange(1, half + 1, RUN)  # x of each run
+        most = np.minimum(least + RUN - 1, half)
+        small, large = np.split(bounds(every, np.concatenate((least, total - most))), 2)
+        within = (least[small + large < cycles, None] + np.arange(RUN)).ravel()
+        within = within[within <= half]
+        small, large = np.split(bounds(every, np.concatenate((within, total - within))), 2)
+        below = small + large < cycles
+        sizes = within[below].tolist(), large[below].tolist(), small[below].tolist()
+        return list(zip(*sizes, strict=True))
+
+    def _bounds_of_inputs(self, every: Block, sizes: Array) -> Array:
+        """(K,) cycles at least of K numbers of input channels without a support, and all outputs."""
+        part, copies, inputs = self._distinct
+        return self._bounds(sizes[:, None] * inputs, part, copies, np.array([[every.columns]]))
+
+    def _bounds_of_outputs(self, every: Block, sizes: Array) -> Array:
+        """(K,) cycles at least of K numbers of output channels, and all inputs."""
+        windows = self.windows
+        if windows.footprint.mask is None:
+            part, copies, inputs = self._distinct
+            heights = every.channels[1] * inputs[None]  # (1, W')
+            return self._bounds(heights, part, copies, sizes[:, None])
+        heights = windows.footprint.histogram(every.channels) @ windows.part_inputs  # (1, W)
+        return self._bounds(heights, windows.part_pixels, windows.copies, sizes[:, None])
+
+    def _input_cuts_of_support(self, every: Block, cycles: int) -> list[Cut]:
+        """As `_input_cuts`, where channels have supports, so that their order matters."""
+        _, channels = every.channels
         windows = self.windows
         footprint = windows.footprint
-        columns = np.array([[outputs]])
-        if footprint.mask is None:
-            part, copies, inputs = self._distinct()
-            channels_before = np.arange(1, channels)[:, None]  # (C_in-1, 1)
-            bounds = self._bounds(
-                channels_before * inputs,
-                part,
-                copies,
-                columns,
-            )
-            first = bounds.copy()
-            # Only the sizes of the parts matter: the first can be the larger one, with the main window.
-            first[: (channels - 1) // 2] = NEVER
-            return first, bounds[::-1]
         patterns = np.eye(len(footprint.patterns), dtype=int)
         one_hot = patterns[footprint.pattern_of[0]]  # (C_in, P)
         heights = np.cumsum(one_hot, axis=0) @ windows.part_inputs  # (C_in, W)
         lines_before = heights[:-1]  # (C_in-1, W)
         lines_after = heights[-1] - lines_before
         part, copies = windows.part_pixels, windows.copies
-        before = self._bounds(
-            lines_before,
-            part,
-            copies,
-            columns,
-        )
-        after = self._bounds(
-            lines_after,
-            part,
-            copies,
-            columns,
-        )
+        columns = np.array([[every.columns]])
+        before = self._bounds(lines_before, part, copies, columns)
+        after = self._bounds(lines_after, part, copies, columns)
         # A part without inputs leaves the other one as it was.
-        without_first = lines_before[:, 0] == 0
-        without_second = lines_after[:, 0] == 0
-        before = np.where(
-            without_first | without_second,
-            NEVER,
-            before,
-        )
-        return before, after
+        is_cut = (lines_before[:, 0] > 0) & (lines_after[:, 0] > 0)
+        cuts = []
+        for index in np.flatnonzero(is_cut & (before + after < cycles)).tolist():
+            first = Block((0, index + 1), every.outputs)
+            second = Block((index + 1, channels), every.outputs)
+            cuts.append(Cut(first, second, int(before[index]), int(after[index])))
+        return cuts
 
-    def _output_bounds(self, every: Block) -> Array:
-        """(m-1,) cycles at least of 1, 2, ... m-1 output channels."""
-        windows = self.windows
-        footprint = windows.footprint
-        outputs = np.arange(1, every.columns)[:, None]  # (m-1, 1)
-        if footprint.mask is None:
-            part, copies, inputs = self._distinct()
-            heights = every.channels[1] * inputs[None]  # (1, W')
-            return self._bounds(heights, part, copies, outputs)
-        heights = footprint.histogram(every.channels) @ windows.part_inputs  # (1, W)
-        return self._bounds(
-            heights,
-            windows.part_pixels,
-            windows.copies,
-            outputs,
-        )
-
+    @cached_property
     def _distinct(self) -> tuple[Array, Array, Array]:
         """Pixels of a part, parts, and inputs of a part's channel, of windows that differ in the first two.
 

@@ -5,9 +5,8 @@ Both kinds count their tiles without listing them; listing them yields exactly a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +17,6 @@ Array = np.ndarray
 Cut = tuple[int, int]  # first line, line after the last
 Strip = tuple[Piece, ...]
 TileRow = tuple[Strip, list[Strip]]  # lines, and the columns of each tile
-TileSort = tuple[Strip, Strip, int]  # lines and columns of a tile, and how many tiles are alike
 
 
 @dataclass(frozen=True)
@@ -72,20 +70,6 @@ class Grid:
                 piece = block, first, last
                 yield (piece,), columns
 
-    def sorts(self, lines: int | None, pixels: int) -> Iterator[TileSort]:
-        """Tiles of every sort, with how many there are of it.
-
-        Args:
-            lines: after how many lines of a block they read alike; None: no two do.
-            pixels: the same for its columns.
-        """
-        row_sorts = _cut_sorts(self.rows, lines)
-        column_sorts = _cut_sorts(self.columns, pixels)
-        for block in self.blocks:
-            for (top, bottom), rows in row_sorts.items():
-                for (left, right), columns in column_sorts.items():
-                    yield ((block, top, bottom),), ((block, left, right),), rows * columns
-
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
@@ -133,26 +117,45 @@ class Diagonal:
             else:
                 yield self._stacked(pieces)
 
-    def sorts(self, lines: int | None, pixels: int) -> Iterator[TileSort]:
-        """Tiles of every sort, as of a `Grid`; where tiles hold several blocks, each is taken for its own."""
-        # A period of lines says that blocks read alike, so that one block is as any.
-        if lines is None or len(self.heights) > 1:
-            for row_strip, (column_strip,) in self.strips():
-                yield row_strip, column_strip, 1
-            return
-        (length,) = self._lengths()
+    @property
+    def shares(self) -> bool:
+        """Whether a tile may hold pieces of several blocks."""
+        return self.limit > 1 and len(self.heights) > 1
+
+    def as_grid(self) -> Grid:
+        """The same tiles as a grid of every block, where blocks are alike and share none."""
+        height = self.heights[0]
         left, right = self.columns
-        top, stop = self.start, self.start + self.heights[0]
+        lines = EvenCuts(self.start, self.start + height, height)
+        columns = EvenCuts(left, right, right - left)
         if self.sideways:
-            whole = ((0, top, stop),)
-            cuts = EvenCuts(left, left + length, self.capacity)
-            for (first, last), tiles in _cut_sorts(cuts, pixels).items():
-                yield whole, ((0, first, last),), tiles
-            return
-        whole = ((0, left, right),)
-        cuts = EvenCuts(top, top + length, self.capacity)
-        for (first, last), tiles in _cut_sorts(cuts, lines).items():
-            yield ((0, first, last),), whole, tiles
+            columns = replace(columns, step=self.capacity)
+        else:
+            lines = replace(lines, step=self.capacity)
+        return Grid(self.pixels, range(len(self.heights)), lines, columns)
+
+    # Of equal blocks, tiles repeat: one that ends where a block ends is followed by one that begins with a
+    # whole block, as the first tile did. So B blocks, the first p of which fill f tiles up to such an end,
+    # are floor(B/p) times these f tiles, and the tiles of B mod p blocks.
+    def alike(self) -> Iterator[tuple[list[Cut], int]]:
+        """The pieces of every tile of equal blocks, and how many tiles are alike.
+
+        A piece is a cut through the lines of a block, or through its columns if `sideways`; see `strips`.
+        """
+        lengths = self._lengths()
+        tiles: list[list[Cut]] = []
+        blocks = len(lengths)
+        for pieces in strip_pieces(lengths, self.capacity, self.limit):
+            tiles.append([(first, last) for _, first, last in pieces])
+            block, _, last = pieces[-1]
+            if last == lengths[0]:
+                blocks = block + 1
+                break
+        periods, rest = divmod(len(lengths), blocks)
+        for tile in tiles:
+            yield tile, periods
+        for pieces in strip_pieces(lengths[:rest], self.capacity, self.limit):
+            yield [(first, last) for _, first, last in pieces], 1
 
     def _sideways(self, pieces: list[Piece]) -> TileRow:
         """All lines of the blocks, and the columns of these pieces."""
@@ -181,18 +184,6 @@ class Diagonal:
             return self.heights
         width = self.columns[1] - self.columns[0]
         return [width] * len(self.heights)
-
-
-def _cut_sorts(cuts: Iterable[Cut], period: int | None) -> Counter[Cut]:
-    """Cuts that differ by whole periods, and how many there are of each: the first stands for all."""
-    sorts: Counter[Cut] = Counter()
-    for first, last in cuts:
-        if period is not None:
-            length = last - first
-            first %= period
-            last = first + length
-        sorts[first, last] += 1
-    return sorts
 
 
 Outline = Grid | Diagonal

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,20 +32,19 @@ class Strips:
     filled: Array
 
     @classmethod
-    def of(cls, table: Array) -> Strips:
-        """The costs for a table of tiles, which has at least one window."""
-        possible = table < NEVER
-        heights = np.flatnonzero(possible.any(axis=1))
-        widths = np.flatnonzero(possible.any(axis=0))
-        tallest = int(heights[-1])
-        widest = int(widths[-1])
-        # Strips are made width by width, all heights at once: transposed, so that each step reads whole
-        # lines.
-        turned = np.ascontiguousarray(table.T)  # (width+1, height+1)
-        strip = np.ascontiguousarray(_made_of(turned, widest).T)
-        filled = np.minimum(_made_of(strip, tallest), NEVER)
-        filled[:, 0] = 0
-        return cls(table, strip, filled)
+    def of(cls, tables: Sequence[Array]) -> list[Strips]:
+        """The costs for tables of tiles, all of one size, each of which has at least one window."""
+        table = np.stack(tables)  # (K, height+1, width+1)
+        _, heights, widths = np.nonzero(table < NEVER)
+        tallest = int(heights.max())
+        # Strips are made width by width, those of all heights and tables at once.
+        by_width = table[:, : tallest + 1].transpose(2, 0, 1)  # (width+1, K, tallest+1)
+        strip = np.full_like(table, NEVER)
+        strip[:, : tallest + 1] = _made_of(by_width, int(widths.max())).transpose(1, 2, 0)
+        filled = _made_of(strip.transpose(1, 0, 2), tallest).transpose(1, 0, 2)
+        filled = np.minimum(filled, NEVER)
+        filled[:, :, 0] = 0
+        return [cls(*costs) for costs in zip(table, strip, filled, strict=True)]
 
     def rectangles(self, origin: Pair, size: Pair) -> list[Rectangle]:
         """Rectangles of equal windows that make up a rectangle of strips."""
@@ -106,16 +107,25 @@ class Plane:
         height, width = size
         table = np.full((height + 1, width + 1), NEVER)
         table[a, b] = tiles
-        across = Strips.of(table)
-        if height == width and (table == table.T).all():
-            return cls(across, across)
-        down = Strips.of(np.ascontiguousarray(table.T))
+        turned = table.T
+        if height != width:
+            (across,), (down,) = Strips.of([table]), Strips.of([turned])
+        elif (table == turned).all():
+            (across,) = Strips.of([table])
+            down = across
+        else:
+            across, down = Strips.of([table, turned])
         return cls(across, down)
 
-    @property
+    @cached_property
     def best(self) -> Array:
         """(height+1, width+1) cycles of each rectangle at the origin."""
         return np.minimum(self.across.filled, self.down.filled.T)
+
+    @cached_property
+    def cycles(self) -> int:
+        """Those of the cheapest cutting, see `solve`."""
+        return min(self._across.cycles, self._down.cycles)
 
     def solve(self) -> Cover:
         """The cycles of the plane and the rectangles it is cut into, each filled with windows of one size.
@@ -124,26 +134,31 @@ class Plane:
         to the first cut: so the margins, to the right and below, can have windows of their own whichever of
         them takes the corner.
         """
-        best = self.best
-        height = best.shape[0] - 1
-        width = best.shape[1] - 1
-        # By width of a part, then by its height, each cut across where that is best.
-        columns, column_cut = _halved(best)  # (width+1,)
-        rows, row_cut = _halved(best.T)  # (height+1,)
-        right, by_columns = _cheapest_cut(columns)
-        below, by_rows = _cheapest_cut(rows)
+        height = len(self.best) - 1
+        width = len(self.best[0]) - 1
         rectangles: list[Rectangle] = []
-        if by_columns <= by_rows:
-            for x, part_width in _two_parts(width, right):
-                cut = int(column_cut[part_width])
+        columns, rows = self._down, self._across
+        if columns.cycles <= rows.cycles:
+            for x, part_width in _two_parts(width, columns.first):
+                cut = int(columns.second[part_width])
                 for y, part_height in _two_parts(height, cut):
                     rectangles += self._rectangles((y, x), (part_height, part_width))
-            return Cover(by_columns, tuple(rectangles))
-        for y, part_height in _two_parts(height, below):
-            cut = int(row_cut[part_height])
-            for x, part_width in _two_parts(width, cut):
-                rectangles += self._rectangles((y, x), (part_height, part_width))
-        return Cover(by_rows, tuple(rectangles))
+        else:
+            for y, part_height in _two_parts(height, rows.first):
+                cut = int(rows.second[part_height])
+                for x, part_width in _two_parts(width, cut):
+                    rectangles += self._rectangles((y, x), (part_height, part_width))
+        return Cover(self.cycles, tuple(rectangles))
+
+    @cached_property
+    def _down(self) -> _Cuts:
+        """The plane cut from top to bottom first."""
+        return _Cuts.of(self.best)
+
+    @cached_property
+    def _across(self) -> _Cuts:
+        """The plane cut from side to side first."""
+        return _Cuts.of(self.best.T)
 
     def _rectangles(self, origin: Pair, size: Pair) -> list[Rectangle]:
         """Rectangles of equal windows that make up one rectangle, which may be empty."""
@@ -160,31 +175,51 @@ class Plane:
 
 
 def _made_of(parts: Array, longest: int) -> Array:
-    """For each length, line by line, the least that parts of at most `longest` cost which add up to it."""
+    """For each length, line by line, the least that parts of at most `longest` cost which add up to it.
+
+    Args:
+        parts: (n+1, ...) what a part of each length costs; `NEVER` beyond `longest`.
+        longest: at most n.
+
+    Returns:
+        (n+1, ...), 0 for no length.
+    """
     # Dynamic programming over the length.
-    total = np.full_like(parts, NEVER)
+    size = len(parts)
+    lines = np.ascontiguousarray(parts).reshape(size, -1)  # each step reads whole lines
+    total = lines.copy()  # of a single part
     total[0] = 0
-    for length in range(1, len(parts)):
-        most = min(length, longest)
-        # The last part is 1, 2, ... long, and what is before it is as cheap as can be.
-        last = parts[1 : most + 1]
-        before = total[length - most : length]
-        cycles = last + before[::-1]
-        total[length] = cycles.min(axis=0)
-    return total
+    for length in range(2, size):
+        # Of several parts the shortest is half as long as their sum at most; the rest is as cheap as can be.
+        most = min(length // 2, longest)
+        shortest = lines[1 : most + 1]
+        rest = total[length - most : length]
+        several = np.minimum.reduce(shortest + rest[::-1], axis=0)
+        np.minimum(total[length], several, out=total[length])
+    return total.reshape(parts.shape)
 
 
-def _halved(best: Array) -> tuple[Array, Array]:
-    """For each width, the cycles of a full-height part cut across at most once, and rows below the cut."""
-    both = _both_parts(best)
-    return both.min(axis=0), both.argmin(axis=0)
+@dataclass(frozen=True, eq=False)
+class _Cuts:
+    """A plane cut from top to bottom, and both parts from side to side; any of them by nothing.
 
+    Attributes:
+        first: width of the narrower part.
+        second: (width+1,) height of the lower part of a part of each width.
+        cycles: of all parts.
+    """
 
-def _cheapest_cut(cycles: Array) -> tuple[int, int]:
-    """Where a line is best cut in two, and the cycles of both parts, for the (n+1,) cycles of each length."""
-    both = _both_parts(cycles)
-    cut = int(both.argmin())
-    return cut, int(both[cut])
+    first: int
+    second: Array
+    cycles: int
+
+    @classmethod
+    def of(cls, best: Array) -> _Cuts:
+        """The cheapest cuts, for the (height+1, width+1) cycles of every rectangle."""
+        by_height = _both_parts(best)
+        by_width = _both_parts(by_height.min(axis=0))
+        first = int(by_width.argmin())
+        return cls(first, by_height.argmin(axis=0), int(by_width[first]))
 
 
 def _both_parts(cycles: Array) -> Array:

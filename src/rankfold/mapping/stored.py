@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from rankfold.mapping.outline import Cut, Diagonal, EvenCuts, Grid, Outline, Str
 from rankfold.mapping.overflow import Overflow
 from rankfold.mapping.strips import Piece
 from rankfold.mapping.tile import Tile
+from rankfold.mapping.turns import CutSorts, Turns
 from rankfold.mapping.whole import WholeChannels
 from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import Pair
@@ -85,31 +86,74 @@ class StoredMatrix:
     #
     # A row of a piece is in use if any of the piece's columns reads it, a column if it reads any of the
     # piece's rows. What a column reads depends on its pixel alone, not on its output channel; columns are
-    # ordered by (output channel, pixel), so that column j has pixel j mod N0, with N0 pixels in a block. So
-    # pieces with the same lines, the same first pixel and the same number of columns are in use alike, and
-    # are counted once.
+    # ordered by (output channel, pixel), so that column j has pixel j mod N0, with N0 pixels in a block.
     #
-    # Without a support all blocks read alike, and block 0 stands for each; so do all channels, and lines of
-    # theirs are alike where they have the same places in their channels. A grid cuts all of its blocks in the
-    # same way: its first block is counted, and counts for all. This is exact, as no number is rounded or
-    # bounded anywhere.
+    # Without a support all blocks read alike, and so do all channels: lines that have the same places in
+    # their channels are alike too. So cuts through lines, and through columns, come in a few sorts, and all
+    # pieces that they make are counted at once (`Turns`). This is exact, as no number is rounded or bounded
+    # anywhere. With a support, or where an overflow orders lines by place, pieces are counted one by one.
     @cached_property
     def _extents(self) -> Counter[Pair]:
         extents: Counter[Pair] = Counter()
-        alike = self.footprint.mask is None
+        in_turns = self.footprint.mask is None and self.overflow is None
         for outline in self._outlines:
-            pieces = _Pieces(self, outline, self._pixels)
-            times = 1
-            # One block of a grid counts for all: cuts at the same places, through what reads the same.
-            if isinstance(outline, Grid) and alike:
-                times = len(outline.blocks)
-                outline = replace(outline, blocks=outline.blocks[:1])
-            for row_strip, column_strip, tiles in outline.sorts(pieces.period, self._pixels):
-                if alike:
-                    row_strip = _of_first_block(row_strip)
-                extent = pieces.used_together(row_strip, column_strip)
-                extents[extent] += tiles * times
+            if in_turns:
+                self._count_in_turns(outline, extents)
+            else:
+                self._count_one_by_one(outline, extents)
         return extents
+
+    def _count_in_turns(self, outline: Outline, extents: Counter[Pair]) -> None:
+        """Add the extents of an outline's tiles, where all channels and blocks read alike."""
+        turns = self._turns(outline)
+        if isinstance(outline, Diagonal):
+            if outline.shares:
+                self._count_shared(outline, turns, extents)
+                return
+            outline = outline.as_grid()
+        lines = CutSorts.of(outline.rows, turns.lines)
+        columns = CutSorts.of(outline.columns, turns.pixels)
+        rows = turns.rows_in_use(lines, columns).ravel().tolist()
+        read = turns.columns_in_use(lines, columns).ravel().tolist()
+        times = np.outer(lines.times, columns.times).ravel().tolist()
+        for extent, tiles in zip(zip(rows, read, strict=True), times, strict=True):
+            extents[extent] += tiles * len(outline.blocks)
+
+    def _count_shared(self, outline: Diagonal, turns: Turns, extents: Counter[Pair]) -> None:
+        """Add the extents of tiles that hold pieces of several equal blocks."""
+        tiles, times = zip(*outline.alike(), strict=True)
+        pieces = [piece for tile in tiles for piece in tile]
+        if outline.sideways:
+            lines = CutSorts.of([(outline.start, outline.start + outline.heights[0])], turns.lines)
+            columns = CutSorts.of(pieces, turns.pixels)
+        else:
+            lines = CutSorts.of(pieces, turns.lines)
+            columns = CutSorts.of([outline.columns], turns.pixels)
+        first = np.cumsum([0, *(len(tile) for tile in tiles[:-1])])  # piece of each tile
+        rows = np.add.reduceat(turns.rows_in_use(lines, columns).ravel(), first).tolist()
+        read = np.add.reduceat(turns.columns_in_use(lines, columns).ravel(), first).tolist()
+        for extent, number in zip(zip(rows, read, strict=True), times, strict=True):
+            extents[extent] += number
+
+    def _turns(self, outline: Outline) -> Turns:
+        """How the lines of a channel and the pixels of a block repeat, without a support."""
+
+        def reads() -> Array:
+            (read,) = self.footprint.read_by(outline.pixels, self._part)  # (ph, pw)
+            y, x = np.nonzero(read)
+            pixels = np.divmod(np.arange(self._pixels), self._part[1])
+            position = self.footprint.position(np.zeros(1, int), (y[:, None], x[:, None]), pixels)
+            return position >= 0
+
+        lines = int(self._inputs(len(outline.pixels))[0])
+        return Turns(lines, self._pixels, len(outline.pixels), reads)
+
+    def _count_one_by_one(self, outline: Outline, extents: Counter[Pair]) -> None:
+        """Add the extents of an outline's tiles, piece by piece."""
+        pieces = _Pieces(self, outline, self._pixels)
+        for row_strip, column_strips in outline.strips():
+            for column_strip in column_strips:
+                extents[pieces.used_together(row_strip, column_strip)] += 1
 
     @cached_property
     def _outlines(self) -> tuple[Outline, ...]:
@@ -179,15 +223,17 @@ class StoredMatrix:
                 blocks.append((group, corner))
         return tuple(blocks) * self._slots
 
-    def _heights(self, pixels: Array) -> Sequence[int]:
-        """Lines of each diagonal block that some pixels of it read."""
-        if len(pixels) == self._pixels:
-            a = np.array([self._part[0]])
-            b = np.array([self._part[1]])
-            inputs = self.footprint.inputs(a, b)[:, 0]  # (P,)
-        else:
-            read = self.footprint.read_by(pixels, self._part)  # (P, ph, pw)
-            inputs = read.sum(axis=(1, 2))
+    def _inputs(self, last: int) -> Array:
+        """(P,) inputs of one channel that the last pixels of a diagonal block read, by pattern of support."""
+        a = np.array([self._part[0]])
+        b = np.array([self._part[1]])
+        if last == self._pixels:
+            return self.footprint.inputs(a, b)[:, 0]
+        return self.footprint.last_inputs(a, b, np.array([last]))[:, 0]
+
+    def _heights(self, last: int) -> Sequence[int]:
+        """Lines of each diagonal block that the last pixels of it read."""
+        inputs = self._inputs(last)
         heights = self.footprint.histogram(self.block.channels) @ inputs  # (G',)
         if len(heights) == 1:
             blocks = len(self._used_groups) * self._copies
@@ -199,7 +245,7 @@ class StoredMatrix:
         rows, columns = self.array.rows, self.array.columns
         width = self._width
         every = np.arange(self._pixels)
-        heights = self._heights(every)
+        heights = self._heights(self._pixels)
         if len(heights) > 1:
             windows = Windows.single(
                 self.footprint,
@@ -230,7 +276,7 @@ class StoredMatrix:
             last = np.sort(pixels[: self._pixels])
             yield Diagonal(
                 last,
-                self._heights(last),
+                self._heights(len(last)),
                 (chunked, width),
                 rows,
                 columns // (width - chunked),
@@ -244,7 +290,7 @@ class StoredMatrix:
             self.window,
         )
         every = np.arange(self._pixels)
-        heights = self._heights(every)
+        heights = self._heights(self._pixels)
         width = self._width
         # Whole groups that fit side by side share an array.
         together = int(counter.groups_per_tile(self.block)[0])
@@ -324,15 +370,12 @@ class StoredMatrix:
         """
         number, first, last = piece
         group, _ = self._blocks[number]
-        start, stop = self.block.channels
-        patterns = self.footprint.pattern_of[group, start:stop]  # (channels,)
-        by_pattern = self.footprint.read_by(outline.pixels, self._part)  # (P, ph, pw)
-        lines = np.nonzero(by_pattern[patterns])
-        if self.overflow is not None:
-            order = self._by_place(lines, self.overflow.axis)
-            lines = tuple(line[order] for line in lines)
+        if self.overflow is None:
+            lines = self._lines(outline.pixels, group)
+        else:
+            lines = self._lines_by_place
         channel, y, x = (line[first:last] for line in lines)  # (lines,) each
-        channel = channel + group * self.footprint.group_inputs + start
+        channel = channel + group * self.footprint.group_inputs + self.block.channels[0]
         pixels = np.arange(self._pixels)
         # (lines, pixels)
         position = self.footprint.position(
@@ -342,12 +385,22 @@ class StoredMatrix:
         )
         return (channel, y, x), position >= 0
 
-    def _by_place(self, lines: tuple[Array, ...], axis: int) -> Array:
-        """The order of lines (channel, y, x) by (y, x, channel), or (x, y, channel) for axis 1."""
-        channel, y, x = lines
-        if axis == 0:
-            return np.lexsort((channel, x, y))
-        return np.lexsort((channel, y, x))
+    def _lines(self, pixels: Array, group: int) -> Lines:
+        """All lines of a block that some pixels of it read, by (channel, y, x)."""
+        start, stop = self.block.channels
+        patterns = self.footprint.pattern_of[group, start:stop]  # (channels,)
+        by_pattern = self.footprint.read_by(pixels, self._part)  # (P, ph, pw)
+        channel, y, x = np.nonzero(by_pattern[patterns])
+        return channel, y, x
+
+    @cached_property
+    def _lines_by_place(self) -> Lines:
+        """The lines of a window with an overflow: by (y, x, channel), or (x, y, channel) for axis 1."""
+        channel, y, x = self._lines(np.arange(self._pixels), 0)
+        order = np.lexsort((channel, x, y))
+        if self.overflow is not None and self.overflow.axis == 1:
+            order = np.lexsort((channel, y, x))
+        return channel[order], y[order], x[order]
 
     def _tile(self, rows: list[RowPiece], columns: Strip) -> Tile:
         """Join pieces; rows and columns that cutting leaves without a weight are neither driven nor read.
@@ -421,11 +474,6 @@ class StoredMatrix:
         return block
 
 
-def _of_first_block(strip: Strip) -> Strip:
-    """The same pieces of block 0."""
-    return tuple((0, first, last) for _, first, last in strip)
-
-
 def _alike(heights: Sequence[int]) -> list[tuple[range, int]]:
     """Blocks that can be cut together, and their height: all, or one by one where their heights differ."""
     if min(heights) == max(heights):
@@ -467,48 +515,13 @@ class _Pieces:
         return rows, cols
 
     def _read(self, lines: Piece) -> _Lines:
-        """What reads some lines; of lines that read alike, found once."""
-        period = self.period
-        key = lines
-        if period is not None:
-            _, first, last = lines
-            start = first % period
-            key = 0, start, start + last - first
-        found = self._lines.get(key)
+        """What reads some lines."""
+        found = self._lines.get(lines)
         if found is None:
-            found = _Lines(self._search(key))
-            self._lines[key] = found
-        return found
-
-    def _search(self, lines: Piece) -> Array:
-        """(lines, pixels) booleans, which pixels of the block read each line."""
-        channel = self._channel
-        if channel is None:
             _, reads = self.matrix._reads(self.outline, lines)
-            return reads
-        _, first, last = lines
-        return channel[np.arange(first, last) % len(channel)]
-
-    @property
-    def period(self) -> int | None:
-        """Lines of a channel, after which lines read alike; None: no two do."""
-        if self._channel is None:
-            return None
-        return len(self._channel)
-
-    @cached_property
-    def _channel(self) -> Array | None:
-        """The same of all lines of the first channel, where those of the other channels are alike.
-
-        With a support they differ, and an overflow orders lines by place instead.
-        """
-        matrix = self.matrix
-        if matrix.footprint.mask is not None or matrix.overflow is not None:
-            return None
-        read = matrix.footprint.read_by(self.outline.pixels, matrix._part)  # (1, ph, pw)
-        channel = 0, 0, int(read.sum())  # the first lines of block 0
-        _, reads = matrix._reads(self.outline, channel)
-        return reads
+            found = _Lines(reads)
+            self._lines[lines] = found
+        return found
 
 
 class _Lines:

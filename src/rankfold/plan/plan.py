@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,14 @@ class Plan:
         Raises:
             InputError: there is none, as of a plan for another network.
         """
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise InputError(f"the plan of {self.model} has no layer {name}; make a plan for this network")
+        if name not in self._by_name:
+            raise InputError(f"the plan of {self.model} has no layer {name}; make a plan for this network")
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, LayerPlan]:
+        # The first of a name counts.
+        return {layer.name: layer for layer in reversed(self.layers)}
 
     @property
     def quantised(self) -> bool:

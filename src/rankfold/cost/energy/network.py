@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from rankfold.cost.energy.accuracy import ArrayAccuracy, accuracy_to_json
@@ -197,7 +198,7 @@ class NetworkEnergy:
         """Cells that hold a weight in use, over all cells, mean over all activations, 0 to 1."""
         return _utilisation([stage.activity for layer in self.layers for stage in layer.stages], self.array)
 
-    @property
+    @cached_property
     def _stored(self) -> list[StageEnergy]:
         """The stages of each weight once: a layer that runs twice uses the same arrays."""
         first: dict[str, LayerEnergy] = {}
@@ -205,7 +206,7 @@ class NetworkEnergy:
             first.setdefault(home, layer)
         return [stage for layer in first.values() for stage in layer.stages]
 
-    @property
+    @cached_property
     def _homes(self) -> list[str]:
         """For each layer, the weight whose arrays it runs on.
 
