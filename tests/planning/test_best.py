@@ -16,11 +16,12 @@ from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import apply_weights, read_weights
-from rankfold.plan import WindowLayer
+from rankfold.plan import DenseLayer, WindowLayer
 from rankfold.planning import best_plan, losses, planning_problem, solve_problem
 from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.data import planning_data
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Budget, total
+from rankfold.planning.kinds import LayerStudy
 from rankfold.progress import Silent
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.kinds.kind import masked_positions
@@ -93,6 +94,20 @@ def test_candidates_are_dropped_without_loss(model, digits, problem, monkeypatch
                 allowed.append(total(chosen, LOSS))
         found = solve_problem(with_limits(problem, limits))
         assert found.solution.total(LOSS) == pytest.approx(min(allowed), rel=1e-6)
+
+
+def test_layers_become_only_kinds_that_are_wanted(model, digits, monkeypatch):
+    """Supports are not even chosen where nothing would lie on one."""
+    monkeypatch.setattr(LayerStudy, "families", property(lambda study: pytest.fail("supports were chosen")))
+    found = planning_problem(
+        model, digits, ARRAY, Budget(CYCLES, 0.5, share=True), kinds=["window"], images=32
+    )
+    named = {type(candidate.entry.kind) for layer in found.choices for candidate in layer.candidates}
+    assert named == {DenseLayer, WindowLayer}
+    alone = planning_problem(model, digits, ARRAY, Budget(CYCLES, 0.5, share=True), kinds=[], images=32)
+    assert all(
+        not candidate.entry.kind.changes_weight for layer in alone.choices for candidate in layer.candidates
+    )
 
 
 def test_window_layers_become_what_was_planned(model, digits, problem):
@@ -277,6 +292,12 @@ def test_data_that_are_not_finite_are_refused(model, bad):
         ([Budget(CYCLES, 9)], {"images": 0}, r"images \(=0\) must be 1 or more"),
         ([Budget(CYCLES, 9)], {"seed": -1}, r"seed \(=-1\) must be between 0 and 2147483647"),
         ([Budget(CYCLES, 9)], {"bits": 9}, r"bits \(=9\) must be a whole number from 1 to 8"),
+        ([Budget(CYCLES, 9)], {"kinds": "window"}, "kinds must be names of kinds, some of low-rank, support"),
+        (
+            [Budget(CYCLES, 9)],
+            {"kinds": ["pairs"]},
+            "kinds has 'pairs', which no plan chooses; there are low-r",
+        ),
         ([], {"max_drop": 0.1}, "a batch to evaluate on is a Tensor; give pairs"),
     ],
 )

@@ -69,6 +69,7 @@ def best_plan(
     bits: Bits = 4,
     max_drop: float | None = None,
     pointwise: bool = False,
+    kinds: Iterable[str] | None = None,
     images: int | None = None,
     seed: int = 0,
     table: ComponentTable | None = None,
@@ -92,6 +93,8 @@ def best_plan(
         max_drop: the most accuracy that may be lost, 0.01 for a point, measured before fine-tuning on
             samples that nothing was calibrated on.
         pointwise: whether 1x1 convolutions may become low-rank.
+        kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
+            `window-low-rank` and kinds of your own; None: all. Pairs on supports count as low-rank.
         images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
         seed: of the images that are drawn.
         table: the components that energy is counted with; None: those of the hardware, else the default
@@ -112,6 +115,7 @@ def best_plan(
         bits=bits,
         max_drop=max_drop,
         pointwise=pointwise,
+        kinds=kinds,
         images=images,
         seed=seed,
         table=table,

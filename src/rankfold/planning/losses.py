@@ -24,7 +24,7 @@ from rankfold.planning.exact import (
 )
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds import PIXEL, LayerStudy, candidates_of, layer_entries
+from rankfold.planning.kinds import PIXEL, LayerStudy, candidates_of, layer_entries, uses_supports
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Progress
 
@@ -110,7 +110,8 @@ class _ChoiceFinder:
         families: tuple[dict[int, np.ndarray], ...] = ()
         if not slot.why_dense:
             losses = self._losses(slot)
-            families = losses.study.families
+            if uses_supports(slot):
+                families = losses.study.families
         candidates = []
         for entry in layer_entries(slot, families):
             candidates.append(self.costing.candidate(entry, energy=energy))

@@ -25,7 +25,7 @@ from rankfold.planning.exact import CYCLES, Budget, Candidate, Front, LayerChoic
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.explain import explained
-from rankfold.planning.kinds import patches_read, windows_computed
+from rankfold.planning.kinds import chosen_labels, patches_read, windows_computed
 from rankfold.planning.losses import layer_choices
 from rankfold.planning.statistics import layer_statistics
 from rankfold.progress import Progress, Silent
@@ -99,6 +99,7 @@ def planning_problem(
     bits: Bits = 4,
     max_drop: float | None = None,
     pointwise: bool = False,
+    kinds: Iterable[str] | None = None,
     images: int | None = None,
     measured_images: int = MEASURED_IMAGES,
     seed: int = 0,
@@ -120,6 +121,8 @@ def planning_problem(
             the same bits, measured before fine-tuning on samples that nothing was calibrated on; data
             then needs targets.
         pointwise: whether 1x1 convolutions may become low-rank.
+        kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
+            `window-low-rank` and kinds of your own; None: all. Pairs on supports count as low-rank.
         images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
         measured_images: samples to measure accuracy on.
         seed: of the images that are drawn.
@@ -132,6 +135,7 @@ def planning_problem(
         InputError: what was given is wrong, or is no network that could be planned.
     """
     check_request(budgets, max_drop=max_drop, images=images, measured_images=measured_images, seed=seed)
+    chosen_kinds = chosen_labels(kinds)
     progress = progress or Silent()
     hardware = None
     if isinstance(array, Hardware):
@@ -145,7 +149,7 @@ def planning_problem(
     if max_drop is not None:
         PlanAccuracy(model, samples, measure).held_out  # noqa: B018
     all_slots = layer_slots(network, array, bits, pointwise=pointwise)
-    slots = _open_slots(all_slots, network, model, array)
+    slots = _open_slots(all_slots, network, model, array, chosen_kinds)
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
@@ -234,9 +238,13 @@ def _limits(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[
 
 
 def _open_slots(
-    slots: tuple[LayerSlot, ...], network: Network, model: nn.Module, array: ArraySpec
+    slots: tuple[LayerSlot, ...],
+    network: Network,
+    model: nn.Module,
+    array: ArraySpec,
+    kinds: frozenset[str] | None,
 ) -> tuple[LayerSlot, ...]:
-    """The slots, of which those that calibration cannot reach stay dense."""
+    """The slots, for these kinds, of which those that calibration cannot reach stay dense."""
     functions = called_as_functions(model, dense_network(network, array, slots))
     left = []
     for slot in slots:
@@ -246,5 +254,5 @@ def _open_slots(
         # Its moments are an n x n matrix, and each candidate would factorise it.
         if not why and slot.shape.n > LARGEST_MOMENTS:
             why = f"more than {LARGEST_MOMENTS:,} inputs"
-        left.append(replace(slot, why_dense=why))
+        left.append(replace(slot, why_dense=why, kinds=kinds))
     return tuple(left)

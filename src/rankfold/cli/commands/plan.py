@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DATA", help=DATA_HELP)
     add_array(parser)
     _add_budget(parser)
+    parser.add_argument(
+        "--kinds",
+        metavar="KIND,...",
+        help="what layers may become beside dense: low-rank, support, window, window-low-rank (default: all)",
+    )
     add_bits(parser, 4, "of weights and activations, 1 to 8, or `float` (default 4)")
     add_checkpoint(parser)
     parser.add_argument(
@@ -173,6 +178,7 @@ def _problem(
     options: argparse.Namespace, hardware: Hardware, budgets: tuple[Budget, ...], progress: Progress
 ) -> PlanningProblem:
     """The network with everything that its layers may become."""
+    from rankfold.planning.kinds import chosen_labels
     from rankfold.planning.problem import check_request, planning_problem
     from rankfold.training.data import load_images
     from rankfold.training.loop import choose_device
@@ -184,6 +190,10 @@ def _problem(
         max_drop = options.max_drop / 100
     # The cheap checks: data and network are loaded after them.
     check_request(budgets, max_drop=max_drop, images=options.images, seed=options.seed)
+    kinds = None
+    if options.kinds is not None:
+        kinds = [name.strip() for name in options.kinds.split(",")]
+        chosen_labels(kinds)
     prepare_process(options.threads)
     device = choose_device(options.device)
     data = load_images(options.data, options.image_size)
@@ -196,6 +206,7 @@ def _problem(
         bits=chosen_bits(options, options.bits),
         max_drop=max_drop,
         pointwise=options.pointwise,
+        kinds=kinds,
         images=options.images,
         seed=options.seed,
         table=hardware_table(hardware),

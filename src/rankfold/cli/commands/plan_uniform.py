@@ -34,6 +34,7 @@ OF_THE_CHOICE = (
     "checkpoint",
     "images",
     "image_size",
+    "kinds",
 )
 UNIFORM = ("method", "linear", "fit", "rules", "mapping", "input")
 

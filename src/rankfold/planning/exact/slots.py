@@ -22,6 +22,7 @@ class LayerSlot:
         why_dense: why it can only stay as it is, in words; empty where it may be compressed.
         array: where it lies, R x C with columns counted in weights of its bits.
         plane: (OH, OW) the smallest output plane of all its runs.
+        kinds: labels of the kinds that it may become beside dense; None: all that there are.
     """
 
     shape: ConvShape
@@ -29,6 +30,7 @@ class LayerSlot:
     why_dense: str
     array: ArraySpec
     plane: Pair
+    kinds: frozenset[str] | None = None
 
     @property
     def name(self) -> str:

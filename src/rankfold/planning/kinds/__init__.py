@@ -7,8 +7,11 @@ from rankfold.planning.kinds.kind import (
     KindCandidates,
     WeightCandidates,
     candidates_of,
+    chosen_labels,
+    labels,
     layer_entries,
     patches_read,
+    uses_supports,
     windows_computed,
 )
 from rankfold.planning.kinds.study import LayerStudy
@@ -21,7 +24,10 @@ __all__ = [
     "LayerStudy",
     "WeightCandidates",
     "candidates_of",
+    "chosen_labels",
+    "labels",
     "layer_entries",
     "patches_read",
+    "uses_supports",
     "windows_computed",
 ]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rankfold.arguments import shown
+from rankfold.errors import InputError
 from rankfold.plan import LayerPlan, support_to_text
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.planning.exact.slots import LayerSlot
@@ -44,9 +46,11 @@ class KindCandidates(ABC):
     Attributes:
         stages: matrices that a layer of the kind stores. Kinds of fewer come first, and of candidates
             that are equal in all that counts the first one stays.
+        on_supports: whether it has candidates on supports.
     """
 
     stages: int = 1
+    on_supports: bool = False
 
     @abstractmethod
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
@@ -129,6 +133,38 @@ def candidates_of(kind: LayerKind | type[LayerKind]) -> KindCandidates:
     return part_of(kind, STEP, KindCandidates)  # type: ignore[type-abstract]
 
 
+def labels() -> tuple[str, ...]:
+    """What the kinds that planning knows are called, such as `low-rank`, beside dense."""
+    return tuple(_label(kind) for kind in kinds() if has_part(kind, STEP) and kind.changes_weight)
+
+
+def chosen_labels(names: Iterable[str] | None) -> frozenset[str] | None:
+    """The kinds that layers may become beside dense; None: all.
+
+    Raises:
+        InputError: there are no such kinds.
+    """
+    if names is None:
+        return None
+    allowed = ", ".join(labels())
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InputError(f"kinds must be names of kinds, some of {allowed}, not {shown(names)}")
+    chosen = list(names)
+    for name in chosen:
+        if name not in labels():
+            raise InputError(f"kinds has {name!r:.60}, which no plan chooses; there are {allowed}")
+    return frozenset(chosen)
+
+
+def _label(kind: type[LayerKind]) -> str:
+    return kind.variant or kind.name
+
+
+def uses_supports(slot: LayerSlot) -> bool:
+    """Whether anything that the layer may become lies on a support."""
+    return any(part.on_supports for part in _parts(slot))
+
+
 def patches_read(slot: LayerSlot) -> tuple[ConvShape, ...]:
     """The patches beside the layer's own that any of its candidates needs the moments of, each once."""
     shapes: dict[ConvShape, None] = {}
@@ -173,6 +209,8 @@ def _parts(slot: LayerSlot) -> list[KindCandidates]:
             continue
         if slot.why_dense and kind.changes_weight:
             continue  # its mapping may still be chosen
+        if kind.changes_weight and slot.kinds is not None and _label(kind) not in slot.kinds:
+            continue
         parts.append(candidates_of(kind))
     # Sorting is stable: kinds of as many stages stay in the order in which they were registered.
     return sorted(parts, key=lambda part: part.stages)

@@ -73,6 +73,10 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
         (["--max-cycles", "3"], "no plan has at most 3 cycles: the fewest that these layers can reach is "),
         (["--pareto", "front", "--out", "plan.json"], "--out is for one plan, which needs a budget"),
         (["--max-cycles", "50%", "--images", "0"], "images (=0) must be 1 or more"),
+        (
+            ["--max-cycles", "50%", "--kinds", "window,"],
+            "kinds has '', which no plan chooses; there are low-rank,",
+        ),
         (["--max-cycles", "50%", "--seed", "-1"], "seed (=-1) must be between 0 and 2147483647"),
     ],
 )
