@@ -179,11 +179,11 @@ def test_inputs_by_name_give_the_plan_of_the_images_alone(model, digits):
 
 
 def test_any_iterable_of_batches_gives_the_plan_of_its_images(model, digits):
-    images = normalised(digits)[0]
+    images = normalised(digits, 64)[0]
     budget = Budget(CYCLES, 0.6, share=True)
     targets = torch.zeros(len(images), dtype=torch.int64)
     plans = []
-    for data in ([images], iter([images]), [(images, targets)], torch.utils.data.DataLoader(images, 512)):
+    for data in ([images], iter([images]), [(images, targets)], torch.utils.data.DataLoader(images, 64)):
         plans.append(best_plan(model, data, ARRAY, budget, images=len(images)))
     assert len({plan.plan.digest() for plan in plans}) == 1
     for plan in plans:

@@ -188,6 +188,7 @@ def pruned_run(method, mapping="sdk"):
     return run_of(network, replace(plan, layers=tuple(layers)), masks)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("mapping", ["im2col", "sdk"])
 def test_pruned_runs_are_told_in_two_readings(mapping):
     pruned, dense = pruned_run(PatDNN(4), mapping), run(groups=None, rank=None, label="dense")
@@ -215,6 +216,7 @@ def test_layers_are_drawn_where_the_plan_says_which_weights_they_keep():
     assert arrays_chart([replace(supported, plan=still_open)]) is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_plan_of_each_layer_is_on_the_page():
     page = Page(render_report([pruned_run(SharedSupport(4))]))
     head, *rows = page.tables[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -20,19 +21,31 @@ from rankfold.report.charts.energy import energy_chart, grouped
 from rankfold.report.run_page.notes import energy_notes
 from rankfold.report.run_page.on_arrays import HEADERS
 from rankfold.report.run_page.page import render_report
+from rankfold.report.runs import Run
 from rankfold.runs.result import Accuracies
 
 DENSE = ("best", "im2col")  # mappings that cards compare with
 
 
+RUNS: dict[str, Callable[[], tuple[Run, ...]]] = {
+    "one": lambda: (run(),),
+    "three": three,
+    "55 layers": lambda: (run("resnet56"),),
+}
+
+
 @cache
+def drawn(runs: str) -> str:
+    """The page of these runs, for all tests that only look at it."""
+    return render_report(RUNS[runs]())
+
+
 def one() -> Page:
-    return Page(render_report([run()]))
+    return Page(drawn("one"))
 
 
-@cache
 def compared() -> Page:
-    return Page(render_report(three()))
+    return Page(drawn("three"))
 
 
 def test_headline_of_one_run():
@@ -91,6 +104,7 @@ def test_table_of_layers_has_every_layer_and_the_totals():
     assert foot[1:5] == wanted
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_was_done_is_said_once():
     shown = run()
     older, *others = shown.result.layers
@@ -142,6 +156,7 @@ def test_several_runs_are_compared():
         assert entry.result.command in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_runs_say_what_their_arrays_take_and_keep():
     first, second, third = three()
     kept = ArrayAccuracy(accuracy=0.901, ideal=0.905, images=1000, seed=0)
@@ -177,6 +192,7 @@ def test_several_runs_say_what_their_arrays_take_and_keep():
     assert "On the arrays" not in Page(render_report(without)).text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_many_runs_get_a_short_headline():
     runs = [replace(run(), label=f"number {index}") for index in range(6)]
     assert "6 networks on 64×64 arrays" in Page(render_report(runs)).headline
@@ -199,9 +215,9 @@ def test_mappings_of_equal_cycles_share_a_name():
     assert "uncompressed, best mapping = im2col" in Page(render_report([equal])).text
 
 
-@pytest.mark.parametrize("runs", [(run(),), three(), (run("resnet56"),)], ids=["one", "three", "55 layers"])
+@pytest.mark.parametrize("runs", RUNS)
 def test_nothing_is_loaded_and_no_id_is_used_twice(runs):
-    source = render_report(runs)
+    source = drawn(runs)
     page = Page(source)
     addresses = set(re.findall(r"https?://[^\"'\s<>]+", source))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
@@ -248,25 +264,28 @@ def test_hostile_text_stays_text():
         assert HOSTILE in page.text
 
 
-@pytest.mark.parametrize("name", ["層一.conv", "_hidden", "$a_b$", "a\nb", "x" * 300, ""])
-def test_odd_labels_are_drawn(name):
-    sample = run()
+def test_odd_labels_are_drawn():
+    sample, names = run(), ("層一.conv", "_hidden", "$a_b$", "a\nb", "x" * 300, "")
     layers = tuple(
-        replace(layer, name=f"{name}{number}") for number, layer in enumerate(sample.result.layers)
+        replace(layer, name=f"{names[number % len(names)]}{number}")
+        for number, layer in enumerate(sample.result.layers)
     )
-    odd = replace(sample, label=name, result=replace(sample.result, layers=layers))
-    page = Page(render_report([odd, odd]))
-    assert " ".join(f"{name}0".split()) in page.text
+    odd = replace(sample, result=replace(sample.result, layers=layers))
+    alone = Page(render_report([replace(odd, label=names[0])]))
+    compared = Page(render_report([replace(odd, label=name) for name in names]))
+    for number, name in enumerate(names):
+        written = " ".join(f"{name}{number}".split())
+        assert written in alone.text and written in compared.text
 
 
 def test_same_runs_give_the_same_bytes(tmp_path):
-    write_report(tmp_path / "a.html", three(), "A title")
+    written = drawn("three")
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black", "svg.fonttype": "path"}):
         before = dict(matplotlib.rcParams)
-        write_report(tmp_path / "b.html", three(), "A title")
+        write_report(tmp_path / "page.html", three())
         assert dict(matplotlib.rcParams) == before
-    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+    assert (tmp_path / "page.html").read_bytes() == written.encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_no_epochs():
@@ -294,12 +313,14 @@ def test_dense_network_that_was_trained_here():
     assert "of the network trained here" in page.cards[0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_more_cycles_than_before_are_called_so():
     sample = run()
     slow = replace(sample, result=replace(sample.result, planned_cycles=2 * sample.result.cycles["im2col"]))
     assert "(under im2col: 2.00× more cycles)" in Page(render_report([slow])).headline
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_layers_left_alone_are_listed():
     sample = run()
     result = replace(sample.result, untouched=(("decoder.up", "ConvTranspose2d is left alone"),))
@@ -308,6 +329,7 @@ def test_layers_left_alone_are_listed():
     assert "Layers left alone" not in one().text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_python_run_without_a_command():
     sample = run()
     assert (
@@ -338,7 +360,7 @@ def test_no_run_is_refused_and_an_old_page_stays(tmp_path):
 def test_a_page_replaces_a_page(tmp_path, monkeypatch):
     page = tmp_path / "page.html"
     write_report(page, [run()])
-    assert page.read_text(encoding="utf-8") == render_report([run()])
+    assert page.read_text(encoding="utf-8") == drawn("one")
     # What may be replaced does not depend on what is drawn.
     monkeypatch.setattr("rankfold.report.run_page.page.render_report", lambda *_: page_text)
     page_text = "<!DOCTYPE html>\n<p>new"
@@ -365,6 +387,7 @@ def test_a_page_replaces_nothing_else(tmp_path, monkeypatch, old):
     assert list(tmp_path.iterdir()) == [page]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_takes_no_name_of_a_runs_files(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(InputError, match="is a file of the run in"):
@@ -393,7 +416,7 @@ def test_energy_is_stacked_by_component():
     old = replace(run(), result=replace(run().result, energy=None, planned_conversions=None))
     assert energy_chart([old]) is None
     assert energy_chart([old, *three()]) is not None
-    assert "<h2>Energy" in render_report([run()])
+    assert "<h2>Energy" in drawn("one")
     page = render_report([old])
     assert "<h2>Energy" not in page
     assert energy_notes([old]) == []

@@ -1,5 +1,6 @@
 """Layers that keep a shared support: surgery, training, quantisation, files and folding back."""
 
+from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,6 @@ from rankfold.cost import CostKey, network_cycles
 from rankfold.errors import InputError
 from rankfold.export.merge import merge
 from rankfold.mapping import ArraySpec
-from rankfold.models.zoo import build
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.masked import MaskedConv2d, masks_of
 from rankfold.nn.quantised import QuantConv2d
@@ -32,15 +32,34 @@ IMAGE = (3, 16, 16)
 FAMILIES = {"low-rank": "low-rank", "support": "pruned"}  # of costs
 
 
+def network(seed=0):
+    """Three convolutions, of which a plan keeps the first dense, and a classifier."""
+    torch.manual_seed(seed)
+    layers = {
+        "first": nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        "norm": nn.BatchNorm2d(8),
+        "relu": nn.ReLU(),
+        "second": nn.Conv2d(8, 12, 3, padding=1, bias=False),
+        "norm2": nn.BatchNorm2d(12),
+        "relu2": nn.ReLU(),
+        "third": nn.Conv2d(12, 16, 3, stride=2, padding=1),
+        "relu3": nn.ReLU(),
+        "pool": nn.AdaptiveAvgPool2d(1),
+        "flat": nn.Flatten(),
+        "fc": nn.Linear(16, 10),
+    }
+    return nn.Sequential(OrderedDict(layers))
+
+
 def batches():
     return [torch.randn(16, *IMAGE, generator=torch.Generator().manual_seed(seed)).abs() for seed in range(2)]
 
 
 def plan_of(model, method="low-rank", bits=None, entries=4):
-    network = trace(model, IMAGE, "resnet8")
+    traced = trace(model, IMAGE, "net")
     if method == "support":
-        return uniform_plan(network, ARRAY, SharedSupport(entries), bits=bits)
-    return uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4", entries=entries, force=True), bits=bits)
+        return uniform_plan(traced, ARRAY, SharedSupport(entries), bits=bits)
+    return uniform_plan(traced, ARRAY, LowRank(groups=2, rank="1/4", entries=entries, force=True), bits=bits)
 
 
 def supported(plan):
@@ -55,7 +74,7 @@ def signed(plan):
 @pytest.mark.parametrize("method", ["low-rank", "support"])
 @pytest.mark.parametrize("decomposition", ["data", "sequential"])
 def test_supports_are_chosen_on_data_and_written_in_the_plan(method, decomposition):
-    model = build("resnet8", 10)
+    model = network()
     before = kept_parameters(model)
     plan = plan_of(model, method)
     reports = compress_(model, plan, batches(), decomposition=decomposition)
@@ -72,7 +91,7 @@ def test_supports_are_chosen_on_data_and_written_in_the_plan(method, decompositi
     for report in reports:
         if report.kind.changes_weight:
             assert 0 < report.output_error < 1 and report.error > 0 and report.plain_error is None
-    costs = network_cycles(trace(build("resnet8", 10), IMAGE, "resnet8"), filled)
+    costs = network_cycles(trace(network(), IMAGE, "net"), filled)
     assert costs.chosen_cycles == costs.total[CostKey(FAMILIES[method], "sdk")]
     stored = 0
     for module in model.modules():
@@ -85,7 +104,7 @@ def test_supports_are_chosen_on_data_and_written_in_the_plan(method, decompositi
 
 @pytest.mark.parametrize("data", [None, "svd"])
 def test_without_data_the_nearest_weights_are_taken(data):
-    model = build("resnet8", 10)
+    model = network()
     plan = plan_of(model, "support")
     dense = {layer.name: model.get_submodule(layer.name).weight.detach().clone() for layer in supported(plan)}
     if data is None:
@@ -142,7 +161,7 @@ def test_a_constant_error_of_the_output_is_taken_back(method):
 
 
 def test_a_plan_with_positions_is_followed():
-    model = build("resnet8", 10)
+    model = network()
     plan = plan_of(model)
     texts = {}
     for layer in supported(plan):
@@ -166,7 +185,7 @@ def test_a_plan_with_positions_is_followed():
 @pytest.mark.parametrize("bits", [None, 4])
 def test_dropped_positions_stay_zero_through_training(method, bits):
     torch.manual_seed(0)
-    model = build("resnet8", 10)
+    model = network()
     plan = plan_of(model, method, bits)
     compress_(model, plan, batches())
     masks = masks_of(model)
@@ -191,7 +210,7 @@ def test_dropped_positions_stay_zero_through_training(method, bits):
 
 @pytest.mark.parametrize("method", ["low-rank", "support"])
 def test_a_network_of_ones_own_loop_is_saved_and_loaded(method, tmp_path):
-    model = build("resnet8", 10)
+    model = network()
     plan = signed(plan_of(model, method, 4))
     compress_(model, plan, batches())
     insert_quantisers_(model, plan)
@@ -199,7 +218,7 @@ def test_a_network_of_ones_own_loop_is_saved_and_loaded(method, tmp_path):
     save(model, plan, tmp_path)
     stored = Plan.load(tmp_path / "plan.json")
     assert stored == with_supports(plan, model) != plan
-    again = build("resnet8", 10, seed=1)
+    again = network(seed=1)
     assert load_(again, tmp_path) == stored
     x = batches()[0]
     torch.testing.assert_close(again.eval()(x), model.eval()(x))
@@ -210,21 +229,21 @@ def test_a_network_of_ones_own_loop_is_saved_and_loaded(method, tmp_path):
     with pytest.raises(
         InputError, match=rf"layer {layer.name}: its weights keep other kernel positions than the support"
     ):
-        load_(build("resnet8", 10), tmp_path)
+        load_(network(), tmp_path)
 
 
 @pytest.mark.parametrize("method", ["low-rank", "support"])
 def test_a_folded_network_computes_the_same(method):
-    model = build("resnet8", 10)
+    model = network()
     compress_(model, plan_of(model, method), batches())
     merged = merge(model.eval())
     x = batches()[0]
     torch.testing.assert_close(merged(x), model(x), atol=1e-4, rtol=1e-4)
-    build("resnet8", 10).load_state_dict(merged.state_dict())
+    network().load_state_dict(merged.state_dict())
 
 
 def test_what_cannot_be_row_sparse_is_refused_before_anything_changes():
-    model = build("resnet8", 10)
+    model = network()
     plan = plan_of(model)
     name = supported(plan)[0].name
 
@@ -248,7 +267,7 @@ def test_what_cannot_be_row_sparse_is_refused_before_anything_changes():
             compress_(model, bad)
     assert all(type(module) is not LowRankConv2d for module in model.modules())
     compress_(
-        model, uniform_plan(trace(model, IMAGE, "resnet8"), ARRAY, LowRank(groups=2, rank="1/4", force=True))
+        model, uniform_plan(trace(model, IMAGE, "net"), ARRAY, LowRank(groups=2, rank="1/4", force=True))
     )
     with pytest.raises(InputError, match=rf"layer {name} keeps all kernel positions in the network"):
         with_supports(plan, model)
