@@ -37,7 +37,7 @@ class WindowCost(KindCost):
         """The matrix of a window, once for each window of the plane."""
         kind = cast(WindowLayer, entry.kind)
         whole = window_shape(shape, kind.window)
-        mapping = map_layer(whole, array, entry.mapping, driven_inputs(whole, kind))
+        mapping = map_layer(whole, array, entry.mapping, driven_inputs(shape, kind))
         return replace(mapping, matrix=WindowMatrix(shape, kind.window))
 
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
@@ -64,10 +64,11 @@ class WindowCost(KindCost):
         return {"window_layer": content, **super().to_json(kind, parameters, stages)}
 
 
-def driven_inputs(whole: ConvShape, kind: WindowLayer) -> np.ndarray | None:
-    """(C_in, ph*pw) booleans, the inputs of a window that are driven; None: all."""
+def driven_inputs(shape: ConvShape, kind: WindowLayer) -> np.ndarray | None:
+    """(C_in, ph*pw) booleans, the inputs of a window of a layer that are driven; None: all."""
     if kind.rows is None:
         return None
+    whole = window_shape(shape, kind.window)
     if kind.support is not None:
         return text_to_support(kind.support, whole)
     # Which ones is chosen on data, and makes no difference to any count: those that come first stand in.

@@ -10,7 +10,6 @@ from rankfold.cost.kinds.kind import AnyMapping, KindCost
 from rankfold.cost.kinds.window import FAMILY, driven_inputs
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_low_rank import map_window_low_rank
-from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan.kinds import LayerKind, WindowLowRankLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
@@ -32,7 +31,7 @@ class WindowLowRankCost(KindCost):
     ) -> AnyMapping:
         """Both matrices, once for each window of the plane."""
         kind = cast(WindowLowRankLayer, entry.kind)
-        driven = driven_inputs(window_shape(shape, kind.window), kind.window_layer)
+        driven = driven_inputs(shape, kind.window_layer)
         return map_window_low_rank(shape, array, kind.window, kind.rank, driven)
 
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:

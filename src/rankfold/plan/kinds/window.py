@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -17,8 +17,35 @@ from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
 
 
+class OfWindows(LayerKind):
+    """A layer whose windows are its own, of which some or all inputs are driven; the base of such kinds.
+
+    Attributes:
+        rows: inputs of a window that are driven, of each group of the convolution; None: all.
+        support: these inputs; None: to be chosen on data, unless all are driven.
+    """
+
+    rows: int | None
+    support: str | None
+
+    @property
+    def shares_support(self) -> bool:
+        """Whether only some inputs of a window are driven."""
+        return self.rows is not None
+
+    @property
+    def known_support(self) -> str | None:
+        """These inputs."""
+        return self.support
+
+    def with_support(self, support: str) -> Self:
+        """The layer with these inputs."""
+        # The field is that of a kind: this base has none of its own.
+        return replace(self, **{"support": support})
+
+
 @dataclass(frozen=True)
-class WindowLayer(LayerKind):
+class WindowLayer(OfWindows):
     """A window of a x b output pixels, computed from `rows` of its inputs by weights that are all free.
 
     SDK stores shifted copies of one kernel in the box of a window, and zeros between them (Zhang et al.,
@@ -64,20 +91,6 @@ class WindowLayer(LayerKind):
         if self.rows is None:
             raise InputError("only window layers with rows have a support")
         check_support_words(self.support)
-
-    @property
-    def shares_support(self) -> bool:
-        """Whether only some inputs of a window are driven."""
-        return self.rows is not None
-
-    @property
-    def known_support(self) -> str | None:
-        """These inputs."""
-        return self.support
-
-    def with_support(self, support: str) -> WindowLayer:
-        """The layer with these inputs."""
-        return replace(self, support=support)
 
     def short(self) -> str:
         """`w2x2 r64`, or `w2x2` where all inputs are driven."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rankfold.errors import InputError
@@ -12,13 +12,13 @@ from rankfold.mapping.window_low_rank import MAPPING, window_low_rank_cycles
 from rankfold.mapping.window_matrix import window_box
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.kinds.low_rank import LowRankLayer
-from rankfold.plan.kinds.window import WindowLayer
+from rankfold.plan.kinds.window import OfWindows, WindowLayer
 from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
 
 
 @dataclass(frozen=True)
-class WindowLowRankLayer(LayerKind):
+class WindowLowRankLayer(OfWindows):
     """The matrix of a window of a x b output pixels as L R of rank q, of which all weights are free.
 
     A low-rank pair of the kernel (Jeon et al., DATE 2025) stores shifted copies of R_ and the block-diagonal
@@ -55,20 +55,6 @@ class WindowLowRankLayer(LayerKind):
     def window_layer(self) -> WindowLayer:
         """The layer whose matrix is decomposed: of the same window and inputs."""
         return WindowLayer(self.window, self.rows, self.support)
-
-    @property
-    def shares_support(self) -> bool:
-        """Whether only some inputs of a window are driven."""
-        return self.rows is not None
-
-    @property
-    def known_support(self) -> str | None:
-        """These inputs."""
-        return self.support
-
-    def with_support(self, support: str) -> WindowLowRankLayer:
-        """The layer with these inputs."""
-        return replace(self, support=support)
 
     def short(self) -> str:
         """`w2x2 q32 r64`, or `w2x2 q32` where all inputs are driven."""
