@@ -1,13 +1,13 @@
 """Accuracy against cycles of the runs in results/windows/runs.csv: the picture, and its points as a table.
 
 Usage: python benchmarks/window_picture.py [--runs results/windows/runs.csv] [--arrays 64x64 128x128]
-    [--picture docs/images/windows.svg]
+    [--simulated results/windows/on_arrays.csv] [--picture docs/images/windows.svg]
 
 One panel an array. Drawn are 4-bit networks that the dense network taught; rows that differ in seed alone are
 one mark, their mean. Full marks had one epoch of training, empty ones more, which the table says. Rings: the
 uncompressed 4-bit network under im2col and under its best mapping; where no such network was taught by the
 float one, the best of those that were trained on labels alone. Prints the table in Markdown, with all
-recipes.
+recipes, and beside each energy the accuracy on the arrays that it is counted for (window_on_arrays.py).
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ if TYPE_CHECKING:
 FAMILIES = {
     "window": ("window layers", TEAL[0], "o"),
     "planned, windows among them": ("planned, with window layers", TEAL[1], "D"),
+    "planned, windows and their pairs among them": (
+        "planned, with window layers and pairs of windows",
+        OCHRE[1],
+        "P",
+    ),
     "planned": ("planned, without window layers", GREEN[0], "s"),
     "support": ("weights left out, the same for all outputs", MOSS[0], "h"),
     "pairs": ("weights left out by patterns (PAIRS)", OCHRE[0], "v"),
@@ -53,7 +58,10 @@ COLUMNS = 2  # of the legend
 
 @dataclass(frozen=True)
 class Mark:
-    """Runs of one setting under one recipe, over their seeds; accuracies in percent."""
+    """Runs of one setting under one recipe, over their seeds; accuracies in percent.
+
+    `on_arrays` is the accuracy on the arrays that the energy is counted for, None where it was not simulated.
+    """
 
     method: str
     array: str
@@ -68,6 +76,7 @@ class Mark:
     seeds: int
     parameters: int
     energy: float | None
+    on_arrays: float | None
     dense_best: int
     im2col: int
 
@@ -78,7 +87,13 @@ class Mark:
         return f"{words}, {self.array}, {self.epochs} epochs: {self.accuracy:.2f} % at {self.cycles:,} cycles"
 
 
-def marks(path: Path) -> list[Mark]:
+def simulated_accuracies(path: Path) -> dict[str, float]:
+    """In percent, on the arrays that energies are counted for, by the names of runs."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["name"]: 100 * float(row["on_arrays"]) for row in csv.DictReader(file)}
+
+
+def marks(path: Path, simulated: dict[str, float]) -> list[Mark]:
     """The rows of the table that are of 4 bits, those of one setting and recipe as one."""
     alike = defaultdict(list)
     with path.open(newline="", encoding="utf-8") as file:
@@ -89,6 +104,7 @@ def marks(path: Path) -> list[Mark]:
     found = []
     for (array, method, cycles, epochs, rate, teacher), rows in alike.items():
         energies = [float(row["energy_nj"]) for row in rows if row["energy_nj"]]
+        on_arrays = [simulated[row["name"]] for row in rows if row["name"] in simulated]
         finals = [100 * float(row["accuracy"]) for row in rows]
         found.append(
             Mark(
@@ -105,6 +121,7 @@ def marks(path: Path) -> list[Mark]:
                 seeds=len(rows),
                 parameters=round(fmean(int(row["parameters"]) for row in rows)),
                 energy=fmean(energies) if len(energies) == len(rows) else None,
+                on_arrays=fmean(on_arrays) if len(on_arrays) == len(rows) else None,
                 dense_best=int(rows[0]["dense_best"]),
                 im2col=int(rows[0]["im2col"]),
             )
@@ -197,6 +214,7 @@ HEADS = (
     "train",
     "parameters",
     "energy, nJ",
+    "on these arrays",
     "seeds",
 )
 
@@ -215,6 +233,7 @@ def cells(mark: Mark) -> list[str]:
         f"{mark.train:.2f} %",
         f"{mark.parameters:,}",
         "" if mark.energy is None else f"{mark.energy:,.0f}",
+        "not simulated" if mark.on_arrays is None else f"{mark.on_arrays:.1f} %",
         str(mark.seeds),
     ]
 
@@ -222,17 +241,18 @@ def cells(mark: Mark) -> list[str]:
 def table(found: list[Mark]) -> str:
     """The marks as a table in Markdown."""
     lines = [HEADS, *(cells(mark) for mark in found)]
-    lines.insert(1, ["---", "---", "--:", "--:", "---", *["--:"] * 6])
+    lines.insert(1, ["---", "---", "--:", "--:", "---", *["--:"] * 7])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("results/windows/runs.csv"))
+    parser.add_argument("--simulated", type=Path, default=Path("results/windows/on_arrays.csv"))
     parser.add_argument("--arrays", nargs="+", help="(default all that the table has)")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/windows.svg"))
     options = parser.parse_args()
-    found = marks(options.runs)
+    found = marks(options.runs, simulated_accuracies(options.simulated))
     dense = uncompressed(found)
     if options.arrays:
         found = [mark for mark in found if mark.array in options.arrays]

@@ -22,7 +22,7 @@ from measured_rows import Rows
 from rankfold import zoo_network
 from rankfold.mapping import map_layer
 from rankfold.plan import Plan
-from rankfold.plan.kinds import WindowLayer
+from rankfold.plan.kinds import WindowLayer, WindowLowRankLayer
 from rankfold.runs.result import Result
 
 HEADER = (
@@ -64,6 +64,10 @@ def method_of(plan: Plan) -> str:
         return DENSE
     windows = any(isinstance(layer.kind, WindowLayer) for layer in changed)
     if any("predicted loss" in layer.reason for layer in changed):
+        # By planners that knew pairs of windows or did not, two plans of equal cycles are two settings.
+        pairs = any(isinstance(layer.kind, WindowLowRankLayer) for layer in changed)
+        if windows and pairs:
+            return f"{MIXED}, windows and their pairs among them"
         return f"{MIXED}, windows among them" if windows else MIXED
     return " and ".join(sorted({layer.kind.variant or layer.kind.name for layer in changed}))
 
