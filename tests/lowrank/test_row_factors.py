@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from common.strategies import SEEDS
 from rankfold.errors import InputError
-from rankfold.lowrank import decompose_for_data, reconstruct
+from rankfold.lowrank import LowRankFactors, decompose_for_data, reconstruct
+from rankfold.lowrank.metric import OutputMetric
 from rankfold.lowrank.regression import RIDGE, with_ridge
-from rankfold.lowrank.row_factors import low_rank_rows, refit_outputs, row_low_rank
+from rankfold.lowrank.row_factors import low_rank_rows, refit_outputs, row_low_rank, uncounted
 from rankfold.lowrank.rows import OutputMoments, fitted_rows
 from rankfold.mapping.window_matrix import window_weight
 
@@ -139,6 +140,36 @@ def test_outputs_of_different_moments_are_fitted_to_their_own(seed: int, groups:
             best, *_ = np.linalg.lstsq((right @ roots).T, (wanted @ roots).T, rcond=None)
             own = fitted.expand[part.outputs].reshape(groups, 2, rank)[group]
             np.testing.assert_allclose(own, best.T, rtol=1e-6, atol=1e-8)
+
+
+@given(SEEDS, st.integers(1, 2), st.integers(1, 3))
+def test_factors_by_importance_cost_least(seed: int, groups: int, rank: int) -> None:
+    """Of all of their rank, as seen from the best ones for plain errors and from steps to all sides."""
+    random = np.random.default_rng(seed)
+    weight, second = random.standard_normal((groups * 4, 2, 2, 2)), moments_of(seed, groups, 8)
+    roots = random.standard_normal((groups, 4, 4))
+    importance = roots @ roots.swapaxes(1, 2) + 0.1 * np.eye(4)
+    metric = OutputMetric.of(importance)
+    np.testing.assert_allclose(metric.plain(metric.counted(weight)), weight, atol=1e-9)
+    plain = decompose_for_data(weight, groups, 1, rank, second)
+    found = uncounted(decompose_for_data(metric.counted(weight), groups, 1, rank, second), metric)
+
+    def cost(factors: LowRankFactors) -> float:
+        change = (weight - reconstruct(factors, groups, 1)).reshape(groups, 4, 8)
+        moments = np.stack([with_ridge(one, RIDGE) for one in second])
+        return sum(
+            float(np.trace(p @ d @ s @ d.T)) for p, d, s in zip(importance, change, moments, strict=True)
+        )
+
+    # Groups count by themselves: each one's scale of the importance is its own.
+    assert cost(found) <= cost(plain) * (1 + 1e-9)
+    for _ in range(5):
+        step = replace(
+            found,
+            expand=found.expand + 1e-3 * random.standard_normal(found.expand.shape),
+            reduce=found.reduce + 1e-3 * random.standard_normal(found.reduce.shape),
+        )
+        assert cost(found) <= cost(step)
 
 
 @pytest.mark.parametrize(("rank", "rows"), [(3, 2), (2, 9)])

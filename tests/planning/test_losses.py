@@ -170,7 +170,7 @@ def test_pairs_of_windows_lose_what_those_of_surgery_do():
             # Surgery makes the same of the plan, and chooses the same inputs where it names none.
             for one in (kind, entry.kind):
                 named = replace(entry, kind=one)
-                module = PAIR.replace(named, conv, known.moments.centred(), None).module
+                module = PAIR.replace(named, conv, known.weighed_moments.centred(), None).module
                 made = module.weight.detach().numpy().astype(float)
                 copies = window_weight(weight, conv.groups, conv.stride, conv.dilation, kind.window)
                 assert predicted_loss(copies, made, known) == pytest.approx(loss, rel=1e-4, abs=1e-12)

@@ -16,7 +16,7 @@ cancel.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,11 @@ class LayerSensitivity:
     outputs: np.ndarray
     inputs: tuple[np.ndarray, ...]
     power: np.ndarray
+
+    @property
+    def weighed_moments(self) -> PatchMoments:
+        """The moments, with E[g g^T] as what errors of outputs count together (`calibration.importance`)."""
+        return replace(self.moments, importance=self.gradient)
 
 
 def predicted_loss(

@@ -80,7 +80,7 @@ def decompose_for_data(
         blocks = BlockProblem.of(problem, kept[group], groups).solve(rank)
         kept_by_block = np.split(kept[group], groups)
         for index, block in enumerate(blocks):
-            factors = _balanced(block, kept_by_block[index])
+            factors = balanced(block, kept_by_block[index])
             left[group, index], right[group, index] = factors
         # What is reported is the error without the ridge.
         lost += power(problem.target - joined(blocks), moments)
@@ -122,7 +122,7 @@ def _relative(lost: float, whole: float) -> float:
     return math.sqrt(lost / whole)
 
 
-def _balanced(block: Block, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def balanced(block: Block, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Factors (m, r) and (r, n) of a block, each with half of its scale, zero outside the columns `kept`."""
     left = np.zeros(block.outputs.shape)
     right = np.zeros(block.rows.shape)

@@ -12,14 +12,15 @@ and factors then. (To choose again for the outputs that the new factors span cha
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.lowrank.blocks import BlockProblem, leading_outputs
-from rankfold.lowrank.data_aware import decompose_for_data
+from rankfold.lowrank.blocks import Block, BlockProblem, leading_outputs
+from rankfold.lowrank.data_aware import balanced, decompose_for_data
 from rankfold.lowrank.factors import LowRankFactors, check_weight
+from rankfold.lowrank.metric import OutputMetric
 from rankfold.lowrank.nested import NestedRefits
 from rankfold.lowrank.regression import RIDGE, Regression, check_moments, of_group, with_ridge
 from rankfold.lowrank.rows import OutputMoments, nested_row_supports
@@ -144,6 +145,23 @@ def _factors_of_group(problem: Regression, rank: int, budgets: Sequence[int]) ->
                 best = power
                 found[rows] = sets[rows], outputs, refits.unwhitened(white, n)
     return found
+
+
+def uncounted(factors: LowRankFactors, metric: OutputMetric) -> LowRankFactors:
+    """The factors of a weight W from those of A W, which have one block: A^-1 L and R, of equal scale.
+
+    Their errors are still those of A W.
+    """
+    groups = len(metric.root)
+    plain = metric.plain(factors.expand)
+    left = plain.reshape(groups, -1, plain.shape[1])  # (G, m/G, r)
+    right = factors.reduce.reshape(groups, left.shape[2], -1)  # (G, r, n)
+    outputs, rows = np.empty_like(left), np.empty_like(right)
+    for group in range(groups):
+        orthonormal, rest = np.linalg.qr(left[group])
+        block = Block(orthonormal, rest @ right[group])
+        outputs[group], rows[group] = balanced(block, np.any(block.rows != 0, axis=0))
+    return replace(factors, expand=outputs.reshape(plain.shape), reduce=rows.reshape(factors.reduce.shape))
 
 
 def refit_outputs(

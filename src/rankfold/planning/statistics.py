@@ -35,15 +35,15 @@ class LayerStatistics:
 
     @property
     def moments(self) -> dict[str, PatchMoments]:
-        """The moments of each layer's inputs, not centred."""
-        return {name: layer.moments for name, layer in self.sensitivities.items()}
+        """The moments of each layer's inputs, not centred, with what errors of its outputs cost."""
+        return {name: layer.weighed_moments for name, layer in self.sensitivities.items()}
 
     @property
     def window_moments(self) -> dict[str, dict[Pair, PatchMoments]]:
-        """The moments of the inputs of each layer's windows, not centred."""
+        """The same of the inputs of each layer's windows."""
         found = {}
         for name, windows in self.windows.items():
-            found[name] = {window: one.moments for window, one in windows.items()}
+            found[name] = {window: one.weighed_moments for window, one in windows.items()}
         return found
 
 

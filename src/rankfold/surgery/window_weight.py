@@ -11,10 +11,14 @@ import numpy as np
 from rankfold.calibration.importance import with_floor
 from rankfold.calibration.moments import PatchMoments
 from rankfold.lowrank import LowRankFactors, decompose, decompose_for_data, reconstruct, refit
-from rankfold.lowrank.row_factors import refit_outputs, row_low_rank
+from rankfold.lowrank.metric import OutputMetric
+from rankfold.lowrank.row_factors import refit_outputs, row_low_rank, uncounted
 from rankfold.lowrank.rows import OutputMoments, fitted_rows, refit_parts
 from rankfold.plan.kinds import WindowLowRankLayer
 from rankfold.surgery.supported_weight import SupportedWeight, power, ratio
+
+# Outputs of a window, of a group, up to which those of pairs count by importance: its root takes their cube.
+LARGEST_METRIC = 2304
 
 
 def window_matrix(
@@ -68,8 +72,9 @@ def window_factors(
 ) -> tuple[LowRankFactors, np.ndarray]:
     """The factors of a window's matrix that are nearest to the layer's outputs on data, and its inputs.
 
-    Inputs and both factors are made for the moments of all windows. Where windows reach beyond the plane, L
-    is fitted once more, each output over the windows that have it.
+    Inputs and both factors are made for the moments of all windows, and for what errors of outputs cost
+    together where that is known (`lowrank.metric`). Where windows reach beyond the plane, L is fitted once
+    more, each output over the windows that have it.
 
     Args:
         copies: as of `window_matrix`.
@@ -95,11 +100,17 @@ def window_factors(
         factors = decompose(kept, conv_groups, 1, kind.rank)
         return _with_errors(factors, copies, conv_groups, None), support
     second, cross = moments.second, moments.cross
+    metric = output_metric(moments)
+    counted = copies
+    if metric is not None:
+        counted = metric.counted(copies)
     if support is None:
         assert kind.rows is not None
-        factors, support = row_low_rank(copies, conv_groups, kind.rank, second, kind.rows, cross=cross)
+        factors, support = row_low_rank(counted, conv_groups, kind.rank, second, kind.rows, cross=cross)
     else:
-        factors = decompose_for_data(copies, conv_groups, 1, kind.rank, second, cross, support=support)
+        factors = decompose_for_data(counted, conv_groups, 1, kind.rank, second, cross, support=support)
+    if metric is not None:
+        factors = uncounted(factors, metric)
     parts = output_moments(moments, len(copies), conv_groups)
     target = best_matrix(copies, conv_groups, moments)
     if moments.by_pixel:
@@ -120,6 +131,13 @@ def _with_errors(
     if target is not None:
         output_error = lost_share(target, made, conv_groups, parts)
     return replace(factors, error=lost_share(copies, made, conv_groups, None), output_error=output_error)
+
+
+def output_metric(moments: PatchMoments) -> OutputMetric | None:
+    """What errors of the outputs of a pair cost, over all windows; None: all count alike."""
+    if moments.importance is None or moments.importance.shape[1] > LARGEST_METRIC:
+        return None
+    return OutputMetric.of(with_floor(moments.importance))
 
 
 def output_moments(moments: PatchMoments, outputs: int, conv_groups: int) -> list[OutputMoments]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankfold.lowrank import FittedSupport
+from rankfold.lowrank.metric import OutputMetric
 from rankfold.lowrank.row_factors import RowFactors, low_rank_rows, refit_outputs
 from rankfold.lowrank.rows import OutputMoments, nested_rows
 from rankfold.mapping.window_matrix import window_weight
@@ -65,9 +66,14 @@ class WindowStudy:
             step, inputs = self._slot.array.rows, self.copies[0].size
             budgets = [budget for budget in range(step, inputs, step) if budget >= rank]
             groups, second = self._slot.shape.groups, self._moments.second
-            self._of_rank[rank] = low_rank_rows(self.copies, groups, rank, second, [*budgets, inputs])
+            counted = self.copies
+            if self._metric is not None:
+                counted = self._metric.counted(self.copies)
+            self._of_rank[rank] = low_rank_rows(counted, groups, rank, second, [*budgets, inputs])
         found = self._of_rank[rank][rows or self.copies[0].size]
         outputs = found.outputs
+        if self._metric is not None:
+            outputs = self._metric.plain(outputs.reshape(len(self.copies), -1)).reshape(outputs.shape)
         if self._moments.by_pixel:
             outputs = self._outputs_of_parts(found.rows)
         return FittedSupport(found.support, (outputs @ found.rows).reshape(self.copies.shape))
@@ -85,7 +91,15 @@ class WindowStudy:
     @cached_property
     def _moments(self) -> PatchMoments:
         """Without means, as surgery makes the weights: a constant error is left to the bias of each pixel."""
-        return self.sensitivity.moments.centred()
+        return self.sensitivity.weighed_moments.centred()
+
+    @cached_property
+    def _metric(self) -> OutputMetric | None:
+        """What errors of outputs cost the factors, as surgery counts it."""
+        # Here, not above: it brings torch, which candidates and their costs do without.
+        from rankfold.surgery.window_weight import output_metric
+
+        return output_metric(self._moments)
 
     @cached_property
     def _levels(self) -> dict[int, FittedSupport]:
