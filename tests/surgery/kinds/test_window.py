@@ -1,73 +1,18 @@
-"""Window layers in networks: surgery with and without data, quantisation, files, folding back, arrays."""
+"""Window layers in networks: which inputs of a window are driven, and the weights that are made for them."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from rankfold.calibration.batch_norm import reestimate_batch_norm_
-from rankfold.calibration.observation import evaluating
-from rankfold.errors import InputError
-from rankfold.export.merge import merge
-from rankfold.mapping import ArraySpec
-from rankfold.nn.quantised import QuantConv2d
+from common.window_network import ARRAY, batches, network, planned, settled
 from rankfold.nn.window import WindowConv2d
-from rankfold.plan import LayerPlan, Plan, WindowLayer, uniform_plan
+from rankfold.plan import LayerPlan, Plan, WindowLayer
 from rankfold.plan.methods import Windows
-from rankfold.simulator import simulate
-from rankfold.surgery.compress import compress_, kept_parameters
-from rankfold.surgery.quantise import quantise_
-from rankfold.surgery.save import load_, save
-from rankfold.surgery.supports import check_supports, with_supports
-from rankfold.workload import trace
-
-IMAGE = (3, 12, 12)
-ARRAY = ArraySpec(24, 24)
-
-
-def network(*, bias: bool = False, seed: int = 0) -> nn.Sequential:
-    """Three convolutions, one of them strided and one with groups, with norms behind two of them."""
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1, bias=False),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.Conv2d(6, 8, 3, padding=1, bias=bias),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=2, bias=bias),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(8 * 36, 4),
-    )
-
-
-def batches(count: int = 3) -> list[Tensor]:
-    """Smooth images: inputs of a window that tell of each other, as those of real images do."""
-    generator = torch.Generator().manual_seed(1)
-    images = []
-    for _ in range(count):
-        coarse = torch.randn(16, 3, 4, 4, generator=generator)
-        images.append(nn.functional.interpolate(coarse, size=IMAGE[1:], mode="bilinear"))
-    return images
-
-
-def settled(model: nn.Module) -> nn.Module:
-    """The network with the statistics of the data in its norms."""
-    reestimate_batch_norm_(model, batches())
-    return model.eval()
-
-
-def planned(model: nn.Module, row_tiles: int, bits: int | None = None) -> Plan:
-    """The uniform plan of windows."""
-    return uniform_plan(
-        trace(model, IMAGE, "net"), ARRAY, Windows(row_tiles=row_tiles, window=(2, 3)), bits=bits
-    )
+from rankfold.surgery.compress import compress_
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -79,37 +24,11 @@ def test_with_all_rows_the_network_computes_what_it_computed(bias: bool, data: s
     given = None
     if data is not None:
         given = [batch.double() for batch in batches()]
-    reports = compress_(model, planned(model, 99), given)
+    reports = compress_(model, planned(model, Windows(row_tiles=99, window=(2, 3))), given)
     assert isinstance(model[3], WindowConv2d) and isinstance(model[6], WindowConv2d)
     torch.testing.assert_close(model(images), expected, rtol=0, atol=1e-12)
     by_name = {report.name: report for report in reports}
     assert by_name["3"].error == 0 and by_name["3"].parameters_after > by_name["3"].parameters_before
-
-
-@pytest.mark.parametrize("decomposition", ["data", "sequential", "svd"])
-def test_rows_are_chosen_and_written_in_the_plan(decomposition: str) -> None:
-    model = settled(network())
-    plan = planned(model, 1)
-    reports = {
-        report.name: report for report in compress_(model, plan, batches(), decomposition=decomposition)
-    }
-    error = reports["3"].output_error
-    if decomposition == "svd":
-        assert error is None
-    else:
-        assert error is not None and 0 < error < 1
-    assert kept_parameters(model) < sum(parameter.numel() for parameter in model.parameters())
-    filled = with_supports(plan, model)
-    for layer in filled.layers:
-        if isinstance(layer.kind, WindowLayer):
-            assert layer.kind.rows == 24 and layer.kind.support is not None
-            layer.kind.check(trace(settled(network()), IMAGE, "net").layers[int(layer.name) // 3])
-    check_supports(filled, model)
-    # Made again from the plan, it is the same network.
-    again = settled(network())
-    compress_(again, filled, batches(), decomposition=decomposition)
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value, msg=name)
 
 
 def test_data_choose_better_rows_than_weights_do() -> None:
@@ -117,7 +36,7 @@ def test_data_choose_better_rows_than_weights_do() -> None:
     def error(data: list[Tensor] | None) -> float:
         model = settled(network())
         expected = model(batches(1)[0])
-        compress_(model, planned(model, 1), data)
+        compress_(model, planned(model, Windows(row_tiles=1, window=(2, 3))), data)
         return float((model(batches(1)[0]) - expected).norm() / expected.norm())
 
     assert error(batches()) < 0.8 * error(None)
@@ -143,24 +62,6 @@ def test_outputs_that_the_scores_depend_on_keep_their_inputs() -> None:
         errors.append((float(lost[:2].sum()), float(lost.sum())))
     (read, every), (read_alike, every_alike) = errors
     assert read < 0.8 * read_alike and every > every_alike
-
-
-# Ratios carry over to variances that were averaged over batches, which differ a little from those of all.
-@pytest.mark.parametrize(("decomposition", "within"), [("data", 0.02), ("sequential", 1e-4)])
-def test_means_and_variances_of_outputs_are_set_right(decomposition: str, within: float) -> None:
-    model = settled(network())
-    dense = copy.deepcopy(model)
-    compress_(model, planned(model, 1), batches(), decomposition=decomposition)
-    every = torch.cat(batches())
-    with evaluating(model), evaluating(dense), torch.no_grad():
-        # The layer without a norm keeps its mean, pixel by pixel of a window, on what it was made for.
-        fed = dense[:3](every)
-        before, after = dense[3](fed), model[3](fed)
-        norm = model[4]
-        torch.testing.assert_close(after.mean((0, 2, 3)), before.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
-        assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
-        seen = after.var((0, 2, 3), correction=0)
-        torch.testing.assert_close(norm.running_var, seen, rtol=within, atol=1e-6)
 
 
 def windows_of(layer: WindowConv2d, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -223,35 +124,3 @@ def test_outputs_count_where_they_are(decomposition: str, window: tuple[int, int
     expected = after if decomposition == "sequential" else after / before
     assert norm.running_var is not None
     torch.testing.assert_close(norm.running_var, expected, rtol=1e-6, atol=1e-9)
-
-
-def test_quantised_saved_simulated_and_not_folded(tmp_path: Path) -> None:
-    model = settled(network())
-    array = replace(ARRAY, columns=96, cell_bits=2, dac_bits=1)
-    shapes = trace(model, IMAGE, "net")
-    plan = uniform_plan(shapes, array, Windows(row_tiles=1), bits=4)
-    compress_(model, plan, batches())
-    plan = with_supports(quantise_(model, plan, batches()), model)
-    matrix = model[3].matrix
-    assert isinstance(matrix, QuantConv2d) and matrix.mask is not None and not matrix.mask.all()
-    images = batches(1)[0]
-    model.eval()
-    # Arrays that are ideal give the very integers.
-    ideal = simulate(model, plan).eval()
-    torch.testing.assert_close(ideal(images), model(images), rtol=1e-5, atol=1e-5)
-    save(model, plan, tmp_path)
-    fresh = network(seed=5).eval()
-    assert load_(fresh, tmp_path) == plan
-    assert torch.equal(fresh(images), model(images))
-    with pytest.raises(InputError, match="layer 6: a WindowConv2d computes what no plain layer can"):
-        merge(model)
-
-
-def test_what_cannot_be_a_window_layer() -> None:
-    model = network()
-    entry = LayerPlan("9", WindowLayer((1, 1)), mapping="im2col")
-    with pytest.raises(InputError, match="layer 9: a window needs an output plane"):
-        compress_(model, Plan("net", IMAGE, ARRAY, (entry,)))
-    entry = LayerPlan("3", WindowLayer((2, 2), 97), mapping="im2col")
-    with pytest.raises(InputError, match=r"layer 3: rows \(=97\) must be at most 96"):
-        compress_(model, Plan("net", IMAGE, ARRAY, (entry,)))
