@@ -47,7 +47,7 @@ def small_cases(draw):
     return shape, array, draw(st.none() | supports(shape))
 
 
-@settings(max_examples=max(settings().max_examples, 1000))
+@settings(max_examples=max(settings().max_examples, 400))
 @given(small_cases())
 def test_best_equals_brute_force_with_groups_dilation_and_supports(case):
     shape, array, support = case

@@ -30,6 +30,12 @@ def digits(image_cache):
 
 
 @pytest.fixture(scope="module")
+def few(digits):
+    """Some of them, for what does not depend on how many there are."""
+    return replace(digits, train=digits.train.sample(512, 0), test=digits.test.sample(128, 0))
+
+
+@pytest.fixture(scope="module")
 def expert(digits):
     """A network that knows digits."""
     model = build("resnet8", 10, 1)
@@ -73,10 +79,10 @@ def taught(digits, recipe, teacher=None, **options):
     return model, train(model, digits, recipe, CPU, teacher=teacher, **options)
 
 
-def test_without_weight_training_is_as_without_a_teacher(digits, expert):
+def test_without_weight_training_is_as_without_a_teacher(few, expert):
     (alone, history), (other, beside) = (
-        taught(digits, SHORT),
-        taught(digits, SHORT, Teacher(expert, Distillation(0.0))),
+        taught(few, SHORT),
+        taught(few, SHORT, Teacher(expert, Distillation(0.0))),
     )
     for name, value in alone.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
@@ -105,9 +111,9 @@ def test_a_teacher_alone_teaches_what_labels_do_not_say(digits, expert):
         assert all(torch.equal(value, before[name]) for name, value in held.state_dict().items())
 
 
-def test_a_taught_step_may_be_in_bfloat16(digits, expert):
+def test_a_taught_step_may_be_in_bfloat16(few, expert):
     (whole,), (half,) = (
-        taught(digits, replace(SHORT, epochs=1, precision=precision), Teacher(expert, Distillation()))[1]
+        taught(few, replace(SHORT, epochs=1, precision=precision), Teacher(expert, Distillation()))[1]
         for precision in ("float32", "bfloat16")
     )
     assert half.teacher_loss != whole.teacher_loss
@@ -130,12 +136,12 @@ class StopsAfter(Silent):
             raise Stop
 
 
-def test_a_resumed_training_ends_with_the_same_weights(digits, expert, tmp_path):
-    whole, history = taught(digits, SHORT, Teacher(expert, Distillation()))
+def test_a_resumed_training_ends_with_the_same_weights(few, expert, tmp_path):
+    whole, history = taught(few, SHORT, Teacher(expert, Distillation()))
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "run")
     with pytest.raises(Stop):
-        taught(digits, SHORT, Teacher(expert, Distillation()), checkpoint=checkpoint, progress=StopsAfter(2))
-    parts, again = taught(digits, SHORT, Teacher(expert, Distillation()), checkpoint=checkpoint)
+        taught(few, SHORT, Teacher(expert, Distillation()), checkpoint=checkpoint, progress=StopsAfter(2))
+    parts, again = taught(few, SHORT, Teacher(expert, Distillation()), checkpoint=checkpoint)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
     assert [record.teacher_loss for record in again] == [record.teacher_loss for record in history]

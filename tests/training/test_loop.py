@@ -1,5 +1,7 @@
 """The training loop."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -28,19 +30,25 @@ def digits(image_cache):
     return load_images("digits")
 
 
-def trained(digits, recipe, **options):
+@pytest.fixture(scope="module")
+def few(digits):
+    """Some of them, for what does not depend on how many there are."""
+    return replace(digits, train=digits.train.sample(512, 0), test=digits.test.sample(128, 0))
+
+
+def trained(images, recipe, **options):
     model = build("resnet8", 10, 1, seed=recipe.seed)
-    return model, train(model, digits, recipe, CPU, **options)
+    return model, train(model, images, recipe, CPU, **options)
 
 
-def test_the_same_seed_gives_the_same_weights(digits):
+def test_the_same_seed_gives_the_same_weights(few):
     state = torch.get_rng_state()
-    (one, history), (two, again) = trained(digits, SHORT), trained(digits, SHORT)
+    (one, history), (two, again) = trained(few, SHORT), trained(few, SHORT)
     assert torch.equal(torch.get_rng_state(), state)
     assert [record.train_loss for record in history] == [record.train_loss for record in again]
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
-    other, _ = trained(digits, Recipe(epochs=2, batch_size=128, augment="crop", seed=1))
+    other, _ = trained(few, Recipe(epochs=2, batch_size=128, augment="crop", seed=1))
     assert not torch.equal(one.fc.weight, other.fc.weight)
 
 
@@ -75,24 +83,24 @@ class _StopAfter(Silent):
             raise _Stop
 
 
-def test_a_resumed_run_ends_with_the_same_weights(digits, tmp_path):
+def test_a_resumed_run_ends_with_the_same_weights(few, tmp_path):
     recipe = Recipe(epochs=3, batch_size=128, augment="crop")
-    whole, _ = trained(digits, recipe)
+    whole, _ = trained(few, recipe)
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "run")
     with pytest.raises(_Stop):
-        trained(digits, recipe, checkpoint=checkpoint, progress=_StopAfter("training 2/3"))
+        trained(few, recipe, checkpoint=checkpoint, progress=_StopAfter("training 2/3"))
     progress = _StopAfter()
-    parts, history = trained(digits, recipe, checkpoint=checkpoint, progress=progress)
+    parts, history = trained(few, recipe, checkpoint=checkpoint, progress=progress)
     assert [what for what, *_ in progress.begun] == ["training 3/3"]
     assert len(history) == 3
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
 
 
-def test_each_epoch_is_a_part_of_the_work(digits):
+def test_each_epoch_is_a_part_of_the_work(few):
     progress = _StopAfter()
-    _, history = trained(digits, SHORT, progress=progress, stage="fine-tuning")
-    images = len(digits.train) // 128 * 128
+    _, history = trained(few, SHORT, progress=progress, stage="fine-tuning")
+    images = len(few.train) // 128 * 128
     assert progress.begun == [("fine-tuning 1/2", images, "images"), ("fine-tuning 2/2", images, "images")]
     assert progress.counts == [images, images]
     assert progress.summaries == [record.in_words("fine-tuning", 2) for record in history]
@@ -129,16 +137,16 @@ class _RuinedByStep(nn.Module):
         return self.linear(x.flatten(1))
 
 
-def test_weights_that_the_last_step_ruins_are_refused(digits, tmp_path):
+def test_weights_that_the_last_step_ruins_are_refused(few, tmp_path):
     recipe = Recipe(epochs=2, batch_size=128, augment="none", precision="float32")
-    steps = 2 * (len(digits.train) // 128)
+    steps = 2 * (len(few.train) // 128)
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "run")
     with pytest.raises(
         InputError, match=r"training diverged: linear.weight is not finite after epoch 2; use a lower"
     ):
-        train(_RuinedByStep(steps), digits, recipe, CPU, checkpoint=checkpoint)
+        train(_RuinedByStep(steps), few, recipe, CPU, checkpoint=checkpoint)
     assert len(checkpoint.load(CPU)["history"]) == 1
-    assert len(train(_RuinedByStep(steps + 1), digits, recipe, CPU)) == 2
+    assert len(train(_RuinedByStep(steps + 1), few, recipe, CPU)) == 2
 
 
 def test_a_loss_that_explodes_is_one_sentence(digits):
@@ -153,8 +161,8 @@ def test_a_loss_that_explodes_is_one_sentence(digits):
     assert progress.summaries[-1] == ""
 
 
-def test_no_epochs_leave_the_weights(digits):
-    model, history = trained(digits, Recipe(epochs=0))
+def test_no_epochs_leave_the_weights(few):
+    model, history = trained(few, Recipe(epochs=0))
     assert history == ()
     assert torch.equal(model.fc.weight, build("resnet8", 10, 1, seed=0).fc.weight)
 
@@ -168,10 +176,10 @@ def test_only_matrices_decay():
     assert {p.ndim for p in free["params"]} == {1}
 
 
-def test_evaluation_keeps_the_mode(digits):
+def test_evaluation_keeps_the_mode(few):
     model = build("resnet8", 10, 1)
     model.train()
-    accuracy_on_split(model, digits.test, digits, CPU)
+    accuracy_on_split(model, few.test, few, CPU)
     assert model.training
 
 
