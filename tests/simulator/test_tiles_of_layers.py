@@ -453,7 +453,7 @@ def test_slices_stand_for_their_input(bits, signed, dac_bits):
     bits += signed
     coding = InputCoding(bits, signed, dac_bits)
     levels = torch.arange(-(1 << bits - 1), 1 << bits - 1) if signed else torch.arange(1 << bits)
-    driven = coding.slices(levels)
+    driven = torch.stack(list(coding.slices(levels)))
     assert torch.equal((driven * torch.tensor(coding.factors)[:, None]).sum(0), levels)
     assert int(driven.abs().max()) == coding.highest
     assert (int(driven.min()) < 0) == coding.driven_negative

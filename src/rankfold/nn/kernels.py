@@ -186,14 +186,21 @@ class Kernels:
 def kernels() -> Kernels | None:
     """The compiled kernels, or None where this machine has no compiler for them."""
     try:
-        return Kernels(_library())
+        return Kernels(library(SOURCE))
     # RuntimeError: a user without a home; ValueError: quotes in CC that are not closed.
     except (OSError, subprocess.SubprocessError, AttributeError, RuntimeError, ValueError):
         return None
 
 
-def _library() -> ctypes.CDLL:
-    """The compiled library, of this source, compiler and processor: from the cache folder, or made now."""
+def library(source: Path) -> ctypes.CDLL:
+    """A compiled library, of this source, compiler and processor: from the cache folder, or made now.
+
+    Args:
+        source: one file in C.
+
+    Raises:
+        OSError, subprocess.SubprocessError, ValueError, RuntimeError: this machine cannot make or load it.
+    """
     if sys.platform != "linux":
         raise OSError("not on this system")
     compiler, *options = shlex.split(os.environ.get("CC") or "cc")
@@ -202,14 +209,14 @@ def _library() -> ctypes.CDLL:
         raise OSError("no C compiler")
     command = [found, *options, *FLAGS]
     # `-march=native` means other instructions on other machines, which may share the folder.
-    identity = [SOURCE.read_bytes(), " ".join(command).encode(), _processor().encode()]
+    identity = [source.read_bytes(), " ".join(command).encode(), _processor().encode()]
     key = hashlib.sha256(b"\0".join(identity)).hexdigest()[:20]
     kept = cache_folder() / LIBRARIES.replace("*", key)
     with suppress(OSError):
         return _loaded(kept)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "kernels.so"
-        command += ["-shared", "-fPIC", "-o", str(made), str(SOURCE), "-lm"]
+        command += ["-shared", "-fPIC", "-o", str(made), str(source), "-lm"]
         subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
         made.chmod(0o700)
         # Where it cannot be kept, the next process compiles again; where temporary files cannot be run, what
@@ -228,10 +235,11 @@ def _loaded(path: Path) -> ctypes.CDLL:
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise OSError(f"others may have written {path}")
         # The very file that was looked at, whatever has its name by now. The linker knows libraries by name:
-        # a process loads one of them so.
+        # the file stays open, so that the next library of this process gets another one.
         return ctypes.CDLL(f"/proc/self/fd/{handle}")
-    finally:
+    except OSError:
         os.close(handle)
+        raise
 
 
 def _keep(made: Path, kept: Path) -> None:

@@ -25,6 +25,7 @@ class PhaseAccumulators:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
+        self.dtype = dtype
         self._phase = phase
         self._images = images
         self._totals: list[Tensor] = []
@@ -57,6 +58,14 @@ class PhaseAccumulators:
                 fresh = False
             else:
                 target.add_(part, alpha=factor)
+
+    def total(self, number: int) -> Tensor:
+        """(activations, c, B) the sums of a placement, to be set or added to."""
+        return self._totals[number]
+
+    def is_fresh(self, number: int) -> bool:
+        """Whether nothing was added to them yet, so that they are to be set."""
+        return number not in self._begun
 
     def end_strip(self, strip: StripTable) -> None:
         """All activations of a strip are added; strips that come later add to what it wrote."""

@@ -16,6 +16,7 @@ from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter, Sums, SumSample
 from rankfold.simulator.draws import Draws
 from rankfold.simulator.inputs import DrivenLines
+from rankfold.simulator.kernels import ArrayKernels, Cells, Codes, kernels
 from rankfold.simulator.programming import Programmed, Programming
 from rankfold.simulator.reading import Factored, Reading, Tally
 from rankfold.simulator.schedule import Schedule
@@ -259,14 +260,66 @@ class LayerArrays:
             for strip, cells in zip(phase.strips, stored, strict=True):
                 # A code is a sum over the step: scaling the few cells is cheaper than scaling the many sums.
                 cells = cells.to(driven.dtype) * reading.scale
-                for activations in _parts(len(phase.base), cells, driven):
-                    rows = driven.rows(phase.base[activations], strip)  # (a, r, S * B)
-                    found = torch.matmul(cells, rows)  # (a, J * c + tiles, S * B)
-                    reading.read_(found, rows, strip.widths)
-                    self._add_up(found, strip, activations, sums, reading)
+                self._read_strip(cells, strip, phase.base, driven=driven, sums=sums, reading=reading)
                 sums.end_strip(strip)
             sums.place(result)
         return result
+
+    def _read_strip(
+        self,
+        cells: Tensor,
+        strip: StripTable,
+        base: Tensor,
+        *,
+        driven: DrivenLines,
+        sums: PhaseAccumulators,
+        reading: Reading,
+    ) -> None:
+        """Add what is read of a strip, with scaled cells, in all activations to the sums."""
+        fast = self._kernels(driven)
+        if fast is not None and reading.converter is not None and sums.dtype == torch.float32:
+            listed = Cells.of(cells, strip.widths, len(self.cell_coding.converted))
+            clipped = fast.read(
+                listed,
+                driven.lines,
+                driven.places(base, strip),
+                len(self.input_coding.factors),
+                codes=self._codes(reading.converter),
+                totals=[sums.total(number) for number in strip.sums],
+                fresh=[sums.is_fresh(number) for number in strip.sums],
+            )
+            if reading.tally is not None:
+                reading.tally.clipped += clipped
+            return
+        for activations in _parts(len(base), cells, driven):
+            rows = driven.rows(base[activations], strip)  # (a, r, S * B)
+            found = torch.matmul(cells, rows)  # (a, J * c + tiles, S * B)
+            reading.read_(found, rows, strip.widths)
+            self._add_up(found, strip, activations, sums, reading)
+
+    def _kernels(self, driven: DrivenLines) -> ArrayKernels | None:
+        """Compiled kernels that read undisturbed sums in one pass, where there are any."""
+        is_plain = driven.lines.device.type == "cpu" and driven.dtype == torch.float32
+        if not is_plain or self.chosen.noisy_reads:
+            return None
+        return kernels()
+
+    def _codes(self, converter: Converter) -> Codes:
+        coding = self.cell_coding
+        of_reference = 1
+        if coding.reference is not None:
+            _, of_reference = coding.reference
+        factors = []
+        for of_cell in (*coding.converted, of_reference):
+            # What was read counts in steps of the converter.
+            scale = 1 / converter.step
+            factors.append([of_cell * of_slice / scale for of_slice in self.input_coding.factors])
+        return Codes(
+            converter.low,
+            converter.high,
+            torch.tensor(factors),
+            counts=coding.subtracts and coding.has_reference,
+        )
 
     def _add_up(
         self,
@@ -369,12 +422,16 @@ class LayerArrays:
     def _driven(self, levels: Tensor) -> DrivenLines:
         """The inputs (B, C_in, H, W) as rows are driven with them."""
         lines = self._lines(levels)
-        if self.sliced and len(self.input_coding.factors) > 1:
-            whole = lines.to(torch.int32)  # slices are cut out bit by bit
-            slices = self.input_coding.slices(whole)  # (S, lines, B)
-            lines = slices.permute(1, 0, 2)
-            lines = lines.reshape(len(lines), -1)  # (lines, S * B)
         dtype = self._analog_type(self._sum_type(levels))
+        if self.sliced and len(self.input_coding.factors) > 1:
+            # Slices are cut out bit by bit; narrow numbers are quicker to pass over.
+            kind = torch.int16 if self.input_coding.bits < 16 else torch.int32
+            whole = lines.to(kind)
+            slices = len(self.input_coding.factors)
+            driven = torch.empty(len(lines), slices, lines.shape[1], dtype=dtype, device=lines.device)
+            for number, part in enumerate(self.input_coding.slices(whole)):
+                driven[:, number] = part
+            lines = driven.view(len(lines), -1)  # (lines, S * B)
         lines = lines.to(dtype)
         if self._lacks_padding(levels):
             return DrivenLines(lines, self._inside(levels.device))

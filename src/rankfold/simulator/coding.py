@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -275,15 +276,13 @@ class InputCoding:
             factors[-1] = -factors[-1]
         return tuple(factors)
 
-    def slices(self, levels: Tensor) -> Tensor:
-        """(S, ...) integer values driven, of integer inputs (...)."""
-        parts = []
+    def slices(self, levels: Tensor) -> Iterator[Tensor]:
+        """The integer values driven, slice by slice, of integer inputs (...)."""
         shift = 0
         for number, width in enumerate(self._widths):
             part = levels >> shift
             is_last = number == len(self._widths) - 1
             if not (self.driven_negative and is_last):  # there the shift keeps the sign
-                part = part & (1 << width) - 1
-            parts.append(part)
+                part &= (1 << width) - 1
+            yield part
             shift += width
-        return torch.stack(parts)

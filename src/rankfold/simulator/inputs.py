@@ -29,6 +29,16 @@ class DrivenLines:
         """Of the lines, which is that of the sums at the columns."""
         return self.lines.dtype
 
+    def places(self, base: Tensor, strip: StripTable) -> Tensor:
+        """(a, r) the line that drives each row of a strip; arguments as of `rows`."""
+        first = base  # (a, 1)
+        if strip.slot is not None:
+            first = base[:, strip.slot]  # (a, r)
+        places = first + strip.offset  # (a, r)
+        if self.line_of is not None:
+            places = self.line_of[places]
+        return places.contiguous()
+
     def rows(self, base: Tensor, strip: StripTable) -> Tensor:
         """(a, r, S * B) what the rows of a strip are driven with.
 
@@ -36,12 +46,6 @@ class DrivenLines:
             base: (a, slots) place of the first input of each window in each activation.
             strip: its tiles.
         """
-        first = base  # (a, 1)
-        if strip.slot is not None:
-            first = base[:, strip.slot]  # (a, r)
-        places = first + strip.offset  # (a, r)
-        if self.line_of is not None:
-            places = self.line_of[places]
-        flat = places.reshape(-1)
-        rows = self.lines.index_select(0, flat)
+        places = self.places(base, strip)
+        rows = self.lines.index_select(0, places.reshape(-1))
         return rows.view(*places.shape, -1)
