@@ -26,11 +26,14 @@ the weights W_Q that were lost. Diagonal and squares ||W_j||^2 follow step by st
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg.blas import dgemm
 
 from rankfold.lowrank.regression import inverse
 
 DRIFT = 1e-6  # of the diagonal of S H from one, above which H is computed afresh
-COLLECTED = 32  # columns whose changes are kept before they are multiplied out
+# Columns whose changes are kept before they are multiplied out: at least so many, or a part of all, about as
+# many as are dropped until those that are left are tidied up.
+COLLECTED, COLLECTED_PART = 32, 16
 
 
 class Elimination:
@@ -60,7 +63,7 @@ class Elimination:
         if inverted is None:
             self._inverse = inverse(moments)
         else:
-            self._inverse = inverted.copy()
+            self._inverse = np.array(inverted, order="C")  # a copy
         self._columns = np.arange(n)  # of the rows and columns of _inverse
         self._place = np.arange(n)  # the other way round
         self._there = np.ones(n, bool)
@@ -142,11 +145,11 @@ class Elimination:
         """With no changes collected yet."""
         self._squares = np.einsum("mj,mj->j", self._weight, self._weight)  # ||W_j||^2
         self._diagonal = np.diagonal(self._inverse).copy()  # H_jj
-        self._make_room(COLLECTED)
+        self._make_room(0)
 
     def _make_room(self, columns: int) -> None:
         outputs, n = self._weight.shape
-        room = max(columns, COLLECTED)
+        room = max(columns, COLLECTED, n // COLLECTED_PART)
         self._taken = np.zeros((room, n))  # K^T
         self._share = np.zeros((room, n))  # F
         self._lost = np.zeros((room, outputs))  # A^T
@@ -156,9 +159,11 @@ class Elimination:
         """Bring weight and inverse to what they are by now."""
         if not self._count:
             return
-        share = self._share[: self._count]
+        share, taken = self._share[: self._count], self._taken[: self._count]
         self._weight -= self._lost[: self._count].T @ share
-        self._inverse -= self._taken[: self._count].T @ share
+        # H - K F in place, without another matrix of its size: transposed, as BLAS has columns in a row.
+        turned = dgemm(-1.0, share.T, taken.T, 1.0, self._inverse.T, trans_b=1, overwrite_c=1)
+        self._inverse = turned.T
         gone = ~self._there[self._columns]
         self._weight[:, gone] = 0.0
         self._inverse[gone] = 0.0

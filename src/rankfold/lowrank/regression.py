@@ -26,6 +26,7 @@ from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 
 from rankfold.errors import InputError
 
+MIRRORED = 256  # columns of a symmetric matrix that are copied at a time
 RIDGE = 1e-2  # of the mean input power: keeps directions that the calibration data lack from being free
 
 
@@ -162,8 +163,11 @@ def inverse(moments: np.ndarray) -> np.ndarray:
     Raises:
         InputError: they are singular.
     """
-    triangle, _ = dpotri(factor(moments), lower=1)
-    # LAPACK fills one triangle only.
-    lower = np.tril(triangle)
-    upper = np.tril(triangle, -1).T
-    return lower + upper
+    whole, _ = dpotri(factor(moments), lower=1)
+    # LAPACK fills one triangle only; the other one is copied block by block, which needs no more memory.
+    for start in range(0, len(whole), MIRRORED):
+        stop = start + MIRRORED
+        square = np.tril(whole[start:stop, start:stop])
+        whole[start:stop, start:stop] = square + np.tril(square, -1).T
+        whole[start:stop, stop:] = whole[stop:, start:stop].T
+    return whole.T  # symmetric, and in the order of rows

@@ -19,11 +19,12 @@ import numpy as np
 from rankfold.errors import InputError
 from rankfold.lowrank.blocks import Block, BlockProblem, leading_outputs
 from rankfold.lowrank.data_aware import balanced, decompose_for_data
+from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.factors import LowRankFactors, check_weight
 from rankfold.lowrank.metric import OutputMetric
 from rankfold.lowrank.nested import NestedRefits
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, of_group, with_ridge
-from rankfold.lowrank.rows import OutputMoments, nested_row_supports
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, inverse, of_group, with_ridge
+from rankfold.lowrank.rows import OutputMoments, eliminated
 
 Array = np.ndarray
 
@@ -129,10 +130,9 @@ def _factors_of_group(problem: Regression, rank: int, budgets: Sequence[int]) ->
     if not fewer:
         return found
     choices = []
+    inverted = inverse(problem.moments)
     for target in (problem.target, whole.outputs.T @ problem.target):
-        # Any matrix of n columns is a weight of n channels; the ridge is in the moments already.
-        kept = nested_row_supports(target[:, :, None, None], 1, problem.moments[None], fewer, ridge=0.0)
-        sets = {rows: of_rows[0] for rows, of_rows in kept.items()}
+        sets = eliminated([Elimination(target, problem.moments, inverted)], fewer)
         choices.append((sets, NestedRefits.of(problem.target, problem.moments, sets.values())))
     for rows in fewer:
         best = 0.0

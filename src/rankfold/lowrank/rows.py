@@ -111,39 +111,21 @@ def nested_rows(
         InputError: the weight, the moments or the importance are not finite or do not fit each other, or
             there are not so many inputs.
     """
-    supports = nested_row_supports(weight, conv_groups, second, budgets, importance=importance, ridge=ridge)
-    fitted = _refits(weight, conv_groups, second, supports, ridge)
-    return {
-        rows: FittedSupport(kept.reshape(conv_groups * weight.shape[1], -1), fitted[rows])
-        for rows, kept in supports.items()
-    }
-
-
-def nested_row_supports(
-    weight: np.ndarray,
-    conv_groups: int,
-    second: Moments | None,
-    budgets: Sequence[int],
-    *,
-    importance: np.ndarray | None = None,
-    ridge: float = RIDGE,
-) -> dict[int, np.ndarray]:
-    """The inputs that `nested_rows` keeps, without the weights; arguments and errors as there.
-
-    Returns:
-        (G, n) booleans for each of `budgets`.
-    """
     _check(weight, conv_groups, budgets)
     n = weight[0].size
     metric = _metric(importance, conv_groups, len(weight))
     supports = {rows: np.ones((conv_groups, n), bool) for rows in budgets}
     if second is None:
         _drop_lightest(supports, _judged(weight, conv_groups, metric, EVERY))
-        return supports
-    for group, columns in enumerate(_eliminations(weight, conv_groups, second, metric, ridge)):
-        for rows, kept in _eliminated(columns, budgets).items():
-            supports[rows][group] = kept
-    return supports
+    else:
+        for group, columns in enumerate(_eliminations(weight, conv_groups, second, metric, ridge)):
+            for rows, kept in eliminated(columns, budgets).items():
+                supports[rows][group] = kept
+    fitted = _refits(weight, conv_groups, second, supports, ridge)
+    return {
+        rows: FittedSupport(kept.reshape(conv_groups * weight.shape[1], -1), fitted[rows])
+        for rows, kept in supports.items()
+    }
 
 
 def _check(weight: np.ndarray, conv_groups: int, budgets: Sequence[int]) -> None:
@@ -286,7 +268,7 @@ def _eliminations(
         yield columns
 
 
-def _eliminated(columns: Sequence[Elimination], budgets: Iterable[int]) -> dict[int, np.ndarray]:
+def eliminated(columns: Sequence[Elimination], budgets: Iterable[int]) -> dict[int, np.ndarray]:
     """(n,) booleans for each budget: what is left when the cheapest inputs have been dropped one by one.
 
     Args:
