@@ -16,6 +16,8 @@ settings.register_profile(
 )
 settings.load_profile("thorough" if os.environ.get("RANKFOLD_THOROUGH") else "default")
 
+FEW = 450  # digits, 90 of them for tests
+
 
 @pytest.fixture(scope="session", autouse=True)
 def image_cache(tmp_path_factory):
@@ -32,6 +34,21 @@ def cifar10():
     if not folder.is_dir():
         pytest.skip(why_missing("cifar10"))
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def few_digits(image_cache, tmp_path_factory):
+    """In a module that asks for it, `digits` are a quarter of them: enough where nothing need be learnt."""
+    from sklearn.datasets import load_digits  # not for tests that need no images
+    from sklearn.utils import Bunch
+
+    bunch = load_digits()
+    few = Bunch(images=bunch.images[:FEW], target=bunch.target[:FEW])
+    with pytest.MonkeyPatch.context() as patch:
+        # The cache of this test run keeps all of them, under the same name.
+        patch.setenv("RANKFOLD_CACHE", str(tmp_path_factory.mktemp("few")))
+        patch.setattr("sklearn.datasets.load_digits", lambda: few)
+        yield
 
 
 def pytest_terminal_summary(terminalreporter):

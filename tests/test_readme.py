@@ -1,4 +1,4 @@
-"""The examples of the README run, one after another, as a reader would type them."""
+"""The examples of the README run, one after another, as a reader would type them, on fewer images."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def test_there_are_five() -> None:
     assert len(EXAMPLES) == 5
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_the_examples_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

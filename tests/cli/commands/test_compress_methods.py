@@ -15,6 +15,7 @@ from rankfold.plan import Plan
 from rankfold.runs.evaluate import load_run
 from rankfold.runs.result import Result
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 SMALL = ["resnet8", "--data", "digits", "--array", "32x32", "--batch", "256", "--epochs", "1"]
 MAPPED = ["--input", "1x8x8"]
 LAYER = ["--layer", "layer2.0.conv2"]
@@ -37,7 +38,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, weights):
+def runs(tmp_path_factory, weights, few_digits):
     out = tmp_path_factory.mktemp("runs")
     for name, arguments in METHODS.items():
         assert (

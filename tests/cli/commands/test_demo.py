@@ -1,8 +1,11 @@
 """`rankfold demo`."""
 
+import pytest
+
 from rankfold.cli.main import main
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_demo_trains_a_baseline_and_compares_three_networks(tmp_path, capsys):
     """The whole path from fresh weights; asked again, it only prints."""
     command = ["demo", "--epochs", "1", "--out", str(tmp_path / "demo")]
