@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 
-from rankfold.cost.kinds import cost_of
+from rankfold.cost.kinds import AnyMapping, cost_of
 from rankfold.cost.planned import Masks, array_mapping, bits_of, busiest, drives, planned_mapping
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import ArraySpec, Mapping
 from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.workload import ConvShape, Network
 
@@ -29,6 +30,7 @@ class MappingOption:
         time: activations of the busiest tile of each stage, added up over stages and runs: how long the layer
             takes where all its tiles work side by side.
         whole_cycles: activations with whole vectors where a cell holds a whole weight, as papers count.
+        laid_out: the first run of the layer on the arrays.
     """
 
     mapping: str
@@ -36,6 +38,16 @@ class MappingOption:
     arrays: int
     time: int
     whole_cycles: int
+    laid_out: AnyMapping = field(compare=False, repr=False)
+
+    @property
+    def held(self) -> Hashable:
+        """How arrays hold the layer: windows, tiles, and each one's share of the work, of every stage.
+
+        Layers that share a parameter and become one kind run on the same arrays where these agree, whatever
+        their planes.
+        """
+        return tuple(_held(stage) for stage in self.laid_out.stages)
 
 
 def mapping_options(
@@ -75,7 +87,22 @@ def _option(
             time += busiest(stage, array) * slices
     # A weight that runs twice is stored once.
     arrays = sum(stage.tile_count for stage in mapped[0].stages)
-    return MappingOption(entry.mapping, cycles, arrays, time, whole_cycles)
+    return MappingOption(entry.mapping, cycles, arrays, time, whole_cycles, mapped[0])
+
+
+def _held(stage: Mapping) -> Hashable:
+    shape = stage.shape
+    _, first = stage.loads[0]
+    held = []
+    for stored, times in stage.loads:
+        # Copies of a kernel are as far apart as pixels read; of a single pixel there is one.
+        apart = None
+        if stored.window != (1, 1):
+            apart = shape.stride, shape.dilation
+        tiles = frozenset(stored.extents().items())
+        cut = stored.block, stored.window, stored.layout, stored.overflow
+        held.append((cut, apart, tiles, Fraction(times, first)))
+    return tuple(held)
 
 
 def choose_mapping(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan) -> str:

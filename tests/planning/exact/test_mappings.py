@@ -6,14 +6,16 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from common.strategies import conv_shapes
 from rankfold.cost.choice import options_by_weight
+from rankfold.cost.energy import find_table, network_energy
 from rankfold.errors import InputError
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.plan import LayerPlan, LowRankLayer, Plan
 from rankfold.planning.exact.mappings import mappings_within
-from rankfold.workload import Network, zoo_network
+from rankfold.workload import Network, trace, zoo_network
 
 
 @settings(max_examples=15)
@@ -67,3 +69,43 @@ def test_more_arrays_never_need_more_cycles():
                 cycles += taken.cycles
         assert before is None or cycles < before
         before = cycles
+
+
+class Tied(nn.Module):
+    """Two convolutions of one parameter, on planes of different sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.pool = nn.MaxPool2d(2)
+        self.other = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.other.weight = self.one.weight
+
+    def forward(self, x):
+        return self.other(self.pool(self.one(x)))
+
+
+def test_layers_of_one_parameter_have_one_set_of_arrays():
+    """Against every choice of both mappings, with cycles and arrays as they are priced."""
+    network = trace(Tied(), (8, 12, 12), "tied")
+    table = find_table(None, ArraySpec(64, 64))
+    array = ArraySpec(64, 64, cell_bits=table.cell_bits, dac_bits=1)
+    entries = [LayerPlan(name, weight_bits=4, input_bits=4) for name in ("one", "other")]
+    plan = Plan.of(network, array, tuple(entries))
+    every = []
+    for mappings in itertools.product(MAPPINGS, repeat=2):
+        laid_out = zip(entries, mappings, strict=True)
+        layers = tuple(replace(entry, mapping=mapping) for entry, mapping in laid_out)
+        priced = network_energy(network, replace(plan, layers=layers), table)
+        every.append((priced.arrays, priced.reads))
+    fewest = min(arrays for arrays, _ in every)
+    twice = sum(
+        min(option.arrays for option in options) for options in options_by_weight(network, plan, {}).values()
+    )
+    assert fewest < twice  # counted for each layer, no choice would fit
+    with pytest.raises(InputError, match=f"the fewest that these layers can reach is {fewest} arrays"):
+        mappings_within(network, plan, plan, fewest - 1, masks={})
+    for most in sorted({arrays for arrays, _ in every}):
+        chosen = network_energy(network, mappings_within(network, plan, plan, most, masks={}), table)
+        assert chosen.arrays <= most
+        assert chosen.reads == min(reads for arrays, reads in every if arrays <= most)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rankfold.cost import Masks
-from rankfold.cost.choice import options_by_weight
+from rankfold.cost.choice import MappingOption, options_by_weight
 from rankfold.cost.planned import counted_layers
-from rankfold.plan import Plan
+from rankfold.plan import LayerPlan, Plan
 from rankfold.planning.exact.candidate import ARRAYS, CYCLES, Candidate
 from rankfold.planning.exact.knapsack import solve
 from rankfold.workload import Network
@@ -26,7 +27,8 @@ def mappings_within(
 
     Exact: a multiple-choice knapsack, solved by branch and bound (see `solve`). Cycles are activations of
     arrays per image, with slices of the inputs where the array says what its DACs drive; every stored tile
-    has an array of its own. Of choices that need equally many cycles the solver may take any.
+    has an array of its own. Layers that share a parameter are chosen for together, and have one set of arrays
+    for all that are held alike. Of choices that need equally many cycles the solver may take any.
 
     Args:
         network: the network.
@@ -39,23 +41,75 @@ def mappings_within(
     Raises:
         InputError: even the mappings of the fewest arrays need more, or an array holds no weight of a layer.
     """
-    counting = {shape.weight for shape in counted_layers(network, plan, linear)}
-    choices = []
-    for name, options in options_by_weight(network, counted, masks).items():
-        if name not in counting:
-            continue
-        entry = plan.layer(name)
-        candidates = []
-        known = set()
+    options = options_by_weight(network, counted, masks)
+    choices: list[list[Candidate]] = []
+    # For each choice the mappings of its layers, by what they cost.
+    meant: list[dict[tuple[int, int], tuple[LayerPlan, ...]]] = []
+    for names in _by_parameter(network, plan, linear):
+        entries = [plan.layer(name) for name in names]
+        found: dict[tuple[int, int], tuple[LayerPlan, ...]] = {}
+        ways = _ways([counted.layer(name) for name in names], options)
         # Of mappings that are one and the same on these arrays, that of the fewest cycles as papers count.
-        for option in sorted(options, key=lambda option: option.whole_cycles):
-            if (option.cycles, option.arrays) in known:
-                continue
-            known.add((option.cycles, option.arrays))
-            laid_out = replace(entry, mapping=option.mapping)
-            candidates.append(Candidate(laid_out, option.cycles, option.arrays, None, 0))
-        choices.append(candidates)
+        for way in sorted(ways, key=lambda way: way.whole_cycles):
+            laid_out = []
+            for entry, mapping in zip(entries, way.mappings, strict=True):
+                laid_out.append(replace(entry, mapping=mapping))
+            found.setdefault((way.cycles, way.arrays), tuple(laid_out))
+        meant.append(found)
+        choices.append([Candidate(laid[0], *cost, None, 0) for cost, laid in found.items()])
     solution = solve(choices, {ARRAYS: float(arrays)}, CYCLES)
-    chosen = {candidate.entry.name: candidate.entry for candidate in solution.chosen}
+    chosen = {}
+    for found, candidate in zip(meant, solution.chosen, strict=True):
+        for entry in found[candidate.cycles, candidate.arrays]:
+            chosen[entry.name] = entry
     layers = tuple(chosen.get(layer.name, layer) for layer in plan.layers)
     return replace(plan, layers=layers)
+
+
+def _by_parameter(network: Network, plan: Plan, linear: bool | None) -> list[list[str]]:
+    """The weights that count, those of one parameter together."""
+    names: dict[str, dict[str, None]] = {}
+    for shape in counted_layers(network, plan, linear):
+        names.setdefault(shape.stored, {})[shape.weight] = None
+    return [list(weights) for weights in names.values()]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Mappings of some layers together, with cycles and arrays as of a `MappingOption`."""
+
+    mappings: tuple[str, ...] = ()
+    cycles: int = 0
+    arrays: int = 0
+    whole_cycles: int = 0
+
+
+def _ways(entries: Sequence[LayerPlan], options: Mapping[str, Sequence[MappingOption]]) -> Iterable[_Way]:
+    """The cheapest ways to lay out layers of one parameter, for all that arrays may come to hold."""
+    # What arrays hold decides how many there are, and what further layers find there: of all ways to the
+    # same, that of the fewest cycles.
+    ways: dict[frozenset[Hashable], _Way] = {frozenset(): _Way()}
+    for entry in entries:
+        following: dict[frozenset[Hashable], _Way] = {}
+        for contents, way in ways.items():
+            for option in options[entry.name]:
+                held: Hashable = option.mapping
+                if len(entries) > 1:
+                    held = option.held, entry.kind, entry.weight_bits
+                more = option.arrays * (held not in contents)
+                further = _Way(
+                    (*way.mappings, option.mapping),
+                    way.cycles + option.cycles,
+                    way.arrays + more,
+                    way.whole_cycles + option.whole_cycles,
+                )
+                now = contents | {held}
+                before = following.get(now)
+                if before is None or _cost(further) < _cost(before):
+                    following[now] = further
+        ways = following
+    return ways.values()
+
+
+def _cost(way: _Way) -> tuple[int, int]:
+    return way.cycles, way.whole_cycles
