@@ -22,26 +22,31 @@ def listing(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="forks")
-@pytest.mark.parametrize(
-    ("work", "refused", "steps"),
-    [
-        ("claim", None, 6),
-        ("grid", None, 6),
-        ("arrays", "is not an empty folder", 20),
-        ("onnx", "is not an empty folder", 20),
-    ],
-)
-def test_wherever_it_is_killed_the_next_start_ends_alike(work, refused, steps, tmp_path):
-    """A command that refuses a full folder may do so only where the killed process had finished it."""
-    if work == "onnx":
-        pytest.importorskip("onnx")
+# Work, what it says of a folder that is full, and how many steps it takes at least.
+WORKS = [
+    ("claim", None, 6),
+    ("grid", None, 6),
+    ("onnx", "is not an empty folder", 20),
+    ("arrays", "is not an empty folder", 20),
+]
+
+
+@pytest.fixture(scope="module")
+def rounds(tmp_path_factory):
+    """For each work, what `common/killed.py` says of its rounds."""
     script = Path(__file__).parent / "common" / "killed.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, script, work, tmp_path / "out"]
-    made = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    command = [sys.executable, script, tmp_path_factory.mktemp("killed"), *(work for work, *_ in WORKS)]
+    made = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert made.returncode == 0, made.stderr
-    *killed, (first, wanted, *_) = json.loads(made.stdout)
+    return json.loads(made.stdout)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize(("work", "refused", "steps"), WORKS)
+def test_wherever_it_is_killed_the_next_start_ends_alike(work, refused, steps, rounds):
+    """A command that refuses a full folder may do so only where the killed process had finished it."""
+    *killed, (first, wanted, *_) = rounds[work]
     assert first == "done" and wanted and len(killed) >= steps
     left_over = 0
     for end, after, last, found in killed:

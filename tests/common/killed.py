@@ -1,6 +1,7 @@
-"""Does a piece of work again and again, each time killed a step later, until it ends; prints what is there.
+"""Does pieces of work again and again, each time killed a step later, until they end; prints what is there.
 
-Usage: killed.py WORK FOLDER. A step is whatever changes the file system below FOLDER.
+Usage: killed.py FOLDER WORK ... A step is whatever changes the file system below FOLDER. Several pieces of
+work in one call share what they import.
 """
 
 import hashlib
@@ -151,8 +152,11 @@ def files(folder):
     return found
 
 
-def main(name, folder):
-    work = {"claim": claim, "grid": grid, "arrays": arrays, "onnx": onnx}[name](folder)
+WORKS = {"claim": claim, "grid": grid, "onnx": onnx, "arrays": arrays}
+
+
+def rounds_of(work, folder):
+    """What each round left and ended with, and what the next starts made of it."""
     rounds = []
     ends = ["killed"]
     while ends[0] == "killed":
@@ -161,8 +165,15 @@ def main(name, folder):
         forked(work, number, folder, number)  # killed as well, perhaps while it cleans up
         ends += [forked(work, number, folder), files(folder / str(number))]
         rounds.append(ends)
-    print(json.dumps(rounds))
+    return rounds
+
+
+def main(folder, *names):
+    made = {}
+    for name in names:
+        made[name] = rounds_of(WORKS[name](folder / name), folder / name)
+    print(json.dumps(made))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
