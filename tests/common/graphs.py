@@ -27,8 +27,21 @@ def model(nodes, stored, inputs=(("x", (1, 3, 8, 8)),), outputs=("y",), opset=17
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8, **options)
 
 
+def conv(out="y", name="conv", x="x", w="w", **options):
+    """A convolution."""
+    return helper.make_node("Conv", [x, w], [out], name=name, **options)
+
+
 def save(folder, made, name="net.onnx", **options):
     """Write a model; returns its path as text."""
     path = folder / name
     onnx.save(made, path, **options)
     return str(path)
+
+
+def run(path, **inputs):
+    """The first output of a file, as onnxruntime computes it."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)[0]

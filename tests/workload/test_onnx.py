@@ -1,7 +1,4 @@
-"""Networks read from ONNX files: what is recognised, with which sizes and names, and what is refused."""
-
-import subprocess
-import sys
+"""Layers of networks read from ONNX files: what is recognised, and under which names."""
 
 import numpy as np
 import onnx
@@ -10,24 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from common.graphs import ints, model, save, weight
-from rankfold.errors import InputError
+from common.graphs import conv, ints, model, run, save, weight
 from rankfold.mapping import ArraySpec
 from rankfold.plan import coverage, uniform_plan
-from rankfold.workload import ConvShape, Untouched
+from rankfold.workload import Untouched
 from rankfold.workload.onnx.layers import read_onnx
 
 node = helper.make_node
-runtime = pytest.importorskip("onnxruntime")
-
-
-def conv(out="y", name="conv", x="x", w="w", **options):
-    return node("Conv", [x, w], [out], name=name, **options)
-
-
-def run(path, **inputs):
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, inputs)[0]
+pytest.importorskip("onnxruntime")
 
 
 @given(data=st.data())
@@ -119,28 +106,6 @@ def test_a_product_over_tokens_runs_once_for_each(tmp_path):
     assert (layer.input, layer.macs) == ((16, 1), 16 * 12 * 5)
 
 
-def test_sizes_that_the_graph_computes_are_followed(tmp_path):
-    """The reshape is told its sizes by arithmetic on the shape of its input, as exporters write it."""
-    nodes = [
-        conv("c"),
-        node("Shape", ["c"], ["shape"]),
-        node("Gather", ["shape", "zero"], ["batch"]),
-        node("Unsqueeze", ["batch", "zeros"], ["first"]),
-        node("Concat", ["first", "rest"], ["wanted"], axis=0),
-        node("Reshape", ["c", "wanted"], ["flat"]),
-        node("Gemm", ["flat", "fc.weight"], ["y"], transB=1),
-    ]
-    stored = [
-        weight("w", 4, 3, 3, 3),
-        numpy_helper.from_array(np.array(0), "zero"),
-        ints("zeros", 0),
-        ints("rest", -1),
-        weight("fc.weight", 2, 144),
-    ]
-    network = read_onnx(save(tmp_path, model(nodes, stored, [("x", ("n", 3, 8, 8))])))
-    assert network.layers[1] == ConvShape("fc", 144, 2, (1, 1), (1, 1), kind="linear")
-
-
 def test_shared_weights_and_names(tmp_path):
     nodes = [
         conv("a", "/block/block.0/conv/Conv", w="onnx::Conv_7", pads=[1, 1, 1, 1]),
@@ -208,160 +173,6 @@ def test_layers_of_other_kinds_are_named_with_their_macs(tmp_path):
     assert line.fixed == "is a 1-d convolution, mapped as one of height 1"
 
 
-def test_open_sizes_and_channels_last(tmp_path):
-    nodes = [node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]), conv(x="t")]
-    path = save(tmp_path, model(nodes, [weight("w", 4, 3, 3, 3)], [("x", ("b", "h", "w_", 3))]))
-    network = read_onnx(path, (3, 10, 12))
-    assert (network.input, network.layers[0].input) == ((3, 10, 12), (10, 12))
-    with pytest.raises(
-        InputError, match=r"input x has the open size 1xhxw_x3; give the size of an image: --input CxHxW"
-    ):
-        read_onnx(path)
-
-
-def test_weights_beside_the_file(tmp_path):
-    made = model([conv()], [weight("w", 64, 3, 3, 3)])
-    path = save(tmp_path, made, save_as_external_data=True, location="net.data", size_threshold=0)
-    assert read_onnx(path).layers[0].out_channels == 64
-    whole = (tmp_path / "net.data").read_bytes()
-    (tmp_path / "net.data").write_bytes(whole[:100])
-    with pytest.raises(
-        InputError, match=r"weight w of node conv \(Conv\) ends at byte 6,912 of net.data, which has 100"
-    ):
-        read_onnx(path)
-    (tmp_path / "net.data").unlink()
-    with pytest.raises(
-        InputError,
-        match=r"weight w of node conv \(Conv\) is in the file net.data, which is missing; put it beside",
-    ):
-        read_onnx(path)
-    outside = onnx.load(path, load_external_data=False)
-    outside.graph.initializer[0].external_data[0].value = "../net.data"
-    onnx.save(outside, path)
-    with pytest.raises(InputError, match="lies outside the file's folder"):
-        read_onnx(path)
-
-
-def test_wrong_files_are_refused_in_one_sentence(tmp_path):
-    stored = [weight("w", 4, 3, 3, 3)]
-    good = model([conv()], stored)
-    cases = {
-        "none.onnx": (None, "cannot read .*none.onnx: No such file"),
-        "text.onnx": (b"this is no model", "is not an ONNX file, or is damaged"),
-        "cut.onnx": (good.SerializeToString()[:-60], "is not an ONNX file, or is damaged"),
-        "empty.onnx": (b"", "holds no graph"),
-        "old.onnx": (model([conv()], stored, opset=6).SerializeToString(), "has opset 6, and 7 or later"),
-        "loose.onnx": (
-            model([conv(x="nothing")], stored).SerializeToString(),
-            r"node conv \(Conv\) reads nothing,",
-        ),
-        "plain.onnx": (
-            model([node("Relu", ["x"], ["y"])], []).SerializeToString(),
-            "has nothing to map: no Conv, Gemm or MatMul",
-        ),
-        "wide.onnx": (model([conv()], [weight("w", 4, 5, 3, 3)]).SerializeToString(), r"conv"),
-    }
-    for name, (content, message) in cases.items():
-        if content is not None:
-            (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=message) as caught:
-            read_onnx(tmp_path / name)
-        assert "\n" not in str(caught.value)
-
-
-def test_the_input_flag_must_agree(tmp_path):
-    path = save(tmp_path, model([conv()], [weight("w", 4, 3, 3, 3)]))
-    with pytest.raises(
-        InputError, match=r"input x is fixed to 1x3x8x8, which --input 3x9x9 \(C x H x W\) contradicts"
-    ):
-        read_onnx(path, (3, 9, 9))
-    flat = save(
-        tmp_path,
-        model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, 8))]),
-        "flat.onnx",
-    )
-    with pytest.raises(
-        InputError, match=r"inputs have 1 sizes .*, and --input 3x9x9 has 3; omit it, or give"
-    ):
-        read_onnx(flat, (3, 9, 9))
-    open_ = save(
-        tmp_path,
-        model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, "t", 8))]),
-        "open.onnx",
-    )
-    with pytest.raises(
-        InputError, match=r"open size 1xtx8; give its sizes without the batch, such as --input 128x8"
-    ):
-        read_onnx(open_)
-
-
-def test_an_operator_that_stops_inference_leaves_alone_what_is_behind_it(tmp_path):
-    nodes = [
-        conv("c"),
-        node("NonZero", ["c"], ["where"], name="finder"),
-        node("Cast", ["where"], ["w_float"], to=1),
-        node("Unsqueeze", ["w_float", "axes"], ["plane"]),
-        conv(x="plane", w="v"),
-    ]
-    stored = [ints("axes", 0, 1), weight("w", 4, 3, 3, 3), weight("v", 1, 1, 1, 1)]
-    network = read_onnx(save(tmp_path, model(nodes, stored)))
-    assert [layer.name for layer in network.layers] == ["w"]
-    assert network.untouched == (
-        Untouched(
-            "v",
-            "a Conv behind node finder (NonZero) is left alone: what comes from there has no known size",
-            None,
-            1,
-        ),
-    )
-    # The coverage of a convolution must not say that it is none.
-    row = coverage(network, uniform_plan(network, ArraySpec(64, 64))).layers[-1]
-    assert (row.what, row.why) == (
-        "a Conv behind node finder (NonZero)",
-        "what comes from there has no known size",
-    )
-    with pytest.raises(
-        InputError,
-        match=r"has nothing to map: a Conv behind node finder \(NonZero\) is left alone: .* \(1\)$",
-    ):
-        read_onnx(
-            save(tmp_path, model([node("NonZero", ["x"], ["where"], name="finder"), *nodes[2:]], stored))
-        )
-
-
-def noted(tmp_path, sizes, note):
-    """A convolution behind an operator that nobody knows, whose sizes the exporter noted."""
-    nodes = [
-        conv("c"),
-        node("Mystery", ["c"], ["m"], name="mystery", domain="com.example"),
-        conv(x="m", w="v"),
-    ]
-    stored = [weight("w", 4, 3, 3, 3), weight("v", 2, 5, 1, 1)]
-    made = model(nodes, stored, [("x", sizes)])
-    made.opset_import.append(helper.make_opsetid("com.example", 1))
-    if note:
-        made.graph.value_info.append(helper.make_tensor_value_info("m", onnx.TensorProto.FLOAT, note))
-    return save(tmp_path, made)
-
-
-def test_an_unknown_operator_is_left_alone_and_its_noted_sizes_are_believed(tmp_path):
-    network = read_onnx(noted(tmp_path, (1, 3, 8, 8), (1, 5, 4, 3)))
-    assert [(layer.name, layer.input) for layer in network.layers] == [("w", (8, 8)), ("v", (4, 3))]
-    # A symbol of the inputs means the same in notes.
-    network = read_onnx(noted(tmp_path, ("n", 3, "side", 8), ("n", 5, "side", 3)), (3, 6, 8))
-    assert [layer.input for layer in network.layers] == [(6, 8), (6, 3)]
-    for path in (
-        noted(tmp_path, (1, 3, 8, 8), None),
-        noted(tmp_path, (1, 3, 8, 8), ("n", 5, 4, 3)),
-        # Of which size the note is cannot be told.
-        noted(tmp_path, (1, 3, "", 8), (1, 5, 4, 3)),
-    ):
-        network = read_onnx(path, (3, 8, 8))
-        assert [layer.name for layer in network.layers] == ["w"]
-        (other,) = network.untouched
-        assert "behind node mystery (Mystery)" in other.what and other.parameters == 10
-
-
 def test_a_weight_that_two_nodes_read_is_stored_once(tmp_path):
     """Also where its name says nothing, and the names are those of the nodes."""
     nodes = [
@@ -405,20 +216,6 @@ def test_attention_is_counted_and_named(tmp_path):
     assert sum(layer.macs for layer in network.layers) == 3 * 16 * 12 * 8
 
 
-def test_inputs_of_any_dimensions_are_fixed(tmp_path):
-    nodes = [node("Unsqueeze", ["x", "one"], ["line"]), conv(x="line", strides=[4])]
-    path = save(tmp_path, model(nodes, [ints("one", 1), weight("w", 4, 1, 10)], [("x", (1, "samples"))]))
-    with pytest.raises(
-        InputError, match="open size 1xsamples; give its sizes without the batch, such as --input"
-    ):
-        read_onnx(path)
-    (layer,) = read_onnx(path, (16000,)).layers
-    assert (layer.input, layer.output) == ((1, 16000), (1, 3998))
-    with pytest.raises(InputError, match=r"inputs have 1 sizes .*, and --input 3x8x8 has 3; give as many"):
-        read_onnx(path, (3, 8, 8))
-    assert run(path, x=np.ones((1, 16000), np.float32)).shape == (1, 4, 3998)
-
-
 @given(data=st.data())
 @settings(max_examples=15, deadline=None)
 def test_a_1d_convolution_has_the_output_that_onnxruntime_gives_it(data, tmp_path_factory):
@@ -438,76 +235,6 @@ def test_a_1d_convolution_has_the_output_that_onnxruntime_gives_it(data, tmp_pat
     assert layer.macs == found.size * (4 // groups) * layer.kernel[1]
 
 
-def residual(opset):
-    """A network with a sum, a concatenation and pools; in old files, operators say more in attributes."""
-    nodes = [
-        conv("a", pads=[1, 1, 1, 1]),
-        node("Relu", ["a"], ["r"]),
-        conv("b", "second", x="r", w="v", pads=[1, 1, 1, 1]),
-        node("Add", ["r", "b"], ["s"]),
-        node("Concat", ["s", "r"], ["both"], axis=1),
-    ]
-    stored = [weight("w", 4, 3, 3, 3), weight("v", 4, 4, 3, 3), weight("u", 6, 8, 1, 1), weight("fc", 6, 5)]
-    if opset < 10:
-        nodes.append(node("Slice", ["both"], ["cut"], axes=[2], starts=[1], ends=[7]))
-        stored.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"))
-        nodes.append(node("Upsample", ["cut", "scales"], ["wide"]))
-    else:
-        nodes.append(node("Slice", ["both", "from", "to", "axis"], ["cut"]))
-        stored += [ints("from", 1), ints("to", 7), ints("axis", 2)]
-        stored.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"))
-        before = ["cut", "scales"] if opset < 11 else ["cut", "", "scales"]
-        nodes.append(node("Resize", before, ["wide"]))
-    nodes += [
-        conv("c", "last", x="wide", w="u"),
-        node("GlobalAveragePool", ["c"], ["p"]),
-        node("Flatten", ["p"], ["f"]),
-        node("MatMul", ["f", "fc"], ["y"]),
-    ]
-    return model(nodes, stored, opset=opset)
-
-
-@pytest.mark.parametrize("opset", [9, 10])
-def test_older_files_are_read_as_they_are(opset, tmp_path):
-    wanted = read_onnx(save(tmp_path, residual(17), "new.onnx"))
-    found = read_onnx(save(tmp_path, residual(opset), "old.onnx"))
-    assert (found.layers, found.untouched) == (wanted.layers, wanted.untouched)
-    assert [layer.input for layer in found.layers] == [(8, 8), (8, 8), (12, 16), (1, 1)]
-
-
-def test_files_of_integer_operators_have_the_layers_of_their_float_ones(tmp_path):
-    """As onnxruntime writes them: QLinearConv, QLinearAdd, QLinearConcat, QLinearMatMul and more."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Inputs(CalibrationDataReader):
-        def __init__(self):
-            self.left = [{"x": np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)}]
-
-        def get_next(self):
-            return self.left.pop() if self.left else None
-
-    path = save(tmp_path, residual(17), "float.onnx")
-    made = str(tmp_path / "integer.onnx")
-    quantize_static(path, made, Inputs(), QuantFormat.QOperator, weight_type=QuantType.QInt8)
-    operators = {node.op_type for node in onnx.load(made).graph.node}
-    assert {"QLinearConv", "QLinearAdd", "QLinearConcat", "QLinearMatMul"} <= operators
-    wanted, found = read_onnx(path), read_onnx(made)
-    size = lambda layer: (layer.in_channels, layer.out_channels, layer.kernel, layer.input)  # noqa: E731
-    assert [size(layer) for layer in found.layers] == [size(layer) for layer in wanted.layers]
-    assert all(layer.fixed for layer in found.layers) and found.untouched == ()
-
-
-def test_what_a_file_without_layers_has_is_said(tmp_path):
-    """Six convolutions whose weights are given at run time are not "no Conv"."""
-    nodes = [conv(f"c{place}", f"n{place}", x=f"c{place - 1}") for place in range(1, 6)]
-    nodes = [conv("c0", "n0"), *nodes, node("Identity", ["c5"], ["y"])]
-    inputs = [("x", (1, 3, 20, 20)), ("w", (3, 3, 3, 3))]
-    with pytest.raises(
-        InputError, match=r"nothing to map: a Conv with a computed weight is left alone \(6\)$"
-    ):
-        read_onnx(save(tmp_path, model(nodes, [], inputs)))
-
-
 def test_layers_in_branches_are_named(tmp_path):
     inner = helper.make_graph(
         [node("Conv", ["x", "v"], ["b"], name="inner")],
@@ -525,26 +252,6 @@ def test_layers_in_branches_are_named(tmp_path):
     assert network.untouched == (
         Untouched("inner", "a Conv inside node choice (If) is left alone", None, 108),
     )
-
-
-def test_mapping_and_drawing_an_onnx_file_need_no_torch(tmp_path):
-    path = save(
-        tmp_path,
-        model(
-            [conv("c"), conv("y", "last", x="c", w="v")], [weight("w", 4, 3, 3, 3), weight("v", 8, 4, 3, 3)]
-        ),
-    )
-    drawing = str(tmp_path / "v.svg")
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from rankfold.cli.main import main\n"
-        f"assert main(['map', {path!r}, '--array', '32x32', '--coverage', '--compare']) == 0\n"
-        f"drawing = ['draw', {path!r}, '--layer', 'v', '--array', '32x32', '--out', {drawing!r}]\n"
-        "assert main(drawing) == 0\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "coverage of" in done.stdout and (tmp_path / "v.svg").exists()
 
 
 @pytest.mark.parametrize("outputs", [5, 500])
