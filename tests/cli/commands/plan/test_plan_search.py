@@ -19,13 +19,13 @@ from rankfold.simulator import NonIdealities
 MODEL = "common.small_network:net"
 ARRAYS = ["--array", "32x32", "--cell-bits", "2", "--adc-bits", "5", "--program-noise", "0.05"]
 NAMED = "default with rows 32, columns 32, cell_bits 2, adc_bits 5, program_noise 0.05"
-IMAGES = 64
+IMAGES, KINDS = 64, ["low-rank", "support"]
 SEARCH = ["--search", "nsga2", "--trials", "20", "--search-images", "30", "--chips", "1"]
 
 
 def plan(weights, *arguments):
     command = ["plan", MODEL, "--data", "digits", "--checkpoint", str(weights), "--threads", "1"]
-    command += ["--images", str(IMAGES)]
+    command += ["--images", str(IMAGES), "--kinds", ",".join(KINDS)]
     return main([*command, *map(str, arguments)])
 
 
@@ -42,7 +42,7 @@ def test_from_the_command_line(weights, model, digits, tmp_path, capsys):
     assert found["files"] == [str(out), str(folder / "measured.csv")]
     assert found["measured"]["trials"] == 20
 
-    problem = planning_problem(model, digits, ArraySpec(32, 32, cell_bits=2), images=IMAGES)
+    problem = planning_problem(model, digits, ArraySpec(32, 32, cell_bits=2), images=IMAGES, kinds=KINDS)
     noise = NonIdealities(adc_bits=5, program_noise=0.05)
     measured = problem.accuracy.under(MeasureSettings(30, 1, noise, calibrated=IMAGES))
     rows = list(csv.DictReader((folder / "measured.csv").read_text().splitlines()))
