@@ -54,7 +54,9 @@ def test_sums_are_read_alike_by_the_kernel_and_by_torch(shape, array, method, si
     converter = Converter(step, -3 if held.sums.signed else 0, 3)
     assert kernels() is not None
     by_kernel, by_torch = Tally(), Tally()
-    found = held.run(levels, programmed, converter, None, tally=by_kernel)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays, "ELEMENTS_AT_ONCE", 100)  # in several parts
+        found = held.run(levels, programmed, converter, None, tally=by_kernel)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "kernels", lambda: None)
         expected = held.run(levels, programmed, converter, None, tally=by_torch)

@@ -278,24 +278,42 @@ class LayerArrays:
         """Add what is read of a strip, with scaled cells, in all activations to the sums."""
         fast = self._kernels(driven)
         if fast is not None and reading.converter is not None and sums.dtype == torch.float32:
-            listed = Cells.of(cells, strip.widths, len(self.cell_coding.converted))
-            clipped = fast.read(
-                listed,
-                driven.lines,
-                driven.places(base, strip),
-                len(self.input_coding.factors),
-                codes=self._codes(reading.converter),
-                totals=[sums.total(number) for number in strip.sums],
-                fresh=[sums.is_fresh(number) for number in strip.sums],
-            )
-            if reading.tally is not None:
-                reading.tally.clipped += clipped
+            self._read_by(fast, cells, strip, base, driven=driven, sums=sums, reading=reading)
             return
         for activations in _parts(len(base), cells, driven):
             rows = driven.rows(base[activations], strip)  # (a, r, S * B)
             found = torch.matmul(cells, rows)  # (a, J * c + tiles, S * B)
             reading.read_(found, rows, strip.widths)
             self._add_up(found, strip, activations, sums, reading)
+
+    def _read_by(
+        self,
+        fast: ArrayKernels,
+        cells: Tensor,
+        strip: StripTable,
+        base: Tensor,
+        *,
+        driven: DrivenLines,
+        sums: PhaseAccumulators,
+        reading: Reading,
+    ) -> None:
+        """As `_read_strip`, by compiled kernels: sums that a converter reads undisturbed."""
+        assert reading.converter is not None
+        listed = Cells.of(cells, strip.widths, len(self.cell_coding.converted))
+        at_once = max(1, ELEMENTS_AT_ONCE // listed.rows)  # so that tables of places stay small
+        for first in range(0, len(base), at_once):
+            activations = slice(first, first + at_once)
+            clipped = fast.read(
+                listed,
+                driven.lines,
+                driven.places(base[activations], strip),
+                len(self.input_coding.factors),
+                codes=self._codes(reading.converter),
+                totals=[sums.total(number)[activations] for number in strip.sums],
+                fresh=[sums.is_fresh(number) for number in strip.sums],
+            )
+            if reading.tally is not None:
+                reading.tally.clipped += clipped
 
     def _kernels(self, driven: DrivenLines) -> ArrayKernels | None:
         """Compiled kernels that read undisturbed sums in one pass, where there are any."""

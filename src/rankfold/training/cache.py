@@ -143,7 +143,7 @@ def cached(cache: Path | None = None) -> tuple[Cached, ...]:
 def clear_cache(cache: Path | None = None) -> int:
     """Remove all decoded images, and what killed processes left of them; the bytes that are free now.
 
-    The kernels of training go, too, and nothing else. Processes that use any of it keep it until they end.
+    Compiled kernels go, too, and nothing else. Processes that use any of it keep it until they end.
 
     Raises:
         InputError: an entry cannot be removed.
