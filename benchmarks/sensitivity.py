@@ -19,181 +19,34 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
-import io
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import kendalltau, spearmanr
+from sensitivity_layers import ARRAY, Candidate, Layer, Replacement, candidates, window_candidates
+from sensitivity_rows import ANY, EQUAL, PLAIN, WINDOWS, Row, correlate, read, write
 from shipped_network import add_options, subject
 from torch import Tensor, nn
 
-from rankfold import ArraySpec, Plan, evaluate, quantise_, uniform_plan
+from rankfold import Plan, evaluate, quantise_, uniform_plan
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.samples import MOMENT_IMAGES
-from rankfold.calibration.sensitivity import LayerSensitivity, network_sensitivities, predicted_loss
-from rankfold.files import write_text
-from rankfold.lowrank import (
-    LowRankFactors,
-    decompose_for_data,
-    full_rank,
-    nested_supports,
-    reconstruct,
-    refit,
-    row_sparse,
-)
-from rankfold.lowrank.rows import fitted_rows
-from rankfold.mapping import map_layer, map_low_rank
-from rankfold.mapping.window_matrix import window_cycles
+from rankfold.calibration.sensitivity import network_sensitivities, predicted_loss
+from rankfold.mapping import map_layer
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.plan import LayerPlan, LowRankLayer, WindowLayer, support_to_text
-from rankfold.planning.exact.slots import LayerSlot, layer_slots
-from rankfold.planning.kinds import PIXEL, LayerStudy, candidates_of
+from rankfold.plan import LayerPlan, LowRankLayer, WindowLayer
+from rankfold.planning.exact.slots import layer_slots
+from rankfold.planning.kinds import candidates_of
 from rankfold.surgery.kinds.kind import surgery_of
 from rankfold.training.data import ImageData
-from rankfold.workload import ConvShape, Network
-from rankfold.workload.shape import Pair
+from rankfold.workload import Network
 
-ANY, EQUAL, WINDOWS, PLAIN = "any", "equal", "windows", "plain"  # the sets of plans
-ARRAY, CPU = ArraySpec(64, 64), torch.device("cpu")
+CPU = torch.device("cpu")
 NORM_IMAGES, BITS, PARAMETERS = 1024, 4, (0.5, 0.6)
-PREDICTORS = ("predicted", "kronecker", "output_error", "weight_error", "parameters", "cycles")
-RISING = ("parameters", "cycles")  # the more, the better; of the others the less
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What a layer may become: (g, r), a support of e positions, or both; or a window of so many inputs."""
-
-    groups: int | None = None
-    rank: int | None = None
-    entries: int | None = None
-    window: WindowLayer | None = None
-
-    def __str__(self) -> str:
-        if self.window is not None:
-            return self.window.short().replace(" ", "")
-        return ("" if self.groups is None else f"g{self.groups}r{self.rank}") + (
-            "" if self.entries is None else f"e{self.entries}"
-        )
-
-    def parameters(self, shape: ConvShape) -> int:
-        """Weights that are kept."""
-        if self.window is not None:
-            a, b = self.window.window
-            return shape.m * a * b * self.window.rows
-        inputs = shape.n if self.entries is None else shape.in_channels * self.entries
-        return shape.m * inputs if self.groups is None else self.rank * (inputs + shape.m * self.groups)
-
-
-def candidates(shape: ConvShape) -> list[Candidate]:
-    """All that save parameters."""
-    pairs = [(g, shape.m // part) for g in (1, 2, 4, 8) for part in (2, 4, 8, 16)]
-    pairs = [(g, r) for g, r in pairs if r <= full_rank(shape, g)]
-    found = [Candidate(g, r) for g, r in pairs] + [Candidate(entries=e) for e in range(1, 9)]
-    found += [Candidate(g, r, e) for g, r in pairs if g in (1, 4) and r > shape.m // 16 for e in (2, 4, 6)]
-    return [one for one in found if one.parameters(shape) < shape.parameters]
-
-
-def window_candidates(slot: LayerSlot) -> list[Candidate]:
-    """All window layers of whole row tiles that the planner knows, but those of all inputs."""
-    entries = candidates_of(WindowLayer).entries(slot, None)
-    return [Candidate(window=entry.kind) for entry in entries if entry.kind.rows is not None]
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """A candidate made for the data.
-
-    Attributes:
-        before: the weight that it replaces: the layer's own, or the matrix of its window.
-        weight: the weight that it stands for.
-        sensitivity: of the loss to `before`.
-        factors: if it has any.
-        kind: of a window layer, with its rows.
-        cycles: on the arrays.
-    """
-
-    before: np.ndarray
-    weight: np.ndarray
-    sensitivity: LayerSensitivity
-    factors: LowRankFactors | None
-    kind: WindowLayer | None
-    cycles: int
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One convolution: slot, weight and sensitivities, that of a window of one pixel being the weight's; and
-    everything it may become, made once when first wanted.
-    """
-
-    slot: LayerSlot
-    weight: np.ndarray
-    sensitivity: LayerSensitivity
-    windows: dict[Pair, LayerSensitivity]
-
-    @property
-    def shape(self) -> ConvShape:
-        """Its shape."""
-        return self.slot.shape
-
-    @cached_property
-    def supports(self) -> dict[int, np.ndarray]:
-        """By number of positions."""
-        return nested_supports(self.weight, 1, self.sensitivity.moments.second)
-
-    @cached_property
-    def made(self) -> dict[tuple[Candidate, bool], Replacement]:
-        """What has been made so far."""
-        return {}
-
-    @cached_property
-    def study(self) -> LayerStudy:
-        """Its windows, with their rows."""
-        windows = {PIXEL: self.sensitivity, **self.windows}
-        return LayerStudy(self.slot, self.weight, self.sensitivity.moments.second, None, windows)
-
-    def become(self, candidate: Candidate, plain: bool = False) -> Replacement:
-        """The layer as this candidate; with `plain` rows chosen as if errors of all outputs counted alike."""
-        if (candidate, plain) not in self.made:
-            self.made[candidate, plain] = self._make(candidate, plain)
-        return self.made[candidate, plain]
-
-    def _make_window(self, window: WindowLayer, plain: bool) -> Replacement:
-        problem = self.study.window(window.window)
-        fitted = problem.fitted(window.rows)
-        if plain:
-            second = problem.sensitivity.moments.centred().second
-            fitted = fitted_rows(problem.copies, 1, second, window.rows)
-        kind = window.with_support(support_to_text(fitted.support))
-        cycles = window_cycles(self.shape, window.window, ARRAY, window.rows)
-        return Replacement(problem.copies, fitted.weight, problem.sensitivity, None, kind, cycles)
-
-    def _make(self, candidate: Candidate, plain: bool) -> Replacement:
-        if candidate.window is not None:
-            return self._make_window(candidate.window, plain)
-        second, groups, rank = self.sensitivity.moments.second, candidate.groups, candidate.rank
-        if groups is None or rank is None:
-            support = self.supports[candidate.entries]
-            cycles = map_layer(self.shape, ARRAY, "best", support).cycles
-            return self._standing_in(refit(self.weight, 1, second, support), None, cycles)
-        support = None
-        if candidate.entries is None:
-            factors = decompose_for_data(self.weight, 1, groups, rank, second)
-        else:
-            factors, support = row_sparse(self.weight, 1, groups, rank, second, candidate.entries)
-        cycles = map_low_rank(self.shape, ARRAY, groups, rank, "best", support).cycles
-        return self._standing_in(reconstruct(factors, 1, groups).reshape(self.weight.shape), factors, cycles)
-
-    def _standing_in(self, weight: np.ndarray, factors: LowRankFactors | None, cycles: int) -> Replacement:
-        return Replacement(self.weight, weight, self.sensitivity, factors, None, cycles)
 
 
 @dataclass(frozen=True)
@@ -205,22 +58,6 @@ class Bench:
     layers: dict[str, Layer]
     data: ImageData  # with the part of the test split that plans are measured on
     norm: list[Tensor]  # training images on which batch norm is measured and quantisers are calibrated
-
-
-@dataclass(frozen=True)
-class Row:
-    """One plan: predictors, and what was measured."""
-
-    set: str
-    plan: str
-    predicted: float
-    kronecker: float
-    output_error: float
-    weight_error: float
-    parameters: int
-    cycles: int
-    accuracy: float
-    accuracy_4bit: float
 
 
 def main() -> None:
@@ -395,63 +232,6 @@ def bit_plan(network: Network, plan: dict[str, Candidate]) -> Plan:
 def fill_(parameter: Tensor, values: np.ndarray) -> None:
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(values))
-
-
-def correlate(file: Path, rows: list[Row], seed: int) -> None:
-    """Rank correlations of every predictor with every measurement, in each set."""
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(
-        ["set", "plans", "measured", "predictor", "spearman", "low", "high", "kendall", "low", "high"]
-    )
-    for name, measure in (
-        (ANY, "accuracy"),
-        (ANY, "accuracy_4bit"),
-        (EQUAL, "accuracy"),
-        (WINDOWS, "accuracy"),
-        (PLAIN, "accuracy"),
-    ):
-        chosen = [row for row in rows if row.set == name and not math.isnan(getattr(row, measure))]
-        if chosen:
-            for predictor in PREDICTORS:
-                sign = 1 if predictor in RISING else -1
-                pairs = np.array([(sign * getattr(row, predictor), getattr(row, measure)) for row in chosen])
-                found = []
-                for rank in (spearmanr, kendalltau):
-                    draw = np.random.default_rng(seed)
-                    samples = [
-                        rank(*pairs[draw.integers(len(pairs), size=len(pairs))].T).statistic
-                        for _ in range(2000)
-                    ]
-                    found += [rank(*pairs.T).statistic, *np.nanquantile(samples, (0.025, 0.975))]
-                table.writerow([name, len(chosen), measure, predictor, *(f"{value:.3f}" for value in found)])
-                print(
-                    f"{name:5} {measure:13} {predictor:12} "
-                    f"Spearman {found[0]:6.3f} [{found[1]:.3f}, {found[2]:.3f}]   "
-                    f"Kendall {found[3]:6.3f} [{found[4]:.3f}, {found[5]:.3f}]"
-                )
-    write_text(file, out.getvalue())
-
-
-def read(file: Path) -> list[Row]:
-    if not file.exists():
-        return []
-    with file.open(encoding="utf-8", newline="") as source:
-        return [
-            Row(row["set"], row["plan"], *(float(row[one.name]) for one in fields(Row)[2:]))
-            for row in csv.DictReader(source)
-        ]
-
-
-def write(file: Path, rows: list[Row]) -> None:
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow([one.name for one in fields(Row)])
-    table.writerows(
-        [row.set, row.plan, *(f"{getattr(row, one.name):.8g}" for one in fields(Row)[2:])] for row in rows
-    )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, out.getvalue())
 
 
 if __name__ == "__main__":
