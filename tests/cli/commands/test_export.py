@@ -7,7 +7,10 @@ from rankfold.cli.main import main
 from rankfold.models.zoo import build
 
 pytest.importorskip("onnxruntime")
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("few_digits"),
+]
 COMMON = ["--data", "digits", "--array", "32x32", "--epochs", "0", "--decomposition", "svd"]
 METHODS = {
     "low-rank": ["--groups", "4", "--rank", "1/8"],
@@ -16,7 +19,7 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, few_digits):
     """Finished runs on digits, without training, by their method."""
     folder = tmp_path_factory.mktemp("runs")
     torch.manual_seed(0)
