@@ -20,8 +20,9 @@ from pathlib import Path
 from measured_rows import Rows
 
 from rankfold import zoo_network
+from rankfold.cost.energy import load_table, network_energy
 from rankfold.mapping import map_layer
-from rankfold.plan import Plan
+from rankfold.plan import Plan, masks_for
 from rankfold.plan.kinds import WindowLayer, WindowLowRankLayer
 from rankfold.runs.result import Result
 
@@ -78,6 +79,21 @@ def dense_best(result: Result, plan: Plan) -> int:
     return sum(map_layer(shape, plan.array, "best").cycles for shape in shapes)
 
 
+def energy(folder: Path, result: Result, plan: Plan) -> str | None:
+    """nJ on the arrays of the default table, None where masks that it depends on are not kept.
+
+    Not from the result: those of version 0.1 have the energy of arrays on which networks are lost.
+    """
+    weights = folder / "model.safetensors"
+    masks = plan.masks  # those that plan files name
+    if weights.exists():
+        masks = masks_for(plan, weights)
+    elif any(layer.kind.masked and layer.kind.known_support is None for layer in plan.layers):
+        return None
+    priced = network_energy(zoo_network(result.model), plan, load_table("rram-22nm"), masks)
+    return f"{priced.energy / 1e3:.0f}"
+
+
 def row(folder: Path, commit: str) -> list[object]:
     """The row of a finished run."""
     result, plan = Result.load(folder / "result.json"), Plan.load(folder / "plan.json")
@@ -99,7 +115,7 @@ def row(folder: Path, commit: str) -> list[object]:
         "seed": result.recipe["seed"],
         "parameters": result.parameters_after,
         "conversions": result.planned_conversions,
-        "energy_nj": None if result.energy is None else f"{result.energy.energy / 1e3:.0f}",
+        "energy_nj": energy(folder, result, plan),
         "dense_best": dense_best(result, plan),
         "im2col": result.cycles["im2col"],
         "plan": hashlib.sha256((folder / "plan.json").read_bytes()).hexdigest()[:12],
