@@ -96,6 +96,34 @@ def test_candidates_are_dropped_without_loss(model, digits, problem, monkeypatch
         assert found.solution.total(LOSS) == pytest.approx(min(allowed), rel=1e-6)
 
 
+@pytest.mark.parametrize(("dilation", "stride"), [(2, 1), (3, 2)])
+def test_dilated_layers_are_planned(dilation, stride):
+    """Window layers too, whose boxes hold inputs that no patch of a single pixel has."""
+    dilated = nn.Conv2d(4, 4, 3, stride, padding=dilation, dilation=dilation)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        dilated,
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.LazyLinear(3),
+    ).eval()
+    batches = [torch.randn(48, 1, 8, 8, generator=torch.Generator().manual_seed(0))]
+    model(batches[0])
+    found = best_plan(model, batches, ArraySpec(16, 8), Budget(CYCLES, 0.6, share=True), bits=None, images=48)
+    (wanted,) = [entry for entry in found.plan.layers if entry.name == "2"]
+    assert wanted.kind.changes_weight
+    windows = {
+        candidate.entry.kind.window
+        for layer in found.choices
+        for candidate in layer.candidates
+        if isinstance(candidate.entry.kind, WindowLayer)
+    }
+    assert windows and (1, 1) not in windows
+    compress_(model, found.plan, batches)
+    assert model(batches[0]).isfinite().all()
+
+
 def test_layers_become_only_kinds_that_are_wanted(model, digits, monkeypatch):
     """Supports are not even chosen where nothing would lie on one."""
     monkeypatch.setattr(LayerStudy, "families", property(lambda study: pytest.fail("supports were chosen")))

@@ -11,6 +11,7 @@ import numpy as np
 
 from rankfold.arguments import shown
 from rankfold.errors import InputError
+from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import LayerPlan, support_to_text
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.planning.exact.slots import LayerSlot
@@ -122,6 +123,16 @@ class WeightCandidates(KindCandidates):
         Returns:
             (m, C_in/G, kh, kw).
         """
+
+
+def single_pixel(slot: LayerSlot) -> tuple[Pair, ...]:
+    """The window of one pixel, whose inputs are the layer's own patches; none where kernels are dilated.
+
+    There the box of a pixel has inputs between those of the patch, which the layer's moments know nothing of.
+    """
+    if window_shape(slot.shape, PIXEL).n != slot.shape.n:
+        return ()
+    return (PIXEL,)
 
 
 def candidates_of(kind: LayerKind | type[LayerKind]) -> KindCandidates:

@@ -10,7 +10,7 @@ from rankfold.mapping.window_matrix import pixels_in_a_row, window_shape
 from rankfold.plan import LayerPlan, WindowLayer, support_to_text
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds.kind import PIXEL, ChosenSupport, KindCandidates
+from rankfold.planning.kinds.kind import PIXEL, ChosenSupport, KindCandidates, single_pixel
 from rankfold.planning.kinds.study import LayerStudy
 from rankfold.workload.shape import Pair
 
@@ -30,7 +30,7 @@ class WindowCandidates(KindCandidates):
         """Each window by rising row tiles; a single pixel of all inputs is the layer as it is."""
         if support is not None:
             return
-        for window in (PIXEL, *self.windows(slot)):
+        for window in (*single_pixel(slot), *self.windows(slot)):
             inputs = window_shape(slot.shape, window).n
             for rows in range(slot.array.rows, inputs, slot.array.rows):
                 kind = WindowLayer(window, rows)

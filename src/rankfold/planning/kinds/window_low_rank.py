@@ -11,7 +11,7 @@ from rankfold.mapping.window_matrix import window_cycles, window_shape
 from rankfold.plan import LayerPlan, WindowLowRankLayer, support_to_text
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds.kind import PIXEL, ChosenSupport, KindCandidates
+from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates, single_pixel
 from rankfold.planning.kinds.study import LayerStudy
 from rankfold.workload.shape import Pair
 
@@ -38,7 +38,7 @@ class WindowLowRankCandidates(KindCandidates):
         """Each window by rising row tiles."""
         if support is not None:
             return
-        for window in (PIXEL, *self.windows(slot)):
+        for window in (*single_pixel(slot), *self.windows(slot)):
             yield from self._of_window(slot, window)
 
     def _of_window(self, slot: LayerSlot, window: Pair) -> Iterator[LayerPlan]:
