@@ -52,7 +52,7 @@ FAMILIES = {
     "low-rank": ("low-rank pairs", BLUE[0], "^"),
 }
 DENSE = "dense"
-HEIGHT, LEFT, BETWEEN, RIGHT, TOP, BOTTOM = 336.0, 42.0, 34.0, 14.0, 62.0, 38.0
+HEIGHT, LEFT, BETWEEN, RIGHT, TOP, BOTTOM = 360.0, 42.0, 34.0, 14.0, 84.0, 38.0
 COLUMNS = 2  # of the legend
 
 
@@ -132,20 +132,20 @@ def marks(path: Path, simulated: dict[str, float]) -> list[Mark]:
 def draw_panel(axes: Axes, here: list[Mark], dense: Mark | None) -> None:
     """The networks on one array, and the uncompressed one."""
     for method, (words, colour, sign) in FAMILIES.items():
-        for several in (False, True):
-            line = [mark for mark in here if mark.method == method and (mark.epochs > 1) == several]
-            if line:
-                axes.plot(
-                    [mark.cycles for mark in line],
-                    [mark.accuracy for mark in line],
-                    marker=sign,
-                    color=colour,
-                    markersize=6.5,
-                    markerfacecolor="white" if several else colour,
-                    markeredgewidth=1.4,
-                    linewidth=1.1,
-                    label=words + (", more epochs" if several else ""),
-                )
+        # A line joins networks of equally many epochs.
+        for epochs in sorted({mark.epochs for mark in here if mark.method == method}):
+            line = [mark for mark in here if (mark.method, mark.epochs) == (method, epochs)]
+            axes.plot(
+                [mark.cycles for mark in line],
+                [mark.accuracy for mark in line],
+                marker=sign,
+                color=colour,
+                markersize=6.5,
+                markerfacecolor=colour if epochs == 1 else "white",
+                markeredgewidth=1.4,
+                linewidth=1.1,
+                label=words + (", more epochs" if epochs > 1 else ""),
+            )
     places: list[int] = []
     if dense is not None:
         dotted_line(axes, dense.accuracy)
