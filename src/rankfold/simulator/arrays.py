@@ -276,8 +276,10 @@ class LayerArrays:
         reading: Reading,
     ) -> None:
         """Add what is read of a strip, with scaled cells, in all activations to the sums."""
-        fast = self._kernels(driven)
-        if fast is not None and reading.converter is not None and sums.dtype == torch.float32:
+        fast = None
+        if reading.converter is not None and sums.dtype == torch.float32:
+            fast = self._kernels(driven)  # not compiled before anything is converted
+        if fast is not None:
             self._read_by(fast, cells, strip, base, driven=driven, sums=sums, reading=reading)
             return
         for activations in _parts(len(base), cells, driven):
