@@ -43,7 +43,7 @@ def window_layers(model: nn.Module) -> Iterator[WindowConv2d]:
 
 
 def rounded_by_pixel(layer: WindowConv2d) -> tuple[Tensor, float]:
-    """The weights on the levels of each pixel's own step, and the ratio of the longest to the shortest step."""
+    """The weights on levels of each pixel's own step, and the ratio of the longest step to the shortest."""
     whole = layer.matrix.weight.detach()
     values, steps = torch.empty_like(whole), []
     # Outputs lie pixel by pixel, all channels of one together.
@@ -59,7 +59,7 @@ def rounded_by_pixel(layer: WindowConv2d) -> tuple[Tensor, float]:
 
 @torch.no_grad()
 def give_pixels_steps_(model: nn.Module) -> tuple[float, float]:
-    """Round the weights of window layers by pixel; the relative error of it, and the largest ratio of steps."""
+    """Round the weights of window layers by pixel; its relative error, and the largest ratio of steps."""
     lost = energy = 0.0
     ratios = []
     for layer in window_layers(model):
