@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
@@ -17,7 +16,6 @@ from rankfold.nn import learned_step
 from rankfold.nn.batch_norm import batch_norm
 from rankfold.nn.kernels import kernels
 from rankfold.nn.learned_step import LearnedStep
-from rankfold.training.cache import clear_cache
 
 TYPES = st.sampled_from((torch.float32, torch.bfloat16))
 compiled = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
@@ -155,44 +153,6 @@ def test_torch_refuses_what_the_kernels_would_read_beyond():
         batch_norm(x, None, None, few, training=True)
     with pytest.raises(RuntimeError, match="16 elements"):
         batch_norm(x, few, few.clone(), training=True)
-
-
-@pytest.fixture
-def built(tmp_path, monkeypatch):
-    """The library, newly made, in a cache folder of its own."""
-    monkeypatch.setenv("RANKFOLD_CACHE", str(tmp_path / "cache"))
-    module.library(module.SOURCE)
-    (library,) = (tmp_path / "cache").iterdir()
-    return library
-
-
-@compiled
-def test_a_library_that_others_can_change_or_have_put_there_is_not_run(built, monkeypatch):
-    assert built.stat().st_mode & 0o777 == 0o600
-    module._loaded(built)
-    built.chmod(0o620)
-    with pytest.raises(OSError, match="others may have written"):
-        module._loaded(built)
-    built.chmod(0o600)
-    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(OSError, match="others may have written"):
-        module._loaded(built)
-    link = built.with_name("kernels-link.so")
-    link.symlink_to(built)
-    with pytest.raises(OSError, match="symbolic"):
-        module._loaded(link)
-    other = built.with_name("notes.txt")
-    other.write_text("")
-    clear_cache(built.parent)
-    assert list(built.parent.iterdir()) == [other]
-
-
-@compiled
-def test_a_cache_that_cannot_be_used_costs_time_alone(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("RANKFOLD_CACHE", str(tmp_path / "file"))
-    monkeypatch.setenv("CC", "cc -DOPTION")  # as people write it
-    assert hasattr(module.library(module.SOURCE), "norm_float")
 
 
 @pytest.mark.parametrize("compiler", ["false", "no-such-compiler", "'unclosed"])

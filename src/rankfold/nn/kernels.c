@@ -58,8 +58,8 @@ static inline float level(float x, float reciprocal, float low, float high) {
 
    y is computed again: that is cheaper than to read it. dx may be NULL.
 
-   channel_sums: for x and z of pixels x channels, at least one, with the constants x0 and z0 of each channel, the sums of
-   x - x0 and of (x - x0) (z - z0) over all pixels. `scratch` holds PARTS x 2 x channels doubles; its first
+   channel_sums: for x and z of pixels x channels, at least one, with the constants x0 and z0 of each channel, the
+   sums of x - x0 and of (x - x0) (z - z0) over all pixels. `scratch` holds PARTS x 2 x channels doubles; its first
    2 x channels are the result.
 
    channel_map: y = a x + b z + c by channel; z may be NULL, which leaves b z out.

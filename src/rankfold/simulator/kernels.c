@@ -7,14 +7,16 @@
    slice.
 
    Sums are added up in the order of the rows, and what is made of them in the order of cells and slices, for each
-   image by itself: results depend neither on threads nor on how many images run together. */
+   image by itself: results depend neither on threads nor on how many images run together. Hence it is compiled with
+   -ffp-contract=off: vectors and single images alike round a product before it is added to a sum, and are fused where
+   the source says fmaf, as torch's additions of multiples are, whatever the compiler and the processor are. */
 
 #include <math.h>
+#include <omp.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
-#define LANES 64 /* images at once: four vectors */
+#define LANES 64 /* images at once: four vectors; also in kernels.py */
 #define FEW 16   /* one vector */
 
 typedef struct {
@@ -39,7 +41,7 @@ static inline Some next(int64_t done, int64_t images) {
 typedef float Vector __attribute__((vector_size(64), aligned(4)));
 
 /* The sums of column k for `count` images, up to LANES, of lines that begin at `lines`. */
-__attribute__((optimize("fp-contract=fast"))) static inline void sum_column(const Strip *strip, int64_t k, const float *lines, const int64_t *place, int64_t width,
+static inline void sum_column(const Strip *strip, int64_t k, const float *lines, const int64_t *place, int64_t width,
                               int64_t count, float *sum) {
     int64_t first = strip->start[k], last = strip->start[k + 1];
     if (count == LANES) {
@@ -67,7 +69,7 @@ __attribute__((optimize("fp-contract=fast"))) static inline void sum_column(cons
     for (int64_t i = 0; i < count; i++) sum[i] = 0;
     for (int64_t n = first; n < last; n++) {
         const float *line = lines + place[strip->row[n]] * width;
-        for (int64_t i = 0; i < count; i++) sum[i] = fmaf(strip->cell[n], line[i], sum[i]);
+        for (int64_t i = 0; i < count; i++) sum[i] += strip->cell[n] * line[i];
     }
 }
 
@@ -87,14 +89,15 @@ static inline int64_t convert(float *sum, int64_t skip, int64_t count, float low
 /* Adds to the totals of each column what is read of the strip: target[c] is where those of the first activation
    are, `images` of them, and step[c] how far those of the next one are from there. fresh[c]: they are set instead.
    A code counts factor[j slices + s], of cell j and slice s; one of a reference as if it were one more cell. References
-   are converted or, where `counts`, counted exactly. Returns how many conversions clipped. */
+   are converted or, where `counts`, counted exactly. `scratch` has room for references times slices times LANES
+   floats for each thread. Returns how many conversions clipped. */
 int64_t read_strip(const Strip *strip, const float *lines, const int64_t *place, int64_t activations, int64_t slices,
                    int64_t images, const float *factor, int counts, float low, float high, float *const *target,
-                   const int64_t *step, const uint8_t *fresh, int threads) {
+                   const int64_t *step, const uint8_t *fresh, float *scratch, int threads) {
     int64_t width = slices * images, outside = 0;
     _Pragma("omp parallel num_threads(threads) reduction(+ : outside)")
     {
-        float *codes = malloc((strip->references * slices + 1) * LANES * sizeof *codes);
+        float *codes = scratch + omp_get_thread_num() * strip->references * slices * LANES;
         _Pragma("omp for")
         for (int64_t a = 0; a < activations; a++) {
             const int64_t *driven = place + a * strip->rows;
@@ -129,7 +132,6 @@ int64_t read_strip(const Strip *strip, const float *lines, const int64_t *place,
                 }
             }
         }
-        free(codes);
     }
     return outside;
 }

@@ -2,24 +2,24 @@
 
 Torch gathers the inputs of every activation, multiplies, rounds, clips, shifts and adds in passes of their
 own over millions of sums, most of whose cells are zeros of shifted copies. The kernel leaves zeros out and
-keeps sums in registers. As with those of training (`nn.kernels`), `kernels()` is None without a compiler, and
-torch is used.
+keeps sums in registers. `kernels()` is None where this machine cannot compile it (`c_libraries`), and torch
+is used.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rankfold.nn.kernels import library
+from rankfold.c_libraries import compiled
 
 SOURCE = Path(__file__).with_name("kernels.c")
+LANES = 64  # as in the source
 _POINTER, _COUNT, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 
 
@@ -117,7 +117,7 @@ class ArrayKernels:
             _FLAG,
             ctypes.c_float,
             ctypes.c_float,
-            *(_POINTER,) * 3,
+            *(_POINTER,) * 4,
             _FLAG,
         )
         self._read.restype = _COUNT
@@ -157,6 +157,8 @@ class ArrayKernels:
         addresses = torch.tensor(target, dtype=torch.int64)
         steps = torch.tensor(step, dtype=torch.int64)
         set_first = torch.tensor(new, dtype=torch.uint8)
+        threads = torch.get_num_threads()
+        scratch = torch.empty(threads, cells.references, slices, LANES)
         strip = cells._in_c
         clipped: int = self._read(
             ctypes.byref(strip),
@@ -172,7 +174,8 @@ class ArrayKernels:
             addresses.data_ptr(),
             steps.data_ptr(),
             set_first.data_ptr(),
-            torch.get_num_threads(),
+            scratch.data_ptr(),
+            threads,
         )
         return clipped
 
@@ -180,7 +183,4 @@ class ArrayKernels:
 @functools.cache
 def kernels() -> ArrayKernels | None:
     """The compiled kernels, or None where this machine has no compiler for them."""
-    try:
-        return ArrayKernels(library(SOURCE))
-    except (OSError, subprocess.SubprocessError, AttributeError, RuntimeError, ValueError):
-        return None
+    return compiled(SOURCE, ArrayKernels)

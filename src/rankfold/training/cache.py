@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from rankfold.c_libraries import LIBRARIES
 from rankfold.errors import InputError
 from rankfold.files import cache_folder
-from rankfold.nn.kernels import LIBRARIES
 from rankfold.training.sources import SPLITS, Arrays, Decoded, Size, decode
 
 KEY = re.compile(r"[0-9a-f]{20}")  # what an entry is called
