@@ -12,8 +12,12 @@ from rankfold.plan import (
     LayerKind,
     LayerPlan,
     LowRankLayer,
+    Pairs2023Layer,
+    Pairs2024Layer,
     PairsLayer,
+    PatDNNChannelLayer,
     PatDNNLayer,
+    PatDNNWholeLayer,
     Plan,
     SupportLayer,
     WindowLayer,
@@ -27,6 +31,7 @@ COUNTS = st.integers(1, 512)
 BITS = st.integers(1, 8)
 SIZES = st.integers(1, 300)
 HOW_ROWS_COUNT = st.sampled_from(STEERINGS)
+PUBLISHED = st.sampled_from([1, 2, 4, 5, 6, 7, 8])  # positions that published patterns keep
 
 
 @st.composite
@@ -47,6 +52,10 @@ LAYERS_OF: dict[type[LayerKind], st.SearchStrategy[LayerKind]] = {
     ),
     PatDNNLayer: st.builds(PatDNNLayer, COUNTS, HOW_ROWS_COUNT),
     PairsLayer: st.builds(PairsLayer, COUNTS, HOW_ROWS_COUNT, st.none() | COUNTS),
+    PatDNNChannelLayer: st.builds(PatDNNChannelLayer, COUNTS, HOW_ROWS_COUNT),
+    PatDNNWholeLayer: st.builds(PatDNNWholeLayer, COUNTS, HOW_ROWS_COUNT),
+    Pairs2023Layer: st.builds(Pairs2023Layer, PUBLISHED, HOW_ROWS_COUNT),
+    Pairs2024Layer: st.builds(Pairs2024Layer, PUBLISHED, HOW_ROWS_COUNT),
     SupportLayer: st.builds(SupportLayer, COUNTS, HOW_ROWS_COUNT, MAYBE_SUPPORT),
     ChannelLayer: st.builds(ChannelLayer, COUNTS, COUNTS),
     WindowLayer: st.one_of(

@@ -140,7 +140,10 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
         ),
         ({**PRUNED, "pruning": "support", "support": "x"}, "support must be hexadecimal numbers"),
         (PRUNED, "a pattern-pruned layer needs pruning"),
-        ({**PRUNED, "pruning": "magnitude"}, r"pruning \(=magnitude\) must be patdnn or pairs or support"),
+        (
+            {**PRUNED, "pruning": "magnitude"},
+            r"pruning \(=magnitude\) must be patdnn or pairs or .* or support",
+        ),
         (
             {**PRUNED, "pruning": "pairs", "block": 0},
             r"block \(=0\) must be 1 or more, and only pairs has one",

@@ -20,9 +20,17 @@ from rankfold.plan import (
     LowRank,
     LowRankLayer,
     Pairs,
+    Pairs2023,
+    Pairs2023Layer,
+    Pairs2024,
+    Pairs2024Layer,
     PairsLayer,
     PatDNN,
+    PatDNNByChannel,
+    PatDNNByLayer,
+    PatDNNChannelLayer,
     PatDNNLayer,
+    PatDNNWholeLayer,
     Quantise,
     SharedSupport,
     SupportLayer,
@@ -153,7 +161,11 @@ def test_the_mapping_is_that_asked_for_where_the_kind_has_it() -> None:
     [
         (PatDNN(4), PatDNNLayer(4, "plain"), "PatDNN, 4 of 9 positions"),
         (PatDNN(4, "ideal"), PatDNNLayer(4, "ideal"), "PatDNN, 4 of 9 positions"),
-        (Pairs(4, "ideal", 8), PairsLayer(4, "ideal", 8), "PAIRS, 4 of 9 positions"),
+        (Pairs(4, "ideal", 8), PairsLayer(4, "ideal", 8), "PAIRS (free), 4 of 9 positions"),
+        (Pairs2023(4), Pairs2023Layer(4), "PAIRS 2023, 4 of 9 positions"),
+        (Pairs2024(1, "ideal"), Pairs2024Layer(1, "ideal"), "PAIRS 2024, 1 of 9 positions"),
+        (PatDNNByChannel(3), PatDNNChannelLayer(3), "PatDNN by channel, 3 of 9 positions"),
+        (PatDNNByLayer(2), PatDNNWholeLayer(2), "PatDNN by layer, 2 of 9 positions"),
         (SharedSupport(3), SupportLayer(3, "plain"), "shared support, 3 of 9 positions"),
     ],
     ids=str,
@@ -168,6 +180,14 @@ def test_a_pruned_plan_has_the_layers_of_a_low_rank_one(method: Any, kind: Any, 
     assert [layer.weight_bits for layer in plan.layers] == [layer.weight_bits for layer in other.layers]
 
 
+def test_published_patterns_are_of_3x3_kernels() -> None:
+    other = ConvShape("wide", 4, 4, (5, 5), (8, 8))
+    kind, reason = Pairs2024(4).layer(other)
+    assert (kind, reason) == (DenseLayer(), "PAIRS 2024 has patterns of 3x3 kernels only")
+    with pytest.raises(InputError, match="layer wide: pairs-2024 has patterns of 3x3 kernels only"):
+        Pairs2024Layer(4).check(other)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -175,6 +195,10 @@ def test_a_pruned_plan_has_the_layers_of_a_low_rank_one(method: Any, kind: Any, 
         (lambda: PatDNN(4, "magic"), r"steering \(=magic\) must be plain or ideal"),
         (lambda: Pairs(4, "magic"), r"steering \(=magic\) must be plain or ideal"),
         (lambda: Pairs(4, "plain", 0), r"block \(=0\) must be 1 or more, and only pairs has one"),
+        (
+            lambda: Pairs2023(3),
+            r"entries \(=3\) must be 8, 7, 6, 5, 4, 2 or 1: the published patterns keep so many of the 9",
+        ),
         (lambda: SharedSupport(-1), r"entries \(=-1\) must be 1 or more"),
         (
             lambda: ChannelPruning(1.0),
@@ -214,7 +238,11 @@ def test_methods_are_known_by_the_names_of_the_command_line() -> None:
     assert list(METHODS) == [
         "low-rank",
         "patdnn",
+        "patdnn-channel",
+        "patdnn-layer",
         "pairs",
+        "pairs-2023",
+        "pairs-2024",
         "support",
         "quantise",
         "channel",

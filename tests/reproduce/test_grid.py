@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rankfold.errors import InputError
-from rankfold.plan import LowRank, Pairs, Quantise, SharedSupport, WindowLowRank, Windows
+from rankfold.plan import LowRank, Pairs, Pairs2024, Quantise, SharedSupport, WindowLowRank, Windows
 from rankfold.plan.methods import settings
 from rankfold.reproduce.grid import Cell, grid_names, load_grid
 from rankfold.runs.recipes import effective
@@ -132,6 +132,8 @@ def test_cells_may_keep_only_some_positions(tmp_path):
     assert grid.cells[1].setting() == LowRank(rank="1/4", groups=4, entries=4, force=True)
     assert grid.cells[3].setting() == SharedSupport(4)
     assert Cell("pairs", 0, 4, entries=2, block=16).setting() == Pairs(2, block=16)
+    assert Cell("pairs-2024", 0, 4, entries=6).setting() == Pairs2024(6)
+    assert Cell("patdnn-layer", 0, 4, entries=6).name == "patdnn-layer-e6-b4-s0"
     assert Cell("quantise", 0, 4).setting() == Quantise()
 
 

@@ -36,11 +36,14 @@ def test_low_rank_with_fewer_positions_is_a_method_of_its_own():
     assert (alone.method, alone.label) == ("support", "shared support, e = 4, 4 bits")
     everything = [plain, sparse, alone, pairs]
     found = headlines(everything)["64x64"]
-    assert found["PAIRS, SDK"].fewer.ours == plain and found["PAIRS, SDK"].fewer.ratio == 1000 / 800
+    assert (
+        found["PAIRS (free), SDK"].fewer.ours == plain
+        and found["PAIRS (free), SDK"].fewer.ratio == 1000 / 800
+    )
     assert found["shared support, SDK"].fewer.theirs == alone
     assert "low-rank, SDK" not in found
     found = headlines(everything, ROW_SPARSE)["64x64"]
-    assert (found["PAIRS, SDK"].fewer.ours, found["PAIRS, SDK"].fewer.ratio) == (sparse, 2.0)
+    assert (found["PAIRS (free), SDK"].fewer.ours, found["PAIRS (free), SDK"].fewer.ratio) == (sparse, 2.0)
     assert found["low-rank, SDK"].fewer is None and found["low-rank, SDK"].better.theirs == plain
     assert "| row-sparse low-rank against |" in headline_tables({"64x64": found}, ROW_SPARSE)
     assert "500" not in low_rank_tables(everything)

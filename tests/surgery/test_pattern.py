@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +11,17 @@ from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.masked import MaskedConv2d, masks_of
-from rankfold.plan import Pairs, PatDNN, PatDNNLayer, load_masks, uniform_plan
+from rankfold.plan import (
+    Pairs,
+    Pairs2023,
+    Pairs2024,
+    PatDNN,
+    PatDNNByChannel,
+    PatDNNByLayer,
+    PatDNNLayer,
+    load_masks,
+    uniform_plan,
+)
 from rankfold.surgery.compress import build_, compress_, kept_parameters
 from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.save import save_weights
@@ -84,6 +95,23 @@ def test_a_layer_keeps_its_parameters_and_loses_what_its_mask_drops():
     torch.testing.assert_close(pruned.weight.detach(), before * pruned.mask)
     patterns = pruned.mask.reshape(2, 8, 16, 9)  # (blocks, outputs of a block, C_in, positions)
     assert (patterns == patterns[:, :1]).all() and (patterns.sum(3) == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "of_a_layer"),
+    [(Pairs2023(4), False), (Pairs2024(4), True), (PatDNNByChannel(3), False), (PatDNNByLayer(3), True)],
+    ids=str,
+)
+def test_published_forms_share_their_patterns(method, of_a_layer):
+    model = build("resnet8", 10)
+    compress_(model, uniform_plan(trace(model, (3, 32, 32), "resnet8"), ARRAY, method))
+    masks = masks_of(model)
+    numbers = set()
+    for mask in masks.values():
+        kernels = mask.reshape(*mask.shape[:2], 9)
+        assert (kernels == kernels[:1]).all() and (kernels.sum(axis=2) == method.entries).all()
+        numbers.add(len(np.unique(kernels[0], axis=0)))
+    assert (numbers == {1}) == of_a_layer
 
 
 def test_what_cannot_be_pruned_is_refused():

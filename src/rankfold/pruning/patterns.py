@@ -81,19 +81,50 @@ def kernel_patterns(weight: Array, library: Array) -> Array:
     return library[chosen].reshape(weight.shape)
 
 
+def shared_patterns(
+    weight: Array,
+    library: Array,
+    groups: int = 1,
+    whole_layer: bool = False,
+) -> Array:
+    """All kernels of an input channel, or of the layer, take the pattern of a library that keeps the most.
+
+    As the authors of PAIRS published it, with one pattern for each input channel (2023) or for the whole
+    layer (2024); their PatDNN shares its natural patterns in the same way.
+
+    Args:
+        weight: (m, C_in/G, kh, kw).
+        library: (L, kh*kw) booleans.
+        groups: G, groups of the convolution; outputs of other groups do not read a channel.
+        whole_layer: one pattern for all input channels.
+
+    Returns:
+        A mask of the weight's shape.
+    """
+    outputs, channels, *kernel = weight.shape
+    positions = library.shape[1]
+    squares = np.square(weight, dtype=np.float64)
+    # (G, m/G, C_in/G, kh*kw), summed over the outputs of a group.
+    energy = squares.reshape(groups, outputs // groups, channels, positions).sum(axis=1)
+    kept = energy @ library.T.astype(np.float64)  # (G, C_in/G, L)
+    if whole_layer:
+        kept = np.broadcast_to(kept.sum(axis=(0, 1)), kept.shape)
+    chosen = library[kept.argmax(axis=2)]  # (G, C_in/G, kh*kw)
+    return np.repeat(chosen, outputs // groups, axis=0).reshape(outputs, channels, *kernel)
+
+
 def block_patterns(
     weight: Array,
     entries: int,
     groups: int = 1,
     block: int | None = None,
 ) -> Array:
-    """PAIRS' sharing: in a block of outputs, all kernels of one input channel keep the same positions.
+    """Free patterns shared as in PAIRS: in a block of outputs, kernels of an input channel keep the same.
 
     So the input of a dropped position drives no column of the block, and its row can be skipped (Rhe et al.,
-    "PAIRS", ISLPED 2023). PAIRS gives a whole layer one pattern, designed for its SDK window; here, as in its
-    successor GAROS (Rhe et al., Journal of Systems Architecture 165, 2025), each input channel has its own,
-    so that more of the weights can be kept. The positions kept are those of most energy, summed over the
-    block: the best choice in Frobenius norm.
+    "PAIRS", ISLPED 2023). PAIRS chooses among the few patterns of a library (`published_library`); here any e
+    positions can be chosen, so that more of the weights can be kept: those of most energy, summed over the
+    block, which is the best choice in Frobenius norm.
 
     Args:
         weight: (m, C_in/G, kh, kw).

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from rankfold.plan import METHODS, ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
+from rankfold.plan import (
+    METHODS,
+    ChannelPruning,
+    LowRank,
+    Pairs,
+    Pairs2023,
+    Pairs2024,
+    PatDNN,
+    PatDNNByChannel,
+    PatDNNByLayer,
+    Quantise,
+    SharedSupport,
+)
 from rankfold.plan.kinds import IDEAL, PLAIN
 from rankfold.report.charts.drawing import SIZE, WIDTH, count, round_numbers, svg, svg_file
 from rankfold.report.palette import BLUE, BROWN, GREEN, GREY, INK, MOSS, OCHRE, PINK, SOFT, VERMILION, VIOLET
@@ -73,7 +85,11 @@ SERIES = (
     Series(words="plain low-rank + SDK", colour=VERMILION[0], mark="s", method=LowRank.name, grouped=False),
     Series(words="row-sparse low-rank + SDK", colour=VIOLET[0], mark="*", method=ROW_SPARSE),
     Series(words="shared support, SDK", colour=MOSS[0], mark="h", method=SharedSupport.name),
-    Series(words="PAIRS, SDK", colour=OCHRE[0], mark="D", method=Pairs.name),
+    Series(words=f"{Pairs.title}, SDK", colour=OCHRE[0], mark="D", method=Pairs.name),
+    Series(words=f"{Pairs2023.title}, SDK", colour=OCHRE[1], mark="d", method=Pairs2023.name),
+    Series(words=f"{Pairs2024.title}, SDK", colour=OCHRE[2], mark="d", method=Pairs2024.name),
+    Series(words=f"{PatDNNByChannel.title}, SDK", colour=PINK[1], mark=">", method=PatDNNByChannel.name),
+    Series(words=f"{PatDNNByLayer.title}, SDK", colour=PINK[2], mark=">", method=PatDNNByLayer.name),
     Series(words="PatDNN, SDK", colour=PINK[0], mark="^", method=PatDNN.name),
     Series(
         words="PatDNN, SDK, ideal steering",

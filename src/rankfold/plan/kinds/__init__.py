@@ -4,7 +4,19 @@ from rankfold.plan.kinds.channel import ChannelLayer
 from rankfold.plan.kinds.dense import DenseLayer
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.kinds.low_rank import LowRankLayer
-from rankfold.plan.kinds.pattern import IDEAL, PLAIN, STEERINGS, PairsLayer, PatDNNLayer, PatternLayer
+from rankfold.plan.kinds.pattern import (
+    IDEAL,
+    PLAIN,
+    PUBLISHED_KERNEL,
+    STEERINGS,
+    Pairs2023Layer,
+    Pairs2024Layer,
+    PairsLayer,
+    PatDNNChannelLayer,
+    PatDNNLayer,
+    PatDNNWholeLayer,
+    PatternLayer,
+)
 from rankfold.plan.kinds.registry import (
     STEPS,
     field_schemas,
@@ -26,6 +38,7 @@ from rankfold.plan.kinds.window_low_rank import WindowLowRankLayer
 __all__ = [
     "IDEAL",
     "PLAIN",
+    "PUBLISHED_KERNEL",
     "STEERINGS",
     "STEPS",
     "SUPPORT",
@@ -33,8 +46,12 @@ __all__ = [
     "DenseLayer",
     "LayerKind",
     "LowRankLayer",
+    "Pairs2023Layer",
+    "Pairs2024Layer",
     "PairsLayer",
+    "PatDNNChannelLayer",
     "PatDNNLayer",
+    "PatDNNWholeLayer",
     "PatternLayer",
     "SupportLayer",
     "WindowLayer",
@@ -77,6 +94,8 @@ _register(DenseLayer, "dense", "cost", "surgery", "candidates", "picture", "work
 _register(LowRankLayer, "low_rank", "cost", "surgery", "candidates", "picture", "workload", "onnx")
 _register(PatDNNLayer, "pattern", "cost", "surgery", "picture")
 _register(PairsLayer, "pattern", "cost", "surgery", "picture")
+for _published in (PatDNNChannelLayer, PatDNNWholeLayer, Pairs2023Layer, Pairs2024Layer):
+    _register(_published, "pattern", "cost", "surgery", "picture")
 _register(SupportLayer, "support", "cost", "surgery", "candidates", "picture", "workload")
 _register(ChannelLayer, "channel", "cost", "surgery", "picture", "workload")
 _register(WindowLayer, "window", "cost", "surgery", "candidates", "picture", "workload")

@@ -1,5 +1,5 @@
 """Pattern-pruned layers: e positions of every kernel, each kernel its own pattern (PatDNN) or blocks sharing
-one (PAIRS).
+one (PAIRS), in the strongest form and as the authors of PAIRS published both.
 """
 
 from __future__ import annotations
@@ -12,11 +12,20 @@ from rankfold.errors import InputError
 from rankfold.mapping import PRUNED_METHODS
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.support import check_entries
-from rankfold.pruning import PAIRS, PATDNN
+from rankfold.pruning import (
+    PAIRS,
+    PAIRS_2023,
+    PAIRS_2024,
+    PATDNN,
+    PATDNN_CHANNEL,
+    PATDNN_LAYER,
+    published_library,
+)
 from rankfold.workload import ConvShape
 
 PATTERN_PRUNED = "pattern-pruned"
 PLAIN, IDEAL = STEERINGS = "plain", "ideal"
+PUBLISHED_KERNEL = (3, 3)  # of the fixed patterns of PAIRS
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class PatDNNLayer(PatternLayer):
 
 @dataclass(frozen=True)
 class PairsLayer(PatternLayer):
-    """All kernels of an input channel share a pattern, in each block of output channels (Rhe et al., 2023).
+    """All kernels of an input channel share free positions, in each block of output channels.
 
     Attributes:
         block: output channels in a block; None: all of a group.
@@ -93,3 +102,46 @@ class PairsLayer(PatternLayer):
         super().__post_init__()
         if self.block is not None and self.block < 1:
             raise InputError(f"block (={self.block}) must be 1 or more, and only {PAIRS} has one")
+
+
+@dataclass(frozen=True)
+class PatDNNChannelLayer(PatternLayer):
+    """All kernels of an input channel share one natural pattern, as the PatDNN of PAIRS' authors does."""
+
+    variant: ClassVar[str | None] = PATDNN_CHANNEL
+
+
+@dataclass(frozen=True)
+class PatDNNWholeLayer(PatternLayer):
+    """All kernels of the layer share one natural pattern, as the PatDNN of PAIRS' authors can do too."""
+
+    variant: ClassVar[str | None] = PATDNN_LAYER
+
+
+@dataclass(frozen=True)
+class PublishedPairsLayer(PatternLayer):
+    """What layers of the published PAIRS have in common: patterns out of a fixed library for 3x3 kernels."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        published_library(self.entries)  # refuses what it does not have
+
+    def check(self, shape: ConvShape) -> None:
+        """Refuse a kernel that the library has no patterns of."""
+        super().check(shape)
+        if shape.kernel != PUBLISHED_KERNEL:
+            raise InputError(f"layer {shape.name}: {self.variant} has patterns of 3x3 kernels only")
+
+
+@dataclass(frozen=True)
+class Pairs2023Layer(PublishedPairsLayer):
+    """All kernels of an input channel share one pattern of the library (Rhe et al., ISLPED 2023)."""
+
+    variant: ClassVar[str | None] = PAIRS_2023
+
+
+@dataclass(frozen=True)
+class Pairs2024Layer(PublishedPairsLayer):
+    """All kernels of the layer share one pattern of the library (PAIRS in the code of GAROS, 2024)."""
+
+    variant: ClassVar[str | None] = PAIRS_2024

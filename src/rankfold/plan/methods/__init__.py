@@ -7,7 +7,15 @@ layer becomes by it. `register_method` makes one known to the command line, grid
 from rankfold.plan.methods.channels import ChannelPruning
 from rankfold.plan.methods.low_rank import LowRank
 from rankfold.plan.methods.method import Method
-from rankfold.plan.methods.pruning import Pairs, PatDNN, SharedSupport
+from rankfold.plan.methods.pruning import (
+    Pairs,
+    Pairs2023,
+    Pairs2024,
+    PatDNN,
+    PatDNNByChannel,
+    PatDNNByLayer,
+    SharedSupport,
+)
 from rankfold.plan.methods.quantise import Quantise
 from rankfold.plan.methods.registry import (
     METHODS,
@@ -25,7 +33,11 @@ __all__ = [
     "LowRank",
     "Method",
     "Pairs",
+    "Pairs2023",
+    "Pairs2024",
     "PatDNN",
+    "PatDNNByChannel",
+    "PatDNNByLayer",
     "Quantise",
     "Setting",
     "SharedSupport",
@@ -37,5 +49,18 @@ __all__ = [
     "settings",
 ]
 
-for _method in (LowRank, PatDNN, Pairs, SharedSupport, Quantise, ChannelPruning, Windows, WindowLowRank):
+for _method in (
+    LowRank,
+    PatDNN,
+    PatDNNByChannel,
+    PatDNNByLayer,
+    Pairs,
+    Pairs2023,
+    Pairs2024,
+    SharedSupport,
+    Quantise,
+    ChannelPruning,
+    Windows,
+    WindowLowRank,
+):
     register_method(_method)

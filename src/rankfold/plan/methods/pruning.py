@@ -9,17 +9,22 @@ from rankfold.arguments import TEXT, WHOLE, check_fields
 from rankfold.errors import InputError
 from rankfold.plan.kinds import (
     PLAIN,
+    PUBLISHED_KERNEL,
     SUPPORT,
     DenseLayer,
     LayerKind,
+    Pairs2023Layer,
+    Pairs2024Layer,
     PairsLayer,
+    PatDNNChannelLayer,
     PatDNNLayer,
+    PatDNNWholeLayer,
     SupportLayer,
 )
 from rankfold.plan.methods.method import Method
 from rankfold.plan.methods.setting import ENTRIES, POSITIVE, Setting
 from rankfold.plan.support import check_entries
-from rankfold.pruning import PAIRS, PATDNN
+from rankfold.pruning import PAIRS, PAIRS_2023, PAIRS_2024, PATDNN, PATDNN_CHANNEL, PATDNN_LAYER
 from rankfold.workload import ConvShape, Network
 
 BLOCK = Setting(
@@ -89,16 +94,43 @@ class PatDNN(_Pruning):
 
 
 @dataclass(frozen=True)
+class PatDNNByChannel(_Pruning):
+    """All kernels of an input channel keep one natural pattern: PatDNN in the code of PAIRS (2023)."""
+
+    name: ClassVar[str] = PATDNN_CHANNEL
+    title: ClassVar[str] = "PatDNN by channel"
+    help: ClassVar[str] = "a natural pattern for each input channel, as published with PAIRS, with --entries"
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (PatDNNChannelLayer,)
+
+    def _kind(self) -> LayerKind:
+        return PatDNNChannelLayer(self.entries, self.steering)
+
+
+@dataclass(frozen=True)
+class PatDNNByLayer(_Pruning):
+    """All kernels of a layer keep one natural pattern: PatDNN in the code of GAROS (2024)."""
+
+    name: ClassVar[str] = PATDNN_LAYER
+    title: ClassVar[str] = "PatDNN by layer"
+    help: ClassVar[str] = "a natural pattern for each layer, as published with GAROS, with --entries"
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (PatDNNWholeLayer,)
+
+    def _kind(self) -> LayerKind:
+        return PatDNNWholeLayer(self.entries, self.steering)
+
+
+@dataclass(frozen=True)
 class Pairs(_Pruning):
-    """All kernels of an input channel keep the same e positions (PAIRS, Rhe et al., 2023).
+    """All kernels of an input channel keep the same e positions, freely chosen: stronger than PAIRS (Rhe et
+    al., 2023), whose patterns are of a fixed library (`Pairs2023`, `Pairs2024`).
 
     Attributes:
         block: output channels that share a pattern; None: all of a group.
     """
 
     name: ClassVar[str] = PAIRS
-    title: ClassVar[str] = "PAIRS"
-    help: ClassVar[str] = "a pattern for each input channel, with --entries"
+    title: ClassVar[str] = "PAIRS (free)"
+    help: ClassVar[str] = "the best positions of each input channel, freely chosen, with --entries"
     settings: ClassVar[tuple[Setting, ...]] = (ENTRIES, BLOCK)
     kinds: ClassVar[tuple[type[LayerKind], ...]] = (PairsLayer,)
 
@@ -106,6 +138,43 @@ class Pairs(_Pruning):
 
     def _kind(self) -> LayerKind:
         return PairsLayer(self.entries, self.steering, self.block)
+
+
+@dataclass(frozen=True)
+class _PublishedPairs(_Pruning):
+    """What the published forms of PAIRS have in common: a fixed library for 3x3 kernels."""
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """The pruned layer; dense where the library has no patterns of its kernel."""
+        if shape.kernel != PUBLISHED_KERNEL:
+            return DenseLayer(), f"{self.title} has patterns of 3x3 kernels only"
+        return super().layer(shape)
+
+
+@dataclass(frozen=True)
+class Pairs2023(_PublishedPairs):
+    """All kernels of an input channel keep one pattern of the published library (Rhe et al., ISLPED 2023)."""
+
+    name: ClassVar[str] = PAIRS_2023
+    title: ClassVar[str] = "PAIRS 2023"
+    help: ClassVar[str] = "a published pattern for each input channel, with --entries"
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (Pairs2023Layer,)
+
+    def _kind(self) -> LayerKind:
+        return Pairs2023Layer(self.entries, self.steering)
+
+
+@dataclass(frozen=True)
+class Pairs2024(_PublishedPairs):
+    """All kernels of a layer keep one pattern of the published library: PAIRS in the code of GAROS (2024)."""
+
+    name: ClassVar[str] = PAIRS_2024
+    title: ClassVar[str] = "PAIRS 2024"
+    help: ClassVar[str] = "a published pattern for each layer, with --entries"
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (Pairs2024Layer,)
+
+    def _kind(self) -> LayerKind:
+        return Pairs2024Layer(self.entries, self.steering)
 
 
 @dataclass(frozen=True)

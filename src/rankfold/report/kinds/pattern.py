@@ -5,15 +5,31 @@ from __future__ import annotations
 from typing import cast
 
 from rankfold.plan.kinds import LayerKind, PatternLayer
-from rankfold.plan.methods import Pairs, PatDNN, SharedSupport
+from rankfold.plan.methods import (
+    METHODS,
+    Pairs,
+    Pairs2023,
+    Pairs2024,
+    PatDNN,
+    PatDNNByChannel,
+    PatDNNByLayer,
+    SharedSupport,
+)
 from rankfold.report.kinds.kind import KindPicture, PanelWords, positions_in_words
 from rankfold.report.methods import RunMethod
 from rankfold.report.palette import MOSS, OCHRE, PINK
 from rankfold.workload import ConvShape
 
-# Within a sentence; the methods have the names of the kinds' variants.
-TITLES = {method.name: method.title for method in (PatDNN, Pairs, SharedSupport)}
-SHADES = {PatDNN.name: PINK, Pairs.name: OCHRE, SharedSupport.name: MOSS}
+# By the kinds' variants, which are the names of the methods.
+SHADES = {
+    PatDNN.name: PINK,
+    PatDNNByChannel.name: PINK,
+    PatDNNByLayer.name: PINK,
+    Pairs.name: OCHRE,
+    Pairs2023.name: OCHRE,
+    Pairs2024.name: OCHRE,
+    SharedSupport.name: MOSS,
+}
 SUPPORT = "support"  # the family
 
 
@@ -27,12 +43,12 @@ class PatternPicture(KindPicture):
         """`PatDNN, e = 4`."""
         pruned = cast(PatternLayer, kind)
         variant = str(pruned.variant)
-        return RunMethod(SHADES[variant], f"{TITLES[variant]}, e = {pruned.entries}")
+        return RunMethod(SHADES[variant], f"{METHODS[variant].title}, e = {pruned.entries}")
 
     def panel_words(self, kind: LayerKind, shape: ConvShape) -> PanelWords:
         """How many positions each kernel keeps."""
         pruned = cast(PatternLayer, kind)
-        title = TITLES[str(pruned.variant)]
+        title = METHODS[str(pruned.variant)].title
         # Also where ideal steering is assumed, which no array that could be drawn has.
         kept = positions_in_words(shape, pruned.entries)
         return PanelWords(
