@@ -22,7 +22,7 @@ from rankfold.cost.energy import find_table
 from rankfold.mapping import ArraySpec
 from rankfold.models.pretrained import shipped
 from rankfold.runs.evaluate import load_run
-from rankfold.simulator import NonIdealities, arrays, simulate
+from rankfold.simulator import NonIdealities, simulate, strips
 from rankfold.simulator.kernels import kernels
 from rankfold.training.batches import Batches
 from rankfold.training.data import load_images
@@ -59,7 +59,7 @@ def compare(name: str, network: nn.Module, images: list[Tensor], rounds: int) ->
     logits: dict[bool, Tensor] = {}
     for _ in range(rounds):
         for compiled in (True, False):
-            arrays.kernels = kernels if compiled else _none
+            strips.kernels = kernels if compiled else _none
             seconds, logits[compiled] = _run(network, images)
             times[compiled].append(1e3 * seconds / sum(len(x) for x in images))
     fast, slow = statistics.median(times[True]), statistics.median(times[False])

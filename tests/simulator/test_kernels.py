@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.strategies import conv_shapes
 from rankfold.machine import NonIdealities
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer
-from rankfold.simulator import Converter, arrays
+from rankfold.simulator import Converter, strips
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.draws import Draws
@@ -67,9 +67,13 @@ def threads(count):
         torch.set_num_threads(before)
 
 
+def in_64ths(strip):
+    return replace(strip, held=(64 * strip.held).round() / 64)
+
+
 def by_torch(held, *given, **options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "kernels", lambda: None)
+        patch.setattr(strips, "kernels", lambda: None)
         return held.run(*given, **options)
 
 
@@ -91,13 +95,13 @@ def test_sums_are_read_alike_by_the_kernel_and_by_torch(
     chosen = replace(IDEAL, program_noise=noise)
     held, programmed, levels = layer_on_arrays(shape, array, method, signed, chosen)
     # No cell is whole, and still no addition rounds: 40 rows of levels up to 7 and inputs up to 15, in 64ths.
-    cells = tuple(tuple((64 * strip).round() / 64 for strip in strips) for strips in programmed.cells)
+    cells = tuple(tuple(map(in_64ths, strips)) for strips in programmed.cells)
     programmed, levels = replace(programmed, cells=cells), levels(images)
     converter = Converter(step, -3 if held.sums.signed else 0, 3)
     assert kernels() is not None
     tallies = Tally(), Tally()
     with pytest.MonkeyPatch.context() as patch, threads(count):
-        patch.setattr(arrays, "ELEMENTS_AT_ONCE", 100)  # in several parts
+        patch.setattr(strips, "ELEMENTS_AT_ONCE", 100)  # in several parts
         found = held.run(levels, programmed, converter, None, tally=tallies[0])
     expected = by_torch(held, levels, programmed, converter, None, tally=tallies[1])
     assert torch.equal(found, expected)

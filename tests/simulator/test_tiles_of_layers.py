@@ -294,7 +294,7 @@ def test_the_reference_column_falls_short_too(chosen):
         NonIdealities(adc_bits=8, **chosen),
     )
     _, weight = numbers(shape, 4, 4, False, 0)
-    reference = held.program(weight, Draws(0, "layer")).cells[0][0][-1]
+    reference = held.program(weight, Draws(0, "layer")).cells[0][0].held[-1]
     level, _ = held.cell_coding.reference
     assert (reference != level).double().mean() > 0.3
 
@@ -309,7 +309,7 @@ def test_lines_are_as_long_as_the_array():
         held = on(map_layer(shape, array.in_weights(4), "im2col"), array, 4, 4, False, chosen)
         (cells,) = held.program(weight, Draws(0, "layer")).cells[0]
         levels = torch.cat([weight.view(3, 4) + 8, torch.full((1, 4), 8)]).float()
-        torch.testing.assert_close(cells, drop_on_lines(levels.T / 15, 1e-3, rows, "layer").T * 15)
+        torch.testing.assert_close(cells.held, drop_on_lines(levels.T / 15, 1e-3, rows, "layer").T * 15)
 
 
 @settings(max_examples=40)
@@ -339,7 +339,7 @@ def test_rows_driven_in_turns_keep_their_place_on_the_lines():
         parts.append(drop_on_lines(driven, 1e-3, 16 - first, "layer").T * 15)
     found = held.program(weight, Draws(0, "layer")).cells[0]
     for cells, wanted in zip(found, parts, strict=True):
-        torch.testing.assert_close(cells, wanted)
+        torch.testing.assert_close(cells.held, wanted)
 
 
 def test_the_mean_of_the_drift_is_taken_back():

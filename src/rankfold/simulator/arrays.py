@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,21 +15,19 @@ from rankfold.simulator.accumulators import PhaseAccumulators
 from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter, Sums, SumSample
 from rankfold.simulator.draws import Draws
-from rankfold.simulator.inputs import DrivenLines
-from rankfold.simulator.kernels import ArrayKernels, Cells, Codes, kernels
-from rankfold.simulator.programming import Programmed, Programming
-from rankfold.simulator.reading import Factored, Reading, Tally
+from rankfold.simulator.inputs import InputDriver
+from rankfold.simulator.programming import Programmed, Programming, StripCells
+from rankfold.simulator.reading import Reading, Tally
 from rankfold.simulator.schedule import Schedule
-from rankfold.simulator.tables import PhaseTable, StripTable
+from rankfold.simulator.strips import StripReader
+from rankfold.simulator.tables import PhaseTable
 
 EXACT_IN_SINGLE = 1 << 24  # whole numbers up to this are exact in float32
 IMAGES_AT_ONCE = 128
-ELEMENTS_AT_ONCE = 1 << 22  # of gathered inputs and sums; more gains nothing on a CPU
 ELEMENTS_OF_MAPS = 1 << 24  # of feature maps, driven slices or outputs
 
 Tables = tuple[PhaseTable, ...]
 Pair = tuple[int, int]
-Slices = list[Factored]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +54,6 @@ class LayerArrays:
     dtype: torch.dtype = torch.float32
     # Made once for each device, as long as the arrays are there.
     _tables: dict[torch.device, Tables] = field(
-        default_factory=dict,
-        repr=False,
-    )
-    _places: dict[torch.device, Tensor] = field(
         default_factory=dict,
         repr=False,
     )
@@ -126,7 +120,7 @@ class LayerArrays:
             self.dtype,
             sliced=self.sliced,
         )
-        held: dict[int, tuple[Tensor, ...]] = {}
+        held: dict[int, tuple[StripCells, ...]] = {}
         for phase in self.schedule.phases:
             # Regions that store the same matrix take turns at the same arrays.
             if phase.stored not in held:
@@ -163,6 +157,7 @@ class LayerArrays:
             converter,
             draw,
             coding=self.cell_coding,
+            inputs=self.input_coding,
             tally=tally,
             sample=sample,
         )
@@ -205,7 +200,7 @@ class LayerArrays:
             groups: G of the convolution.
         """
         dtype = self._sum_type(levels)
-        if self._lacks_padding(levels):
+        if self._driver.lacks_padding(levels):
             top, bottom, left, right = self.schedule.padding
             borders = (left, right, top, bottom)
             levels = F.pad(levels, borders)
@@ -244,13 +239,14 @@ class LayerArrays:
     #
     # If all sums are read exactly, y[a, c, b] = sum_r w[c, r] x[l(a, r), b] follows, as they are linear in
     # both k and x: this is the convolution. Where nothing happens to single slices, whole weights and inputs
-    # (J = S = 1) give the same, and are what `Programmed` and `_driven` then hold. All numbers are whole:
+    # (J = S = 1) give the same, and are what `Programmed` and `DrivenLines` then hold. All numbers are whole:
     # `_analog_type` has room for one sum and `_sum_type` for an accumulator, so no addition rounds.
     def _run(self, levels: Tensor, programmed: Programmed, reading: Reading) -> Tensor:
         """(m * OH * OW, B) accumulators of some images."""
         images = len(levels)
         sum_type = self._sum_type(levels)
-        driven = self._driven(levels)
+        driven = self._driver.drive(levels, self._analog_type(sum_type))
+        reader = StripReader(reading, driven)
         pixels = math.prod(self.schedule.output)
         device = levels.device
         result = torch.zeros(pixels, images, dtype=sum_type, device=device)
@@ -258,157 +254,14 @@ class LayerArrays:
             sums = PhaseAccumulators(phase, images, sum_type, device)
             stored = programmed.cells[phase.stored]
             for strip, cells in zip(phase.strips, stored, strict=True):
-                # A code is a sum over the step: scaling the few cells is cheaper than scaling the many sums.
-                cells = cells.to(driven.dtype) * reading.scale
-                self._read_strip(cells, strip, phase.base, driven=driven, sums=sums, reading=reading)
+                reader.read(strip, cells, phase.base, sums)
                 sums.end_strip(strip)
             sums.place(result)
         return result
 
-    def _read_strip(
-        self,
-        cells: Tensor,
-        strip: StripTable,
-        base: Tensor,
-        *,
-        driven: DrivenLines,
-        sums: PhaseAccumulators,
-        reading: Reading,
-    ) -> None:
-        """Add what is read of a strip, with scaled cells, in all activations to the sums."""
-        fast = None
-        if reading.converter is not None and sums.dtype == torch.float32:
-            fast = self._kernels(driven)  # not compiled before anything is converted
-        if fast is not None:
-            self._read_by(fast, cells, strip, base, driven=driven, sums=sums, reading=reading)
-            return
-        for activations in _parts(len(base), cells, driven):
-            rows = driven.rows(base[activations], strip)  # (a, r, S * B)
-            found = torch.matmul(cells, rows)  # (a, J * c + tiles, S * B)
-            reading.read_(found, rows, strip.widths)
-            self._add_up(found, strip, activations, sums, reading)
-
-    def _read_by(
-        self,
-        fast: ArrayKernels,
-        cells: Tensor,
-        strip: StripTable,
-        base: Tensor,
-        *,
-        driven: DrivenLines,
-        sums: PhaseAccumulators,
-        reading: Reading,
-    ) -> None:
-        """As `_read_strip`, by compiled kernels: sums that a converter reads undisturbed."""
-        assert reading.converter is not None
-        listed = Cells.of(cells, strip.widths, len(self.cell_coding.converted))
-        at_once = max(1, ELEMENTS_AT_ONCE // listed.rows)  # so that tables of places stay small
-        for first in range(0, len(base), at_once):
-            activations = slice(first, first + at_once)
-            clipped = fast.read(
-                listed,
-                driven.lines,
-                driven.places(base[activations], strip),
-                len(self.input_coding.factors),
-                codes=self._codes(reading.converter),
-                totals=[sums.total(number)[activations] for number in strip.sums],
-                fresh=[sums.is_fresh(number) for number in strip.sums],
-            )
-            if reading.tally is not None:
-                reading.tally.clipped += clipped
-
-    def _kernels(self, driven: DrivenLines) -> ArrayKernels | None:
-        """Compiled kernels that read undisturbed sums in one pass, where there are any."""
-        is_plain = driven.lines.device.type == "cpu" and driven.dtype == torch.float32
-        if not is_plain or self.chosen.noisy_reads:
-            return None
-        return kernels()
-
-    def _codes(self, converter: Converter) -> Codes:
-        coding = self.cell_coding
-        of_reference = 1
-        if coding.reference is not None:
-            _, of_reference = coding.reference
-        factors = []
-        for of_cell in (*coding.converted, of_reference):
-            # What was read counts in steps of the converter.
-            scale = 1 / converter.step
-            factors.append([of_cell * of_slice / scale for of_slice in self.input_coding.factors])
-        return Codes(
-            converter.low,
-            converter.high,
-            torch.tensor(factors),
-            counts=coding.subtracts and coding.has_reference,
-        )
-
-    def _add_up(
-        self,
-        found: Tensor,
-        strip: StripTable,
-        activations: slice,
-        sums: PhaseAccumulators,
-        reading: Reading,
-    ) -> None:
-        """Add what was read of a strip in some activations, (a, J * c + tiles, S * B), to the sums."""
-        # Whole weights and inputs: nothing is to be shifted, and the reference is taken off already.
-        weights: Slices = [(found, 1)]
-        references: Slices = []
-        if self.sliced:
-            columns = sum(strip.widths)
-            weights, references = self._slices(found, columns)
-        reading.keep_some(weights, references, strip.widths)
-        # What was read counts in steps of the converter.
-        scale = reading.scale
-        tiles = zip(strip.sums, strip.starts, strip.widths, strict=True)
-        for tile, (number, start, width) in enumerate(tiles):
-            parts = []
-            for view, factor in weights:
-                of_tile = view[:, start : start + width]  # (a, w, B)
-                parts.append((of_tile, factor / scale))
-            for view, factor in references:
-                of_tile = view  # (a, 1, B), the same for all columns of the tile
-                if view.shape[1] > 1:
-                    of_tile = view[:, tile : tile + 1]
-                parts.append((of_tile, factor / scale))
-            sums.add(number, activations, parts)
-
-    def _slices(self, found: Tensor, width: int) -> tuple[Slices, Slices]:
-        """What was read, taken apart into cells and input slices, with the factor of each.
-
-        Args:
-            found: (a, J * width + tiles, S * B) codes.
-            width: columns of the strip, in weights.
-
-        Returns:
-            those of the weights, (a, width, B) each, and those of the reference columns, (a, tiles, B), or
-            what was counted of the inputs, (a, 1, B).
-        """
-        coding = self.cell_coding
-        activations, columns, _ = found.shape
-        slices = len(self.input_coding.factors)
-        split = found.view(activations, columns, slices, -1)  # (a, J * width + tiles, S, B)
-        weights: Slices = []
-        first = 0
-        for factor in coding.converted:
-            end = first + width
-            weights += self._input_slices(split[:, first:end], factor)
-            first = end
-        if coding.subtracts and coding.has_reference:
-            counted = self._input_slices(split[:, first:], 1)
-            return weights, counted
-        if coding.reference is None:
-            return weights, []
-        _, factor = coding.reference
-        references = self._input_slices(split[:, first:], factor)
-        return weights, references
-
-    def _input_slices(self, sums: Tensor, factor: int) -> Slices:
-        """Sums (a, c, S, B) that count for `factor`, by input slices (a, c, B)."""
-        slices = []
-        for number, of_slice in enumerate(self.input_coding.factors):
-            view = sums[:, :, number]
-            slices.append((view, factor * of_slice))
-        return slices
+    @cached_property
+    def _driver(self) -> InputDriver:
+        return InputDriver(self.input_coding, self.schedule.input, self.schedule.padding, self.sliced)
 
     def _sum_type(self, levels: Tensor) -> torch.dtype:
         """A type in which the accumulators, and all that is added up on the way to them, are exact."""
@@ -433,56 +286,6 @@ class LayerArrays:
             return sum_type
         return self.dtype
 
-    def _lacks_padding(self, levels: Tensor) -> bool:
-        """Whether zeros are to be added around the inputs, rather than being among them already."""
-        if not any(self.schedule.padding):
-            return False
-        return levels.shape[1:] == self.schedule.input
-
-    def _driven(self, levels: Tensor) -> DrivenLines:
-        """The inputs (B, C_in, H, W) as rows are driven with them."""
-        lines = self._lines(levels)
-        dtype = self._analog_type(self._sum_type(levels))
-        if self.sliced and len(self.input_coding.factors) > 1:
-            # Slices are cut out bit by bit; narrow numbers are quicker to pass over.
-            kind = torch.int16 if self.input_coding.bits < 16 else torch.int32
-            whole = lines.to(kind)
-            slices = len(self.input_coding.factors)
-            driven = torch.empty(len(lines), slices, lines.shape[1], dtype=dtype, device=lines.device)
-            for number, part in enumerate(self.input_coding.slices(whole)):
-                driven[:, number] = part
-            lines = driven.view(len(lines), -1)  # (lines, S * B)
-        lines = lines.to(dtype)
-        if self._lacks_padding(levels):
-            return DrivenLines(lines, self._inside(levels.device))
-        return DrivenLines(lines, None)
-
-    def _lines(self, levels: Tensor) -> Tensor:
-        """(C_in * H * W, B) inputs, one image a column.
-
-        Where padding is to be added, a line of zeros at the end stands for all of it.
-        """
-        flat = levels.reshape(len(levels), -1)
-        if not self._lacks_padding(levels):
-            return flat.T.contiguous()
-        images, places = flat.shape
-        lines = flat.new_empty(places + 1, images)
-        lines[:-1].copy_(flat.T)
-        lines[-1] = 0
-        return lines
-
-    def _inside(self, device: torch.device) -> Tensor:
-        """(C_in * Hp * Wp,) for each place of the padded feature map the line that holds it."""
-        if device not in self._places:
-            top, bottom, left, right = self.schedule.padding
-            places = math.prod(self.schedule.input)
-            lines = torch.arange(places).view(self.schedule.input)
-            borders = (left, right, top, bottom)
-            padded = F.pad(lines, borders, value=places)  # the line of zeros comes after all others
-            flat = padded.reshape(-1)
-            self._places[device] = flat.to(device)
-        return self._places[device]
-
     def _on(self, device: torch.device) -> Tables:
         if device not in self._tables:
             tables = []
@@ -490,13 +293,3 @@ class LayerArrays:
                 tables.append(PhaseTable.of(phase, device))
             self._tables[device] = tuple(tables)
         return self._tables[device]
-
-
-def _parts(activations: int, cells: Tensor, driven: DrivenLines) -> Iterator[slice]:
-    """The activations in parts whose gathered inputs and sums are of bounded size."""
-    columns, rows = cells.shape
-    _, width = driven.lines.shape
-    elements = (columns + rows) * width  # of one activation
-    at_once = max(1, ELEMENTS_AT_ONCE // elements)
-    for first in range(0, activations, at_once):
-        yield slice(first, first + at_once)

@@ -20,7 +20,8 @@
 #define FEW 16   /* one vector */
 
 typedef struct {
-    const int64_t *start, *row, *reference; /* reference: (outputs,) the reference of each column, or NULL */
+    const int64_t *start, *reference; /* reference: (outputs,) the reference of each column, or NULL */
+    const int32_t *row;
     const float *cell;
     int64_t rows, outputs, cells, references;
 } Strip;

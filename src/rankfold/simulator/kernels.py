@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ class _Strip(ctypes.Structure):
     """As in the source."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("start", "row", "reference", "cell")),
+        *((name, _POINTER) for name in ("start", "reference", "row", "cell")),
         *((name, _COUNT) for name in ("rows", "outputs", "cells", "references")),
     )
 
@@ -38,8 +38,8 @@ class Cells:
 
     Attributes:
         start: (columns + 1,) number of the first cell of each column.
-        row: of each cell.
-        value: of each cell, float32.
+        row: of each cell, int32: half the memory that torch's own numbers of rows take.
+        value: of each cell; kernels take float32.
         reference: (outputs,) number of the reference column of each column of weights.
         rows: r.
         outputs: columns of weights.
@@ -61,7 +61,7 @@ class Cells:
         """List the cells of a strip.
 
         Args:
-            held: (J * c + references, r) as `Programmed.cells` has them.
+            held: (J * c + references, r) as `StripCells` has them.
             widths: columns of each tile, c in all.
             cells: J.
         """
@@ -75,11 +75,15 @@ class Cells:
         of_tile = torch.arange(len(widths)).clamp(max=max(references - 1, 0))
         reference = of_tile.repeat_interleave(torch.tensor(widths))
         value = held[column, row].contiguous()
-        return cls(start, row.contiguous(), value, reference, rows, outputs, cells, references)
+        return cls(start, row.to(torch.int32), value, reference, rows, outputs, cells, references)
+
+    def scaled(self, factor: float) -> Cells:
+        """The same cells, each times a factor, in float32."""
+        return replace(self, value=self.value.to(torch.float32) * factor)
 
     @property
     def _in_c(self) -> _Strip:
-        pointers = (tensor.data_ptr() for tensor in (self.start, self.row, self.reference, self.value))
+        pointers = (tensor.data_ptr() for tensor in (self.start, self.reference, self.row, self.value))
         return _Strip(*pointers, self.rows, self.outputs, self.cells, self.references)
 
 

@@ -327,7 +327,7 @@ class SimulatedLayer(nn.Module):
     def _on(self, size: Pair, device: torch.device) -> Programmed:
         """The cells of the arrays for a size, on the device of the inputs; they are programmed on the CPU."""
         held = self._programmed[size]
-        if held.cells and held.cells[0][0].device != device:
+        if held.cells and held.cells[0][0].held.device != device:
             held = held.to(device)
             self._programmed[size] = held
         return held

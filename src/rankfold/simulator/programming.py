@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,7 +13,34 @@ from rankfold.simulator.cells import array_columns, tile_cells
 from rankfold.simulator.coding import CellCoding
 from rankfold.simulator.devices import age, age_signed, drop_on_lines
 from rankfold.simulator.draws import Draws
+from rankfold.simulator.kernels import Cells
 from rankfold.simulator.schedule import Strip
+
+
+@dataclass(frozen=True, eq=False)
+class StripCells:
+    """The cells of a strip as read.
+
+    Attributes:
+        held: (columns, r) cell levels, all of a weight's columns and the reference columns last, or the
+            differences that are converted and, last, the share of the inputs that is counted; or whole
+            weights (c, r), where nothing happens between the slices.
+        widths: columns of each tile, in weights.
+        slices: J, cells of a weight that are converted.
+    """
+
+    held: Tensor
+    widths: tuple[int, ...]
+    slices: int
+
+    @cached_property
+    def listed(self) -> Cells:
+        """Those that are not zero, for kernels; listed once, as long as they are programmed."""
+        return Cells.of(self.held, self.widths, self.slices)
+
+    def to(self, device: torch.device) -> StripCells:
+        """The same cells on a device."""
+        return replace(self, held=self.held.to(device))
 
 
 @dataclass(frozen=True)
@@ -20,13 +48,11 @@ class Programmed:
     """The cells of a layer after programming.
 
     Attributes:
-        cells: for each stored matrix, for each strip, (columns, r): cell levels as read, all of a weight's
-            columns and the reference columns last, or the differences that are converted and, last, the share
-            of the inputs that is counted; or whole weights (c, r), where nothing happens between the slices.
+        cells: for each stored matrix, for each strip.
         gain: the digital factor that takes the mean drift back.
     """
 
-    cells: tuple[tuple[Tensor, ...], ...]
+    cells: tuple[tuple[StripCells, ...], ...]
     gain: float
 
     def to(self, device: torch.device) -> Programmed:
@@ -73,8 +99,8 @@ class Programming:
             return 1.0
         return self.total_programmed / self.total_read
 
-    def store(self, strip: Strip, weight: Tensor) -> Tensor:
-        """The cells of a strip as `Programmed.cells` has them.
+    def store(self, strip: Strip, weight: Tensor) -> StripCells:
+        """Program the cells of a strip.
 
         Args:
             strip: its tiles.
@@ -100,14 +126,16 @@ class Programming:
         reference = torch.cat(references, 1).T  # (tiles, r), or (0, r)
         reference = reference * highest
         if self.coding.subtracts:
-            return self._differences(held, reference, strip)
-        if self.sliced:
+            read = self._differences(held, reference, strip)
+        elif self.sliced:
             by_column = held.reshape(slices * columns, rows)
-            return torch.cat([by_column, reference])
-        return self._whole(held, reference, strip.widths)
+            read = torch.cat([by_column, reference])
+        else:
+            read = self._whole(held, reference, strip.widths)
+        return StripCells(read, strip.widths, len(self.coding.converted))
 
     def _differences(self, held: Tensor, reference: Tensor, strip: Strip) -> Tensor:
-        """What is converted of cells (J, c, r) and reference columns (tiles, r), as `store` gives it.
+        """What is converted of cells (J, c, r) and reference columns (tiles, r), as `StripCells` has it.
 
         Currents are subtracted row by row, so a difference of sums is the sum over differences of cells.
         """

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from rankfold.machine import PCM, NonIdealities
-from rankfold.simulator.coding import CellCoding
+from rankfold.simulator.coding import CellCoding, InputCoding
 from rankfold.simulator.converter import Converter, Sums, SumSample
+from rankfold.simulator.kernels import Codes
 
 Factored = tuple[Tensor, int]  # sums, and what they count for in the accumulator
 
@@ -36,6 +38,7 @@ class Reading:
         converter: reads them; None: exactly.
         draw: of read and output noise.
         coding: of the cells: how many of them, and which, add up to what is converted.
+        inputs: how these are driven.
         tally: where to count what clips.
         sample: where to gather sums.
     """
@@ -46,6 +49,7 @@ class Reading:
     draw: torch.Generator | None
     _: KW_ONLY
     coding: CellCoding
+    inputs: InputCoding
     tally: Tally | None
     sample: SumSample | None
 
@@ -56,11 +60,30 @@ class Reading:
             return 1.0
         return 1 / self.converter.step
 
+    @cached_property
+    def codes(self) -> Codes:
+        """What the converter makes of sums, for kernels."""
+        converter, coding = self.converter, self.coding
+        assert converter is not None
+        of_reference = 1
+        if coding.reference is not None:
+            _, of_reference = coding.reference
+        factors = []
+        for of_cell in (*coding.converted, of_reference):
+            # What was read counts in steps of the converter.
+            factors.append([of_cell * of_slice / self.scale for of_slice in self.inputs.factors])
+        return Codes(
+            converter.low,
+            converter.high,
+            torch.tensor(factors),
+            counts=coding.subtracts and coding.has_reference,
+        )
+
     def read_(self, sums: Tensor, rows: Tensor, widths: tuple[int, ...]) -> None:
         """Disturb and convert scaled sums (a, columns, S * B) of inputs (a, r, S * B), in place.
 
         Args:
-            sums: of all columns of the tiles, as `Programmed.cells` has them; what is counted stays exact.
+            sums: of all columns of the tiles, as `StripCells` has them; what is counted stays exact.
             rows: the inputs.
             widths: columns of each tile, in weights.
         """
