@@ -6,9 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from common.made_up import SLOT, entries_of, nested
+from rankfold.cost.kinds import KindCost
 from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
 from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
@@ -18,6 +22,7 @@ from rankfold.plan import (
     support_to_text,
 )
 from rankfold.plan.kinds import LayerKind, kinds, registered
+from rankfold.planning import planning_problem
 from rankfold.planning.kinds import LayerStudy, WeightCandidates, candidates_of, layer_entries
 
 POSITIONS = 9
@@ -89,6 +94,27 @@ def test_a_registered_kind_is_a_candidate_before_those_of_more_stages():
             entry.kind.name for entry in layer_entries(replace(SLOT, why_dense="kept"), ())
         }
     assert HalvedLayer not in kinds()
+
+
+class OnSupports(HalvedCandidates):
+    """Asked for candidates on supports, as any kind may be: nothing is said of them."""
+
+    def __init__(self):
+        self.asked = []
+
+    def entries(self, slot, support):
+        self.asked.append(support)
+        return super().entries(slot, support)
+
+
+def test_a_registered_kind_that_is_chosen_alone_gets_its_supports():
+    """They are found on data only where somebody asks for them."""
+    model = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3)), nn.Flatten())
+    parts = OnSupports()
+    with registered(HalvedLayer, cost=KindCost(), candidates=parts):
+        planning_problem(model, [torch.randn(16, 4, 2, 2)], ArraySpec(16, 16), images=16, kinds=["halved"])
+    entries = [support.entries for support in parts.asked if support is not None]
+    assert set(entries) == set(range(1, POSITIONS))
 
 
 def test_kinds_without_candidates_are_refused():

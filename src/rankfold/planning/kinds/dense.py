@@ -20,6 +20,8 @@ MAPPINGS = ("best", "sdk", "im2col")
 class DenseCandidates(WeightCandidates):
     """The layer's own weight: what it costs depends on the mapping."""
 
+    on_supports = False
+
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
         """The layer under each mapping; it has no support."""
         if support is not None:

@@ -47,11 +47,12 @@ class KindCandidates(ABC):
     Attributes:
         stages: matrices that a layer of the kind stores. Kinds of fewer come first, and of candidates
             that are equal in all that counts the first one stays.
-        on_supports: whether it has candidates on supports.
+        on_supports: whether it may have candidates on supports. They take long to choose, and are left out
+            where no kind that a layer may become asks for them.
     """
 
     stages: int = 1
-    on_supports: bool = False
+    on_supports: bool = True
 
     @abstractmethod
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:

@@ -19,8 +19,6 @@ MAPPING = "sdk"  # supports save rows under it, whichever of its windows is chos
 class SupportCandidates(WeightCandidates):
     """The best weight on the support."""
 
-    on_supports = True
-
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
         """The layer on the support; without one there is nothing to keep."""
         if support is None:

@@ -26,6 +26,8 @@ MAPPING = "im2col"  # the matrix lies on the array as it is
 class WindowCandidates(KindCandidates):
     """Every window with |S| = k R inputs of each group, and with all."""
 
+    on_supports = False
+
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
         """Each window by rising row tiles; a single pixel of all inputs is the layer as it is."""
         if support is not None:

@@ -33,6 +33,7 @@ class WindowLowRankCandidates(KindCandidates):
     """
 
     stages = 2
+    on_supports = False
 
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
         """Each window by rising row tiles."""
