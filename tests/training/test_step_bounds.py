@@ -134,6 +134,17 @@ def test_a_step_that_leaves_levels_of_weights_empty_is_shortened(ours, on_arrays
     assert steps_of(model)[1:] == steps[1:]
 
 
+def test_a_step_under_which_all_levels_are_in_use_is_not_written_to():
+    model, _, batches = quantised_layers()
+    model.train()
+    step = model[0].weight_quantiser.step
+    model(batches[0][0])  # it may be shortened
+    version = step._version
+    for inputs, _ in batches:
+        model(inputs)
+    assert step._version == version
+
+
 def test_a_step_is_left_alone_where_it_says_nothing_of_levels():
     """Of weights that are all zero, of a frozen step, of one bit, and of inputs."""
     for bits, frozen, size in [(8, False, 0.0), (8, True, 1.0), (1, False, 1.0)]:

@@ -145,7 +145,8 @@ class Quantiser(nn.Module):
     def reach_(self, weight: Tensor) -> None:
         """Shorten a step under which the outermost levels stand empty for this weight (see `step_within`).
 
-        Layers do so in training, before they use it. Inputs are of another batch each time and stay out.
+        Layers do so in training, before they use it. Inputs are of another batch each time and stay out. A
+        step that is short enough is not written to: no change of it is counted that was none.
         """
         step = self.step
         # A frozen step is the user's; what is compiled is held by `training.step_bounds`.
@@ -153,6 +154,9 @@ class Quantiser(nn.Module):
             return
         self._hold_step_()
         shorter = step_within(step, weight, self.high)
+        # Elsewhere to look at the result would make the device wait.
+        if step.device.type == "cpu" and torch.equal(shorter, step):
+            return
         step.copy_(shorter)
         self._set_freely()
 
