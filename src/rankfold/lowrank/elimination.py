@@ -105,9 +105,8 @@ class Elimination:
         where = self._place[dropped]
         new = slice(self._count, self._count + len(where))
         if new.stop > len(self._share):
-            self._multiply_out()
+            self._multiply_out(len(where))
             new = slice(0, len(where))
-            self._make_room(len(where))
         before = slice(0, new.start)
         share = self._share[before]  # (b, n) F
         rows = self._inverse[where] - self._taken[before, where].T @ share  # (q, n) H_Q:
@@ -125,7 +124,7 @@ class Elimination:
 
     def tidy(self) -> None:
         """Forget the dropped columns, so that steps become cheaper, and mend an inverse that has drifted."""
-        self._multiply_out()
+        self._apply()
         there = self._there[self._columns]
         kept = np.ix_(there, there)
         self._columns = self._columns[there]
@@ -141,11 +140,11 @@ class Elimination:
             self._inverse = inverse(moments)
         self._begin()
 
-    def _begin(self) -> None:
-        """With no changes collected yet."""
+    def _begin(self, room: int = 0) -> None:
+        """With no changes collected yet, and room for those of so many columns at least."""
         self._squares = np.einsum("mj,mj->j", self._weight, self._weight)  # ||W_j||^2
         self._diagonal = np.diagonal(self._inverse).copy()  # H_jj
-        self._make_room(0)
+        self._make_room(room)
 
     def _make_room(self, columns: int) -> None:
         outputs, n = self._weight.shape
@@ -155,8 +154,16 @@ class Elimination:
         self._lost = np.zeros((room, outputs))  # A^T
         self._count = 0
 
-    def _multiply_out(self) -> None:
-        """Bring weight and inverse to what they are by now."""
+    def _multiply_out(self, room: int = 0) -> None:
+        """Bring weight and inverse to what they are by now, and make room for so many columns."""
+        if self._count:
+            self._apply()
+            self._begin(room)
+        elif room > len(self._share):
+            self._make_room(room)
+
+    def _apply(self) -> None:
+        """Bring weight and inverse to what they are by now; `_begin` is to follow."""
         if not self._count:
             return
         share, taken = self._share[: self._count], self._taken[: self._count]
@@ -168,4 +175,3 @@ class Elimination:
         self._weight[:, gone] = 0.0
         self._inverse[gone] = 0.0
         self._inverse[:, gone] = 0.0
-        self._begin()

@@ -43,13 +43,27 @@ class OutputMetric:
         return cls((vectors * roots) @ turned, (vectors / roots) @ turned)
 
     def counted(self, weight: np.ndarray) -> np.ndarray:
-        """A W, of the shape of W (m, ...)."""
+        """A W, of the shape of W (m, ...) or (G, m/G, ...)."""
         return self._times(self.root, weight)
 
     def plain(self, weight: np.ndarray) -> np.ndarray:
-        """A^-1 M, of the shape of M (m, ...)."""
+        """A^-1 M, of the shape of M (m, ...) or (G, m/G, ...)."""
         return self._times(self.inverse, weight)
 
     def _times(self, factor: np.ndarray, weight: np.ndarray) -> np.ndarray:
         by_group = weight.reshape(*factor.shape[:2], -1)
         return (factor @ by_group).reshape(weight.shape)
+
+
+def counted(weight: np.ndarray, metric: OutputMetric | None) -> np.ndarray:
+    """A W; without a metric all outputs count alike, and it is W."""
+    if metric is None:
+        return weight
+    return metric.counted(weight)
+
+
+def plain(weight: np.ndarray, metric: OutputMetric | None) -> np.ndarray:
+    """A^-1 M; without a metric it is M."""
+    if metric is None:
+        return weight
+    return metric.plain(weight)

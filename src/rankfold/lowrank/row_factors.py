@@ -138,8 +138,9 @@ def _factors_of_group(problem: Regression, rank: int, budgets: Sequence[int]) ->
         best = 0.0
         for sets, refits in choices:
             # The rest of the power of W x is the error, see `blocks`: what is kept is to be large.
-            outputs = leading_outputs(refits.whitened(rows), rank)
-            white = outputs.T @ refits.whitened(rows)
+            best_weight = refits.whitened(rows)
+            outputs = leading_outputs(best_weight, rank)
+            white = outputs.T @ best_weight
             power = float(np.sum(np.square(white)))
             if rows not in found or power > best:
                 best = power
@@ -147,11 +148,13 @@ def _factors_of_group(problem: Regression, rank: int, budgets: Sequence[int]) ->
     return found
 
 
-def uncounted(factors: LowRankFactors, metric: OutputMetric) -> LowRankFactors:
+def uncounted(factors: LowRankFactors, metric: OutputMetric | None) -> LowRankFactors:
     """The factors of a weight W from those of A W, which have one block: A^-1 L and R, of equal scale.
 
-    Their errors are still those of A W.
+    Their errors are still those of A W. Without a metric they are what was given.
     """
+    if metric is None:
+        return factors
     groups = len(metric.root)
     plain = metric.plain(factors.expand)
     left = plain.reshape(groups, -1, plain.shape[1])  # (G, m/G, r)

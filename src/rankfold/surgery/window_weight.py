@@ -11,7 +11,7 @@ import numpy as np
 from rankfold.calibration.importance import with_floor
 from rankfold.calibration.moments import PatchMoments
 from rankfold.lowrank import LowRankFactors, decompose, decompose_for_data, reconstruct, refit
-from rankfold.lowrank.metric import OutputMetric
+from rankfold.lowrank.metric import OutputMetric, counted
 from rankfold.lowrank.row_factors import refit_outputs, row_low_rank, uncounted
 from rankfold.lowrank.rows import OutputMoments, fitted_rows, refit_parts
 from rankfold.plan.kinds import WindowLowRankLayer
@@ -101,16 +101,13 @@ def window_factors(
         return _with_errors(factors, copies, conv_groups, None), support
     second, cross = moments.second, moments.cross
     metric = output_metric(moments)
-    counted = copies
-    if metric is not None:
-        counted = metric.counted(copies)
+    weighed = counted(copies, metric)
     if support is None:
         assert kind.rows is not None
-        factors, support = row_low_rank(counted, conv_groups, kind.rank, second, kind.rows, cross=cross)
+        factors, support = row_low_rank(weighed, conv_groups, kind.rank, second, kind.rows, cross=cross)
     else:
-        factors = decompose_for_data(counted, conv_groups, 1, kind.rank, second, cross, support=support)
-    if metric is not None:
-        factors = uncounted(factors, metric)
+        factors = decompose_for_data(weighed, conv_groups, 1, kind.rank, second, cross, support=support)
+    factors = uncounted(factors, metric)
     parts = output_moments(moments, len(copies), conv_groups)
     target = best_matrix(copies, conv_groups, moments)
     if moments.by_pixel:
@@ -133,9 +130,14 @@ def _with_errors(
     return replace(factors, error=lost_share(copies, made, conv_groups, None), output_error=output_error)
 
 
+def counts_by_importance(outputs: int) -> bool:
+    """Whether errors of the outputs of a pair count by their importance, for so many of a group."""
+    return outputs <= LARGEST_METRIC
+
+
 def output_metric(moments: PatchMoments) -> OutputMetric | None:
     """What errors of the outputs of a pair cost, over all windows; None: all count alike."""
-    if moments.importance is None or moments.importance.shape[1] > LARGEST_METRIC:
+    if moments.importance is None or not counts_by_importance(moments.importance.shape[1]):
         return None
     return OutputMetric.of(with_floor(moments.importance))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankfold.lowrank import FittedSupport
-from rankfold.lowrank.metric import OutputMetric
+from rankfold.lowrank.metric import OutputMetric, counted, plain
 from rankfold.lowrank.row_factors import RowFactors, low_rank_rows, refit_outputs
 from rankfold.lowrank.rows import OutputMoments, nested_rows
 from rankfold.mapping.window_matrix import window_weight
@@ -66,14 +66,10 @@ class WindowStudy:
             step, inputs = self._slot.array.rows, self.copies[0].size
             budgets = [budget for budget in range(step, inputs, step) if budget >= rank]
             groups, second = self._slot.shape.groups, self._moments.second
-            counted = self.copies
-            if self._metric is not None:
-                counted = self._metric.counted(self.copies)
-            self._of_rank[rank] = low_rank_rows(counted, groups, rank, second, [*budgets, inputs])
+            target = counted(self.copies, self._metric)
+            self._of_rank[rank] = low_rank_rows(target, groups, rank, second, [*budgets, inputs])
         found = self._of_rank[rank][rows or self.copies[0].size]
-        outputs = found.outputs
-        if self._metric is not None:
-            outputs = self._metric.plain(outputs.reshape(len(self.copies), -1)).reshape(outputs.shape)
+        outputs = plain(found.outputs, self._metric)
         if self._moments.by_pixel:
             outputs = self._outputs_of_parts(found.rows)
         return FittedSupport(found.support, (outputs @ found.rows).reshape(self.copies.shape))

@@ -21,7 +21,7 @@ from rankfold.plan.support import support_to_mask, text_to_support
 from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, masked_positions
 from rankfold.surgery.kinds.window import PART as WINDOW
 from rankfold.surgery.kinds.window import plain_shape
-from rankfold.surgery.window_weight import LARGEST_METRIC, window_factors
+from rankfold.surgery.window_weight import counts_by_importance, window_factors
 from rankfold.workload import ConvShape
 
 Array = np.ndarray
@@ -76,7 +76,7 @@ class WindowLowRankSurgery(ReplacingSurgery):
         assert isinstance(module, nn.Conv2d)  # check refuses others
         window = WindowConv2d(module, cast(WindowLowRankLayer, layer.kind).window)
         # Which outputs count more matters to the factors, also where the inputs are chosen.
-        weighed = len(window.matrix.weight) // module.groups <= LARGEST_METRIC
+        weighed = counts_by_importance(len(window.matrix.weight) // module.groups)
         by_window = window.by_window if weighed else None
         return Cut(window.matrix, window.extended, window.present, by_window)
 
