@@ -22,19 +22,22 @@ from rankfold.plan import Plan, masks_for
 from rankfold.records.csv_table import write_csv
 from rankfold.runs.result import Result
 
-BEST = "best"
-HEADER = ("name", "array", "cycles", "arrays", "dense_best", "accuracy", "epochs")
+BEST, IM2COL = "best", "im2col"
+HEADER = ("name", "array", "cycles", "arrays", "dense_best", "im2col", "accuracy", "epochs")
 
 
-def counted(folder: Path, size: int) -> tuple[int, int, int]:
-    """Cycles and arrays of a run's network on arrays of size x size weights, and cycles of the dense one."""
+def counted(folder: Path, size: int) -> tuple[int, int, int, int]:
+    """Cycles and arrays of a run's network on arrays of size x size weights, and cycles of the dense one.
+
+    The latter under its best mapping and under im2col.
+    """
     network = zoo_network(Result.load(folder / "result.json").model)
     plan = Plan.load(folder / "plan.json")
     masks = masks_for(plan, folder / "model.safetensors")
     best = tuple(replace(layer, mapping=BEST) for layer in plan.layers)
-    mapped = cycles(network, replace(plan, layers=best).on(ArraySpec(size, size)), (BEST,), masks)
+    mapped = cycles(network, replace(plan, layers=best).on(ArraySpec(size, size)), (BEST, IM2COL), masks)
     arrays = sum(layer.arrays for layer in mapped.layers)
-    return mapped.chosen_cycles, arrays, mapped.total[CostKey.dense(BEST)]
+    return mapped.chosen_cycles, arrays, *(mapped.total[CostKey.dense(dense)] for dense in (BEST, IM2COL))
 
 
 def main() -> None:

@@ -1,13 +1,15 @@
 """Accuracy against cycles of the runs in results/windows/runs.csv: the picture, and its points as a table.
 
 Usage: python benchmarks/window_picture.py [--runs results/windows/runs.csv] [--arrays 64x64 128x128]
-    [--simulated results/windows/on_arrays.csv] [--picture docs/images/windows.svg]
+    [--simulated results/windows/on_arrays.csv] [--elsewhere results/windows/other_arrays.csv]
+    [--picture docs/images/windows.svg]
 
-One panel an array. Drawn are 4-bit networks that the dense network taught; rows that differ in seed alone are
-one mark, their mean. Full marks had one epoch of training, empty ones more, which the table says. Rings: the
-uncompressed 4-bit network under im2col and under its best mapping; where no such network was taught by the
-float one, the best of those that were trained on labels alone. Prints the table in Markdown, with all
-recipes, and beside each energy the accuracy on the arrays that it is counted for (window_on_arrays.py).
+One panel for each of `--arrays`, whose sizes are counted in weights. Drawn are 4-bit networks that the dense
+network taught; rows that differ in seed alone are one mark, their mean. Full marks had one epoch of training,
+empty ones more, which the table says. Rings: the uncompressed 4-bit network under im2col and under its best
+mapping; where no such network was taught by the float one, the best of those that were trained on labels
+alone. Prints the table in Markdown, with all arrays and recipes, and beside each energy the accuracy on the
+arrays that it is counted for (window_on_arrays.py).
 """
 
 from __future__ import annotations
@@ -93,14 +95,28 @@ def simulated_accuracies(path: Path) -> dict[str, float]:
         return {row["name"]: 100 * float(row["on_arrays"]) for row in csv.DictReader(file)}
 
 
-def marks(path: Path, simulated: dict[str, float]) -> list[Mark]:
-    """The rows of the table that are of 4 bits, those of one setting and recipe as one."""
-    alike = defaultdict(list)
+def recorded_runs(path: Path, elsewhere: Path) -> list[dict[str, str]]:
+    """The rows of the table, and those that are the same network on arrays of other sizes once more."""
     with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["bits"] == "4":
-                key = [row[name] for name in ("array", "method", "cycles", "epochs", "rate", "teacher")]
-                alike[tuple(key)].append(row)
+        runs = {row["name"]: row for row in csv.DictReader(file)}
+    rows = list(runs.values())
+    with elsewhere.open(newline="", encoding="utf-8") as file:
+        for counted in csv.DictReader(file):
+            run = runs[counted["name"]]
+            if counted["array"] != run["array"]:
+                name = f"{run['name']} on {counted['array']}"
+                figures = {key: counted[key] for key in ("array", "cycles", "dense_best", "im2col")}
+                rows.append(run | figures | {"name": name, "energy_nj": ""})
+    return rows
+
+
+def marks(runs: list[dict[str, str]], simulated: dict[str, float]) -> list[Mark]:
+    """The runs that are of 4 bits, those of one setting and recipe as one."""
+    alike = defaultdict(list)
+    for row in runs:
+        if row["bits"] == "4":
+            key = [row[name] for name in ("array", "method", "cycles", "epochs", "rate", "teacher")]
+            alike[tuple(key)].append(row)
     found = []
     for (array, method, cycles, epochs, rate, teacher), rows in alike.items():
         energies = [float(row["energy_nj"]) for row in rows if row["energy_nj"]]
@@ -249,14 +265,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("results/windows/runs.csv"))
     parser.add_argument("--simulated", type=Path, default=Path("results/windows/on_arrays.csv"))
-    parser.add_argument("--arrays", nargs="+", help="(default all that the table has)")
+    parser.add_argument("--elsewhere", type=Path, default=Path("results/windows/other_arrays.csv"))
+    parser.add_argument("--arrays", nargs="+", default=["64x64", "128x128"])
     parser.add_argument("--picture", type=Path, default=Path("docs/images/windows.svg"))
     options = parser.parse_args()
-    found = marks(options.runs, simulated_accuracies(options.simulated))
+    runs = recorded_runs(options.runs, options.elsewhere)
+    found = marks(runs, simulated_accuracies(options.simulated))
     dense = uncompressed(found)
-    if options.arrays:
-        found = [mark for mark in found if mark.array in options.arrays]
-    drawn = [mark for mark in found if mark.teacher > 0 and mark.method != DENSE]
+    drawn = []
+    for mark in found:
+        if mark.array in options.arrays and mark.teacher > 0 and mark.method != DENSE:
+            drawn.append(mark)
     write_text(options.picture, picture(drawn, dense))
     print(table(found))
 

@@ -53,6 +53,7 @@ HEADER = (
 )
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 DENSE, MIXED = "dense", "planned"
+CELLS = "cells"  # after the size of an array
 
 
 def method_of(plan: Plan) -> str:
@@ -71,6 +72,13 @@ def method_of(plan: Plan) -> str:
             return f"{MIXED}, windows and their pairs among them"
         return f"{MIXED}, windows among them" if windows else MIXED
     return " and ".join(sorted({layer.kind.variant or layer.kind.name for layer in changed}))
+
+
+def array_of(plan: Plan) -> str:
+    """The array's size in weights; in cells where the plan knows them, as a weight takes several."""
+    if plan.array.cell_bits is None:
+        return str(plan.array)
+    return f"{plan.array} {CELLS}"
 
 
 def dense_best(result: Result, plan: Plan) -> int:
@@ -103,7 +111,7 @@ def row(folder: Path, commit: str) -> list[object]:
     figures = {
         "name": folder.name,
         "method": method_of(plan),
-        "array": str(plan.array),
+        "array": array_of(plan),
         "bits": " ".join(str(one or "float") for one in sorted(bits, key=str)),
         "cycles": result.planned_cycles,
         "accuracy": result.accuracy.final,
