@@ -66,7 +66,8 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         assert planned.cycles == result.cycles[f"{prefix}sdk"] == result.planned_cycles
         assert planned.conversions == result.planned_conversions
         assert planned.energy == pytest.approx(result.energy.energy, abs=0.06)
-        assert all((row.energy is None) == (row.mapping == "shared") for row in own)
+        assert all((row.energy is None) == (row.mapping in ("shared", "published")) for row in own)
+        assert sum(row.mapping == "published" for row in own) == 2
         steered = [
             row.cycles for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "ideal")
         ]
@@ -78,6 +79,7 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         "| row-sparse low-rank, g = 4, r = 1/8, e = 4, 4 bits |" in text
         and "| shared support, e = 4, 4 bits |" in text
     )
+    assert "## The published reading" in text and "| PatDNN, published reading |" in text
     sparse = json.loads((finished / "headlines-row-sparse.json").read_text())["64x64"]
     assert sparse["low-rank, SDK"]["fewer_cycles"] or sparse["low-rank, SDK"]["more_accuracy"]
     assert "32x32 arrays" in (finished / "accuracy-cycles.svg").read_text()

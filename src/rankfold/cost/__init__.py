@@ -12,12 +12,14 @@ from rankfold.cost.cycles import BASIC_METHODS, LayerCycles, NetworkCycles, netw
 from rankfold.cost.keys import IM2COL, CostKey
 from rankfold.cost.packing import Packing, pack_tiles
 from rankfold.cost.planned import Masks, array_mapping, counts_linear, planned_mapping, planned_shape
+from rankfold.cost.published import PUBLISHED, PublishedCycles, large_array, published_cycles
 
 __all__ = [
     "AUTO",
     "BASIC_METHODS",
     "IM2COL",
     "MOST_ARRAYS",
+    "PUBLISHED",
     "Chip",
     "ChipSchedule",
     "CostKey",
@@ -26,15 +28,18 @@ __all__ = [
     "Masks",
     "NetworkCycles",
     "Packing",
+    "PublishedCycles",
     "array_mapping",
     "choose_mapping",
     "counts_linear",
+    "large_array",
     "mapping_options",
     "network_cycles",
     "pack_tiles",
     "placed_cycles",
     "planned_mapping",
     "planned_shape",
+    "published_cycles",
     "schedule",
     "schedule_stages",
 ]

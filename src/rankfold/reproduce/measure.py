@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rankfold.cost import CostKey, Masks, network_cycles
+from rankfold.cost import PUBLISHED, CostKey, Masks, network_cycles, published_cycles
 from rankfold.cost.energy import ComponentTable, hardware_table, network_energy
 from rankfold.cost.keys import DENSE_FAMILY
 from rankfold.errors import InputError
@@ -27,8 +27,9 @@ from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.workload import ZOO, Network, trace, zoo_network
 
-# 4: files before it may be of the arrays that version 0.1 took for the default, and do not say so.
-TYPE, VERSION = "rankfold.cell-costs", 4
+# 5: files before it lack the published reading; before 4 they may be of the arrays that version 0.1 took for
+# the default, and do not say so.
+TYPE, VERSION = "rankfold.cell-costs", 5
 STORED = "costs.json"  # in the folder of a cell
 TABLE = "cells.csv"  # in the folder of a grid
 
@@ -60,7 +61,8 @@ class Measurement:
         accuracy: accuracy at the end.
         parameters: weights and biases that are left.
         array: R x C.
-        mapping: how all layers are mapped; those that are not compressed too.
+        mapping: how all layers are mapped, those that are not compressed too; `published`: in the published
+            reading, which leaves some layers out (`rankfold.cost.published`).
         steering: `ideal` where each column gets inputs of its own for nothing, else `plain`.
         cycles: array activations per image of all convolutions.
         conversions: columns converted by ADCs per image; one for a column and a whole vector, like cycles.
@@ -252,6 +254,12 @@ def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) ->
     for key in keys or list(cycles):
         energy = _energy(network, plan, masks, table, key)
         costs[str(key)] = [cycles[key], conversions[key], energy]
+    try:
+        published = published_cycles(network, plan, masks)
+    except InputError:
+        return costs  # nothing that the reading counts, or a window larger than a plane without padding
+    # Only some layers count, so that no energy goes with it.
+    costs[PUBLISHED] = [published.cycles, published.conversions, None]
     return costs
 
 

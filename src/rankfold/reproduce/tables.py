@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from rankfold.cost import PUBLISHED
 from rankfold.cost.energy import NOT_SIMULATED
 from rankfold.plan import LowRank, SharedSupport
 from rankfold.plan.kinds import IDEAL
@@ -53,6 +54,12 @@ def support_table(points: Sequence[Point]) -> str:
     shown = []
     for method in (ROW_SPARSE, SharedSupport.name):
         shown += [point for point in points if point.is_of(method, "sdk")]
+    return _by_setting(shown, _label, _cycles, "cycles, {array}")
+
+
+def published_table(points: Sequence[Point]) -> str:
+    """Accuracy, and cycles in the published reading, of every setting; empty without any."""
+    shown = [point for point in points if point.of.mapping == PUBLISHED]
     return _by_setting(shown, _label, _cycles, "cycles, {array}")
 
 

@@ -14,7 +14,7 @@ from rankfold.reproduce.grid import Grid
 from rankfold.reproduce.headline import ROW_SPARSE, Point, average
 from rankfold.reproduce.measure import TABLE, Measurement, write_table
 from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json
-from rankfold.reproduce.tables import energy_table, low_rank_tables, support_table
+from rankfold.reproduce.tables import energy_table, low_rank_tables, published_table, support_table
 
 SPARSE_METHODS = (ROW_SPARSE, SharedSupport.name)
 
@@ -42,6 +42,7 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     sections = {
         "Headlines": headline_tables(found),
         "Low-rank": low_rank_tables(points),
+        "The published reading: 3x3 layers of stride 1, no padding": published_table(points),
         f"Energy with SDK, nJ per image, {_technology(grid)}": energy_table(points),
     }
     # Papers have no such method; grids without it get no empty section.

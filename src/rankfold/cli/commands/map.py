@@ -15,11 +15,21 @@ from rankfold.cli.words.chip import chip_in_words, priced_chip_in_words
 from rankfold.cli.words.energy import energy_summary
 from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
 from rankfold.cli.words.mapping import mapping_csv, mapping_table
-from rankfold.cost import ChipSchedule, Masks, counts_linear, network_cycles, schedule
+from rankfold.cli.words.published import published_table
+from rankfold.cost import (
+    PUBLISHED,
+    ChipSchedule,
+    Masks,
+    PublishedCycles,
+    counts_linear,
+    network_cycles,
+    published_cycles,
+    schedule,
+)
 from rankfold.cost.energy import OnArrays, PricedChip, hardware_table, on_arrays, priced_chip
 from rankfold.errors import InputError
 from rankfold.machine import hardware_to_json
-from rankfold.mapping import MAPPINGS
+from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.plan import Plan, coverage
 from rankfold.workload import Network
 
@@ -32,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_most_arrays(parser)
     parser.add_argument(
         "--padding", choices=("0",), help="count every layer without padding, as published tables do"
+    )
+    parser.add_argument(
+        "--reading",
+        metavar="published[:RxC]",
+        help="also count as the code published with PAIRS and GAROS does, with windows found for arrays of "
+        "R x C (default: 8 rows and 4 columns for each channel of the widest layer, as there)",
     )
     add_precision(parser)
     add_technology(parser)
@@ -56,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             "--csv has one mapping of each layer; omit --compare, or print all with --json or as a table"
         )
+    if options.reading is not None and options.csv:
+        raise InputError("--csv counts as it says in its head; omit --reading, or use --json or the table")
     network, plan, masks = planned_network(options)
     plan = within_arrays(options, network, plan, masks, options.linear or None)
     covered = coverage(network, plan, options.linear)
@@ -68,19 +86,14 @@ def run(options: argparse.Namespace) -> int:
     elif options.arrays is not None:
         # A weight in a cell, as nothing says what the cells of this array hold.
         chip = schedule(costs, options.arrays)
+    published = _published(options, network, plan, masks)
     if options.json:
         content: dict[str, Any] = {
             **costs.to_json(),
             "hardware": hardware_to_json(plan.machine),
             "coverage": covered.to_json(),
+            **_more_json(published, chip, arrays, why_not),
         }
-        if chip is not None:
-            content["chip"] = chip.to_json()
-        # A reason in the place of the figures, so that programs find one or the other.
-        content["energy"] = {"not_counted": why_not}
-        if arrays is not None:
-            content["energy"] = arrays.energy.to_json()
-            content["on_arrays"] = arrays.to_json()
         print(json.dumps(content, indent=2))
         return 0
     if options.csv:
@@ -91,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
         told = covered.table()
     print(told, end="\n\n")
     print(mapping_table(costs, arrays, options.compare))
+    if published is not None:
+        print(published_table(published), end="\n\n")
     if arrays is None:
         print(f"energy not counted: {why_not}")
     else:
@@ -104,6 +119,48 @@ def run(options: argparse.Namespace) -> int:
     for line in not_counted_in_words(network):
         print(line)
     return 0
+
+
+def _more_json(
+    published: PublishedCycles | None,
+    chip: PricedChip | ChipSchedule | None,
+    arrays: OnArrays | None,
+    why_not: str,
+) -> dict[str, Any]:
+    """What is counted beside cycles of the mappings."""
+    content: dict[str, Any] = {}
+    if published is not None:
+        content["published"] = published.to_json()
+    if chip is not None:
+        content["chip"] = chip.to_json()
+    # A reason in the place of the figures, so that programs find one or the other.
+    content["energy"] = {"not_counted": why_not}
+    if arrays is not None:
+        content["energy"] = arrays.energy.to_json()
+        content["on_arrays"] = arrays.to_json()
+    return content
+
+
+def _published(
+    options: argparse.Namespace, network: Network, plan: Plan, masks: Masks
+) -> PublishedCycles | None:
+    """The published reading, if it was asked for.
+
+    Raises:
+        InputError: another one was, or it counts no layer of the network.
+    """
+    if options.reading is None:
+        return None
+    name, colon, size = options.reading.partition(":")
+    if name != PUBLISHED:
+        raise InputError(
+            f"reading (={options.reading}) must be {PUBLISHED}, or with the arrays of its windows "
+            f"{PUBLISHED}:512x256"
+        )
+    large = None
+    if colon:
+        large = ArraySpec.parse(size)
+    return published_cycles(network, plan, masks, large)
 
 
 def _on_arrays(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
-from rankfold.cost.kinds.kind import KindCost
+from rankfold.cost.kinds.kind import DenseCost
 from rankfold.plan.kinds import ChannelLayer, LayerKind
 from rankfold.workload import ConvShape
 
 FAMILY = "channel"
 
 
-class ChannelCost(KindCost):
+class ChannelCost(DenseCost):
     """As dense layers, with the channels that are left."""
 
     family = FAMILY

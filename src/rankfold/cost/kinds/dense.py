@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from rankfold.cost.kinds.kind import KindCost
+from rankfold.cost.kinds.kind import DenseCost
 
-PART = KindCost()
+PART = DenseCost()

@@ -9,6 +9,7 @@ import numpy as np
 
 from rankfold.cost.keys import CostKey
 from rankfold.mapping import MAPPINGS, ArraySpec, Mapping, map_layer
+from rankfold.mapping.published import PublishedCount, published_count, published_window
 from rankfold.plan.kinds import LayerKind, part_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
@@ -84,6 +85,30 @@ class KindCost:
         """
         return map_layer(self.shape(shape, entry.kind), array, entry.mapping)
 
+    def published(
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        large: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
+    ) -> PublishedCount:
+        """What the layer costs in the published reading (`cost.published`); the base maps it as ever.
+
+        Args:
+            shape: the convolution, without padding.
+            array: R x C, columns counted in weights.
+            large: the array that windows are found for.
+            entry: what the plan says of it.
+            mask: as in `mapping`.
+
+        Raises:
+            InputError: as `mapping`, or the layer has no such mapping on the plane without padding.
+        """
+        # The published code knows nothing of most kinds.
+        mapping = self.mapping(shape, array, entry, mask)
+        return PublishedCount(mapping.stages[0].window, mapping.cycles, mapping.conversions)
+
     def steered(
         self,
         shape: ConvShape,
@@ -156,6 +181,22 @@ class KindCost:
             stages: the stored matrices.
         """
         return {"regions": stages[0]["regions"]}
+
+
+class DenseCost(KindCost):
+    """Layers that are stored as one dense matrix, whose count was published."""
+
+    def published(
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        large: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
+    ) -> PublishedCount:
+        """By the published formula, with the channels that are left."""
+        left = self.shape(shape, entry.kind)
+        return published_count(left, array, published_window(left, large))
 
 
 def cost_of(kind: LayerKind | type[LayerKind]) -> KindCost:

@@ -10,6 +10,9 @@ from rankfold.cost.keys import CostKey
 from rankfold.cost.kinds.kind import AnyMapping, KindCost, Mapped, needs_support
 from rankfold.errors import InputError
 from rankfold.mapping import LOW_RANK_METHODS, ArraySpec, LowRankMapping, map_low_rank
+from rankfold.mapping.layer import map_with_window
+from rankfold.mapping.low_rank import low_rank_stages
+from rankfold.mapping.published import PublishedCount, published_window
 from rankfold.plan.kinds import LayerKind, LowRankLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import text_to_support
@@ -40,6 +43,25 @@ class LowRankCost(KindCost):
         """Both stages as the plan chose."""
         kind = cast(LowRankLayer, entry.kind)
         return map_low_rank(shape, array, kind.groups, kind.rank, entry.mapping, _support(shape, kind))
+
+    def published(
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        large: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
+    ) -> PublishedCount:
+        """Both stages with the window of the dense layer; tiles that hold nothing cost nothing."""
+        window = published_window(shape, large)
+        kind = cast(LowRankLayer, entry.kind)
+        first, second = low_rank_stages(shape, kind.groups, kind.rank)
+        stages = (
+            map_with_window(first, array, window, _support(shape, kind)),
+            map_with_window(second, array, window),
+        )
+        cycles = sum(stage.cycles for stage in stages)
+        return PublishedCount(window, cycles, sum(stage.conversions for stage in stages))
 
     def row_circuits(self, kind: LayerKind) -> tuple[str, ...]:
         """A stage whose rows are chosen pays for choosing them."""

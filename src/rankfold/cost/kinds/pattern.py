@@ -12,6 +12,7 @@ from rankfold.cost.keys import CostKey
 from rankfold.cost.kinds.kind import KindCost, Mapped
 from rankfold.errors import InputError
 from rankfold.mapping import PRUNED_METHODS, ArraySpec, Mapping, map_pruned, map_steered, steered_cycles
+from rankfold.mapping.published import PublishedCount, published_count, published_window
 from rankfold.plan.kinds import IDEAL, LayerKind, PatternLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
@@ -54,6 +55,18 @@ class PatternCost(KindCost):
     ) -> Mapping:
         """Rows without a weight in a tile are skipped."""
         return map_pruned(shape, array, self.mask(shape, entry.kind, mask), entry.mapping)
+
+    def published(
+        self,
+        shape: ConvShape,
+        array: ArraySpec,
+        large: ArraySpec,
+        entry: LayerPlan,
+        mask: np.ndarray | None,
+    ) -> PublishedCount:
+        """By the published formula: rows that no output needs under any shift are skipped."""
+        kept = self.mask(shape, entry.kind, mask)
+        return published_count(shape, array, published_window(shape, large), kept)
 
     def steered(
         self,
