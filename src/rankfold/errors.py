@@ -19,6 +19,10 @@ class UnsupportedLayerError(RankfoldError, ValueError):
     """A layer has an attribute that cannot be carried over exactly, so no work was started."""
 
 
+class LostProcessError(RankfoldError, ConnectionError):
+    """Another process of the same training has ended, and this one cannot go on without it."""
+
+
 class MissingDependencyError(RankfoldError, ImportError):
     """An optional package is needed; the message says how to install it."""
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from rankfold.cli.arguments.processes import check_command, may_speak
 from rankfold.cli.words.flags import in_options
 from rankfold.errors import InputError, RankfoldError, did_you_mean, in_one_line
 from rankfold.version import __version__
@@ -51,6 +52,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # Argparse would print the whole usage before it, which hides the sentence.
         words = in_one_line(f"{message}{self._nearest(message)}")
+        # All of several processes have the same arguments, and the same complaint of them.
+        if not may_speak():
+            self.exit(2)
         # A question ends the sentence before.
         link = "; see"
         if words.endswith("?"):
@@ -129,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = next((word for word in given if not word.startswith("-")), None)
     options = argparse.Namespace(debug=False)
     try:
+        check_command(command)
         # Already here a command's module is imported, during which a user may press Ctrl-C.
         build_parser(command).parse_args(given, options)
         code: int = options.run(options)
@@ -139,12 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Only errors of ours are sentences; any other is a fault of ours, and keeps its traceback.
         if options.debug:
             raise
-        print(f"rankfold: {in_one_line(in_options(str(error)))}", file=sys.stderr)
+        if may_speak():
+            print(f"rankfold: {in_one_line(in_options(str(error)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # Commands that cannot go on, or go on in another way, say so themselves.
         how = getattr(options, "interrupted", GO_ON)
-        print(f"\nrankfold: interrupted; {how}", file=sys.stderr)
+        if may_speak():
+            print(f"\nrankfold: interrupted; {how}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) has left; nothing is wrong. Python would complain once more at

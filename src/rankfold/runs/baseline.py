@@ -19,6 +19,7 @@ from rankfold.surgery.save import save_weights
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.loaders import bytes_of
 from rankfold.training.loop import train
+from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
 
@@ -55,8 +56,12 @@ class DenseWeights:
         *,
         folder: RunFolder | None = None,
         progress: Progress | None = None,
+        processes: Processes = ALONE,
     ) -> None:
-        """Make the weights that are not there yet, on `device`; what is in the run's folder is taken up."""
+        """Make the weights that are not there yet, on `device`; what is in the run's folder is taken up.
+
+        Several processes make them together; the first has the folder.
+        """
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,7 @@ class TrainedWeights(DenseWeights):
         *,
         folder: RunFolder | None = None,
         progress: Progress | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """Train, unless the folder has the weights; go on from the checkpoint that it has.
 
@@ -156,10 +162,14 @@ class TrainedWeights(DenseWeights):
             checkpoint = Checkpoint(folder.baseline_checkpoint, folder.run)
             stored = folder.baseline
         # Trained by an earlier call that was stopped later on: they are taken as they are.
+        there = None
         if stored is not None and checkpoint is not None and stored.exists():
             apply_weights(model, read_weights(stored), str(stored))
             # Left by a process that was killed when all was written.
             checkpoint.path.unlink(missing_ok=True)
+            there = b""
+        if processes.from_first(there) is not None:
+            processes.take_first_(model)
             return
         train(
             model,
@@ -169,6 +179,7 @@ class TrainedWeights(DenseWeights):
             checkpoint=checkpoint,
             progress=progress or Silent(),
             stage="baseline",
+            processes=processes,
         )
         if stored is not None and checkpoint is not None:
             # In this order: a process that is killed between the two has trained the network all the same.

@@ -75,7 +75,7 @@ def result_of(state: RunState, run: str) -> Result:
         layers=_layers(state, costs),
         untouched=tuple((other.name, other.what) for other in state.network.untouched),
         recipe=_recipe(state),
-        device=device_name(state.device),
+        device=_devices(state),
         precision=resolve_precision(state.recipe.precision, state.device),
         seconds=sum(epoch.seconds for epoch in state.history),
         images_per_second=_speed(state),
@@ -100,6 +100,14 @@ def device_name(device: torch.device) -> str:
     if kernels() is not None:
         name += ", kernels in C"
     return name
+
+
+def _devices(state: RunState) -> str:
+    """The device in words, and how many processes had one."""
+    name = device_name(state.device)
+    if state.processes.alone:
+        return name
+    return f"{name}, {state.processes.share.of} processes"
 
 
 def versions() -> dict[str, str]:

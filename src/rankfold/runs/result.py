@@ -246,18 +246,27 @@ class Result:
         """
         # The schema has seen to types and ranges; what follows only gives the content its classes.
         validator = schema_validator("rankfold.runs", "result.schema.json")
-        content = _tuples(read_typed(path, TYPE, VERSION, validator), "input", "array")
+        return cls.from_json(read_typed(path, TYPE, VERSION, validator), str(path))
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> Result:
+        """The result that follows the schema of `result.json`; `where` is what it was read from.
+
+        Raises:
+            InputError: it has a convolution or a layer that there cannot be.
+        """
+        content = _tuples(content, "input", "array")
         content["data"] = DataInfo(**_tuples(content["data"], "classes", "image_size"))
         content["accuracy"] = Accuracies(**content["accuracy"])
         try:
             content["layers"] = tuple(LayerResult.from_json(layer) for layer in content["layers"])
         except InputError as error:  # the schema knows no padded input that is smaller than a kernel
-            raise InputError(f"{path} is not a complete result: {error}") from None
+            raise InputError(f"{where} is not a complete result: {error}") from None
         # Results of older versions have no such key.
         if content.get("energy") is not None:
             content["energy"] = EnergyRecord.from_json(content["energy"])
         if content.get("hardware") is not None:
-            content["hardware"] = hardware_from_json(content["hardware"], f"{path}: hardware")
+            content["hardware"] = hardware_from_json(content["hardware"], f"{where}: hardware")
         content["untouched"] = tuple((name, what) for name, what in content["untouched"])
         return cls(**content)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,10 +22,11 @@ from rankfold.runs.baseline import DenseWeights
 from rankfold.runs.energy_record import EnergyOptions
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, recipe_identity
-from rankfold.runs.record import record
+from rankfold.runs.record import record, result_of
 from rankfold.runs.result import Result
 from rankfold.runs.state import RunNotes, RunState, prepare
 from rankfold.training.distillation import Distillation
+from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
 
@@ -46,6 +48,7 @@ from rankfold.training.source import TrainingData
     device=TEXT,
     resume=SWITCH,
     progress=PROGRESS,
+    processes=Wanted("Processes.of_group()", Processes),
 )
 def run(
     model: nn.Module,
@@ -67,6 +70,7 @@ def run(
     device: str = "auto",
     resume: bool = False,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> Result:
     """Compress, quantise and fine-tune a network as a plan says, and write everything to the folder `out`.
 
@@ -94,10 +98,13 @@ def run(
         device: `auto`, `cpu`, `cuda`, ...
         resume: go on with what is in `out`.
         progress: hears how far the run is.
+        processes: that do the run together, each called alike (`Processes.of_group()`); the first alone
+            reads and writes the folder, and tells how far the run is.
 
     Raises:
         InputError: anything that was given is wrong; the message says what would be right.
         UnsupportedLayerError: a layer cannot be replaced exactly.
+        LostProcessError: another of the processes has ended.
     """
     state = prepare(
         model,
@@ -116,9 +123,10 @@ def run(
         linear=linear,
         device=device,
         progress=progress,
+        processes=processes,
     )
     # From here on the folder is written to; all that could be refused was looked at before.
-    state.folder = RunFolder.claim(Path(out), identity(state), resume)
+    number = claim(state, Path(out), identity(state), resume)
     # With `resume` a complete run costs nothing more, so grids may call it again for every cell.
     known = finished(state)
     if known is not None:
@@ -128,17 +136,63 @@ def run(
     steps.quantise(state)
     steps.fine_tune(state)
     steps.evaluate(state)
-    return record(state)
+    return recorded(state, number)
+
+
+def claim(state: RunState, out: Path, content: Mapping[str, Any], resume: bool) -> str:
+    """Give a prepared run its folder, in the first of its processes; the hash of its identity.
+
+    Args:
+        state: the run.
+        out: the folder.
+        content: the identity.
+        resume: whether the run may go on with what is there.
+
+    Raises:
+        InputError: the folder holds something else, or the processes were not given the same.
+    """
+    state.processes.check_alike(content)
+    own = None
+    if state.processes.is_first:
+        state.folder = RunFolder.claim(out, content, resume)
+        own = state.folder.run.encode()
+    told = state.processes.from_first(own)
+    assert told is not None  # the first has a folder
+    return told.decode()
 
 
 def finished(state: RunState) -> Result | None:
     """The result that the run's folder has already; None: the run is not complete."""
-    if state.folder is None or not state.folder.result.exists():
+    known = None
+    if state.folder is not None and state.folder.result.exists():
+        state.progress.note("this run is already complete")
+        # A process may have been killed between the result and this.
+        state.folder.remove_checkpoints()
+        known = Result.load(state.folder.result)
+    if state.processes.alone:
+        return known
+    own = None
+    if known is not None:
+        own = json.dumps(known.to_json()).encode()
+    told = state.processes.from_first(own)
+    if told is None:
         return None
-    state.progress.note("this run is already complete")
-    # A process may have been killed between the result and this.
-    state.folder.remove_checkpoints()
-    return Result.load(state.folder.result)
+    return Result.from_json(json.loads(told), "the result of process 0")
+
+
+def recorded(state: RunState, number: str) -> Result:
+    """The result of a run whose steps are done; the first of its processes writes it down.
+
+    Args:
+        state: the run.
+        number: the hash of its identity.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    if not state.processes.is_first:
+        return result_of(state, number)
+    return record(state)
 
 
 def identity(state: RunState) -> Mapping[str, Any]:

@@ -32,6 +32,7 @@ from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loaders import trace_on
 from rankfold.training.loop import EpochRecord, choose_device
+from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
 from rankfold.workload import Network, trace
@@ -73,9 +74,11 @@ class RunState:
         notes: what the result says of the run beside what it found.
         energy: the components that energy is counted with.
         dense_energy: of the dense network, which the result compares with; None: the result has no energy.
-        folder: where checkpoints and the plan are kept; None: nothing is kept.
+        folder: where checkpoints and the plan are kept; None: nothing is kept, as in processes that are not
+            the first.
         progress: hears how far the work is.
         stage: what `progress` calls fine-tuning.
+        processes: that do this work together.
         teacher: the dense network as it was when it began to teach.
         arrays: the network as its arrays compute it, with the Parameters of `model`, where there is `noise`.
         reports: what surgery did to each layer.
@@ -102,6 +105,7 @@ class RunState:
     folder: RunFolder | None = None
     progress: Progress = field(default_factory=Silent)
     stage: str = "fine-tuning"
+    processes: Processes = ALONE
 
     teacher: Teacher | None = None
     arrays: nn.Module | None = None
@@ -141,6 +145,7 @@ def prepare(
     linear: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> RunState:
     """A run that can begin: all that was given goes together, and nothing has been written.
 
@@ -154,7 +159,7 @@ def prepare(
     machine = plan.machine
     if hardware is not None:
         machine = hardware.with_array(plan.array)
-    hearer = progress or Silent()
+    hearer = told(progress, processes)
     own = copy.deepcopy(model)  # the steps work in place
     # Dense, before any step: plans name its layers, and costs are of its shapes.
     network = traced(own, data, name or plan.model)
@@ -190,7 +195,15 @@ def prepare(
         energy=priced,
         dense_energy=dense,
         progress=hearer,
+        processes=processes,
     )
+
+
+def told(progress: Progress | None, processes: Processes) -> Progress:
+    """Who hears of the work of this process: of several, the first alone tells."""
+    if progress is None or not processes.is_first:
+        return Silent()
+    return progress
 
 
 def _check_choices(decomposition: str, noise: NonIdealities | None, recipe: Recipe) -> None:

@@ -22,7 +22,7 @@ BASELINE, DECOMPOSED, FINAL, ARRAYS = "baseline", "decomposed", "final", "arrays
 
 def measure(state: RunState, when: str) -> float:
     """The accuracy on the test split now, 0 to 1; it is kept as `state.accuracies[when]`."""
-    accuracy = accuracy_on_tests(state.model, state.data, state.device)
+    accuracy = accuracy_on_tests(state.model, state.data, state.device, state.processes)
     state.accuracies[when] = accuracy
     return accuracy
 
@@ -34,7 +34,14 @@ def start(state: RunState) -> None:
         InputError: the dense network is trained here, and its training diverged.
     """
     state.model.to(state.device)
-    state.baseline.make_(state.model, state.data, state.device, folder=state.folder, progress=state.progress)
+    state.baseline.make_(
+        state.model,
+        state.data,
+        state.device,
+        folder=state.folder,
+        progress=state.progress,
+        processes=state.processes,
+    )
     accuracy = measure(state, BASELINE)
     state.progress.note(f"baseline ({state.baseline.origin}): {accuracy:.2%}")
     # Now, while the network is still dense and in float.
@@ -113,6 +120,7 @@ def fine_tune(state: RunState) -> None:
         progress=state.progress,
         teacher=state.teacher,
         stage=state.stage,
+        processes=state.processes,
     )
     # The checkpoint of another machine may bring supports of its own.
     state.plan = with_supports(state.plan, state.model)
@@ -124,7 +132,7 @@ def evaluate(state: RunState) -> None:
     measure(state, FINAL)
     if state.arrays is not None:
         # Of one chip; how much chips differ is a question for simulations.
-        accuracy = accuracy_on_tests(state.arrays, state.data, state.device)
+        accuracy = accuracy_on_tests(state.arrays, state.data, state.device, state.processes)
         state.accuracies[ARRAYS] = accuracy
         state.progress.note(f"on its arrays: {accuracy:.2%}, one chip; `rankfold simulate` tells more")
 

@@ -11,18 +11,17 @@ from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import uniform_plan
-from rankfold.progress import Progress, Silent
+from rankfold.progress import Progress
 from rankfold.runs import steps
 from rankfold.runs.baseline import GivenWeights, weights_digest
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
-from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DENSE
-from rankfold.runs.record import record
 from rankfold.runs.result import Result
-from rankfold.runs.run import common_identity, finished
-from rankfold.runs.state import RunNotes, RunState, traced
+from rankfold.runs.run import claim, common_identity, finished, recorded
+from rankfold.runs.state import RunNotes, RunState, told, traced
 from rankfold.surgery.compress import compress_
 from rankfold.training.loop import choose_device
+from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
 
@@ -42,6 +41,7 @@ def train_network(
     device: str = "auto",
     resume: bool = False,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> Result:
     """Train a dense float network, from the weights that it has, into the folder `out`.
 
@@ -61,9 +61,11 @@ def train_network(
         device: `auto`, `cpu`, `cuda`, ...
         resume: go on with what is in `out`.
         progress: hears how far the run is.
+        processes: that do the run together, as `runs.run.run` takes them.
 
     Raises:
         InputError: anything that was given is wrong; the message says what would be right.
+        LostProcessError: another of the processes has ended.
     """
     target = choose_device(device)
     suited = data.fitted(recipe)
@@ -90,21 +92,23 @@ def train_network(
         notes=notes or RunNotes(),
         energy=priced,
         dense_energy=dense_energy(network, plan, priced),
-        progress=progress or Silent(),
+        progress=told(progress, processes),
         stage="training",
+        processes=processes,
     )
     # No dense weights come before these: where others name them, the identity has nothing.
     content = common_identity(state, None)
     content["weights"] = weights_digest(own)  # that the training begins with
-    state.folder = RunFolder.claim(Path(out), content, resume)
+    number = claim(state, Path(out), content, resume)
     known = finished(state)
     if known is not None:
         return known
     # Already here: a folder under way says what it trains.
-    plan.save(state.folder.plan)
+    if state.folder is not None:
+        plan.save(state.folder.plan)
     steps.fine_tune(state)
     steps.evaluate(state)
     parameters = sum(parameter.numel() for parameter in own.parameters())
     state.parameters = parameters, parameters
     state.reports = compress_(own, plan)  # nothing changes; each layer is reported
-    return record(state)
+    return recorded(state, number)

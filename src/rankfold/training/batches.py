@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rankfold.training.data import ImageSplit
+from rankfold.training.share import ALL, Share
 
 # Decoded data up to this size is kept on the GPU, where augmentation then costs nothing on the host.
 RESIDENT_BYTES = 4 << 30
@@ -35,6 +36,8 @@ class Batches:
         augment: `crop-flip`, `crop` or `none`.
         seed: with the epoch, fixes order and augmentation.
         shuffle: draw a new order every epoch.
+        share: what is prepared of each batch where it is shuffled, and else of all batches: every so many-th.
+            Shares of a batch together are that batch, to the last bit.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Batches:
         augment: str = "none",
         seed: int = 0,
         shuffle: bool = False,
+        share: Share = ALL,
     ) -> None:
         self.split = split
         self.batch_size = batch_size
@@ -55,6 +59,7 @@ class Batches:
         self.augment = augment
         self.seed = seed
         self.shuffle = shuffle
+        self.share = share
         # Pixels are 0 to 255: the moments are scaled to them once, rather than every image to [0, 1].
         self._mean = _by_channel(mean, device)
         self._scale = 1 / _by_channel(std, device)
@@ -96,16 +101,22 @@ class Batches:
             order = torch.randperm(count, generator=draw)
         else:
             order = torch.arange(count)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+        for number in range(len(self)):
+            start = number * self.batch_size
             index = order[start : start + self.batch_size]
             # Drawn whether or not they are used: the augmentation then changes nothing else.
             offsets = torch.randint(0, choices, (2, len(index)), generator=draw)  # (2, B)
+            if self.shuffle:
+                if not self._resident:
+                    # Sorted reads keep a memory-mapped file sequential; SGD does not mind the order inside.
+                    index = index.sort().values
+                own = self.share.places(len(index))
+                index, offsets = index[own], offsets[:, own]
+            elif number % self.share.of != self.share.number:
+                continue
             if self._resident:
                 images, labels = self._read_from_device(index)
             else:
-                if self.shuffle:
-                    # Sorted reads keep a memory-mapped file sequential; SGD does not mind the order inside.
-                    index = index.sort().values
                 images, labels = self._read_from_host(index)
             offsets = offsets.to(self.device)
             yield self._transform(images, index, offsets, epoch), labels

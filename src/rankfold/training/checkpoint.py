@@ -38,10 +38,32 @@ class Checkpoint:
         Raises:
             InputError: the file is damaged or belongs to another run.
         """
+        content = self.read()
+        if content is None:
+            return None
+        return self.parse(content, device)
+
+    def read(self) -> bytes | None:
+        """The content of the file, or None where there is none.
+
+        Raises:
+            InputError: it cannot be read.
+        """
         if not self.path.exists():
             return None
         try:
-            state = torch.load(self.path, map_location=device, weights_only=True)
+            return self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read checkpoint {self.path}: {error.strerror}") from error
+
+    def parse(self, content: bytes, device: torch.device) -> dict[str, Any]:
+        """The state that the content of the file holds, on a device.
+
+        Raises:
+            InputError: it is damaged or belongs to another run.
+        """
+        try:
+            state = unpacked(content, device)
         except Exception as error:  # torch raises zipfile, pickle, EOF and runtime errors for damaged files
             raise InputError(
                 f"checkpoint {self.path} is damaged or not one of ours; delete it to start again"
@@ -52,3 +74,8 @@ class Checkpoint:
                 "or the settings it was started with"
             )
         return state
+
+
+def unpacked(content: bytes, device: torch.device) -> Any:
+    """What was saved as the content of a file, on a device; nothing in it is run."""
+    return torch.load(io.BytesIO(content), map_location=device, weights_only=True)

@@ -13,6 +13,7 @@ import numpy as np
 from rankfold.arguments import PATH, WHOLE, takes
 from rankfold.errors import InputError
 from rankfold.training.cache import entry_of
+from rankfold.training.share import ALL, Share
 from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData
 from rankfold.training.sources import DIGITS, Size
 
@@ -106,7 +107,7 @@ class ImageData(TrainingData):
 
     # The modules below know batches, and batches know this one.
 
-    def training_batches(self, recipe: Recipe, device: torch.device) -> TrainingBatches:
+    def training_batches(self, recipe: Recipe, device: torch.device, share: Share = ALL) -> TrainingBatches:
         """The training split, shuffled and augmented anew in every epoch."""
         from rankfold.training.batches import Batches
 
@@ -119,17 +120,20 @@ class ImageData(TrainingData):
             augment=recipe.augment,
             seed=recipe.seed,
             shuffle=True,
+            share=share,
         )
 
-    def test_batches(self, device: torch.device) -> Iterable[LabelledBatch]:
+    def test_batches(self, device: torch.device, share: Share = ALL) -> Iterable[LabelledBatch]:
         """The test split, in its order."""
-        return self.batches_of(self.test, device)
+        return self.batches_of(self.test, device, share)
 
-    def batches_of(self, split: ImageSplit, device: torch.device) -> Iterable[LabelledBatch]:
+    def batches_of(
+        self, split: ImageSplit, device: torch.device, share: Share = ALL
+    ) -> Iterable[LabelledBatch]:
         """Images of a split and their labels, in its order, as the network takes them."""
         from rankfold.training.batches import EVALUATION_BATCH, Batches
 
-        return Batches(split, self.mean, self.std, EVALUATION_BATCH, device).epoch()
+        return Batches(split, self.mean, self.std, EVALUATION_BATCH, device, share=share).epoch()
 
     def calibration_batches(self, images: int | None, device: torch.device, seed: int = 0) -> Iterable[Any]:
         """Training images without augmentation, in batches (B, C, H, W) to be gone through again and again.

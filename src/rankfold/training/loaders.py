@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from rankfold.calibration.samples import (
     Inputs,
     Samples,
     check_iterable,
+    cut,
     inputs_of,
     map_tensors,
     size_of,
@@ -26,6 +28,7 @@ from rankfold.calibration.samples import (
 )
 from rankfold.errors import InputError
 from rankfold.training.recipe import Recipe
+from rankfold.training.share import ALL, Share
 from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData, numbered
 from rankfold.workload import Network, trace
 
@@ -116,13 +119,14 @@ class LoaderData(TrainingData):
         (inputs,) = Samples([self._train.first], 1, device)
         return inputs
 
-    def training_batches(self, recipe: Recipe, device: torch.device) -> TrainingBatches:
+    def training_batches(self, recipe: Recipe, device: torch.device, share: Share = ALL) -> TrainingBatches:
         """The batches of `train`, whatever the recipe."""
-        return _Epochs(self.train, TRAIN, self._train, len(self.classes), device)
+        return _Epochs(self.train, TRAIN, self._train, len(self.classes), device, share=share)
 
-    def test_batches(self, device: torch.device) -> Iterator[LabelledBatch]:
+    def test_batches(self, device: torch.device, share: Share = ALL) -> Iterator[LabelledBatch]:
         """The batches of `test`."""
-        return _Epochs(self.test, TEST, self._test, len(self.classes), device).epoch()
+        batches = _Epochs(self.test, TEST, self._test, len(self.classes), device).epoch()
+        return islice(batches, share.number, None, share.of)
 
     def calibration_batches(
         self, images: int | None, device: torch.device, seed: int = 0
@@ -211,10 +215,18 @@ class _Epochs:
     """The batches of a loader, on a device, epoch after epoch."""
 
     def __init__(
-        self, batches: Iterable[Any], what: str, seen: _Seen, classes: int, device: torch.device
+        self,
+        batches: Iterable[Any],
+        what: str,
+        seen: _Seen,
+        classes: int,
+        device: torch.device,
+        *,
+        share: Share = ALL,
     ) -> None:
         self._batches, self._what, self._seen = batches, what, seen
         self._classes, self._device = classes, device
+        self._share = share
 
     def __len__(self) -> int:
         return self._seen.batches
@@ -237,7 +249,10 @@ class _Epochs:
             if count > len(self):
                 raise self._other_number(f"more than {len(self)}")
             inputs, target = pair_of(batch, self._what, self._classes)
-            yield map_tensors(inputs, self._moved), self._moved(target)
+            samples = len(target)
+            own = self._share.places(samples)
+            inputs = cut(inputs, samples, own.start, own.stop)
+            yield map_tensors(inputs, self._moved), self._moved(target[own])
         if count < len(self):
             raise self._other_number(str(count))
 

@@ -17,14 +17,17 @@ from rankfold.arguments import shown
 from rankfold.calibration.observation import evaluating
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
+from rankfold.models.device import device_of
 from rankfold.progress import Progress, Silent
-from rankfold.training.checkpoint import Checkpoint
+from rankfold.training.checkpoint import Checkpoint, unpacked
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.distillation import Teacher
 from rankfold.training.half import bfloat16_steps
+from rankfold.training.processes import ALONE, Processes, none_lost
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.training.step_bounds import StepSizes
+from rankfold.training.synchronised import synchronised_norms
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ def train(
     progress: Progress | None = None,
     teacher: Teacher | None = None,
     stage: str = "training",
+    processes: Processes = ALONE,
 ) -> tuple[EpochRecord, ...]:
     """Train `model` in place and return the record of every epoch.
 
@@ -178,18 +182,21 @@ def train(
         progress: hears of each epoch as a part of its own.
         teacher: its outputs count beside the labels.
         stage: what `progress` calls this training.
+        processes: that train together, each called alike; only the first reads and writes the checkpoint.
 
     Raises:
         InputError: training diverged, or the checkpoint belongs to another run.
+        LostProcessError: another of the processes has ended.
     """
     _place(model, device)
     if recipe.epochs == 0:
         return ()
-    if progress is None:
+    if progress is None or not processes.is_first:
         progress = Silent()
-    training = _Training(model, data, recipe, device, teacher=teacher, progress=progress)
-    if checkpoint is not None:
-        training.take_up(checkpoint)
+    if not processes.is_first:
+        checkpoint = None
+    training = _Training(model, data, recipe, device, teacher=teacher, progress=progress, processes=processes)
+    training.take_up(checkpoint)
     with _deterministic():
         # From the first epoch that is not done: batches and augmentation depend on its number alone.
         for epoch in range(len(training.history), recipe.epochs):
@@ -223,6 +230,7 @@ class _Training:
         *,
         teacher: Teacher | None,
         progress: Progress,
+        processes: Processes,
     ) -> None:
         self._model = model
         self._data = data
@@ -230,7 +238,8 @@ class _Training:
         self._device = device
         self._teacher = teacher
         self._progress = progress
-        self._batches = data.training_batches(recipe, device)
+        self._processes = processes
+        self._batches = data.training_batches(recipe, device, processes.share)
         self._half = resolve_precision(recipe.precision, device) == "bfloat16"
         self._sgd = optimiser(model, recipe)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -247,6 +256,7 @@ class _Training:
         self._forward = model
         if recipe.compiled:
             self._forward = torch.compile(model)  # type: ignore[assignment]  # a module again, of a module
+        self._forward = processes.prepared(self._forward)
         if teacher is not None:
             teacher.prepare_(device, recipe.compiled, self._half)
         # A network may hold constants that are infinite by design, such as masks.
@@ -254,11 +264,18 @@ class _Training:
         self.history: list[EpochRecord] = []
         self.images_an_epoch = self._batches.images
 
-    def take_up(self, checkpoint: Checkpoint) -> None:
-        """Go on from the state that `checkpoint` holds, if there is one."""
-        state = checkpoint.load(self._device)
-        if state is None:
+    def take_up(self, checkpoint: Checkpoint | None) -> None:
+        """Go on from the state that the checkpoint of the first process holds, if there is one."""
+        content = None
+        if checkpoint is not None:
+            content = checkpoint.read()
+        if checkpoint is not None and content is not None:
+            state = checkpoint.parse(content, self._device)
+        content = self._processes.from_first(content)
+        if content is None:
             return
+        if checkpoint is None:
+            state = unpacked(content, self._device)
         self._model.load_state_dict(state["model"])
         self._sgd.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
@@ -305,7 +322,7 @@ class _Training:
         done = epoch + 1
         if done != epochs and done % every:
             return None
-        return accuracy_on_tests(self._model, self._data, self._device)
+        return accuracy_on_tests(self._model, self._data, self._device, self._processes)
 
     def _steps(self, epoch: int) -> tuple[list[float], float, int]:
         """One pass over the training split; returns the mean losses, accuracy and the number of images.
@@ -317,26 +334,29 @@ class _Training:
         # Sums stay on the device until the end: to read one after each step would make a GPU wait.
         correct = torch.zeros((), dtype=torch.int64, device=self._device)
         totals = torch.zeros((), dtype=torch.float64, device=self._device)
-        images = 0
+        seen = 0
         for x, y in self._batches.epoch(epoch):
             losses, logits = self._step(x, y)
             count = len(y)
             totals = totals + losses.double() * count
             correct += (logits.argmax(1) == y).sum()
-            images += count
-            self._progress.advance(count)
-        means = [total / images for total in totals.tolist()]
+            seen += count
+            self._progress.advance(count * self._processes.share.of)
+        # Those of all processes: whoever finds out that training diverged finds out in all of them.
+        own = torch.cat([totals, totals.new_tensor([correct.item(), seen])])
+        *sums, right, images = self._processes.sum_(own).tolist()
+        means = [total / images for total in sums]
         if not means[0] < math.inf:  # NaN compares as false
             raise InputError(
                 f"the loss became {means[0]} in epoch {epoch + 1}; use a lower peak rate than "
                 f"{self._recipe.peak_rate}"
             )
-        return means, correct.item() / images, images
+        return means, right / images, int(images)
 
     def _step(self, x: Inputs, y: Tensor) -> tuple[Tensor, Tensor]:
         """One update by a batch: its losses (1,), with a teacher (3,), and its logits (B, classes)."""
         # The loss stays outside: bfloat16 has three digits, too few for a logarithm of probabilities.
-        with bfloat16_steps(self._device, self._half):
+        with bfloat16_steps(self._device, self._half), synchronised_norms(self._processes):
             logits: Tensor = call(self._forward, x)
         label_loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
         losses: tuple[Tensor, ...] = (label_loss,)
@@ -345,12 +365,21 @@ class _Training:
             # change the last bits of every run that has a record.
             losses = self._teacher.losses(x, logits.float(), label_loss)
         self._sgd.zero_grad(set_to_none=True)
-        losses[0].backward()  # type: ignore[no-untyped-call]
+        with none_lost():
+            self._shared(losses[0], len(y)).backward()  # type: ignore[no-untyped-call]
         with self._step_sizes.bounded():
             self._sgd.step()
         self._schedule.step()
         # Detached: a sum that kept the graphs of all batches would keep their activations too.
         return torch.stack(losses).detach(), logits.detach()
+
+    def _shared(self, loss: Tensor, samples: int) -> Tensor:
+        """The loss whose mean over the processes is that of the whole batch, of which this has `samples`."""
+        # Shares differ by a sample where the batch cannot be divided. The number stays on the device.
+        if self._processes.alone:
+            return loss
+        every = self._processes.sum_(loss.new_full((), samples))
+        return loss * (samples * self._processes.share.of / every)
 
     def _check_weights(self, epoch: int) -> None:
         """Refuse weights that the last step ruined: the losses tell only of the weights before each step."""
@@ -415,10 +444,12 @@ def accuracy_on_split(model: nn.Module, split: ImageSplit, data: ImageData, devi
     return accuracy(model, data.batches_of(split, device))
 
 
-def accuracy_on_tests(model: nn.Module, data: TrainingData, device: torch.device) -> float:
-    """Top-1 accuracy in [0, 1] of `model` on the samples of `data` to test on."""
+def accuracy_on_tests(
+    model: nn.Module, data: TrainingData, device: torch.device, processes: Processes = ALONE
+) -> float:
+    """Top-1 accuracy in [0, 1] of `model` on the samples of `data` to test on, in turn by each process."""
     _place(model, device)
-    return accuracy(model, data.test_batches(device))
+    return accuracy(model, data.test_batches(device, processes.share), processes)
 
 
 def scores(outputs: Any, target: Tensor) -> Tensor:
@@ -443,8 +474,8 @@ def scores(outputs: Any, target: Tensor) -> Tensor:
     return outputs
 
 
-def accuracy(model: nn.Module, batches: Iterable[LabelledBatch]) -> float:
-    """Top-1 accuracy in [0, 1] of `model` on batches that are on its device.
+def accuracy(model: nn.Module, batches: Iterable[LabelledBatch], processes: Processes = ALONE) -> float:
+    """Top-1 accuracy in [0, 1] of `model` on batches that are on its device, and on those of all processes.
 
     Raises:
         InputError: there is no batch.
@@ -457,6 +488,9 @@ def accuracy(model: nn.Module, batches: Iterable[LabelledBatch]) -> float:
             chosen = logits.argmax(1)
             correct += int((chosen == y).sum())
             samples += len(y)
+    if not processes.alone:
+        sums = torch.tensor([correct, samples], device=device_of(model))
+        correct, samples = processes.sum_(sums).tolist()
     if samples == 0:
         raise InputError("there is no batch to evaluate on; give pairs (inputs, target)")
     return correct / samples

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rankfold.training.share import ALL, Share
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -76,12 +78,12 @@ class TrainingData(ABC):
         """The inputs of one sample, a batch of one on a device; None: zeros of `input_size` do."""
 
     @abstractmethod
-    def training_batches(self, recipe: Recipe, device: torch.device) -> TrainingBatches:
-        """The batches of all epochs of a training by this recipe."""
+    def training_batches(self, recipe: Recipe, device: torch.device, share: Share = ALL) -> TrainingBatches:
+        """The batches of all epochs of a training by this recipe; of each a share alone."""
 
     @abstractmethod
-    def test_batches(self, device: torch.device) -> Iterable[LabelledBatch]:
-        """All samples to test on, in the same batches each time."""
+    def test_batches(self, device: torch.device, share: Share = ALL) -> Iterable[LabelledBatch]:
+        """All samples to test on, in the same batches each time; of a share, every so many-th batch."""
 
     @abstractmethod
     def calibration_batches(self, images: int | None, device: torch.device, seed: int = 0) -> Iterable[Any]:

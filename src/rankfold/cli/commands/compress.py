@@ -23,6 +23,7 @@ from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.models import add_checkpoint
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import command_line, defaults_of, prepare_process
+from rankfold.cli.arguments.processes import joined, one_first, started_together
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_training, distillation, recipe
 from rankfold.cli.arguments.values import checked, input_sizes
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from rankfold.mapping import ArraySpec
     from rankfold.runs.baseline import DenseWeights
     from rankfold.training.data import ImageData
+    from rankfold.training.processes import Processes
     from rankfold.workload import Network
 
 DENSE_EPOCHS = 60  # of a dense network without weights, where nothing is said
@@ -111,6 +113,8 @@ def run(options: argparse.Namespace) -> int:
     if options.model.lower().endswith(".onnx"):
         from rankfold.cli.commands import compress_onnx
 
+        if started_together():
+            raise InputError("ONNX files are decomposed in one process; omit torchrun")
         return compress_onnx.run(options, bits_given=options.bits not in (UNSET, None))
     if options.input is not None:
         raise InputError("--input is for ONNX files; the data say how large the images of other networks are")
@@ -132,13 +136,21 @@ def run(options: argparse.Namespace) -> int:
 
     from rankfold.cli.words.report import show_report
 
-    _compress(options, planned or method, hardware, noise)
-    show_report({None: options.out}, options.out / run_files.REPORT)
+    prepare_process(options.threads)
+    with joined(options.device) as (processes, device):
+        options.device = device
+        _compress(options, planned or method, hardware, noise, processes)
+        if processes.is_first:
+            show_report({None: options.out}, options.out / run_files.REPORT)
     return 0
 
 
 def _compress(
-    options: argparse.Namespace, wanted: Plan | Method | None, hardware: Hardware, noise: NonIdealities | None
+    options: argparse.Namespace,
+    wanted: Plan | Method | None,
+    hardware: Hardware,
+    noise: NonIdealities | None,
+    processes: Processes,
 ) -> None:
     """Load what the options name, and run the whole job on it, by a plan or one method for all layers."""
     # Late: these import torch, which takes longer than all checks of options.
@@ -148,9 +160,9 @@ def _compress(
     from rankfold.runs.state import RunNotes, traced
     from rankfold.training.data import load_images
 
-    prepare_process(options.threads)
     tuning = recipe(options)
-    data = load_images(options.data, options.image_size)
+    with one_first(processes):
+        data = load_images(options.data, options.image_size)
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
     baseline = _baseline(options, data)
     network = traced(model, data, options.model)
@@ -174,6 +186,7 @@ def _compress(
         device=options.device,
         resume=options.resume,
         progress=Bars(),
+        processes=processes,
     )
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from rankfold import run_files
 from rankfold.cli.arguments.arrays import add_array, chosen_hardware, kept_with_plan
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.process import command_line, prepare_process
+from rankfold.cli.arguments.processes import joined, one_first
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import add_training, recipe
+
+if TYPE_CHECKING:
+    from rankfold.machine import Hardware
+    from rankfold.training.processes import Processes
+    from rankfold.training.recipe import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,18 +31,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train a network and say where the results are."""
-    from rankfold.cli.words.progress import Bars
     from rankfold.cli.words.report import show_report
-    from rankfold.models.load import load_model
-    from rankfold.runs.state import RunNotes
-    from rankfold.runs.train import train_network
-    from rankfold.training.data import load_images
 
     prepare_process(options.threads)
     # Before the data, which may take long to read.
     training = recipe(options)
     hardware = chosen_hardware(options)
-    data = load_images(options.data, options.image_size)
+    with joined(options.device) as (processes, device):
+        _train(options, training, hardware, processes, device)
+        if processes.is_first:
+            show_report({None: options.out}, options.out / run_files.REPORT)
+    return 0
+
+
+def _train(
+    options: argparse.Namespace, training: Recipe, hardware: Hardware, processes: Processes, device: str
+) -> None:
+    """Load what the options name, and train it."""
+    from rankfold.cli.words.progress import Bars
+    from rankfold.models.load import load_model
+    from rankfold.runs.state import RunNotes
+    from rankfold.runs.train import train_network
+    from rankfold.training.data import load_images
+
+    with one_first(processes):
+        data = load_images(options.data, options.image_size)
     train_network(
         load_model(options.model, len(data.classes), data.input_size[0], options.seed),
         data,
@@ -46,9 +66,8 @@ def run(options: argparse.Namespace) -> int:
         mapping=named_mapping(options.mapping),
         hardware=hardware,
         notes=RunNotes(command_line(), options.image_size),
-        device=options.device,
+        device=device,
         resume=options.resume,
         progress=Bars(),
+        processes=processes,
     )
-    show_report({None: options.out}, options.out / run_files.REPORT)
-    return 0

@@ -1,0 +1,186 @@
+"""Several processes that train one network together end with what one process ends with."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from rankfold.cli.arguments.processes import check_command
+from rankfold.errors import InputError
+from rankfold.training.batches import Batches
+from rankfold.training.data import ImageSplit
+from rankfold.training.processes import ALONE, Processes
+from rankfold.training.share import Share
+from rankfold.training.synchronised import synchronised_norms
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """What `common/together.py` says of each of its scenes, process by process."""
+    folder = tmp_path_factory.mktemp("together")
+    paths = [TESTS, TESTS / "common", TESTS.parent / "src"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "RANKFOLD_CACHE": str(folder / "cache"),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+    }
+    command = [sys.executable, TESTS / "common" / "together.py", folder]
+    made = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert made.returncode == 0, made.stderr
+    return folder, json.loads(made.stdout)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize(
+    ("one", "several"), [("float", "float of 2"), ("quantised", "quantised of 2"), ("float", "resumed by 3")]
+)
+def test_the_number_of_processes_changes_rounding_alone(scenes, one, several):
+    """With shares of unequal size, a teacher and learned steps; also where another number goes on."""
+    _, told = scenes
+    (alone,) = told[one]
+    assert len({process["hash"] for process in told[several]}) == 1
+    for process in told[several]:
+        np.testing.assert_allclose(process["weights"], alone["weights"], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(process["history"], alone["history"], rtol=1e-4, atol=0.011)
+
+
+def test_a_process_that_is_killed_ends_the_others_with_a_sentence(scenes):
+    _, told = scenes
+    killed, other = told["killed"]
+    assert killed == "killed"
+    assert other["error"].startswith("another process of this training has ended (")
+
+
+def test_processes_that_are_given_other_things_all_stop(scenes):
+    _, told = scenes
+    for process in told["unlike"]:
+        assert process["error"].startswith("the processes were given other data; give all of them the same")
+
+
+def test_one_process_writes_and_speaks(scenes):
+    folder, told = scenes
+    assert told["command"] == [
+        {"code": 0, "said": [], "shown": True},
+        {"code": 0, "said": [], "shown": False},
+    ]
+    result = json.loads((folder / "run" / "result.json").read_text())
+    assert result["device"].endswith(", 2 processes")
+    assert (folder / "run" / "report.html").exists() and not list((folder / "run").glob("*.pt"))
+
+
+def test_what_is_wrong_in_one_process_is_said_once_and_nothing_is_written(scenes):
+    folder, told = scenes
+    first, second = told["wrong data"]
+    assert first["code"] == second["code"] == 2 and first["said"] == []
+    assert len(second["said"]) == 1 and "data folder nowhere does not exist" in second["said"][0]
+    assert not (folder / "no run").exists()
+
+
+@given(st.integers(1, 9), st.integers(0, 100))
+def test_shares_are_the_batch(of, more):
+    samples = list(range(of + more))
+    shares = [samples[Share(number, of).places(len(samples))] for number in range(of)]
+    assert list(chain(*shares)) == samples
+    sizes = {len(share) for share in shares}
+    assert max(sizes) - min(sizes) <= 1 and min(sizes) > 0
+    if of > 1:
+        with pytest.raises(InputError, match="has none for some of"):
+            Share(0, of).places(of - 1)
+
+
+def made(share, shuffle):
+    draw = np.random.default_rng(0)
+    split = ImageSplit(draw.integers(0, 256, (50, 8, 8, 1), dtype=np.uint8), np.arange(50))
+    batches = Batches(
+        split,
+        (0.5,),
+        (0.5,),
+        7,
+        torch.device("cpu"),
+        augment="crop-flip" if shuffle else "none",
+        shuffle=shuffle,
+        share=share,
+    )
+    return list(batches.epoch(3))
+
+
+def test_shares_of_augmented_batches_are_their_images_to_the_bit():
+    shares = [made(Share(number, 3), True) for number in range(3)]
+    for whole, *parts in zip(made(Share(), True), *shares, strict=True):
+        for place in (0, 1):
+            assert torch.equal(whole[place], torch.cat([part[place] for part in parts]))
+
+
+def test_processes_test_batch_after_batch_in_turn():
+    whole = made(Share(), False)
+    for number in range(3):
+        own = made(Share(number, 3), False)
+        assert [y.tolist() for _, y in own] == [y.tolist() for _, y in whole[number::3]]
+
+
+@pytest.fixture
+def group():
+    """A process group of this process alone, which does all that one of several does."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield Processes.of_group()
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("shape", "affine"), [((6, 5, 4, 3), True), ((6, 5), True), ((6, 5, 4, 3), False)])
+def test_synchronised_norms_are_batch_norms(group, shape, affine, dtype):
+    draw = torch.Generator().manual_seed(0)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+
+    def drawn(*sizes):
+        return torch.randn(sizes, generator=draw, dtype=torch.float64)
+
+    x, dy = 3 * drawn(*shape) + 20, drawn(*shape)
+    parameters = [drawn(5), drawn(5)] if affine else [None, None]
+    ends = []
+    for processes in (ALONE, group):
+        # The first in float64 as torch computes it, which the second has to come near.
+        kind = torch.float64 if processes.alone else wide
+        own = [x.to(dtype).to(kind if processes.alone else dtype).requires_grad_()]
+        own += [value.to(wide).to(kind).requires_grad_() for value in parameters if value is not None]
+        running = [torch.zeros(5, dtype=kind), torch.ones(5, dtype=kind)]
+        with synchronised_norms(processes):
+            y = F.batch_norm(own[0], *running, *(own[1:] or (None, None)), training=True, momentum=0.3)
+        y.backward(dy.to(dtype).to(y.dtype))
+        ends.append([y.detach(), *running, *(value.grad for value in own)])
+        assert y.dtype == own[0].dtype
+    tolerance = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.03}[dtype]
+    for wanted, found in zip(*ends, strict=True):
+        scale = float(wanted.abs().max())
+        assert float((found.double() - wanted).abs().max()) <= tolerance * scale
+
+
+def test_a_single_value_has_no_statistics(group):
+    with synchronised_norms(group), pytest.raises(InputError, match="more than one value a channel"):
+        nn.BatchNorm1d(3)(torch.zeros(1, 3))
+
+
+def test_other_commands_run_in_one_process(monkeypatch):
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "here", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    check_command("train")
+    with pytest.raises(InputError, match="evaluate runs in one process; start it without torchrun"):
+        check_command("evaluate")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    check_command("evaluate")
