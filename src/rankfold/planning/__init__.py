@@ -1,7 +1,8 @@
 """What each layer of a network becomes under budgets, from data.
 
 `best_plan` plans a network; `planning_problem` gives all that its layers may become, for plans under
-other budgets (`solve_problem`), the whole front, and searches (`planning.search`). The names are imported
+other budgets (`solve_problem`), the whole front, and searches (`planning.search`); `alds_plan` is a baseline
+to compare with. The names are imported
 when they are first used, so that `planning.exact` and `planning.kinds` can be had without torch.
 """
 
@@ -11,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rankfold.planning.alds import Allocation as Allocation
+    from rankfold.planning.alds import alds_plan as alds_plan
     from rankfold.planning.best import Planning as Planning
     from rankfold.planning.best import best_plan as best_plan
     from rankfold.planning.best import solve_problem as solve_problem
@@ -19,14 +22,24 @@ if TYPE_CHECKING:
 
 # Each name's module. `planning.exact` passes through here, and what it needs must not import torch.
 _HOMES = {
+    "Allocation": "alds",
     "Planning": "best",
     "PlanningProblem": "problem",
+    "alds_plan": "alds",
     "best_plan": "best",
     "planning_problem": "problem",
     "solve_problem": "best",
 }
 
-__all__ = ["Planning", "PlanningProblem", "best_plan", "planning_problem", "solve_problem"]
+__all__ = [
+    "Allocation",
+    "Planning",
+    "PlanningProblem",
+    "alds_plan",
+    "best_plan",
+    "planning_problem",
+    "solve_problem",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_image_size
+from rankfold.cli.commands.plan_alds import ALDS, add_allocation, run_alds
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
 from rankfold.cli.commands.plan_uniform import add_uniform, refuse_setting, run_uniform
 from rankfold.cost.energy import hardware_table
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pareto", type=Path, metavar="DIR", help="write the whole front: front.csv, front.html, front.svg"
     )
+    add_allocation(parser)
     add_uniform(parser)
     add_search(parser)
     add_non_idealities(parser)
@@ -100,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
     refuse_setting(options)
     if options.data is None:
         raise InputError(f"--data is missing: {DATA_HELP}; or give all layers one setting (--uniform)")
+    if options.allocation == ALDS:
+        return run_alds(options)
     # Shares such as 40 % become numbers when the dense network is known.
     budgets = _budgets(options)
     limited = bool(budgets) or options.max_drop is not None

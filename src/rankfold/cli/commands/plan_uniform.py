@@ -35,6 +35,7 @@ OF_THE_CHOICE = (
     "images",
     "image_size",
     "kinds",
+    "allocation",
 )
 UNIFORM = ("method", "linear", "fit", "rules", "mapping", "input")
 

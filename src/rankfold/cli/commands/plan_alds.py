@@ -1,0 +1,90 @@
+"""`rankfold plan --allocation alds`: groups and ranks by the largest relative error, as a baseline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware, kept_with_plan
+from rankfold.cli.arguments.models import trained_model
+from rankfold.cli.arguments.process import prepare_process
+from rankfold.errors import InputError
+from rankfold.files import check_target
+from rankfold.planning.exact.budget import Budget
+from rankfold.planning.exact.candidate import CYCLES
+
+ALDS = "alds"
+# What its allocation takes no part of: it looks at weights alone, and keeps cycles alone.
+OF_THE_LOSS = (
+    "max_arrays",
+    "max_energy",
+    "max_drop",
+    "pareto",
+    "search",
+    "trials",
+    "study",
+    "chips",
+    "search_images",
+    "images",
+    "kinds",
+)
+
+
+def add_allocation(parser: argparse.ArgumentParser) -> None:
+    """Add `--allocation`."""
+    parser.add_argument(
+        "--allocation",
+        choices=(ALDS,),
+        help="instead of the exact planner, the allocation of ALDS (Liebenwein et al. 2021), to compare with "
+        "it: low-rank groups and ranks whose largest relative error is least within --max-cycles",
+    )
+
+
+def run_alds(options: argparse.Namespace) -> int:
+    """Write the plan and show what becomes of every layer."""
+    for name in OF_THE_LOSS:
+        if getattr(options, name) not in (None, False, ()):
+            flag = name.replace("_", "-")
+            raise InputError(f"--allocation {ALDS} knows cycles and weights alone; omit --{flag}")
+    if options.max_cycles is None:
+        raise InputError(f"--allocation {ALDS} needs a budget of cycles, such as --max-cycles 60%")
+    budget = Budget.parse(CYCLES, options.max_cycles)
+    out: Path = options.out or Path("plan.json")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give a file for the plan")
+    check_target(out, (options.checkpoint,))
+    hardware = chosen_hardware(options)
+    check_details(options, hardware)
+    if options.model.lower().endswith(".onnx"):
+        raise InputError(
+            f"{options.model}: give a network with weights in torch, such as a .pt2 file, or "
+            "package.module:factory and --checkpoint"
+        )
+
+    # Here, as they import torch.
+    from rankfold.cli.words.alds import allocation_table, allocation_to_json
+    from rankfold.planning.alds import alds_plan
+    from rankfold.training.data import load_images
+    from rankfold.training.loop import choose_device
+    from rankfold.workload import trace
+
+    prepare_process(options.threads)
+    data = load_images(options.data, options.image_size)
+    model = trained_model(options, data, choose_device(options.device))
+    found = alds_plan(
+        model,
+        trace(model, data.input_size, options.model),
+        kept_with_plan(options, hardware),
+        budget,
+        bits=chosen_bits(options, options.bits),
+        pointwise=options.pointwise,
+    )
+    found.plan.save(out)
+    if options.json:
+        print(json.dumps(allocation_to_json(found, out), indent=2))
+        return 0
+    print(allocation_table(found))
+    print(f"plan: {out}")
+    print(f"hardware: {hardware.name}")
+    return 0
