@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from common.brute_force import fewest_cycles
 from common.strategies import ARRAYS, conv_shapes, shapes_of_plane, supported_layers, supports
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_one_window, map_with_window
+from rankfold.mapping import best as best_module
 from rankfold.mapping.best import BestSearch
+from rankfold.mapping.bounds import Bounds
 from rankfold.mapping.footprint import Footprint
-from rankfold.mapping.windows import Block, Windows
+from rankfold.mapping.plane import Plane, _made_of
+from rankfold.mapping.windows import NEVER, Block, Windows
 from rankfold.workload import ConvShape
 
 THOROUGH = bool(os.environ.get("RANKFOLD_THOROUGH"))
@@ -154,10 +157,63 @@ def test_cuts_are_left_out_by_runs_as_one_by_one(sizes, kernel, plane, array, sh
     search = BestSearch(Windows.every(Footprint(shape), array), 0)
     every = Block.whole(search.windows.footprint)
     total = sizes[0] if cut_inputs else sizes[1]
-    bounds = search._bounds_of_inputs if cut_inputs else search._bounds_of_outputs
+    bounds = search._bounds.of_inputs if cut_inputs else search._bounds.of_outputs
     each = bounds(every, np.arange(1, total + 1)).tolist()
     assert each == sorted(each)
     cycles = int(share * each[-1])
     parts = [(size, each[total - size - 1], each[size - 1]) for size in range(1, total // 2 + 1)]
     expected = [part for part in parts if part[1] + part[2] < cycles]
-    assert search._sizes(every, cycles, cut_inputs=cut_inputs) == expected
+    sizes = search._sizes(every, cycles, cut_inputs=cut_inputs)  # (3, K)
+    assert list(map(tuple, sizes.T.tolist())) == expected
+
+
+@settings(max_examples=20)
+@given(
+    sizes=st.tuples(st.integers(2, 80), st.integers(2, 80)),
+    kernel=st.integers(1, 3),
+    plane=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    array=ARRAYS,
+)
+def test_cuts_looked_at_together_are_chosen_as_one_by_one(sizes, kernel, plane, array):
+    padded = plane[0] + kernel - 1, plane[1] + kernel - 1
+    windows = Windows.every(Footprint(ConvShape("layer", *sizes, (kernel, kernel), padded)), array)
+    together = BestSearch(windows, 0).solve()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(best_module, "FIRST_CUTS", 1)
+        patch.setattr(best_module, "MOST_CUTS", 1)
+        assert BestSearch(windows, 0).solve() == together
+
+
+@settings(max_examples=30)
+@given(conv_shapes(), ARRAYS, st.data())
+def test_blocks_counted_together_cost_what_they_cost_alone(shape, array, data):
+    """And no less than their bounds; planes filled together are the same as one by one."""
+    footprint = Footprint(shape)
+    windows = Windows.every(footprint, array)
+    inputs, outputs = st.integers(1, footprint.group_inputs), st.integers(1, footprint.group_outputs)
+    sizes = data.draw(st.lists(st.tuples(inputs, outputs), min_size=1, max_size=4))
+    blocks = [Block((0, inputs), (0, outputs)) for inputs, outputs in sizes]
+    tiles = windows.tiles_of_each(blocks)
+    assert np.array_equal(tiles, [windows.tiles(block) for block in blocks])
+    planes = Plane.each(shape.output, windows.a, windows.b, tiles)
+    for block, plane, of_block in zip(blocks, planes, tiles, strict=True):
+        (alone,) = Plane.each(shape.output, windows.a, windows.b, of_block[None])
+        assert plane.cycles == alone.cycles == plane.solve().cycles
+        assert plane.solve() == alone.solve()
+        if shape.groups == 1:
+            (bound,) = Bounds(windows).of_inputs(block, np.array([block.channels[1]]))
+            assert bound <= plane.cycles
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 999))
+def test_the_cheapest_parts_against_every_partition(length, longest, seed):
+    longest = min(length, longest)
+    costs = np.full((length + 1, 2, 2), NEVER)
+    costs[1 : longest + 1] = np.random.default_rng(seed).integers(1, 20, (longest, 2, 2))
+    costs[2:][costs[2:] > 15] = NEVER
+    sums = {0: [np.zeros((2, 2), int)]}
+    for total in range(1, length + 1):
+        sums[total] = [costs[part] + rest for part in range(1, total + 1) for rest in sums[total - part]]
+    expected = [np.minimum(np.min(sums[total], axis=0), NEVER) for total in range(length + 1)]
+    assert np.array_equal(_made_of(costs, longest), expected)

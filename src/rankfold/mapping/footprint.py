@@ -200,8 +200,9 @@ class Footprint:
         """(P, W) inputs of one channel that W windows of a x b pixels read, by pattern."""
         if self.mask is None:
             # Without a support the inputs under a window are a product of lines.
-            down = self._line(0)[a]  # (W,)
-            across = self._line(1)[b]  # (W,)
+            tall, wide = self._lines
+            down = tall[a]  # (W,)
+            across = wide[b]  # (W,)
             return (down * across)[None]
         by_pattern = []
         for pattern in self.patterns:
@@ -217,8 +218,7 @@ class Footprint:
         """(P, W) inputs of one channel that the last `last` pixels (row-major) of each a x b window read."""
         if self.mask is None:
             # Whole rows of pixels, and the end of the row above them, which adds what these do not read yet.
-            tall = self._line(0)
-            wide = self._line(1)
+            tall, wide = self._lines
             rows = last // b  # (W,)
             rest = last % b  # (W,)
             more_rows = np.minimum(rows + 1, a)
@@ -286,6 +286,11 @@ class Footprint:
             index = np.where(there, position, 0)
             there = there & kept[channel, index]
         return np.where(there, position, -1)
+
+    @cached_property
+    def _lines(self) -> ArrayPair:
+        """`_line` of both axes."""
+        return self._line(0), self._line(1)
 
     def _line(self, axis: int) -> Array:
         """Inputs along one axis by outputs, with all taps; see `_inputs_of_line`."""

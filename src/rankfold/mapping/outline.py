@@ -30,6 +30,17 @@ class EvenCuts:
     def __len__(self) -> int:
         return -(-(self.stop - self.start) // self.step)
 
+    @property
+    def last(self) -> int:
+        """Lines of the last cut, which has the fewest."""
+        return self.stop - self.start - (len(self) - 1) * self.step
+
+    def lengths(self) -> Iterator[tuple[int, int]]:
+        """How many lines cuts have, and how many cuts have so many."""
+        if len(self) > 1:
+            yield self.step, len(self) - 1
+        yield self.last, 1
+
     def __iter__(self) -> Iterator[Cut]:
         for first in range(self.start, self.stop, self.step):
             last = min(first + self.step, self.stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,19 +31,21 @@ class Strips:
     filled: Array
 
     @classmethod
-    def of(cls, tables: Sequence[Array]) -> list[Strips]:
-        """The costs for tables of tiles, all of one size, each of which has at least one window."""
-        table = np.stack(tables)  # (K, height+1, width+1)
+    def of(cls, table: Array) -> Strips:
+        """The costs for K tables of tiles, each of which has at least one window: of (K, ...) arrays."""
         _, heights, widths = np.nonzero(table < NEVER)
         tallest = int(heights.max())
         # Strips are made width by width, those of all heights and tables at once.
-        by_width = table[:, : tallest + 1].transpose(2, 0, 1)  # (width+1, K, tallest+1)
+        by_width = table[:, : tallest + 1].transpose(2, 1, 0)  # (width+1, tallest+1, K)
         strip = np.full_like(table, NEVER)
-        strip[:, : tallest + 1] = _made_of(by_width, int(widths.max())).transpose(1, 2, 0)
-        filled = _made_of(strip.transpose(1, 0, 2), tallest).transpose(1, 0, 2)
-        filled = np.minimum(filled, NEVER)
+        strip[:, : tallest + 1] = _made_of(by_width, int(widths.max())).transpose(2, 1, 0)
+        filled = _made_of(strip.transpose(1, 2, 0), tallest).transpose(2, 0, 1)
         filled[:, :, 0] = 0
-        return [cls(*costs) for costs in zip(table, strip, filled, strict=True)]
+        return cls(table, strip, filled)
+
+    def one(self, index: int) -> Strips:
+        """Those of one of the tables."""
+        return Strips(self.table[index], self.strip[index], self.filled[index])
 
     def rectangles(self, origin: Pair, size: Pair) -> list[Rectangle]:
         """Rectangles of equal windows that make up a rectangle of strips."""
@@ -83,49 +84,45 @@ class Plane:
     Attributes:
         across: with strips across.
         down: with strips down, all rows and columns exchanged.
+        best: (height+1, width+1) cycles of each rectangle at the origin.
+        cycles: those of the cheapest cutting, see `solve`.
     """
 
     across: Strips
     down: Strips
+    best: Array
+    cycles: int
 
     @classmethod
-    def of(
+    def each(
         cls,
         size: Pair,
         a: Array,
         b: Array,
         tiles: Array,
-    ) -> Plane:
-        """Fill the tables.
+    ) -> list[Plane]:
+        """The tables of K blocks of channels, filled together.
 
         Args:
             size: (height, width).
             a: (W,) heights of the windows.
             b: (W,) their widths.
-            tiles: (W,) their tiles.
+            tiles: (K, W) tiles of each for each block.
         """
         height, width = size
-        table = np.full((height + 1, width + 1), NEVER)
-        table[a, b] = tiles
-        turned = table.T
-        if height != width:
-            (across,), (down,) = Strips.of([table]), Strips.of([turned])
-        elif (table == turned).all():
-            (across,) = Strips.of([table])
-            down = across
-        else:
-            across, down = Strips.of([table, turned])
-        return cls(across, down)
-
-    @cached_property
-    def best(self) -> Array:
-        """(height+1, width+1) cycles of each rectangle at the origin."""
-        return np.minimum(self.across.filled, self.down.filled.T)
-
-    @cached_property
-    def cycles(self) -> int:
-        """Those of the cheapest cutting, see `solve`."""
-        return min(self._across.cycles, self._down.cycles)
+        table = np.full((len(tiles), height + 1, width + 1), NEVER)
+        table[:, a, b] = tiles
+        turned = table.transpose(0, 2, 1)
+        across = Strips.of(table)
+        down = across
+        if height != width or (table != turned).any():
+            down = Strips.of(turned)
+        best = np.minimum(across.filled, down.filled.transpose(0, 2, 1))
+        cycles = np.minimum(_cut_cycles(best), _cut_cycles(best.transpose(0, 2, 1)))
+        planes = []
+        for index, least in enumerate(cycles.tolist()):
+            planes.append(cls(across.one(index), down.one(index), best[index], least))
+        return planes
 
     def solve(self) -> Cover:
         """The cycles of the plane and the rectangles it is cut into, each filled with windows of one size.
@@ -174,29 +171,45 @@ class Plane:
         return [rectangle.transposed() for rectangle in turned]
 
 
+# Dynamic programming, part by part. Let t(n) be the least that parts shorter than p cost which add up to n.
+# With parts of length p, each of which costs c, it becomes
+#
+#     t'(n) = min(t(n), t'(n - p) + c)  for n = p, p + 1, ...,
+#
+# where p neighbouring lengths only ask for the p before them, so that p are found at once. A part that is no
+# cheaper than shorter ones of the same length in all, c >= t(p), changes nothing: a sum that has it costs no
+# less than one with these in its place. Few parts are cheaper, and those on few lines.
 def _made_of(parts: Array, longest: int) -> Array:
     """For each length, line by line, the least that parts of at most `longest` cost which add up to it.
 
     Args:
         parts: (n+1, ...) what a part of each length costs; `NEVER` beyond `longest`.
-        longest: at most n.
+        longest: at least 1, at most n.
 
     Returns:
-        (n+1, ...), 0 for no length.
+        (n+1, ...), 0 for no length, at most `NEVER`.
     """
-    # Dynamic programming over the length.
     size = len(parts)
-    lines = np.ascontiguousarray(parts).reshape(size, -1)  # each step reads whole lines
-    total = lines.copy()  # of a single part
-    total[0] = 0
-    for length in range(2, size):
-        # Of several parts the shortest is half as long as their sum at most; the rest is as cheap as can be.
-        most = min(length // 2, longest)
-        shortest = lines[1 : most + 1]
-        rest = total[length - most : length]
-        several = np.minimum.reduce(shortest + rest[::-1], axis=0)
-        np.minimum(total[length], several, out=total[length])
+    lines = parts.reshape(size, -1)
+    total = np.minimum(np.arange(size)[:, None] * lines[1], NEVER)  # of single pixels
+    for part in range(2, longest + 1):
+        cheaper = (lines[part] < total[part]).nonzero()[0]
+        if not len(cheaper):
+            continue
+        some = slice(cheaper[0], cheaper[-1] + 1)
+        alone = lines[part, some]
+        for start in range(part, size, part):
+            now = total[start : start + part, some]
+            before = total[start - part : start - part + len(now), some]
+            np.minimum(now, before + alone, out=now)
     return total.reshape(parts.shape)
+
+
+def _cut_cycles(best: Array) -> Array:
+    """(K,) those of the cheapest `_Cuts` of K planes, whose rectangles cost (K, height+1, width+1) cycles."""
+    by_height = _both_parts(best.transpose(1, 0, 2)).min(axis=0)  # (K, width+1)
+    cheapest: Array = _both_parts(by_height.T).min(axis=0)
+    return cheapest
 
 
 @dataclass(frozen=True, eq=False)

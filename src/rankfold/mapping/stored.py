@@ -111,6 +111,13 @@ class StoredMatrix:
                 self._count_shared(outline, turns, extents)
                 return
             outline = outline.as_grid()
+        cuts = outline.rows
+        if isinstance(cuts, EvenCuts) and cuts.last >= turns.lines and outline.columns.last >= turns.held:
+            # Every cut has every line of a channel and every pixel, so that all rows and columns are in use.
+            for height, down in cuts.lengths():
+                for width, right in outline.columns.lengths():
+                    extents[height, width] += down * right * len(outline.blocks)
+            return
         lines = CutSorts.of(outline.rows, turns.lines)
         columns = CutSorts.of(outline.columns, turns.pixels)
         rows = turns.rows_in_use(lines, columns).ravel().tolist()
@@ -203,6 +210,8 @@ class StoredMatrix:
     def _used_groups(self) -> Array:
         """Groups that read any input."""
         groups = self.footprint.shape.groups
+        if self.footprint.mask is None:
+            return np.arange(groups)
         reads_any = self.footprint.patterns.any(axis=(1, 2))  # (P,)
         channels = self.footprint.histogram(self.block.channels) @ reads_any  # (G',)
         used = np.broadcast_to(channels > 0, (groups,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -146,6 +147,16 @@ class Windows:
         """(W,) tiles of the stored matrix of each window, cut element by element."""
         return np.minimum(*self.layouts(block))
 
+    def tiles_of_each(self, blocks: Sequence[Block]) -> Array:
+        """(K, W) the same for each of K blocks of channels, counted together where there is no support."""
+        if self.footprint.mask is not None:
+            return np.stack([self.tiles(block) for block in blocks])
+        channels = np.array([block.channels[1] - block.channels[0] for block in blocks])
+        outputs = np.array([block.columns for block in blocks])
+        if (outputs == outputs[0]).all():
+            outputs = outputs[:1]  # all that depends on them alone is counted once
+        return np.minimum(*self._layouts_alike(channels[:, None], outputs[:, None]))
+
     def layouts(self, block: Block) -> ArrayPair:
         """(W,) tiles of each window in both layouts of its diagonal blocks.
 
@@ -155,67 +166,83 @@ class Windows:
         only the rows its columns read. Column strips: blocks side by side, each tile holds all rows of the
         blocks it touches, which must fit into R.
         """
+        counts = self.footprint.histogram(block.channels)  # (G', P)
+        outputs = np.array([[block.columns]])
+        if len(counts) > 1:
+            return self._layouts_of_groups(counts, outputs)
+        by_rows, by_columns = self._layouts_alike(counts, outputs)
+        return by_rows[0], by_columns[0]
+
+    def _layouts_alike(self, counts: Array, outputs: Array) -> ArrayPair:
+        """(K, W) as `layouts` for K blocks of channels, the same in each group of the convolution.
+
+        Args:
+            counts: (K, P) input channels of each pattern.
+            outputs: (K, 1) output channels, or (1, 1) where all blocks have the same.
+        """
         rows = self.array.rows
-        columns = self.array.columns
-        heights, last_heights = self.heights(block)  # (G', W)
-        width = self.part_pixels * block.columns  # (W,) columns of a diagonal block
-        chunks = width // columns
-        rest = width % columns  # columns of the last chunk
+        heights, last_heights = self._heights(counts, outputs)
+        chunks, rest = np.divmod(self.part_pixels * outputs, self.array.columns)
         groups = self.footprint.shape.groups
         if groups == 1 and not any(self.footprint.apart):
             # One block: columns side by side are cut as the chunks are.
-            last = np.where(
-                rest > 0,
-                ceil(last_heights[0], rows),
-                0,
-            )
-            by_rows = chunks * ceil(heights[0], rows) + last
+            by_rows = chunks * ceil(heights, rows) + (rest > 0) * ceil(last_heights, rows)
             return by_rows, np.full_like(by_rows, NEVER)
-        # Blocks whose last chunks lie side by side in a tile, each with columns of its own.
-        most = columns // np.maximum(rest, 1)
-        limit = np.where(rest > 0, most, 0)
-        # In both cases `whole` counts the tiles of whole chunks, `last` those of the last ones, both (W,).
-        if len(heights) == 1:
-            blocks = groups * self.copies
-            tallest = heights[0]
-            whole = blocks * chunks * ceil(tallest, rows)
-            lines = np.maximum(last_heights[0], 1)
-            last = equal_strips(blocks, lines, rows, limit)
-        else:
-            read = heights.any(axis=1)  # groups without inputs are not stored
-            heights = heights[read]
-            blocks = len(heights) * self.copies
-            tallest = heights.max(axis=0)
-            row_tiles = ceil(heights, rows).sum(axis=0)
-            whole = self.copies * chunks * row_tiles
-            last = self._strips(last_heights[read], limit)
-        stackable = rows // np.maximum(tallest, 1)  # blocks whose rows fit one above the other
-        side_by_side = equal_strips(blocks, width, columns, stackable)
-        by_columns = np.where(
-            tallest <= rows,
-            side_by_side,
-            NEVER,
-        )
-        return whole + last, by_columns
+        blocks = groups * self.copies
+        whole = blocks * chunks * ceil(heights, rows)  # tiles of whole chunks
+        lines = np.maximum(last_heights, 1)
+        last = equal_strips(blocks, lines, rows, self._limit(rest))
+        return whole + last, self._side_by_side(blocks, heights, outputs)
 
-    def heights(self, block: Block) -> ArrayPair:
-        """(G', W) rows of a block, and of the columns of its last chunk; G' is 1 for equal groups."""
-        counts = self.footprint.histogram(block.channels)  # (G', P)
-        heights = counts @ self.part_inputs  # (G', W)
-        rest = self.part_pixels * block.columns % self.array.columns
+    def _layouts_of_groups(self, counts: Array, outputs: Array) -> ArrayPair:
+        """(W,) as `layouts` for one block of channels that differs from group to group.
+
+        Args:
+            counts: (G, P) input channels of each pattern in each group.
+            outputs: (1, 1) output channels.
+        """
+        heights, last_heights = self._heights(counts, outputs)  # (G, W)
+        read = heights.any(axis=1)  # groups without inputs are not stored
+        heights = heights[read]
+        chunks, rest = np.divmod(self.part_pixels * outputs[0], self.array.columns)  # (W,)
+        row_tiles = ceil(heights, self.array.rows).sum(axis=0)
+        whole = self.copies * chunks * row_tiles  # tiles of whole chunks
+        last = self._strips(last_heights[read], self._limit(rest))
+        blocks = len(heights) * self.copies
+        return whole + last, self._side_by_side(blocks, heights.max(axis=0), outputs[0])
+
+    def _limit(self, rest: Array) -> Array:
+        """Blocks whose last chunks, of `rest` columns, lie side by side in a tile, each with its own."""
+        return np.where(rest > 0, self.array.columns // np.maximum(rest, 1), 0)
+
+    def _side_by_side(self, blocks: Array, tallest: Array, outputs: Array) -> Array:
+        """Tiles of blocks that lie side by side, `NEVER` where the tallest one has more rows than a tile."""
+        rows = self.array.rows
+        stackable = rows // np.maximum(tallest, 1)  # blocks whose rows fit one above the other
+        tiles = equal_strips(blocks, self.part_pixels * outputs, self.array.columns, stackable)
+        return np.where(tallest <= rows, tiles, NEVER)
+
+    def _heights(self, counts: Array, outputs: Array) -> ArrayPair:
+        """(K, W) rows of each block, and of the columns of its last chunk.
+
+        Args:
+            counts: (K, P) input channels of each pattern.
+            outputs: (K, 1) output channels, or (1, 1) where all blocks have the same.
+        """
+        heights = counts @ self.part_inputs  # (K, W)
+        rest = self.part_pixels * outputs % self.array.columns
         # A chunk with as many columns as pixels holds every pixel, and reads all rows of the block.
         is_few = (rest > 0) & (rest < self.part_pixels)
-        few = np.flatnonzero(is_few)
+        number, few = np.nonzero(is_few)
         if not len(few):
             return heights, heights
         a0, b0 = self.part
-        inputs = self.footprint.last_inputs(
-            a0[few],
-            b0[few],
-            rest[few],
-        )
+        inputs = self.footprint.last_inputs(a0[few], b0[few], rest[is_few])  # (P, cases)
         last = heights.copy()
-        last[:, few] = counts @ inputs
+        if len(rest) == 1:
+            last[:, few] = counts @ inputs
+        else:
+            last[number, few] = (counts[number] * inputs.T).sum(axis=1)
         return heights, last
 
     def grid(self, block: Block) -> ArrayPair:
