@@ -96,6 +96,9 @@ def test_a_simulation_is_on_the_described_arrays(finished, mine, capsys):
     assert coarse["hardware"]["name"] == "mine with adc_bits 2"
     assert coarse["chosen"]["adc_bits"] == 2
     assert coarse["layers"] != described["layers"]
+    # A detail of what the description has alone.
+    ranged = said(capsys, "simulate", finished, *QUICK, "--hardware", mine, "--adc-range", 2)
+    assert ranged["chosen"] == {**described["chosen"], "adc_range": 2.0}
 
 
 def test_a_run_keeps_its_hardware(on_mine, mine, capsys):
@@ -111,6 +114,8 @@ def test_a_run_keeps_its_hardware(on_mine, mine, capsys):
     simulated = said(capsys, "simulate", on_mine, *QUICK)
     assert simulated["hardware"] == hardware_to_json(wanted)
     assert simulated["chosen"]["program_noise"] == 0.05
+    ranged = said(capsys, "simulate", on_mine, *QUICK, "--adc-range", 2)
+    assert ranged["chosen"] == {**simulated["chosen"], "adc_range": 2.0}
     other = said(capsys, "map", on_mine, "--hardware", "rram-22nm", "--json")
     assert other["array"] == [64, 64]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, noise, width
@@ -14,6 +15,7 @@ from rankfold.machine.hardware import OF_HARDWARE, OF_NOISE
 from rankfold.mapping import CELLS, CODINGS, CONVERSIONS, ArraySpec
 from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
+from rankfold.run_files import PLAN
 
 
 def add_array(parser: argparse.ArgumentParser) -> None:
@@ -274,15 +276,25 @@ def check_details(options: argparse.Namespace, hardware: Hardware, varied: Seque
             )
 
 
-def simulated_hardware(options: argparse.Namespace, varied: Sequence[str] = ()) -> dict[str, Any]:
-    """What `SimulationOptions` take of hardware: that which is named, or single figures of the plan's.
+def simulated_hardware(
+    options: argparse.Namespace, folders: Sequence[Path], varied: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What `SimulationOptions` take of hardware: that which is named, or single figures of the plans'.
+
+    Args:
+        options: as parsed.
+        folders: of the runs; what is no such folder is refused where it is read.
+        varied: figures that get their values later.
 
     Raises:
-        InputError: as `chosen_hardware` and `check_details`.
+        InputError: as `chosen_hardware` and `check_details`, or a run's plan is none.
     """
     made = chosen_hardware(options)
-    check_details(options, made, varied)
     if options.hardware is not None:
+        check_details(options, made, varied)
         return {"hardware": made}
-    # The plan is not known yet; its hardware takes these figures once it is.
+    # Each plan has hardware of its own, which takes these figures.
+    for file in (folder / PLAN for folder in folders):
+        if file.is_file():
+            check_details(options, chosen_hardware(options, Plan.load(file)), varied)
     return {"changes": given_figures(options)}

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("two of the runs have folders of the same name, which is their label; rename one")
     prepare_process(options.threads)
     wanted = SimulationOptions(
-        **simulated_hardware(options, [variation.name for variation in variations]),
+        **simulated_hardware(options, list(runs.values()), [variation.name for variation in variations]),
         repeats=options.repeats,
         images=options.images,
         # A sweep is about accuracies; the layers' errors are for `rankfold simulate`.

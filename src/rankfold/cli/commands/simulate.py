@@ -66,18 +66,19 @@ def run(options: argparse.Namespace) -> int:
     if options.resume and options.out is None:
         raise InputError("--resume needs the --out FILE that the stopped simulation was given")
     prepare_process(options.threads)
+    # A name of shipped weights stands for the folder that they came in.
+    folder = run_folder(options.run_folder)
     # Checked before the run and the data are loaded.
     wanted = SimulationOptions(
-        **simulated_hardware(options),
+        **simulated_hardware(options, [folder]),
         repeats=options.repeats,
         images=options.images,
         layer_images=options.layer_images,
         digital=tuple(options.digital),
         seed=options.seed,
     )
-    # A name of shipped weights stands for the folder that they came in.
     loaded = LoadedRun.load(
-        run_folder(options.run_folder),
+        folder,
         options.data,
         options.device,
         factory=options.factory,
