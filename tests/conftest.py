@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from common.real_data import MISSING, data_folder, why_missing
+from common.thorough import thorough
 
 # Few examples, the same in every run; `RANKFOLD_THOROUGH=1` tries thousands of new ones.
 settings.register_profile(
@@ -14,7 +15,7 @@ settings.register_profile(
 settings.register_profile(
     "thorough", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("thorough" if os.environ.get("RANKFOLD_THOROUGH") else "default")
+settings.load_profile(thorough("thorough", "default"))
 
 FEW = 450  # digits, 90 of them for tests
 

@@ -1,4 +1,5 @@
-"""Does pieces of work again and again, each time killed a step later, until they end; prints what is there.
+"""Does pieces of work again and again, each time killed a step later, until they end; prints what is there,
+a line for each work.
 
 Usage: killed.py FOLDER WORK ... A step is whatever changes the file system below FOLDER. Several pieces of
 work in one call share what they import.
@@ -169,10 +170,9 @@ def rounds_of(work, folder):
 
 
 def main(folder, *names):
-    made = {}
     for name in names:
-        made[name] = rounds_of(WORKS[name](folder / name), folder / name)
-    print(json.dumps(made))
+        # At once, in a line of its own: nothing that happens later takes it back.
+        print(json.dumps([name, rounds_of(WORKS[name](folder / name), folder / name)]), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.strategies import random_moments
+from common.thorough import thorough
 from rankfold.errors import InputError
 from rankfold.lowrank import decompose_for_data, nested_supports, output_error, reconstruct, row_sparse
 from rankfold.lowrank.regression import with_ridge
@@ -56,7 +57,7 @@ def best_of_all(weight, groups, rank, second, entries):
 @pytest.mark.parametrize("groups", [1, 2])
 def test_near_the_best_of_all_supports(groups):
     rng, ratios, apart = np.random.default_rng(0), [], []
-    for _ in range(8):
+    for _ in range(thorough(20, 8)):
         weight, second = rng.normal(size=(6, 4, 1, 3)), random_moments(rng, 1, 12, decay=0.05)
         found, _ = row_sparse(weight, 1, groups, 2, second, 1)
         least = best_of_all(weight, groups, 2, second, 1)

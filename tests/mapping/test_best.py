@@ -1,7 +1,6 @@
 """`best` against an independent brute force, and against every other mapping."""
 
 import itertools
-import os
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from common.brute_force import fewest_cycles
 from common.strategies import ARRAYS, conv_shapes, shapes_of_plane, supported_layers, supports
+from common.thorough import THOROUGH
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_one_window, map_with_window
 from rankfold.mapping import best as best_module
 from rankfold.mapping.best import BestSearch
@@ -19,7 +19,6 @@ from rankfold.mapping.plane import Plane, _made_of
 from rankfold.mapping.windows import NEVER, Block, Windows
 from rankfold.workload import ConvShape
 
-THOROUGH = bool(os.environ.get("RANKFOLD_THOROUGH"))
 if THOROUGH:  # 85,050 layers, some minutes
     PLANES = [(h, w) for h in range(1, 5) for w in range(1, 5) if h * w <= 12]
     KERNELS, STRIDES = [(1, 1), (1, 2), (2, 2), (3, 3), (2, 3)], [(1, 1), (2, 2), (1, 2)]

@@ -1,11 +1,11 @@
 """The weights that travel with the package."""
 
 import json
-import os
 
 import pytest
 
 from common.cifar10 import first_test_images
+from common.thorough import only_thorough, thorough
 from rankfold.models.pretrained import SHIPPED, shipped, shipped_baseline
 from rankfold.runs.evaluate import evaluate, load_run
 from rankfold.runs.stored import evaluate_folder
@@ -21,7 +21,7 @@ def test_shipped_baseline_is_for_cifar10_only():
     assert shipped_baseline("resnet20", classes, (3, 64, 64)) is None
 
 
-FIRST = 1000
+FIRST = thorough(2000, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,13 @@ def first_images(cifar10):
     return list(zip(images.split(500), labels.split(500), strict=True))
 
 
-@pytest.mark.parametrize(("name", "right"), [("resnet20-cifar10-float", 916), ("resnet20-cifar10-4bit", 918)])
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("resnet20-cifar10-float", thorough(1828, 916)),
+        ("resnet20-cifar10-4bit", thorough(1829, 918)),
+    ],
+)
 def test_shipped_weights_know_the_first_test_images(first_images, name, right):
     """As many as when the card was written, and no other share of them than of all 10,000, within chance.
 
@@ -44,7 +50,7 @@ def test_shipped_weights_know_the_first_test_images(first_images, name, right):
     assert share == pytest.approx(result.accuracy.final, abs=3 * chance)
 
 
-@pytest.mark.skipif(not os.environ.get("RANKFOLD_THOROUGH"), reason="classifies 10,000 images twice")
+@only_thorough("classifies 10,000 images twice")
 @pytest.mark.parametrize(
     ("name", "least"), [("resnet20-cifar10-float", 0.915), ("resnet20-cifar10-4bit", 0.91)]
 )

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from common.cells import CELLS
+from common.thorough import thorough
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
@@ -127,7 +128,7 @@ def test_dense_mappings_of_all_methods_are_exact():
 
 def test_both_paths_agree_and_the_fast_one_switches_itself_off(resnet20):
     model, plan = resnet20[0], replace(resnet20[1], array=CELLS)
-    x = images(1)
+    x = images(thorough(4, 1))
     exact = simulate(model, plan, NonIdealities(adc_bits=16, adc_range="full"))
     with torch.no_grad():
         fast = exact(x)

@@ -1,7 +1,6 @@
 """The machines that component tables assume keep the accuracy of the shipped network."""
 
 import csv
-import os
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from common.cifar10 import first_test_images
+from common.thorough import only_thorough
 from rankfold.cost.energy import TABLES, find_table, network_energy
 from rankfold.errors import MissingDependencyError
 from rankfold.mapping import ArraySpec
@@ -112,7 +112,7 @@ def test_arrays_that_lose_the_network_are_told_apart(cifar10):
     assert found.classes < 0.6
 
 
-@pytest.mark.skipif(not os.environ.get("RANKFOLD_THOROUGH"), reason="minutes; RANKFOLD_THOROUGH=1 runs it")
+@only_thorough("minutes")
 @pytest.mark.parametrize("name", TABLES_KNOWN)
 def test_the_arrays_of_every_table_classify_1000_images_within_a_point(name, cifar10):
     assert lost_on_arrays(*machine(name), str(cifar10)) < 0.01
