@@ -9,6 +9,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
+    GarosLayer,
     LayerKind,
     LayerPlan,
     LowRankLayer,
@@ -56,6 +57,7 @@ LAYERS_OF: dict[type[LayerKind], st.SearchStrategy[LayerKind]] = {
     PatDNNWholeLayer: st.builds(PatDNNWholeLayer, COUNTS, HOW_ROWS_COUNT),
     Pairs2023Layer: st.builds(Pairs2023Layer, PUBLISHED, HOW_ROWS_COUNT),
     Pairs2024Layer: st.builds(Pairs2024Layer, PUBLISHED, HOW_ROWS_COUNT),
+    GarosLayer: st.builds(GarosLayer, PUBLISHED, HOW_ROWS_COUNT, COUNTS),
     SupportLayer: st.builds(SupportLayer, COUNTS, HOW_ROWS_COUNT, MAYBE_SUPPORT),
     ChannelLayer: st.builds(ChannelLayer, COUNTS, COUNTS),
     WindowLayer: st.one_of(

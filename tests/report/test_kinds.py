@@ -16,6 +16,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
+    GarosLayer,
     LayerKind,
     LayerPlan,
     LowRankLayer,
@@ -87,6 +88,15 @@ TOLD = {
         (OCHRE, "PAIRS (free), e = 4"),
         "support",
         ("PAIRS (free), SDK", "4 of 9 positions; a row that nothing in a tile needs is skipped"),
+    ),
+    GarosLayer(4, side=2): (
+        (OCHRE, "GAROS (exact), e = 4"),
+        "support",
+        (
+            "GAROS (exact), SDK",
+            "patterns of several sizes, within the rows of 4 of 9 positions; a row that nothing in a tile "
+            "needs is skipped",
+        ),
     ),
     PatDNNChannelLayer(3): (
         (PINK, "PatDNN by channel, e = 3"),

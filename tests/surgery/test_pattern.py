@@ -12,6 +12,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.masked import MaskedConv2d, masks_of
 from rankfold.plan import (
+    Garos,
     Pairs,
     Pairs2023,
     Pairs2024,
@@ -22,6 +23,7 @@ from rankfold.plan import (
     load_masks,
     uniform_plan,
 )
+from rankfold.pruning import PAIRS_2023, PatternWindow, Pruning, choose_masks
 from rankfold.surgery.compress import build_, compress_, kept_parameters
 from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.save import save_weights
@@ -112,6 +114,28 @@ def test_published_forms_share_their_patterns(method, of_a_layer):
         assert (kernels == kernels[:1]).all() and (kernels.sum(axis=2) == method.entries).all()
         numbers.add(len(np.unique(kernels[0], axis=0)))
     assert (numbers == {1}) == of_a_layer
+
+
+def test_patterns_of_several_sizes_keep_to_the_rows_of_one():
+    """Under the window that the plan says, also with a stride of 2."""
+    model = build("resnet8", 10)
+    plan = uniform_plan(trace(model, (3, 32, 32), "resnet8"), ARRAY, Garos(4))
+    weights = {layer.name: model.get_submodule(layer.name).weight.detach().numpy() for layer in plan.changed}
+    compress_(model, plan)
+    sizes = set()
+    for layer in plan.changed:
+        module = model.get_submodule(layer.name)
+        mask = module.mask.numpy()
+        assert (mask == mask[:1]).all()
+        window = PatternWindow(layer.kind.side, module.stride)
+        patterns = mask[0].reshape(-1, 9)
+        pairs = choose_masks(weights, {layer.name: Pruning(PAIRS_2023, 4)})[layer.name]
+        rows = [sum(map(window.rows, kept)) for kept in (patterns, pairs[0].reshape(-1, 9))]
+        assert rows[0] <= rows[1]
+        kept = [np.square(weights[layer.name] * chosen).sum() for chosen in (mask, pairs)]
+        assert kept[0] >= kept[1]
+        sizes |= set(patterns.sum(axis=1).tolist())
+    assert len(sizes) > 1 and {layer.kind.side for layer in plan.changed} != {1}
 
 
 def test_what_cannot_be_pruned_is_refused():

@@ -4,6 +4,7 @@ from rankfold.plan.coverage import Coverage, LayerCoverage, coverage
 from rankfold.plan.kinds import (
     ChannelLayer,
     DenseLayer,
+    GarosLayer,
     LayerKind,
     LowRankLayer,
     Pairs2023Layer,
@@ -23,6 +24,7 @@ from rankfold.plan.masks import load_masks, masks_for
 from rankfold.plan.methods import (
     METHODS,
     ChannelPruning,
+    Garos,
     LowRank,
     Method,
     Pairs,
@@ -49,6 +51,8 @@ __all__ = [
     "ChannelPruning",
     "Coverage",
     "DenseLayer",
+    "Garos",
+    "GarosLayer",
     "LayerCoverage",
     "LayerKind",
     "LayerPlan",

@@ -1,7 +1,9 @@
 """What low-rank is compared with: pattern pruning, as masks of weights."""
 
+from rankfold.pruning.garos import PatternWindow, mixed_patterns
 from rankfold.pruning.library import published_library, published_size
 from rankfold.pruning.masks import (
+    GAROS,
     PAIRS,
     PAIRS_2023,
     PAIRS_2024,
@@ -21,6 +23,7 @@ from rankfold.pruning.patterns import (
 )
 
 __all__ = [
+    "GAROS",
     "LIBRARY",
     "PAIRS",
     "PAIRS_2023",
@@ -28,10 +31,12 @@ __all__ = [
     "PATDNN",
     "PATDNN_CHANNEL",
     "PATDNN_LAYER",
+    "PatternWindow",
     "Pruning",
     "block_patterns",
     "choose_masks",
     "kernel_patterns",
+    "mixed_patterns",
     "natural_patterns",
     "pattern_library",
     "published_library",

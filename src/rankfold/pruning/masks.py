@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rankfold.pruning.garos import PatternWindow, mixed_patterns
 from rankfold.pruning.library import published_library, published_size
 from rankfold.pruning.patterns import (
     LIBRARY,
@@ -23,6 +24,8 @@ Array = np.ndarray
 PATDNN, PAIRS = "patdnn", "pairs"
 PAIRS_2023, PAIRS_2024 = "pairs-2023", "pairs-2024"
 PATDNN_CHANNEL, PATDNN_LAYER = "patdnn-channel", "patdnn-layer"
+GAROS = "garos"
+PIXEL = PatternWindow(1)
 
 NATURAL = (PATDNN, PATDNN_CHANNEL, PATDNN_LAYER)  # their library is what the network's kernels keep
 WHOLE_LAYER = (PAIRS_2024, PATDNN_LAYER)
@@ -38,16 +41,19 @@ class Pruning:
         method: `patdnn` (each kernel its own pattern, from one library for all layers), `pairs` (the kernels
             of an input channel share free positions in each block of output channels); and as the authors of
             PAIRS published both: `patdnn-channel` and `patdnn-layer` (a natural pattern for each input
-            channel, or for the layer), `pairs-2023` and `pairs-2024` (the same of a fixed library).
+            channel, or for the layer), `pairs-2023` and `pairs-2024` (the same of a fixed library), `garos`
+            (patterns of several sizes).
         entries: e, positions kept of each kernel.
         block: output channels in a block of `pairs`; None: all of a group.
         groups: G, groups of the convolution.
+        window: of `garos`, under which rows are counted.
     """
 
     method: str
     entries: int
     block: int | None = None
     groups: int = 1
+    window: PatternWindow = PIXEL
 
 
 def choose_masks(
@@ -78,6 +84,8 @@ def _mask(weight: Array, pruning: Pruning, libraries: Mapping[LibraryKey, Array]
     method, entries = pruning.method, pruning.entries
     if method == PAIRS:
         return block_patterns(weight, entries, pruning.groups, pruning.block)
+    if method == GAROS:
+        return mixed_patterns(weight, entries, pruning.window, pruning.groups)
     if method in NATURAL:
         library = libraries[method, weight.shape[2:], entries]
     else:

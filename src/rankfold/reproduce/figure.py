@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rankfold.plan import (
     METHODS,
     ChannelPruning,
+    Garos,
     LowRank,
     Pairs,
     Pairs2023,
@@ -88,6 +89,7 @@ SERIES = (
     Series(words=f"{Pairs.title}, SDK", colour=OCHRE[0], mark="D", method=Pairs.name),
     Series(words=f"{Pairs2023.title}, SDK", colour=OCHRE[1], mark="d", method=Pairs2023.name),
     Series(words=f"{Pairs2024.title}, SDK", colour=OCHRE[2], mark="d", method=Pairs2024.name),
+    Series(words=f"{Garos.title}, SDK", colour=OCHRE[3], mark="p", method=Garos.name),
     Series(words=f"{PatDNNByChannel.title}, SDK", colour=PINK[1], mark=">", method=PatDNNByChannel.name),
     Series(words=f"{PatDNNByLayer.title}, SDK", colour=PINK[2], mark=">", method=PatDNNByLayer.name),
     Series(words="PatDNN, SDK", colour=PINK[0], mark="^", method=PatDNN.name),

@@ -9,6 +9,7 @@ from rankfold.plan.kinds.pattern import (
     PLAIN,
     PUBLISHED_KERNEL,
     STEERINGS,
+    GarosLayer,
     Pairs2023Layer,
     Pairs2024Layer,
     PairsLayer,
@@ -44,6 +45,7 @@ __all__ = [
     "SUPPORT",
     "ChannelLayer",
     "DenseLayer",
+    "GarosLayer",
     "LayerKind",
     "LowRankLayer",
     "Pairs2023Layer",
@@ -94,7 +96,7 @@ _register(DenseLayer, "dense", "cost", "surgery", "candidates", "picture", "work
 _register(LowRankLayer, "low_rank", "cost", "surgery", "candidates", "picture", "workload", "onnx")
 _register(PatDNNLayer, "pattern", "cost", "surgery", "picture")
 _register(PairsLayer, "pattern", "cost", "surgery", "picture")
-for _published in (PatDNNChannelLayer, PatDNNWholeLayer, Pairs2023Layer, Pairs2024Layer):
+for _published in (PatDNNChannelLayer, PatDNNWholeLayer, Pairs2023Layer, Pairs2024Layer, GarosLayer):
     _register(_published, "pattern", "cost", "surgery", "picture")
 _register(SupportLayer, "support", "cost", "surgery", "candidates", "picture", "workload")
 _register(ChannelLayer, "channel", "cost", "surgery", "picture", "workload")

@@ -13,6 +13,7 @@ from rankfold.mapping import PRUNED_METHODS
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.support import check_entries
 from rankfold.pruning import (
+    GAROS,
     PAIRS,
     PAIRS_2023,
     PAIRS_2024,
@@ -145,3 +146,28 @@ class Pairs2024Layer(PublishedPairsLayer):
     """All kernels of the layer share one pattern of the library (PAIRS in the code of GAROS, 2024)."""
 
     variant: ClassVar[str | None] = PAIRS_2024
+
+
+@dataclass(frozen=True)
+class GarosLayer(PublishedPairsLayer):
+    """Each input channel has a pattern of 1, 2, 4, 6 or 8 positions or stays whole, within the rows of PAIRS.
+
+    GAROS (Rhe et al., 2025), chosen exactly: see `pruning.garos`.
+
+    Attributes:
+        entries: e of that PAIRS.
+        side: a, outputs along a side of the square window under which rows are counted.
+    """
+
+    variant: ClassVar[str | None] = GAROS
+    schema: ClassVar[Mapping[str, Any]] = {
+        **PatternLayer.schema,
+        "side": {"type": "integer", "minimum": 1},
+    }
+
+    side: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.side < 1:
+            raise InputError(f"side (={self.side}) must be 1 or more")

@@ -8,6 +8,7 @@ from rankfold.plan.methods.channels import ChannelPruning
 from rankfold.plan.methods.low_rank import LowRank
 from rankfold.plan.methods.method import Method
 from rankfold.plan.methods.pruning import (
+    Garos,
     Pairs,
     Pairs2023,
     Pairs2024,
@@ -30,6 +31,7 @@ from rankfold.plan.methods.windows import WindowLowRank, Windows
 __all__ = [
     "METHODS",
     "ChannelPruning",
+    "Garos",
     "LowRank",
     "Method",
     "Pairs",
@@ -57,6 +59,7 @@ for _method in (
     Pairs,
     Pairs2023,
     Pairs2024,
+    Garos,
     SharedSupport,
     Quantise,
     ChannelPruning,

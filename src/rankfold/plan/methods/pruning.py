@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rankfold.arguments import TEXT, WHOLE, check_fields
 from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.mapping.published import published_window
 from rankfold.plan.kinds import (
     PLAIN,
     PUBLISHED_KERNEL,
     SUPPORT,
     DenseLayer,
+    GarosLayer,
     LayerKind,
     Pairs2023Layer,
     Pairs2024Layer,
@@ -24,7 +27,7 @@ from rankfold.plan.kinds import (
 from rankfold.plan.methods.method import Method
 from rankfold.plan.methods.setting import ENTRIES, POSITIVE, Setting
 from rankfold.plan.support import check_entries
-from rankfold.pruning import PAIRS, PAIRS_2023, PAIRS_2024, PATDNN, PATDNN_CHANNEL, PATDNN_LAYER
+from rankfold.pruning import GAROS, PAIRS, PAIRS_2023, PAIRS_2024, PATDNN, PATDNN_CHANNEL, PATDNN_LAYER
 from rankfold.workload import ConvShape, Network
 
 BLOCK = Setting(
@@ -34,6 +37,16 @@ BLOCK = Setting(
     POSITIVE,
     help="output channels that share a pattern under pairs (default: all)",
     example="16",
+)
+
+WINDOWS_FOR = Setting(
+    "windows_for",
+    "w",
+    str,
+    {"type": "string"},
+    help="array that the windows of garos are found for (default 512x256)",
+    example="2048x1024",
+    sign="RxC",
 )
 
 
@@ -175,6 +188,43 @@ class Pairs2024(_PublishedPairs):
 
     def _kind(self) -> LayerKind:
         return Pairs2024Layer(self.entries, self.steering)
+
+
+@dataclass(frozen=True)
+class Garos(_PublishedPairs):
+    """Patterns of several sizes in one layer, within the rows that PAIRS drives with e positions under the
+    published window (GAROS, Rhe et al., 2025; chosen exactly instead of by a genetic algorithm).
+
+    Attributes:
+        windows_for: R x C of the array that windows are found for, as in the published reading.
+    """
+
+    name: ClassVar[str] = GAROS
+    title: ClassVar[str] = "GAROS (exact)"
+    help: ClassVar[str] = "published patterns of several sizes in each layer, with --entries"
+    settings: ClassVar[tuple[Setting, ...]] = (ENTRIES, WINDOWS_FOR)
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (GarosLayer,)
+
+    windows_for: str = "512x256"
+
+    def __post_init__(self) -> None:
+        check_fields(self, windows_for=TEXT)
+        ArraySpec.parse(self.windows_for)  # refuses what is none
+        super().__post_init__()
+
+    def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
+        """The pruned layer, for the window that it would get."""
+        kind, reason = super().layer(shape)
+        if not isinstance(kind, GarosLayer):
+            return kind, reason
+        side = 1
+        # Without padding, which windows are found without, a smaller plane has no output.
+        if min(shape.input) >= max(shape.kernel):
+            side, _ = published_window(shape, ArraySpec.parse(self.windows_for))
+        return replace(kind, side=side), f"{self.title}, within the rows of {self.entries} of 9 positions"
+
+    def _kind(self) -> LayerKind:
+        return GarosLayer(self.entries, self.steering)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from rankfold.plan.kinds import LayerKind, PatternLayer
+from rankfold.plan.kinds import GarosLayer, LayerKind, PatternLayer
 from rankfold.plan.methods import (
     METHODS,
+    Garos,
     Pairs,
     Pairs2023,
     Pairs2024,
@@ -28,6 +29,7 @@ SHADES = {
     Pairs.name: OCHRE,
     Pairs2023.name: OCHRE,
     Pairs2024.name: OCHRE,
+    Garos.name: OCHRE,
     SharedSupport.name: MOSS,
 }
 SUPPORT = "support"  # the family
@@ -51,6 +53,8 @@ class PatternPicture(KindPicture):
         title = METHODS[str(pruned.variant)].title
         # Also where ideal steering is assumed, which no array that could be drawn has.
         kept = positions_in_words(shape, pruned.entries)
+        if isinstance(pruned, GarosLayer):
+            kept = f"patterns of several sizes, within the rows of {kept}"
         return PanelWords(
             title[0].upper() + title[1:],
             f"{kept}; a row that nothing in a tile needs is skipped",

@@ -14,7 +14,7 @@ from rankfold.nn.masked import MaskedConv2d
 from rankfold.plan.kinds import PatternLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
-from rankfold.pruning import Pruning, choose_masks
+from rankfold.pruning import PatternWindow, Pruning, choose_masks
 from rankfold.surgery.kinds.kind import Masks, Replacement, ReplacingSurgery, check_positions
 
 
@@ -37,7 +37,9 @@ class PatternSurgery(ReplacingSurgery):
             kind = cast(PatternLayer, layer.kind)
             # PAIRS alone has blocks.
             block = getattr(kind, "block", None)
-            prunings[layer.name] = Pruning(str(kind.variant), kind.entries, block, module.groups)
+            # And GAROS a window.
+            window = PatternWindow(getattr(kind, "side", 1), (module.stride[0], module.stride[1]))
+            prunings[layer.name] = Pruning(str(kind.variant), kind.entries, block, module.groups, window)
             weights[layer.name] = module.weight.detach().cpu().double().numpy()
         return choose_masks(weights, prunings)
 
