@@ -210,7 +210,7 @@ def test_inputs_that_never_change_have_no_centred_moments(paired):
     assert not centred.second.any()
     assert not paired or not centred.cross.any()
     weight = model[0].weight.detach().double().numpy()
-    found = decompose_for_data(weight, 1, 1, 2, centred.second, centred.cross)
+    found = decompose_for_data(weight, 1, 1, 2, centred.second, cross=centred.cross)
     assert np.allclose(reconstruct(found, 1, 1), reconstruct(decompose(weight, 1, 1, 2), 1, 1))
 
 

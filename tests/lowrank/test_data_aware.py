@@ -108,7 +108,7 @@ def test_errors_of_earlier_layers_are_taken_back():
     weight, patches = rng.normal(size=(6, 8, 1, 1)), rng.normal(size=(1, 8, 100))
     seen = patches / 2
     second, cross = seen @ seen.swapaxes(1, 2), patches @ seen.swapaxes(1, 2)
-    factors = decompose_for_data(weight, 1, 1, 6, second, cross, ridge=0)
+    factors = decompose_for_data(weight, 1, 1, 6, second, cross=cross, ridge=0)
     found = reconstruct(factors, 1, 1).reshape(6, 8) @ seen[0]
     assert np.allclose(found, weight.reshape(6, 8) @ patches[0])
 
@@ -127,6 +127,6 @@ def test_what_is_refused():
     ):
         decompose_for_data(weight, 1, 1, 1, np.eye(3)[None])
     with pytest.raises(InputError, match="cross moments"):
-        decompose_for_data(weight, 1, 1, 1, np.eye(2)[None], np.full((1, 2, 2), np.nan))
+        decompose_for_data(weight, 1, 1, 1, np.eye(2)[None], cross=np.full((1, 2, 2), np.nan))
     with pytest.raises(InputError, match="groups"):
         decompose_for_data(weight, 1, 3, 1, np.eye(2)[None])

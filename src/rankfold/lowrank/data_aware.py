@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +20,8 @@ def decompose_for_data(
     groups: int,
     rank: int,
     second: np.ndarray,
-    cross: np.ndarray | None = None,
     *,
+    cross: np.ndarray | None = None,
     ridge: float = RIDGE,
     support: np.ndarray | None = None,
 ) -> LowRankFactors:
@@ -71,17 +72,9 @@ def decompose_for_data(
     lost = 0.0
     whole = 0.0
     for group, moments in enumerate(second):
-        problem = Regression.of(
-            dense[group],
-            moments,
-            of_group(cross, group),
-            ridge,
-        )
+        problem = Regression.of(dense[group], moments, of_group(cross, group), ridge)
         blocks = BlockProblem.of(problem, kept[group], groups).solve(rank)
-        kept_by_block = np.split(kept[group], groups)
-        for index, block in enumerate(blocks):
-            factors = balanced(block, kept_by_block[index])
-            left[group, index], right[group, index] = factors
+        left[group], right[group] = _balanced_blocks(blocks, kept[group])
         # What is reported is the error without the ridge.
         lost += power(problem.target - joined(blocks), moments)
         whole += power(problem.target, moments)
@@ -120,6 +113,13 @@ def _relative(lost: float, whole: float) -> float:
     if whole <= 0:
         return 0.0
     return math.sqrt(lost / whole)
+
+
+def _balanced_blocks(blocks: Sequence[Block], kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factors (g, m/G, r) and (g, r, n/g) of the blocks of a group, zero outside its columns `kept` (n,)."""
+    factors = [balanced(block, own) for block, own in zip(blocks, np.split(kept, len(blocks)), strict=True)]
+    left, right = zip(*factors, strict=True)
+    return np.stack(left), np.stack(right)
 
 
 def balanced(block: Block, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

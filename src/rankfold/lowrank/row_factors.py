@@ -58,7 +58,9 @@ def row_low_rank(
     """
     found = low_rank_rows(weight, conv_groups, rank, second, [rows], cross=cross, ridge=ridge)
     support = found[rows].support
-    factors = decompose_for_data(weight, conv_groups, 1, rank, second, cross, ridge=ridge, support=support)
+    factors = decompose_for_data(
+        weight, conv_groups, 1, rank, second, cross=cross, ridge=ridge, support=support
+    )
     return factors, support
 
 

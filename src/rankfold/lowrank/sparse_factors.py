@@ -88,7 +88,7 @@ def row_sparse(
         groups,
         rank,
         second,
-        cross,
+        cross=cross,
         ridge=ridge,
         support=support,
     )

@@ -4,6 +4,7 @@ what stand-ins of this sort have in common, `Windowed`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from itertools import product
 
 import numpy as np
@@ -46,15 +47,16 @@ class Windowed(nn.Module, StandIn):
         self.padding, self.padding_mode = conv.padding, conv.padding_mode
         self._sides, self._inner = _paddings(conv)
 
+    # Abstract, which type checkers see to; without the metaclass of abstract classes (see `StandIn`).
     @property
+    @abstractmethod
     def weight(self) -> Tensor:
         """(m*a*b, C_in/G, ph, pw), the matrix of a window."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def bias(self) -> Tensor | None:
         """(m*a*b,), those of each pixel of a window."""
-        raise NotImplementedError
 
     @property
     def box(self) -> Pair:

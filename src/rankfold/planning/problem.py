@@ -11,7 +11,7 @@ from torch import nn
 
 from rankfold.arguments import NUMBER, WHOLE
 from rankfold.calibration.moments import LARGEST_MOMENTS
-from rankfold.calibration.samples import MOMENT_IMAGES
+from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.cost.energy import ComponentTable, hardware_table
 from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
@@ -27,7 +27,7 @@ from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.explain import explained
 from rankfold.planning.kinds import chosen_labels, patches_read, windows_computed
 from rankfold.planning.losses import layer_choices
-from rankfold.planning.statistics import layer_statistics
+from rankfold.planning.statistics import LayerStatistics, layer_statistics
 from rankfold.progress import Progress, Silent
 from rankfold.surgery.compress import called_as_functions
 from rankfold.training.data import ImageData
@@ -153,36 +153,53 @@ def planning_problem(
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
-    open_slots = [slot for slot in slots if not slot.why_dense]
-    names = [slot.name for slot in open_slots]
-    others = {slot.name: patches_read(slot) for slot in open_slots}
-    windows = {slot.name: windows_computed(slot) for slot in open_slots}
-
-    # In one go for all layers, so that the bar stands still until it is full.
-    progress.begin("calibration", len(names) or 1, "layers")
-    try:
-        batches = samples.calibration(images, seed)
-        known = layer_statistics(model, batches, names, seed, others, windows)
-        progress.advance(len(names))
-    finally:
-        progress.end()
-    progress.begin("candidates", len(slots), "layers")
-    # Cycles count in any case: the front trades them, and drops make them small.
-    budgeted = [CYCLES]
-    for budget in budgets:
-        if budget.quantity not in budgeted:
-            budgeted.append(budget.quantity)
-    # As many layers at a time as torch may use threads; the user bounds both by it.
-    threads = torch.get_num_threads()
-    try:
-        choices = layer_choices(slots, model, known, costing, budgeted, progress=progress, threads=threads)
-    finally:
-        progress.end()
+    known = _calibrated(model, samples.calibration(images, seed), slots, seed, progress)
+    choices = _choices(slots, model, known, costing, budgets, progress)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments)
     limits = _limits(budgets, choices)
     return PlanningProblem(
         network, model, array, choices, accuracy, budgets=limits, max_drop=max_drop, hardware=hardware
     )
+
+
+def _calibrated(
+    model: nn.Module, batches: Iterable[Inputs], slots: Sequence[LayerSlot], seed: int, progress: Progress
+) -> LayerStatistics:
+    """What candidates of the layers that may be compressed need to know of these."""
+    open_slots = [slot for slot in slots if not slot.why_dense]
+    names = [slot.name for slot in open_slots]
+    others = {slot.name: patches_read(slot) for slot in open_slots}
+    windows = {slot.name: windows_computed(slot) for slot in open_slots}
+    # In one go for all layers, so that the bar stands still until it is full.
+    progress.begin("calibration", len(names) or 1, "layers")
+    try:
+        known = layer_statistics(model, batches, names, seed, others, windows)
+        progress.advance(len(names))
+    finally:
+        progress.end()
+    return known
+
+
+def _choices(
+    slots: Sequence[LayerSlot],
+    model: nn.Module,
+    known: LayerStatistics,
+    costing: Costing,
+    budgets: Sequence[Budget],
+    progress: Progress,
+) -> tuple[LayerChoices, ...]:
+    """What layers may become, for these budgets."""
+    # Cycles count in any case: the front trades them, and drops make them small.
+    quantities = dict.fromkeys([CYCLES, *(budget.quantity for budget in budgets)])
+    # As many layers at a time as torch may use threads; the user bounds both by it.
+    threads = torch.get_num_threads()
+    progress.begin("candidates", len(slots), "layers")
+    try:
+        return layer_choices(
+            slots, model, known, costing, list(quantities), progress=progress, threads=threads
+        )
+    finally:
+        progress.end()
 
 
 def check_request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,31 +25,30 @@ from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
 
 
-class DenseWeights:
+class DenseWeights(ABC):
     """Where the weights of the dense network come from; the base of all such places."""
 
     @property
+    @abstractmethod
     def origin(self) -> str:
         """The same in words."""
-        # Each place has its own words, and its own way to tell weights apart.
-        raise NotImplementedError
 
+    @abstractmethod
     def identity(self, model: nn.Module, device: torch.device) -> Any:
         """What tells these weights from others, as JSON; a run's folder is known by it."""
-        raise NotImplementedError
 
     def for_run(self, recipe: Recipe, data: TrainingData) -> DenseWeights:
         """The same for a run of this recipe on this data."""
         return self
 
-    def load_(self, model: nn.Module) -> None:
+    def load_(self, model: nn.Module) -> None:  # noqa: B027 (there may be none)
         """Put the weights that are there already into the network.
 
         Raises:
             InputError: they are of another network.
         """
 
-    def make_(
+    def make_(  # noqa: B027 (all may be there)
         self,
         model: nn.Module,
         data: TrainingData,

@@ -114,7 +114,7 @@ def row_sparse_factors(
     if support is None:
         factors, support = row_sparse(weight, conv_groups, groups, rank, second, entries, cross=cross)
     else:
-        factors = decompose_for_data(weight, conv_groups, groups, rank, second, cross, support=support)
+        factors = decompose_for_data(weight, conv_groups, groups, rank, second, cross=cross, support=support)
     if moments is None:
         # On data that were made up it would say nothing.
         factors = replace(factors, output_error=None)

@@ -106,7 +106,7 @@ def window_factors(
         assert kind.rows is not None
         factors, support = row_low_rank(weighed, conv_groups, kind.rank, second, kind.rows, cross=cross)
     else:
-        factors = decompose_for_data(weighed, conv_groups, 1, kind.rank, second, cross, support=support)
+        factors = decompose_for_data(weighed, conv_groups, 1, kind.rank, second, cross=cross, support=support)
     factors = uncounted(factors, metric)
     parts = output_moments(moments, len(copies), conv_groups)
     target = best_matrix(copies, conv_groups, moments)

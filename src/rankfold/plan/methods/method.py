@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +15,7 @@ from rankfold.workload import ConvShape, Network
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(ABC):
     """One setting for all layers; the base of all methods.
 
     Attributes:
@@ -70,13 +71,13 @@ class Method:
         # What most methods make of a layer does not depend on the array.
         return self
 
+    @abstractmethod
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
         """What becomes of a layer that may be changed, and why, in words.
 
         Raises:
             InputError: the setting does not fit the layer.
         """
-        raise NotImplementedError
 
     def layer_of_runs(self, runs: Sequence[ConvShape]) -> tuple[LayerKind, str]:
         """What becomes of a layer that runs on several planes: what becomes of it on the first of them.
@@ -89,7 +90,7 @@ class Method:
         """
         return self.layer(runs[0])
 
-    def check_changes(self, network: Network, kinds: dict[str, LayerKind], example: str) -> None:
+    def check_changes(self, network: Network, kinds: dict[str, LayerKind], example: str) -> None:  # noqa: B027 (it need not)
         """Refuse a plan in which the method changes nothing.
 
         Args:

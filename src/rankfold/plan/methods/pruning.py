@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -71,8 +72,9 @@ class _Pruning(Method):
             raise InputError(f"entries (={self.entries}) must be 1 or more")
         self._kind()  # refuses what no layer can have
 
+    @abstractmethod
     def _kind(self) -> LayerKind:
-        raise NotImplementedError
+        """What becomes of a layer."""
 
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
         """The pruned layer; dense where the kernel has no more positions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -120,13 +121,13 @@ class _OfWindows(Method):
         if not any(isinstance(kind, self.kinds) for kind in kinds.values()):
             raise InputError(f"no layer of {network.name} gets windows: {example}, and so on")
 
+    @abstractmethod
     def _cheapest(self, runs: Sequence[ConvShape], array: ArraySpec) -> Pair:
         """The window of the fewest cycles."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _made(self, shape: ConvShape, window: Pair, array: ArraySpec) -> tuple[LayerKind, str]:
         """What becomes of a layer, and what is said of it beside its window."""
-        raise NotImplementedError
 
 
 def _is_within(window: Pair, plane: Pair) -> bool:

@@ -42,4 +42,4 @@ def low_rank_factors(
         return row_sparse_factors(weight, size, kind.entries, moments, support)
     if moments is None:
         return decompose(weight, *size), None
-    return decompose_for_data(weight, *size, moments.second, moments.cross), None
+    return decompose_for_data(weight, *size, moments.second, cross=moments.cross), None
