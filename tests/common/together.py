@@ -62,16 +62,14 @@ def together(number, count, folder):
 
 
 class KilledAfter(Silent):
-    """Kills its process at the end of a part."""
+    """Kills its process after so many images, all epochs together."""
 
-    def __init__(self, part):
-        self.part, self.begun = part, None
+    def __init__(self, images):
+        self.left = images
 
-    def begin(self, what, total, unit="images"):
-        self.begun = what
-
-    def end(self, summary=""):
-        if self.begun == self.part:
+    def advance(self, count=1, detail=""):
+        self.left -= count
+        if self.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -79,7 +77,7 @@ def trained(processes, folder=None, quantised=False, progress=None):
     """What a training ends with: all weights, a hash of them, and the history without its times."""
     model = network(quantised)
     teacher = Teacher(net(), Distillation(0.5)) if quantised else None
-    checkpoint = Checkpoint(folder / "checkpoint.pt", "run") if folder else None
+    checkpoint = Checkpoint(folder / "checkpoint.pt", "run", images=130) if folder else None
     history = train(
         model,
         digits(),
@@ -104,7 +102,7 @@ def scene_train(number, count, folder, quantised=False):
 
 
 def scene_killed(number, count, folder):
-    progress = KilledAfter("training 1/2")
+    progress = KilledAfter(260 + 150)  # in the second epoch, of which two batches are on record
     return trained(together(number, count, folder / "first"), folder, progress=progress)
 
 

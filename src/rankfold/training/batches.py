@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from rankfold.training.augmentation import Augmentation
 from rankfold.training.data import ImageSplit
 from rankfold.training.share import ALL, Share
 
@@ -60,18 +60,22 @@ class Batches:
         self.seed = seed
         self.shuffle = shuffle
         self.share = share
-        # Pixels are 0 to 255: the moments are scaled to them once, rather than every image to [0, 1].
-        self._mean = _by_channel(mean, device)
-        self._scale = 1 / _by_channel(std, device)
+        _, height, width, _ = split.images.shape
+        self._augmentation = Augmentation(
+            mean,
+            std,
+            size=(height, width),
+            images=len(split),
+            device=device,
+            augment=augment,
+            seed=seed,
+        )
         self._resident = device.type == "cuda" and split.images.nbytes <= RESIDENT_BYTES
         if self._resident:
             # A copy: torch warns of memory that cannot be written to, as that of a mapped file.
             images = np.array(split.images)
             self._images = torch.from_numpy(images).to(device)
             self._labels = torch.from_numpy(split.labels).to(device)
-        # (N,) which images show their mirror image in the even epochs.
-        base = torch.Generator().manual_seed(seed)
-        self._mirrored = torch.rand(len(split), generator=base) < 0.5
 
     def __len__(self) -> int:
         count = len(self.split)
@@ -84,19 +88,18 @@ class Batches:
         """Images in an epoch."""
         return min(len(self) * self.batch_size, len(self.split))
 
-    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch; the same `seed` and `epoch` give the same batches."""
-        batches = self._prepare(epoch)
+    def epoch(self, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch but for the first `skip`; the same `seed` and `epoch` give the same."""
+        batches = self._prepare(epoch, skip)
         if self._resident:
             return batches
-        return _ahead(batches)
+        return ahead(batches)
 
-    def _prepare(self, epoch: int) -> Iterator[Batch]:
+    def _prepare(self, epoch: int, skip: int) -> Iterator[Batch]:
         # The factor is larger than any number of epochs: no two seeds share an order.
         seed = self.seed * 1_000_003 + epoch + 1
         draw = torch.Generator().manual_seed(seed)
         count = len(self.split)
-        choices = 2 * self._padding + 1
         if self.shuffle:
             order = torch.randperm(count, generator=draw)
         else:
@@ -104,8 +107,9 @@ class Batches:
         for number in range(len(self)):
             start = number * self.batch_size
             index = order[start : start + self.batch_size]
-            # Drawn whether or not they are used: the augmentation then changes nothing else.
-            offsets = torch.randint(0, choices, (2, len(index)), generator=draw)  # (2, B)
+            offsets = self._augmentation.offsets(len(index), draw)  # (2, B)
+            if number < skip:
+                continue
             if self.shuffle:
                 if not self._resident:
                     # Sorted reads keep a memory-mapped file sequential; SGD does not mind the order inside.
@@ -118,8 +122,7 @@ class Batches:
                 images, labels = self._read_from_device(index)
             else:
                 images, labels = self._read_from_host(index)
-            offsets = offsets.to(self.device)
-            yield self._transform(images, index, offsets, epoch), labels
+            yield self._augmentation(images, index, offsets, epoch), labels
 
     def _read_from_device(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, H, W, C) uint8 and labels (B,) at these places, of a split that the GPU holds."""
@@ -135,52 +138,8 @@ class Batches:
         labels = labels.to(self.device, non_blocking=True)
         return images, labels
 
-    @property
-    def _padding(self) -> int:
-        _, height, width, _ = self.split.images.shape
-        shorter = min(height, width)
-        return min(max(1, shorter // 8), shorter - 1)  # a reflection is at most one pixel short of the image
 
-    def _transform(self, images: Tensor, index: Tensor, offsets: Tensor, epoch: int) -> Tensor:
-        """Batches as a network takes them: cropped, mirrored and normalised.
-
-        Args:
-            images: (B, H, W, C) uint8.
-            index: (B,) their places in the split.
-            offsets: (2, B) first row and column of each crop in its padded image.
-            epoch: tells which of its two mirror images each one shows.
-        """
-        x = images.permute(0, 3, 1, 2)  # (B, C, H, W), still channels last in memory
-        if self.augment != "none":
-            x = self._cropped(x, offsets)
-        if self.augment == "crop-flip":
-            # Each image alternates between its two mirror images from epoch to epoch, so that neither is
-            # seen twice in a row (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds").
-            flip = self._mirrored[index] ^ bool(epoch % 2)
-            flip = flip.to(x.device).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
-            x = torch.where(flip, x.flip(3), x)
-        normalised = (x.float() - self._mean) * self._scale
-        return normalised.contiguous(memory_format=torch.channels_last)
-
-    def _cropped(self, x: Tensor, offsets: Tensor) -> Tensor:
-        """(B, C, H, W) crops of images of that size with a reflected border."""
-        batch, _, height, width = x.shape
-        border = self._padding
-        padded = F.pad(x.float(), (border, border, border, border), mode="reflect")
-        # One view holds every window, (B, C, 2p+1, 2p+1, H, W): to index it copies the chosen ones alone.
-        bands = padded.unfold(2, height, 1)
-        windows = bands.unfold(3, width, 1)
-        every = torch.arange(batch, device=x.device)
-        return windows[every, :, offsets[0], offsets[1]]
-
-
-def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(1, C, 1, 1) of values for pixels in [0, 1], scaled to pixels of 0 to 255."""
-    scaled = 255 * torch.tensor(values, device=device)
-    return scaled.view(1, -1, 1, 1)
-
-
-def _ahead(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
+def ahead(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
     """Prepare up to `depth` batches in a thread while the caller computes; errors surface in the caller."""
     ready: queue.Queue[_Ready] = queue.Queue(depth)
     stop = threading.Event()
@@ -218,3 +177,6 @@ def _ahead(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
         # Also where the caller leaves in the middle of an epoch, or is interrupted.
         stop.set()
         worker.join()
+        # What prepares them ends as well, and with it threads of its own.
+        if isinstance(batches, Generator):
+            batches.close()

@@ -221,7 +221,7 @@ def _write(decoded: Decoded, source: str, folder: Path) -> None:
         hasher.update(images.tobytes())
         hasher.update(labels.tobytes())
     images, _ = decoded.splits["train"]
-    mean, std = _moments(images)
+    mean, std = moments(images)
     meta = {
         "source": source,
         "classes": decoded.classes,
@@ -232,7 +232,7 @@ def _write(decoded: Decoded, source: str, folder: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (C,) of the pixels of images (N, H, W, C), scaled to [0, 1]."""
     # From histograms: exact, and no float copy of the whole data set.
     counts = []

@@ -20,10 +20,12 @@ class Checkpoint:
     Attributes:
         path: the file; only the newest state is kept in it.
         run: hash of everything the result depends on (model, plan, data, recipe).
+        images: after so many images of an epoch the state is written within it, too.
     """
 
     path: Path
     run: str
+    images: int = 200_000
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings, lists and dictionaries of them) atomically."""

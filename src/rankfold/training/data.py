@@ -169,7 +169,7 @@ def load_images(
         InputError: the folder is missing or empty, has no usable columns or splits, or holds a corrupt image.
     """
     source = os.fspath(source)
-    _check(source, image_size)
+    check_source(source, image_size)
     entry = entry_of(source, image_size, cache)
     if not entry.is_filled:
         entry.fill(source, image_size)
@@ -186,7 +186,12 @@ def load_images(
     )
 
 
-def _check(source: str, image_size: Size | None) -> None:
+def check_source(source: str, image_size: Size | None) -> None:
+    """Refuse names that no data set can have, and sizes that no image has.
+
+    Raises:
+        InputError: it is one.
+    """
     if not source.strip():
         raise InputError("data (=) is empty; give a folder, `digits`, or a hub id such as owner/name")
     if image_size is not None:

@@ -236,8 +236,8 @@ class _Epochs:
         """Samples in an epoch."""
         return self._seen.samples
 
-    def epoch(self, epoch: int = 0) -> Iterator[LabelledBatch]:
-        """What the loader gives this time.
+    def epoch(self, epoch: int = 0, skip: int = 0) -> Iterator[LabelledBatch]:
+        """What the loader gives this time, but for the first `skip` batches.
 
         Raises:
             InputError: other batches than it gave at first, in number or in kind.
@@ -248,6 +248,9 @@ class _Epochs:
             # The rates of all steps were set by the number of batches.
             if count > len(self):
                 raise self._other_number(f"more than {len(self)}")
+            # They are made, as nobody else knows how to leave them out.
+            if count <= skip:
+                continue
             inputs, target = pair_of(batch, self._what, self._classes)
             samples = len(target)
             own = self._share.places(samples)

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -193,9 +194,15 @@ def train(
         return ()
     if progress is None or not processes.is_first:
         progress = Silent()
+    # The same in all processes, as they have to stop at the same batches.
+    every = None
+    if checkpoint is not None or not processes.alone:
+        every = (checkpoint or Checkpoint(Path(), "")).images
     if not processes.is_first:
         checkpoint = None
-    training = _Training(model, data, recipe, device, teacher=teacher, progress=progress, processes=processes)
+    training = _Training(
+        model, data, recipe, device, teacher=teacher, progress=progress, processes=processes, every=every
+    )
     training.take_up(checkpoint)
     with _deterministic():
         # From the first epoch that is not done: batches and augmentation depend on its number alone.
@@ -204,13 +211,30 @@ def train(
             progress.begin(what, training.images_an_epoch)
             summary = ""
             try:
-                record = training.run_epoch(epoch)
+                record = training.run_epoch(epoch, checkpoint)
                 if checkpoint is not None:
                     checkpoint.save(training.state())
                 summary = record.in_words(stage, recipe.epochs)
             finally:
                 progress.end(summary)
     return tuple(training.history)
+
+
+@dataclass
+class _Within:
+    """How far an epoch is that is not done.
+
+    Attributes:
+        rate: of its first step.
+        batches: that are done.
+        seconds: that they took.
+        sums: of losses, right images and images so far, in float64, in all processes when it is saved.
+    """
+
+    rate: float
+    batches: int = 0
+    seconds: float = 0.0
+    sums: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
 
 class _Training:
@@ -231,6 +255,7 @@ class _Training:
         teacher: Teacher | None,
         progress: Progress,
         processes: Processes,
+        every: int | None,
     ) -> None:
         self._model = model
         self._data = data
@@ -261,6 +286,8 @@ class _Training:
             teacher.prepare_(device, recipe.compiled, self._half)
         # A network may hold constants that are infinite by design, such as masks.
         self._infinite_from_the_start = frozenset(_not_finite(model))
+        self._within: _Within | None = None
+        self._every = every
         self.history: list[EpochRecord] = []
         self.images_an_epoch = self._batches.images
 
@@ -282,23 +309,32 @@ class _Training:
         self.history.clear()
         for record in state["history"]:
             self.history.append(EpochRecord(**record))
+        # States of older versions are of whole epochs alone.
+        if state.get("within") is not None:
+            self._within = _Within(**state["within"])
+            if not self._processes.is_first:
+                self._within.sums.zero_()  # the first process has those of all
 
-    def state(self) -> dict[str, Any]:
-        """All that `take_up` needs."""
+    def state(self, within: _Within | None = None) -> dict[str, Any]:
+        """All that `take_up` needs; `within` says how far an epoch is that is not done."""
         return {
             "model": self._model.state_dict(),
             "optimiser": self._sgd.state_dict(),
             "schedule": self._schedule.state_dict(),
             "history": [asdict(record) for record in self.history],
+            "within": within and vars(within),
         }
 
-    def run_epoch(self, epoch: int) -> EpochRecord:
+    def run_epoch(self, epoch: int, checkpoint: Checkpoint | None = None) -> EpochRecord:
         """Train for one epoch (from 0), evaluate where it is due, and note in the history what came of it."""
         self._model.train()
-        rate = self._sgd.param_groups[0]["lr"]
+        within = self._within or _Within(self._sgd.param_groups[0]["lr"])
+        # An epoch that was taken up in its middle ends as one that was not; the next begins anew.
+        self._within = None
+        rate, before = within.rate, within.seconds
         start = time.perf_counter()
-        losses, accuracy, images = self._steps(epoch)
-        seconds = time.perf_counter() - start
+        losses, accuracy, images = self._steps(epoch, within, checkpoint)
+        seconds = before + time.perf_counter() - start
         self._check_weights(epoch)
         record = EpochRecord(
             epoch + 1,
@@ -315,6 +351,13 @@ class _Training:
         self.history.append(record)
         return record
 
+    @property
+    def _batches_until_saved(self) -> int:
+        """After how many batches of an epoch the state is written within it."""
+        if self._every is None:
+            return len(self._batches)
+        return max(1, self._every * len(self._batches) // self.images_an_epoch)
+
     def _tested(self, epoch: int) -> float | None:
         """Accuracy on the test split in every tenth part of the epochs and in the last one, else None."""
         epochs = self._recipe.epochs
@@ -324,34 +367,43 @@ class _Training:
             return None
         return accuracy_on_tests(self._model, self._data, self._device, self._processes)
 
-    def _steps(self, epoch: int) -> tuple[list[float], float, int]:
-        """One pass over the training split; returns the mean losses, accuracy and the number of images.
+    def _steps(
+        self, epoch: int, within: _Within, checkpoint: Checkpoint | None
+    ) -> tuple[list[float], float, int]:
+        """The rest of a pass over the training split; the mean losses, accuracy and images of the whole.
 
         The loss that is minimised comes first; with a teacher, those against the labels and against the
         teacher follow.
         """
-        # In float64, as the sum of a large split's losses would lose digits.
+        start = time.perf_counter() - within.seconds
         # Sums stay on the device until the end: to read one after each step would make a GPU wait.
-        correct = torch.zeros((), dtype=torch.int64, device=self._device)
-        totals = torch.zeros((), dtype=torch.float64, device=self._device)
-        seen = 0
-        for x, y in self._batches.epoch(epoch):
+        sums = within.sums.to(self._device)
+        due = self._batches_until_saved
+        self._progress.advance(within.batches * self.images_an_epoch // len(self._batches))
+        for x, y in self._batches.epoch(epoch, within.batches):
             losses, logits = self._step(x, y)
             count = len(y)
-            totals = totals + losses.double() * count
-            correct += (logits.argmax(1) == y).sum()
-            seen += count
+            right = (logits.argmax(1) == y).sum()
+            # In float64, as the sum of a large split's losses would lose digits.
+            counts = torch.stack([right, right.new_full((), count)])
+            sums = sums + torch.cat([losses.double() * count, counts.double()])
+            within.batches += 1
             self._progress.advance(count * self._processes.share.of)
+            if within.batches % due == 0 and within.batches < len(self._batches):
+                within.sums, within.seconds = self._processes.sum_(sums).cpu(), time.perf_counter() - start
+                if checkpoint is not None:
+                    checkpoint.save(self.state(within))
+                if not self._processes.is_first:
+                    sums = torch.zeros_like(sums)
         # Those of all processes: whoever finds out that training diverged finds out in all of them.
-        own = torch.cat([totals, totals.new_tensor([correct.item(), seen])])
-        *sums, right, images = self._processes.sum_(own).tolist()
-        means = [total / images for total in sums]
+        *totals, right_ones, images = self._processes.sum_(sums).tolist()
+        means = [total / images for total in totals]
         if not means[0] < math.inf:  # NaN compares as false
             raise InputError(
                 f"the loss became {means[0]} in epoch {epoch + 1}; use a lower peak rate than "
                 f"{self._recipe.peak_rate}"
             )
-        return means, right / images, int(images)
+        return means, right_ones / images, int(images)
 
     def _step(self, x: Inputs, y: Tensor) -> tuple[Tensor, Tensor]:
         """One update by a batch: its losses (1,), with a teacher (3,), and its logits (B, classes)."""

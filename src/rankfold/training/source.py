@@ -33,8 +33,8 @@ class TrainingBatches(Protocol):
     def images(self) -> int:
         """Samples in an epoch."""
 
-    def epoch(self, epoch: int = 0) -> Iterator[LabelledBatch]:
-        """The batches of one epoch, on the device of the training."""
+    def epoch(self, epoch: int = 0, skip: int = 0) -> Iterator[LabelledBatch]:
+        """The batches of one epoch but for the first `skip`, on the device of the training."""
 
 
 class TrainingData(ABC):

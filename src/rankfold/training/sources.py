@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ SPLITS = ("train", "test")
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 TEST_SPLITS = ("test", "validation", "val")
+KINDS = ("parquet", "imagefolder")  # of folders that can be read in shards, as `datasets` calls them
 MOST_CLASSES = 1_000_000  # above those of any data set; guards against labels that are no classes
 _BICUBIC = 3  # as PIL numbers it
 
@@ -77,23 +80,17 @@ def _digits(size: Size | None) -> Decoded:
 
 def _read_datasets(source: str, size: Size | None) -> Decoded:
     opened = _open(source)
-    test = _first_of(TEST_SPLITS, opened)
+    test = first_of(TEST_SPLITS, opened)
     if "train" not in opened or test is None:
         raise InputError(
             f"data {source} has the splits {sorted(opened)}; it needs `train` "
             f"and one of {', '.join(TEST_SPLITS)}"
         )
     features = opened["train"].features or {}  # None where the format does not say
-    image = _first_of(IMAGE_COLUMNS, features)
-    label = _first_of(LABEL_COLUMNS, features)
-    if image is None or label is None:
-        raise InputError(
-            f"data {source} has the columns {sorted(features)}; it needs an image column "
-            f"({' or '.join(IMAGE_COLUMNS)}) and a label column ({', '.join(LABEL_COLUMNS)})"
-        )
+    image, label = columns_of(source, features)
     splits = {}
     for name, theirs in zip(SPLITS, ("train", test), strict=True):
-        decoder = _Decoder(f"{source}, split {theirs}", image, label, size)
+        decoder = Decoder(f"{source}, split {theirs}", image, label, size)
         splits[name] = decoder.decode(opened[theirs])
     classes = getattr(features[label], "names", None)
     if not classes:
@@ -106,22 +103,30 @@ def _read_datasets(source: str, size: Size | None) -> Decoded:
 
 def _open(source: str) -> Mapping[str, Any]:
     """The splits of a source by name, nothing of which is read yet."""
+    datasets = _datasets()
+    try:
+        # Its own cache holds nothing but locks for data that is streamed; the user's home may be read-only.
+        with _without_notices("huggingface_hub"), tempfile.TemporaryDirectory() as locks:
+            return datasets.load_dataset(source, streaming=True, cache_dir=locks)
+    except Exception as error:  # `datasets` raises a dozen unrelated types for an unreadable source
+        raise _unreadable(source, error) from error
+
+
+def _datasets() -> Any:
     try:
         import datasets
     except ImportError as error:
         raise MissingDependencyError(
             "reading this data needs the package `datasets`: pip install datasets"
         ) from error
+    return datasets
 
-    try:
-        # Its own cache holds nothing but locks for data that is streamed; the user's home may be read-only.
-        with _without_notices("huggingface_hub"), tempfile.TemporaryDirectory() as locks:
-            return datasets.load_dataset(source, streaming=True, cache_dir=locks)
-    except Exception as error:  # `datasets` raises a dozen unrelated types for an unreadable source
-        raise InputError(
-            f"data {source} cannot be read: {first_line(error)}; "
-            "give a folder of Parquet shards or of images by class"
-        ) from error
+
+def _unreadable(source: str, error: Exception) -> InputError:
+    return InputError(
+        f"data {source} cannot be read: {first_line(error)}; "
+        "give a folder of Parquet shards or of images by class"
+    )
 
 
 @contextmanager
@@ -136,7 +141,48 @@ def _without_notices(name: str) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _first_of(names: Iterable[str], there: Mapping[str, Any]) -> str | None:
+def columns_of(source: str, features: Mapping[str, Any]) -> tuple[str, str]:
+    """The columns of images and of labels.
+
+    Raises:
+        InputError: there are none.
+    """
+    image = first_of(IMAGE_COLUMNS, features)
+    label = first_of(LABEL_COLUMNS, features)
+    if image is None or label is None:
+        raise InputError(
+            f"data {source} has the columns {sorted(features)}; it needs an image column "
+            f"({' or '.join(IMAGE_COLUMNS)}) and a label column ({', '.join(LABEL_COLUMNS)})"
+        )
+    return image, label
+
+
+def local_files(source: str) -> tuple[str, dict[str, list[str]]]:
+    """What a folder holds, `parquet` or `imagefolder`, and its files, split by split; nothing is read.
+
+    Raises:
+        InputError: it holds anything else.
+        MissingDependencyError: the package that looks at it is not installed.
+    """
+    datasets = _datasets()
+    try:
+        with _without_notices("huggingface_hub"), tempfile.TemporaryDirectory() as locks:
+            builder = datasets.load_dataset_builder(source, cache_dir=locks)
+    except Exception as error:  # as for `_open`
+        raise _unreadable(source, error) from error
+    found = {str(split): list(map(str, names)) for split, names in (builder.config.data_files or {}).items()}
+    kind = str(builder.name)
+    tables = [name for names in found.values() for name in names if Path(name).stem == "metadata"]
+    if kind not in KINDS or tables:
+        what = "a table of labels (metadata)" if tables else f"{kind} files"
+        raise InputError(
+            f"data {source} holds {what}, which is decoded at once; give Parquet shards or images by class"
+        )
+    return kind, found
+
+
+def first_of(names: Iterable[str], there: Mapping[str, Any]) -> str | None:
+    """The first of some names that is there."""
     for name in names:
         if name in there:
             return name
@@ -160,7 +206,7 @@ def _check_splits(source: str, splits: dict[str, Arrays], classes: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Decoder:
+class Decoder:
     """Decodes the rows of one split.
 
     Attributes:
@@ -176,15 +222,20 @@ class _Decoder:
     size: Size | None
 
     def decode(self, rows: Iterable[Any]) -> Arrays:
+        """All images and labels of some rows, their images opened.
+
+        Raises:
+            InputError: an image is corrupt or of another size than the first, or a label is no number.
+        """
         images: list[np.ndarray] = []
         labels: list[int] = []
         # One by one: of a stream, nobody knows how many there are.
         for index, row in enumerate(self._guarded(rows)):
             pixels = self._pixels(row[self.image], index)
             if images:
-                self._check_alike(pixels, images[0], index)
+                self.check_alike(pixels, images[0], index)
             images.append(pixels)
-            label = self._checked_label(row[self.label], index)
+            label = self.checked_label(row[self.label], index)
             labels.append(label)
         if not images:
             raise InputError(f"data {self.where} holds no images")
@@ -227,19 +278,56 @@ class _Decoder:
             return pixels[..., None]
         return pixels
 
-    def _check_alike(self, pixels: np.ndarray, first: np.ndarray, index: int) -> None:
-        if pixels.shape[2] != first.shape[2]:
+    def opened(self, content: bytes, index: int) -> np.ndarray:
+        """(H, W, C) of an encoded image, C being 1 or 3.
+
+        Raises:
+            InputError: it is corrupt.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(content)) as picture:
+                return self._pixels(picture, index)
+        except InputError:
+            raise
+        except Exception as error:  # as above
+            raise InputError(
+                f"data {self.where}: image {index} cannot be read ({first_line(error)}); "
+                "repair or replace the file"
+            ) from error
+
+    def check_alike(self, pixels: np.ndarray, first: np.ndarray, index: int) -> None:
+        """Refuse an image of another size than the first.
+
+        Raises:
+            InputError: it is.
+        """
+        self.check_shape(pixels, first.shape, index)
+
+    def check_shape(self, pixels: np.ndarray, first: tuple[int, ...], index: int) -> None:
+        """The same by the shape (H, W, C) of the first.
+
+        Raises:
+            InputError: it is of another.
+        """
+        if pixels.shape[2] != first[2]:
             raise InputError(
                 f"data {self.where}: image {index} has {pixels.shape[2]} channels, the first one "
-                f"{first.shape[2]}; make all of them grey or all of them colour"
+                f"{first[2]}; make all of them grey or all of them colour"
             )
-        if pixels.shape != first.shape:
+        if pixels.shape != first:
             raise InputError(
-                f"data {self.where}: image {index} is {pixels.shape}, the first one {first.shape} (H, W, C); "
+                f"data {self.where}: image {index} is {pixels.shape}, the first one {first} (H, W, C); "
                 "pass image_size=(H, W) to resize them"
             )
 
-    def _checked_label(self, label: Any, index: int) -> int:
+    def checked_label(self, label: Any, index: int) -> int:
+        """The label as a whole number.
+
+        Raises:
+            InputError: it is none.
+        """
         # Python counts True among the numbers; as a class it is a mistake.
         if isinstance(label, bool) or not isinstance(label, int):
             raise InputError(

@@ -47,6 +47,13 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
     )
     parser.add_argument("--compile", action="store_true", help="run the training steps through torch.compile")
     add_image_size(parser)
+    parser.add_argument(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="decode images while training, or all of them before (default: while training where the decoded "
+        "images would be larger than a quarter of the memory)",
+    )
     add_device(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the run that DIR holds")
 

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from rankfold.machine import Hardware, NonIdealities
     from rankfold.mapping import ArraySpec
     from rankfold.runs.baseline import DenseWeights
-    from rankfold.training.data import ImageData
     from rankfold.training.processes import Processes
+    from rankfold.training.source import TrainingData
     from rankfold.workload import Network
 
 DENSE_EPOCHS = 60  # of a dense network without weights, where nothing is said
@@ -158,11 +158,11 @@ def _compress(
     from rankfold.models.load import load_model
     from rankfold.runs.run import run as run_job
     from rankfold.runs.state import RunNotes, traced
-    from rankfold.training.data import load_images
+    from rankfold.training.streaming import load_data
 
     tuning = recipe(options)
     with one_first(processes):
-        data = load_images(options.data, options.image_size)
+        data = load_data(options.data, options.image_size, stream=options.stream)
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
     baseline = _baseline(options, data)
     network = traced(model, data, options.model)
@@ -197,7 +197,7 @@ def _check_decomposition(options: argparse.Namespace, plan: Plan) -> None:
         raise InputError("no layer of this plan gets factors or supports; omit --decomposition")
 
 
-def _baseline(options: argparse.Namespace, data: ImageData) -> DenseWeights:
+def _baseline(options: argparse.Namespace, data: TrainingData) -> DenseWeights:
     """Where the dense weights come from.
 
     Raises:

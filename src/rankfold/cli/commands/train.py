@@ -52,10 +52,10 @@ def _train(
     from rankfold.models.load import load_model
     from rankfold.runs.state import RunNotes
     from rankfold.runs.train import train_network
-    from rankfold.training.data import load_images
+    from rankfold.training.streaming import load_data
 
     with one_first(processes):
-        data = load_images(options.data, options.image_size)
+        data = load_data(options.data, options.image_size, stream=options.stream)
     train_network(
         load_model(options.model, len(data.classes), data.input_size[0], options.seed),
         data,
