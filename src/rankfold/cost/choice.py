@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
 from rankfold.cost.kinds import AnyMapping, cost_of
 from rankfold.cost.planned import Masks, array_mapping, bits_of, busiest, drives, planned_mapping
-from rankfold.mapping import ArraySpec, Mapping
+from rankfold.mapping import ArraySpec
+from rankfold.mapping.stored import held_together
 from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.workload import ConvShape, Network
 
@@ -40,14 +41,15 @@ class MappingOption:
     whole_cycles: int
     laid_out: AnyMapping = field(compare=False, repr=False)
 
-    @property
+    @cached_property
     def held(self) -> Hashable:
-        """How arrays hold the layer: windows, tiles, and each one's share of the work, of every stage.
+        """What arrays hold of the layer, stage by stage, see `StoredMatrix.contents`.
 
         Layers that share a parameter and become one kind run on the same arrays where these agree, whatever
-        their planes.
+        their planes. Found when asked for, which only layers that share one do.
         """
-        return tuple(_held(stage) for stage in self.laid_out.stages)
+        stages = self.laid_out.stages
+        return tuple(held_together(stored for stored, _ in stage.loads) for stage in stages)
 
 
 def mapping_options(
@@ -88,21 +90,6 @@ def _option(
     # A weight that runs twice is stored once.
     arrays = sum(stage.tile_count for stage in mapped[0].stages)
     return MappingOption(entry.mapping, cycles, arrays, time, whole_cycles, mapped[0])
-
-
-def _held(stage: Mapping) -> Hashable:
-    shape = stage.shape
-    _, first = stage.loads[0]
-    held = []
-    for stored, times in stage.loads:
-        # Copies of a kernel are as far apart as pixels read; of a single pixel there is one.
-        apart = None
-        if stored.window != (1, 1):
-            apart = shape.stride, shape.dilation
-        tiles = frozenset(stored.extents().items())
-        cut = stored.block, stored.window, stored.layout, stored.overflow
-        held.append((cut, apart, tiles, Fraction(times, first)))
-    return tuple(held)
 
 
 def choose_mapping(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan) -> str:

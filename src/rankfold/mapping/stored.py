@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -65,6 +65,31 @@ class StoredMatrix:
                     rows.append((piece[0], lines, reads))
                 for column_strip in column_strips:
                     yield self._tile(rows, column_strip)
+
+    # The cells of a tile follow from its pieces: which lines of which diagonal block, ordered by (channel, y,
+    # x), meet which columns, ordered by (output channel, pixel). What a pixel reads of a block's lines
+    # follows from the pixels of the block and, where these are several, from how far apart they read. Neither
+    # the plane nor, for a single pixel, stride and dilation play a part.
+    @cached_property
+    def contents(self) -> Hashable:
+        """What the cells hold: matrices of one parameter that agree in it are one and the same arrays."""
+        shape = self.footprint.shape
+        apart = []
+        for axis in (0, 1):
+            if self._part[axis] > 1:
+                apart.append((axis, shape.stride[axis], shape.dilation[axis]))
+        order = None
+        if self.overflow is not None:
+            order = self.overflow.axis
+        groups = tuple(group for group, _ in self._blocks)
+        tiles: Counter[Hashable] = Counter()
+        for outline in self._outlines:
+            pixels = tuple(outline.pixels.tolist())
+            for lines, strips in outline.strips():
+                for columns in strips:
+                    tiles[pixels, lines, columns] += 1
+        weight = shape.in_channels, shape.m, shape.kernel, shape.groups, self.footprint.mask
+        return weight, self.block, self._part, tuple(apart), order, groups, frozenset(tiles.items())
 
     def extents(self) -> Counter[Pair]:
         """How many tiles have r rows and c columns in use, by (r, c), counted without making them."""
@@ -481,6 +506,11 @@ class StoredMatrix:
         if self._slots == 1:
             return 0
         return block
+
+
+def held_together(stored: Iterable[StoredMatrix]) -> Hashable:
+    """What the arrays of several stored matrices of one parameter hold, whichever order they come in."""
+    return frozenset(Counter(matrix.contents for matrix in stored).items())
 
 
 def _alike(heights: Sequence[int]) -> list[tuple[range, int]]:

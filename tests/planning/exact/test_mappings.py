@@ -1,7 +1,8 @@
 """Mappings within a number of arrays, against every choice of them."""
 
 import itertools
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from rankfold.cost.energy import find_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.plan import LayerPlan, LowRankLayer, Plan
-from rankfold.planning.exact.mappings import mappings_within
+from rankfold.planning.exact.mappings import _ways, mappings_within
 from rankfold.workload import Network, trace, zoo_network
 
 
@@ -109,3 +110,113 @@ def test_layers_of_one_parameter_have_one_set_of_arrays():
         chosen = network_energy(network, mappings_within(network, plan, plan, most, masks={}), table)
         assert chosen.arrays <= most
         assert chosen.reads == min(reads for arrays, reads in every if arrays <= most)
+
+
+class TiedStrides(nn.Module):
+    """Convolutions of one parameter with other strides and dilations."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.two = nn.Conv2d(8, 8, 3, padding=1, stride=2, bias=False)
+        self.three = nn.Conv2d(8, 8, 3, padding=2, dilation=2, bias=False)
+        self.two.weight = self.three.weight = self.one.weight
+
+    def forward(self, x):
+        return self.three(self.two(self.one(x)))
+
+
+def _cells(option):
+    """The weights in the cells of every tile, however the tiles are ordered."""
+    tiles = Counter()
+    for stage in option.laid_out.stages:
+        for stored, _ in stage.loads:
+            tiles.update(
+                tile.weight_index.tobytes() + bytes(str(tile.weight_index.shape), "ascii")
+                for tile in stored.tiles()
+            )
+    return tiles
+
+
+@pytest.mark.parametrize("model", [Tied, TiedStrides])
+def test_arrays_are_shared_where_their_cells_agree(model):
+    """All pairs of options, against the tiles themselves and against the arrays that are priced."""
+    network = trace(model(), (8, 6, 6), "tied")
+    names = [layer.name for layer in network.layers]
+    table = find_table(None, ArraySpec(64, 64))
+    array = ArraySpec(64, 64, cell_bits=table.cell_bits, dac_bits=1)
+    entries = [LayerPlan(name, weight_bits=4, input_bits=4) for name in names]
+    plan = Plan.of(network, array, tuple(entries))
+    options = options_by_weight(network, plan, {})
+    shared = 0
+    for first, second in itertools.combinations(names, 2):
+        for one, other in itertools.product(options[first], options[second]):
+            alike = one.held == other.held
+            shared += alike
+            assert alike == (_cells(one) == _cells(other)), (one, other)
+            chosen = [replace(entries[names.index(first)], mapping=one.mapping)]
+            chosen.append(replace(entries[names.index(second)], mapping=other.mapping))
+            pair = tuple(layer for layer in network.layers if layer.name in (first, second))
+            both = replace(network, layers=pair)
+            priced = network_energy(both, Plan.of(both, array, tuple(chosen)), table)
+            assert priced.arrays == one.arrays + other.arrays * (not alike)
+    assert shared
+
+
+@dataclass(frozen=True)
+class Way:
+    """What `_ways` asks of an option."""
+
+    mapping: str
+    held: int
+    arrays: int
+    cycles: int
+    whole_cycles: int = 0
+
+
+def _tied(draw, layers, keys):
+    """Options of layers of one parameter, which need as many arrays where they hold the same."""
+    arrays = draw(st.lists(st.integers(1, 9), min_size=keys, max_size=keys))
+    entries = [LayerPlan(f"layer{number}") for number in range(layers)]
+    options = {}
+    for entry in entries:
+        held = draw(st.lists(st.integers(0, keys - 1), min_size=1, max_size=3))
+        of_layer = []
+        for number, key in enumerate(held):
+            of_layer.append(Way(str(number), key, arrays[key], draw(st.integers(1, 30))))
+        options[entry.name] = of_layer
+    return entries, options
+
+
+def _front(costs):
+    """Those that no other undercuts in both cycles and arrays."""
+    return {
+        cost for cost in costs if not any(o != cost and o[0] <= cost[0] and o[1] <= cost[1] for o in costs)
+    }
+
+
+@settings(max_examples=40)
+@given(st.data(), st.integers(2, 4))
+def test_ways_of_tied_layers_against_every_choice(data, layers):
+    entries, options = _tied(data.draw, layers, 5)
+    every = set()
+    for choice in itertools.product(*options.values()):
+        arrays = sum({option.held: option.arrays for option in choice}.values())
+        every.add((sum(option.cycles for option in choice), arrays))
+    assert {(way.cycles, way.arrays) for way in _ways(entries, options)} == _front(every)
+
+
+def test_many_tied_layers_are_chosen_for_in_no_time():
+    """5^12 choices, and as many sets of what arrays hold as there are mappings."""
+    entries = [LayerPlan(f"layer{number}") for number in range(12)]
+    options = {}
+    for number, entry in enumerate(entries):
+        alike = [Way(str(key), key, 3 + key, 40 - 5 * key) for key in range(4)]
+        own = Way("own", 100 + number, 2, 20)
+        options[entry.name] = [*alike, own]
+    # Some layers on arrays of their own, all others on those that one of the mappings needs.
+    every = set()
+    for own, key in itertools.product(range(13), range(4)):
+        shared = (3 + key) * (own < 12)
+        every.add((20 * own + (40 - 5 * key) * (12 - own), 2 * own + shared))
+    assert {(way.cycles, way.arrays) for way in _ways(entries, options)} == _front(every)

@@ -5,10 +5,12 @@ mapping.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
+from rankfold.mapping.stored import StoredMatrix, held_together
 from rankfold.workload import ConvShape
 
 STEERING = ("none", "rows", "kernels")
@@ -45,6 +47,7 @@ class StageActivity:
         macs: multiply-accumulates with the weights that are stored.
         weight_bits: of the weights.
         input_bits: of the inputs.
+        stored: what the arrays hold.
     """
 
     tiles: int
@@ -67,6 +70,12 @@ class StageActivity:
     macs: int
     weight_bits: int
     input_bits: int
+    stored: tuple[StoredMatrix, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def held(self) -> Hashable:
+        """What the arrays hold of a parameter, on which cells."""
+        return held_together(self.stored), self.weight_bits, self.columns_per_weight
 
     @property
     def reads(self) -> int:
@@ -197,6 +206,7 @@ def stage_activity(
         macs=macs,
         weight_bits=weight_bits,
         input_bits=input_bits,
+        stored=tuple(stored for stored, _ in mapping.loads),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -212,14 +211,19 @@ class NetworkEnergy:
 
         Layers that share a parameter run on the same arrays where these hold it alike.
         """
+        sharing: dict[str, set[str]] = {}
+        for layer in self.layers:
+            sharing.setdefault(layer.shape.stored, set()).add(layer.shape.weight)
         held: dict[tuple[Any, ...], str] = {}
         home_of: dict[str, str] = {}
         for layer in self.layers:
-            weight = layer.shape.weight
+            weight, parameter = layer.shape.weight, layer.shape.stored
             # Of a weight that runs several times, the first run says how it is held.
-            if weight not in home_of:
-                layout = tuple(_layout(stage.activity) for stage in layer.stages)
-                how = (layer.shape.stored, self.adc_bits.get(weight), layout)
+            if len(sharing[parameter]) == 1:
+                home_of[weight] = weight
+            elif weight not in home_of:
+                stages = tuple(stage.activity.held for stage in layer.stages)
+                how = (parameter, self.adc_bits.get(weight), stages)
                 home_of[weight] = held.setdefault(how, weight)
         return [home_of[layer.shape.weight] for layer in self.layers]
 
@@ -308,12 +312,6 @@ class NetworkEnergy:
         if layers:
             content["layers"] = [layer.to_json() for layer in self.layers]
         return content
-
-
-def _layout(activity: StageActivity) -> tuple[Any, ...]:
-    """How arrays hold a stage, whatever its plane: tiles, and the cells in use of one, on average."""
-    cells = Fraction(activity.cells, activity.reads)
-    return activity.tiles, activity.weight_bits, activity.columns_per_weight, cells
 
 
 def _utilisation(stages: Sequence[StageActivity], array: ArraySpec) -> float:

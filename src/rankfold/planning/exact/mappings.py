@@ -83,33 +83,49 @@ class _Way:
     arrays: int = 0
     whole_cycles: int = 0
 
-
-def _ways(entries: Sequence[LayerPlan], options: Mapping[str, Sequence[MappingOption]]) -> Iterable[_Way]:
-    """The cheapest ways to lay out layers of one parameter, for all that arrays may come to hold."""
-    # What arrays hold decides how many there are, and what further layers find there: of all ways to the
-    # same, that of the fewest cycles.
-    ways: dict[frozenset[Hashable], _Way] = {frozenset(): _Way()}
-    for entry in entries:
-        following: dict[frozenset[Hashable], _Way] = {}
-        for contents, way in ways.items():
-            for option in options[entry.name]:
-                held: Hashable = option.mapping
-                if len(entries) > 1:
-                    held = option.held, entry.kind, entry.weight_bits
-                more = option.arrays * (held not in contents)
-                further = _Way(
-                    (*way.mappings, option.mapping),
-                    way.cycles + option.cycles,
-                    way.arrays + more,
-                    way.whole_cycles + option.whole_cycles,
-                )
-                now = contents | {held}
-                before = following.get(now)
-                if before is None or _cost(further) < _cost(before):
-                    following[now] = further
-        ways = following
-    return ways.values()
+    def followed_by(self, option: MappingOption, arrays: int) -> _Way:
+        """With the mapping of one more layer, which needs so many more arrays."""
+        return _Way(
+            (*self.mappings, option.mapping),
+            self.cycles + option.cycles,
+            self.arrays + arrays,
+            self.whole_cycles + option.whole_cycles,
+        )
 
 
-def _cost(way: _Way) -> tuple[int, int]:
-    return way.cycles, way.whole_cycles
+# Layer by layer. What arrays hold so far decides what further layers find there, and only what one of these
+# could use does: that is the state. Of all ways to a state, those count that no other undercuts in both
+# cycles and arrays, as all that follows costs the same after each. What no later layer can use is forgotten:
+# layers of one shape have as many states as sets of their mappings, however many they are, and layers that
+# hold nothing alike have one.
+def _ways(entries: Sequence[LayerPlan], options: Mapping[str, Sequence[MappingOption]]) -> list[_Way]:
+    """The ways to lay out layers of one parameter that no other undercuts in both cycles and arrays."""
+    held = [[_held(entry, option, len(entries)) for option in options[entry.name]] for entry in entries]
+    states: dict[frozenset[Hashable], list[_Way]] = {frozenset(): [_Way()]}
+    for number, entry in enumerate(entries):
+        later = {key for keys in held[number + 1 :] for key in keys}
+        following: dict[frozenset[Hashable], list[_Way]] = {}
+        for contents, ways in states.items():
+            for option, key in zip(options[entry.name], held[number], strict=True):
+                arrays = option.arrays * (key not in contents)
+                further = [way.followed_by(option, arrays) for way in ways]
+                following.setdefault((contents | {key}) & later, []).extend(further)
+        states = {contents: _not_undercut(ways) for contents, ways in following.items()}
+    (ways,) = states.values()
+    return ways
+
+
+def _held(entry: LayerPlan, option: MappingOption, layers: int) -> Hashable:
+    """What arrays hold of a layer; a layer that shares its parameter with none has no need to look."""
+    if layers == 1:
+        return option.mapping
+    return option.held, entry.kind, entry.weight_bits
+
+
+def _not_undercut(ways: Iterable[_Way]) -> list[_Way]:
+    """Ways of rising cycles and falling arrays."""
+    front: list[_Way] = []
+    for way in sorted(ways, key=lambda way: (way.cycles, way.arrays, way.whole_cycles)):
+        if not front or way.arrays < front[-1].arrays:
+            front.append(way)
+    return front
