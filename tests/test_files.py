@@ -14,18 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankfold.documents import read_json
 from rankfold.errors import InputError
-from rankfold.files import (
-    creating,
-    in_schema,
-    parse_yaml,
-    read_json,
-    replacing,
-    write_bytes,
-    write_json,
-    write_text,
-)
-from rankfold.records.schema import strict_validator
+from rankfold.files import creating, replacing, write_bytes, write_json, write_text
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -134,37 +125,6 @@ def test_what_cannot_become_json_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "j", {1, 2})
     assert listing(tmp_path) == []
-
-
-def test_bad_json_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read .*gone\.json: No such file"):
-        read_json(tmp_path / "gone.json")
-    with pytest.raises(InputError, match="cannot read"):
-        read_json(tmp_path)
-    for content in (b"", b'{"a": 1', b"\xff\xfe", b"plain words"):
-        (tmp_path / "bad.json").write_bytes(content)
-        with pytest.raises(InputError, match=r"bad\.json is not valid JSON"):
-            read_json(tmp_path / "bad.json")
-
-
-def test_a_yaml_file_stands_for_no_more_than_it_may() -> None:
-    """Each list holds the one before it ten times, or itself: an alias costs nothing to write."""
-    rows = ["a0: &a0 [1, 1]"]
-    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-    for text in ("\n".join(rows), "a: &a {b: [*a]}", "&a [{c: *a}]"):
-        with pytest.raises(InputError, match=r"mine\.yaml repeats parts of itself"):
-            parse_yaml(text, "mine.yaml")
-    shared = parse_yaml("\n".join(rows[:4]), "mine.yaml")
-    assert len(shared["a3"]) == 10 and shared["a3"][0] is shared["a3"][1]
-    assert parse_yaml("3", "mine.yaml") == 3 and parse_yaml("", "mine.yaml") is None
-
-
-def test_deep_nesting_is_refused_by_schemas() -> None:
-    nested: Any = 1
-    for _ in range(3000):
-        nested = [nested]
-    with pytest.raises(InputError, match=r"a table: it is nested too deeply|a table: at top level"):
-        in_schema(nested, strict_validator({"type": "object"}), "a table")
 
 
 def test_of_many_that_make_one_file_one_succeeds(tmp_path: Path) -> None:

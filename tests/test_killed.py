@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-import rankfold.files
+import rankfold.temporaries
 from rankfold.errors import InputError
-from rankfold.files import is_vacant, remove_strays, replacing, replacing_folder, stray_files, write_text
+from rankfold.files import is_vacant, replacing, replacing_folder, write_text
 from rankfold.runs.folder import RunFolder
+from rankfold.temporaries import remove_strays, stray_files
 
 STRAY = ".run.json.ab12_xyz.tmp"
 
@@ -134,7 +135,7 @@ def test_without_locks_the_age_decides(tmp_path, monkeypatch):
     def refuse(handle, wait):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(rankfold.files, "_lock", refuse)
+    monkeypatch.setattr(rankfold.temporaries, "_lock", refuse)
     old, young = tmp_path / STRAY, tmp_path / ".run.json.cd34_xyz.tmp"
     for file, age in ((old, 3700), (young, 3500)):
         file.write_text("{")

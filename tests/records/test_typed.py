@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankfold.documents import read_json
 from rankfold.errors import InputError
-from rankfold.files import read_json
 from rankfold.records.schema import schema_validator
 from rankfold.records.typed import is_typed, read_typed, write_typed
 

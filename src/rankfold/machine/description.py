@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.arguments import PATH, takes
+from rankfold.documents import in_schema, parse_yaml
 from rankfold.errors import InputError
-from rankfold.files import in_schema, parse_yaml
 from rankfold.machine.hardware import DEFAULT_HARDWARE, OF_NOISE, Hardware
 from rankfold.machine.nonideal import NonIdealities
 from rankfold.mapping import ArraySpec

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from rankfold.arguments import PATH, TEXT, Wanted, check_fields, takes
+from rankfold.documents import in_schema, read_json
 from rankfold.errors import InputError
-from rankfold.files import in_schema, read_json, write_text
+from rankfold.files import write_text
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_from_json, hardware_to_json
 from rankfold.mapping import CELLS, ArraySpec
 from rankfold.mapping.array import COLUMNS

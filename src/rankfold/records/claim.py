@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankfold.documents import read_json
 from rankfold.errors import InputError
-from rankfold.files import is_vacant, read_json, remove_strays
+from rankfold.files import is_vacant
 from rankfold.records.typed import is_typed
+from rankfold.temporaries import remove_strays
 
 IDENTITY = "identity"  # the key of the identity in files
 

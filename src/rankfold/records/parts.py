@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankfold.files import in_schema
+from rankfold.documents import in_schema
 from rankfold.records.claim import IDENTITY, Claim, as_read_back
 from rankfold.records.typed import create_typed, write_typed
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rankfold.documents import in_schema, read_json
 from rankfold.errors import InputError
-from rankfold.files import creating, in_schema, read_json, write_json
+from rankfold.files import creating, write_json
 
 TYPE, VERSION = "_type", "_version"  # the keys
 

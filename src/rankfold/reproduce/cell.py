@@ -9,7 +9,6 @@ from torch import nn
 
 from rankfold import run_files
 from rankfold.errors import InputError
-from rankfold.files import remove_strays
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import Plan
@@ -22,6 +21,7 @@ from rankfold.runs.result import Result
 from rankfold.runs.run import run
 from rankfold.runs.state import RunNotes, traced
 from rankfold.surgery.methods import plan_of
+from rankfold.temporaries import remove_strays
 from rankfold.training.data import load_images
 from rankfold.training.recipe import Recipe
 from rankfold.workload import Network

@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from rankfold.documents import in_schema, parse_yaml
 from rankfold.errors import InputError
-from rankfold.files import in_schema, parse_yaml
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, load_hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import METHODS, Method

@@ -11,8 +11,8 @@ from typing import Any
 from rankfold.cost import PUBLISHED, CostKey, Masks, network_cycles, published_cycles
 from rankfold.cost.energy import ComponentTable, hardware_table, network_energy
 from rankfold.cost.keys import DENSE_FAMILY
+from rankfold.documents import in_schema, read_json
 from rankfold.errors import InputError
-from rankfold.files import in_schema, read_json
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_to_json
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.load import load_model

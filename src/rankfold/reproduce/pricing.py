@@ -17,8 +17,8 @@ from torch import nn
 
 from rankfold import run_files
 from rankfold.cost import CostKey
+from rankfold.documents import read_json
 from rankfold.errors import InputError
-from rankfold.files import read_json
 from rankfold.machine import Hardware, hardware_to_json
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import apply_weights, load_model, read_weights

@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rankfold.cost.energy import ArrayAccuracy, NetworkEnergy
+from rankfold.documents import read_json
 from rankfold.errors import InputError
-from rankfold.files import read_json
 from rankfold.machine.description import from_json as hardware_from_json
 from rankfold.machine.nonideal import NonIdealities
 from rankfold.records.typed import is_typed

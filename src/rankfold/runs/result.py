@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rankfold.documents import in_schema
 from rankfold.errors import InputError
-from rankfold.files import in_schema
 from rankfold.machine import Hardware, hardware_from_json, hardware_to_json
 from rankfold.plan.kinds import LayerKind, kind_called, kind_from_json, kind_names, kind_schema, kinds
 from rankfold.plan.kinds.kind import is_needed

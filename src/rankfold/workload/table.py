@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rankfold.documents import parse_yaml
 from rankfold.errors import InputError
-from rankfold.files import parse_yaml
 from rankfold.workload.network import Network
 from rankfold.workload.shape import ConvShape, Pair, Sides, is_count, parse_pair, same_padding
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.cost.energy.formula import Formula
+from rankfold.documents import in_schema, parse_yaml
 from rankfold.errors import InputError
-from rankfold.files import in_schema, parse_yaml
 from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
 

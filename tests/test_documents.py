@@ -1,0 +1,43 @@
+"""What others wrote is read as plain values, or refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rankfold.documents import in_schema, parse_yaml, read_json
+from rankfold.errors import InputError
+from rankfold.records.schema import strict_validator
+
+
+def test_bad_json_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*gone\.json: No such file"):
+        read_json(tmp_path / "gone.json")
+    with pytest.raises(InputError, match="cannot read"):
+        read_json(tmp_path)
+    for content in (b"", b'{"a": 1', b"\xff\xfe", b"plain words"):
+        (tmp_path / "bad.json").write_bytes(content)
+        with pytest.raises(InputError, match=r"bad\.json is not valid JSON"):
+            read_json(tmp_path / "bad.json")
+
+
+def test_a_yaml_file_stands_for_no_more_than_it_may() -> None:
+    """Each list holds the one before it ten times, or itself: an alias costs nothing to write."""
+    rows = ["a0: &a0 [1, 1]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    for text in ("\n".join(rows), "a: &a {b: [*a]}", "&a [{c: *a}]"):
+        with pytest.raises(InputError, match=r"mine\.yaml repeats parts of itself"):
+            parse_yaml(text, "mine.yaml")
+    shared = parse_yaml("\n".join(rows[:4]), "mine.yaml")
+    assert len(shared["a3"]) == 10 and shared["a3"][0] is shared["a3"][1]
+    assert parse_yaml("3", "mine.yaml") == 3 and parse_yaml("", "mine.yaml") is None
+
+
+def test_deep_nesting_is_refused_by_schemas() -> None:
+    nested: Any = 1
+    for _ in range(3000):
+        nested = [nested]
+    with pytest.raises(InputError, match=r"a table: it is nested too deeply|a table: at top level"):
+        in_schema(nested, strict_validator({"type": "object"}), "a table")
