@@ -31,7 +31,7 @@ from rankfold import (
     uniform_plan,
 )
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
-from rankfold.calibration.moments import patch_moments
+from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.samples import CALIBRATION_IMAGES
 from rankfold.surgery.compress import compress_by_weights_
 

@@ -31,7 +31,8 @@ from shipped_network import add_options, subject
 from torch import nn
 
 from rankfold import ArraySpec
-from rankfold.calibration.moments import PatchMoments, patch_moments
+from rankfold.calibration.layer_moments import patch_moments
+from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.patches import Cut
 from rankfold.lowrank import decompose_for_data, reconstruct
 from rankfold.lowrank.row_factors import low_rank_rows

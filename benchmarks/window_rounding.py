@@ -19,7 +19,8 @@ from shipped_network import shipped_resnet20
 from torch import nn
 
 from rankfold import load_images
-from rankfold.calibration.moments import PatchMoments, patch_moments
+from rankfold.calibration.layer_moments import patch_moments
+from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.windows import WindowView
 from rankfold.lowrank.regression import RIDGE, with_ridge
 from rankfold.lowrank.rounding import rounded

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rankfold.calibration.correction import correct_, following_norms
-from rankfold.calibration.moments import paired_moments, patch_moments
+from rankfold.calibration.layer_moments import paired_moments, patch_moments
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, uniform_plan
 from rankfold.surgery.compress import compress_, compress_on_data_

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from rankfold.calibration.moments import FEWEST, MomentSums, paired_moments, patch_moments
+from rankfold.calibration.layer_moments import paired_moments, patch_moments
+from rankfold.calibration.moment_sums import FEWEST, MomentSums
 from rankfold.calibration.patches import Cut
 from rankfold.calibration.window_moments import WindowMoments
 from rankfold.calibration.windows import WindowView
@@ -43,7 +44,7 @@ def small(**arguments):
 )
 def test_moments_are_those_of_the_patches(arguments, monkeypatch):
     """The output power of any weight follows from them, if patches are ordered as weights are."""
-    monkeypatch.setattr("rankfold.calibration.moments.CHUNK", 5000)  # so that batches are taken in parts
+    monkeypatch.setattr("rankfold.calibration.moment_sums.CHUNK", 5000)  # so that batches are taken in parts
     model, batches = small(**arguments), [torch.randn(5, 3, 11, 10), torch.randn(2, 3, 11, 10)]
     moments = patch_moments(model, batches, ["2"])["2"]
     conv, inputs = model[2], torch.cat([model[:2](batch) for batch in batches])
@@ -58,7 +59,7 @@ def test_moments_are_those_of_the_patches(arguments, monkeypatch):
 
 def test_pixels_beyond_the_plane_do_not_count(monkeypatch):
     """The power of each pixel of a window follows from the moments of the windows that have it."""
-    monkeypatch.setattr("rankfold.calibration.moments.CHUNK", 5000)
+    monkeypatch.setattr("rankfold.calibration.moment_sums.CHUNK", 5000)
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 6, 3, padding=1, groups=2, dtype=torch.float64)
     layer = WindowConv2d(conv, (2, 3))
@@ -89,7 +90,7 @@ def test_pixels_beyond_the_plane_do_not_count(monkeypatch):
 @pytest.mark.parametrize("few", [False, True])
 def test_samples_stand_for_all_windows_of_their_pixels(few, monkeypatch):
     if few:
-        monkeypatch.setattr("rankfold.calibration.moments.WORK", 1)
+        monkeypatch.setattr("rankfold.calibration.moment_sums.WORK", 1)
     layer = WindowConv2d(nn.Conv2d(1, 1, 3, padding=1), (2, 2))
     sums = MomentSums()
     sums.add(Cut(layer.matrix, layer.extended, layer.present), torch.randn(2, 1, 13, 12))
@@ -146,7 +147,7 @@ def test_paired_moments_are_of_the_input_before_it_is_changed_in_place():
 
 @pytest.mark.parametrize("sampled", [False, True])
 def test_images_of_many_patches_are_sampled_if_wanted(sampled, monkeypatch):
-    monkeypatch.setattr("rankfold.calibration.moments.WORK", 0)
+    monkeypatch.setattr("rankfold.calibration.moment_sums.WORK", 0)
     sums = MomentSums(sampled=sampled)
     sums.add(nn.Conv2d(2, 2, 1), torch.randn(3, 2, 5, 5))
     assert sums.count == 3 * (FEWEST if sampled else 25)
@@ -313,7 +314,7 @@ def test_one_window_gives_the_moments_of_all_where_that_is_less_work(windows, di
 @pytest.mark.parametrize("plane", [(4, 4), (5, 7), (8, 3), (13, 11), (1, 20)])
 def test_all_patches_are_taken_where_it_is_said_so(plane, window, monkeypatch):
     """More than 16 patches of an image are a sample where they cost too much."""
-    monkeypatch.setattr("rankfold.calibration.moments.WORK", 30 * 36**2)
+    monkeypatch.setattr("rankfold.calibration.moment_sums.WORK", 30 * 36**2)
     conv = nn.Conv2d(4, 2, 3, padding=1)
     view, images, sums = WindowView.of(conv, window), torch.zeros(1, 4, *plane), MomentSums()
     sums.add(view.reader, images)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
-from rankfold.calibration.moments import patch_moments
+from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.samples import MOMENT_IMAGES
 from rankfold.cost.energy import find_table
 from rankfold.errors import InputError

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from rankfold.calibration.moments import patch_moments
+from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.cost import CostKey, network_cycles
 from rankfold.errors import InputError

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rankfold.calibration.moments import patch_moments
+from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.calibration.signs import observe_signs
 from rankfold.cost import network_cycles

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankfold.calibration.moments import layers_of
+from rankfold.calibration.layer_moments import layers_of
 from rankfold.calibration.observation import evaluating, observing
 from rankfold.calibration.patches import Layer
 from rankfold.calibration.samples import Inputs, call, map_tensors, size_of

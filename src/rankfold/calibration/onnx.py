@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rankfold.calibration.moments import LARGEST_MOMENTS, MomentSums, PatchMoments
+from rankfold.calibration.moment_sums import MomentSums
+from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments
 from rankfold.errors import InputError, MissingDependencyError, first_line
 from rankfold.workload.onnx.file import import_onnx
 from rankfold.workload.onnx.layers import OnnxLayer, OnnxNetwork

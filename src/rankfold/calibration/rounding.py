@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from rankfold.calibration.correction import correct_, following_norms, free_of_constants
-from rankfold.calibration.moments import LARGEST_MOMENTS, MomentSums, PatchMoments
+from rankfold.calibration.moment_sums import MomentSums
+from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments
 from rankfold.calibration.observation import evaluating, observing, run_batches
 from rankfold.calibration.patches import patch_inputs
 from rankfold.calibration.samples import Inputs

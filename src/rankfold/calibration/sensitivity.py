@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from rankfold.calibration.backward import Backward, LayerRun
 from rankfold.calibration.curvature import Bases, eigenvectors, input_basis, squared_gradients, times
-from rankfold.calibration.moments import PatchMoments, averages_of, layers_of
+from rankfold.calibration.layer_moments import averages_of, layers_of
+from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.patches import Layer, kernel_positions
 from rankfold.calibration.samples import Inputs, size_of
 from rankfold.calibration.window_moments import WindowMoments

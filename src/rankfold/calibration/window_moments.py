@@ -24,7 +24,8 @@ from math import lcm, prod
 import numpy as np
 from torch import Tensor, nn
 
-from rankfold.calibration.moments import MomentSums, PatchMoments, PatchPart
+from rankfold.calibration.moment_sums import MomentSums, PatchPart
+from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.patches import LayerModule, patch_inputs
 from rankfold.calibration.windows import WindowView
 from rankfold.nn.window import WindowConv2d

@@ -9,7 +9,8 @@ from itertools import zip_longest
 from torch import nn
 
 from rankfold.calibration.correction import following_norms, free_of_constants
-from rankfold.calibration.moments import PatchMoments, patch_moments
+from rankfold.calibration.layer_moments import patch_moments
+from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.samples import Inputs
 from rankfold.calibration.sensitivity import LayerSensitivity, network_sensitivities
 from rankfold.workload import ConvShape

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from rankfold.arguments import takes
 from rankfold.calibration.correction import following_norms, free_of_constants
 from rankfold.calibration.importance import gives_scores, output_importance
-from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments, paired_moments, patch_moments
+from rankfold.calibration.layer_moments import paired_moments, patch_moments
+from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments
 from rankfold.calibration.patches import Cut, Layer, patch_inputs
 from rankfold.calibration.samples import MOMENT_IMAGES, GivesBatches, Samples, planned_for
 from rankfold.errors import InputError, UnsupportedLayerError
