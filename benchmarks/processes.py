@@ -16,8 +16,9 @@ import torch
 import torch.distributed as dist
 
 from rankfold.models.zoo import build
+from rankfold.training.accuracy import accuracy_on_tests
 from rankfold.training.data import load_images
-from rankfold.training.loop import accuracy_on_tests, train
+from rankfold.training.loop import train
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 

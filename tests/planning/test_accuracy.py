@@ -31,8 +31,8 @@ from rankfold.simulator import NonIdealities, program_, simulate
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
+from rankfold.training.accuracy import accuracy_on_split
 from rankfold.training.calibration import CalibrationImages
-from rankfold.training.loop import accuracy_on_split
 from rankfold.workload import trace
 
 CPU = torch.device("cpu")

@@ -9,16 +9,11 @@ from torch import nn
 from rankfold.errors import InputError
 from rankfold.models.zoo import build
 from rankfold.progress import Silent
+from rankfold.training.accuracy import accuracy_on_split
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
-from rankfold.training.loop import (
-    EpochRecord,
-    accuracy_on_split,
-    choose_device,
-    optimiser,
-    resolve_precision,
-    train,
-)
+from rankfold.training.device import choose_device, resolve_precision
+from rankfold.training.loop import EpochRecord, optimiser, train
 from rankfold.training.recipe import Recipe
 
 CPU = torch.device("cpu")

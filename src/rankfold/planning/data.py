@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from rankfold.calibration.samples import Inputs, Samples, check_iterable, cut, inputs_of, size_of, tensors_of
 from rankfold.errors import InputError
 from rankfold.runs.evaluate import evaluate
+from rankfold.training.accuracy import accuracy_on_split
 from rankfold.training.calibration import CalibrationImages
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.loaders import LoaderData, identity_of, pair_of, trace_on
-from rankfold.training.loop import accuracy_on_split
 from rankfold.workload import Network, trace
 
 # A batch as a user gives it, see `calibration.samples.inputs_of`.

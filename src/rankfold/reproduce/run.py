@@ -21,7 +21,7 @@ from rankfold.runs.record import device_name, versions
 from rankfold.runs.state import RunNotes
 from rankfold.runs.train import train_network
 from rankfold.training.data import load_images
-from rankfold.training.loop import choose_device
+from rankfold.training.device import choose_device
 
 TYPE, VERSION = "rankfold.reproduction", 1
 MARKER = "grid.json"

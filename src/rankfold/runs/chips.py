@@ -16,7 +16,7 @@ from rankfold.runs.stored import StoredNetwork
 from rankfold.simulator import calibrate_adc_, needs_calibration, program_
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageData, ImageSplit
-from rankfold.training.loop import choose_device
+from rankfold.training.device import choose_device
 
 CALIBRATION_IMAGES = 256
 BATCH = 250

@@ -19,9 +19,10 @@ from rankfold.plan import Plan, check_plan
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.surgery.save import load_
+from rankfold.training.accuracy import accuracy
 from rankfold.training.data import ImageData, load_images
+from rankfold.training.device import choose_device, placed
 from rankfold.training.loaders import pair_of
-from rankfold.training.loop import accuracy, choose_device, placed
 from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.workload import retrace
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from rankfold.training.device import resolve_precision
 from rankfold.training.distillation import Distillation
-from rankfold.training.loop import resolve_precision
 from rankfold.training.recipe import Recipe
 
 DENSE = Recipe(epochs=60, peak_rate=0.2)

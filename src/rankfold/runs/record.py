@@ -22,7 +22,7 @@ from rankfold.runs.result import Accuracies, Counts, DataInfo, LayerResult, Resu
 from rankfold.runs.state import RunState
 from rankfold.surgery.compress import LayerReport
 from rankfold.surgery.save import save_weights
-from rankfold.training.loop import resolve_precision
+from rankfold.training.device import resolve_precision
 from rankfold.training.source import TrainingData
 from rankfold.version import __version__
 

@@ -29,9 +29,10 @@ from rankfold.simulator import check_arrays
 from rankfold.surgery.compress import LayerReport, build_
 from rankfold.surgery.quantise import check_rounding
 from rankfold.training.checkpoint import Checkpoint
+from rankfold.training.device import choose_device
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loaders import trace_on
-from rankfold.training.loop import EpochRecord, choose_device
+from rankfold.training.loop import EpochRecord
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData

@@ -14,8 +14,9 @@ from rankfold.simulator import simulate
 from rankfold.surgery.compress import LayerReport, compress_, kept_parameters
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
+from rankfold.training.accuracy import accuracy_on_tests
 from rankfold.training.distillation import Teacher
-from rankfold.training.loop import accuracy_on_tests, train
+from rankfold.training.loop import train
 
 BASELINE, DECOMPOSED, FINAL, ARRAYS = "baseline", "decomposed", "final", "arrays"  # keys of accuracies
 

@@ -18,7 +18,7 @@ from rankfold.runs.result import Result
 from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.save import load_
 from rankfold.training.data import ImageData, load_images
-from rankfold.training.loop import choose_device
+from rankfold.training.device import choose_device
 from rankfold.training.shift import shifted_test
 from rankfold.workload import Network, retrace
 

@@ -20,7 +20,7 @@ from rankfold.runs.result import Result
 from rankfold.runs.run import claim, common_identity, finished, recorded
 from rankfold.runs.state import RunNotes, RunState, told, traced
 from rankfold.surgery.compress import compress_
-from rankfold.training.loop import choose_device
+from rankfold.training.device import choose_device
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,19 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankfold.arguments import shown
-from rankfold.calibration.observation import evaluating
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
-from rankfold.models.device import device_of
 from rankfold.progress import Progress, Silent
+from rankfold.training.accuracy import accuracy_on_tests
 from rankfold.training.checkpoint import Checkpoint, unpacked
-from rankfold.training.data import ImageData, ImageSplit
+from rankfold.training.device import place_, resolve_precision
 from rankfold.training.distillation import Teacher
 from rankfold.training.half import bfloat16_steps
 from rankfold.training.processes import ALONE, Processes, none_lost
 from rankfold.training.recipe import Recipe
-from rankfold.training.source import LabelledBatch, TrainingData
+from rankfold.training.source import TrainingData
 from rankfold.training.step_bounds import StepSizes
 from rankfold.training.synchronised import synchronised_norms
 
@@ -78,47 +76,6 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02d}:{rest:02d}"
     return f"{minutes}:{rest:02d}"
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """The torch device of that name; `auto` is the first GPU, else the CPU.
-
-    Raises:
-        InputError: no such device on this machine.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-        # On the meta device there are shapes and no numbers, so that nothing could be computed.
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"device `{name}` is not available here; use auto, cpu, or cuda on a machine with a GPU"
-        ) from error
-    return device
-
-
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 natively, so that autocast pays.
-
-    On a CPU that means AVX512-BF16 or AMX; without them bfloat16 is emulated and slower than float32.
-    """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """`float32` or `bfloat16`: what `precision` (one of `recipe.PRECISIONS`) means on `device`."""
-    if precision != "auto":
-        return precision
-    if computes_bfloat16(device):
-        return "bfloat16"
-    return "float32"
 
 
 @contextmanager
@@ -189,7 +146,7 @@ def train(
         InputError: training diverged, or the checkpoint belongs to another run.
         LostProcessError: another of the processes has ended.
     """
-    _place(model, device)
+    place_(model, device)
     if recipe.epochs == 0:
         return ()
     if progress is None or not processes.is_first:
@@ -459,90 +416,3 @@ def _not_finite(model: nn.Module) -> list[str]:
     # All flags at once: to read each of them would make a GPU wait.
     finite = torch.stack(flags).tolist()
     return [name for name, good in zip(names, finite, strict=True) if not good]
-
-
-def _place(model: nn.Module, device: torch.device) -> None:
-    """Move `model` to `device`, weights channels last, the layout that convolutions are fastest in."""
-    # In two steps: the first may copy from another device, the second is for 4-dimensional tensors only.
-    model.to(device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-@contextmanager
-def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """As training lays a network out inside; afterwards its tensors are those that they were.
-
-    Networks that are evaluated in the layout of training have the accuracy that training reports, to the
-    last image.
-    """
-    parameters = [(parameter, parameter.data) for parameter in model.parameters()]
-    buffers = [(module, dict(module._buffers)) for module in model.modules()]
-    _place(model, device)
-    try:
-        yield
-    finally:
-        for parameter, values in parameters:
-            parameter.data = values
-        for module, known in buffers:
-            module._buffers.update(known)
-
-
-def accuracy_on_split(model: nn.Module, split: ImageSplit, data: ImageData, device: torch.device) -> float:
-    """Top-1 accuracy in [0, 1] of `model` on `split`.
-
-    In float32 and in a fixed batch size, so that it repeats exactly.
-    """
-    _place(model, device)
-    return accuracy(model, data.batches_of(split, device))
-
-
-def accuracy_on_tests(
-    model: nn.Module, data: TrainingData, device: torch.device, processes: Processes = ALONE
-) -> float:
-    """Top-1 accuracy in [0, 1] of `model` on the samples of `data` to test on, in turn by each process."""
-    _place(model, device)
-    return accuracy(model, data.test_batches(device, processes.share), processes)
-
-
-def scores(outputs: Any, target: Tensor) -> Tensor:
-    """What a network gave for a batch, (B, classes), if these are scores of the classes in `target`, (B,).
-
-    Raises:
-        InputError: they are not.
-    """
-    samples = len(target)
-    if not isinstance(outputs, Tensor):
-        raise InputError(f"the network gives {shown(outputs)}; accuracy needs scores (B, classes): wrap it")
-    if outputs.ndim != 2 or len(outputs) != samples:
-        raise InputError(
-            f"the network gives {tuple(outputs.shape)} for {samples} samples; accuracy needs (B, classes)"
-        )
-    highest = int(target.max())
-    if highest >= outputs.shape[1]:
-        raise InputError(
-            f"the data has the class {highest}, and the network {outputs.shape[1]} classes, from 0; give "
-            "data with its classes"
-        )
-    return outputs
-
-
-def accuracy(model: nn.Module, batches: Iterable[LabelledBatch], processes: Processes = ALONE) -> float:
-    """Top-1 accuracy in [0, 1] of `model` on batches that are on its device, and on those of all processes.
-
-    Raises:
-        InputError: there is no batch.
-    """
-    correct, samples = 0, 0
-    with evaluating(model):
-        for number, (x, y) in enumerate(batches, 1):
-            what = f"batch {number} of the data, inputs"
-            logits = scores(call(model, x, what), y)  # (B, classes)
-            chosen = logits.argmax(1)
-            correct += int((chosen == y).sum())
-            samples += len(y)
-    if not processes.alone:
-        sums = torch.tensor([correct, samples], device=device_of(model))
-        correct, samples = processes.sum_(sums).tolist()
-    if samples == 0:
-        raise InputError("there is no batch to evaluate on; give pairs (inputs, target)")
-    return correct / samples

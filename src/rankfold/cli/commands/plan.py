@@ -185,7 +185,7 @@ def _problem(
     from rankfold.planning.kinds import chosen_labels
     from rankfold.planning.problem import check_request, planning_problem
     from rankfold.training.data import load_images
-    from rankfold.training.loop import choose_device
+    from rankfold.training.device import choose_device
     from rankfold.workload import trace
 
     max_drop = None

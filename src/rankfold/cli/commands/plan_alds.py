@@ -66,7 +66,7 @@ def run_alds(options: argparse.Namespace) -> int:
     from rankfold.cli.words.alds import allocation_table, allocation_to_json
     from rankfold.planning.alds import alds_plan
     from rankfold.training.data import load_images
-    from rankfold.training.loop import choose_device
+    from rankfold.training.device import choose_device
     from rankfold.workload import trace
 
     prepare_process(options.threads)

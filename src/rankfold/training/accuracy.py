@@ -1,0 +1,80 @@
+"""The accuracy of a network on labelled batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rankfold.arguments import shown
+from rankfold.calibration.observation import evaluating
+from rankfold.calibration.samples import call
+from rankfold.errors import InputError
+from rankfold.models.device import device_of
+from rankfold.training.data import ImageData, ImageSplit
+from rankfold.training.device import place_
+from rankfold.training.processes import ALONE, Processes
+from rankfold.training.source import LabelledBatch, TrainingData
+
+
+def accuracy_on_split(model: nn.Module, split: ImageSplit, data: ImageData, device: torch.device) -> float:
+    """Top-1 accuracy in [0, 1] of `model` on `split`.
+
+    In float32 and in a fixed batch size, so that it repeats exactly.
+    """
+    place_(model, device)
+    return accuracy(model, data.batches_of(split, device))
+
+
+def accuracy_on_tests(
+    model: nn.Module, data: TrainingData, device: torch.device, processes: Processes = ALONE
+) -> float:
+    """Top-1 accuracy in [0, 1] of `model` on the samples of `data` to test on, in turn by each process."""
+    place_(model, device)
+    return accuracy(model, data.test_batches(device, processes.share), processes)
+
+
+def scores(outputs: Any, target: Tensor) -> Tensor:
+    """What a network gave for a batch, (B, classes), if these are scores of the classes in `target`, (B,).
+
+    Raises:
+        InputError: they are not.
+    """
+    samples = len(target)
+    if not isinstance(outputs, Tensor):
+        raise InputError(f"the network gives {shown(outputs)}; accuracy needs scores (B, classes): wrap it")
+    if outputs.ndim != 2 or len(outputs) != samples:
+        raise InputError(
+            f"the network gives {tuple(outputs.shape)} for {samples} samples; accuracy needs (B, classes)"
+        )
+    highest = int(target.max())
+    if highest >= outputs.shape[1]:
+        raise InputError(
+            f"the data has the class {highest}, and the network {outputs.shape[1]} classes, from 0; give "
+            "data with its classes"
+        )
+    return outputs
+
+
+def accuracy(model: nn.Module, batches: Iterable[LabelledBatch], processes: Processes = ALONE) -> float:
+    """Top-1 accuracy in [0, 1] of `model` on batches that are on its device, and on those of all processes.
+
+    Raises:
+        InputError: there is no batch.
+    """
+    correct, samples = 0, 0
+    with evaluating(model):
+        for number, (x, y) in enumerate(batches, 1):
+            what = f"batch {number} of the data, inputs"
+            logits = scores(call(model, x, what), y)  # (B, classes)
+            chosen = logits.argmax(1)
+            correct += int((chosen == y).sum())
+            samples += len(y)
+    if not processes.alone:
+        sums = torch.tensor([correct, samples], device=device_of(model))
+        correct, samples = processes.sum_(sums).tolist()
+    if samples == 0:
+        raise InputError("there is no batch to evaluate on; give pairs (inputs, target)")
+    return correct / samples

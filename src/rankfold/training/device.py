@@ -1,0 +1,78 @@
+"""The device that a network is trained and evaluated on: its name, its precision, and the layout there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from rankfold.errors import InputError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The torch device of that name; `auto` is the first GPU, else the CPU.
+
+    Raises:
+        InputError: no such device on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        # On the meta device there are shapes and no numbers, so that nothing could be computed.
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device `{name}` is not available here; use auto, cpu, or cuda on a machine with a GPU"
+        ) from error
+    return device
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 natively, so that autocast pays.
+
+    On a CPU that means AVX512-BF16 or AMX; without them bfloat16 is emulated and slower than float32.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`float32` or `bfloat16`: what `precision` (one of `recipe.PRECISIONS`) means on `device`."""
+    if precision != "auto":
+        return precision
+    if computes_bfloat16(device):
+        return "bfloat16"
+    return "float32"
+
+
+def place_(model: nn.Module, device: torch.device) -> None:
+    """Move `model` to `device`, weights channels last, the layout that convolutions are fastest in."""
+    # In two steps: the first may copy from another device, the second is for 4-dimensional tensors only.
+    model.to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@contextmanager
+def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """As training lays a network out inside; afterwards its tensors are those that they were.
+
+    Networks that are evaluated in the layout of training have the accuracy that training reports, to the
+    last image.
+    """
+    parameters = [(parameter, parameter.data) for parameter in model.parameters()]
+    buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    place_(model, device)
+    try:
+        yield
+    finally:
+        for parameter, values in parameters:
+            parameter.data = values
+        for module, known in buffers:
+            module._buffers.update(known)
