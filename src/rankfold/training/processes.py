@@ -155,7 +155,7 @@ def none_lost() -> Iterator[None]:
             raise
         raise LostProcessError(
             f"another process of this training has ended ({first_line(error)}); see what it says, and start "
-            "all of them again with --resume"
+            "all of them again with resume=True"
         ) from error
 
 
