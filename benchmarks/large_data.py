@@ -3,9 +3,9 @@
     python benchmarks/large_data.py FOLDER [--images 131072] [--train 131072] [--decoded 4096] [--threads 2]
 
 Makes, in the empty FOLDER, Parquet shards of JPEG images of 224x224 that would be 20 GB when decoded (under
-2 GB on the disk: 64 pictures again and again), and trains a tiny network on the first epoch of them, or on a
-part of it; then on `--decoded` images of the same kind, once decoded while training and once from the cache.
-Each part is a process of its own, whose peak memory is told. FOLDER is removed at the end.
+2 GB on the disk: 64 pictures again and again), reads a whole epoch of them, and trains a tiny network on an
+epoch or a part of it; then on `--decoded` images of the same kind, once decoded while training and once from
+the cache. Each part is a process of its own, whose peak memory is told. FOLDER is removed at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -102,6 +103,32 @@ def train(folder: Path, stream: bool, images: int) -> None:
     )
 
 
+def read(folder: Path) -> None:
+    """Go through a whole epoch without decoding anything, and print how fast and in how much memory."""
+    import numpy as np
+    import torch
+
+    from rankfold.training.recipe import Recipe
+    from rankfold.training.streaming import load_data
+
+    data = load_data(folder, stream=True)
+    batches = data.training_batches(Recipe(batch_size=BATCH), torch.device("cpu"))
+    pools = batches.pools(torch.Generator().manual_seed(0))
+    start = time.perf_counter()
+    with ThreadPoolExecutor(1) as thread:
+        rows = batches.rows(pools, 0, thread)
+        order = np.concatenate(pools)
+        for first in range(0, len(order), BATCH):
+            rows.take(order[first : first + BATCH])
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(
+        f"read alone: {len(order):,} images in {len(pools)} pools, {len(order) / seconds:.0f} images/s, peak "
+        f"memory {peak / 1e9:.2f} GB",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -117,12 +144,15 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(options.threads)
+        if options.part == "read":
+            read(options.folder)
+            return
         train(options.folder, options.part == "stream", options.train)
         return
     if options.folder.exists() and any(options.folder.iterdir()):
         parser.error(f"{options.folder} is not empty; name a new folder")
     try:
-        parts = [("large", "stream", options.images, options.train)]
+        parts = [("large", part, options.images, options.train) for part in ("read", "stream")]
         parts += [("small", part, options.decoded, options.decoded) for part in ("stream", "cache")]
         for name, part, images, trained in parts:
             folder = options.folder / name

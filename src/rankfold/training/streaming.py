@@ -200,13 +200,13 @@ class StreamedBatches:
     def _prepare(self, epoch: int, skip: int) -> Generator[Batch, None, None]:
         # As `Batches`: no two seeds share an order.
         draw = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch + 1)
-        pools = self._pools(draw)
+        pools = self.pools(draw)
         order = np.concatenate(pools)  # (N,) places
         # They belong to this epoch alone: when it ends, or is left, what is not begun is dropped.
         reading = ThreadPoolExecutor(1, "read")
         decoding = ThreadPoolExecutor(self._threads, "decode")
         try:
-            rows = _Rows(self._split, pools, skip * self._batch_size, reading)
+            rows = self.rows(pools, skip * self._batch_size, reading)
             for number in range(len(self)):
                 index = order[number * self._batch_size : (number + 1) * self._batch_size]
                 offsets = self._augmentation.offsets(len(index), draw)  # (2, B)
@@ -239,8 +239,12 @@ class StreamedBatches:
         self._split.decoder.check_shape(pixels, self._shape, place)
         return pixels, label
 
-    def _pools(self, draw: torch.Generator) -> list[np.ndarray]:
-        """The places of all images, pool by pool, each in its order."""
+    def rows(self, pools: list[np.ndarray], start: int, reading: ThreadPoolExecutor) -> Rows:
+        """The encoded images of an epoch but for the first `start`, see `Rows`."""
+        return Rows(self._split, pools, start, reading)
+
+    def pools(self, draw: torch.Generator) -> list[np.ndarray]:
+        """The places of all images of an epoch, pool by pool, each in its order."""
         shards = self._split.shards
         numbers = list(range(len(shards)))
         if self._shuffle:
@@ -261,7 +265,7 @@ class StreamedBatches:
         return pools
 
 
-class _Rows:
+class Rows:
     """The rows of pools, of which the next one is read while those of one are taken.
 
     Args:
