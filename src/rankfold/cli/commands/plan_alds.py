@@ -6,7 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware, kept_with_plan
+from rankfold.cli.arguments.arrays import (
+    check_details,
+    chosen_bits,
+    chosen_hardware,
+    given_noise,
+    kept_with_plan,
+)
 from rankfold.cli.arguments.models import trained_model
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.errors import InputError
@@ -56,6 +62,9 @@ def run_alds(options: argparse.Namespace) -> int:
     check_target(out, (options.checkpoint,))
     hardware = chosen_hardware(options)
     check_details(options, hardware)
+    # Refused and not ignored: a plan would keep noise that nothing was chosen for.
+    if given_noise(options):
+        raise InputError(f"--allocation {ALDS} knows cycles and weights alone; omit the noise of arrays")
     if options.model.lower().endswith(".onnx"):
         raise InputError(
             f"{options.model}: give a network with weights in torch, such as a .pt2 file, or "
