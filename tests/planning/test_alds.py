@@ -16,7 +16,7 @@ from rankfold.lowrank.factors import reconstruct
 from rankfold.mapping import ArraySpec, map_layer, map_low_rank
 from rankfold.plan import DenseLayer, LayerPlan, check_plan
 from rankfold.planning import alds_plan
-from rankfold.planning.alds import Setting, least_largest_error, relative_errors
+from rankfold.planning.alds import LayerSetting, least_largest_error, relative_errors
 from rankfold.planning.exact import Budget
 from rankfold.surgery.compress import compress_
 from rankfold.workload import trace
@@ -71,7 +71,9 @@ SETTINGS = st.lists(
 def test_no_choice_has_a_smaller_largest_error(options, limit):
     settings = []
     for layer in options:
-        settings.append([Setting(LayerPlan("a", DenseLayer()), cycles, error) for cycles, error in layer])
+        settings.append(
+            [LayerSetting(LayerPlan("a", DenseLayer()), cycles, error) for cycles, error in layer]
+        )
     within = []
     for choice in product(*options):
         if sum(cycles for cycles, _ in choice) <= limit:

@@ -44,7 +44,7 @@ from rankfold.workload.network import NETWORK
 
 
 @dataclass(frozen=True)
-class Setting:
+class LayerSetting:
     """One thing that a layer may become.
 
     Attributes:
@@ -70,8 +70,8 @@ class Allocation:
     """
 
     plan: Plan
-    chosen: tuple[Setting, ...]
-    dense: tuple[Setting, ...]
+    chosen: tuple[LayerSetting, ...]
+    dense: tuple[LayerSetting, ...]
     budget: float
 
     @property
@@ -139,7 +139,7 @@ def alds_plan(
     settings = []
     for slot in slots:
         runs = tuple(shape for shape in network.convolutions if shape.weight == slot.name)
-        options = [Setting(slot.entry, _cycles(runs, spec, slot.entry), 0.0)]
+        options = [LayerSetting(slot.entry, _cycles(runs, spec, slot.entry), 0.0)]
         if not slot.why_dense and slot.name not in functions:
             weight = cast(nn.Conv2d, model.get_submodule(slot.name)).weight
             values = weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
@@ -152,7 +152,7 @@ def alds_plan(
     return Allocation(Plan.of(network, array, layers), chosen, dense, limit)
 
 
-def least_largest_error(settings: Sequence[Sequence[Setting]], limit: float) -> tuple[Setting, ...]:
+def least_largest_error(settings: Sequence[Sequence[LayerSetting]], limit: float) -> tuple[LayerSetting, ...]:
     """One setting for each layer, so that the largest error is least within `limit` cycles.
 
     Args:
@@ -184,7 +184,7 @@ def least_largest_error(settings: Sequence[Sequence[Setting]], limit: float) -> 
     return _cheapest(settings, errors[low])
 
 
-def _cheapest(settings: Sequence[Sequence[Setting]], most: float) -> tuple[Setting, ...]:
+def _cheapest(settings: Sequence[Sequence[LayerSetting]], most: float) -> tuple[LayerSetting, ...]:
     """Each layer's cheapest setting with an error of at most `most`."""
     chosen = []
     for options in settings:
@@ -222,7 +222,7 @@ def _low_rank_settings(
     weight: np.ndarray,
     array: ArraySpec,
     mapping: str,
-) -> Iterator[Setting]:
+) -> Iterator[LayerSetting]:
     """Every (g, r) of a layer; of each g only ranks that no larger one makes as cheap."""
     shape = slot.shape
     channels = shape.in_channels // shape.groups
@@ -237,7 +237,7 @@ def _low_rank_settings(
             if fewest is None or cycles < fewest:
                 fewest = cycles
                 entry = replace(slot.entry, kind=LowRankLayer(groups, rank), mapping=mapping)
-                yield Setting(entry, cycles, float(errors[rank - 1]))
+                yield LayerSetting(entry, cycles, float(errors[rank - 1]))
 
 
 # Many layers of a network have one shape.
@@ -251,7 +251,7 @@ def _cycles(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan) -> in
     return sum(planned_mapping(shape, array, entry).cycles for shape in runs)
 
 
-def _explained(slot: LayerSlot, setting: Setting) -> LayerPlan:
+def _explained(slot: LayerSlot, setting: LayerSetting) -> LayerPlan:
     """The entry with its reason in words."""
     if slot.why_dense:
         return setting.entry
