@@ -138,8 +138,7 @@ def run(options: argparse.Namespace) -> int:
 
     prepare_process(options.threads)
     with joined(options.device) as (processes, device):
-        options.device = device
-        _compress(options, planned or method, hardware, noise, processes)
+        _compress(options, planned or method, hardware, noise, processes, device)
         if processes.is_first:
             show_report({None: options.out}, options.out / run_files.REPORT)
     return 0
@@ -151,6 +150,7 @@ def _compress(
     hardware: Hardware,
     noise: NonIdealities | None,
     processes: Processes,
+    device: str,
 ) -> None:
     """Load what the options name, and run the whole job on it, by a plan or one method for all layers."""
     # Late: these import torch, which takes longer than all checks of options.
@@ -183,7 +183,7 @@ def _compress(
         hardware=hardware,
         notes=RunNotes(command_line(), options.image_size),
         linear=options.linear,
-        device=options.device,
+        device=device,
         resume=options.resume,
         progress=Bars(),
         processes=processes,
