@@ -5,8 +5,10 @@ Usage: python benchmarks/window_other_arrays.py RUN ... [--arrays 32 64 128 256]
 
 RUN is the folder of a finished run of `rankfold compress` without window layers: the dense network, low-rank
 pairs of one setting, PAIRS. Their weights do not depend on the array, so that one training serves all sizes;
-windows and plans are made for one array each, and window_runs.py has them. Each layer has its best mapping,
-cycles are those of arrays of R x C weights, and accuracies stand in `--runs` under the run's name.
+windows and plans are made for one array each, and window_runs.py has them. Each layer has its best mapping.
+Cycles are those of arrays of R x C weights; array cycles and energy (by `rram-22nm` with 5-bit flash ADCs) of
+R x C cells, of which a weight takes several, as physical_arrays.py has them. Accuracies stand in `--runs`
+under the run's name.
 """
 
 from __future__ import annotations
@@ -16,28 +18,42 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+from physical_arrays import TABLE, physical
+
 from rankfold import ArraySpec, cycles, zoo_network
+from rankfold.cost.energy import network_energy
 from rankfold.cost.keys import CostKey
 from rankfold.plan import Plan, masks_for
 from rankfold.records.csv_table import write_csv
 from rankfold.runs.result import Result
 
 BEST, IM2COL = "best", "im2col"
-HEADER = ("name", "array", "cycles", "arrays", "dense_best", "im2col", "accuracy", "epochs")
+HEADER = (
+    "name",
+    "array",
+    "cycles",
+    "dense_best",
+    "im2col",
+    "array_cycles",
+    "arrays",
+    "energy_nj",
+    "accuracy",
+    "epochs",
+)
 
 
-def counted(folder: Path, size: int) -> tuple[int, int, int, int]:
-    """Cycles and arrays of a run's network on arrays of size x size weights, and cycles of the dense one.
-
-    The latter under its best mapping and under im2col.
-    """
+def counted(folder: Path, size: int) -> tuple[object, ...]:
+    """The figures of a run's network on arrays of size x size, from cycles to energy."""
     network = zoo_network(Result.load(folder / "result.json").model)
     plan = Plan.load(folder / "plan.json")
     masks = masks_for(plan, folder / "model.safetensors")
-    best = tuple(replace(layer, mapping=BEST) for layer in plan.layers)
-    mapped = cycles(network, replace(plan, layers=best).on(ArraySpec(size, size)), (BEST, IM2COL), masks)
-    arrays = sum(layer.arrays for layer in mapped.layers)
-    return mapped.chosen_cycles, arrays, *(mapped.total[CostKey.dense(dense)] for dense in (BEST, IM2COL))
+    plan = replace(plan, layers=tuple(replace(layer, mapping=BEST) for layer in plan.layers))
+    in_weights = cycles(network, plan.on(ArraySpec(size, size)), (BEST, IM2COL), masks)
+    dense = (in_weights.total[CostKey.dense(mapping)] for mapping in (BEST, IM2COL))
+    on_cells = plan.on(physical(size))
+    reads = cycles(network, on_cells, (), masks).array_cycles
+    priced = network_energy(network, on_cells, TABLE, masks)
+    return in_weights.chosen_cycles, *dense, reads, priced.arrays, f"{priced.energy / 1e3:.0f}"
 
 
 def main() -> None:
@@ -55,9 +71,8 @@ def main() -> None:
     for size in options.arrays:
         for folder in options.folders:
             run = trained[folder.name]
-            rows.append(
-                (folder.name, f"{size}x{size}", *counted(folder, size), run["accuracy"], run["epochs"])
-            )
+            figures = counted(folder, size)
+            rows.append((folder.name, f"{size}x{size}", *figures, run["accuracy"], run["epochs"]))
     write_csv(options.out, HEADER, rows)
 
 
