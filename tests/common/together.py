@@ -103,11 +103,20 @@ def scene_train(number, count, folder, quantised=False):
 
 def scene_killed(number, count, folder):
     progress = KilledAfter(260 + 150)  # in the second epoch, of which two batches are on record
-    return trained(together(number, count, folder / "first"), folder, progress=progress)
+    processes = together(number, count, folder / "first")
+    # Others than the first need none, and stop with it at the same batches all the same.
+    return trained(processes, folder if processes.is_first else None, progress=progress)
 
 
 def scene_resumed(number, count, folder):
     return trained(together(number, count, folder / "second"), folder)
+
+
+def scene_told(number, count, folder):
+    """What each process hears from the first."""
+    processes = together(number, count, folder)
+    told = [processes.from_first(content if number == 0 else None) for content in (b"", None, b"\0word", b"")]
+    return [None if content is None else content.decode() for content in told]
 
 
 def scene_unlike(number, count, folder):
@@ -169,6 +178,7 @@ def scenes(folder):
         "quantised of 2": forked(2, scene_train, folder / "quantised", True),
         "killed": forked(2, scene_killed, folder / "stopped"),
         "resumed by 3": forked(3, scene_resumed, folder / "stopped"),
+        "told": forked(2, scene_told, folder / "told"),
         "unlike": forked(3, scene_unlike, folder / "unlike"),
         "command": forked(2, scene_command, folder / "run", free_port(), both),
         "wrong data": forked(2, scene_command, folder / "no run", free_port(), ["digits", "nowhere"]),

@@ -65,6 +65,11 @@ def test_a_process_that_is_killed_ends_the_others_with_a_sentence(scenes):
     assert other["error"].startswith("another process of this training has ended (")
 
 
+def test_the_first_process_is_heard_by_the_others_also_where_it_has_nothing_to_say(scenes):
+    _, told = scenes
+    assert told["told"] == [["", None, "\0word", ""]] * 2
+
+
 def test_processes_that_are_given_other_things_all_stop(scenes):
     _, told = scenes
     for process in told["unlike"]:

@@ -12,6 +12,8 @@ import torch
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
 
+IMAGES = 200_000  # between two states of one epoch
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -25,7 +27,7 @@ class Checkpoint:
 
     path: Path
     run: str
-    images: int = 200_000
+    images: int = IMAGES
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings, lists and dictionaries of them) atomically."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 from rankfold.progress import Progress, Silent
 from rankfold.training.accuracy import accuracy_on_tests
-from rankfold.training.checkpoint import Checkpoint, unpacked
+from rankfold.training.checkpoint import IMAGES, Checkpoint, unpacked
 from rankfold.training.device import place_, resolve_precision
 from rankfold.training.distillation import Teacher
 from rankfold.training.half import bfloat16_steps
@@ -151,10 +150,7 @@ def train(
         return ()
     if progress is None or not processes.is_first:
         progress = Silent()
-    # The same in all processes, as they have to stop at the same batches.
-    every = None
-    if checkpoint is not None or not processes.alone:
-        every = (checkpoint or Checkpoint(Path(), "")).images
+    every = _images_until_saved(checkpoint, processes)
     if not processes.is_first:
         checkpoint = None
     training = _Training(
@@ -175,6 +171,17 @@ def train(
             finally:
                 progress.end(summary)
     return tuple(training.history)
+
+
+def _images_until_saved(checkpoint: Checkpoint | None, processes: Processes) -> int | None:
+    """After how many images of an epoch the state is written within it; None: not before its end."""
+    own = checkpoint.images if checkpoint is not None else None
+    if processes.alone:
+        return own
+    # They have to stop at the same batches, whatever checkpoints the others were given.
+    told = processes.from_first(str(own or IMAGES).encode())
+    assert told is not None  # the first has a number
+    return int(told)
 
 
 @dataclass

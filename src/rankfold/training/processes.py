@@ -91,6 +91,8 @@ class Processes:
             dist.broadcast(told, group=self._group, group_src=0)
             if told.item() < 0:
                 return None
+            if told.item() == 0:
+                return b""  # which torch makes no tensor of
             values = torch.zeros(int(told.item()), dtype=torch.uint8, device=self._device)
             if self.is_first:
                 values.copy_(torch.frombuffer(bytearray(own), dtype=torch.uint8))
