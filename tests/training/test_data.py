@@ -23,8 +23,10 @@ from torch import Tensor
 from common.real_data import data_folder, why_missing
 from rankfold.errors import InputError
 from rankfold.training import cache as training_cache
+from rankfold.training import streaming
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageData, ImageSplit, load_images
+from rankfold.training.streaming import load_data
 
 CIFAR10 = data_folder("cifar10")
 CPU = torch.device("cpu")
@@ -218,10 +220,19 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def refused(root: Path, cache: Path, message: str, **options: Any) -> str:
-    """The message with which `root` is refused, leaving nothing in the cache."""
+    """The message with which `root` is refused, leaving nothing in the cache.
+
+    It is the same where nobody chose between decoding at once and while training; whoever chose the second
+    is told in one sentence, too, when the images are gone through if not before.
+    """
     with pytest.raises(InputError, match=message) as error:
         load_images(str(root), **options)
-    assert str(root) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(InputError, match=message):
+        load_data(str(root), **options)
+    with pytest.raises(InputError) as streamed:
+        list(load_data(str(root), **options, stream=True).test_batches(CPU))
+    for told in (error, streamed):
+        assert str(root) in str(told.value) and "\n" not in str(told.value)
     assert list(cache.iterdir()) == []
     return str(error.value)
 
@@ -551,11 +562,46 @@ def test_labels_must_be_whole_numbers(tmp_path: Path, cache: Path, label: object
         datasets.Dataset.from_dict(content, features=features).to_parquet(
             str(tmp_path / f"{split}-00000-of-00001.parquet")
         )
-    with pytest.raises(
-        InputError, match=r"split train: image 0 has the label .*; labels must be whole numbers from 0"
-    ):
-        load_images(str(tmp_path))
-    assert list(cache.iterdir()) == []
+    refused(tmp_path, cache, r"split train: image 0 has the label .*; labels must be whole numbers from 0")
+
+
+def test_shards_that_name_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted(class_folder(tmp_path / "images").rglob("*.png"))
+    content = {"image": [{"bytes": None, "path": str(file)} for file in files], "label": [0, 1] * 6}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    (tmp_path / "p").mkdir()
+    for split in ("train", "test"):
+        datasets.Dataset.from_dict(content, features=features).to_parquet(
+            str(tmp_path / "p" / f"{split}.parquet")
+        )
+    monkeypatch.setattr(streaming, "memory", lambda: 0)
+    data = load_data(tmp_path / "p")
+    assert isinstance(data, ImageData)
+    for number, file in enumerate(files):
+        np.testing.assert_array_equal(data.train.images[number], np.asarray(Image.open(file)))
+    with pytest.raises(InputError, match=r"train\.parquet names image files instead of holding them"):
+        load_data(tmp_path / "p", stream=True)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "images"])
+def test_folders_of_links(tmp_path: Path, kind: str) -> None:
+    """As snapshots of the Hub are: each file is a link to content that lies elsewhere."""
+    if kind == "parquet":
+        root = shards(tmp_path / "p", both([png(x) for x in pictures(4)]), [0, 1, 0, 1])
+    else:
+        root = class_folder(tmp_path / "p")
+    linked, blobs = tmp_path / "linked", tmp_path / "blobs"
+    blobs.mkdir()
+    for number, file in enumerate(path for path in sorted(root.rglob("*")) if path.is_file()):
+        link = linked / file.relative_to(root)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, blobs / str(number))
+        link.symlink_to(blobs / str(number))
+    assert load_data(linked).digest == load_images(root).digest
+    streamed = load_data(linked, stream=True)
+    # The links' names tell the files apart, and not where their content lies.
+    assert streamed.digest == load_data(root, stream=True).digest
+    assert streamed.test_images == load_images(root).test_images
 
 
 def test_digits_follow_the_image_size() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ import numpy as np
 from rankfold.errors import InputError, first_line
 from rankfold.training.source import numbered
 from rankfold.training.sources import (
+    MOST_CLASSES,
     SPLITS,
     TEST_SPLITS,
     Decoder,
@@ -84,7 +86,9 @@ class Shards:
             if shard.group is None:
                 return [(Path(shard.file).read_bytes(), shard.label)]
             return self._of_parquet(shard)
-        except OSError as error:
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError) as error:  # of files, pages of Parquet, columns
             raise InputError(
                 f"data {self.decoder.where}: {shard.file} cannot be read ({first_line(error)}); repair or "
                 "replace the file"
@@ -101,12 +105,13 @@ class Shards:
         rows = []
         for picture, label in zip(pictures, labels, strict=True):
             content = picture.get("bytes") if isinstance(picture, dict) else None
-            if content is None:
+            if picture is not None and content is None:
                 raise InputError(
                     f"data {decoder.where}: {shard.file} names image files instead of holding them; give "
                     "shards with the images in them"
                 )
-            rows.append((content, label))
+            # An image that is missing is refused by its place, when it is decoded.
+            rows.append((content or b"", label))
         return rows
 
     def decoded(self, row: Row, place: int) -> tuple[np.ndarray, int]:
@@ -242,12 +247,38 @@ def _in_parquet(source: str, files: Mapping[str, Sequence[str]]) -> Found:
     classes = getattr((features or {})[label], "names", None)
     if not classes:
         # Labels that are plain numbers: the training split shows how many there are.
-        highest = 0
-        for name in files["train"]:
-            values = parquet.read_table(name, columns=[label]).column(label).to_numpy()
-            highest = max(highest, int(values.max(initial=0)))
+        highest = max(_highest(source, name, label) for name in files["train"])
         classes = numbered(highest + 1)
     return image, label, tuple(classes), shards
+
+
+def _highest(source: str, name: str, label: str) -> int:
+    """The highest of the labels in a Parquet file, which has to be a class.
+
+    Raises:
+        InputError: it cannot be, or labels are missing or no whole numbers.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        labels = parquet.read_table(name, columns=[label]).column(label)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"data {source}: {name} cannot be read ({first_line(error)}); repair or replace it"
+        ) from error
+    if not pyarrow.types.is_integer(labels.type) or labels.null_count:
+        kind = f"labels of type {labels.type}"
+        if labels.null_count:
+            kind = f"{labels.null_count} rows without a label"
+        raise InputError(f"data {source}: {name} has {kind}; labels must be whole numbers from 0")
+    highest = int(labels.to_numpy().max(initial=0))
+    if highest >= MOST_CLASSES:
+        raise InputError(
+            f"data {source}: {name} has the label {highest}; labels must be whole numbers from 0, below "
+            f"{MOST_CLASSES:,}"
+        )
+    return highest
 
 
 def _in_folders(files: Mapping[str, Sequence[str]]) -> Found:
@@ -269,9 +300,10 @@ def _digest(source: str, files: Sequence[str], with_ends: bool) -> str:
     content = hashlib.sha256(b"shards")
     root = Path(source).resolve()
     for name in files:
-        path = Path(name).resolve()
+        path = Path(name)
         size = path.stat().st_size
-        content.update(f"{path.relative_to(root)} {size}\n".encode())
+        # By its own name: where a file is a link, what it leads to may lie outside the source.
+        content.update(f"{os.path.relpath(path, root)} {size}\n".encode())
         if with_ends:
             with path.open("rb") as file:
                 file.seek(max(0, size - _FOOTER))

@@ -350,16 +350,23 @@ def load_data(
         return load_images(source, image_size, cache)
     if stream is None and entry_of(source, image_size, cache).is_filled:
         return load_images(source, image_size, cache)
+    sharded = _to_stream(source, image_size, stream)
+    if sharded is None:
+        return load_images(source, image_size, cache)
+    return StreamedImages(source, sharded)
+
+
+def _to_stream(source: str, image_size: Size | None, stream: bool | None) -> Sharded | None:
+    """The shards of a folder whose images are to be decoded while training; None: they are not."""
     try:
         sharded = open_shards(source, image_size)
+        if stream or _decoded_bytes(sharded) > memory() // 4:
+            return sharded
     except InputError:
         # Other kinds of folders are decoded at once, which also says what is wrong with this one.
         if stream:
             raise
-        return load_images(source, image_size, cache)
-    if stream is None and _decoded_bytes(sharded) <= memory() // 4:
-        return load_images(source, image_size, cache)
-    return StreamedImages(source, sharded)
+    return None
 
 
 def _decoded_bytes(source: Sharded) -> int:
