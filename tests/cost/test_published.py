@@ -1,6 +1,7 @@
 """The published reading: the counts of the code of PAIRS and GAROS, and what stands behind them."""
 
 import json
+from dataclasses import replace
 from itertools import product
 from math import ceil
 
@@ -12,10 +13,20 @@ from hypothesis import strategies as st
 from common.strategies import GENERATORS
 from rankfold.cli.main import main
 from rankfold.cost import large_array, published_cycles
+from rankfold.cost.published import has_published_cycles
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, map_low_rank
 from rankfold.mapping.published import published_count, published_window
-from rankfold.plan import LowRank, Pairs2023, Windows, uniform_plan
+from rankfold.plan import (
+    LayerPlan,
+    LowRank,
+    Pairs2023,
+    Plan,
+    WindowLayer,
+    WindowLowRankLayer,
+    Windows,
+    uniform_plan,
+)
 from rankfold.pruning import published_library
 from rankfold.workload import ConvShape, Network, zoo_network
 
@@ -149,6 +160,23 @@ def test_other_kinds_are_mapped_without_padding():
     a, b = windows.layer("a").kind.window
     one_row_tile = ceil(6 / a) * ceil(6 / b) * ceil(a * b * 16 / 32)
     assert published_cycles(network, windows).cycles == one_row_tile
+
+
+@pytest.mark.parametrize("make", [WindowLayer, lambda window: WindowLowRankLayer(window, rank=2)])
+def test_what_can_be_counted_is_known_beforehand(make):
+    """A window of the padded plane may be larger than the plane without padding, which has 6x6 outputs."""
+    padded = ConvShape("a", 4, 4, (3, 3), (8, 8), padding=(1, 1, 1, 1))
+    network = Network("small", (4, 8, 8), (padded,))
+    for window, fits in (((6, 6), True), ((7, 2), False), ((2, 8), False)):
+        plan = Plan.of(network, ArraySpec(32, 32), (LayerPlan("a", make(window)),))
+        assert has_published_cycles(network, plan) == fits
+        if fits:
+            assert published_cycles(network, plan).cycles
+            continue
+        with pytest.raises(InputError, match="does not fit its plane of 6x6"):
+            published_cycles(network, plan)
+    strided = Network("small", (4, 8, 8), (replace(padded, stride=(2, 2)),))
+    assert not has_published_cycles(strided, uniform_plan(strided, ArraySpec(32, 32)))
 
 
 def test_a_network_without_such_layers_is_refused():

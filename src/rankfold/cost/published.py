@@ -81,6 +81,23 @@ def large_array(network: Network) -> ArraySpec:
     return ArraySpec(ROWS_A_CHANNEL * max(counted), COLUMNS_A_CHANNEL * max(counted))
 
 
+def has_published_cycles(network: Network, plan: Plan) -> bool:
+    """Whether the reading counts any layer of a network, and can count each of them as it is planned.
+
+    It cannot where a window is larger than a plane without padding.
+
+    Args:
+        network: the network.
+        plan: what every layer becomes.
+    """
+    counted = [shape for shape in network.layers if is_counted(shape)]
+    kinds = [plan.layer(shape.weight).kind for shape in counted]
+    return bool(counted) and all(
+        cost_of(kind).has_published(shape.without_padding(), kind)
+        for shape, kind in zip(counted, kinds, strict=True)
+    )
+
+
 @takes(network=NETWORK, plan=PLAN, masks=MASKS.or_none, large=ARRAY.or_none)
 def published_cycles(
     network: Network,

@@ -29,6 +29,11 @@ from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape, Pair
 
 
+def window_fits(shape: ConvShape, window: Pair) -> bool:
+    """Whether a window of (a, b) output pixels has a pixel and is no larger than the output plane."""
+    return all(1 <= side <= size for side, size in zip(window, shape.output, strict=True))
+
+
 def check_window(shape: ConvShape, window: Pair) -> None:
     """Refuse a window that a layer cannot have.
 
@@ -40,7 +45,7 @@ def check_window(shape: ConvShape, window: Pair) -> None:
         InputError: the window is larger than the output plane, or has no pixel.
     """
     (a, b), (height, width) = window, shape.output
-    if not (1 <= a <= height and 1 <= b <= width):
+    if not window_fits(shape, window):
         raise InputError(
             f"layer {shape.name}: a window of {a}x{b} output pixels does not fit its plane of "
             f"{height}x{width}; give one of at most that size"

@@ -11,6 +11,7 @@ from typing import Any
 from rankfold.cost import PUBLISHED, CostKey, Masks, network_cycles, published_cycles
 from rankfold.cost.energy import ComponentTable, hardware_table, network_energy
 from rankfold.cost.keys import DENSE_FAMILY
+from rankfold.cost.published import has_published_cycles
 from rankfold.documents import in_schema, read_json
 from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_to_json
@@ -254,10 +255,10 @@ def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) ->
     for key in keys or list(cycles):
         energy = _energy(network, plan, masks, table, key)
         costs[str(key)] = [cycles[key], conversions[key], energy]
-    try:
-        published = published_cycles(network, plan, masks)
-    except InputError:
-        return costs  # nothing that the reading counts, or a window larger than a plane without padding
+    # Asked beforehand, so that nothing else that is wrong costs the row.
+    if not has_published_cycles(network, plan):
+        return costs
+    published = published_cycles(network, plan, masks)
     # Only some layers count, so that no energy goes with it.
     costs[PUBLISHED] = [published.cycles, published.conversions, None]
     return costs

@@ -85,6 +85,15 @@ class KindCost:
         """
         return map_layer(self.shape(shape, entry.kind), array, entry.mapping)
 
+    def has_published(self, shape: ConvShape, kind: LayerKind) -> bool:
+        """Whether `published` can count a layer.
+
+        Args:
+            shape: the convolution, without padding; one that the reading counts.
+            kind: what becomes of it.
+        """
+        return True
+
     def published(
         self,
         shape: ConvShape,

@@ -9,7 +9,7 @@ import numpy as np
 
 from rankfold.cost.kinds.kind import AnyMapping, KindCost
 from rankfold.mapping import ArraySpec, map_layer
-from rankfold.mapping.window_matrix import WindowMatrix, window_shape
+from rankfold.mapping.window_matrix import WindowMatrix, window_fits, window_shape
 from rankfold.plan.kinds import LayerKind, WindowLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import text_to_support
@@ -39,6 +39,10 @@ class WindowCost(KindCost):
         whole = window_shape(shape, kind.window)
         mapping = map_layer(whole, array, entry.mapping, driven_inputs(shape, kind))
         return replace(mapping, matrix=WindowMatrix(shape, kind.window))
+
+    def has_published(self, shape: ConvShape, kind: LayerKind) -> bool:
+        """Where the plane without padding has room for the window."""
+        return window_fits(shape, cast(WindowLayer, kind).window)
 
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
         """N m / G weights for each input that is driven."""

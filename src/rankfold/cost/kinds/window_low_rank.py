@@ -10,6 +10,7 @@ from rankfold.cost.kinds.kind import AnyMapping, KindCost
 from rankfold.cost.kinds.window import FAMILY, driven_inputs
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_low_rank import map_window_low_rank
+from rankfold.mapping.window_matrix import window_fits
 from rankfold.plan.kinds import LayerKind, WindowLowRankLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.workload import ConvShape
@@ -33,6 +34,10 @@ class WindowLowRankCost(KindCost):
         kind = cast(WindowLowRankLayer, entry.kind)
         driven = driven_inputs(shape, kind.window_layer)
         return map_window_low_rank(shape, array, kind.window, kind.rank, driven)
+
+    def has_published(self, shape: ConvShape, kind: LayerKind) -> bool:
+        """Where the plane without padding has room for the window."""
+        return window_fits(shape, cast(WindowLowRankLayer, kind).window)
 
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
         """R, of the inputs that are driven, and L."""
