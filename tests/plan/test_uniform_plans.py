@@ -202,7 +202,7 @@ def test_published_patterns_are_of_3x3_kernels() -> None:
             lambda: Pairs2023(3),
             r"entries \(=3\) must be 8, 7, 6, 5, 4, 2 or 1: the published patterns keep so many of the 9",
         ),
-        (lambda: Garos(4, windows_for="9"), r"array \(=9\) must be rows x columns"),
+        (lambda: Garos(4, windows_for="9"), r"windows_for \(=9\) must be rows x columns"),
         (lambda: GarosLayer(4, side=0), r"side \(=0\) must be 1 or more"),
         (lambda: SharedSupport(-1), r"entries \(=-1\) must be 1 or more"),
         (

@@ -65,15 +65,19 @@ class ArraySpec:
             _check_driven(self.rows_driven, self.rows)
 
     @classmethod
-    def parse(cls, text: str) -> ArraySpec:
+    def parse(cls, text: str, name: str = "array") -> ArraySpec:
         """Read `64x64` (rows x columns).
+
+        Args:
+            text: it.
+            name: what messages call it.
 
         Raises:
             InputError: the text is not two positive whole numbers with an x between.
         """
         sizes = text.strip().lower().split("x")
         if len(sizes) != 2 or not all(map(is_count, sizes)):
-            raise InputError(f"array (={text}) must be rows x columns, such as 64x64 or 512x256")
+            raise InputError(f"{name} (={text}) must be rows x columns, such as 64x64 or 512x256")
         rows, columns = sizes
         return cls(int(rows), int(columns))
 

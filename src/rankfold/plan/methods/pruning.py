@@ -211,7 +211,7 @@ class Garos(_PublishedPairs):
 
     def __post_init__(self) -> None:
         check_fields(self, windows_for=TEXT)
-        ArraySpec.parse(self.windows_for)  # refuses what is none
+        self._large_array()  # refuses what is none
         super().__post_init__()
 
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
@@ -222,8 +222,11 @@ class Garos(_PublishedPairs):
         side = 1
         # Without padding, which windows are found without, a smaller plane has no output.
         if min(shape.input) >= max(shape.kernel):
-            side, _ = published_window(shape, ArraySpec.parse(self.windows_for))
+            side, _ = published_window(shape, self._large_array())
         return replace(kind, side=side), f"{self.title}, within the rows of {self.entries} of 9 positions"
+
+    def _large_array(self) -> ArraySpec:
+        return ArraySpec.parse(self.windows_for, "windows_for")
 
     def _kind(self) -> LayerKind:
         return GarosLayer(self.entries, self.steering)
