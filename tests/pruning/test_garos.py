@@ -28,6 +28,22 @@ def test_rows_are_the_inputs_that_are_read():
 
 @given(
     GENERATORS,
+    st.integers(1, 4),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+)
+def test_rows_are_those_of_a_count_one_by_one(rng, side, stride, dilation):
+    kept = rng.random((3, 3)) < 0.5
+    read = {
+        (i * stride[0] + u * dilation[0], j * stride[1] + v * dilation[1])
+        for i, j, u, v in product(range(side), range(side), range(3), range(3))
+        if kept[u, v]
+    }
+    assert PatternWindow(side, stride, dilation).rows(kept.reshape(9)) == len(read)
+
+
+@given(
+    GENERATORS,
     st.sampled_from([8, 7, 6, 5, 4, 2, 1]),
     st.integers(1, 3),
     st.sampled_from([(1, 1), (2, 2), (1, 2)]),

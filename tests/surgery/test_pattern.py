@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from rankfold.cost import CostKey, network_cycles
 from rankfold.errors import InputError, UnsupportedLayerError
@@ -23,11 +24,11 @@ from rankfold.plan import (
     load_masks,
     uniform_plan,
 )
-from rankfold.pruning import PAIRS_2023, PatternWindow, Pruning, choose_masks
+from rankfold.pruning import PAIRS_2023, PatternWindow, Pruning, choose_masks, mixed_patterns
 from rankfold.surgery.compress import build_, compress_, kept_parameters
 from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.save import save_weights
-from rankfold.workload import trace
+from rankfold.workload import ConvShape, trace
 
 ARRAY = ArraySpec(32, 32)
 
@@ -136,6 +137,24 @@ def test_patterns_of_several_sizes_keep_to_the_rows_of_one():
         assert kept[0] >= kept[1]
         sizes |= set(patterns.sum(axis=1).tolist())
     assert len(sizes) > 1 and {layer.kind.side for layer in plan.changed} != {1}
+
+
+def test_rows_of_a_dilated_layer_are_those_that_it_reads():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 8, 3, padding=2, dilation=2)
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), conv, nn.Flatten(), nn.Linear(8 * 12 * 12, 2))
+    plan = uniform_plan(trace(model, (3, 12, 12), "dilated"), ARRAY, Garos(4, windows_for="2048x1024"))
+    side = plan.layer("1").kind.side
+    weight = conv.weight.detach().numpy().copy()
+    compress_(model, plan)
+    mask = masks_of(model)["1"]
+    assert (mask == mixed_patterns(weight, 4, PatternWindow(side, dilation=(2, 2)))).all()
+    assert (mask != mixed_patterns(weight, 4, PatternWindow(side))).any()
+
+
+def test_a_plane_too_small_without_padding_has_windows_of_one_pixel():
+    shape = ConvShape("a", 4, 4, (3, 3), (4, 4), padding=(2, 2, 2, 2), dilation=(2, 2))
+    assert Garos(4).layer(shape)[0].side == 1
 
 
 def test_what_cannot_be_pruned_is_refused():

@@ -37,19 +37,25 @@ class PatternWindow:
     Attributes:
         side: a, outputs along each side of the square window.
         stride: of the convolution, down and across.
+        dilation: of the convolution, down and across.
     """
 
     side: int
     stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
 
     def rows(self, pattern: Array) -> int:
         """Inputs of one channel that the pattern (9,) reads under any shift of the window."""
         kernel = pattern.reshape(SIDE, SIDE)
+        # Inputs that the kernel spans, with those between its positions.
+        height, width = ((SIDE - 1) * gap + 1 for gap in self.dilation)
+        spread = np.zeros((height, width), bool)
+        spread[:: self.dilation[0], :: self.dilation[1]] = kernel
         down, across = self.stride
-        read = np.zeros(((self.side - 1) * down + SIDE, (self.side - 1) * across + SIDE), bool)
+        read = np.zeros(((self.side - 1) * down + height, (self.side - 1) * across + width), bool)
         for row in range(0, self.side * down, down):
             for column in range(0, self.side * across, across):
-                read[row : row + SIDE, column : column + SIDE] |= kernel
+                read[row : row + height, column : column + width] |= spread
         return int(read.sum())
 
 

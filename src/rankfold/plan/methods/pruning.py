@@ -221,7 +221,7 @@ class Garos(_PublishedPairs):
             return kind, reason
         side = 1
         # Without padding, which windows are found without, a smaller plane has no output.
-        if min(shape.input) >= max(shape.kernel):
+        if all(size >= span for size, span in zip(shape.input, shape.extent, strict=True)):
             side, _ = published_window(shape, self._large_array())
         return replace(kind, side=side), f"{self.title}, within the rows of {self.entries} of 9 positions"
 

@@ -38,7 +38,11 @@ class PatternSurgery(ReplacingSurgery):
             # PAIRS alone has blocks.
             block = getattr(kind, "block", None)
             # And GAROS a window.
-            window = PatternWindow(getattr(kind, "side", 1), (module.stride[0], module.stride[1]))
+            window = PatternWindow(
+                getattr(kind, "side", 1),
+                (module.stride[0], module.stride[1]),
+                (module.dilation[0], module.dilation[1]),
+            )
             prunings[layer.name] = Pruning(str(kind.variant), kind.entries, block, module.groups, window)
             weights[layer.name] = module.weight.detach().cpu().double().numpy()
         return choose_masks(weights, prunings)
