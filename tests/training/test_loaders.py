@@ -19,6 +19,7 @@ from rankfold.runs.run import run
 from rankfold.runs.state import traced
 from rankfold.runs.train import train_network
 from rankfold.surgery.save import load_
+from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loaders import LoaderData
@@ -325,3 +326,58 @@ def test_as_many_batches_in_every_epoch(now, words):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(InputError, match=words):
         train(model, data, Recipe(epochs=1), CPU)
+
+
+class _Stop(Exception):
+    pass
+
+
+class _StopAt(Silent):
+    """Breaks off before so many images, all epochs together."""
+
+    def __init__(self, images):
+        self.left = images
+
+    def advance(self, count=1, detail=""):
+        self.left -= count
+        if self.left <= 0:
+            raise _Stop
+
+
+@pytest.mark.parametrize("way", ["loader", "list"])
+def test_every_sample_of_a_stopped_epoch_is_trained_on_once(tmp_path, way):
+    inputs, target = torch.arange(40.0)[:, None], torch.arange(40) % 2
+    seen = []
+
+    def batches():
+        loader = DataLoader(
+            TensorDataset(inputs, target), 4, shuffle=True, generator=torch.Generator().manual_seed(0)
+        )
+        # New ones in each process: a generator that was drawn from does not outlive the first.
+        return loader if way == "loader" else list(loader)
+
+    def network():
+        model = nn.Sequential(nn.BatchNorm1d(1, affine=False), nn.Linear(1, 2))
+        model.register_forward_pre_hook(lambda _, given: seen.extend(given[0].flatten().tolist()))
+        return model
+
+    recipe = Recipe(epochs=2, peak_rate=0.01)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "run", images=8)
+    test = [(inputs[:4], target[:4])]
+    with pytest.raises(_Stop):
+        train(
+            network(),
+            LoaderData(batches(), test, classes=2),
+            recipe,
+            CPU,
+            checkpoint=checkpoint,
+            progress=_StopAt(80 - 12),
+        )
+    state = torch.load(checkpoint.path, weights_only=True)
+    done = state["within"]["batches"] * 4 if state["within"] else 0
+    assert len(state["history"]) == 1 and done == (24 if way == "list" else 0)
+    # Those of the first epoch, the four to test on after it, and what the checkpoint has of the second.
+    kept = seen[44 : 44 + done]
+    seen.clear()
+    train(network(), LoaderData(batches(), test, classes=2), recipe, CPU, checkpoint=checkpoint)
+    assert sorted(kept + seen[: 40 - done]) == inputs.flatten().tolist()

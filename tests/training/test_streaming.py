@@ -184,6 +184,26 @@ def test_training_goes_on_within_an_epoch(shards, tmp_path, image_cache, way):
         assert one.test_accuracy == other.test_accuracy
 
 
+def test_as_many_threads_decode_as_compute(shards):
+    data = load_data(shards, stream=True)
+    names = set()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        batches = data.training_batches(RECIPE, CPU)
+        decoded = batches._decoded
+
+        def named(*given):
+            names.add(threading.current_thread().name)
+            return decoded(*given)
+
+        batches._decoded = named
+        list(batches.epoch())
+    finally:
+        torch.set_num_threads(before)
+    assert names == {"decode_0"}
+
+
 def test_leaving_an_epoch_early_ends_its_threads(shards):
     data = load_data(shards, stream=True)
     before = threading.active_count()

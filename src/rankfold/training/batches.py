@@ -88,6 +88,11 @@ class Batches:
         """Images in an epoch."""
         return min(len(self) * self.batch_size, len(self.split))
 
+    @property
+    def is_repeatable(self) -> bool:
+        """True: seed and epoch fix everything."""
+        return True
+
     def epoch(self, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch but for the first `skip`; the same `seed` and `epoch` give the same."""
         batches = self._prepare(epoch, skip)

@@ -236,6 +236,11 @@ class _Epochs:
         """Samples in an epoch."""
         return self._seen.samples
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether they are a list: a loader may draw another order, or other images, each time."""
+        return isinstance(self._batches, (list, tuple))
+
     def epoch(self, epoch: int = 0, skip: int = 0) -> Iterator[LabelledBatch]:
         """What the loader gives this time, but for the first `skip` batches.
 

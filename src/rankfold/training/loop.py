@@ -318,7 +318,8 @@ class _Training:
     @property
     def _batches_until_saved(self) -> int:
         """After how many batches of an epoch the state is written within it."""
-        if self._every is None:
+        # In another order, samples of the rest of an epoch would have been seen already, or never be.
+        if self._every is None or not self._batches.is_repeatable:
             return len(self._batches)
         return max(1, self._every * len(self._batches) // self.images_an_epoch)
 

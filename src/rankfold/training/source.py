@@ -33,6 +33,10 @@ class TrainingBatches(Protocol):
     def images(self) -> int:
         """Samples in an epoch."""
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether an epoch, gone through again, gives the same batches: by seed and epoch alone."""
+
     def epoch(self, epoch: int = 0, skip: int = 0) -> Iterator[LabelledBatch]:
         """The batches of one epoch but for the first `skip`, on the device of the training."""
 

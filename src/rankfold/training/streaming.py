@@ -160,7 +160,7 @@ class StreamedBatches:
         seed: with the epoch, fixes order and augmentation.
         shuffle: draw a new order every epoch.
         share: see `Batches`.
-        threads: that decode; None: one for each processor core.
+        threads: that decode; None: as many as torch computes with.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class StreamedBatches:
         self._augmentation = augmentation
         self._batch_size, self._device = batch_size, device
         self._seed, self._shuffle, self._share = seed, shuffle, share
-        self._threads = threads or _cores()
+        self._threads = threads or torch.get_num_threads()
 
     def __len__(self) -> int:
         count = len(self._split)
@@ -192,6 +192,11 @@ class StreamedBatches:
     def images(self) -> int:
         """Images in an epoch."""
         return min(len(self) * self._batch_size, len(self._split))
+
+    @property
+    def is_repeatable(self) -> bool:
+        """True: seed and epoch fix everything."""
+        return True
 
     def epoch(self, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch but for the first `skip`, of which nothing is read or decoded."""
@@ -313,13 +318,6 @@ class Rows:
                 if place in wanted:
                     rows[place] = row
         return rows
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def load_data(
