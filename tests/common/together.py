@@ -10,8 +10,10 @@ import os
 import signal
 import socket
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ import rankfold.cli.words.report
 import rankfold.runs.train  # as above
 from common.little_network import net
 from rankfold.calibration.quantisers import calibrate_
+from rankfold.cli.arguments import processes as launched
 from rankfold.cli.main import main as rankfold
 from rankfold.errors import RankfoldError
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
@@ -125,14 +128,45 @@ def scene_unlike(number, count, folder):
 
 def scene_command(number, count, folder, port, data):
     """The command line, as a launcher would start it; process 1 may be given other data."""
-    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(count))
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    as_launched(number, count, port)
     out, error = io.StringIO(), io.StringIO()
     command = [*COMMAND, "--threads", "1", "--out", str(folder), "--data", data[number]]
     with redirect_stdout(out), redirect_stderr(error):
         code = rankfold(command)
     said = [line for line in error.getvalue().splitlines() if line.startswith("rankfold: ")]
     return {"code": code, "said": said, "shown": "report" in out.getvalue()}
+
+
+def as_launched(number, count, port):
+    """The variables that a launcher sets."""
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(count))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
+def scene_first_is_killed(number, count, port):
+    """The first works alone, for longer than work of all may take, and is killed afterwards."""
+    as_launched(number, count, port)
+    launched.PATIENCE = timedelta(seconds=1)
+    with launched.joined("cpu") as (processes, _):
+        with launched.one_first(processes):
+            time.sleep(1.5 * (number == 0))
+        if number == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            processes.sum_(torch.zeros(1))
+        except RankfoldError as error:
+            return {"error": str(error), "may speak": launched.may_speak()}
+
+
+def scene_last_stays_away(number, count, port):
+    """The last process says what is wrong with it, and ends before it works with the others."""
+    as_launched(number, count, port)
+    if number == count - 1:
+        return {"may speak": launched.may_speak()}
+    launched._met()
+    launched.MEETING = timedelta(seconds=0.5)
+    with launched.joined("cpu"):
+        return {}
 
 
 def forked(count, scene, *given):
@@ -179,6 +213,8 @@ def scenes(folder):
         "killed": forked(2, scene_killed, folder / "stopped"),
         "resumed by 3": forked(3, scene_resumed, folder / "stopped"),
         "told": forked(2, scene_told, folder / "told"),
+        "first is killed": forked(2, scene_first_is_killed, free_port()),
+        "last stays away": forked(2, scene_last_stays_away, free_port()),
         "unlike": forked(3, scene_unlike, folder / "unlike"),
         "command": forked(2, scene_command, folder / "run", free_port(), both),
         "wrong data": forked(2, scene_command, folder / "no run", free_port(), ["digits", "nowhere"]),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from itertools import chain
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from rankfold.cli.arguments import processes as launcher
 from rankfold.cli.arguments.processes import check_command
-from rankfold.errors import InputError
+from rankfold.errors import InputError, RankfoldError
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageSplit
-from rankfold.training.processes import ALONE, Processes
+from rankfold.training.processes import ALONE, Processes, none_lost
 from rankfold.training.share import Share
 from rankfold.training.synchronised import synchronised_norms
 
@@ -68,6 +70,20 @@ def test_a_process_that_is_killed_ends_the_others_with_a_sentence(scenes):
 def test_the_first_process_is_heard_by_the_others_also_where_it_has_nothing_to_say(scenes):
     _, told = scenes
     assert told["told"] == [["", None, "\0word", ""]] * 2
+
+
+def test_one_works_alone_for_long_and_if_it_is_killed_the_other_says_so(scenes):
+    _, told = scenes
+    killed, other = told["first is killed"]
+    assert killed == "killed" and other["may speak"]
+    assert other["error"].startswith("another process of this training has ended (")
+
+
+def test_nobody_waits_long_for_one_that_does_not_come(scenes):
+    _, told = scenes
+    first, last = told["last stays away"]
+    assert first["error"].startswith("process 0 waited for the other 1 in vain (")
+    assert last == {"may speak": True}
 
 
 def test_processes_that_are_given_other_things_all_stop(scenes):
@@ -179,6 +195,52 @@ def test_synchronised_norms_are_batch_norms(group, shape, affine, dtype):
 def test_a_single_value_has_no_statistics(group):
     with synchronised_norms(group), pytest.raises(InputError, match="more than one value a channel"):
         nn.BatchNorm1d(3)(torch.zeros(1, 3))
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Lets this process be the first of two, whose port is taken; gives the port."""
+    launcher._met.cache_clear()
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        names = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        for name, value in names.items():
+            monkeypatch.setenv(name, str(value))
+        yield port
+    launcher._met.cache_clear()
+
+
+@pytest.mark.parametrize("wrong", [{}, {"MASTER_PORT": "70000"}, {"MASTER_PORT": "here"}, {"RANK": "one"}])
+def test_processes_that_cannot_meet_say_so_each(launched, monkeypatch, wrong):
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    place = f"127.0.0.1:{wrong.get('MASTER_PORT', launched)}"
+    with (
+        pytest.raises(InputError, match=f"does not meet the others at {place} .*; start all 2 of them"),
+        launcher.joined("cpu"),
+    ):
+        pass
+    assert launcher.may_speak()
+
+
+def test_one_gpu_is_not_for_several_processes(launched):
+    with pytest.raises(InputError, match="--device cuda:1 names one GPU for all"), launcher.joined("cuda:1"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (dist.DistBackendError("NCCL error in: a.cpp:1, invalid usage (...)"), "a free GPU of its own"),
+        (dist.DistBackendError("NCCL error in: a.cpp:1, remote process exited"), "has ended .*a.cpp:1"),
+        (dist.DistNetworkError("Connection reset by peer"), "has ended .*reset by peer"),
+    ],
+)
+def test_an_error_of_this_process_is_not_said_of_another(error, said):
+    with pytest.raises(RankfoldError, match=said), none_lost():
+        raise error
 
 
 def test_other_commands_run_in_one_process(monkeypatch):

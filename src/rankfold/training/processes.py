@@ -20,6 +20,9 @@ _BUFFERS = "broadcast_buffers"
 if "forward_sync_buffers" in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
     _BUFFERS = "forward_sync_buffers"
 
+# What NCCL says of a call of this process that is wrong, and not of another one that has ended.
+_OWN_FAULTS = ("invalid usage", "invalid argument", "unhandled cuda error")
+
 
 class Processes:
     """The processes that train one network together; without arguments, this process alone.
@@ -148,6 +151,7 @@ def none_lost() -> Iterator[None]:
 
     Raises:
         LostProcessError: one has.
+        InputError: NCCL cannot work with the GPU that this process was given.
     """
     try:
         yield
@@ -155,6 +159,11 @@ def none_lost() -> Iterator[None]:
         # Gloo has no type of error of its own.
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
+        if any(fault in str(error) for fault in _OWN_FAULTS):
+            raise InputError(
+                f"the GPU of this process cannot be used ({first_line(error)}); give each process a free GPU "
+                "of its own"
+            ) from error
         raise LostProcessError(
             f"another process of this training has ended ({first_line(error)}); see what it says, and start "
             "all of them again with resume=True"

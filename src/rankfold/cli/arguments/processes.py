@@ -9,16 +9,19 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from rankfold.errors import InputError
+from rankfold.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from rankfold.training.processes import Processes
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TOGETHER = ("compress", "train")  # commands that several processes run together
-# One process may decode a data set for hours while others wait; one that ends is noticed at once.
-PATIENCE = timedelta(days=7)
+MEETING = timedelta(minutes=10)  # until all are there
+PATIENCE = timedelta(minutes=30)  # for another one in the midst of work that all do together
+# One process may decode a data set for days while others wait; one that ends is noticed at once.
+PATIENCE_WITH_FIRST = timedelta(days=7)
 _SAID = "rankfold/said"
+_HERE = "rankfold/here"
 
 
 def started_together() -> bool:
@@ -44,11 +47,14 @@ def may_speak() -> bool:
     """Whether this process may say what went wrong: of several, the first one that asks."""
     if not started_together():
         return True
+    met = _met()
+    if isinstance(met, str):
+        return True
+    store, *_ = met
     try:
-        store, *_ = _met()
         return bool(store.add(_SAID, 1) == 1)
     except Exception:  # whatever torch raises where the process that keeps count has ended
-        return os.environ["RANK"] == "0"
+        return True  # said by each is better than by none, where that one was killed
 
 
 @contextmanager
@@ -59,9 +65,9 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
         device: as the user names it; of GPUs without a number, each process of a machine gets its own.
 
     Raises:
-        InputError: there are fewer GPUs than processes.
+        InputError: there are fewer GPUs than processes, or the processes do not find each other.
     """
-    from rankfold.training.processes import ALONE, Processes
+    from rankfold.training.processes import ALONE, Processes, none_lost
 
     if not started_together():
         yield ALONE, device
@@ -74,8 +80,9 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
     if own.startswith("cuda"):
         torch.cuda.set_device(own)
         backend = "cpu:gloo,cuda:nccl"
-    store, rank, size = _met()
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    store, rank, size = _all_here()
+    with none_lost():
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     yield Processes.of_group(), own
     # Not after an error: others may wait for this process, which ends at once and thereby ends them.
     dist.destroy_process_group()
@@ -84,26 +91,44 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
 @contextmanager
 def one_first(processes: Processes) -> Iterator[None]:
     """One process of each machine does what is inside, such as filling a cache, before the others do it."""
+    if processes.alone:
+        yield
+        return
     import torch
+    import torch.distributed as dist
 
+    from rankfold.training.processes import Processes, none_lost
+
+    # A group of its own, as only here one waits for what another does alone.
+    with none_lost():
+        waiting = Processes(dist.new_group(backend="gloo", timeout=PATIENCE_WITH_FIRST))
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0
-    if first or processes.alone:
+    if first:
         yield
     # All of them together, as soon as the first ones are done.
-    processes.sum_(torch.zeros(1))
-    if not first and not processes.alone:
+    waiting.sum_(torch.zeros(1))
+    if not first:
         yield
 
 
 def _own_device(device: str) -> str:
-    """The device of this process."""
+    """The device of this process.
+
+    Raises:
+        InputError: there are fewer GPUs than processes, or one GPU is named for all of them.
+    """
     import torch
 
-    number = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
     if device == "auto" and not torch.cuda.is_available():
         return "cpu"
+    if device.startswith("cuda:"):
+        raise InputError(
+            f"--device {device} names one GPU for all processes; give --device cuda, of which each process "
+            "takes its own, and choose GPUs by CUDA_VISIBLE_DEVICES"
+        )
     if device not in ("auto", "cuda"):
         return device
+    number = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
     there = torch.cuda.device_count()
     if number >= there:
         raise InputError(
@@ -113,10 +138,45 @@ def _own_device(device: str) -> str:
     return f"cuda:{number}"
 
 
+def _all_here() -> tuple[Any, int, int]:
+    """As `_met`, as soon as all processes are there.
+
+    Raises:
+        InputError: they do not find each other, or some do not come.
+    """
+    met = _met()
+    if isinstance(met, str):
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise InputError(
+            f"process {os.environ['RANK']} does not meet the others at {place} ({met}); start all "
+            f"{os.environ['WORLD_SIZE']} of them, with MASTER_ADDR the machine of process 0, MASTER_PORT a "
+            "port that is free there, and a RANK of its own for each"
+        )
+    store, rank, size = met
+    try:
+        store.set(f"{_HERE}/{rank}", "")
+        store.wait([f"{_HERE}/{number}" for number in range(size)], MEETING)
+    except RuntimeError as error:  # of which torch's own are kinds
+        raise InputError(
+            f"process {rank} waited for the other {size - 1} in vain ({first_line(error)}); see what they "
+            "say, and start all of them again"
+        ) from error
+    return met
+
+
 @functools.cache
-def _met() -> tuple[Any, int, int]:
-    """Where the processes leave each other word, the number of this one, and how many there are."""
+def _met() -> tuple[Any, int, int] | str:
+    """Where the processes leave each other word, the number of this one, and how many there are.
+
+    Why there is no such place where they do not find each other: kept, as to look again would take as long.
+    """
     from torch.distributed.rendezvous import rendezvous
 
-    found: tuple[Any, int, int] = next(rendezvous("env://"))
+    try:
+        found: tuple[Any, int, int] = next(rendezvous("env://", timeout=MEETING))
+    except (OSError, RuntimeError, ValueError) as error:  # of which torch's own are kinds
+        return first_line(error)
+    _, rank, size = found
+    if not 0 <= rank < size:
+        return f"there is no process {rank} of {size}, they count from 0"
     return found
