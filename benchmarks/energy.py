@@ -287,33 +287,32 @@ def networks_csv(found: list[Row]) -> str:
         "utilisation",
         *(f"{part}_nj" for part in parts),
     ]
-    lines: list[list[object]] = []
-    for row in found:
-        energy = row.energy
-        figures = (energy.energy / 1e3, row.against.saving, *row.against.band, energy.leakage)
-        rest = (energy.area, energy.latency, energy.interval, energy.tops_per_watt, energy.utilisation)
-        known = run_of(row) or ""
-        lines.append(
-            [
-                row.network.name,
-                row.method.name,
-                known,
-                accuracy(row),
-                accuracy_on_arrays(row),
-                str(row.array),
-                energy.table.name,
-                f"{energy.table.adc_bits}-bit {energy.table.adc}",
-                row.cycles,
-                row.conversions,
-                energy.reads,
-                energy.conversions,
-                *(f"{value:.5g}" for value in figures),
-                energy.arrays,
-                *(f"{value:.5g}" for value in rest),
-                *(f"{energy.components[part] / 1e3:.5g}" for part in parts),
-            ]
-        )
-    return written(header, lines)
+    return written(header, [network_line(row, parts) for row in found])
+
+
+def network_line(row: Row, parts: list[str]) -> list[object]:
+    """The values of a row in the order of the header of networks.csv."""
+    energy = row.energy
+    figures = (energy.energy / 1e3, row.against.saving, *row.against.band, energy.leakage)
+    rest = (energy.area, energy.latency, energy.interval, energy.tops_per_watt, energy.utilisation)
+    return [
+        row.network.name,
+        row.method.name,
+        run_of(row) or "",
+        accuracy(row),
+        accuracy_on_arrays(row),
+        str(row.array),
+        energy.table.name,
+        f"{energy.table.adc_bits}-bit {energy.table.adc}",
+        row.cycles,
+        row.conversions,
+        energy.reads,
+        energy.conversions,
+        *(f"{value:.5g}" for value in figures),
+        energy.arrays,
+        *(f"{value:.5g}" for value in rest),
+        *(f"{energy.components[part] / 1e3:.5g}" for part in parts),
+    ]
 
 
 def sensitivity_csv(found: list[Row]) -> str:

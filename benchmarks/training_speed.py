@@ -23,6 +23,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rankfold.training.data import ImageData
 
 BATCH, STEPS = 128, 6
 HERE = Path(__file__).resolve().parents[1]
@@ -61,11 +65,9 @@ class Variant:
 
 def work(name: str, threads: int) -> None:
     """Train at each line of the standard input, and print the processor seconds of a step."""
-    import numpy as np
     import torch
     from torch import nn
 
-    from rankfold.training.data import ImageData, ImageSplit
     from rankfold.training.distillation import Distillation, Teacher
     from rankfold.training.loop import train
     from rankfold.training.recipe import Recipe
@@ -85,22 +87,7 @@ def work(name: str, threads: int) -> None:
     prepare_process(threads)
     network = name.removesuffix(WINDOWS)
     classes = CLASSES[network]
-    random = np.random.default_rng(0)
-
-    def images(count: int) -> ImageSplit:
-        pixels = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        return ImageSplit(pixels, random.integers(0, classes, count))
-
-    data = ImageData(
-        name="random",
-        classes=tuple(map(str, range(classes))),
-        train=images(BATCH * STEPS),
-        test=images(8),
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
-        mirror=True,
-        digest="",
-    )
+    data = random_data(classes)
     x = torch.randn(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     model = build(network, classes)
     teacher = Teacher(model, Distillation())
@@ -116,6 +103,30 @@ def work(name: str, threads: int) -> None:
         start = time.process_time()
         train(model, data, recipe, torch.device("cpu"), teacher=teacher)
         print((time.process_time() - start) / STEPS, flush=True)
+
+
+def random_data(classes: int) -> ImageData:
+    """Images to train on for all steps, and a few to test on."""
+    import numpy as np
+
+    from rankfold.training.data import ImageData, ImageSplit
+
+    random = np.random.default_rng(0)
+
+    def images(count: int) -> ImageSplit:
+        pixels = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        return ImageSplit(pixels, random.integers(0, classes, count))
+
+    return ImageData(
+        name="random",
+        classes=tuple(map(str, range(classes))),
+        train=images(BATCH * STEPS),
+        test=images(8),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        mirror=True,
+        digest="",
+    )
 
 
 def add_windows(model, network: str, x) -> None:

@@ -68,12 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the mapping of a network."""
-    if options.compare and options.csv:
-        raise InputError(
-            "--csv has one mapping of each layer; omit --compare, or print all with --json or as a table"
-        )
-    if options.reading is not None and options.csv:
-        raise InputError("--csv counts as it says in its head; omit --reading, or use --json or the table")
+    _check_csv(options)
     network, plan, masks = planned_network(options)
     plan = within_arrays(options, network, plan, masks, options.linear or None)
     covered = coverage(network, plan, options.linear)
@@ -119,6 +114,16 @@ def run(options: argparse.Namespace) -> int:
     for line in not_counted_in_words(network):
         print(line)
     return 0
+
+
+def _check_csv(options: argparse.Namespace) -> None:
+    """Refuse what has no column in `--csv`."""
+    if options.compare and options.csv:
+        raise InputError(
+            "--csv has one mapping of each layer; omit --compare, or print all with --json or as a table"
+        )
+    if options.reading is not None and options.csv:
+        raise InputError("--csv counts as it says in its head; omit --reading, or use --json or the table")
 
 
 def _more_json(
