@@ -140,7 +140,7 @@ def test_weights_that_the_last_step_ruins_are_refused(few, tmp_path):
         InputError, match=r"training diverged: linear.weight is not finite after epoch 2; use a lower"
     ):
         train(_RuinedByStep(steps), few, recipe, CPU, checkpoint=checkpoint)
-    assert len(checkpoint.load(CPU)["history"]) == 1
+    assert len(checkpoint.parse(checkpoint.read(), CPU)["history"]) == 1
     assert len(train(_RuinedByStep(steps + 1), few, recipe, CPU)) == 2
 
 

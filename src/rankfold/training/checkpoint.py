@@ -36,17 +36,6 @@ class Checkpoint:
         torch.save({"run": self.run, **state}, buffer)
         write_bytes(self.path, buffer.getvalue())
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The saved state, or None where there is none.
-
-        Raises:
-            InputError: the file is damaged or belongs to another run.
-        """
-        content = self.read()
-        if content is None:
-            return None
-        return self.parse(content, device)
-
     def read(self) -> bytes | None:
         """The content of the file, or None where there is none.
 
