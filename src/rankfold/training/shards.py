@@ -26,9 +26,8 @@ from rankfold.training.sources import (
 )
 
 SAMPLED_SHARDS = 64  # from which a sample is drawn, as each that is touched is read whole
-_FOOTER = (
-    1 << 16
-)  # bytes at the end of a file that tell it from others; Parquet keeps its table of contents there
+# Bytes at the end of a file that tell it from others; Parquet keeps its table of contents there.
+_FOOTER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
