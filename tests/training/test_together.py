@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from rankfold.cli.arguments import processes as launcher
 from rankfold.cli.arguments.processes import check_command
 from rankfold.errors import InputError, RankfoldError
+from rankfold.models.torch_export import load_exported
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageSplit
 from rankfold.training.processes import ALONE, Processes, none_lost
@@ -190,6 +192,42 @@ def test_synchronised_norms_are_batch_norms(group, shape, affine, dtype):
     for wanted, found in zip(*ends, strict=True):
         scale = float(wanted.abs().max())
         assert float((found.double() - wanted).abs().max()) <= tolerance * scale
+
+
+def test_networks_that_were_exported_in_training_mode_are_refused(group, tmp_path):
+    norm = nn.Sequential(nn.BatchNorm1d(3))
+    x = torch.randn(4, 3)
+    for mode in (True, False):
+        exported = torch.export.export(norm.train(mode), (x,))
+        torch.export.save(exported, tmp_path / "norm.pt2")
+        network, *_ = load_exported(tmp_path / "norm.pt2")
+        with synchronised_norms(ALONE):
+            alone = network(x)
+        refused = pytest.raises(InputError, match="exported in training mode") if mode else nullcontext()
+        with refused, synchronised_norms(group):
+            assert torch.equal(network(x), alone)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_operators_of_batch_norm_are_refused_in_training_alone(group, training):
+    x, mean, variance = torch.randn(4, 3), torch.zeros(3), torch.ones(3)
+    operators = torch.ops.aten
+    calls = [
+        lambda: torch.batch_norm(x, None, None, mean, variance, training, 0.1, 1e-5, False),
+        lambda: torch.native_batch_norm(x, None, None, mean, variance, training, 0.1, 1e-5),
+        lambda: operators._native_batch_norm_legit.no_stats(x, None, None, training, 0.1, 1e-5),
+        lambda: operators.batch_norm(
+            x, None, None, mean, variance, training=training, momentum=0.1, eps=1e-5, cudnn_enabled=False
+        ),
+    ]
+    if training:
+        calls.append(lambda: operators._batch_norm_with_update(x, None, None, mean, variance, 0.1, 1e-5))
+    else:
+        calls[2] = lambda: operators._batch_norm_no_update(x, None, None, mean, variance, 0.1, 1e-5)
+    for call in calls:
+        refused = pytest.raises(InputError, match=r"batch_norm.* in training") if training else nullcontext()
+        with refused, synchronised_norms(group):
+            call()
 
 
 def test_a_single_value_has_no_statistics(group):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,30 @@ from rankfold.nn.learned_step import arithmetic_type
 from rankfold.training.processes import Processes
 
 ARGUMENTS = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+# The operators below `F.batch_norm` that take statistics of what they are given, if they are told to.
+OPERATORS = frozenset(
+    (
+        "batch_norm",
+        "_batch_norm_impl_index",
+        "native_batch_norm",
+        "_native_batch_norm_legit",
+        "_native_batch_norm_legit_functional",
+        "_batch_norm_with_update",
+        "_batch_norm_with_update_functional",
+        "cudnn_batch_norm",
+        "miopen_batch_norm",
+    )
+)
 
 
 @contextmanager
 def synchronised_norms(processes: Processes) -> Iterator[None]:
-    """Every batch norm in training inside takes mean and variance of the shares of all processes."""
+    """Every batch norm in training inside takes mean and variance of the shares of all processes.
+
+    Raises:
+        InputError: one of several processes calls an operator of batch norm itself, as networks do that
+            were exported in training mode.
+    """
     # Every call of torch passes a mode, so that there is one only where it has something to do.
     if processes.alone:
         yield
@@ -50,7 +69,22 @@ class _Synchronised(TorchFunctionMode):
             given.update(kwargs or {})
             if given.get("training"):
                 return _shared_norm(self._processes, **given)
+        elif _takes_statistics(func, args, kwargs or {}):
+            raise InputError(
+                f"the network calls {func.__name__} in training, as one does that was exported in training "
+                "mode, which several processes would each do by statistics of their own share; export it in "
+                "evaluation mode (model.eval()), or train it in one process"
+            )
         return func(*args, **(kwargs or {}))
+
+
+def _takes_statistics(func: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    """Whether a call is one of an operator of batch norm in training."""
+    if getattr(func, "__name__", "").partition(".")[0] not in OPERATORS:
+        return False
+    # Behind input, weight, bias and, mostly, running statistics; those without it are of training alone.
+    flags = [value for value in args[3:6] if isinstance(value, bool)]
+    return bool(named.get("training", flags[0] if flags else True))
 
 
 def _shared_norm(
