@@ -51,7 +51,7 @@ FAMILIES = {
     ),
     "planned": ("planned, without window layers", GREEN[0], "s"),
     "support": ("weights left out, the same for all outputs", MOSS[0], "h"),
-    "pairs": ("weights left out by patterns (PAIRS)", OCHRE[0], "v"),
+    "pairs": ("weights left out by patterns (PAIRS, positions free)", OCHRE[0], "v"),
     "low-rank": ("low-rank pairs", BLUE[0], "^"),
 }
 DENSE = "dense"
