@@ -29,6 +29,9 @@ from rankfold.cli.main import main as rankfold
 from rankfold.errors import RankfoldError
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.progress import Silent
+from rankfold.runs.baseline import TrainedWeights, weights_digest
+from rankfold.runs.folder import RunFolder
+from rankfold.surgery.save import save_weights
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation, Teacher
@@ -120,6 +123,21 @@ def scene_told(number, count, folder):
     processes = together(number, count, folder)
     told = [processes.from_first(content if number == 0 else None) for content in (b"", None, b"\0word", b"")]
     return [None if content is None else content.decode() for content in told]
+
+
+def scene_baseline(number, count, folder):
+    """Dense weights that an earlier call has trained, in the folder of the first process alone."""
+    processes = together(number, count, folder)
+    own, model = None, net()
+    if processes.is_first:
+        own = RunFolder.claim(folder / "run", {"model": "net"}, resume=False)
+        save_weights(own.baseline, model)
+    for value in model.parameters():
+        value.data.fill_(number)
+    # Too fast for any training: were they trained, there would be NaN.
+    weights = TrainedWeights(replace(RECIPE, peak_rate=1e9))
+    weights.make_(model, digits(), CPU, folder=own, processes=processes)
+    return weights_digest(model) == weights_digest(net())
 
 
 def scene_unlike(number, count, folder):
@@ -215,6 +233,7 @@ def scenes(folder):
         "told": forked(2, scene_told, folder / "told"),
         "first is killed": forked(2, scene_first_is_killed, free_port()),
         "last stays away": forked(2, scene_last_stays_away, free_port()),
+        "baseline": forked(2, scene_baseline, folder / "baseline"),
         "unlike": forked(3, scene_unlike, folder / "unlike"),
         "command": forked(2, scene_command, folder / "run", free_port(), both),
         "wrong data": forked(2, scene_command, folder / "no run", free_port(), ["digits", "nowhere"]),

@@ -74,6 +74,11 @@ def test_the_first_process_is_heard_by_the_others_also_where_it_has_nothing_to_s
     assert told["told"] == [["", None, "\0word", ""]] * 2
 
 
+def test_dense_weights_that_are_trained_already_are_taken_by_all(scenes):
+    _, told = scenes
+    assert told["baseline"] == [True, True]
+
+
 def test_one_works_alone_for_long_and_if_it_is_killed_the_other_says_so(scenes):
     _, told = scenes
     killed, other = told["first is killed"]
