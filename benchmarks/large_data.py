@@ -74,8 +74,8 @@ def train(folder: Path, stream: bool, images: int) -> None:
     from torch import nn
     from torch.nn import functional as F
 
+    from rankfold.training.load import load_data
     from rankfold.training.recipe import Recipe
-    from rankfold.training.streaming import load_data
 
     start = time.perf_counter()
     data = load_data(folder, cache=folder.parent / "cache", stream=stream)
@@ -108,8 +108,8 @@ def read(folder: Path) -> None:
     import numpy as np
     import torch
 
+    from rankfold.training.load import load_data
     from rankfold.training.recipe import Recipe
-    from rankfold.training.streaming import load_data
 
     data = load_data(folder, stream=True)
     batches = data.training_batches(Recipe(batch_size=BATCH), torch.device("cpu"))

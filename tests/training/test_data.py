@@ -23,10 +23,10 @@ from torch import Tensor
 from common.real_data import data_folder, why_missing
 from rankfold.errors import InputError
 from rankfold.training import cache as training_cache
-from rankfold.training import streaming
+from rankfold.training import load as loading
 from rankfold.training.batches import Batches
 from rankfold.training.data import ImageData, ImageSplit, load_images
-from rankfold.training.streaming import load_data
+from rankfold.training.load import load_data
 
 CIFAR10 = data_folder("cifar10")
 CPU = torch.device("cpu")
@@ -574,7 +574,7 @@ def test_shards_that_name_their_images(tmp_path: Path, monkeypatch: pytest.Monke
         datasets.Dataset.from_dict(content, features=features).to_parquet(
             str(tmp_path / "p" / f"{split}.parquet")
         )
-    monkeypatch.setattr(streaming, "memory", lambda: 0)
+    monkeypatch.setattr(loading, "memory", lambda: 0)
     data = load_data(tmp_path / "p")
     assert isinstance(data, ImageData)
     for number, file in enumerate(files):

@@ -13,16 +13,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.progress import Silent
+from rankfold.runs.result import Result
+from rankfold.training import load as loading
 from rankfold.training import streaming
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, load_images
+from rankfold.training.load import load_data
 from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
 from rankfold.training.shards import Shards
 from rankfold.training.share import ALL, Share
-from rankfold.training.streaming import StreamedImages, load_data
+from rankfold.training.streaming import StreamedImages
 
 CPU = torch.device("cpu")
 ROWS = 10  # of a row group
@@ -218,11 +222,37 @@ def test_leaving_an_epoch_early_ends_its_threads(shards):
 
 def test_large_data_are_streamed_and_decoded_data_are_not_streamed_again(shards, monkeypatch, tmp_path):
     assert isinstance(load_data(shards, cache=tmp_path), ImageData)
-    monkeypatch.setattr(streaming, "memory", lambda: 4 * 82 * 8 * 8 * 3 - 1)  # of 82 decoded images
+    monkeypatch.setattr(loading, "memory", lambda: 4 * 82 * 8 * 8 * 3 - 1)  # of 82 decoded images
     assert isinstance(load_data(shards, cache=tmp_path), ImageData)
     assert isinstance(load_data(shards, cache=tmp_path / "other"), StreamedImages)
     assert isinstance(load_data(shards, cache=tmp_path / "other", stream=False), ImageData)
-    assert streaming.memory() > 0
+    assert loading.memory() > 0
+
+
+def test_a_run_goes_on_as_it_began_whatever_the_machine(shards, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("RANKFOLD_CACHE", str(tmp_path / "cache"))
+    options = ["--data", str(shards), "--epochs", "0", "--batch", "8", "--array", "64x64"]
+
+    def train_with(memory, out, *more):
+        monkeypatch.setattr(loading, "memory", lambda: memory)
+        assert main(["train", "resnet8", *options, "--out", str(tmp_path / out), *more]) == 0
+        noted = "images are decoded while training" in capsys.readouterr().err
+        return noted, Result.load(tmp_path / out / "result.json").data
+
+    noted, streamed = train_with(0, "streamed")
+    assert noted and streamed.streamed
+    assert f"{streamed.digest}, decoded while training" in (tmp_path / "streamed/report.html").read_text()
+    noted, decoded = train_with(1 << 40, "decoded")
+    assert not noted and not decoded.streamed and decoded.digest != streamed.digest
+    # Neither memory nor the cache, which is filled now and then is not, count for a run that goes on.
+    assert train_with(1 << 40, "streamed", "--resume") == (True, streamed)
+    monkeypatch.setenv("RANKFOLD_CACHE", str(tmp_path / "empty"))
+    assert train_with(0, "decoded", "--resume") == (False, decoded)
+    # Whoever asks for the other way is refused.
+    assert (
+        main(["train", "resnet8", *options, "--out", str(tmp_path / "decoded"), "--resume", "--stream"]) == 2
+    )
+    assert "already holds a different run (other data)" in capsys.readouterr().err
 
 
 def test_folders_of_images_by_class(tmp_path, image_cache):

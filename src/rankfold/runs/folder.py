@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from rankfold import run_files
+from rankfold.documents import read_json
 from rankfold.errors import InputError
 from rankfold.records.claim import IDENTITY, Claim, as_read_back
 from rankfold.records.csv_table import write_csv
 from rankfold.records.typed import create_typed
 from rankfold.training.loop import EpochRecord
+from rankfold.training.processes import ALONE, Processes
 
 TYPE, VERSION = "rankfold.run", 1
 CLAIM = Claim(
@@ -111,6 +113,26 @@ class RunFolder:
     def report(self) -> Path:
         """The page for people."""
         return self.path / run_files.REPORT
+
+
+def data_begun(path: Path, processes: Processes = ALONE) -> str | None:
+    """The digest of the data that the run in a folder began with; None: there is no run.
+
+    Of several processes the first alone reads the folder, and all are called alike.
+
+    Raises:
+        InputError: the file that says so is damaged.
+    """
+    own = None
+    marker = path / run_files.RUN
+    if processes.is_first and marker.is_file():
+        content = read_json(marker)
+        # Whether the folder holds a run at all, and which, is seen to when it is claimed.
+        identity = content.get(IDENTITY) if isinstance(content, dict) else None
+        digest = identity.get("data") if isinstance(identity, dict) else None
+        own = digest.encode() if isinstance(digest, str) else None
+    told = processes.from_first(own)
+    return told.decode() if told is not None else None
 
 
 def save_history(path: Path, history: Sequence[EpochRecord]) -> None:

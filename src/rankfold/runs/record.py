@@ -88,7 +88,15 @@ def result_of(state: RunState, run: str) -> Result:
 
 def data_info(data: TrainingData, image_size: tuple[int, int] | None) -> DataInfo:
     """What a result says of the data."""
-    return DataInfo(data.name, data.digest, data.classes, data.train_images, data.test_images, image_size)
+    return DataInfo(
+        data.name,
+        data.digest,
+        data.classes,
+        data.train_images,
+        data.test_images,
+        image_size,
+        data.is_streamed,
+    )
 
 
 def device_name(device: torch.device) -> str:

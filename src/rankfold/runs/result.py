@@ -25,7 +25,7 @@ Counts = dict[str, int]  # by the text of a `rankfold.cost.CostKey`, such as `lo
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The data a run used: its source, hash, class names and sizes."""
+    """The data a run used: its source, hash, class names and sizes, and whether training decoded it."""
 
     source: str
     digest: str
@@ -33,6 +33,7 @@ class DataInfo:
     train_images: int
     test_images: int
     image_size: tuple[int, int] | None
+    streamed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +224,9 @@ class Result:
         # Only what holds data classes is taken apart; numbers, texts and lists go as they are.
         content = _shallow(self)
         content["data"] = asdict(self.data)
+        # As older versions wrote it, which decoded all data before.
+        if not self.data.streamed:
+            del content["data"]["streamed"]
         content["accuracy"] = asdict(self.accuracy)
         content["layers"] = [layer.to_json() for layer in self.layers]
         if self.energy is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rankfold.training.share import ALL, Share
 
@@ -48,11 +48,13 @@ class TrainingData(ABC):
         name: what the user calls the data.
         classes: class names, in label order.
         digest: tells the data from others.
+        is_streamed: whether images are decoded while networks are trained.
     """
 
     name: str
     classes: tuple[str, ...]
     digest: str
+    is_streamed: ClassVar[bool] = False
 
     @property
     @abstractmethod

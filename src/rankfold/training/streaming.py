@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +15,11 @@ from torch import Tensor
 from rankfold.errors import InputError
 from rankfold.training.augmentation import Augmentation
 from rankfold.training.batches import EVALUATION_BATCH, Batch, Batches, ahead
-from rankfold.training.cache import entry_of, moments
-from rankfold.training.data import ImageSplit, check_source, load_images
-from rankfold.training.shards import Row, Sharded, Shards, open_shards
+from rankfold.training.cache import moments
+from rankfold.training.data import ImageSplit
+from rankfold.training.shards import Row, Sharded, Shards
 from rankfold.training.share import ALL, Share
 from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData
-from rankfold.training.sources import DIGITS, Size
 
 if TYPE_CHECKING:
     from rankfold.training.recipe import Recipe
@@ -45,6 +41,8 @@ class StreamedImages(TrainingData):
     Raises:
         InputError: an image cannot be read or decoded.
     """
+
+    is_streamed = True
 
     def __init__(self, name: str, source: Sharded) -> None:
         self.name, self.classes, self.digest = name, source.classes, source.digest
@@ -318,66 +316,3 @@ class Rows:
                 if place in wanted:
                     rows[place] = row
         return rows
-
-
-def load_data(
-    source: str | Path,
-    image_size: Size | None = None,
-    cache: Path | None = None,
-    *,
-    stream: bool | None = None,
-) -> TrainingData:
-    """A data set to train on, decoded at once as by `load_images`, or while networks are trained.
-
-    Args:
-        source: see `load_images`; folders of Parquet shards, and of images by class, can be streamed.
-        image_size: (H, W) to resize every image to.
-        cache: folder of decoded images.
-        stream: whether to decode while training; None: where nobody has decoded the data yet and the decoded
-            images would be larger than a quarter of this machine's memory.
-
-    Raises:
-        InputError: see `load_images`; or `stream` asks for what cannot be streamed.
-    """
-    source = os.fspath(source)
-    check_source(source, image_size)
-    is_folder = source != DIGITS and Path(source).is_dir()
-    if stream and not is_folder:
-        raise InputError(f"data {source} is no folder, and is decoded at once; omit stream")
-    if stream is False or not is_folder:
-        return load_images(source, image_size, cache)
-    if stream is None and entry_of(source, image_size, cache).is_filled:
-        return load_images(source, image_size, cache)
-    sharded = _to_stream(source, image_size, stream)
-    if sharded is None:
-        return load_images(source, image_size, cache)
-    return StreamedImages(source, sharded)
-
-
-def _to_stream(source: str, image_size: Size | None, stream: bool | None) -> Sharded | None:
-    """The shards of a folder whose images are to be decoded while training; None: they are not."""
-    try:
-        sharded = open_shards(source, image_size)
-        if stream or _decoded_bytes(sharded) > memory() // 4:
-            return sharded
-    except InputError:
-        # Other kinds of folders are decoded at once, which also says what is wrong with this one.
-        if stream:
-            raise
-    return None
-
-
-def _decoded_bytes(source: Sharded) -> int:
-    """Bytes of all images of a source, decoded, by the size of the first."""
-    first, _ = source.splits["train"].images_at(np.zeros(1, np.int64))
-    return int(first.nbytes) * sum(map(len, source.splits.values()))
-
-
-def memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or its container's where that is less."""
-    total = 1 << 62
-    with suppress(ValueError, OSError, AttributeError):
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(ValueError, OSError):  # there is no such file, or it says `max`
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return total

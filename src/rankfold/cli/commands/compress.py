@@ -156,13 +156,21 @@ def _compress(
     # Late: these import torch, which takes longer than all checks of options.
     from rankfold.cli.words.progress import Bars
     from rankfold.models.load import load_model
+    from rankfold.runs.folder import data_begun
     from rankfold.runs.run import run as run_job
-    from rankfold.runs.state import RunNotes, traced
-    from rankfold.training.streaming import load_data
+    from rankfold.runs.state import RunNotes, told, traced
+    from rankfold.training.load import load_data
 
     tuning = recipe(options)
+    begun = data_begun(options.out, processes) if options.resume else None
     with one_first(processes):
-        data = load_data(options.data, options.image_size, stream=options.stream)
+        data = load_data(
+            options.data,
+            options.image_size,
+            stream=options.stream,
+            digest=begun,
+            progress=told(Bars(), processes),
+        )
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
     baseline = _baseline(options, data)
     network = traced(model, data, options.model)

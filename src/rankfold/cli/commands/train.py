@@ -50,12 +50,20 @@ def _train(
     """Load what the options name, and train it."""
     from rankfold.cli.words.progress import Bars
     from rankfold.models.load import load_model
-    from rankfold.runs.state import RunNotes
+    from rankfold.runs.folder import data_begun
+    from rankfold.runs.state import RunNotes, told
     from rankfold.runs.train import train_network
-    from rankfold.training.streaming import load_data
+    from rankfold.training.load import load_data
 
+    begun = data_begun(options.out, processes) if options.resume else None
     with one_first(processes):
-        data = load_data(options.data, options.image_size, stream=options.stream)
+        data = load_data(
+            options.data,
+            options.image_size,
+            stream=options.stream,
+            digest=begun,
+            progress=told(Bars(), processes),
+        )
     train_network(
         load_model(options.model, len(data.classes), data.input_size[0], options.seed),
         data,

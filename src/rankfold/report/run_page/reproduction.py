@@ -53,9 +53,10 @@ def _conditions(result: Result) -> dict[str, str]:
 def _data(result: Result) -> str:
     data = result.data
     images = f"{count(data.train_images)} training and {count(data.test_images)} test images"
+    decoded = ", decoded while training" if data.streamed else ""
     return (
         f"{data.source}: {images} of {size(result.input)} (channels × height × width) "
-        f"in {len(data.classes)} classes; digest {data.digest}"
+        f"in {len(data.classes)} classes; digest {data.digest}{decoded}"
     )
 
 
