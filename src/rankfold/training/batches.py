@@ -24,7 +24,42 @@ Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) float32, labels (B,) int64
 _Ready = Batch | BaseException | None  # of the thread that prepares them; None: that was all
 
 
-class Batches:
+class SeededBatches:
+    """What batches have in common whose order seed and epoch alone fix, however the images are kept.
+
+    Args:
+        available: images there are.
+        batch_size: B; a last incomplete batch is dropped when shuffling, since its gradient is noisier.
+        seed: of order and augmentation.
+        shuffle: whether every epoch has an order of its own.
+    """
+
+    def __init__(self, available: int, batch_size: int, seed: int, shuffle: bool) -> None:
+        self._available, self.batch_size = available, batch_size
+        self.seed, self.shuffle = seed, shuffle
+
+    def __len__(self) -> int:
+        if self.shuffle and self._available >= self.batch_size:  # a lone incomplete batch is better than none
+            return self._available // self.batch_size
+        return math.ceil(self._available / self.batch_size)
+
+    @property
+    def images(self) -> int:
+        """Images in an epoch."""
+        return min(len(self) * self.batch_size, self._available)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """True: seed and epoch fix everything."""
+        return True
+
+    def draw(self, epoch: int) -> torch.Generator:
+        """What order and augmentation of an epoch are drawn from."""
+        # The factor is larger than any number of epochs: no two seeds share an order.
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch + 1)
+
+
+class Batches(SeededBatches):
     """Iterates over (images float32 (B, C, H, W) normalised, channels last; labels int64 (B,)).
 
     Args:
@@ -53,12 +88,10 @@ class Batches:
         shuffle: bool = False,
         share: Share = ALL,
     ) -> None:
+        super().__init__(len(split), batch_size, seed, shuffle)
         self.split = split
-        self.batch_size = batch_size
         self.device = device
         self.augment = augment
-        self.seed = seed
-        self.shuffle = shuffle
         self.share = share
         _, height, width, _ = split.images.shape
         self._augmentation = Augmentation(
@@ -77,22 +110,6 @@ class Batches:
             self._images = torch.from_numpy(images).to(device)
             self._labels = torch.from_numpy(split.labels).to(device)
 
-    def __len__(self) -> int:
-        count = len(self.split)
-        if self.shuffle and count >= self.batch_size:  # a lone incomplete batch is better than none
-            return count // self.batch_size
-        return math.ceil(count / self.batch_size)
-
-    @property
-    def images(self) -> int:
-        """Images in an epoch."""
-        return min(len(self) * self.batch_size, len(self.split))
-
-    @property
-    def is_repeatable(self) -> bool:
-        """True: seed and epoch fix everything."""
-        return True
-
     def epoch(self, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch but for the first `skip`; the same `seed` and `epoch` give the same."""
         batches = self._prepare(epoch, skip)
@@ -101,9 +118,7 @@ class Batches:
         return ahead(batches)
 
     def _prepare(self, epoch: int, skip: int) -> Iterator[Batch]:
-        # The factor is larger than any number of epochs: no two seeds share an order.
-        seed = self.seed * 1_000_003 + epoch + 1
-        draw = torch.Generator().manual_seed(seed)
+        draw = self.draw(epoch)
         count = len(self.split)
         if self.shuffle:
             order = torch.randperm(count, generator=draw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from rankfold.errors import InputError
 from rankfold.training.augmentation import Augmentation
-from rankfold.training.batches import EVALUATION_BATCH, Batch, Batches, ahead
+from rankfold.training.batches import EVALUATION_BATCH, Batch, Batches, SeededBatches, ahead
 from rankfold.training.cache import moments
 from rankfold.training.data import ImageSplit
 from rankfold.training.shards import Row, Sharded, Shards
@@ -142,7 +141,7 @@ class _Inputs:
             yield inputs
 
 
-class StreamedBatches:
+class StreamedBatches(SeededBatches):
     """Batches of images that are read shard by shard and decoded by threads.
 
     In each epoch the shards come in a new order; shards that follow each other, up to `POOL_BYTES` of them,
@@ -174,50 +173,33 @@ class StreamedBatches:
         share: Share = ALL,
         threads: int | None = None,
     ) -> None:
+        super().__init__(len(split), batch_size, seed, shuffle)
         self._split, self._shape = split, shape
         self._augmentation = augmentation
-        self._batch_size, self._device = batch_size, device
-        self._seed, self._shuffle, self._share = seed, shuffle, share
+        self._device, self._share = device, share
         self._threads = threads or torch.get_num_threads()
-
-    def __len__(self) -> int:
-        count = len(self._split)
-        if self._shuffle and count >= self._batch_size:
-            return count // self._batch_size
-        return math.ceil(count / self._batch_size)
-
-    @property
-    def images(self) -> int:
-        """Images in an epoch."""
-        return min(len(self) * self._batch_size, len(self._split))
-
-    @property
-    def is_repeatable(self) -> bool:
-        """True: seed and epoch fix everything."""
-        return True
 
     def epoch(self, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch but for the first `skip`, of which nothing is read or decoded."""
         return ahead(self._prepare(epoch, skip))
 
     def _prepare(self, epoch: int, skip: int) -> Generator[Batch, None, None]:
-        # As `Batches`: no two seeds share an order.
-        draw = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch + 1)
+        draw = self.draw(epoch)
         pools = self.pools(draw)
         order = np.concatenate(pools)  # (N,) places
         # They belong to this epoch alone: when it ends, or is left, what is not begun is dropped.
         reading = ThreadPoolExecutor(1, "read")
         decoding = ThreadPoolExecutor(self._threads, "decode")
         try:
-            rows = self.rows(pools, skip * self._batch_size, reading)
+            rows = self.rows(pools, skip * self.batch_size, reading)
             for number in range(len(self)):
-                index = order[number * self._batch_size : (number + 1) * self._batch_size]
+                index = order[number * self.batch_size : (number + 1) * self.batch_size]
                 offsets = self._augmentation.offsets(len(index), draw)  # (2, B)
                 if number < skip:
                     continue
                 batch = rows.take(index)
                 own = slice(None)
-                if self._shuffle:
+                if self.shuffle:
                     own = self._share.places(len(index))
                 elif number % self._share.of != self._share.number:
                     continue
@@ -250,7 +232,7 @@ class StreamedBatches:
         """The places of all images of an epoch, pool by pool, each in its order."""
         shards = self._split.shards
         numbers = list(range(len(shards)))
-        if self._shuffle:
+        if self.shuffle:
             numbers = torch.randperm(len(shards), generator=draw).tolist()
         pools: list[np.ndarray] = []
         held: list[np.ndarray] = []
@@ -261,7 +243,7 @@ class StreamedBatches:
             if size < POOL_BYTES and position + 1 < len(shards):
                 continue
             places = np.concatenate(held)
-            if self._shuffle:
+            if self.shuffle:
                 places = places[torch.randperm(len(places), generator=draw).numpy()]
             pools.append(places)
             held, size = [], 0
