@@ -92,11 +92,7 @@ class ImageData(TrainingData):
         Raises:
             InputError: a batch is larger than the training split.
         """
-        if len(self.train) < recipe.batch_size:
-            raise InputError(
-                f"batch size (={recipe.batch_size}) is larger than the {len(self.train)} training images; "
-                "lower batch_size"
-            )
+        recipe.check_images(len(self.train))
         # A mirrored 2 is no digit.
         if recipe.augment == "crop-flip" and not self.mirror:
             return replace(recipe, augment="crop")

@@ -67,6 +67,18 @@ class Recipe:
         self._require(self.precision in PRECISIONS, "precision", _one_of(PRECISIONS))
         self._require(0 <= self.seed <= _HIGHEST_SEED, "seed", f"between 0 and {_HIGHEST_SEED}")
 
+    def check_images(self, count: int) -> None:
+        """Refuse a training split of fewer images than a batch has.
+
+        Raises:
+            InputError: a batch is larger.
+        """
+        if count < self.batch_size:
+            raise InputError(
+                f"batch size (={self.batch_size}) is larger than the {count} training images; "
+                "lower batch_size"
+            )
+
     def _require(self, good: bool, name: str, rule: str) -> None:
         if not good:
             value = getattr(self, name)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rankfold.errors import InputError
 from rankfold.training.augmentation import Augmentation
 from rankfold.training.batches import EVALUATION_BATCH, Batch, Batches, SeededBatches, ahead
 from rankfold.training.cache import moments
@@ -73,11 +72,7 @@ class StreamedImages(TrainingData):
         Raises:
             InputError: a batch is larger than the training split.
         """
-        if len(self._train) < recipe.batch_size:
-            raise InputError(
-                f"batch size (={recipe.batch_size}) is larger than the {len(self._train)} training images; "
-                "lower batch_size"
-            )
+        recipe.check_images(len(self._train))
         return recipe
 
     def example(self, device: torch.device) -> None:

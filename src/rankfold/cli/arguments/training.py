@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.process import add_device, add_seed
+from rankfold.cli.arguments.processes import one_first
 from rankfold.cli.arguments.values import checked, image_size, share
 
 if TYPE_CHECKING:
     from rankfold.training.distillation import Distillation
+    from rankfold.training.processes import Processes
     from rankfold.training.recipe import Recipe
+    from rankfold.training.source import TrainingData
 
 DATA_HELP = "`digits`, a folder of Parquet shards or images by class, or a hub id"
 
@@ -114,3 +117,25 @@ def distillation(options: argparse.Namespace) -> Distillation | None:
     if not options.distil:
         return None
     return Distillation(options.distil)
+
+
+def training_data(options: argparse.Namespace, processes: Processes) -> TrainingData:
+    """The data that the options name; of a run that is taken up, read the way it began.
+
+    Raises:
+        InputError: they cannot be read, or are not what the options say.
+    """
+    from rankfold.cli.words.progress import Bars
+    from rankfold.runs.folder import data_begun
+    from rankfold.runs.state import told
+    from rankfold.training.load import load_data
+
+    begun = data_begun(options.out, processes) if options.resume else None
+    with one_first(processes):
+        return load_data(
+            options.data,
+            options.image_size,
+            stream=options.stream,
+            digest=begun,
+            progress=told(Bars(), processes),
+        )

@@ -23,9 +23,16 @@ from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.models import add_checkpoint
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import command_line, defaults_of, prepare_process
-from rankfold.cli.arguments.processes import joined, one_first, started_together
+from rankfold.cli.arguments.processes import joined, started_together
 from rankfold.cli.arguments.technology import add_technology
-from rankfold.cli.arguments.training import DATA_HELP, add_distillation, add_training, distillation, recipe
+from rankfold.cli.arguments.training import (
+    DATA_HELP,
+    add_distillation,
+    add_training,
+    distillation,
+    recipe,
+    training_data,
+)
 from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cost.energy import all_laid_out, choose_mappings, hardware_table
 from rankfold.errors import InputError
@@ -156,21 +163,11 @@ def _compress(
     # Late: these import torch, which takes longer than all checks of options.
     from rankfold.cli.words.progress import Bars
     from rankfold.models.load import load_model
-    from rankfold.runs.folder import data_begun
     from rankfold.runs.run import run as run_job
-    from rankfold.runs.state import RunNotes, told, traced
-    from rankfold.training.load import load_data
+    from rankfold.runs.state import RunNotes, traced
 
     tuning = recipe(options)
-    begun = data_begun(options.out, processes) if options.resume else None
-    with one_first(processes):
-        data = load_data(
-            options.data,
-            options.image_size,
-            stream=options.stream,
-            digest=begun,
-            progress=told(Bars(), processes),
-        )
+    data = training_data(options, processes)
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
     baseline = _baseline(options, data)
     network = traced(model, data, options.model)

@@ -9,9 +9,9 @@ from rankfold import run_files
 from rankfold.cli.arguments.arrays import add_array, chosen_hardware, kept_with_plan
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.process import command_line, prepare_process
-from rankfold.cli.arguments.processes import joined, one_first
+from rankfold.cli.arguments.processes import joined
 from rankfold.cli.arguments.technology import add_technology
-from rankfold.cli.arguments.training import add_training, recipe
+from rankfold.cli.arguments.training import add_training, recipe, training_data
 
 if TYPE_CHECKING:
     from rankfold.machine import Hardware
@@ -50,20 +50,10 @@ def _train(
     """Load what the options name, and train it."""
     from rankfold.cli.words.progress import Bars
     from rankfold.models.load import load_model
-    from rankfold.runs.folder import data_begun
-    from rankfold.runs.state import RunNotes, told
+    from rankfold.runs.state import RunNotes
     from rankfold.runs.train import train_network
-    from rankfold.training.load import load_data
 
-    begun = data_begun(options.out, processes) if options.resume else None
-    with one_first(processes):
-        data = load_data(
-            options.data,
-            options.image_size,
-            stream=options.stream,
-            digest=begun,
-            progress=told(Bars(), processes),
-        )
+    data = training_data(options, processes)
     train_network(
         load_model(options.model, len(data.classes), data.input_size[0], options.seed),
         data,
