@@ -20,6 +20,8 @@ CANDIDATES = st.builds(
     st.floats(0, 5).map(lambda picojoules: round(picojoules, 6)),
     st.just(1),
     st.one_of(ROUNDED_LOSSES, st.sampled_from([0.0, 0.5, 1e-5])),
+    conversions=st.integers(0, 30),
+    interval=st.floats(0, 4).map(lambda microseconds: round(microseconds, 1)),
 )
 PROBLEMS = st.lists(st.lists(CANDIDATES, min_size=1, max_size=5), min_size=1, max_size=4)
 # 4 -> 8 channels, 3x3, between a first convolution and a classifier.

@@ -20,7 +20,7 @@ from rankfold.plan import DenseLayer, WindowLayer
 from rankfold.planning import best_plan, losses, planning_problem, solve_problem
 from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.data import planning_data
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Budget, total
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, INTERVAL, LOSS, Budget, total
 from rankfold.planning.kinds import LayerStudy
 from rankfold.progress import Silent
 from rankfold.surgery.compress import compress_
@@ -218,6 +218,22 @@ def test_any_iterable_of_batches_gives_the_plan_of_its_images(model, digits):
         assert plan.solution.value == pytest.approx(plans[0].solution.value, rel=1e-5)  # strides differ
 
 
+@pytest.mark.parametrize("goal", [ENERGY, INTERVAL])
+def test_the_least_of_a_quantity_for_a_loss(problem, goal):
+    allowed = [one for one in products(problem) if total(one, LOSS) <= 0.05]
+    least = min(total(chosen, goal) for chosen in allowed)
+    found = solve_problem(replace(with_limits(problem, {LOSS: 0.05}), objective=goal)).solution
+    assert found.total(goal) == pytest.approx(least, rel=1e-9)
+    of_least = [total(chosen, LOSS) for chosen in allowed if total(chosen, goal) <= least * (1 + 1e-9)]
+    assert found.total(LOSS) == pytest.approx(min(of_least), abs=1e-12)
+
+
+def test_cycles_are_small_where_only_the_loss_is_limited(problem):
+    found = solve_problem(with_limits(problem, {LOSS: 0.05})).solution
+    assert found.goal == CYCLES
+    assert found.value == min(total(one, CYCLES) for one in products(problem) if total(one, LOSS) <= 0.05)
+
+
 def test_the_allowed_drop_is_measured(problem):
     planning = solve_problem(with_limits(problem, {}, 0.03))
     assert planning.drop.amount <= 0.03
@@ -313,7 +329,7 @@ def test_data_that_are_not_finite_are_refused(model, bad):
 @pytest.mark.parametrize(
     ("budgets", "options", "words"),
     [
-        ([], {}, "a plan needs a budget: cycles, arrays, energy, or the accuracy that may be lost"),
+        ([], {}, "a plan needs a budget: cycles, arrays, energy, ..., or what may be lost"),
         ([Budget(CYCLES, 0.5, True), Budget(CYCLES, 9)], {}, "there are two budgets of cycles; give one"),
         ([], {"max_drop": -0.01}, r"max drop \(=-1 points\) must be at least 0 and below 100"),
         ([], {"max_drop": 1.0}, r"max drop \(=100 points\) must be at least 0 and below 100"),
@@ -326,6 +342,9 @@ def test_data_that_are_not_finite_are_refused(model, bad):
             {"kinds": ["pairs"]},
             "kinds has 'pairs', which no plan chooses; there are low-r",
         ),
+        ([Budget(CYCLES, 9)], {"objective": "energy"}, "the least energy alone would lose whatever it takes"),
+        ([Budget(CYCLES, 9)], {"objective": "time"}, r"objective \(=time\): the quantity must be one of cyc"),
+        ([], {"max_loss": -1}, r"max_loss \(=-1 nats\) must be 0 or more"),
         ([], {"max_drop": 0.1}, "a batch to evaluate on is a Tensor; give pairs"),
     ],
 )

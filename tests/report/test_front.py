@@ -42,7 +42,7 @@ def network():
     rng = np.random.default_rng(3)
     dense, choices = [], []
     for slot in slots:
-        kept = costing.candidate(slot.entry, energy=True)
+        kept = costing.candidate(slot.entry, [ENERGY])
         if slot.entry.name not in LAYERS:
             if slot.entry.name in ("conv1", "fc"):
                 dense.append(kept)
@@ -57,7 +57,7 @@ def network():
             if entry.mapping == "sdk" and entry.kind.changes_weight
         ]
         taken = [entries[index] for index in rng.choice(len(entries), 12, replace=False)] + entries[-1:]
-        found = [costing.candidate(entry, energy=True) for entry in taken]
+        found = [costing.candidate(entry, [ENERGY]) for entry in taken]
         loss = [rng.uniform(0.5, 1) * (1 - candidate.weights / kept.weights) ** 2 for candidate in found]
         dense.append(kept)
         choices.append(

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from rankfold.arguments import NUMBER, SWITCH, Wanted, takes
+from rankfold.arguments import NUMBER, SWITCH, TEXT, Wanted, takes
 from rankfold.cost.energy import ComponentTable
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
@@ -18,7 +18,7 @@ from rankfold.models.device import MODEL
 from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 from rankfold.planning.drop import MEASUREMENTS, Drop, within_drop
-from rankfold.planning.exact import Budget, Candidate, LayerChoices, Solution, solve
+from rankfold.planning.exact import LOSS, Budget, Candidate, LayerChoices, Solution, cheapest, solve
 from rankfold.planning.problem import PlanningProblem, planning_problem
 from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.training.data import ImageData
@@ -35,7 +35,7 @@ class Planning:
         plan: it.
         choices: what each layer may become.
         solution: the choice, its predicted loss, and the proof that none is better.
-        budgets: the most of each quantity, in cycles, arrays or pJ.
+        budgets: the most of each quantity in its base unit, such as pJ, and of predicted loss.
         drop: accuracy as measured, if it was.
     """
 
@@ -55,6 +55,8 @@ class Planning:
     model=MODEL,
     array=HARDWARE,
     budgets=Wanted("a Budget, such as Budget.parse('cycles', '60%')", Budget),
+    objective=TEXT.or_none,
+    max_loss=NUMBER.or_none,
     max_drop=NUMBER.or_none,
     pointwise=SWITCH,
     network=NETWORK.or_none,
@@ -67,6 +69,8 @@ def best_plan(
     array: ArraySpec | Hardware,
     *budgets: Budget,
     bits: Bits = 4,
+    objective: str | None = None,
+    max_loss: float | None = None,
     max_drop: float | None = None,
     pointwise: bool = False,
     kinds: Iterable[str] | None = None,
@@ -78,8 +82,9 @@ def best_plan(
 ) -> Planning:
     """Choose what every layer becomes so that the network is best under the budgets.
 
-    Without `max_drop` the predicted loss is made small; with it and no budget of cycles, the cycles; with
-    both, the loss, and the drop is checked.
+    The predicted loss is made small within the budgets; or the `objective` within what may be lost, cycles
+    where nothing else is said: the least energy for a predicted loss of 0.05 nats is `objective="energy",
+    max_loss=0.05`. With a budget of cycles and `max_drop`, the loss is made small and the drop is checked.
 
     Args:
         model: the dense network with its trained weights; it stays as it is.
@@ -87,9 +92,12 @@ def best_plan(
             (inputs, target), or dictionaries of inputs. A few hundred samples do, without targets unless
             there is `max_drop`.
         array: R x C, or the hardware, whose component table energy is counted with.
-        budgets: the most of cycles, arrays or energy, any of them together, such as
-            `Budget.parse("cycles", "40%")`.
+        budgets: the most of any of `planning.exact.QUANTITIES` together, such as
+            `*Budget.parse_all("cycles=40%,energy=600nJ")`.
         bits: of weights and inputs, or (of weights, of inputs); None for float.
+        objective: what shall be small: `loss`, or one of `QUANTITIES` within `max_loss` or `max_drop`; None:
+            by the rule above.
+        max_loss: the most predicted loss, in nats per image.
         max_drop: the most accuracy that may be lost, 0.01 for a point, measured before fine-tuning on
             samples that nothing was calibrated on.
         pointwise: whether 1x1 convolutions may become low-rank.
@@ -105,14 +113,16 @@ def best_plan(
     Raises:
         InputError: what was given is wrong, or the budgets cannot be kept; the message says what can be.
     """
-    if not budgets and max_drop is None:
-        raise InputError("a plan needs a budget: cycles, arrays, energy, or the accuracy that may be lost")
+    if not budgets and max_drop is None and max_loss is None:
+        raise InputError("a plan needs a budget: cycles, arrays, energy, ..., or what may be lost")
     problem = planning_problem(
         model,
         data,
         array,
         *budgets,
         bits=bits,
+        objective=objective,
+        max_loss=max_loss,
         max_drop=max_drop,
         pointwise=pointwise,
         kinds=kinds,
@@ -136,7 +146,7 @@ def solve_problem(problem: PlanningProblem, progress: Progress | None = None) ->
         InputError: the budgets cannot be kept.
     """
     if problem.max_drop is None:
-        return _planning(problem, solve(problem.candidates, problem.budgets))
+        return _planning(problem, _chosen(problem))
     progress = progress or Silent()
     # At most so many; the bisection may end sooner.
     progress.begin("measuring accuracy", MEASUREMENTS, "plans")
@@ -145,6 +155,13 @@ def solve_problem(problem: PlanningProblem, progress: Progress | None = None) ->
     finally:
         progress.end()
     return _planning(problem, solution, drop)
+
+
+def _chosen(problem: PlanningProblem) -> Solution:
+    """The best choice; of several that cost as little, that of least predicted loss."""
+    if problem.goal == LOSS:
+        return solve(problem.candidates, problem.budgets)
+    return cheapest(problem.candidates, problem.budgets, problem.goal)
 
 
 def _planning(problem: PlanningProblem, solution: Solution, drop: Drop | None = None) -> Planning:

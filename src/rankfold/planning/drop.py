@@ -1,8 +1,8 @@
-"""The cheapest plan that is measured to lose no more accuracy than allowed.
+"""The cheapest plan, in cycles or whatever is to be small, that is measured to lose no more than allowed.
 
 Accuracy does not add up over layers, so the exact planner cannot keep a limit on it. The predicted loss
-does, and serves as the ruler. Let P(l) be the plan of fewest cycles whose predicted loss is at most l,
-which the planner finds exactly, and c(l) its cycles. c falls as l rises, in steps: between two steps all
+does, and serves as the ruler. Let P(l) be the plan of least cost whose predicted loss is at most l, which
+the planner finds exactly, and c(l) its cost. c falls as l rises, in steps: between two steps all
 l have the same plan. Of the plans P(l) the cheapest one is sought whose measured drop is within the
 limit.
 
@@ -13,7 +13,7 @@ sqrt(low * high): k measurements divide log(high / low) by 2^k. An end moves to 
 has, not only to the one that was asked for: what lies between them has the same plan.
 
 Measured drops do not rise strictly, so no optimum is promised; but of all plans measured on the way the
-one of fewest cycles that keeps the limit is returned. The bisection ends after eight measurements at
+one of least cost that keeps the limit is returned. The bisection ends after eight measurements at
 most, that of the dense network and of the plan of least loss among them, or as soon as high <= 1.02 low,
 where there is hardly another plan in between.
 """
@@ -21,11 +21,11 @@ where there is hardly another plan in between.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rankfold.errors import InputError
-from rankfold.planning.exact import CYCLES, LOSS, Candidate, Solution, solve
+from rankfold.planning.exact import LOSS, Candidate, Solution, cheapest, solve
 from rankfold.planning.problem import PlanningProblem
 from rankfold.progress import Progress
 
@@ -53,7 +53,7 @@ class Drop:
 
 
 def within_drop(problem: PlanningProblem, most: float, progress: Progress) -> tuple[Solution, Drop]:
-    """The plan of fewest cycles, or of least loss under a budget of them, that loses at most so much.
+    """The plan of least cost, or of least loss where the objective is that, that loses at most so much.
 
     Args:
         problem: the network, with its budgets.
@@ -73,8 +73,8 @@ def within_drop(problem: PlanningProblem, most: float, progress: Progress) -> tu
             f"no plan within the budgets was found to lose at most {100 * most:g} points: the one of least "
             f"predicted loss loses {100 * drop.amount:.2f} before fine-tuning; allow more of either"
         )
-    if CYCLES in problem.budgets:
-        # The cycles are bounded already; no plan within them has less predicted loss.
+    if problem.goal == LOSS:
+        # What it costs is bounded already; no plan within the budgets has less predicted loss.
         return least, drop
     return _cheapest_within(problem, most, measure, (least, drop))
 
@@ -96,33 +96,26 @@ def _cheapest_within(
     problem: PlanningProblem, most: float, measure: _Measure, first: tuple[Solution, Drop]
 ) -> tuple[Solution, Drop]:
     """The bisection, from a plan that keeps the limit on."""
+    goal = problem.goal
     best, best_drop = first
-    cheapest = _cheapest(problem, problem.budgets)
+    least = cheapest(problem.candidates, problem.budgets, goal)
     low = max(best.total(LOSS), SMALLEST_LOSS)
-    high = cheapest.total(LOSS)
-    trial = cheapest  # if this one keeps the limit, no other is cheaper
+    high = least.total(LOSS)
+    trial = least  # if this one keeps the limit, no other is cheaper
     for _ in range(MEASUREMENTS - 2):
         drop = Drop(best_drop.dense, measure(trial.chosen))
         if drop.amount <= most:
             # As it always is, but for rounding: what kept the limit before is within the trial's limits too.
-            if trial.total(CYCLES) <= best.total(CYCLES):
+            if trial.total(goal) <= best.total(goal):
                 best, best_drop = trial, drop
-            if trial is cheapest:
+            if trial is least:
                 break
-            low = trial.total(LOSS)  # plans of less loss need no fewer cycles
+            low = trial.total(LOSS)  # plans of less loss cost no less
         else:
             high = trial.total(LOSS)
         if high <= low * NEAR:
             break
         middle = math.sqrt(low * high)
-        trial = _cheapest(problem, {**problem.budgets, LOSS: middle})
+        # Below `high`, which is within a limit of loss that the problem may have.
+        trial = cheapest(problem.candidates, {**problem.budgets, LOSS: middle}, goal)
     return best, best_drop
-
-
-def _cheapest(problem: PlanningProblem, limits: Mapping[str, float]) -> Solution:
-    """The plan of fewest cycles within the limits; of several, that of least predicted loss."""
-    fewest = solve(problem.candidates, limits, CYCLES)
-    # Of equal cycles the one that can be hoped to be most accurate: a second problem, within the first's
-    # optimum.
-    best = solve(problem.candidates, {**limits, CYCLES: fewest.value})
-    return replace(fewest, chosen=best.chosen)

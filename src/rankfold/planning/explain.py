@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rankfold.plan import LayerPlan
-from rankfold.planning.exact import QUANTITIES, Candidate, LayerChoices, in_units
+from rankfold.planning.exact import USUAL, Candidate, LayerChoices, in_units
 
 
 def explained(layer: LayerChoices, chosen: Candidate) -> LayerPlan:
@@ -36,7 +36,7 @@ def _reason(layer: LayerChoices, chosen: Candidate) -> str:
 def _savings(dense: Candidate, chosen: Candidate) -> list[str]:
     """What the layer costs less than before, or more, of each quantity that was counted."""
     savings = []
-    for quantity in QUANTITIES:
+    for quantity in USUAL:
         before = getattr(dense, quantity)
         after = getattr(chosen, quantity)
         if before is None or after is None or before == after:

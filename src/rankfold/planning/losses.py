@@ -15,7 +15,6 @@ from rankfold.calibration.sensitivity import LayerSensitivity
 from rankfold.plan import LayerPlan
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact import (
-    ENERGY,
     Candidate,
     LayerChoices,
     cheaper_than_lossless,
@@ -103,8 +102,7 @@ class _ChoiceFinder:
         Raises:
             CancelledError: all shall stop.
         """
-        energy = ENERGY in self.budgeted
-        dense = self.costing.candidate(slot.entry, energy=energy)
+        dense = self.costing.candidate(slot.entry, self.budgeted)
         # A layer that stays dense has no moments and needs none.
         losses = None
         families: tuple[dict[int, np.ndarray], ...] = ()
@@ -114,7 +112,7 @@ class _ChoiceFinder:
                 families = losses.study.families
         candidates = []
         for entry in layer_entries(slot, families):
-            candidates.append(self.costing.candidate(entry, energy=energy))
+            candidates.append(self.costing.candidate(entry, self.budgeted))
         # Costs are known at once, losses take a decomposition each: what no loss could save goes first.
         # Before all else what saves nothing, so that layers stay as they are where that costs as much.
         left = cheaper_than_lossless(candidates, self.budgeted)

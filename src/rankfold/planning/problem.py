@@ -9,11 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from rankfold.arguments import NUMBER, WHOLE
 from rankfold.calibration.moments import LARGEST_MOMENTS
 from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.cost.energy import ComponentTable, hardware_table
-from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.models.device import device_of
@@ -21,12 +19,20 @@ from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import PlanningData, planning_data
-from rankfold.planning.exact import CYCLES, Budget, Candidate, Front, LayerChoices, front, total
+from rankfold.planning.exact import CYCLES, LOSS, Budget, Candidate, Front, LayerChoices, front, total
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.explain import explained
 from rankfold.planning.kinds import chosen_labels, patches_read, windows_computed
 from rankfold.planning.losses import layer_choices
+from rankfold.planning.request import (
+    MEASURED_IMAGES,
+    check_request,
+    chosen_objective,
+    chosen_trades,
+    counted_quantities,
+    usual_objective,
+)
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 from rankfold.progress import Progress, Silent
 from rankfold.surgery.compress import called_as_functions
@@ -36,8 +42,6 @@ from rankfold.workload import Network
 
 SMALL_IMAGE = 64 * 64  # pixels; larger images have so many patches that fewer of them will do
 LARGE_IMAGES = 32
-MEASURED_IMAGES = 2000  # at 90 % a standard error of 0.7 points; two plans are measured on the same
-LARGEST_SEED = 2**31 - 1  # what all generators of random numbers take
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,10 @@ class PlanningProblem:
         array: the array.
         choices: of each layer.
         accuracy: measures plans.
-        budgets: in cycles, arrays or pJ.
+        budgets: the most of each quantity in its base unit, such as pJ, and of predicted loss.
         max_drop: the most accuracy that a plan may lose, 0.01 for a point; None: no such limit.
+        objective: what shall be small: the loss, or one of `QUANTITIES`; None: as usual.
+        trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         hardware: what else plans are for, beside their array; None: nothing else was said.
     """
 
@@ -64,6 +70,13 @@ class PlanningProblem:
     budgets: Mapping[str, float]
     max_drop: float | None = None
     hardware: Hardware | None = None
+    objective: str | None = None
+    trades: tuple[str, ...] = (CYCLES,)
+
+    @property
+    def goal(self) -> str:
+        """What shall be small."""
+        return self.objective or usual_objective(self.budgets, self.max_drop)
 
     @property
     def candidates(self) -> tuple[tuple[Candidate, ...], ...]:
@@ -76,12 +89,12 @@ class PlanningProblem:
         return tuple(layer.dense for layer in self.choices)
 
     def front(self, progress: Progress | None = None) -> Front:
-        """All best trades of cycles for predicted loss; see `exact.front` for when it is not exact.
+        """All best trades of a cost for predicted loss; see `exact.front` for when it is not exact.
 
         Args:
             progress: hears how many layers are merged, and where points are.
         """
-        return front(self.candidates, CYCLES, progress=progress)
+        return front(self.candidates, self.trades[0], progress=progress)
 
     def plan(self, chosen: Sequence[Candidate]) -> Plan:
         """The plan file of a choice, with the reason for every layer in words."""
@@ -97,7 +110,10 @@ def planning_problem(
     array: ArraySpec | Hardware,
     *budgets: Budget,
     bits: Bits = 4,
+    objective: str | None = None,
+    max_loss: float | None = None,
     max_drop: float | None = None,
+    trades: Sequence[str] = (CYCLES,),
     pointwise: bool = False,
     kinds: Iterable[str] | None = None,
     images: int | None = None,
@@ -115,11 +131,15 @@ def planning_problem(
         data: images, of which the training split is used; or an iterable of batches: tensors, pairs (inputs,
             target), or dictionaries of inputs. It is gone through once, and no further than needed.
         array: R x C, or the hardware, whose component table energy is counted with.
-        budgets: the most of cycles, arrays or energy, any of them together; none for the front alone.
+        budgets: the most of any of `planning.exact.QUANTITIES` together; none for the front alone.
         bits: of weights and inputs, or (of weights, of inputs); None for float.
+        objective: what shall be small: `loss`, or one of `QUANTITIES` within a limit of loss or drop; None:
+            the cycles where there is such a limit and no budget of them, else the loss.
+        max_loss: the most predicted loss, in nats per image.
         max_drop: the most accuracy, 0.01 for a point, that the plan may lose against the dense network at
             the same bits, measured before fine-tuning on samples that nothing was calibrated on; data
             then needs targets.
+        trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         pointwise: whether 1x1 convolutions may become low-rank.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
             `window-low-rank` and kinds of your own; None: all. Pairs on supports count as low-rank.
@@ -134,7 +154,10 @@ def planning_problem(
     Raises:
         InputError: what was given is wrong, or is no network that could be planned.
     """
+    goal = chosen_objective(objective, max_loss=max_loss, max_drop=max_drop)
     check_request(budgets, max_drop=max_drop, images=images, measured_images=measured_images, seed=seed)
+    traded = chosen_trades(trades)
+    quantities = counted_quantities(budgets, goal, traded)
     chosen_kinds = chosen_labels(kinds)
     progress = progress or Silent()
     hardware = None
@@ -154,11 +177,22 @@ def planning_problem(
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
     known = _calibrated(model, samples.calibration(images, seed), slots, seed, progress)
-    choices = _choices(slots, model, known, costing, budgets, progress)
+    choices = _choices(slots, model, known, costing, quantities, progress)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments)
-    limits = _limits(budgets, choices)
+    limits = limits_of(budgets, choices)
+    if max_loss is not None:
+        limits[LOSS] = max_loss
     return PlanningProblem(
-        network, model, array, choices, accuracy, budgets=limits, max_drop=max_drop, hardware=hardware
+        network,
+        model,
+        array,
+        choices,
+        accuracy,
+        budgets=limits,
+        max_drop=max_drop,
+        hardware=hardware,
+        objective=goal,
+        trades=traded,
     )
 
 
@@ -185,55 +219,17 @@ def _choices(
     model: nn.Module,
     known: LayerStatistics,
     costing: Costing,
-    budgets: Sequence[Budget],
+    quantities: Sequence[str],
     progress: Progress,
 ) -> tuple[LayerChoices, ...]:
-    """What layers may become, for these budgets."""
-    # Cycles count in any case: the front trades them, and drops make them small.
-    quantities = dict.fromkeys([CYCLES, *(budget.quantity for budget in budgets)])
+    """What layers may become, where these quantities count."""
     # As many layers at a time as torch may use threads; the user bounds both by it.
     threads = torch.get_num_threads()
     progress.begin("candidates", len(slots), "layers")
     try:
-        return layer_choices(
-            slots, model, known, costing, list(quantities), progress=progress, threads=threads
-        )
+        return layer_choices(slots, model, known, costing, quantities, progress=progress, threads=threads)
     finally:
         progress.end()
-
-
-def check_request(
-    budgets: Sequence[Budget],
-    *,
-    max_drop: float | None = None,
-    images: int | None = None,
-    measured_images: int = MEASURED_IMAGES,
-    seed: int = 0,
-) -> None:
-    """Refuse, before any work, what no plan could be made for; see `planning_problem` for the arguments.
-
-    Raises:
-        InputError: it is refused.
-    """
-    NUMBER.or_none.check("max_drop", max_drop)
-    WHOLE.or_none.check("images", images)
-    WHOLE.check("measured_images", measured_images)
-    WHOLE.check("seed", seed)
-    quantities = [budget.quantity for budget in budgets]
-    # Two budgets of one quantity are a mistake, though the smaller would do.
-    for quantity in quantities:
-        if quantities.count(quantity) > 1:
-            raise InputError(f"there are two budgets of {quantity}; give one")
-    if max_drop is not None and not 0 <= max_drop < 1:
-        raise InputError(
-            f"max drop (={100 * max_drop:g} points) must be at least 0 and below 100; "
-            "max_drop=0.01 is one point"
-        )
-    for name, value in (("images", images), ("measured images", measured_images)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} (={value}) must be 1 or more")
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"seed (={seed}) must be between 0 and {LARGEST_SEED}")
 
 
 def default_images(data: PlanningData) -> int:
@@ -244,8 +240,8 @@ def default_images(data: PlanningData) -> int:
     return LARGE_IMAGES
 
 
-def _limits(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[str, float]:
-    """The budgets in cycles, arrays or pJ."""
+def limits_of(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[str, float]:
+    """The budgets in the base units of their quantities."""
     dense = [layer.dense for layer in choices]  # shares are of the dense network under its best mapping
     limits = {}
     for budget in budgets:

@@ -16,6 +16,10 @@ from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, Budget, in_units
         (ENERGY, "1.2 uJ", 1.0, 1.2e6),
         (ENERGY, "2mJ", 1.0, 2e9),
         (ENERGY, "50%", 3e5, 1.5e5),
+        ("interval", "25us", 1.0, 25.0),
+        ("latency", "3 ms", 1.0, 3000.0),
+        ("area", "1.5mm2", 1.0, 1.5),
+        ("array_cycles", "40000", 1.0, 40000.0),
     ],
 )
 def test_shares_and_amounts(quantity, text, dense, limit):
@@ -32,6 +36,8 @@ def test_shares_and_amounts(quantity, text, dense, limit):
         (ENERGY, "10", "300nJ or 40%"),
         (ENERGY, "10pJ", "300nJ or 40%"),
         ("time", "10", "5000 or 40%"),
+        ("latency", "10nJ", "250us or 40%"),
+        ("area", "3", "1.5mm2 or 40%"),
     ],
 )
 def test_what_is_no_budget(quantity, text, example):
@@ -39,6 +45,25 @@ def test_what_is_no_budget(quantity, text, example):
         InputError, match=rf"budget of {quantity} \(={text}\) must be a positive amount such as {example}"
     ):
         Budget.parse(quantity, text)
+
+
+def test_several_budgets():
+    found = Budget.parse_all("cycles=5440, energy=600nJ,array-cycles=40%")
+    assert found == (Budget(CYCLES, 5440), Budget(ENERGY, 6e5), Budget("array_cycles", 0.4, True))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("time=3", r"budget \(=time\): the quantity must be one of cycles, arrays, energy, array-cycles"),
+        ("cycles", r"budget \(=cycles\) must be such as cycles=5000"),
+        ("energy=5", r"budget of energy \(=5\) must be a positive amount such as 300nJ or 40%"),
+        ("", r"budget \(=\): the quantity must be one of"),
+    ],
+)
+def test_what_is_no_list_of_budgets(text, words):
+    with pytest.raises(InputError, match=words):
+        Budget.parse_all(text)
 
 
 def test_amounts_in_words():

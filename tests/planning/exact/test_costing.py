@@ -11,6 +11,7 @@ from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import check_plan
+from rankfold.planning.exact import ENERGY
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import dense_network, layer_slots
 from rankfold.workload import ConvShape, Network, zoo_network
@@ -31,16 +32,22 @@ def test_every_candidate_is_a_plan_that_the_network_can_follow():
     assert len(set(entries)) == len(entries) > 150
     rng = np.random.default_rng(1)
     for index in [0, 1, 2, 3, *rng.choice(len(entries), 12, replace=False)]:
-        candidate = costing.candidate(entries[index], energy=True)
+        candidate = costing.candidate(entries[index], [ENERGY])
         plan = replace(dense, layers=(*dense.layers[:at], entries[index], *dense.layers[at + 1 :]))
         check_plan(plan, network)
         cycles = next(one for one in network_cycles(network, plan).layers if one.shape.name == LAYER)
-        energy = next(one for one in network_energy(network, plan, table).layers if one.shape.name == LAYER)
+        priced = network_energy(network, plan, table)
+        energy = next(one for one in priced.layers if one.shape.name == LAYER)
         assert candidate.cycles == cycles.chosen_cycles
         assert candidate.arrays == sum(stage.tile_count for stage in cycles.stages)
         assert candidate.weights == cycles.parameters
         assert candidate.energy == pytest.approx(energy.energy)
-        assert costing.with_energy(costing.candidate(entries[index])) == candidate
+        alone = replace(priced, layers=(energy,))
+        assert candidate.latency == pytest.approx(alone.latency)
+        assert candidate.interval == pytest.approx(alone.interval)
+        assert candidate.area == pytest.approx(alone.area)
+        assert (candidate.array_cycles, candidate.conversions) == (alone.reads, alone.conversions)
+        assert costing.priced(costing.candidate(entries[index])) == candidate
 
 
 def test_a_weight_that_runs_twice_costs_its_cycles_twice_and_its_arrays_once():
@@ -52,11 +59,13 @@ def test_a_weight_that_runs_twice_costs_its_cycles_twice_and_its_arrays_once():
         network = Network("net", (8, 8, 8), layers)
         slots = layer_slots(network, ARRAY, 4)
         costing = Costing.of(network, dense_network(network, ARRAY, slots), load_table("rram-22nm"))
-        costs.append(costing.candidate(slots[0].entry, energy=True))
+        costs.append(costing.candidate(slots[0].entry, [ENERGY]))
     once, twice = costs
     assert twice.cycles == 2 * once.cycles
     assert twice.arrays == once.arrays
     assert twice.energy == pytest.approx(2 * once.energy)
+    assert twice.interval == pytest.approx(2 * once.interval)
+    assert twice.area == once.area
 
 
 def test_a_network_without_convolutions_is_refused():

@@ -4,12 +4,25 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from common.made_up import ENTRY, PROBLEMS, random_choices
 from rankfold.errors import InputError
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, Candidate, front, pareto, solve, total
+from rankfold.planning.exact import (
+    ARRAYS,
+    CONVERSIONS,
+    CYCLES,
+    ENERGY,
+    INTERVAL,
+    LOSS,
+    Candidate,
+    cheapest,
+    front,
+    pareto,
+    solve,
+    total,
+)
 
 LIMITS = st.fixed_dictionaries(
     {},
@@ -18,8 +31,11 @@ LIMITS = st.fixed_dictionaries(
         ARRAYS: st.integers(0, 25),
         ENERGY: st.floats(0, 15),
         LOSS: st.floats(0, 5),
+        INTERVAL: st.floats(0, 4),
+        CONVERSIONS: st.integers(0, 90),
     },
 )
+GOALS = (LOSS, CYCLES, ARRAYS, ENERGY, INTERVAL, CONVERSIONS)
 
 
 def brute_force(choices, limits, goal):
@@ -30,7 +46,7 @@ def brute_force(choices, limits, goal):
     return min(allowed, default=None)
 
 
-@given(PROBLEMS, LIMITS, st.sampled_from([LOSS, CYCLES, ARRAYS, ENERGY]))
+@given(PROBLEMS, LIMITS, st.sampled_from(GOALS))
 def test_no_choice_within_the_budgets_is_better(choices, limits, goal):
     best = brute_force(choices, limits, goal)
     if best is None:
@@ -44,6 +60,17 @@ def test_no_choice_within_the_budgets_is_better(choices, limits, goal):
     assert all(solution.total(name) <= limit * (1 + 1e-9) for name, limit in limits.items())
     assert solution.bound == pytest.approx(solution.value, abs=1e-7)
     assert solution.gap < 1e-6
+
+
+@given(PROBLEMS, LIMITS, st.sampled_from(GOALS[1:]))
+def test_of_the_cheapest_choices_that_of_least_loss_is_taken(choices, limits, goal):
+    least = brute_force(choices, limits, goal)
+    assume(least is not None)
+    found = cheapest(choices, limits, goal)
+    assert found.total(goal) == found.value == pytest.approx(least, abs=1e-9)
+    assert all(found.total(name) <= limit * (1 + 1e-9) for name, limit in limits.items())
+    within = {**limits, goal: min(least, limits.get(goal, math.inf))}
+    assert found.total(LOSS) == pytest.approx(brute_force(choices, within, LOSS), abs=1e-9)
 
 
 @given(PROBLEMS, st.integers(0, 90), st.integers(0, 25))
@@ -89,7 +116,10 @@ def test_two_budgets_of_which_each_alone_can_be_kept():
             "no plan has at most 19 cycles: the fewest that these layers can reach is 20 cycles",
         ),
         ({ARRAYS: 3}, "the fewest that these layers can reach is 4 arrays"),
-        ({ENERGY: 1000.0}, "at most 1.0 nJ: the fewest that these layers can reach is 6.0 nJ"),
+        (
+            {ENERGY: 1000.0},
+            "at most 1.0 nJ of energy: the least that these layers can reach is 6.0 nJ of energy",
+        ),
         (
             {LOSS: 0.1},
             "no plan loses at most 0.1 nats of loss: the least that these layers can reach is 0.5 nats",
@@ -102,6 +132,20 @@ def test_a_budget_out_of_reach_says_what_can_be_reached(limits, words):
     choices = [[Candidate(ENTRY, 10, 2, 3000.0, 1, 0.25)]] * 2
     with pytest.raises(InputError, match=words):
         solve(choices, limits)
+
+
+def test_layers_that_are_pipelined_wait_for_the_slowest():
+    slow = Candidate(ENTRY, 1, 1, 1.0, 1, 0.1, interval=3.0)
+    fast = Candidate(ENTRY, 1, 5, 1.0, 1, 0.2, interval=1.0)
+    choices = [[slow, fast], [slow]]
+    # One layer is slow in any case, so that the other one need not be fast.
+    assert cheapest(choices, {}, INTERVAL).chosen == (slow, slow)
+    with pytest.raises(InputError, match=r"at most 2.00 us of interval: the least .* is 3.00 us of interval"):
+        solve(choices, {INTERVAL: 2.0})
+    with pytest.raises(
+        InputError, match=r"with at most 6 arrays, the least .* 3.00 us of interval, not 1.00"
+    ):
+        solve([[slow, fast]] * 2, {INTERVAL: 1.0, ARRAYS: 6})
 
 
 def test_nothing_to_choose():

@@ -28,7 +28,7 @@ from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
-from rankfold.planning.exact.candidate import QUANTITIES
+from rankfold.planning.exact.quantities import CYCLES, KNOWN, USUAL
 
 if TYPE_CHECKING:
     from rankfold.machine import Hardware
@@ -62,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pareto", type=Path, metavar="DIR", help="write the whole front: front.csv, front.html, front.svg"
     )
+    parser.add_argument(
+        "--front",
+        metavar="NAME",
+        help="what the front trades for predicted loss, one of those of --budget (default cycles)",
+    )
     add_allocation(parser)
     add_uniform(parser)
     add_search(parser)
@@ -87,12 +92,34 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-energy", metavar="E", help="most energy per image: 300nJ, 1.2uJ, or a share")
     parser.add_argument(
+        "--budget",
+        metavar="NAME=N,...",
+        help=f"any budgets together, such as cycles=5440,energy=600nJ,arrays=40%%, of {_names()}",
+    )
+    parser.add_argument(
+        "--objective",
+        metavar="NAME",
+        help="what shall be small: loss, or one of the above within --max-loss or --max-drop (default: the "
+        "loss; cycles where only what may be lost is given)",
+    )
+    parser.add_argument(
+        "--max-loss",
+        type=float,
+        metavar="NATS",
+        help="most predicted loss, in nats per image",
+    )
+    parser.add_argument(
         "--max-drop",
         type=float,
         metavar="POINTS",
         help="most points of accuracy to lose, measured before fine-tuning on training images held out from "
         "calibration",
     )
+
+
+def _names() -> str:
+    """The quantities that budgets may be of."""
+    return ", ".join(quantity.option for quantity in KNOWN.values())
 
 
 def run(options: argparse.Namespace) -> int:
@@ -106,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
         return run_alds(options)
     # Shares such as 40 % become numbers when the dense network is known.
     budgets = _budgets(options)
-    limited = bool(budgets) or options.max_drop is not None
+    limited = bool(budgets) or options.max_drop is not None or options.max_loss is not None
     # Before any work: it would be lost with a file that cannot be written.
     out = _target(options, limited)
     hardware = chosen_hardware(options)
@@ -144,10 +171,12 @@ def run(options: argparse.Namespace) -> int:
 def _budgets(options: argparse.Namespace) -> tuple[Budget, ...]:
     """The budgets that the options give."""
     budgets = []
-    for quantity in QUANTITIES:
+    for quantity in USUAL:
         text = getattr(options, f"max_{quantity}")
         if text is not None:
             budgets.append(Budget.parse(quantity, text))
+    if options.budget is not None:
+        budgets.extend(Budget.parse_all(options.budget))
     return tuple(budgets)
 
 
@@ -159,8 +188,8 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
     """
     if not limited and options.pareto is None:
         raise InputError(
-            "give a budget (--max-cycles, --max-arrays, --max-energy, --max-drop), or --pareto DIR for all "
-            "of them"
+            "give a budget (--max-cycles, --max-arrays, --max-energy, --budget, --max-loss, --max-drop), or "
+            "--pareto DIR for all of them"
         )
     if not limited and options.out is not None:
         raise InputError("--out is for one plan, which needs a budget such as --max-cycles 40%")
@@ -170,6 +199,8 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
     if limited:
         # Neither a file of a finished run nor one that this command reads.
         check_target(out, (options.checkpoint, options.study))
+    if options.front is not None and options.pareto is None:
+        raise InputError("--front says what a front trades; --pareto DIR asks for one")
     if options.pareto is not None and options.pareto.exists() and not options.pareto.is_dir():
         raise InputError(f"{options.pareto} is a file; give a folder for the front")
     # Without a budget there is a front, and no plan of it is better than the others.
@@ -183,7 +214,8 @@ def _problem(
 ) -> PlanningProblem:
     """The network with everything that its layers may become."""
     from rankfold.planning.kinds import chosen_labels
-    from rankfold.planning.problem import check_request, planning_problem
+    from rankfold.planning.problem import planning_problem
+    from rankfold.planning.request import check_request, chosen_objective, chosen_trades
     from rankfold.training.data import load_images
     from rankfold.training.device import choose_device
     from rankfold.workload import trace
@@ -194,6 +226,8 @@ def _problem(
         max_drop = options.max_drop / 100
     # The cheap checks: data and network are loaded after them.
     check_request(budgets, max_drop=max_drop, images=options.images, seed=options.seed)
+    chosen_objective(options.objective, max_loss=options.max_loss, max_drop=max_drop)
+    trades = chosen_trades((options.front or CYCLES).split(","))
     kinds = None
     if options.kinds is not None:
         kinds = [name.strip() for name in options.kinds.split(",")]
@@ -208,7 +242,10 @@ def _problem(
         kept_with_plan(options, hardware),
         *budgets,
         bits=chosen_bits(options, options.bits),
+        objective=options.objective,
+        max_loss=options.max_loss,
         max_drop=max_drop,
+        trades=trades,
         pointwise=options.pointwise,
         kinds=kinds,
         images=options.images,
@@ -265,7 +302,8 @@ def _tell(
         print(layer_table(planning))
         print(totals(planning))
     if table:
-        print(f"all best trades of cycles for predicted loss, thinned:\n{table}")
+        traded = (options.front or CYCLES).replace("-", " ")
+        print(f"all best trades of {traded} for predicted loss, thinned:\n{table}")
     tell_files(files, out)
 
 

@@ -18,7 +18,7 @@ from rankfold.cli.arguments.process import prepare_process
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
-from rankfold.planning.exact.candidate import CYCLES
+from rankfold.planning.exact.quantities import CYCLES
 
 ALDS = "alds"
 # What its allocation takes no part of: it looks at weights alone, and keeps cycles alone.
@@ -34,6 +34,10 @@ OF_THE_LOSS = (
     "search_images",
     "images",
     "kinds",
+    "budget",
+    "objective",
+    "max_loss",
+    "front",
 )
 
 

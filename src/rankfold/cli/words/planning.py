@@ -7,16 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.planning import Planning
-from rankfold.planning.exact import (
-    ARRAYS,
-    CYCLES,
-    ENERGY,
-    LOSS,
-    QUANTITIES,
-    Candidate,
-    in_units,
-    total,
-)
+from rankfold.planning.exact import ARRAYS, CYCLES, LOSS, QUANTITIES, Candidate, in_units, total
+from rankfold.planning.exact.quantities import KNOWN
 from rankfold.planning.search.problem_search import PlanSearch
 from rankfold.records.text_table import format_table
 
@@ -29,16 +21,9 @@ LEGEND = (
 
 def layer_table(planning: Planning) -> str:
     """What every layer becomes."""
-    headers = [
-        "layer",
-        "becomes",
-        "mapping",
-        "cycles",
-        "arrays",
-        "predicted loss",
-        "candidates",
-        "why it stays",
-    ]
+    told = told_quantities(planning)
+    titles = [_title(quantity) for quantity in told]
+    headers = ["layer", "becomes", "mapping", *titles, "predicted loss", "candidates", "why it stays"]
     rows = []
     for layer, chosen in zip(planning.choices, planning.solution.chosen, strict=True):
         rows.append(
@@ -46,8 +31,7 @@ def layer_table(planning: Planning) -> str:
                 layer.name,
                 chosen.entry.kind.short(),
                 chosen.entry.mapping,
-                f"{layer.dense.cycles:,} -> {chosen.cycles:,}",
-                f"{layer.dense.arrays:,} -> {chosen.arrays:,}",
+                *(_change(quantity, layer.dense, chosen) for quantity in told),
                 f"{chosen.loss:.4f}",
                 str(len(layer.candidates)),
                 layer.why_dense or "-",
@@ -56,25 +40,48 @@ def layer_table(planning: Planning) -> str:
     return format_table(headers, rows) + LEGEND
 
 
+def told_quantities(planning: Planning) -> list[str]:
+    """What is told of a plan: its cycles and arrays, and all that has a budget or was made small."""
+    told = {CYCLES, ARRAYS, planning.solution.goal, *planning.budgets}
+    return [quantity for quantity in QUANTITIES if quantity in told]
+
+
+def _title(quantity: str) -> str:
+    """A quantity at the head of a column, with its unit."""
+    known = KNOWN[quantity]
+    words = quantity.replace("_", " ")
+    if known.counted:
+        return words
+    return f"{words}, {known.unit}"
+
+
+def _change(quantity: str, dense: Candidate, chosen: Candidate) -> str:
+    """What a layer costs dense, and as planned."""
+    known = KNOWN[quantity]
+    before, after = (known.shown(one.cost(quantity)) for one in (dense, chosen))
+    return f"{before:,.{known.digits}f} -> {after:,.{known.digits}f}"
+
+
 def totals(planning: Planning) -> str:
     """What the network costs, dense and as planned, and what it is foreseen to lose."""
     solution = planning.solution
     lines = []
-    for quantity in QUANTITIES:
+    for quantity in told_quantities(planning):
         budget = planning.budgets.get(quantity)
-        # Energy is only counted where it has a budget.
-        if quantity == ENERGY and budget is None:
-            continue
         before, after = total(planning.dense, quantity), solution.total(quantity)
-        share = f"{after / before:.1%}"
+        words = []
+        if before:
+            words.append(f"{after / before:.1%}")
         if budget is not None:
-            share += f", budget {in_units(quantity, budget)}"
-        lines.append(f"{in_units(quantity, before)} dense -> {in_units(quantity, after)} ({share})")
-    proof = f"within {solution.gap:.2%} of the best possible"
-    # A bound that the plan reaches proves it; else the gap is what a better one could still win.
-    if solution.gap == 0:
-        proof = "proven optimal"
-    lines.append(f"predicted loss +{solution.total(LOSS):.4f} nats before fine-tuning; {proof}")
+            words.append(f"budget {in_units(quantity, budget)}")
+        what = _which(quantity)
+        lines.append(
+            f"{what}{in_units(quantity, before)} dense -> {in_units(quantity, after)} ({', '.join(words)})"
+        )
+    lost = f"predicted loss +{solution.total(LOSS):.4f} nats before fine-tuning"
+    if LOSS in planning.budgets:
+        lost += f" (at most {planning.budgets[LOSS]:g})"
+    lines.append(f"{lost}; {_proof(planning)}")
     drop = planning.drop
     if drop is not None:
         lines.append(
@@ -84,12 +91,29 @@ def totals(planning: Planning) -> str:
     return "\n".join(lines)
 
 
+def _which(quantity: str) -> str:
+    """What an amount is of, where its unit does not say so."""
+    if KNOWN[quantity].counted:
+        return ""
+    return f"{quantity} "
+
+
+def _proof(planning: Planning) -> str:
+    """How sure it is that no other plan is better."""
+    solution = planning.solution
+    what = ""
+    if solution.goal != LOSS:
+        what = f" in {solution.goal.replace('_', ' ')}"
+    # A bound that the plan reaches proves it; else the gap is what a better one could still win.
+    if solution.gap == 0:
+        return f"proven optimal{what}"
+    return f"within {solution.gap:.2%} of the best possible{what}"
+
+
 def planning_to_json(planning: Planning) -> dict[str, Any]:
     """The stable interface of `--json`."""
     solution = planning.solution
-    counted = [CYCLES, ARRAYS]
-    if ENERGY in planning.budgets:
-        counted.append(ENERGY)
+    counted = told_quantities(planning)
     measured = None
     if planning.drop is not None:
         measured = {"dense": planning.drop.dense, "planned": planning.drop.planned}
@@ -109,9 +133,9 @@ def planning_to_json(planning: Planning) -> dict[str, Any]:
 
 
 def _amount(chosen: Sequence[Candidate], quantity: str) -> float:
-    """pJ, or a whole number of cycles or arrays."""
+    """In the base unit; a whole number of what is counted."""
     amount = total(chosen, quantity)
-    if quantity == ENERGY:
+    if not KNOWN[quantity].counted:
         return amount
     # Sums are floats for all quantities, and cycles and arrays are whole.
     return round(amount)

@@ -1,35 +1,50 @@
 """What every layer becomes under a budget: candidates with their costs, the exact choice, the whole front."""
 
 from rankfold.planning.exact.budget import Budget
-from rankfold.planning.exact.candidate import (
-    ARRAYS,
-    CYCLES,
-    ENERGY,
-    LOSS,
-    QUANTITIES,
-    Candidate,
-    LayerChoices,
-    total,
-)
+from rankfold.planning.exact.candidate import LOSS, Candidate, LayerChoices, is_largest, total
 from rankfold.planning.exact.dominance import cheaper_than_lossless, pareto, without_hopeless
 from rankfold.planning.exact.front import Front, front
-from rankfold.planning.exact.knapsack import Solution, solve
+from rankfold.planning.exact.knapsack import Solution, cheapest, solve
+from rankfold.planning.exact.quantities import (
+    AREA,
+    ARRAY_CYCLES,
+    ARRAYS,
+    CONVERSIONS,
+    CYCLES,
+    ENERGY,
+    INTERVAL,
+    LATENCY,
+    QUANTITIES,
+    USUAL,
+    WEIGHTS,
+    is_priced,
+)
 from rankfold.planning.exact.units import in_units
 
 __all__ = [
+    "AREA",
     "ARRAYS",
+    "ARRAY_CYCLES",
+    "CONVERSIONS",
     "CYCLES",
     "ENERGY",
+    "INTERVAL",
+    "LATENCY",
     "LOSS",
     "QUANTITIES",
+    "USUAL",
+    "WEIGHTS",
     "Budget",
     "Candidate",
     "Front",
     "LayerChoices",
     "Solution",
     "cheaper_than_lossless",
+    "cheapest",
     "front",
     "in_units",
+    "is_largest",
+    "is_priced",
     "pareto",
     "solve",
     "total",

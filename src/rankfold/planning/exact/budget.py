@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 from rankfold.arguments import NUMBER, SWITCH, TEXT, shown
 from rankfold.errors import InputError
-from rankfold.planning.exact.candidate import ENERGY, QUANTITIES
+from rankfold.planning.exact.quantities import KNOWN, QUANTITIES
 
-AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%|[num]J)?")
+AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%|[a-z]+[A-Z]?2?)?")
 PERCENT = "%"
-# Costs of energy are counted in picojoules.
-PICOJOULES = {"nJ": 1e3, "uJ": 1e6, "mJ": 1e9}
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,8 @@ class Budget:
 
     Attributes:
         quantity: one of `QUANTITIES`.
-        amount: cycles, arrays or pJ; or the share of what the dense network needs, 0 to 1.
+        amount: of its base unit: cycles, arrays, pJ, us, mm2, ...; or the share of what the dense network
+            needs, 0 to 1.
         share: whether it is a share.
     """
 
@@ -32,7 +31,7 @@ class Budget:
 
     @classmethod
     def parse(cls, quantity: str, text: str) -> Budget:
-        """Read `40%` (of the dense network under its best mapping), `8000`, or an energy, `300nJ` or `1.2uJ`.
+        """Read `40%` (of the dense network under its best mapping), `8000`, or with a unit, `300nJ`, `25us`.
 
         Raises:
             InputError: it is none of these, or not above 0.
@@ -47,12 +46,30 @@ class Budget:
             raise _refused(quantity, text)
         if unit == PERCENT:
             return cls(quantity, amount / 100, True)
-        # Joules belong to the energy, and the energy needs them: 300 alone could be of any unit.
-        if (unit is not None) != (quantity == ENERGY):
-            raise _refused(quantity, text)
-        if unit is None:
+        known = KNOWN[quantity]
+        # Units belong to what has some, and that needs them: 300 alone could be of any unit.
+        if known.counted and unit is None:
             return cls(quantity, amount)
-        return cls(quantity, amount * PICOJOULES[unit])
+        if unit not in known.units:
+            raise _refused(quantity, text)
+        return cls(quantity, amount * known.units[unit])
+
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[Budget, ...]:
+        """Read `cycles=5440,energy=600nJ,arrays=40%`: budgets that are kept together.
+
+        Raises:
+            InputError: it is no such list, or one of them is no budget.
+        """
+        TEXT.check("budgets", text)
+        budgets = []
+        for part in text.split(","):
+            name, equals, amount = part.partition("=")
+            quantity = quantity_named(name, "budget")
+            if not equals:
+                raise InputError(f"budget (={part.strip()}) must be such as {quantity}={_example(quantity)}")
+            budgets.append(cls.parse(quantity, amount))
+        return tuple(budgets)
 
     def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES:
@@ -75,8 +92,29 @@ class Budget:
         return self.amount
 
 
+def quantity_named(name: str, what: str) -> str:
+    """One of `QUANTITIES`, as users write it: `array-cycles` or `array_cycles`.
+
+    Args:
+        name: as it was written.
+        what: what it is for, in the message.
+
+    Raises:
+        InputError: there is no such quantity.
+    """
+    quantity = name.strip().replace("-", "_")
+    if quantity not in KNOWN:
+        known = ", ".join(one.option for one in KNOWN.values())
+        raise InputError(f"{what} (={name.strip()}): the quantity must be one of {known}")
+    return quantity
+
+
 def _refused(quantity: str, text: str) -> InputError:
-    example = "5000 or 40%"
-    if quantity == ENERGY:
-        example = "300nJ or 40%"
+    example = f"{_example(quantity)} or 40%"
     return InputError(f"budget of {quantity} (={text}) must be a positive amount such as {example}")
+
+
+def _example(quantity: str) -> str:
+    if quantity not in KNOWN:
+        return "5000"
+    return KNOWN[quantity].example

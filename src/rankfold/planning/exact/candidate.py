@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from rankfold.errors import InputError
 from rankfold.plan import LayerPlan
+from rankfold.planning.exact.quantities import KNOWN
 from rankfold.workload import ConvShape
 
-CYCLES, ARRAYS, ENERGY = "cycles", "arrays", "energy"
-# What a plan costs, and what budgets may be kept on.
-QUANTITIES = (CYCLES, ARRAYS, ENERGY)
 # Not a cost: nothing is saved by losing more. Limits may be on it, too.
 LOSS = "loss"
 
@@ -28,6 +26,12 @@ class Candidate:
         energy: pJ per image, over all runs; None where it was not counted.
         weights: weights that are stored.
         loss: predicted increase of the network's loss on one image, in nats.
+        array_cycles: activations per image with each slice of the inputs and turn of the rows, on real cells
+            and DACs; None, as those below, where it was not counted.
+        conversions: columns that ADCs convert per image.
+        latency: us per image, one stage and one run after another.
+        interval: us that its busiest stage takes for an image, over all runs.
+        area: mm2 of its arrays with their converters.
     """
 
     entry: LayerPlan
@@ -36,12 +40,18 @@ class Candidate:
     energy: float | None
     weights: int
     loss: float = 0.0
+    _: KW_ONLY
+    array_cycles: int | None = None
+    conversions: int | None = None
+    latency: float | None = None
+    interval: float | None = None
+    area: float | None = None
 
     def cost(self, quantity: str) -> float:
         """The amount of one of `QUANTITIES`, or the loss.
 
         Raises:
-            InputError: it is the energy, and that was not counted.
+            InputError: it was not counted.
         """
         # The quantities are named as the fields are.
         value: float | None = getattr(self, quantity)
@@ -79,6 +89,14 @@ class LayerChoices:
 
 
 def total(chosen: Candidates, quantity: str) -> float:
-    """The sum of one quantity over the layers, rounded once."""
+    """What all layers cost together: the sum of one quantity, rounded once, or the largest of them."""
+    amounts = [candidate.cost(quantity) for candidate in chosen]
+    if is_largest(quantity):
+        return max(amounts)
     # Not a plain sum: budgets are compared with it to the last digits.
-    return math.fsum(candidate.cost(quantity) for candidate in chosen)
+    return math.fsum(amounts)
+
+
+def is_largest(quantity: str) -> bool:
+    """Whether a network costs as much as its most expensive layer: of the interval, with layers pipelined."""
+    return quantity in KNOWN and KNOWN[quantity].largest

@@ -1,7 +1,8 @@
-"""What the candidates of a network cost on its arrays: cycles, arrays and energy, from their mappings."""
+"""What the candidates of a network cost on its arrays: cycles, arrays, energy and all else, from mappings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from rankfold.cost import array_mapping, planned_mapping
@@ -10,7 +11,10 @@ from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.plan import LayerPlan, Plan
 from rankfold.planning.exact.candidate import Candidate
+from rankfold.planning.exact.quantities import is_priced
 from rankfold.workload import ConvShape, Network
+
+SQUARE_MILLIMETRES = 1e-6  # of a um2
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,19 @@ class Costing:
         precise, _ = precise_plan(network, dense, table)
         return cls(dense.array, runs, table, precise)
 
-    def candidate(self, entry: LayerPlan, *, energy: bool = False) -> Candidate:
-        """The candidate with its cycles and arrays, and its energy where asked for.
+    def candidate(self, entry: LayerPlan, quantities: Iterable[str] = ()) -> Candidate:
+        """The candidate with its cycles, arrays and weights, and all else where any of it is asked for.
+
+        Args:
+            entry: what the layer becomes.
+            quantities: that count, some of `QUANTITIES`.
 
         Raises:
             InputError: the array holds no weight of the layer.
         """
         runs = self.runs.get(entry.name, ())
         if not runs:
-            return Candidate(entry, 0, 0, 0.0, 0)  # a fully connected layer
+            return _free(entry)  # a fully connected layer
         # Cycles are counted with a weight in a cell, as everywhere; arrays with cells as they are.
         mappings = [planned_mapping(shape, self.array, entry) for shape in runs]
         cycles = sum(mapping.cycles for mapping in mappings)
@@ -70,12 +78,12 @@ class Costing:
         stages = stored.stages
         arrays = sum(stage.tile_count for stage in stages)
         candidate = Candidate(entry, cycles, arrays, None, _stored_weights(stages))
-        if energy:
-            return self.with_energy(candidate)
+        if is_priced(quantities):
+            return self.priced(candidate)
         return candidate
 
-    def with_energy(self, candidate: Candidate) -> Candidate:
-        """The candidate with its energy.
+    def priced(self, candidate: Candidate) -> Candidate:
+        """The candidate with all that takes bits of cells and DACs, and a component table.
 
         Raises:
             InputError: the array holds no weight of the layer, spread over cells.
@@ -83,13 +91,31 @@ class Costing:
         if candidate.energy is not None:
             return candidate
         entry = candidate.entry
-        # Bits that the plan leaves open are those that energy is counted with.
-        bits = self.precise.layer(entry.name)
-        priced = replace(entry, weight_bits=bits.weight_bits, input_bits=bits.input_bits)
-        spent = 0.0
+        if entry.weight_bits is None:
+            # Bits that the plan leaves open are those that energy is counted with.
+            bits = self.precise.layer(entry.name)
+            entry = replace(entry, weight_bits=bits.weight_bits, input_bits=bits.input_bits)
+        runs = []
         for shape in self.runs[entry.name]:
-            spent += layer_energy(shape, self.precise.array, priced, self.table).energy
-        return replace(candidate, energy=spent)
+            runs.append(layer_energy(shape, self.precise.array, entry, self.table))
+        stages_of_runs = [run.stages for run in runs]
+        # Stage by stage: a weight that runs twice keeps its arrays busy for both runs of an image.
+        busy = [sum(stage.latency for stage in stages) for stages in zip(*stages_of_runs, strict=True)]
+        reads = sum(stage.activity.reads for run in runs for stage in run.stages)
+        return replace(
+            candidate,
+            energy=sum(run.energy for run in runs),
+            array_cycles=reads,
+            conversions=sum(run.conversions for run in runs),
+            latency=sum(run.latency for run in runs),
+            interval=max(busy),
+            area=SQUARE_MILLIMETRES * sum(sum(stage.area.values()) for stage in runs[0].stages),
+        )
+
+
+def _free(entry: LayerPlan) -> Candidate:
+    """A layer that costs nothing."""
+    return Candidate(entry, 0, 0, 0.0, 0, array_cycles=0, conversions=0, latency=0.0, interval=0.0, area=0.0)
 
 
 def _stored_weights(stages: tuple[Mapping, ...]) -> int:

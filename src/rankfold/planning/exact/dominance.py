@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rankfold.planning.exact.candidate import LOSS, QUANTITIES, Candidate, Candidates
+from rankfold.planning.exact.candidate import LOSS, Candidate, Candidates
+from rankfold.planning.exact.quantities import USUAL
 
 # Whether the candidate of the first index makes that of the second needless.
 Beats = Callable[[int, int], bool]
@@ -80,11 +81,13 @@ def _at_most(candidates: Candidates, quantities: Sequence[str]) -> np.ndarray:
 
 
 def _ranks(candidates: Candidates, budgeted: Sequence[str]) -> list[int]:
-    """The place of each candidate where equal ones are told apart: by the other quantities, then by order."""
+    """The place of each candidate where equal ones are told apart: by the other usual quantities, then by
+    order.
+    """
     keys = []
     for index, candidate in enumerate(candidates):
         key: list[float] = []
-        for quantity in QUANTITIES:
+        for quantity in USUAL:
             if quantity not in budgeted:
                 # Energy that was not counted tells nothing apart.
                 key.append(getattr(candidate, quantity) or 0.0)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.planning.exact.candidate import CYCLES, LOSS, QUANTITIES, Candidate, Candidates, Choices
+from rankfold.planning.exact.candidate import LOSS, Candidate, Candidates, Choices, is_largest
 from rankfold.planning.exact.merge import WORK, FrontMerger
+from rankfold.planning.exact.quantities import CYCLES, QUANTITIES
 from rankfold.planning.exact.units import in_units
 from rankfold.progress import Progress, Silent
 
@@ -48,11 +49,15 @@ class Front:
         """(P,) what the points cost of any quantity.
 
         Raises:
-            InputError: it is the energy, and that was not counted.
+            InputError: it was not counted.
         """
         sums = np.zeros(len(self))
         for layer, picks in zip(self.choices, self.picks.T, strict=True):
-            sums += _amounts(layer, quantity)[picks]
+            amounts = _amounts(layer, quantity)[picks]
+            if is_largest(quantity):
+                sums = np.maximum(sums, amounts)
+            else:
+                sums += amounts
         return sums
 
     def thinned(self, most: int) -> np.ndarray:
@@ -104,7 +109,7 @@ def front(
         known = ", ".join(QUANTITIES)
         raise InputError(f"the cost of a front (={quantity}) must be one of {known}")
     progress = progress or Silent()
-    merger = FrontMerger([len(layer) for layer in choices], work)
+    merger = FrontMerger([len(layer) for layer in choices], work, largest=is_largest(quantity))
     progress.begin("front", len(choices), "layers")
     try:
         _merge(merger, choices, quantity, progress)

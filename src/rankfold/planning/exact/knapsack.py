@@ -9,13 +9,19 @@ With x_lc = 1 if layer l becomes its candidate c, a multiple-choice knapsack:
 
 solved by branch and bound (HiGHS, Huangfu & Hall 2018, through `scipy.optimize.milp`) until nothing
 better is left.
+
+The interval of a network whose layers are pipelined is no sum but the largest of its layers'. A limit on it
+is kept by a choice if and only if each of its candidates keeps it, so that those which do not are left out.
+To make it small: the interval of any choice is that of one of its candidates, and the choices within t only
+become more as t grows. So the least t of these numbers for which there is any choice is the optimum, and a
+bisection over them finds it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,14 +30,13 @@ from scipy.sparse import csr_array
 
 from rankfold.errors import InputError
 from rankfold.planning.exact.candidate import (
-    ENERGY,
     LOSS,
-    QUANTITIES,
     Candidate,
-    Candidates,
     Choices,
+    is_largest,
     total,
 )
+from rankfold.planning.exact.quantities import KNOWN, QUANTITIES
 from rankfold.planning.exact.units import SLACK, in_units
 
 Limits = Mapping[str, float]  # the most of a quantity, by its name
@@ -51,7 +56,7 @@ class Solution:
     Attributes:
         chosen: the candidate of each layer.
         goal: what was made small: the loss, or one of `QUANTITIES`.
-        value: its sum over all layers.
+        value: that of the network, the sum over all layers (see `total`).
         bound: no choice within the budgets has less.
     """
 
@@ -69,16 +74,29 @@ class Solution:
         return better / abs(self.value)
 
     def total(self, quantity: str) -> float:
-        """Cycles, arrays, energy (pJ) or loss of all layers."""
+        """What all layers together have of a quantity, or lose."""
         return total(self.chosen, quantity)
 
 
+def cheapest(choices: Choices, limits: Limits, goal: str) -> Solution:
+    """The choice of least cost within the limits; of several, that of least predicted loss.
+
+    Arguments and errors as `solve`; `goal` is one of `QUANTITIES`.
+    """
+    least = solve(choices, limits, goal)
+    # A second problem, within the first's optimum: of equal costs the one that can be hoped to be most
+    # accurate.
+    within = min(least.value, limits.get(goal, math.inf))
+    best = solve(choices, {**limits, goal: within})
+    return replace(least, chosen=best.chosen)
+
+
 def solve(choices: Choices, limits: Limits, goal: str = LOSS) -> Solution:
-    """Choose one candidate for each layer so that the sum of `goal` is least and no limit is exceeded.
+    """Choose one candidate for each layer so that `goal` is least and no limit is exceeded.
 
     Args:
         choices: the candidates of each layer.
-        limits: the most there may be of any of `GOALS`, over all layers; energy in pJ.
+        limits: the most there may be of any of `GOALS`, over all layers, in its base unit.
         goal: what shall be small, one of `GOALS`.
 
     Raises:
@@ -93,10 +111,55 @@ def solve(choices: Choices, limits: Limits, goal: str = LOSS) -> Solution:
     for name, limit in limits.items():
         if not limit >= 0:  # which is also true of NaN
             raise InputError(f"the budget of {name} (={limit:g}) must be 0 or more")
-    solution = _Knapsack.of(choices).solve(limits, goal)
+    solution = _best(choices, limits, goal)
     if solution is None:
         raise InputError(_out_of_reach(choices, limits))
     return solution
+
+
+def _best(choices: Choices, limits: Limits, goal: str) -> Solution | None:
+    """The best choice, or None where there is none; quantities of which the largest counts are seen to
+    here.
+    """
+    sums = {}
+    for name, limit in limits.items():
+        if is_largest(name):
+            choices = _each_within(choices, name, limit)
+        else:
+            sums[name] = limit
+    if not all(choices):
+        return None
+    if is_largest(goal):
+        return _least_of_largest(choices, sums, goal)
+    return _Knapsack.of(choices).solve(sums, goal)
+
+
+def _least_of_largest(choices: Choices, sums: Limits, goal: str) -> Solution | None:
+    """The choice whose largest candidate is least, of several that of least loss; see above."""
+    least = max(min(candidate.cost(goal) for candidate in layer) for layer in choices)
+    amounts = {candidate.cost(goal) for layer in choices for candidate in layer}
+    # Below the least that every layer can have there is no choice.
+    steps = sorted(amount for amount in amounts if amount >= least)
+    low, high = 0, len(steps) - 1
+    if not _Knapsack.of(choices).feasible(sums):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if _Knapsack.of(_each_within(choices, goal, steps[middle])).feasible(sums):
+            high = middle
+        else:
+            low = middle + 1
+    found = _Knapsack.of(_each_within(choices, goal, steps[low])).solve(sums, LOSS)
+    if found is None:
+        return None
+    value = total(found.chosen, goal)
+    return Solution(found.chosen, goal, value, value)
+
+
+def _each_within(choices: Choices, name: str, limit: float) -> list[list[Candidate]]:
+    """The candidates that alone do not exceed a limit; none may be left of a layer."""
+    most = limit * (1 + SLACK)
+    return [[candidate for candidate in layer if candidate.cost(name) <= most] for layer in choices]
 
 
 @dataclass(frozen=True)
@@ -140,8 +203,15 @@ class _Knapsack:
             layer_of.extend([number] * len(layer))
         return cls(tuple(candidates), np.array(layer_of), len(choices))
 
+    def feasible(self, limits: Limits) -> bool:
+        """Whether any choice keeps the limits."""
+        if len(limits) > 1:
+            return self.solve(limits, next(iter(limits))) is not None
+        # Of one sum the least is that of each layer's least.
+        return all(self._amounts(name).least <= limit * (1 + SLACK) for name, limit in limits.items())
+
     def solve(self, limits: Limits, goal: str) -> Solution | None:
-        """The best choice, or None where there is none.
+        """The best choice, or None where there is none; goal and limits are sums.
 
         Totals are summed again from the candidates, never taken from the solver. A limit that its
         tolerance let through is tightened by twice what it was exceeded by, and the problem is solved
@@ -219,7 +289,7 @@ def _unit(above: np.ndarray, name: str) -> float:
         typical = float(np.median(steps))
     # What is counted has no parts; losses and energies may be as small as they are.
     smallest = 1.0
-    if name in (LOSS, ENERGY):
+    if name == LOSS or not KNOWN[name].counted:
         smallest = SMALLEST
     return max(typical / UNIT, smallest)
 
@@ -251,29 +321,41 @@ def _out_of_reach(choices: Choices, limits: Limits) -> str:
     """Which budget cannot be kept, and what can be reached."""
     # One that even the cheapest candidate of each layer exceeds.
     for name, limit in limits.items():
-        least = math.fsum(_least(layer, name) for layer in choices)
+        cheapest_of_each = [min(layer, key=lambda candidate: candidate.cost(name)) for layer in choices]
+        least = total(cheapest_of_each, name)
         if least <= limit * (1 + SLACK):
             continue
-        wanted = in_units(name, limit)
-        reached = in_units(name, least)
+        wanted = _amount(name, limit)
+        reached = _amount(name, least)
         if name == LOSS:
             return f"no plan loses at most {wanted}: the least that these layers can reach is {reached}"
-        return f"no plan has at most {wanted}: the fewest that these layers can reach is {reached}"
+        return f"no plan has at most {wanted}: the {_few(name)} that these layers can reach is {reached}"
     # Or each alone can be kept, but not all together: what the first comes to within the others.
     first, *rest = limits
     others = {name: limits[name] for name in rest}
     parts = []
     for name, limit in others.items():
-        parts.append(f"at most {in_units(name, limit)}")
+        parts.append(f"at most {_amount(name, limit)}")
     within = " and ".join(parts)
-    nearest = _Knapsack.of(choices).solve(others, first)
+    nearest = _best(choices, others, first)
     if nearest is None:
         return f"no plan keeps all budgets together: {within} cannot be had at once"
     return (
-        f"no plan keeps all budgets together: with {within}, the fewest that can be reached is "
-        f"{in_units(first, nearest.value)}, not {in_units(first, limits[first])}"
+        f"no plan keeps all budgets together: with {within}, the {_few(first)} that can be reached is "
+        f"{_amount(first, nearest.value)}, not {_amount(first, limits[first])}"
     )
 
 
-def _least(layer: Candidates, name: str) -> float:
-    return min(candidate.cost(name) for candidate in layer)
+def _few(name: str) -> str:
+    """The least of a quantity: of what is counted the fewest."""
+    if name != LOSS and KNOWN[name].counted:
+        return "fewest"
+    return "least"
+
+
+def _amount(name: str, amount: float) -> str:
+    """An amount in words that say what it is of."""
+    words = in_units(name, amount)
+    if name == LOSS or KNOWN[name].counted:
+        return words
+    return f"{words} of {name}"

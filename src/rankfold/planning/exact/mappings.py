@@ -9,8 +9,9 @@ from rankfold.cost import Masks
 from rankfold.cost.choice import MappingOption, options_by_weight
 from rankfold.cost.planned import counted_layers
 from rankfold.plan import LayerPlan, Plan
-from rankfold.planning.exact.candidate import ARRAYS, CYCLES, Candidate
+from rankfold.planning.exact.candidate import Candidate
 from rankfold.planning.exact.knapsack import solve
+from rankfold.planning.exact.quantities import ARRAYS, CYCLES
 from rankfold.workload import Network
 
 

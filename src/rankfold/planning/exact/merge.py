@@ -20,6 +20,10 @@ beats it; and merging moves that by less than d_k. Hence e_k <= e_(k-1) + d_k, a
 `epsilon`, which is 0 where nothing was merged. The points themselves are true choices with their true
 sums. The one of least cost and the one of least loss are always exact: the former is a cell of its own,
 the latter the least of its cell.
+
+Where the cost of a network is that of its most expensive layer, as the interval with layers pipelined is,
+the larger of both costs stands in place of their sum. A choice that is beaten stays so all the same, and
+since max(a + e, c) <= max(a, c) + e the bound holds too.
 """
 
 from __future__ import annotations
@@ -45,15 +49,17 @@ class FrontMerger:
     Args:
         sizes: numbers of candidates of the layers that will be added.
         work: sums of two costs that may be looked at in all; 1,024 points are kept whatever it is.
+        largest: whether the most expensive layer is what a network costs, not all of them together.
     """
 
-    def __init__(self, sizes: list[int], work: int) -> None:
+    def __init__(self, sizes: list[int], work: int, *, largest: bool = False) -> None:
         # Of no layer there is one choice, that of nothing.
         self.costs = np.zeros(1)
         self.losses = np.zeros(1)
         self.epsilon = 0.0
         self._to_come = list(sizes)
         self._work = work
+        self._joined = np.maximum if largest else np.add
         # For each layer and point: the candidate that was added, and the point before that it was added to.
         self._steps: list[tuple[Array, Array]] = []
 
@@ -65,7 +71,7 @@ class FrontMerger:
             loss: (C,) of its candidates.
         """
         # (C, P) of every candidate with every point, then the points of one candidate after another.
-        sums = (cost[:, None] + self.costs).ravel()
+        sums = self._joined(cost[:, None], self.costs).ravel()
         lost = (loss[:, None] + self.losses).ravel()
         self._work -= len(sums)
         del self._to_come[0]

@@ -1,13 +1,13 @@
-"""Amounts of cycles, arrays, energy and loss in words."""
+"""Amounts of what plans cost, and of loss, in words."""
 
 from __future__ import annotations
 
 import math
 
-from rankfold.planning.exact.candidate import ARRAYS, ENERGY, LOSS
+from rankfold.planning.exact.candidate import LOSS
+from rankfold.planning.exact.quantities import KNOWN
 
 SLACK = 1e-9  # of a budget, by which sums of rounded numbers may seem to exceed it
-NANOJOULES = 1e-3  # of a picojoule
 
 
 def in_units(quantity: str, amount: float) -> str:
@@ -17,16 +17,15 @@ def in_units(quantity: str, amount: float) -> str:
 
     Args:
         quantity: what it is of.
-        amount: cycles, arrays, pJ or nats.
+        amount: of its base unit: cycles, arrays, pJ, us, mm2, ... or nats.
     """
     if quantity == LOSS:
         return f"{amount:.4g} nats of loss"
-    if quantity == ENERGY:
-        return f"{NANOJOULES * amount:,.1f} nJ"
+    known = KNOWN[quantity]
+    if not known.counted:
+        return f"{known.shown(amount):,.{known.digits}f} {known.unit}"
     count = math.floor(amount * (1 + SLACK))
-    noun = "cycle"
-    if quantity == ARRAYS:
-        noun = "array"
+    noun = known.noun
     if count != 1:
         noun += "s"
     return f"{count:,} {noun}"

@@ -19,7 +19,6 @@ from rankfold.report.charts.drawing import (
 )
 from rankfold.report.palette import GREEN, INK
 from rankfold.report.pareto.view import (
-    AXES,
     AXIS_OF_LOSS,
     CHOSEN,
     DENSE,
@@ -28,6 +27,7 @@ from rankfold.report.pareto.view import (
     FrontView,
     Mark,
     amounts,
+    axis,
     loss_floor,
     loss_ticks,
 )
@@ -113,7 +113,7 @@ def _set_costs(axes: Axes, view: FrontView) -> None:
         return f"{count(value)}\n{share:.0f} %"
 
     axes.set_xscale("log")
-    axes.set_xlabel(f"{AXES[front.quantity]}, and share of the dense network's")
+    axes.set_xlabel(f"{axis(front.quantity)}, and share of the dense network's")
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(FixedLocator(round_numbers(low, high, least=4, most=7)))
     # matplotlib's own minor ticks would have labels, too.

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from rankfold.planning.exact import ENERGY, LOSS, Candidate, total
+from rankfold.planning.exact import LOSS, Candidate, total
+from rankfold.planning.exact.quantities import KNOWN
 from rankfold.report.charts.drawing import count, round_numbers
 from rankfold.report.numbers import GAP
 from rankfold.report.palette import BLUE, EDGE, GREEN, INK, LINE, SOFT
 from rankfold.report.pareto.view import (
-    AXES,
     AXIS_OF_LOSS,
     CHOSEN,
     DENSE,
@@ -23,6 +23,7 @@ from rankfold.report.pareto.view import (
     FrontView,
     Mark,
     amounts,
+    axis,
     loss_floor,
     loss_ticks,
 )
@@ -169,9 +170,7 @@ def _shares(view: FrontView, index: int, picks: Sequence[int]) -> list[float]:
 def _words(view: FrontView, index: int, picks: Sequence[int]) -> list[str]:
     """What a layer becomes at some points of the front, and what it costs then."""
     quantity = view.front.quantity
-    unit = quantity
-    if quantity == ENERGY:
-        unit = "nJ"
+    unit = KNOWN[quantity].unit or quantity.replace("_", " ")
     words = []
     candidates = view.front.choices[index]
     for structure, candidate in zip(view.structures[index], candidates, strict=True):
@@ -269,7 +268,7 @@ def _cost_axis(view: FrontView) -> dict[str, Any]:
     anchor = "y"
     if view.open_layers:
         anchor = "y2"
-    title = f"{AXES[front.quantity]}, and share of the dense network's"
+    title = f"{axis(front.quantity)}, and share of the dense network's"
     return {
         **_logarithmic(),
         "range": [low, high],

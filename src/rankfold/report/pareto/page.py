@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rankfold.planning.exact import (
-    ARRAYS,
-    CYCLES,
-    ENERGY,
-    LOSS,
-    Candidate,
-    total,
-)
+from rankfold.planning.exact import LOSS, Candidate, total
+from rankfold.planning.exact.quantities import KNOWN
 from rankfold.report.card import Card
 from rankfold.report.kinds import families
 from rankfold.report.numbers import GAP, less
 from rankfold.report.pareto.figure import figure
 from rankfold.report.pareto.table import table_headers, table_rows
-from rankfold.report.pareto.view import MOST_POINTS, FrontView, amounts
+from rankfold.report.pareto.view import MOST_POINTS, WORDS, FrontView, amounts
 from rankfold.report.template import template
 
 # Rows of the table.
 ROWS = 20
 # Of the dense network's cost; each has a card.
 SHARES = (0.75, 0.5, 0.25)
-WORDS = {
-    CYCLES: "cycles per image",
-    ARRAYS: "arrays",
-    ENERGY: "of energy per image",
-}
-UNITS = {ENERGY: f"{GAP}nJ"}
+# From here on a number needs no digits behind the point.
+MANY = 100
 # Nothing that asks a server, and no tools that mean nothing on a line.
 SETTINGS = {
     "displaylogo": False,
@@ -72,12 +62,20 @@ def _headline(view: FrontView) -> str:
     plans = f"no plan is better than that of {low}"
     if len(front) > 1:
         plans = f"{len(front):,} best plans, {low} to {high}"
-    return f"{view.setting}: {plans} {WORDS[front.quantity]}"
+    return f"{view.setting}: {plans} {_what(view)}"
+
+
+def _what(view: FrontView) -> str:
+    """What an amount is of: `cycles per image`, or behind a unit `of energy per image`."""
+    quantity = view.front.quantity
+    if KNOWN[quantity].counted:
+        return WORDS[quantity]
+    return f"of {WORDS[quantity]}"
 
 
 def _cards(view: FrontView) -> list[Card]:
     """What the dense network costs, what is lost at some shares of it, and the plan that was made."""
-    what = WORDS[view.front.quantity].removeprefix("of ")
+    what = WORDS[view.front.quantity]
     shown = [Card(_amount(view, view.dense_cost), what, "dense network")]
     for share in SHARES:
         point = view.within(share)
@@ -103,6 +101,10 @@ def _plan_card(view: FrontView, plan: Sequence[Candidate], what: str) -> Card:
 
 def _amount(view: FrontView, cost: float) -> str:
     """A cost with its unit."""
-    quantity = view.front.quantity
-    amount = float(amounts(quantity, cost))
-    return f"{amount:,.0f}{UNITS.get(quantity, '')}"
+    known = KNOWN[view.front.quantity]
+    amount = float(amounts(known.name, cost))
+    if known.counted:
+        return f"{amount:,.0f}"
+    # Nanojoules are many, microseconds and square millimetres few.
+    digits = 0 if amount >= MANY else known.digits
+    return f"{amount:,.{digits}f}{GAP}{known.unit}"

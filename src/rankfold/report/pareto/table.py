@@ -8,25 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY
+from rankfold.planning.exact import CYCLES
+from rankfold.planning.exact.quantities import KNOWN
 from rankfold.records.csv_table import is_plain, write_csv
 from rankfold.report.kinds import families
-from rankfold.report.numbers import nanojoules
-from rankfold.report.pareto.view import FrontView, amounts
+from rankfold.report.pareto.view import FrontView, amounts, column
 
 
 def write_points(path: str | Path, view: FrontView) -> None:
     """Write every point of the front atomically to `path`, by rising cost.
 
     Columns: cycles, share of what the dense network costs in the front's quantity, arrays, energy in nJ where
-    it was counted, predicted loss in nats, for each layer what it becomes, and the name of the hardware.
+    it was counted, the front's quantity where it is another one, predicted loss in nats, for each layer what
+    it becomes, and the name of the hardware.
 
     Raises:
         InputError: the file cannot be written.
     """
-    header = ["cycles", f"share_of_dense_{view.front.quantity}", "arrays"]
-    if view.has_energy:
-        header.append("energy_nj")
+    header = [column(quantity) for quantity in view.told]
+    header.insert(1, f"share_of_dense_{view.front.quantity}")
     header.append("predicted_loss")
     header.extend(view.names)
     header.append("hardware")
@@ -45,12 +45,14 @@ def _is_plain(view: FrontView) -> bool:
 
 def _number_columns(view: FrontView) -> Iterator[list[str]]:
     front = view.front
-    yield _texts(front.totals(CYCLES), ".0f")
-    shares = [view.share(cost) for cost in front.costs.tolist()]
-    yield _texts(shares, ".6g")
-    yield _texts(front.totals(ARRAYS), ".0f")
-    if view.has_energy:
-        yield _texts(amounts(ENERGY, front.totals(ENERGY)), ".6g")
+    for quantity in view.told:
+        digits = ".6g"
+        if KNOWN[quantity].counted:
+            digits = ".0f"
+        yield _texts(amounts(quantity, front.totals(quantity)), digits)
+        if quantity == CYCLES:
+            shares = [view.share(cost) for cost in front.costs.tolist()]
+            yield _texts(shares, ".6g")
     yield _texts(front.losses, ".9g")
 
 
@@ -70,31 +72,28 @@ def table_headers(view: FrontView) -> list[str]:
     """Titles of the columns of `table_rows`."""
     share = "of dense"
     if view.front.quantity != CYCLES:
-        share += f" {view.front.quantity}"
-    headers = ["cycles", share, "arrays"]
-    if view.has_energy:
-        headers.append("energy, nJ")
+        share += f" {view.front.quantity.replace('_', ' ')}"
+    headers = []
+    for quantity in view.told:
+        words = quantity.replace("_", " ")
+        if not KNOWN[quantity].counted:
+            words += f", {KNOWN[quantity].unit}"
+        headers.append(words)
+    headers.insert(1, share)
     return [*headers, "predicted loss", *families()]
 
 
 def table_rows(view: FrontView, most: int) -> list[list[str]]:
     """At most `most` points of the front by rising cost; the last cells count the layers of each family."""
     front = view.front
-    cycles = front.totals(CYCLES)
-    arrays = front.totals(ARRAYS)
-    energies = None
-    if view.has_energy:
-        energies = front.totals(ENERGY)
+    totals = {quantity: amounts(quantity, front.totals(quantity)) for quantity in view.told}
     rows = []
     for point in front.thinned(most).tolist():
         share = view.share(front.costs[point])
-        row = [
-            f"{cycles[point]:,.0f}",
-            f"{100 * share:.1f} %",
-            f"{arrays[point]:,.0f}",
-        ]
-        if energies is not None:
-            row.append(f"{nanojoules(energies[point]):,.1f}")
+        row = []
+        for quantity, costs in totals.items():
+            row.append(f"{costs[point]:,.{KNOWN[quantity].digits}f}")
+        row.insert(1, f"{100 * share:.1f} %")
         row.append(f"{front.losses[point]:.4f}")
         row += _counts(view, point)
         rows.append(row)

@@ -14,23 +14,38 @@ from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.planning.exact import (
+    AREA,
+    ARRAY_CYCLES,
     ARRAYS,
+    CONVERSIONS,
     CYCLES,
     ENERGY,
+    INTERVAL,
+    LATENCY,
     LOSS,
+    WEIGHTS,
     Candidate,
     Front,
+    in_units,
     total,
 )
+from rankfold.planning.exact.quantities import KNOWN
 from rankfold.report.charts.drawing import round_numbers
 from rankfold.report.kinds import families, family_of
-from rankfold.report.numbers import GAP, nanojoules, precision_in_words, size
+from rankfold.report.numbers import GAP, precision_in_words, size
 from rankfold.report.palette import GREY, VERMILION
 
-AXES = {
+# A quantity in words, behind its amount where it has no unit.
+WORDS = {
     CYCLES: "cycles per image",
     ARRAYS: "arrays",
-    ENERGY: "energy per image, nJ",
+    ENERGY: "energy per image",
+    ARRAY_CYCLES: "array cycles per image",
+    CONVERSIONS: "ADC conversions per image",
+    LATENCY: "latency of an image",
+    INTERVAL: "interval between images",
+    AREA: "area of the arrays",
+    WEIGHTS: "weights stored",
 }
 AXIS_OF_LOSS = ("predicted increase of the loss,", "nats per image")
 # Points drawn of a front; a line has no more pixels.
@@ -123,9 +138,14 @@ class FrontView:
         return total(self.dense, self.front.quantity)
 
     @property
-    def has_energy(self) -> bool:
-        """Whether energy was counted for every candidate."""
-        return all(_has_energy(layer) for layer in self.front.choices)
+    def told(self) -> tuple[str, ...]:
+        """The quantities that are told of every point: cycles, arrays, energy where it was counted for every
+        candidate, and what the front trades.
+        """
+        told = [CYCLES, ARRAYS]
+        if all(_has_energy(layer) for layer in self.front.choices):
+            told.append(ENERGY)
+        return tuple(dict.fromkeys([*told, self.front.quantity]))
 
     def share(self, cost: float) -> float:
         """A cost as a share of the dense network's."""
@@ -136,18 +156,17 @@ class FrontView:
 
     def sums(self, network: Sequence[Candidate]) -> list[str]:
         """What a network costs and is foreseen to lose, one statement each."""
-        costs = {
-            CYCLES: f"{total(network, CYCLES):,.0f} cycles",
-            ARRAYS: f"{total(network, ARRAYS):,.0f} arrays",
-        }
-        if _has_energy(network):
-            costs[ENERGY] = f"{nanojoules(total(network, ENERGY)):,.1f} nJ"
-        quantity = self.front.quantity
-        if quantity in costs:
-            share = 100 * self.share(total(network, quantity))
-            costs[quantity] += f" ({share:.1f}{GAP}% of dense)"
+        costs = []
+        for quantity in self.told:
+            if quantity == ENERGY and not _has_energy(network):
+                continue
+            amount = total(network, quantity)
+            words = in_units(quantity, amount)
+            if quantity == self.front.quantity:
+                words += f" ({100 * self.share(amount):.1f}{GAP}% of dense)"
+            costs.append(words)
         return [
-            *costs.values(),
+            *costs,
             f"predicted loss +{total(network, LOSS):.3g} nats",
         ]
 
@@ -175,11 +194,22 @@ def setting_in_words(network: str, array: ArraySpec, dense: Sequence[Candidate])
 
 
 def amounts(quantity: str, costs: np.ndarray | float) -> np.ndarray:
-    """Costs in the units of `AXES`."""
-    values = np.asarray(costs, dtype=float)
-    if quantity == ENERGY:
-        return values * nanojoules(1.0)
-    return values
+    """Costs in the unit in which they are shown."""
+    return np.asarray(costs, dtype=float) * KNOWN[quantity].shown(1.0)
+
+
+def axis(quantity: str) -> str:
+    """The title of an axis of costs."""
+    if KNOWN[quantity].counted:
+        return WORDS[quantity]
+    return f"{WORDS[quantity]}, {KNOWN[quantity].unit}"
+
+
+def column(quantity: str) -> str:
+    """The name of a column of costs in a file."""
+    if KNOWN[quantity].counted:
+        return quantity
+    return f"{quantity}_{KNOWN[quantity].unit.lower()}"
 
 
 def loss_floor(losses: np.ndarray) -> float:

@@ -26,10 +26,15 @@ def plan(weights, *arguments, model=MODEL):
 
 def test_a_plan_that_is_compressed(weights, tmp_path, capsys):
     out, front = tmp_path / "plan.json", tmp_path / "front"
-    budgets = ["--max-cycles", "60%", "--max-energy", "90%", "--images", "64"]
+    budgets = ["--max-cycles", "60%", "--budget", "energy=90%,interval=100%", "--images", "64"]
     assert plan(weights, *budgets, "--out", out, "--pareto", front) == 0
     told = capsys.readouterr().out
-    assert "proven optimal" in told and f"plan: {out}" in told and "first convolution" in told
+    assert (
+        "proven optimal" in told
+        and " us dense -> " in told
+        and f"plan: {out}" in told
+        and "first convolution" in told
+    )
     assert sorted(file.name for file in front.iterdir()) == ["front.csv", "front.html", "front.svg"]
     chosen = Plan.load(out)
     assert all(layer.reason for layer in chosen.layers)
@@ -69,6 +74,11 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
         (["--max-cycles", "0"], "budget of cycles (=0) must be a positive amount such as 5000 or 40%"),
         (["--max-cycles", "10nJ"], "budget of cycles (=10nJ) must be"),
         (["--max-energy", "10"], "budget of energy (=10) must be a positive amount such as 300nJ or 40%"),
+        (["--budget", "cycles=9", "--max-cycles", "9"], "there are two budgets of cycles; give one"),
+        (["--budget", "speed=9"], "budget (=speed): the quantity must be one of cycles, arrays, energy, arr"),
+        (["--budget", "cycles=9", "--objective", "energy"], "the least energy alone would lose whatever"),
+        (["--max-cycles", "50%", "--front", "energy"], "--pareto DIR asks for one"),
+        (["--pareto", "front", "--front", "speed"], "front (=speed): the quantity must be one of cycles"),
         (["--max-drop", "-1"], "max drop (=-1 points) must be at least 0"),
         (["--max-cycles", "3"], "no plan has at most 3 cycles: the fewest that these layers can reach is "),
         (["--pareto", "front", "--out", "plan.json"], "--out is for one plan, which needs a budget"),
