@@ -2,8 +2,10 @@
 
 import copy
 import json
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,12 +14,20 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.models.pretrained import shipped
 from rankfold.models.zoo import build
+from rankfold.plan import uniform_plan
 from rankfold.planning import best_plan
 from rankfold.planning.exact import CYCLES, Budget
 from rankfold.runs.evaluate import load_run
 from rankfold.runs.stored import evaluate_folder
 from rankfold.simulator import NonIdealities, program_, simulate, simulated_layers
-from rankfold.training.data import load_images
+from rankfold.surgery.quantise import quantise_
+from rankfold.training import captured
+from rankfold.training.data import ImageData, ImageSplit, load_images
+from rankfold.training.distillation import Distillation, Teacher
+from rankfold.training.loop import train
+from rankfold.training.recipe import Recipe
+from rankfold.training.together import Pupil, train_together
+from rankfold.workload import trace
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -139,3 +149,125 @@ def test_plans_are_as_good_on_both(weights):
         solutions.append(planning.solution)
     assert solutions[1].value == pytest.approx(solutions[0].value, rel=0.1)
     assert all(solution.total(CYCLES) <= 600 for solution in solutions)
+
+
+# Steps as CUDA graphs.
+
+CUDA = torch.device("cuda")
+# Few steps: with quantisers, rounding grows by itself from step to step.
+SHORT = Recipe(epochs=2, batch_size=256, peak_rate=0.05, augment="crop", precision="float32")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_images("digits")
+
+
+@pytest.fixture(scope="module")
+def taught(digits, weights):
+    """A network of 4 bits, and the one that teaches it."""
+    dense = build("resnet8", 10, 1)
+    apply_weights(dense, read_weights(weights), weights)
+    return in_4_bits(dense, digits), Teacher(dense, Distillation())
+
+
+def in_4_bits(dense, data):
+    model = copy.deepcopy(dense)
+    plan = uniform_plan(trace(model, data.input_size), ArraySpec(64, 64), bits=4)
+    quantise_(model, plan, list(data.calibration_batches(256, torch.device("cpu"))))
+    return model
+
+
+def together(networks, data, recipe, teacher=None):
+    """The networks, trained beside each other, and the records of each."""
+    own = [copy.deepcopy(network) for network in networks]
+    ended = train_together([Pupil(model, data, recipe, teacher=teacher) for model in own], CUDA)
+    assert all(trained.error is None for trained in ended)
+    return own, [trained.history for trained in ended]
+
+
+def largest_difference(one, two):
+    """Of all weights and statistics, against the size of each tensor."""
+    found = 0.0
+    others = two.state_dict()
+    for name, value in one.state_dict().items():
+        scale = value.double().abs().max().clamp(min=1e-3)
+        difference = (value.double() - others[name].to(value.device).double()).abs().max()
+        found = max(found, float(difference / scale))
+    return found
+
+
+def test_recorded_steps_are_those_that_were_not(taught, digits, monkeypatch):
+    """The graph does what the same function does when it is called each time, with and without a teacher."""
+    model, teacher = taught
+    for chosen in (None, teacher):
+        (recorded,), (history,) = together([model], digits, SHORT, chosen)
+        monkeypatch.setattr(captured, "WARM_UP", 10**9)
+        (called,), (known,) = together([model], digits, SHORT, chosen)
+        monkeypatch.undo()
+        assert largest_difference(recorded, called) < 0.01
+        assert history[-1].train_loss == pytest.approx(known[-1].train_loss, rel=1e-3)
+
+
+def test_recorded_steps_are_those_of_the_ordinary_loop(taught, digits):
+    model, teacher = taught
+    (recorded,), (history,) = together([model], digits, SHORT, teacher)
+    ordinary = copy.deepcopy(model)
+    known = train(ordinary, digits, SHORT, CUDA, teacher=teacher)
+    for ours, theirs in zip(history, known, strict=True):
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=0.01)
+        assert ours.rate == theirs.rate
+    assert largest_difference(recorded, ordinary) < 0.1
+
+
+def test_networks_on_streams_are_what_each_is_alone(taught, digits):
+    """Beside others, of another structure too, nothing of a network changes."""
+    model, _ = taught
+    other = build("resnet8", 10, 1, seed=5)
+    beside, _ = together([model, other, model], digits, SHORT)
+    for network, trained in zip((model, other, model), beside, strict=True):
+        (alone,), _ = together([network], digits, SHORT)
+        assert largest_difference(trained, alone) < 0.01
+
+
+def test_a_network_that_fails_does_not_stop_the_others(digits):
+    good = build("resnet8", 10, 1)
+    bad = copy.deepcopy(good)
+    bad.conv1.weight.data.fill_(float("nan"))
+    first, second = train_together([Pupil(good, digits, SHORT), Pupil(bad, digits, SHORT)], CUDA)
+    assert first.error is None and len(first.history) == 2
+    assert second.error is not None and "loss became nan" in str(second.error)
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "batch"),
+    [("resnet20", 1, 512), ("resnet20", 8, 512), ("wrn16-4", 1, 512), ("wrn16-4", 2, 256)],
+)
+def test_images_per_second(name, networks, batch):
+    """Of 4-bit training in bfloat16 without a teacher, in all; `-s` shows the number that is wanted."""
+    random = np.random.default_rng(0)
+    count = 32 * batch
+
+    def made_up(images):
+        pixels = random.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
+        return ImageSplit(pixels, random.integers(0, 10, images))
+
+    data = ImageData(
+        "random",
+        tuple(map(str, range(10))),
+        made_up(count),
+        made_up(100),
+        (0.5,) * 3,
+        (0.25,) * 3,
+        mirror=True,
+        digest="",
+    )
+    model = in_4_bits(build(name, 10), data)
+    recipe = Recipe(epochs=3, batch_size=batch, peak_rate=0.001)
+    start = time.perf_counter()
+    _, histories = together([model] * networks, data, recipe)
+    seconds = time.perf_counter() - start
+    # The first epoch records; the last one only plays.
+    rate = networks * count / max(history[-1].seconds for history in histories)
+    print(f"\n{name}, {networks} networks, batches of {batch}: {rate:.0f} images/s, {seconds:.1f} s in all")
+    assert rate > 1000

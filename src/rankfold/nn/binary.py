@@ -41,6 +41,9 @@ class BinaryQuantiser(Quantiser):
     def reach_(self, weight: Tensor) -> None:
         """Nothing is to be done: every weight is at one of the two levels, whatever the step."""
 
+    def shorten_(self, weight: Tensor) -> None:
+        """As `reach_`."""
+
     @torch.no_grad()
     def levels(self, x: Tensor) -> Tensor:
         """-1 or +1 for every element of x, of the same shape.

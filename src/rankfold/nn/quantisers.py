@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
+from rankfold.nn.holding import are_held_elsewhere
 from rankfold.nn.learned_step import (
     SMALLEST_STEP,
     LearnedStep,
@@ -57,8 +58,8 @@ class Quantiser(nn.Module):
 
     No update of an optimiser more than halves or doubles the step, in any training loop: what one did beyond
     that is taken back before the step is next used or saved (see `learned_step.bounded_step` for why). Not so
-    inside `torch.compile`, where it would become part of the graph. `fit_` and `load_state_dict` set any
-    step.
+    inside `torch.compile`, where it would become part of the graph, and inside `nn.holding.held_elsewhere`.
+    `fit_` and `load_state_dict` set any step.
 
     Args:
         bits: b, from 1 to 8; signed levels need 2, see `BinaryQuantiser`.
@@ -127,7 +128,7 @@ class Quantiser(nn.Module):
     def _hold_step_(self) -> None:
         """Take back what an update since the step was last used did beyond a factor of two."""
         step = self.step
-        if torch.compiler.is_compiling() or step.is_inference():
+        if are_held_elsewhere() or step.is_inference():
             return
         # With the Parameter, not the module: the arrays of a simulated network share it.
         used = getattr(step, _USED, None)
@@ -148,20 +149,29 @@ class Quantiser(nn.Module):
         Layers do so in training, before they use it. Inputs are of another batch each time and stay out. A
         step that is short enough is not written to: no change of it is counted that was none.
         """
-        step = self.step
-        # A frozen step is the user's; what is compiled is held by `training.step_bounds`.
-        if torch.compiler.is_compiling() or not (self.fitted and step.requires_grad) or weight.numel() == 0:
+        # What is compiled or recorded is held by `training.step_bounds`.
+        if are_held_elsewhere() or not self._may_shorten(weight):
             return
         self._hold_step_()
-        shorter = step_within(step, weight, self.high)
+        step = self.step
         # Elsewhere to look at the result would make the device wait.
-        if step.device.type == "cpu" and torch.equal(shorter, step):
+        if step.device.type == "cpu" and torch.equal(step_within(step, weight, self.high), step):
             return
-        step.copy_(shorter)
-        self._set_freely()
+        self.shorten_(weight)
 
-    def _set_freely(self) -> None:
-        """What was just done to the step is no update."""
+    @torch.no_grad()
+    def shorten_(self, weight: Tensor) -> None:
+        """`reach_` by operations alone that no device has to wait for; the step is written to in any case."""
+        if self._may_shorten(weight):
+            self.step.copy_(step_within(self.step, weight, self.high))
+            self.set_freely_()
+
+    def _may_shorten(self, weight: Tensor) -> bool:
+        # A frozen step is the user's.
+        return self.fitted and self.step.requires_grad and weight.numel() > 0
+
+    def set_freely_(self) -> None:
+        """What was done to the step up to now is no update that would have to be bounded."""
         if hasattr(self.step, _USED):
             delattr(self.step, _USED)
 
@@ -219,7 +229,7 @@ class Quantiser(nn.Module):
             )
         self.step.fill_(self._best_step(values))
         self.fitted = True
-        self._set_freely()
+        self.set_freely_()
 
     def extra_repr(self) -> str:
         """Show the bits and the levels."""
@@ -238,7 +248,7 @@ class Quantiser(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._set_freely()
+        self.set_freely_()
         # A step without a value cannot be looked at.
         if self.step.is_meta:
             self.fitted = False

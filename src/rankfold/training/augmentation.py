@@ -10,6 +10,9 @@ from torch.nn import functional as F
 class Augmentation:
     """What becomes of a batch of decoded images; drawn by the place of each image, not by who prepares it.
 
+    Attributes:
+        border: pixels by which images are padded on each side before they are cropped.
+
     Args:
         mean: per-channel mean to subtract, of pixels in [0, 1].
         std: per-channel deviation to divide by.
@@ -36,7 +39,7 @@ class Augmentation:
         self._mean = _by_channel(mean, device)
         self._scale = 1 / _by_channel(std, device)
         shorter = min(size)
-        self._border = min(max(1, shorter // 8), shorter - 1)  # a reflection is a pixel short of the image
+        self.border = min(max(1, shorter // 8), shorter - 1)  # a reflection is a pixel short of the image
         # (N,) which images show their mirror image in the even epochs.
         base = torch.Generator().manual_seed(seed)
         self._mirrored = torch.rand(images, generator=base) < 0.5
@@ -44,7 +47,21 @@ class Augmentation:
     def offsets(self, images: int, draw: torch.Generator) -> Tensor:
         """(2, B) first row and column of the crop of each image in its padded image, drawn in any case."""
         # Whether or not they are used: the augmentation then changes nothing else.
-        return torch.randint(0, 2 * self._border + 1, (2, images), generator=draw)
+        return torch.randint(0, 2 * self.border + 1, (2, images), generator=draw)
+
+    def crops(self, offsets: Tensor) -> Tensor:
+        """(2, B) first row and column of each crop: those that were drawn, or the image itself."""
+        if self._augment == "none":
+            return torch.full_like(offsets, self.border)
+        return offsets
+
+    def mirrored(self, index: Tensor, epoch: int) -> Tensor:
+        """(B,) bool, which images of these places show their mirror image in an epoch."""
+        if self._augment != "crop-flip":
+            return torch.zeros(len(index), dtype=torch.bool)
+        # Each image alternates between its two mirror images from epoch to epoch, so that neither is
+        # seen twice in a row (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds").
+        return self._mirrored[index] ^ bool(epoch % 2)
 
     def __call__(self, images: Tensor, index: Tensor, offsets: Tensor, epoch: int) -> Tensor:
         """(B, C, H, W) float32, channels last.
@@ -59,18 +76,19 @@ class Augmentation:
         if self._augment != "none":
             x = self._cropped(x, offsets.to(x.device))
         if self._augment == "crop-flip":
-            # Each image alternates between its two mirror images from epoch to epoch, so that neither is
-            # seen twice in a row (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds").
-            flip = self._mirrored[index] ^ bool(epoch % 2)
-            flip = flip.to(x.device).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
+            flip = self.mirrored(index, epoch).to(x.device).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
             x = torch.where(flip, x.flip(3), x)
-        normalised = (x.float() - self._mean) * self._scale
-        return normalised.contiguous(memory_format=torch.channels_last)
+        return self.normalised(x)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) pixels of 0 to 255 as the network takes them, float32, channels last."""
+        values = (x.float() - self._mean) * self._scale
+        return values.contiguous(memory_format=torch.channels_last)
 
     def _cropped(self, x: Tensor, offsets: Tensor) -> Tensor:
         """(B, C, H, W) crops of images of that size with a reflected border."""
         batch, _, height, width = x.shape
-        border = self._border
+        border = self.border
         padded = F.pad(x.float(), (border, border, border, border), mode="reflect")
         # One view holds every window, (B, C, 2p+1, 2p+1, H, W): to index it copies the chosen ones alone.
         bands = padded.unfold(2, height, 1)

@@ -62,6 +62,9 @@ class SeededBatches:
 class Batches(SeededBatches):
     """Iterates over (images float32 (B, C, H, W) normalised, channels last; labels int64 (B,)).
 
+    Attributes:
+        augmentation: what becomes of the images.
+
     Args:
         split: decoded images.
         mean: per-channel mean to subtract, of pixels in [0, 1].
@@ -94,7 +97,7 @@ class Batches(SeededBatches):
         self.augment = augment
         self.share = share
         _, height, width, _ = split.images.shape
-        self._augmentation = Augmentation(
+        self.augmentation = Augmentation(
             mean,
             std,
             size=(height, width),
@@ -117,7 +120,13 @@ class Batches(SeededBatches):
             return batches
         return ahead(batches)
 
-    def _prepare(self, epoch: int, skip: int) -> Iterator[Batch]:
+    def drawn(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """What each batch of an epoch is made of: places (B,) of its images, and offsets (2, B) of crops.
+
+        Args:
+            epoch: from 0.
+            skip: batches that are left out.
+        """
         draw = self.draw(epoch)
         count = len(self.split)
         if self.shuffle:
@@ -127,13 +136,17 @@ class Batches(SeededBatches):
         for number in range(len(self)):
             start = number * self.batch_size
             index = order[start : start + self.batch_size]
-            offsets = self._augmentation.offsets(len(index), draw)  # (2, B)
+            offsets = self.augmentation.offsets(len(index), draw)  # (2, B)
             if number < skip:
                 continue
             if self.shuffle:
-                if not self._resident:
-                    # Sorted reads keep a memory-mapped file sequential; SGD does not mind the order inside.
-                    index = index.sort().values
+                # Sorted reads keep a memory-mapped file sequential; SGD does not mind the order inside.
+                index = index.sort().values
+            yield index, offsets
+
+    def _prepare(self, epoch: int, skip: int) -> Iterator[Batch]:
+        for number, (index, offsets) in enumerate(self.drawn(epoch, skip), skip):
+            if self.shuffle:
                 own = self.share.places(len(index))
                 index, offsets = index[own], offsets[:, own]
             elif number % self.share.of != self.share.number:
@@ -142,7 +155,7 @@ class Batches(SeededBatches):
                 images, labels = self._read_from_device(index)
             else:
                 images, labels = self._read_from_host(index)
-            yield self._augmentation(images, index, offsets, epoch), labels
+            yield self.augmentation(images, index, offsets, epoch), labels
 
     def _read_from_device(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, H, W, C) uint8 and labels (B,) at these places, of a split that the GPU holds."""

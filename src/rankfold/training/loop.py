@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from typing import Any
@@ -23,7 +23,7 @@ from rankfold.training.distillation import Teacher
 from rankfold.training.half import bfloat16_steps
 from rankfold.training.processes import ALONE, Processes, none_lost
 from rankfold.training.recipe import Recipe
-from rankfold.training.source import TrainingData
+from rankfold.training.source import TrainingBatches, TrainingData
 from rankfold.training.step_bounds import StepSizes
 from rankfold.training.synchronised import synchronised_norms
 
@@ -78,7 +78,7 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def deterministic() -> Iterator[None]:
     """Deterministic cuDNN kernels inside, the user's settings again outside."""
     # `benchmark` would choose kernels by their time, and so others in the next run.
     backend = torch.backends.cudnn
@@ -153,23 +153,21 @@ def train(
     every = _images_until_saved(checkpoint, processes)
     if not processes.is_first:
         checkpoint = None
-    training = _Training(
-        model, data, recipe, device, teacher=teacher, progress=progress, processes=processes, every=every
+    training = Training(
+        model,
+        data,
+        recipe,
+        device,
+        batches=data.training_batches(recipe, device, processes.share),
+        teacher=teacher,
+        progress=progress,
+        processes=processes,
+        every=every,
     )
     training.take_up(checkpoint)
-    with _deterministic():
-        # From the first epoch that is not done: batches and augmentation depend on its number alone.
-        for epoch in range(len(training.history), recipe.epochs):
-            what = f"{stage} {epoch + 1}/{recipe.epochs}"
-            progress.begin(what, training.images_an_epoch)
-            summary = ""
-            try:
-                record = training.run_epoch(epoch, checkpoint)
-                if checkpoint is not None:
-                    checkpoint.save(training.state())
-                summary = record.in_words(stage, recipe.epochs)
-            finally:
-                progress.end(summary)
+    with deterministic():
+        for _ in training.work(checkpoint, stage):
+            pass
     return tuple(training.history)
 
 
@@ -185,7 +183,7 @@ def _images_until_saved(checkpoint: Checkpoint | None, processes: Processes) -> 
 
 
 @dataclass
-class _Within:
+class Within:
     """How far an epoch is that is not done.
 
     Attributes:
@@ -201,8 +199,19 @@ class _Within:
     sums: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
 
-class _Training:
+class Training:
     """A training under way: the network, and all that changes with it from step to step.
+
+    Args:
+        model: on the device.
+        data: what it is trained and tested on.
+        recipe: how it is trained.
+        device: where.
+        batches: of the training split, by the recipe.
+        teacher: its outputs count beside the labels.
+        progress: hears of each epoch as a part of its own.
+        every: after so many images of an epoch the state is written within it; None: not before its end.
+        processes: that train together.
 
     Attributes:
         history: the epochs that are done.
@@ -216,10 +225,11 @@ class _Training:
         recipe: Recipe,
         device: torch.device,
         *,
+        batches: TrainingBatches,
         teacher: Teacher | None,
         progress: Progress,
-        processes: Processes,
         every: int | None,
+        processes: Processes = ALONE,
     ) -> None:
         self._model = model
         self._data = data
@@ -228,7 +238,7 @@ class _Training:
         self._teacher = teacher
         self._progress = progress
         self._processes = processes
-        self._batches = data.training_batches(recipe, device, processes.share)
+        self._batches = batches
         self._half = resolve_precision(recipe.precision, device) == "bfloat16"
         self._sgd = optimiser(model, recipe)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -250,7 +260,7 @@ class _Training:
             teacher.prepare_(device, recipe.compiled, self._half)
         # A network may hold constants that are infinite by design, such as masks.
         self._infinite_from_the_start = frozenset(_not_finite(model))
-        self._within: _Within | None = None
+        self._within: Within | None = None
         self._every = every
         self.history: list[EpochRecord] = []
         self.images_an_epoch = self._batches.images
@@ -275,11 +285,11 @@ class _Training:
             self.history.append(EpochRecord(**record))
         # States of older versions are of whole epochs alone.
         if state.get("within") is not None:
-            self._within = _Within(**state["within"])
+            self._within = Within(**state["within"])
             if not self._processes.is_first:
                 self._within.sums.zero_()  # the first process has those of all
 
-    def state(self, within: _Within | None = None) -> dict[str, Any]:
+    def state(self, within: Within | None = None) -> dict[str, Any]:
         """All that `take_up` needs; `within` says how far an epoch is that is not done."""
         return {
             "model": self._model.state_dict(),
@@ -289,15 +299,38 @@ class _Training:
             "within": within and vars(within),
         }
 
-    def run_epoch(self, epoch: int, checkpoint: Checkpoint | None = None) -> EpochRecord:
+    def work(self, checkpoint: Checkpoint | None = None, stage: str = "training") -> Iterator[None]:
+        """Train to the end, from the first epoch that is not done; it stands still after each step.
+
+        Args:
+            checkpoint: where the state is kept.
+            stage: what the progress calls this training.
+
+        Raises:
+            InputError: training diverged.
+        """
+        # Batches and augmentation depend on the number of an epoch alone.
+        for epoch in range(len(self.history), self._recipe.epochs):
+            self._progress.begin(f"{stage} {epoch + 1}/{self._recipe.epochs}", self.images_an_epoch)
+            summary = ""
+            try:
+                record = yield from self._epoch(epoch, checkpoint)
+                if checkpoint is not None:
+                    checkpoint.save(self.state())
+                summary = record.in_words(stage, self._recipe.epochs)
+            finally:
+                self._progress.end(summary)
+
+    def _epoch(self, epoch: int, checkpoint: Checkpoint | None) -> Generator[None, None, EpochRecord]:
         """Train for one epoch (from 0), evaluate where it is due, and note in the history what came of it."""
         self._model.train()
-        within = self._within or _Within(self._sgd.param_groups[0]["lr"])
+        within = self._within or Within(self._sgd.param_groups[0]["lr"])
         # An epoch that was taken up in its middle ends as one that was not; the next begins anew.
         self._within = None
         rate, before = within.rate, within.seconds
         start = time.perf_counter()
-        losses, accuracy, images = self._steps(epoch, within, checkpoint)
+        sums = yield from self._steps(epoch, within, checkpoint)
+        losses, accuracy, images = self._means(sums, epoch)
         seconds = before + time.perf_counter() - start
         self._check_weights(epoch)
         record = EpochRecord(
@@ -333,12 +366,12 @@ class _Training:
         return accuracy_on_tests(self._model, self._data, self._device, self._processes)
 
     def _steps(
-        self, epoch: int, within: _Within, checkpoint: Checkpoint | None
-    ) -> tuple[list[float], float, int]:
-        """The rest of a pass over the training split; the mean losses, accuracy and images of the whole.
+        self, epoch: int, within: Within, checkpoint: Checkpoint | None
+    ) -> Generator[None, None, Tensor]:
+        """The rest of a pass over the training split, which stands still after each step.
 
-        The loss that is minimised comes first; with a teacher, those against the labels and against the
-        teacher follow.
+        Returns:
+            Sums of losses, right images and images over the whole pass, as this process has them, float64.
         """
         start = time.perf_counter() - within.seconds
         # Sums stay on the device until the end: to read one after each step would make a GPU wait.
@@ -346,49 +379,56 @@ class _Training:
         due = self._batches_until_saved
         self._progress.advance(within.batches * self.images_an_epoch // len(self._batches))
         for x, y in self._batches.epoch(epoch, within.batches):
-            losses, logits = self._step(x, y)
-            count = len(y)
-            right = (logits.argmax(1) == y).sum()
-            # In float64, as the sum of a large split's losses would lose digits.
-            counts = torch.stack([right, right.new_full((), count)])
-            sums = sums + torch.cat([losses.double() * count, counts.double()])
+            sums = sums + self._step(x, y)
             within.batches += 1
-            self._progress.advance(count * self._processes.share.of)
+            self._progress.advance(len(y) * self._processes.share.of)
+            yield
             if within.batches % due == 0 and within.batches < len(self._batches):
                 within.sums, within.seconds = self._processes.sum_(sums).cpu(), time.perf_counter() - start
                 if checkpoint is not None:
                     checkpoint.save(self.state(within))
                 if not self._processes.is_first:
                     sums = torch.zeros_like(sums)
+        return sums
+
+    def _means(self, sums: Tensor, epoch: int) -> tuple[list[float], float, int]:
+        """The mean losses, accuracy and images of a pass, of its sums.
+
+        The loss that is minimised comes first; with a teacher, those against the labels and against the
+        teacher follow.
+        """
         # Those of all processes: whoever finds out that training diverged finds out in all of them.
-        *totals, right_ones, images = self._processes.sum_(sums).tolist()
+        *totals, right, images = self._processes.sum_(sums).tolist()
         means = [total / images for total in totals]
         if not means[0] < math.inf:  # NaN compares as false
             raise InputError(
                 f"the loss became {means[0]} in epoch {epoch + 1}; use a lower peak rate than "
                 f"{self._recipe.peak_rate}"
             )
-        return means, right_ones / images, int(images)
+        return means, right / images, int(images)
 
-    def _step(self, x: Inputs, y: Tensor) -> tuple[Tensor, Tensor]:
-        """One update by a batch: its losses (1,), with a teacher (3,), and its logits (B, classes)."""
-        # The loss stays outside: bfloat16 has three digits, too few for a logarithm of probabilities.
-        with bfloat16_steps(self._device, self._half), synchronised_norms(self._processes):
-            logits: Tensor = call(self._forward, x)
-        label_loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
-        losses: tuple[Tensor, ...] = (label_loss,)
-        if self._teacher is not None:
-            # Each loss has a cast of its own, so that its gradient is rounded alone: to cast once would
-            # change the last bits of every run that has a record.
-            losses = self._teacher.losses(x, logits.float(), label_loss)
+    def _step(self, x: Inputs, y: Tensor) -> Tensor:
+        """One update by a batch; what it adds to the sums of an epoch."""
+        losses, logits = self._losses(x, y)
         self._sgd.zero_grad(set_to_none=True)
         with none_lost():
             self._shared(losses[0], len(y)).backward()  # type: ignore[no-untyped-call]
         with self._step_sizes.bounded():
             self._sgd.step()
         self._schedule.step()
-        # Detached: a sum that kept the graphs of all batches would keep their activations too.
-        return torch.stack(losses).detach(), logits.detach()
+        return sums_of(losses, logits, y)
+
+    def _losses(self, x: Inputs, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The losses of a batch, that to minimise first, with a teacher three; its logits (B, classes)."""
+        # The loss stays outside: bfloat16 has three digits, too few for a logarithm of probabilities.
+        with bfloat16_steps(self._device, self._half), synchronised_norms(self._processes):
+            logits: Tensor = call(self._forward, x)
+        label_loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
+        if self._teacher is None:
+            return (label_loss,), logits
+        # Each loss has a cast of its own, so that its gradient is rounded alone: to cast once would
+        # change the last bits of every run that has a record.
+        return self._teacher.losses(x, logits.float(), label_loss), logits
 
     def _shared(self, loss: Tensor, samples: int) -> Tensor:
         """The loss whose mean over the processes is that of the whole batch, of which this has `samples`."""
@@ -407,6 +447,16 @@ class _Training:
                 if self._half:
                     remedy += ", or precision float32"
                 raise InputError(f"training diverged: {name} is not finite after epoch {epoch + 1}; {remedy}")
+
+
+@torch.no_grad()
+def sums_of(losses: tuple[Tensor, ...], logits: Tensor, y: Tensor) -> Tensor:
+    """What a batch adds to the sums of an epoch: its losses, right samples and samples, float64."""
+    count = len(y)
+    right = (logits.argmax(1) == y).sum()
+    # In float64, as the sum of a large split's losses would lose digits.
+    counts = torch.stack([right, right.new_full((), count)])
+    return torch.cat([torch.stack(losses).double() * count, counts.double()])
 
 
 @torch.no_grad()

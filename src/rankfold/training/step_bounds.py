@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from rankfold.nn.holding import are_held_elsewhere
 from rankfold.nn.learned_step import bounded_step
 from rankfold.nn.quantised import QuantLayer, use_all_levels_
 from rankfold.nn.quantisers import Quantiser
@@ -17,18 +18,20 @@ class StepSizes:
     """The step sizes of all quantisers of a network.
 
     Quantisers hold updates to a factor of two themselves (see `nn.learned_step.bounded_step`), and layers in
-    training keep their weights' levels in use (`nn.learned_step.step_within`), but not inside compiled steps.
-    This does both right after an update, with the same numbers.
+    training keep their weights' levels in use (`nn.learned_step.step_within`), but not inside steps that are
+    compiled or recorded. This does both right after an update, with the same numbers.
 
     Args:
         network: with any number of quantisers, also none.
     """
 
     def __init__(self, network: nn.Module) -> None:
+        self._quantisers: list[Quantiser] = []
         self._steps: list[torch.Tensor] = []
         self._layers: list[QuantLayer] = []
         for module in network.modules():
             if isinstance(module, Quantiser):
+                self._quantisers.append(module)
                 self._steps.append(module.step)
             if isinstance(module, QuantLayer):
                 self._layers.append(module)
@@ -48,4 +51,18 @@ class StepSizes:
             for step, value in zip(self._steps, bounded.unbind(), strict=True):
                 step.copy_(value)
         for layer in self._layers:
-            use_all_levels_(layer)
+            if are_held_elsewhere():
+                _shorten_(layer)
+            else:
+                use_all_levels_(layer)
+
+    def set_freely_(self) -> None:
+        """After steps that were held here alone: quantisers bound what follows, and not what was."""
+        for quantiser in self._quantisers:
+            quantiser.set_freely_()
+
+
+def _shorten_(layer: QuantLayer) -> None:
+    """`use_all_levels_`, by operations alone that no device has to wait for."""
+    if layer.training and not layer.weight_quantiser.bypass:
+        layer.weight_quantiser.shorten_(layer.weight)
