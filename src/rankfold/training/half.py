@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from rankfold.nn.batch_norm import batch_norm
+from rankfold.nn.convolution import convolution
 
 CONVOLUTIONS = frozenset({torch.conv1d, torch.conv2d, torch.conv3d})
 ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")  # in this order
@@ -21,8 +22,8 @@ ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups
 def bfloat16_steps(device: torch.device, enabled: bool) -> Iterator[None]:
     """bfloat16 autocast inside, if `enabled`.
 
-    On a processor, convolutions that torch computes wrong stay float32, and batch norm runs by
-    `nn.batch_norm`.
+    On a processor, convolutions that torch computes wrong stay float32, and others, and batch norm, run by
+    `nn.convolution` and `nn.batch_norm`.
     """
     with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
         # Every call of torch passes a mode, so that there is one only where it has something to do.
@@ -34,7 +35,7 @@ def bfloat16_steps(device: torch.device, enabled: bool) -> Iterator[None]:
 
 
 class _OnProcessor(TorchFunctionMode):
-    """Runs convolutions with a stride, of outputs one pixel wide or high, in float32, and batch norm faster.
+    """Runs convolutions with a stride, of outputs one pixel wide or high, in float32, and others faster.
 
     On processors torch 2.13 computes such convolutions in bfloat16 beyond the ends of its buffers: outputs
     and gradients of the weights are other numbers each time, some of them finite, and a process may be ended
@@ -54,6 +55,11 @@ class _OnProcessor(TorchFunctionMode):
             if _strided_to_one(given):
                 with torch.autocast("cpu", enabled=False):
                     return func(**_in_float32(given))
+            fast = None
+            if func is torch.conv2d:
+                fast = convolution(given)
+            if fast is not None:
+                return fast
         if func is F.batch_norm:
             return batch_norm(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
