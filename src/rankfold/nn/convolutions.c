@@ -59,16 +59,23 @@ static inline int64_t out_size(int64_t size, const Shape *s) { return (size - 1)
 /* Whether the system lets this process use the unit: Linux wants to be asked once. */
 int convolutions_ready(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 
+/* Eight tiles of 16 rows of 64 bytes. */
+static const struct {
+    uint8_t palette, start, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+} TILES = {
+    .palette = 1,
+    .bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+    .rows = {TILE, TILE, TILE, TILE, TILE, TILE, TILE, TILE},
+};
+
+/* Compilers do not know that tiles are read from memory: what is to be read has to be there. */
+static inline void all_written(void) { __asm__ volatile("" : : "r"(&TILES) : "memory"); }
+
 static void begin_tiles(void) {
-    struct {
-        uint8_t palette, start, reserved[14];
-        uint16_t bytes[16];
-        uint8_t rows[16];
-    } config;
-    memset(&config, 0, sizeof config);
-    config.palette = 1;
-    for (int i = 0; i < 8; i++) config.bytes[i] = 4 * TILE, config.rows[i] = TILE;
-    _tile_loadconfig(&config);
+    all_written();
+    _tile_loadconfig(&TILES);
 }
 
 /* rows[i][j] becomes rows[j][i]. */
@@ -242,6 +249,7 @@ static inline void multiply_wide(const bfloat16 *a, int64_t channels, const bflo
                                  float *sums, Ahead *ahead) {
     int64_t steps = product->steps, stride = channels * sizeof *a;
     const bfloat16 *next = b + steps * VALUES;
+    all_written();
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -268,6 +276,7 @@ static inline void multiply_wide(const bfloat16 *a, int64_t channels, const bflo
 static inline void multiply_long(const bfloat16 *a, int64_t channels, const bfloat16 *b, const Product *product,
                                  float *sums, Ahead *ahead) {
     int64_t stride = channels * sizeof *a;
+    all_written();
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -550,6 +559,7 @@ static void pack_transposed(const bfloat16 *dy, bfloat16 *to, int64_t image, int
 
 /* Adds to the sums of two tiles of outputs, each with two entries of the list. */
 static void add_square(const bfloat16 *a[2], const bfloat16 *b[2], float *sums[2][2], int64_t images, const Cut *c) {
+    all_written();
     _tile_loadd(0, sums[0][0], 64);
     _tile_loadd(1, sums[0][1], 64);
     _tile_loadd(2, sums[1][0], 64);
@@ -577,6 +587,7 @@ static void add_square(const bfloat16 *a[2], const bfloat16 *b[2], float *sums[2
 
 /* Adds to the sums of one tile of outputs with four entries of the list. */
 static void add_row(const bfloat16 *a, const bfloat16 *b[4], float *sums[4], int64_t images, const Cut *c) {
+    all_written();
     _tile_loadd(0, sums[0], 64);
     _tile_loadd(1, sums[1], 64);
     _tile_loadd(2, sums[2], 64);
