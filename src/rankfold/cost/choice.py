@@ -10,7 +10,7 @@ import numpy as np
 
 from rankfold.cost.kinds import AnyMapping, cost_of
 from rankfold.cost.planned import Masks, array_mapping, bits_of, busiest, drives, planned_mapping
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import ArraySpec, mapping_front
 from rankfold.mapping.stored import held_together
 from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.workload import ConvShape, Network
@@ -145,8 +145,32 @@ def chosen_on(network: Network, plan: Plan, counted: Plan) -> Plan:
     return replace(plan, layers=tuple(layers))
 
 
+def window_mappings(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan) -> tuple[str, ...]:
+    """The windows that a plan may name for a layer and no other one is as good as, in cycles and arrays.
+
+    None for kinds of several matrices, or on supports, which have theirs by `sdk`.
+
+    Args:
+        runs: the convolutions that use the weight, at least one.
+        array: R x C, with cells where they are known.
+        entry: what the plan says of the layer.
+
+    Raises:
+        InputError: the array holds no weight of the layer.
+    """
+    if entry.kind.windows != 1 or entry.kind.shares_support:
+        return ()
+    in_weights = array
+    if array.cell_bits is not None:
+        in_weights = array.in_weights(bits_of(runs[0], entry)[0])
+    names = []
+    for mapping in mapping_front(runs[0], in_weights, methods=()):
+        names.append(mapping.method)
+    return tuple(names)
+
+
 def options_by_weight(network: Network, plan: Plan, masks: Masks) -> dict[str, tuple[MappingOption, ...]]:
-    """What every layer of a plan needs under each of its mappings.
+    """What every layer of a plan needs under each of its mappings, and under windows of its own.
 
     Args:
         network: the network.
@@ -158,7 +182,11 @@ def options_by_weight(network: Network, plan: Plan, masks: Masks) -> dict[str, t
     """
     options = {}
     for name, runs in runs_by_weight(network).items():
-        options[name] = mapping_options(runs, plan.array, plan.layer(name), masks.get(name))
+        entry, mask = plan.layer(name), masks.get(name)
+        of_layer = list(mapping_options(runs, plan.array, entry, mask))
+        for mapping in window_mappings(runs, plan.array, entry):
+            of_layer.append(_option(runs, plan.array, replace(entry, mapping=mapping), mask))
+        options[name] = tuple(of_layer)
     return options
 
 

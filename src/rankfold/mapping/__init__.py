@@ -2,6 +2,7 @@
 
 from rankfold.mapping.array import CELLS, CODINGS, CONVERSIONS, ArraySpec
 from rankfold.mapping.execute import execute
+from rankfold.mapping.front import mapping_front
 from rankfold.mapping.layer import MAPPINGS, Mapping, clear_cache, map_layer, map_one_window, map_with_window
 from rankfold.mapping.low_rank import LOW_RANK_METHODS, LowRankMapping, low_rank_stages, map_low_rank
 from rankfold.mapping.pruned import PRUNED_METHODS, map_pruned, map_steered, steered_cycles
@@ -31,5 +32,6 @@ __all__ = [
     "map_pruned",
     "map_steered",
     "map_with_window",
+    "mapping_front",
     "steered_cycles",
 ]

@@ -14,6 +14,7 @@ from rankfold.errors import InputError
 from rankfold.mapping.array import ARRAY, ArraySpec
 from rankfold.mapping.best import BestSearch
 from rankfold.mapping.footprint import Footprint
+from rankfold.mapping.names import fitted_window, windows_named
 from rankfold.mapping.overflow import search_overflow
 from rankfold.mapping.region import Region
 from rankfold.mapping.stored import CHANNELS, ELEMENTS, StoredMatrix
@@ -35,7 +36,8 @@ class Mapping:
     Attributes:
         shape: the convolution.
         array: the array.
-        method: one of `MAPPINGS`, or `one-window` for a stage of a low-rank pair.
+        method: one of `MAPPINGS`, the name of a window such as `4x8`, or `one-window` for a stage of a
+            low-rank pair.
         regions: for each block of channels, rectangles that cover the output plane exactly once; the main one
             first.
         weights: how many weights the layer keeps; None: all that its support keeps.
@@ -172,8 +174,9 @@ def map_layer(
         array: R x C, columns counted in weights.
         method: `im2col` (one pixel at a time), `sdk` (square windows, Zhang et al. 2020), `vw-sdk` (any
             window, whole channels per tile, Rhe et al. 2022), `tetris-sdk` (windows of their own for margins
-            and left-over channels, Dong et al. 2024) or `best` (the search of docs/mapping.md, never worse
-            than the others).
+            and left-over channels, Dong et al. 2024), `best` (the search of docs/mapping.md, never worse
+            than the others), or a window such as `4x8`, the same on the whole plane, cut element by element:
+            as much of it as the plane has and the array has columns for.
         support: (C_in, kh*kw) booleans, the kernel positions of each input channel that any output uses;
             None: all. An input that no used position of a window reads takes no row. A support never costs
             cycles: where the method needs fewer for the layer without it, that mapping is taken, and zeros
@@ -182,8 +185,8 @@ def map_layer(
     Raises:
         InputError: unknown method, or a support that does not fit the layer.
     """
-    if method not in MAPPINGS:
-        raise InputError(f"mapping (={method}) must be one of {', '.join(MAPPINGS)}")
+    if method not in MAPPINGS and len(windows_named(method)) != 1:
+        raise InputError(f"mapping (={method}) must be one of {', '.join(MAPPINGS)}, or a window such as 4x8")
     return _map(shape, array, method, support)
 
 
@@ -284,6 +287,9 @@ def _regions(
         return _tetris_sdk(footprint, array)
     if method == SPACED:
         return _spaced(footprint, array)
+    if windows := windows_named(method):
+        window = fitted_window(windows[0], footprint.shape.output, array.columns)
+        return (_cover(footprint, array, window),)
     return _best(footprint, array)
 
 

@@ -11,6 +11,7 @@ from rankfold.errors import InputError
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.footprint import Footprint
 from rankfold.mapping.layer import Mapping, map_layer, map_one_window, map_with_window
+from rankfold.mapping.names import window_name, windows_named
 from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape
 
@@ -22,7 +23,7 @@ class LowRankMapping:
     """The two stages of W ~ L R_ on an array.
 
     Attributes:
-        method: `im2col`, `sdk` or `best`.
+        method: `im2col`, `sdk`, `best`, or two windows such as `4x8+2x2`.
         stage1: SDK(R_), a grouped convolution to G*g*r channels.
         stage2: I_N (x) L, a 1x1 convolution to m channels.
     """
@@ -151,19 +152,28 @@ def map_low_rank(
         array: R x C.
         groups: g, low-rank groups in each group of the convolution.
         rank: r of each.
-        method: `im2col` (both stages one pixel at a time), `sdk` (one window for each stage, the best for it)
-            or `best` (each stage as `map_layer` maps it with `best`).
+        method: `im2col` (both stages one pixel at a time), `sdk` (one window for each stage, the best for
+            it), `best` (each stage as `map_layer` maps it with `best`), or a window for each stage, such as
+            `4x8+2x2`.
         support: (C_in, kh*kw) booleans, the kernel positions that R_ uses; None: all. As in `map_layer`, a
             support never costs cycles.
 
     Raises:
         InputError: unknown method, groups or rank that do not fit the layer, or a support that does not.
     """
-    if method not in LOW_RANK_METHODS:
+    windows = windows_named(method)
+    if method not in LOW_RANK_METHODS and len(windows) != 2:
         raise InputError(
-            f"mapping of a low-rank pair (={method}) must be one of {', '.join(LOW_RANK_METHODS)}"
+            f"mapping of a low-rank pair (={method}) must be one of {', '.join(LOW_RANK_METHODS)}, or two "
+            "windows such as 4x8+2x2"
         )
     first, second = low_rank_stages(shape, groups, rank)
+    if windows:
+        return LowRankMapping(
+            method,
+            map_layer(first, array, window_name(windows[:1]), support),
+            map_layer(second, array, window_name(windows[1:])),
+        )
     if method == "sdk":
         return LowRankMapping(
             method,

@@ -290,8 +290,8 @@ def _minimal_rectangles(
 ) -> ArrayPair:
     """The (a, b) of `_rectangles` with the least a for ceil(height/a) and the least b for ceil(width/b)."""
     grid = np.meshgrid(
-        _minimal_sides(height),
-        _minimal_sides(width),
+        minimal_sides(height),
+        minimal_sides(width),
         indexing="ij",
     )
     a = grid[0].ravel()
@@ -300,7 +300,7 @@ def _minimal_rectangles(
     return _frozen(a[fits], b[fits])
 
 
-def _minimal_sides(size: int) -> Array:
+def minimal_sides(size: int) -> Array:
     """The least side for each number of windows on a line of `size` pixels."""
     windows = np.arange(1, size + 1)
     sides = ceil(size, windows)[::-1]  # never falling

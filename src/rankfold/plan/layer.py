@@ -7,8 +7,10 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.mapping.names import window_name
 from rankfold.plan.kinds import DenseLayer, LayerKind, kind_from_json
 
+EXAMPLE = (4, 8)  # of a window, for messages
 # What a plan says of a layer whatever its kind, in the order of the file.
 COMMON = ("mapping", "weight_bits", "input_bits", "input_signed", "reason")
 
@@ -20,8 +22,8 @@ class LayerPlan:
     Attributes:
         name: the layer's name in the network.
         kind: what it becomes.
-        mapping: how it is laid on the array, one of its kind's `mappings`; empty: `sdk`, or the first one
-            of a kind that cannot be laid so.
+        mapping: how it is laid on the array, one of its kind's `mappings`, or windows such as `4x8` of a kind
+            that has some; empty: `sdk`, or the first one of a kind that cannot be laid so.
         weight_bits: 1 to 8, or None for float.
         input_bits: bits of the layer's input, and of the value between two stages; None for float.
         input_signed: whether the input can be negative; None: to be seen from the data.
@@ -41,10 +43,10 @@ class LayerPlan:
     def __post_init__(self) -> None:
         if not self.mapping:
             object.__setattr__(self, "mapping", self.kind.mapping_for("sdk"))  # it is frozen
-        if self.mapping not in self.kind.mappings:
+        if not self.kind.can_lie(self.mapping):
             raise InputError(
                 f"plan, layer {self.name}: mapping (={self.mapping}) of a {self.kind.name} layer must be "
-                f"one of {', '.join(self.kind.mappings)}"
+                f"one of {', '.join(self.kind.mappings)}{_windows_in_words(self.kind)}"
             )
         # A layer is quantised as a whole: `quantised` looks at its weights alone and speaks for both.
         if (self.weight_bits is None) != (self.input_bits is None):
@@ -86,3 +88,11 @@ class LayerPlan:
             # A kind knows its fields, but not whose they are.
             raise InputError(f"plan, layer {name}: {error}") from None
         return cls(name, kind, **common)
+
+
+def _windows_in_words(kind: LayerKind) -> str:
+    """That a kind may have windows as its mapping, behind its other mappings."""
+    if not kind.windows:
+        return ""
+    examples = [EXAMPLE] * kind.windows
+    return f", or such as {window_name(examples)}"

@@ -271,8 +271,8 @@ def plan_schema() -> dict[str, Any]:
     schema: dict[str, Any] = deepcopy(_common_schema())
     fields = schema["properties"]["layers"]["items"]["properties"]
     fields["kind"] = {"enum": list(kind_names())}
-    # Any kind's mapping will do here; whether it is one of the layer's own, `LayerPlan` says.
-    fields["mapping"] = {"enum": _mappings()}
+    # Whether it is one of the layer's own, `LayerPlan` says, in one sentence.
+    fields["mapping"] = {"type": "string", "minLength": 1, "examples": [*_mappings(), "4x8", "4x8+2x2"]}
     fields["pruning"] = {"enum": [kind.variant for kind in kinds() if kind.variant is not None]}
     fields.update(field_schemas())
     return schema

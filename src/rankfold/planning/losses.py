@@ -111,7 +111,7 @@ class _ChoiceFinder:
             if uses_supports(slot):
                 families = losses.study.families
         candidates = []
-        for entry in layer_entries(slot, families):
+        for entry in self.costing.with_windows(layer_entries(slot, families), self.budgeted):
             candidates.append(self.costing.candidate(entry, self.budgeted))
         # Costs are known at once, losses take a decomposition each: what no loss could save goes first.
         # Before all else what saves nothing, so that layers stay as they are where that costs as much.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +42,19 @@ class AnyMapping(Protocol):
 
 
 Mapped = dict[CostKey, AnyMapping]
+
+
+@dataclass(frozen=True)
+class StoredShape:
+    """A convolution that a layer of some kind stores, of which a plan may name the window.
+
+    Attributes:
+        shape: the convolution.
+        support: (C_in, kh*kw) booleans, the kernel positions that it uses; None: all.
+    """
+
+    shape: ConvShape
+    support: np.ndarray | None = None
 
 
 class KindCost:
@@ -84,6 +97,17 @@ class KindCost:
             InputError: the mask is needed and missing, or the support is not known.
         """
         return map_layer(self.shape(shape, entry.kind), array, entry.mapping)
+
+    def matrices(self, shape: ConvShape, kind: LayerKind) -> tuple[StoredShape, ...]:
+        """What the layer stores, as many as its kind has `windows`; none where that is not known.
+
+        Args:
+            shape: the convolution, as it was.
+            kind: what it becomes.
+        """
+        if kind.windows == 1:
+            return (StoredShape(self.shape(shape, kind)),)
+        return ()
 
     def has_published(self, shape: ConvShape, kind: LayerKind) -> bool:
         """Whether `published` can count a layer.

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from rankfold.cost.keys import CostKey
-from rankfold.cost.kinds.kind import AnyMapping, KindCost, Mapped, needs_support
+from rankfold.cost.kinds.kind import AnyMapping, KindCost, Mapped, StoredShape, needs_support
 from rankfold.errors import InputError
 from rankfold.mapping import LOW_RANK_METHODS, ArraySpec, LowRankMapping, map_low_rank
 from rankfold.mapping.layer import map_with_window
@@ -43,6 +43,14 @@ class LowRankCost(KindCost):
         """Both stages as the plan chose."""
         kind = cast(LowRankLayer, entry.kind)
         return map_low_rank(shape, array, kind.groups, kind.rank, entry.mapping, _support(shape, kind))
+
+    def matrices(self, shape: ConvShape, kind: LayerKind) -> tuple[StoredShape, ...]:
+        """Both stages, the first one with its support."""
+        pair = cast(LowRankLayer, kind)
+        if pair.entries is not None and pair.support is None:
+            return ()
+        first, second = low_rank_stages(shape, pair.groups, pair.rank)
+        return StoredShape(first, _support(shape, pair)), StoredShape(second)
 
     def published(
         self,

@@ -14,6 +14,7 @@ class DenseLayer(LayerKind):
 
     name: ClassVar[str] = "dense"
     changes_weight: ClassVar[bool] = False
+    windows: ClassVar[int] = 1
 
     def holds(self, other: LayerKind) -> bool:
         """A dense layer holds any weight of its shape."""

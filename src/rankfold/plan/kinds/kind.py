@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS, ArraySpec
+from rankfold.mapping.names import windows_named
 from rankfold.workload import ConvShape
 
 
@@ -23,6 +24,8 @@ class LayerKind:
         name: what plans call it (`kind`).
         variant: tells kinds of one name apart (`pruning` in plans); None where there is only one.
         mappings: how it can be laid on arrays, the names that plans may give.
+        windows: stored matrices of a layer, where a plan may name the window of each as its mapping, such as
+            `4x8`; 0: it may not.
         schema: JSON Schema of the kind's own fields in plans.
         needed: fields that a plan must give.
         changes_weight: whether the layer's weight is replaced.
@@ -37,6 +40,7 @@ class LayerKind:
     name: ClassVar[str]
     variant: ClassVar[str | None] = None
     mappings: ClassVar[tuple[str, ...]] = MAPPINGS
+    windows: ClassVar[int] = 0
     schema: ClassVar[Mapping[str, Any]] = {}
     needed: ClassVar[tuple[str, ...]] = ()
     changes_weight: ClassVar[bool] = True
@@ -69,6 +73,13 @@ class LayerKind:
             steering: `plain` or `ideal`, see `PatternLayer`.
         """
         return self
+
+    def can_lie(self, mapping: str) -> bool:
+        """Whether a layer of this kind can be laid on arrays so: by one of its mappings, or its windows."""
+        if mapping in self.mappings:
+            return True
+        named = len(windows_named(mapping))
+        return named > 0 and named == self.windows
 
     def mapping_for(self, wanted: str) -> str:
         """How a layer is laid out where a whole network shall be laid out as `wanted`: so if the kind can be,

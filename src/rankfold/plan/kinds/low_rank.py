@@ -36,6 +36,7 @@ class LowRankLayer(LayerKind):
 
     name: ClassVar[str] = "low-rank"
     mappings: ClassVar[tuple[str, ...]] = LOW_RANK_METHODS
+    windows: ClassVar[int] = 2
     made_for_data: ClassVar[bool] = True
     schema: ClassVar[Mapping[str, Any]] = {
         "groups": {"type": "integer", "minimum": 1},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from rankfold.plan.kinds.kind import LayerKind
-from rankfold.plan.kinds.pattern import PatternLayer
+from rankfold.plan.kinds.pattern import IDEAL, PatternLayer
 from rankfold.plan.support import (
     PATTERN,
     check_support,
@@ -31,6 +31,7 @@ class SupportLayer(PatternLayer):
 
     variant: ClassVar[str | None] = SUPPORT
     made_for_data: ClassVar[bool] = True
+    windows: ClassVar[int] = 1
     schema: ClassVar[Mapping[str, Any]] = {
         **PatternLayer.schema,
         "support": {"type": "string", "pattern": PATTERN},
@@ -56,6 +57,10 @@ class SupportLayer(PatternLayer):
     def with_support(self, support: str) -> SupportLayer:
         """The layer with these positions."""
         return replace(self, support=support)
+
+    def can_lie(self, mapping: str) -> bool:
+        """With ideal steering only by its mappings: what steers has windows of its own."""
+        return mapping in self.mappings or (self.steering != IDEAL and super().can_lie(mapping))
 
     def short(self) -> str:
         """`e4`; a star says that all input channels keep the same positions."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from rankfold.cost import array_mapping, planned_mapping
 from rankfold.cost.energy import ComponentTable, layer_energy, precise_plan
@@ -11,10 +12,9 @@ from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.plan import LayerPlan, Plan
 from rankfold.planning.exact.candidate import Candidate
+from rankfold.planning.exact.layouts import SQUARE_MILLIMETRES, Layouts
 from rankfold.planning.exact.quantities import is_priced
 from rankfold.workload import ConvShape, Network
-
-SQUARE_MILLIMETRES = 1e-6  # of a um2
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Costing:
     runs: dict[str, tuple[ConvShape, ...]]
     table: ComponentTable
     precise: Plan
+
+    @cached_property
+    def layouts(self) -> Layouts:
+        """The windows that layers may have."""
+        return Layouts(self.array, self.precise.array, self.table)
 
     @classmethod
     def of(cls, network: Network, dense: Plan, table: ComponentTable) -> Costing:
@@ -82,6 +87,25 @@ class Costing:
             return self.priced(candidate)
         return candidate
 
+    def with_windows(self, entries: Iterable[LayerPlan], quantities: Sequence[str]) -> list[LayerPlan]:
+        """Entries of one layer, and behind them all that they may be under windows of a plan's choice.
+
+        Args:
+            entries: what the layer may become, under mappings by name.
+            quantities: that count; where the fewest cycles are all that is wanted, no window adds to it.
+        """
+        found = list(entries)
+        # Once for each kind, whichever mappings it comes with.
+        kinds = dict.fromkeys(replace(entry, mapping=entry.kind.mapping_for("sdk")) for entry in found)
+        for entry in kinds:
+            runs = self.runs.get(entry.name, ())
+            # Pairs on supports are too many, and seldom worth their two stages.
+            if not runs or (entry.kind.windows > 1 and entry.kind.shares_support):
+                continue
+            for name in self.layouts.names(runs, self._with_bits(entry), quantities):
+                found.append(replace(entry, mapping=name))
+        return found
+
     def priced(self, candidate: Candidate) -> Candidate:
         """The candidate with all that takes bits of cells and DACs, and a component table.
 
@@ -90,11 +114,7 @@ class Costing:
         """
         if candidate.energy is not None:
             return candidate
-        entry = candidate.entry
-        if entry.weight_bits is None:
-            # Bits that the plan leaves open are those that energy is counted with.
-            bits = self.precise.layer(entry.name)
-            entry = replace(entry, weight_bits=bits.weight_bits, input_bits=bits.input_bits)
+        entry = self._with_bits(candidate.entry)
         runs = []
         for shape in self.runs[entry.name]:
             runs.append(layer_energy(shape, self.precise.array, entry, self.table))
@@ -111,6 +131,13 @@ class Costing:
             interval=max(busy),
             area=SQUARE_MILLIMETRES * sum(sum(stage.area.values()) for stage in runs[0].stages),
         )
+
+    def _with_bits(self, entry: LayerPlan) -> LayerPlan:
+        """The entry with bits: those that a plan leaves open are those that energy is counted with."""
+        if entry.weight_bits is not None:
+            return entry
+        bits = self.precise.layer(entry.name)
+        return replace(entry, weight_bits=bits.weight_bits, input_bits=bits.input_bits)
 
 
 def _free(entry: LayerPlan) -> Candidate:

@@ -17,11 +17,7 @@ from rankfold.plan import LayerPlan, LowRankLayer
 from rankfold.report.arrays.layout import Layout
 from rankfold.report.arrays.panel import Panel
 from rankfold.report.arrays.sheet import smooth
-from rankfold.report.arrays.words import (
-    MEANINGS,
-    METHOD_NAMES,
-    layer_in_words,
-)
+from rankfold.report.arrays.words import layer_in_words, method_words
 from rankfold.report.charts.drawing import (
     INCH,
     WIDTH,
@@ -94,10 +90,10 @@ def planned_panels(
 
 def _words(shape: ConvShape, entry: LayerPlan) -> tuple[str, str]:
     """Title and meaning of a layer's panel: those of its kind where it has any, else those of its mapping."""
-    method = METHOD_NAMES[entry.mapping]
+    method, meaning = method_words(entry.mapping)
     words = picture_of(entry.kind).panel_words(entry.kind, shape)
     if words is None:
-        return method, MEANINGS[entry.mapping]
+        return method, meaning
     # Of a kind that can be laid out in one way alone, its name says that too.
     if len(entry.kind.mappings) == 1:
         return words.name, words.meaning

@@ -24,6 +24,13 @@ MEANINGS = {
 }
 
 
+def method_words(mapping: str) -> tuple[str, str]:
+    """A mapping's name for people, and what it means."""
+    if mapping in METHOD_NAMES:
+        return METHOD_NAMES[mapping], MEANINGS[mapping]
+    return f"windows {mapping}", "windows of one size on the whole plane, as the plan says"
+
+
 def size(pair: Pair) -> str:
     """`3x4`."""
     height, width = pair
