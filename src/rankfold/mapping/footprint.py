@@ -81,7 +81,8 @@ class Footprint:
         """(P, kh, kw) booleans: the distinct supports of an input channel."""
         if self.mask is None:
             return np.ones((1, *self.shape.kernel), bool)
-        return np.unique(self.support, axis=0)
+        patterns, _ = _patterns(self._reader)
+        return patterns
 
     @cached_property
     def pattern_of(self) -> Array:
@@ -89,11 +90,7 @@ class Footprint:
         size = (self.shape.groups, self.group_inputs)
         if self.mask is None:
             return np.zeros(size, int)
-        _, pattern_of = np.unique(
-            self.support,
-            axis=0,
-            return_inverse=True,
-        )
+        _, pattern_of = _patterns(self._reader)
         return pattern_of.reshape(size)
 
     @cached_property
@@ -204,10 +201,7 @@ class Footprint:
             down = tall[a]  # (W,)
             across = wide[b]  # (W,)
             return (down * across)[None]
-        by_pattern = []
-        for pattern in self.patterns:
-            by_pattern.append(self._pattern_inputs(pattern, a, b))
-        return np.stack(by_pattern)
+        return _inputs(self._reader, a.tobytes(), b.tobytes())
 
     def last_inputs(
         self,
@@ -226,15 +220,10 @@ class Footprint:
             new = tall[more_rows] - tall[rows]
             by_rest = new * wide[rest]
             return (by_rows + by_rest)[None]
-        size = len(self.patterns), len(a)
-        counts = np.zeros(size, int)
-        for index in range(len(a)):
-            window = int(a[index]), int(b[index])
-            pixels = window[0] * window[1]
-            numbers = np.arange(pixels - last[index], pixels)
-            read = self.read_by(numbers, window)
-            counts[:, index] = read.sum(axis=(1, 2))
-        return counts
+        by_window = []
+        for height, width, pixels in zip(a.tolist(), b.tolist(), last.tolist(), strict=True):
+            by_window.append(_last_inputs(self._reader, (height, width), pixels))
+        return np.stack(by_window, axis=1)
 
     def read_by(self, pixels: Array, window: Pair) -> Array:
         """(P, ph, pw) booleans: inputs under `window` that `pixels` (row-major) of it read, by pattern."""
@@ -288,6 +277,11 @@ class Footprint:
         return np.where(there, position, -1)
 
     @cached_property
+    def _reader(self) -> Footprint:
+        """A convolution of one output that reads the same inputs: pairs on one support differ in outputs."""
+        return Footprint(replace(self.shape, out_channels=1, groups=1, kind="conv"), self.mask)
+
+    @cached_property
     def _lines(self) -> ArrayPair:
         """`_line` of both axes."""
         return self._line(0), self._line(1)
@@ -302,7 +296,7 @@ class Footprint:
             shape.output[axis],
         )
 
-    def _pattern_inputs(
+    def pattern_inputs(
         self,
         pattern: Array,
         a: Array,
@@ -321,6 +315,33 @@ class Footprint:
             (tall, wide),
         )
         return table[a, b]
+
+
+@lru_cache(maxsize=64)
+def _patterns(reader: Footprint) -> ArrayPair:
+    """(P, kh, kw) the distinct supports of an input channel, and (C_in,) which of them each one has."""
+    patterns, pattern_of = np.unique(reader.support, axis=0, return_inverse=True)
+    patterns.setflags(write=False)
+    return patterns, pattern_of.reshape(-1)
+
+
+@lru_cache(maxsize=64)
+def _inputs(reader: Footprint, a: bytes, b: bytes) -> Array:
+    """(P, W) `Footprint.inputs` under a support, for sides as bytes."""
+    tall, wide = np.frombuffer(a, int), np.frombuffer(b, int)
+    counts = np.stack([reader.pattern_inputs(pattern, tall, wide) for pattern in reader.patterns])
+    counts.setflags(write=False)
+    return counts
+
+
+@lru_cache(maxsize=4096)
+def _last_inputs(reader: Footprint, window: Pair, last: int) -> Array:
+    """(P,) `Footprint.last_inputs` of one window."""
+    pixels = window[0] * window[1]
+    read = reader.read_by(np.arange(pixels - last, pixels), window)
+    counts: Array = read.sum(axis=(1, 2))
+    counts.setflags(write=False)
+    return counts
 
 
 def _reach(side: int, most: int) -> int:
