@@ -45,6 +45,7 @@ def small(**arguments):
 def test_moments_are_those_of_the_patches(arguments, monkeypatch):
     """The output power of any weight follows from them, if patches are ordered as weights are."""
     monkeypatch.setattr("rankfold.calibration.moment_sums.CHUNK", 5000)  # so that batches are taken in parts
+    monkeypatch.setattr("rankfold.calibration.moment_sums.SIDE", 10)  # and products, too
     model, batches = small(**arguments), [torch.randn(5, 3, 11, 10), torch.randn(2, 3, 11, 10)]
     moments = patch_moments(model, batches, ["2"])["2"]
     conv, inputs = model[2], torch.cat([model[:2](batch) for batch in batches])

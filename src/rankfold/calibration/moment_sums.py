@@ -14,6 +14,7 @@ from rankfold.calibration.patches import Cut, Layer, kernel_positions, patch_inp
 
 CHUNK = 1 << 24  # values of patches unfolded at a time, 128 MiB in float64
 WORK = 16 * 1152**2  # products n^2 spent on an image's patches: 1,024 patches of 144 inputs, 16 of 1,152
+SIDE = 128  # of the blocks that a symmetric product is computed in
 FEWEST = 16  # patches taken of an image, if it has them
 
 
@@ -97,7 +98,12 @@ class MomentSums:
             if not isinstance(layer, Cut) or layer.present is None:
                 self._add((), columns, dense_columns)
                 continue
-            for pixels, positions in layer.present(inputs):
+            parts = layer.present(inputs)
+            if len(parts) == 1:
+                # All patches, in their order, as they are.
+                self._add(tuple(parts[0][0].tolist()), columns, dense_columns)
+                continue
+            for pixels, positions in parts:
                 where = positions.to(columns.device)
                 of_dense = None
                 if dense_columns is not None:
@@ -119,7 +125,7 @@ class MomentSums:
         weighted = x
         if stands_for != 1:
             weighted = x * stands_for
-        sums.add("second", weighted @ x.transpose(1, 2))
+        sums.add("second", _squared(weighted, x))
         sums.add("mean", weighted.sum(dim=2))
         if dense_columns is not None:
             # The same positions: x0 and x belong together.
@@ -263,6 +269,18 @@ def _most_patches(groups: int, n: int) -> int:
     inputs = groups * n
     allowed = WORK * groups // inputs**2
     return max(FEWEST, allowed)
+
+
+def _squared(weighted: Tensor, x: Tensor) -> Tensor:
+    """(G, n, n) weighted x^T, which is symmetric: of the blocks above its diagonal none is computed twice."""
+    groups, n, _ = x.shape
+    product = x.new_empty(groups, n, n)
+    for start in range(0, n, SIDE):
+        stop = min(start + SIDE, n)
+        rows = weighted[:, start:stop] @ x[:, :stop].transpose(1, 2)
+        product[:, start:stop, :stop] = rows
+        product[:, :start, start:stop] = rows[:, :, :start].transpose(1, 2)
+    return product
 
 
 def _gathered(columns: Tensor, positions: Tensor | None) -> Tensor:
