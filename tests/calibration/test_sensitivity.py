@@ -97,8 +97,9 @@ def test_power_is_that_of_each_images_weight_gradient(name, chunk, largest, monk
     step = np.random.default_rng(0).normal(size=weight_of(model, name).shape)
     along = found.outputs.swapaxes(1, 2) @ step.reshape(groups, outputs, n) @ inputs
     wanted = np.sum(found.power * along**2) / 2
+    # In float32 where the basis has two factors.
     assert predicted_loss(weight_of(model, name), weight_of(model, name) - step, found) == pytest.approx(
-        wanted
+        wanted, rel=1e-5 if len(found.inputs) == 2 else 1e-6
     )
 
 

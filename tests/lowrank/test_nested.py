@@ -16,11 +16,13 @@ def test_each_set_has_its_own_best_weight(seed: int, outputs: int, sizes: set[in
     problem = Regression.of(random.standard_normal((outputs, 9)), values.T @ values / 20, None, RIDGE)
     order = random.permutation(9)
     sets = {size: np.isin(np.arange(9), order[:size]) for size in sizes}
-    refits = NestedRefits.of(problem.target, problem.moments, sets.values())
-    for size, kept in sets.items():
-        columns = np.flatnonzero(kept)
+    found = NestedRefits.of(problem.pull, problem.moments, sets.values())
+    reached = []
+    for size, refit in found.refits():
+        columns = np.flatnonzero(sets[size])
         wanted = np.zeros((outputs, 9))
         wanted[:, columns] = problem.target_on(columns)
-        white = refits.whitened(size)
-        np.testing.assert_allclose(refits.unwhitened(white, 9), wanted, rtol=1e-8, atol=1e-10)
-        np.testing.assert_allclose(np.square(white).sum(), power(wanted, problem.moments), rtol=1e-8)
+        np.testing.assert_allclose(refit.placed(refit.weight, 9), wanted, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(np.trace(refit.gram), power(wanted, problem.moments), rtol=1e-8)
+        reached.append(size)
+    assert reached == sorted(sizes)

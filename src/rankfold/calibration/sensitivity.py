@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -62,6 +63,37 @@ class LayerSensitivity:
         """The moments, with E[g g^T] as what errors of outputs count together (`calibration.importance`)."""
         return replace(self.moments, importance=self.gradient)
 
+    def increase(self, lost: np.ndarray) -> float:
+        """1/2 sum_ij power_ij (U^T D V)_ij^2 for D (G, m/G, n)."""
+        if len(self.inputs) == 2:
+            return self._wide_increase(lost)
+        turned = self.outputs.swapaxes(1, 2) @ lost  # U^T D
+        rotated = times(turned, self.inputs)  # U^T D V
+        return float(np.einsum("gmn,gmn,gmn->", self.power, rotated, rotated)) / 2
+
+    def _wide_increase(self, lost: np.ndarray) -> float:
+        """The same for V = A (x) B, in float32: of positive terms, so that nothing cancels."""
+        over_channels, over_kernel, outputs, power = self._single
+        groups, rows, _ = lost.shape
+        channels, positions = over_channels.shape[1], over_kernel.shape[1]
+        turned = outputs.swapaxes(1, 2) @ lost.astype(np.float32)  # U^T D
+        by_position = turned.reshape(groups, rows, channels, positions).swapaxes(2, 3)
+        flat = by_position.reshape(groups, rows * positions, channels)
+        product = (flat @ over_channels).reshape(groups, rows, positions, channels)
+        rotated = over_kernel.swapaxes(1, 2)[:, None] @ product  # (G, m/G, K, C) U^T D V
+        np.square(rotated, out=rotated)
+        rotated *= power
+        return float(np.sum(rotated, dtype=np.float64)) / 2
+
+    @cached_property
+    def _single(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """A, B, U and the power in float32; the latter (G, m/G, K, C), as products come."""
+        over_channels, over_kernel = self.inputs
+        split = self.power.reshape(*self.power.shape[:2], over_channels.shape[1], over_kernel.shape[1])
+        parts = over_channels, over_kernel, self.outputs, split.swapaxes(2, 3)
+        first, second, third, fourth = [np.ascontiguousarray(part, np.float32) for part in parts]
+        return first, second, third, fourth
+
 
 def predicted_loss(
     weight: np.ndarray,
@@ -91,11 +123,7 @@ def predicted_loss(
             f"the same shape, {groups * outputs} outputs and {inputs} inputs of each"
         )
     lost = weight.astype(np.float64) - replacement  # D
-    lost = lost.reshape(groups, outputs, inputs)
-    turned = sensitivity.outputs.swapaxes(1, 2) @ lost  # U^T D
-    rotated = times(turned, sensitivity.inputs)  # U^T D V
-    doubled = np.einsum("gmn,gmn,gmn->", sensitivity.power, rotated, rotated)
-    return float(doubled) / 2
+    return sensitivity.increase(lost.reshape(groups, outputs, inputs))
 
 
 def sensitivities(

@@ -12,26 +12,33 @@ with all other blocks as they are, a block F in place of M_i leaves the error
 as the derivative by block i is zero for F* (see `regression`). With S_ii = C_i C_i^T this is ||(F* - F)
 C_i||_F^2, so that the best F C_i is the truncated singular value decomposition of F* C_i (Eckart & Young
 1936). All blocks are kept whitened, M_i C_i, and S' = C^-1 S C^-T with C the block-diagonal of all C_i. Then
-S'_ii = I and F* C_i = M_i C_i + G_:i, with the gradient G = D S' (D whitened). A block that changes by X
-changes G by -X S'_i:, of rank r alone: B_i S'_i: has r rows. Each step is the best of its block, so that no
-step makes the error, tr(D S' D^T) = sum of D * G, larger.
+S'_ii = I and F* C_i = M_i C_i + G_:i, with the gradient G = D S' (D whitened). Each step is the best of its
+block, so that no step makes the error, tr(D S' D^T) = sum of D * G, larger.
+
+**What a step reads.** With P = W S' and the reach R_j = B_j S'_j:, r rows, of each block, a step needs of G
+only the columns of its own block, G_:i = P_:i - sum_j U_j R_j:i. The term j = i is U_i B_i, whitened, as
+S'_ii = I, which F* C_i has once more with the other sign: so F* C_i = P_:i - sum over all other blocks j of
+U_j R_j:i, in one product. R_j is read by the steps of other blocks until block j changes: in the first sweep
+the first R_j only by those before j, in the last sweep only by those after it; the rest is never computed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import eigh
+from scipy.linalg.blas import dtrmm
 from scipy.linalg.lapack import dgeqrf, dorgqr, sgeqrf, sorgqr
 
 from rankfold.lowrank.regression import Regression, factor, inverse_triangle
 
 SWEEPS = 30
 BLOCK_SIZE = 64  # columns that LAPACK takes at once, where it is given the space
+FEW = 1 / 6  # of all eigenvectors, up to which they are picked one by one
 SETTLED = 5e-4  # relative gain of a sweep over all blocks, below which it stops
 
 Matrices = list[np.ndarray]
@@ -66,8 +73,8 @@ class BlockProblem:
         wanted: (m or k, |T|) the best weight on T.
         roots: C_i, lower triangles; none for one block, which is not whitened.
         inverses: C_i^-1.
-        white: (|T|, |T|) S' = C^-1 S C^-T with all blocks' C.
-        pull: wanted times white.
+        white: (|T|, |T|) S' = C^-1 S C^-T with all blocks' C; None for one block.
+        pull: wanted times S', or times S of one block.
     """
 
     kept: np.ndarray
@@ -77,8 +84,9 @@ class BlockProblem:
     wanted: np.ndarray
     roots: tuple[np.ndarray, ...] = ()
     inverses: tuple[np.ndarray, ...] = ()
-    white: np.ndarray
+    white: np.ndarray | None = None
     pull: np.ndarray
+    _started: Matrices = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -104,32 +112,26 @@ class BlockProblem:
         columns = np.flatnonzero(kept)
         if target is None:
             target = problem.target_on(columns)
-        moments = problem.moments[np.ix_(columns, columns)]  # (|T|, |T|), a copy
         start = problem.dense[:, columns]
+        pull = problem.pull[:, columns]  # (m, |T|) W_T S_TT, as W_T is the best
         cuts = _cuts(columns, len(kept), groups)
         if groups == 1:
-            return cls(
-                kept=kept,
-                cuts=cuts,
-                start=start,
-                wanted=target,
-                white=moments,
-                pull=target @ moments,
-            )
+            return cls(kept=kept, cuts=cuts, start=start, wanted=target, pull=pull)
+        moments = problem.moments[np.ix_(columns, columns)]  # (|T|, |T|), a copy
         inner = [moments[cut, cut] for cut in cuts]  # S_ii
         roots = tuple(map(factor, inner))
         inverses = tuple(map(inverse_triangle, roots))
         _whiten(moments, cuts, inverses)
-        wanted = _times_roots(target, cuts, roots)
         return cls(
             kept=kept,
             cuts=cuts,
             start=start,
-            wanted=wanted,
+            wanted=_times_triangles(target, cuts, roots),
             roots=roots,
             inverses=inverses,
             white=moments,
-            pull=wanted @ moments,
+            # W_T S C^-T = (W_T C) (C^-1 S C^-T).
+            pull=_times_triangles(pull, cuts, [inverted.T for inverted in inverses]),
         )
 
     @classmethod
@@ -159,7 +161,7 @@ class BlockProblem:
 
         That is enough to compare candidates, in half the time.
         """
-        if not self.roots:
+        if self.white is None:
             return self
         return replace(
             self,
@@ -199,21 +201,19 @@ class BlockProblem:
 
     def _best(self, rank: int) -> Block:
         gram = self.pull @ self.wanted.T  # W S W^T
-        outputs = _leading(gram, rank)
+        outputs = leading_vectors(gram, rank)
         return Block(outputs, outputs.T @ self.wanted)
 
     def _in_turn(self, rank: int, sweeps: int) -> list[Block]:
         """Blocks U_i B_i that bring tr(D S D^T), D = target - [U_i B_i], down; at first U_i U_i^T start."""
         outputs, rows = self._plain(rank)
-        white = [self.white[cut] for cut in self.cuts]  # (n_i, n) S'_i:
-        seen = list(map(np.matmul, rows, white))  # (r, n) B_i S'_i: of each block
-        gradient = self.pull - sum(map(np.matmul, outputs, seen))  # (m, n) G = D S'
+        reach = _Reach(self, rank)
+        for i, cut in enumerate(self.cuts):
+            reach.put(i, outputs[i], rows[i], slice(0, cut.start))
         before = math.inf
         for sweep in range(sweeps):
             for i, cut in enumerate(self.cuts):
-                free = outputs[i] @ rows[i] + gradient[:, cut]  # (m, n_i) F* C_i
-                # Without this block, then with the new one.
-                gradient += outputs[i] @ seen[i]
+                free = reach.left(i)  # (m, n_i) F* C_i
                 if sweep == 0:
                     # What the others leave may lie where the plain truncation has nothing, and nothing turns
                     # towards it from there.
@@ -221,10 +221,11 @@ class BlockProblem:
                 else:
                     outputs[i] = _towards_leading(free, outputs[i])
                 rows[i] = outputs[i].T @ free
-                seen[i] = rows[i] @ white[i]
-                gradient -= outputs[i] @ seen[i]
+                reach.put(i, outputs[i], rows[i], slice(cut.stop if sweep == sweeps - 1 else 0, None))
+            if sweep == sweeps - 1:
+                break
             lost = self.wanted - _side_by_side(outputs, rows)  # (m, n) D
-            error = float(np.sum(lost * gradient))
+            error = float(np.sum(lost * reach.gradient()))
             if before - error <= SETTLED * error:
                 break
             before = error
@@ -234,14 +235,49 @@ class BlockProblem:
 
     def _plain(self, rank: int) -> tuple[Matrices, Matrices]:
         """U_i (m, r), and B_i (r, n_i) whitened, of the plain truncation of each block of the start."""
+        blocks = [self.start[:, cut] for cut in self.cuts]
+        # The leading ones for a rank begin with those for a smaller rank.
+        if not self._started or self._started[0].shape[1] < rank:
+            self._started[:] = [leading_outputs(block, rank) for block in blocks]
         outputs = []
         rows = []
-        for cut, root in zip(self.cuts, self.roots, strict=True):
-            block = self.start[:, cut]
-            leading = leading_outputs(block, rank)
+        for block, root, started in zip(blocks, self.roots, self._started, strict=True):
+            leading = started[:, :rank]
             outputs.append(leading)
             rows.append(leading.T @ block @ root)
         return outputs, rows
+
+
+class _Reach:
+    """U_j and R_j = B_j S'_j: of all blocks, as far as steps read them.
+
+    Args:
+        problem: of several blocks.
+        rank: r.
+    """
+
+    def __init__(self, problem: BlockProblem, rank: int) -> None:
+        assert problem.white is not None  # there are several blocks
+        self._cuts, self._white, self._pull = problem.cuts, problem.white, problem.pull
+        self._own = [slice(i * rank, (i + 1) * rank) for i in range(len(self._cuts))]
+        ranks = rank * len(self._cuts)
+        self._outputs = np.empty((len(self._pull), ranks), self._white.dtype)  # (m, g*r)
+        self._reach = np.empty((ranks, len(self._white)), self._white.dtype)  # (g*r, n)
+
+    def put(self, i: int, outputs: np.ndarray, rows: np.ndarray, read: slice) -> None:
+        """Set U_i, and R_i on those columns that will be read."""
+        self._outputs[:, self._own[i]] = outputs
+        self._reach[self._own[i], read] = rows @ self._white[self._cuts[i], read]
+
+    def left(self, i: int) -> np.ndarray:
+        """(m, n_i) P_:i without what the other blocks give."""
+        others = self._reach[:, self._cuts[i]].copy()
+        others[self._own[i]] = 0.0
+        return self._pull[:, self._cuts[i]] - self._outputs @ others
+
+    def gradient(self) -> np.ndarray:
+        """(m, n) G = D S'."""
+        return self._pull - self._outputs @ self._reach
 
 
 def _cuts(
@@ -269,21 +305,25 @@ def _whiten(
         moments[cut, cut] = np.eye(size)  # C_i^-1 S_ii C_i^-T
         for j in range(i):
             other = cuts[j]
-            white = inverses[i] @ moments[cut, other] @ inverses[j].T
-            moments[cut, other] = white
+            # Products with triangles take half the work of others; S_ij is turned, as BLAS has columns in a
+            # row: (C_j^-1 S_ji) C_i^-T.
+            turned = np.array(moments[cut, other].T, order="F")
+            turned = dtrmm(1.0, inverses[j], turned, lower=1, overwrite_b=1)
+            turned = dtrmm(1.0, inverses[i], turned, side=1, lower=1, trans_a=1, overwrite_b=1)
+            moments[cut, other] = turned.T
             # S' is symmetric, as S is.
-            moments[other, cut] = white.T
+            moments[other, cut] = turned
 
 
-def _times_roots(
+def _times_triangles(
     weight: np.ndarray,
     cuts: tuple[slice, ...],
-    roots: tuple[np.ndarray, ...],
+    triangles: Sequence[np.ndarray],
 ) -> np.ndarray:
-    """A weight (m, |T|) whitened, block by block."""
+    """A weight (m, |T|) times the block-diagonal of triangles."""
     blocks = []
-    for cut, root in zip(cuts, roots, strict=True):
-        blocks.append(weight[:, cut] @ root)
+    for cut, triangle in zip(cuts, triangles, strict=True):
+        blocks.append(weight[:, cut] @ triangle)
     return np.concatenate(blocks, axis=1)
 
 
@@ -322,17 +362,18 @@ def _orthonormal(columns: np.ndarray) -> np.ndarray:
 def leading_outputs(block: np.ndarray, rank: int) -> np.ndarray:
     """(m, r) leading left singular vectors of a block (m, n), by its smaller Gram matrix if possible."""
     if rank <= block.shape[1] < len(block):
-        right = _leading(block.T @ block, rank)  # (n, r) leading right singular vectors
+        right = leading_vectors(block.T @ block, rank)  # (n, r) leading right singular vectors
+        # The largest first, so that they do not lean on small ones, which are less exact.
         return _orthonormal(block @ right)
-    return _leading(block @ block.T, rank)
+    return leading_vectors(block @ block.T, rank)
 
 
-def _leading(gram: np.ndarray, rank: int) -> np.ndarray:
-    """(m, r) eigenvectors of a symmetric (m, m) with the largest eigenvalues."""
+def leading_vectors(gram: np.ndarray, rank: int) -> np.ndarray:
+    """(m, r) eigenvectors of a symmetric (m, m) with the largest eigenvalues, by falling eigenvalues."""
     size = len(gram)
-    _, vectors = eigh(
-        gram,
-        subset_by_index=(size - rank, size - 1),
-        check_finite=False,
-    )
-    return vectors
+    if rank > FEW * size:
+        # Dividing finds all of them in less time than it takes to pick so many.
+        _, vectors = eigh(gram, driver="evd", check_finite=False)
+    else:
+        _, vectors = eigh(gram, subset_by_index=(size - rank, size - 1), check_finite=False)
+    return np.ascontiguousarray(vectors[:, : -rank - 1 : -1])

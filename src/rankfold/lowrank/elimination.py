@@ -14,21 +14,22 @@ and it costs tr(L H_QQ L^T) = tr(W_Q H_QQ^-1 W_Q^T): for a single column j, ||W_
 the columns R that are left have the inverse H_RR - H_RQ H_QQ^-1 H_QR, the Schur complement. Nothing is
 approximated: W stays the best weight on the columns that are there, H the inverse of their moments.
 
-**Changes are collected.** A step changes all of H by a product of few columns, H_:Q times F = H_QQ^-1 H_Q:,
-and writing so many numbers for so few products is what takes long. But the next step reads little of H: its
-diagonal, for the costs, and the rows Q. So the factors of several steps are kept, K (n, b) and F (b, n) with
-H - K F the inverse as it is by now, and are multiplied out at once. Likewise the weight is W - A F, A (m, b)
-the weights W_Q that were lost. Diagonal and squares ||W_j||^2 follow step by step:
+**Changes are collected.** A step changes all of H by a product of few columns. With H_QQ = L L^T (Cholesky)
+and Z = L^-1 H_Q:, that is Z^T Z, and the weight changes by A^T Z with A = L^-1 W_Q^T. Writing so many numbers
+for so few products is what takes long. But the next step reads little of H: its diagonal, for the costs, and
+the rows Q. So the Z and A of several steps are kept, (b, n) and (b, m), with H - Z^T Z the inverse and W -
+A^T Z the weight as they are by now, and are multiplied out at once. Diagonal and squares ||W_j||^2 follow
+step by step:
 
-    H_jj - K_j F_j,        ||W_j - W_Q F_j||^2 = ||W_j||^2 - 2 F_j^T (W_Q^T W_j) + F_j^T (W_Q^T W_Q) F_j.
+    H_jj - Z_j^T Z_j,        ||W_j - A^T Z_j||^2 = ||W_j||^2 - 2 Z_j^T (A W_j) + Z_j^T (A A^T) Z_j.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg.blas import dgemm
+from scipy.linalg.blas import dgemm, dtrsm
 
-from rankfold.lowrank.regression import inverse
+from rankfold.lowrank.regression import factor, inverse
 
 DRIFT = 1e-6  # of the diagonal of S H from one, above which H is computed afresh
 # Columns whose changes are kept before they are multiplied out: at least so many, or a part of all, about as
@@ -107,25 +108,27 @@ class Elimination:
         if new.stop > len(self._share):
             self._multiply_out(len(where))
             new = slice(0, len(where))
-        before = slice(0, new.start)
-        share = self._share[before]  # (b, n) F
-        rows = self._inverse[where] - self._taken[before, where].T @ share  # (q, n) H_Q:
+        share, lost = self._share[: new.start], self._lost[: new.start]  # (b, n) Z, (b, m) A
+        rows = self._inverse[where] - share[:, where].T @ share  # (q, n) H_Q:
         # What is dropped is zero but for rounding, which later steps must not see.
-        rows[:, ~self._there[self._columns]] = 0.0
-        inner = rows[:, where]  # H_QQ
-        solved = np.linalg.solve(inner, rows)  # H_QQ^-1 H_Q:
-        lost = self._weight[:, where] - self._lost[before].T @ share[:, where]  # (m, q) W_Q
-        products = lost.T @ self._weight - (lost.T @ self._lost[before].T) @ share  # (q, n) W_Q^T W
-        self._squares -= np.einsum("qj,qj->j", solved, 2 * products - (lost.T @ lost) @ solved)
-        self._diagonal -= np.einsum("qj,qj->j", rows, solved)
-        self._taken[new], self._share[new], self._lost[new] = rows, solved, lost.T
+        rows *= self._alive
+        lower = factor(rows[:, where])  # L of H_QQ
+        # L^-1 H_Q: in place, turned as BLAS has columns in a row.
+        solved = dtrsm(1.0, lower, rows.T, side=1, lower=1, trans_a=1, overwrite_b=1).T  # (q, n) Z of Q
+        weights = self._weight[:, where] - lost.T @ share[:, where]  # (m, q) W_Q
+        taken = dtrsm(1.0, lower, weights, side=1, lower=1, trans_a=1).T  # (q, m) A of Q
+        products = taken @ self._weight - (taken @ lost.T) @ share  # (q, n) A W
+        self._squares -= np.einsum("qj,qj->j", solved, 2 * products - (taken @ taken.T) @ solved)
+        self._diagonal -= np.einsum("qj,qj->j", solved, solved)
+        self._share[new], self._lost[new] = solved, taken
         self._count = new.stop
         self._there[dropped] = False
+        self._alive[where] = 0.0
 
     def tidy(self) -> None:
         """Forget the dropped columns, so that steps become cheaper, and mend an inverse that has drifted."""
         self._apply()
-        there = self._there[self._columns]
+        there = np.flatnonzero(self._there[self._columns])
         kept = np.ix_(there, there)
         self._columns = self._columns[there]
         self._place = np.cumsum(self._there) - 1
@@ -144,14 +147,14 @@ class Elimination:
         """With no changes collected yet, and room for those of so many columns at least."""
         self._squares = np.einsum("mj,mj->j", self._weight, self._weight)  # ||W_j||^2
         self._diagonal = np.diagonal(self._inverse).copy()  # H_jj
+        self._alive = self._there[self._columns].astype(float)  # 0 for those dropped since `tidy`
         self._make_room(room)
 
     def _make_room(self, columns: int) -> None:
         outputs, n = self._weight.shape
         room = max(columns, COLLECTED, n // COLLECTED_PART)
-        self._taken = np.zeros((room, n))  # K^T
-        self._share = np.zeros((room, n))  # F
-        self._lost = np.zeros((room, outputs))  # A^T
+        self._share = np.zeros((room, n))  # Z
+        self._lost = np.zeros((room, outputs))  # A
         self._count = 0
 
     def _multiply_out(self, room: int = 0) -> None:
@@ -166,10 +169,10 @@ class Elimination:
         """Bring weight and inverse to what they are by now; `_begin` is to follow."""
         if not self._count:
             return
-        share, taken = self._share[: self._count], self._taken[: self._count]
+        share = self._share[: self._count]
         self._weight -= self._lost[: self._count].T @ share
-        # H - K F in place, without another matrix of its size: transposed, as BLAS has columns in a row.
-        turned = dgemm(-1.0, share.T, taken.T, 1.0, self._inverse.T, trans_b=1, overwrite_c=1)
+        # H - Z^T Z in place, without another matrix of its size: transposed, as BLAS has columns in a row.
+        turned = dgemm(-1.0, share.T, share.T, 1.0, self._inverse.T, trans_b=1, overwrite_c=1)
         self._inverse = turned.T
         gone = ~self._there[self._columns]
         self._weight[:, gone] = 0.0

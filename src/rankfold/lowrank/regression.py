@@ -19,6 +19,7 @@ I)^-1. This M is the target then, and the same argument holds with S = E[x' x'^T
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_solve
@@ -113,6 +114,11 @@ class Regression:
         target = solve_right(wanted, factor(moments))
         return cls(dense, second, moments, target)
 
+    @cached_property
+    def pull(self) -> np.ndarray:
+        """(m, n) the target times S; its columns T are those of W_T S_TT, for any columns T."""
+        return self.target @ self.moments
+
     def target_on(self, columns: np.ndarray) -> np.ndarray:
         """(m, |T|) the best weight on the columns T alone, given as ascending indices.
 
@@ -121,9 +127,8 @@ class Regression:
         """
         if len(columns) == len(self.moments):
             return self.target
-        rows = self.moments[columns]  # (|T|, n), S_T: = S_:T^T
-        inner = rows[:, columns]  # (|T|, |T|), S_TT
-        return solve_right(self.target @ rows.T, factor(inner))
+        inner = self.moments[np.ix_(columns, columns)]  # (|T|, |T|), S_TT
+        return solve_right(self.pull[:, columns], factor(inner))
 
 
 def factor(moments: np.ndarray) -> np.ndarray:
@@ -171,3 +176,26 @@ def inverse(moments: np.ndarray) -> np.ndarray:
         whole[start:stop, start:stop] = square + np.tril(square, -1).T
         whole[start:stop, stop:] = whole[stop:, start:stop].T
     return whole.T  # symmetric, and in the order of rows
+
+
+class Inverses:
+    """Inverses of moments, each made once for all choices of columns that begin with the same moments."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def of(self, moments: np.ndarray) -> np.ndarray:
+        """(n, n) the inverse, not to be changed.
+
+        Args:
+            moments: (n, n) with a ridge, not changed later.
+
+        Raises:
+            InputError: they are singular.
+        """
+        for known, found in self._known:
+            if known is moments or np.array_equal(known, moments):
+                return found
+        found = inverse(moments)
+        self._known.append((moments, found))
+        return found

@@ -11,19 +11,20 @@ and factors then. (To choose again for the outputs that the new factors span cha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.lowrank.blocks import Block, BlockProblem, leading_outputs
+from rankfold.lowrank.blocks import Block, leading_vectors
 from rankfold.lowrank.data_aware import balanced, decompose_for_data
 from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.factors import LowRankFactors, check_weight
 from rankfold.lowrank.metric import OutputMetric
 from rankfold.lowrank.nested import NestedRefits
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, inverse, of_group, with_ridge
+from rankfold.lowrank.regression import RIDGE, Inverses, Regression, check_moments, of_group, with_ridge
 from rankfold.lowrank.rows import OutputMoments, eliminated
 
 Array = np.ndarray
@@ -88,10 +89,11 @@ def low_rank_rows(
     *,
     cross: Array | None = None,
     ridge: float = RIDGE,
+    inverses: Inverses | None = None,
 ) -> dict[int, RowFactors]:
     """Factors of rank r for several numbers of inputs; each are found as if they were asked for alone.
 
-    Arguments and errors as of `row_low_rank`, with `budgets` for `rows`.
+    Arguments and errors as of `row_low_rank`, with `budgets` for `rows`; `inverses` as of `rows.nested_rows`.
 
     Returns:
         For each of `budgets` the inputs, and the factors on them.
@@ -107,7 +109,7 @@ def low_rank_rows(
     by_group = []
     for group in range(conv_groups):
         problem = Regression.of(dense[group], second[group], of_group(cross, group), ridge)
-        by_group.append(_factors_of_group(problem, rank, wanted))
+        by_group.append(_factors_of_group(problem, rank, wanted, inverses or Inverses()))
     found = {}
     for rows in wanted:
         kept, outputs, right = zip(*[of_budget[rows] for of_budget in by_group], strict=True)
@@ -120,33 +122,29 @@ def low_rank_rows(
 Factored = tuple[Array, Array, Array]
 
 
-def _factors_of_group(problem: Regression, rank: int, budgets: Sequence[int]) -> dict[int, Factored]:
+def _factors_of_group(
+    problem: Regression, rank: int, budgets: Sequence[int], inverses: Inverses
+) -> dict[int, Factored]:
     """For each of `budgets`."""
     n = len(problem.moments)
-    everything = np.ones(n, bool)
-    (whole,) = BlockProblem.of(problem, everything, 1).solve(rank)
+    whole = leading_vectors(problem.pull @ problem.target.T, rank)  # of W S W^T, see `blocks`
     found: dict[int, Factored] = {}
     fewer = [rows for rows in budgets if rows < n]
     if len(fewer) < len(budgets):
-        found[n] = everything, whole.outputs, whole.rows
+        found[n] = np.ones(n, bool), whole, whole.T @ problem.target
     if not fewer:
         return found
-    choices = []
-    inverted = inverse(problem.moments)
-    for target in (problem.target, whole.outputs.T @ problem.target):
+    inverted = inverses.of(problem.moments)
+    best = dict.fromkeys(fewer, -math.inf)
+    for target in (problem.target, whole.T @ problem.target):
         sets = eliminated([Elimination(target, problem.moments, inverted)], fewer)
-        choices.append((sets, NestedRefits.of(problem.target, problem.moments, sets.values())))
-    for rows in fewer:
-        best = 0.0
-        for sets, refits in choices:
+        for rows, refit in NestedRefits.of(problem.pull, problem.moments, sets.values()).refits():
+            outputs = leading_vectors(refit.gram, rank)
             # The rest of the power of W x is the error, see `blocks`: what is kept is to be large.
-            best_weight = refits.whitened(rows)
-            outputs = leading_outputs(best_weight, rank)
-            white = outputs.T @ best_weight
-            power = float(np.sum(np.square(white)))
-            if rows not in found or power > best:
-                best = power
-                found[rows] = sets[rows], outputs, refits.unwhitened(white, n)
+            power = float(np.sum(outputs * (refit.gram @ outputs)))
+            if power > best[rows]:
+                best[rows] = power
+                found[rows] = sets[rows], outputs, refit.placed(outputs.T @ refit.weight, n)
     return found
 
 

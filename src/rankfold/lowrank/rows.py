@@ -34,7 +34,7 @@ import numpy as np
 from rankfold.errors import InputError
 from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.nested import NestedRefits
-from rankfold.lowrank.regression import RIDGE, check_moments, with_ridge
+from rankfold.lowrank.regression import RIDGE, Inverses, check_moments, with_ridge
 from rankfold.lowrank.support import ONE_BY_ONE, FittedSupport, refit
 
 EVERY = slice(None)
@@ -85,6 +85,7 @@ def nested_rows(
     *,
     importance: np.ndarray | None = None,
     ridge: float = RIDGE,
+    inverses: Inverses | None = None,
 ) -> dict[int, FittedSupport]:
     """Keep several numbers of inputs of each group, each within the next larger one, by one elimination.
 
@@ -103,6 +104,7 @@ def nested_rows(
             semi-definite, what errors of outputs count together, see above; None: all count alike. The refit
             does not depend on it.
         ridge: as in `decompose_for_data`.
+        inverses: those of moments that other choices have; None: moments are inverted here.
 
     Returns:
         Support and weight for each of `budgets`.
@@ -118,7 +120,8 @@ def nested_rows(
     if second is None:
         _drop_lightest(supports, _judged(weight, conv_groups, metric, EVERY))
     else:
-        for group, columns in enumerate(_eliminations(weight, conv_groups, second, metric, ridge)):
+        known = inverses or Inverses()
+        for group, columns in enumerate(_eliminations(weight, conv_groups, second, metric, ridge, known)):
             for rows, kept in eliminated(columns, budgets).items():
                 supports[rows][group] = kept
     fitted = _refits(weight, conv_groups, second, supports, ridge)
@@ -161,9 +164,9 @@ def _refits(
         for group, own in enumerate(inside):
             sets = [supports[rows][group] for rows in fewer]
             moments = with_ridge(part.second[group], ridge)
-            refits = NestedRefits.of(dense[group][own], moments, sets)
-            for rows in fewer:
-                found[rows][group][own] = refits.unwhitened(refits.whitened(rows), dense.shape[2])
+            refits = NestedRefits.of(dense[group][own] @ moments, moments, sets)
+            for rows, refitted in refits.refits():
+                found[rows][group][own] = refitted.placed(refitted.weight, dense.shape[2])
     return {rows: block.reshape(weight.shape) for rows, block in found.items()}
 
 
@@ -252,6 +255,7 @@ def _eliminations(
     second: Moments,
     metric: np.ndarray | None,
     ridge: float,
+    inverses: Inverses,
 ) -> Iterator[list[Elimination]]:
     """For each group the eliminations of its sets of outputs, of which no column is dropped yet."""
     parts = _parts(len(weight), second)
@@ -264,8 +268,16 @@ def _eliminations(
         columns = []
         for part, blocks in zip(parts, judged, strict=True):
             counted = np.sqrt(part.share) * blocks[group]
-            columns.append(Elimination(counted, with_ridge(part.second[group], ridge)))
+            moments = with_ridge(part.second[group], ridge)
+            columns.append(Elimination(counted, moments, inverses.of(moments)))
         yield columns
+
+
+def _cheapest(costs: np.ndarray, number: int) -> np.ndarray:
+    """The indices of so many of the least costs, rising; of equal ones the first."""
+    if number == 1:
+        return np.array([np.argmin(costs)])  # most steps, and many times faster
+    return np.argsort(costs, kind="stable")[:number]
 
 
 def eliminated(columns: Sequence[Elimination], budgets: Iterable[int]) -> dict[int, np.ndarray]:
@@ -281,8 +293,10 @@ def eliminated(columns: Sequence[Elimination], budgets: Iterable[int]) -> dict[i
     found = {}
     waiting = sorted(set(budgets))  # the largest is reached first
     while waiting:
-        costs = sum(part.costs() for part in columns)
-        order = np.argsort(costs, kind="stable")[:at_once]
+        costs = columns[0].costs()
+        for part in columns[1:]:
+            costs = costs + part.costs()
+        order = _cheapest(costs, at_once)
         # More than one budget may lie within a step: its first losses alone lead there.
         while waiting and waiting[-1] >= left - at_once:
             kept = columns[0].kept

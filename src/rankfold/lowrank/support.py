@@ -11,9 +11,9 @@ from rankfold.errors import InputError
 from rankfold.lowrank.elimination import Elimination
 from rankfold.lowrank.regression import (
     RIDGE,
+    Inverses,
     Regression,
     check_moments,
-    inverse,
     of_group,
     with_ridge,
 )
@@ -124,10 +124,11 @@ def fitted_supports(
     conv_groups: int,
     second: np.ndarray,
     ridge: float = RIDGE,
+    inverses: Inverses | None = None,
 ) -> tuple[dict[int, FittedSupport], dict[int, FittedSupport]]:
     """`nested_supports` and `shared_supports`, each with its refit, which eliminations know already.
 
-    Arguments and errors as there, but the moments must be given.
+    Arguments and errors as there, but the moments must be given; `inverses` are those that others have.
 
     Returns:
         The free ones and the shared ones, each e -> support.
@@ -135,13 +136,12 @@ def fitted_supports(
     dense = _grouped(weight, conv_groups, second)
     positions = weight.shape[2] * weight.shape[3]
     moments = [with_ridge(of_one, ridge) for of_one in second]  # (n, n) each
-    # Inverted once for both families.
-    inverses = [inverse(of_one) for of_one in moments]
+    known = inverses or Inverses()  # inverted once for both families
 
     def fitted(find_levels: FindLevels) -> dict[int, FittedSupport]:
         groups = []
-        for problem in zip(dense, moments, inverses, strict=True):
-            groups.append(Elimination(*problem))
+        for block, of_one in zip(dense, moments, strict=True):
+            groups.append(Elimination(block, of_one, known.of(of_one)))
         supports = {}
         for entries, support in find_levels(groups, positions):
             refitted = np.concatenate([group.weight for group in groups])

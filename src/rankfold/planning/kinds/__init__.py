@@ -1,7 +1,6 @@
 """What each kind of layer offers to planning: what layers may become, and the weight that then stands in."""
 
 from rankfold.planning.kinds.kind import (
-    PIXEL,
     STEP,
     ChosenSupport,
     KindCandidates,
@@ -14,7 +13,7 @@ from rankfold.planning.kinds.kind import (
     uses_supports,
     windows_computed,
 )
-from rankfold.planning.kinds.study import LayerStudy
+from rankfold.planning.kinds.study import PIXEL, LayerStudy
 
 __all__ = [
     "PIXEL",

@@ -15,14 +15,13 @@ from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import LayerPlan, support_to_text
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds.study import LayerStudy
+from rankfold.planning.kinds.study import PIXEL, LayerStudy
 from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
 
 if TYPE_CHECKING:
     from rankfold.calibration.sensitivity import LayerSensitivity
 
-PIXEL = (1, 1)  # the window of a layer's own patches
 STEP = "candidates"  # what this step is called where kinds are registered
 
 Supports = Mapping[int, np.ndarray]  # e -> (C_in, kh*kw) booleans

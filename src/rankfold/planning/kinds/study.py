@@ -10,7 +10,7 @@ import numpy as np
 
 from rankfold.lowrank import FittedSupport, fitted_supports
 from rankfold.lowrank.blocks import BlockProblem
-from rankfold.lowrank.regression import RIDGE, Regression
+from rankfold.lowrank.regression import RIDGE, Inverses, Regression
 from rankfold.plan import support_to_text
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.window_study import WindowStudy
@@ -19,6 +19,8 @@ from rankfold.workload.shape import Pair
 
 if TYPE_CHECKING:
     from rankfold.calibration.sensitivity import LayerSensitivity
+
+PIXEL = (1, 1)  # the window of a layer's own patches
 
 
 class LayerStudy:
@@ -50,6 +52,7 @@ class LayerStudy:
         self._others = dict(others or {})
         self._sensitive_windows = dict(windows or {})
         self._windows: dict[Pair, WindowStudy] = {}
+        self._inverses = Inverses()
         # The problems of the last structure: its ranks follow each other, and all of them use these.
         self._last_structure: tuple[int, str | None] | None = None
         self._last_problems: list[BlockProblem] = []
@@ -69,7 +72,9 @@ class LayerStudy:
         """The matrix of one of the windows that a kind's `windows` gave, or of a single pixel."""
         if window not in self._windows:
             sensitivity = self._sensitive_windows[window]
-            self._windows[window] = WindowStudy(self.slot, self.weight, window, sensitivity)
+            # Other windows have moments of their own, which nothing else begins with.
+            inverses = self._inverses if window == PIXEL else Inverses()
+            self._windows[window] = WindowStudy(self.slot, self.weight, window, sensitivity, inverses)
         return self._windows[window]
 
     @cached_property
@@ -131,7 +136,8 @@ class LayerStudy:
     def _fitted_families(self) -> tuple[dict[int, FittedSupport], ...]:
         if not self.slot.spatial:
             return ()  # a kernel of one position has nothing to choose from
-        return fitted_supports(self.weight, self.slot.shape.groups, self.second)
+        groups = self.slot.shape.groups
+        return fitted_supports(self.weight, groups, self.second, inverses=self._inverses)
 
     @cached_property
     def _fitted_by_text(self) -> dict[str | None, FittedSupport]:

@@ -10,8 +10,8 @@ from rankfold.mapping.window_matrix import pixels_in_a_row, window_shape
 from rankfold.plan import LayerPlan, WindowLayer, support_to_text
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds.kind import PIXEL, ChosenSupport, KindCandidates, single_pixel
-from rankfold.planning.kinds.study import LayerStudy
+from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates, single_pixel
+from rankfold.planning.kinds.study import PIXEL, LayerStudy
 from rankfold.workload.shape import Pair
 
 if TYPE_CHECKING:

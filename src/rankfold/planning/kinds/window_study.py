@@ -10,6 +10,7 @@ import numpy as np
 
 from rankfold.lowrank import FittedSupport
 from rankfold.lowrank.metric import OutputMetric, counted, plain
+from rankfold.lowrank.regression import Inverses
 from rankfold.lowrank.row_factors import RowFactors, low_rank_rows, refit_outputs
 from rankfold.lowrank.rows import OutputMoments, nested_rows
 from rankfold.mapping.window_matrix import window_weight
@@ -32,12 +33,18 @@ class WindowStudy:
         weight: (m, C_in/G, kh, kw) its dense weight.
         window: (a, b) output pixels.
         sensitivity: see above.
+        inverses: of moments, which other candidates of the layer may have as well.
     """
 
     def __init__(
-        self, slot: LayerSlot, weight: np.ndarray, window: Pair, sensitivity: LayerSensitivity
+        self,
+        slot: LayerSlot,
+        weight: np.ndarray,
+        window: Pair,
+        sensitivity: LayerSensitivity,
+        inverses: Inverses,
     ) -> None:
-        self.sensitivity = sensitivity
+        self.sensitivity, self._inverses = sensitivity, inverses
         self._slot, self._weight, self._window = slot, weight, window
         self._of_rank: dict[int, dict[int, RowFactors]] = {}
 
@@ -67,7 +74,9 @@ class WindowStudy:
             budgets = [budget for budget in range(step, inputs, step) if budget >= rank]
             groups, second = self._slot.shape.groups, self._moments.second
             target = counted(self.copies, self._metric)
-            self._of_rank[rank] = low_rank_rows(target, groups, rank, second, [*budgets, inputs])
+            self._of_rank[rank] = low_rank_rows(
+                target, groups, rank, second, [*budgets, inputs], inverses=self._inverses
+            )
         found = self._of_rank[rank][rows or self.copies[0].size]
         outputs = plain(found.outputs, self._metric)
         if self._moments.by_pixel:
@@ -112,6 +121,7 @@ class WindowStudy:
             parts,
             range(step, self.copies[0].size, step),
             importance=self._importance(parts),
+            inverses=self._inverses,
         )
 
     def _importance(self, parts: Sequence[OutputMoments]) -> np.ndarray:
