@@ -2,32 +2,47 @@
 
 Usage: python benchmarks/planner.py --data path/to/cifar10 [--threads 2] [--networks resnet20 resnet50
     resnet50-pointwise]
+    python benchmarks/planner.py --tables 3
 
 ResNet-20 has its shipped weights. ResNet-50 has random ones and scikit-learn's digits enlarged to 224x224:
 time depends on shapes alone, the plan means nothing; its 1x1 convolutions stay dense but in
 `resnet50-pointwise`. For each: the candidates that were left, wall and processor time until all candidates
-have their losses, and of the exact choice of three quarters of the cycles.
+have their losses, the most memory that the process took by then, and of the exact choice of three quarters of
+the cycles.
+
+`--tables 3` times the exact choice alone instead, for 200 layers of 200 candidates that are drawn under three
+seeds, with budgets of 15 % and 50 % of the way from the fewest cycles to the most. Losses are independent of
+cycles (`random`), fall with them as those of layers do (`falling`), or are what is not spent, up to a little
+(`correlated`), up to a constant that half the candidates pay (`strong`) or exactly (`equal`): the last three
+are known to be hard (Pisinger 1995).
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 
+import numpy as np
 import torch
 from shipped_network import shipped_resnet20
 from torch import Tensor, nn
 
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.mapping import ArraySpec
+from rankfold.plan import LayerPlan
 from rankfold.planning import planning_problem, solve_problem
-from rankfold.planning.exact import CYCLES, Budget, total
+from rankfold.planning.exact import CYCLES, Budget, Candidate, solve, total
 from rankfold.training.data import ImageData, load_images
 from rankfold.workload import trace
 
 NETWORKS = ("resnet20", "resnet50", "resnet50-pointwise")
 # ResNet-50 without its 1x1 convolutions gets no lower than 62 %.
 BUDGETS = (Budget(CYCLES, 0.75, share=True),)
+TABLES = ("random", "falling", "correlated", "strong", "equal")
+LAYERS = CANDIDATES = 200
+MOST = 10_000  # cycles of a candidate
+SHARES = (0.15, 0.5)
 
 
 class Bottleneck(nn.Module):
@@ -79,13 +94,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", required=True)
+    work = parser.add_mutually_exclusive_group(required=True)
+    work.add_argument("--data")
+    work.add_argument("--tables", type=int, help="seeds of tables to choose from")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     options = parser.parse_args()
     prepare_process(options.threads)
-    print("| network | candidates left | wall, s | processor, s | choice, s | of the cycles | gap |")
-    print("| --- | --: | --: | --: | --: | --: | --: |")
+    if options.tables:
+        print("| losses | choices | processor, s, on average | at most | largest gap |")
+        print("| --- | --: | --: | --: | --: |")
+        for kind in TABLES:
+            print(f"| {' | '.join(timed_tables(kind, options.tables))} |", flush=True)
+        return
+    print("| network | candidates left | wall, s | processor, s | GiB | choice, s | of the cycles | gap |")
+    print("| --- | --: | --: | --: | --: | --: | --: | --: |")
     for name in options.networks:
         if name == "resnet20":
             data = load_images(options.data)
@@ -102,6 +125,7 @@ def timed(name: str, data: ImageData, model: nn.Module, array: ArraySpec) -> lis
     wall, processor = time.perf_counter(), time.process_time()
     problem = planning_problem(model, data, array, *BUDGETS, pointwise=pointwise, network=network)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # from KiB
     start = time.perf_counter()
     solution = solve_problem(problem).solution
     chosen = time.perf_counter() - start
@@ -112,10 +136,54 @@ def timed(name: str, data: ImageData, model: nn.Module, array: ArraySpec) -> lis
         f"{left:,}",
         f"{wall:.0f}",
         f"{processor:.0f}",
+        f"{memory:.1f}",
         f"{chosen:.2f}",
         f"{share:.1%}",
         f"{solution.gap:.1g}",
     ]
+
+
+def timed_tables(kind: str, seeds: int) -> list[str]:
+    """One row for tables of a kind."""
+    taken, gaps = [], []
+    for seed in range(seeds):
+        choices = table(kind, np.random.default_rng(seed))
+        cycles = np.array([[candidate.cycles for candidate in layer] for layer in choices])
+        least, most = cycles.min(axis=1).sum(), cycles.max(axis=1).sum()
+        for share in SHARES:
+            start = time.process_time()
+            solution = solve(choices, {CYCLES: float(least + int(share * (most - least)))})
+            taken.append(time.process_time() - start)
+            gaps.append(solution.gap)
+    return [kind, f"{len(taken)}", f"{np.mean(taken):.1f}", f"{max(taken):.1f}", f"{max(gaps):.1g}"]
+
+
+def table(kind: str, draw: np.random.Generator) -> list[list[Candidate]]:
+    """The candidates of 200 layers, 200 each."""
+    choices = []
+    for number in range(LAYERS):
+        cycles = draw.integers(1, MOST, CANDIDATES)
+        losses = losses_of(kind, cycles, draw)
+        entry = LayerPlan(f"layer{number}")
+        layer = zip(cycles.tolist(), losses.tolist(), strict=True)
+        choices.append([Candidate(entry, cost, 1, None, 0, loss) for cost, loss in layer])
+    return choices
+
+
+def losses_of(kind: str, cycles: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Those of the candidates of one layer, by the kind of table."""
+    count = len(cycles)
+    unspent = (MOST - cycles).astype(float)
+    if kind == "random":
+        return draw.exponential(1.0, count)
+    if kind == "falling":
+        steepness, noise = draw.uniform(0.5, 2), draw.lognormal(0, 0.1, count)
+        return draw.uniform(0.1, 3) * (MOST / cycles) ** steepness * noise
+    if kind == "correlated":
+        return unspent + draw.integers(0, MOST // 100, count)
+    if kind == "strong":
+        return unspent + MOST // 10 * (np.arange(count) % 2)
+    return unspent
 
 
 if __name__ == "__main__":
