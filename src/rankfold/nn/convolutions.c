@@ -5,7 +5,7 @@
    The unit multiplies tiles: sums[16][16] += a[16][32] b[32][16], in float of bfloat16. Rows of `a` may lie any
    distance apart; rows of `b` hold two steps of the sum side by side, b[k / 2][n][k % 2]. Two tiles of `a` and two
    of `b` make four of the sums, so that each is read once for two products, and what is read comes from the
-   second-level cache: images are packed one at a time, or as many as fill half of that cache.
+   second-level cache: images are packed one at a time, or as many as fill a third of that cache.
 
    Outputs and gradients of inputs. An image is packed with a frame of zeros, so that the pixels under one tap of
    the kernel (kh, kw) for consecutive outputs lie a constant distance apart, and a tile of `a` is sixteen of them,
@@ -43,7 +43,7 @@
 #define MOST_STEPS (TAPS * MOST_CHANNELS / DEPTH)
 #define NARROW 8      /* outputs a row, up to which each kw has a plane of its own */
 #define TASKS 8       /* of the gradients of weights, where there are as many images */
-#define CACHE 1200000 /* bytes of packed images that stay in the second-level cache */
+#define CACHE 600000  /* bytes of packed images that stay in the second-level cache */
 
 typedef uint16_t bfloat16;
 
@@ -515,34 +515,64 @@ static Cut cut(const Shape *s) {
     return c;
 }
 
+/* Where pair `pair` of a plane and a tile of channels lies in a packed image. */
+static inline int64_t place(int64_t plane, int64_t tile, int64_t pair, const Cut *c) {
+    return ((plane * c->tiles + tile) * c->pairs + pair) * DEPTH;
+}
+
+/* A row of an image, of 16 channels, in the three planes of a stride of 1: each pixel is widened once. */
+static inline void pack_row(const bfloat16 *from, bfloat16 *left, bfloat16 *middle, bfloat16 *right, const Cut *c,
+                            const Shape *s) {
+    __m512i before = _mm512_setzero_si512();
+    for (int64_t i = 0; i < c->columns; i += 2) {
+        __m512i even = widened(from + i * s->channels), odd = widened(from + (i + 1) * s->channels);
+        __m512i pair = _mm512_or_si512(before, _mm512_slli_epi32(even, 16));
+        _mm512_storeu_si512(left + i * TILE, pair);
+        if (i > 0) _mm512_storeu_si512(right + (i - 2) * TILE, pair);
+        _mm512_storeu_si512(middle + i * TILE, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
+        before = odd;
+    }
+    _mm512_storeu_si512(right + (c->columns - 2) * TILE, before);
+}
+
+/* A row of a plane, of 16 channels; `column` is that of its first pixel. */
+static inline void pack_plane_row(const bfloat16 *from, bfloat16 *to, int64_t column, const Cut *c, const Shape *s) {
+    for (int64_t i = 0; i < c->columns; i += 2, to += DEPTH) {
+        int64_t first = column + i * s->stride, second = first + s->stride;
+        _mm512_storeu_si512(to, side_by_side(first >= 0 ? from + first * s->channels : NULL,
+                                             second < s->width ? from + second * s->channels : NULL));
+    }
+}
+
 /* A block of channels of an image as [plane][tile][pair of pixels][channel][2]. */
 static void pack_pairs(const bfloat16 *x, bfloat16 *to, const Cut *c, const Shape *s) {
-    int64_t before = s->kernel / 2, rows = 2 * c->pairs / c->columns;
-    for (int64_t plane = 0; plane < c->planes; plane++)
-        for (int64_t tile = 0; tile < c->tiles; tile++)
-            for (int64_t r = 0; r < rows; r++) {
-                int64_t row = r * s->stride + plane / s->kernel - before;
-                int64_t column = plane % s->kernel - before;
+    int64_t before = s->kernel / 2, half = c->columns / 2, rows = c->pairs / half;
+    int whole = s->stride == 1 && c->planes == 3;
+    for (int64_t down = 0; down < c->planes; down += s->kernel)
+        for (int64_t r = 0; r < rows; r++) {
+            int64_t row = r * s->stride + down / s->kernel - before, pair = r * half;
+            const bfloat16 *from = x + row * s->width * s->channels;
+            for (int64_t tile = 0; tile < c->tiles; tile++, from += TILE) {
                 if (row < 0 || row >= s->height) {
-                    memset(to, 0, c->columns / 2 * DEPTH * sizeof *to);
-                    to += c->columns / 2 * DEPTH;
-                    continue;
-                }
-                const bfloat16 *from = x + row * s->width * s->channels + tile * TILE;
-                for (int64_t i = 0; i < c->columns; i += 2, to += DEPTH) {
-                    int64_t first = column + i * s->stride, second = first + s->stride;
-                    _mm512_storeu_si512(to, side_by_side(first >= 0 ? from + first * s->channels : NULL,
-                                                         second < s->width ? from + second * s->channels : NULL));
+                    for (int64_t kw = 0; kw < s->kernel; kw++)
+                        memset(to + place(down + kw, tile, pair, c), 0, half * DEPTH * sizeof *to);
+                } else if (whole) {
+                    pack_row(from, to + place(0, tile, pair, c), to + place(1, tile, pair, c),
+                             to + place(2, tile, pair, c), c, s);
+                } else {
+                    for (int64_t kw = 0; kw < s->kernel; kw++)
+                        pack_plane_row(from, to + place(down + kw, tile, pair, c), kw - before, c, s);
                 }
             }
+        }
 }
 
 /* dy of image `image` of a group of `images`, as [tile of outputs][image][step][output][32 pixels]. */
 static void pack_transposed(const bfloat16 *dy, bfloat16 *to, int64_t image, int64_t images, const Cut *c,
                             const Shape *s) {
     int64_t pixels = c->rows * c->columns;
-    for (int64_t tile = 0; tile < c->out_tiles; tile++)
-        for (int64_t step = 0; step < c->steps; step++) {
+    for (int64_t step = 0; step < c->steps; step++)
+        for (int64_t tile = 0; tile < c->out_tiles; tile++) {
             __m512i rows[TILE];
             for (int64_t i = 0; i < TILE; i++) {
                 int64_t pixel = step * DEPTH + 2 * i;
@@ -615,7 +645,7 @@ static void add_row(const bfloat16 *a, const bfloat16 *b[4], float *sums[4], int
 static const bfloat16 *entry(const bfloat16 *packed, int64_t j, const Cut *c, const Shape *s) {
     int64_t tap = j / c->tiles, kh = tap / s->kernel, kw = tap % s->kernel;
     int64_t plane = kh % s->stride * s->kernel + kw;
-    return packed + ((plane * c->tiles + j % c->tiles) * c->pairs + kh / s->stride * c->columns / 2) * DEPTH;
+    return packed + place(plane, j % c->tiles, kh / s->stride * c->columns / 2, c);
 }
 
 /* Adds the products of a group of packed images to the sums [tile of outputs][entry][16][16] of a task. */
