@@ -1,14 +1,15 @@
 """CPU time of training steps, of two checkouts in one run, and of window networks against the dense one.
 
-Usage: python benchmarks/training_speed.py [--against ../older] [--networks resnet20 wrn16-4 resnet20-windows]
-           [--rounds 9] [--threads 1]
+Usage: python benchmarks/training_speed.py [--against ../older] [--rounds 9] [--threads 1]
+           [--networks resnet20 wrn16-4 resnet20-float wrn16-4-float resnet20-windows]
 
 Each variant is a process of its own, which trains on 6 batches of 128 random images at its turn: 4 bits
 (first and last layer 8), taught by the float network, in the layout and precision that the training loop
 chooses, batches and augmentation included. The variants take turns, so that a busy machine slows all of them
 alike, and what is compared is their own processor time, medians over the rounds, not time on the wall.
-`NAME-windows` is the network with window layers of two row tiles on 64x64 arrays. `--against` names the
-folder of another checkout of this repository, as old as e95f9c8.
+`NAME-float` is the network before it is quantised, without a teacher, and `NAME-windows` with window layers of
+two row tiles on 64x64 arrays. `--against` names the folder of another checkout of this repository, as old as
+e95f9c8.
 
 Aims on a processor: 1.5 times the images/s of e95f9c8; a step of a window network at most 1.5 times the dense
 network's.
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 BATCH, STEPS = 128, 6
 HERE = Path(__file__).resolve().parents[1]
 CLASSES = {"resnet20": 10, "wrn16-4": 100}
-WINDOWS = "-windows"
+WINDOWS, FLOAT = "-windows", "-float"
+EVERY = ["resnet20", "wrn16-4", f"resnet20{FLOAT}", f"wrn16-4{FLOAT}", f"resnet20{WINDOWS}"]
 
 
 class Variant:
@@ -85,19 +87,21 @@ def work(name: str, threads: int) -> None:
         from rankfold.nn.quantise import quantise_ as replace_by_quantised_
 
     prepare_process(threads)
-    network = name.removesuffix(WINDOWS)
+    network = name.removesuffix(WINDOWS).removesuffix(FLOAT)
     classes = CLASSES[network]
     data = random_data(classes)
     x = torch.randn(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     model = build(network, classes)
-    teacher = Teacher(model, Distillation())
-    if name.endswith(WINDOWS):
-        add_windows(model, network, x)
-    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    bits = dict.fromkeys(names, 4) | dict.fromkeys((names[0], names[-1]), 8)
-    signs = observe_signs(model, [x], names)
-    replace_by_quantised_(model, {name: LayerBits(bits[name], bits[name], signs[name]) for name in names})
-    calibrate_(model, [x])
+    teacher = None
+    if not name.endswith(FLOAT):
+        teacher = Teacher(model, Distillation())
+        if name.endswith(WINDOWS):
+            add_windows(model, network, x)
+        names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+        bits = dict.fromkeys(names, 4) | dict.fromkeys((names[0], names[-1]), 8)
+        signs = observe_signs(model, [x], names)
+        replace_by_quantised_(model, {name: LayerBits(bits[name], bits[name], signs[name]) for name in names})
+        calibrate_(model, [x])
     recipe = Recipe(epochs=1, batch_size=BATCH, peak_rate=0.001)
     for _ in sys.stdin:
         start = time.process_time()
@@ -142,7 +146,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--against", type=Path, help="folder of another checkout")
-    parser.add_argument("--networks", nargs="+", default=["resnet20", "wrn16-4", f"resnet20{WINDOWS}"])
+    parser.add_argument("--networks", nargs="+", default=EVERY)
     parser.add_argument("--rounds", type=int, default=9, help="turns of each variant, %(default)s by default")
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of each process, %(default)s by default"

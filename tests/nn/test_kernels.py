@@ -8,14 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.nn import kernels as module
 from rankfold.nn import learned_step
-from rankfold.nn.batch_norm import batch_norm
+from rankfold.nn.batch_norm import batch_norm, rectified_norm
 from rankfold.nn.kernels import kernels
 from rankfold.nn.learned_step import LearnedStep
+from rankfold.training.half import bfloat16_steps
 
 TYPES = st.sampled_from((torch.float32, torch.bfloat16))
 compiled = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
@@ -126,6 +127,48 @@ def test_batch_norm_in_bfloat16_rounds_its_results_alone():
     torch.testing.assert_close(dx.double(), exact[1], rtol=2**-8, atol=1e-5)
     for value, right in zip(rest, exact[2:], strict=True):
         torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=1e-4)
+
+
+def rectified(*args, **options):
+    return batch_norm(*args, **options, rectify=True)
+
+
+@compiled
+@settings(max_examples=20)
+@given(
+    channels=st.sampled_from((1, 3, 16, 64, 130)),
+    plane=st.tuples(st.integers(1, 9), st.integers(2, 9)),
+    dtype=TYPES,
+)
+def test_a_rectified_norm_is_a_norm_that_is_rectified(channels, plane, dtype):
+    x, dy = images(4, channels, *plane, dtype=dtype), images(4, channels, *plane, seed=1, dtype=dtype)
+    y, dx, *others = normalised(rectified, x, dy)
+    plain, *_ = normalised(batch_norm, x, dy)
+    assert torch.equal(y, plain.relu())
+    # Its gradients are those of the norm for what is left of dy.
+    _, expected, *rest = normalised(batch_norm, x, torch.where(plain > 0, dy, 0))
+    assert torch.equal(dx, expected)
+    assert all(torch.equal(a, b) for a, b in zip(others, rest, strict=True))
+
+
+@compiled
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_modules_are_rectified_as_one_operation_where_nothing_looks_on(hooked, training):
+    norm, seen = nn.BatchNorm2d(16).train(training), []
+    if hooked:
+        norm.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+    x = images(4, 16, 4, 4, dtype=torch.bfloat16).requires_grad_()
+    with bfloat16_steps(torch.device("cpu"), enabled=True), torch.set_grad_enabled(training):
+        y = rectified_norm(norm, x)
+        plain = norm(x)
+    assert torch.equal(y, plain.relu())
+    assert len(seen) == 2 * hooked
+    assert all(torch.equal(output, plain) for output in seen)  # before it is rectified
+    if training:
+        assert y.grad_fn.name() == ("ReluBackward0" if hooked else "_NormBackward")
+    # Whatever is no batch norm is called as it is.
+    assert torch.equal(rectified_norm(nn.Identity(), torch.tensor([-1.0, 1.0])), torch.tensor([0.0, 1.0]))
 
 
 @compiled

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.nn.batch_norm import rectified_norm
 from rankfold.nn.slices import sliced
 
 Builder = Callable[[int, int], nn.Module]  # of the numbers of classes and of channels
@@ -90,7 +91,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
-        y = F.relu_(self.bn1(self.conv1(x)))
+        y = rectified_norm(self.bn1, self.conv1(x))
         y = self.bn2(self.conv2(y))
         return F.relu_(y + self.shortcut(x))
 
@@ -117,7 +118,7 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch."""
-        y = F.relu_(self.bn1(self.conv1(x)))
+        y = rectified_norm(self.bn1, self.conv1(x))
         y = self.layer1(y)
         y = self.layer2(y)
         y = self.layer3(y)
@@ -153,12 +154,12 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
-        y = F.relu_(self.bn1(x))
+        y = rectified_norm(self.bn1, x)
         kept = x
         # Where the shape changes the shortcut takes the activated input, as in the authors' code.
         if self.shortcut is not None:
             kept = self.shortcut(y)
-        y = F.relu_(self.bn2(self.conv1(y)))
+        y = rectified_norm(self.bn2, self.conv1(y))
         return kept + self.conv2(y)
 
 
@@ -187,7 +188,7 @@ class WideResNet(nn.Module):
         y = self.layer2(y)
         y = self.layer3(y)
         # Blocks begin with their activation, so that the last one's is missing.
-        y = F.relu_(self.bn(y))
+        y = rectified_norm(self.bn, y)
         return self.fc(y.mean(dim=(2, 3)))
 
 

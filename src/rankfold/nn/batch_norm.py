@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from rankfold.nn.kernels import Kernels, kernels
 
-MOST_CHANNELS = 4096  # the kernels keep up to nine floats of each on the stack
+MOST_CHANNELS = 4096  # the kernels keep up to thirteen floats of each on the stack
 
 
 def batch_norm(
@@ -25,11 +26,13 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    rectify: bool = False,
 ) -> Tensor:
     """As `torch.nn.functional.batch_norm`, by the compiled kernels where they take the input.
 
     They take float32 and bfloat16 images (B, C, H, W) that lie channels last, in training, or in evaluation
-    without gradients, with parameters in float32. All else, wrong arguments too, is torch's.
+    without gradients, with parameters in float32. All else, wrong arguments too, is torch's. With `rectify`
+    it is `torch.relu` of that.
     """
     running = None
     if running_mean is not None and running_var is not None:
@@ -40,7 +43,7 @@ def batch_norm(
     if complete and _fits(input, training) and _are_plain(input, (running_mean, running_var, weight, bias)):
         fast = kernels()
     if fast is None:
-        return F.batch_norm(
+        plain = F.batch_norm(
             input,
             running_mean,
             running_var,
@@ -50,16 +53,68 @@ def batch_norm(
             momentum=momentum,
             eps=eps,
         )
+        return F.relu_(plain) if rectify else plain
+    settings: dict[str, Any] = {"momentum": momentum, "eps": eps, "rectify": rectify}
     if not training:
-        return fast.norm(input, weight, bias, running, momentum=momentum, eps=eps, training=False)[0]
+        return fast.norm(input, weight, bias, running, training=False, **settings)[0]
     y: Tensor = _Norm.apply(  # type: ignore[no-untyped-call]
         input,
         weight,
         bias,
         running,
-        (momentum, eps),
+        settings,
     )
     return y
+
+
+class _Asked:
+    """That somebody wants the batch norm that comes next rectified, and whether it was."""
+
+    done = False
+
+
+_ASKED: ContextVar[_Asked | None] = ContextVar("_ASKED", default=None)
+
+
+def rectified_norm(norm: nn.Module, x: Tensor) -> Tensor:
+    """`torch.relu(norm(x))`, as one operation where batch norm runs by the kernels and nothing looks on.
+
+    Args:
+        norm: any module; those other than a plain `nn.BatchNorm2d` without hooks are called as they are.
+        x: its input.
+    """
+    if torch.compiler.is_compiling() or not _unseen(norm):
+        return F.relu_(norm(x))
+    asked = _Asked()
+    token = _ASKED.set(asked)
+    try:
+        y: Tensor = norm(x)
+    finally:
+        _ASKED.reset(token)
+    return y if asked.done else F.relu_(y)
+
+
+def asked_to_rectify() -> bool:
+    """Whether the batch norm that is to be computed now has to be rectified, which its caller then does."""
+    asked = _ASKED.get()
+    if asked is None or asked.done:
+        return False
+    asked.done = True
+    return True
+
+
+def _unseen(norm: nn.Module) -> bool:
+    """Whether a module is batch norm and nothing else, and no hook gets its output."""
+    if type(norm) is not nn.BatchNorm2d or "forward" in vars(norm):
+        return False
+    return not (norm._forward_hooks or norm._backward_hooks or norm._backward_pre_hooks or _global_hooks())
+
+
+def _global_hooks() -> bool:
+    found = torch.nn.modules.module
+    return bool(
+        found._global_forward_hooks or found._global_backward_hooks or found._global_backward_pre_hooks
+    )
 
 
 def _fits(x: Tensor, training: bool) -> bool:
@@ -95,14 +150,15 @@ class _Norm(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         running: tuple[Tensor, Tensor] | None,
-        settings: tuple[float, float],
+        settings: dict[str, Any],
     ) -> Tensor:
         """y, of the type and layout of x; the running statistics are changed in place."""
         fast = kernels()
         assert fast is not None  # the caller has asked
-        momentum, eps = settings
-        y, saved = fast.norm(x, weight, bias, running, momentum=momentum, eps=eps, training=True)
-        ctx.save_for_backward(x, weight, saved)
+        y, saved = fast.norm(x, weight, bias, running, training=True, **settings)
+        # Not y, even of a rectified norm: where it is zero is computed again.
+        ctx.save_for_backward(x, weight, bias, saved)
+        ctx.rectified = settings["rectify"]
         return y
 
     @staticmethod
@@ -111,8 +167,8 @@ class _Norm(torch.autograd.Function):
         """The gradients of x, weight and bias."""
         fast = kernels()
         assert fast is not None  # as forwards
-        x, weight, saved = ctx.saved_tensors
+        x, weight, bias, saved = ctx.saved_tensors
         wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
-        dx, dw, db = fast.norm_backward(x, dy, weight, saved, wants_x=wants_x)
+        dx, dw, db = fast.norm_backward(x, dy, weight, bias, saved, wants_x=wants_x, rectified=ctx.rectified)
         return dx, dw if wants_weight else None, db if wants_bias else None, None, None

@@ -64,9 +64,11 @@ static inline float level(float x, float reciprocal, float low, float high) {
 
    channel_map: y = a x + b z + c by channel; z may be NULL, which leaves b z out.
 
+   Both take x as 0 where f z + g <= 0, if f and g are not NULL: that is where a rectified norm of z is zero.
+
    Several pixels are handled as one of so many more channels, as a loop over 16 channels is a short one.
 
-   norm: batch norm y = w (x - m) / d + b, where m and d = sqrt(variance + epsilon) are those of x in training,
+   norm: batch norm y = w (x - m) / d + b, or what of it is positive if `rectify`, where m and d = sqrt(variance + epsilon) are those of x in training,
    which the running statistics then follow, and else the running ones. weight, bias and in training the
    running statistics may be NULL. `saved` receives m and d.
 
@@ -75,7 +77,8 @@ static inline float level(float x, float reciprocal, float low, float high) {
 
        db = S,    dw = T / d,    dx = w / d (dy - S / P - (x - m) T / (d^2 P))
 
-   so that dx is a factor of dy, a factor of x and a constant by channel. dx may be NULL. */
+   so that dx is a factor of dy, a factor of x and a constant by channel. dx may be NULL. Of a rectified norm dy
+   counts where y is positive, which is computed again: that is cheaper than to read y. */
 #define KERNELS(T)                                                                                                  \
     void quantise_##T(const T *x, T *y, int64_t count, float step, float reciprocal, float low, float high,         \
                       int threads) {                                                                                \
@@ -119,8 +122,8 @@ static inline float level(float x, float reciprocal, float low, float high) {
         return total;                                                                                               \
     }                                                                                                               \
                                                                                                                     \
-    static void channel_sums_##T(const T *x, const T *z, const float *x0, const float *z0, int64_t pixels,          \
-                                 int64_t channels, double *scratch, int threads) {                                  \
+    static void channel_sums_##T(const T *x, const T *z, const float *x0, const float *z0, const float *f,          \
+                                 const float *g, int64_t pixels, int64_t channels, double *scratch, int threads) {  \
         int64_t joined = 1 + 127 / channels, width = joined * channels;                                             \
         int64_t block = 1 + BLOCK / width; /* joined pixels whose sums are kept in float */                         \
         int64_t size = part_size(pixels, joined * block);                                                           \
@@ -129,8 +132,11 @@ static inline float level(float x, float reciprocal, float low, float high) {
             double *total = scratch + start / size * 2 * channels;                                                  \
             memset(total, 0, 2 * channels * sizeof *total);                                                         \
             int64_t end = smaller(start + size, pixels);                                                            \
-            float sum[width], product[width], x1[width], z1[width];                                                 \
-            for (int64_t i = 0; i < width; i++) x1[i] = x0[i % channels], z1[i] = z0[i % channels];                 \
+            float sum[width], product[width], x1[width], z1[width], f1[width], g1[width];                           \
+            for (int64_t i = 0; i < width; i++) {                                                                   \
+                x1[i] = x0[i % channels], z1[i] = z0[i % channels];                                                 \
+                f1[i] = f != NULL ? f[i % channels] : 0, g1[i] = f != NULL ? g[i % channels] : 0;                   \
+            }                                                                                                       \
             for (int64_t from = start; from < end; from += joined * block) {                                        \
                 int64_t stop = smaller(from + joined * block, end);                                                 \
                 memset(sum, 0, sizeof sum);                                                                         \
@@ -138,10 +144,19 @@ static inline float level(float x, float reciprocal, float low, float high) {
                 for (int64_t pixel = from; pixel < stop; pixel += joined) {                                         \
                     const T *a = x + pixel * channels, *b = z + pixel * channels;                                   \
                     int64_t values = smaller(joined, stop - pixel) * channels;                                      \
-                    for (int64_t i = 0; i < values; i++) {                                                          \
-                        float u = from_##T(a[i]) - x1[i], v = from_##T(b[i]) - z1[i];                               \
-                        sum[i] += u;                                                                                \
-                        product[i] += u * v;                                                                        \
+                    if (f == NULL) {                                                                                \
+                        for (int64_t i = 0; i < values; i++) {                                                      \
+                            float u = from_##T(a[i]) - x1[i], v = from_##T(b[i]) - z1[i];                           \
+                            sum[i] += u;                                                                            \
+                            product[i] += u * v;                                                                    \
+                        }                                                                                           \
+                    } else {                                                                                        \
+                        for (int64_t i = 0; i < values; i++) {                                                      \
+                            float value = from_##T(b[i]), u = from_##T(a[i]);                                       \
+                            u = (value * f1[i] + g1[i] <= 0 ? 0 : u) - x1[i];                                       \
+                            sum[i] += u;                                                                            \
+                            product[i] += u * (value - z1[i]);                                                      \
+                        }                                                                                           \
                     }                                                                                               \
                 }                                                                                                   \
                 for (int64_t i = 0; i < width; i++) {                                                               \
@@ -155,26 +170,38 @@ static inline float level(float x, float reciprocal, float low, float high) {
     }                                                                                                               \
                                                                                                                     \
     static void channel_map_##T(const T *x, const T *z, T *y, const float *a, const float *b, const float *c,       \
-                                int64_t pixels, int64_t channels, int threads) {                                    \
+                                const float *f, const float *g, float lowest, int64_t pixels, int64_t channels,     \
+                                int threads) {                                                                      \
         int64_t joined = 1 + 127 / channels, width = joined * channels;                                             \
         int64_t size = part_size(pixels, joined);                                                                   \
         _Pragma("omp parallel for num_threads(threads) if (pixels * channels > SMALL)")                             \
         for (int64_t start = 0; start < pixels; start += size) {                                                    \
             int64_t stop = smaller(start + size, pixels);                                                           \
-            float a1[width], b1[width], c1[width];                                                                  \
+            float a1[width], b1[width], c1[width], f1[width], g1[width];                                            \
             for (int64_t i = 0; i < width; i++) {                                                                   \
                 a1[i] = a[i % channels], b1[i] = b[i % channels], c1[i] = c[i % channels];                          \
+                f1[i] = f != NULL ? f[i % channels] : 0, g1[i] = f != NULL ? g[i % channels] : 0;                   \
             }                                                                                                       \
             for (int64_t pixel = start; pixel < stop; pixel += joined) {                                            \
                 int64_t first = pixel * channels, values = smaller(joined, stop - pixel) * channels;                \
                 const T *u = x + first;                                                                             \
                 T *to = y + first;                                                                                  \
                 if (z == NULL) {                                                                                    \
-                    for (int64_t i = 0; i < values; i++) to[i] = to_##T(from_##T(u[i]) * a1[i] + c1[i]);            \
-                } else {                                                                                            \
+                    for (int64_t i = 0; i < values; i++) {                                                          \
+                        float value = from_##T(u[i]) * a1[i] + c1[i];                                               \
+                        to[i] = to_##T(value < lowest ? lowest : value);                                            \
+                    }                                                                                               \
+                } else if (f == NULL) {                                                                             \
                     const T *v = z + first;                                                                         \
                     for (int64_t i = 0; i < values; i++)                                                            \
                         to[i] = to_##T(from_##T(u[i]) * a1[i] + from_##T(v[i]) * b1[i] + c1[i]);                    \
+                } else {                                                                                            \
+                    const T *v = z + first;                                                                         \
+                    for (int64_t i = 0; i < values; i++) {                                                          \
+                        float value = from_##T(v[i]), w = from_##T(u[i]);                                           \
+                        w = value * f1[i] + g1[i] <= 0 ? 0 : w;                                                     \
+                        to[i] = to_##T(w * a1[i] + value * b1[i] + c1[i]);                                          \
+                    }                                                                                               \
                 }                                                                                                   \
             }                                                                                                       \
         }                                                                                                           \
@@ -182,12 +209,12 @@ static inline float level(float x, float reciprocal, float low, float high) {
                                                                                                                     \
     void norm_##T(const T *x, T *y, const float *weight, const float *bias, float *running_mean,                    \
                   float *running_variance, double *saved, double *scratch, int64_t pixels, int64_t channels,        \
-                  double momentum, double epsilon, int training, int threads) {                                     \
+                  double momentum, double epsilon, int training, int rectify, int threads) {                        \
         float start[channels], factor[channels], constant[channels];                                                \
         if (training) {                                                                                             \
             /* Deviations from the first pixel: squares of values far from zero would lose the variance. */         \
             for (int64_t i = 0; i < channels; i++) start[i] = from_##T(x[i]);                                       \
-            channel_sums_##T(x, x, start, start, pixels, channels, scratch, threads);                               \
+            channel_sums_##T(x, x, start, start, NULL, NULL, pixels, channels, scratch, threads);                   \
         }                                                                                                           \
         for (int64_t i = 0; i < channels; i++) {                                                                    \
             double mean, variance;                                                                                  \
@@ -212,14 +239,24 @@ static inline float level(float x, float reciprocal, float low, float high) {
             factor[i] = scale;                                                                                      \
             constant[i] = (bias != NULL ? bias[i] : 0) - mean * scale;                                              \
         }                                                                                                           \
-        channel_map_##T(x, NULL, y, factor, constant, constant, pixels, channels, threads);                         \
+        channel_map_##T(x, NULL, y, factor, constant, constant, NULL, NULL, rectify ? 0 : -INFINITY, pixels,        \
+                        channels, threads);                                                                         \
     }                                                                                                               \
                                                                                                                     \
-    void norm_backward_##T(const T *x, const T *dy, T *dx, const float *weight, const double *saved, float *dw,     \
-                           float *db, double *scratch, int64_t pixels, int64_t channels, int threads) {             \
+    void norm_backward_##T(const T *x, const T *dy, T *dx, const float *weight, const float *bias,                  \
+                           const double *saved, float *dw, float *db, double *scratch, int64_t pixels,              \
+                           int64_t channels, int rectified, int threads) {                                          \
         float nothing[channels], center[channels], of_dy[channels], of_x[channels], constant[channels];             \
-        for (int64_t i = 0; i < channels; i++) nothing[i] = 0, center[i] = saved[i];                                \
-        channel_sums_##T(dy, x, nothing, center, pixels, channels, scratch, threads);                               \
+        float factors[channels], constants[channels];                                                               \
+        for (int64_t i = 0; i < channels; i++) {                                                                    \
+            nothing[i] = 0, center[i] = saved[i];                                                                   \
+            /* As they were forwards. */                                                                            \
+            double scale = (weight != NULL ? weight[i] : 1) / saved[channels + i];                                  \
+            factors[i] = scale;                                                                                     \
+            constants[i] = (bias != NULL ? bias[i] : 0) - saved[i] * scale;                                         \
+        }                                                                                                           \
+        const float *f = rectified ? factors : NULL, *g = rectified ? constants : NULL;                             \
+        channel_sums_##T(dy, x, nothing, center, f, g, pixels, channels, scratch, threads);                         \
         for (int64_t i = 0; i < channels; i++) {                                                                    \
             double mean = saved[i], deviation = saved[channels + i], sum = scratch[i];                              \
             /* The sums were taken about the rounded mean. */                                                       \
@@ -232,7 +269,8 @@ static inline float level(float x, float reciprocal, float low, float high) {
             of_x[i] = slope;                                                                                        \
             constant[i] = -scale * sum / pixels - slope * mean;                                                     \
         }                                                                                                           \
-        if (dx != NULL) channel_map_##T(dy, x, dx, of_dy, of_x, constant, pixels, channels, threads);               \
+        if (dx != NULL)                                                                                             \
+            channel_map_##T(dy, x, dx, of_dy, of_x, constant, f, g, -INFINITY, pixels, channels, threads);          \
     }
 
 KERNELS(float)

@@ -46,8 +46,9 @@ class Kernels:
         )
         sizes = (_COUNT, _COUNT)
         numbers = (ctypes.c_double, ctypes.c_double, ctypes.c_int)
-        self._norm = _of_types(library, "norm", *(_POINTER,) * 8, *sizes, *numbers)
-        self._norm_backward = _of_types(library, "norm_backward", *(_POINTER,) * 8, *sizes)
+        flag = ctypes.c_int
+        self._norm = _of_types(library, "norm", *(_POINTER,) * 8, *sizes, *numbers, flag)
+        self._norm_backward = _of_types(library, "norm_backward", *(_POINTER,) * 9, *sizes, flag)
 
     @staticmethod
     def fits(x: Tensor) -> bool:
@@ -100,6 +101,7 @@ class Kernels:
         momentum: float,
         eps: float,
         training: bool,
+        rectify: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Batch norm of x, of its type and layout, and (2, C) the mean and the deviation that it used.
 
@@ -113,6 +115,7 @@ class Kernels:
             momentum: share of this batch in the running statistics.
             eps: added to the variance.
             training: whether mean and variance are those of x, rather than the running ones.
+            rectify: whether negative results become zero.
         """
         channels = x.shape[1]
         y = torch.empty_like(x)
@@ -133,6 +136,7 @@ class Kernels:
             momentum,
             eps,
             training,
+            rectify,
             _threads(),
         )
         return y, saved
@@ -142,11 +146,16 @@ class Kernels:
         x: Tensor,
         dy: Tensor,
         weight: Tensor | None,
+        bias: Tensor | None,
         saved: Tensor,
         *,
         wants_x: bool,
+        rectified: bool = False,
     ) -> tuple[Tensor | None, Tensor, Tensor]:
-        """The gradients of x, if it is wanted, of weight and of bias; dy is of the type and layout of x."""
+        """The gradients of x, if it is wanted, of weight and of bias; dy is of the type and layout of x.
+
+        Args as of `norm`; `rectified` says whether its results were.
+        """
         channels = x.shape[1]
         dx = None
         if wants_x:
@@ -158,12 +167,14 @@ class Kernels:
             dy.data_ptr(),
             _address(dx),
             _address(weight),
+            _address(bias),
             saved.data_ptr(),
             dw.data_ptr(),
             db.data_ptr(),
             scratch.data_ptr(),
             x.numel() // channels,
             channels,
+            rectified,
             _threads(),
         )
         return dx, dw, db
