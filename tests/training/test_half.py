@@ -1,13 +1,19 @@
 """Steps in bfloat16."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from rankfold.models.zoo import build
+from rankfold.nn import batch_norm, convolution
+from rankfold.training.data import load_images
 from rankfold.training.half import bfloat16_steps
+from rankfold.training.loop import train
+from rankfold.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 
@@ -70,3 +76,21 @@ def test_compiled_steps_are_the_same():
     compiled = torch.compile(copy.deepcopy(layer), backend="aot_eager")
     for value, right in zip(gradients(compiled, x, True), expected, strict=True):
         assert torch.equal(value, right)
+
+
+def losses(images):
+    """Mean losses of training in steps of bfloat16, four of them an epoch."""
+    recipe = Recipe(epochs=4, batch_size=64, peak_rate=0.1, precision="bfloat16")
+    history = train(build("resnet8", 10, 1), images, recipe, CPU)
+    return torch.tensor([record.train_loss for record in history])
+
+
+def test_training_by_kernels_goes_where_that_by_torch_goes(image_cache, monkeypatch):
+    digits = load_images("digits")
+    few = replace(digits, train=digits.train.sample(256, 0), test=digits.test.sample(8, 0))
+    found = losses(few)
+    monkeypatch.setattr(convolution, "convolution_kernels", lambda: None)
+    monkeypatch.setattr(batch_norm, "kernels", lambda: None)
+    expected = losses(few)
+    assert expected[-1] < 0.9 * expected[0]
+    torch.testing.assert_close(found, expected, rtol=0.03, atol=0)
