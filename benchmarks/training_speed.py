@@ -7,9 +7,9 @@ Each variant is a process of its own, which trains on 6 batches of 128 random im
 (first and last layer 8), taught by the float network, in the layout and precision that the training loop
 chooses, batches and augmentation included. The variants take turns, so that a busy machine slows all of them
 alike, and what is compared is their own processor time, medians over the rounds, not time on the wall.
-`NAME-float` is the network before it is quantised, without a teacher, and `NAME-windows` with window layers of
-two row tiles on 64x64 arrays. `--against` names the folder of another checkout of this repository, as old as
-e95f9c8.
+`NAME-float` is the network before it is quantised, without a teacher, and `NAME-windows` with window layers
+of two row tiles on 64x64 arrays. `--against` names the folder of another checkout of this repository, as old
+as e95f9c8.
 
 Aims on a processor: 1.5 times the images/s of e95f9c8; a step of a window network at most 1.5 times the dense
 network's.
