@@ -41,6 +41,7 @@ from rankfold.plan import (
     check_plan,
     uniform_plan,
 )
+from rankfold.plan.methods import offered_methods
 from rankfold.workload import ConvShape, Network, zoo_network
 
 DENSE = DenseLayer()
@@ -254,7 +255,10 @@ def test_methods_are_known_by_the_names_of_the_command_line() -> None:
         "channel",
         "window",
         "window-low-rank",
+        "planned",
     ]
+    # A plan takes weights and images, which only grids give it.
+    assert [*offered_methods(), "planned"] == list(METHODS)
     assert all(method.name == name for name, method in METHODS.items())
 
 

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.plan import LowRank, Pairs, Pairs2024, Quantise, SharedSupport, WindowLowRank, Windows
 from rankfold.plan.methods import settings
+from rankfold.plan.uniform import uniform_plan
 from rankfold.reproduce.grid import Cell, grid_names, load_grid
 from rankfold.runs.recipes import effective
 from rankfold.training.distillation import Distillation
+from rankfold.workload import zoo_network
 
 GOOD = """
 model: resnet8
@@ -45,6 +48,80 @@ def test_the_grid_for_a_processor_has_what_can_be_spared_least():
     for method in ("patdnn", "pairs"):
         assert sorted(cell.entries for cell in first if cell.method == method) == [1, 2, 4, 6]
     assert sorted(cell.bits for cell in grid.cells if cell.method == "quantise") == [2, 3, 4]
+
+
+def chosen(cells, method, *names):
+    """The settings of the cells of a method, as sets of values or of tuples of them."""
+    found = set()
+    for cell in cells:
+        if cell.method == method:
+            values = tuple(cell.settings[name] for name in names)
+            found.add(values if len(names) > 1 else values[0])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("headlines-resnet20-cifar10", 20), ("headlines-resnet20-cifar10-cpu", 6)]
+)
+def test_the_headlines_on_cifar10(name, epochs):
+    grid = load_grid(name)
+    cells = [cell for cell in grid.cells if cell.seed == 0]
+    assert (grid.model, grid.data) == ("resnet20", "uoft-cs/cifar10") and grid.recipe.epochs == epochs
+    assert {cell.bits for cell in cells if cell.method == "quantise"} == {4, 3, 2}
+    assert chosen(cells, "low-rank", "groups", "rank") == {
+        (g, r) for g in (1, 4, 8) for r in ("1/2", "1/4", "1/8")
+    }
+    pruned = ("pairs", "pairs-2023", "pairs-2024", "patdnn", "patdnn-channel", "support")
+    for method in pruned:
+        assert chosen(cells, method, "entries") == {6, 4, 2, 1}
+    assert chosen(cells, "window", "row_tiles") == {1, 2, 3, 4, 5}
+    assert len(chosen(cells, "planned", "max_cycles")) == 5
+    assert len(cells) == 3 + 9 + 6 * 4 + 5 + 5
+    check_all_alike(grid, cells)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("headlines-wrn16-4-cifar100", 20), ("headlines-wrn16-4-cifar100-cpu", 3)]
+)
+def test_the_headlines_on_cifar100(name, epochs):
+    grid = load_grid(name)
+    cells = [cell for cell in grid.cells if cell.seed == 0]
+    assert (grid.model, grid.data) == ("wrn16-4", "uoft-cs/cifar100") and grid.recipe.epochs == epochs
+    assert [str(array) for array in grid.arrays] == ["64x64", "128x128", "256x256", "512x512"]
+    assert {cell.bits for cell in cells if cell.method == "quantise"} == {4}
+    assert chosen(cells, "low-rank", "groups", "rank") == {
+        (g, r) for g in (1, 4) for r in ("1/4", "1/8", "1/16")
+    }
+    pruned = ("pairs", "pairs-2023", "pairs-2024", "patdnn", "patdnn-channel")
+    for method in pruned:
+        assert chosen(cells, method, "entries") == {4, 2, 1}
+    assert len(chosen(cells, "window", "row_tiles")) == 3
+    assert len(chosen(cells, "planned", "max_cycles")) == 3
+    assert len(cells) == 1 + 6 + 5 * 3 + 3 + 3
+    check_all_alike(grid, cells)
+
+
+def check_all_alike(grid, cells):
+    """Three seeds of every cell, one after the other; the same teacher for all; 4 bits but for dense ones."""
+    assert [cell.seed for cell in grid.cells] == [seed for seed in (0, 1, 2) for _ in cells]
+    for seed in (1, 2):
+        again = [cell for cell in grid.cells if cell.seed == seed]
+        assert [replace(cell, seed=0) for cell in again] == cells
+    assert {cell.distil for cell in cells} == {0.9}
+    assert {cell.bits for cell in cells if cell.method != "quantise"} == {4}
+
+
+def test_budgets_of_headlines_are_what_windows_need():
+    """Three plans on CIFAR-100, and four on CIFAR-10, have the cycles that a row of windows has."""
+    for name, size in (("headlines-resnet20-cifar10", 4), ("headlines-wrn16-4-cifar100", 3)):
+        grid = load_grid(name)
+        network = zoo_network(grid.model, (3, 32, 32))
+        cells = [cell for cell in grid.cells if cell.seed == 0]
+        needed = set()
+        for row_tiles in chosen(cells, "window", "row_tiles"):
+            plan = uniform_plan(network, grid.array, Windows(row_tiles=row_tiles), bits=4)
+            needed.add(network_cycles(network, plan).chosen_cycles)
+        assert len(needed & chosen(cells, "planned", "max_cycles")) == size
 
 
 def test_every_grid_loads_and_names_are_folders():

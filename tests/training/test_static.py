@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.quantisers import Quantiser
-from rankfold.plan import LowRank, Pairs, Windows, uniform_plan
+from rankfold.plan import LowRank, Windows, uniform_plan
 from rankfold.progress import Silent
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
@@ -192,7 +192,7 @@ class Unseen(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-METHODS = [LowRank(rank="1/4", groups=2, force=True), Pairs(entries=4), Windows(row_tiles=1)]
+METHODS = [LowRank(rank="1/4", groups=2, force=True), Windows(row_tiles=1)]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

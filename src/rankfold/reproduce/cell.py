@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -12,17 +13,20 @@ from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import Plan
+from rankfold.plan.methods import Planned
 from rankfold.progress import Progress
 from rankfold.reproduce.grid import Cell, Grid
 from rankfold.reproduce.measure import Measurement, measure
+from rankfold.reproduce.planned import planned
 from rankfold.runs.baseline import dense_weights
 from rankfold.runs.recipes import effective
 from rankfold.runs.result import Result
-from rankfold.runs.run import run
-from rankfold.runs.state import RunNotes, traced
+from rankfold.runs.run import Begun, begin, run
+from rankfold.runs.state import RunNotes, prepare, traced
 from rankfold.surgery.methods import plan_of
 from rankfold.temporaries import remove_strays
-from rankfold.training.data import load_images
+from rankfold.training.data import ImageData, load_images
+from rankfold.training.device import choose_device
 from rankfold.training.recipe import Recipe
 from rankfold.workload import Network
 
@@ -65,30 +69,67 @@ class Work:
         try:
             # A cell that is complete is not trained again: the run finds its own result.
             self._train(cell, folder, progress)
-            return Outcome(cell, measure(cell, folder, self.grid.arrays, self.grid.hardware))
+            return self.measured(cell)
         except Exception as error:  # a cell of a long grid may fail in any way, and the others go on
             return Outcome(cell, error=in_words(error))
 
+    def begin(self, cell: Cell, progress: Progress | None = None) -> Begun:
+        """The run of a cell up to its fine-tuning, which captured steps shall do.
+
+        Raises:
+            InputError: the cell cannot be run, or its folder holds another run.
+        """
+        model, data, plan, recipe, options = self._arguments(cell, progress)
+        state = prepare(model, data, plan, recipe, **options, captured=True)
+        return begin(state, cell_folder(self.out, cell), resume=True)
+
+    def measured(self, cell: Cell) -> Outcome:
+        """The rows of a cell whose run is complete.
+
+        Raises:
+            InputError: its folder is damaged.
+        """
+        folder = cell_folder(self.out, cell)
+        return Outcome(cell, measure(cell, folder, self.grid.arrays, self.grid.hardware))
+
     def _train(self, cell: Cell, folder: Path, progress: Progress | None) -> None:
         """The run of a cell, taken up where it was left."""
+        model, data, plan, recipe, options = self._arguments(cell, progress)
+        run(model, data, plan, recipe, **options, out=folder, resume=True)
+
+    def _arguments(
+        self, cell: Cell, progress: Progress | None
+    ) -> tuple[nn.Module, ImageData, Plan, Recipe, dict[str, Any]]:
+        """What the run of a cell is called with."""
         grid = self.grid
         recipe = grid.recipe_of(cell)
         data = load_images(grid.data)
         model = load_model(grid.model, len(data.classes), data.input_size[0], recipe.seed)
         network = traced(model, data, grid.model)
-        run(
+        baseline = dense_weights(grid.model, data, self.checkpoint, grid.baseline_recipe)
+        options = {
+            "baseline": baseline,
+            "distillation": cell.distillation,
+            "notes": RunNotes(grid.command),
+            "device": self.device,
+            "progress": progress,
+        }
+        method = cell.setting()
+        if not isinstance(method, Planned):
+            return model, data, cell_plan(cell, model, network, grid.array), recipe, options
+        baseline.load_(model)
+        plan = planned(
+            method,
             model,
             data,
-            cell_plan(cell, model, network, grid.array),
-            recipe,
-            out=folder,
-            baseline=dense_weights(grid.model, data, self.checkpoint, grid.baseline_recipe),
-            distillation=cell.distillation,
-            notes=RunNotes(grid.command),
-            device=self.device,
-            resume=True,
+            network,
+            grid.array,
+            bits=cell.bits,
+            out=self.out,
+            device=choose_device(self.device),
             progress=progress,
         )
+        return model, data, plan, recipe, options
 
 
 def cell_plan(cell: Cell, model: nn.Module, network: Network, array: ArraySpec) -> Plan:

@@ -56,6 +56,8 @@ def reproduce(
     budget: float | None = None,
     device: str = "auto",
     runner: Runner | None = None,
+    *,
+    captured: bool = False,
 ) -> tuple[Outcome, ...]:
     """Train every cell of a grid into `out/cells` and map it for every array of the grid.
 
@@ -69,6 +71,7 @@ def reproduce(
         budget: seconds after which no cell is begun any more; 0 only measures what is there; None: no limit.
         device: `auto`, `cpu`, `cuda`, ...
         runner: where the cells run; None: here, one after another.
+        captured: train the dense network by static steps, on a GPU one CUDA graph each.
 
     Returns:
         What became of each cell, in the grid's order.
@@ -95,7 +98,7 @@ def reproduce(
     if ready:
         progress.note(f"{ready} of {number} cells are done already")
     if waiting and go_on():
-        work = Work(grid, out, _baseline(grid, out, device, progress), device)
+        work = Work(grid, out, _baseline(grid, out, device, progress, captured), device)
         # The place in the grid and not in the queue: the numbers stay the same from call to call.
         places = {cell: place for place, cell in enumerate(grid.cells, start=1)}
         # Cells may end in another order than they began.
@@ -151,7 +154,7 @@ def _claim(grid: Grid, out: Path, device: str) -> None:
     write_typed(out / MARKER, TYPE, VERSION, record)
 
 
-def _baseline(grid: Grid, out: Path, device: str, progress: Progress) -> Path | None:
+def _baseline(grid: Grid, out: Path, device: str, progress: Progress, captured: bool) -> Path | None:
     """The weights that all cells start from: shipped ones (None), or trained once."""
     data = load_images(grid.data)
     if shipped_baseline(grid.model, data.classes, data.input_size) is not None:
@@ -171,5 +174,6 @@ def _baseline(grid: Grid, out: Path, device: str, progress: Progress) -> Path | 
         device=device,
         resume=True,
         progress=progress,
+        captured=captured,
     )
     return folder / run_files.WEIGHTS

@@ -113,6 +113,8 @@ def device_name(device: torch.device) -> str:
 def _devices(state: RunState) -> str:
     """The device in words, and how many processes had one."""
     name = device_name(state.device)
+    if state.captured:
+        name += ", captured steps"
     if state.processes.alone:
         return name
     return f"{name}, {state.processes.share.of} processes"

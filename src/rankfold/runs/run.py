@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ from rankfold.training.source import TrainingData
     resume=SWITCH,
     progress=PROGRESS,
     processes=Wanted("Processes.of_group()", Processes),
+    captured=SWITCH,
 )
 def run(
     model: nn.Module,
@@ -71,6 +72,7 @@ def run(
     resume: bool = False,
     progress: Progress | None = None,
     processes: Processes = ALONE,
+    captured: bool = False,
 ) -> Result:
     """Compress, quantise and fine-tune a network as a plan says, and write everything to the folder `out`.
 
@@ -100,6 +102,7 @@ def run(
         progress: hears how far the run is.
         processes: that do the run together, each called alike (`Processes.of_group()`); the first alone
             reads and writes the folder, and tells how far the run is.
+        captured: train by static steps, on a GPU one CUDA graph each (`training.static_training`).
 
     Raises:
         InputError: anything that was given is wrong; the message says what would be right.
@@ -124,19 +127,60 @@ def run(
         device=device,
         progress=progress,
         processes=processes,
+        captured=captured,
     )
+    begun = begin(state, Path(out), resume)
+    if begun.known is not None:
+        return begun.known
+    steps.fine_tune(state)
+    return end(begun)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run in its folder, up to its fine-tuning.
+
+    Attributes:
+        state: the run, quantised, where it is not complete.
+        number: the hash of its identity.
+        known: the result, where the folder has it already.
+    """
+
+    state: RunState
+    number: str
+    known: Result | None
+
+
+def begin(state: RunState, out: Path, resume: bool) -> Begun:
+    """Give a prepared run its folder, and take it up to its fine-tuning.
+
+    Args:
+        state: the run.
+        out: the folder.
+        resume: whether the run may go on with what is there.
+
+    Raises:
+        InputError: the folder holds something else, or a step fails.
+    """
     # From here on the folder is written to; all that could be refused was looked at before.
-    number = claim(state, Path(out), identity(state), resume)
+    number = claim(state, out, identity(state), resume)
     # With `resume` a complete run costs nothing more, so grids may call it again for every cell.
     known = finished(state)
-    if known is not None:
-        return known
-    steps.start(state)
-    steps.decompose(state)
-    steps.quantise(state)
-    steps.fine_tune(state)
-    steps.evaluate(state)
-    return recorded(state, number)
+    if known is None:
+        steps.start(state)
+        steps.decompose(state)
+        steps.quantise(state)
+    return Begun(state, number, known)
+
+
+def end(begun: Begun) -> Result:
+    """Evaluate a run that is fine-tuned, and write its result down.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    steps.evaluate(begun.state)
+    return recorded(begun.state, begun.number)
 
 
 def claim(state: RunState, out: Path, content: Mapping[str, Any], resume: bool) -> str:

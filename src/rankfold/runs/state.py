@@ -36,6 +36,7 @@ from rankfold.training.loop import EpochRecord
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
+from rankfold.training.static_training import check_static
 from rankfold.workload import Network, trace
 
 
@@ -80,6 +81,7 @@ class RunState:
         progress: hears how far the work is.
         stage: what `progress` calls fine-tuning.
         processes: that do this work together.
+        captured: whether it trains by static steps, on a GPU one CUDA graph each.
         teacher: the dense network as it was when it began to teach.
         arrays: the network as its arrays compute it, with the Parameters of `model`, where there is `noise`.
         reports: what surgery did to each layer.
@@ -107,6 +109,7 @@ class RunState:
     progress: Progress = field(default_factory=Silent)
     stage: str = "fine-tuning"
     processes: Processes = ALONE
+    captured: bool = False
 
     teacher: Teacher | None = None
     arrays: nn.Module | None = None
@@ -147,6 +150,7 @@ def prepare(
     device: str = "auto",
     progress: Progress | None = None,
     processes: Processes = ALONE,
+    captured: bool = False,
 ) -> RunState:
     """A run that can begin: all that was given goes together, and nothing has been written.
 
@@ -155,6 +159,8 @@ def prepare(
     # Cheap checks first: a wrong choice is refused before a network is traced.
     target = choose_device(device)
     _check_choices(decomposition, noise, recipe)
+    if captured:
+        check_captured(data, processes, noise)
     check_rounding(rounding, plan)
     suited = data.fitted(recipe)
     machine = plan.machine
@@ -197,6 +203,7 @@ def prepare(
         dense_energy=dense,
         progress=hearer,
         processes=processes,
+        captured=captured,
     )
 
 
@@ -214,6 +221,22 @@ def _check_choices(decomposition: str, noise: NonIdealities | None, recipe: Reci
         raise InputError(
             "noise-aware training programs arrays anew in every step, which compiled steps do not; "
             "omit compiled=True"
+        )
+
+
+def check_captured(data: TrainingData, processes: Processes, noise: NonIdealities | None = None) -> None:
+    """Refuse what steps that are recorded and played again cannot do.
+
+    Raises:
+        InputError: it is asked for.
+    """
+    check_static(data)
+    if not processes.alone:
+        raise InputError("captured steps are of one process; start one for each GPU, or omit captured steps")
+    if noise is not None:
+        raise InputError(
+            "noise-aware training programs arrays anew in every step, which captured steps do not; omit "
+            "captured steps"
         )
 
 

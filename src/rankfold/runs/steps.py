@@ -7,8 +7,10 @@ them and records the result; planning, and training loops of one's own, use thos
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rankfold.calibration.samples import MOMENT_IMAGES
+from rankfold.errors import RankfoldError
 from rankfold.runs.state import RunState
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import LayerReport, compress_, kept_parameters
@@ -17,6 +19,7 @@ from rankfold.surgery.supports import with_supports
 from rankfold.training.accuracy import accuracy_on_tests
 from rankfold.training.distillation import Teacher
 from rankfold.training.loop import train
+from rankfold.training.together import Pupil, train_together
 
 BASELINE, DECOMPOSED, FINAL, ARRAYS = "baseline", "decomposed", "final", "arrays"  # keys of accuracies
 
@@ -101,6 +104,11 @@ def fine_tune(state: RunState) -> None:
     Raises:
         InputError: training diverged, or the checkpoint belongs to another run.
     """
+    if state.captured:
+        (error,) = fine_tune_together([state])
+        if error is not None:
+            raise error
+        return
     trained = state.model
     if state.noise is not None:
         # It shares its Parameters with the model: to train the one is to train the other.
@@ -125,6 +133,36 @@ def fine_tune(state: RunState) -> None:
     )
     # The checkpoint of another machine may bring supports of its own.
     state.plan = with_supports(state.plan, state.model)
+
+
+def fine_tune_together(states: Sequence[RunState]) -> tuple[RankfoldError | None, ...]:
+    """`fine_tune` of several runs at once on one device, by static steps (`training.together`).
+
+    Args:
+        states: without noise, on one device, each by a process alone.
+
+    Returns:
+        The error that ended the training of each, or kept it from beginning, which the others do not suffer
+        from; or None.
+    """
+    pupils = []
+    for state in states:
+        pupils.append(
+            Pupil(
+                state.model,
+                state.data,
+                state.recipe,
+                checkpoint=state.checkpoint,
+                teacher=state.teacher,
+                progress=state.progress,
+                stage=state.stage,
+            )
+        )
+    ended = train_together(pupils, states[0].device)
+    for state, trained in zip(states, ended, strict=True):
+        state.history = trained.history
+        state.plan = with_supports(state.plan, state.model)  # as in `fine_tune`
+    return tuple(trained.error for trained in ended)
 
 
 def evaluate(state: RunState) -> None:

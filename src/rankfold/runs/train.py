@@ -18,7 +18,7 @@ from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.recipes import DENSE
 from rankfold.runs.result import Result
 from rankfold.runs.run import claim, common_identity, finished, recorded
-from rankfold.runs.state import RunNotes, RunState, told, traced
+from rankfold.runs.state import RunNotes, RunState, check_captured, told, traced
 from rankfold.surgery.compress import compress_
 from rankfold.training.device import choose_device
 from rankfold.training.processes import ALONE, Processes
@@ -42,6 +42,7 @@ def train_network(
     resume: bool = False,
     progress: Progress | None = None,
     processes: Processes = ALONE,
+    captured: bool = False,
 ) -> Result:
     """Train a dense float network, from the weights that it has, into the folder `out`.
 
@@ -62,12 +63,15 @@ def train_network(
         resume: go on with what is in `out`.
         progress: hears how far the run is.
         processes: that do the run together, as `runs.run.run` takes them.
+        captured: train by static steps, as `runs.run.run` does.
 
     Raises:
         InputError: anything that was given is wrong; the message says what would be right.
         LostProcessError: another of the processes has ended.
     """
     target = choose_device(device)
+    if captured:
+        check_captured(data, processes)
     suited = data.fitted(recipe)
     # Training works in place, and the user's network is not ours to change.
     own = copy.deepcopy(model)
@@ -95,6 +99,7 @@ def train_network(
         progress=told(progress, processes),
         stage="training",
         processes=processes,
+        captured=captured,
     )
     # No dense weights come before these: where others name them, the identity has nothing.
     content = common_identity(state, None)

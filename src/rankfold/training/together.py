@@ -66,10 +66,8 @@ def train_together(pupils: Sequence[Pupil], device: torch.device) -> tuple[Train
         device: where.
 
     Returns:
-        What became of each; a network whose training fails does not stop the others.
-
-    Raises:
-        InputError: data or a checkpoint do not fit; before anything is trained.
+        What became of each; a network whose training fails, or cannot begin for its data or its checkpoint,
+        does not stop the others.
     """
     held: dict[int, ResidentImages] = {}
     lanes = [_Lane(pupil, device, held) for pupil in pupils]
@@ -92,6 +90,13 @@ class _Lane:
         self._training: StaticTraining | None = None
         self._work: Iterator[None] = iter(())
         self._device = device
+        try:
+            self._begin(pupil, device, held)
+        except RankfoldError as error:
+            self.trained = Trained(error=error)
+            self._work = iter(())
+
+    def _begin(self, pupil: Pupil, device: torch.device, held: dict[int, ResidentImages]) -> None:
         data = check_static(pupil.data)
         place_(pupil.model, device)
         # As with `train`: without epochs nothing is looked at.
@@ -117,7 +122,7 @@ class _Lane:
 
     def go_on(self) -> bool:
         """One step more; False where there is none."""
-        if self._training is None:
+        if self._training is None or self.trained.error is not None:
             return False
         try:
             with on_stream(self._training.stream):

@@ -9,7 +9,7 @@ from rankfold.cli.arguments.values import checked
 from rankfold.errors import InputError
 from rankfold.plan import METHODS, LayerRule, LowRank, Method, Quantise
 from rankfold.plan.kinds import PLAIN, STEERINGS
-from rankfold.plan.methods import Setting, needed_settings, settings
+from rankfold.plan.methods import Setting, needed_settings, offered_methods, settings
 
 # Options that are no settings, as they are of several methods: each with the field of methods that follow
 # it, and what is said where a method does not.
@@ -26,9 +26,10 @@ Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
 def add_method(parser: Parser) -> None:
     """Add `--method`, and an option for each setting of all registered methods."""
-    told = [f"{name} ({method.help})" for name, method in METHODS.items()]
-    parser.add_argument("--method", choices=METHODS, help=", ".join(told))
-    for setting in settings().values():
+    offered = offered_methods()
+    told = [f"{name} ({method.help})" for name, method in offered.items()]
+    parser.add_argument("--method", choices=offered, help=", ".join(told))
+    for setting in settings(offered.values()).values():
         _add_setting(parser, setting)
     parser.add_argument("--pointwise", action="store_true", help="low-rank for 1x1 convolutions too")
     parser.add_argument(
@@ -161,7 +162,7 @@ def _default(options: argparse.Namespace) -> str:
 def _given_settings(method: type[Method], options: argparse.Namespace) -> dict[str, Any]:
     """The values that the user gave, by setting."""
     given: dict[str, Any] = {}
-    for name, setting in settings().items():
+    for name, setting in settings(offered_methods().values()).items():
         value = getattr(options, name)
         if value is None:
             continue

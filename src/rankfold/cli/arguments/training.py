@@ -49,6 +49,12 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
         help="of training steps; auto: bfloat16 where native",
     )
     parser.add_argument("--compile", action="store_true", help="run the training steps through torch.compile")
+    parser.add_argument(
+        "--captured",
+        action="store_true",
+        help="send each training step to the GPU as one CUDA graph, with the images kept there; the same "
+        "results but for rounding",
+    )
     add_image_size(parser)
     parser.add_argument(
         "--stream",

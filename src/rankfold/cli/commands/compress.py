@@ -39,7 +39,7 @@ from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS, ROUNDINGS
 from rankfold.plan import Method, Plan
 from rankfold.plan.kinds import PLAIN
-from rankfold.plan.methods import settings
+from rankfold.plan.methods import offered_methods, settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -192,6 +192,7 @@ def _compress(
         resume=options.resume,
         progress=Bars(),
         processes=processes,
+        captured=options.captured,
     )
 
 
@@ -255,7 +256,8 @@ def _chosen_plan(
 def _check_plan_alone(options: argparse.Namespace) -> None:
     """Refuse what a plan says already."""
     # By what argparse gives where nothing is said, which differs from option to option.
-    given = {f"--{name}": getattr(options, name) is not None for name in ("method", "mapping", *settings())}
+    names = ("method", "mapping", *settings(offered_methods().values()))
+    given = {f"--{name}": getattr(options, name) is not None for name in names}
     given["--steering"] = options.steering != PLAIN
     given["--bits"] = options.bits is not UNSET
     given["--weight-bits"] = options.weight_bits is not None

@@ -16,7 +16,7 @@ from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.plan import coverage, uniform_plan
 from rankfold.plan.kinds import PLAIN
-from rankfold.plan.methods import settings
+from rankfold.plan.methods import offered_methods, settings
 
 # What chooses layer by layer, and needs data for it.
 OF_THE_CHOICE = (
@@ -69,7 +69,7 @@ def refuse_setting(options: argparse.Namespace) -> None:
     Raises:
         InputError: such an option is given.
     """
-    for name in _given(options, (*settings(), *UNIFORM)):
+    for name in _given(options, (*settings(offered_methods().values()), *UNIFORM)):
         raise InputError(f"{_flag(name)} goes with --uniform; add that, or omit it")
     if options.steering != PLAIN:
         raise InputError("--steering goes with --uniform; add that, or omit it")

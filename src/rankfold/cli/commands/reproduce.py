@@ -67,6 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpus", type=float, default=0, metavar="N", help="GPUs of each Ray task (default 0)"
     )
+    parser.add_argument(
+        "--together",
+        type=int,
+        metavar="N",
+        help="train N cells at a time in this process, on a GPU each by CUDA graphs on a stream of its own",
+    )
     parser.set_defaults(run=run)
 
 
@@ -77,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.reproduce.grid import load_grid
     from rankfold.reproduce.pricing import price_again
     from rankfold.reproduce.run import reproduce
+    from rankfold.reproduce.together import TogetherRunner
     from rankfold.reproduce.write import write_results
 
     grid = _with_options(load_grid(options.grid), options)
@@ -85,13 +92,17 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             f"gpus (={options.gpus:g}) belong to the tasks of --ray; on one machine give --device cuda"
         )
-    runner = None
+    runner: RayRunner | TogetherRunner | None = None
     if options.price_again:
         _refuse_options_of_runs(options)
+    if options.together is not None:
+        if options.ray is not None:
+            raise InputError("--together trains cells in this process; omit it, or omit --ray")
+        runner = TogetherRunner(options.together)
     if options.ray is not None:
         runner = RayRunner(options.ray, options.threads or 1, options.gpus)
     prepare_process(options.threads)
-    if runner is not None:
+    if isinstance(runner, RayRunner):
         # Before the baseline is trained: a cluster that is not there is known at once.
         runner.connect()
     out = options.out or Path(f"reproduce-{grid.name}")
@@ -99,7 +110,15 @@ def run(options: argparse.Namespace) -> int:
         if options.price_again:
             outcomes = price_again(grid, out, Bars())
         else:
-            outcomes = reproduce(grid, out.resolve(), Bars(), options.budget, options.device, runner)
+            outcomes = reproduce(
+                grid,
+                out.resolve(),
+                Bars(),
+                options.budget,
+                options.device,
+                runner,
+                captured=options.together is not None,
+            )
     # Caught here, as `main` would speak of `--resume`, which this command does without.
     except KeyboardInterrupt:
         print("\nrankfold: interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -121,7 +140,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _refuse_options_of_runs(options: argparse.Namespace) -> None:
     """Refuse what only cells that are run would follow."""
-    for name in ("budget", "ray", "epochs", "seeds"):
+    for name in ("budget", "ray", "epochs", "seeds", "together"):
         if getattr(options, name) is not None:
             raise InputError(f"--price-again runs no cells; omit --{name}")
 

@@ -68,4 +68,5 @@ def _train(
         resume=options.resume,
         progress=Bars(),
         processes=processes,
+        captured=options.captured,
     )

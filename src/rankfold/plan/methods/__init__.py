@@ -7,6 +7,7 @@ layer becomes by it. `register_method` makes one known to the command line, grid
 from rankfold.plan.methods.channels import ChannelPruning
 from rankfold.plan.methods.low_rank import LowRank
 from rankfold.plan.methods.method import Method
+from rankfold.plan.methods.planned import Planned
 from rankfold.plan.methods.pruning import (
     Garos,
     Pairs,
@@ -21,6 +22,7 @@ from rankfold.plan.methods.quantise import Quantise
 from rankfold.plan.methods.registry import (
     METHODS,
     needed_settings,
+    offered_methods,
     register_method,
     registered_method,
     settings,
@@ -40,12 +42,14 @@ __all__ = [
     "PatDNN",
     "PatDNNByChannel",
     "PatDNNByLayer",
+    "Planned",
     "Quantise",
     "Setting",
     "SharedSupport",
     "WindowLowRank",
     "Windows",
     "needed_settings",
+    "offered_methods",
     "register_method",
     "registered_method",
     "settings",
@@ -65,5 +69,6 @@ for _method in (
     ChannelPruning,
     Windows,
     WindowLowRank,
+    Planned,
 ):
     register_method(_method)

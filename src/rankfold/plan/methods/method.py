@@ -28,6 +28,7 @@ class Method(ABC):
         kinds: what it makes of layers, beside dense ones.
         maker: `module:attribute` of a function (model, network, array, method, *, bits) that makes its plan,
             where that takes the network's weights; empty: `uniform_plan` makes it.
+        in_grids_alone: whether it takes weights and images, and so is no choice of the command line.
     """
 
     name: ClassVar[str]
@@ -37,6 +38,7 @@ class Method(ABC):
     flags: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[tuple[type[LayerKind], ...]] = ()
     maker: ClassVar[str] = ""
+    in_grids_alone: ClassVar[bool] = False
 
     @property
     def rules(self) -> tuple[LayerRule, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 
@@ -48,10 +48,15 @@ def registered_method(method: type[Method]) -> Iterator[None]:
         del METHODS[method.name]
 
 
-def settings() -> dict[str, Setting]:
-    """The settings of all registered methods by name, each once."""
+def offered_methods() -> dict[str, type[Method]]:
+    """The registered methods, by name, that the command line offers."""
+    return {name: method for name, method in METHODS.items() if not method.in_grids_alone}
+
+
+def settings(methods: Iterable[type[Method]] | None = None) -> dict[str, Setting]:
+    """The settings of methods by name, each once; None: of all registered ones."""
     found: dict[str, Setting] = {}
-    for method in METHODS.values():
+    for method in METHODS.values() if methods is None else methods:
         for setting in method.settings:
             found.setdefault(setting.name, setting)
     return found
