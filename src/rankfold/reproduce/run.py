@@ -86,7 +86,7 @@ def reproduce(
         return budget is None or time.monotonic() - start < budget
 
     # Before any cell: the results of two grids in one folder could not be told apart.
-    _claim(grid, out, device)
+    claim(grid, out, device)
     outcomes = {cell: finished(grid, cell, out) for cell in grid.cells}
     waiting = []
     for cell, outcome in outcomes.items():
@@ -98,7 +98,7 @@ def reproduce(
     if ready:
         progress.note(f"{ready} of {number} cells are done already")
     if waiting and go_on():
-        work = Work(grid, out, _baseline(grid, out, device, progress, captured), device)
+        work = Work(grid, out, dense_network(grid, out, device, progress, captured), device)
         # The place in the grid and not in the queue: the numbers stay the same from call to call.
         places = {cell: place for place, cell in enumerate(grid.cells, start=1)}
         # Cells may end in another order than they began.
@@ -130,8 +130,12 @@ def _in_words(outcome: Outcome) -> str:
     return f"{outcome.rows[0].accuracy:.2%}"
 
 
-def _claim(grid: Grid, out: Path, device: str) -> None:
-    """Take `out` for the grid, and write down what made the results."""
+def claim(grid: Grid, out: Path, device: str) -> None:
+    """Take `out` for the grid, and write down what made the results.
+
+    Raises:
+        InputError: `out` holds another grid.
+    """
     identity = {
         "grid": grid.name,
         "model": grid.model,
@@ -154,8 +158,21 @@ def _claim(grid: Grid, out: Path, device: str) -> None:
     write_typed(out / MARKER, TYPE, VERSION, record)
 
 
-def _baseline(grid: Grid, out: Path, device: str, progress: Progress, captured: bool) -> Path | None:
-    """The weights that all cells start from: shipped ones (None), or trained once."""
+def dense_network(
+    grid: Grid, out: Path, device: str, progress: Progress, captured: bool = False
+) -> Path | None:
+    """The weights that all cells start from: shipped ones (None), or trained once, or taken up.
+
+    Args:
+        grid: whose cells.
+        out: the folder of its results.
+        device: `auto`, `cpu`, `cuda`, ...
+        progress: hears of each epoch.
+        captured: train by static steps.
+
+    Raises:
+        InputError: training diverged, or data are wrong.
+    """
     data = load_images(grid.data)
     if shipped_baseline(grid.model, data.classes, data.input_size) is not None:
         return None

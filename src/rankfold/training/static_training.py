@@ -109,6 +109,7 @@ class StaticTraining(Training):
         # No gradient is there, and so nothing is done: schedules warn where their optimiser never steps.
         self._sgd.zero_grad(set_to_none=True)
         self._sgd.step()
+        self._step_sizes.use_all_levels_()
         return StaticStep(
             self._losses,
             images=self._images,

@@ -50,11 +50,16 @@ class StepSizes:
             bounded = bounded_step(torch.stack(self._steps), before)
             for step, value in zip(self._steps, bounded.unbind(), strict=True):
                 step.copy_(value)
+        if not are_held_elsewhere():
+            self.use_all_levels_()
+            return
         for layer in self._layers:
-            if are_held_elsewhere():
-                _shorten_(layer)
-            else:
-                use_all_levels_(layer)
+            _shorten_(layer)
+
+    def use_all_levels_(self) -> None:
+        """Keep all levels in use before the first step, as layers do that are not held here."""
+        for layer in self._layers:
+            use_all_levels_(layer)
 
     def set_freely_(self) -> None:
         """After steps that were held here alone: quantisers bound what follows, and not what was."""

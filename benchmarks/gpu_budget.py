@@ -1,0 +1,422 @@
+"""So many minutes of a GPU, spent on what is most valuable first; the same command goes on where it stopped.
+
+Usage: python benchmarks/gpu_budget.py --minutes 9 --data-cifar10 DIR --data-cifar100 DIR [--out runs/gpu]
+       python benchmarks/gpu_budget.py --rehearse [--out runs/rehearsal]
+
+`STAGES` lists what is trained: of WRN16-4 on CIFAR-100 the float and the 4-bit network, then the cells of its
+headlines, then the grid of ResNet-20 on CIFAR-10 (20 epochs), then what is left of WRN16-4; three seeds each,
+seed after seed. Each stage is of a grid of the package; its cells go in groups that are trained together by
+captured steps (docs/training.md). Every cell is a run folder in OUT/GRID/cells, written the moment that it
+ends; one that was stopped has a checkpoint of its last epoch.
+
+The time is kept, from when libraries are loaded: a cell is begun only where it can end in what is left, by
+the images/s that this machine has shown (OUT/speeds.json; before that by `GUESSES`). What takes longer than a
+whole call is trained in parts, and what was begun before goes on in any case. At the end of the time an alarm
+stops whatever is under way. Mapping the networks needs no GPU and is left for later, on any machine:
+
+       rankfold reproduce GRID --data DIR --out OUT/GRID --budget 0
+
+Before anything else a small network is trained by captured steps and by the ordinary loop. Where these
+differ, or steps cannot be captured, that is said, and cells are trained one by one by the ordinary loop.
+
+`--rehearse` goes through the same list on any machine: one epoch of a small network on digits, one seed, one
+cell of each method. It was run on a processor; nothing of this was run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rankfold import run_files
+from rankfold.errors import InputError, RankfoldError, first_line
+from rankfold.files import write_json
+from rankfold.mapping import ArraySpec
+from rankfold.models.zoo import build
+from rankfold.plan import uniform_plan
+from rankfold.progress import Progress, Silent
+from rankfold.reproduce.cell import Outcome, Work, cell_folder
+from rankfold.reproduce.grid import Cell, Grid, load_grid
+from rankfold.reproduce.run import claim, dense_network
+from rankfold.reproduce.together import run_group
+from rankfold.surgery.quantise import quantise_
+from rankfold.training.data import ImageData, ImageSplit, load_images
+from rankfold.training.device import choose_device
+from rankfold.training.loop import EpochRecord, train
+from rankfold.training.recipe import Recipe
+from rankfold.training.together import Pupil, train_together
+from rankfold.workload import trace
+
+WRN, RESNET = "headlines-wrn16-4-cifar100", "headlines-resnet20-cifar10"
+RESERVE = 5.0  # seconds of the time that are kept for the end
+# Images/s in all, before anything was measured: what the ordinary loop has reached on an H200 with ResNet-20,
+# and that divided by the ratio of multiply-accumulates.
+GUESSES = {"resnet20": 30_000.0, "wrn16-4": 1_300.0}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Cells of a grid, in its order.
+
+    Attributes:
+        grid: its name.
+        methods: whose cells; none: all.
+        together: how many are trained at once.
+    """
+
+    grid: str
+    methods: tuple[str, ...] = ()
+    together: int = 1
+
+    def cells(self, grid: Grid) -> list[Cell]:
+        """Those of the grid that belong to it."""
+        return [cell for cell in grid.cells if not self.methods or cell.method in self.methods]
+
+
+# The most valuable first; the dense network of a grid is trained before its first cell.
+STAGES = (
+    Stage(WRN, ("quantise",)),
+    Stage(WRN, ("planned", "window", "low-rank", "pairs-2023", "patdnn-channel", "pairs"), together=2),
+    Stage(RESNET, together=8),
+    Stage(WRN, together=2),
+)
+
+
+class OutOfTime(BaseException):
+    """The time is up; no Exception, so that nothing takes it for the fault of a cell."""
+
+
+@contextmanager
+def alarm(seconds: float) -> Iterator[None]:
+    """Inside, `OutOfTime` is raised after so long."""
+
+    def ring(*_: object) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Lines(Silent):
+    """Says what is worth keeping, a line each."""
+
+    def end(self, summary: str = "") -> None:
+        """Print the summary."""
+        if summary:
+            self.note(summary)
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        print(text, flush=True)
+
+
+class Speeds:
+    """Images/s in all that this machine has shown, by network and cells at once, all work around it included.
+
+    Args:
+        path: of the file that keeps them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    def of(self, model: str, together: int) -> float:
+        """What was measured last with so many, else with another number, else the guess."""
+        own = self._known.get(f"{model} x{together}")
+        others = [rate for key, rate in self._known.items() if key.startswith(f"{model} x")]
+        return own or min(others, default=GUESSES.get(model, 1_000.0))
+
+    def note(self, model: str, together: int, rate: float) -> None:
+        """Keep what was measured."""
+        self._known[f"{model} x{together}"] = rate
+        write_json(self._path, self._known)
+
+
+@dataclass(frozen=True)
+class Trained(Work):
+    """Cells that are trained here and mapped elsewhere."""
+
+    def measured(self, cell: Cell) -> Outcome:
+        """Nothing but that it has ended."""
+        return Outcome(cell)
+
+
+@dataclass
+class Session:
+    """One call of this command.
+
+    Attributes:
+        grids: by name, with their data.
+        out: folder of all results.
+        device: where.
+        seconds: that it has.
+        captured: whether steps are captured.
+        progress: hears of all.
+        failed: cells that failed in this call, by grid and name.
+    """
+
+    grids: dict[str, Grid]
+    out: Path
+    device: str
+    seconds: float
+    captured: bool = True
+    progress: Progress = field(default_factory=Lines)
+    failed: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._end = time.monotonic() + self.seconds
+        self._images: dict[str, int] = {}
+        self.speeds = Speeds(self.out / "speeds.json")
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end."""
+        return self._end - time.monotonic()
+
+    def folder(self, grid: Grid) -> Path:
+        """Of the results of a grid."""
+        return self.out / grid.name
+
+    def images(self, grid: Grid) -> int:
+        """Training images of a grid's data."""
+        if grid.name not in self._images:
+            self._images[grid.name] = load_images(grid.data).train_images
+        return self._images[grid.name]
+
+    def seconds_of(self, grid: Grid, together: int) -> float:
+        """What a cell takes, of so many at once, by the speed that is known."""
+        return grid.recipe.epochs * self.images(grid) / self.speeds.of(grid.model, together)
+
+    def waiting(self, stage: Stage) -> tuple[list[Cell], list[Cell]]:
+        """Cells of a stage that are begun and not done, and those that are not begun."""
+        grid = self.grids[stage.grid]
+        begun, new = [], []
+        for cell in stage.cells(grid):
+            folder = cell_folder(self.folder(grid), cell)
+            if (folder / run_files.RESULT).exists() or (grid.name, cell.name) in self.failed:
+                continue
+            (begun if (folder / run_files.CHECKPOINT).exists() else new).append(cell)
+        return begun, new
+
+    def next_group(self, stage: Stage) -> list[Cell]:
+        """The cells of a stage that go next: those that were begun, and new ones that can end in time."""
+        grid = self.grids[stage.grid]
+        begun, new = self.waiting(stage)
+        group = begun[: stage.together]
+        each = self.seconds_of(grid, stage.together)
+        room = int(self.left // each) - len(group)
+        # What no call could do at once is done in parts, where there is time for a good part of it.
+        if not group and each > self.seconds and self.left > self.seconds / 2:
+            room = max(room, 1)
+        return group + new[: max(0, min(room, stage.together - len(group)))]
+
+    def may_train_dense(self, grid: Grid) -> bool:
+        """Whether the dense network of a grid is there, or may be trained now."""
+        folder = self.folder(grid) / "baseline"
+        if any((folder / name).exists() for name in (run_files.RESULT, run_files.CHECKPOINT)):
+            return True
+        needed = grid.baseline_recipe.epochs * self.images(grid) / self.speeds.of(grid.model, 1)
+        return needed < self.left or (needed > self.seconds and self.left > self.seconds / 2)
+
+    def run(self, stage: Stage, cells: Sequence[Cell]) -> None:
+        """Train a group of cells, after the dense network that they start from."""
+        grid = self.grids[stage.grid]
+        out = self.folder(grid)
+        claim(grid, out, self.device)
+        checkpoint = dense_network(grid, out, self.device, self.progress, self.captured)
+        start = time.monotonic()
+        whole = not any((cell_folder(out, cell) / run_files.CHECKPOINT).exists() for cell in cells)
+        work = Trained(grid, out, checkpoint, self.device)
+        fine = 0
+        for outcome in self._outcomes(work, cells):
+            if outcome.error is not None:
+                self.failed[grid.name, outcome.cell.name] = outcome.error
+                self.progress.note(f"{outcome.cell.name} failed: {outcome.error}")
+            else:
+                fine += 1
+        if whole and fine == len(cells):
+            rate = fine * grid.recipe.epochs * self.images(grid) / (time.monotonic() - start)
+            self.speeds.note(grid.model, stage.together, rate)
+            self.progress.note(
+                f"{fine} cells of {grid.name}, {rate:.0f} images/s in all, {self.left:.0f} s left"
+            )
+
+    def _outcomes(self, work: Work, cells: Sequence[Cell]) -> Iterator[Outcome]:
+        if self.captured:
+            yield from run_group(work, cells, self.progress)
+            return
+        for cell in cells:
+            yield work(cell, self.progress)
+
+
+def spend(session: Session, stages: Sequence[Stage]) -> None:
+    """Go through the stages, the first that has a group to train first, until nothing fits in the time."""
+    try:
+        with alarm(session.left - RESERVE):
+            while True:
+                for stage in stages:
+                    if not session.may_train_dense(session.grids[stage.grid]):
+                        continue
+                    cells = session.next_group(stage)
+                    if cells:
+                        session.run(stage, cells)
+                        break
+                else:
+                    return
+    except OutOfTime:
+        session.progress.note("the time is up; the same command goes on")
+
+
+def fault_of_capturing(device: torch.device) -> str | None:
+    """Why captured steps are not to be trusted on this device; None: they do what the ordinary loop does."""
+    random = np.random.default_rng(0)
+
+    def made_up(count: int) -> ImageSplit:
+        return ImageSplit(
+            random.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8), random.integers(0, 10, count)
+        )
+
+    names = tuple(map(str, range(10)))
+    moments = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    data = ImageData("random", names, made_up(128), made_up(20), *moments, mirror=True, digest="")
+    recipe = Recipe(epochs=2, batch_size=16, peak_rate=0.02, precision="float32")
+    losses = []
+    for trained in (_by_the_loop, _captured):
+        model = build("resnet8", 10)
+        plan = uniform_plan(trace(model, data.input_size), ArraySpec(32, 32), bits=4)
+        quantise_(model, plan, list(data.calibration_batches(64, torch.device("cpu"))))
+        try:
+            losses.append(trained(model, data, recipe, device)[-1].train_loss)
+        except (RankfoldError, RuntimeError) as error:
+            return first_line(error)
+    known, found = losses
+    if abs(found - known) > 0.05 * known:
+        return f"a small network has a loss of {found:.4f} by captured steps and of {known:.4f} by others"
+    return None
+
+
+History = tuple[EpochRecord, ...]
+
+
+def _by_the_loop(model: torch.nn.Module, data: ImageData, recipe: Recipe, device: torch.device) -> History:
+    return train(model, data, recipe, device)
+
+
+def _captured(model: torch.nn.Module, data: ImageData, recipe: Recipe, device: torch.device) -> History:
+    (trained,) = train_together([Pupil(model, data, recipe)], device)
+    if trained.error is not None:
+        raise trained.error
+    return trained.history
+
+
+def rehearsal(grid: Grid, data: str) -> Grid:
+    """A grid of the same methods that takes a minute or two: one seed, one cell of each method, one epoch."""
+    first: dict[str, Cell] = {}
+    for cell in grid.cells:
+        first.setdefault(cell.method, cell)
+    if "planned" in first:
+        first["planned"] = replace(first["planned"], others=(("max_cycles", 400),))
+    recipe = Recipe(epochs=1, batch_size=64, peak_rate=0.05)
+    array = ArraySpec(32, 32)
+    return replace(
+        grid,
+        model="resnet8",
+        data=data,
+        array=array,
+        arrays=(array,),
+        recipe=recipe,
+        baseline_recipe=recipe,
+        cells=tuple(first.values()),
+    )
+
+
+def report(session: Session, stages: Sequence[Stage]) -> None:
+    """Say what is done of each grid, what failed, and what is left to do."""
+    for name in dict.fromkeys(stage.grid for stage in stages):
+        grid = session.grids[name]
+        folder = session.folder(grid)
+        done = sum((cell_folder(folder, cell) / run_files.RESULT).exists() for cell in grid.cells)
+        print(f"{name}: {done} of {len(grid.cells)} cells are trained; map them, on any machine, by")
+        print(f"  rankfold reproduce {name} --data {grid.data} --out {folder} --budget 0")
+    for (name, cell), error in session.failed.items():
+        print(f"failed: {name}: {cell}: {error}")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=9.0, help="of the GPU, %(default)s by default")
+    parser.add_argument("--data-cifar10", metavar="DIR", help="folder of CIFAR-10's Parquet shards")
+    parser.add_argument("--data-cifar100", metavar="DIR", help="folder of CIFAR-100's Parquet shards")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder, %(default)s by default")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    parser.add_argument("--no-captured", action="store_true", help="train one by one, by the ordinary loop")
+    parser.add_argument("--rehearse", action="store_true", help="one epoch of a small network on digits")
+    return parser
+
+
+def chosen_grids(options: argparse.Namespace) -> dict[str, Grid]:
+    """The grids of the stages, with the data that the options name.
+
+    Raises:
+        InputError: data are missing.
+    """
+    given = {RESNET: options.data_cifar10, WRN: options.data_cifar100}
+    grids = {}
+    for name, data in given.items():
+        if options.rehearse:
+            grids[name] = rehearsal(load_grid(name), data or "digits")
+        elif data is None:
+            raise InputError("give the folders of both data sets, --data-cifar10 and --data-cifar100")
+        else:
+            grids[name] = replace(load_grid(name), data=data)
+    return grids
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Spend the time; 1 where a cell failed, 2 where nothing could be done."""
+    start = time.monotonic()
+    options = arguments().parse_args(words)
+    try:
+        grids = chosen_grids(options)
+        device = choose_device(options.device)
+        options.out.mkdir(parents=True, exist_ok=True)
+        fault = "as you wish" if options.no_captured else fault_of_capturing(device)
+        if fault is not None:
+            print(f"NO CAPTURED STEPS ({fault}): cells are trained one by one by the ordinary loop")
+        session = Session(
+            grids,
+            options.out.resolve(),
+            options.device,
+            60 * options.minutes - (time.monotonic() - start),
+            captured=fault is None,
+        )
+        print(f"{device}, torch {torch.__version__}, {session.left:.0f} s left")
+        spend(session, STAGES)
+        report(session, STAGES)
+    except RankfoldError as error:
+        print(f"gpu_budget: {error}", file=sys.stderr)
+        return 2
+    return 1 if session.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
