@@ -27,7 +27,7 @@ def test_it_adds_up_over_pixels_to_what_sensitivities_know(window) -> None:
     model, images = network(), torch.randn(IMAGES + 6, 2, 7, 7)
     layer = WindowConv2d(model[0], window)
     batches = [images[:IMAGES], images[IMAGES:]]
-    found = output_importance(model, batches, {"0": layer.by_window})["0"]
+    found = output_importance(model, batches, {"0": [layer.by_window]})["0"][0]
     known = sensitivities(model, batches, ["0"])["0"]
     # (G, a*b, m/G, a*b, m/G), of which pixels with themselves make up the plane.
     pixels = window[0] * window[1]
@@ -44,7 +44,7 @@ def test_outputs_that_nothing_depends_on_count_alike() -> None:
     model = network()
     nn.init.zeros_(model[4].weight)
     layer = WindowConv2d(model[0], (2, 2))
-    found = output_importance(model, [torch.randn(4, 2, 6, 6)], {"0": layer.by_window})["0"]
+    found = output_importance(model, [torch.randn(4, 2, 6, 6)], {"0": [layer.by_window]})["0"][0]
     assert np.array_equal(with_floor(found), np.stack([np.eye(8)] * 2))
 
 
@@ -68,4 +68,4 @@ def test_only_scores_have_a_loss() -> None:
     assert gives_scores(network(), images) and not gives_scores(network()[:3], images)
     with pytest.raises(InputError, match="scores of shape"):
         layer = WindowConv2d(network()[0], (2, 2))
-        output_importance(network()[:3], images, {"0": layer.by_window})
+        output_importance(network()[:3], images, {"0": [layer.by_window]})

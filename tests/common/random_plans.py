@@ -23,6 +23,8 @@ from rankfold.plan import (
     SupportLayer,
     WindowLayer,
     WindowLowRankLayer,
+    WindowMarginsLayer,
+    WindowPart,
 )
 from rankfold.plan.kinds import STEERINGS
 from rankfold.workload import ConvShape
@@ -43,6 +45,12 @@ def support_texts(draw: st.DrawFn) -> str:
 
 
 MAYBE_SUPPORT = st.none() | support_texts()
+
+PAIRS = st.tuples(COUNTS, COUNTS)
+PARTS = st.one_of(
+    st.builds(WindowPart, PAIRS, PAIRS, PAIRS),
+    st.builds(WindowPart, PAIRS, PAIRS, PAIRS, COUNTS, MAYBE_SUPPORT),
+)
 
 # Layers of every kind, whether or not there is a network that they fit.
 LAYERS_OF: dict[type[LayerKind], st.SearchStrategy[LayerKind]] = {
@@ -68,6 +76,7 @@ LAYERS_OF: dict[type[LayerKind], st.SearchStrategy[LayerKind]] = {
         st.builds(WindowLowRankLayer, st.tuples(COUNTS, COUNTS), COUNTS),
         st.builds(WindowLowRankLayer, st.tuples(COUNTS, COUNTS), COUNTS, COUNTS, MAYBE_SUPPORT),
     ),
+    WindowMarginsLayer: st.builds(WindowMarginsLayer, st.lists(PARTS, min_size=2, max_size=4).map(tuple)),
 }
 
 

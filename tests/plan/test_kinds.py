@@ -23,6 +23,7 @@ from rankfold.plan import (
     PatDNNLayer,
     Plan,
     SupportLayer,
+    WindowMarginsLayer,
 )
 from rankfold.plan.kinds import kind_from_json, kinds
 from rankfold.plan.kinds.registry import COMMON_FIELDS
@@ -95,8 +96,8 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
     [
         (
             {"kind": "cp"},
-            r"kind \(=cp\) must be dense, low-rank, pattern-pruned, channel-pruned, window or "
-            "window-low-rank",
+            r"kind \(=cp\) must be dense, low-rank, pattern-pruned, channel-pruned, window, "
+            "window-low-rank or window-margins",
         ),
         ({"kind": "dense", "groups": 2}, "only a low-rank layer has groups, this one is dense"),
         (
@@ -195,6 +196,10 @@ def test_only_kinds_that_share_a_support_can_be_given_one(kind: LayerKind) -> No
             kind.with_support("1 2")
         assert kind.known_support is None
         return
-    filled = kind.with_support("1 2")
-    assert filled.known_support == "1 2"
-    assert filled.with_support("3") == kind.with_support("3")
+    matrices = 1
+    if isinstance(kind, WindowMarginsLayer):
+        matrices = sum(part.rows is not None for part in kind.parts)
+    support, other = ("; ".join([text] * matrices) for text in ("1 2", "3"))
+    filled = kind.with_support(support)
+    assert filled.known_support == support
+    assert filled.with_support(other) == kind.with_support(other)

@@ -12,9 +12,17 @@ from rankfold.calibration.sensitivity import network_sensitivities, predicted_lo
 from rankfold.cost.energy import find_table
 from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.window_cover import PlanePart
 from rankfold.mapping.window_low_rank import window_low_rank_cycles
-from rankfold.mapping.window_matrix import window_cycles, window_shape, window_weight
-from rankfold.plan import LowRankLayer, SupportLayer, WindowLayer, WindowLowRankLayer, text_to_support
+from rankfold.mapping.window_matrix import filling_window, window_cycles, window_shape, window_weight
+from rankfold.plan import (
+    LowRankLayer,
+    SupportLayer,
+    WindowLayer,
+    WindowLowRankLayer,
+    WindowMarginsLayer,
+    text_to_support,
+)
 from rankfold.planning import losses
 from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.costing import Costing
@@ -24,6 +32,7 @@ from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Silent
 from rankfold.surgery.kinds.window import PART
 from rankfold.surgery.kinds.window_low_rank import PART as PAIR
+from rankfold.surgery.kinds.window_margins import PART as MARGINS
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(16, 16)
@@ -237,3 +246,51 @@ def test_an_interrupt_waits_for_no_layer(known, monkeypatch):
         choices(known, Interrupts(), threads=1)
     # The one layer that had begun may have been about to take its next step; no other begins.
     assert len(stopped) == 1 and len(late) <= 1
+
+
+def test_planes_in_parts_lose_what_those_of_surgery_do():
+    """Planes of 7x7, strided and in groups among them, on arrays whose windows do not divide them."""
+    slots, model, found, costing = problem(8, ArraySpec(16, 48), side=7)
+    part, seen = candidates_of(WindowMarginsLayer), set()
+    for slot in slots:
+        if slot.why_dense:
+            continue
+        conv, sensitivity = model.get_submodule(slot.name), found.layers[slot.name]
+        weight = conv.weight.detach().double().numpy()
+        windows = {(1, 1): sensitivity, **found.windows[slot.name]}
+        layer = study.LayerStudy(slot, weight, sensitivity.moments.second, None, windows)
+        for entry in part.entries(slot, None):
+            entry.kind.check(slot.shape)
+            kind = part.settled(entry.kind, layer)
+            known = [windows[place] for place in part.made_for(kind)]
+            moments = [one.weighed_moments.centred() for one in known]
+            together = replace(moments[0], others=tuple(moments[1:]))
+            # Surgery makes the same of the plan, and chooses the same inputs where it names none.
+            for one in (kind, entry.kind):
+                module = MARGINS.replace(replace(entry, kind=one), conv, together, None).module
+                lost = 0.0
+                for own, sensitive in zip(module.each, known, strict=True):
+                    copies = window_weight(weight, conv.groups, conv.stride, conv.dilation, own.window)
+                    lost += predicted_loss(copies, own.weight.detach().numpy().astype(float), sensitive)
+                assert part.loss(kind, layer, sensitivity) == pytest.approx(lost, rel=1e-5, abs=1e-12)
+            # No windows that overhang the plane cost as little.
+            rows = max((own.rows or 0 for own in kind.parts), default=0) or None
+            cycles = costing.candidate(replace(entry, kind=kind)).cycles
+            fewest = filling_window([slot.shape], slot.array, 99 if rows is None else rows // 16)
+            assert cycles < window_cycles(slot.shape, fewest, slot.array, rows)
+            seen.add((conv.groups > 1, rows is None))
+    assert seen >= {(False, False), (True, False), (False, True)}
+
+
+def test_a_part_that_is_the_plane_is_as_sensitive_as_its_windows():
+    conv = nn.Conv2d(2, 3, 3, padding=1)
+    torch.manual_seed(0)
+    model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(3 * 25, 4)).eval()
+    images = torch.randn(16, 2, 5, 5)
+    part = PlanePart((0, 0), (5, 5), (2, 3))
+    found = network_sensitivities(model, [images], ["0"], {"0": [(2, 3), part]}).windows["0"]
+    whole, own = found[2, 3], found[part]
+    np.testing.assert_allclose(own.moments.second, whole.moments.second, rtol=1e-6)
+    np.testing.assert_allclose(own.gradient, whole.gradient, rtol=1e-6)
+    np.testing.assert_allclose(own.power, whole.power, rtol=1e-4, atol=1e-9)
+    assert own.positions == whole.positions == 6

@@ -32,6 +32,8 @@ from rankfold.plan import (
     SupportLayer,
     WindowLayer,
     WindowLowRankLayer,
+    WindowMarginsLayer,
+    WindowPart,
     uniform_plan,
 )
 from rankfold.plan.kinds import kinds, registered
@@ -144,6 +146,14 @@ TOLD = {
             "rank 16, 2x2 output pixels from all 256 inputs; every cell is a weight",
         ),
     ),
+    WindowMarginsLayer((WindowPart((0, 0), (8, 12), (2, 2), 64), WindowPart((8, 0), (4, 12), (1, 3)))): (
+        (TEAL, "window layers"),
+        "window",
+        (
+            "Window layer, 8x12 outputs from (0, 0) on",
+            "2x2 output pixels from 64 of 256 inputs, to be chosen on data; every cell is a weight",
+        ),
+    ),
 }
 
 
@@ -160,7 +170,9 @@ def test_a_kind_has_its_words_colour_and_family(kind):
     assert picture.family_of(kind) == family_of(kind) == family and family in families()
     mask = np.arange(9).reshape(3, 3)[None, None].repeat(16, 0).repeat(16, 1) < 4
     entry = LayerPlan("conv", kind, mapping=kind.mappings[min(1, len(kind.mappings) - 1)])
-    (panel,) = planned_panels(SHAPE, ARRAY, entry, mask)
+    panel, *others = planned_panels(SHAPE, ARRAY, entry, mask)
+    # A plane in parts has a picture of each.
+    assert len(others) == len(getattr(kind, "parts", "1")) - 1
     assert (panel.title, panel.meaning) == (title, meaning)
 
 

@@ -14,12 +14,11 @@ from torch import nn
 
 from rankfold.calibration.observation import evaluating
 from rankfold.calibration.quantisers import calibrate_
-from rankfold.calibration.signs import observe_signs
 from rankfold.mapping import ArraySpec
 from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import uniform_plan
 from rankfold.simulator import NonIdealities, simulate, simulated_layers
-from rankfold.surgery.quantise import insert_quantisers_, open_signs
+from rankfold.surgery.quantise import insert_quantisers_, with_observed_signs
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
@@ -69,9 +68,7 @@ def quantised(digits):
         return (torch.from_numpy(np.array(split.images)).permute(0, 3, 1, 2).float() / 255 - mean) / std
 
     x = images(digits.train)[:500]
-    names = open_signs(plan)
-    seen = observe_signs(model, [x], names.values())
-    plan = plan.with_signs({name: seen[module] for name, module in names.items()})
+    plan = with_observed_signs(model, plan, [x])
     insert_quantisers_(model, plan)
     calibrate_(model, [x])
     with torch.no_grad():

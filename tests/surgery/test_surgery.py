@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.quantisers import calibrate_
-from rankfold.calibration.signs import observe_signs
 from rankfold.cost import network_cycles
 from rankfold.cost.energy import energy_of
 from rankfold.errors import InputError, UnsupportedLayerError
@@ -32,7 +31,7 @@ from rankfold.plan import (
 )
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import build_, compress_
-from rankfold.surgery.quantise import insert_quantisers_, open_signs, quantise_
+from rankfold.surgery.quantise import insert_quantisers_, open_signs, quantise_, with_observed_signs
 from rankfold.surgery.save import load_, save
 from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
@@ -122,8 +121,8 @@ def test_open_signs_name_the_module_that_gets_the_input():
     network = trace(build("resnet8", 10), (3, 32, 32))
     plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank="1/4", force=True), bits=4)
     names = open_signs(plan)
-    assert names["conv1"] == "conv1"
-    assert names["layer1.0.conv1"] == "layer1.0.conv1.reduce"
+    assert names["conv1"] == ("conv1",)
+    assert names["layer1.0.conv1"] == ("layer1.0.conv1.reduce",)
     with pytest.raises(InputError, match="layer conv1: input_signed is open"):
         insert_quantisers_(build("resnet8", 10), plan)
 
@@ -152,9 +151,7 @@ def test_inputs_given_by_keyword():
     plan = uniform_plan(network, ARRAY, LowRank(groups=2, rank=2, force=True), bits=4)
     compress_(model, plan)
     batches = [torch.randn(4, 3, 8, 8)]
-    seen = observe_signs(model, batches, open_signs(plan).values())
-    plan = plan.with_signs({name: seen[module] for name, module in open_signs(plan).items()})
-    insert_quantisers_(model, plan)
+    insert_quantisers_(model, with_observed_signs(model, plan, batches))
     calibrate_(model, batches)
     assert model(batches[0]).shape == (4, 4)
 

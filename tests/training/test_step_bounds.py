@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from rankfold.calibration.quantisers import calibrate_
-from rankfold.calibration.signs import observe_signs
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.quantised import LayerBits, QuantLinear
@@ -15,7 +14,7 @@ from rankfold.nn.quantisers import Quantiser
 from rankfold.plan import uniform_plan
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import compress_
-from rankfold.surgery.quantise import insert_quantisers_, open_signs, quantise_
+from rankfold.surgery.quantise import insert_quantisers_, quantise_, with_observed_signs
 from rankfold.training.batches import Batches
 from rankfold.training.data import load_images
 from rankfold.training.loop import train
@@ -53,9 +52,7 @@ def test_a_step_that_its_updates_would_end_is_trained_on(digits):
     plan = uniform_plan(trace(model, (1, 8, 8)), ArraySpec(32, 32), bits=4)
     compress_(model, plan)
     x = next(Batches(digits.train, digits.mean, digits.std, 256, CPU).epoch())[0]
-    names = open_signs(plan)
-    seen = observe_signs(model, [x], names.values())
-    insert_quantisers_(model, plan.with_signs({name: seen[module] for name, module in names.items()}))
+    insert_quantisers_(model, with_observed_signs(model, plan, [x]))
     calibrate_(model, [x])
     model.conv1.weight_quantiser.step.register_hook(
         lambda gradient: gradient + 10.0

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -224,11 +224,43 @@ def correct_(
         channels: (m,) the channel of the norm that each output belongs to, for layers with several outputs
             in a channel; None: each has its own.
     """
-    seen = _Outputs.of(before, after, moments)
-    shift = torch.from_numpy(seen.shift)
+    correct_together_([Replaced(bias, before, after, moments, channels=channels)], norm)
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A weight that was replaced, of which a norm behind sees the outputs; see `correct_`.
+
+    Attributes:
+        bias: of the layer, (m,), or None.
+        before: the dense weight, (m, C_in/G, ...).
+        after: the weight that stands in its place, of the same shape.
+        moments: of its inputs, not centred.
+        channels: (m,) the channel of the norm that each output belongs to; None: each has its own.
+        share: how often it runs, beside other weights whose outputs the norm sees, too.
+    """
+
+    bias: Tensor | None
+    before: Tensor
+    after: Tensor
+    moments: PatchMoments
+    _: KW_ONLY
+    channels: np.ndarray | None = None
+    share: float = 1.0
+
+
+def correct_together_(weights: Sequence[Replaced], norm: nn.Module | None) -> None:
+    """As `correct_`, for a layer whose outputs several weights give, each those of some pixels.
+
+    Args:
+        weights: with biases of their own, where there are several.
+        norm: the batch norm that follows all of them directly, or None.
+    """
+    each = [_Outputs.of(one.before, one.after, one.moments) for one in weights]
     with torch.no_grad():
-        if bias is not None:
-            bias += shift.to(bias)
+        for one, seen in zip(weights, each, strict=True):
+            if one.bias is not None:
+                one.bias.add_(torch.from_numpy(seen.shift).to(one.bias))
         # The mean that a norm behind a bias sees is right already, and its variance does not depend on the
         # bias.
         if not isinstance(norm, _BatchNorm):
@@ -236,12 +268,13 @@ def correct_(
         mean, variance = norm.running_mean, norm.running_var
         if mean is None or variance is None:
             return
-        if bias is None:
-            mean -= shift.to(mean)
+        if weights[0].bias is None:
+            mean -= torch.from_numpy(each[0].shift).to(mean)
         kept = variance.detach().cpu().double().numpy()
-        if channels is None:
-            channels = np.arange(len(kept))
-        corrected = _corrected_variance(seen, kept, channels, paired=moments.cross is not None)
+        channels = [np.arange(len(kept)) if one.channels is None else one.channels for one in weights]
+        joined = _Outputs.joined(each, [one.share for one in weights])
+        paired = weights[0].moments.cross is not None
+        corrected = _corrected_variance(joined, kept, np.concatenate(channels), paired=paired)
         variance.copy_(torch.from_numpy(corrected))
 
 
@@ -277,6 +310,13 @@ class _Outputs:
             for name in (field.name for field in fields(cls)):
                 getattr(whole, name)[own] = getattr(found, name)
         return whole
+
+    @classmethod
+    def joined(cls, each: Sequence[_Outputs], times: Sequence[float]) -> _Outputs:
+        """Those of several weights, side by side, each of which runs so often."""
+        weighed = [replace(one, share=count * one.share) for one, count in zip(each, times, strict=True)]
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(one, name) for one in weighed]) for name in names))
 
     @classmethod
     def _of(cls, dense: np.ndarray, made: np.ndarray, moments: PatchMoments, share: float) -> _Outputs:

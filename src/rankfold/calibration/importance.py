@@ -11,7 +11,7 @@ where errors of different patches of an image are taken to be independent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -39,35 +39,49 @@ def gives_scores(model: nn.Module, batches: Iterable[Inputs]) -> bool:
 def output_importance(
     model: nn.Module,
     batches: Iterable[Inputs],
-    layers: Mapping[str, ByPatch],
+    layers: Mapping[str, Sequence[ByPatch]],
     seed: int = 0,
     temperature: float = TEMPERATURE,
-) -> dict[str, np.ndarray]:
-    """P of some layers, (G, m'/G, m'/G) each, over all of their patches; outputs that a patch lacks have no
-    gradient.
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """P of some layers, (G, m'/G, m'/G) for each matrix, over all of its patches; outputs that a patch lacks
+    have no gradient.
 
     Args:
         model: a network that gives scores (B, classes); in eval mode while it runs, then as before.
         batches: inputs of the model, on its device.
-        layers: how the gradients of each are told by patches.
+        layers: how the gradients of each are told by the patches of each matrix that computes it.
         seed: of the labels that are drawn.
         temperature: as in `calibration.sensitivity.sensitivities`.
 
     Raises:
         InputError: the outputs are no scores, or not finite.
     """
-    sums: dict[str, Tensor] = {}
-    patches: dict[str, int] = {}
+    means: dict[str, list[_Mean]] = {}
     for name, runs, _ in Backward(model, list(_parts(batches)), list(layers), seed, temperature):
         for run in runs:
-            gradient = layers[name](run.gradient)  # (B, G, m'/G, P)
-            part = torch.einsum("bgip,bgjp->gij", gradient, gradient).double()
-            sums[name] = sums[name] + part if name in sums else part
-            patches[name] = patches.get(name, 0) + len(gradient) * gradient.shape[3]
-    found = {}
-    for name, total in sums.items():
-        found[name] = (total / patches[name]).cpu().numpy()
-    return found
+            own = means.setdefault(name, [_Mean() for _ in layers[name]])
+            for by_patch, mean in zip(layers[name], own, strict=True):
+                mean.add(by_patch(run.gradient))
+    return {name: tuple(mean.value() for mean in own) for name, own in means.items()}
+
+
+class _Mean:
+    """E[g g^T] of one matrix."""
+
+    def __init__(self) -> None:
+        self._total: Tensor | None = None
+        self._patches = 0
+
+    def add(self, gradient: Tensor) -> None:
+        """Add gradients (B, G, m'/G, P)."""
+        part = torch.einsum("bgip,bgjp->gij", gradient, gradient).double()
+        self._total = part if self._total is None else self._total + part
+        self._patches += len(gradient) * gradient.shape[3]
+
+    def value(self) -> np.ndarray:
+        """(G, m'/G, m'/G)."""
+        assert self._total is not None  # made for a gradient
+        return (self._total / self._patches).cpu().numpy()
 
 
 def with_floor(mean: np.ndarray, share: np.ndarray | None = None) -> np.ndarray:

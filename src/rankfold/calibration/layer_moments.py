@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from rankfold.calibration.moment_sums import MomentSums
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.observation import evaluating, observing
-from rankfold.calibration.patches import Layer, LayerModule
+from rankfold.calibration.patches import Layer, LayerModule, of_matrices
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
@@ -39,14 +40,14 @@ def patch_moments(
     readers: dict[str, Layer] = dict(layers)
     if isinstance(names, Mapping):
         readers.update(names)
-    sums = {name: MomentSums() for name in names}
+    sums = {name: _LayerSums(readers[name]) for name in names}
 
     def add(
         name: str,
         _: LayerModule,
         inputs: Tensor,
     ) -> None:
-        sums[name].add(readers[name], inputs)
+        sums[name].add(inputs)
 
     # Added up in the calls themselves: what a layer reads need not be kept, and is not yet changed in place.
     with evaluating(model), observing(layers, before=add):
@@ -54,7 +55,7 @@ def patch_moments(
             call(model, batch)
     moments: dict[str, PatchMoments] = {}
     for name, gathered in sums.items():
-        moments[name] = averages_of(name, gathered)
+        moments[name] = gathered.averages(name)
     return moments
 
 
@@ -74,7 +75,7 @@ def paired_moments(
     wanted: Layer = layers[name]
     if reader is not None:
         wanted = reader
-    sums = MomentSums()
+    sums = _LayerSums(wanted)
     waiting: list[Tensor] = []  # what the layer of the dense network read, run by run
 
     def keep(
@@ -93,7 +94,7 @@ def paired_moments(
             raise InputError(
                 f"layer {name} runs more often than in the dense network; give networks that run alike"
             )
-        sums.add(wanted, inputs, waiting.pop(0))
+        sums.add(inputs, waiting.pop(0))
 
     with evaluating(model), evaluating(dense):
         for batch in batches:
@@ -106,7 +107,28 @@ def paired_moments(
                 raise InputError(
                     f"layer {name} runs less often than in the dense network; give networks that run alike"
                 )
-    return averages_of(name, sums)
+    return sums.averages(name)
+
+
+class _LayerSums:
+    """The moments of the patches that each of the matrices reads which compute a layer.
+
+    Args:
+        reader: says which patches those are.
+    """
+
+    def __init__(self, reader: Layer) -> None:
+        self._sums = [(matrix, MomentSums()) for matrix in of_matrices(reader)]
+
+    def add(self, inputs: Tensor, dense_inputs: Tensor | None = None) -> None:
+        """Add a batch, see `MomentSums.add`."""
+        for matrix, sums in self._sums:
+            sums.add(matrix, inputs, dense_inputs)
+
+    def averages(self, name: str) -> PatchMoments:
+        """The moments; errors as of `averages_of`."""
+        first, *others = [averages_of(name, sums) for _, sums in self._sums]
+        return replace(first, others=tuple(others))
 
 
 def averages_of(name: str, sums: MomentSums) -> PatchMoments:

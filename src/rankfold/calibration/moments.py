@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +28,8 @@ class PatchMoments:
             the moments of the patches that have each pixel. Empty where all have all.
         importance: (G, m'/G, m'/G) what errors of a patch's m' outputs count together, over all patches, see
             `calibration.importance`; None: all count alike.
+        others: of layers that several matrices compute, each from patches of its own: those of the matrices
+            behind the first one.
     """
 
     second: np.ndarray
@@ -35,6 +38,22 @@ class PatchMoments:
     dense_mean: np.ndarray | None = None
     by_pixel: tuple[PixelMoments, ...] = ()
     importance: np.ndarray | None = None
+    others: tuple[PatchMoments, ...] = ()
+
+    @property
+    def of_matrices(self) -> tuple[PatchMoments, ...]:
+        """Those of each matrix that computes the layer."""
+        return replace(self, others=()), *self.others
+
+    def weighed(self, importance: Sequence[np.ndarray] | None) -> PatchMoments:
+        """The moments with what errors of outputs count, for each matrix that computes the layer; None: all
+        count alike.
+        """
+        if importance is None:
+            return self
+        own, *rest = importance
+        others = [replace(one, importance=each) for one, each in zip(self.others, rest, strict=True)]
+        return replace(self, importance=own, others=tuple(others))
 
     def for_pixels(self, pixels: int) -> tuple[PixelMoments, ...]:
         """`by_pixel`, with one entry for all pixels where all patches have all."""
@@ -43,7 +62,8 @@ class PatchMoments:
     def centred(self) -> PatchMoments:
         """The moments of x - E[x] and x0 - E[x0], for factors whose constant error is taken back."""
         by_pixel = tuple(replace(part, moments=part.moments.centred()) for part in self.by_pixel)
-        return replace(self._centred(), by_pixel=by_pixel, importance=self.importance)
+        others = tuple(other.centred() for other in self.others)
+        return replace(self._centred(), by_pixel=by_pixel, importance=self.importance, others=others)
 
     def _centred(self) -> PatchMoments:
         # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T

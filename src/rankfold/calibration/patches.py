@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -33,15 +33,24 @@ class Cut:
             there; None: every patch has all of its outputs.
         by_patch: where it counts what errors of a patch's outputs cost, see `calibration.importance`: what
             tells gradients over the layer's output by patches.
+        others: where several matrices compute the layer: the patches of those behind the first one.
     """
 
     layer: nn.Conv2d
     prepare: Callable[[Tensor], Tensor]
     present: Callable[[Tensor], Sequence[Present]] | None = None
     by_patch: ByPatch | None = None
+    others: tuple[Cut, ...] = ()
 
 
 Layer = LayerModule | ConvShape | Cut  # all that is needed of a layer is in its shape, too
+
+
+def of_matrices(layer: Layer) -> tuple[Layer, ...]:
+    """What says which patches each of the matrices reads that compute a layer: mostly one."""
+    if isinstance(layer, Cut):
+        return replace(layer, others=()), *layer.others
+    return (layer,)
 
 
 def patches(layer: Layer, inputs: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from rankfold.calibration.patches import Layer, kernel_positions
 from rankfold.calibration.samples import Inputs, size_of
 from rankfold.calibration.window_moments import WindowMoments
 from rankfold.errors import InputError
-from rankfold.workload.shape import Pair
+from rankfold.mapping.window_cover import AnyWindow
 
 TEMPERATURE = 4.0  # see `sensitivities`
 
@@ -160,20 +160,20 @@ class NetworkSensitivities:
 
     Attributes:
         layers: by name.
-        windows: by name and window (a, b): how sensitive the loss is to the window's matrix of N m outputs
-            (see `mapping.window_matrix`). Inputs count without their means there, as a bias for each pixel
-            takes a constant error back; outputs beyond the plane do not count.
+        windows: by name and window, (a, b) or a part of the plane: how sensitive the loss is to the window's
+            matrix of N m outputs (see `mapping.window_matrix`). Inputs count without their means there, as a
+            bias for each pixel takes a constant error back; outputs beyond the plane do not count.
     """
 
     layers: dict[str, LayerSensitivity]
-    windows: dict[str, dict[Pair, LayerSensitivity]]
+    windows: dict[str, dict[AnyWindow, LayerSensitivity]]
 
 
 def network_sensitivities(
     model: nn.Module,
     batches: Iterable[Inputs],
     names: Sequence[str],
-    windows: Mapping[str, Sequence[Pair]],
+    windows: Mapping[str, Sequence[AnyWindow]],
     seed: int = 0,
     temperature: float = TEMPERATURE,
 ) -> NetworkSensitivities:
@@ -186,7 +186,7 @@ def network_sensitivities(
         model: see `sensitivities`.
         batches: likewise.
         names: likewise.
-        windows: (a, b) output pixels of some of these layers, which are convolutions.
+        windows: (a, b) output pixels of some of these layers, which are convolutions, or parts of planes.
         seed: see `sensitivities`.
         temperature: likewise.
 
@@ -206,7 +206,7 @@ def network_sensitivities(
     images = sum(size_of(inputs) for inputs in kept)
     layers = layers_of(model, names)
     seen = {name: WindowMoments(layer, windows.get(name, ())) for name, layer in layers.items()}
-    targets = _targets(seen)
+    targets = _targets(seen, windows)
     for name, runs, size in backward:
         for run in runs:
             seen[name].add(run.inputs)
@@ -219,7 +219,7 @@ def network_sensitivities(
         for target in targets[name]:
             target.add_power(runs, size)
     found: dict[str, LayerSensitivity] = {}
-    of_windows: dict[str, dict[Pair, LayerSensitivity]] = {}
+    of_windows: dict[str, dict[AnyWindow, LayerSensitivity]] = {}
     for name in names:
         layer, *others = targets[name]
         found[name] = layer.sensitivity(images)
@@ -229,12 +229,14 @@ def network_sensitivities(
     return NetworkSensitivities(found, of_windows)
 
 
-def _targets(gathered: Mapping[str, WindowMoments]) -> dict[str, list[_Target]]:
+def _targets(
+    gathered: Mapping[str, WindowMoments], windows: Mapping[str, Sequence[AnyWindow]]
+) -> dict[str, list[_Target]]:
     """For each layer what is looked at when it runs: the layer itself first, then its windows."""
     targets: dict[str, list[_Target]] = {}
     for name, moments in gathered.items():
         targets[name] = [_Target(moments, moments.layer)]
-        for window in moments.views:
+        for window in windows.get(name, ()):
             targets[name].append(_WindowTarget(moments, window))
     return targets
 
@@ -340,11 +342,11 @@ class _WindowTarget(_Target):
 
     Args:
         gathered: the moments of all windows of the layer, known when it is settled.
-        window: (a, b).
+        window: (a, b), or a part of the plane.
     """
 
-    def __init__(self, gathered: WindowMoments, window: Pair) -> None:
-        self._window, self._view = window, gathered.views[window]
+    def __init__(self, gathered: WindowMoments, window: AnyWindow) -> None:
+        self._window, self._view = window, gathered.view(window)
         super().__init__(gathered, self._view.reader)
 
     def runs_of(self, runs: Sequence[LayerRun]) -> Sequence[LayerRun]:

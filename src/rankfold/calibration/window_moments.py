@@ -14,6 +14,8 @@ patches of the layer itself are those of a window of one pixel, without what lie
 So one **hull**, a window that holds all others, may give the moments of all. It need not be asked for: 4 x 4
 pixels hold 2 x 2, 1 x 4 and 4 x 1. Its n^2 products for each window are less work than those of all others
 together where these are many and overlap much; it is gathered instead of them where that is so.
+
+Windows of a part of the plane (`mapping.window_cover`) begin where it does, and are gathered by themselves.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from rankfold.calibration.moment_sums import MomentSums, PatchPart
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.patches import LayerModule, patch_inputs
 from rankfold.calibration.windows import WindowView
+from rankfold.mapping.window_cover import AnyWindow, PlanePart
 from rankfold.nn.window import WindowConv2d
 from rankfold.workload.shape import Pair
 
@@ -40,19 +43,24 @@ class WindowMoments:
 
     Attributes:
         layer: the layer.
-        views: its windows, by (a, b).
+        views: its windows on the whole plane, by (a, b).
+        part_views: those on parts of it.
 
     Args:
         layer: see above.
-        windows: (a, b) output pixels each; of a linear layer none.
+        windows: (a, b) output pixels each, or a part of the plane; of a linear layer none.
     """
 
-    def __init__(self, layer: LayerModule, windows: Iterable[Pair] = ()) -> None:
+    def __init__(self, layer: LayerModule, windows: Iterable[AnyWindow] = ()) -> None:
         self.layer = layer
         self.views: dict[Pair, WindowView] = {}
+        self.part_views: dict[PlanePart, WindowView] = {}
         for window in windows:
             assert isinstance(layer, nn.Conv2d)  # others have no plane
-            self.views[window] = WindowView.of(layer, window)
+            if isinstance(window, PlanePart):
+                self.part_views[window] = WindowView.of(layer, window)
+            else:
+                self.views[window] = WindowView.of(layer, window)
         self._holders = {window: self._holder(window) for window in self.views}
         self._holder_of_own = self._holder(PIXEL, itself=True)
         self._hull = self._new_hull()
@@ -60,9 +68,12 @@ class WindowMoments:
         self._complete = {window: MomentSums() for window in self.views}
         self._sampled = {window: MomentSums() for window in self.views}
         self._own, self._of_hull = MomentSums(), MomentSums()
+        self._of_parts = {part: MomentSums() for part in self.part_views}
 
     def add(self, inputs: Tensor) -> None:
         """Add one call of the layer, with inputs as it reads them."""
+        for part, view in self.part_views.items():
+            self._of_parts[part].add(view.reader, inputs)
         if self._hull is not None and self._hull_pays(self._hull, inputs):
             self._of_hull.add(self._hull.reader, inputs)
             return
@@ -84,8 +95,16 @@ class WindowMoments:
             found.append(self._of_hull.of_parts(own_parts(self._hull.layer)).unnamed())
         return MomentSums.joined(found)
 
-    def moments(self, window: Pair) -> PatchMoments:
+    def view(self, window: AnyWindow) -> WindowView:
+        """One of the windows."""
+        if isinstance(window, PlanePart):
+            return self.part_views[window]
+        return self.views[window]
+
+    def moments(self, window: AnyWindow) -> PatchMoments:
         """Of one of the windows; there must have been inputs."""
+        if isinstance(window, PlanePart):
+            return self._of_parts[window].moments()
         small = self.views[window].layer
         found = [self._complete[window], self._sampled[window]]
         holder = self._holders[window]

@@ -36,16 +36,18 @@ class Windowed(nn.Module, StandIn):
     Args:
         conv: the convolution to stand in for; its weight is not read.
         window: (a, b); a plane that it does not divide is covered by windows that reach beyond it.
+        pads: whether the convolution that reads the windows pads zeros itself, where opposite sides have as
+            many; False: it finds all padding in its input.
     """
 
-    def __init__(self, conv: nn.Conv2d, window: Pair) -> None:
+    def __init__(self, conv: nn.Conv2d, window: Pair, *, pads: bool = True) -> None:
         super().__init__()
         self.window = window
         self.in_channels, self.out_channels, self.groups = conv.in_channels, conv.out_channels, conv.groups
         self.kernel_size = _pair(conv.kernel_size)
         self.stride, self.dilation = _pair(conv.stride), _pair(conv.dilation)
         self.padding, self.padding_mode = conv.padding, conv.padding_mode
-        self._sides, self._inner = _paddings(conv)
+        self._sides, self._inner = _paddings(conv, pads)
 
     # Abstract, which type checkers see to; without the metaclass of abstract classes (see `StandIn`).
     @property
@@ -61,9 +63,14 @@ class Windowed(nn.Module, StandIn):
     @property
     def box(self) -> Pair:
         """(ph, pw) inputs of a channel that a window reads."""
-        a, b = self.window
-        height = (a - 1) * self.stride[0] + (self.kernel_size[0] - 1) * self.dilation[0] + 1
-        width = (b - 1) * self.stride[1] + (self.kernel_size[1] - 1) * self.dilation[1] + 1
+        (a, b), (height, width) = self.window, self.extent
+        return (a - 1) * self.stride[0] + height, (b - 1) * self.stride[1] + width
+
+    @property
+    def extent(self) -> Pair:
+        """Inputs of a channel that one output pixel spans."""
+        height = (self.kernel_size[0] - 1) * self.dilation[0] + 1
+        width = (self.kernel_size[1] - 1) * self.dilation[1] + 1
         return height, width
 
     def reader(self, outputs: int, *, bias: bool, like: Tensor) -> MaskedConv2d:
@@ -107,7 +114,11 @@ class Windowed(nn.Module, StandIn):
         return np.repeat(of_groups, pixels, axis=1).reshape(-1)
 
     def output_size(self, input: Tensor) -> Pair:
-        """(OH, OW) for an input (..., H, W)."""
+        """(OH, OW) for an input (..., H, W): the plane that the windows cover."""
+        return self.whole_size(input)
+
+    def whole_size(self, input: Tensor) -> Pair:
+        """(OH, OW) of the convolution for an input (..., H, W)."""
         top, bottom, left, right = self._sides
         down, across = self._inner
         height = input.shape[-2] + top + bottom + 2 * down
@@ -121,17 +132,22 @@ class Windowed(nn.Module, StandIn):
         the right for windows that reach beyond the plane.
         """
         size = self.output_size(input)
-        if any(self._sides):
-            top, bottom, left, right = self._sides
-            mode: str = self.padding_mode
-            # torch's name in a convolution and in F.pad.
-            if mode == "zeros":
-                mode = "constant"
-            input = F.pad(input, (left, right, top, bottom), mode=mode)
+        input = self.padded(input)
         below, right = overhang(size, self.stride, self.window)
         if below or right:
             input = F.pad(input, (0, right, 0, below))
         return input
+
+    def padded(self, input: Tensor) -> Tensor:
+        """The input with the padding that `matrix` does not do itself."""
+        if not any(self._sides):
+            return input
+        top, bottom, left, right = self._sides
+        mode: str = self.padding_mode
+        # torch's name in a convolution and in F.pad.
+        if mode == "zeros":
+            mode = "constant"
+        return F.pad(input, (left, right, top, bottom), mode=mode)
 
     def present(self, input: Tensor) -> list[tuple[np.ndarray, Tensor]]:
         """Which pixels windows have that lie on the plane of an input (..., H, W).
@@ -184,8 +200,7 @@ class Windowed(nn.Module, StandIn):
 
     def _outputs(self, inputs: int, axis: int) -> int:
         """Output pixels along an axis of so many padded inputs."""
-        extent = (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
-        return (inputs - extent) // self.stride[axis] + 1
+        return (inputs - self.extent[axis]) // self.stride[axis] + 1
 
 
 class WindowConv2d(Windowed):
@@ -198,10 +213,11 @@ class WindowConv2d(Windowed):
     Args:
         conv: the convolution to stand in for; its weight is not read, see `from_conv`.
         window: (a, b); a plane that it does not divide is covered by windows that reach beyond it.
+        pads: see `Windowed`.
     """
 
-    def __init__(self, conv: nn.Conv2d, window: Pair) -> None:
-        super().__init__(conv, window)
+    def __init__(self, conv: nn.Conv2d, window: Pair, *, pads: bool = True) -> None:
+        super().__init__(conv, window, pads=pads)
         outputs = conv.out_channels * window[0] * window[1]
         self.matrix = self.reader(outputs, bias=True, like=conv.weight)
         self.train(conv.training)
@@ -215,12 +231,16 @@ class WindowConv2d(Windowed):
             window: (a, b).
         """
         layer = cls(conv, window)
-        weight = conv.weight.detach().cpu().double().numpy()
-        copies = window_weight(weight, conv.groups, layer.stride, layer.dilation, window)
-        with torch.no_grad():
-            layer.matrix.weight.copy_(torch.from_numpy(copies))
-            layer.set_bias_(conv.bias)
+        layer.copy_(conv)
         return layer
+
+    @torch.no_grad()
+    def copy_(self, conv: nn.Conv2d) -> None:
+        """Compute what a convolution computes, with shifted copies of its weight and with its bias."""
+        weight = conv.weight.detach().cpu().double().numpy()
+        copies = window_weight(weight, self.groups, self.stride, self.dilation, self.window)
+        self.matrix.weight.copy_(torch.from_numpy(copies))
+        self.set_bias_(conv.bias)
 
     @property
     def weight(self) -> Tensor:
@@ -255,10 +275,12 @@ def _pair(values: tuple[int, ...]) -> Pair:
     return first, second
 
 
-def _paddings(conv: nn.Conv2d) -> tuple[Sides, Pair]:
-    """What is padded before a convolution (top, bottom, left, right), and by it (vertical, horizontal)."""
+def _paddings(conv: nn.Conv2d, pads: bool) -> tuple[Sides, Pair]:
+    """What is padded before a convolution (top, bottom, left, right), and by it (vertical, horizontal), where
+    it pads.
+    """
     # As torch resolved it, `same` too; the last axis comes first.
     left, right, top, bottom = conv._reversed_padding_repeated_twice
-    if conv.padding_mode == "zeros" and top == bottom and left == right:
+    if pads and conv.padding_mode == "zeros" and top == bottom and left == right:
         return (0, 0, 0, 0), (top, left)
     return (top, bottom, left, right), (0, 0)

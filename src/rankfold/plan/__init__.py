@@ -17,6 +17,8 @@ from rankfold.plan.kinds import (
     SupportLayer,
     WindowLayer,
     WindowLowRankLayer,
+    WindowMarginsLayer,
+    WindowPart,
     register_kind,
 )
 from rankfold.plan.layer import LayerPlan
@@ -81,6 +83,8 @@ __all__ = [
     "WindowLayer",
     "WindowLowRank",
     "WindowLowRankLayer",
+    "WindowMarginsLayer",
+    "WindowPart",
     "Windows",
     "check_plan",
     "coverage",

@@ -17,6 +17,7 @@ from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
 from rankfold.machine import NonIdealities
+from rankfold.mapping.window_cover import AnyWindow
 from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.plan.kinds import LayerKind, has_part
 from rankfold.planning.data import HeldOut, PlanningData
@@ -26,7 +27,6 @@ from rankfold.simulator import check_arrays, program_, simulate
 from rankfold.surgery.compress import build_, compress_on_moments_
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.batches import EVALUATION_BATCH
-from rankfold.workload.shape import Pair
 
 BATCH_NORM_IMAGES = EVALUATION_BATCH  # one whole batch, since batch norm counts each of them alike
 ADC_IMAGES = 250
@@ -78,7 +78,7 @@ class PlanAccuracy:
         settings: how to measure.
         moments: of the inputs of the layers that plans may change, on data, not centred; layers without
             them get the weights nearest to their own.
-        windows: the same of the inputs of their windows, by (a, b).
+        windows: the same of the inputs of their windows, by (a, b) or part of the plane.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class PlanAccuracy:
         data: PlanningData,
         settings: MeasureSettings,
         moments: Mapping[str, PatchMoments] | None = None,
-        windows: Mapping[str, Mapping[Pair, PatchMoments]] | None = None,
+        windows: Mapping[str, Mapping[AnyWindow, PatchMoments]] | None = None,
     ) -> None:
         self.model, self.data, self.settings = model, data, settings
         self._moments = moments or {}
@@ -218,12 +218,13 @@ class PlanAccuracy:
         for layer in plan.layers:
             if not layer.kind.made_for_data:
                 continue
-            moments = self._moments.get(layer.name)
-            window = PIXEL
+            windows: tuple[AnyWindow, ...] = (PIXEL,)
             if has_part(type(layer.kind), STEP):
-                window = candidates_of(layer.kind).window(layer.kind)
-            if window != PIXEL:
-                moments = self._windows.get(layer.name, {}).get(window)
-            if moments is not None:
-                known[layer.name] = moments
+                windows = candidates_of(layer.kind).made_for(layer.kind)
+            found: dict[AnyWindow, PatchMoments] = dict(self._windows.get(layer.name, {}))
+            if layer.name in self._moments:
+                found[PIXEL] = self._moments[layer.name]
+            if all(window in found for window in windows):
+                first, *others = [found[window] for window in windows]
+                known[layer.name] = replace(first, others=tuple(others))
         return known

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from rankfold.calibration.sensitivity import LayerSensitivity
+from rankfold.mapping.window_cover import AnyWindow
 from rankfold.plan import LayerPlan
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact import (
@@ -132,7 +133,8 @@ class _ChoiceFinder:
         others = {shape: found.second for shape, found in self.known.others.get(slot.name, {}).items()}
         sensitivity = self.known.sensitivities[slot.name]
         # A window of one pixel is the layer itself.
-        windows = {PIXEL: sensitivity, **self.known.windows.get(slot.name, {})}
+        windows: dict[AnyWindow, LayerSensitivity] = {PIXEL: sensitivity}
+        windows.update(self.known.windows.get(slot.name, {}))
         study = LayerStudy(slot, dense, moments.second, others, windows)
         return _LayerLosses(study, sensitivity)
 

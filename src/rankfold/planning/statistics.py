@@ -13,8 +13,8 @@ from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.samples import Inputs
 from rankfold.calibration.sensitivity import LayerSensitivity, network_sensitivities
+from rankfold.mapping.window_cover import AnyWindow
 from rankfold.workload import ConvShape
-from rankfold.workload.shape import Pair
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class LayerStatistics:
         fitted: the moments of its inputs that replacements are made for: centred where its bias, or a
             norm behind it, takes a constant error of its output back.
         others: the same of other patches of its inputs, by the shapes that read them.
-        windows: the curvature of the loss over the matrices of its windows, by (a, b).
+        windows: the curvature of the loss over the matrices of its windows, by (a, b) or part of the plane.
     """
 
     sensitivities: Mapping[str, LayerSensitivity]
     fitted: Mapping[str, PatchMoments]
     others: Mapping[str, Mapping[ConvShape, PatchMoments]] = field(default_factory=dict)
-    windows: Mapping[str, Mapping[Pair, LayerSensitivity]] = field(default_factory=dict)
+    windows: Mapping[str, Mapping[AnyWindow, LayerSensitivity]] = field(default_factory=dict)
 
     @property
     def moments(self) -> dict[str, PatchMoments]:
@@ -40,7 +40,7 @@ class LayerStatistics:
         return {name: layer.weighed_moments for name, layer in self.sensitivities.items()}
 
     @property
-    def window_moments(self) -> dict[str, dict[Pair, PatchMoments]]:
+    def window_moments(self) -> dict[str, dict[AnyWindow, PatchMoments]]:
         """The same of the inputs of each layer's windows."""
         found = {}
         for name, windows in self.windows.items():
@@ -54,7 +54,7 @@ def layer_statistics(
     names: Sequence[str],
     seed: int,
     others: Mapping[str, Sequence[ConvShape]] | None = None,
-    windows: Mapping[str, Sequence[Pair]] | None = None,
+    windows: Mapping[str, Sequence[AnyWindow]] | None = None,
 ) -> LayerStatistics:
     """Run a network over calibration data, forward and backward.
 
@@ -64,7 +64,7 @@ def layer_statistics(
         names: of the layers; none are fine.
         seed: of the labels that are drawn for the gradients.
         others: shapes of convolutions that read other patches of layers' inputs, by the layers' names.
-        windows: of output pixels, by the layers' names.
+        windows: of output pixels, or of parts of planes, by the layers' names.
 
     Raises:
         InputError: there is no batch, a value is not finite, or a layer never runs.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from rankfold.calibration.correction import following_norms, free_of_constants
 from rankfold.calibration.importance import gives_scores, output_importance
 from rankfold.calibration.layer_moments import paired_moments, patch_moments
 from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments
-from rankfold.calibration.patches import Cut, Layer, patch_inputs
+from rankfold.calibration.patches import ByPatch, Cut, Layer, of_matrices, patch_inputs
 from rankfold.calibration.samples import MOMENT_IMAGES, GivesBatches, Samples, planned_for
 from rankfold.errors import InputError, UnsupportedLayerError
 from rankfold.lowrank import DECOMPOSITIONS
@@ -312,7 +312,9 @@ def compress_on_data_(
     readers: dict[str, Layer] = {}
     for layer in plan.layers:
         reader = _reader(layer, modules.get(layer.name))
-        if reader is not None and patch_inputs(reader) <= LARGEST_MOMENTS:
+        if reader is None:
+            continue
+        if all(patch_inputs(matrix) <= LARGEST_MOMENTS for matrix in of_matrices(reader)):
             readers[layer.name] = reader
     build_(copy.deepcopy(model), plan)  # refuses what cannot be done before any work is
     norms = following_norms(model, batches, list(readers))
@@ -328,12 +330,15 @@ def _importance(
     model: nn.Module,
     batches: Iterable[Any],
     readers: Mapping[str, Layer],
-) -> dict[str, np.ndarray]:
-    """What errors of outputs count, of the layers that ask for it, where the network gives scores."""
-    asking = {}
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """What errors of outputs count, for each matrix of the layers that ask for it, where the network gives
+    scores.
+    """
+    asking: dict[str, list[ByPatch]] = {}
     for name, reader in readers.items():
-        if isinstance(reader, Cut) and reader.by_patch is not None:
-            asking[name] = reader.by_patch
+        for matrix in of_matrices(reader):
+            if isinstance(matrix, Cut) and matrix.by_patch is not None:
+                asking.setdefault(name, []).append(matrix.by_patch)
     # Other networks have no loss that is known here: all outputs count alike.
     if not asking or not gives_scores(model, batches):
         return {}
@@ -342,10 +347,10 @@ def _importance(
 
 def _weighed(
     moments: Mapping[str, PatchMoments],
-    importance: Mapping[str, np.ndarray],
+    importance: Mapping[str, Sequence[np.ndarray]],
 ) -> dict[str, PatchMoments]:
     """The moments with what errors of outputs count, where that is known."""
-    return {name: replace(known, importance=importance.get(name)) for name, known in moments.items()}
+    return {name: known.weighed(importance.get(name)) for name, known in moments.items()}
 
 
 def _in_sequence_(
@@ -354,7 +359,7 @@ def _in_sequence_(
     batches: Iterable[Any],
     readers: Mapping[str, Layer],
     norms: Mapping[str, str],
-    importance: Mapping[str, np.ndarray],
+    importance: Mapping[str, Sequence[np.ndarray]],
 ) -> tuple[LayerReport, ...]:
     """One layer of `readers` after another, then the rest; an error may leave it half done."""
     # Outputs of the dense network are the goal throughout, while `model` changes layer by layer.

@@ -15,6 +15,7 @@ from rankfold.calibration.samples import (
     CALIBRATION_IMAGES,
     MOMENT_IMAGES,
     GivesBatches,
+    Inputs,
     Samples,
     planned_for,
 )
@@ -96,12 +97,8 @@ def _quantised_(model: nn.Module, plan: Plan, batches: Samples, *, compensated: 
     plan = filled_in(plan, model)
     if not plan.quantised:
         return plan
-    modules = open_signs(plan)
     # On the float network, as a quantiser's levels depend on the sign.
-    seen = observe_signs(model, batches, modules.values())
-    # From names of modules back to those of layers.
-    signed = {name: seen[module] for name, module in modules.items()}
-    settled = plan.with_signs(signed)
+    settled = with_observed_signs(model, plan, batches)
     insert_quantisers_(model, settled)
     calibrate_(model, batches)
     if compensated:
@@ -111,6 +108,23 @@ def _quantised_(model: nn.Module, plan: Plan, batches: Samples, *, compensated: 
     # Rounding moves means and variances once more.
     reestimate_batch_norm_(model, batches)
     return settled
+
+
+def with_observed_signs(model: nn.Module, plan: Plan, batches: Iterable[Inputs]) -> Plan:
+    """The plan with the signs of inputs that it leaves open as they are on data.
+
+    Args:
+        model: the network after `compress_`, without quantisers.
+        plan: the plan that it follows.
+        batches: inputs of the model, on its device.
+
+    Raises:
+        InputError: see `calibration.signs.observe_signs`.
+    """
+    modules = open_signs(plan)
+    seen = observe_signs(model, batches, [part for parts in modules.values() for part in parts])
+    # A layer reads what its parts read.
+    return plan.with_signs({name: any(seen[part] for part in parts) for name, parts in modules.items()})
 
 
 def insert_quantisers_(model: nn.Module, plan: Plan) -> None:
@@ -141,10 +155,11 @@ def insert_quantisers_(model: nn.Module, plan: Plan) -> None:
     replace_by_quantised_(model, bits)
 
 
-def open_signs(plan: Plan) -> dict[str, str]:
-    """Layers whose input sign is still open: plan name -> name of the module that gets the input."""
-    modules: dict[str, str] = {}
+def open_signs(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Layers whose input sign is still open: plan name -> names of the modules that get the input."""
+    modules: dict[str, tuple[str, ...]] = {}
     for layer in plan.layers:
         if layer.input_signed is None and layer.quantised:
-            modules[layer.name] = surgery_of(layer.kind).parts(layer)[0].name
+            parts = surgery_of(layer.kind).parts(layer)
+            modules[layer.name] = tuple(part.name for part in parts if part.signed is None)
     return modules

@@ -4,7 +4,7 @@ weights.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,19 +15,62 @@ from rankfold.lowrank.metric import OutputMetric, counted
 from rankfold.lowrank.row_factors import refit_outputs, row_low_rank, uncounted
 from rankfold.lowrank.rows import OutputMoments, fitted_rows, refit_parts
 from rankfold.plan.kinds import WindowLowRankLayer
-from rankfold.surgery.supported_weight import SupportedWeight, power, ratio
+from rankfold.surgery.supported_weight import power, ratio
 
 # Outputs of a window, of a group, up to which those of pairs count by importance: its root takes their cube.
 LARGEST_METRIC = 2304
 
 
+@dataclass(frozen=True)
+class LostPower:
+    """What a matrix in the place of another one loses.
+
+    Attributes:
+        lost: ||(W - M) X||_F^2, or ||W - M||_F^2 where nothing is known of X.
+        whole: ||W X||_F^2, or ||W||_F^2.
+    """
+
+    lost: float
+    whole: float
+
+    @property
+    def share(self) -> float:
+        """The relative error."""
+        return ratio(self.lost, self.whole)
+
+    def __add__(self, other: LostPower) -> LostPower:
+        """That of two matrices, each for outputs of its own."""
+        return LostPower(self.lost + other.lost, self.whole + other.whole)
+
+    def times(self, number: int) -> LostPower:
+        """That of as many windows."""
+        return LostPower(number * self.lost, number * self.whole)
+
+
+@dataclass(frozen=True)
+class FittedWindow:
+    """The matrix of a window on some of its inputs.
+
+    Attributes:
+        weight: (m*a*b, C_in/G, ph, pw), zero outside the support.
+        support: (C_in, ph*pw) booleans.
+        lost: of the weights.
+        lost_outputs: of a window's outputs on calibration data; None where nothing is known of them.
+    """
+
+    weight: np.ndarray
+    support: np.ndarray
+    lost: LostPower
+    lost_outputs: LostPower | None
+
+
 def window_matrix(
     copies: np.ndarray,
     conv_groups: int,
-    rows: int,
+    rows: int | None,
     moments: PatchMoments | None = None,
     support: np.ndarray | None = None,
-) -> SupportedWeight:
+) -> FittedWindow:
     """The weights of a window on so many of its inputs that are nearest to the layer's outputs on data.
 
     Where windows reach beyond the plane, each output counts over the windows that have it (`lowrank.rows`).
@@ -35,31 +78,37 @@ def window_matrix(
     Args:
         copies: (m*a*b, C_in/G, ph, pw) shifted copies of the kernel, which give the layer's outputs exactly.
         conv_groups: G.
-        rows: inputs of each group to keep.
+        rows: inputs of each group to keep; None: all, with the copies as they are.
         moments: of the window's inputs; None: those of most weight are kept as they are.
         support: (C_in, ph*pw) booleans, where it is known; None: chosen here.
 
     Raises:
         InputError: see `lowrank.rows.nested_rows`.
     """
-    if moments is None:
+    parts = None
+    if moments is not None:
+        parts = output_moments(moments, len(copies), conv_groups)
+    if rows is None:
+        nothing = lost_power(copies, copies, conv_groups, None)
+        of_outputs = None if parts is None else lost_power(copies, copies, conv_groups, parts)
+        return FittedWindow(copies, _everything(copies, conv_groups), nothing, of_outputs)
+    if moments is None or parts is None:
         if support is None:
             support = fitted_rows(copies, conv_groups, None, rows).support
         weight = refit(copies, conv_groups, None, support)
-        return SupportedWeight(weight, support, lost_share(copies, weight, conv_groups, None), None)
-    parts = output_moments(moments, len(copies), conv_groups)
+        return FittedWindow(weight, support, lost_power(copies, weight, conv_groups, None), None)
     target = best_matrix(copies, conv_groups, moments)
     if support is None:
         importance = _importance(moments, parts)
         support = fitted_rows(target, conv_groups, parts, rows, importance=importance).support
     weight = refit_parts(target, conv_groups, parts, support)
-    return SupportedWeight(
+    return FittedWindow(
         weight,
         support,
         # The weights' own error is against the copies, whatever the target was.
-        lost_share(copies, weight, conv_groups, None),
+        lost_power(copies, weight, conv_groups, None),
         # Relative to what the target gives, the dense outputs' part that these inputs can explain.
-        lost_share(target, weight, conv_groups, parts),
+        lost_power(target, weight, conv_groups, parts),
     )
 
 
@@ -91,7 +140,7 @@ def window_factors(
         InputError: see `lowrank.row_factors.row_low_rank`.
     """
     if kind.rows is None:
-        support = np.ones((conv_groups * copies.shape[1], copies[0, 0].size), bool)
+        support = _everything(copies, conv_groups)
     if moments is None:
         if support is None:
             assert kind.rows is not None
@@ -166,7 +215,7 @@ def best_matrix(copies: np.ndarray, conv_groups: int, moments: PatchMoments) -> 
     """The best matrix on all inputs: the copies, unless earlier layers have changed and inputs are others."""
     if moments.cross is None:
         return copies
-    everything = np.ones((conv_groups * copies.shape[1], copies[0, 0].size), bool)  # (C_in, ph*pw)
+    everything = _everything(copies, conv_groups)
     if not moments.by_pixel:
         return refit(copies, conv_groups, moments.second, everything, moments.cross)
     target = np.zeros(copies.shape)
@@ -181,11 +230,23 @@ def lost_share(
     wanted: np.ndarray, found: np.ndarray, conv_groups: int, parts: list[OutputMoments] | None
 ) -> float:
     """||(W - M) X||_F / ||W X||_F over the outputs that there are; ||W - M||_F / ||W||_F without moments."""
+    return lost_power(wanted, found, conv_groups, parts).share
+
+
+def lost_power(
+    wanted: np.ndarray, found: np.ndarray, conv_groups: int, parts: list[OutputMoments] | None
+) -> LostPower:
+    """What M loses in the place of W, of the weights, or of the outputs that there are on data."""
     if parts is None:
-        return ratio(power(wanted - found, conv_groups), power(wanted, conv_groups))
+        return LostPower(power(wanted - found, conv_groups), power(wanted, conv_groups))
     lost = whole = 0.0
     for part in parts:
         own = part.outputs
         lost += part.share * power((wanted - found)[own], conv_groups, part.second)
         whole += part.share * power(wanted[own], conv_groups, part.second)
-    return ratio(lost, whole)
+    return LostPower(lost, whole)
+
+
+def _everything(copies: np.ndarray, conv_groups: int) -> np.ndarray:
+    """(C_in, ph*pw) booleans, all inputs of a window."""
+    return np.ones((conv_groups * copies.shape[1], copies[0, 0].size), bool)

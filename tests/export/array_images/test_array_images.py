@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from common.array_reader import run_arrays
+from common.covers import in_parts
+from common.window_network import IMAGE, network
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
@@ -18,7 +20,7 @@ from rankfold.export.array_images.images import write_arrays
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.quantised import QuantLayer
-from rankfold.plan import LowRank, SharedSupport, uniform_plan
+from rankfold.plan import LowRank, SharedSupport, WindowMarginsLayer, uniform_plan
 from rankfold.plan.methods import WindowLowRank, Windows
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.surgery.compress import compress_
@@ -53,9 +55,15 @@ class Awkward(nn.Module):
         return self.fc(torch.sigmoid(self.hidden(x.flatten(1))))
 
 
-def quantised(model, image, array, method=None, mapping="sdk"):
-    """The model, quantised by a plan and calibrated on random images, in double precision; and the plan."""
-    plan = uniform_plan(trace(model, image), array, method, bits=4, mapping=mapping)
+def quantised(model, image, array, method=None, mapping="sdk", *, parts=False):
+    """The model, quantised by a plan and calibrated on random images, in double precision; and the plan.
+
+    With `parts`, planes are computed in parts where the plan has windows.
+    """
+    traced = trace(model, image)
+    plan = uniform_plan(traced, array, method, bits=4, mapping=mapping)
+    if parts:
+        plan = in_parts(plan, traced)
     compress_(model, plan)
     plan = plan.with_signs({layer.name: index % 2 == 0 for index, layer in enumerate(plan.layers)})
     insert_quantisers_(model, plan)
@@ -239,4 +247,12 @@ def test_windows_of_awkward_layers(method, tmp_path):
     network.edge = nn.Conv2d(6, 6, (2, 3), padding="same")  # one row of zeros more below than above
     # Planes of 6x8 and 3x4, which the window does not divide.
     model, plan = quantised(network, (3, 12, 9), array, method)
+    check(model, plan, tmp_path / "arrays")
+
+
+def test_planes_in_parts(tmp_path):
+    """One with stride and groups among them; some windows reach over the edge of their part."""
+    array = ArraySpec(40, 48, cell_bits=2, dac_bits=1)
+    model, plan = quantised(network(), IMAGE, array, Windows(row_tiles=1, window=(2, 3)), parts=True)
+    assert [layer.name for layer in plan.layers if isinstance(layer.kind, WindowMarginsLayer)] == ["3", "6"]
     check(model, plan, tmp_path / "arrays")

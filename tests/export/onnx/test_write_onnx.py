@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from common.covers import in_parts
 from rankfold.calibration.onnx import Runner
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.errors import InputError
@@ -250,10 +251,11 @@ def test_windows_are_convolutions_whose_outputs_are_put_in_place(tmp_path):
         nn.Linear(8 * 64, 5),
     )
     plan = uniform_plan(trace(model, IMAGE), ARRAY, Windows(row_tiles=1, window=(2, 3)), bits=4)
-    # The last one by two matrices, of which the first drives some of its inputs.
+    # One in parts, and the last one by two matrices, of which the first drives some of its inputs.
+    parts = in_parts(plan, trace(model, IMAGE)).layer("2")
     pair = WindowLowRankLayer((2, 3), 6, 30)
     layers = [replace(layer, kind=pair) if layer.name == "6" else layer for layer in plan.layers]
-    plan = replace(plan, layers=tuple(layers))
+    plan = replace(plan, layers=tuple(parts if layer.name == "2" else layer for layer in layers))
     compress_(model, plan)
     insert_quantisers_(model, plan.with_signs({layer.name: layer.name == "0" for layer in plan.layers}))
     calibrate_(model, [torch.randn(32, *IMAGE, generator=torch.Generator().manual_seed(2))])

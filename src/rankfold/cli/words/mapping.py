@@ -10,6 +10,7 @@ from rankfold.cost.cycles import LayerCycles
 from rankfold.cost.energy import NetworkEnergy, OnArrays
 from rankfold.cost.keys import DENSE_FAMILY
 from rankfold.mapping import Mapping
+from rankfold.mapping.parts import PartsMapping
 from rankfold.records.csv_table import csv_text
 from rankfold.records.text_table import format_table, with_short_names
 from rankfold.workload import ConvShape
@@ -113,7 +114,7 @@ def _chosen_on_arrays(arrays: OnArrays) -> str:
 
 def _place_words(layer: LayerCycles) -> list[str]:
     """The cells of `PLACE_COLUMNS`."""
-    # Stage 1 + stage 2 of a low-rank pair; others have one.
+    # Stage 1 + stage 2 of a low-rank pair, or the parts of a plane; others have one.
     windows = " + ".join(_windows(stage) for stage in layer.stages)
     tiles = " + ".join(f"{stage.row_tiles}x{stage.column_tiles}" for stage in layer.stages)
     return [*_layer_words(layer), windows, tiles]
@@ -242,10 +243,14 @@ def _as_built(costs: NetworkCycles) -> bool:
 
 def _legend_of_stages(costs: NetworkCycles) -> list[str]:
     lines = []
-    if any(len(layer.stages) > 1 for layer in costs.layers):
+    parted = [isinstance(layer.chosen, PartsMapping) for layer in costs.layers]
+    several = [len(layer.stages) > 1 for layer in costs.layers]
+    if any(stages and not parts for stages, parts in zip(several, parted, strict=True)):
         lines.append(
             "Low-rank layers: window and tiles of stage 1 (R_) + stage 2 (L); shared: both with one window."
         )
+    if any(parted):
+        lines.append("Planes in parts: window and tiles of one part + another.")
     if any(len(stage.regions) > 1 for layer in costs.layers for stage in layer.stages):
         lines.append("(+k): k more regions of the plane, or blocks of channels, with windows of their own.")
     return lines

@@ -35,6 +35,7 @@ from rankfold.plan.kinds.registry import (
 from rankfold.plan.kinds.support import SUPPORT, SupportLayer
 from rankfold.plan.kinds.window import WindowLayer
 from rankfold.plan.kinds.window_low_rank import WindowLowRankLayer
+from rankfold.plan.kinds.window_margins import WindowMarginsLayer, WindowPart
 
 __all__ = [
     "IDEAL",
@@ -58,6 +59,8 @@ __all__ = [
     "SupportLayer",
     "WindowLayer",
     "WindowLowRankLayer",
+    "WindowMarginsLayer",
+    "WindowPart",
     "field_schemas",
     "has_part",
     "kind_called",
@@ -102,3 +105,4 @@ _register(SupportLayer, "support", "cost", "surgery", "candidates", "picture", "
 _register(ChannelLayer, "channel", "cost", "surgery", "picture", "workload")
 _register(WindowLayer, "window", "cost", "surgery", "candidates", "picture", "workload")
 _register(WindowLowRankLayer, "window_low_rank", "cost", "surgery", "candidates", "picture", "workload")
+_register(WindowMarginsLayer, "window_margins", "cost", "surgery", "candidates", "picture", "workload")

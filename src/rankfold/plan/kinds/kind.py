@@ -130,7 +130,7 @@ class LayerKind:
             value = getattr(self, field.name)
             # A missing field means the default, so that files need no null.
             if value is not None or field.default is not None:
-                content[field.name] = _as_json(value)
+                content[field.name] = as_json(value)
         return content
 
     @classmethod
@@ -145,24 +145,24 @@ class LayerKind:
         for name in (*cls.needed, *cls._without_default()):
             if name not in content:
                 raise InputError(f"a {cls.name} layer needs {name}")
-        return cls(**{name: _as_field(value) for name, value in content.items()})
+        return cls(**{name: as_field(value) for name, value in content.items()})
 
     @classmethod
     def _without_default(cls) -> tuple[str, ...]:
         return tuple(field.name for field in fields(cls) if is_needed(field))
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """A field as JSON has it: tuples, such as a window (a, b), are lists there."""
     if isinstance(value, tuple):
-        return [_as_json(part) for part in value]
+        return [as_json(part) for part in value]
     return value
 
 
-def _as_field(value: Any) -> Any:
+def as_field(value: Any) -> Any:
     """A value of JSON as a field: a kind is frozen and hashed, so its lists are tuples."""
     if isinstance(value, list):
-        return tuple(_as_field(part) for part in value)
+        return tuple(as_field(part) for part in value)
     return value
 
 

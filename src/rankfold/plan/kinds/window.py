@@ -92,6 +92,17 @@ class WindowLayer(OfWindows):
             raise InputError("only window layers with rows have a support")
         check_support_words(self.support)
 
+    def with_rows(self, shape: ConvShape, rows: int | None) -> WindowLayer:
+        """The layer with so many inputs of a window driven; with all where it has no more.
+
+        Args:
+            shape: the layer.
+            rows: of each group; None: all.
+        """
+        if rows is not None and rows >= window_shape(shape, self.window).n:
+            rows = None
+        return replace(self, rows=rows)
+
     def short(self) -> str:
         """`w2x2 r64`, or `w2x2` where all inputs are driven."""
         window = f"w{self.window[0]}x{self.window[1]}"

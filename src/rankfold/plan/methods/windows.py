@@ -13,9 +13,10 @@ from rankfold.arguments import WHOLE, Wanted, check_fields
 from rankfold.errors import InputError
 from rankfold.lowrank import RankRule
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.window_cover import cheapest_cover, cover_cycles
 from rankfold.mapping.window_low_rank import cheapest_window, window_rank
-from rankfold.mapping.window_matrix import filling_window, window_shape
-from rankfold.plan.kinds import DenseLayer, LayerKind, WindowLayer, WindowLowRankLayer
+from rankfold.mapping.window_matrix import filling_window, window_cycles, window_shape
+from rankfold.plan.kinds import DenseLayer, LayerKind, WindowLayer, WindowLowRankLayer, WindowMarginsLayer
 from rankfold.plan.methods.method import Method
 from rankfold.plan.methods.setting import POSITIVE, RANK, Setting
 from rankfold.workload import ConvShape, Network
@@ -106,7 +107,24 @@ class _OfWindows(Method):
             window = _fitting(self.window, runs)
         kind, words = self._made(runs[0], window, self.array)
         kind.check(runs[0])
+        margins = None
+        if self.window is None:
+            margins = self._with_margins(runs, window, self.array)
+        if margins is not None:
+            return margins
         return kind, f"windows of {_words(window)}, {words}"
+
+    def _with_margins(
+        self, runs: Sequence[ConvShape], window: Pair, array: ArraySpec
+    ) -> tuple[LayerKind, str] | None:
+        """What becomes of a layer, and why, where margins with matrices of their own save cycles.
+
+        Args:
+            runs: the layer.
+            window: of the fewest cycles where it overhangs the plane.
+            array: R x C.
+        """
+        return None
 
     def check_changes(self, network: Network, kinds: dict[str, LayerKind], example: str) -> None:
         """Refuse a window that is larger than every plane, and a plan in which no layer has windows."""
@@ -164,7 +182,9 @@ class Windows(_OfWindows):
         row_tiles: k, tiles of R inputs that are driven for a window; layers whose windows have no more inputs
             use all.
         window: (a, b) output pixels, of layers whose plane is smaller at most as many; None: in each layer
-            the window of the fewest cycles on the array (see `mapping.window_matrix.filling_window`).
+            the window of the fewest cycles on the array (see `mapping.window_matrix.filling_window`), or
+            windows of several shapes, each in a part of the plane, where these need fewer (see
+            `mapping.window_cover`).
         array: where the layers are to lie, R x C with columns counted in weights; `uniform_plan` fills it in.
     """
 
@@ -172,7 +192,7 @@ class Windows(_OfWindows):
     title: ClassVar[str] = "window layers"
     help: ClassVar[str] = "windows of free weights, with --row-tiles"
     settings: ClassVar[tuple[Setting, ...]] = (ROW_TILES, WINDOW)
-    kinds: ClassVar[tuple[type[LayerKind], ...]] = (WindowLayer,)
+    kinds: ClassVar[tuple[type[LayerKind], ...]] = (WindowLayer, WindowMarginsLayer)
 
     row_tiles: int
 
@@ -188,6 +208,22 @@ class Windows(_OfWindows):
         """The window and its rows."""
         rows, words = _driven(shape, window, array, self.row_tiles)
         return WindowLayer(window, rows), words
+
+    def _with_margins(
+        self, runs: Sequence[ConvShape], window: Pair, array: ArraySpec
+    ) -> tuple[LayerKind, str] | None:
+        """The cover of the plane that `cheapest_cover` finds, where the layer runs on one plane alone."""
+        if len({run.output for run in runs}) > 1:
+            return None
+        places = cheapest_cover(runs[0], array, self.row_tiles)
+        if len(places) == 1:
+            return None
+        kind = WindowMarginsLayer.of(places, runs[0], self.row_tiles * array.rows)
+        driven = [part.rows for part in kind.parts]
+        saved = window_cycles(runs[0], window, array, self.row_tiles * array.rows)
+        saved -= cover_cycles(runs[0], places, array, driven)
+        parts = " and ".join(_words(place.window) for place in places)
+        return kind, f"windows of {parts} in parts of the plane, {saved:,} cycles fewer than {_words(window)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ class LayerSlot:
         why_dense: why it can only stay as it is, in words; empty where it may be compressed.
         array: where it lies, R x C with columns counted in weights of its bits.
         plane: (OH, OW) the smallest output plane of all its runs.
+        one_plane: whether all of them have the same.
         kinds: labels of the kinds that it may become beside dense; None: all that there are.
     """
 
@@ -30,6 +31,7 @@ class LayerSlot:
     why_dense: str
     array: ArraySpec
     plane: Pair
+    one_plane: bool = True
     kinds: frozenset[str] | None = None
 
     @property
@@ -62,16 +64,17 @@ def layer_slots(
         InputError: bits out of range.
     """
     check_plan_bits(bits)  # also for a network of which no layer is quantised
-    planes: dict[str, Pair] = {}
+    planes: dict[str, list[Pair]] = {}
     for shape in network.layers:
-        height, width = shape.output
-        before = planes.get(shape.weight, shape.output)
-        planes[shape.weight] = min(height, before[0]), min(width, before[1])
+        planes.setdefault(shape.weight, []).append(shape.output)
     slots = []
     for name, shape, why, (weight_bits, input_bits) in planned_layers(network, bits, pointwise):
         # The best mapping is what savings are measured against: a budget of 100 % costs nothing.
         dense = LayerPlan(name, mapping="best", weight_bits=weight_bits, input_bits=input_bits, reason=why)
-        slots.append(LayerSlot(shape, dense, why, in_weights(array, weight_bits), planes[name]))
+        heights, widths = zip(*planes[name], strict=True)
+        smallest = min(heights), min(widths)
+        one_plane = len(set(planes[name])) == 1
+        slots.append(LayerSlot(shape, dense, why, in_weights(array, weight_bits), smallest, one_plane))
     return tuple(slots)
 
 

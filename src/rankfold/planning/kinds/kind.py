@@ -11,6 +11,7 @@ import numpy as np
 
 from rankfold.arguments import shown
 from rankfold.errors import InputError
+from rankfold.mapping.window_cover import AnyWindow
 from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import LayerPlan, support_to_text
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
@@ -68,17 +69,17 @@ class KindCandidates(ABC):
         """
         return ()
 
-    def windows(self, slot: LayerSlot) -> tuple[Pair, ...]:
-        """Windows (a, b) of output pixels of which `loss` asks how sensitive the network is to their
-        matrices (`LayerStudy.window`).
+    def windows(self, slot: LayerSlot) -> tuple[AnyWindow, ...]:
+        """Windows (a, b) of output pixels, or of parts of the plane, of which `loss` asks how sensitive the
+        network is to their matrices (`LayerStudy.window`).
         """
         return ()
 
-    def window(self, kind: LayerKind) -> Pair:
-        """The window whose inputs a layer of the kind has its weights made for; of one pixel these are the
-        layer's own patches.
+    def made_for(self, kind: LayerKind) -> tuple[AnyWindow, ...]:
+        """The windows whose inputs a layer of the kind has its weights made for, of each of its matrices; of
+        one pixel these are the layer's own patches.
         """
-        return PIXEL
+        return (PIXEL,)
 
     def settled(self, kind: LayerKind, study: LayerStudy) -> LayerKind:
         """The kind with everything that is chosen on data, such as a support, for its loss and for the plan.
@@ -184,9 +185,9 @@ def patches_read(slot: LayerSlot) -> tuple[ConvShape, ...]:
     return tuple(shapes)
 
 
-def windows_computed(slot: LayerSlot) -> tuple[Pair, ...]:
+def windows_computed(slot: LayerSlot) -> tuple[AnyWindow, ...]:
     """The windows of output pixels that any of the layer's candidates computes at once, each once."""
-    windows: dict[Pair, None] = {}
+    windows: dict[AnyWindow, None] = {}
     for part in _parts(slot):
         windows.update(dict.fromkeys(part.windows(slot)))
     return tuple(windows)

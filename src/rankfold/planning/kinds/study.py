@@ -11,11 +11,11 @@ import numpy as np
 from rankfold.lowrank import FittedSupport, fitted_supports
 from rankfold.lowrank.blocks import BlockProblem
 from rankfold.lowrank.regression import RIDGE, Inverses, Regression
+from rankfold.mapping.window_cover import AnyWindow, PlanePart
 from rankfold.plan import support_to_text
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.window_study import WindowStudy
 from rankfold.workload import ConvShape
-from rankfold.workload.shape import Pair
 
 if TYPE_CHECKING:
     from rankfold.calibration.sensitivity import LayerSensitivity
@@ -36,8 +36,8 @@ class LayerStudy:
         weight: its dense weight.
         second: the moments.
         others: the same of other patches that its candidates read, by the shapes that read them.
-        windows: how sensitive the loss is to the matrices of its windows, by (a, b); that of (1, 1) is the
-            sensitivity to its weight.
+        windows: how sensitive the loss is to the matrices of its windows, by (a, b) or part of the plane;
+            that of (1, 1) is the sensitivity to its weight.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class LayerStudy:
         weight: np.ndarray,
         second: np.ndarray,
         others: Mapping[ConvShape, np.ndarray] | None = None,
-        windows: Mapping[Pair, LayerSensitivity] | None = None,
+        windows: Mapping[AnyWindow, LayerSensitivity] | None = None,
     ) -> None:
         self.slot, self.weight, self.second = slot, weight, second
         self._others = dict(others or {})
         self._sensitive_windows = dict(windows or {})
-        self._windows: dict[Pair, WindowStudy] = {}
+        self._windows: dict[AnyWindow, WindowStudy] = {}
         self._inverses = Inverses()
         # The problems of the last structure: its ranks follow each other, and all of them use these.
         self._last_structure: tuple[int, str | None] | None = None
@@ -68,13 +68,14 @@ class LayerStudy:
         """
         return self._others[shape]
 
-    def window(self, window: Pair) -> WindowStudy:
+    def window(self, window: AnyWindow) -> WindowStudy:
         """The matrix of one of the windows that a kind's `windows` gave, or of a single pixel."""
         if window not in self._windows:
             sensitivity = self._sensitive_windows[window]
+            pixels = window.window if isinstance(window, PlanePart) else window
             # Other windows have moments of their own, which nothing else begins with.
             inverses = self._inverses if window == PIXEL else Inverses()
-            self._windows[window] = WindowStudy(self.slot, self.weight, window, sensitivity, inverses)
+            self._windows[window] = WindowStudy(self.slot, self.weight, pixels, sensitivity, inverses)
         return self._windows[window]
 
     @cached_property

@@ -44,9 +44,9 @@ class WindowCandidates(KindCandidates):
         """Those of several pixels."""
         return candidate_windows(slot)
 
-    def window(self, kind: LayerKind) -> Pair:
+    def made_for(self, kind: LayerKind) -> tuple[Pair]:
         """Its own."""
-        return cast(WindowLayer, kind).window
+        return (cast(WindowLayer, kind).window,)
 
     def settled(self, kind: LayerKind, study: LayerStudy) -> LayerKind:
         """With the rows that are worth most."""

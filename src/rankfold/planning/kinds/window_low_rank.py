@@ -65,9 +65,9 @@ class WindowLowRankCandidates(KindCandidates):
             return ()
         return (SQUARE,)
 
-    def window(self, kind: LayerKind) -> Pair:
+    def made_for(self, kind: LayerKind) -> tuple[Pair]:
         """Its own."""
-        return cast(WindowLowRankLayer, kind).window
+        return (cast(WindowLowRankLayer, kind).window,)
 
     def settled(self, kind: LayerKind, study: LayerStudy) -> LayerKind:
         """With the rows that are worth most to factors of this rank."""

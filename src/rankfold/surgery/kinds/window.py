@@ -21,7 +21,7 @@ from rankfold.plan.kinds import WindowLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import support_to_mask, text_to_support
 from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, masked_positions
-from rankfold.surgery.window_weight import window_matrix
+from rankfold.surgery.window_weight import FittedWindow, window_matrix
 from rankfold.workload import ConvShape
 
 
@@ -61,27 +61,19 @@ class WindowSurgery(ReplacingSurgery):
         made = WindowConv2d.from_conv(module, kind.window)
         if kind.rows is None:
             return Replacement(made, 0.0)
-        copies = made.weight.detach().cpu().double().numpy()  # (m*a*b, C_in/G, ph, pw)
-        support = None
-        if kind.support is not None:
-            support = text_to_support(kind.support, weight_shape(made.matrix, layer.name))
-        found = window_matrix(copies, module.groups, kind.rows, moments, support)
-        kept = support_to_mask(found.support, len(copies), module.groups, (copies.shape[2], copies.shape[3]))
-        with torch.no_grad():
-            made.matrix.weight.copy_(torch.from_numpy(found.weight))
-            made.matrix.mask.copy_(torch.from_numpy(kept))
-            made.matrix.weight.mul_(made.matrix.mask)  # exact zeros, which rounding may have missed
-        return Replacement(made, found.error, None, found.output_error)
+        found = fit_(made, kind, layer.name, moments)
+        output_error = None
+        if found.lost_outputs is not None:
+            output_error = found.lost_outputs.share
+        return Replacement(made, found.lost.share, None, output_error)
 
     def reads(self, layer: LayerPlan, module: Layer) -> Layer:
         """Boxes of windows."""
         assert isinstance(module, nn.Conv2d)  # check refuses others
         kind = cast(WindowLayer, layer.kind)
-        window = WindowConv2d(module, kind.window)
         # Which outputs count more matters to the choice of inputs alone.
         chooses = kind.rows is not None and kind.support is None
-        by_window = window.by_window if chooses else None
-        return Cut(window.matrix, window.extended, window.present, by_window)
+        return reader(WindowConv2d(module, kind.window), weighed=chooses)
 
     def correct_(
         self,
@@ -92,10 +84,7 @@ class WindowSurgery(ReplacingSurgery):
     ) -> None:
         """Take back the shift of the mean in the biases of each pixel, and what that leaves in the norm."""
         assert isinstance(module, Windowed)
-        dense = before.detach().cpu().double().numpy()
-        copies = window_weight(dense, module.groups, module.stride, module.dilation, module.window)
-        # What the matrix started from, which is the dense layer exactly.
-        started = torch.from_numpy(copies)
+        started = started_from(before, module)
         correct_(module.bias, norm, started, module.weight, moments, channels=module.channels)
 
     def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
@@ -122,6 +111,46 @@ class WindowSurgery(ReplacingSurgery):
             kernel=extent,
             stride=stride,
         )
+
+
+def fit_(made: WindowConv2d, kind: WindowLayer, name: str, moments: PatchMoments | None) -> FittedWindow:
+    """Give a matrix of shifted copies the rows worth most and their best weights, in place.
+
+    Args:
+        made: with the copies, which stay where the kind keeps all rows.
+        kind: how many rows, and perhaps which.
+        name: of the layer.
+        moments: of the inputs of its windows; None: the weights are the nearest to the copies.
+    """
+    copies = made.weight.detach().cpu().double().numpy()  # (m*a*b, C_in/G, ph, pw)
+    support = None
+    if kind.support is not None:
+        support = text_to_support(kind.support, weight_shape(made.matrix, name))
+    found = window_matrix(copies, made.groups, kind.rows, moments, support)
+    kept = support_to_mask(found.support, len(copies), made.groups, (copies.shape[2], copies.shape[3]))
+    with torch.no_grad():
+        made.matrix.weight.copy_(torch.from_numpy(found.weight))
+        made.matrix.mask.copy_(torch.from_numpy(kept))
+        made.matrix.weight.mul_(made.matrix.mask)  # exact zeros, which rounding may have missed
+    return found
+
+
+def reader(window: WindowConv2d, *, weighed: bool) -> Cut:
+    """What says which boxes of its inputs a layer by windows reads.
+
+    Args:
+        window: its weights do not matter.
+        weighed: whether it counts what errors of a window's outputs cost.
+    """
+    by_window = window.by_window if weighed else None
+    return Cut(window.matrix, window.extended, window.present, by_window)
+
+
+def started_from(before: Tensor, module: Windowed) -> Tensor:
+    """The matrix of a window that gives the outputs of a dense weight exactly."""
+    dense = before.detach().cpu().double().numpy()
+    copies = window_weight(dense, module.groups, module.stride, module.dilation, module.window)
+    return torch.from_numpy(copies)
 
 
 def plain_shape(layer: LayerPlan, module: nn.Conv2d) -> ConvShape:

@@ -1,0 +1,90 @@
+"""Window layers whose margins have matrices of their own, where those save cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from rankfold.mapping.window_cover import PlanePart, cheapest_cover
+from rankfold.mapping.window_matrix import window_shape
+from rankfold.plan import LayerPlan, WindowMarginsLayer, support_to_text
+from rankfold.plan.kinds import LayerKind
+from rankfold.planning.exact.slots import LayerSlot
+from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
+from rankfold.planning.kinds.study import LayerStudy
+from rankfold.planning.kinds.window import LARGEST_WINDOW, MAPPING
+
+if TYPE_CHECKING:
+    from rankfold.calibration.sensitivity import LayerSensitivity
+
+
+class WindowMarginsCandidates(KindCandidates):
+    """For every number k of row tiles, and for all inputs, the cover of the plane that needs the fewest
+    cycles, where windows that overhang need more.
+    """
+
+    on_supports = False
+
+    def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
+        """By rising row tiles; all inputs at last."""
+        if support is not None:
+            return
+        for row_tiles, places in _covers(slot):
+            rows = None if row_tiles is None else row_tiles * slot.array.rows
+            kind = WindowMarginsLayer.of(places, slot.shape, rows)
+            yield replace(slot.entry, kind=kind, mapping=MAPPING)
+
+    def windows(self, slot: LayerSlot) -> tuple[PlanePart, ...]:
+        """Those of the parts of all covers."""
+        return tuple(dict.fromkeys(place for _, places in _covers(slot) for place in places))
+
+    def made_for(self, kind: LayerKind) -> tuple[PlanePart, ...]:
+        """Its parts."""
+        return cast(WindowMarginsLayer, kind).places
+
+    def settled(self, kind: LayerKind, study: LayerStudy) -> LayerKind:
+        """With the rows of each part that are worth most."""
+        parts = []
+        for part in cast(WindowMarginsLayer, kind).parts:
+            if part.rows is not None:
+                fitted = study.window(part.place).fitted(part.rows)
+                part = replace(part, support=support_to_text(fitted.support))
+            parts.append(part)
+        return WindowMarginsLayer(tuple(parts))
+
+    def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
+        """Those of the changes of all matrices; a part that keeps all inputs loses nothing."""
+        # Here, not above: it brings torch, which candidates and their costs do without.
+        from rankfold.calibration.sensitivity import predicted_loss
+
+        lost = 0.0
+        for part in cast(WindowMarginsLayer, kind).parts:
+            if part.rows is not None:
+                problem = study.window(part.place)
+                weight = problem.fitted(part.rows).weight
+                lost += predicted_loss(problem.copies, weight, problem.sensitivity)
+        return lost
+
+
+def _covers(slot: LayerSlot) -> Iterator[tuple[int | None, tuple[PlanePart, ...]]]:
+    """Covers of several parts that need fewer cycles than one, by their row tiles."""
+    # On several planes the margins of one are not those of another.
+    if not slot.one_plane:
+        return
+    most = LARGEST_WINDOW // slot.array.rows
+    for row_tiles in (*range(1, most + 1), None):
+        places = cheapest_cover(slot.shape, slot.array, row_tiles, LARGEST_WINDOW)
+        if len(places) > 1 and _drives(slot, places, row_tiles):
+            yield row_tiles, places
+
+
+def _drives(slot: LayerSlot, places: tuple[PlanePart, ...], row_tiles: int | None) -> bool:
+    """Whether any part drives so many row tiles, but not all inputs."""
+    if row_tiles is None:
+        return True
+    inputs = max(window_shape(slot.shape, place.window).n for place in places)
+    return row_tiles * slot.array.rows < inputs
+
+
+PART = WindowMarginsCandidates()
