@@ -8,6 +8,8 @@ layers of one sort on one array:
   dense_best  cycles of the dense layers under the best mapping of each
   bound       ceil(OH OW m / C) of each, added up: every output is read from a column once
   window_k1, window_k2  cycles as window layers of 1 or 2 row tiles, each with its window of the fewest cycles
+  margins_k1, margins_k2  the same where margins have matrices of their own if that needs fewer cycles
+  parted_k1, parted_k2  layers of which it does
   fewer_k1, fewer_k2    layers that need fewer cycles so than dense
   several     layers of which a row of the array holds the outputs of two pixels or more, 2 m <= C
   all_rows    layers that, with all inputs of a window, need no more cycles than dense and have more weights
@@ -26,6 +28,7 @@ from pathlib import Path
 
 from rankfold import ArraySpec, zoo_network
 from rankfold.mapping import map_layer
+from rankfold.mapping.window_cover import cheapest_cover, cover_cycles
 from rankfold.mapping.window_matrix import filling_window, window_cycles, window_shape
 from rankfold.records.csv_table import write_csv
 from rankfold.workload import ConvShape
@@ -38,6 +41,10 @@ FIGURES = (
     "bound",
     "window_k1",
     "window_k2",
+    "margins_k1",
+    "margins_k2",
+    "parted_k1",
+    "parted_k2",
     "fewer_k1",
     "fewer_k2",
     "several",
@@ -57,6 +64,8 @@ class Counts:
     bound: int
     window_k1: int
     window_k2: int
+    margins_k1: int
+    margins_k2: int
     several: bool
     all_rows: bool
     weights: int
@@ -67,10 +76,13 @@ class Counts:
 def counts(shape: ConvShape, array: ArraySpec) -> Counts:
     dense = map_layer(shape, array, "best").cycles
     pixels = shape.output[0] * shape.output[1]
-    each = []
+    each, margins = [], []
     for tiles in (1, 2):
+        rows = tiles * array.rows
         window = filling_window([shape], array, tiles)
-        each.append(window_cycles(shape, window, array, tiles * array.rows))
+        each.append(window_cycles(shape, window, array, rows))
+        places = cheapest_cover(shape, array, tiles)
+        margins.append(cover_cycles(shape, places, array, [rows] * len(places)))
     whole = filling_window([shape], array, EVERYTHING)
     weights = window_shape(shape, whole).parameters
     return Counts(
@@ -78,6 +90,8 @@ def counts(shape: ConvShape, array: ArraySpec) -> Counts:
         bound=-(-pixels * shape.m // array.columns),
         window_k1=each[0],
         window_k2=each[1],
+        margins_k1=margins[0],
+        margins_k2=margins[1],
         several=2 * shape.m <= array.columns and pixels > 1,
         all_rows=window_cycles(shape, whole, array) <= dense and weights > shape.parameters,
         weights=weights,
@@ -114,6 +128,10 @@ def row(each: Sequence[Counts]) -> list[object]:
         sum(layer.bound for layer in each),
         sum(layer.window_k1 for layer in each),
         sum(layer.window_k2 for layer in each),
+        sum(layer.margins_k1 for layer in each),
+        sum(layer.margins_k2 for layer in each),
+        sum(layer.margins_k1 < layer.window_k1 for layer in each),
+        sum(layer.margins_k2 < layer.window_k2 for layer in each),
         sum(layer.window_k1 < layer.dense_best for layer in each),
         sum(layer.window_k2 < layer.dense_best for layer in each),
         sum(layer.several for layer in each),
