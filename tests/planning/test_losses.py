@@ -233,10 +233,10 @@ def test_an_interrupt_waits_for_no_layer(known, monkeypatch):
             raise KeyboardInterrupt
 
     def watched(work):
-        def watch(*arguments):
+        def watch(*arguments, **options):
             if stopped:
                 late.append(work)
-            return work(*arguments)
+            return work(*arguments, **options)
 
         return watch
 
