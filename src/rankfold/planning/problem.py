@@ -19,7 +19,18 @@ from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import PlanningData, planning_data
-from rankfold.planning.exact import CYCLES, LOSS, Budget, Candidate, Front, LayerChoices, front, total
+from rankfold.planning.exact import (
+    CYCLES,
+    LOSS,
+    Budget,
+    Candidate,
+    Front,
+    LayerChoices,
+    Surface,
+    front,
+    surface,
+    total,
+)
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.explain import explained
@@ -95,6 +106,17 @@ class PlanningProblem:
             progress: hears how many layers are merged, and where points are.
         """
         return front(self.candidates, self.trades[0], progress=progress)
+
+    def surface(self, progress: Progress | None = None) -> Surface:
+        """All best trades of two costs for predicted loss; see `exact.surface` for when it is not exact.
+
+        Args:
+            progress: hears how many layers are merged, and where points are.
+
+        Raises:
+            InputError: fronts of this problem trade one cost.
+        """
+        return surface(self.candidates, self.trades, progress=progress)
 
     def plan(self, chosen: Sequence[Candidate]) -> Plan:
         """The plan file of a choice, with the reason for every layer in words."""

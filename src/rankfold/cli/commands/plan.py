@@ -64,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--front",
-        metavar="NAME",
-        help="what the front trades for predicted loss, one of those of --budget (default cycles)",
+        metavar="NAME[,NAME]",
+        help="what the front trades for predicted loss, one or two of those of --budget (default cycles)",
     )
     add_allocation(parser)
     add_uniform(parser)
@@ -273,15 +273,20 @@ def _front(
     progress: Progress,
 ) -> tuple[str, list[Path]]:
     """Write the whole front; returns a table of it, and the files."""
+    from rankfold.report.pareto.surface import surface_table, write_surface
     from rankfold.report.pareto.write import front_table, write_front
 
+    network = problem.network.name
+    if len(problem.trades) > 1:
+        found = problem.surface(progress)
+        written = write_surface(folder, found, network, problem.array, problem.dense, hardware=hardware)
+        return surface_table(found), list(written)
     front = problem.front(progress)
     # The plan is marked on the front, where there is one.
     chosen = None
     if planning is not None:
         chosen = planning.solution.chosen
     table = front_table(front, problem.dense)
-    network = problem.network.name
     files = write_front(folder, front, network, problem.array, problem.dense, chosen, hardware=hardware)
     return table, list(files)
 
@@ -302,7 +307,7 @@ def _tell(
         print(layer_table(planning))
         print(totals(planning))
     if table:
-        traded = (options.front or CYCLES).replace("-", " ")
+        traded = (options.front or CYCLES).replace("-", " ").replace(",", " and ")
         print(f"all best trades of {traded} for predicted loss, thinned:\n{table}")
     tell_files(files, out)
 

@@ -19,6 +19,7 @@ from rankfold.planning.exact.quantities import (
     WEIGHTS,
     is_priced,
 )
+from rankfold.planning.exact.surface import Surface, surface
 from rankfold.planning.exact.units import in_units
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Front",
     "LayerChoices",
     "Solution",
+    "Surface",
     "cheaper_than_lossless",
     "cheapest",
     "front",
@@ -47,6 +49,7 @@ __all__ = [
     "is_priced",
     "pareto",
     "solve",
+    "surface",
     "total",
     "without_hopeless",
 ]

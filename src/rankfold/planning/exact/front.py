@@ -53,7 +53,7 @@ class Front:
         """
         sums = np.zeros(len(self))
         for layer, picks in zip(self.choices, self.picks.T, strict=True):
-            amounts = _amounts(layer, quantity)[picks]
+            amounts = amounts_of(layer, quantity)[picks]
             if is_largest(quantity):
                 sums = np.maximum(sums, amounts)
             else:
@@ -126,8 +126,8 @@ def _merge(merger: FrontMerger, choices: Choices, quantity: str, progress: Progr
     """Take in all layers; whoever waits is told as soon as the front is exact no more."""
     told = False
     for number, layer in enumerate(choices, start=1):
-        costs = _amounts(layer, quantity)
-        losses = _amounts(layer, LOSS)
+        costs = amounts_of(layer, quantity)
+        losses = amounts_of(layer, LOSS)
         merger.add(costs, losses)
         if merger.epsilon > 0.0 and not told:
             told = True
@@ -138,7 +138,7 @@ def _merge(merger: FrontMerger, choices: Choices, quantity: str, progress: Progr
         progress.advance()
 
 
-def _amounts(layer: Candidates, quantity: str) -> np.ndarray:
+def amounts_of(layer: Candidates, quantity: str) -> np.ndarray:
     """(C,) what the candidates of a layer cost of a quantity."""
     costs = [candidate.cost(quantity) for candidate in layer]
     return np.array(costs, dtype=float)

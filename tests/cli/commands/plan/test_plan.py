@@ -61,10 +61,12 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
         return solve_problem(*arguments)
 
     monkeypatch.setattr("rankfold.planning.best.solve_problem", noisy)
-    out = tmp_path / "plan.json"
-    assert plan(weights, "--max-cycles", "60%", "--images", "32", "--out", out, "--json") == 0
+    out, front = tmp_path / "plan.json", tmp_path / "front"
+    trades = ["--pareto", front, "--front", "cycles,arrays"]
+    assert plan(weights, "--max-cycles", "60%", "--images", "32", "--out", out, *trades, "--json") == 0
     ctypes.CDLL(None).fflush(None)
-    assert json.loads(capfd.readouterr().out)["files"] == [str(out)]
+    files = [str(out), str(front / "front.csv"), str(front / "front.html")]
+    assert json.loads(capfd.readouterr().out)["files"] == files
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,10 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
         (["--budget", "speed=9"], "budget (=speed): the quantity must be one of cycles, arrays, energy, arr"),
         (["--budget", "cycles=9", "--objective", "energy"], "the least energy alone would lose whatever"),
         (["--max-cycles", "50%", "--front", "energy"], "--pareto DIR asks for one"),
+        (
+            ["--pareto", "front", "--front", "cycles,arrays,energy"],
+            "two different ones, not 3: cycles, arrays",
+        ),
         (["--pareto", "front", "--front", "speed"], "front (=speed): the quantity must be one of cycles"),
         (["--max-drop", "-1"], "max drop (=-1 points) must be at least 0"),
         (["--max-cycles", "3"], "no plan has at most 3 cycles: the fewest that these layers can reach is "),

@@ -1,0 +1,129 @@
+"""The front in three quantities: every best trade of two costs and the predicted loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankfold.errors import InputError
+from rankfold.planning.exact.candidate import LOSS, Candidate, Choices, is_largest
+from rankfold.planning.exact.front import amounts_of
+from rankfold.planning.exact.merge_two import WORK, SurfaceMerger, thinned
+from rankfold.planning.exact.quantities import QUANTITIES
+from rankfold.planning.exact.units import in_units
+from rankfold.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Choices that no other one is as good as in two costs and the loss, by rising first, then second cost.
+
+    Attributes:
+        quantities: what the costs count, two of `QUANTITIES`.
+        costs: (P, 2) of the points.
+        losses: (P,) of the points.
+        choices: the candidates of each layer, as given.
+        picks: (P, L) the index of the candidate that each layer takes.
+        epsilon: for every choice there is, a point has no more loss and at most so much more of each cost,
+            of both at once; zeros: the surface is exact.
+    """
+
+    quantities: tuple[str, str]
+    costs: np.ndarray
+    losses: np.ndarray
+    choices: tuple[tuple[Candidate, ...], ...]
+    picks: np.ndarray
+    epsilon: tuple[float, float] = (0.0, 0.0)
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    @property
+    def exact(self) -> bool:
+        """Whether no best trade is left out."""
+        return not any(self.epsilon)
+
+    def chosen(self, point: int) -> tuple[Candidate, ...]:
+        """The candidate of each layer at a point."""
+        return tuple(layer[pick] for layer, pick in zip(self.choices, self.picks[point], strict=True))
+
+    def totals(self, quantity: str) -> np.ndarray:
+        """(P,) what the points cost of any quantity.
+
+        Raises:
+            InputError: it was not counted.
+        """
+        sums = np.zeros(len(self))
+        for layer, picks in zip(self.choices, self.picks.T, strict=True):
+            amounts = amounts_of(layer, quantity)[picks]
+            sums = np.maximum(sums, amounts) if is_largest(quantity) else sums + amounts
+        return sums
+
+    def thinned(self, most: int) -> np.ndarray:
+        """Indices of at most `most` points, 4 or more, spread over the plane of both costs."""
+        if len(self) <= most:
+            return np.arange(len(self))
+        left, _ = thinned(self.costs, self.losses, most)
+        return left
+
+    def in_words(self) -> str:
+        """How exact it is."""
+        if self.exact:
+            return "exact"
+        more = " and ".join(
+            in_units(quantity, amount) for quantity, amount in zip(self.quantities, self.epsilon, strict=True)
+        )
+        return f"for every plan there is one of no more predicted loss and at most {more} more"
+
+
+def surface(
+    choices: Choices,
+    quantities: Sequence[str],
+    *,
+    work: int = WORK,
+    progress: Progress | None = None,
+) -> Surface:
+    """Merge the layers' fronts in two costs and the loss, one by one.
+
+    Exact, unless there are too many points: then points of nearly equal costs are merged, within
+    `Surface.epsilon` (see `planning.exact.merge_two` for the bound), and `progress` is told so.
+
+    Args:
+        choices: the candidates of each layer.
+        quantities: what the costs count, two of `QUANTITIES`.
+        work: the most sums that may be looked at in all, which bounds the time.
+        progress: hears how many layers are merged.
+
+    Raises:
+        InputError: a layer has no candidate, or a quantity is unknown or not counted.
+    """
+    if not choices or not all(choices):
+        raise InputError("there is nothing to choose: every layer needs a candidate")
+    if len(quantities) != 2 or not set(quantities) <= set(QUANTITIES):
+        known = ", ".join(QUANTITIES)
+        raise InputError(f"the costs of a front (={', '.join(quantities)}) must be two of {known}")
+    first, second = quantities
+    progress = progress or Silent()
+    merger = SurfaceMerger([len(layer) for layer in choices], (is_largest(first), is_largest(second)), work)
+    progress.begin("front", len(choices), "layers")
+    try:
+        for layer in choices:
+            costs = np.stack([amounts_of(layer, first), amounts_of(layer, second)], axis=1)
+            merger.add(costs, amounts_of(layer, LOSS))
+            progress.advance()
+    finally:
+        progress.end()
+    order = np.lexsort((merger.costs[:, 1], merger.costs[:, 0]))
+    found = Surface(
+        (first, second),
+        merger.costs[order],
+        merger.losses[order],
+        tuple(tuple(layer) for layer in choices),
+        merger.picks()[order],
+        (float(merger.epsilon[0]), float(merger.epsilon[1])),
+    )
+    if not found.exact:
+        progress.note(f"the front has too many points: {found.in_words()}")
+    return found
