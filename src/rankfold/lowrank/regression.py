@@ -139,7 +139,8 @@ def factor(moments: np.ndarray) -> np.ndarray:
     """
     if not len(moments):
         return moments
-    lower, failed = dpotrf(moments, lower=1)
+    # Turned, which changes nothing: LAPACK has columns in a row, and copies what has rows in one more slowly.
+    lower, failed = dpotrf(moments.T, lower=1)
     if failed:
         raise InputError(
             "the second moments of the inputs are singular; use a ridge above 0, or more calibration data"
