@@ -16,8 +16,9 @@ stops whatever is under way. Mapping the networks needs no GPU and is left for l
 
        rankfold reproduce GRID --data DIR --out OUT/GRID --budget 0
 
-Before anything else a small network is trained by captured steps and by the ordinary loop. Where these
-differ, or steps cannot be captured, that is said, and cells are trained one by one by the ordinary loop.
+Before anything else a small network is trained by captured steps, with compiled quantisers, and by the
+ordinary loop. Where these differ, or fail, that is said, and it is tried without compiled quantisers; where
+that is no better, cells are trained one by one by the ordinary loop.
 
 `--rehearse` goes through the same list on any machine: one epoch of a small network on digits, one seed, one
 cell of each method. It was run on a processor; nothing of this was run on a GPU yet.
@@ -33,6 +34,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +169,7 @@ class Session:
         device: where.
         seconds: that it has.
         captured: whether steps are captured.
+        backend: of `torch.compile`, for passes of quantisers in captured steps.
         progress: hears of all.
         failed: cells that failed in this call, by grid and name.
     """
@@ -176,6 +179,7 @@ class Session:
     device: str
     seconds: float
     captured: bool = True
+    backend: str | None = None
     progress: Progress = field(default_factory=Lines)
     failed: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -259,7 +263,7 @@ class Session:
 
     def _outcomes(self, work: Work, cells: Sequence[Cell]) -> Iterator[Outcome]:
         if self.captured:
-            yield from run_group(work, cells, self.progress)
+            yield from run_group(work, cells, self.progress, self.backend)
             return
         for cell in cells:
             yield work(cell, self.progress)
@@ -283,8 +287,13 @@ def spend(session: Session, stages: Sequence[Stage]) -> None:
         session.progress.note("the time is up; the same command goes on")
 
 
-def fault_of_capturing(device: torch.device) -> str | None:
-    """Why captured steps are not to be trusted on this device; None: they do what the ordinary loop does."""
+def fault_of_capturing(device: torch.device, backend: str | None) -> str | None:
+    """Why captured steps are not to be trusted on this device; None: they do what the ordinary loop does.
+
+    Args:
+        device: where.
+        backend: of `torch.compile`, for passes of quantisers; None: they are not compiled.
+    """
     random = np.random.default_rng(0)
 
     def made_up(count: int) -> ImageSplit:
@@ -297,7 +306,7 @@ def fault_of_capturing(device: torch.device) -> str | None:
     data = ImageData("random", names, made_up(128), made_up(20), *moments, mirror=True, digest="")
     recipe = Recipe(epochs=2, batch_size=16, peak_rate=0.02, precision="float32")
     losses = []
-    for trained in (_by_the_loop, _captured):
+    for trained in (train, partial(_captured, backend)):
         model = build("resnet8", 10)
         plan = uniform_plan(trace(model, data.input_size), ArraySpec(32, 32), bits=4)
         quantise_(model, plan, list(data.calibration_batches(64, torch.device("cpu"))))
@@ -314,15 +323,30 @@ def fault_of_capturing(device: torch.device) -> str | None:
 History = tuple[EpochRecord, ...]
 
 
-def _by_the_loop(model: torch.nn.Module, data: ImageData, recipe: Recipe, device: torch.device) -> History:
-    return train(model, data, recipe, device)
-
-
-def _captured(model: torch.nn.Module, data: ImageData, recipe: Recipe, device: torch.device) -> History:
-    (trained,) = train_together([Pupil(model, data, recipe)], device)
+def _captured(
+    backend: str | None, model: torch.nn.Module, data: ImageData, recipe: Recipe, device: torch.device
+) -> History:
+    (trained,) = train_together([Pupil(model, data, recipe)], device, backend)
     if trained.error is not None:
         raise trained.error
     return trained.history
+
+
+def trusted(device: torch.device, no_captured: bool) -> tuple[bool, str | None]:
+    """Whether steps are captured, and by what quantisers are compiled in them; says what is not."""
+    if no_captured:
+        return False, None
+    # On a processor quantisers have kernels of their own.
+    if device.type == "cuda":
+        fault = fault_of_capturing(device, "inductor")
+        if fault is None:
+            return True, "inductor"
+        print(f"NO COMPILED QUANTISERS ({fault})")
+    fault = fault_of_capturing(device, None)
+    if fault is None:
+        return True, None
+    print(f"NO CAPTURED STEPS ({fault}): cells are trained one by one by the ordinary loop")
+    return False, None
 
 
 def rehearsal(grid: Grid, data: str) -> Grid:
@@ -399,15 +423,14 @@ def main(words: Sequence[str] | None = None) -> int:
         grids = chosen_grids(options)
         device = choose_device(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
-        fault = "as you wish" if options.no_captured else fault_of_capturing(device)
-        if fault is not None:
-            print(f"NO CAPTURED STEPS ({fault}): cells are trained one by one by the ordinary loop")
+        captured, backend = trusted(device, options.no_captured)
         session = Session(
             grids,
             options.out.resolve(),
             options.device,
             60 * options.minutes - (time.monotonic() - start),
-            captured=fault is None,
+            captured=captured,
+            backend=backend,
         )
         print(f"{device}, torch {torch.__version__}, {session.left:.0f} s left")
         spend(session, STAGES)

@@ -178,10 +178,10 @@ def in_4_bits(dense, data):
     return model
 
 
-def together(networks, data, recipe, teacher=None):
+def together(networks, data, recipe, teacher=None, backend=None):
     """The networks, trained beside each other, and the records of each."""
     own = [copy.deepcopy(network) for network in networks]
-    ended = train_together([Pupil(model, data, recipe, teacher=teacher) for model in own], CUDA)
+    ended = train_together([Pupil(model, data, recipe, teacher=teacher) for model in own], CUDA, backend)
     assert all(trained.error is None for trained in ended)
     return own, [trained.history for trained in ended]
 
@@ -207,6 +207,16 @@ def test_recorded_steps_are_those_that_were_not(taught, digits, monkeypatch):
         monkeypatch.undo()
         assert largest_difference(recorded, called) < 0.01
         assert history[-1].train_loss == pytest.approx(known[-1].train_loss, rel=1e-3)
+
+
+def test_compiled_quantisers_are_those_of_torch(taught, digits):
+    """By Triton, inside the graph."""
+    pytest.importorskip("triton")
+    model, teacher = taught
+    (plain,), (known,) = together([model], digits, SHORT, teacher)
+    (fused,), (history,) = together([model], digits, SHORT, teacher, "inductor")
+    assert history[-1].train_loss == pytest.approx(known[-1].train_loss, rel=0.01)
+    assert largest_difference(fused, plain) < 0.1
 
 
 def test_recorded_steps_are_those_of_the_ordinary_loop(taught, digits):
@@ -243,7 +253,8 @@ def test_a_network_that_fails_does_not_stop_the_others(digits):
     ("name", "networks", "batch"),
     [("resnet20", 1, 512), ("resnet20", 8, 512), ("wrn16-4", 1, 512), ("wrn16-4", 2, 256)],
 )
-def test_images_per_second(name, networks, batch):
+@pytest.mark.parametrize("backend", [None, "inductor"])
+def test_images_per_second(name, networks, batch, backend):
     """Of 4-bit training in bfloat16 without a teacher, in all; `-s` shows the number that is wanted."""
     random = np.random.default_rng(0)
     count = 32 * batch
@@ -265,9 +276,10 @@ def test_images_per_second(name, networks, batch):
     model = in_4_bits(build(name, 10), data)
     recipe = Recipe(epochs=3, batch_size=batch, peak_rate=0.001)
     start = time.perf_counter()
-    _, histories = together([model] * networks, data, recipe)
+    _, histories = together([model] * networks, data, recipe, backend=backend)
     seconds = time.perf_counter() - start
     # The first epoch records; the last one only plays.
     rate = networks * count / max(history[-1].seconds for history in histories)
-    print(f"\n{name}, {networks} networks, batches of {batch}: {rate:.0f} images/s, {seconds:.1f} s in all")
+    what = f"{name}, {networks} networks, batches of {batch}, quantisers by {backend or 'torch'}"
+    print(f"\n{what}: {rate:.0f} images/s, {seconds:.1f} s in all")
     assert rate > 1000

@@ -91,8 +91,8 @@ def test_cells_that_are_done_are_measured_and_those_that_fail_stop_no_other(done
         ready = begin(self, cell, progress)
         return ready
 
-    def trained(states):
-        assert len(states) == 1
+    def trained(states, backend):
+        assert len(states) == 1 and backend is None
         return [together.InputError("the loss became nan")]
 
     monkeypatch.setattr(Work, "begin", begun)
@@ -117,6 +117,7 @@ def test_no_group_is_begun_when_the_time_is_up(done):
     [
         (["reproduce", "smoke", "--together", "0"], "together (=0) must be 1 or more"),
         (["reproduce", "smoke", "--together", "2", "--ray", "auto"], "omit it, or omit --ray"),
+        (["reproduce", "smoke", "--fuse"], "--fuse goes with --together"),
         (
             [
                 "compress",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rankfold.nn.fused import fused_backend, gradients, quantised
 from rankfold.nn.kernels import Kernels, kernels
 
 # A step that the optimiser pushes to zero or below acts as this one. Its reciprocal is finite in float32,
@@ -99,7 +100,13 @@ class LearnedStep(torch.autograd.Function):
         """
         # In float32, whatever type the network's parameters were turned into.
         scale = step.float().clamp(min=SMALLEST_STEP)
-        if _in_tiles(x):
+        ctx.backend = None
+        if arithmetic_type(x) == torch.float32:
+            ctx.backend = fused_backend()
+        if ctx.backend is not None:
+            x = _dense(x)
+            y = quantised(x, scale, low, high, ctx.backend)
+        elif _in_tiles(x):
             x = _dense(x)
             fast = _kernels_for(x)
             if fast is None:
@@ -122,7 +129,11 @@ class LearnedStep(torch.autograd.Function):
         """The gradients of x and of the step, each None where it is not wanted."""
         x, y, scale = ctx.saved_tensors
         wants_x, wants_step, *_ = ctx.needs_input_grad
-        if _in_tiles(x):
+        dx: Tensor | None
+        total: Tensor | None
+        if ctx.backend is not None:
+            dx, total = gradients(x, y, dy, scale, ctx.low, ctx.high, backend=ctx.backend)
+        elif _in_tiles(x):
             dx, total = _backward_on_processor(
                 x,
                 y,
@@ -220,14 +231,16 @@ def _backward_at_once(
     wants_step: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """dx and sum dy (y - inside x), each None where it is not wanted; inside means bottom < x < top."""
-    inside = (x > bottom) & (x < top)
+    # A half type would round the bounds, too.
+    values = x.to(arithmetic_type(x))
+    inside = (values > bottom) & (values < top)
     outside = ~inside
     dx = None
     if wants_x:
         dx = dy.masked_fill(outside, 0)
     total = None
     if wants_step:
-        kept = x.masked_fill(outside, 0)
+        kept = values.masked_fill(outside, 0)
         # The same sum, element by element, which a compiler can fuse into one pass.
         error = y.to(arithmetic_type(x)) - kept
         total = (error * dy).sum()

@@ -20,15 +20,16 @@ class TogetherRunner:
 
     Args:
         networks: how many.
+        backend: of `torch.compile`, for passes of quantisers; None: they are not compiled.
 
     Raises:
         InputError: it is less than one.
     """
 
-    def __init__(self, networks: int) -> None:
+    def __init__(self, networks: int, backend: str | None = None) -> None:
         if networks < 1:
             raise InputError(f"networks that are trained together (={networks}) must be 1 or more")
-        self.networks = networks
+        self.networks, self.backend = networks, backend
 
     def __call__(
         self,
@@ -41,16 +42,19 @@ class TogetherRunner:
         for first in range(0, len(cells), self.networks):
             if not go_on():
                 return
-            yield from run_group(work, cells[first : first + self.networks], progress)
+            yield from run_group(work, cells[first : first + self.networks], progress, self.backend)
 
 
-def run_group(work: Work, cells: Sequence[Cell], progress: Progress) -> Iterator[Outcome]:
+def run_group(
+    work: Work, cells: Sequence[Cell], progress: Progress, backend: str | None = None
+) -> Iterator[Outcome]:
     """What becomes of cells that are fine-tuned together; one that fails does not stop the others.
 
     Args:
         work: their grid and its folder.
         cells: at least one.
         progress: hears of them by their names.
+        backend: of `torch.compile`, for passes of quantisers; None: they are not compiled.
     """
     begun: list[tuple[Cell, Begun]] = []
     for cell in cells:
@@ -66,7 +70,7 @@ def run_group(work: Work, cells: Sequence[Cell], progress: Progress) -> Iterator
         yield outcome
     if not begun:
         return
-    errors = fine_tune_together([ready.state for _, ready in begun])
+    errors = fine_tune_together([ready.state for _, ready in begun], backend)
     for (cell, ready), found in zip(begun, errors, strict=True):
         try:
             if found is not None:

@@ -135,11 +135,14 @@ def fine_tune(state: RunState) -> None:
     state.plan = with_supports(state.plan, state.model)
 
 
-def fine_tune_together(states: Sequence[RunState]) -> tuple[RankfoldError | None, ...]:
+def fine_tune_together(
+    states: Sequence[RunState], backend: str | None = None
+) -> tuple[RankfoldError | None, ...]:
     """`fine_tune` of several runs at once on one device, by static steps (`training.together`).
 
     Args:
         states: without noise, on one device, each by a process alone.
+        backend: of `torch.compile`, for passes of quantisers; None: they are not compiled.
 
     Returns:
         The error that ended the training of each, or kept it from beginning, which the others do not suffer
@@ -158,7 +161,7 @@ def fine_tune_together(states: Sequence[RunState]) -> tuple[RankfoldError | None
                 stage=state.stage,
             )
         )
-    ended = train_together(pupils, states[0].device)
+    ended = train_together(pupils, states[0].device, backend)
     for state, trained in zip(states, ended, strict=True):
         state.history = trained.history
         state.plan = with_supports(state.plan, state.model)  # as in `fine_tune`

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rankfold.nn.fused import fused_passes
 from rankfold.nn.holding import held_elsewhere
 from rankfold.training.loop import sums_of
 from rankfold.training.resident import ResidentImages
@@ -32,6 +33,7 @@ class StaticStep:
         sgd: updates the network.
         step_sizes: of its quantisers.
         kinds: how many losses there are: 1, with a teacher 3.
+        backend: of `torch.compile`, for passes of quantisers (`nn.fused`); None: they are not compiled.
 
     Attributes:
         sums: (kinds + 2,) float64, of losses, right images and images; each step adds its own.
@@ -46,19 +48,21 @@ class StaticStep:
         sgd: StaticSGD,
         step_sizes: StepSizes,
         kinds: int,
+        backend: str | None = None,
     ) -> None:
         self._losses = losses
         self._images = images
         self._stretch = stretch
         self._sgd = sgd
         self._step_sizes = step_sizes
+        self._backend = backend
         self.sums = torch.zeros(kinds + 2, dtype=torch.float64, device=images.device)
 
     def __call__(self) -> None:
         """The update that is next."""
         row = self._stretch.row()
         x, y = self._images.batch(row.places, row.offsets, row.mirrored)
-        with held_elsewhere():
+        with held_elsewhere(), fused_passes(self._backend):
             losses, logits = self._losses(x, y)
             # Not by `backward`: gradients that stay with the parameters would be memory of the recording.
             gradients = torch.autograd.grad(losses[0], self._sgd.parameters, allow_unused=True)

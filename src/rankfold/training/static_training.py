@@ -58,6 +58,7 @@ class StaticTraining(Training):
         teacher: its outputs count beside the labels.
         progress: hears of each epoch as a part of its own, when its steps are sent to the device.
         every: after so many images of an epoch the state is written within it; None: not before its end.
+        backend: of `torch.compile`, for passes of quantisers; None: they are not compiled.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class StaticTraining(Training):
         teacher: Teacher | None,
         progress: Progress,
         every: int | None,
+        backend: str | None = None,
     ) -> None:
         # For what they draw: the images of the batches are gathered on the device.
         batches = data.training_batches(recipe, _ON_HOST)
@@ -86,6 +88,7 @@ class StaticTraining(Training):
         )
         self._drawn = batches
         self._images = images
+        self._backend = backend
         self._stretch = Stretch(len(batches), recipe.batch_size, images.device)
         self._static: StaticStep | None = None
         self._captured = Captured(self._update, images.device)
@@ -117,6 +120,7 @@ class StaticTraining(Training):
             sgd=StaticSGD(self._sgd),
             step_sizes=self._step_sizes,
             kinds=1 if self._teacher is None else 3,
+            backend=self._backend,
         )
 
     def _steps(

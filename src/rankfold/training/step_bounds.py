@@ -48,8 +48,7 @@ class StepSizes:
         yield
         with torch.no_grad():
             bounded = bounded_step(torch.stack(self._steps), before)
-            for step, value in zip(self._steps, bounded.unbind(), strict=True):
-                step.copy_(value)
+            torch._foreach_copy_(self._steps, list(bounded.unbind()))
         if not are_held_elsewhere():
             self.use_all_levels_()
             return

@@ -53,7 +53,9 @@ class Trained:
     error: RankfoldError | None = None
 
 
-def train_together(pupils: Sequence[Pupil], device: torch.device) -> tuple[Trained, ...]:
+def train_together(
+    pupils: Sequence[Pupil], device: torch.device, backend: str | None = None
+) -> tuple[Trained, ...]:
     """Train several networks in place, a step of each in turn; a network alone does as well.
 
     What `train` does with each, up to rounding: the same batches, rates and records, the same checkpoints,
@@ -64,13 +66,15 @@ def train_together(pupils: Sequence[Pupil], device: torch.device) -> tuple[Train
     Args:
         pupils: the networks.
         device: where.
+        backend: of `torch.compile`, such as `inductor`, which compiles the passes of quantisers (`nn.fused`);
+            None: they are not compiled.
 
     Returns:
         What became of each; a network whose training fails, or cannot begin for its data or its checkpoint,
         does not stop the others.
     """
     held: dict[int, ResidentImages] = {}
-    lanes = [_Lane(pupil, device, held) for pupil in pupils]
+    lanes = [_Lane(pupil, device, held, backend) for pupil in pupils]
     with deterministic():
         try:
             waiting = list(lanes)
@@ -85,11 +89,14 @@ def train_together(pupils: Sequence[Pupil], device: torch.device) -> tuple[Train
 class _Lane:
     """A training among others, and the stream that it runs on."""
 
-    def __init__(self, pupil: Pupil, device: torch.device, held: dict[int, ResidentImages]) -> None:
+    def __init__(
+        self, pupil: Pupil, device: torch.device, held: dict[int, ResidentImages], backend: str | None
+    ) -> None:
         self.trained = Trained()
         self._training: StaticTraining | None = None
         self._work: Iterator[None] = iter(())
         self._device = device
+        self._backend = backend
         try:
             self._begin(pupil, device, held)
         except RankfoldError as error:
@@ -113,6 +120,7 @@ class _Lane:
             teacher=pupil.teacher,
             progress=pupil.progress or Silent(),
             every=None if pupil.checkpoint is None else pupil.checkpoint.images,
+            backend=self._backend,
         )
         self._training.take_up(pupil.checkpoint)
         if self._training.stream is not None:

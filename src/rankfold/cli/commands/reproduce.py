@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train N cells at a time in this process, on a GPU each by CUDA graphs on a stream of its own",
     )
+    parser.add_argument(
+        "--fuse",
+        action="store_true",
+        help="with --together: compile the passes of quantisers, each into one kernel; needs Triton on a GPU",
+    )
     parser.set_defaults(run=run)
 
 
@@ -98,7 +103,9 @@ def run(options: argparse.Namespace) -> int:
     if options.together is not None:
         if options.ray is not None:
             raise InputError("--together trains cells in this process; omit it, or omit --ray")
-        runner = TogetherRunner(options.together)
+        runner = TogetherRunner(options.together, "inductor" if options.fuse else None)
+    elif options.fuse:
+        raise InputError("--fuse goes with --together; add that, or omit it")
     if options.ray is not None:
         runner = RayRunner(options.ray, options.threads or 1, options.gpus)
     prepare_process(options.threads)

@@ -1,0 +1,48 @@
+"""Compiled passes of quantisers are those of torch; the backend here only traces them, in a GPU's place."""
+
+import pytest
+import torch
+
+from rankfold.nn import learned_step
+from rankfold.nn.fused import fused_passes
+from rankfold.nn.quantisers import Quantiser
+
+LAYOUTS = {
+    "dense": lambda x: x,
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "with gaps": lambda x: x[:, ::2],
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_they_are_those_of_torch(layout, dtype, monkeypatch):
+    """Values and gradients of the input to the last bit; that of the step to rounding; levels of any bits."""
+    monkeypatch.setattr(learned_step, "_in_tiles", lambda x: False)
+    random = torch.Generator().manual_seed(0)
+    for bits, signed in ((4, True), (2, False)):
+        values = LAYOUTS[layout](torch.randn(3, 4, 5, 6, generator=random)).to(dtype)
+        dy = torch.randn(values.shape, generator=random).to(dtype)
+        quantiser = Quantiser(bits, signed, batched=True)
+        quantiser.fit_(values)
+        found = []
+        for backend in (None, "eager"):
+            x = values.detach().clone().requires_grad_()
+            with fused_passes(backend):
+                y = quantiser(x)
+            # As on a GPU, where another thread computes gradients.
+            dx, step = torch.autograd.grad(y, (x, quantiser.step), dy)
+            found.append((y, dx, step))
+        (y, dx, step), (y_fused, dx_fused, step_fused) = found
+        assert torch.equal(y, y_fused) and torch.equal(dx, dx_fused)
+        assert y.dtype == y_fused.dtype == dtype
+        assert torch.allclose(step, step_fused, rtol=1e-4, atol=1e-5)
+
+
+def test_float64_is_left_to_torch():
+    quantiser = Quantiser(4, signed=True)
+    x = torch.linspace(-1, 1, 9, dtype=torch.float64)
+    quantiser.fit_(x)
+    with fused_passes("eager"):
+        y = quantiser(x)
+    assert y.dtype == torch.float64 and torch.equal(y, quantiser(x))
