@@ -2,7 +2,7 @@
 
 `best_plan` plans a network; `planning_problem` gives all that its layers may become, for plans under
 other budgets (`solve_problem`), the whole front, and searches (`planning.search`); `alds_plan` is a baseline
-to compare with. The names are imported
+to compare with; `mapping_plan` chooses mappings alone, without data. The names are imported
 when they are first used, so that `planning.exact` and `planning.kinds` can be had without torch.
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rankfold.planning.best import Planning as Planning
     from rankfold.planning.best import best_plan as best_plan
     from rankfold.planning.best import solve_problem as solve_problem
+    from rankfold.planning.mappings_alone import mapping_plan as mapping_plan
     from rankfold.planning.problem import PlanningProblem as PlanningProblem
     from rankfold.planning.problem import planning_problem as planning_problem
 
@@ -27,6 +28,7 @@ _HOMES = {
     "PlanningProblem": "problem",
     "alds_plan": "alds",
     "best_plan": "best",
+    "mapping_plan": "mappings_alone",
     "planning_problem": "problem",
     "solve_problem": "best",
 }
@@ -37,6 +39,7 @@ __all__ = [
     "PlanningProblem",
     "alds_plan",
     "best_plan",
+    "mapping_plan",
     "planning_problem",
     "solve_problem",
 ]

@@ -22,6 +22,7 @@ from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_image_size
 from rankfold.cli.commands.plan_alds import ALDS, add_allocation, run_alds
+from rankfold.cli.commands.plan_mappings import add_mappings_only, run_mappings
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
 from rankfold.cli.commands.plan_uniform import add_uniform, refuse_setting, run_uniform
 from rankfold.cost.energy import hardware_table
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the front trades for predicted loss, one or two of those of --budget (default cycles)",
     )
     add_allocation(parser)
+    add_mappings_only(parser)
     add_uniform(parser)
     add_search(parser)
     add_non_idealities(parser)
@@ -126,9 +128,14 @@ def run(options: argparse.Namespace) -> int:
     """Plan, print why, and write the plan and the front."""
     if options.uniform:
         return run_uniform(options)
+    if options.mappings_only:
+        return run_mappings(options, _budgets(options))
     refuse_setting(options)
     if options.data is None:
-        raise InputError(f"--data is missing: {DATA_HELP}; or give all layers one setting (--uniform)")
+        raise InputError(
+            f"--data is missing: {DATA_HELP}; or give all layers one setting (--uniform), or choose mappings "
+            "alone (--mappings-only)"
+        )
     if options.allocation == ALDS:
         return run_alds(options)
     # Shares such as 40 % become numbers when the dense network is known.

@@ -40,6 +40,7 @@ OF_THE_CHOICE = (
     "image_size",
     "kinds",
     "allocation",
+    "mappings_only",
 )
 UNIFORM = ("method", "linear", "fit", "rules", "mapping", "input")
 

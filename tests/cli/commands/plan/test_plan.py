@@ -103,6 +103,17 @@ def test_wrong_arguments(weights, arguments, message, tmp_path, monkeypatch, cap
     assert not list(tmp_path.iterdir())
 
 
+def test_mappings_alone_need_no_data(tmp_path, capsys):
+    out = tmp_path / "plan.json"
+    command = ["plan", "resnet20", "--mappings-only", "--array", "128x128", "--out", str(out)]
+    assert main([*command, "--budget", "arrays=64", "--objective", "cycles"]) == 0
+    told = capsys.readouterr().out
+    assert "budget 64 arrays" in told and "proven optimal in cycles" in told
+    assert {layer.kind.name for layer in Plan.load(out).layers} == {"dense"}
+    assert main([*command, "--data", "digits"]) == 2
+    assert "--mappings-only looks at no data; omit --data" in capsys.readouterr().err
+
+
 def test_a_front_that_fails_leaves_no_plan(weights, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")

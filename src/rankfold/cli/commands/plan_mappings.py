@@ -1,0 +1,84 @@
+"""`rankfold plan --mappings-only`: layers as they are, their mappings chosen within budgets, without data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware, kept_with_plan
+from rankfold.cli.arguments.networks import find_network
+from rankfold.cost.energy import hardware_table
+from rankfold.errors import InputError
+from rankfold.files import check_target
+from rankfold.planning.exact.budget import Budget
+from rankfold.planning.exact.quantities import CYCLES
+
+# What is asked of weights and data.
+OF_THE_DATA = (
+    "data",
+    "max_drop",
+    "max_loss",
+    "pareto",
+    "front",
+    "search",
+    "trials",
+    "study",
+    "chips",
+    "search_images",
+    "checkpoint",
+    "images",
+    "image_size",
+    "kinds",
+    "allocation",
+    "pointwise",
+)
+
+
+def add_mappings_only(parser: argparse.ArgumentParser) -> None:
+    """Add `--mappings-only`."""
+    parser.add_argument(
+        "--mappings-only",
+        action="store_true",
+        help="keep every layer, and choose its mapping alone: least --objective (default cycles) within the "
+        "budgets; needs neither data nor trained weights",
+    )
+
+
+def run_mappings(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> int:
+    """Write the plan and show the mapping of every layer."""
+    for name in OF_THE_DATA:
+        if getattr(options, name) not in (None, False, ()):
+            raise InputError(f"--mappings-only looks at no data; omit --{name.replace('_', '-')}")
+    out: Path = options.out or Path("plan.json")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give a file for the plan")
+    check_target(out)
+    hardware = chosen_hardware(options)
+    check_details(options, hardware)
+    network = find_network(options.model, options.input)
+
+    # Here, as they import torch.
+    from rankfold.cli.words.planning import layer_table, planning_to_json, totals
+    from rankfold.cli.words.quiet import natives_silenced
+    from rankfold.planning.mappings_alone import mapping_plan
+
+    # The solver prints to standard output at times.
+    with natives_silenced():
+        planning = mapping_plan(
+            network,
+            kept_with_plan(options, hardware),
+            *budgets,
+            objective=options.objective or CYCLES,
+            bits=chosen_bits(options, options.bits),
+            table=hardware_table(hardware),
+        )
+    planning.plan.save(out)
+    if options.json:
+        print(json.dumps({"plan": planning_to_json(planning), "files": [str(out)]}, indent=2))
+        return 0
+    print(layer_table(planning))
+    print(totals(planning))
+    print(f"plan: {out}")
+    print(f"hardware: {hardware.name}")
+    return 0
