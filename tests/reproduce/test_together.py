@@ -106,6 +106,22 @@ def test_cells_that_are_done_are_measured_and_those_that_fail_stop_no_other(done
     assert f"{first.name}: this run is already complete" in heard.lines
 
 
+def test_cells_of_a_group_share_their_images(done, monkeypatch):
+    grid = load_grid(str(done / "mine.yaml"))
+    work = Work(grid, done / "out", done / "out" / "baseline" / "model.safetensors", "cpu")
+    seen = []
+
+    def trained(states, backend):
+        seen.extend(state.data for state in states)
+        return [together.InputError("no time")] * len(states)
+
+    monkeypatch.setattr(together, "fine_tune_together", trained)
+    cells = [replace(grid.cells[0], seed=seed) for seed in (2, 3)]
+    assert all(outcome.error == "no time" for outcome in run_group(work, cells, Silent()))
+    first, second = seen
+    assert first is second
+
+
 def test_no_group_is_begun_when_the_time_is_up(done):
     grid = load_grid(str(done / "mine.yaml"))
     work = Work(grid, done / "out", None, "cpu")

@@ -63,6 +63,8 @@ def run_group(
             ready = work.begin(cell, Named(progress, cell.name))
             if ready.known is None:
                 begun.append((cell, ready))
+                # Each has loaded the grid's data: those of the first do for all, and are on the device once.
+                ready.state.data = begun[0][1].state.data
                 continue
             outcome = work.measured(cell)
         except Exception as error:  # as when cells run one by one
