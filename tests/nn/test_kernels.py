@@ -152,6 +152,22 @@ def test_a_rectified_norm_is_a_norm_that_is_rectified(channels, plane, dtype):
 
 
 @compiled
+def test_what_is_added_before_it_is_rectified_has_its_gradient():
+    x, added, dy = (images(4, 16, 5, 5, seed=seed) for seed in range(3))
+    added.requires_grad_()
+    y, dx, dw, db, *_ = normalised(lambda *args, **options: rectified(*args, **options, added=added), x, dy)
+    other = added.detach().double().requires_grad_()
+    exact = normalised(
+        lambda *args, **options: (F.batch_norm(*args, **options) + other).relu(), x.double(), dy.double()
+    )
+    for value, right in zip((y, dx, dw, db, added.grad), (*exact[:4], other.grad), strict=True):
+        torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=1e-4)
+    # Of another type or layout, torch adds it.
+    found, *_ = normalised(lambda *args, **options: rectified(*args, **options, added=other.detach()), x, dy)
+    torch.testing.assert_close(found.float(), y, rtol=1e-4, atol=1e-4)
+
+
+@compiled
 @pytest.mark.parametrize("hooked", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 def test_modules_are_rectified_as_one_operation_where_nothing_looks_on(hooked, training):
@@ -162,8 +178,10 @@ def test_modules_are_rectified_as_one_operation_where_nothing_looks_on(hooked, t
     with bfloat16_steps(torch.device("cpu"), enabled=True), torch.set_grad_enabled(training):
         y = rectified_norm(norm, x)
         plain = norm(x)
+        summed = rectified_norm(norm, x, x)
     assert torch.equal(y, plain.relu())
-    assert len(seen) == 2 * hooked
+    torch.testing.assert_close(summed, (plain + x).relu(), rtol=2**-6, atol=2**-6)
+    assert len(seen) == 3 * hooked
     assert all(torch.equal(output, plain) for output in seen)  # before it is rectified
     if training:
         assert y.grad_fn.name() == ("ReluBackward0" if hooked else "_NormBackward")

@@ -92,8 +92,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
         y = rectified_norm(self.bn1, self.conv1(x))
-        y = self.bn2(self.conv2(y))
-        return F.relu_(y + self.shortcut(x))
+        y = self.conv2(y)
+        return rectified_norm(self.bn2, y, self.shortcut(x))
 
 
 class CifarResNet(nn.Module):

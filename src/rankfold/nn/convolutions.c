@@ -303,15 +303,16 @@ static inline void multiply_long(const bfloat16 *a, int64_t channels, const bflo
 /* Writes `width` outputs, 16 or 32, of each of `count` pixels from pixel q of the grid on. */
 static inline void write_outputs(const float *sums, int64_t width, int64_t q, int64_t count, int64_t pitch,
                                  const float *bias, const Product *product, bfloat16 *y) {
-    int64_t m = q / pitch, n = q % pitch;
+    int64_t m = q / pitch, n = q % pitch, step = product->pixel_step;
     __m512 low = _mm512_setzero_ps(), high = low;
     if (bias != NULL) {
         low = _mm512_loadu_ps(bias);
         if (width > TILE) high = _mm512_loadu_ps(bias + TILE);
     }
-    for (int64_t i = 0; i < count; i++) {
-        if (n < product->columns && m < product->rows) {
-            bfloat16 *to = y + m * product->row_step + n * product->pixel_step;
+    while (count > 0 && m < product->rows) {
+        int64_t run = smaller(count, product->columns - n), rest = smaller(count, pitch - n);
+        bfloat16 *to = y + m * product->row_step + n * step;
+        for (int64_t i = 0; i < run; i++, to += step) {
             __m512 first = _mm512_add_ps(_mm512_loadu_ps(sums + i * width), low);
             if (width > TILE) {
                 __m512 second = _mm512_add_ps(_mm512_loadu_ps(sums + i * width + TILE), high);
@@ -320,7 +321,10 @@ static inline void write_outputs(const float *sums, int64_t width, int64_t q, in
                 _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(first));
             }
         }
-        if (++n == pitch) n = 0, m++;
+        sums += rest * width;
+        count -= rest;
+        n += rest;
+        if (n == pitch) n = 0, m++;
     }
 }
 

@@ -68,9 +68,10 @@ static inline float level(float x, float reciprocal, float low, float high) {
 
    Several pixels are handled as one of so many more channels, as a loop over 16 channels is a short one.
 
-   norm: batch norm y = w (x - m) / d + b, or what of it is positive if `rectify`, where m and d = sqrt(variance + epsilon) are those of x in training,
-   which the running statistics then follow, and else the running ones. weight, bias and in training the
-   running statistics may be NULL. `saved` receives m and d.
+   norm: batch norm y = w (x - m) / d + b, with z added unless that is NULL, and then what is positive if `rectify`,
+   where m and d = sqrt(variance + epsilon) are those of x in training, which the running statistics then follow,
+   and else the running ones. weight, bias and in training the running statistics may be NULL. `saved` receives m
+   and d.
 
    norm_backward: with P pixels, S = sum dy and T = sum dy (x - m) for each channel (Ioffe & Szegedy 2015,
    section 3)
@@ -193,8 +194,10 @@ static inline float level(float x, float reciprocal, float low, float high) {
                     }                                                                                               \
                 } else if (f == NULL) {                                                                             \
                     const T *v = z + first;                                                                         \
-                    for (int64_t i = 0; i < values; i++)                                                            \
-                        to[i] = to_##T(from_##T(u[i]) * a1[i] + from_##T(v[i]) * b1[i] + c1[i]);                    \
+                    for (int64_t i = 0; i < values; i++) {                                                          \
+                        float value = from_##T(u[i]) * a1[i] + from_##T(v[i]) * b1[i] + c1[i];                      \
+                        to[i] = to_##T(value < lowest ? lowest : value);                                            \
+                    }                                                                                               \
                 } else {                                                                                            \
                     const T *v = z + first;                                                                         \
                     for (int64_t i = 0; i < values; i++) {                                                          \
@@ -207,10 +210,10 @@ static inline float level(float x, float reciprocal, float low, float high) {
         }                                                                                                           \
     }                                                                                                               \
                                                                                                                     \
-    void norm_##T(const T *x, T *y, const float *weight, const float *bias, float *running_mean,                    \
+    void norm_##T(const T *x, const T *z, T *y, const float *weight, const float *bias, float *running_mean,        \
                   float *running_variance, double *saved, double *scratch, int64_t pixels, int64_t channels,        \
                   double momentum, double epsilon, int training, int rectify, int threads) {                        \
-        float start[channels], factor[channels], constant[channels];                                                \
+        float start[channels], factor[channels], constant[channels], one[channels];                                 \
         if (training) {                                                                                             \
             /* Deviations from the first pixel: squares of values far from zero would lose the variance. */         \
             for (int64_t i = 0; i < channels; i++) start[i] = from_##T(x[i]);                                       \
@@ -236,11 +239,12 @@ static inline float level(float x, float reciprocal, float low, float high) {
             double scale = (weight != NULL ? weight[i] : 1) / deviation;                                            \
             saved[i] = mean;                                                                                        \
             saved[channels + i] = deviation;                                                                        \
+            one[i] = 1;                                                                                             \
             factor[i] = scale;                                                                                      \
             constant[i] = (bias != NULL ? bias[i] : 0) - mean * scale;                                              \
         }                                                                                                           \
-        channel_map_##T(x, NULL, y, factor, constant, constant, NULL, NULL, rectify ? 0 : -INFINITY, pixels,        \
-                        channels, threads);                                                                         \
+        channel_map_##T(x, z, y, factor, one, constant, NULL, NULL, rectify ? 0 : -INFINITY, pixels, channels,      \
+                        threads);                                                                                   \
     }                                                                                                               \
                                                                                                                     \
     void norm_backward_##T(const T *x, const T *dy, T *dx, const float *weight, const float *bias,                  \

@@ -47,7 +47,7 @@ class Kernels:
         sizes = (_COUNT, _COUNT)
         numbers = (ctypes.c_double, ctypes.c_double, ctypes.c_int)
         flag = ctypes.c_int
-        self._norm = _of_types(library, "norm", *(_POINTER,) * 8, *sizes, *numbers, flag)
+        self._norm = _of_types(library, "norm", *(_POINTER,) * 9, *sizes, *numbers, flag)
         self._norm_backward = _of_types(library, "norm_backward", *(_POINTER,) * 9, *sizes, flag)
 
     @staticmethod
@@ -102,6 +102,7 @@ class Kernels:
         eps: float,
         training: bool,
         rectify: bool = False,
+        added: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Batch norm of x, of its type and layout, and (2, C) the mean and the deviation that it used.
 
@@ -116,6 +117,7 @@ class Kernels:
             eps: added to the variance.
             training: whether mean and variance are those of x, rather than the running ones.
             rectify: whether negative results become zero.
+            added: what is added before that, of the type, shape and layout of x.
         """
         channels = x.shape[1]
         y = torch.empty_like(x)
@@ -124,6 +126,7 @@ class Kernels:
         mean, variance = running or (None, None)
         self._norm[x.dtype](
             x.data_ptr(),
+            _address(added),
             y.data_ptr(),
             _address(weight),
             _address(bias),

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from rankfold.nn.batch_norm import asked_to_rectify, batch_norm
+from rankfold.nn.batch_norm import batch_norm, what_is_asked
 from rankfold.nn.convolution import convolution
 
 CONVOLUTIONS = frozenset({torch.conv1d, torch.conv2d, torch.conv3d})
@@ -61,7 +61,8 @@ class _OnProcessor(TorchFunctionMode):
             if fast is not None:
                 return fast
         if func is F.batch_norm:
-            return batch_norm(*args, **(kwargs or {}), rectify=asked_to_rectify())
+            options = {**(kwargs or {}), **what_is_asked()}
+            return batch_norm(*args, **options)
         return func(*args, **(kwargs or {}))
 
 
