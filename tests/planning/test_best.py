@@ -1,5 +1,6 @@
 """`best_plan`: budgets are kept, the plan is the best of its candidates, and any network can be planned."""
 
+import copy
 import itertools
 import math
 from dataclasses import replace
@@ -16,14 +17,17 @@ from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import apply_weights, read_weights
-from rankfold.plan import DenseLayer, WindowLayer
+from rankfold.plan import DenseLayer, Plan, WindowLayer
 from rankfold.planning import best_plan, losses, planning_problem, solve_problem
 from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.data import planning_data
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, INTERVAL, LOSS, Budget, total
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, INTERVAL, LOSS, Budget, pareto, total
+from rankfold.planning.exact.quantities import ARRAY_CYCLES
+from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.kinds import LayerStudy
 from rankfold.progress import Silent
 from rankfold.surgery.compress import compress_
+from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.kinds.kind import masked_positions
 from rankfold.surgery.quantise import quantise_
 
@@ -94,6 +98,59 @@ def test_candidates_are_dropped_without_loss(model, digits, problem, monkeypatch
                 allowed.append(total(chosen, LOSS))
         found = solve_problem(with_limits(problem, limits))
         assert found.solution.total(LOSS) == pytest.approx(min(allowed), rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def of_bits(model, digits):
+    """What layers may become where they may have other bits, on arrays with cells and DACs of a bit."""
+    array = ArraySpec(32, 36, cell_bits=1, dac_bits=1)
+    choices = BitChoices((2, 3), (2, 3, 5))
+    budgets = [Budget(ARRAY_CYCLES, 0.5, share=True), Budget(ENERGY, 0.6, share=True)]
+    return planning_problem(model, digits, array, *budgets, layer_bits=choices, kinds=["window"], images=64)
+
+
+def test_bits_of_each_layer_are_chosen_with_what_it_becomes(of_bits, model, digits):
+    """Of the first convolution, too; costs are those of the plan, and the network gets these bits."""
+    planning = solve_problem(of_bits)
+    chosen, table = planning.solution.chosen, load_table("rram-22nm")
+    energy = network_energy(of_bits.network, planning.plan, table)
+    assert energy.energy == pytest.approx(total(chosen, ENERGY))
+    assert network_cycles(of_bits.network, planning.plan).array_cycles == total(chosen, ARRAY_CYCLES)
+    for quantity, limit in planning.budgets.items():
+        assert total(chosen, quantity) <= limit
+    first, *_, last = planning.plan.layers
+    for choice in of_bits.choices:
+        own = (4, 4) if choice.name not in (first.name, last.name) else (8, 8)
+        seen = {(one.entry.weight_bits, one.entry.input_bits) for one in choice.candidates}
+        allowed = (
+            {own} if choice.name == last.name else {*itertools.product((2, 3, own[0]), (2, 3, 5, own[1]))}
+        )
+        assert seen <= allowed
+        assert (choice.dense.entry.weight_bits, choice.dense.entry.input_bits) == own
+    assert any(layer.weight_bits == 2 or layer.weight_bits == 3 for layer in planning.plan.layers)
+    network = copy.deepcopy(model)
+    compress_(network, planning.plan, normalised(digits))
+    plan = quantise_(network, Plan.from_json(planning.plan.to_json()), normalised(digits))
+    for layer in plan.layers:
+        for part in surgery_of(layer.kind).parts(layer):
+            module = network.get_submodule(part.name)
+            bits = module.weight_quantiser.bits, module.input_quantiser.bits
+            assert bits == (layer.weight_bits, layer.input_bits)
+            changed = bits not in ((4, 4), (8, 8))
+            assert ("bits of weights/inputs" in layer.reason) == changed
+
+
+def test_all_that_is_left_of_bits_is_worth_it(of_bits):
+    """No candidate is as good as another in all that counts, and rounding is in every loss."""
+    for layer in of_bits.choices[:-1]:
+        assert layer.dense.loss > 0 and min(one.loss for one in layer.candidates) > 0
+        assert pareto(layer.candidates, (CYCLES, ARRAY_CYCLES, ENERGY)) == layer.candidates
+        assert len({one.entry.input_bits for one in layer.candidates}) > 1
+
+
+def test_bits_cannot_be_chosen_for_a_float_network(model, digits):
+    with pytest.raises(InputError, match="layer_bits are chosen instead of the network's bits"):
+        planning_problem(model, digits, ARRAY, bits=None, layer_bits=BitChoices((2,), (2,)), images=8)
 
 
 @pytest.mark.parametrize(("dilation", "stride"), [(2, 1), (3, 2)])

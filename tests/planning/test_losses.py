@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from common.planned_layers import ARRAY, problem
 from rankfold.calibration import sensitivity
 from rankfold.calibration.sensitivity import network_sensitivities, predicted_loss
-from rankfold.cost.energy import find_table
 from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import PlanePart
@@ -25,9 +25,8 @@ from rankfold.plan import (
 )
 from rankfold.planning import losses
 from rankfold.planning.exact import CYCLES
-from rankfold.planning.exact.costing import Costing
-from rankfold.planning.exact.slots import dense_network, layer_slots
-from rankfold.planning.kinds import candidates_of, low_rank, study, windows_computed
+from rankfold.planning.exact.slots import layer_slots
+from rankfold.planning.kinds import candidates_of, low_rank, study
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Silent
 from rankfold.surgery.kinds.window import PART
@@ -35,39 +34,7 @@ from rankfold.surgery.kinds.window_low_rank import PART as PAIR
 from rankfold.surgery.kinds.window_margins import PART as MARGINS
 from rankfold.workload import trace
 
-ARRAY = ArraySpec(16, 16)
 WIDE = ArraySpec(16, 64)  # room for windows of several pixels
-
-
-def network(width):
-    """3x3 layers of one and of two convolution groups, and one with more outputs than inputs."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, width, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(width, 2 * width, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(2 * width, 4 * width, 3, padding=1, groups=2, stride=2),
-        nn.ReLU(),
-        nn.Conv2d(4 * width, 2 * width, (1, 3)),
-        nn.ReLU(),
-        nn.Conv2d(2 * width, 8 * width, (1, 2)),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8 * width, 10),
-    ).eval()
-
-
-def problem(width, array=ARRAY, side=8, kinds=None):
-    """What the losses of candidates are computed from."""
-    model = network(width)
-    traced = trace(model, (1, side, side))
-    slots = [replace(slot, kinds=kinds) for slot in layer_slots(traced, array, 4)]
-    names = [slot.name for slot in slots if not slot.why_dense]
-    costing = Costing.of(traced, dense_network(traced, array, slots), find_table(None, array, None, None))
-    windows = {slot.name: windows_computed(slot) for slot in slots if not slot.why_dense}
-    images = torch.randn(32, 1, side, side, generator=torch.Generator().manual_seed(0))
-    return slots, model, network_sensitivities(model, [images], names, windows), costing
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def calibrate_(model: nn.Module, batches: Iterable[Inputs]) -> None:
         raise InputError(
             "the model has no quantised layer to calibrate; call replace_by_quantised_(model, bits) first"
         )
-    samples = {name: _Sample() for name in layers}
+    samples = {name: ValueSample() for name in layers}
     quantisers: list[Quantiser] = []
     for layer in layers.values():
         quantisers += [layer.weight_quantiser, layer.input_quantiser]
@@ -88,7 +88,7 @@ def _unchanged_on_errors(quantisers: Sequence[Quantiser]) -> Iterator[None]:
 
 def _fit_(
     layers: Mapping[str, QuantLayer],
-    samples: Mapping[str, _Sample],
+    samples: Mapping[str, ValueSample],
 ) -> None:
     for name, layer in layers.items():
         try:
@@ -98,7 +98,7 @@ def _fit_(
             raise InputError(f"layer {name!r}: {error}") from None
 
 
-class _Sample:
+class ValueSample:
     """A bounded random sample of the values of many batches, with the same share of each batch."""
 
     SHARE = 1 << 15  # values of a batch, at first
@@ -111,6 +111,7 @@ class _Sample:
         self.generator = torch.Generator().manual_seed(0)
 
     def add(self, values: Tensor) -> None:
+        """Take its share of the values of one batch, of any shape."""
         values = values.detach().flatten()
         if values.numel() > self.share:
             # Random places: regular ones would fall on the same channels again and again.
@@ -125,6 +126,11 @@ class _Sample:
             self.share = max(1, self.share // 2)
 
     def values(self) -> Tensor:
+        """(N,) what was kept.
+
+        Raises:
+            InputError: there was no batch.
+        """
         if not self.parts:
             raise InputError(
                 "the model never calls it, so it has no input to calibrate on; leave it out of the bits"

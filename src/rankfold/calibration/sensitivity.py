@@ -15,7 +15,7 @@ cancel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -163,10 +163,13 @@ class NetworkSensitivities:
         windows: by name and window, (a, b) or a part of the plane: how sensitive the loss is to the window's
             matrix of N m outputs (see `mapping.window_matrix`). Inputs count without their means there, as a
             bias for each pixel takes a constant error back; outputs beyond the plane do not count.
+        centred: by name, of layers whose constant errors are taken back: inputs count without their means,
+            for errors that no refit has kept small where inputs are large.
     """
 
     layers: dict[str, LayerSensitivity]
     windows: dict[str, dict[AnyWindow, LayerSensitivity]]
+    centred: dict[str, LayerSensitivity]
 
 
 def network_sensitivities(
@@ -176,6 +179,8 @@ def network_sensitivities(
     windows: Mapping[str, Sequence[AnyWindow]],
     seed: int = 0,
     temperature: float = TEMPERATURE,
+    *,
+    centred: Collection[str] = (),
 ) -> NetworkSensitivities:
     """As `sensitivities`, and those of windows, all from the same gradients.
 
@@ -189,6 +194,7 @@ def network_sensitivities(
         windows: (a, b) output pixels of some of these layers, which are convolutions, or parts of planes.
         seed: see `sensitivities`.
         temperature: likewise.
+        centred: those of the layers whose sensitivity is wanted without the means of their inputs, too.
 
     Raises:
         InputError: see `sensitivities`.
@@ -206,7 +212,7 @@ def network_sensitivities(
     images = sum(size_of(inputs) for inputs in kept)
     layers = layers_of(model, names)
     seen = {name: WindowMoments(layer, windows.get(name, ())) for name, layer in layers.items()}
-    targets = _targets(seen, windows)
+    targets = _targets(seen, windows, centred)
     for name, runs, size in backward:
         for run in runs:
             seen[name].add(run.inputs)
@@ -220,24 +226,33 @@ def network_sensitivities(
             target.add_power(runs, size)
     found: dict[str, LayerSensitivity] = {}
     of_windows: dict[str, dict[AnyWindow, LayerSensitivity]] = {}
+    without_means: dict[str, LayerSensitivity] = {}
     for name in names:
         layer, *others = targets[name]
         found[name] = layer.sensitivity(images)
+        if name in centred:
+            without_means[name] = others.pop().sensitivity(images)
         of_windows[name] = {}
         for window, target in zip(windows.get(name, ()), others, strict=True):
             of_windows[name][window] = target.sensitivity(images)
-    return NetworkSensitivities(found, of_windows)
+    return NetworkSensitivities(found, of_windows, without_means)
 
 
 def _targets(
-    gathered: Mapping[str, WindowMoments], windows: Mapping[str, Sequence[AnyWindow]]
+    gathered: Mapping[str, WindowMoments],
+    windows: Mapping[str, Sequence[AnyWindow]],
+    centred: Collection[str],
 ) -> dict[str, list[_Target]]:
-    """For each layer what is looked at when it runs: the layer itself first, then its windows."""
+    """For each layer what is looked at when it runs: the layer itself first, then its windows, then, where
+    it is among `centred`, the layer without the means of its inputs.
+    """
     targets: dict[str, list[_Target]] = {}
     for name, moments in gathered.items():
         targets[name] = [_Target(moments, moments.layer)]
         for window in windows.get(name, ()):
             targets[name].append(_WindowTarget(moments, window))
+        if name in centred:
+            targets[name].append(_CentredTarget(moments, moments.layer))
     return targets
 
 
@@ -335,6 +350,18 @@ class _Target:
             inputs=tuple(_array(factor) for factor in self._bases.inputs),
             power=_array(self._power / images),
         )
+
+
+class _CentredTarget(_Target):
+    """The weight of a layer, over patches without their means."""
+
+    def centre(self) -> PatchMoments:
+        """Without their means."""
+        return self.moments.centred()
+
+    def mean(self) -> np.ndarray:
+        """(G, n) E[x]."""
+        return self.moments.mean
 
 
 class _WindowTarget(_Target):

@@ -74,7 +74,7 @@ def decompose_for_data(
     for group, moments in enumerate(second):
         problem = Regression.of(dense[group], moments, of_group(cross, group), ridge)
         blocks = BlockProblem.of(problem, kept[group], groups).solve(rank)
-        left[group], right[group] = _balanced_blocks(blocks, kept[group])
+        left[group], right[group] = balanced_blocks(blocks, kept[group])
         # What is reported is the error without the ridge.
         lost += power(problem.target - joined(blocks), moments)
         whole += power(problem.target, moments)
@@ -115,7 +115,7 @@ def _relative(lost: float, whole: float) -> float:
     return math.sqrt(lost / whole)
 
 
-def _balanced_blocks(blocks: Sequence[Block], kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def balanced_blocks(blocks: Sequence[Block], kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Factors (g, m/G, r) and (g, r, n/g) of the blocks of a group, zero outside its columns `kept` (n,)."""
     factors = [balanced(block, own) for block, own in zip(blocks, np.split(kept, len(blocks)), strict=True)]
     left, right = zip(*factors, strict=True)

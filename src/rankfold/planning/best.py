@@ -19,6 +19,7 @@ from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 from rankfold.planning.drop import MEASUREMENTS, Drop, within_drop
 from rankfold.planning.exact import LOSS, Budget, Candidate, LayerChoices, Solution, cheapest, solve
+from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.problem import PlanningProblem, planning_problem
 from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.training.data import ImageData
@@ -59,6 +60,7 @@ class Planning:
     max_loss=NUMBER.or_none,
     max_drop=NUMBER.or_none,
     pointwise=SWITCH,
+    layer_bits=CHOICES.or_none,
     network=NETWORK.or_none,
     progress=PROGRESS,
     table=Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
@@ -69,6 +71,7 @@ def best_plan(
     array: ArraySpec | Hardware,
     *budgets: Budget,
     bits: Bits = 4,
+    layer_bits: BitChoices | None = None,
     objective: str | None = None,
     max_loss: float | None = None,
     max_drop: float | None = None,
@@ -95,6 +98,8 @@ def best_plan(
         budgets: the most of any of `planning.exact.QUANTITIES` together, such as
             `*Budget.parse_all("cycles=40%,energy=600nJ")`.
         bits: of weights and inputs, or (of weights, of inputs); None for float.
+        layer_bits: bits that each convolution may have instead, with what rounding is predicted to lose
+            counted in all losses; None: all have `bits`, and losses are those of changed weights alone.
         objective: what shall be small: `loss`, or one of `QUANTITIES` within `max_loss` or `max_drop`; None:
             by the rule above.
         max_loss: the most predicted loss, in nats per image.
@@ -121,6 +126,7 @@ def best_plan(
         array,
         *budgets,
         bits=bits,
+        layer_bits=layer_bits,
         objective=objective,
         max_loss=max_loss,
         max_drop=max_drop,

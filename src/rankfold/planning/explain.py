@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from rankfold.plan import LayerPlan
 from rankfold.planning.exact import USUAL, Candidate, LayerChoices, in_units
+from rankfold.planning.exact.candidate import bits_in_letters, has_other_bits
 
 
 def explained(layer: LayerChoices, chosen: Candidate) -> LayerPlan:
@@ -19,14 +20,23 @@ def explained(layer: LayerChoices, chosen: Candidate) -> LayerPlan:
 
 
 def _reason(layer: LayerChoices, chosen: Candidate) -> str:
-    if layer.why_dense:
-        return layer.why_dense
     kind = chosen.entry.kind
+    changes = []
     if kind.changes_weight:
-        what = kind.short()  # such as `g4 r8`
+        changes.append(kind.short())  # such as `g4 r8`
+    if has_other_bits(chosen, layer.dense):
+        changes.append(
+            f"bits of weights/inputs {bits_in_letters(chosen)}, not {bits_in_letters(layer.dense)}"
+        )
+    if changes:
+        if layer.why_dense:
+            changes.insert(0, layer.why_dense)
+        what = ", ".join(changes)
         savings = _savings(layer.dense, chosen) or ["costs as much as dense"]
         saved = ", ".join(savings)
         return f"{what}: {saved}; predicted loss +{chosen.loss:.2g} nats"
+    if layer.why_dense:
+        return layer.why_dense
     # It stays though it need not. That it is dense stands beside the reason wherever one is shown.
     if all(candidate.cycles >= chosen.cycles for candidate in layer.candidates):
         return "nothing that it may become has fewer cycles"

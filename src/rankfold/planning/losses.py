@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -24,7 +24,8 @@ from rankfold.planning.exact import (
 )
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.kinds import PIXEL, LayerStudy, candidates_of, layer_entries, uses_supports
+from rankfold.planning.kinds import PIXEL, LayerStudy, Supports, candidates_of, layer_entries, uses_supports
+from rankfold.planning.rounding import LayerRounding, RoundingLosses
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Progress
 
@@ -107,22 +108,65 @@ class _ChoiceFinder:
         # A layer that stays dense has no moments and needs none.
         losses = None
         families: tuple[dict[int, np.ndarray], ...] = ()
-        if not slot.why_dense:
+        if not slot.why_dense or slot.widths is not None:
             losses = self._losses(slot)
-            if uses_supports(slot):
+            if not slot.why_dense and uses_supports(slot):
                 families = losses.study.families
-        candidates = []
-        for entry in self.costing.with_windows(layer_entries(slot, families), self.budgeted):
-            candidates.append(self.costing.candidate(entry, self.budgeted))
-        # Costs are known at once, losses take a decomposition each: what no loss could save goes first.
-        # Before all else what saves nothing, so that layers stay as they are where that costs as much.
-        left = cheaper_than_lossless(candidates, self.budgeted)
-        left = without_hopeless(left, self.budgeted)
+        left = self._worth_a_loss(slot, families)
         if losses is not None:
+            (dense,) = self._priced([dense], losses)
             left = self._priced(left, losses)
         # And what another one beats in its loss as well.
         best = pareto(left, self.budgeted)
         return LayerChoices(slot.shape, dense, best, slot.why_dense)
+
+    def _worth_a_loss(self, slot: LayerSlot, families: Sequence[Supports]) -> tuple[Candidate, ...]:
+        """The candidates that their costs alone do not rule out, of all bits that the layer may have."""
+        if slot.widths is None:
+            return self._left(self._costed(self._entries(slot, families)))
+        found: list[Candidate] = []
+        for variant in slot.variants(self.costing.array):
+            found.extend(self._of_inputs(self._entries(variant, families), slot.widths.inputs))
+        return self._left(found)
+
+    def _entries(self, slot: LayerSlot, families: Sequence[Supports]) -> list[LayerPlan]:
+        """All that a layer may become, under all mappings."""
+        return self.costing.with_windows(layer_entries(slot, families), self.budgeted)
+
+    def _of_inputs(self, every: Sequence[LayerPlan], widths: Sequence[int]) -> list[Candidate]:
+        """Those of weights of one width, under inputs of each of some rising widths.
+
+        Fewer bits of inputs cost no more, and what they save grows with their slices. So what is not worth it
+        under the widest and the narrowest inputs is taken not to be under those between, either.
+        """
+        narrow = self._costed(_under(every, widths[0]))
+        wide = self._costed(_under(every, widths[-1]))
+        if all(self._cost_alike(*pair) for pair in zip(narrow, wide, strict=True)):
+            return list(self._left(wide))
+        ends = (*self._left(narrow), *self._left(wide))
+        worth = {(one.entry.kind, one.entry.mapping) for one in ends}
+        kept = [entry for entry in every if (entry.kind, entry.mapping) in worth]
+        found = list(ends)
+        for bits in widths[1:-1]:
+            found.extend(self._left(self._costed(_under(kept, bits))))
+        return found
+
+    def _costed(self, entries: Iterable[LayerPlan]) -> list[Candidate]:
+        costed = []
+        for entry in entries:
+            if self.stopping.is_set():
+                raise CancelledError
+            costed.append(self.costing.candidate(entry, self.budgeted))
+        return costed
+
+    def _cost_alike(self, one: Candidate, other: Candidate) -> bool:
+        return all(one.cost(quantity) == other.cost(quantity) for quantity in self.budgeted)
+
+    def _left(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """Those that their costs do not rule out."""
+        # Costs are known at once, losses take a decomposition each: what no loss could save goes first.
+        # Before all else what saves nothing, so that layers stay as they are where that costs as much.
+        return without_hopeless(cheaper_than_lossless(candidates, self.budgeted), self.budgeted)
 
     def _losses(self, slot: LayerSlot) -> _LayerLosses:
         weight = self.model.get_submodule(slot.name).weight
@@ -136,40 +180,75 @@ class _ChoiceFinder:
         windows: dict[AnyWindow, LayerSensitivity] = {PIXEL: sensitivity}
         windows.update(self.known.windows.get(slot.name, {}))
         study = LayerStudy(slot, dense, moments.second, others, windows)
-        return _LayerLosses(study, sensitivity)
+        return _LayerLosses(study, sensitivity, self.known.rounding.get(slot.name))
 
     def _priced(self, candidates: Sequence[Candidate], losses: _LayerLosses) -> tuple[Candidate, ...]:
         """The candidates with their predicted losses."""
-        priced = []
-        for candidate in candidates:
+        # Kind by kind, as several mappings and bits of one lose the same but for rounding.
+        by_kind: dict[LayerKind, list[int]] = {}
+        for number, candidate in enumerate(candidates):
+            by_kind.setdefault(candidate.entry.kind, []).append(number)
+        priced = list(candidates)
+        for kind, numbers in by_kind.items():
             if self.stopping.is_set():
                 raise CancelledError
-            entry, loss = losses.of(candidate.entry)
-            priced.append(replace(candidate, entry=entry, loss=loss))
+            found = losses.of(kind)
+            for number in numbers:
+                entry = candidates[number].entry
+                settled = replace(entry, kind=found.kind)
+                priced[number] = replace(candidates[number], entry=settled, loss=found.loss(entry))
         return tuple(priced)
 
 
+def _under(entries: Iterable[LayerPlan], input_bits: int) -> list[LayerPlan]:
+    """Entries with inputs of so many bits."""
+    return [replace(entry, input_bits=input_bits) for entry in entries]
+
+
+@dataclass(frozen=True)
+class _KindLosses:
+    """The predicted loss of one layer as one thing that it may become.
+
+    Attributes:
+        kind: it, with all that is chosen on data.
+        change: of the weight that it stands for, in nats per image.
+        rounding: what rounding adds, where layers may have other bits.
+    """
+
+    kind: LayerKind
+    change: float
+    rounding: RoundingLosses | None
+
+    def loss(self, entry: LayerPlan) -> float:
+        """Under an entry's bits."""
+        if self.rounding is None or entry.weight_bits is None or entry.input_bits is None:
+            return self.change
+        return self.change + self.rounding.of(entry.weight_bits, entry.input_bits)
+
+
 class _LayerLosses:
-    """The predicted losses of what one layer may become, each computed once, whatever the mapping.
+    """The predicted losses of what one layer may become.
 
     Args:
         study: the layer.
         sensitivity: of the loss to its weight.
+        rounding: what is known of rounding it; None: all that it may become has its own bits, and what these
+            cost is not counted.
     """
 
-    def __init__(self, study: LayerStudy, sensitivity: LayerSensitivity) -> None:
-        self.study, self._sensitivity = study, sensitivity
-        self._settled: dict[LayerKind, tuple[LayerKind, float]] = {}
+    def __init__(
+        self, study: LayerStudy, sensitivity: LayerSensitivity, rounding: LayerRounding | None
+    ) -> None:
+        self.study, self._sensitivity, self._rounding = study, sensitivity, rounding
 
-    def of(self, entry: LayerPlan) -> tuple[LayerPlan, float]:
-        """The entry with all that is chosen on data, and its loss in nats per image."""
-        kind = entry.kind
-        if not kind.changes_weight:
-            return entry, 0.0
-        # Several mappings of one kind lose the same.
-        if kind not in self._settled:
-            part = candidates_of(kind)
-            settled = part.settled(kind, self.study)
-            self._settled[kind] = settled, part.loss(settled, self.study, self._sensitivity)
-        settled, loss = self._settled[kind]
-        return replace(entry, kind=settled), loss
+    def of(self, kind: LayerKind) -> _KindLosses:
+        """The kind with all that is chosen on data, and its losses."""
+        change = 0.0
+        part = candidates_of(kind)
+        if kind.changes_weight:
+            kind = part.settled(kind, self.study)
+            change = part.loss(kind, self.study, self._sensitivity)
+        if self._rounding is None:
+            return _KindLosses(kind, change, None)
+        stored = part.stored(kind, self.study, self._rounding.sensitivity)
+        return _KindLosses(kind, change, RoundingLosses(stored, self._rounding))

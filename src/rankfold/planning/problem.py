@@ -12,8 +12,10 @@ from torch import nn
 from rankfold.calibration.moments import LARGEST_MOMENTS
 from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.cost.energy import ComponentTable, hardware_table
+from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.window_cover import AnyWindow
 from rankfold.models.device import device_of
 from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
@@ -33,6 +35,7 @@ from rankfold.planning.exact import (
 )
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
+from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.explain import explained
 from rankfold.planning.kinds import chosen_labels, patches_read, windows_computed
 from rankfold.planning.losses import layer_choices
@@ -132,6 +135,7 @@ def planning_problem(
     array: ArraySpec | Hardware,
     *budgets: Budget,
     bits: Bits = 4,
+    layer_bits: BitChoices | None = None,
     objective: str | None = None,
     max_loss: float | None = None,
     max_drop: float | None = None,
@@ -155,6 +159,8 @@ def planning_problem(
         array: R x C, or the hardware, whose component table energy is counted with.
         budgets: the most of any of `planning.exact.QUANTITIES` together; none for the front alone.
         bits: of weights and inputs, or (of weights, of inputs); None for float.
+        layer_bits: bits that each convolution may have instead, with what rounding is predicted to lose
+            counted in all losses; None: all have `bits`, and losses are those of changed weights alone.
         objective: what shall be small: `loss`, or one of `QUANTITIES` within a limit of loss or drop; None:
             the cycles where there is such a limit and no budget of them, else the loss.
         max_loss: the most predicted loss, in nats per image.
@@ -198,7 +204,9 @@ def planning_problem(
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
-    known = _calibrated(model, samples.calibration(images, seed), slots, seed, progress)
+    if layer_bits is not None:
+        slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
+    known = _calibrated(model, samples.calibration(images, seed), slots, array, seed, progress)
     choices = _choices(slots, model, known, costing, quantities, progress)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments)
     limits = limits_of(budgets, choices)
@@ -219,17 +227,23 @@ def planning_problem(
 
 
 def _calibrated(
-    model: nn.Module, batches: Iterable[Inputs], slots: Sequence[LayerSlot], seed: int, progress: Progress
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    slots: Sequence[LayerSlot],
+    array: ArraySpec,
+    seed: int,
+    progress: Progress,
 ) -> LayerStatistics:
-    """What candidates of the layers that may be compressed need to know of these."""
+    """What candidates of the layers that may be changed need to know of these."""
     open_slots = [slot for slot in slots if not slot.why_dense]
-    names = [slot.name for slot in open_slots]
+    widths = {slot.name: slot.widths for slot in slots if slot.widths is not None}
+    names = [slot.name for slot in slots if not slot.why_dense or slot.widths is not None]
     others = {slot.name: patches_read(slot) for slot in open_slots}
-    windows = {slot.name: windows_computed(slot) for slot in open_slots}
+    windows = {slot.name: _windows(slot, array) for slot in open_slots}
     # In one go for all layers, so that the bar stands still until it is full.
     progress.begin("calibration", len(names) or 1, "layers")
     try:
-        known = layer_statistics(model, batches, names, seed, others, windows)
+        known = layer_statistics(model, batches, names, seed, others, windows, widths=widths)
         progress.advance(len(names))
     finally:
         progress.end()
@@ -270,6 +284,53 @@ def limits_of(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dic
         needed = total(dense, budget.quantity)
         limits[budget.quantity] = budget.limit(needed)
     return limits
+
+
+def _windows(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
+    """The windows that any candidate of a layer computes at once, whatever its bits, each once."""
+    windows: dict[AnyWindow, None] = {}
+    for variant in slot.variants(array):
+        windows.update(dict.fromkeys(windows_computed(variant)))
+    return tuple(windows)
+
+
+def _with_widths(
+    slots: Sequence[LayerSlot], model: nn.Module, choices: BitChoices, arrays: Sequence[ArraySpec]
+) -> tuple[LayerSlot, ...]:
+    """The slots with the bits that convolutions may have; others, and those out of reach, keep their own.
+
+    Args:
+        slots: the layers.
+        model: the network.
+        choices: the bits.
+        arrays: that costs are counted on; weights must fit into a row of each.
+
+    Raises:
+        InputError: no layer has bits.
+    """
+    if all(slot.entry.weight_bits is None for slot in slots):
+        raise InputError("layer_bits are chosen instead of the network's bits; give it bits, too (bits=4)")
+    modules = dict(model.named_modules())
+    left = []
+    for slot in slots:
+        weight_bits, input_bits = slot.entry.weight_bits, slot.entry.input_bits
+        # Fully connected layers cost nothing here, so that nothing could be saved.
+        reached = type(modules.get(slot.name)) is nn.Conv2d and slot.shape.n <= LARGEST_MOMENTS
+        if reached and weight_bits is not None and input_bits is not None:
+            widths = choices.with_own(weight_bits, input_bits)
+            weights = tuple(bits for bits in widths.weights if all(_holds(one, bits) for one in arrays))
+            slot = replace(slot, widths=replace(widths, weights=weights))
+        left.append(slot)
+    return tuple(left)
+
+
+def _holds(array: ArraySpec, weight_bits: int) -> bool:
+    """Whether a weight of so many bits fits into a row."""
+    try:
+        array.in_weights(weight_bits)
+    except InputError:
+        return False
+    return True
 
 
 def _open_slots(

@@ -9,11 +9,14 @@ from itertools import zip_longest
 from torch import nn
 
 from rankfold.calibration.correction import following_norms, free_of_constants
+from rankfold.calibration.input_rounding import input_rounding
 from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.samples import Inputs
-from rankfold.calibration.sensitivity import LayerSensitivity, network_sensitivities
+from rankfold.calibration.sensitivity import LayerSensitivity, NetworkSensitivities, network_sensitivities
 from rankfold.mapping.window_cover import AnyWindow
+from rankfold.planning.exact.widths import BitChoices
+from rankfold.planning.rounding import LayerRounding
 from rankfold.workload import ConvShape
 
 
@@ -27,12 +30,14 @@ class LayerStatistics:
             norm behind it, takes a constant error of its output back.
         others: the same of other patches of its inputs, by the shapes that read them.
         windows: the curvature of the loss over the matrices of its windows, by (a, b) or part of the plane.
+        rounding: what rounding costs layers that may have other bits.
     """
 
     sensitivities: Mapping[str, LayerSensitivity]
     fitted: Mapping[str, PatchMoments]
     others: Mapping[str, Mapping[ConvShape, PatchMoments]] = field(default_factory=dict)
     windows: Mapping[str, Mapping[AnyWindow, LayerSensitivity]] = field(default_factory=dict)
+    rounding: Mapping[str, LayerRounding] = field(default_factory=dict)
 
     @property
     def moments(self) -> dict[str, PatchMoments]:
@@ -55,6 +60,8 @@ def layer_statistics(
     seed: int,
     others: Mapping[str, Sequence[ConvShape]] | None = None,
     windows: Mapping[str, Sequence[AnyWindow]] | None = None,
+    *,
+    widths: Mapping[str, BitChoices] | None = None,
 ) -> LayerStatistics:
     """Run a network over calibration data, forward and backward.
 
@@ -65,6 +72,7 @@ def layer_statistics(
         seed: of the labels that are drawn for the gradients.
         others: shapes of convolutions that read other patches of layers' inputs, by the layers' names.
         windows: of output pixels, or of parts of planes, by the layers' names.
+        widths: of some of these layers, convolutions, the bits that they may have.
 
     Raises:
         InputError: there is no batch, a value is not finite, or a layer never runs.
@@ -72,11 +80,13 @@ def layer_statistics(
     # Every layer stays dense: the network need not run at all.
     if not names:
         return LayerStatistics({}, {})
-    found_sensitivities = network_sensitivities(model, batches, names, windows or {}, seed)
-    statistics = LayerStatistics(found_sensitivities.layers, {}, windows=found_sensitivities.windows)
-    moments = statistics.moments
+    widths = widths or {}
     # As surgery makes the weights: a constant error is left to the bias, or to the norm behind.
     norms = following_norms(model, batches, names)
+    corrected = [name for name in widths if name in norms]
+    found_sensitivities = network_sensitivities(model, batches, names, windows or {}, seed, centred=corrected)
+    statistics = LayerStatistics(found_sensitivities.layers, {}, windows=found_sensitivities.windows)
+    moments = statistics.moments
     centred = free_of_constants(model, moments, norms)
     found: dict[str, dict[ConvShape, PatchMoments]] = {name: {} for name in others or {}}
     for readers in _rounds(others or {}):
@@ -84,7 +94,32 @@ def layer_statistics(
         gathered.update(free_of_constants(model, gathered, norms))
         for name, shape in readers.items():
             found[name][shape] = gathered[name]
-    return replace(statistics, fitted={**moments, **centred}, others=found)
+    return replace(
+        statistics,
+        fitted={**moments, **centred},
+        others=found,
+        rounding=_rounding(model, batches, found_sensitivities, widths, corrected, seed),
+    )
+
+
+def _rounding(
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    sensitivities: NetworkSensitivities,
+    widths: Mapping[str, BitChoices],
+    corrected: Sequence[str],
+    seed: int,
+) -> dict[str, LayerRounding]:
+    """What rounding costs the layers of `widths`; a norm behind takes constant errors of `corrected` back."""
+    if not widths:
+        return {}
+    bits = {name: choices.inputs for name, choices in widths.items()}
+    inputs = input_rounding(model, batches, bits, corrected, seed)
+    found = {}
+    for name in widths:
+        known = sensitivities.centred.get(name, sensitivities.layers[name])
+        found[name] = LayerRounding(known, inputs[name], name in corrected)
+    return found
 
 
 def _rounds(others: Mapping[str, Sequence[ConvShape]]) -> Iterator[dict[str, ConvShape]]:

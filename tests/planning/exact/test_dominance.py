@@ -144,6 +144,24 @@ def test_what_saves_nothing_is_in_no_optimum(drawn, cycles, arrays):
         assert not one.entry.kind.changes_weight or one.cycles < 3 or one.arrays < 3
 
 
+def test_fewer_bits_make_nothing_needless():
+    """The dense layer with fewer bits is no reason to drop a window, or itself with more of them."""
+
+    def candidate(kind, weight_bits, input_bits, cycles=5):
+        mapping = kind.mapping_for("sdk")
+        bits = {"weight_bits": weight_bits, "input_bits": input_bits}
+        return Candidate(replace(SLOT.entry, kind=kind, mapping=mapping, **bits), cycles, 1, None, 1)
+
+    narrow, wide = candidate(DenseLayer(), 2, 8), candidate(DenseLayer(), 4, 8)
+    pair, window = candidate(LowRankLayer(1, 2), 4, 8), candidate(WINDOWS[0], 3, 8)
+    assert without_hopeless([narrow, pair], (CYCLES,)) == (narrow, pair)
+    assert without_hopeless([narrow, wide, pair], (CYCLES,)) == (wide,)
+    assert cheaper_than_lossless([narrow, window], (CYCLES,)) == (narrow, window)
+    assert cheaper_than_lossless([narrow, wide, window], (CYCLES,)) == (narrow, wide)
+    cheaper = replace(narrow, cycles=4)
+    assert without_hopeless([cheaper, wide], (CYCLES,)) == (cheaper, wide)
+
+
 def test_of_equal_candidates_the_one_with_fewer_arrays_stays():
     best = Candidate(replace(SLOT.entry, mapping="best"), 5, 4, None, 1)
     sdk = Candidate(replace(SLOT.entry, mapping="sdk"), 5, 3, None, 1)

@@ -21,6 +21,7 @@ from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_image_size
+from rankfold.cli.arguments.values import checked
 from rankfold.cli.commands.plan_alds import ALDS, add_allocation, run_alds
 from rankfold.cli.commands.plan_mappings import add_mappings_only, run_mappings
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
@@ -30,6 +31,7 @@ from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES, KNOWN, USUAL
+from rankfold.planning.exact.widths import BitChoices
 
 if TYPE_CHECKING:
     from rankfold.machine import Hardware
@@ -50,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what layers may become beside dense: low-rank, support, window, window-low-rank (default: all)",
     )
     add_bits(parser, 4, "of weights and activations, 1 to 8, or `float` (default 4)")
+    parser.add_argument(
+        "--layer-bits",
+        type=checked(BitChoices.parse),
+        metavar="BITS",
+        help="let each convolution have other bits: 2-8, or 2,4,8, or weights/inputs 2-8/4,8; losses then "
+        "count what rounding is predicted to cost (default: all have --bits)",
+    )
     add_checkpoint(parser)
     parser.add_argument(
         "--images",
@@ -249,6 +258,7 @@ def _problem(
         kept_with_plan(options, hardware),
         *budgets,
         bits=chosen_bits(options, options.bits),
+        layer_bits=options.layer_bits,
         objective=options.objective,
         max_loss=options.max_loss,
         max_drop=max_drop,

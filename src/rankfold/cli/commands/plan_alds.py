@@ -37,6 +37,7 @@ OF_THE_LOSS = (
     "budget",
     "objective",
     "max_loss",
+    "layer_bits",
     "front",
 )
 

@@ -19,6 +19,7 @@ OF_THE_DATA = (
     "data",
     "max_drop",
     "max_loss",
+    "layer_bits",
     "pareto",
     "front",
     "search",

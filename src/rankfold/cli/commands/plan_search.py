@@ -89,7 +89,7 @@ def search_options(options: argparse.Namespace, noise: NonIdealities) -> SearchO
     from rankfold.planning.search.settings import SearchSettings
 
     check_optuna()
-    for name in ("max_arrays", "max_energy", "budget", "objective", "max_loss", "front"):
+    for name in ("max_arrays", "max_energy", "budget", "objective", "max_loss", "front", "layer_bits"):
         if getattr(options, name) is not None:
             # The search has two goals; a limit on anything else is for the exact planner.
             raise InputError(f"a search trades accuracy for cycles; omit --{name.replace('_', '-')}")

@@ -28,6 +28,7 @@ OF_THE_CHOICE = (
     "budget",
     "objective",
     "max_loss",
+    "layer_bits",
     "front",
     "pareto",
     "search",

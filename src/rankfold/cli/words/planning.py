@@ -8,6 +8,7 @@ from typing import Any
 
 from rankfold.planning import Planning
 from rankfold.planning.exact import ARRAYS, CYCLES, LOSS, QUANTITIES, Candidate, in_units, total
+from rankfold.planning.exact.candidate import bits_in_letters
 from rankfold.planning.exact.quantities import KNOWN
 from rankfold.planning.search.problem_search import PlanSearch
 from rankfold.records.text_table import format_table
@@ -37,7 +38,13 @@ def layer_table(planning: Planning) -> str:
                 layer.why_dense or "-",
             ]
         )
-    return format_table(headers, rows) + LEGEND
+    legend = LEGEND
+    if any(layer.offers_bits for layer in planning.choices):
+        headers.insert(2, "bits")
+        for row, layer, chosen in zip(rows, planning.choices, planning.solution.chosen, strict=True):
+            row.insert(2, f"{bits_in_letters(layer.dense)} -> {bits_in_letters(chosen)}")
+        legend += "; bits: of weights/inputs"
+    return format_table(headers, rows) + legend
 
 
 def told_quantities(planning: Planning) -> list[str]:

@@ -87,6 +87,29 @@ class LayerChoices:
         """The layer's name in the plan."""
         return self.dense.entry.name
 
+    @property
+    def offers_bits(self) -> bool:
+        """Whether it may have other bits than its own."""
+        return any(has_other_bits(candidate, self.dense) for candidate in self.candidates)
+
+
+def has_other_bits(chosen: Candidate, dense: Candidate) -> bool:
+    """Whether a layer has other bits of weights or inputs than the dense network."""
+    return bits_in_letters(chosen) != bits_in_letters(dense)
+
+
+def bits_in_letters(chosen: Candidate) -> str:
+    """Bits of weights/inputs, such as `4/4`."""
+    return f"{chosen.entry.weight_bits or 'float'}/{chosen.entry.input_bits or 'float'}"
+
+
+def in_letters(chosen: Candidate, dense: Candidate) -> str:
+    """What a layer becomes, in a few letters, and its bits where they are other ones: `w2x2 r64 3/4b`."""
+    words = chosen.entry.kind.short()
+    if has_other_bits(chosen, dense):
+        words += f" {bits_in_letters(chosen)}b"
+    return words
+
 
 def total(chosen: Candidates, quantity: str) -> float:
     """What all layers cost together: the sum of one quantity, rounded once, or the largest of them."""

@@ -6,36 +6,37 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from rankfold.plan import LayerPlan
 from rankfold.planning.exact.candidate import LOSS, Candidate, Candidates
 from rankfold.planning.exact.quantities import USUAL
 
-# Whether the candidate of the first index makes that of the second needless.
-Beats = Callable[[int, int], bool]
+# Whether the candidate of the first index can be all that that of the second can.
+Holds = Callable[[int, int], bool]
+FLOAT = 32  # bits of what is not rounded
 
 
 def without_hopeless(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, ...]:
     """The candidates left without those that need not be looked at, whatever the layer's weight and data are.
 
     One is dropped where another costs no more in any budgeted quantity and can hold every weight that it can
-    (`LayerKind.holds`). This is exact: replace it, in any network, by the other one with the very same
-    weight, and the network computes the same at no higher cost. So the best network of every budget is still
-    among those that are left. Of candidates that hold the same and cost the same in all budgeted quantities,
-    the one that costs less of the others stays.
+    (`LayerKind.holds`), with no fewer bits. This is exact: replace it, in any network, by the other one with
+    the very same weight, and the network computes the same at no higher cost. (The levels of fewer bits are
+    among those of more bits with the same step. Of inputs, which are rounded as they come, no error grows.)
+    So the best network of every budget is still among those that are left. Of candidates that hold the same
+    and cost the same in all budgeted quantities, the one that costs less of the others stays.
 
     Args:
         candidates: of one layer, whose losses are not known yet.
         budgeted: those of `QUANTITIES` that a budget is kept on, or that is to be small.
     """
-    no_dearer = _at_most(candidates, budgeted)
+    # The costs first: comparing supports takes longest.
+    no_worse: np.ndarray = _at_most(candidates, budgeted) & _no_fewer_bits(candidates)
     kinds = [candidate.entry.kind for candidate in candidates]
 
-    def beats(one: int, other: int) -> bool:
-        # The costs first: comparing supports takes longest.
-        if not no_dearer[one, other]:
-            return False
+    def holds(one: int, other: int) -> bool:
         return kinds[one].holds(kinds[other])
 
-    return _unbeaten(candidates, _ranks(candidates, budgeted), beats)
+    return _unbeaten(candidates, _ranks(candidates, budgeted), no_worse, holds)
 
 
 def cheaper_than_lossless(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, ...]:
@@ -44,8 +45,11 @@ def cheaper_than_lossless(candidates: Candidates, budgeted: Sequence[str]) -> tu
     A layer that stays as it is has no predicted loss, and nothing has less: where it costs no more in any
     budgeted quantity, it is at least as good as one that changes the weight, whatever that loses. No optimum
     changes, as with `pareto`; but of those that are dropped here no loss need be computed.
+
+    Where layers may have other bits, it must have no fewer of them. What rounding is predicted to lose then
+    adds to either, and that it adds no more to the layer as it is holds on average, not for every weight.
     """
-    no_dearer = _at_most(candidates, budgeted)
+    no_dearer: np.ndarray = _at_most(candidates, budgeted) & _no_fewer_bits(candidates)
     unchanged = [index for index, one in enumerate(candidates) if not one.entry.kind.changes_weight]
     left = []
     for index, candidate in enumerate(candidates):
@@ -62,11 +66,7 @@ def pareto(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, 
     another choice does not reach, so that neither the knapsack nor the front changes.
     """
     no_worse = _at_most(candidates, (*budgeted, LOSS))
-
-    def beats(one: int, other: int) -> bool:
-        return bool(no_worse[one, other])
-
-    return _unbeaten(candidates, _ranks(candidates, budgeted), beats)
+    return _unbeaten(candidates, _ranks(candidates, budgeted), no_worse)
 
 
 def _at_most(candidates: Candidates, quantities: Sequence[str]) -> np.ndarray:
@@ -78,6 +78,19 @@ def _at_most(candidates: Candidates, quantities: Sequence[str]) -> np.ndarray:
         costs = np.array(amounts, dtype=float)  # (K,)
         no_more &= costs[:, None] <= costs
     return no_more
+
+
+def _no_fewer_bits(candidates: Candidates) -> np.ndarray:
+    """(K, K) booleans: whether the first one has no fewer bits of weights and of inputs than the second."""
+    bits = np.array([_bits(candidate.entry) for candidate in candidates]).reshape(-1, 2)
+    weights, inputs = bits.T  # (K,) each
+    no_fewer: np.ndarray = (weights[:, None] >= weights) & (inputs[:, None] >= inputs)
+    return no_fewer
+
+
+def _bits(entry: LayerPlan) -> tuple[int, int]:
+    """Of weights and of inputs."""
+    return entry.weight_bits or FLOAT, entry.input_bits or FLOAT
 
 
 def _ranks(candidates: Candidates, budgeted: Sequence[str]) -> list[int]:
@@ -101,21 +114,31 @@ def _ranks(candidates: Candidates, budgeted: Sequence[str]) -> list[int]:
     return ranks
 
 
-def _unbeaten(candidates: Candidates, ranks: Sequence[int], beats: Beats) -> tuple[Candidate, ...]:
-    """Those that none beats; of two that beat each other, the one of lower rank."""
+def _unbeaten(
+    candidates: Candidates, ranks: Sequence[int], no_worse: np.ndarray, holds: Holds | None = None
+) -> tuple[Candidate, ...]:
+    """Those that none beats; of two that beat each other, the one of lower rank.
+
+    Args:
+        candidates: K of them.
+        ranks: of each.
+        no_worse: (K, K) whether the first is at least as good as the second in all that is compared.
+        holds: what else is needed to beat; None: nothing.
+    """
     left = []
     for index, candidate in enumerate(candidates):
-        if not _is_beaten(index, ranks, beats):
+        if not _is_beaten(index, ranks, no_worse, holds):
             left.append(candidate)
     return tuple(left)
 
 
-def _is_beaten(other: int, ranks: Sequence[int], beats: Beats) -> bool:
+def _is_beaten(other: int, ranks: Sequence[int], no_worse: np.ndarray, holds: Holds | None) -> bool:
     # Those that are beaten themselves count too: whatever beats them beats this one as well, as beating is
     # transitive and ranks differ.
-    for one in range(len(ranks)):
-        if one == other or not beats(one, other):
+    for one in np.flatnonzero(no_worse[:, other]).tolist():
+        if one == other or (holds is not None and not holds(one, other)):
             continue
-        if ranks[one] < ranks[other] or not beats(other, one):
+        mutual = no_worse[other, one] and (holds is None or holds(other, one))
+        if ranks[one] < ranks[other] or not mutual:
             return True
     return False

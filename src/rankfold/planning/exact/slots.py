@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, Plan
 from rankfold.plan.uniform import Bits, check_plan_bits, in_weights
 from rankfold.plan.uniform import candidates as planned_layers
+from rankfold.planning.exact.widths import BitChoices
 from rankfold.workload import ConvShape, Network
 from rankfold.workload.shape import Pair
 
@@ -24,6 +25,7 @@ class LayerSlot:
         plane: (OH, OW) the smallest output plane of all its runs.
         one_plane: whether all of them have the same.
         kinds: labels of the kinds that it may become beside dense; None: all that there are.
+        widths: bits that it may have, its own among them; None: its own alone.
     """
 
     shape: ConvShape
@@ -33,6 +35,7 @@ class LayerSlot:
     plane: Pair
     one_plane: bool = True
     kinds: frozenset[str] | None = None
+    widths: BitChoices | None = None
 
     @property
     def name(self) -> str:
@@ -43,6 +46,27 @@ class LayerSlot:
     def spatial(self) -> bool:
         """Whether its kernel has positions to choose from."""
         return not self.why_dense and self.shape.kernel != (1, 1)
+
+    def with_bits(self, array: ArraySpec, weight_bits: int, input_bits: int) -> LayerSlot:
+        """The layer with other bits.
+
+        Args:
+            array: R x C, with cells where the user named them.
+            weight_bits: of its weights.
+            input_bits: of its inputs.
+
+        Raises:
+            InputError: the array does not hold one such weight.
+        """
+        entry = replace(self.entry, weight_bits=weight_bits, input_bits=input_bits)
+        return replace(self, entry=entry, array=in_weights(array, weight_bits))
+
+    def variants(self, array: ArraySpec) -> tuple[LayerSlot, ...]:
+        """The layer with each of the widths of weights that it may have, under the widest inputs."""
+        if self.widths is None:
+            return (self,)
+        widest = max(self.widths.inputs)
+        return tuple(self.with_bits(array, bits, widest) for bits in self.widths.weights)
 
 
 def layer_slots(

@@ -16,6 +16,7 @@ from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import LayerPlan, support_to_text
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
 from rankfold.planning.exact.slots import LayerSlot
+from rankfold.planning.kinds.stored import Stored, StoredWeight
 from rankfold.planning.kinds.study import PIXEL, LayerStudy
 from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
@@ -102,6 +103,22 @@ class KindCandidates(ABC):
             sensitivity: of the loss to the layer's weight.
         """
 
+    def stored(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> tuple[Stored, ...]:
+        """What a layer stores as this, for each part of its plane, to predict what rounding it loses.
+
+        Args:
+            kind: what it becomes, from one of `entries`, settled.
+            study: the layer, with what is computed once for all that it may become.
+            sensitivity: of the loss to errors of the layer's weight that nothing has made small.
+
+        Raises:
+            InputError: the kind does not say.
+        """
+        raise InputError(
+            f"{kind.name} layers do not say what rounding costs them; give all layers the same bits, or name "
+            "other kinds"
+        )
+
 
 class WeightCandidates(KindCandidates):
     """A kind whose layers stand for a dense one with another weight: it says what is lost."""
@@ -112,6 +129,10 @@ class WeightCandidates(KindCandidates):
         from rankfold.calibration.sensitivity import predicted_loss
 
         return predicted_loss(study.weight, self.replacement(kind, study), sensitivity)
+
+    def stored(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> tuple[Stored, ...]:
+        """The replacement, in one matrix."""
+        return (StoredWeight(study.weight, sensitivity, self.replacement(kind, study)),)
 
     @abstractmethod
     def replacement(self, kind: LayerKind, study: LayerStudy) -> np.ndarray:

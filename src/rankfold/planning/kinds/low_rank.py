@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from rankfold.lowrank import full_rank
-from rankfold.lowrank.blocks import SWEEPS, joined
+from rankfold.lowrank.blocks import SWEEPS, Block, joined
+from rankfold.lowrank.data_aware import balanced_blocks
 from rankfold.plan import LayerPlan, LowRankLayer
 from rankfold.plan.kinds import LayerKind
 from rankfold.plan.support import row_sparse_rank
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.kind import ChosenSupport, WeightCandidates
+from rankfold.planning.kinds.stored import Stored, StoredPair
 from rankfold.planning.kinds.study import LayerStudy
 from rankfold.workload import ConvShape
+
+if TYPE_CHECKING:
+    from rankfold.calibration.sensitivity import LayerSensitivity
 
 # Powers of two, which divide most numbers of channels.
 GROUPS = (1, 2, 4, 8)
@@ -52,14 +57,28 @@ class LowRankCandidates(WeightCandidates):
 
     def replacement(self, kind: LayerKind, study: LayerStudy) -> np.ndarray:
         """(m, C_in/G, kh, kw) the product of factors that are made for the layer's output."""
-        pair = cast(LowRankLayer, kind)
-        sweeps = SWEEPS
-        if study.inputs > WIDE:
-            sweeps = WIDE_SWEEPS
-        products = []
-        for problem in study.block_problems(pair.groups, pair.support):
-            products.append(joined(problem.solve(pair.rank, sweeps)))  # (m/G, n)
+        products = [joined(blocks) for blocks in _solved(cast(LowRankLayer, kind), study)]  # (m/G, n) each
         return np.concatenate(products).reshape(study.weight.shape)
+
+    def stored(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> tuple[Stored, ...]:
+        """R_ and L of each block, with equal scales, as surgery makes them."""
+        pair = cast(LowRankLayer, kind)
+        conv_groups = study.slot.shape.groups
+        supports = study.fitted(pair.support).support.reshape(conv_groups, -1)  # (G, n)
+        outputs, rows = [], []
+        for blocks, kept in zip(_solved(pair, study), supports, strict=True):
+            left, right = balanced_blocks(blocks, kept)
+            outputs.append(left)
+            rows.append(right)
+        return (StoredPair(study.weight, sensitivity, np.stack(rows), np.stack(outputs)),)
+
+
+def _solved(pair: LowRankLayer, study: LayerStudy) -> list[list[Block]]:
+    """The blocks of each convolution group."""
+    sweeps = SWEEPS
+    if study.inputs > WIDE:
+        sweeps = WIDE_SWEEPS
+    return study.solved_blocks(pair.groups, pair.support, pair.rank, sweeps)
 
 
 def _grid(shape: ConvShape) -> Iterator[tuple[int, int]]:

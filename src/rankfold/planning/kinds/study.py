@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankfold.lowrank import FittedSupport, fitted_supports
-from rankfold.lowrank.blocks import BlockProblem
+from rankfold.lowrank.blocks import Block, BlockProblem
 from rankfold.lowrank.regression import RIDGE, Inverses, Regression
 from rankfold.mapping.window_cover import AnyWindow, PlanePart
 from rankfold.plan import support_to_text
@@ -56,6 +56,9 @@ class LayerStudy:
         # The problems of the last structure: its ranks follow each other, and all of them use these.
         self._last_structure: tuple[int, str | None] | None = None
         self._last_problems: list[BlockProblem] = []
+        # And the blocks of the last rank: its loss and that of rounding it follow each other.
+        self._last_rank: tuple[int, str | None, int, int] | None = None
+        self._last_blocks: list[list[Block]] = []
 
     @property
     def inputs(self) -> int:
@@ -109,6 +112,22 @@ class LayerStudy:
             self._last_problems = self._new_problems(groups, self.fitted(support))
             self._last_structure = structure
         return self._last_problems
+
+    def solved_blocks(self, groups: int, support: str | None, rank: int, sweeps: int) -> list[list[Block]]:
+        """The blocks of each convolution group.
+
+        Args:
+            groups: g, see `block_problems`.
+            support: likewise.
+            rank: r.
+            sweeps: the most over the blocks, until they have settled.
+        """
+        asked = groups, support, rank, sweeps
+        if asked != self._last_rank:
+            problems = self.block_problems(groups, support)
+            self._last_blocks = [problem.solve(rank, sweeps) for problem in problems]
+            self._last_rank = asked
+        return self._last_blocks
 
     def _new_problems(self, groups: int, fitted: FittedSupport) -> list[BlockProblem]:
         conv_groups = self.slot.shape.groups

@@ -11,6 +11,7 @@ from rankfold.plan import LayerPlan, WindowLayer, support_to_text
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates, single_pixel
+from rankfold.planning.kinds.stored import Stored, StoredWeight
 from rankfold.planning.kinds.study import PIXEL, LayerStudy
 from rankfold.workload.shape import Pair
 
@@ -66,6 +67,17 @@ class WindowCandidates(KindCandidates):
             return 0.0
         problem = study.window(layer.window)
         return predicted_loss(problem.copies, problem.fitted(layer.rows).weight, problem.sensitivity)
+
+    def stored(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> tuple[Stored, ...]:
+        """The window's matrix."""
+        layer = cast(WindowLayer, kind)
+        problem = study.window(layer.window)
+        matrix = problem.copies
+        if layer.rows is not None:
+            matrix = problem.fitted(layer.rows).weight
+        # A window of one pixel is the layer itself, whose sensitivity counts the means of inputs.
+        known = sensitivity if layer.window == PIXEL else problem.sensitivity
+        return (StoredWeight(problem.copies, known, matrix),)
 
 
 def candidate_windows(slot: LayerSlot) -> tuple[Pair, ...]:

@@ -12,7 +12,8 @@ from rankfold.plan import LayerPlan, WindowLowRankLayer, support_to_text
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates, single_pixel
-from rankfold.planning.kinds.study import LayerStudy
+from rankfold.planning.kinds.stored import Stored, StoredPair
+from rankfold.planning.kinds.study import PIXEL, LayerStudy
 from rankfold.workload.shape import Pair
 
 if TYPE_CHECKING:
@@ -87,6 +88,15 @@ class WindowLowRankCandidates(KindCandidates):
         return predicted_loss(
             problem.copies, problem.factored(pair.rank, pair.rows).weight, problem.sensitivity
         )
+
+    def stored(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> tuple[Stored, ...]:
+        """R and L of the window's matrix."""
+        pair = cast(WindowLowRankLayer, kind)
+        problem = study.window(pair.window)
+        rows, outputs = problem.balanced_factors(pair.rank, pair.rows)
+        # A window of one pixel is the layer itself, whose sensitivity counts the means of inputs.
+        known = sensitivity if pair.window == PIXEL else problem.sensitivity
+        return (StoredPair(problem.copies, known, rows[:, None], outputs[:, None]),)
 
 
 PART = WindowLowRankCandidates()

@@ -12,6 +12,7 @@ from rankfold.plan import LayerPlan, WindowMarginsLayer, support_to_text
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
+from rankfold.planning.kinds.stored import Stored, StoredWeight
 from rankfold.planning.kinds.study import LayerStudy
 from rankfold.planning.kinds.window import LARGEST_WINDOW, MAPPING
 
@@ -65,6 +66,17 @@ class WindowMarginsCandidates(KindCandidates):
                 weight = problem.fitted(part.rows).weight
                 lost += predicted_loss(problem.copies, weight, problem.sensitivity)
         return lost
+
+    def stored(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> tuple[Stored, ...]:
+        """The matrix of each part."""
+        found = []
+        for part in cast(WindowMarginsLayer, kind).parts:
+            problem = study.window(part.place)
+            matrix = problem.copies
+            if part.rows is not None:
+                matrix = problem.fitted(part.rows).weight
+            found.append(StoredWeight(problem.copies, problem.sensitivity, matrix))
+        return tuple(found)
 
 
 def _covers(slot: LayerSlot) -> Iterator[tuple[int | None, tuple[PlanePart, ...]]]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankfold.lowrank import FittedSupport
+from rankfold.lowrank.blocks import Block
+from rankfold.lowrank.data_aware import balanced
 from rankfold.lowrank.metric import OutputMetric, counted, plain
 from rankfold.lowrank.regression import Inverses
 from rankfold.lowrank.row_factors import RowFactors, low_rank_rows, refit_outputs
@@ -69,6 +71,27 @@ class WindowStudy:
             rank: of each group.
             rows: a whole number of row tiles, k R, of each group, at least the rank; None: all.
         """
+        found = self._row_factors(rank, rows)
+        outputs = plain(found.outputs, self._metric)
+        if self._moments.by_pixel:
+            outputs = self._outputs_of_parts(found.rows)
+        return FittedSupport(found.support, (outputs @ found.rows).reshape(self.copies.shape))
+
+    def balanced_factors(self, rank: int, rows: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """(G, r, n) R and (G, m*a*b/G, r) L of `factored`, of equal scale, as surgery has them."""
+        found = self._row_factors(rank, rows)
+        left = plain(found.outputs, self._metric)
+        outputs, right = np.empty_like(left), np.empty_like(found.rows)
+        for group, own in enumerate(left):
+            orthonormal, rest = np.linalg.qr(own)
+            block = Block(orthonormal, rest @ found.rows[group])
+            outputs[group], right[group] = balanced(block, np.any(block.rows != 0, axis=0))
+        if self._moments.by_pixel:
+            outputs = self._outputs_of_parts(right)
+        return right, outputs
+
+    def _row_factors(self, rank: int, rows: int | None) -> RowFactors:
+        """As `factored` asks for them; those of all numbers of rows are found together."""
         if rank not in self._of_rank:
             step, inputs = self._slot.array.rows, self.copies[0].size
             budgets = [budget for budget in range(step, inputs, step) if budget >= rank]
@@ -77,11 +100,7 @@ class WindowStudy:
             self._of_rank[rank] = low_rank_rows(
                 target, groups, rank, second, [*budgets, inputs], inverses=self._inverses
             )
-        found = self._of_rank[rank][rows or self.copies[0].size]
-        outputs = plain(found.outputs, self._metric)
-        if self._moments.by_pixel:
-            outputs = self._outputs_of_parts(found.rows)
-        return FittedSupport(found.support, (outputs @ found.rows).reshape(self.copies.shape))
+        return self._of_rank[rank][rows or self.copies[0].size]
 
     def _outputs_of_parts(self, rows: np.ndarray) -> np.ndarray:
         """(G, m*a*b/G, r) L for R (G, r, n), each output fitted over the windows that have it."""

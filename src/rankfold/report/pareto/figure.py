@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rankfold.planning.exact import LOSS, Candidate, total
+from rankfold.planning.exact.candidate import in_letters
 from rankfold.planning.exact.quantities import KNOWN
 from rankfold.report.charts.drawing import count, round_numbers
 from rankfold.report.numbers import GAP
@@ -338,7 +339,7 @@ def _label(view: FrontView, name: str, network: Sequence[Candidate]) -> str:
     lines += [html.escape(line) for line in view.sums(network)]
     cells = []
     for index in view.open_layers:
-        cells.append((view.names[index], network[index].entry.kind.short()))
+        cells.append((view.names[index], in_letters(network[index], view.dense[index])))
     for line in _columns(cells):
         # Columns stay in line where no space is dropped.
         lines.append(html.escape(line).replace(" ", GAP))

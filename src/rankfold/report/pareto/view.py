@@ -29,6 +29,7 @@ from rankfold.planning.exact import (
     in_units,
     total,
 )
+from rankfold.planning.exact.candidate import has_other_bits, in_letters
 from rankfold.planning.exact.quantities import KNOWN
 from rankfold.report.charts.drawing import round_numbers
 from rankfold.report.kinds import families, family_of
@@ -115,20 +116,19 @@ class FrontView:
     def structures(self) -> tuple[tuple[str, ...], ...]:
         """What each candidate of each layer makes of it, in a few letters."""
         structures = []
-        for layer in self.front.choices:
-            words = tuple(candidate.entry.kind.short() for candidate in layer)
+        for layer, dense in zip(self.front.choices, self.dense, strict=True):
+            words = tuple(in_letters(candidate, dense) for candidate in layer)
             structures.append(words)
         return tuple(structures)
 
     @cached_property
     def open_layers(self) -> tuple[int, ...]:
-        """Indices of the layers that are not dense everywhere on the front."""
+        """Indices of the layers that are not dense, at their own bits, everywhere on the front."""
         changing = []
-        for index, layer in enumerate(self.front.choices):
+        for index, (layer, dense) in enumerate(zip(self.front.choices, self.dense, strict=True)):
             # Of the candidates, only those that any point of the front has.
-            picked = np.unique(self.front.picks[:, index])
-            kinds = [layer[pick].entry.kind for pick in picked]
-            if any(kind.changes_weight for kind in kinds):
+            picked = [layer[pick] for pick in np.unique(self.front.picks[:, index])]
+            if any(one.entry.kind.changes_weight or has_other_bits(one, dense) for one in picked):
                 changing.append(index)
         return tuple(changing)
 
