@@ -51,31 +51,32 @@ def test_a_plane_in_parts_begins_as_its_convolution(case) -> None:
     assert torch.equal(before, torch.get_rng_state())
     assert layer.plane == conv(images).shape[2:]
     # The same products in sums of another order, with zeros among them.
-    torch.testing.assert_close(layer(images), conv(images), rtol=0, atol=1e-14)
-
-
-@given(convolutions())
-def test_a_part_is_a_window_layer_on_what_it_reads(case) -> None:
-    """Its windows, and which of their pixels there are, are those of a plane of its own."""
-    conv, images, parts = case
     plane = conv(images)
-    for part in parts:
-        own = PartOfPlane(conv, part)
-        (top, left), (bottom, right) = part.corner, part.end
-        bare = nn.Conv2d(
-            conv.in_channels,
-            conv.out_channels,
-            (conv.kernel_size[0], conv.kernel_size[1]),
-            (conv.stride[0], conv.stride[1]),
-            dilation=(conv.dilation[0], conv.dilation[1]),
-            groups=conv.groups,
-            dtype=torch.float64,
-        )
-        alone, read = WindowConv2d(bare, part.window), own.padded(images)
-        assert alone.output_size(read) == part.size == own.output_size(images)
-        assert torch.equal(alone.extended(read), own.extended(images))
-        assert torch.equal(own.by_window(plane), alone.by_window(plane[:, :, top:bottom, left:right]))
-        assert own.windows == own.by_window(plane).shape[-1]
+    torch.testing.assert_close(layer(images), plane, rtol=0, atol=1e-14)
+    for part in layer.each:
+        is_a_window_layer_on_what_it_reads(part, conv, images, plane)
+
+
+def is_a_window_layer_on_what_it_reads(
+    own: PartOfPlane, conv: nn.Conv2d, images: torch.Tensor, plane: torch.Tensor
+) -> None:
+    """The windows of a part are those of a plane of its own."""
+    part = own.part
+    (top, left), (bottom, right) = part.corner, part.end
+    bare = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        (conv.kernel_size[0], conv.kernel_size[1]),
+        (conv.stride[0], conv.stride[1]),
+        dilation=(conv.dilation[0], conv.dilation[1]),
+        groups=conv.groups,
+        dtype=torch.float64,
+    )
+    alone, read = WindowConv2d(bare, part.window), own.padded(images)
+    assert alone.output_size(read) == part.size == own.output_size(images)
+    assert torch.equal(alone.extended(read), own.extended(images))
+    assert torch.equal(own.by_window(plane), alone.by_window(plane[:, :, top:bottom, left:right]))
+    assert own.windows == own.by_window(plane).shape[-1]
 
 
 def test_integers_come_out_exactly() -> None:
