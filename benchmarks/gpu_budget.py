@@ -20,6 +20,10 @@ Before anything else a small network is trained by captured steps, with compiled
 ordinary loop. Where these differ, or fail, that is said, and it is tried without compiled quantisers; where
 that is no better, cells are trained one by one by the ordinary loop.
 
+Plans take a processor minutes, during which a GPU waits. `--plans` makes those whose dense network is there
+(ResNet-20's is shipped; WRN16-4's once a call has trained it) and trains nothing: call it before, with the
+same OUT, where there is no GPU.
+
 `--rehearse` goes through the same list on any machine: one epoch of a small network on digits, one seed, one
 cell of each method. It was run on a processor; nothing of this was run on a GPU yet.
 """
@@ -44,13 +48,18 @@ from rankfold import run_files
 from rankfold.errors import InputError, RankfoldError, first_line
 from rankfold.files import write_json
 from rankfold.mapping import ArraySpec
+from rankfold.models.load import load_model
 from rankfold.models.zoo import build
 from rankfold.plan import uniform_plan
+from rankfold.plan.methods import Planned
 from rankfold.progress import Progress, Silent
 from rankfold.reproduce.cell import Outcome, Work, cell_folder
 from rankfold.reproduce.grid import Cell, Grid, load_grid
+from rankfold.reproduce.planned import planned
 from rankfold.reproduce.run import claim, dense_network
 from rankfold.reproduce.together import run_group
+from rankfold.runs.baseline import TrainedWeights, dense_weights
+from rankfold.runs.state import traced
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.data import ImageData, ImageSplit, load_images
 from rankfold.training.device import choose_device
@@ -287,6 +296,29 @@ def spend(session: Session, stages: Sequence[Stage]) -> None:
         session.progress.note("the time is up; the same command goes on")
 
 
+def make_plans(session: Session) -> None:
+    """Make the plans of all grids that are not there yet and whose dense network is."""
+    for grid in session.grids.values():
+        out = session.folder(grid)
+        stored = out / "baseline" / run_files.WEIGHTS
+        data = load_images(grid.data)
+        dense = dense_weights(grid.model, data, stored if stored.exists() else None)
+        if isinstance(dense, TrainedWeights):
+            session.progress.note(f"{grid.name}: no plans, as its dense network is not trained yet")
+            continue
+        claim(grid, out, session.device)
+        model = load_model(grid.model, len(data.classes), data.input_size[0])
+        network = traced(model, data, grid.model)
+        dense.load_(model)
+        device = choose_device(session.device)
+        budgets = {(cell.setting(), cell.bits) for cell in grid.cells if cell.method == Planned.name}
+        for method, bits in sorted(budgets, key=str):
+            planned(
+                method, model, data, network, grid.array, bits=bits, out=out, device=device, progress=None
+            )
+            session.progress.note(f"{grid.name}: {method.max_cycles} cycles, {bits} bits")
+
+
 def fault_of_capturing(device: torch.device, backend: str | None) -> str | None:
     """Why captured steps are not to be trusted on this device; None: they do what the ordinary loop does.
 
@@ -393,6 +425,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder, %(default)s by default")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument("--no-captured", action="store_true", help="train one by one, by the ordinary loop")
+    parser.add_argument("--plans", action="store_true", help="make plans beforehand, and train nothing")
     parser.add_argument("--rehearse", action="store_true", help="one epoch of a small network on digits")
     return parser
 
@@ -423,6 +456,9 @@ def main(words: Sequence[str] | None = None) -> int:
         grids = chosen_grids(options)
         device = choose_device(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
+        if options.plans:
+            make_plans(Session(grids, options.out.resolve(), options.device, 0.0))
+            return 0
         captured, backend = trusted(device, options.no_captured)
         session = Session(
             grids,

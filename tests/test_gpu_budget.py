@@ -2,14 +2,19 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gpu_budget
 import pytest
 from gpu_budget import RESNET, STAGES, WRN, OutOfTime, Session, Stage, rehearsal, spend
 
 from rankfold import run_files
+from rankfold.models.zoo import build
+from rankfold.plan import uniform_plan
+from rankfold.reproduce import planned
 from rankfold.reproduce.cell import cell_folder
 from rankfold.reproduce.grid import load_grid
+from rankfold.surgery.save import save_weights
 from rankfold.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.usefixtures("few_digits")
@@ -83,6 +88,24 @@ def test_it_stops_in_the_middle_and_goes_on_from_there(grids, tmp_path, monkeypa
     assert session.next_group(stages[0]) == []
     told = capsys.readouterr().out
     assert "the time is up; the same command goes on" in told
+
+
+def test_plans_are_made_beforehand_where_the_dense_network_is(grids, tmp_path, monkeypatch, capsys):
+    """That of a small network is not there; once it is, its one plan is, for the cells of a later call."""
+
+    def dense(model, data, array, budget, *, bits, network, progress):
+        return SimpleNamespace(plan=uniform_plan(network, array, bits=bits))
+
+    monkeypatch.setattr(planned, "best_plan", dense)  # which other tests have
+    words = ["--rehearse", "--plans", "--device", "cpu", "--out", str(tmp_path)]
+    assert gpu_budget.main(words) == 0
+    assert capsys.readouterr().out.count("its dense network is not trained yet") == 2
+    gpu_budget.claim(grids[RESNET], tmp_path / RESNET, "cpu")
+    weights = tmp_path / RESNET / "baseline" / run_files.WEIGHTS
+    weights.parent.mkdir(parents=True)
+    save_weights(weights, build("resnet8", 10, 1))
+    assert gpu_budget.main(words) == 0
+    assert [path.name for path in (tmp_path / RESNET / "plans").iterdir()] == ["c400-b4.plan.json"]
 
 
 def test_an_alarm_ends_what_is_under_way():
