@@ -66,7 +66,11 @@ _NAMES: dict[str, tuple[str, str, str]] = {
     "uniform_plan": ("plan", "uniform_plan", "a plan that gives all layers one method"),
     "best_plan": ("planning", "best_plan", "the plan that loses least under budgets, from data"),
     "LowRank": ("plan", "LowRank", "method: group low-rank pairs"),
-    "Budget": ("planning.exact", "Budget", "the most cycles, arrays or energy that a plan may need"),
+    "Budget": (
+        "planning.exact",
+        "Budget",
+        "the most of a cost, such as cycles or energy, that a plan may need",
+    ),
     # Costs.
     "cycles": ("cost", "network_cycles", "cycles, tiles and conversions of a network under a plan"),
     "energy": ("cost.energy", "energy_of", "energy, latency and area of a network under a plan"),

@@ -118,7 +118,7 @@ def test_low_rank_networks_on_ideal_arrays_are_exact(mapping, array):
 
 
 def test_dense_mappings_of_all_methods_are_exact():
-    for mapping in ("vw-sdk", "tetris-sdk"):
+    for mapping in ("vw-sdk", "tetris-sdk", "2x3"):
         model, plan = small(mapping=mapping, method=None)
         network = simulate(model, plan, NonIdealities(adc_bits=16, adc_range="full"))
         for layer in simulated_layers(network):
