@@ -204,7 +204,7 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["paper"], "unknown grid paper; known are resnet20-cifar10, "),
+        (["paper"], "unknown grid paper; known are headlines-resnet20-cifar10, "),
         (
             ["smoke", "--budget", "soon"],
             "time (=soon) must be hours, minutes and seconds such as 2h, 1h30m or 45s, or 0",
