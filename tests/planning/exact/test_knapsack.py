@@ -157,3 +157,38 @@ def test_nothing_to_choose():
 def test_energy_that_was_not_counted_has_no_budget():
     with pytest.raises(InputError, match="energy was not counted"):
         solve([[Candidate(ENTRY, 1, 1, None, 1)]], {ENERGY: 5.0})
+
+
+def far_apart(losses, count):
+    """`count` layers whose candidates lose next to nothing or very much more, and save a cycle each time."""
+    return [[Candidate(ENTRY, 10 - step, 1, 1.0, 1, loss) for step, loss in enumerate(losses)]] * count
+
+
+@pytest.mark.parametrize(("most", "saved"), [(0.0, 0), (1e-14, 0), (2.5e-13, 2), (4.5e-13, 4), (0.0105, 6)])
+def test_losses_of_next_to_nothing_beside_large_ones(most, saved):
+    """Each of five layers saves a cycle for 1e-13 nats, and another one for 0.01; the others cost 0.02."""
+    choices = [*far_apart((0.0, 1e-13, 0.01), 5), *far_apart((0.0, 0.02, 0.05), 10)]
+    found = cheapest(choices, {LOSS: most}, CYCLES)
+    assert found.value == found.total(CYCLES) == 150 - saved
+    assert found.bound == found.value
+    assert found.total(LOSS) <= most * (1 + 1e-9)
+
+
+TINY = st.sampled_from([0.0, 1e-18, 1e-13, 3e-13, 1e-7, 0.01, 0.5])
+LOSING = st.builds(
+    lambda cycles, energy, loss: Candidate(ENTRY, cycles, 1, energy, 1, loss), st.integers(1, 9), TINY, TINY
+)
+STEEP = st.lists(st.lists(LOSING, min_size=1, max_size=4), min_size=1, max_size=4)
+
+
+@given(STEEP, st.data(), st.sampled_from([CYCLES, ENERGY]))
+def test_budgets_that_one_choice_just_keeps(choices, data, goal):
+    """The limits are what some choice needs, of amounts that lie far apart."""
+    some = [data.draw(st.sampled_from(layer)) for layer in choices]
+    limits = {name: total(some, name) for name in (LOSS, ENERGY)}
+    found = cheapest(choices, limits, goal)
+    best = brute_force(choices, limits, goal)
+    # Of what is made small, differences below 1e-12 are nothing.
+    assert found.value == pytest.approx(best, rel=1e-9, abs=1e-12)
+    assert found.bound <= best * (1 + 1e-9) + 1e-12
+    assert all(found.total(name) <= limit * (1 + 1e-9) for name, limit in limits.items())

@@ -10,6 +10,17 @@ With x_lc = 1 if layer l becomes its candidate c, a multiple-choice knapsack:
 solved by branch and bound (HiGHS, Huangfu & Hall 2018, through `scipy.optimize.milp`) until nothing
 better is left.
 
+The solver keeps limits within a tolerance, and this must neither let through what exceeds one nor cost a
+choice that keeps it. So, first, a candidate that exceeds a limit together with the least of every other layer
+is left out: no choice within the limits has it, and what is left costs no more than there is room for, which
+the solver then counts in parts of. Second, a choice that it lets through though its true sum exceeds a limit
+is cut off by a cover: of layers S, whose candidates alone and the least of all others exceed the limit, not
+all can have these candidates or ones that cost as much,
+
+    sum over l in S, c with cost_lc >= cost of l's candidate of  x_lc <= |S| - 1.
+
+Both cut off nothing that keeps the limits, so that what the solver proves of what is left is true of all.
+
 The interval of a network whose layers are pipelined is no sum but the largest of its layers'. A limit on it
 is kept by a choice if and only if each of its candidates keeps it, so that those which do not are left out.
 To make it small: the interval of any choice is that of one of its candidates, and the choices within t only
@@ -21,7 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,8 +55,10 @@ Limits = Mapping[str, float]  # the most of a quantity, by its name
 GOALS = (LOSS, *QUANTITIES)
 UNIT = 1e4  # a typical step of the objective as the solver sees it, whose absolute tolerance is 1e-6
 TOLERANCE = 1e-5  # of the solver's unit, below which a bound is as good as the value
-SMALLEST = 1e-12  # nats or pJ, of a unit; differences below it are nothing
-ATTEMPTS = 4  # to keep the limits in truth, not only within the solver's tolerance
+SMALLEST = 1e-12  # nats or pJ, of the goal's unit; differences below it are nothing
+PARTS = 1e8  # of the room within a limit, at most, in which the solver counts
+ROUNDING = 1e-12  # of a limit, far above what sums lose by rounding and far below `SLACK`
+ATTEMPTS = 32  # to keep the limits in truth, not only within the solver's tolerance
 SOLVED, INFEASIBLE = 0, 2  # what HiGHS says of a problem
 
 
@@ -87,8 +100,15 @@ def cheapest(choices: Choices, limits: Limits, goal: str) -> Solution:
     # A second problem, within the first's optimum: of equal costs the one that can be hoped to be most
     # accurate.
     within = min(least.value, limits.get(goal, math.inf))
-    best = solve(choices, {**limits, goal: within})
-    return replace(least, chosen=best.chosen)
+    best = _best(choices, {**limits, goal: within}, LOSS)
+    # It sits on the edge of what there is; where the solver finds nothing there, the first is as cheap.
+    if best is None:
+        return least
+    value = best.total(goal)
+    bound = least.bound
+    if least.gap == 0:
+        bound = value  # but for rounding, which `SLACK` allows for
+    return Solution(best.chosen, goal, value, bound)
 
 
 def solve(choices: Choices, limits: Limits, goal: str = LOSS) -> Solution:
@@ -158,8 +178,7 @@ def _least_of_largest(choices: Choices, sums: Limits, goal: str) -> Solution | N
 
 def _each_within(choices: Choices, name: str, limit: float) -> list[list[Candidate]]:
     """The candidates that alone do not exceed a limit; none may be left of a layer."""
-    most = limit * (1 + SLACK)
-    return [[candidate for candidate in layer if candidate.cost(name) <= most] for layer in choices]
+    return [[candidate for candidate in layer if candidate.cost(name) <= _most(limit)] for layer in choices]
 
 
 @dataclass(frozen=True)
@@ -208,32 +227,50 @@ class _Knapsack:
         if len(limits) > 1:
             return self.solve(limits, next(iter(limits))) is not None
         # Of one sum the least is that of each layer's least.
-        return all(self._amounts(name).least <= limit * (1 + SLACK) for name, limit in limits.items())
+        return all(self._amounts(name).least <= _most(limit) for name, limit in limits.items())
 
     def solve(self, limits: Limits, goal: str) -> Solution | None:
         """The best choice, or None where there is none; goal and limits are sums.
 
-        Totals are summed again from the candidates, never taken from the solver. A limit that its
-        tolerance let through is tightened by twice what it was exceeded by, and the problem is solved
-        anew.
+        Totals are summed again from the candidates, never taken from the solver. A choice that its tolerance
+        let through is cut off by covers, and the problem is solved anew (see above).
         """
-        wanted = self._amounts(goal)
-        tightened = dict(limits)
+        left = self._reachable(limits)
+        if left is None:
+            return None
+        wanted = left._amounts(goal)
+        constraints = left._constraints(limits)
         for _ in range(ATTEMPTS):
-            result = self._milp(wanted, tightened)
+            result = left._milp(wanted, constraints)
             if result is None:
                 return None
-            chosen = self._taken(result.x)
-            exceeded = _exceeded(chosen, limits)
+            chosen = left._taken(result.x)
+            exceeded = [name for name, limit in limits.items() if total(chosen, name) > _most(limit)]
             if not exceeded:
                 return _proven(chosen, goal, wanted, result.mip_dual_bound)
-            for name, excess in exceeded.items():
-                tightened[name] -= 2 * excess
-        first = next(iter(exceeded))
-        raise InputError(f"the budget of {first} is too fine for the solver; round it")
+            constraints += [left._cover(chosen, name, limits[name]) for name in exceeded]
+        raise _too_fine(exceeded[0])
 
-    def _milp(self, wanted: _Amounts, limits: Limits) -> Any | None:
-        """What the solver finds; None: there is no choice within the limits."""
+    def _reachable(self, limits: Limits) -> _Knapsack | None:
+        """Without the candidates that no choice within the limits has; None: a layer has none left."""
+        left = self
+        while True:
+            kept = np.ones(len(left.candidates), dtype=bool)
+            for name, limit in limits.items():
+                amounts = left._amounts(name)
+                room = _most(limit) - amounts.least
+                kept &= amounts.above <= room + ROUNDING * limit
+            if kept.all():
+                return left
+            layer_of = left.layer_of[kept]
+            if len(np.unique(layer_of)) < self.layers:
+                return None
+            # With them gone, other layers' least of another quantity may be more.
+            candidates = tuple(left.candidates[index] for index in np.flatnonzero(kept))
+            left = _Knapsack(candidates, layer_of, self.layers)
+
+    def _constraints(self, limits: Limits) -> list[LinearConstraint]:
+        """One candidate of each layer, and no more of each quantity than its limit."""
         count = len(self.candidates)
         # (L, K) of zeros and ones: which candidates are of which layer, of which one each is taken.
         places = self.layer_of, np.arange(count)
@@ -242,16 +279,35 @@ class _Knapsack:
         for name, limit in limits.items():
             amounts = self._amounts(name)
             # What is left of the limit when every layer has its least.
-            room = limit * (1 + SLACK) - amounts.least
-            if room < 0:
-                return None
-            row = csr_array(amounts.above[None] / amounts.unit)  # (1, K)
-            most = room / amounts.unit
-            constraints.append(LinearConstraint(row, -np.inf, most))
+            room = _most(limit) - amounts.least
+            unit = _unit(amounts.above, max(_smallest(name, 0.0), room / PARTS))
+            row = csr_array(amounts.above[None] / unit)  # (1, K)
+            constraints.append(LinearConstraint(row, -np.inf, room / unit))
+        return constraints
+
+    def _cover(self, chosen: tuple[Candidate, ...], name: str, limit: float) -> LinearConstraint:
+        """What a choice that exceeds a limit breaks, and none that keeps it does; see above."""
+        costs = np.array([candidate.cost(name) for candidate in self.candidates], dtype=float)
+        least = np.full(self.layers, np.inf)
+        np.minimum.at(least, self.layer_of, costs)
+        own = np.array([candidate.cost(name) for candidate in chosen], dtype=float)  # (L,)
+        amounts = least.copy()
+        covering = np.zeros(self.layers, dtype=bool)
+        # Those that cost most above their least first: the fewer layers, the more is cut off.
+        for layer in np.argsort(least - own, kind="stable"):
+            amounts[layer] = own[layer]
+            covering[layer] = True
+            if math.fsum(amounts) > _most(limit):
+                break
+        row = covering[self.layer_of] & (costs >= own[self.layer_of])  # (K,)
+        return LinearConstraint(csr_array(row[None].astype(float)), -np.inf, float(covering.sum() - 1))
+
+    def _milp(self, wanted: _Amounts, constraints: list[LinearConstraint]) -> Any | None:
+        """What the solver finds; None: there is no choice within the constraints."""
         result = milp(
             wanted.above / wanted.unit,
             constraints=constraints,
-            integrality=np.ones(count),
+            integrality=np.ones(len(self.candidates)),
             bounds=Bounds(0, 1),
             # It would stop at a ten-thousandth.
             options={"mip_rel_gap": 0.0},
@@ -278,30 +334,28 @@ class _Knapsack:
         least = np.full(self.layers, np.inf)
         np.minimum.at(least, self.layer_of, amounts)
         above = amounts - least[self.layer_of]  # (K,)
-        return _Amounts(above, math.fsum(least), _unit(above, name))
+        return _Amounts(above, math.fsum(least), _unit(above, _smallest(name, SMALLEST)))
 
 
-def _unit(above: np.ndarray, name: str) -> float:
+def _most(limit: float) -> float:
+    """What sums may come to within a limit."""
+    return limit * (1 + SLACK)
+
+
+def _unit(above: np.ndarray, smallest: float) -> float:
     """What the solver counts a quantity in: a typical step is 10,000 of it, far above its tolerance."""
     typical = 1.0
     steps = above[above > 0]
     if len(steps):
         typical = float(np.median(steps))
-    # What is counted has no parts; losses and energies may be as small as they are.
-    smallest = 1.0
-    if name == LOSS or not KNOWN[name].counted:
-        smallest = SMALLEST
     return max(typical / UNIT, smallest)
 
 
-def _exceeded(chosen: tuple[Candidate, ...], limits: Limits) -> dict[str, float]:
-    """By how much a choice exceeds each of the limits that it does not keep."""
-    exceeded = {}
-    for name, limit in limits.items():
-        needed = total(chosen, name)
-        if needed > limit * (1 + SLACK):
-            exceeded[name] = needed - limit
-    return exceeded
+def _smallest(name: str, otherwise: float) -> float:
+    """The smallest unit: what is counted has no parts; losses and energies may be as small as they are."""
+    if name == LOSS or not KNOWN[name].counted:
+        return otherwise
+    return 1.0
 
 
 def _proven(chosen: tuple[Candidate, ...], goal: str, wanted: _Amounts, dual: float | None) -> Solution:
@@ -318,12 +372,16 @@ def _proven(chosen: tuple[Candidate, ...], goal: str, wanted: _Amounts, dual: fl
 
 
 def _out_of_reach(choices: Choices, limits: Limits) -> str:
-    """Which budget cannot be kept, and what can be reached."""
+    """Which budget cannot be kept, and what can be reached.
+
+    Raises:
+        InputError: all of them can, but the solver does not see how.
+    """
     # One that even the cheapest candidate of each layer exceeds.
     for name, limit in limits.items():
         cheapest_of_each = [min(layer, key=lambda candidate: candidate.cost(name)) for layer in choices]
         least = total(cheapest_of_each, name)
-        if least <= limit * (1 + SLACK):
+        if least <= _most(limit):
             continue
         wanted = _amount(name, limit)
         reached = _amount(name, least)
@@ -338,12 +396,19 @@ def _out_of_reach(choices: Choices, limits: Limits) -> str:
         parts.append(f"at most {_amount(name, limit)}")
     within = " and ".join(parts)
     nearest = _best(choices, others, first)
-    if nearest is None:
+    if others and nearest is None:
         return f"no plan keeps all budgets together: {within} cannot be had at once"
+    # It can be kept after all, of which the solver lost sight.
+    if nearest is None or nearest.value <= _most(limits[first]):
+        raise _too_fine(first)
     return (
         f"no plan keeps all budgets together: with {within}, the {_few(first)} that can be reached is "
         f"{_amount(first, nearest.value)}, not {_amount(first, limits[first])}"
     )
+
+
+def _too_fine(name: str) -> InputError:
+    return InputError(f"the budget of {name} is too fine for the solver; round it")
 
 
 def _few(name: str) -> str:
