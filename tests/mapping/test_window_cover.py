@@ -126,3 +126,16 @@ def test_margins_of_known_layers(
     parts = cheapest_cover(shape, size, row_tiles)
     cycles = cover_cycles(shape, parts, size, [rows] * len(parts))
     assert (window_cycles(shape, window, size, rows), cycles) == (overhanging, wanted)
+
+
+def test_planes_of_very_many_cycles_have_no_margins() -> None:
+    """Beyond 2^30 cycles, which keys of covers cannot say."""
+    shape = ConvShape("layer", 512, 1, (32, 32), (1055, 1055))
+    array = ArraySpec(1, 3)
+    (part,) = cheapest_cover(shape, array, None)
+    assert part.size == shape.output == (1024, 1024)
+    assert cover_cycles(shape, [part], array, [None]) > 2**30
+    windows = ((1, 1), (1, 2), (2, 1), (1, 3), (3, 1))
+    assert cover_cycles(shape, [part], array, [None]) == min(
+        window_cycles(shape, window, array, None) for window in windows
+    )

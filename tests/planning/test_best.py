@@ -5,6 +5,7 @@ import itertools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -21,9 +22,10 @@ from rankfold.plan import DenseLayer, Plan, WindowLayer
 from rankfold.planning import best_plan, losses, planning_problem, solve_problem
 from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.data import planning_data
-from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, INTERVAL, LOSS, Budget, pareto, total
+from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, INTERVAL, LOSS, Budget, total
 from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.exact.widths import BitChoices
+from rankfold.planning.explain import explained
 from rankfold.planning.kinds import LayerStudy
 from rankfold.progress import Silent
 from rankfold.surgery.compress import compress_
@@ -103,6 +105,10 @@ def test_candidates_are_dropped_without_loss(model, digits, problem, monkeypatch
 @pytest.fixture(scope="module")
 def of_bits(model, digits):
     """What layers may become where they may have other bits, on arrays with cells and DACs of a bit."""
+    return of_bits_problem(model, digits)
+
+
+def of_bits_problem(model, digits):
     array = ArraySpec(32, 36, cell_bits=1, dac_bits=1)
     choices = BitChoices((2, 3), (2, 3, 5))
     budgets = [Budget(ARRAY_CYCLES, 0.5, share=True), Budget(ENERGY, 0.6, share=True)]
@@ -140,12 +146,45 @@ def test_bits_of_each_layer_are_chosen_with_what_it_becomes(of_bits, model, digi
             assert ("bits of weights/inputs" in layer.reason) == changed
 
 
-def test_all_that_is_left_of_bits_is_worth_it(of_bits):
-    """No candidate is as good as another in all that counts, and rounding is in every loss."""
-    for layer in of_bits.choices[:-1]:
-        assert layer.dense.loss > 0 and min(one.loss for one in layer.candidates) > 0
-        assert pareto(layer.candidates, (CYCLES, ARRAY_CYCLES, ENERGY)) == layer.candidates
-        assert len({one.entry.input_bits for one in layer.candidates}) > 1
+def test_bits_are_dropped_without_loss(of_bits, model, digits, monkeypatch):
+    """Whatever a layer may become, at any bits: what is left costs no more and loses no more."""
+    for filtering in ("without_hopeless", "cheaper_than_lossless", "pareto"):
+        monkeypatch.setattr(losses, filtering, lambda candidates, budgeted: tuple(candidates))
+    everything = of_bits_problem(model, digits)
+    for layer, left in zip(everything.choices[:-1], of_bits.choices, strict=False):
+        seen = {(one.entry.weight_bits, one.entry.input_bits) for one in layer.candidates}
+        own = layer.dense.entry.weight_bits
+        assert seen == {*itertools.product((2, 3, own), (2, 3, 5, own))}
+        assert len(left.candidates) < len(layer.candidates)
+        found = np.array([_amounts(one) for one in left.candidates])
+        for one in layer.candidates:
+            assert (found <= np.array(_amounts(one)) * (1 + 1e-9)).all(axis=1).any(), one.entry
+
+
+def _amounts(candidate):
+    return [candidate.cost(quantity) for quantity in (CYCLES, ARRAY_CYCLES, ENERGY, LOSS)]
+
+
+def test_why_layers_keep_their_bits(of_bits, model, digits):
+    plan = of_bits.plan(of_bits.dense)
+    assert plan.layers[-1].reason.endswith("; keeps its bits: fully connected layers cost nothing here")
+    assert not any("keeps its bits" in layer.reason for layer in plan.layers[:-1])
+    with pytest.raises(
+        InputError, match="layer_bits change no layer, as all keep their bits: no others were"
+    ):
+        planning_problem(model, digits, ARRAY, bits=8, layer_bits=BitChoices((8,), (8,)), images=8)
+
+
+def test_why_a_layer_stays_names_what_counts(of_bits):
+    (layer, *_) = of_bits.choices
+    dearest = replace(layer, candidates=(layer.dense,))
+    reason = explained(dearest, layer.dense, of_bits.limited).reason
+    assert of_bits.limited == (ARRAY_CYCLES, ENERGY)
+    assert reason == layer.why_dense or "needs less of array cycles or energy" in reason
+    cheap = replace(layer.dense, energy=layer.dense.energy / 2)
+    open_layer = replace(layer, why_dense="", candidates=(layer.dense, cheap))
+    assert "costs more loss here" in explained(open_layer, layer.dense, (ENERGY,)).reason
+    assert "needs less of array cycles" in explained(open_layer, layer.dense, (ARRAY_CYCLES,)).reason
 
 
 def test_bits_cannot_be_chosen_for_a_float_network(model, digits):

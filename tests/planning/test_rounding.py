@@ -13,6 +13,8 @@ from common.planned_layers import problem
 from rankfold.calibration.input_rounding import InputRounding
 from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.window_cover import PlanePart
+from rankfold.mapping.window_matrix import window_weight
 from rankfold.nn.quantised import LayerBits, QuantConv2d
 from rankfold.nn.quantisers import Quantiser
 from rankfold.plan import (
@@ -24,8 +26,10 @@ from rankfold.plan import (
     WindowLowRankLayer,
     WindowMarginsLayer,
 )
+from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.kinds import LayerStudy, candidates_of, layer_entries
 from rankfold.planning.rounding import LayerRounding, RoundingLosses, rounded, rounding_power
+from rankfold.planning.statistics import layer_statistics
 from rankfold.surgery.kinds import surgery_of
 
 BITS = 3
@@ -167,3 +171,33 @@ def test_mean_and_variance_between_stages(studies):
         assert means == pytest.approx(mean.ravel())
         assert variances == pytest.approx((second - mean**2).ravel(), rel=1e-6)
         assert conv.groups == groups
+
+
+SHAPE_OF_WINDOWS = ((1, 2), (2, 2))
+PARTS = (PlanePart((0, 0), (4, 6), (2, 2)), PlanePart((4, 0), (2, 6), (1, 3)))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), nn.Identity()])
+def test_rounding_a_layer_costs_as_much_by_any_window(norm):
+    """Of positive inputs, whose means count but where batch norm takes them back."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    model = nn.Sequential(conv, norm, nn.ReLU(), nn.AvgPool2d(3), nn.Flatten(), nn.Linear(16, 5)).eval()
+    batches = [torch.rand(64, 4, 6, 6) + 1]
+    windows = {"0": (*SHAPE_OF_WINDOWS, *PARTS)}
+    known = layer_statistics(model, batches, ["0"], 0, windows=windows, widths={"0": BitChoices((3,), (8,))})
+    rounding = known.rounding["0"]
+    assert rounding.corrected == isinstance(norm, nn.BatchNorm2d)
+    weight = conv.weight.detach().double().numpy()
+    changed = rounded(weight, BITS)
+    wanted = predicted_loss(weight, changed, rounding.sensitivity)
+    for covered in (*([window] for window in SHAPE_OF_WINDOWS), PARTS):
+        lost = without_means = 0.0
+        for window in covered:
+            pixels = window.window if isinstance(window, PlanePart) else window
+            of_window, made = (window_weight(one, 1, (1, 1), (1, 1), pixels) for one in (weight, changed))
+            lost += predicted_loss(of_window, made, rounding.windows[window])
+            without_means += predicted_loss(of_window, made, known.windows["0"][window])
+        # The curvature is diagonal in another basis for each.
+        assert lost == pytest.approx(wanted, rel=0.6), covered
+        assert without_means == lost if rounding.corrected else 2 * without_means < lost

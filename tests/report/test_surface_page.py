@@ -9,7 +9,7 @@ import pytest
 
 from common.made_up import random_choices
 from rankfold.mapping import ArraySpec
-from rankfold.plan import LayerPlan, LowRankLayer
+from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, LOSS, surface, total
 from rankfold.report.pareto.surface import surface_table, write_surface
 
@@ -39,6 +39,22 @@ def test_the_csv_file_holds_every_point(found, tmp_path):
         assert float(row["energy_nj"]) == pytest.approx(1e-3 * total(chosen, ENERGY), rel=1e-5)
         assert float(row["predicted_loss"]) == pytest.approx(total(chosen, LOSS), rel=1e-8)
         assert row["layer0"] == "g2 r4 4x8+2x2"
+
+
+def test_bits_tell_plans_apart(found, tmp_path):
+    """Two candidates of each layer that differ in their bits alone."""
+    choices = []
+    for number in range(2):
+        entry = LayerPlan(f"layer{number}", DenseLayer(), mapping="sdk", weight_bits=4, input_bits=4)
+        first = replace(found.choices[0][0], entry=entry, cycles=10, energy=5.0, loss=0.0)
+        fewer = replace(entry, weight_bits=3)
+        choices.append([first, replace(first, entry=fewer, energy=3.0, loss=0.1)])
+    front = surface(choices, (CYCLES, ENERGY))
+    files = write_surface(tmp_path, front, "net", ArraySpec(64, 64), [layer[0] for layer in choices])
+    rows = list(csv.DictReader(io.StringIO(files[0].read_text(encoding="utf-8"))))
+    assert {row["layer0"] for row in rows} == {"dense sdk", "dense 3/4b sdk"}
+    text = files[1].read_text(encoding="utf-8").replace("\\u002f", "/")  # as scripts have it
+    assert "layer1: dense 3/4b sdk" in text and "layer1: dense sdk" not in text
 
 
 def test_the_page_says_how_exact_it_is_and_asks_no_server(found, tmp_path):

@@ -165,11 +165,14 @@ class NetworkSensitivities:
             bias for each pixel takes a constant error back; outputs beyond the plane do not count.
         centred: by name, of layers whose constant errors are taken back: inputs count without their means,
             for errors that no refit has kept small where inputs are large.
+        uncentred: by name and window, of layers whose constant errors nothing takes back: as `windows`, but
+            inputs count with their means, for errors that no bias was made for.
     """
 
     layers: dict[str, LayerSensitivity]
     windows: dict[str, dict[AnyWindow, LayerSensitivity]]
     centred: dict[str, LayerSensitivity]
+    uncentred: dict[str, dict[AnyWindow, LayerSensitivity]]
 
 
 def network_sensitivities(
@@ -181,6 +184,7 @@ def network_sensitivities(
     temperature: float = TEMPERATURE,
     *,
     centred: Collection[str] = (),
+    uncentred: Collection[str] = (),
 ) -> NetworkSensitivities:
     """As `sensitivities`, and those of windows, all from the same gradients.
 
@@ -195,6 +199,7 @@ def network_sensitivities(
         seed: see `sensitivities`.
         temperature: likewise.
         centred: those of the layers whose sensitivity is wanted without the means of their inputs, too.
+        uncentred: those of the layers whose windows' sensitivities are wanted with these means, too.
 
     Raises:
         InputError: see `sensitivities`.
@@ -212,47 +217,65 @@ def network_sensitivities(
     images = sum(size_of(inputs) for inputs in kept)
     layers = layers_of(model, names)
     seen = {name: WindowMoments(layer, windows.get(name, ())) for name, layer in layers.items()}
-    targets = _targets(seen, windows, centred)
+    targets = _targets(seen, windows, centred, uncentred)
     for name, runs, size in backward:
         for run in runs:
             seen[name].add(run.inputs)
-        for target in targets[name]:
+        for target in targets[name].every:
             target.see(runs, size)
     for name in names:
-        for target in targets[name]:
+        for target in targets[name].every:
             target.settle(name)
     for name, runs, size in backward:
-        for target in targets[name]:
+        for target in targets[name].every:
             target.add_power(runs, size)
-    found: dict[str, LayerSensitivity] = {}
-    of_windows: dict[str, dict[AnyWindow, LayerSensitivity]] = {}
-    without_means: dict[str, LayerSensitivity] = {}
-    for name in names:
-        layer, *others = targets[name]
-        found[name] = layer.sensitivity(images)
-        if name in centred:
-            without_means[name] = others.pop().sensitivity(images)
-        of_windows[name] = {}
-        for window, target in zip(windows.get(name, ()), others, strict=True):
-            of_windows[name][window] = target.sensitivity(images)
-    return NetworkSensitivities(found, of_windows, without_means)
+    return NetworkSensitivities(
+        {name: targets[name].layer.sensitivity(images) for name in names},
+        {name: _found(targets[name].windows, images) for name in names},
+        {name: own.sensitivity(images) for name in names if (own := targets[name].centred) is not None},
+        {name: _found(targets[name].uncentred, images) for name in names if name in uncentred},
+    )
+
+
+def _found(targets: Mapping[AnyWindow, _Target], images: int) -> dict[AnyWindow, LayerSensitivity]:
+    return {window: target.sensitivity(images) for window, target in targets.items()}
+
+
+@dataclass(frozen=True)
+class _LayerTargets:
+    """What is looked at when a layer runs: itself, its windows, and both with other inputs."""
+
+    layer: _Target
+    windows: dict[AnyWindow, _Target]
+    centred: _Target | None
+    uncentred: dict[AnyWindow, _Target]
+
+    @property
+    def every(self) -> list[_Target]:
+        """All of them."""
+        found = [self.layer, *self.windows.values(), *self.uncentred.values()]
+        if self.centred is not None:
+            found.append(self.centred)
+        return found
 
 
 def _targets(
     gathered: Mapping[str, WindowMoments],
     windows: Mapping[str, Sequence[AnyWindow]],
     centred: Collection[str],
-) -> dict[str, list[_Target]]:
-    """For each layer what is looked at when it runs: the layer itself first, then its windows, then, where
-    it is among `centred`, the layer without the means of its inputs.
-    """
-    targets: dict[str, list[_Target]] = {}
+    uncentred: Collection[str],
+) -> dict[str, _LayerTargets]:
+    """For each layer what is looked at when it runs; see `network_sensitivities`."""
+    targets: dict[str, _LayerTargets] = {}
     for name, moments in gathered.items():
-        targets[name] = [_Target(moments, moments.layer)]
-        for window in windows.get(name, ()):
-            targets[name].append(_WindowTarget(moments, window))
-        if name in centred:
-            targets[name].append(_CentredTarget(moments, moments.layer))
+        own = windows.get(name, ())
+        with_means = own if name in uncentred else ()
+        targets[name] = _LayerTargets(
+            _Target(moments, moments.layer),
+            {window: _CentredWindowTarget(moments, window) for window in own},
+            _CentredTarget(moments, moments.layer) if name in centred else None,
+            {window: _WindowTarget(moments, window) for window in with_means},
+        )
     return targets
 
 
@@ -383,6 +406,10 @@ class _WindowTarget(_Target):
     def known(self, name: str) -> PatchMoments:
         """Those of the boxes that windows read."""
         return self._gathered.moments(self._window)
+
+
+class _CentredWindowTarget(_WindowTarget):
+    """The matrix of a convolution's windows, over boxes without their means."""
 
     def centre(self) -> PatchMoments:
         """Without their means."""

@@ -42,6 +42,7 @@ Keys = np.ndarray  # (OH+1, OW+1) whole numbers, of rectangles h x w
 PARTS = 4  # rectangles of a cover: the main one, two margins and their corner
 TURN = 1 << 32  # more than the tiles of any cover, so that a sum of keys says which has fewer cycles first
 NOWHERE = np.iinfo(np.int64).max // 2  # a key that is above all, also doubled
+MOST_CYCLES = NOWHERE // TURN - 1  # of a plane whose covers have keys below it
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def cheapest_cover(
         largest: inputs that a window of several pixels may have; None: any number.
 
     Returns:
-        The parts, those with the upper corners first.
+        The parts, those with the upper corners first; the plane in one where even its best windows need more
+        than 2^30 cycles.
     """
     # Its name changes nothing.
     return _cheapest(shape.anonymous, array, row_tiles, largest)
@@ -164,6 +166,10 @@ def _cheapest(
     shape: ConvShape, array: ArraySpec, row_tiles: int | None, largest: int | None
 ) -> tuple[PlanePart, ...]:
     tiles = _tiles(shape, array, row_tiles, largest)
+    # In whole numbers of any size, unlike the keys of all rectangles.
+    best = min(tiles, key=lambda window: _key(shape.output, window, tiles[window]))
+    if _key(shape.output, best, tiles[best]) // TURN > MOST_CYCLES:
+        return (PlanePart((0, 0), shape.output, best),)
     alone = _alone(shape.output, tiles)
     # No cover beats the fewest tiles for a pixel. Mostly windows that overhang need no more.
     least = min(Fraction(count, a * b) for (a, b), count in tiles.items())
@@ -212,8 +218,10 @@ def _alone(plane: Pair, tiles: dict[Pair, int]) -> Keys:
     keys = np.full((plane[0] + 1, plane[1] + 1), NOWHERE)
     heights, widths = np.arange(1, plane[0] + 1), np.arange(1, plane[1] + 1)
     for (a, b), count in tiles.items():
-        windows = np.outer(-(-heights // a), -(-widths // b))
-        np.minimum(keys[1:, 1:], count * (windows * TURN + 1), out=keys[1:, 1:])
+        cycles = count * np.outer(-(-heights // a), -(-widths // b))
+        # A window that is far from the best may need more than keys can say.
+        own = np.where(cycles > MOST_CYCLES, NOWHERE, cycles * TURN + count)
+        np.minimum(keys[1:, 1:], own, out=keys[1:, 1:])
     return keys
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rankfold.plan import LayerPlan
@@ -9,17 +10,21 @@ from rankfold.planning.exact import USUAL, Candidate, LayerChoices, in_units
 from rankfold.planning.exact.candidate import bits_in_letters, has_other_bits
 
 
-def explained(layer: LayerChoices, chosen: Candidate) -> LayerPlan:
+def explained(layer: LayerChoices, chosen: Candidate, limited: Sequence[str]) -> LayerPlan:
     """The entry of a choice, with the reason in words.
 
     Args:
         layer: what the layer may become.
         chosen: what it becomes.
+        limited: the quantities that saving counts for, one or more.
     """
-    return replace(chosen.entry, reason=_reason(layer, chosen))
+    reason = _reason(layer, chosen, limited)
+    if layer.why_bits:
+        reason += f"; keeps its bits: {layer.why_bits}"
+    return replace(chosen.entry, reason=reason)
 
 
-def _reason(layer: LayerChoices, chosen: Candidate) -> str:
+def _reason(layer: LayerChoices, chosen: Candidate, limited: Sequence[str]) -> str:
     kind = chosen.entry.kind
     changes = []
     if kind.changes_weight:
@@ -32,21 +37,29 @@ def _reason(layer: LayerChoices, chosen: Candidate) -> str:
         if layer.why_dense:
             changes.insert(0, layer.why_dense)
         what = ", ".join(changes)
-        savings = _savings(layer.dense, chosen) or ["costs as much as dense"]
+        savings = _savings(layer.dense, chosen, limited) or ["costs as much as dense"]
         saved = ", ".join(savings)
-        return f"{what}: {saved}; predicted loss +{chosen.loss:.2g} nats"
+        lost = f"predicted loss +{chosen.loss:.2g} nats"
+        # What rounding loses at the layer's own bits counts in losses as well.
+        if layer.dense.loss > 0:
+            lost += f", as it is +{layer.dense.loss:.2g}"
+        return f"{what}: {saved}; {lost}"
     if layer.why_dense:
         return layer.why_dense
     # It stays though it need not. That it is dense stands beside the reason wherever one is shown.
-    if all(candidate.cycles >= chosen.cycles for candidate in layer.candidates):
-        return "nothing that it may become has fewer cycles"
+    cheaper = [
+        name for name in limited if any(one.cost(name) < chosen.cost(name) for one in layer.candidates)
+    ]
+    if not cheaper:
+        names = " or ".join(name.replace("_", " ") for name in limited)
+        return f"nothing that it may become needs less of {names}"
     return "what it could save costs more loss here than elsewhere"
 
 
-def _savings(dense: Candidate, chosen: Candidate) -> list[str]:
-    """What the layer costs less than before, or more, of each quantity that was counted."""
+def _savings(dense: Candidate, chosen: Candidate, limited: Sequence[str]) -> list[str]:
+    """What the layer costs less than before, or more, of what is usually told and of what counts."""
     savings = []
-    for quantity in USUAL:
+    for quantity in dict.fromkeys((*USUAL, *limited)):
         before = getattr(dense, quantity)
         after = getattr(chosen, quantity)
         if before is None or after is None or before == after:

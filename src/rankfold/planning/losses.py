@@ -74,8 +74,8 @@ def layer_choices(
 
 
 def _work(slot: LayerSlot) -> int:
-    """Grows with the time that a layer takes; 0 for one that stays dense."""
-    if slot.why_dense:
+    """Grows with the time that a layer takes; 0 for one that stays dense, with its bits."""
+    if slot.why_dense and slot.widths is None:
         return 0
     return slot.shape.n
 
@@ -118,7 +118,7 @@ class _ChoiceFinder:
             left = self._priced(left, losses)
         # And what another one beats in its loss as well.
         best = pareto(left, self.budgeted)
-        return LayerChoices(slot.shape, dense, best, slot.why_dense)
+        return LayerChoices(slot.shape, dense, best, slot.why_dense, slot.why_bits)
 
     def _worth_a_loss(self, slot: LayerSlot, families: Sequence[Supports]) -> tuple[Candidate, ...]:
         """The candidates that their costs alone do not rule out, of all bits that the layer may have."""
@@ -136,19 +136,15 @@ class _ChoiceFinder:
     def _of_inputs(self, every: Sequence[LayerPlan], widths: Sequence[int]) -> list[Candidate]:
         """Those of weights of one width, under inputs of each of some rising widths.
 
-        Fewer bits of inputs cost no more, and what they save grows with their slices. So what is not worth it
-        under the widest and the narrowest inputs is taken not to be under those between, either.
+        Fewer bits of inputs cost no more. Where the fewest cost as much as the most, those between do, too.
         """
         narrow = self._costed(_under(every, widths[0]))
         wide = self._costed(_under(every, widths[-1]))
         if all(self._cost_alike(*pair) for pair in zip(narrow, wide, strict=True)):
             return list(self._left(wide))
-        ends = (*self._left(narrow), *self._left(wide))
-        worth = {(one.entry.kind, one.entry.mapping) for one in ends}
-        kept = [entry for entry in every if (entry.kind, entry.mapping) in worth]
-        found = list(ends)
+        found = [*self._left(narrow), *self._left(wide)]
         for bits in widths[1:-1]:
-            found.extend(self._left(self._costed(_under(kept, bits))))
+            found.extend(self._left(self._costed(_under(every, bits))))
         return found
 
     def _costed(self, entries: Iterable[LayerPlan]) -> list[Candidate]:
@@ -179,8 +175,12 @@ class _ChoiceFinder:
         # A window of one pixel is the layer itself.
         windows: dict[AnyWindow, LayerSensitivity] = {PIXEL: sensitivity}
         windows.update(self.known.windows.get(slot.name, {}))
-        study = LayerStudy(slot, dense, moments.second, others, windows)
-        return _LayerLosses(study, sensitivity, self.known.rounding.get(slot.name))
+        rounding = self.known.rounding.get(slot.name)
+        rounded = None
+        if rounding is not None:
+            rounded = {PIXEL: rounding.sensitivity, **rounding.windows}
+        study = LayerStudy(slot, dense, moments.second, others, windows, rounded)
+        return _LayerLosses(study, sensitivity, rounding)
 
     def _priced(self, candidates: Sequence[Candidate], losses: _LayerLosses) -> tuple[Candidate, ...]:
         """The candidates with their predicted losses."""

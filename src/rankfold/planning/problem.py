@@ -102,6 +102,12 @@ class PlanningProblem:
         """Every layer kept, with its best mapping."""
         return tuple(layer.dense for layer in self.choices)
 
+    @property
+    def limited(self) -> tuple[str, ...]:
+        """What saving counts for: quantities that have a budget or shall be small, else those of fronts."""
+        limited = [name for name in (*self.budgets, self.goal) if name != LOSS]
+        return tuple(dict.fromkeys(limited)) or self.trades
+
     def front(self, progress: Progress | None = None) -> Front:
         """All best trades of a cost for predicted loss; see `exact.front` for when it is not exact.
 
@@ -125,7 +131,7 @@ class PlanningProblem:
         """The plan file of a choice, with the reason for every layer in words."""
         layers = []
         for layer, candidate in zip(self.choices, chosen, strict=True):
-            layers.append(explained(layer, candidate))
+            layers.append(explained(layer, candidate, self.limited))
         return Plan.of(self.network, self.hardware or self.array, layers)
 
 
@@ -170,7 +176,8 @@ def planning_problem(
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         pointwise: whether 1x1 convolutions may become low-rank.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
-            `window-low-rank` and kinds of your own; None: all. Pairs on supports count as low-rank.
+            `window-low-rank`, `window-margins` and kinds of your own; None: all. Pairs on supports count as
+            low-rank.
         images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
         measured_images: samples to measure accuracy on.
         seed: of the images that are drawn.
@@ -306,22 +313,39 @@ def _with_widths(
         arrays: that costs are counted on; weights must fit into a row of each.
 
     Raises:
-        InputError: no layer has bits.
+        InputError: no layer has bits, or none could have others.
     """
     if all(slot.entry.weight_bits is None for slot in slots):
         raise InputError("layer_bits are chosen instead of the network's bits; give it bits, too (bits=4)")
     modules = dict(model.named_modules())
     left = []
     for slot in slots:
+        slot = replace(slot, why_bits=_why_bits(slot, modules.get(slot.name)))
         weight_bits, input_bits = slot.entry.weight_bits, slot.entry.input_bits
-        # Fully connected layers cost nothing here, so that nothing could be saved.
-        reached = type(modules.get(slot.name)) is nn.Conv2d and slot.shape.n <= LARGEST_MOMENTS
-        if reached and weight_bits is not None and input_bits is not None:
+        if not slot.why_bits and weight_bits is not None and input_bits is not None:
             widths = choices.with_own(weight_bits, input_bits)
             weights = tuple(bits for bits in widths.weights if all(_holds(one, bits) for one in arrays))
             slot = replace(slot, widths=replace(widths, weights=weights))
+            if len(weights) == len(widths.inputs) == 1:
+                slot = replace(slot, why_bits="no others were offered that its array holds")
         left.append(slot)
+    if all(slot.why_bits for slot in left):
+        why = "; ".join(dict.fromkeys(slot.why_bits for slot in left))
+        raise InputError(f"layer_bits change no layer, as all keep their bits: {why}; omit them")
     return tuple(left)
+
+
+def _why_bits(slot: LayerSlot, module: nn.Module | None) -> str:
+    """Why a layer keeps its bits, in words; empty where it may have others."""
+    if slot.entry.weight_bits is None or slot.entry.input_bits is None:
+        return "in float"
+    if slot.shape.is_linear:
+        return "fully connected layers cost nothing here"
+    if type(module) is not nn.Conv2d:
+        return "no plain convolution"
+    if slot.shape.n > LARGEST_MOMENTS:
+        return f"more than {LARGEST_MOMENTS:,} inputs"
+    return ""
 
 
 def _holds(array: ArraySpec, weight_bits: int) -> bool:

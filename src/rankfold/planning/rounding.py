@@ -3,7 +3,8 @@
 Let D be what rounding takes off the weight that a layer's matrices stand for, each of them at the step size
 that `quantise_` gives it. The loss rises by 1/2 <D, H D> with the curvature H over the weight, as for any
 other change (`calibration.sensitivity`). Where batch norm follows the layer, H is that over inputs without
-their means: nothing has kept the error of the mean output small, but the norm takes it back.
+their means: nothing has kept the error of the mean output small, but the norm takes it back. Elsewhere inputs
+count with their means, also those of windows: biases were made for the weights before these were rounded.
 
 What rounding the dense layer's inputs costs is known (`calibration.input_rounding`). A replacement M passes
 errors e of inputs on more or less than W does, as E[g^T M e e^T M^T g] with independent e and g says; by this
@@ -13,8 +14,8 @@ independent, and it is taken as normally distributed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from scipy.special import ndtri
 
 from rankfold.calibration.input_rounding import InputRounding
 from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss
+from rankfold.mapping.window_cover import AnyWindow
 from rankfold.nn.quantisers import Quantiser
 from rankfold.planning.kinds.stored import Stored, StoredPair
 
@@ -37,11 +39,13 @@ class LayerRounding:
         sensitivity: of the loss to errors of its weight that nothing has made small.
         inputs: of the dense layer.
         corrected: whether batch norm takes a constant error of its outputs back.
+        windows: of the loss to such errors of the matrices of its windows, by (a, b) or part of the plane.
     """
 
     sensitivity: LayerSensitivity
     inputs: InputRounding
     corrected: bool
+    windows: Mapping[AnyWindow, LayerSensitivity] = field(default_factory=dict)
 
 
 class RoundingLosses:

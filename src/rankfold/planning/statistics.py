@@ -84,7 +84,10 @@ def layer_statistics(
     # As surgery makes the weights: a constant error is left to the bias, or to the norm behind.
     norms = following_norms(model, batches, names)
     corrected = [name for name in widths if name in norms]
-    found_sensitivities = network_sensitivities(model, batches, names, windows or {}, seed, centred=corrected)
+    others_rounded = [name for name in widths if name not in norms]
+    found_sensitivities = network_sensitivities(
+        model, batches, names, windows or {}, seed, centred=corrected, uncentred=others_rounded
+    )
     statistics = LayerStatistics(found_sensitivities.layers, {}, windows=found_sensitivities.windows)
     moments = statistics.moments
     centred = free_of_constants(model, moments, norms)
@@ -118,7 +121,8 @@ def _rounding(
     found = {}
     for name in widths:
         known = sensitivities.centred.get(name, sensitivities.layers[name])
-        found[name] = LayerRounding(known, inputs[name], name in corrected)
+        of_windows = sensitivities.uncentred.get(name, sensitivities.windows[name])
+        found[name] = LayerRounding(known, inputs[name], name in corrected, of_windows)
     return found
 
 

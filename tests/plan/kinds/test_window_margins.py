@@ -106,8 +106,14 @@ def test_fields_that_no_layer_has(content: dict[str, Any], message: str) -> None
 
 
 def test_supports_of_other_parts_are_refused() -> None:
-    with pytest.raises(InputError, match="support is for 1 parts of a plane, of which 2 drive only some"):
+    with pytest.raises(InputError, match="names the inputs of 1 part, and 2 parts drive only some; give one"):
         KIND.with_support("3 3 3 3")
+    strips = [{**MAIN_JSON, "corner": [row, 0], "size": [1, 5]} for row in range(1100)]
+    with pytest.raises(InputError, match="a plane in parts has at most 16, not 1,100"):
+        kind_from_json({"kind": "window-margins", "parts": strips})
+    layers = [{"name": "body", "kind": "window-margins", "parts": strips}]
+    with pytest.raises(InputError):
+        Plan.from_json({**Plan("net", (4, 5, 5), ArraySpec(8, 24), ()).to_json(), "layers": layers})
     plan = Plan("net", (4, 5, 5), ArraySpec(8, 24), (LayerPlan("body", KIND, mapping="im2col"),))
     content = plan.to_json()
     content["layers"][0]["parts"][0]["rowz"] = 1

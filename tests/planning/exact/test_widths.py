@@ -19,7 +19,9 @@ def test_what_is_read(text, weights, inputs):
     assert BitChoices.parse(text) == BitChoices(tuple(weights), tuple(inputs))
 
 
-@pytest.mark.parametrize("text", ["", "2-", "8-2", "4/", "a", "2.5", "-4", "4//4", "4/4/4"])
+@pytest.mark.parametrize(
+    "text", ["", "2-", "8-2", "4/", "a", "2.5", "-4", "4//4", "4/4/4", "1-8", "2-999999999", "9" * 5000]
+)
 def test_what_is_no_choice(text):
     with pytest.raises(InputError, match=r"layer bits \(=.*\) must be widths from 2 to 8, such as 2-8"):
         BitChoices.parse(text)
@@ -27,7 +29,7 @@ def test_what_is_no_choice(text):
 
 def test_widths_out_of_range():
     with pytest.raises(InputError, match=r"weights \(=1\) must be whole numbers from 2 to 8"):
-        BitChoices.parse("1-8")
+        BitChoices((1, 8), (4,))
     with pytest.raises(InputError, match=r"inputs \(=9\) must be whole numbers from 2 to 8"):
         BitChoices((2,), (4, 9))
     for nothing in ((), "248", 4):

@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kinds",
         metavar="KIND,...",
-        help="what layers may become beside dense: low-rank, support, window, window-low-rank (default: all)",
+        help="what layers may become beside dense, some of low-rank, support, window, window-low-rank, "
+        "window-margins (default: all)",
     )
     add_bits(parser, 4, "of weights and activations, 1 to 8, or `float` (default 4)")
     parser.add_argument(

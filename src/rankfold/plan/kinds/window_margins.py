@@ -14,6 +14,7 @@ from rankfold.plan.kinds.window import WindowLayer
 from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
 
+MOST_PARTS = 16  # far more than those of any cover (`mapping.window_cover.PARTS`)
 BETWEEN = "; "  # the supports of parts that are written in one text
 
 
@@ -77,6 +78,7 @@ class WindowMarginsLayer(LayerKind):
         "parts": {
             "type": "array",
             "minItems": 2,
+            "maxItems": MOST_PARTS,
             "items": {
                 "type": "object",
                 "required": ["corner", "size", "window"],
@@ -102,6 +104,8 @@ class WindowMarginsLayer(LayerKind):
             raise InputError(f"parts (={self.parts!r:.60}) must be a tuple of WindowPart")
         if len(self.parts) < 2:
             raise InputError("a plane in parts has two or more; a single one is a window layer")
+        if len(self.parts) > MOST_PARTS:
+            raise InputError(f"a plane in parts has at most {MOST_PARTS}, not {len(self.parts):,}")
 
     @classmethod
     def of(cls, places: Iterable[PlanePart], shape: ConvShape, rows: int | None) -> WindowMarginsLayer:
@@ -153,7 +157,8 @@ class WindowMarginsLayer(LayerKind):
         wanted = [index for index, part in enumerate(self.parts) if part.rows is not None]
         if len(texts) != len(wanted):
             raise InputError(
-                f"support is for {len(texts)} parts of a plane, of which {len(wanted)} drive only some inputs"
+                f"support names the inputs of {_parts(len(texts))}, and {_parts(len(wanted))} drive only "
+                f"some; give one for each, separated by {BETWEEN!r}"
             )
         parts = list(self.parts)
         for index, text in zip(wanted, texts, strict=True):
@@ -233,3 +238,7 @@ class WindowMarginsLayer(LayerKind):
                     raise InputError(f"a part of a {cls.name} layer needs {field.name}")
             parts.append(WindowPart(**{name: as_field(value) for name, value in part.items()}))
         return cls(tuple(parts))
+
+
+def _parts(count: int) -> str:
+    return "1 part" if count == 1 else f"{count} parts"

@@ -75,12 +75,14 @@ class LayerChoices:
         dense: the layer kept as it is with its best mapping, which savings are measured against.
         candidates: what may be chosen, at least one.
         why_dense: why it can only stay as it is; empty where it can be compressed.
+        why_bits: why it keeps its bits where other layers may have others; empty where it may, too.
     """
 
     shape: ConvShape
     dense: Candidate
     candidates: tuple[Candidate, ...]
     why_dense: str = ""
+    why_bits: str = ""
 
     @property
     def name(self) -> str:

@@ -26,6 +26,7 @@ class LayerSlot:
         one_plane: whether all of them have the same.
         kinds: labels of the kinds that it may become beside dense; None: all that there are.
         widths: bits that it may have, its own among them; None: its own alone.
+        why_bits: why it keeps its bits where other layers may have others, in words.
     """
 
     shape: ConvShape
@@ -36,6 +37,7 @@ class LayerSlot:
     one_plane: bool = True
     kinds: frozenset[str] | None = None
     widths: BitChoices | None = None
+    why_bits: str = ""
 
     @property
     def name(self) -> str:

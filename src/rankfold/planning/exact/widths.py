@@ -9,7 +9,7 @@ from rankfold.arguments import TEXT, Wanted, shown
 from rankfold.errors import InputError
 
 NARROWEST, WIDEST = 2, 8
-PART = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+PART = re.compile(r"([0-9])(?:-([0-9]))?")
 FORM = "widths from 2 to 8, such as 2-8 or 2,4,8, or weights/inputs: 2-8/4,8"
 
 
@@ -56,7 +56,8 @@ def _parsed(words: str, text: str) -> tuple[int, ...]:
             raise InputError(f"layer bits (={text}) must be {FORM}")
         first = int(match[1])
         last = int(match[2] or first)
-        if last < first:
+        # Before there is a range of all of them.
+        if not NARROWEST <= first <= last <= WIDEST:
             raise InputError(f"layer bits (={text}) must be {FORM}")
         widths.extend(range(first, last + 1))
     return tuple(widths)

@@ -38,6 +38,8 @@ class LayerStudy:
         others: the same of other patches that its candidates read, by the shapes that read them.
         windows: how sensitive the loss is to the matrices of its windows, by (a, b) or part of the plane;
             that of (1, 1) is the sensitivity to its weight.
+        rounded: likewise, to errors that nothing has made small, such as those of rounding; None: as
+            `windows`.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class LayerStudy:
         second: np.ndarray,
         others: Mapping[ConvShape, np.ndarray] | None = None,
         windows: Mapping[AnyWindow, LayerSensitivity] | None = None,
+        rounded: Mapping[AnyWindow, LayerSensitivity] | None = None,
     ) -> None:
         self.slot, self.weight, self.second = slot, weight, second
         self._others = dict(others or {})
         self._sensitive_windows = dict(windows or {})
+        self._rounded_windows = self._sensitive_windows if rounded is None else dict(rounded)
         self._windows: dict[AnyWindow, WindowStudy] = {}
         self._inverses = Inverses()
         # The problems of the last structure: its ranks follow each other, and all of them use these.
@@ -80,6 +84,10 @@ class LayerStudy:
             inverses = self._inverses if window == PIXEL else Inverses()
             self._windows[window] = WindowStudy(self.slot, self.weight, pixels, sensitivity, inverses)
         return self._windows[window]
+
+    def to_rounding(self, window: AnyWindow) -> LayerSensitivity:
+        """How sensitive the loss is to errors of a window's matrix that nothing has made small."""
+        return self._rounded_windows[window]
 
     @cached_property
     def families(self) -> tuple[dict[int, np.ndarray], ...]:

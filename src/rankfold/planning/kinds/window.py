@@ -75,9 +75,7 @@ class WindowCandidates(KindCandidates):
         matrix = problem.copies
         if layer.rows is not None:
             matrix = problem.fitted(layer.rows).weight
-        # A window of one pixel is the layer itself, whose sensitivity counts the means of inputs.
-        known = sensitivity if layer.window == PIXEL else problem.sensitivity
-        return (StoredWeight(problem.copies, known, matrix),)
+        return (StoredWeight(problem.copies, study.to_rounding(layer.window), matrix),)
 
 
 def candidate_windows(slot: LayerSlot) -> tuple[Pair, ...]:

@@ -13,7 +13,7 @@ from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates, single_pixel
 from rankfold.planning.kinds.stored import Stored, StoredPair
-from rankfold.planning.kinds.study import PIXEL, LayerStudy
+from rankfold.planning.kinds.study import LayerStudy
 from rankfold.workload.shape import Pair
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ class WindowLowRankCandidates(KindCandidates):
         pair = cast(WindowLowRankLayer, kind)
         problem = study.window(pair.window)
         rows, outputs = problem.balanced_factors(pair.rank, pair.rows)
-        # A window of one pixel is the layer itself, whose sensitivity counts the means of inputs.
-        known = sensitivity if pair.window == PIXEL else problem.sensitivity
+        known = study.to_rounding(pair.window)
         return (StoredPair(problem.copies, known, rows[:, None], outputs[:, None]),)
 
 

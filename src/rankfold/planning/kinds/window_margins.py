@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from rankfold.mapping.window_cover import PlanePart, cheapest_cover
 from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import LayerPlan, WindowMarginsLayer, support_to_text
-from rankfold.plan.kinds import LayerKind
+from rankfold.plan.kinds import LayerKind, WindowPart
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
 from rankfold.planning.kinds.stored import Stored, StoredWeight
@@ -63,20 +65,24 @@ class WindowMarginsCandidates(KindCandidates):
         for part in cast(WindowMarginsLayer, kind).parts:
             if part.rows is not None:
                 problem = study.window(part.place)
-                weight = problem.fitted(part.rows).weight
-                lost += predicted_loss(problem.copies, weight, problem.sensitivity)
+                lost += predicted_loss(problem.copies, _matrix(part, study), problem.sensitivity)
         return lost
 
     def stored(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> tuple[Stored, ...]:
         """The matrix of each part."""
         found = []
         for part in cast(WindowMarginsLayer, kind).parts:
-            problem = study.window(part.place)
-            matrix = problem.copies
-            if part.rows is not None:
-                matrix = problem.fitted(part.rows).weight
-            found.append(StoredWeight(problem.copies, problem.sensitivity, matrix))
+            copies, known = study.window(part.place).copies, study.to_rounding(part.place)
+            found.append(StoredWeight(copies, known, _matrix(part, study)))
         return tuple(found)
+
+
+def _matrix(part: WindowPart, study: LayerStudy) -> np.ndarray:
+    """(m*a*b, C_in/G, ph, pw) what a part stores."""
+    problem = study.window(part.place)
+    if part.rows is None:
+        return problem.copies
+    return problem.fitted(part.rows).weight
 
 
 def _covers(slot: LayerSlot) -> Iterator[tuple[int | None, tuple[PlanePart, ...]]]:

@@ -14,6 +14,7 @@ from rankfold.files import write_text
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.planning.exact import ARRAYS, CYCLES, Candidate, Surface, total
+from rankfold.planning.exact.candidate import has_other_bits, in_letters
 from rankfold.planning.exact.quantities import KNOWN
 from rankfold.records.csv_table import write_csv
 from rankfold.records.text_table import format_table
@@ -126,16 +127,16 @@ def _points(view: SurfaceView) -> tuple[list[str], list[list[str]]]:
         digits = ".0f" if KNOWN[quantity].counted else ".6g"
         columns.append([format(one, digits) for one in amounts(quantity, surface.totals(quantity)).tolist()])
     columns.append([format(loss, ".9g") for loss in surface.losses.tolist()])
-    for layer, picks in zip(surface.choices, surface.picks.T, strict=True):
-        words = np.array([_becomes(candidate) for candidate in layer], dtype=object)
+    for layer, dense, picks in zip(surface.choices, view.dense, surface.picks.T, strict=True):
+        words = np.array([_becomes(candidate, dense) for candidate in layer], dtype=object)
         columns.append(words[picks].tolist())
     columns.append([view.hardware] * len(surface))
     return header, [list(row) for row in zip(*columns, strict=True)]
 
 
-def _becomes(candidate: Candidate) -> str:
-    """What a layer becomes, and its mapping."""
-    return f"{candidate.entry.kind.short()} {candidate.entry.mapping}"
+def _becomes(candidate: Candidate, dense: Candidate) -> str:
+    """What a layer becomes, its bits where they are other ones, and its mapping."""
+    return f"{in_letters(candidate, dense)} {candidate.entry.mapping}"
 
 
 def _headers(view: SurfaceView) -> list[str]:
@@ -237,7 +238,7 @@ def _label(view: SurfaceView, point: int) -> str:
             share = f" ({100 * cost / dense:.1f}{GAP}% of dense)"
         lines.append(f"{axis(quantity)}: {known.shown(cost):,.{known.digits}f}{share}")
     lines.append(f"predicted loss +{surface.losses[point]:.3g} nats")
-    for candidate in chosen:
-        if candidate.entry.kind.changes_weight:
-            lines.append(f"{candidate.entry.name}: {_becomes(candidate)}")
+    for candidate, kept in zip(chosen, view.dense, strict=True):
+        if candidate.entry.kind.changes_weight or has_other_bits(candidate, kept):
+            lines.append(f"{candidate.entry.name}: {_becomes(candidate, kept)}")
     return "<br>".join(html.escape(line) for line in lines)

@@ -13,8 +13,16 @@ from rankfold.errors import InputError
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.plan import Plan
 from rankfold.planning import solve_problem
+from rankfold.planning.kinds import labels
 
 MODEL = "common.small_network:net"
+# What `--layer-bits` is refused with, complete but for that.
+DATA = {
+    "--search": ["--data", "digits", "--max-drop", "1"],
+    "--uniform": ["--groups", "4"],
+    "--allocation": ["--data", "digits", "--max-cycles", "50%"],
+    "--mappings-only": ["--budget", "arrays=64"],
+}
 
 
 def plan(weights, *arguments, model=MODEL):
@@ -101,6 +109,37 @@ def test_wrong_arguments(weights, arguments, message, tmp_path, monkeypatch, cap
     assert plan(weights, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_bits_of_each_layer(weights, tmp_path, capsys):
+    out = tmp_path / "plan.json"
+    bits = ["--kinds", "window", "--layer-bits", "3,4", "--images", "16"]
+    assert plan(weights, "--max-energy", "60%", *bits, "--out", out) == 0
+    told = capsys.readouterr().out
+    assert "bits: of weights/inputs" in told and "4/4 -> 3/" in told
+    layers = Plan.load(out).layers
+    assert any("bits of weights/inputs" in layer.reason for layer in layers)
+    assert {layer.weight_bits for layer in layers[1:-1]} <= {3, 4} and 3 in [
+        layer.weight_bits for layer in layers
+    ]
+    assert layers[-1].reason == "classifier; keeps its bits: fully connected layers cost nothing here"
+
+
+@pytest.mark.parametrize(
+    "mode", [["--search", "nsga2"], ["--uniform"], ["--allocation", "alds"], ["--mappings-only"]]
+)
+def test_bits_of_each_layer_are_for_exact_plans(mode, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "resnet20", "--array", "64x64", "--layer-bits", "3,4", *mode, *DATA[mode[0]]]) == 2
+    assert "--layer-bits" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_all_kinds(capsys):
+    with pytest.raises(SystemExit):
+        main(["plan", "--help"])
+    words = " ".join(capsys.readouterr().out.replace("-\n", "-").split()).replace("- ", "-")
+    assert f"some of {', '.join(labels())} (default: all)" in words
 
 
 def test_mappings_alone_need_no_data(tmp_path, capsys):
