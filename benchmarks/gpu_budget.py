@@ -11,14 +11,16 @@ ends; one that was stopped has a checkpoint of its last epoch.
 
 The time is kept, from when libraries are loaded: a cell is begun only where it can end in what is left, by
 the images/s that this machine has shown (OUT/speeds.json; before that by `GUESSES`). What takes longer than a
-whole call is trained in parts, and what was begun before goes on in any case. At the end of the time an alarm
-stops whatever is under way. Mapping the networks needs no GPU and is left for later, on any machine:
+whole call is trained in parts, and what was begun before goes on in any case. At the end of the time
+trainings stop at their next batch, and an alarm stops whatever else is under way. Mapping the networks needs
+no GPU and is left for later, on any machine:
 
        rankfold reproduce GRID --data DIR --out OUT/GRID --budget 0
 
-Before anything else a small network is trained by captured steps, with compiled quantisers, and by the
-ordinary loop. Where these differ, or fail, that is said, and it is tried without compiled quantisers; where
-that is no better, cells are trained one by one by the ordinary loop.
+Before anything else a small network is trained with a teacher, in the precision of the cells, by captured
+steps, with compiled quantisers, and by the ordinary loop. Where these differ, or fail, that is said, and it
+is tried without compiled quantisers; where that is no better, cells are trained one by one by the ordinary
+loop.
 
 Plans take a processor minutes, during which a GPU waits. `--plans` makes those whose dense network is there
 (ResNet-20's is shipped; WRN16-4's once a call has trained it) and trains nothing: call it before, with the
@@ -53,16 +55,17 @@ from rankfold.models.zoo import build
 from rankfold.plan import uniform_plan
 from rankfold.plan.methods import Planned
 from rankfold.progress import Progress, Silent
-from rankfold.reproduce.cell import Outcome, Work, cell_folder
+from rankfold.reproduce.cell import Outcome, Work, cell_folder, in_words
 from rankfold.reproduce.grid import Cell, Grid, load_grid
 from rankfold.reproduce.planned import planned
-from rankfold.reproduce.run import claim, dense_network
+from rankfold.reproduce.run import BASELINE, claim, dense_network, has_dense_network
 from rankfold.reproduce.together import run_group
-from rankfold.runs.baseline import TrainedWeights, dense_weights
+from rankfold.runs.baseline import dense_weights
 from rankfold.runs.state import traced
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.data import ImageData, ImageSplit, load_images
 from rankfold.training.device import choose_device
+from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loop import EpochRecord, train
 from rankfold.training.recipe import Recipe
 from rankfold.training.together import Pupil, train_together
@@ -124,7 +127,21 @@ def alarm(seconds: float) -> Iterator[None]:
 
 
 class Lines(Silent):
-    """Says what is worth keeping, a line each."""
+    """Says what is worth keeping, a line each, and ends a training when its time is up.
+
+    The alarm rings once, and is lost where it interrupts what lets no exception through; batches are many.
+
+    Args:
+        until: end of the time, as `time.monotonic` counts.
+    """
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+
+    def advance(self, count: int = 1, detail: str = "") -> None:
+        """Raise `OutOfTime` where it is time."""
+        if time.monotonic() > self._until:
+            raise OutOfTime
 
     def end(self, summary: str = "") -> None:
         """Print the summary."""
@@ -137,7 +154,7 @@ class Lines(Silent):
 
 
 class Speeds:
-    """Images/s in all that this machine has shown, by network and cells at once, all work around it included.
+    """Images/s in all that this machine has shown, by network and cells at once, with all work but planning.
 
     Args:
         path: of the file that keeps them.
@@ -180,7 +197,7 @@ class Session:
         captured: whether steps are captured.
         backend: of `torch.compile`, for passes of quantisers in captured steps.
         progress: hears of all.
-        failed: cells that failed in this call, by grid and name.
+        failed: cells and dense networks that failed in this call, by grid and name.
     """
 
     grids: dict[str, Grid]
@@ -189,11 +206,12 @@ class Session:
     seconds: float
     captured: bool = True
     backend: str | None = None
-    progress: Progress = field(default_factory=Lines)
+    progress: Progress = field(init=False)
     failed: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._end = time.monotonic() + self.seconds
+        self.progress = Lines(self._end - RESERVE)
         self._images: dict[str, int] = {}
         self.speeds = Speeds(self.out / "speeds.json")
 
@@ -241,21 +259,38 @@ class Session:
 
     def may_train_dense(self, grid: Grid) -> bool:
         """Whether the dense network of a grid is there, or may be trained now."""
-        folder = self.folder(grid) / "baseline"
-        if any((folder / name).exists() for name in (run_files.RESULT, run_files.CHECKPOINT)):
+        if (grid.name, BASELINE) in self.failed:
+            return False
+        if has_dense_network(grid, self.folder(grid)):
+            return True
+        if (self.folder(grid) / BASELINE / run_files.CHECKPOINT).exists():
             return True
         needed = grid.baseline_recipe.epochs * self.images(grid) / self.speeds.of(grid.model, 1)
         return needed < self.left or (needed > self.seconds and self.left > self.seconds / 2)
 
+    def dense(self, grid: Grid) -> bool:
+        """Train the dense network of a grid, or take it up; False where that fails, which ends its stages."""
+        try:
+            claim(grid, self.folder(grid), self.device)
+            dense_network(grid, self.folder(grid), self.device, self.progress, self.captured)
+        except Exception as error:  # another grid may do better, as with cells
+            self.failed[grid.name, BASELINE] = in_words(error)
+            self.progress.note(f"{grid.name}: the dense network failed: {in_words(error)}")
+            return False
+        return True
+
     def run(self, stage: Stage, cells: Sequence[Cell]) -> None:
-        """Train a group of cells, after the dense network that they start from."""
+        """Train a group of cells, whose dense network is there."""
         grid = self.grids[stage.grid]
         out = self.folder(grid)
-        claim(grid, out, self.device)
-        checkpoint = dense_network(grid, out, self.device, self.progress, self.captured)
+        # Before the clock starts: what plans take, minutes once, says nothing of the cells that follow.
+        try:
+            self.make_plans(grid, cells)
+        except Exception as error:  # the cell itself fails by it, and is listed
+            self.progress.note(f"{grid.name}: a plan failed: {in_words(error)}")
         start = time.monotonic()
         whole = not any((cell_folder(out, cell) / run_files.CHECKPOINT).exists() for cell in cells)
-        work = Trained(grid, out, checkpoint, self.device)
+        work = Trained(grid, out, stored_weights(out), self.device)
         fine = 0
         for outcome in self._outcomes(work, cells):
             if outcome.error is not None:
@@ -269,6 +304,28 @@ class Session:
             self.progress.note(
                 f"{fine} cells of {grid.name}, {rate:.0f} images/s in all, {self.left:.0f} s left"
             )
+
+    def make_plans(self, grid: Grid, cells: Sequence[Cell]) -> None:
+        """Make the plans of cells that are not there yet, of the dense network, which is there."""
+        budgets = {(cell.setting(), cell.bits) for cell in cells if cell.method == Planned.name}
+        if not budgets:
+            return
+        data = load_images(grid.data)
+        model = load_model(grid.model, len(data.classes), data.input_size[0])
+        network = traced(model, data, grid.model)
+        dense_weights(grid.model, data, stored_weights(self.folder(grid))).load_(model)
+        for method, bits in sorted(budgets, key=str):
+            planned(
+                method,
+                model,
+                data,
+                network,
+                grid.array,
+                bits=bits,
+                out=self.folder(grid),
+                device=choose_device(self.device),
+            )
+            self.progress.note(f"{grid.name}: planned {method.max_cycles} cycles, {bits} bits")
 
     def _outcomes(self, work: Work, cells: Sequence[Cell]) -> Iterator[Outcome]:
         if self.captured:
@@ -284,39 +341,40 @@ def spend(session: Session, stages: Sequence[Stage]) -> None:
         with alarm(session.left - RESERVE):
             while True:
                 for stage in stages:
-                    if not session.may_train_dense(session.grids[stage.grid]):
+                    grid = session.grids[stage.grid]
+                    if not session.may_train_dense(grid):
                         continue
                     cells = session.next_group(stage)
-                    if cells:
+                    if not cells:
+                        continue
+                    # What the dense network took changes what can end in time: then the choice is made anew.
+                    was_there = has_dense_network(grid, session.folder(grid))
+                    if session.dense(grid) and was_there:
                         session.run(stage, cells)
-                        break
+                    break
                 else:
                     return
     except OutOfTime:
         session.progress.note("the time is up; the same command goes on")
 
 
+def stored_weights(out: Path) -> Path | None:
+    """Those of the dense network of the grid in a folder; None: they are shipped, or not trained yet."""
+    path = out / BASELINE / run_files.WEIGHTS
+    if path.exists():
+        return path
+    return None
+
+
 def make_plans(session: Session) -> None:
     """Make the plans of all grids that are not there yet and whose dense network is."""
     for grid in session.grids.values():
         out = session.folder(grid)
-        stored = out / "baseline" / run_files.WEIGHTS
-        data = load_images(grid.data)
-        dense = dense_weights(grid.model, data, stored if stored.exists() else None)
-        if isinstance(dense, TrainedWeights):
+        if not has_dense_network(grid, out):
             session.progress.note(f"{grid.name}: no plans, as its dense network is not trained yet")
             continue
         claim(grid, out, session.device)
-        model = load_model(grid.model, len(data.classes), data.input_size[0])
-        network = traced(model, data, grid.model)
-        dense.load_(model)
-        device = choose_device(session.device)
-        budgets = {(cell.setting(), cell.bits) for cell in grid.cells if cell.method == Planned.name}
-        for method, bits in sorted(budgets, key=str):
-            planned(
-                method, model, data, network, grid.array, bits=bits, out=out, device=device, progress=None
-            )
-            session.progress.note(f"{grid.name}: {method.max_cycles} cycles, {bits} bits")
+        session.make_plans(grid, grid.cells)
 
 
 def fault_of_capturing(device: torch.device, backend: str | None) -> str | None:
@@ -336,15 +394,17 @@ def fault_of_capturing(device: torch.device, backend: str | None) -> str | None:
     names = tuple(map(str, range(10)))
     moments = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     data = ImageData("random", names, made_up(128), made_up(20), *moments, mirror=True, digest="")
-    recipe = Recipe(epochs=2, batch_size=16, peak_rate=0.02, precision="float32")
+    # As cells are trained: in the precision of the device, and with a teacher.
+    recipe = Recipe(epochs=2, batch_size=16, peak_rate=0.02)
     losses = []
     for trained in (train, partial(_captured, backend)):
         model = build("resnet8", 10)
+        teacher = Teacher(model, Distillation())
         plan = uniform_plan(trace(model, data.input_size), ArraySpec(32, 32), bits=4)
         quantise_(model, plan, list(data.calibration_batches(64, torch.device("cpu"))))
         try:
-            losses.append(trained(model, data, recipe, device)[-1].train_loss)
-        except (RankfoldError, RuntimeError) as error:
+            losses.append(trained(model, data, recipe, device, teacher=teacher)[-1].train_loss)
+        except Exception as error:  # of torch, its compilers and their imports, of any kind
             return first_line(error)
     known, found = losses
     if abs(found - known) > 0.05 * known:
@@ -356,9 +416,15 @@ History = tuple[EpochRecord, ...]
 
 
 def _captured(
-    backend: str | None, model: torch.nn.Module, data: ImageData, recipe: Recipe, device: torch.device
+    backend: str | None,
+    model: torch.nn.Module,
+    data: ImageData,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    teacher: Teacher,
 ) -> History:
-    (trained,) = train_together([Pupil(model, data, recipe)], device, backend)
+    (trained,) = train_together([Pupil(model, data, recipe, teacher=teacher)], device, backend)
     if trained.error is not None:
         raise trained.error
     return trained.history

@@ -1,14 +1,18 @@
 """Cells of a grid that are trained several at a time."""
 
-import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from rankfold.cli.main import main
-from rankfold.plan import Plan
+from rankfold.errors import InputError
+from rankfold.models.load import load_model
+from rankfold.plan import Plan, uniform_plan
+from rankfold.plan.methods import Planned
 from rankfold.planning import best_plan
 from rankfold.progress import Silent
 from rankfold.reproduce import planned, together
@@ -16,10 +20,14 @@ from rankfold.reproduce.cell import Work
 from rankfold.reproduce.grid import load_grid
 from rankfold.reproduce.measure import read_table
 from rankfold.reproduce.together import TogetherRunner, run_group
+from rankfold.runs.baseline import dense_weights
 from rankfold.runs.result import Result
+from rankfold.runs.state import traced
+from rankfold.training.data import load_images
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 
+CPU = torch.device("cpu")
 GRID = """
 model: resnet8
 data: digits
@@ -32,11 +40,6 @@ methods:
   - {method: quantise, bits: [4]}
   - {method: planned, max_cycles: [300], bits: [4], distil: [0.9]}
 """
-
-
-def read_rows(folder):
-    for row in read_table(folder / "out" / "cells.csv"):
-        yield SimpleNamespace(max_cycles=row.settings.get("max_cycles"))
 
 
 class Lines(Silent):
@@ -64,16 +67,15 @@ def test_all_cells_are_trained_by_captured_steps(done):
     grid = load_grid(str(done / "mine.yaml"))
     for cell in grid.cells:
         result = Result.load(done / "out" / "cells" / cell.name / "result.json")
-        assert result.device.endswith("captured steps")
+        assert "captured" not in result.device  # as nothing is on a processor
         assert not (done / "out" / "cells" / cell.name / "checkpoint.pt").exists()
         assert result.planned_cycles <= 300 or cell.method == "quantise"
     # One plan for all seeds of the cell.
-    plans = list((done / "out" / "plans").iterdir())
-    assert [path.name for path in plans] == ["c300-b4.plan.json"]
-    assert any(layer.kind.changes_weight for layer in Plan.load(plans[0]).layers)
-    assert {row.max_cycles for row in read_rows(done)} == {None, 300}
-    baseline = json.loads((done / "out" / "baseline" / "result.json").read_text())
-    assert baseline["device"].endswith("captured steps")
+    plans = sorted((done / "out" / "plans").iterdir())
+    assert [path.name for path in plans] == ["c300-b4.origin.json", "c300-b4.plan.json"]
+    assert any(layer.kind.changes_weight for layer in Plan.load(plans[1]).layers)
+    rows = read_table(done / "out" / "cells.csv")
+    assert {row.settings.get("max_cycles") for row in rows} == {None, 300}
     assert (done / "out" / "cells.csv").exists()
 
 
@@ -88,12 +90,11 @@ def test_cells_that_are_done_are_measured_and_those_that_fail_stop_no_other(done
     def begun(self, cell, progress):
         if cell == second:
             raise RuntimeError("no such plan")
-        ready = begin(self, cell, progress)
-        return ready
+        return begin(self, cell, progress)
 
     def trained(states, backend):
         assert len(states) == 1 and backend is None
-        return [together.InputError("the loss became nan")]
+        return [InputError("the loss became nan")]
 
     monkeypatch.setattr(Work, "begin", begun)
     monkeypatch.setattr(together, "fine_tune_together", trained)
@@ -113,13 +114,70 @@ def test_cells_of_a_group_share_their_images(done, monkeypatch):
 
     def trained(states, backend):
         seen.extend(state.data for state in states)
-        return [together.InputError("no time")] * len(states)
+        return [InputError("no time")] * len(states)
 
     monkeypatch.setattr(together, "fine_tune_together", trained)
     cells = [replace(grid.cells[0], seed=seed) for seed in (2, 3)]
     assert all(outcome.error == "no time" for outcome in run_group(work, cells, Silent()))
     first, second = seen
     assert first is second
+
+
+def test_a_device_that_fails_ends_the_cells_of_its_group_alone(done, monkeypatch):
+    grid = load_grid(str(done / "mine.yaml"))
+    work = Work(grid, done / "out", done / "out" / "baseline" / "model.safetensors", "cpu")
+
+    def failing(states, backend):
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr(together, "fine_tune_together", failing)
+    cells = [replace(grid.cells[0], seed=seed) for seed in (4, 5)]
+    outcomes = list(run_group(work, cells, Silent()))
+    assert [(outcome.cell, outcome.error) for outcome in outcomes] == [
+        (cell, "RuntimeError: CUDA error") for cell in cells
+    ]
+
+
+def test_a_plan_of_other_data_or_weights_is_refused(done, tmp_path):
+    grid = load_grid(str(done / "mine.yaml"))
+    data = load_images("digits")
+    model = load_model("resnet8", 10, 1, 0)
+    shutil.copytree(done / "out" / "plans", tmp_path / "plans")
+    cell = grid.cells[1]
+
+    def again(data, bits=4):
+        network = traced(model, data, "resnet8")
+        return planned.planned(
+            cell.setting(), model, data, network, grid.array, bits=bits, out=tmp_path, device=CPU
+        )
+
+    with pytest.raises(InputError, match=r"c300-b4\.plan\.json was made of other weights; give the data of"):
+        again(data)
+    dense_weights("resnet8", data, done / "out" / "baseline" / "model.safetensors").load_(model)
+    assert again(data) == Plan.load(done / "out" / "plans" / "c300-b4.plan.json")
+    with pytest.raises(InputError, match="was made of other data"):
+        again(replace(data, digest="other"))
+    (tmp_path / "plans" / "c300-b4.origin.json").unlink()
+    with pytest.raises(InputError, match=r"nothing says of what .* was made"):
+        again(data)
+
+
+@pytest.mark.parametrize(("bits", "name"), [((4, 8), "c300-b4x8"), ((4, 4), "c300-b4"), (None, "c300-float")])
+def test_plans_are_named_by_their_bits(bits, name, done, tmp_path, monkeypatch):
+    grid = load_grid(str(done / "mine.yaml"))
+    data, model = load_images("digits"), load_model("resnet8", 10, 1, 0)
+    network = traced(model, data, "resnet8")
+    made = uniform_plan(network, grid.array, bits=bits)
+    monkeypatch.setattr(planned, "best_plan", lambda *given, **named: SimpleNamespace(plan=made))
+    for _ in range(2):  # made, and read
+        plan = planned.planned(
+            Planned(max_cycles=300), model, data, network, grid.array, bits=bits, out=tmp_path, device=CPU
+        )
+        assert plan == made
+    assert sorted(path.name for path in (tmp_path / "plans").iterdir()) == [
+        f"{name}.origin.json",
+        f"{name}.plan.json",
+    ]
 
 
 def test_no_group_is_begun_when_the_time_is_up(done):
@@ -134,6 +192,10 @@ def test_no_group_is_begun_when_the_time_is_up(done):
         (["reproduce", "smoke", "--together", "0"], "together (=0) must be 1 or more"),
         (["reproduce", "smoke", "--together", "2", "--ray", "auto"], "omit it, or omit --ray"),
         (["reproduce", "smoke", "--fuse"], "--fuse goes with --together"),
+        (
+            ["reproduce", "smoke", "--fuse", "--together", "2", "--device", "cpu"],
+            "--fuse compiles for GPUs; omit it on a processor",
+        ),
         (
             [
                 "compress",

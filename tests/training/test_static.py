@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
+from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.quantisers import Quantiser
 from rankfold.plan import LowRank, Windows, uniform_plan
 from rankfold.progress import Silent
@@ -20,6 +21,7 @@ from rankfold.training import distillation, loop
 from rankfold.training.batches import Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, ImageSplit, load_images
+from rankfold.training.device import place_
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loop import optimiser, train
 from rankfold.training.recipe import Recipe
@@ -216,3 +218,65 @@ def test_a_step_asks_for_no_value_and_has_no_shape_that_depends_on_one(few, quan
         for _ in range(3):
             training._update()
     assert seen.count > 300
+
+
+def addresses(model):
+    return [value.data_ptr() for value in (*model.parameters(), *model.buffers())]
+
+
+def test_a_network_that_is_placed_again_keeps_its_memory():
+    """Weights (m, 1, 1, 1) too, whose layout is ambiguous; those of torch's channels last are all others."""
+    conv = LowRankConv2d(nn.Conv2d(1, 16, 3), groups=1, rank=1)
+    model = nn.Sequential(conv, nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 3, groups=16))
+    known = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    place_(model, CPU)
+    for ours, theirs in zip(model.parameters(), known.parameters(), strict=True):
+        assert torch.equal(ours, theirs) and ours.stride() == theirs.stride()
+    first = addresses(model)
+    place_(model, CPU)
+    assert addresses(model) == first
+    assert any(value.shape[1:] == (1, 1, 1) for value in model.parameters())
+
+
+def test_a_recording_on_memory_that_moved_is_forgotten(few):
+    model = build("resnet8", 10, 1)
+    training = StaticTraining(
+        model, few, RECIPE, ResidentImages(few, CPU), teacher=None, progress=Silent(), every=None
+    )
+    captured = training._captured
+    captured._graph, captured._recorded_on = object(), training._addresses()
+    captured.forget_what_moved()
+    assert captured.is_recorded
+    model.conv1.weight.data = model.conv1.weight.data.clone()
+    captured.forget_what_moved()
+    assert not captured.is_recorded
+
+
+def test_a_device_that_is_full_ends_one_training_with_a_sentence(few, monkeypatch):
+    made = StaticTraining._made
+    full = build("resnet8", 10, 1)
+
+    def first_is_full(self):
+        if self._model is full:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return made(self)
+
+    monkeypatch.setattr(StaticTraining, "_made", first_is_full)
+    recipe = replace(RECIPE, epochs=1)
+    pupils = [Pupil(full, few, recipe), Pupil(build("resnet8", 10, 1), few, recipe)]
+    first, second = train_together(pupils, CPU)
+    assert "train fewer networks together" in str(first.error) and not first.history
+    assert second.error is None and len(second.history) == 1
+
+
+def test_a_teacher_has_pupils_of_one_precision(few):
+    """The second is refused, and the first learns."""
+    dense = build("resnet8", 10, 1)
+    teacher = Teacher(dense, Distillation())
+    recipe = replace(RECIPE, epochs=1)
+    pupils = []
+    for own in (recipe, replace(recipe, precision="bfloat16")):
+        pupils.append(Pupil(copy.deepcopy(dense), few, own, teacher=teacher))
+    first, second = train_together(pupils, CPU)
+    assert first.error is None and len(first.history) == 1
+    assert "one teacher has pupils of different precision" in str(second.error)

@@ -171,10 +171,19 @@ class QuantLinear(nn.Linear, StandIn):
 QuantLayer = QuantConv2d | QuantLinear
 
 
-def use_all_levels_(layer: QuantLayer) -> None:
-    """In training, shorten a step of the weights that leaves the outermost levels empty."""
-    if layer.training and not layer.weight_quantiser.bypass:
+def use_all_levels_(layer: QuantLayer, *, may_wait: bool = True) -> None:
+    """In training, shorten a step of the weights that leaves the outermost levels empty.
+
+    Args:
+        layer: it may also be evaluated, or pass its weights on; then nothing is done.
+        may_wait: False: by operations alone that no device has to wait for.
+    """
+    if not layer.training or layer.weight_quantiser.bypass:
+        return
+    if may_wait:
         layer.weight_quantiser.reach_(layer.weight)
+    else:
+        layer.weight_quantiser.shorten_(layer.weight)
 
 
 def _quantisers(bits: LayerBits, device: torch.device) -> tuple[Quantiser, Quantiser]:

@@ -25,6 +25,7 @@ from rankfold.training.device import choose_device
 
 TYPE, VERSION = "rankfold.reproduction", 1
 MARKER = "grid.json"
+BASELINE = "baseline"  # folder of the dense network, beside the cells
 # The marker is a record of the grid too, so the identity is not nested: other values may change.
 CLAIM = Claim(
     TYPE,
@@ -158,6 +159,22 @@ def claim(grid: Grid, out: Path, device: str) -> None:
     write_typed(out / MARKER, TYPE, VERSION, record)
 
 
+def has_dense_network(grid: Grid, out: Path) -> bool:
+    """Whether the weights that all cells start from are shipped, or trained in `out` already.
+
+    Args:
+        grid: whose cells.
+        out: the folder of its results.
+
+    Raises:
+        InputError: data are wrong.
+    """
+    data = load_images(grid.data)
+    if shipped_baseline(grid.model, data.classes, data.input_size) is not None:
+        return True
+    return (out / BASELINE / run_files.RESULT).exists()
+
+
 def dense_network(
     grid: Grid, out: Path, device: str, progress: Progress, captured: bool = False
 ) -> Path | None:
@@ -177,7 +194,7 @@ def dense_network(
     if shipped_baseline(grid.model, data.classes, data.input_size) is not None:
         return None
     # Once for all cells, which would else train the same network each.
-    folder = out / "baseline"
+    folder = out / BASELINE
     progress.note("-- the dense network")
     recipe = grid.baseline_recipe
     train_network(

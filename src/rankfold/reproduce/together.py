@@ -72,7 +72,11 @@ def run_group(
         yield outcome
     if not begun:
         return
-    errors = fine_tune_together([ready.state for _, ready in begun], backend)
+    errors: Sequence[Exception | None]
+    try:
+        errors = fine_tune_together([ready.state for _, ready in begun], backend)
+    except Exception as error:  # of the device or a compiler, which may be that of any of them
+        errors = [error] * len(begun)
     for (cell, ready), found in zip(begun, errors, strict=True):
         try:
             if found is not None:

@@ -13,6 +13,7 @@ import torch
 from rankfold.cost import BASIC_METHODS, LayerCycles, NetworkCycles, network_cycles
 from rankfold.cost.cycles import by_text
 from rankfold.errors import InputError
+from rankfold.nn.convolution_kernels import convolution_kernels
 from rankfold.nn.kernels import kernels
 from rankfold.nn.masked import masks_of
 from rankfold.plan.layer import LayerPlan
@@ -107,13 +108,16 @@ def device_name(device: torch.device) -> str:
     name = f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     if kernels() is not None:
         name += ", kernels in C"
+    if convolution_kernels() is not None:
+        name += ", convolutions on AMX"
     return name
 
 
 def _devices(state: RunState) -> str:
     """The device in words, and how many processes had one."""
     name = device_name(state.device)
-    if state.captured:
+    # On a processor static steps are ordinary functions: nothing is captured.
+    if state.captured and state.device.type == "cuda":
         name += ", captured steps"
     if state.processes.alone:
         return name

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rankfold.errors import InputError
 
@@ -53,10 +53,24 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def place_(model: nn.Module, device: torch.device) -> None:
-    """Move `model` to `device`, weights channels last, the layout that convolutions are fastest in."""
+    """Move `model` to `device`, weights channels last, the layout that convolutions are fastest in.
+
+    What lies there already keeps its memory, which a recorded step may go on reading and writing.
+    """
     # In two steps: the first may copy from another device, the second is for 4-dimensional tensors only.
     model.to(device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model._apply(_channels_last)  # type: ignore[no-untyped-call]
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    """The tensor itself where its strides are those already, or it has no such layout."""
+    if tensor.ndim != 4:
+        return tensor
+    _, channels, height, width = tensor.shape
+    # Not left to torch, which copies weights (m, 1, 1, 1) each time: their layout is ambiguous to it.
+    if tensor.stride() == (channels * height * width, 1, width * channels, channels):
+        return tensor
+    return tensor.to(memory_format=torch.channels_last)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from rankfold.arguments import NUMBER, check_fields
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
+from rankfold.training.device import place_
 from rankfold.training.folding import fold_norms_
 from rankfold.training.half import bfloat16_steps
 
@@ -96,10 +97,17 @@ class Teacher:
         """
         self._half, self._compiled = half, compiled
         self._folded = None
-        self.network.to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        place_(self.network, device)
         if compiled:
             self.network.compile()
+
+    def fold_(self, x: Inputs) -> None:
+        """Fold the batch norms now, by a batch like those to come, where `losses` would do so at its first.
+
+        Networks that learn on streams of their own share what the stream of their caller has made.
+        """
+        with torch.no_grad():
+            self._running(x)
 
     def losses(self, x: Inputs, logits: Tensor, hard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss to minimise, and the two that it weighs, against the labels and against this teacher.

@@ -299,7 +299,9 @@ class Training:
             "within": within and vars(within),
         }
 
-    def work(self, checkpoint: Checkpoint | None = None, stage: str = "training") -> Iterator[None]:
+    def work(
+        self, checkpoint: Checkpoint | None = None, stage: str = "training"
+    ) -> Generator[None, None, None]:
         """Train to the end, from the first epoch that is not done; it stands still after each step.
 
         Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,8 @@ def check_static(data: TrainingData) -> ImageData:
 class StaticTraining(Training):
     """As `Training`, with the same batches, rates, checkpoints and records, by static steps.
 
-    The results are those of `Training` up to rounding, and either goes on from the other's checkpoints.
+    The results are those of `Training` up to rounding, and either goes on from the other's checkpoints;
+    networks that draw numbers (dropout) draw others.
 
     Args:
         model: on the device.
@@ -91,7 +93,7 @@ class StaticTraining(Training):
         self._backend = backend
         self._stretch = Stretch(len(batches), recipe.batch_size, images.device)
         self._static: StaticStep | None = None
-        self._captured = Captured(self._update, images.device)
+        self._captured = Captured(self._update, images.device, self._addresses)
 
     @property
     def stream(self) -> torch.cuda.Stream | None:
@@ -102,6 +104,10 @@ class StaticTraining(Training):
         """Give the memory of the recording back."""
         self._static = None
         self._captured = Captured(self._update, _ON_HOST)
+
+    def _addresses(self) -> tuple[int, ...]:
+        """Where parameters and buffers of the network lie."""
+        return tuple(value.data_ptr() for value in chain(self._model.parameters(), self._model.buffers()))
 
     def _update(self) -> None:
         assert self._static is not None  # made before the first step
@@ -138,6 +144,8 @@ class StaticTraining(Training):
         while within.batches < whole:
             # Up to the next state that is saved, which begins at whole multiples.
             count = min(due - within.batches % due, whole - within.batches)
+            # Whoever evaluated or saved the network may have moved it.
+            self._captured.forget_what_moved()
             self._stretch.fill_(self._drawn, epoch, within.batches, self._rates(count))
             for _ in range(count):
                 self._captured()

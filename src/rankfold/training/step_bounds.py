@@ -49,11 +49,8 @@ class StepSizes:
         with torch.no_grad():
             bounded = bounded_step(torch.stack(self._steps), before)
             torch._foreach_copy_(self._steps, list(bounded.unbind()))
-        if not are_held_elsewhere():
-            self.use_all_levels_()
-            return
         for layer in self._layers:
-            _shorten_(layer)
+            use_all_levels_(layer, may_wait=not are_held_elsewhere())
 
     def use_all_levels_(self) -> None:
         """Keep all levels in use before the first step, as layers do that are not held here."""
@@ -64,9 +61,3 @@ class StepSizes:
         """After steps that were held here alone: quantisers bound what follows, and not what was."""
         for quantiser in self._quantisers:
             quantiser.set_freely_()
-
-
-def _shorten_(layer: QuantLayer) -> None:
-    """`use_all_levels_`, by operations alone that no device has to wait for."""
-    if layer.training and not layer.weight_quantiser.bypass:
-        layer.weight_quantiser.shorten_(layer.weight)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import nn
 
-from rankfold.errors import RankfoldError
+from rankfold.errors import InputError, RankfoldError, first_line
 from rankfold.progress import Progress, Silent
 from rankfold.training.captured import on_stream
 from rankfold.training.checkpoint import Checkpoint
-from rankfold.training.device import place_
+from rankfold.training.data import ImageData
+from rankfold.training.device import place_, resolve_precision
 from rankfold.training.distillation import Teacher
 from rankfold.training.loop import EpochRecord, deterministic
 from rankfold.training.recipe import Recipe
@@ -30,7 +32,7 @@ class Pupil:
         data: decoded images; networks with the same share them on the device.
         recipe: how it is trained.
         checkpoint: where its state is kept.
-        teacher: its outputs count beside the labels.
+        teacher: its outputs count beside the labels; networks of one precision may share it.
         progress: hears of each of its epochs; an exception that it raises ends all.
         stage: what `progress` calls this training.
     """
@@ -61,7 +63,8 @@ def train_together(
     What `train` does with each, up to rounding: the same batches, rates and records, the same checkpoints,
     which either takes up from the other. On a GPU each step is one CUDA graph (`training.captured`) on a
     stream of the network's own, so that small networks share the device. Nothing of a network depends on
-    those beside it but its time.
+    those beside it but its time, unless it draws numbers (dropout): all draw from one generator in turn, and
+    others than `train` does.
 
     Args:
         pupils: the networks.
@@ -73,10 +76,12 @@ def train_together(
         What became of each; a network whose training fails, or cannot begin for its data or its checkpoint,
         does not stop the others.
     """
-    held: dict[int, ResidentImages] = {}
-    lanes = [_Lane(pupil, device, held, backend) for pupil in pupils]
+    shared = _Shared(device)
+    lanes = [_Lane(pupil, shared, backend) for pupil in pupils]
     with deterministic():
         try:
+            for lane in lanes:
+                lane.follow()
             waiting = list(lanes)
             while waiting:
                 waiting = [lane for lane in waiting if lane.go_on()]
@@ -86,54 +91,88 @@ def train_together(
     return tuple(lane.trained for lane in lanes)
 
 
+class _Shared:
+    """What networks that are trained together have in common: images on the device, and teachers.
+
+    Args:
+        device: where.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._images: dict[int, ResidentImages] = {}
+        self._modes: dict[int, tuple[str, bool]] = {}
+
+    def images(self, data: ImageData) -> ResidentImages:
+        """The training images, which are there once."""
+        key = id(data.train)
+        if key not in self._images:
+            self._images[key] = ResidentImages(data, self.device)
+        return self._images[key]
+
+    def check_teacher(self, teacher: Teacher, recipe: Recipe) -> None:
+        """Refuse a teacher that would have to see one pupil's images in another way than another's.
+
+        Raises:
+            InputError: it has a pupil of another precision, or of another `compiled`, already.
+        """
+        mode = resolve_precision(recipe.precision, self.device), recipe.compiled
+        if self._modes.setdefault(id(teacher), mode) != mode:
+            raise InputError(
+                "one teacher has pupils of different precision, or of which some are compiled; give each of "
+                "these a Teacher of its own"
+            )
+
+
 class _Lane:
     """A training among others, and the stream that it runs on."""
 
-    def __init__(
-        self, pupil: Pupil, device: torch.device, held: dict[int, ResidentImages], backend: str | None
-    ) -> None:
+    def __init__(self, pupil: Pupil, shared: _Shared, backend: str | None) -> None:
         self.trained = Trained()
         self._training: StaticTraining | None = None
-        self._work: Iterator[None] = iter(())
-        self._device = device
+        self._work: Generator[None, None, None] | None = None
+        self._device = shared.device
         self._backend = backend
         try:
-            self._begin(pupil, device, held)
+            with _memory_in_words():
+                self._begin(pupil, shared)
         except RankfoldError as error:
             self.trained = Trained(error=error)
-            self._work = iter(())
 
-    def _begin(self, pupil: Pupil, device: torch.device, held: dict[int, ResidentImages]) -> None:
+    def _begin(self, pupil: Pupil, shared: _Shared) -> None:
         data = check_static(pupil.data)
-        place_(pupil.model, device)
+        place_(pupil.model, self._device)
         # As with `train`: without epochs nothing is looked at.
         if pupil.recipe.epochs == 0:
             return
-        key = id(data.train)
-        if key not in held:
-            held[key] = ResidentImages(data, device)
+        if pupil.teacher is not None:
+            shared.check_teacher(pupil.teacher, pupil.recipe)
         self._training = StaticTraining(
             pupil.model,
             data,
             pupil.recipe,
-            held[key],
+            shared.images(data),
             teacher=pupil.teacher,
             progress=pupil.progress or Silent(),
             every=None if pupil.checkpoint is None else pupil.checkpoint.images,
             backend=self._backend,
         )
+        if pupil.teacher is not None:
+            pupil.teacher.fold_(torch.zeros(1, *data.input_size, device=self._device))
         self._training.take_up(pupil.checkpoint)
-        if self._training.stream is not None:
-            # All that was done up to here is on the stream of the caller.
-            self._training.stream.wait_stream(torch.cuda.current_stream(device))
         self._work = self._training.work(pupil.checkpoint, pupil.stage)
+
+    def follow(self) -> None:
+        """Let the stream wait for all that was done up to here, for any lane, on that of the caller."""
+        if self._training is not None and self._training.stream is not None:
+            self._training.stream.wait_stream(torch.cuda.current_stream(self._device))
 
     def go_on(self) -> bool:
         """One step more; False where there is none."""
-        if self._training is None or self.trained.error is not None:
+        if self._training is None or self._work is None or self.trained.error is not None:
             return False
         try:
-            with on_stream(self._training.stream):
+            with _memory_in_words(), on_stream(self._training.stream):
                 next(self._work)
             return True
         except StopIteration:
@@ -146,10 +185,25 @@ class _Lane:
         """End the work where it is, and let the stream of the caller wait for it."""
         if self._training is None:
             return
-        with on_stream(self._training.stream):
-            close = getattr(self._work, "close", None)
-            if close is not None:
-                close()
+        if self._work is not None:
+            with on_stream(self._training.stream):
+                self._work.close()
         if self._training.stream is not None:
             torch.cuda.synchronize(self._device)
         self._training.close()
+
+
+@contextmanager
+def _memory_in_words() -> Iterator[None]:
+    """Turn what torch says of a device that is full into a sentence.
+
+    Raises:
+        InputError: the device has no memory left.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"the device has no memory left ({first_line(error)}); train fewer networks together, or in "
+            "smaller batches"
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,8 @@ def run(options: argparse.Namespace) -> int:
     if options.ray is not None:
         runner = RayRunner(options.ray, options.threads or 1, options.gpus)
     prepare_process(options.threads)
+    if options.fuse:
+        _check_compiler(options.device)
     if isinstance(runner, RayRunner):
         # Before the baseline is trained: a cluster that is not there is known at once.
         runner.connect()
@@ -143,6 +146,18 @@ def run(options: argparse.Namespace) -> int:
     if failed:
         return FAILED
     return 0
+
+
+def _check_compiler(device: str) -> None:
+    """Refuse to compile passes of quantisers where nothing compiles them, or they have kernels already."""
+    from rankfold.training.device import choose_device
+
+    if choose_device(device).type != "cuda":
+        raise InputError(
+            "--fuse compiles for GPUs; omit it on a processor, whose quantisers have kernels of their own"
+        )
+    if importlib.util.find_spec("triton") is None:
+        raise InputError("--fuse compiles by Triton, which is not installed; install it, or omit --fuse")
 
 
 def _refuse_options_of_runs(options: argparse.Namespace) -> None:
