@@ -15,7 +15,17 @@ from rankfold.errors import InputError
 from rankfold.export.workloads import executed_layers, write_csv, write_zigzag
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_matrix import window_shape
-from rankfold.plan import LowRank, Pairs, PatDNN, SharedSupport, WindowLowRank, Windows, uniform_plan
+from rankfold.plan import (
+    LowRank,
+    Pairs,
+    PatDNN,
+    SharedSupport,
+    WindowLowRank,
+    WindowMarginsLayer,
+    WindowPart,
+    Windows,
+    uniform_plan,
+)
 from rankfold.plan.kinds import ChannelLayer, LayerKind, registered
 from rankfold.plan.support import support_to_text
 from rankfold.workload import ConvShape, Network, zoo_network
@@ -97,6 +107,33 @@ def test_zigzag_layers_have_the_macs_and_planes_of_the_network(tmp_path):
             assert padded - stride < reached <= padded
             assert planes[plane] == shape.input[axis]
         assert entry["operand_precision"]["W"] == 32
+
+
+def test_parts_of_a_plane_read_the_layer_before_in_zigzag(tmp_path):
+    """And outputs have the bits that the next layer reads, those between two stages the layer's own."""
+    network = zoo_network("resnet8")
+    plan = uniform_plan(network, ARRAY, LowRank(rank="1/4", force=True), bits=4)
+    first, second, third, *rest = plan.layers
+    height, width = network.layers[1].output
+    parts = (
+        WindowPart((0, 0), (height - 1, width), (1, 2), 64),
+        WindowPart((height - 1, 0), (1, width), (1, 3)),
+    )
+    second = replace(second, kind=WindowMarginsLayer(parts), mapping="im2col")
+    plan = replace(plan, layers=(first, second, replace(third, input_bits=3), *rest))
+    assert write_zigzag(tmp_path / "net.yaml", network, plan) == (second.name,)
+    layers = yaml.safe_load((tmp_path / "net.yaml").read_text())
+    names = [layer["name"] for layer in layers[:5]]
+    assert names[1:] == [
+        f"{second.name}.parts.0.matrix",
+        f"{second.name}.parts.1.matrix",
+        f"{third.name}.reduce",
+        f"{third.name}.expand",
+    ]
+    assert [layer["operand_source"]["I"] for layer in layers[:5]] == [0, 0, 0, 2, 3]
+    assert [layer["operand_precision"]["O_final"] for layer in layers[:5]] == [4, 3, 3, 3, 4]
+    with pytest.raises(InputError, match="drives 64 and all inputs of its parts' windows, and which"):
+        write_csv(tmp_path / "net.csv", network, plan)
 
 
 @pytest.mark.parametrize(

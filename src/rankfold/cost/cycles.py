@@ -13,6 +13,7 @@ from rankfold.cost.keys import CostKey
 from rankfold.cost.kinds import AnyMapping, KindCost, Mapped, cost_of
 from rankfold.cost.planned import MASKS, Masks, array_cycles, bits_of, counted_layers, drives, planned_mapping
 from rankfold.mapping import ArraySpec, Mapping, Region, map_layer
+from rankfold.mapping.parts import PartsMapping
 from rankfold.plan.kinds import kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import PLAN, Plan, weights
@@ -100,8 +101,13 @@ class LayerCycles:
 
     @property
     def stages(self) -> tuple[Mapping, ...]:
-        """The stored matrices: one, or two for a low-rank pair."""
+        """The stored matrices: one, two for a low-rank pair, or one for each part of a plane."""
         return self.chosen.stages
+
+    @property
+    def main_stage(self) -> Mapping:
+        """The matrix whose window and tiles are told of the layer; see `main_stage`."""
+        return main_stage(self.chosen)
 
     @property
     def parameters(self) -> int:
@@ -140,8 +146,8 @@ class LayerCycles:
             "conversions": by_text(self.conversions),
             "planned_conversions": self.chosen_conversions,
             "method": self.chosen.method,
-            "window": list(self.stages[0].window),
-            "tiles": [self.stages[0].row_tiles, self.stages[0].column_tiles],
+            "window": list(self.main_stage.window),
+            "tiles": [self.main_stage.row_tiles, self.main_stage.column_tiles],
             "lower_bound": self.lower_bound,
             "utilisation": self.utilisation,
             "array_cycles": self.array_cycles,
@@ -151,6 +157,13 @@ class LayerCycles:
         # What only layers of some kinds have is told by the kind itself.
         entry.update(cost_of(kind).to_json(kind, self.parameters, stages))
         return entry
+
+
+def main_stage(mapping: AnyMapping) -> Mapping:
+    """The first matrix of a layer; of a plane in parts that of most cycles."""
+    if isinstance(mapping, PartsMapping):
+        return max(mapping.stages, key=lambda stage: stage.cycles)
+    return mapping.stages[0]
 
 
 def by_text(counts: dict[CostKey, int]) -> dict[str, int]:

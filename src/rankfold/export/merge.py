@@ -9,6 +9,7 @@ from torch import nn
 from rankfold.errors import InputError
 from rankfold.nn.plain import StandIn
 from rankfold.nn.swap import swap_
+from rankfold.nn.window_margins import WindowMarginsConv2d
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -32,15 +33,24 @@ def merge(model: nn.Module) -> nn.Module:
     merged = copy.deepcopy(model)
     # Inner modules first: a pair multiplies the weights of its stages, which are plain by then.
     modules: list[tuple[str, nn.Module]] = list(merged.named_modules())
+    # But for those whose parts are none of the network's layers, which none could name.
+    for name, module in modules:
+        if isinstance(module, WindowMarginsConv2d):
+            _dense(name, module)
     for name, module in reversed(modules):
         if not isinstance(module, StandIn):
             continue
-        try:
-            dense = module.to_dense()
-        except InputError as error:
-            raise InputError(f"layer {name}: {error}; the network cannot be merged") from None
+        dense = _dense(name, module)
         # A network that is one layer has no parent in which it could be replaced.
         if module is merged:
             return dense
         swap_(merged, {module: dense})
     return merged
+
+
+def _dense(name: str, module: StandIn) -> nn.Conv2d | nn.Linear:
+    """The plain layer that a module equals; errors name the layer."""
+    try:
+        return module.to_dense()
+    except InputError as error:
+        raise InputError(f"layer {name}: {error}; the network cannot be merged") from None

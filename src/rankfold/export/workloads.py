@@ -15,7 +15,7 @@ from typing import Any
 
 from rankfold.cost.kinds import cost_of
 from rankfold.errors import InputError
-from rankfold.export.kinds import executed, supports, unsaid
+from rankfold.export.kinds import executed, side_by_side, supports, unsaid
 from rankfold.files import write_text
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
@@ -43,7 +43,7 @@ class ExecutedLayer:
 
 
 def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple[ExecutedLayer, ...]:
-    """Every convolution that runs under a plan, the stages of a pair one after the other.
+    """Every convolution that runs under a plan, the stages of a pair or the parts of a plane one by one.
 
     Channel-pruned layers have the channels that the plan leaves them; layers that keep only some kernel
     positions have their whole size.
@@ -55,12 +55,14 @@ def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple
     """
     layers = []
     for shape, entry in _written(network, plan, linear):
-        # The value between two stages has as many bits as the layer's input.
-        weight_bits = entry.weight_bits or FLOAT_BITS
-        input_bits = entry.input_bits or FLOAT_BITS
-        for part in executed(shape, entry.kind):
-            layers.append(ExecutedLayer(part, weight_bits, input_bits))
+        layers += _executed_by(shape, entry)
     return tuple(layers)
+
+
+def _executed_by(shape: ConvShape, entry: LayerPlan) -> list[ExecutedLayer]:
+    # The value between two stages has as many bits as the layer's input.
+    weight_bits, input_bits = entry.weight_bits or FLOAT_BITS, entry.input_bits or FLOAT_BITS
+    return [ExecutedLayer(part, weight_bits, input_bits) for part in executed(shape, entry.kind)]
 
 
 def _written(network: Network, plan: Plan, linear: bool) -> list[tuple[ConvShape, LayerPlan]]:
@@ -145,9 +147,10 @@ def _size(values: tuple[int, ...]) -> str:
 def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = False) -> tuple[str, ...]:
     """Write the convolutions that run under a plan as a workload of ZigZag (version 3).
 
-    The file is one chain: each layer reads the one before it. Branches are not in it (a plan knows layers,
-    not how they are joined); ZigZag uses sources for the reuse of buffers between layers, not for the cost
-    of a layer.
+    The file is one chain: each layer reads the one before it, and its outputs have the bits that the next one
+    reads. Branches are not in it (a plan knows layers, not how they are joined); ZigZag uses sources for the
+    reuse of buffers between layers, not for the cost of a layer. The parts of a plane all read the layer
+    before; the layer behind them has one source, the last part.
 
     Args:
         path: the file.
@@ -164,22 +167,32 @@ def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = 
     """
     import yaml
 
-    entries = []
-    for number, layer in enumerate(executed_layers(network, plan, linear)):
-        entries.append(_zigzag_layer(number, layer))
+    written = _written(network, plan, linear)
+    entries: list[dict[str, Any]] = []
+    for place, (shape, entry) in enumerate(written):
+        before = len(entries) - 1
+        _, behind = written[min(place + 1, len(written) - 1)]
+        beside, layers = side_by_side(entry.kind), _executed_by(shape, entry)
+        for index, layer in enumerate(layers):
+            number = len(entries)
+            ends = beside or index == len(layers) - 1
+            bits = behind.input_bits or FLOAT_BITS if ends else layer.input_bits
+            # Layers are counted from the first one, which has none before it and names itself.
+            source = max(before if beside else number - 1, 0)
+            entries.append(_zigzag_layer(number, layer, source, bits))
     # A line for each list of numbers, and the keys in the order in which ZigZag's own files have them.
     text = yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=130)
     write_text(path, text)
     # By the names that the network has: the stages of a pair are one layer to whoever reads this.
     whole = []
-    for shape, entry in _written(network, plan, linear):
+    for shape, entry in written:
         words, _ = unsaid(entry.kind)
         if words:
             whole.append(shape.name)
     return tuple(whole)
 
 
-def _zigzag_layer(number: int, layer: ExecutedLayer) -> dict[str, Any]:
+def _zigzag_layer(number: int, layer: ExecutedLayer, source: int, output_bits: int) -> dict[str, Any]:
     shape = layer.shape
     height, width = shape.output
     kernel_height, kernel_width = shape.kernel
@@ -207,8 +220,7 @@ def _zigzag_layer(number: int, layer: ExecutedLayer) -> dict[str, Any]:
             "W": layer.weight_bits,
             "I": layer.input_bits,
             "O": ACCUMULATOR_BITS,
-            "O_final": layer.input_bits,
+            "O_final": output_bits,
         },
-        # Layers are counted from the first one, which has none before it and names itself.
-        "operand_source": {"W": number, "I": max(number - 1, 0)},
+        "operand_source": {"W": number, "I": source},
     }

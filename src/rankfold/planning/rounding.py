@@ -60,6 +60,9 @@ class RoundingLosses:
         self._stored, self._known = stored, known
         self._weights: dict[int, float] = {}
         self._inputs: dict[int, float] = {}
+        # What errors of inputs cost by channel (C_in,), passed on by the layer's own weight and by this one.
+        self._by_reference: Array = np.sum([_passed(one, one.reference) for one in stored], axis=0)
+        self._by_weight: Array = np.sum([_passed(one, one.weight) for one in stored], axis=0)
 
     def of(self, weight_bits: int, input_bits: int) -> float:
         """Of weights of so many bits together with inputs of so many."""
@@ -72,10 +75,10 @@ class RoundingLosses:
     def _of_inputs(self, bits: int) -> float:
         inputs = self._known.inputs
         lost, power = inputs.losses[bits], inputs.errors[bits]
-        by_reference = sum(_passed(one, one.reference, power) for one in self._stored)
+        by_reference = float(self._by_reference @ power)
         # Without any errors, or outputs that count, nothing is passed on either way.
         if by_reference > 0:
-            lost *= sum(_passed(one, one.weight, power) for one in self._stored) / by_reference
+            lost *= float(self._by_weight @ power) / by_reference
         for one in self._stored:
             if isinstance(one, StoredPair):
                 lost += self._between(one, bits)
@@ -93,20 +96,19 @@ def _of_weights(stored: Stored, bits: int) -> float:
     return predicted_loss(stored.weight, made, stored.sensitivity)
 
 
-def _passed(stored: Stored, weight: Array, power: Array) -> float:
-    """E[g^T M e e^T M^T g] over all patches of an image, for independent e of such a power in each channel.
+def _passed(stored: Stored, weight: Array) -> Array:
+    """(C_in,) E[g^T M e e^T M^T g] over all patches of an image, for independent e of power 1 in one channel.
 
     Args:
         stored: says what errors of outputs cost.
         weight: (m', C_in/G, ph, pw) M.
-        power: (C_in,) E[e^2].
     """
     gradient = stored.sensitivity.gradient  # (G, m'/G, m'/G)
     groups = len(gradient)
     by_group = weight.reshape(groups, -1, weight[0].size)  # (G, m'/G, n)
     counted = np.einsum("gmn,gmn->gn", gradient @ by_group, by_group)
-    by_channel = counted.reshape(groups * weight.shape[1], -1).sum(axis=1)  # (C_in,)
-    return stored.sensitivity.positions * float(by_channel @ power)
+    found: Array = stored.sensitivity.positions * counted.reshape(groups * weight.shape[1], -1).sum(axis=1)
+    return found
 
 
 def rounded(values: Array, bits: int) -> Array:

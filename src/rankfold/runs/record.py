@@ -187,9 +187,10 @@ def _layer(report: LayerReport, entry: LayerPlan, runs: Sequence[LayerCycles]) -
     }
     if runs:
         first = runs[0]
-        stage = first.stages[0]
+        stage = first.main_stage
         measured = {
-            # Cycles add up over the runs of a weight; shape, window and tiles are those of its first run.
+            # Cycles add up over the runs of a weight; shape, window and tiles are those of its first run, of
+            # a plane in parts those of the part of most cycles.
             "cycles": _sum([by_text(cost.cycles) for cost in runs]),
             "planned_cycles": sum(cost.chosen_cycles for cost in runs),
             "utilisation": first.utilisation,

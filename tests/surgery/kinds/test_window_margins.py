@@ -105,7 +105,7 @@ def test_quantised_saved_simulated_priced_and_not_folded(tmp_path: Path) -> None
     fresh = network(seed=5).eval()
     assert load_(fresh, tmp_path) == plan
     assert torch.equal(fresh(images), model(images))
-    with pytest.raises(InputError, match=r"layer 6\.parts\.2: a PartOfPlane computes what no plain"):
+    with pytest.raises(InputError, match=r"layer 3: a WindowMarginsConv2d computes what no plain"):
         merge(model)
     # What is counted are its parts, each as a window layer of its own.
     kind = plan.layer("3").kind
@@ -119,6 +119,10 @@ def test_quantised_saved_simulated_priced_and_not_folded(tmp_path: Path) -> None
         assert stage.cycles == -(-height // a) * -(-width // b) * -(-rows // 24) * columns
         weights += rows * 8 * a * b
     assert counted.parameters == weights
+    # Its window and tiles are those of the part of most cycles.
+    main = max(counted.stages, key=lambda stage: stage.cycles)
+    told = counted.to_json()
+    assert told["window"] == list(main.window) and told["tiles"] == [main.row_tiles, main.column_tiles]
     assert cost_of(kind).row_circuits(kind) == ("rows",) * 3
     assert network_energy(traced, plan, load_table("rram-22nm")).energy > 0
 

@@ -10,7 +10,13 @@ from rankfold.workload import ConvShape
 
 
 class KindWorkload(ABC):
-    """How layers of one kind are written as convolutions."""
+    """How layers of one kind are written as convolutions.
+
+    Attributes:
+        side_by_side: whether all of `executed` read what the layer reads; else each reads the one before.
+    """
+
+    side_by_side: bool = False
 
     @abstractmethod
     def executed(self, shape: ConvShape, kind: LayerKind) -> tuple[ConvShape, ...]:
@@ -51,6 +57,12 @@ def executed(shape: ConvShape, kind: LayerKind) -> tuple[ConvShape, ...]:
     if workload is None:
         return (cost_of(kind).shape(shape, kind),)
     return workload.executed(shape, kind)
+
+
+def side_by_side(kind: LayerKind) -> bool:
+    """Whether all of `executed` read what the layer reads, see `KindWorkload`."""
+    workload = _workload_of(kind)
+    return workload is not None and workload.side_by_side
 
 
 def unsaid(kind: LayerKind) -> tuple[str, str]:

@@ -15,6 +15,8 @@ from rankfold.workload import ConvShape
 class WindowMarginsWorkload(KindWorkload):
     """The convolutions that compute the parts, named as the modules are."""
 
+    side_by_side = True
+
     def executed(self, shape: ConvShape, kind: LayerKind) -> tuple[ConvShape, ...]:
         """The matrix of each part's windows, with all its rows."""
         shapes: list[ConvShape] = []
@@ -25,10 +27,10 @@ class WindowMarginsWorkload(KindWorkload):
 
     def unsaid(self, kind: LayerKind) -> tuple[str, str]:
         """That only some inputs are driven."""
-        driven = [part.rows for part in cast(WindowMarginsLayer, kind).parts if part.rows is not None]
-        if not driven:
+        if not kind.shares_support:
             return "", ""
-        return f"drives {' and '.join(map(str, driven))} inputs of windows", " that drives all"
+        driven = [str(part.rows or "all") for part in cast(WindowMarginsLayer, kind).parts]
+        return f"drives {' and '.join(driven)} inputs of its parts' windows", " that drives all"
 
     def supports(self, shape: ConvShape, kind: LayerKind) -> tuple[str, ...] | None:
         """The inputs that each part drives."""
