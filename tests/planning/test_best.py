@@ -27,6 +27,7 @@ from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.explain import explained
 from rankfold.planning.kinds import LayerStudy
+from rankfold.planning.problem import PlanningProblem
 from rankfold.progress import Silent
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.kinds import surgery_of
@@ -479,3 +480,30 @@ def test_the_names_of_the_room():
         assert getattr(rankfold.planning, name).__doc__
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         rankfold.planning.nothing  # noqa: B018
+
+
+def test_a_problem_has_the_front_that_it_was_made_for():
+    def traded(*trades):
+        return PlanningProblem(None, None, ARRAY, (), None, budgets={}, trades=trades)
+
+    with pytest.raises(
+        InputError, match="fronts of this problem trade cycles and array cycles; ask for its s"
+    ):
+        traded(CYCLES, ARRAY_CYCLES).front()
+    with pytest.raises(
+        InputError, match="fronts of this problem trade array cycles alone; ask for its front"
+    ):
+        traded(ARRAY_CYCLES).surface()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"layer_bits": "2-8"}, "layer_bits must be BitChoices, such as .*, not the text '2-8'"),
+        ({"trades": "cycles"}, "trades must be a list of quantities, .*, not the text 'cycles'"),
+        ({"max_loss": "0.1"}, "max_loss must be a number, not the text '0.1'"),
+    ],
+)
+def test_problems_refuse_what_is_of_a_wrong_type(arguments, words):
+    with pytest.raises(InputError, match=words):
+        planning_problem(nn.Linear(1, 1), [], ARRAY, **arguments)

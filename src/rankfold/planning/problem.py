@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from rankfold.arguments import NUMBER, SWITCH, TEXT, Wanted, takes
 from rankfold.calibration.moments import LARGEST_MOMENTS
 from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.cost.energy import ComponentTable, hardware_table
 from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
+from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import AnyWindow
-from rankfold.models.device import device_of
+from rankfold.models.device import MODEL, device_of
 from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
@@ -34,8 +36,9 @@ from rankfold.planning.exact import (
     total,
 )
 from rankfold.planning.exact.costing import Costing
+from rankfold.planning.exact.quantities import spoken
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
-from rankfold.planning.exact.widths import BitChoices
+from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.explain import explained
 from rankfold.planning.kinds import chosen_labels, patches_read, windows_computed
 from rankfold.planning.losses import layer_choices
@@ -48,11 +51,12 @@ from rankfold.planning.request import (
     usual_objective,
 )
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
-from rankfold.progress import Progress, Silent
+from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.surgery.compress import called_as_functions
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
 from rankfold.workload import Network
+from rankfold.workload.network import NETWORK
 
 SMALL_IMAGE = 64 * 64  # pixels; larger images have so many patches that fewer of them will do
 LARGE_IMAGES = 32
@@ -113,7 +117,14 @@ class PlanningProblem:
 
         Args:
             progress: hears how many layers are merged, and where points are.
+
+        Raises:
+            InputError: fronts of this problem trade two costs.
         """
+        if len(self.trades) > 1:
+            raise InputError(
+                f"fronts of this problem trade {' and '.join(map(spoken, self.trades))}; ask for its surface"
+            )
         return front(self.candidates, self.trades[0], progress=progress)
 
     def surface(self, progress: Progress | None = None) -> Surface:
@@ -125,6 +136,10 @@ class PlanningProblem:
         Raises:
             InputError: fronts of this problem trade one cost.
         """
+        if len(self.trades) == 1:
+            raise InputError(
+                f"fronts of this problem trade {spoken(self.trades[0])} alone; ask for its front"
+            )
         return surface(self.candidates, self.trades, progress=progress)
 
     def plan(self, chosen: Sequence[Candidate]) -> Plan:
@@ -135,6 +150,20 @@ class PlanningProblem:
         return Plan.of(self.network, self.hardware or self.array, layers)
 
 
+@takes(
+    model=MODEL,
+    array=HARDWARE,
+    budgets=Wanted("a Budget, such as Budget.parse('cycles', '60%')", Budget),
+    objective=TEXT.or_none,
+    max_loss=NUMBER.or_none,
+    max_drop=NUMBER.or_none,
+    trades=Wanted("a list of quantities, such as ['cycles']", list, tuple),
+    pointwise=SWITCH,
+    layer_bits=CHOICES.or_none,
+    network=NETWORK.or_none,
+    progress=PROGRESS,
+    table=Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
+)
 def planning_problem(
     model: nn.Module,
     data: ImageData | LoaderData | Iterable[Any],

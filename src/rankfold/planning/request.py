@@ -9,6 +9,7 @@ from rankfold.arguments import NUMBER, TEXT, WHOLE
 from rankfold.errors import InputError
 from rankfold.planning.exact import CYCLES, LOSS, Budget
 from rankfold.planning.exact.budget import quantity_named
+from rankfold.planning.exact.quantities import spoken
 
 MEASURED_IMAGES = 2000  # at 90 % a standard error of 0.7 points; two plans are measured on the same
 LARGEST_SEED = 2**31 - 1  # what all generators of random numbers take
@@ -36,7 +37,7 @@ def check_request(
     # Two budgets of one quantity are a mistake, though the smaller would do.
     for quantity in quantities:
         if quantities.count(quantity) > 1:
-            raise InputError(f"there are two budgets of {quantity}; give one")
+            raise InputError(f"there are two budgets of {spoken(quantity)}; give one")
     if max_drop is not None and not 0 <= max_drop < 1:
         raise InputError(
             f"max drop (={100 * max_drop:g} points) must be at least 0 and below 100; "
@@ -66,7 +67,7 @@ def chosen_objective(
     quantity = quantity_named(objective, "objective")
     if max_loss is None and max_drop is None:
         raise InputError(
-            f"the least {quantity} alone would lose whatever it takes: give what may be lost, "
+            f"the least {spoken(quantity)} alone would lose whatever it takes: give what may be lost, "
             "max_loss (nats) or max_drop (accuracy)"
         )
     return quantity

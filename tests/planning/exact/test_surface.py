@@ -20,7 +20,7 @@ from rankfold.planning.exact import (
     surface,
     total,
 )
-from rankfold.planning.exact.merge_two import undominated_of_three
+from rankfold.planning.exact.merge_two import thinned, undominated_of_three
 from rankfold.progress import Silent
 
 PAIRS = st.sampled_from([(CYCLES, ARRAYS), (ENERGY, CYCLES), (INTERVAL, ARRAYS)])
@@ -112,3 +112,13 @@ def test_thinned_points_keep_both_ends():
 def test_what_a_surface_trades(quantities):
     with pytest.raises(InputError, match=r"the costs of a front \(=.*\) must be two of cycles, arrays"):
         surface(deep(1), quantities)
+
+
+@pytest.mark.parametrize("most", [6, 7, 20])
+def test_few_points_of_a_surface_are_no_more_than_asked_for(most):
+    """All corners of the plane are taken, so that cells cannot be fewer than four."""
+    costs = np.array(list(itertools.product(range(9), repeat=2)), float)
+    left, _ = thinned(costs, -costs.sum(axis=1), most)
+    assert 0 < len(left) <= most
+    with pytest.raises(ValueError, match=r"most \(=5\) must be 6 or more"):
+        thinned(costs, -costs.sum(axis=1), 5)

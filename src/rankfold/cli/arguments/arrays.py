@@ -9,7 +9,7 @@ from typing import Any
 
 from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, noise, width
 from rankfold.cost.energy import completed
-from rankfold.errors import InputError
+from rankfold.errors import InputError, RankfoldError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_names, load_hardware
 from rankfold.machine.hardware import OF_HARDWARE, OF_NOISE
 from rankfold.mapping import CELLS, CODINGS, CONVERSIONS, ArraySpec
@@ -18,11 +18,34 @@ from rankfold.plan.uniform import Bits
 from rankfold.run_files import PLAN
 
 
+class _Described(argparse.Action):
+    """Reads a description of hardware, and keeps the name or file that it came from (`hardware_from`)."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        try:
+            namespace.hardware = load_hardware(values)
+        except RankfoldError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+        namespace.hardware_from = values
+
+
+def read_files(options: argparse.Namespace) -> list[str | Path]:
+    """What a command reads and must not write to: network, weights, study, hardware and its technology."""
+    named = [getattr(options, name, None) for name in ("model", "hardware_from", "technology")]
+    if getattr(options, "hardware", None) is not None:
+        named.append(options.hardware.technology)
+    # Other names are of networks and descriptions of the package.
+    files = [name for name in named if name is not None and Path(name).is_file()]
+    # A study may be new, and is written by then.
+    always = [getattr(options, name, None) for name in ("checkpoint", "study")]
+    return [*files, *(name for name in always if name is not None)]
+
+
 def add_array(parser: argparse.ArgumentParser) -> None:
     """Add `--hardware` and `--array`; None where they are not given."""
     parser.add_argument(
         "--hardware",
-        type=checked(load_hardware),
+        action=_Described,
         metavar="NAME",
         help=f"what everything runs on: {', '.join(hardware_names())}, or a .yaml file (rankfold hardware); "
         "single options go before its figures, and bits of weights and inputs are 4 where none are given",

@@ -12,7 +12,7 @@ from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
 from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP, find_network, is_name
-from rankfold.cli.arguments.values import checked, input_sizes
+from rankfold.cli.arguments.values import checked, flag, given, input_sizes
 from rankfold.cost import Masks
 from rankfold.cost.energy import BITS, OnArrays
 from rankfold.errors import InputError
@@ -172,11 +172,6 @@ def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
 
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], complaint: str) -> None:
     """Refuse options that a plan has an answer to already."""
-    for name in names:
-        # Not every command has all of them, and what is not given is one of these.
-        if getattr(options, name, None) in (None, False, ()):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        if name == "rules":
-            flag = "--include and --exclude"
-        raise InputError(complaint.format(flag=flag))
+    # Not every command has all of them.
+    for name in given(options, names):
+        raise InputError(complaint.format(flag=flag(name)))

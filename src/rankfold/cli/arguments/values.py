@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from rankfold.errors import InputError, RankfoldError
@@ -13,6 +13,25 @@ from rankfold.workload.shape import is_count
 
 T = TypeVar("T")
 MOST_SIZES = 5  # of an input without its batch
+
+
+def given(options: argparse.Namespace, names: Iterable[str]) -> list[str]:
+    """Those of some options that the user gave; a 0 was given, and what the command does not have was not.
+
+    Args:
+        options: as parsed.
+        names: of their fields.
+    """
+    values = {name: getattr(options, name, None) for name in names}
+    # By identity: 0 equals False.
+    return [name for name, value in values.items() if value not in (None, ()) and value is not False]
+
+
+def flag(name: str) -> str:
+    """How the user gives an option, by the name of its field."""
+    if name == "rules":
+        return "--include and --exclude"
+    return f"--{name.replace('_', '-')}"
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:

@@ -15,6 +15,7 @@ from rankfold.cli.arguments.arrays import (
     chosen_bits,
     chosen_hardware,
     kept_with_plan,
+    read_files,
 )
 from rankfold.cli.arguments.models import add_checkpoint, trained_model
 from rankfold.cli.arguments.networks import MODEL_HELP
@@ -30,7 +31,7 @@ from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
-from rankfold.planning.exact.quantities import CYCLES, KNOWN, USUAL
+from rankfold.planning.exact.quantities import CYCLES, KNOWN, USUAL, spoken
 from rankfold.planning.exact.widths import BitChoices
 
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)"
     )
     parser.add_argument(
-        "--pareto", type=Path, metavar="DIR", help="write the whole front: front.csv, front.html, front.svg"
+        "--pareto",
+        type=Path,
+        metavar="DIR",
+        help="write the whole front: front.csv, front.html, and front.svg where it trades one cost",
     )
     parser.add_argument(
         "--front",
@@ -215,7 +219,7 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
         raise InputError(f"{out} is a folder; give a file for the plan")
     if limited:
         # Neither a file of a finished run nor one that this command reads.
-        check_target(out, (options.checkpoint, options.study))
+        check_target(out, read_files(options))
     if options.front is not None and options.pareto is None:
         raise InputError("--front says what a front trades; --pareto DIR asks for one")
     if options.pareto is not None and options.pareto.exists() and not options.pareto.is_dir():
@@ -232,7 +236,7 @@ def _problem(
     """The network with everything that its layers may become."""
     from rankfold.planning.kinds import chosen_labels
     from rankfold.planning.problem import planning_problem
-    from rankfold.planning.request import check_request, chosen_objective, chosen_trades
+    from rankfold.planning.request import check_request, chosen_objective
     from rankfold.training.data import load_images
     from rankfold.training.device import choose_device
     from rankfold.workload import trace
@@ -244,7 +248,12 @@ def _problem(
     # The cheap checks: data and network are loaded after them.
     check_request(budgets, max_drop=max_drop, images=options.images, seed=options.seed)
     chosen_objective(options.objective, max_loss=options.max_loss, max_drop=max_drop)
-    trades = chosen_trades((options.front or CYCLES).split(","))
+    trades = _traded(options)
+    bits = chosen_bits(options, options.bits)
+    if options.layer_bits is not None and bits is None:
+        raise InputError(
+            "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4"
+        )
     kinds = None
     if options.kinds is not None:
         kinds = [name.strip() for name in options.kinds.split(",")]
@@ -258,7 +267,7 @@ def _problem(
         data,
         kept_with_plan(options, hardware),
         *budgets,
-        bits=chosen_bits(options, options.bits),
+        bits=bits,
         layer_bits=options.layer_bits,
         objective=options.objective,
         max_loss=options.max_loss,
@@ -272,6 +281,15 @@ def _problem(
         network=trace(model, data.input_size, options.model),
         progress=progress,
     )
+
+
+def _traded(options: argparse.Namespace) -> tuple[str, ...]:
+    """What the front trades for predicted loss."""
+    from rankfold.planning.request import chosen_trades
+
+    if options.front is None:
+        return (CYCLES,)
+    return chosen_trades(options.front.split(","))
 
 
 def _solved(problem: PlanningProblem, progress: Progress) -> Planning:
@@ -325,7 +343,7 @@ def _tell(
         print(layer_table(planning))
         print(totals(planning))
     if table:
-        traded = (options.front or CYCLES).replace("-", " ").replace(",", " and ")
+        traded = " and ".join(spoken(quantity) for quantity in _traded(options))
         print(f"all best trades of {traded} for predicted loss, thinned:\n{table}")
     tell_files(files, out)
 

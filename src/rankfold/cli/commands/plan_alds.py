@@ -12,9 +12,11 @@ from rankfold.cli.arguments.arrays import (
     chosen_hardware,
     given_noise,
     kept_with_plan,
+    read_files,
 )
 from rankfold.cli.arguments.models import trained_model
 from rankfold.cli.arguments.process import prepare_process
+from rankfold.cli.arguments.values import flag, given
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
@@ -54,17 +56,15 @@ def add_allocation(parser: argparse.ArgumentParser) -> None:
 
 def run_alds(options: argparse.Namespace) -> int:
     """Write the plan and show what becomes of every layer."""
-    for name in OF_THE_LOSS:
-        if getattr(options, name) not in (None, False, ()):
-            flag = name.replace("_", "-")
-            raise InputError(f"--allocation {ALDS} knows cycles and weights alone; omit --{flag}")
+    for name in given(options, OF_THE_LOSS):
+        raise InputError(f"--allocation {ALDS} knows cycles and weights alone; omit {flag(name)}")
     if options.max_cycles is None:
         raise InputError(f"--allocation {ALDS} needs a budget of cycles, such as --max-cycles 60%")
     budget = Budget.parse(CYCLES, options.max_cycles)
     out: Path = options.out or Path("plan.json")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give a file for the plan")
-    check_target(out, (options.checkpoint,))
+    check_target(out, read_files(options))
     hardware = chosen_hardware(options)
     check_details(options, hardware)
     # Refused and not ignored: a plan would keep noise that nothing was chosen for.

@@ -6,8 +6,17 @@ import argparse
 import json
 from pathlib import Path
 
-from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware, kept_with_plan
+from rankfold.cli.arguments.arrays import (
+    check_details,
+    chosen_bits,
+    chosen_hardware,
+    given_noise,
+    kept_with_plan,
+    read_files,
+)
 from rankfold.cli.arguments.networks import find_network
+from rankfold.cli.arguments.values import flag, given
+from rankfold.cli.commands.plan_uniform import refuse_setting
 from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
@@ -48,13 +57,16 @@ def add_mappings_only(parser: argparse.ArgumentParser) -> None:
 
 def run_mappings(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> int:
     """Write the plan and show the mapping of every layer."""
-    for name in OF_THE_DATA:
-        if getattr(options, name) not in (None, False, ()):
-            raise InputError(f"--mappings-only looks at no data; omit --{name.replace('_', '-')}")
+    for name in given(options, OF_THE_DATA):
+        raise InputError(f"--mappings-only looks at no data; omit {flag(name)}")
+    refuse_setting(options, but=("input",))
+    # Refused and not ignored: a plan would keep noise that nothing was chosen for.
+    if given_noise(options):
+        raise InputError("--mappings-only counts costs alone; omit the noise of arrays")
     out: Path = options.out or Path("plan.json")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give a file for the plan")
-    check_target(out)
+    check_target(out, read_files(options))
     hardware = chosen_hardware(options)
     check_details(options, hardware)
     network = find_network(options.model, options.input)

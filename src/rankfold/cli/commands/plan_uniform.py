@@ -6,11 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware
+from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware, read_files
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.networks import find_network
-from rankfold.cli.arguments.values import checked, input_sizes
+from rankfold.cli.arguments.values import checked, flag, given, input_sizes
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
@@ -43,7 +43,7 @@ OF_THE_CHOICE = (
     "allocation",
     "mappings_only",
 )
-UNIFORM = ("method", "linear", "fit", "rules", "mapping", "input")
+UNIFORM = ("method", "linear", "fit", "force_low_rank", "rules", "mapping", "input")
 
 
 def add_uniform(parser: argparse.ArgumentParser) -> None:
@@ -65,26 +65,31 @@ def add_uniform(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def refuse_setting(options: argparse.Namespace) -> None:
+def refuse_setting(options: argparse.Namespace, but: tuple[str, ...] = ()) -> None:
     """Refuse what says one setting where every layer gets its own.
+
+    Args:
+        options: as parsed.
+        but: what is of use all the same.
 
     Raises:
         InputError: such an option is given.
     """
-    for name in _given(options, (*settings(offered_methods().values()), *UNIFORM)):
-        raise InputError(f"{_flag(name)} goes with --uniform; add that, or omit it")
+    for name in given(options, (*settings(offered_methods().values()), *UNIFORM)):
+        if name not in but:
+            raise InputError(f"{flag(name)} goes with --uniform; add that, or omit it")
     if options.steering != PLAIN:
         raise InputError("--steering goes with --uniform; add that, or omit it")
 
 
 def run_uniform(options: argparse.Namespace) -> int:
     """Write the plan and show what becomes of every layer."""
-    for name in _given(options, OF_THE_CHOICE):
-        raise InputError(f"--uniform gives all layers one setting without data; omit {_flag(name)}")
+    for name in given(options, OF_THE_CHOICE):
+        raise InputError(f"--uniform gives all layers one setting without data; omit {flag(name)}")
     out: Path = options.out or Path("plan.json")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give a file for the plan")
-    check_target(out)
+    check_target(out, read_files(options))
     method = chosen_method(options)
     if method.maker:
         raise InputError(
@@ -106,13 +111,3 @@ def run_uniform(options: argparse.Namespace) -> int:
     print(f"hardware: {hardware.name}")
     print(f"plan: {out}")
     return 0
-
-
-def _given(options: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
-    return [name for name in names if getattr(options, name) not in (None, False, ())]
-
-
-def _flag(name: str) -> str:
-    if name == "rules":
-        return "--include and --exclude"
-    return f"--{name.replace('_', '-')}"

@@ -9,7 +9,7 @@ from typing import Any
 from rankfold.planning import Planning
 from rankfold.planning.exact import ARRAYS, CYCLES, LOSS, QUANTITIES, Candidate, in_units, total
 from rankfold.planning.exact.candidate import bits_in_letters
-from rankfold.planning.exact.quantities import KNOWN
+from rankfold.planning.exact.quantities import KNOWN, spoken
 from rankfold.planning.search.problem_search import PlanSearch
 from rankfold.records.text_table import format_table
 
@@ -23,7 +23,7 @@ LEGEND = (
 def layer_table(planning: Planning) -> str:
     """What every layer becomes."""
     told = told_quantities(planning)
-    titles = [_title(quantity) for quantity in told]
+    titles = [KNOWN[quantity].title for quantity in told]
     headers = ["layer", "becomes", "mapping", *titles, "predicted loss", "candidates", "why it stays"]
     rows = []
     for layer, chosen in zip(planning.choices, planning.solution.chosen, strict=True):
@@ -51,15 +51,6 @@ def told_quantities(planning: Planning) -> list[str]:
     """What is told of a plan: its cycles and arrays, and all that has a budget or was made small."""
     told = {CYCLES, ARRAYS, planning.solution.goal, *planning.budgets}
     return [quantity for quantity in QUANTITIES if quantity in told]
-
-
-def _title(quantity: str) -> str:
-    """A quantity at the head of a column, with its unit."""
-    known = KNOWN[quantity]
-    words = quantity.replace("_", " ")
-    if known.counted:
-        return words
-    return f"{words}, {known.unit}"
 
 
 def _change(quantity: str, dense: Candidate, chosen: Candidate) -> str:
@@ -110,11 +101,19 @@ def _proof(planning: Planning) -> str:
     solution = planning.solution
     what = ""
     if solution.goal != LOSS:
-        what = f" in {solution.goal.replace('_', ' ')}"
+        what = f" in {spoken(solution.goal)}"
+    # The search over measured drops promises no optimum (see `planning.drop`).
+    if _is_measured(planning):
+        return f"the cheapest{what} of the plans measured"
     # A bound that the plan reaches proves it; else the gap is what a better one could still win.
     if solution.gap == 0:
         return f"proven optimal{what}"
     return f"within {solution.gap:.2%} of the best possible{what}"
+
+
+def _is_measured(planning: Planning) -> bool:
+    """Whether the plan is the cheapest of those measured, and not of all there are."""
+    return planning.drop is not None and planning.solution.goal != LOSS
 
 
 def planning_to_json(planning: Planning) -> dict[str, Any]:
@@ -132,8 +131,8 @@ def planning_to_json(planning: Planning) -> dict[str, Any]:
             "budgets": dict(planning.budgets),
             "predicted_loss": solution.total(LOSS),
             "goal": solution.goal,
-            "bound": solution.bound,
-            "gap": solution.gap,
+            "bound": None if _is_measured(planning) else solution.bound,
+            "gap": None if _is_measured(planning) else solution.gap,
         },
         "measured": measured,
     }

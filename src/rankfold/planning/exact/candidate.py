@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from rankfold.errors import InputError
 from rankfold.plan import LayerPlan
-from rankfold.planning.exact.quantities import KNOWN
+from rankfold.planning.exact.quantities import KNOWN, spoken
 from rankfold.workload import ConvShape
 
 # Not a cost: nothing is saved by losing more. Limits may be on it, too.
@@ -57,7 +57,8 @@ class Candidate:
         value: float | None = getattr(self, quantity)
         if value is None:
             raise InputError(
-                f"layer {self.entry.name}: its {quantity} was not counted, and no budget can be kept on it"
+                f"layer {self.entry.name}: its {spoken(quantity)} was not counted, and no budget can be kept "
+                "on it"
             )
         return value
 

@@ -9,7 +9,7 @@ import numpy as np
 from rankfold.errors import InputError
 from rankfold.planning.exact.candidate import LOSS, Candidate, Candidates, Choices, is_largest
 from rankfold.planning.exact.merge import WORK, FrontMerger
-from rankfold.planning.exact.quantities import CYCLES, QUANTITIES
+from rankfold.planning.exact.quantities import CYCLES, QUANTITIES, spoken
 from rankfold.planning.exact.units import in_units
 from rankfold.progress import Progress, Silent
 
@@ -133,7 +133,7 @@ def _merge(merger: FrontMerger, choices: Choices, quantity: str, progress: Progr
             told = True
             progress.note(
                 f"the front has too many points after {number} of {len(choices)} layers; "
-                f"those of nearly equal {quantity} are merged from here on"
+                f"those of nearly equal {spoken(quantity)} are merged from here on"
             )
         progress.advance()
 

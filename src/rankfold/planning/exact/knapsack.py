@@ -47,7 +47,7 @@ from rankfold.planning.exact.candidate import (
     is_largest,
     total,
 )
-from rankfold.planning.exact.quantities import KNOWN, QUANTITIES
+from rankfold.planning.exact.quantities import KNOWN, QUANTITIES, spoken
 from rankfold.planning.exact.units import SLACK, in_units
 
 Limits = Mapping[str, float]  # the most of a quantity, by its name
@@ -130,7 +130,7 @@ def solve(choices: Choices, limits: Limits, goal: str = LOSS) -> Solution:
             raise InputError(f"budget (={name}) must be on one of {known}")
     for name, limit in limits.items():
         if not limit >= 0:  # which is also true of NaN
-            raise InputError(f"the budget of {name} (={limit:g}) must be 0 or more")
+            raise InputError(f"the budget of {spoken(name)} (={limit:g}) must be 0 or more")
     solution = _best(choices, limits, goal)
     if solution is None:
         raise InputError(_out_of_reach(choices, limits))
@@ -408,7 +408,7 @@ def _out_of_reach(choices: Choices, limits: Limits) -> str:
 
 
 def _too_fine(name: str) -> InputError:
-    return InputError(f"the budget of {name} is too fine for the solver; round it")
+    return InputError(f"the budget of {spoken(name)} is too fine for the solver; round it")
 
 
 def _few(name: str) -> str:

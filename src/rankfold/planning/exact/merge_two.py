@@ -136,8 +136,13 @@ def thinned(costs: Array, losses: Array, most: int) -> tuple[Array, Array]:
     Args:
         costs: (P, 2) of the points.
         losses: (P,) of the points.
-        most: how many may be left, 4 or more.
+        most: how many may be left, 6 or more: 2 ends, and a cell in each corner.
+
+    Raises:
+        ValueError: fewer.
     """
+    if most < 6:
+        raise ValueError(f"most (={most}) must be 6 or more")
     low, span = costs.min(axis=0), np.ptp(costs, axis=0)
     ends = costs.argmin(axis=0)
     # The best of a cell comes first.

@@ -45,6 +45,13 @@ class Quantity:
         return next(iter(self.units), "")
 
     @property
+    def title(self) -> str:
+        """At the head of a column, with its unit."""
+        if self.counted:
+            return spoken(self.name)
+        return f"{spoken(self.name)}, {self.unit}"
+
+    @property
     def option(self) -> str:
         """What the command line calls it."""
         return self.name.replace("_", "-")
@@ -115,6 +122,11 @@ KNOWN: Mapping[str, Quantity] = {
 QUANTITIES = tuple(KNOWN)
 # What is told of every plan, where it is known, and tells candidates apart that are equal in all that counts.
 USUAL = (CYCLES, ARRAYS, ENERGY)
+
+
+def spoken(name: str) -> str:
+    """The name of a quantity, or of the loss, as prose has it: `array cycles`."""
+    return name.replace("_", " ")
 
 
 def is_priced(names: Iterable[str]) -> bool:

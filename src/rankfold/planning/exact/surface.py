@@ -62,7 +62,7 @@ class Surface:
         return sums
 
     def thinned(self, most: int) -> np.ndarray:
-        """Indices of at most `most` points, 4 or more, spread over the plane of both costs."""
+        """Indices of at most `most` points, 6 or more, spread over the plane of both costs."""
         if len(self) <= most:
             return np.arange(len(self))
         left, _ = thinned(self.costs, self.losses, most)

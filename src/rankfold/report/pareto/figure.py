@@ -11,7 +11,7 @@ import numpy as np
 
 from rankfold.planning.exact import LOSS, Candidate, total
 from rankfold.planning.exact.candidate import in_letters
-from rankfold.planning.exact.quantities import KNOWN
+from rankfold.planning.exact.quantities import KNOWN, spoken
 from rankfold.report.charts.drawing import count, round_numbers
 from rankfold.report.numbers import GAP
 from rankfold.report.palette import BLUE, EDGE, GREEN, INK, LINE, SOFT
@@ -171,7 +171,7 @@ def _shares(view: FrontView, index: int, picks: Sequence[int]) -> list[float]:
 def _words(view: FrontView, index: int, picks: Sequence[int]) -> list[str]:
     """What a layer becomes at some points of the front, and what it costs then."""
     quantity = view.front.quantity
-    unit = KNOWN[quantity].unit or quantity.replace("_", " ")
+    unit = KNOWN[quantity].unit or spoken(quantity)
     words = []
     candidates = view.front.choices[index]
     for structure, candidate in zip(view.structures[index], candidates, strict=True):

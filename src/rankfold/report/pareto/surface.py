@@ -106,6 +106,8 @@ def write_surface(
     header, rows = _points(view)
     write_csv(folder / "front.csv", header, rows)
     write_text(folder / "front.html", page)
+    # The picture of a front in one cost, which an earlier call left here, is of another one.
+    (folder / "front.svg").unlink(missing_ok=True)
     return folder / "front.csv", folder / "front.html"
 
 
@@ -140,12 +142,7 @@ def _becomes(candidate: Candidate, dense: Candidate) -> str:
 
 
 def _headers(view: SurfaceView) -> list[str]:
-    headers = []
-    for quantity in view.told:
-        unit = KNOWN[quantity].unit
-        words = quantity.replace("_", " ")
-        headers.append(f"{words}, {unit}" if unit else words)
-    return [*headers, "predicted loss"]
+    return [*(KNOWN[quantity].title for quantity in view.told), "predicted loss"]
 
 
 def _rows(view: SurfaceView, most: int) -> list[list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rankfold.planning.exact import CYCLES
-from rankfold.planning.exact.quantities import KNOWN
+from rankfold.planning.exact.quantities import KNOWN, spoken
 from rankfold.records.csv_table import is_plain, write_csv
 from rankfold.report.kinds import families
 from rankfold.report.pareto.view import FrontView, amounts, column
@@ -72,13 +72,8 @@ def table_headers(view: FrontView) -> list[str]:
     """Titles of the columns of `table_rows`."""
     share = "of dense"
     if view.front.quantity != CYCLES:
-        share += f" {view.front.quantity.replace('_', ' ')}"
-    headers = []
-    for quantity in view.told:
-        words = quantity.replace("_", " ")
-        if not KNOWN[quantity].counted:
-            words += f", {KNOWN[quantity].unit}"
-        headers.append(words)
+        share += f" {spoken(view.front.quantity)}"
+    headers = [KNOWN[quantity].title for quantity in view.told]
     headers.insert(1, share)
     return [*headers, "predicted loss", *families()]
 

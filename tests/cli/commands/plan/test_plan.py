@@ -10,6 +10,7 @@ from torch.export import Dim
 from common.small_network import net
 from rankfold.cli.main import main
 from rankfold.errors import InputError
+from rankfold.machine.description import hardware_text
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.plan import Plan
 from rankfold.planning import solve_problem
@@ -70,9 +71,12 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
 
     monkeypatch.setattr("rankfold.planning.best.solve_problem", noisy)
     out, front = tmp_path / "plan.json", tmp_path / "front"
+    front.mkdir()
+    (front / "front.svg").write_text("of another front")
     trades = ["--pareto", front, "--front", "cycles,arrays"]
     assert plan(weights, "--max-cycles", "60%", "--images", "32", "--out", out, *trades, "--json") == 0
     ctypes.CDLL(None).fflush(None)
+    assert not (front / "front.svg").exists()
     files = [str(out), str(front / "front.csv"), str(front / "front.html")]
     assert json.loads(capfd.readouterr().out)["files"] == files
 
@@ -93,6 +97,14 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
             "two different ones, not 3: cycles, arrays",
         ),
         (["--pareto", "front", "--front", "speed"], "front (=speed): the quantity must be one of cycles"),
+        (["--pareto", "front", "--front", ""], "front (=): the quantity must be one of cycles"),
+        (["--max-loss", "-1"], "max_loss (=-1 nats) must be 0 or more"),
+        (["--max-loss", "nan"], "max_loss (=nan nats) must be 0 or more"),
+        (
+            ["--max-loss", "0.1", "--layer-bits", "2-8", "--bits", "float"],
+            "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4",
+        ),
+        (["--max-loss", "0.1", "--force-low-rank"], "--force-low-rank goes with --uniform"),
         (["--max-drop", "-1"], "max drop (=-1 points) must be at least 0"),
         (["--max-cycles", "3"], "no plan has at most 3 cycles: the fewest that these layers can reach is "),
         (["--pareto", "front", "--out", "plan.json"], "--out is for one plan, which needs a budget"),
@@ -149,8 +161,55 @@ def test_mappings_alone_need_no_data(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "budget 64 arrays" in told and "proven optimal in cycles" in told
     assert {layer.kind.name for layer in Plan.load(out).layers} == {"dense"}
-    assert main([*command, "--data", "digits"]) == 2
-    assert "--mappings-only looks at no data; omit --data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "digits"], "--mappings-only looks at no data; omit --data"),
+        # A 0 is given as anything else is.
+        (["--max-loss", "0"], "--mappings-only looks at no data; omit --max-loss"),
+        (["--max-drop", "0"], "--mappings-only looks at no data; omit --max-drop"),
+        (["--rank", "1/8"], "--rank goes with --uniform"),
+        (["--mapping", "sdk"], "--mapping goes with --uniform"),
+        (["--method", "low-rank"], "--method goes with --uniform"),
+        (["--read-noise", "0.1"], "--mappings-only counts costs alone; omit the noise of arrays"),
+    ],
+)
+def test_mappings_alone_refuse_what_they_do_not_follow(arguments, message, tmp_path, capsys):
+    out = tmp_path / "plan.json"
+    assert main(["plan", "resnet20", "--mappings-only", "--out", str(out), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("kind", ["--mappings-only", "--uniform"])
+@pytest.mark.parametrize("read", ["model", "--hardware", "--technology"])
+def test_a_plan_replaces_nothing_that_is_read(kind, read, tmp_path, capsys):
+    file = tmp_path / "read.yaml"
+    file.write_text(hardware_text("rram-22nm"))
+    model = str(file) if read == "model" else "resnet20"
+    arguments = [] if read == "model" else [read, str(file)]
+    assert main(["plan", model, kind, *arguments, "--out", str(file)]) == 2
+    assert f"{file} is read by the same command; choose another file" in capsys.readouterr().err
+    assert file.read_text() == hardware_text("rram-22nm")
+
+
+def test_what_is_measured_to_be_cheapest_is_not_called_optimal(weights, tmp_path, capsys):
+    out = tmp_path / "plan.json"
+    assert plan(weights, "--max-drop", "5", "--images", "32", "--out", out) == 0
+    told = capsys.readouterr().out
+    assert "the cheapest in cycles of the plans measured" in told and "optimal" not in told
+    assert plan(weights, "--max-drop", "5", "--images", "32", "--out", out, "--json") == 0
+    content = json.loads(capsys.readouterr().out)["plan"]["total"]
+    assert content["bound"] is None and content["gap"] is None
+
+
+def test_nothing_need_be_lost(weights, tmp_path, capsys):
+    out = tmp_path / "plan.json"
+    assert plan(weights, "--max-loss", "0", "--images", "32", "--out", out, "--json") == 0
+    content = json.loads(capsys.readouterr().out)["plan"]["total"]
+    assert content["predicted_loss"] == 0.0 and content["gap"] == 0
 
 
 def test_a_front_that_fails_leaves_no_plan(weights, tmp_path, monkeypatch, capsys):
