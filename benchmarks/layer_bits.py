@@ -13,8 +13,9 @@ Networks are made and quantised as `rankfold compress` does, without training. P
 layers from training images (`--moments`). It is of T^2 KL(dense || network) at T = 4 to second order; this is
 measured on the first test images, with the rise of the cross entropy with their labels, against the dense
 network with batch norm measured again on the same training images (`--norm`). rounding.csv is written network
-by network and taken up again; rounding-agreement.csv has Spearman's rank correlations of what is predicted
-with 95 % intervals of 2,000 bootstrap samples, and quartiles of predicted / measured.
+by network, each with these settings, and taken up again with the same ones; others need another `--out`;
+rounding-agreement.csv has Spearman's rank correlations of what is predicted with 95 % intervals of 2,000
+bootstrap samples, and quartiles of predicted / measured.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from torch.nn import functional as F
 
 from rankfold import ArraySpec, Plan, quantise_
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
-from rankfold.calibration.sensitivity import TEMPERATURE, LayerSensitivity
+from rankfold.calibration.sensitivity import TEMPERATURE
 from rankfold.files import write_text
 from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer, WindowLayer
@@ -48,9 +49,8 @@ from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import planning_data
 from rankfold.planning.exact.slots import LayerSlot, layer_slots
 from rankfold.planning.exact.widths import BitChoices
-from rankfold.planning.kinds import LayerStudy, candidates_of
 from rankfold.planning.kinds.window import candidate_windows
-from rankfold.planning.rounding import LayerRounding, RoundingLosses
+from rankfold.planning.losses import KindLosses, LayerLosses
 from rankfold.planning.statistics import layer_statistics
 from rankfold.workload import Network
 from rankfold.workload.shape import Pair
@@ -60,6 +60,7 @@ ARRAY = ArraySpec(64, 64)
 WIDTHS = BitChoices.parse("2-8")
 WIDEST = 8
 LAYER, BITS, MIX = "layer", "bits", "mix"
+SETTINGS = ("test", "moments", "norm", "seed")  # what is measured depends on
 ALONE = ((3, 8), (8, 3))  # (bits of weights, of inputs)
 
 
@@ -90,34 +91,24 @@ class Known:
     """One convolution with all that it may become here.
 
     Attributes:
-        study: the layer.
-        sensitivity: of the loss to its weight.
-        rounding: what is known of rounding it.
+        losses: of what the layer may become.
         kinds: what it may become, dense first.
     """
 
-    study: LayerStudy
-    sensitivity: LayerSensitivity
-    rounding: LayerRounding
+    losses: LayerLosses
     kinds: tuple[LayerKind, ...]
 
     @cached_property
-    def losses(self) -> dict[LayerKind, tuple[LayerKind, float, RoundingLosses]]:
-        """By kind: it with all that is chosen on data, the loss of the change, and those of rounding."""
-        found = {}
-        for kind in self.kinds:
-            part = candidates_of(kind)
-            settled = part.settled(kind, self.study)
-            change = part.loss(settled, self.study, self.sensitivity) if kind.changes_weight else 0.0
-            stored = part.stored(settled, self.study, self.rounding.sensitivity)
-            found[kind] = settled, change, RoundingLosses(stored, self.rounding)
-        return found
+    def found(self) -> dict[LayerKind, KindLosses]:
+        """Of each kind, with all that is chosen on data."""
+        return {kind: self.losses.of(kind) for kind in self.kinds}
 
     def become(self, kind: LayerKind, bits: tuple[int, int]) -> tuple[LayerPlan, float]:
         """The entry of a plan, and what it is predicted to lose."""
-        settled, change, rounding = self.losses[kind]
-        entry = LayerPlan(self.study.slot.name, settled, weight_bits=bits[0], input_bits=bits[1])
-        return entry, change + rounding.of(*bits)
+        known = self.found[kind]
+        name = self.losses.study.slot.name
+        entry = LayerPlan(name, known.kind, weight_bits=bits[0], input_bits=bits[1])
+        return entry, known.loss(entry)
 
 
 def main() -> None:
@@ -139,7 +130,8 @@ def main() -> None:
     reestimate_batch_norm_(dense, norm)
     wanted = scores(dense, tests)
     file = options.out / "rounding.csv"
-    rows = read(file)
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    rows = read(file, settings)
     known = {(row.set, row.network) for row in rows}
     for drawn in networks(layers, options.mixes, options.seed):
         if (drawn.set, drawn.words) in known:
@@ -147,7 +139,7 @@ def main() -> None:
         start = time.process_time()
         network = made(shipped.network, accuracy, drawn.layers, norm)
         rows.append(Row(drawn.set, drawn.words, drawn.predicted, *compared(wanted, network, tests)))
-        write(file, rows)
+        write(file, rows, settings)
         last = rows[-1]
         print(
             f"{len(rows):3} {last.set:5} predicted {last.predicted:.4f}, measured {last.divergence:.4f}, "
@@ -169,14 +161,8 @@ def known_layers(shipped: Subject, images: int, seed: int) -> tuple[dict[str, Kn
     )
     layers = {}
     for name in names:
-        weight = shipped.dense.get_submodule(name).weight
-        assert isinstance(weight, nn.Parameter)
-        of_windows = found.windows.get(name, {})
-        study = LayerStudy(
-            slots[name], weight.detach().double().numpy(), found.fitted[name].second, None, of_windows
-        )
-        kinds = possible(slots[name], windows.get(name, ()))
-        layers[name] = Known(study, found.sensitivities[name], found.rounding[name], kinds)
+        losses = LayerLosses.on(slots[name], shipped.dense, found)
+        layers[name] = Known(losses, possible(slots[name], windows.get(name, ())))
     data = planning_data(shipped.data, CPU)
     accuracy = PlanAccuracy(shipped.dense, data, MeasureSettings(), found.moments, found.window_moments)
     return layers, accuracy
@@ -292,24 +278,29 @@ def agreement(file: Path, rows: list[Row], seed: int) -> None:
     print(out.getvalue())
 
 
-def read(file: Path) -> list[Row]:
+def read(file: Path, settings: dict[str, int]) -> list[Row]:
+    """What was measured before with the same settings; refuses what others gave."""
     if not file.exists():
         return []
     with file.open(encoding="utf-8", newline="") as source:
         rows = []
         for row in csv.DictReader(source):
+            before = {name: row.get(name) for name in SETTINGS}
+            if before != {name: str(value) for name, value in settings.items()}:
+                given = ", ".join(f"--{name} {value}" for name, value in before.items())
+                raise SystemExit(f"{file} was measured with {given}; give another folder (--out)")
             numbers = [float(row[one.name]) for one in fields(Row)[2:]]
             rows.append(Row(row["set"], row["network"], *numbers))
         return rows
 
 
-def write(file: Path, rows: list[Row]) -> None:
+def write(file: Path, rows: list[Row], settings: dict[str, int]) -> None:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow([one.name for one in fields(Row)])
+    table.writerow([*(one.name for one in fields(Row)), *SETTINGS])
     for row in rows:
         name, network, *numbers = astuple(row)
-        table.writerow([name, network, *(f"{value:.6g}" for value in numbers)])
+        table.writerow([name, network, *(f"{value:.6g}" for value in numbers), *settings.values()])
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, out.getvalue())
 

@@ -35,13 +35,13 @@ def network(width):
     ).eval()
 
 
-def problem(width, array=ARRAY, side=8, kinds=None):
-    """What the losses of candidates are computed from."""
+def problem(width, array=ARRAY, side=8, kinds=None, layers=None):
+    """What the losses of candidates are computed from; of these layers alone, where they are given."""
     model = network(width)
     traced = trace(model, (1, side, side))
     slots = [replace(slot, kinds=kinds) for slot in layer_slots(traced, array, 4)]
-    names = [slot.name for slot in slots if not slot.why_dense]
+    names = [slot.name for slot in slots if not slot.why_dense and (layers is None or slot.name in layers)]
     costing = Costing.of(traced, dense_network(traced, array, slots), find_table(None, array, None, None))
-    windows = {slot.name: windows_computed(slot) for slot in slots if not slot.why_dense}
+    windows = {slot.name: windows_computed(slot) for slot in slots if slot.name in names}
     images = torch.randn(32, 1, side, side, generator=torch.Generator().manual_seed(0))
     return slots, model, network_sensitivities(model, [images], names, windows), costing

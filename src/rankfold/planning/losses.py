@@ -109,7 +109,7 @@ class _ChoiceFinder:
         losses = None
         families: tuple[dict[int, np.ndarray], ...] = ()
         if not slot.why_dense or slot.widths is not None:
-            losses = self._losses(slot)
+            losses = LayerLosses.on(slot, self.model, self.known)
             if not slot.why_dense and uses_supports(slot):
                 families = losses.study.families
         left = self._worth_a_loss(slot, families)
@@ -164,25 +164,7 @@ class _ChoiceFinder:
         # Before all else what saves nothing, so that layers stay as they are where that costs as much.
         return without_hopeless(cheaper_than_lossless(candidates, self.budgeted), self.budgeted)
 
-    def _losses(self, slot: LayerSlot) -> _LayerLosses:
-        weight = self.model.get_submodule(slot.name).weight
-        assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
-        # In float64 on the processor: supports are chosen by differences of nearly equal errors.
-        dense = weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
-        moments = self.known.fitted[slot.name]
-        others = {shape: found.second for shape, found in self.known.others.get(slot.name, {}).items()}
-        sensitivity = self.known.sensitivities[slot.name]
-        # A window of one pixel is the layer itself.
-        windows: dict[AnyWindow, LayerSensitivity] = {PIXEL: sensitivity}
-        windows.update(self.known.windows.get(slot.name, {}))
-        rounding = self.known.rounding.get(slot.name)
-        rounded = None
-        if rounding is not None:
-            rounded = {PIXEL: rounding.sensitivity, **rounding.windows}
-        study = LayerStudy(slot, dense, moments.second, others, windows, rounded)
-        return _LayerLosses(study, sensitivity, rounding)
-
-    def _priced(self, candidates: Sequence[Candidate], losses: _LayerLosses) -> tuple[Candidate, ...]:
+    def _priced(self, candidates: Sequence[Candidate], losses: LayerLosses) -> tuple[Candidate, ...]:
         """The candidates with their predicted losses."""
         # Kind by kind, as several mappings and bits of one lose the same but for rounding.
         by_kind: dict[LayerKind, list[int]] = {}
@@ -206,7 +188,7 @@ def _under(entries: Iterable[LayerPlan], input_bits: int) -> list[LayerPlan]:
 
 
 @dataclass(frozen=True)
-class _KindLosses:
+class KindLosses:
     """The predicted loss of one layer as one thing that it may become.
 
     Attributes:
@@ -226,7 +208,7 @@ class _KindLosses:
         return self.change + self.rounding.of(entry.weight_bits, entry.input_bits)
 
 
-class _LayerLosses:
+class LayerLosses:
     """The predicted losses of what one layer may become.
 
     Args:
@@ -241,7 +223,31 @@ class _LayerLosses:
     ) -> None:
         self.study, self._sensitivity, self._rounding = study, sensitivity, rounding
 
-    def of(self, kind: LayerKind) -> _KindLosses:
+    @classmethod
+    def on(cls, slot: LayerSlot, model: nn.Module, known: LayerStatistics) -> LayerLosses:
+        """Those of a layer of a network.
+
+        Args:
+            slot: the layer.
+            model: the dense network.
+            known: what calibration found.
+        """
+        weight = model.get_submodule(slot.name).weight
+        assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
+        # In float64 on the processor: supports are chosen by differences of nearly equal errors.
+        dense = weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
+        others = {shape: found.second for shape, found in known.others.get(slot.name, {}).items()}
+        sensitivity, rounding = known.sensitivities[slot.name], known.rounding.get(slot.name)
+        # A window of one pixel is the layer itself.
+        windows: dict[AnyWindow, LayerSensitivity] = {PIXEL: sensitivity}
+        windows.update(known.windows.get(slot.name, {}))
+        rounded = None
+        if rounding is not None:
+            rounded = {PIXEL: rounding.sensitivity, **rounding.windows}
+        study = LayerStudy(slot, dense, known.fitted[slot.name].second, others, windows, rounded)
+        return cls(study, sensitivity, rounding)
+
+    def of(self, kind: LayerKind) -> KindLosses:
         """The kind with all that is chosen on data, and its losses."""
         change = 0.0
         part = candidates_of(kind)
@@ -249,6 +255,6 @@ class _LayerLosses:
             kind = part.settled(kind, self.study)
             change = part.loss(kind, self.study, self._sensitivity)
         if self._rounding is None:
-            return _KindLosses(kind, change, None)
+            return KindLosses(kind, change, None)
         stored = part.stored(kind, self.study, self._rounding.sensitivity)
-        return _KindLosses(kind, change, RoundingLosses(stored, self._rounding))
+        return KindLosses(kind, change, RoundingLosses(stored, self._rounding))

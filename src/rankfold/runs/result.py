@@ -57,8 +57,8 @@ class LayerResult:
         cycles: per image, by the text of the mapping's key; None for a fully connected layer not counted.
         planned_cycles: as executed; None like `cycles`.
         utilisation: of the arrays, 0 to 1; None like `cycles`.
-        window: of the (first) stage as executed.
-        tiles: of the (first) stage as executed, in rows and columns of arrays.
+        window: of the (first) stage as executed, of a plane in parts of that of most cycles.
+        tiles: of the same stage, in rows and columns of arrays.
         output_error: relative error of the output on calibration data, where the weight was made for them.
         shape: the convolution.
         pruning: which weights a pattern-pruned layer keeps.
