@@ -24,7 +24,7 @@ from rankfold.surgery.quantise import quantise_
 from rankfold.training import captured
 from rankfold.training.data import ImageData, ImageSplit, load_images
 from rankfold.training.distillation import Distillation, Teacher
-from rankfold.training.loop import train
+from rankfold.training.loop import Training, train
 from rankfold.training.recipe import Recipe
 from rankfold.training.together import Pupil, train_together
 from rankfold.workload import trace
@@ -197,15 +197,21 @@ def largest_difference(one, two):
     return found
 
 
-def test_recorded_steps_are_those_that_were_not(taught, digits, monkeypatch):
+# Largest differences of weights after a few steps by two ways of the same arithmetic, in each precision.
+ROUNDING = {"float32": 0.1, "bfloat16": 0.5}
+
+
+@pytest.mark.parametrize("precision", ROUNDING)
+def test_recorded_steps_are_those_that_were_not(taught, digits, precision, monkeypatch):
     """The graph does what the same function does when it is called each time, with and without a teacher."""
     model, teacher = taught
+    recipe = replace(SHORT, precision=precision)
     for chosen in (None, teacher):
-        (recorded,), (history,) = together([model], digits, SHORT, chosen)
+        (recorded,), (history,) = together([model], digits, recipe, chosen)
         monkeypatch.setattr(captured, "WARM_UP", 10**9)
-        (called,), (known,) = together([model], digits, SHORT, chosen)
+        (called,), (known,) = together([model], digits, recipe, chosen)
         monkeypatch.undo()
-        assert largest_difference(recorded, called) < 0.01
+        assert largest_difference(recorded, called) < 0.1 * ROUNDING[precision]
         assert history[-1].train_loss == pytest.approx(known[-1].train_loss, rel=1e-3)
 
 
@@ -219,15 +225,38 @@ def test_compiled_quantisers_are_those_of_torch(taught, digits):
     assert largest_difference(fused, plain) < 0.1
 
 
-def test_recorded_steps_are_those_of_the_ordinary_loop(taught, digits):
+@pytest.mark.parametrize(
+    ("precision", "compiled"), [("float32", False), ("bfloat16", False), ("float32", True)]
+)
+def test_recorded_steps_are_those_of_the_ordinary_loop(taught, digits, precision, compiled):
+    """Also where the whole network is compiled, and the graph is of the compiled kernels."""
+    if compiled:
+        pytest.importorskip("triton")
     model, teacher = taught
-    (recorded,), (history,) = together([model], digits, SHORT, teacher)
+    recipe = replace(SHORT, precision=precision)
+    (recorded,), (history,) = together([model], digits, replace(recipe, compiled=compiled), teacher)
     ordinary = copy.deepcopy(model)
-    known = train(ordinary, digits, SHORT, CUDA, teacher=teacher)
+    known = train(ordinary, digits, recipe, CUDA, teacher=teacher)
     for ours, theirs in zip(history, known, strict=True):
         assert ours.train_loss == pytest.approx(theirs.train_loss, rel=0.01)
         assert ours.rate == theirs.rate
-    assert largest_difference(recorded, ordinary) < 0.1
+    assert largest_difference(recorded, ordinary) < ROUNDING[precision]
+
+
+def test_a_recording_follows_a_network_that_moves(taught, digits, monkeypatch):
+    """Weights that are copied after each epoch, by whom it may be, are those that the next epoch trains."""
+    model, _ = taught
+    (kept,), _ = together([model], digits, SHORT)
+    tested = Training._tested
+
+    def moved(self, epoch):
+        for parameter in self._model.parameters():
+            parameter.data = parameter.data.clone()
+        return tested(self, epoch)
+
+    monkeypatch.setattr(Training, "_tested", moved)
+    (followed,), _ = together([model], digits, SHORT)
+    assert largest_difference(followed, kept) < 0.01
 
 
 def test_networks_on_streams_are_what_each_is_alone(taught, digits):
@@ -281,5 +310,7 @@ def test_images_per_second(name, networks, batch, backend):
     # The first epoch records; the last one only plays.
     rate = networks * count / max(history[-1].seconds for history in histories)
     what = f"{name}, {networks} networks, batches of {batch}, quantisers by {backend or 'torch'}"
-    print(f"\n{what}: {rate:.0f} images/s, {seconds:.1f} s in all")
-    assert rate > 1000
+    # Its last epoch too: the first chooses kernels.
+    known = train(copy.deepcopy(model), data, replace(recipe, epochs=2), CUDA)[-1].images_per_second
+    print(f"\n{what}: {rate:.0f} images/s, {known:.0f} by the ordinary loop, {seconds:.1f} s in all")
+    assert rate > known

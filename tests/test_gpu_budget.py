@@ -1,23 +1,27 @@
 """`benchmarks/gpu_budget.py`: what it trains next, that it stops in time, and that it goes on."""
 
 import json
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
 import gpu_budget
 import pytest
+import torch
 from gpu_budget import RESNET, STAGES, WRN, OutOfTime, Session, Stage, rehearsal, spend
 
 from rankfold import run_files
+from rankfold.errors import InputError
 from rankfold.models.zoo import build
 from rankfold.plan import uniform_plan
-from rankfold.reproduce import planned
-from rankfold.reproduce.cell import cell_folder
+from rankfold.reproduce import planned, run
+from rankfold.reproduce.cell import Outcome, cell_folder
 from rankfold.reproduce.grid import load_grid
 from rankfold.surgery.save import save_weights
 from rankfold.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.usefixtures("few_digits")
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -108,6 +112,112 @@ def test_plans_are_made_beforehand_where_the_dense_network_is(grids, tmp_path, m
     assert gpu_budget.main(words) == 0
     assert (tmp_path / RESNET / "plans" / "c400-b4.plan.json").exists()
     assert not (tmp_path / WRN / "plans").exists()
+
+
+def test_what_is_shipped_takes_no_time(grids, tmp_path, monkeypatch):
+    """Where there is a second left, and training the dense network would take a minute."""
+    (tmp_path / "speeds.json").write_text(json.dumps({"resnet8 x1": 6.0}))
+    session = Session(grids, tmp_path, "cpu", 100)
+    session._end -= 99
+    assert not session.may_train_dense(grids[RESNET])
+    monkeypatch.setattr(run, "shipped_baseline", lambda *given: object())
+    assert session.may_train_dense(grids[RESNET])
+
+
+def trains(session, monkeypatch, dense):
+    """Lets `dense` train dense networks, in no time; gives the groups that would be trained, as they come."""
+    groups = []
+
+    def trained(stage, cells):
+        groups.append((stage.grid, names(cells)))
+        for cell in cells:
+            session.failed[stage.grid, cell.name] = "once is enough"
+
+    monkeypatch.setattr(gpu_budget, "dense_network", dense)
+    monkeypatch.setattr(session, "run", trained)
+    return groups
+
+
+def test_cells_are_chosen_when_the_dense_network_is_there(grids, tmp_path, monkeypatch):
+    """Four could end before it was trained, and one can after."""
+    (tmp_path / "speeds.json").write_text(json.dumps({"resnet8 x4": 36.0}))
+    session = Session(grids, tmp_path, "cpu", 100)
+
+    def dense(grid, out, device, progress, captured):
+        if not (out / "baseline").exists():
+            (out / "baseline").mkdir()
+            (out / "baseline" / run_files.RESULT).touch()
+            session._end -= 85
+
+    groups = trains(session, monkeypatch, dense)
+    stage = Stage(RESNET, together=4)
+    first, *_ = stage.cells(grids[RESNET])
+    spend(session, [stage])
+    assert groups[0] == (RESNET, [first.name])
+
+
+def test_a_dense_network_that_fails_ends_its_grid_alone(grids, tmp_path, monkeypatch, capsys):
+    session = Session(grids, tmp_path, "cpu", 1000)
+
+    def dense(grid, out, device, progress, captured):
+        if grid.name == RESNET:
+            raise InputError("the loss became nan")
+        (out / "baseline").mkdir(exist_ok=True)
+        (out / "baseline" / run_files.RESULT).touch()
+
+    groups = trains(session, monkeypatch, dense)
+    spend(session, [Stage(RESNET, together=99), Stage(WRN, together=99)])
+    assert groups == [(WRN, names(grids[WRN].cells))]
+    assert session.failed[RESNET, "baseline"] == "the loss became nan"
+    assert "the dense network failed: the loss became nan" in capsys.readouterr().out
+
+
+def test_the_speed_is_that_of_cells_without_their_plans(grids, tmp_path, monkeypatch):
+    """A plan takes a thousand seconds by a clock that stands still otherwise, a cell ten."""
+    clock = [0.0]
+    monkeypatch.setattr(gpu_budget, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    session = Session(grids, tmp_path, "cpu", 10_000)
+
+    def made(*given, **named):
+        clock[0] += 1000
+
+    def outcomes(work, cells):
+        for cell in cells:
+            clock[0] += 10
+            yield Outcome(cell)
+
+    monkeypatch.setattr(gpu_budget, "planned", made)
+    monkeypatch.setattr(session, "_outcomes", outcomes)
+    weights = tmp_path / RESNET / "baseline" / run_files.WEIGHTS
+    weights.parent.mkdir(parents=True)
+    save_weights(weights, build("resnet8", 10, 1))
+    stage = Stage(RESNET, ("planned",))
+    session.run(stage, stage.cells(grids[RESNET]))
+    assert clock[0] == 1010
+    assert session.speeds.of("resnet8", 1) == session.images(grids[RESNET]) / 10
+
+
+def test_captured_steps_are_trusted_where_they_are_the_ordinary_loop(monkeypatch):
+    """And not where losses differ, or a compiler that is missed raises whatever it likes."""
+    assert gpu_budget.fault_of_capturing(CPU, None) is None
+    ended = SimpleNamespace(train_loss=2.0)
+    monkeypatch.setattr(gpu_budget, "train", lambda *given, **named: [ended])
+    monkeypatch.setattr(gpu_budget, "_captured", lambda *given, **named: [SimpleNamespace(train_loss=2.2)])
+    told = "a small network has a loss of 2.2000 by captured steps and of 2.0000 by others"
+    assert gpu_budget.fault_of_capturing(CPU, None) == told
+
+    def missing(*given, **named):
+        raise ImportError("no module named triton")
+
+    monkeypatch.setattr(gpu_budget, "_captured", missing)
+    assert gpu_budget.fault_of_capturing(CPU, "inductor") == "no module named triton"
+
+
+def test_a_training_ends_at_the_batch_after_its_time():
+    """Where the alarm was lost, too."""
+    gpu_budget.Lines(time.monotonic() + 1000).advance()
+    with pytest.raises(OutOfTime):
+        gpu_budget.Lines(time.monotonic() - 1).advance()
 
 
 def test_an_alarm_ends_what_is_under_way():

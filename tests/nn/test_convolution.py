@@ -83,12 +83,15 @@ def test_results_do_not_depend_on_threads():
 
 @compiled
 def test_numbers_that_are_not_finite_stay_so():
-    x = values(2, 16, 4, 4)
-    x[1, 3, 2, 2] = float("nan")
-    y, _, dw, _ = results(x, values(16, 16, 3, 3), torch.zeros(16), 1)
-    assert y[0].isfinite().all()
-    assert y[1, :, 1:, 1:].isnan().all()
-    assert dw[:, 3].isnan().all()
+    """Wherever a tap sees them, perhaps elsewhere in their image (see the source), and in no other image."""
+    for channels, stride in ((16, 1), (32, 1), (48, 1), (48, 2)):
+        x, weight = values(3, channels, 8, 8), values(16, channels, 3, 3)
+        x[1, 3, 2, 2] = float("nan")
+        y, _, dw, _ = results(x, weight, torch.zeros(16), stride)
+        seen = torch.conv2d(x, weight, None, stride, 1).isnan()
+        assert seen.any() and y[seen].isnan().all()
+        assert y[0].isfinite().all() and y[2].isfinite().all()
+        assert dw[:, 3, 1, 1].isnan().all()
 
 
 def of(x: Tensor, weight: Tensor, **others) -> dict[str, object]:

@@ -204,3 +204,21 @@ def test_bits_out_of_range_are_refused_by_name(bits):
             LayerBits(*wrong, input_signed=True)
     with pytest.raises(InputError, match="bits"):
         Quantiser(bits, True)
+
+
+@pytest.mark.parametrize("step", [0.1, 0.03, 1.0])
+def test_bounds_of_bfloat16_are_not_rounded_to_it(step):
+    """Of whole tensors, as on a GPU: every number of bfloat16 is inside or outside by bounds in float64."""
+    x = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(torch.bfloat16)
+    x = x[x.isfinite()]
+    scale = torch.tensor(step)
+    low, high = -8, 7
+    dy = torch.ones_like(x)
+    y = (x.double() / scale).round().clamp(low, high).mul(scale).bfloat16()
+    dx, total = learned_step._backward_at_once(
+        x, y, dy, low * scale, high * scale, wants_x=True, wants_step=True
+    )
+    inside = (x.double() > low * scale.double()) & (x.double() < high * scale.double())
+    assert torch.equal(dx, inside.to(dx.dtype))
+    exact = (y.double() - x.double() * inside).sum()
+    assert total.item() == pytest.approx(exact.item(), rel=1e-3)

@@ -56,7 +56,7 @@ def done(tmp_path_factory, few_digits):
     (folder / "mine.yaml").write_text(GRID)
     words = ["reproduce", str(folder / "mine.yaml"), "--together", "2", "--out", str(folder / "out")]
     # Few candidates, as their number is another test's matter.
-    quick = partial(best_plan, kinds=["low-rank"], images=64)
+    quick = partial(best_plan, kinds=["low-rank"], images=16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planned, "best_plan", quick)
         assert main([*words, "--threads", "1"]) == 0

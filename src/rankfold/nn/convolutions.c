@@ -22,6 +22,11 @@
    which kh is a distance of whole rows. Images are cut into parts whose number depends on sizes alone, and the
    sums of the parts are added in order, so that results do not depend on the number of threads.
 
+   Numbers that are not finite. Where 16 channels of a tap have no partner, zeros in place of weights meet the next
+   pixel, and zero times infinity is NaN. So outputs are not finite wherever a tap sees such a number, and some
+   others of the same image may be NaN, as may gradients of weights of other channels; outputs of other images are
+   as they should be.
+
    Compiled for processors without the unit this file has no functions, and callers use torch. */
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512BW__)
