@@ -1,6 +1,7 @@
 """The mapping of a layer where nobody names one: against the definition, on random layers and arrays."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from common.strategies import conv_shapes
 from rankfold.cost import MOST_ARRAYS, array_mapping, choose_mapping, mapping_options
+from rankfold.cost.choice import window_options
 from rankfold.cost.energy import choose_mappings, counted_plan, load_table
 from rankfold.cost.planned import busiest, planned_mapping
 from rankfold.errors import InputError
@@ -108,3 +110,27 @@ def test_all_rows_at_once_are_one_turn():
     at_once = ArraySpec(32, 32)
     (stage,) = planned_mapping(shape, at_once, entry).stages
     assert busiest(stage, at_once) == busiest(stage, replace(at_once, rows_driven=32))
+
+
+@settings(max_examples=15)
+@given(
+    conv_shapes(),
+    st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    st.builds(ArraySpec, st.integers(4, 40), st.integers(8, 40)),
+)
+def test_no_window_is_better_than_those_of_a_weight_on_two_planes(shape, plane, array):
+    """Every window of either plane, counted over both runs: one that is offered is as good."""
+    entry = LayerPlan(shape.name)
+    # No kernel reaches over more than 7 pixels.
+    other = replace(shape, name="other", input=(plane[0] + 7, plane[1] + 7))
+    runs = (shape, other)
+
+    offered = window_options(runs, array, entry)
+    largest = [max(one.output[axis] for one in runs) for axis in (0, 1)]
+    for window in product(range(1, largest[0] + 1), range(1, largest[1] + 1)):
+        if window[0] * window[1] > array.columns:
+            continue
+        named = replace(entry, mapping=f"{window[0]}x{window[1]}")
+        found = [array_mapping(one, array, named) for one in runs]
+        cycles = sum(one.cycles for one in found)
+        assert any(one.cycles <= cycles and one.arrays <= found[0].tile_count for one in offered)

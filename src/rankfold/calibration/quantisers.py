@@ -133,6 +133,7 @@ class ValueSample:
         """
         if not self.parts:
             raise InputError(
-                "the model never calls it, so it has no input to calibrate on; leave it out of the bits"
+                "the model never calls it, so it has no input to calibrate on; take it out of the model, or "
+                "of the plan's bits"
             )
         return torch.cat(self.parts)

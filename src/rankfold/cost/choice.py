@@ -10,7 +10,9 @@ import numpy as np
 
 from rankfold.cost.kinds import AnyMapping, cost_of
 from rankfold.cost.planned import Masks, array_mapping, bits_of, busiest, drives, planned_mapping
-from rankfold.mapping import ArraySpec, mapping_front
+from rankfold.mapping import ArraySpec
+from rankfold.mapping.front import undominated, windows_worth_trying
+from rankfold.mapping.names import window_name
 from rankfold.mapping.stored import held_together
 from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.workload import ConvShape, Network
@@ -145,15 +147,20 @@ def chosen_on(network: Network, plan: Plan, counted: Plan) -> Plan:
     return replace(plan, layers=tuple(layers))
 
 
-def window_mappings(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan) -> tuple[str, ...]:
-    """The windows that a plan may name for a layer and no other one is as good as, in cycles and arrays.
+def window_options(
+    runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None
+) -> tuple[MappingOption, ...]:
+    """The windows that a plan may name for a layer and no other one is as good as, over all its runs.
 
-    None for kinds of several matrices, or on supports, which have theirs by `sdk`.
+    In cycles, arrays, and cycles as papers count them. Exact over all windows of the planes: of those
+    that need the same positions on each of them only the smallest is tried (see `mapping.front`). None for
+    kinds of several matrices, or on supports, which have theirs by `sdk`.
 
     Args:
         runs: the convolutions that use the weight, at least one.
         array: R x C, with cells where they are known.
         entry: what the plan says of the layer.
+        mask: the weights that a pattern-pruned layer keeps.
 
     Raises:
         InputError: the array holds no weight of the layer.
@@ -163,10 +170,11 @@ def window_mappings(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPla
     in_weights = array
     if array.cell_bits is not None:
         in_weights = array.in_weights(bits_of(runs[0], entry)[0])
-    names = []
-    for mapping in mapping_front(runs[0], in_weights, methods=()):
-        names.append(mapping.method)
-    return tuple(names)
+    options = []
+    for window in windows_worth_trying([shape.output for shape in runs], in_weights.columns):
+        options.append(_option(runs, array, replace(entry, mapping=window_name([window])), mask))
+    costs = np.array([(one.cycles, one.arrays, one.whole_cycles) for one in options], float)
+    return tuple(options[index] for index in undominated(costs))
 
 
 def options_by_weight(network: Network, plan: Plan, masks: Masks) -> dict[str, tuple[MappingOption, ...]]:
@@ -184,8 +192,7 @@ def options_by_weight(network: Network, plan: Plan, masks: Masks) -> dict[str, t
     for name, runs in runs_by_weight(network).items():
         entry, mask = plan.layer(name), masks.get(name)
         of_layer = list(mapping_options(runs, plan.array, entry, mask))
-        for mapping in window_mappings(runs, plan.array, entry):
-            of_layer.append(_option(runs, plan.array, replace(entry, mapping=mapping), mask))
+        of_layer.extend(window_options(runs, plan.array, entry, mask))
         options[name] = tuple(of_layer)
     return options
 

@@ -40,10 +40,7 @@ class Front:
 
     def chosen(self, point: int) -> tuple[Candidate, ...]:
         """The candidate of each layer at a point."""
-        chosen = []
-        for layer, pick in zip(self.choices, self.picks[point], strict=True):
-            chosen.append(layer[pick])
-        return tuple(chosen)
+        return picked(self.choices, self.picks[point])
 
     def totals(self, quantity: str) -> np.ndarray:
         """(P,) what the points cost of any quantity.
@@ -51,14 +48,7 @@ class Front:
         Raises:
             InputError: it was not counted.
         """
-        sums = np.zeros(len(self))
-        for layer, picks in zip(self.choices, self.picks.T, strict=True):
-            amounts = amounts_of(layer, quantity)[picks]
-            if is_largest(quantity):
-                sums = np.maximum(sums, amounts)
-            else:
-                sums += amounts
-        return sums
+        return totals_of(self.choices, self.picks, quantity)
 
     def thinned(self, most: int) -> np.ndarray:
         """Indices of at most `most` points, both ends among them, spread evenly over the length of the curve.
@@ -142,6 +132,27 @@ def amounts_of(layer: Candidates, quantity: str) -> np.ndarray:
     """(C,) what the candidates of a layer cost of a quantity."""
     costs = [candidate.cost(quantity) for candidate in layer]
     return np.array(costs, dtype=float)
+
+
+def picked(choices: tuple[tuple[Candidate, ...], ...], picks: np.ndarray) -> tuple[Candidate, ...]:
+    """The candidate of each layer, by (L,) indices."""
+    return tuple(layer[pick] for layer, pick in zip(choices, picks, strict=True))
+
+
+def totals_of(choices: Choices, picks: np.ndarray, quantity: str) -> np.ndarray:
+    """(P,) what P points cost of a quantity, by the (P, L) candidates that their layers take.
+
+    Raises:
+        InputError: it was not counted.
+    """
+    sums = np.zeros(len(picks))
+    for layer, of_layer in zip(choices, picks.T, strict=True):
+        amounts = amounts_of(layer, quantity)[of_layer]
+        if is_largest(quantity):
+            sums = np.maximum(sums, amounts)
+        else:
+            sums += amounts
+    return sums
 
 
 def _to_one(values: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ def mappings_within(
     Exact: a multiple-choice knapsack, solved by branch and bound (see `solve`). Cycles are activations of
     arrays per image, with slices of the inputs where the array says what its DACs drive; every stored tile
     has an array of its own. Layers that stay as they are may have any one window, too
-    (`cost.choice.window_mappings`). Layers that share a parameter are chosen for together, and have one set
+    (`cost.choice.window_options`). Layers that share a parameter are chosen for together, and have one set
     of arrays for all that are held alike. Of choices that need equally many cycles the solver may take any.
 
     Args:

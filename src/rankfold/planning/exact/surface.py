@@ -9,7 +9,7 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.planning.exact.candidate import LOSS, Candidate, Choices, is_largest
-from rankfold.planning.exact.front import amounts_of
+from rankfold.planning.exact.front import amounts_of, picked, totals_of
 from rankfold.planning.exact.merge_two import WORK, SurfaceMerger, thinned
 from rankfold.planning.exact.quantities import QUANTITIES
 from rankfold.planning.exact.units import in_units
@@ -47,7 +47,7 @@ class Surface:
 
     def chosen(self, point: int) -> tuple[Candidate, ...]:
         """The candidate of each layer at a point."""
-        return tuple(layer[pick] for layer, pick in zip(self.choices, self.picks[point], strict=True))
+        return picked(self.choices, self.picks[point])
 
     def totals(self, quantity: str) -> np.ndarray:
         """(P,) what the points cost of any quantity.
@@ -55,11 +55,7 @@ class Surface:
         Raises:
             InputError: it was not counted.
         """
-        sums = np.zeros(len(self))
-        for layer, picks in zip(self.choices, self.picks.T, strict=True):
-            amounts = amounts_of(layer, quantity)[picks]
-            sums = np.maximum(sums, amounts) if is_largest(quantity) else sums + amounts
-        return sums
+        return totals_of(self.choices, self.picks, quantity)
 
     def thinned(self, most: int) -> np.ndarray:
         """Indices of at most `most` points, 6 or more, spread over the plane of both costs."""
