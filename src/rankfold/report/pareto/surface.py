@@ -24,7 +24,7 @@ from rankfold.report.pareto.view import WORDS, amounts, axis, column, loss_floor
 from rankfold.report.template import template
 
 # Points of the page: each is a line through all axes.
-MOST_POINTS = 2000
+MOST_LINES = 2000
 ROWS = 20
 COLOURS = "Viridis"
 # Bands on the axes of the upper panel choose the points of the lower one. Plotly keeps a band in
@@ -168,7 +168,7 @@ def surface_page(view: SurfaceView) -> str:
         figure=drawn,
         exact=view.surface.in_words(),
         points=len(view.surface),
-        shown=len(view.surface.thinned(MOST_POINTS)),
+        shown=len(view.surface.thinned(MOST_LINES)),
         hardware=view.hardware,
         headers=_headers(view),
         rows=_rows(view, ROWS),
@@ -180,7 +180,7 @@ def _figure(view: SurfaceView) -> Any:
     import plotly.graph_objects as go
 
     surface = view.surface
-    points = surface.thinned(MOST_POINTS)
+    points = surface.thinned(MOST_LINES)
     floor = loss_floor(surface.losses)
     losses = np.log10(np.maximum(surface.losses[points], floor))
     first, second = surface.quantities
