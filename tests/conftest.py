@@ -31,9 +31,19 @@ def image_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def cifar10():
     """The folder of CIFAR-10, where this machine has it."""
-    folder = data_folder("cifar10")
+    return _folder_of("cifar10")
+
+
+@pytest.fixture(scope="session")
+def cifar100():
+    """The folder of CIFAR-100, where this machine has it."""
+    return _folder_of("cifar100")
+
+
+def _folder_of(name):
+    folder = data_folder(name)
     if not folder.is_dir():
-        pytest.skip(why_missing("cifar10"))
+        pytest.skip(why_missing(name))
     return str(folder)
 
 

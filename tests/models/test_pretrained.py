@@ -4,24 +4,27 @@ import json
 
 import pytest
 
-from common.cifar10 import first_test_images
+from common.cifar import CIFAR100, first_test_images
 from common.thorough import only_thorough, thorough
-from rankfold.models.pretrained import SHIPPED, shipped, shipped_baseline
+from rankfold.models.pretrained import BASELINES, shipped, shipped_baseline
 from rankfold.runs.evaluate import evaluate, load_run
 from rankfold.runs.stored import evaluate_folder
 
 
-def test_shipped_baseline_is_for_cifar10_only():
-    classes = tuple(json.loads((shipped(SHIPPED[0]).folder / "result.json").read_text())["data"]["classes"])
-    found = shipped_baseline("resnet20", classes, (3, 32, 32))
-    assert found is not None
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_shipped_baseline_is_for_its_network_and_data_only(name):
+    result = json.loads((shipped(name).folder / "result.json").read_text())
+    model, classes = result["model"], tuple(result["data"]["classes"])
+    found = shipped_baseline(model, classes, (3, 32, 32))
+    assert found == shipped(name)
     assert found.weights.is_file()
     assert shipped_baseline("resnet32", classes, (3, 32, 32)) is None
-    assert shipped_baseline("resnet20", classes[::-1], (3, 32, 32)) is None
-    assert shipped_baseline("resnet20", classes, (3, 64, 64)) is None
+    assert shipped_baseline(model, classes[::-1], (3, 32, 32)) is None
+    assert shipped_baseline(model, classes, (3, 64, 64)) is None
 
 
 FIRST = thorough(2000, 1000)
+FEW, RIGHT = 100, 72  # of CIFAR-100
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +63,13 @@ def test_shipped_weights_reach_their_card(cifar10, name, least):
     assert found.same_data
     assert found.accuracy >= least
     assert found.accuracy == pytest.approx(found.reported, abs=5e-4)
+
+
+def test_the_wide_network_knows_the_first_test_images(cifar100):
+    """As many as when the card was written, and no other share of them than of all 10,000, within chance."""
+    images, labels = first_test_images(cifar100, FEW, CIFAR100)
+    model, _, result = load_run(shipped("wrn16-4-cifar100-float").folder)
+    share = evaluate(model, [(images, labels)])
+    assert share * FEW == pytest.approx(RIGHT, abs=2)
+    chance = (0.75 * 0.25 / FEW) ** 0.5
+    assert share == pytest.approx(result.accuracy.final, abs=3 * chance)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from rankfold import run_files
 
-# Folders below `weights/` in the package.
-SHIPPED = ("resnet20-cifar10-float", "resnet20-cifar10-4bit")
-# In the order of the data set's labels: the outputs of the network are in this order.
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+# Dense float networks, which compression starts from: folders below `weights/` in the package.
+BASELINES = ("resnet20-cifar10-float", "wrn16-4-cifar100-float")
+SHIPPED = (*BASELINES, "resnet20-cifar10-4bit")
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,12 @@ def shipped_baseline(
     image: tuple[int, int, int],
 ) -> Shipped | None:
     """Shipped dense float weights of `model` for data with these classes and (C, H, W), or None."""
-    if model == "resnet20" and classes == _CIFAR10 and image == (3, 32, 32):
-        return shipped("resnet20-cifar10-float")
+    for baseline in map(shipped, BASELINES):
+        record = json.loads((baseline.folder / run_files.RESULT).read_text())
+        # The outputs are in the order of the data set's labels.
+        its_own = (record["model"], tuple(record["data"]["classes"]), tuple(record["input"]))
+        if its_own == (model, classes, image):
+            return baseline
     return None
 
 

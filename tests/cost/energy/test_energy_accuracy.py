@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.cifar10 import first_test_images
+from common.cifar import first_test_images
 from common.thorough import only_thorough
 from rankfold.cost.energy import TABLES, find_table, network_energy
 from rankfold.errors import MissingDependencyError
