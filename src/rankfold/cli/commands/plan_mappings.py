@@ -16,33 +16,12 @@ from rankfold.cli.arguments.arrays import (
 )
 from rankfold.cli.arguments.networks import find_network
 from rankfold.cli.arguments.values import flag, given
-from rankfold.cli.commands.plan_uniform import refuse_setting
+from rankfold.cli.commands.plan_uniform import OF_THE_DATA, refuse_setting
 from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES
-
-# What is asked of weights and data.
-OF_THE_DATA = (
-    "data",
-    "max_drop",
-    "max_loss",
-    "layer_bits",
-    "pareto",
-    "front",
-    "search",
-    "trials",
-    "study",
-    "chips",
-    "search_images",
-    "checkpoint",
-    "images",
-    "image_size",
-    "kinds",
-    "allocation",
-    "pointwise",
-)
 
 
 def add_mappings_only(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +36,7 @@ def add_mappings_only(parser: argparse.ArgumentParser) -> None:
 
 def run_mappings(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> int:
     """Write the plan and show the mapping of every layer."""
-    for name in given(options, OF_THE_DATA):
+    for name in given(options, (*OF_THE_DATA, "pointwise")):
         raise InputError(f"--mappings-only looks at no data; omit {flag(name)}")
     refuse_setting(options, but=("input",))
     # Refused and not ignored: a plan would keep noise that nothing was chosen for.

@@ -18,19 +18,14 @@ from rankfold.plan import coverage, uniform_plan
 from rankfold.plan.kinds import PLAIN
 from rankfold.plan.methods import offered_methods, settings
 
-# What chooses layer by layer, and needs data for it.
-OF_THE_CHOICE = (
+# What is asked of weights and data.
+OF_THE_DATA = (
     "data",
-    "max_cycles",
-    "max_arrays",
-    "max_energy",
     "max_drop",
-    "budget",
-    "objective",
     "max_loss",
     "layer_bits",
-    "front",
     "pareto",
+    "front",
     "search",
     "trials",
     "study",
@@ -41,6 +36,15 @@ OF_THE_CHOICE = (
     "image_size",
     "kinds",
     "allocation",
+)
+# What chooses layer by layer.
+OF_THE_CHOICE = (
+    *OF_THE_DATA,
+    "max_cycles",
+    "max_arrays",
+    "max_energy",
+    "budget",
+    "objective",
     "mappings_only",
 )
 UNIFORM = ("method", "linear", "fit", "force_low_rank", "rules", "mapping", "input")
