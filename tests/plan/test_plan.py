@@ -335,3 +335,23 @@ def test_weights_keep_the_first_run() -> None:
 def test_an_entry_that_is_not_there() -> None:
     with pytest.raises(InputError, match=r"has no layer nowhere; make a plan for this network"):
         low_rank_plan().layer("nowhere")
+
+
+def test_a_prediction_holds_for_the_layers_as_they_were(tmp_path) -> None:
+    """Bits, mappings and reasons do not change what was predicted of the layers; other kinds do."""
+    plan = low_rank_plan().predicting(0.25)
+    plan.save(tmp_path / "plan.json")
+    loaded = Plan.load(tmp_path / "plan.json")
+    assert loaded == low_rank_plan() and loaded.digest() == low_rank_plan().digest()
+    assert loaded.predicted_loss == 0.25
+    number = next(index for index, layer in enumerate(plan.layers) if layer.kind.changes_weight)
+    changed = plan.layers[number]
+    for layer, loss in (
+        (replace(changed, reason="by hand", weight_bits=2, input_bits=2), 0.25),
+        (replace(changed, kind=DenseLayer(), mapping="best"), None),
+    ):
+        edited = replace(loaded, layers=(*plan.layers[:number], layer, *plan.layers[number + 1 :]))
+        assert edited.predicted_loss == loss
+        assert ("prediction" in edited.to_json()) == (loss is not None)
+    with pytest.raises(InputError, match="must be 0 nats or more"):
+        plan.predicting(-1.0)

@@ -23,6 +23,7 @@ from rankfold.mapping import CELLS, ArraySpec
 from rankfold.mapping.array import COLUMNS
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
+from rankfold.plan.prediction import Prediction, decisions
 from rankfold.records.schema import strict_validator
 from rankfold.workload import ConvShape, InputSpec, Network
 from rankfold.workload.shape import Image, checked_image
@@ -48,6 +49,8 @@ class Plan:
             do not hold them, and plans that differ in them alone are equal.
         hardware: what else it was planned for: technology, converters, defects; its array is `array`. None:
             nothing else was said.
+        prediction: what it was predicted to lose, and of which decisions; see `predicted_loss`. Plans that
+            differ in it alone are equal.
     """
 
     model: str
@@ -57,6 +60,7 @@ class Plan:
     inputs: tuple[InputSpec, ...] = ()
     masks: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
     hardware: Hardware | None = None
+    prediction: Prediction | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         entries = Wanted("a tuple of LayerPlan", tuple)
@@ -91,6 +95,19 @@ class Plan:
         if not hardware.is_default:
             kept = hardware
         return replace(self, array=hardware.array, hardware=kept)
+
+    @property
+    def predicted_loss(self) -> float | None:
+        """What the network is predicted to lose as planned, in nats per image before any training and without
+        what rounding costs; None: it was not predicted, or for layers that became something else.
+        """
+        if self.prediction is None or self.prediction.of != decisions(self.layers):
+            return None
+        return self.prediction.loss
+
+    def predicting(self, loss: float) -> Plan:
+        """The plan with what its layers, as they are now, are predicted to lose."""
+        return replace(self, prediction=Prediction(loss, decisions(self.layers)))
 
     @property
     def called_with(self) -> str:
@@ -172,6 +189,9 @@ class Plan:
             content["cells"] = {key: value for key, value in cells.items() if value is not None}
         if self.hardware is not None:
             content["hardware"] = hardware_to_json(self.machine)
+        # Not one of decisions that are no longer those of the plan.
+        if self.prediction is not None and self.predicted_loss is not None:
+            content["prediction"] = self.prediction.to_json()
         return {**content, "layers": [layer.to_json() for layer in self.layers]}
 
     @classmethod
@@ -190,6 +210,9 @@ class Plan:
         if "hardware" in content:
             hardware = hardware_from_json(content["hardware"], f"{where}: hardware")
         try:
+            prediction = None
+            if "prediction" in content:
+                prediction = Prediction.from_json(content["prediction"])
             return cls(
                 content["model"],
                 (channels, height, width),
@@ -197,6 +220,7 @@ class Plan:
                 tuple(LayerPlan.from_json(layer) for layer in content["layers"]),
                 tuple(InputSpec.from_json(spec) for spec in content.get("inputs", ())),
                 hardware=hardware,
+                prediction=prediction,
             )
         except InputError as error:
             # The message names the layer already; here the file is added.
@@ -222,8 +246,9 @@ class Plan:
         return cls.from_json(read_json(path), str(path))
 
     def digest(self) -> str:
-        """A hash of all decisions; reasons are words and do not count."""
-        bare = replace(self, layers=tuple(replace(layer, reason="") for layer in self.layers))
+        """A hash of all decisions; reasons are words, and predictions decide nothing: they do not count."""
+        layers = tuple(replace(layer, reason="") for layer in self.layers)
+        bare = replace(self, layers=layers, prediction=None)
         # Sorted, so that the order of fields may change. 16 digits, 64 bits, are enough to tell plans apart.
         return hashlib.sha256(json.dumps(bare.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 

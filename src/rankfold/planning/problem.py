@@ -90,6 +90,7 @@ class PlanningProblem:
     hardware: Hardware | None = None
     objective: str | None = None
     trades: tuple[str, ...] = (CYCLES,)
+    rounding_counted: bool = False
 
     @property
     def goal(self) -> str:
@@ -143,11 +144,16 @@ class PlanningProblem:
         return surface(self.candidates, self.trades, progress=progress)
 
     def plan(self, chosen: Sequence[Candidate]) -> Plan:
-        """The plan file of a choice, with the reason for every layer in words."""
+        """The plan file of a choice, with the reason for every layer in words, and what it is predicted to
+        lose where that is of changed weights alone.
+        """
         layers = []
         for layer, candidate in zip(self.choices, chosen, strict=True):
             layers.append(explained(layer, candidate, self.limited))
-        return Plan.of(self.network, self.hardware or self.array, layers)
+        plan = Plan.of(self.network, self.hardware or self.array, layers)
+        if self.rounding_counted:
+            return plan
+        return plan.predicting(total(chosen, LOSS))
 
 
 @takes(
@@ -259,6 +265,7 @@ def planning_problem(
         hardware=hardware,
         objective=goal,
         trades=traded,
+        rounding_counted=layer_bits is not None,
     )
 
 

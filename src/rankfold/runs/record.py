@@ -84,6 +84,8 @@ def result_of(state: RunState, run: str) -> Result:
         planned_conversions=costs.chosen_conversions,
         energy=planned_energy(state.network, state.plan, state.dense_energy, masks),
         hardware=state.hardware or state.plan.machine,
+        predicted_loss=state.plan.predicted_loss,
+        dense_weights=state.dense_weights or None,
     )
 
 

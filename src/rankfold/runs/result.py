@@ -191,6 +191,9 @@ class Result:
             cycles count, as executed; None in older results.
         energy: what it costs in silicon; None in older results, and where no weight fits an array.
         hardware: what costs are counted for; None in older results.
+        predicted_loss: what the plan said that the network would lose before any training, in nats per image
+            and without rounding; None where it does not say so.
+        dense_weights: a hash of the weights of the dense network; None in older results.
     """
 
     run: str
@@ -218,6 +221,8 @@ class Result:
     planned_conversions: int | None = None
     energy: EnergyRecord | None = None
     hardware: Hardware | None = None
+    predicted_loss: float | None = None
+    dense_weights: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`, without its type and version."""
@@ -235,6 +240,9 @@ class Result:
         del content["hardware"]
         if self.hardware is not None:
             content["hardware"] = hardware_to_json(self.hardware)
+        for name in ("predicted_loss", "dense_weights"):
+            if content[name] is None:
+                del content[name]
         return content
 
     def save(self, path: str | Path) -> None:

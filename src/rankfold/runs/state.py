@@ -84,6 +84,7 @@ class RunState:
         captured: whether it trains by static steps, on a GPU one CUDA graph each.
         teacher: the dense network as it was when it began to teach.
         arrays: the network as its arrays compute it, with the Parameters of `model`, where there is `noise`.
+        dense_weights: a hash of the weights that the dense network had; empty before they are there.
         reports: what surgery did to each layer.
         parameters: weights and biases, before and after surgery.
         accuracies: on the test split, 0 to 1: `baseline`, `decomposed`, `final`, `arrays`.
@@ -113,6 +114,7 @@ class RunState:
 
     teacher: Teacher | None = None
     arrays: nn.Module | None = None
+    dense_weights: str = ""
     reports: tuple[LayerReport, ...] = ()
     parameters: tuple[int, int] = (0, 0)
     accuracies: dict[str, float] = field(default_factory=dict)

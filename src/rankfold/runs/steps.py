@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from rankfold.calibration.samples import MOMENT_IMAGES
 from rankfold.errors import RankfoldError
+from rankfold.runs.baseline import weights_digest
 from rankfold.runs.state import RunState
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import LayerReport, compress_, kept_parameters
@@ -46,6 +47,7 @@ def start(state: RunState) -> None:
         progress=state.progress,
         processes=state.processes,
     )
+    state.dense_weights = weights_digest(state.model)
     accuracy = measure(state, BASELINE)
     state.progress.note(f"baseline ({state.baseline.origin}): {accuracy:.2%}")
     # Now, while the network is still dense and in float.

@@ -175,6 +175,14 @@ class KindSurgery:
         assert isinstance(module, (nn.Conv2d, nn.Linear))  # every other kind says it itself
         return module.bias, module.weight
 
+    def matrices(self, module: nn.Module) -> tuple[Tensor, ...]:
+        """What the layer multiplies its inputs by, of each part of its plane: the weight of the dense layer
+        that it stands for, or (m*a*b, C_in/G, ph, pw) the matrices of its windows.
+
+        They are in the order of `KindCandidates.made_for`, whose windows they are the matrices of.
+        """
+        return (self.dense_weight(module)[1],)
+
     def dense_shape(self, layer: LayerPlan, module: nn.Module, parts: Sequence[ConvShape]) -> ConvShape:
         """The shape of the layer before it was replaced.
 

@@ -87,6 +87,11 @@ class WindowSurgery(ReplacingSurgery):
         started = started_from(before, module)
         correct_(module.bias, norm, started, module.weight, moments, channels=module.channels)
 
+    def matrices(self, module: nn.Module) -> tuple[Tensor, ...]:
+        """That of its window."""
+        assert isinstance(module, Windowed)
+        return (module.weight,)
+
     def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
         """The inputs of a window that the mask keeps."""
         return masked_positions(modules.get(f"{layer.name}.matrix"))

@@ -90,6 +90,10 @@ class WindowLowRankSurgery(ReplacingSurgery):
         """Take back the shift of the mean in the biases of each pixel, and what that leaves in the norm."""
         WINDOW.correct_(module, norm, before, moments)
 
+    def matrices(self, module: nn.Module) -> tuple[Tensor, ...]:
+        """The product of both stages."""
+        return WINDOW.matrices(module)
+
     def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
         """The inputs of a window that the mask keeps."""
         return masked_positions(modules.get(f"{layer.name}.reduce"))

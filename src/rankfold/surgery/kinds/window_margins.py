@@ -93,6 +93,11 @@ class WindowMarginsSurgery(ReplacingSurgery):
             )
         correct_together_(replaced, norm)
 
+    def matrices(self, module: nn.Module) -> tuple[Tensor, ...]:
+        """Those of the windows of each part."""
+        assert isinstance(module, WindowMarginsConv2d)
+        return tuple(part.weight for part in module.each)
+
     def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
         """The inputs that the masks keep of the windows of each part that drives only some."""
         texts = []

@@ -1,0 +1,46 @@
+"""`Prediction`: what a plan was predicted to lose, and of which decisions that was said."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rankfold.errors import InputError
+from rankfold.plan.layer import LayerPlan
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predicted loss of a plan; what rounding costs is not counted.
+
+    Attributes:
+        loss: nats per image, before any training.
+        of: the decisions that it is the loss of, see `decisions`. A plan whose layers become something else,
+            such as one that was edited by hand, has no prediction any more.
+    """
+
+    loss: float
+    of: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.loss < math.inf:
+            raise InputError(f"predicted loss (={self.loss}) must be 0 nats or more")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plan files have it."""
+        return {"loss": self.loss, "of": self.of}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Prediction:
+        """From a plan file that follows the schema."""
+        return cls(content["loss"], content["of"])
+
+
+def decisions(layers: Sequence[LayerPlan]) -> str:
+    """A hash of what layers become; bits, mappings, signs and reasons do not count."""
+    kinds = {layer.name: layer.kind.to_json() for layer in layers}
+    return hashlib.sha256(json.dumps(kinds, sort_keys=True).encode()).hexdigest()[:16]

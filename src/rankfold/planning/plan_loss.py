@@ -1,0 +1,157 @@
+"""`PlanLosses`: the predicted loss of any plan, of whatever kinds its layers are and whoever made it.
+
+The planner predicts what each candidate of a layer loses before it chooses; here a plan is given, and what is
+predicted is the loss of the network as surgery makes it: of each layer that changes, of W, its weight or the
+shifted copies of it that a window starts from, and M, what became of it,
+
+    1/2 E[<W - M, G>^2]        (see `calibration.sensitivity`),
+
+summed over the layers. What rounding costs is not counted. So plans of other planners, settings by hand and
+pruned networks stand on one scale with those of the planner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from rankfold.calibration.sensitivity import predicted_loss
+from rankfold.errors import InputError
+from rankfold.mapping.window_cover import AnyWindow, PlanePart
+from rankfold.mapping.window_matrix import window_weight
+from rankfold.models.device import device_of
+from rankfold.plan import LayerPlan, Plan
+from rankfold.plan.kinds import has_part
+from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
+from rankfold.planning.data import PlanningData, planning_data
+from rankfold.planning.kinds import PIXEL, STEP, candidates_of
+from rankfold.planning.problem import default_images
+from rankfold.planning.statistics import LayerStatistics, layer_statistics
+from rankfold.surgery.kinds import surgery_of
+from rankfold.training.data import ImageData
+from rankfold.training.loaders import LoaderData
+
+
+class PlanLosses:
+    """Predicts the losses of plans of one network, all from one calibration.
+
+    Args:
+        networks: makes what plans say of the dense network, which it has.
+        known: what calibration found of the layers that plans change, and of their windows.
+    """
+
+    def __init__(self, networks: PlanAccuracy, known: LayerStatistics) -> None:
+        self._networks, self._known = networks, known
+
+    @classmethod
+    def on(
+        cls,
+        model: nn.Module,
+        data: ImageData | LoaderData | Iterable[Any] | PlanningData,
+        plans: Sequence[Plan],
+        *,
+        images: int | None = None,
+        seed: int = 0,
+    ) -> PlanLosses:
+        """For some plans, calibrated on data.
+
+        Args:
+            model: the dense network with its trained weights; it stays as it is.
+            data: as for `planning_problem`; targets are not needed.
+            plans: those that `of` will be asked for; calibration gathers what their layers need.
+            images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
+            seed: of the images that are drawn.
+
+        Raises:
+            InputError: a plan takes channels out of layers, so that no layer is comparable with the dense
+                one; or see `layer_statistics`.
+        """
+        samples = planning_data(data, device_of(model))
+        images = images or default_images(samples)
+        windows = windows_of(plans)
+        batches = samples.calibration(images, seed)
+        known = layer_statistics(model, batches, list(windows), seed, None, windows)
+        return cls.of_statistics(model, samples, known, images=images, seed=seed)
+
+    @classmethod
+    def of_statistics(
+        cls, model: nn.Module, samples: PlanningData, known: LayerStatistics, *, images: int, seed: int
+    ) -> PlanLosses:
+        """From what calibration on so many of these samples found, under a seed."""
+        settings = MeasureSettings(seed=seed, calibrated=images)
+        networks = PlanAccuracy(model, samples, settings, known.moments, known.window_moments)
+        return cls(networks, known)
+
+    def of(self, plan: Plan) -> float:
+        """The predicted loss of one of the plans, in nats per image before any training.
+
+        Raises:
+            InputError: it is for another network.
+        """
+        return sum(self.by_layer(plan).values())
+
+    def by_layer(self, plan: Plan) -> dict[str, float]:
+        """The same of each layer that changes, by name."""
+        network = self.network(plan)
+        losses = {}
+        for layer in plan.changed:
+            matrices = surgery_of(layer.kind).matrices(network.get_submodule(layer.name))
+            of_windows = zip(_windows(layer), matrices, strict=True)
+            losses[layer.name] = sum(self._of_matrix(layer.name, *one) for one in of_windows)
+        return losses
+
+    def network(self, plan: Plan) -> nn.Module:
+        """The dense network with the weights of every layer's choice in it; nothing is quantised."""
+        return self._networks.compressed(plan)
+
+    def _of_matrix(self, name: str, window: AnyWindow, matrix: Tensor) -> float:
+        """What the matrix of a window of layer `name` loses against shifted copies of the layer's weight."""
+        conv = self._networks.model.get_submodule(name)
+        assert isinstance(conv.weight, Tensor)  # plans change convolutions and linear layers only
+        before = _array(conv.weight)
+        if window == PIXEL:
+            after = _array(matrix).reshape(before.shape)
+            return predicted_loss(before, after, self._known.sensitivities[name])
+        assert isinstance(conv, nn.Conv2d)  # others have no windows
+        pixels = window.window if isinstance(window, PlanePart) else window
+        stride = conv.stride[0], conv.stride[1]
+        dilation = conv.dilation[0], conv.dilation[1]
+        copies = window_weight(before, conv.groups, stride, dilation, pixels)
+        return predicted_loss(copies, _array(matrix), self._known.windows[name][window])
+
+
+def windows_of(plans: Iterable[Plan]) -> dict[str, tuple[AnyWindow, ...]]:
+    """The layers that plans change, with the windows of several pixels whose matrices they become.
+
+    Raises:
+        InputError: a plan takes channels out of layers.
+    """
+    found: dict[str, dict[AnyWindow, None]] = {}
+    for plan in plans:
+        for layer in plan.changed:
+            _check_comparable(layer)
+            found.setdefault(layer.name, {}).update(dict.fromkeys(_windows(layer)))
+    return {name: tuple(one for one in windows if one != PIXEL) for name, windows in found.items()}
+
+
+def _windows(layer: LayerPlan) -> tuple[AnyWindow, ...]:
+    """Those whose matrices the layer consists of; (1, 1) alone: its own weight."""
+    if has_part(type(layer.kind), STEP):
+        return candidates_of(layer.kind).made_for(layer.kind)
+    return (PIXEL,)
+
+
+def _check_comparable(layer: LayerPlan) -> None:
+    if surgery_of(layer.kind).resizes_others:
+        raise InputError(
+            f"layer {layer.name} loses channels with those around it, so that no loss is predicted for it; "
+            "give plans whose layers keep their sizes"
+        )
+
+
+def _array(weight: Tensor) -> np.ndarray:
+    """In float64 on the processor."""
+    return np.asarray(weight.detach().cpu().double().numpy())

@@ -1,0 +1,78 @@
+"""`PlanLosses`: the loss of a whole plan is the one that the planner predicts, and needs no planner."""
+
+import numpy as np
+import pytest
+import torch
+
+from rankfold.calibration.sensitivity import predicted_loss
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.plan import ChannelLayer, Plan, uniform_plan
+from rankfold.plan.methods import Pairs
+from rankfold.planning import planning_problem
+from rankfold.planning.data import planning_data
+from rankfold.planning.exact import CYCLES, LOSS, WEIGHTS, Budget, total
+from rankfold.planning.plan_loss import PlanLosses
+from rankfold.planning.statistics import layer_statistics
+from rankfold.surgery.compress import compress_
+
+ARRAY = ArraySpec(16, 16)
+IMAGES = 64
+
+
+@pytest.fixture(scope="module")
+def problem(model, digits):
+    budgets = [Budget(quantity, 0.5, share=True) for quantity in (CYCLES, WEIGHTS)]
+    return planning_problem(model, digits, ARRAY, *budgets, images=IMAGES)
+
+
+@pytest.fixture(scope="module")
+def choices(problem):
+    """The dense network, and every candidate of a layer together with one of each other layer."""
+    longest = max(len(layer) for layer in problem.candidates)
+    return [tuple(layer[number % len(layer)] for layer in problem.candidates) for number in range(longest)]
+
+
+def test_the_loss_of_a_plan_is_what_the_planner_says(problem, choices, model, digits):
+    plans = [problem.plan(chosen) for chosen in choices]
+    kinds = {type(layer.kind).__name__ for plan in plans for layer in plan.changed}
+    assert len(kinds) >= 3
+    losses = PlanLosses.on(model, digits, plans, images=IMAGES)
+    for plan, chosen in zip(plans, choices, strict=True):
+        assert losses.of(plan) == pytest.approx(total(chosen, LOSS), rel=1e-3, abs=1e-6)
+        assert plan.predicted_loss == total(chosen, LOSS)
+
+
+def test_patterns_lose_the_weights_that_they_drop(problem, model, digits):
+    plan = uniform_plan(problem.network, ARRAY, Pairs(3), bits=4)
+    names = [layer.name for layer in plan.changed]
+    batches = planning_data(digits, torch.device("cpu")).calibration(IMAGES, 0)
+    known = layer_statistics(model, batches, names, 0)
+    found = PlanLosses.on(model, digits, [plan], images=IMAGES).by_layer(plan)
+    network = _compressed(model, plan)
+    assert set(found) == set(names)
+    for name in names:
+        before = model.get_submodule(name).weight.detach().double().numpy()
+        after = network.get_submodule(name).weight.detach().double().numpy()
+        assert np.any(after == 0)
+        assert found[name] == pytest.approx(predicted_loss(before, after, known.sensitivities[name]))
+
+
+def test_layers_that_lose_channels_have_no_predicted_loss(problem, model, digits):
+    layers = []
+    for layer in problem.plan(problem.dense).layers:
+        layers.append(layer)
+    shape = problem.choices[1].shape
+    narrow = ChannelLayer(shape.in_channels, shape.m - 1)
+    layers[1] = type(layers[1])(layers[1].name, narrow, weight_bits=4, input_bits=4)
+    plan = Plan.of(problem.network, ARRAY, layers)
+    with pytest.raises(InputError, match="loses channels with those around it"):
+        PlanLosses.on(model, digits, [plan], images=IMAGES)
+
+
+def _compressed(model, plan):
+    from copy import deepcopy
+
+    network = deepcopy(model)
+    compress_(network, plan)
+    return network
