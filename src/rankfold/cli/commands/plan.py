@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,13 @@ from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import DATA_HELP, add_image_size
 from rankfold.cli.arguments.values import checked
 from rankfold.cli.commands.plan_alds import ALDS, add_allocation, run_alds
+from rankfold.cli.commands.plan_forecast import (
+    add_forecast,
+    drops_after,
+    forecast,
+    learnt_outcomes,
+    loss_within_drop,
+)
 from rankfold.cli.commands.plan_mappings import add_mappings_only, run_mappings
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
 from rankfold.cli.commands.plan_uniform import add_uniform, refuse_setting, run_uniform
@@ -37,6 +45,8 @@ from rankfold.planning.exact.widths import BitChoices
 if TYPE_CHECKING:
     from rankfold.machine import Hardware
     from rankfold.planning import Planning, PlanningProblem
+    from rankfold.planning.forecast.forecaster import Forecast, Situation
+    from rankfold.planning.forecast.outcome import Outcome
     from rankfold.progress import Progress
 
 
@@ -131,6 +141,7 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
         help="most points of accuracy to lose, measured before fine-tuning on training images held out from "
         "calibration",
     )
+    add_forecast(parser)
 
 
 def _names() -> str:
@@ -155,6 +166,7 @@ def run(options: argparse.Namespace) -> int:
     # Shares such as 40 % become numbers when the dense network is known.
     budgets = _budgets(options)
     limited = bool(budgets) or options.max_drop is not None or options.max_loss is not None
+    outcomes = learnt_outcomes(options, limited)
     # Before any work: it would be lost with a file that cannot be written.
     out = _target(options, limited)
     hardware = chosen_hardware(options)
@@ -169,12 +181,13 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.words.progress import Bars
 
     progress = Bars()
-    problem = _problem(options, hardware, budgets, progress)
+    problem, situation = _problem(options, hardware, budgets, outcomes, progress)
     if searching is not None:
         return run_search(problem, searching, options, hardware, out)
-    planning = None
+    planning, foreseen = None, None
     if limited:
         planning = _solved(problem, progress)
+        foreseen = forecast(options, outcomes, situation, planning.plan)
     files: list[Path] = []
     table = ""
     if options.pareto is not None:
@@ -183,7 +196,7 @@ def run(options: argparse.Namespace) -> int:
     if planning is not None and out is not None:
         planning.plan.save(out)
         files.insert(0, out)
-    _tell(options, planning, table, files, out)
+    _tell(options, planning, foreseen, table, files, out)
     if not options.json:
         print(f"hardware: {hardware.name}")
     return 0
@@ -231,38 +244,43 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
 
 
 def _problem(
-    options: argparse.Namespace, hardware: Hardware, budgets: tuple[Budget, ...], progress: Progress
-) -> PlanningProblem:
-    """The network with everything that its layers may become."""
-    from rankfold.planning.kinds import chosen_labels
+    options: argparse.Namespace,
+    hardware: Hardware,
+    budgets: tuple[Budget, ...],
+    outcomes: Sequence[Outcome],
+    progress: Progress,
+) -> tuple[PlanningProblem, Situation]:
+    """The network with everything that its layers may become, and what accuracies are learnt for."""
+    from rankfold.planning.exact.slots import layer_slots
+    from rankfold.planning.forecast.forecaster import Situation
     from rankfold.planning.problem import planning_problem
     from rankfold.planning.request import check_request, chosen_objective
     from rankfold.training.data import load_images
     from rankfold.training.device import choose_device
     from rankfold.workload import trace
 
-    max_drop = None
-    if options.max_drop is not None:
-        # Points on the command line, a share in the library.
-        max_drop = options.max_drop / 100
+    max_drop, max_loss = _max_drop(options), options.max_loss
     # The cheap checks: data and network are loaded after them.
     check_request(budgets, max_drop=max_drop, images=options.images, seed=options.seed)
-    chosen_objective(options.objective, max_loss=options.max_loss, max_drop=max_drop)
+    chosen_objective(options.objective, max_loss=max_loss, max_drop=max_drop)
     trades = _traded(options)
     bits = chosen_bits(options, options.bits)
     if options.layer_bits is not None and bits is None:
         raise InputError(
             "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4"
         )
-    kinds = None
-    if options.kinds is not None:
-        kinds = [name.strip() for name in options.kinds.split(",")]
-        chosen_labels(kinds)
+    kinds = _kinds(options)
     prepare_process(options.threads)
     device = choose_device(options.device)
     data = load_images(options.data, options.image_size)
     model = trained_model(options, data, device)
-    return planning_problem(
+    network = trace(model, data.input_size, options.model)
+    slots = layer_slots(network, hardware.array, bits)
+    situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
+    if drops_after(options):
+        # What was learnt bounds the predicted loss, and nothing need be measured.
+        max_loss, max_drop = loss_within_drop(options, outcomes, situation), None
+    problem = planning_problem(
         model,
         data,
         kept_with_plan(options, hardware),
@@ -270,7 +288,7 @@ def _problem(
         bits=bits,
         layer_bits=options.layer_bits,
         objective=options.objective,
-        max_loss=options.max_loss,
+        max_loss=max_loss,
         max_drop=max_drop,
         trades=trades,
         pointwise=options.pointwise,
@@ -278,9 +296,29 @@ def _problem(
         images=options.images,
         seed=options.seed,
         table=hardware_table(hardware),
-        network=trace(model, data.input_size, options.model),
+        network=network,
         progress=progress,
     )
+    return problem, situation
+
+
+def _max_drop(options: argparse.Namespace) -> float | None:
+    """The most accuracy that may be lost, in points on the command line, a share in the library."""
+    if options.max_drop is None:
+        return None
+    share: float = options.max_drop / 100
+    return share
+
+
+def _kinds(options: argparse.Namespace) -> list[str] | None:
+    """The kinds that layers may become; None: all."""
+    from rankfold.planning.kinds import chosen_labels
+
+    if options.kinds is None:
+        return None
+    kinds = [name.strip() for name in options.kinds.split(",")]
+    chosen_labels(kinds)
+    return kinds
 
 
 def _traded(options: argparse.Namespace) -> tuple[str, ...]:
@@ -328,20 +366,29 @@ def _front(
 
 
 def _tell(
-    options: argparse.Namespace, planning: Planning | None, table: str, files: list[Path], out: Path | None
+    options: argparse.Namespace,
+    planning: Planning | None,
+    foreseen: Forecast | str | None,
+    table: str,
+    files: list[Path],
+    out: Path | None,
 ) -> None:
     """Print what was planned and where it is."""
+    from rankfold.cli.words.forecast import forecast_in_words, forecast_to_json
     from rankfold.cli.words.planning import layer_table, planning_to_json, totals
 
     if options.json:
         content: dict[str, Any] = {"plan": None, "files": [str(file) for file in files]}
         if planning is not None:
             content["plan"] = planning_to_json(planning)
+            content["after_training"] = forecast_to_json(foreseen)
         print(json.dumps(content, indent=2))
         return
     if planning is not None:
         print(layer_table(planning))
         print(totals(planning))
+    if foreseen is not None:
+        print(forecast_in_words(foreseen))
     if table:
         traded = " and ".join(spoken(quantity) for quantity in _traded(options))
         print(f"all best trades of {traded} for predicted loss, thinned:\n{table}")

@@ -40,6 +40,8 @@ OF_THE_LOSS = (
     "objective",
     "max_loss",
     "layer_bits",
+    "after_epochs",
+    "learn_from",
     "front",
 )
 

@@ -24,6 +24,8 @@ OF_THE_DATA = (
     "max_drop",
     "max_loss",
     "layer_bits",
+    "after_epochs",
+    "learn_from",
     "pareto",
     "front",
     "search",

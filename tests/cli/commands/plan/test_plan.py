@@ -2,11 +2,14 @@
 
 import ctypes
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.export import Dim
 
+from common.outcomes import made_up
 from common.small_network import net
 from rankfold.cli.main import main
 from rankfold.errors import InputError
@@ -14,7 +17,10 @@ from rankfold.machine.description import hardware_text
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.plan import Plan
 from rankfold.planning import solve_problem
+from rankfold.planning.forecast.curve import Curve
+from rankfold.planning.forecast.forecaster import Forecaster
 from rankfold.planning.kinds import labels
+from rankfold.runs.baseline import weights_digest
 
 MODEL = "common.small_network:net"
 # What `--layer-bits` is refused with, complete but for that.
@@ -45,15 +51,20 @@ def test_a_plan_that_is_compressed(weights, tmp_path, capsys):
         and "first convolution" in told
     )
     assert sorted(file.name for file in front.iterdir()) == ["front.csv", "front.html", "front.svg"]
+    assert "after fine-tuning: not known, as what training leaves of common.small_network:net" in told
     chosen = Plan.load(out)
     assert all(layer.reason for layer in chosen.layers)
     run = tmp_path / "run"
     command = ["compress", MODEL, "--data", "digits", "--checkpoint", str(weights), "--plan", str(out)]
     assert main([*command, "--epochs", "0", "--threads", "1", "--out", str(run)]) == 0
     result = json.loads((run / "result.json").read_text())
+    # So that this run can be learnt from.
+    assert result["predicted_loss"] == chosen.predicted_loss > 0 and result["dense_weights"]
     capsys.readouterr()
     assert plan(weights, *budgets, "--out", out, "--json") == 0
-    content = json.loads(capsys.readouterr().out)["plan"]
+    told = json.loads(capsys.readouterr().out)
+    assert told["after_training"]["not_known"].startswith("what training leaves of")
+    content = told["plan"]
     planned = content["total"]["planned"]["cycles"]
     assert planned == result["planned_cycles"] <= content["total"]["budgets"]["cycles"]
     assert content["total"]["gap"] == 0
@@ -113,6 +124,21 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
             ["--max-cycles", "50%", "--kinds", "window,"],
             "kinds has '', which no plan chooses; there are low-rank,",
         ),
+        (["--max-cycles", "50%", "--after-epochs", "0"], "--after-epochs (=0) must be 1 or more"),
+        (["--pareto", "front", "--after-epochs", "4"], "--after-epochs is of one plan, which needs a budget"),
+        (
+            ["--max-drop", "1", "--after-epochs", "4", "--max-loss", "0.1"],
+            "--max-drop with --after-epochs limits the predicted loss, as --max-loss does; give one of both",
+        ),
+        (
+            ["--max-drop", "1", "--after-epochs", "4", "--layer-bits", "3,4"],
+            "accuracies after fine-tuning are learnt where all layers keep --bits; omit --layer-bits, or",
+        ),
+        (
+            ["--max-drop", "1", "--after-epochs", "4"],
+            "(4/4 8/8) is not learnt: 0 trained plans are known, and at least 12 are needed",
+        ),
+        (["--max-loss", "1", "--learn-from", "runs"], "runs holds no finished run (no result.json)"),
         (["--max-cycles", "50%", "--seed", "-1"], "seed (=-1) must be between 0 and 2147483647"),
     ],
 )
@@ -203,6 +229,27 @@ def test_what_is_measured_to_be_cheapest_is_not_called_optimal(weights, tmp_path
     assert plan(weights, "--max-drop", "5", "--images", "32", "--out", out, "--json") == 0
     content = json.loads(capsys.readouterr().out)["plan"]["total"]
     assert content["bound"] is None and content["gap"] is None
+
+
+def test_accuracy_after_training_may_drop(weights, digits, tmp_path, monkeypatch, capsys):
+    """Where it is learnt: the predicted loss is limited to what may be lost then, and nothing is measured."""
+    model = net()
+    apply_weights(model, read_weights(weights), str(weights))
+    learnt = []
+    for one in made_up(Curve((0.1, -0.05, -0.1, 0.3, 0.1)), np.random.default_rng(0), noise=0.05):
+        same = {"network": MODEL, "data": digits.digest, "weights": weights_digest(model)}
+        learnt.append(replace(one, **same))
+    monkeypatch.setattr("rankfold.planning.forecast.outcome.shipped_outcomes", lambda: learnt)
+    out = tmp_path / "plan.json"
+    asked = ["--max-drop", "3", "--after-epochs", "4", "--kinds", "window", "--images", "16", "--out", out]
+    assert plan(weights, *asked) == 0
+    told = capsys.readouterr().out
+    assert "after 4 epochs of fine-tuning about " in told and "proven optimal in cycles" in told
+    forecaster = Forecaster.of_plan(Plan.load(out), model, digits)
+    found = forecaster.of(Plan.load(out), 4)
+    assert found.dense - found.accuracy <= 0.03
+    assert f"(at most {forecaster.most_loss(0.03, 4):g})" in told
+    assert f"about {found.accuracy:.1%} ({100 * found.low:.1f} to {100 * found.high:.1f} in nine" in told
 
 
 def test_nothing_need_be_lost(weights, tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""Accuracy after training, learnt from networks that were planned and trained."""

@@ -1,0 +1,148 @@
+"""What is foreseen, and what is refused because it was not learnt."""
+
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.outcomes import made_up
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LayerPlan, LowRankLayer, Plan, WindowLayer
+from rankfold.planning.forecast.curve import Curve, excess
+from rankfold.planning.forecast.forecaster import Forecaster, NotLearntError, Situation
+from rankfold.planning.forecast.held_out import left_out
+from rankfold.planning.forecast.outcome import (
+    Outcome,
+    bits_of,
+    kinds_of,
+    of_run,
+    read_outcomes,
+    shipped_outcomes,
+    write_outcomes,
+)
+from rankfold.runs.result import Result
+
+RUNS = Path(__file__).parents[2] / "data" / "version-0.1" / "runs"
+TRUE = Curve((0.1, -0.05, -0.1, 0.3, 0.1))
+OUTCOMES = made_up(TRUE, np.random.default_rng(0), noise=0.05)
+SITUATION = Situation("net", "data", "weights", "4/4 8/8")
+FORECASTER = Forecaster(SITUATION, OUTCOMES)
+LAYERS = (
+    LayerPlan("first", weight_bits=8, input_bits=8),
+    LayerPlan("second", WindowLayer((2, 2), 8), weight_bits=4, input_bits=4),
+)
+
+
+def plan_of(*layers):
+    return Plan("net", (3, 8, 8), ArraySpec(8, 8), layers)
+
+
+@given(st.floats(0, FORECASTER.largest_loss), st.integers(1, 12), st.booleans())
+def test_a_forecast_is_the_curve_with_its_margin(loss, epochs, taught):
+    found = FORECASTER.after(loss, epochs, taught)
+    assert found.low < found.accuracy < found.high
+    assert found.accuracy <= found.dense + 1e-12
+    reach = FORECASTER.margins[taught]
+    baseline = OUTCOMES[0].baseline
+    expected = FORECASTER.curve.excess(loss, epochs, taught)
+    for accuracy, y in ((found.low, expected + reach), (found.high, expected - reach)):
+        assert excess(accuracy, baseline) == pytest.approx(y)
+
+
+@given(st.floats(0, 0.3), st.integers(1, 12))
+def test_the_most_loss_within_a_drop_is_the_largest(drop, epochs):
+    most = FORECASTER.most_loss(drop, epochs)
+    found = FORECASTER.after(most, epochs)
+    assert found.dense - found.accuracy <= drop + 1e-12
+    if most < FORECASTER.largest_loss:
+        more = FORECASTER.after(min(most + 2e-4, FORECASTER.largest_loss), epochs)
+        assert more.dense - more.accuracy > drop
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Situation)])
+def test_nothing_is_foreseen_for_another_situation(name):
+    with pytest.raises(NotLearntError, match="is not learnt: 0 trained plans are known"):
+        Forecaster(replace(SITUATION, **{name: "another"}), OUTCOMES)
+
+
+def test_what_lies_beyond_is_refused():
+    most = FORECASTER.largest_loss
+    with pytest.raises(NotLearntError, match="more than that of any network that was trained"):
+        FORECASTER.after(1.01 * most, 4)
+    for epochs in (0, 13):
+        with pytest.raises(NotLearntError, match=f"for 1 to 12 epochs, not for {epochs}"):
+            FORECASTER.after(0.1, epochs)
+    pair = LayerPlan("third", LowRankLayer(1, 2), weight_bits=4, input_bits=4)
+    with pytest.raises(NotLearntError, match="no network with low-rank layers"):
+        FORECASTER.of(plan_of(*LAYERS, pair).predicting(0.1), 4)
+
+
+def test_a_plan_is_foreseen_by_its_predicted_loss():
+    plan = plan_of(*LAYERS).predicting(0.2)
+    assert FORECASTER.of(plan, 4) == FORECASTER.after(0.2, 4)
+    # Edited, it is another plan.
+    with pytest.raises(NotLearntError, match="no predicted loss"):
+        FORECASTER.of(replace(plan, layers=LAYERS[:1]), 4)
+
+
+def test_tables_of_outcomes_are_read_as_they_were_written(tmp_path):
+    write_outcomes(tmp_path / "table.csv", OUTCOMES)
+    for read, wrote in zip(read_outcomes(tmp_path / "table.csv"), OUTCOMES, strict=True):
+        assert replace(read, loss=wrote.loss) == wrote
+        assert read.loss == pytest.approx(wrote.loss, rel=1e-5)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """The folder of a run whose plan came with a predicted loss."""
+    folder = tmp_path / "run"
+    shutil.copytree(RUNS / "mixed", folder)
+    plan = Plan.load(folder / "plan.json").predicting(0.3)
+    plan.save(folder / "plan.json")
+    result = Result.load(folder / "result.json")
+    replace(result, predicted_loss=plan.predicted_loss, dense_weights="dense").save(folder / "result.json")
+    return folder
+
+
+def test_a_finished_run_is_learnt_from(finished):
+    result, plan = Result.load(finished / "result.json"), Plan.load(finished / "plan.json")
+    assert of_run(finished) == Outcome(
+        run="run",
+        network=result.model,
+        data=result.data.digest,
+        weights="dense",
+        bits=bits_of(plan.layers),
+        kinds=kinds_of(plan.layers),
+        plan=plan.prediction.of,
+        loss=0.3,
+        baseline=result.accuracy.baseline,
+        before=result.accuracy.decomposed,
+        epochs=result.recipe["epochs"],
+        taught="distillation_weight" in result.recipe,
+        accuracy=result.accuracy.final,
+    )
+
+
+def test_what_tells_nothing_is_not_learnt_from(finished, tmp_path):
+    result = Result.load(finished / "result.json")
+    untrained = {**result.recipe, "epochs": 0}
+    for other in (replace(result, predicted_loss=None), replace(result, recipe=untrained)):
+        other.save(finished / "result.json")
+        assert of_run(finished) is None
+    with pytest.raises(InputError, match="holds no finished run"):
+        of_run(tmp_path)
+
+
+def test_the_package_comes_with_outcomes_that_hold():
+    """As docs/planning.md says of them: nine in ten left-out networks lie within the interval."""
+    outcomes = shipped_outcomes()
+    situation = Situation(outcomes[0].network, outcomes[0].data, outcomes[0].weights, outcomes[0].bits)
+    forecaster = Forecaster(situation, outcomes)
+    assert forecaster.outcomes == outcomes
+    within = [abs(one.residual) <= forecaster.margins[one.outcome.taught] for one in left_out(outcomes)]
+    assert np.mean(within) >= 0.9
