@@ -7,10 +7,11 @@ With x_lc = 1 if layer l becomes its candidate c, a multiple-choice knapsack:
                 sum over l, c of  cost_qlc x_lc <= limit_q        for every limited quantity q
                 x_lc in {0, 1}
 
-solved by branch and bound (HiGHS, Huangfu & Hall 2018, through `scipy.optimize.milp`) until nothing
-better is left.
+solved until nothing better is left: under a single limit layer by layer (`one_limit`); under several, and
+where that would take too many states, by branch and bound (HiGHS, Huangfu & Hall 2018, through
+`scipy.optimize.milp`).
 
-The solver keeps limits within a tolerance, and this must neither let through what exceeds one nor cost a
+The latter keeps limits within a tolerance, and this must neither let through what exceeds one nor cost a
 choice that keeps it. So, first, a candidate that exceeds a limit together with the least of every other layer
 is left out: no choice within the limits has it, and what is left costs no more than there is room for, which
 the solver then counts in parts of. Second, a choice that it lets through though its true sum exceeds a limit
@@ -47,6 +48,7 @@ from rankfold.planning.exact.candidate import (
     is_largest,
     total,
 )
+from rankfold.planning.exact.one_limit import Costed, least_within
 from rankfold.planning.exact.quantities import KNOWN, QUANTITIES, spoken
 from rankfold.planning.exact.units import SLACK, in_units
 
@@ -232,12 +234,19 @@ class _Knapsack:
     def solve(self, limits: Limits, goal: str) -> Solution | None:
         """The best choice, or None where there is none; goal and limits are sums.
 
-        Totals are summed again from the candidates, never taken from the solver. A choice that its tolerance
-        let through is cut off by covers, and the problem is solved anew (see above).
+        Totals are summed again from the candidates, never taken from a solver. A choice that the tolerance of
+        HiGHS let through is cut off by covers, and the problem is solved anew (see above).
         """
         left = self._reachable(limits)
         if left is None:
             return None
+        if len(limits) == 1:
+            ((name, limit),) = limits.items()
+            chosen = left._within_one(name, limit, goal)
+            # Of sums on the very edge of the limit its own rounding decides.
+            if chosen is not None and total(chosen, name) <= _most(limit):
+                value = total(chosen, goal)
+                return Solution(chosen, goal, value, value)
         wanted = left._amounts(goal)
         constraints = left._constraints(limits)
         for _ in range(ATTEMPTS):
@@ -250,6 +259,24 @@ class _Knapsack:
                 return _proven(chosen, goal, wanted, result.mip_dual_bound)
             constraints += [left._cover(chosen, name, limits[name]) for name in exceeded]
         raise _too_fine(exceeded[0])
+
+    def _within_one(self, name: str, limit: float, goal: str) -> tuple[Candidate, ...] | None:
+        """The best choice within a single limit, but for rounding; None where `one_limit` gives up."""
+        costs, goals = self._amounts(name), self._amounts(goal)
+        # Sums of what is counted are exact; those of all else are rounded.
+        room = _most(limit) - costs.least
+        if _is_counted(name):
+            room = np.floor(room)
+        else:
+            room += ROUNDING * limit
+        if room < 0:
+            return None
+        places = [np.flatnonzero(self.layer_of == layer) for layer in range(self.layers)]
+        layers = [Costed(costs.above[own], goals.above[own]) for own in places]
+        picks = least_within(layers, room, float(_is_counted(goal)))
+        if picks is None:
+            return None
+        return tuple(self.candidates[own[pick]] for own, pick in zip(places, picks, strict=True))
 
     def _reachable(self, limits: Limits) -> _Knapsack | None:
         """Without the candidates that no choice within the limits has; None: a layer has none left."""
@@ -353,9 +380,14 @@ def _unit(above: np.ndarray, smallest: float) -> float:
 
 def _smallest(name: str, otherwise: float) -> float:
     """The smallest unit: what is counted has no parts; losses and energies may be as small as they are."""
-    if name == LOSS or not KNOWN[name].counted:
-        return otherwise
-    return 1.0
+    if _is_counted(name):
+        return 1.0
+    return otherwise
+
+
+def _is_counted(name: str) -> bool:
+    """Whether there are only whole amounts of it."""
+    return name != LOSS and KNOWN[name].counted
 
 
 def _proven(chosen: tuple[Candidate, ...], goal: str, wanted: _Amounts, dual: float | None) -> Solution:

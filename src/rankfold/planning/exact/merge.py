@@ -75,7 +75,7 @@ class FrontMerger:
         lost = (loss[:, None] + self.losses).ravel()
         self._work -= len(sums)
         del self._to_come[0]
-        kept = _best(sums, lost)
+        kept = best_points(sums, lost)
         most = self._most_points()
         if len(kept) > most:
             kept, width = _thinned(kept, sums[kept], most)
@@ -114,7 +114,7 @@ class FrontMerger:
         return max(most, FEWEST)
 
 
-def _best(costs: Array, losses: Array) -> Array:
+def best_points(costs: Array, losses: Array) -> Array:
     """Indices of the points that none is as good as in both, by rising cost."""
     # The runs of one candidate each are sorted already, which a stable sort (a merge) makes use of.
     order = np.argsort(costs, kind="stable")
