@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from rankfold.calibration import backward
 from rankfold.calibration.patches import patches
 from rankfold.calibration.sensitivity import predicted_loss, sensitivities
 from rankfold.errors import InputError
@@ -260,3 +261,30 @@ def test_inputs_by_name_and_by_position_are_as_one_tensor():
         np.testing.assert_allclose(given.gradient, alone.gradient, rtol=1e-9)
         np.testing.assert_allclose(given.power, alone.power, rtol=1e-6)
         assert given.positions == alone.positions
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_what_is_kept_for_the_way_back_does_not_change_what_is_found(monkeypatch, images):
+    """A batch goes back in parts where all of it would keep too much: the same labels, the same sums."""
+    torch.manual_seed(0)
+    model, batches = Shared(), [torch.randn(7, 4, 6, 6), torch.randn(2, 4, 6, 6)]
+    names = ["first", "grouped", "tokens"]
+    whole = sensitivities(model, batches, names)
+    kept = []
+
+    def outputs(_module, _inputs, output):
+        kept.append(output.numel())
+
+    hooks = [model.get_submodule(name).register_forward_hook(outputs) for name in names]
+    model(batches[0][:1])
+    for hook in hooks:
+        hook.remove()
+    monkeypatch.setattr(backward, "KEPT", images * sum(kept))
+    seen = []
+    model.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+    for name, found in sensitivities(model, batches, names).items():
+        np.testing.assert_allclose(found.gradient, whole[name].gradient, rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(found.power.sum(), whole[name].power.sum(), rtol=1e-4)
+        np.testing.assert_allclose(found.moments.second, whole[name].moments.second, atol=1e-6)
+        assert found.positions == whole[name].positions
+    assert max(seen) == images

@@ -19,7 +19,7 @@ from rankfold.lowrank import (
     refit,
     shared_supports,
 )
-from rankfold.lowrank.elimination import Elimination
+from rankfold.lowrank.elimination import Elimination, packed
 from rankfold.lowrank.regression import with_ridge
 
 
@@ -126,6 +126,16 @@ def test_costs_of_the_elimination_are_those_of_a_refit(layer):
         if rng.integers(2):
             columns.tidy()
         assert (columns.kept == support.reshape(-1)).all()
+
+
+def test_a_matrix_is_packed_into_its_own_memory():
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((150, 150))
+    for share in (0.1, 0.5, 0.99, 1.0):
+        kept, before = np.flatnonzero(rng.random(150) < share), matrix.copy()
+        found = packed(before, kept)
+        assert np.array_equal(found, matrix[np.ix_(kept, kept)])
+        assert np.shares_memory(found, before)
 
 
 def test_near_the_best_of_all_supports():

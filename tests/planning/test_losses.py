@@ -60,8 +60,7 @@ class Layers(Silent):
 
 def choices(known, progress=None, threads=2):
     slots, model, sensitive, costing = known
-    moments = {name: one.moments for name, one in sensitive.layers.items()}
-    statistics = LayerStatistics(sensitive.layers, moments, windows=sensitive.windows)
+    statistics = LayerStatistics(sensitive.layers, windows=sensitive.windows)
     return losses.layer_choices(
         slots, model, statistics, costing, [CYCLES], progress=progress or Silent(), threads=threads
     )

@@ -12,8 +12,12 @@ from torch.nn import functional as F
 from rankfold.calibration.layer_moments import layers_of
 from rankfold.calibration.observation import evaluating, observing
 from rankfold.calibration.patches import Layer
-from rankfold.calibration.samples import Inputs, call, map_tensors, size_of
+from rankfold.calibration.samples import Inputs, call, cut, map_tensors, size_of
 from rankfold.errors import InputError
+
+# Values of layers' outputs that are kept for a way back. Together with what norms and rectifiers keep they
+# take about three times their memory, 1.2 GB.
+KEPT = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class Backward:
     """A way back through a network for each batch, as often as wanted, each time with the same labels.
 
     Labels are drawn from softmax(z / T) of the network's own scores z, and the loss is the cross entropy
-    with them.
+    with them. They are drawn for a whole batch, also where so much is kept for the way back that only some of
+    its images fit at a time: then the scores come from a way forward alone.
 
     Attributes:
         model: the network, with outputs (B, classes); in eval mode while it runs, then as before.
@@ -87,15 +92,46 @@ class Backward:
     temperature: float
 
     def __iter__(self) -> Iterator[tuple[str, list[LayerRun], int]]:
-        """For each batch and each layer: the name, the runs, and the number of images."""
+        """For each batch, or part of one, and each layer: the name, the runs, and the number of images."""
         draw = torch.Generator().manual_seed(self.seed)
-        for inputs in self.batches:
-            runs = self._runs(inputs, draw)
-            for name in self.names:
-                # Taken out, so that a layer's tensors are freed before those of the next one are used.
-                yield name, runs.pop(name), size_of(inputs)
+        for batch in self.batches:
+            parts = list(self._parts(batch))
+            ascents: Sequence[Tensor | None] = [None]
+            if len(parts) > 1:
+                scores = torch.cat([_checked(self._scores(part)) for part in parts])
+                sizes = [size_of(part) for part in parts]
+                ascents = torch.split(_ascent(scores, self.temperature, draw), sizes)
+            for part, ascent in zip(parts, ascents, strict=True):
+                runs = self._runs(part, ascent, draw)
+                for name in self.names:
+                    # Taken out, so that a layer's tensors are freed before those of the next one are used.
+                    yield name, runs.pop(name), size_of(part)
 
-    def _runs(self, batch: Inputs, draw: torch.Generator) -> dict[str, list[LayerRun]]:
+    def _parts(self, batch: Inputs) -> Iterator[Inputs]:
+        """The batch, cut where the way back of all its images would keep too much."""
+        size, values = size_of(batch), 0
+
+        def count(name: str, _: nn.Module, inputs: Tensor, output: Tensor) -> None:
+            nonlocal values
+            values += output.numel()
+
+        layers = layers_of(self.model, self.names)
+        with evaluating(self.model), torch.no_grad(), observing(layers, after=count):
+            call(self.model, cut(batch, size, 0, 1))
+        images = max(1, KEPT // max(1, values))
+        if images >= size:
+            yield batch
+            return
+        for start in range(0, size, images):
+            yield cut(batch, size, start, min(start + images, size))
+
+    def _scores(self, batch: Inputs) -> object:
+        """What the network gives, of a way forward alone."""
+        with evaluating(self.model), torch.no_grad():
+            return call(self.model, batch)
+
+    def _runs(self, batch: Inputs, ascent: Tensor | None, draw: torch.Generator) -> dict[str, list[LayerRun]]:
+        """The calls of all layers; without an ascent of the scores labels are drawn here."""
         layers = layers_of(self.model, self.names)
         seen: list[tuple[str, Tensor, Tensor]] = []  # (name, input, output), in the order of the calls
 
@@ -109,8 +145,11 @@ class Backward:
             return output.clone()  # which an activation in place may change
 
         with evaluating(self.model), torch.enable_grad(), observing(layers, after=keep):
-            scores = call(self.model, map_tensors(batch, _differentiable))
-            ascent = _ascent(scores, self.temperature, draw)
+            scores = _checked(call(self.model, map_tensors(batch, _differentiable)))
+            if not scores.requires_grad:
+                raise _no_scores()
+            if ascent is None:
+                ascent = _ascent(scores, self.temperature, draw)
             outputs = [output for _, _, output in seen]
             gradients: Sequence[Tensor | None] = torch.autograd.grad(
                 scores,
@@ -138,20 +177,33 @@ def _differentiable(values: Tensor) -> Tensor:
     return values.detach().requires_grad_()
 
 
-def _ascent(
-    scores: object,
-    temperature: float,
-    draw: torch.Generator,
-) -> Tensor:
-    """(B, classes) gradient over z / T of the cross entropy of softmax(z / T), for labels drawn from that."""
-    if not isinstance(scores, Tensor) or scores.dim() != 2 or not scores.requires_grad:
-        raise InputError(
-            "sensitivities need a network whose outputs are differentiable scores of shape (images, classes)"
-        )
+def _checked(scores: object) -> Tensor:
+    """What a network gives, if it is scores.
+
+    Raises:
+        InputError: it is not, or they are not finite.
+    """
+    if not isinstance(scores, Tensor) or scores.dim() != 2:
+        raise _no_scores()
     if not torch.isfinite(scores).all():
         raise InputError(
             "the network's outputs on the calibration data are not finite; its weights may be damaged"
         )
+    return scores
+
+
+def _no_scores() -> InputError:
+    return InputError(
+        "sensitivities need a network whose outputs are differentiable scores of shape (images, classes)"
+    )
+
+
+def _ascent(
+    scores: Tensor,
+    temperature: float,
+    draw: torch.Generator,
+) -> Tensor:
+    """(B, classes) gradient over z / T of the cross entropy of softmax(z / T), for labels drawn from that."""
     softened = scores.detach().double() / temperature
     chance = F.softmax(softened, dim=1)
     # On the processor: the same labels on every device.

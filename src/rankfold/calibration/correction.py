@@ -139,10 +139,20 @@ def free_of_constants(
     """
     free: dict[str, PatchMoments] = {}
     for name, known in moments.items():
-        bias = getattr(model.get_submodule(name), "bias", None)
-        if name in norms or name in biased or bias is not None:
+        if name in biased or takes_constants_back(model, name, norms):
             free[name] = known.centred()
     return free
+
+
+def takes_constants_back(model: nn.Module, name: str, norms: Mapping[str, str]) -> bool:
+    """Whether the bias of a layer, or the norm behind it, takes a constant error of its output back.
+
+    Args:
+        model: the network.
+        name: of the layer.
+        norms: from `following_norms`.
+    """
+    return name in norms or getattr(model.get_submodule(name), "bias", None) is not None
 
 
 class _Uses(TorchFunctionMode):

@@ -66,15 +66,21 @@ class PatchMoments:
         return replace(self._centred(), by_pixel=by_pixel, importance=self.importance, others=others)
 
     def _centred(self) -> PatchMoments:
-        # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T
-        second = self.second - _outer(self.mean, self.mean)
+        # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T, row by row: there may be little memory left.
+        second = np.empty_like(self.second)
+        for group, mean in enumerate(self.mean):
+            for row, value in enumerate(mean):
+                np.multiply(mean, -value, out=second[group, row])
+        second += self.second
         # Diagonals, (G, n).
         power = np.einsum("gii->gi", self.second)
         variance = np.einsum("gii->gi", second)
         # What is left of an input that never changes is rounding, of which no positive definite matrix
         # could be made.
         changing = variance > CONSTANT * power
-        second = np.where(_outer(changing, changing), second, 0.0)
+        for of_group, changes in zip(second, changing, strict=True):
+            of_group[~changes] = 0.0
+            of_group[:, ~changes] = 0.0
         nothing = np.zeros_like(self.mean)  # the mean of what is centred
         if self.cross is None or self.dense_mean is None:
             return PatchMoments(second, nothing)

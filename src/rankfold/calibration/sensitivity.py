@@ -226,6 +226,7 @@ def network_sensitivities(
     for name in names:
         for target in targets[name].every:
             target.settle(name)
+        seen[name].forget()
     for name, runs, size in backward:
         for target in targets[name].every:
             target.add_power(runs, size)

@@ -114,6 +114,12 @@ class WindowMoments:
             found.append(self._of_hull.of_parts(window_parts(self._hull.layer, small)))
         return MomentSums.joined(found).moments()
 
+    def forget(self) -> None:
+        """Free the memory of all sums, when all moments that are needed were asked for."""
+        self._own, self._of_hull = MomentSums(), MomentSums()
+        for sums in (self._complete, self._sampled, self._of_parts):
+            sums.clear()
+
     def _gathered(self, inputs: Tensor) -> list[Pair]:
         """The windows that no other one gives the moments of."""
         return [window for window in self.views if not self._gives(self._holders[window], inputs)]

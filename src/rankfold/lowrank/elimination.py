@@ -35,6 +35,7 @@ DRIFT = 1e-6  # of the diagonal of S H from one, above which H is computed afres
 # Columns whose changes are kept before they are multiplied out: at least so many, or a part of all, about as
 # many as are dropped until those that are left are tidied up.
 COLLECTED, COLLECTED_PART = 32, 16
+TOGETHER = 64  # rows of a matrix that are copied or looked at together
 
 
 class Elimination:
@@ -77,13 +78,11 @@ class Elimination:
         return self._there.copy()
 
     @property
-    def weight(self) -> np.ndarray:
-        """(m, n) the best weight on the columns that are left, zero elsewhere."""
+    def kept_weight(self) -> np.ndarray:
+        """(m, |A|) the best weight on the columns that are left, in their order."""
         self._multiply_out()
-        outputs, n = len(self._weight), len(self._there)
-        whole = np.zeros((outputs, n))
-        whole[:, self._columns] = self._weight
-        return whole
+        there = self._there[self._columns]
+        return self._weight[:, there]  # a copy
 
     def costs(self) -> np.ndarray:
         """(n,) increase of tr(D S D^T) by dropping each column alone; infinite for those that are dropped."""
@@ -129,19 +128,23 @@ class Elimination:
         """Forget the dropped columns, so that steps become cheaper, and mend an inverse that has drifted."""
         self._apply()
         there = np.flatnonzero(self._there[self._columns])
-        kept = np.ix_(there, there)
         self._columns = self._columns[there]
         self._place = np.cumsum(self._there) - 1
         self._weight = np.ascontiguousarray(self._weight[:, there])
-        self._inverse = self._inverse[kept]
-        left = np.ix_(self._columns, self._columns)
-        moments = self._moments[left]
-        # The diagonal of S H, which is one but for rounding.
-        diagonal = np.einsum("ij,ij->i", moments, self._inverse)
-        drift = np.abs(diagonal - 1).max(initial=0.0)
-        if drift > DRIFT:
-            self._inverse = inverse(moments)
+        self._inverse = packed(self._inverse, there)
+        if self._drift() > DRIFT:
+            self._inverse = inverse(self._moments[np.ix_(self._columns, self._columns)])
         self._begin()
+
+    def _drift(self) -> float:
+        """How far the diagonal of S H, which is one but for rounding, is from one."""
+        drift = 0.0
+        for start in range(0, len(self._columns), TOGETHER):
+            rows = slice(start, start + TOGETHER)
+            moments = self._moments[np.ix_(self._columns[rows], self._columns)]
+            diagonal = np.einsum("ij,ij->i", moments, self._inverse[rows])
+            drift = max(drift, float(np.abs(diagonal - 1).max()))
+        return drift
 
     def _begin(self, room: int = 0) -> None:
         """With no changes collected yet, and room for those of so many columns at least."""
@@ -178,3 +181,17 @@ class Elimination:
         self._weight[:, gone] = 0.0
         self._inverse[gone] = 0.0
         self._inverse[:, gone] = 0.0
+
+
+def packed(matrix: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The rows and columns `kept`, rising indices, of a square matrix, written over its beginning.
+
+    No memory for another matrix is needed. Row i of the result ends before row kept[i] + 1 of the matrix
+    begins, as i <= kept[i] and no row becomes longer: what is read later is still there.
+    """
+    number = len(kept)
+    packed = matrix.reshape(-1)[: number * number].reshape(number, number)
+    for start in range(0, number, TOGETHER):
+        rows = kept[start : start + TOGETHER]
+        packed[start : start + TOGETHER] = matrix[np.ix_(rows, kept)]  # copied before it is written
+    return packed

@@ -79,9 +79,10 @@ class NestedRefits:
         kept = list(sets)
         sizes = np.sum([one.astype(int) for one in kept], axis=0)  # in how many sets a column is
         order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
-        lower = factor(moments[np.ix_(order, order)])
+        lower = factor(moments[np.ix_(order, order)], in_place=True)
         seen = solve_triangular(lower, pull[:, order].T, lower=True, check_finite=False)
-        return cls(order, inverse_triangle(lower), seen, tuple(sorted({int(one.sum()) for one in kept})))
+        inverted = inverse_triangle(lower, in_place=True)
+        return cls(order, inverted, seen, tuple(sorted({int(one.sum()) for one in kept})))
 
     def refits(self) -> Iterator[tuple[int, Refit]]:
         """The number of columns and the refit of each set, the smallest one first.

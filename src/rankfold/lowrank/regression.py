@@ -59,15 +59,25 @@ def of_group(moments: np.ndarray | None, group: int) -> np.ndarray | None:
 
 
 def with_ridge(second: np.ndarray, ridge: float) -> np.ndarray:
-    """S (n, n) plus `ridge` times the mean input power, tr(S)/n, on its diagonal."""
+    """S (n, n) plus `ridge` times the mean input power, tr(S)/n, on its diagonal.
+
+    With a ridge of 0 it is S itself, not a copy, where there is any input.
+    """
+    if ridge == 0 and np.trace(second) > 0:
+        return second.astype(np.float64, copy=False)
+    moments = second.astype(np.float64)  # a copy
+    add_ridge_(moments, ridge)
+    return moments
+
+
+def add_ridge_(second: np.ndarray, ridge: float) -> None:
+    """`with_ridge` in place of S."""
     mean = float(np.trace(second)) / len(second)
     # Without any input, any weight will do: the plain weight error then.
     added = 1.0
     if mean > 0:
         added = ridge * mean
-    moments = second.astype(np.float64)  # a copy
-    moments[np.diag_indices_from(moments)] += added
-    return moments
+    second[np.diag_indices_from(second)] += added
 
 
 def power(matrix: np.ndarray, moments: np.ndarray) -> float:
@@ -131,8 +141,12 @@ class Regression:
         return solve_right(self.pull[:, columns], factor(inner))
 
 
-def factor(moments: np.ndarray) -> np.ndarray:
+def factor(moments: np.ndarray, *, in_place: bool = False) -> np.ndarray:
     """The lower Cholesky factor of moments.
+
+    Args:
+        moments: (n, n), symmetric.
+        in_place: whether they may be written over, so that no memory for another matrix is needed.
 
     Raises:
         InputError: they are singular.
@@ -140,7 +154,7 @@ def factor(moments: np.ndarray) -> np.ndarray:
     if not len(moments):
         return moments
     # Turned, which changes nothing: LAPACK has columns in a row, and copies what has rows in one more slowly.
-    lower, failed = dpotrf(moments.T, lower=1)
+    lower, failed = dpotrf(moments.T, lower=1, overwrite_a=in_place)
     if failed:
         raise InputError(
             "the second moments of the inputs are singular; use a ridge above 0, or more calibration data"
@@ -155,11 +169,11 @@ def solve_right(right: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return cho_solve((lower, True), right.T, check_finite=False).T
 
 
-def inverse_triangle(lower: np.ndarray) -> np.ndarray:
-    """The inverse of a Cholesky factor, itself a lower triangle."""
+def inverse_triangle(lower: np.ndarray, *, in_place: bool = False) -> np.ndarray:
+    """The inverse of a Cholesky factor, itself a lower triangle; written over it where it may be."""
     if not lower.size:
         return lower
-    inverted, _ = dtrtri(lower, lower=1)
+    inverted, _ = dtrtri(lower, lower=1, overwrite_c=in_place)
     return inverted
 
 
@@ -169,7 +183,7 @@ def inverse(moments: np.ndarray) -> np.ndarray:
     Raises:
         InputError: they are singular.
     """
-    whole, _ = dpotri(factor(moments), lower=1)
+    whole, _ = dpotri(factor(moments), lower=1, overwrite_c=1)
     # LAPACK fills one triangle only; the other one is copied block by block, which needs no more memory.
     for start in range(0, len(whole), MIRRORED):
         stop = start + MIRRORED

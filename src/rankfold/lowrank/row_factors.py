@@ -70,14 +70,24 @@ class RowFactors:
     """A support of inputs, and the best factors on it.
 
     Attributes:
-        support: (C_in, kh*kw) booleans.
+        support: (C_in, kh*kw) booleans, as many in each group.
         outputs: (G, m/G, r) L of each group, orthonormal columns.
-        rows: (G, r, n) R, zero outside the support.
+        kept: (G, r, |T|) R on the support, by rising inputs.
     """
 
     support: Array
     outputs: Array
-    rows: Array
+    kept: Array
+
+    @property
+    def rows(self) -> Array:
+        """(G, r, n) R, zero outside the support."""
+        groups, rank, _ = self.kept.shape
+        own = self.support.reshape(groups, -1)
+        whole = np.zeros((groups, rank, own.shape[1]))
+        for rows, there, kept in zip(whole, own, self.kept, strict=True):
+            rows[:, there] = kept
+        return whole
 
 
 def low_rank_rows(
@@ -118,7 +128,7 @@ def low_rank_rows(
     return found
 
 
-# (n,) booleans, the inputs; U (m, r) orthonormal; B (r, n).
+# (n,) booleans, the inputs T; U (m, r) orthonormal; B (r, |T|).
 Factored = tuple[Array, Array, Array]
 
 
@@ -144,7 +154,8 @@ def _factors_of_group(
             power = float(np.sum(outputs * (refit.gram @ outputs)))
             if power > best[rows]:
                 best[rows] = power
-                found[rows] = sets[rows], outputs, refit.placed(outputs.T @ refit.weight, n)
+                order = np.argsort(refit.columns)
+                found[rows] = sets[rows], outputs, (outputs.T @ refit.weight)[:, order]
     return found
 
 

@@ -85,7 +85,6 @@ def nested_rows(
     *,
     importance: np.ndarray | None = None,
     ridge: float = RIDGE,
-    inverses: Inverses | None = None,
 ) -> dict[int, FittedSupport]:
     """Keep several numbers of inputs of each group, each within the next larger one, by one elimination.
 
@@ -104,7 +103,6 @@ def nested_rows(
             semi-definite, what errors of outputs count together, see above; None: all count alike. The refit
             does not depend on it.
         ridge: as in `decompose_for_data`.
-        inverses: those of moments that other choices have; None: moments are inverted here.
 
     Returns:
         Support and weight for each of `budgets`.
@@ -113,22 +111,95 @@ def nested_rows(
         InputError: the weight, the moments or the importance are not finite or do not fit each other, or
             there are not so many inputs.
     """
-    _check(weight, conv_groups, budgets)
-    n = weight[0].size
-    metric = _metric(importance, conv_groups, len(weight))
-    supports = {rows: np.ones((conv_groups, n), bool) for rows in budgets}
-    if second is None:
-        _drop_lightest(supports, _judged(weight, conv_groups, metric, EVERY))
-    else:
+    rows = NestedRows(weight, conv_groups, second, budgets, importance=importance, ridge=ridge)
+    found = {number: rows.fitted(number) for number in sorted(set(budgets))}
+    return {number: found[number] for number in budgets}
+
+
+class NestedRows:
+    """What `nested_rows` finds, with weights that are made when they are asked for.
+
+    Arguments and errors as there; `inverses` are those of moments that other choices have, None: moments are
+    inverted here. Rising numbers of inputs take least time.
+
+    Attributes:
+        supports: (G, n) booleans, the inputs of each of `budgets`.
+    """
+
+    def __init__(
+        self,
+        weight: np.ndarray,
+        conv_groups: int,
+        second: Moments | None,
+        budgets: Sequence[int],
+        *,
+        importance: np.ndarray | None = None,
+        ridge: float = RIDGE,
+        inverses: Inverses | None = None,
+    ) -> None:
+        _check(weight, conv_groups, budgets)
+        n = weight[0].size
+        self._weight, self._second, self._ridge = weight, second, ridge
+        metric = _metric(importance, conv_groups, len(weight))
+        self.supports = {rows: np.ones((conv_groups, n), bool) for rows in budgets}
+        self._fewer = sorted(rows for rows in self.supports if rows < n)
+        self._last: FittedSupport | None = None
+        self._left: Iterator[FittedSupport] = iter(())
+        if second is None:
+            _drop_lightest(self.supports, _judged(weight, conv_groups, metric, EVERY))
+            return
         known = inverses or Inverses()
         for group, columns in enumerate(_eliminations(weight, conv_groups, second, metric, ridge, known)):
             for rows, kept in eliminated(columns, budgets).items():
-                supports[rows][group] = kept
-    fitted = _refits(weight, conv_groups, second, supports, ridge)
-    return {
-        rows: FittedSupport(kept.reshape(conv_groups * weight.shape[1], -1), fitted[rows])
-        for rows, kept in supports.items()
-    }
+                self.supports[rows][group] = kept
+
+    def support(self, rows: int) -> np.ndarray:
+        """(C_in, kh*kw) booleans, for one of the numbers of inputs."""
+        kept = self.supports[rows]
+        return kept.reshape(len(kept) * self._weight.shape[1], -1)
+
+    def fitted(self, rows: int) -> FittedSupport:
+        """With the best weight on them."""
+        n = self._weight[0].size
+        # Without moments weights stay as they are, and so they do where all inputs are there.
+        if self._second is None or rows == n:
+            dense = self._weight.astype(np.float64)
+            kept = self.supports[rows].reshape(-1, 1, *dense.shape[1:])
+            by_group = dense.reshape(len(kept), -1, *dense.shape[1:])
+            return FittedSupport.of(self.support(rows), np.where(kept, by_group, 0.0).reshape(dense.shape))
+        # Each set's weight takes what the next smaller one's has already.
+        if self._last is None or rows < _number(self._last):
+            self._left = self._refits(self._second)
+            self._last = next(self._left)
+        while _number(self._last) < rows:
+            self._last = next(self._left)
+        if rows == self._fewer[-1]:
+            self._left = iter(())  # nothing more is asked of the factorisations, which are large
+        return self._last
+
+    def _refits(self, second: Moments) -> Iterator[FittedSupport]:
+        """By rising number of inputs, from one factorisation for each set of outputs and group."""
+        groups = len(next(iter(self.supports.values())))
+        dense = self._weight.astype(np.float64).reshape(groups, -1, self._weight[0].size)  # (G, m/G, n)
+        refits = []
+        for part in _parts(len(self._weight), second):
+            inside = part.outputs.reshape(groups, -1)
+            for group, own in enumerate(inside):
+                sets = [self.supports[rows][group] for rows in self._fewer]
+                moments = with_ridge(part.second[group], self._ridge)
+                nested = NestedRefits.of(dense[group][own] @ moments, moments, sets)
+                refits.append((group, own, nested.refits()))
+        for rows in self._fewer:
+            weight = np.zeros(dense.shape)
+            for group, own, found in refits:
+                _, refitted = next(found)
+                weight[group][own] = refitted.placed(refitted.weight, dense.shape[2])
+            yield FittedSupport.of(self.support(rows), weight.reshape(self._weight.shape))
+
+
+def _number(fitted: FittedSupport) -> int:
+    """Of inputs of each group."""
+    return int(fitted.kept.shape[1])
 
 
 def _check(weight: np.ndarray, conv_groups: int, budgets: Sequence[int]) -> None:
@@ -143,31 +214,6 @@ def _check(weight: np.ndarray, conv_groups: int, budgets: Sequence[int]) -> None
     for rows in budgets:
         if not 1 <= rows <= n:
             raise InputError(f"rows (={rows}) must be from 1 to {n}, the inputs of an output")
-
-
-def _refits(
-    weight: np.ndarray,
-    conv_groups: int,
-    second: Moments | None,
-    supports: Mapping[int, np.ndarray],
-    ridge: float,
-) -> dict[int, np.ndarray]:
-    """`refit_parts` on nested supports (G, n), all of them from one factorisation for each set of outputs."""
-    dense = weight.astype(np.float64).reshape(conv_groups, -1, weight[0].size)  # (G, m/G, n)
-    found = {rows: np.where(kept[:, None], dense, 0.0) for rows, kept in supports.items()}
-    # Without moments weights stay as they are, and so they do where all inputs are there.
-    fewer = [rows for rows in supports if rows < dense.shape[2]]
-    if second is None or not fewer:
-        return {rows: block.reshape(weight.shape) for rows, block in found.items()}
-    for part in _parts(len(weight), second):
-        inside = part.outputs.reshape(conv_groups, -1)
-        for group, own in enumerate(inside):
-            sets = [supports[rows][group] for rows in fewer]
-            moments = with_ridge(part.second[group], ridge)
-            refits = NestedRefits.of(dense[group][own] @ moments, moments, sets)
-            for rows, refitted in refits.refits():
-                found[rows][group][own] = refitted.placed(refitted.weight, dense.shape[2])
-    return {rows: block.reshape(weight.shape) for rows, block in found.items()}
 
 
 def _parts(outputs: int, second: Moments) -> Sequence[OutputMoments]:

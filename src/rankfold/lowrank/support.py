@@ -108,15 +108,44 @@ def _eliminations(
 
 @dataclass(frozen=True)
 class FittedSupport:
-    """A support and the best weight on it.
+    """A support and the best weight on it, which is kept without its zeros.
 
     Attributes:
-        support: (C_in, kh*kw) booleans.
-        weight: (m, C_in/G, kh, kw), what `refit` gives, up to rounding.
+        support: (C_in, kh*kw) booleans, as many in each group.
+        kept: (m, |T|) the weight on the columns of each output's group, in their order.
+        shape: (m, C_in/G, kh, kw) of the weight.
     """
 
     support: np.ndarray
-    weight: np.ndarray
+    kept: np.ndarray
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, support: np.ndarray, weight: np.ndarray) -> FittedSupport:
+        """For a weight (m, C_in/G, kh, kw) that is zero outside the support."""
+        groups = len(support) // weight.shape[1]
+        by_group = weight.reshape(groups, len(weight) // groups, -1)
+        own = support.reshape(groups, -1)
+        if own.all():
+            return cls(support, by_group.reshape(len(weight), -1), weight.shape)
+        kept = [block[:, there] for block, there in zip(by_group, own, strict=True)]
+        return cls(support, np.concatenate(kept), weight.shape)
+
+    @property
+    def groups(self) -> int:
+        """G."""
+        return len(self.support) // self.shape[1]
+
+    @property
+    def weight(self) -> np.ndarray:
+        """(m, C_in/G, kh, kw), what `refit` gives, up to rounding."""
+        own = self.support.reshape(self.groups, -1)
+        if own.all():
+            return self.kept.reshape(self.shape)
+        whole = np.zeros((self.groups, self.shape[0] // self.groups, own.shape[1]))
+        for block, there, kept in zip(whole, own, np.split(self.kept, self.groups), strict=True):
+            block[:, there] = kept
+        return whole.reshape(self.shape)
 
 
 def fitted_supports(
@@ -137,6 +166,7 @@ def fitted_supports(
     positions = weight.shape[2] * weight.shape[3]
     moments = [with_ridge(of_one, ridge) for of_one in second]  # (n, n) each
     known = inverses or Inverses()  # inverted once for both families
+    shape = weight.shape
 
     def fitted(find_levels: FindLevels) -> dict[int, FittedSupport]:
         groups = []
@@ -144,8 +174,8 @@ def fitted_supports(
             groups.append(Elimination(block, of_one, known.of(of_one)))
         supports = {}
         for entries, support in find_levels(groups, positions):
-            refitted = np.concatenate([group.weight for group in groups])
-            supports[entries] = FittedSupport(support, refitted.reshape(weight.shape))
+            refitted = np.concatenate([group.kept_weight for group in groups])
+            supports[entries] = FittedSupport(support, refitted, shape)
         return supports
 
     return fitted(free_levels), fitted(shared_levels)

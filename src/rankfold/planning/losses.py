@@ -244,7 +244,7 @@ class LayerLosses:
         rounded = None
         if rounding is not None:
             rounded = {PIXEL: rounding.sensitivity, **rounding.windows}
-        study = LayerStudy(slot, dense, known.fitted[slot.name].second, others, windows, rounded)
+        study = LayerStudy(slot, dense, known.fitted(slot.name).second, others, windows, rounded)
         return cls(study, sensitivity, rounding)
 
     def of(self, kind: LayerKind) -> KindLosses:

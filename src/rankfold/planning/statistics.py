@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from torch import nn
 
-from rankfold.calibration.correction import following_norms, free_of_constants
+from rankfold.calibration.correction import following_norms, free_of_constants, takes_constants_back
 from rankfold.calibration.input_rounding import input_rounding
 from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.moments import PatchMoments
@@ -26,18 +26,28 @@ class LayerStatistics:
 
     Attributes:
         sensitivities: the curvature of the loss over each layer's weight.
-        fitted: the moments of its inputs that replacements are made for: centred where its bias, or a
-            norm behind it, takes a constant error of its output back.
-        others: the same of other patches of its inputs, by the shapes that read them.
+        corrected: the layers whose bias, or a norm behind them, takes a constant error of the output back.
+        others: the moments that replacements are made for, see `fitted`, of other patches of a layer's
+            inputs, by the shapes that read them.
         windows: the curvature of the loss over the matrices of its windows, by (a, b) or part of the plane.
         rounding: what rounding costs layers that may have other bits.
     """
 
     sensitivities: Mapping[str, LayerSensitivity]
-    fitted: Mapping[str, PatchMoments]
+    corrected: frozenset[str] = frozenset()
     others: Mapping[str, Mapping[ConvShape, PatchMoments]] = field(default_factory=dict)
     windows: Mapping[str, Mapping[AnyWindow, LayerSensitivity]] = field(default_factory=dict)
     rounding: Mapping[str, LayerRounding] = field(default_factory=dict)
+
+    def fitted(self, name: str) -> PatchMoments:
+        """The moments of a layer's inputs that replacements are made for: centred where it is corrected.
+
+        Made anew for each call: those of all layers together would take too much memory.
+        """
+        moments = self.sensitivities[name].weighed_moments
+        if name in self.corrected:
+            return moments.centred()
+        return moments
 
     @property
     def moments(self) -> dict[str, PatchMoments]:
@@ -79,7 +89,7 @@ def layer_statistics(
     """
     # Every layer stays dense: the network need not run at all.
     if not names:
-        return LayerStatistics({}, {})
+        return LayerStatistics({})
     widths = widths or {}
     # As surgery makes the weights: a constant error is left to the bias, or to the norm behind.
     norms = following_norms(model, batches, names)
@@ -88,19 +98,17 @@ def layer_statistics(
     found_sensitivities = network_sensitivities(
         model, batches, names, windows or {}, seed, centred=corrected, uncentred=others_rounded
     )
-    statistics = LayerStatistics(found_sensitivities.layers, {}, windows=found_sensitivities.windows)
-    moments = statistics.moments
-    centred = free_of_constants(model, moments, norms)
     found: dict[str, dict[ConvShape, PatchMoments]] = {name: {} for name in others or {}}
     for readers in _rounds(others or {}):
         gathered = patch_moments(model, batches, readers)
         gathered.update(free_of_constants(model, gathered, norms))
         for name, shape in readers.items():
             found[name][shape] = gathered[name]
-    return replace(
-        statistics,
-        fitted={**moments, **centred},
-        others=found,
+    return LayerStatistics(
+        found_sensitivities.layers,
+        frozenset(name for name in names if takes_constants_back(model, name, norms)),
+        found,
+        windows=found_sensitivities.windows,
         rounding=_rounding(model, batches, found_sensitivities, widths, corrected, seed),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rankfold.lowrank import FittedSupport, fitted_supports
 from rankfold.lowrank.blocks import Block, BlockProblem
-from rankfold.lowrank.regression import RIDGE, Inverses, Regression
+from rankfold.lowrank.regression import RIDGE, Inverses, Regression, add_ridge_
 from rankfold.mapping.window_cover import AnyWindow, PlanePart
 from rankfold.plan import support_to_text
 from rankfold.planning.exact.slots import LayerSlot
@@ -29,12 +29,13 @@ class LayerStudy:
     Attributes:
         slot: the layer.
         weight: (m, C_in/G, kh, kw) its dense weight.
-        second: (G, n, n) E[x x^T] of the patches of each group that replacements are made for.
+        moments: (G, n, n) E[x x^T] of the patches of each group that replacements are made for, with the
+            ridge that they add to it (`regression.with_ridge`).
 
     Args:
         slot: the layer.
         weight: its dense weight.
-        second: the moments.
+        second: the moments, without a ridge.
         others: the same of other patches that its candidates read, by the shapes that read them.
         windows: how sensitive the loss is to the matrices of its windows, by (a, b) or part of the plane;
             that of (1, 1) is the sensitivity to its weight.
@@ -51,7 +52,10 @@ class LayerStudy:
         windows: Mapping[AnyWindow, LayerSensitivity] | None = None,
         rounded: Mapping[AnyWindow, LayerSensitivity] | None = None,
     ) -> None:
-        self.slot, self.weight, self.second = slot, weight, second
+        self.slot, self.weight = slot, weight
+        self.moments = np.array(second, np.float64)  # a copy, the only one
+        for of_group in self.moments:
+            add_ridge_(of_group, RIDGE)
         self._others = dict(others or {})
         self._sensitive_windows = dict(windows or {})
         self._rounded_windows = self._sensitive_windows if rounded is None else dict(rounded)
@@ -82,7 +86,9 @@ class LayerStudy:
             pixels = window.window if isinstance(window, PlanePart) else window
             # Other windows have moments of their own, which nothing else begins with.
             inverses = self._inverses if window == PIXEL else Inverses()
-            self._windows[window] = WindowStudy(self.slot, self.weight, pixels, sensitivity, inverses)
+            self._windows[window] = WindowStudy(
+                self.slot, self.weight, pixels, sensitivity, self.moments, inverses
+            )
         return self._windows[window]
 
     def to_rounding(self, window: AnyWindow) -> LayerSensitivity:
@@ -140,11 +146,10 @@ class LayerStudy:
     def _new_problems(self, groups: int, fitted: FittedSupport) -> list[BlockProblem]:
         conv_groups = self.slot.shape.groups
         supports = fitted.support.reshape(conv_groups, -1)  # (G, n)
-        weights = fitted.weight.reshape(conv_groups, -1, self.inputs)  # (G, m/G, n)
+        # The best weight on the support is known from the elimination that chose it.
+        targets = np.split(fitted.kept, conv_groups)  # (m/G, |T|) each
         problems = []
-        for regression, kept, weight in zip(self._regressions, supports, weights, strict=True):
-            # The best weight on the support is known from the elimination that chose it.
-            target = weight[:, kept]  # (m/G, |T|)
+        for regression, kept, target in zip(self._regressions, supports, targets, strict=True):
             problem = BlockProblem.of(regression, kept, groups, target)
             # Enough to compare candidates, in half the time.
             problems.append(problem.in_float32())
@@ -156,8 +161,8 @@ class LayerStudy:
         conv_groups = self.slot.shape.groups
         weights = self.weight.reshape(conv_groups, -1, self.inputs)  # (G, m/G, n)
         regressions = []
-        for dense, second in zip(weights, self.second, strict=True):
-            regressions.append(Regression.of(dense, second, None, RIDGE))
+        for dense, moments in zip(weights, self.moments, strict=True):
+            regressions.append(Regression.of(dense, moments, None, 0.0))
         return regressions
 
     @cached_property
@@ -165,7 +170,7 @@ class LayerStudy:
         if not self.slot.spatial:
             return ()  # a kernel of one position has nothing to choose from
         groups = self.slot.shape.groups
-        return fitted_supports(self.weight, groups, self.second, inverses=self._inverses)
+        return fitted_supports(self.weight, groups, self.moments, ridge=0.0, inverses=self._inverses)
 
     @cached_property
     def _fitted_by_text(self) -> dict[str | None, FittedSupport]:
@@ -173,7 +178,7 @@ class LayerStudy:
         inputs = channels * self.slot.shape.groups
         everything = np.ones((inputs, height * width), bool)  # (C_in, kh*kw)
         by_text: dict[str | None, FittedSupport] = {}
-        by_text[None] = FittedSupport(everything, self.weight)
+        by_text[None] = FittedSupport.of(everything, self.weight)
         for family in self._fitted_families:
             for fitted in family.values():
                 by_text[support_to_text(fitted.support)] = fitted

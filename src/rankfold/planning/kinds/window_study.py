@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,9 @@ from rankfold.lowrank import FittedSupport
 from rankfold.lowrank.blocks import Block
 from rankfold.lowrank.data_aware import balanced
 from rankfold.lowrank.metric import OutputMetric, counted, plain
-from rankfold.lowrank.regression import Inverses
+from rankfold.lowrank.regression import RIDGE, Inverses, add_ridge_
 from rankfold.lowrank.row_factors import RowFactors, low_rank_rows, refit_outputs
-from rankfold.lowrank.rows import OutputMoments, nested_rows
+from rankfold.lowrank.rows import NestedRows, OutputMoments
 from rankfold.mapping.window_matrix import window_weight
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.workload.shape import Pair
@@ -35,7 +36,9 @@ class WindowStudy:
         weight: (m, C_in/G, kh, kw) its dense weight.
         window: (a, b) output pixels.
         sensitivity: see above.
-        inverses: of moments, which other candidates of the layer may have as well.
+        moments: (G, n, n) of other candidates of the layer, with a ridge; those of the window may be the
+            same, and are then kept once.
+        inverses: of moments, which these candidates may have as well.
     """
 
     def __init__(
@@ -44,9 +47,10 @@ class WindowStudy:
         weight: np.ndarray,
         window: Pair,
         sensitivity: LayerSensitivity,
+        moments: np.ndarray,
         inverses: Inverses,
     ) -> None:
-        self.sensitivity, self._inverses = sensitivity, inverses
+        self.sensitivity, self._of_others, self._inverses = sensitivity, moments, inverses
         self._slot, self._weight, self._window = slot, weight, window
         self._of_rank: dict[int, dict[int, RowFactors]] = {}
 
@@ -62,7 +66,7 @@ class WindowStudy:
         Args:
             rows: a whole number of row tiles, k R, of each group, fewer than all.
         """
-        return self._levels[rows]
+        return self._rows.fitted(rows)
 
     def factored(self, rank: int, rows: int | None) -> FittedSupport:
         """The inputs worth most to factors of a rank, and the product of the best, as surgery makes them.
@@ -75,7 +79,7 @@ class WindowStudy:
         outputs = plain(found.outputs, self._metric)
         if self._moments.by_pixel:
             outputs = self._outputs_of_parts(found.rows)
-        return FittedSupport(found.support, (outputs @ found.rows).reshape(self.copies.shape))
+        return FittedSupport.of(found.support, (outputs @ found.rows).reshape(self.copies.shape))
 
     def balanced_factors(self, rank: int, rows: int | None) -> tuple[np.ndarray, np.ndarray]:
         """(G, r, n) R and (G, m*a*b/G, r) L of `factored`, of equal scale, as surgery has them."""
@@ -98,7 +102,7 @@ class WindowStudy:
             groups, second = self._slot.shape.groups, self._moments.second
             target = counted(self.copies, self._metric)
             self._of_rank[rank] = low_rank_rows(
-                target, groups, rank, second, [*budgets, inputs], inverses=self._inverses
+                target, groups, rank, second, [*budgets, inputs], ridge=0.0, inverses=self._inverses
             )
         return self._of_rank[rank][rows or self.copies[0].size]
 
@@ -110,12 +114,19 @@ class WindowStudy:
         groups = len(rows)
         reduce = rows.reshape(-1, *self.copies.shape[1:])
         parts = output_moments(self._moments, len(self.copies), groups)
-        return refit_outputs(self.copies, reduce, groups, parts).reshape(groups, -1, rows.shape[1])
+        refitted = refit_outputs(self.copies, reduce, groups, parts, ridge=0.0)
+        return refitted.reshape(groups, -1, rows.shape[1])
 
     @cached_property
     def _moments(self) -> PatchMoments:
-        """Without means, as surgery makes the weights: a constant error is left to the bias of each pixel."""
-        return self.sensitivity.weighed_moments.centred()
+        """Without means, as surgery makes the weights: a constant error is left to the bias of each pixel.
+
+        With the ridge, so that nothing that uses them needs a copy.
+        """
+        moments = _ridged(self.sensitivity.weighed_moments.centred())
+        if np.array_equal(moments.second, self._of_others):
+            moments = replace(moments, second=self._of_others)
+        return moments
 
     @cached_property
     def _metric(self) -> OutputMetric | None:
@@ -126,7 +137,7 @@ class WindowStudy:
         return output_metric(self._moments)
 
     @cached_property
-    def _levels(self) -> dict[int, FittedSupport]:
+    def _rows(self) -> NestedRows:
         """Of each number of row tiles: one elimination passes through all of them."""
         # Here, not above: it brings torch, which candidates and their costs do without.
         from rankfold.surgery.window_weight import output_moments
@@ -134,12 +145,13 @@ class WindowStudy:
         groups = self._slot.shape.groups
         parts = output_moments(self._moments, len(self.copies), groups)
         step = self._slot.array.rows
-        return nested_rows(
+        return NestedRows(
             self.copies,
             groups,
             parts,
             range(step, self.copies[0].size, step),
             importance=self._importance(parts),
+            ridge=0.0,
             inverses=self._inverses,
         )
 
@@ -151,3 +163,11 @@ class WindowStudy:
         for part in parts:
             share[part.outputs] = part.share
         return with_floor(self.sensitivity.gradient, share)
+
+
+def _ridged(moments: PatchMoments) -> PatchMoments:
+    """The moments, which are nobody else's, with the ridge that choices of weights add to them."""
+    for second in (moments.second, *(part.moments.second for part in moments.by_pixel)):
+        for of_group in second:
+            add_ridge_(of_group, RIDGE)
+    return moments
