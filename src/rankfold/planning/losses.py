@@ -9,10 +9,11 @@ from threading import Event
 
 import numpy as np
 from threadpoolctl import threadpool_limits
-from torch import nn
+from torch import Tensor, nn
 
 from rankfold.calibration.sensitivity import LayerSensitivity
 from rankfold.mapping.window_cover import AnyWindow
+from rankfold.nn.present import PresentConv2d
 from rankfold.plan import LayerPlan
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact import (
@@ -20,6 +21,7 @@ from rankfold.planning.exact import (
     LayerChoices,
     cheaper_than_lossless,
     pareto,
+    saving_beside,
     without_hopeless,
 )
 from rankfold.planning.exact.costing import Costing
@@ -122,6 +124,8 @@ class _ChoiceFinder:
 
     def _worth_a_loss(self, slot: LayerSlot, families: Sequence[Supports]) -> tuple[Candidate, ...]:
         """The candidates that their costs alone do not rule out, of all bits that the layer may have."""
+        if slot.present is not None:
+            return self._beside(slot.present.kind, self._costed(self._entries(slot, families)))
         if slot.widths is None:
             return self._left(self._costed(self._entries(slot, families)))
         found: list[Candidate] = []
@@ -163,6 +167,12 @@ class _ChoiceFinder:
         # Costs are known at once, losses take a decomposition each: what no loss could save goes first.
         # Before all else what saves nothing, so that layers stay as they are where that costs as much.
         return without_hopeless(cheaper_than_lossless(candidates, self.budgeted), self.budgeted)
+
+    def _beside(self, present: LayerKind, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """What a layer is already, which loses nothing, and of all else what saves anything beside it."""
+        stays = [one for one in candidates if one.entry.kind == present]
+        others = [one for one in candidates if one.entry.kind != present]
+        return (*stays, *self._left(saving_beside(others, stays, self.budgeted)))
 
     def _priced(self, candidates: Sequence[Candidate], losses: LayerLosses) -> tuple[Candidate, ...]:
         """The candidates with their predicted losses."""
@@ -232,10 +242,13 @@ class LayerLosses:
             model: the dense network.
             known: what calibration found.
         """
-        weight = model.get_submodule(slot.name).weight
+        module = model.get_submodule(slot.name)
+        weight = module.weight
         assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
-        # In float64 on the processor: supports are chosen by differences of nearly equal errors.
-        dense = weight.detach().cpu().double().numpy()  # (m, C_in/G, kh, kw)
+        dense = _array(weight)  # (m, C_in/G, kh, kw)
+        matrices = {}
+        if isinstance(module, PresentConv2d):
+            matrices = {window: _array(matrix) for window, matrix in module.matrices.items()}
         others = {shape: found.second for shape, found in known.others.get(slot.name, {}).items()}
         sensitivity, rounding = known.sensitivities[slot.name], known.rounding.get(slot.name)
         # A window of one pixel is the layer itself.
@@ -244,13 +257,18 @@ class LayerLosses:
         rounded = None
         if rounding is not None:
             rounded = {PIXEL: rounding.sensitivity, **rounding.windows}
-        study = LayerStudy(slot, dense, known.fitted(slot.name).second, others, windows, rounded)
+        second = known.fitted(slot.name).second
+        study = LayerStudy(slot, dense, second, others, windows, rounded, matrices=matrices)
         return cls(study, sensitivity, rounding)
 
     def of(self, kind: LayerKind) -> KindLosses:
         """The kind with all that is chosen on data, and its losses."""
         change = 0.0
         part = candidates_of(kind)
+        present = self.study.slot.present
+        # What it is already it stays, with the weights that it has.
+        if present is not None and kind == present.kind:
+            return KindLosses(kind, change, None)
         if kind.changes_weight:
             kind = part.settled(kind, self.study)
             change = part.loss(kind, self.study, self._sensitivity)
@@ -258,3 +276,9 @@ class LayerLosses:
             return KindLosses(kind, change, None)
         stored = part.stored(kind, self.study, self._rounding.sensitivity)
         return KindLosses(kind, change, RoundingLosses(stored, self._rounding))
+
+
+def _array(weight: Tensor) -> np.ndarray:
+    """In float64 on the processor: supports are chosen by differences of nearly equal errors."""
+    values: np.ndarray = weight.detach().cpu().double().numpy()
+    return values

@@ -20,6 +20,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import AnyWindow
 from rankfold.models.device import MODEL, device_of
 from rankfold.plan import Plan
+from rankfold.plan.plan import PLAN
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import PlanningData, planning_data
@@ -42,6 +43,7 @@ from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.explain import explained
 from rankfold.planning.kinds import chosen_labels, patches_read, windows_computed
 from rankfold.planning.losses import layer_choices
+from rankfold.planning.present import check_present, seen_as_convolutions
 from rankfold.planning.request import (
     MEASURED_IMAGES,
     check_request,
@@ -167,12 +169,13 @@ class PlanningProblem:
     pointwise=SWITCH,
     layer_bits=CHOICES.or_none,
     network=NETWORK.or_none,
+    present=PLAN.or_none,
     progress=PROGRESS,
     table=Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
 )
 def planning_problem(
     model: nn.Module,
-    data: ImageData | LoaderData | Iterable[Any],
+    data: ImageData | LoaderData | Iterable[Any] | PlanningData,
     array: ArraySpec | Hardware,
     *budgets: Budget,
     bits: Bits = 4,
@@ -188,6 +191,7 @@ def planning_problem(
     seed: int = 0,
     table: ComponentTable | None = None,
     network: Network | None = None,
+    present: Plan | None = None,
     progress: Progress | None = None,
 ) -> PlanningProblem:
     """Calibrate on data, and find everything that layers may become, with costs and predicted losses.
@@ -219,6 +223,9 @@ def planning_problem(
         table: the components that energy is counted with; None: those of the hardware, else the default
             ones.
         network: the model's trace; None: it is traced, and has the name of the model's class.
+        present: the plan that the model follows already, perhaps quantised and trained: then `network` is the
+            trace of the dense network, layers may stay what they are without any loss, or become less from
+            the weights that they have, and losses are what that adds. None: the model is dense.
         progress: hears how far the work is.
 
     Raises:
@@ -230,6 +237,9 @@ def planning_problem(
     quantities = counted_quantities(budgets, goal, traded)
     chosen_kinds = chosen_labels(kinds)
     progress = progress or Silent()
+    if present is not None:
+        check_present(network, layer_bits=layer_bits, max_drop=max_drop)
+        model = seen_as_convolutions(model, present)
     hardware = None
     if isinstance(array, Hardware):
         hardware, array = array, array.array
@@ -243,6 +253,8 @@ def planning_problem(
         PlanAccuracy(model, samples, measure).held_out  # noqa: B018
     all_slots = layer_slots(network, array, bits, pointwise=pointwise)
     slots = _open_slots(all_slots, network, model, array, chosen_kinds)
+    if present is not None:
+        slots = tuple(slot.becoming(array, present.layer(slot.name)) for slot in slots)
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)

@@ -263,12 +263,13 @@ def _check(
             raise InputError(
                 "the network is a single layer; wrap it in nn.Sequential so that it can be replaced"
             )
-        if replaces and isinstance(modules[layer.name], StandIn):
+        module = modules[layer.name]
+        if replaces and isinstance(module, StandIn) and not surgery.goes_on(layer, module):
             raise InputError(
-                f"layer {layer.name} is a {type(modules[layer.name]).__name__} already, which a dense layer "
+                f"layer {layer.name} is a {type(module).__name__} already, which a dense layer "
                 "became; give the dense network (merge(model) makes one of a compressed one)"
             )
-        surgery.check(layer, modules[layer.name])
+        surgery.check(layer, module)
     changed = {layer.kind.name for layer in plan.changed}
     # Neighbours of a layer that loses channels change too, under the feet of a kind that replaces them.
     resizing = {layer.kind.name for layer in plan.changed if surgery_of(layer.kind).resizes_others}

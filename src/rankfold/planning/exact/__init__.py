@@ -2,7 +2,12 @@
 
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.candidate import LOSS, Candidate, LayerChoices, is_largest, total
-from rankfold.planning.exact.dominance import cheaper_than_lossless, pareto, without_hopeless
+from rankfold.planning.exact.dominance import (
+    cheaper_than_lossless,
+    pareto,
+    saving_beside,
+    without_hopeless,
+)
 from rankfold.planning.exact.front import Front, front
 from rankfold.planning.exact.knapsack import Solution, cheapest, solve
 from rankfold.planning.exact.quantities import (
@@ -48,6 +53,7 @@ __all__ = [
     "is_largest",
     "is_priced",
     "pareto",
+    "saving_beside",
     "solve",
     "surface",
     "total",
