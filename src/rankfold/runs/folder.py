@@ -85,6 +85,15 @@ class RunFolder:
         return self.path / run_files.CHECKPOINT
 
     @property
+    def step(self) -> Path:
+        """Where a run that plans again after training goes on, while it is not complete."""
+        return self.path / run_files.STEP
+
+    def step_plan(self, number: int) -> Path:
+        """The plan of one of its steps, from 1."""
+        return self.path / run_files.step_plan(number)
+
+    @property
     def result(self) -> Path:
         """The result; written last, so a run that has it is complete."""
         return self.path / run_files.RESULT
@@ -101,7 +110,7 @@ class RunFolder:
 
     def remove_checkpoints(self) -> None:
         """Remove the states of training that nobody goes on from any more, as the run is complete."""
-        for path in (self.checkpoint, self.baseline_checkpoint):
+        for path in (self.checkpoint, self.baseline_checkpoint, self.step):
             path.unlink(missing_ok=True)
 
     @property

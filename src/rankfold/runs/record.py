@@ -86,6 +86,7 @@ def result_of(state: RunState, run: str) -> Result:
         hardware=state.hardware or state.plan.machine,
         predicted_loss=state.plan.predicted_loss,
         dense_weights=state.dense_weights or None,
+        steps=state.planned_steps,
     )
 
 

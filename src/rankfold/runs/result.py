@@ -161,6 +161,29 @@ class Accuracies:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """One step of a run that plans again after training: a plan, and what training made of it.
+
+    Attributes:
+        budgets: the most of each quantity in its base unit that the plan may need.
+        planned: what it needs of them.
+        predicted_loss: of this step alone, beside the network as it was before, in nats per image.
+        changed: layers that became something else.
+        before: accuracy on the test split before it is trained, 0 to 1.
+        epochs: that it is trained for.
+        after: accuracy on the test split then, 0 to 1.
+    """
+
+    budgets: dict[str, float]
+    planned: dict[str, float]
+    predicted_loss: float
+    changed: int
+    before: float
+    epochs: int
+    after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """All that a run reports.
 
@@ -194,6 +217,7 @@ class Result:
         predicted_loss: what the plan said that the network would lose before any training, in nats per image
             and without rounding; None where it does not say so.
         dense_weights: a hash of the weights of the dense network; None in older results.
+        steps: of a run that plans again after training, in order; of others there are none.
     """
 
     run: str
@@ -223,6 +247,7 @@ class Result:
     hardware: Hardware | None = None
     predicted_loss: float | None = None
     dense_weights: str | None = None
+    steps: tuple[PlannedStep, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`, without its type and version."""
@@ -243,6 +268,10 @@ class Result:
         for name in ("predicted_loss", "dense_weights"):
             if content[name] is None:
                 del content[name]
+        # Runs of one plan say nothing of steps.
+        del content["steps"]
+        if self.steps:
+            content["steps"] = [asdict(step) for step in self.steps]
         return content
 
     def save(self, path: str | Path) -> None:
@@ -280,6 +309,7 @@ class Result:
         if content.get("hardware") is not None:
             content["hardware"] = hardware_from_json(content["hardware"], f"{where}: hardware")
         content["untouched"] = tuple((name, what) for name, what in content["untouched"])
+        content["steps"] = tuple(PlannedStep(**step) for step in content.get("steps", ()))
         return cls(**content)
 
 

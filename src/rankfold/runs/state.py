@@ -25,6 +25,7 @@ from rankfold.runs.baseline import DenseWeights, GivenWeights
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective
+from rankfold.runs.result import PlannedStep
 from rankfold.simulator import check_arrays
 from rankfold.surgery.compress import LayerReport, build_
 from rankfold.surgery.quantise import check_rounding
@@ -89,6 +90,7 @@ class RunState:
         parameters: weights and biases, before and after surgery.
         accuracies: on the test split, 0 to 1: `baseline`, `decomposed`, `final`, `arrays`.
         history: one record for each epoch.
+        planned_steps: of a run that plans again after training.
     """
 
     model: nn.Module
@@ -119,6 +121,7 @@ class RunState:
     parameters: tuple[int, int] = (0, 0)
     accuracies: dict[str, float] = field(default_factory=dict)
     history: tuple[EpochRecord, ...] = ()
+    planned_steps: tuple[PlannedStep, ...] = ()
 
     def calibration(self, images: int = CALIBRATION_IMAGES) -> Iterable[Any]:
         """Inputs of training samples in batches that can be gone through again and again."""

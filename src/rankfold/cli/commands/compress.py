@@ -34,6 +34,7 @@ from rankfold.cli.arguments.training import (
     training_data,
 )
 from rankfold.cli.arguments.values import checked, input_sizes
+from rankfold.cli.commands.compress_anneal import add_anneal, check_annealing, run_annealing
 from rankfold.cost.energy import all_laid_out, choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS, ROUNDINGS
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
     )
+    add_anneal(parser)
     add_checkpoint(parser)
     parser.add_argument(
         "--baseline-epochs",
@@ -128,6 +130,7 @@ def run(options: argparse.Namespace) -> int:
     if options.data is None:
         raise InputError(f"--data is missing: {DATA_HELP}")
     # Before anything is loaded, as what is wrong with the options costs no wait then.
+    check_annealing(options, [word for word, there in _of_one_method(options).items() if there])
     planned = method = None
     if options.plan is None:
         method = chosen_method(options)
@@ -170,6 +173,18 @@ def _compress(
     data = training_data(options, processes)
     model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
     baseline = _baseline(options, data)
+    if options.anneal is not None:
+        run_annealing(
+            options,
+            model,
+            data,
+            recipe=tuning,
+            baseline=baseline,
+            hardware=hardware,
+            bits=_both_bits(options),
+            device=device,
+        )
+        return
     network = traced(model, data, options.model)
     plan = _chosen_plan(options, wanted, model, network, kept_with_plan(options, hardware, wanted))
     _check_decomposition(options, plan)
@@ -241,11 +256,7 @@ def _chosen_plan(
 
     from rankfold.surgery.methods import plan_of
 
-    # Not the default of argparse, so that `--bits` beside a plan can be told from the default.
-    both = options.bits
-    if both is UNSET:
-        both = BITS
-    bits = chosen_bits(options, both)
+    bits = chosen_bits(options, _both_bits(options))
     mapping = named_mapping(options.mapping)
     plan = plan_of(wanted, model, network, hardware, bits=bits, mapping=mapping or "sdk")
     if mapping is not None:
@@ -253,23 +264,39 @@ def _chosen_plan(
     return choose_mappings(network, plan, hardware_table(plan.machine))
 
 
+def _both_bits(options: argparse.Namespace) -> int | None:
+    """Bits of weights and inputs alike."""
+    # Not the default of argparse, so that `--bits` beside a plan can be told from the default.
+    if options.bits is UNSET:
+        return BITS
+    both: int | None = options.bits
+    return both
+
+
 def _check_plan_alone(options: argparse.Namespace) -> None:
     """Refuse what a plan says already."""
-    # By what argparse gives where nothing is said, which differs from option to option.
-    names = ("method", "mapping", *settings(offered_methods().values()))
-    given = {f"--{name}": getattr(options, name) is not None for name in names}
-    given["--steering"] = options.steering != PLAIN
+    given = _of_one_method(options)
     given["--bits"] = options.bits is not UNSET
     given["--weight-bits"] = options.weight_bits is not None
     given["--input-bits"] = options.input_bits is not None
-    for name in ("pointwise", "linear", "fit", "force_low_rank"):
-        given[f"--{name.replace('_', '-')}"] = getattr(options, name)
-    given["--include and --exclude"] = bool(options.rules)
+    given["--pointwise"] = options.pointwise
     for flag, there in given.items():
         if there:
             raise InputError(
                 f"--plan already says what every layer becomes; omit {flag}, or edit {options.plan}"
             )
+
+
+def _of_one_method(options: argparse.Namespace) -> dict[str, bool]:
+    """Options that say what one method makes of all layers, and whether they were given."""
+    # By what argparse gives where nothing is said, which differs from option to option.
+    names = ("method", "mapping", *settings(offered_methods().values()))
+    given = {f"--{name.replace('_', '-')}": getattr(options, name) is not None for name in names}
+    given["--steering"] = options.steering != PLAIN
+    for name in ("linear", "fit", "force_low_rank"):
+        given[f"--{name.replace('_', '-')}"] = getattr(options, name)
+    given["--include and --exclude"] = bool(options.rules)
+    return given
 
 
 def _noise(options: argparse.Namespace, hardware: Hardware) -> NonIdealities | None:

@@ -18,6 +18,7 @@ from rankfold.cli.arguments.arrays import (
     kept_with_plan,
     read_files,
 )
+from rankfold.cli.arguments.budgets import add_budgets, add_kinds, given_budgets, named_kinds
 from rankfold.cli.arguments.models import add_checkpoint, trained_model
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
@@ -39,7 +40,7 @@ from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
-from rankfold.planning.exact.quantities import CYCLES, KNOWN, USUAL, spoken
+from rankfold.planning.exact.quantities import CYCLES, spoken
 from rankfold.planning.exact.widths import BitChoices
 
 if TYPE_CHECKING:
@@ -56,13 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Asked for below, as `--uniform` does without.
     parser.add_argument("--data", metavar="DATA", help=DATA_HELP)
     add_array(parser)
-    _add_budget(parser)
-    parser.add_argument(
-        "--kinds",
-        metavar="KIND,...",
-        help="what layers may become beside dense, some of low-rank, support, window, window-low-rank, "
-        "window-margins (default: all)",
-    )
+    add_budgets(parser)
+    _add_goal(parser)
+    add_kinds(parser)
     add_bits(parser, 4, "of weights and activations, 1 to 8, or `float` (default 4)")
     parser.add_argument(
         "--layer-bits",
@@ -107,21 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_budget(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-cycles",
-        metavar="N",
-        help="most cycles per image: a number, or a share of the dense network: 40%%",
-    )
-    parser.add_argument(
-        "--max-arrays", metavar="N", help="most arrays, one for each tile: a number, or a share"
-    )
-    parser.add_argument("--max-energy", metavar="E", help="most energy per image: 300nJ, 1.2uJ, or a share")
-    parser.add_argument(
-        "--budget",
-        metavar="NAME=N,...",
-        help=f"any budgets together, such as cycles=5440,energy=600nJ,arrays=40%%, of {_names()}",
-    )
+def _add_goal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objective",
         metavar="NAME",
@@ -144,17 +127,12 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
     add_forecast(parser)
 
 
-def _names() -> str:
-    """The quantities that budgets may be of."""
-    return ", ".join(quantity.option for quantity in KNOWN.values())
-
-
 def run(options: argparse.Namespace) -> int:
     """Plan, print why, and write the plan and the front."""
     if options.uniform:
         return run_uniform(options)
     if options.mappings_only:
-        return run_mappings(options, _budgets(options))
+        return run_mappings(options, given_budgets(options))
     refuse_setting(options)
     if options.data is None:
         raise InputError(
@@ -164,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
     if options.allocation == ALDS:
         return run_alds(options)
     # Shares such as 40 % become numbers when the dense network is known.
-    budgets = _budgets(options)
+    budgets = given_budgets(options)
     limited = bool(budgets) or options.max_drop is not None or options.max_loss is not None
     outcomes = learnt_outcomes(options, limited)
     # Before any work: it would be lost with a file that cannot be written.
@@ -200,18 +178,6 @@ def run(options: argparse.Namespace) -> int:
     if not options.json:
         print(f"hardware: {hardware.name}")
     return 0
-
-
-def _budgets(options: argparse.Namespace) -> tuple[Budget, ...]:
-    """The budgets that the options give."""
-    budgets = []
-    for quantity in USUAL:
-        text = getattr(options, f"max_{quantity}")
-        if text is not None:
-            budgets.append(Budget.parse(quantity, text))
-    if options.budget is not None:
-        budgets.extend(Budget.parse_all(options.budget))
-    return tuple(budgets)
 
 
 def _target(options: argparse.Namespace, limited: bool) -> Path | None:
@@ -269,7 +235,7 @@ def _problem(
         raise InputError(
             "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4"
         )
-    kinds = _kinds(options)
+    kinds = named_kinds(options)
     prepare_process(options.threads)
     device = choose_device(options.device)
     data = load_images(options.data, options.image_size)
@@ -308,17 +274,6 @@ def _max_drop(options: argparse.Namespace) -> float | None:
         return None
     share: float = options.max_drop / 100
     return share
-
-
-def _kinds(options: argparse.Namespace) -> list[str] | None:
-    """The kinds that layers may become; None: all."""
-    from rankfold.planning.kinds import chosen_labels
-
-    if options.kinds is None:
-        return None
-    kinds = [name.strip() for name in options.kinds.split(",")]
-    chosen_labels(kinds)
-    return kinds
 
 
 def _traded(options: argparse.Namespace) -> tuple[str, ...]:
