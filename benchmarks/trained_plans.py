@@ -149,7 +149,7 @@ def of_runs() -> Iterator[Trained]:
     yield from of_windows()
     for pattern in RUNS:
         for folder in sorted(RESULTS.glob(pattern)):
-            yield of_folder(folder)
+            yield of_folder(folder, folder.relative_to(RESULTS).as_posix())
 
 
 def of_windows() -> Iterator[Trained]:
@@ -174,12 +174,12 @@ def of_windows() -> Iterator[Trained]:
                 )
 
 
-def of_folder(folder: Path) -> Trained:
-    """A run whose record is kept."""
+def of_folder(folder: Path, name: str) -> Trained:
+    """A finished run."""
     result = Result.load(folder / "result.json")
     accuracies = result.accuracy
     return Trained(
-        folder.relative_to(RESULTS).as_posix(),
+        name,
         Plan.load(folder / "plan.json"),
         accuracies.baseline,
         accuracies.decomposed,

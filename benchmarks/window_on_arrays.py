@@ -1,13 +1,14 @@
 """Accuracy of finished 4-bit networks on the arrays that their energy is counted for.
 
 Usage: python benchmarks/window_on_arrays.py RUN ... --data path/to/cifar10 [--images 1000] [--threads 1]
-    [--out results/windows/on_arrays.csv]
+    [--arrays 128 256] [--out results/windows/on_arrays.csv]
 
 RUN is the folder of a finished run of `rankfold compress`, or the name of shipped weights. Its network lies
 on arrays of its plan's size as energies of results/windows/runs.csv assume them: 2-bit cells, differential
 coding, differences converted by 5-bit ADCs whose ranges are calibrated on 512 training images, one-bit DACs.
-Test images are drawn under seed 0, and nothing else is drawn. A run that the table holds is not simulated
-again; it takes a minute or two for each of them.
+Test images are drawn under seed 0, and nothing else is drawn. With `--arrays` the network lies on arrays of
+these sizes instead, each layer under its best mapping there: for networks without windows, which are the same
+on every array. What the table holds for an array is not simulated on it again; a run takes a minute or two.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 from measured_rows import Rows, commit, standard_error
 
+from rankfold import ArraySpec, Plan
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.machine import NonIdealities
 from rankfold.models.pretrained import run_folder
@@ -43,30 +45,39 @@ HEADER = (
 )
 
 
+def on_cells(plan: Plan, size: int | None) -> Plan:
+    """The plan on physical arrays of its own size, or of size x size with the best mapping of each layer."""
+    if size is None:
+        return replace(plan, array=replace(plan.array, **CELLS))
+    best = tuple(replace(layer, mapping="best") for layer in plan.layers)
+    return replace(plan, layers=best).on(ArraySpec(size, size, **CELLS))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--data", required=True)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--arrays", type=int, nargs="+", default=[None])
     parser.add_argument("--out", type=Path, default=Path("results/windows/on_arrays.csv"))
     options = parser.parse_args()
     prepare_process(options.threads)
-    rows = Rows(options.out, HEADER, 1)
-    for name in options.runs:
-        folder = Path(run_folder(name))
-        if [folder.name] in rows:
-            continue
+    rows = Rows(options.out, HEADER, 2)
+    made_by = [commit(), device_name(torch.device("cpu"))]
+    for folder in (Path(run_folder(name)) for name in options.runs):
         run = LoadedRun.load(folder, options.data, "cpu")
         test = replace(run.data, test=run.data.test.sample(options.images, SEED))
-        plan = replace(run.plan, array=replace(run.plan.array, **CELLS))
-        on_arrays = simulate(run.model, plan, NonIdealities(adc_bits=ADC_BITS), calibration=run.data)
-        quantised, found = float(evaluate(run.model, test)), float(evaluate(on_arrays, test))
-        error = standard_error(found, options.images)
-        figures = [options.images, SEED, f"{quantised:.4f}", f"{found:.4f}", f"{error:.4f}"]
-        made_by = [commit(), device_name(torch.device("cpu"))]
-        rows.add([folder.name, str(plan.array), ADC_BITS, *figures, *made_by])
-        print(rows.rows[-1], flush=True)
+        for size in options.arrays:
+            plan = on_cells(run.plan, size)
+            if [folder.name, str(plan.array)] in rows:
+                continue
+            on_arrays = simulate(run.model, plan, NonIdealities(adc_bits=ADC_BITS), calibration=run.data)
+            quantised, found = float(evaluate(run.model, test)), float(evaluate(on_arrays, test))
+            error = standard_error(found, options.images)
+            figures = [options.images, SEED, f"{quantised:.4f}", f"{found:.4f}", f"{error:.4f}"]
+            rows.add([folder.name, str(plan.array), ADC_BITS, *figures, *made_by])
+            print(rows.rows[-1], flush=True)
 
 
 if __name__ == "__main__":

@@ -90,10 +90,10 @@ class Mark:
         return f"{words}, {self.array}, {self.epochs} epochs: {self.accuracy:.2f} % at {self.cycles:,} cycles"
 
 
-def simulated_accuracies(path: Path) -> dict[str, float]:
-    """In percent, on the arrays that energies are counted for, by the names of runs."""
+def simulated_accuracies(path: Path) -> dict[tuple[str, str], float]:
+    """In percent, on the arrays that energies are counted for, by the names of runs and arrays."""
     with path.open(newline="", encoding="utf-8") as file:
-        return {row["name"]: 100 * float(row["on_arrays"]) for row in csv.DictReader(file)}
+        return {(row["name"], row["array"]): 100 * float(row["on_arrays"]) for row in csv.DictReader(file)}
 
 
 def recorded_runs(path: Path, elsewhere: Path) -> list[dict[str, str]]:
@@ -111,7 +111,7 @@ def recorded_runs(path: Path, elsewhere: Path) -> list[dict[str, str]]:
     return rows
 
 
-def marks(runs: list[dict[str, str]], simulated: dict[str, float]) -> list[Mark]:
+def marks(runs: list[dict[str, str]], simulated: dict[tuple[str, str], float]) -> list[Mark]:
     """The runs that are of 4 bits, those of one setting and recipe as one."""
     alike = defaultdict(list)
     for row in runs:
@@ -121,7 +121,8 @@ def marks(runs: list[dict[str, str]], simulated: dict[str, float]) -> list[Mark]
     found = []
     for (array, method, cycles, epochs, rate, teacher), rows in alike.items():
         energies = [float(row["energy_nj"]) for row in rows if row["energy_nj"]]
-        on_arrays = [simulated[row["name"]] for row in rows if row["name"] in simulated]
+        keys = [(row["name"], row["array"]) for row in rows]
+        on_arrays = [simulated[key] for key in keys if key in simulated]
         finals = [100 * float(row["accuracy"]) for row in rows]
         found.append(
             Mark(

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rankfold.cli.arguments import processes as launcher
-from rankfold.cli.arguments.processes import check_command
+from rankfold.cli.arguments.processes import check_command, joined
 from rankfold.errors import InputError, RankfoldError
 from rankfold.models.torch_export import load_exported
 from rankfold.training.batches import Batches
@@ -294,3 +294,11 @@ def test_other_commands_run_in_one_process(monkeypatch):
         check_command("evaluate")
     monkeypatch.setenv("WORLD_SIZE", "1")
     check_command("evaluate")
+
+
+def test_a_process_without_a_number_is_told_so(monkeypatch):
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "here", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("LOCAL_RANK", "first")
+    with pytest.raises(InputError, match="LOCAL_RANK is 'first'; processes are numbered"), joined("cpu"):
+        pass

@@ -2,9 +2,9 @@
 
 `best_plan` plans a network; `planning_problem` gives all that its layers may become, for plans under
 other budgets (`solve_problem`), the whole front, and searches (`planning.search`); `alds_plan` is a baseline
-to compare with; `mapping_plan` chooses mappings alone, without data; `anneal` plans again after training.
-The names are imported when they are first used, so that `planning.exact` and `planning.kinds` can be had
-without torch.
+to compare with; `mapping_plan` chooses mappings alone, without data; `PlanLosses` predicts the loss of any
+plan, `Forecaster` the accuracy that training leaves of it; `anneal` plans again after training. The names are
+imported when they are first used, so that `planning.exact` and `planning.kinds` can be had without torch.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from rankfold.planning.best import Planning as Planning
     from rankfold.planning.best import best_plan as best_plan
     from rankfold.planning.best import solve_problem as solve_problem
+    from rankfold.planning.forecast.forecaster import Forecaster as Forecaster
     from rankfold.planning.mappings_alone import mapping_plan as mapping_plan
+    from rankfold.planning.plan_loss import PlanLosses as PlanLosses
     from rankfold.planning.problem import PlanningProblem as PlanningProblem
     from rankfold.planning.problem import planning_problem as planning_problem
 
 # Each name's module. `planning.exact` passes through here, and what it needs must not import torch.
 _HOMES = {
     "Allocation": "alds",
+    "Forecaster": "forecast.forecaster",
+    "PlanLosses": "plan_loss",
     "Planning": "best",
     "PlanningProblem": "problem",
     "alds_plan": "alds",
@@ -38,6 +42,8 @@ _HOMES = {
 
 __all__ = [
     "Allocation",
+    "Forecaster",
+    "PlanLosses",
     "Planning",
     "PlanningProblem",
     "alds_plan",

@@ -65,7 +65,8 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
         device: as the user names it; of GPUs without a number, each process of a machine gets its own.
 
     Raises:
-        InputError: there are fewer GPUs than processes, or the processes do not find each other.
+        InputError: this process has no number, there are fewer GPUs than processes, or the processes do not
+            find each other.
     """
     from rankfold.training.processes import ALONE, Processes, none_lost
 
@@ -75,6 +76,7 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
     import torch
     import torch.distributed as dist
 
+    _number_here()  # refuses what is none, before others wait for this process
     own = _own_device(device)
     backend = "gloo"
     if own.startswith("cuda"):
@@ -102,13 +104,27 @@ def one_first(processes: Processes) -> Iterator[None]:
     # A group of its own, as only here one waits for what another does alone.
     with none_lost():
         waiting = Processes(dist.new_group(backend="gloo", timeout=PATIENCE_WITH_FIRST))
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    first = _number_here() == 0
     if first:
         yield
     # All of them together, as soon as the first ones are done.
     waiting.sum_(torch.zeros(1))
     if not first:
         yield
+
+
+def _number_here() -> int:
+    """The number of this process among those of its machine; of all where the launcher does not say.
+
+    Raises:
+        InputError: it is no number.
+    """
+    name = "LOCAL_RANK" if "LOCAL_RANK" in os.environ else "RANK"
+    if not os.environ[name].isdigit():
+        raise InputError(
+            f"{name} is {os.environ[name]!r}; processes are numbered 0, 1, ..., as torchrun does"
+        )
+    return int(os.environ[name])
 
 
 def _own_device(device: str) -> str:
@@ -128,7 +144,7 @@ def _own_device(device: str) -> str:
         )
     if device not in ("auto", "cuda"):
         return device
-    number = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
+    number = _number_here()
     there = torch.cuda.device_count()
     if number >= there:
         raise InputError(
