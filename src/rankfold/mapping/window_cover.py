@@ -34,7 +34,7 @@ from itertools import product
 import numpy as np
 
 from rankfold.mapping.array import ArraySpec
-from rankfold.mapping.window_matrix import pixels_in_a_row, window_cycles, window_shape
+from rankfold.mapping.window_matrix import matrix_cycles, pixels_in_a_row, window_cycles, window_shape
 from rankfold.workload.shape import ConvShape, Pair
 
 Keys = np.ndarray  # (OH+1, OW+1) whole numbers, of rectangles h x w
@@ -186,25 +186,43 @@ def _cheapest(
     return tuple(sorted(parts, key=lambda part: part.corner))
 
 
+def most_inputs(shape: ConvShape, array: ArraySpec, largest: int | None = None) -> int:
+    """The inputs of each group that the largest window has of those that `cheapest_cover` tries.
+
+    Args:
+        shape: the layer.
+        array: R x C, columns counted in weights.
+        largest: inputs that a window of several pixels may have; None: any number.
+    """
+    return max(alone.n for _, alone in _tried(shape.anonymous, array, largest))
+
+
 def _tiles(shape: ConvShape, array: ArraySpec, row_tiles: int | None, largest: int | None) -> dict[Pair, int]:
     """The tiles of every window that is tried; first of those that cost as much come those that
     `window_matrix.fewest_cycles` takes.
     """
-    rows = None
-    if row_tiles is not None:
-        rows = row_tiles * array.rows
+    found = {}
+    for window, alone in _tried(shape, array, largest):
+        inputs = alone.n
+        if row_tiles is not None:
+            inputs = min(inputs, row_tiles * array.rows)
+        # A plane of one window.
+        found[window] = matrix_cycles(alone, inputs, alone.m, array)
+    return found
+
+
+@lru_cache(maxsize=1 << 10)
+def _tried(shape: ConvShape, array: ArraySpec, largest: int | None) -> tuple[tuple[Pair, ConvShape], ...]:
+    """All windows that are tried, each with the convolution of one of it: by inputs, pixels and height."""
     height, width = shape.output
     pixels = max(1, pixels_in_a_row(shape, array))
     found = {}
     for a in range(1, min(height, pixels) + 1):
         for b in range(1, min(width, pixels // a) + 1):
-            # A plane of one window.
-            alone = part_shape(shape, PlanePart((0, 0), (a, b), (a, b)))
-            inputs = window_shape(alone, (a, b)).n
-            if a * b > 1 and largest is not None and inputs > largest:
-                continue
-            found[inputs, a * b, a] = (a, b), window_cycles(alone, (a, b), array, rows)
-    return dict(found[order] for order in sorted(found))
+            alone = window_shape(part_shape(shape, PlanePart((0, 0), (a, b), (a, b))), (a, b))
+            if a * b == 1 or largest is None or alone.n <= largest:
+                found[alone.n, a * b, a] = (a, b), alone
+    return tuple(found[order] for order in sorted(found))
 
 
 def _key(size: Pair, window: Pair, tiles: int) -> int:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -206,19 +207,20 @@ def matrix_cycles(whole: ConvShape, inputs: int, outputs: int, array: ArraySpec)
         outputs: columns of all groups' matrices together.
         array: R x C, columns counted in weights.
     """
+    height, width = whole.output
+    return height * width * _matrix_tiles(whole.groups, inputs, outputs, array)
+
+
+@lru_cache(maxsize=1 << 14)
+def _matrix_tiles(groups: int, inputs: int, outputs: int, array: ArraySpec) -> int:
+    """The tiles of one dense matrix, or of one for each group, see `matrix_cycles`."""
     # Tiles are cut row by row, so that it makes no difference which inputs of a group these are: they are
     # counted as so many channels of a single pixel.
     plain = ConvShape(
-        "",
-        in_channels=whole.groups * inputs,
-        out_channels=outputs,
-        kernel=(1, 1),
-        input=whole.output,
-        groups=whole.groups,
+        "", in_channels=groups * inputs, out_channels=outputs, kernel=(1, 1), input=(1, 1), groups=groups
     )
     footprint = Footprint(plain)
-    one = Windows.single(footprint, array, (1, 1))
-    return int((one.positions * one.tiles(Block.whole(footprint)))[0])
+    return int(Windows.single(footprint, array, (1, 1)).tiles(Block.whole(footprint))[0])
 
 
 def filling_window(runs: Sequence[ConvShape], array: ArraySpec, row_tiles: int) -> Pair:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from rankfold.mapping.window_cover import PlanePart, cheapest_cover
+from rankfold.mapping.window_cover import PlanePart, cheapest_cover, most_inputs
 from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import LayerPlan, WindowMarginsLayer, support_to_text
 from rankfold.plan.kinds import LayerKind, WindowPart
@@ -90,8 +90,9 @@ def _covers(slot: LayerSlot) -> Iterator[tuple[int | None, tuple[PlanePart, ...]
     # On several planes the margins of one are not those of another.
     if not slot.one_plane:
         return
-    most = LARGEST_WINDOW // slot.array.rows
-    for row_tiles in (*range(1, most + 1), None):
+    # Where no window has more inputs, all of them are driven.
+    most = most_inputs(slot.shape, slot.array, LARGEST_WINDOW) - 1
+    for row_tiles in (*range(1, min(most, LARGEST_WINDOW) // slot.array.rows + 1), None):
         places = cheapest_cover(slot.shape, slot.array, row_tiles, LARGEST_WINDOW)
         if len(places) > 1 and _drives(slot, places, row_tiles):
             yield row_tiles, places
