@@ -17,14 +17,28 @@ settings.register_profile(
 )
 settings.load_profile(thorough("thorough", "default"))
 
-FEW = 450  # digits, 90 of them for tests
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """A folder that all processes of this test run have."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session", autouse=True)
-def image_cache(tmp_path_factory):
-    """Decoded images go to a folder of this test run, never to the user's cache."""
-    folder = tmp_path_factory.mktemp("cache")
+def image_cache(shared_folder):
+    """Decoded images and compiled kernels go to a folder of this test run, never to the user's cache."""
+    folder = shared_folder / "cache"
+    folder.mkdir(exist_ok=True)
     os.environ["RANKFOLD_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_cache(image_cache, shared_folder):
+    """Where decoded images go in modules that ask for `few_digits`."""
+    folder = shared_folder / "few"
+    folder.mkdir(exist_ok=True)
     return folder
 
 
@@ -48,17 +62,11 @@ def _folder_of(name):
 
 
 @pytest.fixture(scope="module")
-def few_digits(image_cache, tmp_path_factory):
+def few_digits(few_cache):
     """In a module that asks for it, `digits` are a quarter of them: enough where nothing need be learnt."""
-    from sklearn.datasets import load_digits  # not for tests that need no images
-    from sklearn.utils import Bunch
+    from common.few_digits import few_digits  # not for tests that need no images
 
-    bunch = load_digits()
-    few = Bunch(images=bunch.images[:FEW], target=bunch.target[:FEW])
-    with pytest.MonkeyPatch.context() as patch:
-        # The cache of this test run keeps all of them, under the same name.
-        patch.setenv("RANKFOLD_CACHE", str(tmp_path_factory.mktemp("few")))
-        patch.setattr("sklearn.datasets.load_digits", lambda: few)
+    with few_digits(few_cache):
         yield
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from common.command_line import PAIRS, SMALL
+from common.few_digits import few_digits
 from rankfold.cli.main import main
 from rankfold.models.zoo import build
 
@@ -17,8 +18,9 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, weights):
-    """The folder of a finished run, which tests read and do not change."""
+def finished(tmp_path_factory, weights, few_cache):
+    """The folder of a finished run on few digits, which tests read and do not change."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert main(["compress", *SMALL, *PAIRS, "--checkpoint", str(weights), "--out", str(out)]) == 0
+    with few_digits(few_cache):
+        assert main(["compress", *SMALL, *PAIRS, "--checkpoint", str(weights), "--out", str(out)]) == 0
     return out

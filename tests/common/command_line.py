@@ -15,7 +15,7 @@ SMALL = [
     "--array",
     "32x32",
     "--batch",
-    "256",
+    "64",
     "--epochs",
     "2",
     "--threads",

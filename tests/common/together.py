@@ -27,6 +27,7 @@ from rankfold.calibration.quantisers import calibrate_
 from rankfold.cli.arguments import processes as launched
 from rankfold.cli.main import main as rankfold
 from rankfold.errors import RankfoldError
+from rankfold.nn.kernels import kernels
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.progress import Silent
 from rankfold.runs.baseline import TrainedWeights, weights_digest
@@ -222,6 +223,7 @@ def free_port():
 
 def scenes(folder):
     digits()  # decoded once
+    kernels()  # and compiled once
     both = ["digits", "digits"]
     return {
         "float": forked(1, lambda *_: trained(ALONE)),

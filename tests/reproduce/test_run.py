@@ -32,13 +32,14 @@ from rankfold.reproduce.run import reproduce
 from rankfold.runs.result import Result
 from rankfold.workload import zoo_network
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 SMOKE = load_grid("smoke")
 GRIDS = Path(str(resources.files("rankfold.reproduce"))) / "grids"
 PATIENCE = 600  # seconds after which a run on a cluster hangs
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, few_digits):
     """The folder of `rankfold reproduce smoke`."""
     out = tmp_path_factory.mktemp("reproduce") / "smoke"
     assert main(["reproduce", "smoke", "--out", str(out), "--threads", "1"]) == 0

@@ -39,7 +39,6 @@ def scenes(tmp_path_factory):
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "RANKFOLD_CACHE": str(folder / "cache"),
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
     }
     command = [sys.executable, TESTS / "common" / "together.py", folder]

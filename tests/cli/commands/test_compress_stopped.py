@@ -10,6 +10,8 @@ import pytest
 from common.command_line import PAIRS, SMALL
 from rankfold.cli.main import main
 
+pytestmark = pytest.mark.usefixtures("few_digits")
+
 # Runs of the same arguments, each in a process of its own: the first argument has its name, and the signal
 # that it gets at one moment on fast and on slow machines, after its first epoch. What takes long to import is
 # imported once, and torch has no threads before it computes. Prints how each of them ended.

@@ -12,6 +12,8 @@ from rankfold.runs.chips import LoadedRun
 from rankfold.runs.simulate import simulate_run
 from rankfold.runs.simulation import SimulationOptions
 
+pytestmark = pytest.mark.usefixtures("few_digits")
+
 IMAGES = 30
 HARDWARE = load_hardware("rram-22nm")
 

@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from rankfold import evaluate, load_images, load_run
 from rankfold.cli.main import main
 from rankfold.training.shift import shifted_test
+
+pytestmark = pytest.mark.usefixtures("few_digits")
 
 
 def test_evaluate_gives_the_same_accuracy(finished, capsys):

@@ -13,6 +13,8 @@ from rankfold.machine import hardware_names, hardware_to_json, load_hardware
 from rankfold.plan import Plan
 from rankfold.runs.result import Result
 
+pytestmark = pytest.mark.usefixtures("few_digits")
+
 
 def test_all_descriptions_are_listed(capsys):
     assert main(["hardware"]) == 0

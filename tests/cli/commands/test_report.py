@@ -3,8 +3,12 @@
 import json
 from xml.etree import ElementTree
 
+import pytest
+
 from common.command_line import refuse
 from rankfold.cli.main import main
+
+pytestmark = pytest.mark.usefixtures("few_digits")
 
 
 def test_report_compares_runs_and_draws_them(finished, tmp_path, capsys):

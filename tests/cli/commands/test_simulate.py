@@ -20,18 +20,20 @@ from rankfold.runs.stored import evaluate_folder
 from rankfold.simulator import NonIdealities
 from rankfold.workload import trace
 
+pytestmark = pytest.mark.usefixtures("few_digits")
+
 
 def words(text):
     return text.split()
 
 
-COMPRESS = words("compress resnet8 --data digits --array 32x32 --batch 256 --groups 4 --rank 1/4")
+COMPRESS = words("compress resnet8 --data digits --array 32x32 --batch 64 --groups 4 --rank 1/4")
 CELLS = words("--cell-bits 2 --dac-bits 2")
-TRAIN = words("train resnet8 --data digits --batch 64 --epochs 4 --rate 0.1")
+TRAIN = words("train resnet8 --data digits --batch 32 --epochs 8 --rate 0.1")
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory, few_digits):
     """A network that knows its digits a little, so that errors show."""
     out = tmp_path_factory.mktemp("runs") / "float"
     assert main([*TRAIN, "--out", str(out)]) == 0
