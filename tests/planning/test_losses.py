@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.planned_layers import ARRAY, problem
+from common.planned_layers import problem
 from rankfold.calibration import sensitivity
 from rankfold.calibration.sensitivity import network_sensitivities, predicted_loss
 from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
@@ -34,18 +34,19 @@ from rankfold.surgery.kinds.window_low_rank import PART as PAIR
 from rankfold.surgery.kinds.window_margins import PART as MARGINS
 from rankfold.workload import trace
 
-WIDE = ArraySpec(16, 64)  # room for windows of several pixels
+WIDE = ArraySpec(16, 32)  # room for windows of several pixels
+SMALL = ArraySpec(8, 8)
 
 
 @pytest.fixture(scope="module")
 def small():
     """So small that all candidates can be made one by one."""
-    return problem(8, WIDE)
+    return problem(4, WIDE)
 
 
 @pytest.fixture(scope="module")
 def known():
-    return problem(16)
+    return problem(8, kinds={"low-rank", "support"})
 
 
 class Layers(Silent):
@@ -129,7 +130,7 @@ def test_losses_are_those_of_the_weights_that_compress_makes(small, monkeypatch)
 
 def test_pairs_of_windows_lose_what_those_of_surgery_do():
     """2x2 windows, of which some reach over the edge of a plane of 7x7, strided and in groups; one pixel."""
-    slots, model, found, _ = problem(8, side=7)
+    slots, model, found, _ = problem(4, SMALL, side=7, kinds={"window-low-rank"})
     part, seen = candidates_of(WindowLowRankLayer), set()
     for slot in slots:
         if slot.why_dense:
@@ -149,8 +150,8 @@ def test_pairs_of_windows_lose_what_those_of_surgery_do():
                 made = module.weight.detach().numpy().astype(float)
                 copies = window_weight(weight, conv.groups, conv.stride, conv.dilation, kind.window)
                 assert predicted_loss(copies, made, known) == pytest.approx(loss, rel=1e-4, abs=1e-12)
-            pair = window_low_rank_cycles(slot.shape, kind.window, kind.rank, ARRAY, kind.rows)
-            assert pair < window_cycles(slot.shape, kind.window, ARRAY, kind.rows)
+            pair = window_low_rank_cycles(slot.shape, kind.window, kind.rank, SMALL, kind.rows)
+            assert pair < window_cycles(slot.shape, kind.window, SMALL, kind.rows)
             seen.add((kind.window, conv.groups, kind.rows is None, bool(known.moments.by_pixel)))
     assert {(window, groups) for window, groups, _, _ in seen} == {((1, 1), 1), ((2, 2), 1), ((2, 2), 2)}
     assert {whole for _, _, whole, _ in seen} == {over for _, _, _, over in seen} == {False, True}
