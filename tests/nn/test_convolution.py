@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from rankfold.nn.convolution import convolution
 from rankfold.nn.convolution_kernels import convolution_kernels
+from rankfold.nn.rectified import rectified_norm
 from rankfold.training.half import bfloat16_steps
 
 compiled = pytest.mark.skipif(
@@ -67,6 +68,47 @@ def test_outputs_and_gradients_are_those_of_float64(batch, channels, outputs, he
 
 
 @compiled
+@settings(max_examples=10)
+@given(
+    channels=st.sampled_from((16, 48)),
+    outputs=st.sampled_from((16, 32, 48)),
+    plane=st.tuples(st.integers(3, 19), st.integers(2, 10)),
+    stride=st.sampled_from((1, 2)),
+    biased=st.booleans(),
+    summed=st.booleans(),
+)
+def test_what_follows_is_done_before_results_are_rounded(channels, outputs, plane, stride, biased, summed):
+    height, width = plane[0], 2 * stride * plane[1]
+    layer = nn.Conv2d(channels, outputs, 3, stride, 1, bias=biased).to(memory_format=torch.channels_last)
+    x, added = (
+        values(2, channels, height, width),
+        values(2, outputs, (height - 1) // stride + 1, width // stride),
+    )
+    given = added.bfloat16() if summed else None
+    with torch.no_grad(), bfloat16_steps(x.device, enabled=True):
+        y = rectified_norm(layer, x.bfloat16(), given)
+    weight = layer.weight.detach().bfloat16().double()
+    bias = None if layer.bias is None else layer.bias.detach().double()
+    exact = torch.conv2d(x.double(), weight, bias, stride, 1) + summed * added.double()
+    assert y.dtype == torch.bfloat16 and y.is_contiguous(memory_format=torch.channels_last)
+    # Rounded once, at the very end: each number has eight digits of its own.
+    torch.testing.assert_close(y.double(), exact.relu(), rtol=2**-8, atol=1e-4)
+
+
+@compiled
+def test_what_the_kernels_cannot_add_is_added_by_torch():
+    layer = nn.Conv2d(16, 16, 3, padding=1).to(memory_format=torch.channels_last)
+    x = values(2, 16, 4, 6).bfloat16()
+    for added in (x.float(), x.contiguous(), x[:1]):
+        with torch.no_grad(), bfloat16_steps(x.device, enabled=True):
+            assert torch.equal(rectified_norm(layer, x, added), (layer(x) + added).relu())
+    # With gradients the ReLU has one, too.
+    with bfloat16_steps(x.device, enabled=True):
+        y = rectified_norm(layer, x)
+        assert torch.equal(y, layer(x).relu()) and y.grad_fn.name() == "ReluBackward0"
+
+
+@compiled
 def test_results_do_not_depend_on_threads():
     x, weight = values(9, 32, 8, 8), values(64, 32, 3, 3, seed=1)
     threads = torch.get_num_threads()
@@ -92,6 +134,10 @@ def test_numbers_that_are_not_finite_stay_so():
         assert seen.any() and y[seen].isnan().all()
         assert y[0].isfinite().all() and y[2].isfinite().all()
         assert dw[:, 3, 1, 1].isnan().all()
+        layer = nn.Conv2d(channels, 16, 3, stride, 1, bias=False, dtype=torch.float32)
+        layer.weight.data = weight
+        with torch.no_grad(), bfloat16_steps(x.device, enabled=True):
+            assert rectified_norm(layer, x)[seen].isnan().all()
 
 
 def of(x: Tensor, weight: Tensor, **others) -> dict[str, object]:

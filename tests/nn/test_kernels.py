@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 
 import pytest
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.errors import InputError
 from rankfold.nn import kernels as module
 from rankfold.nn import learned_step
-from rankfold.nn.batch_norm import batch_norm, rectified_norm
+from rankfold.nn.batch_norm import batch_norm
 from rankfold.nn.kernels import kernels
 from rankfold.nn.learned_step import LearnedStep
+from rankfold.nn.quantised import LayerBits, QuantConv2d
+from rankfold.nn.rectified import Asked, rectified_norm
 from rankfold.training.half import bfloat16_steps
 
 TYPES = st.sampled_from((torch.float32, torch.bfloat16))
@@ -129,8 +133,8 @@ def test_batch_norm_in_bfloat16_rounds_its_results_alone():
         torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=1e-4)
 
 
-def rectified(*args, **options):
-    return batch_norm(*args, **options, rectify=True)
+def rectified(*args, added=None, **options):
+    return batch_norm(*args, **options, asked=Asked(added))
 
 
 @compiled
@@ -187,6 +191,61 @@ def test_modules_are_rectified_as_one_operation_where_nothing_looks_on(hooked, t
         assert y.grad_fn.name() == ("ReluBackward0" if hooked else "_NormBackward")
     # Whatever is no batch norm is called as it is.
     assert torch.equal(rectified_norm(nn.Identity(), torch.tensor([-1.0, 1.0])), torch.tensor([0.0, 1.0]))
+
+
+def reading(training: bool, signed: bool) -> nn.ModuleList:
+    """A norm, and a quantised convolution that reads it."""
+    norm = nn.BatchNorm2d(16)
+    nn.init.uniform_(norm.weight, 0.5, 2.0)
+    nn.init.normal_(norm.bias)
+    reader = QuantConv2d(16, 16, 3, padding=1, bits=LayerBits(4, 4, signed))
+    reader.weight_quantiser.fit_(reader.weight)
+    reader.input_quantiser.fit_(normal(1000).relu())
+    return nn.ModuleList([norm, reader]).train(training).to(memory_format=torch.channels_last)
+
+
+@compiled
+@settings(max_examples=8)
+@given(channels_last=st.booleans(), training=st.booleans(), signed=st.booleans(), seed=st.integers(0, 99))
+def test_a_norm_that_is_quantised_is_that_which_a_quantiser_reads(channels_last, training, signed, seed):
+    torch.manual_seed(seed)
+    together = reading(training, signed)
+    apart = copy.deepcopy(together)
+    seen = []
+    apart[1].input_quantiser.register_forward_hook(lambda *call: seen.append(call))
+    results = []
+    for norm, reader in (together, apart):
+        x = images(4, 16, 5, 6, dtype=torch.bfloat16)
+        x = (x if channels_last else x.contiguous()).requires_grad_()
+        with bfloat16_steps(torch.device("cpu"), enabled=True), torch.set_grad_enabled(training):
+            y = rectified_norm(norm, x, reader=reader)
+        if training:
+            y.backward(images(*y.shape, seed=1, dtype=y.dtype))
+        gradients = [part.grad for part in (x, *norm.parameters(), *reader.parameters())]
+        results.append((y.detach(), *norm.buffers(), *gradients))
+    assert len(seen) == 1
+    for found, right in zip(*results, strict=True):
+        if right is None or right.ndim > 0:
+            assert found is right or torch.equal(found, right)
+        else:  # the gradient of a step, of sums in another order
+            torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-5)
+
+
+@compiled
+def test_a_reader_is_called_as_it_is_where_its_input_is_asked_for():
+    norm, reader = reading(True, False)
+    x, seen = images(4, 16, 5, 6, dtype=torch.bfloat16), []
+    handle = reader.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    with bfloat16_steps(torch.device("cpu"), enabled=True):
+        rectified_norm(norm, x, reader=reader)
+        assert torch.equal(seen[0], rectified_norm(norm, x))
+        handle.remove()
+        reader.input_quantiser.fitted = False
+        with pytest.raises(InputError, match="no step size"):
+            rectified_norm(norm, x, reader=reader)
+    assert torch.equal(
+        rectified_norm(norm, x.float(), reader=nn.Flatten()), norm(x.float()).relu().flatten(1)
+    )
 
 
 @compiled

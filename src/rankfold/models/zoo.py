@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankfold.nn.batch_norm import rectified_norm
+from rankfold.nn.rectified import rectified_norm
 from rankfold.nn.slices import sliced
 
 Builder = Callable[[int, int], nn.Module]  # of the numbers of classes and of channels
@@ -91,8 +91,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
-        y = rectified_norm(self.bn1, self.conv1(x))
-        y = self.conv2(y)
+        y = rectified_norm(self.bn1, self.conv1(x), reader=self.conv2)
         return rectified_norm(self.bn2, y, self.shortcut(x))
 
 
@@ -154,13 +153,15 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
-        y = rectified_norm(self.bn1, x)
-        kept = x
-        # Where the shape changes the shortcut takes the activated input, as in the authors' code.
-        if self.shortcut is not None:
+        if self.shortcut is None:
+            kept = x
+            y = rectified_norm(self.bn1, x, reader=self.conv1)
+        else:
+            # Where the shape changes the shortcut takes the activated input, as in the authors' code.
+            y = rectified_norm(self.bn1, x)
             kept = self.shortcut(y)
-        y = rectified_norm(self.bn2, self.conv1(y))
-        return kept + self.conv2(y)
+            y = self.conv1(y)
+        return kept + rectified_norm(self.bn2, y, reader=self.conv2)
 
 
 class WideResNet(nn.Module):

@@ -18,6 +18,8 @@ from rankfold.nn.convolution_kernels import (
     Window,
     convolution_kernels,
 )
+from rankfold.nn.kernels import is_image_like
+from rankfold.nn.rectified import asked
 
 TYPES = (torch.float32, torch.bfloat16)
 
@@ -27,7 +29,8 @@ def convolution(given: Mapping[str, Any]) -> Tensor | None:
 
     They take batches on the CPU that lie channels last, of an even number of outputs in a row, kernels of 3x3
     with a padding of 1 and of 1x1 without, strides of 1 and 2, and channels and outputs in sixteens. Products
-    are bfloat16 and sums float32, as autocast has them; gradients of float32 weights are not rounded.
+    are bfloat16 and sums float32, as autocast has them; gradients of float32 weights are not rounded. Without
+    gradients, what is asked for (`nn.rectified`) is done with the sums before they are rounded.
 
     Args:
         given: by name: input, weight, bias, stride, padding, dilation, groups; all but two may be missing.
@@ -40,11 +43,14 @@ def convolution(given: Mapping[str, Any]) -> Tensor | None:
     if kernels is None:
         return None
     # As the kernels read them; where they are so already nothing is copied, and gradients pass through.
+    x = x.to(torch.bfloat16)
     weight = weight.float().contiguous(memory_format=torch.channels_last)
     if bias is not None:
         bias = bias.float().contiguous()
+    if not torch.is_grad_enabled():
+        return kernels.forward(x, weight, bias, window, **_finish(x, weight, window))
     y: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
-        x.to(torch.bfloat16), weight, bias, window
+        x, weight, bias, window
     )
     return y
 
@@ -89,6 +95,16 @@ def _fits(x: Any, weight: Tensor, bias: Any, window: Window) -> bool:
     if not all(0 < count <= MOST_CHANNELS and count % TILE == 0 for count in (channels, outputs)):
         return False
     return x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _finish(x: Tensor, weight: Tensor, window: Window) -> dict[str, Any]:
+    """What the kernels are to do with the results, if it is asked for and they can."""
+    wanted = asked()
+    shape = (x.shape[0], weight.shape[0], window.out(x.shape[2]), window.out(x.shape[3]))
+    if wanted.done or not is_image_like(wanted.added, shape, x.dtype):
+        return {}
+    wanted.done = True
+    return {"added": wanted.added, "rectify": True}
 
 
 class _Convolution(torch.autograd.Function):

@@ -61,7 +61,7 @@ class ConvolutionKernels:
     def __init__(self, library: ctypes.CDLL) -> None:
         shape = ctypes.POINTER(_Shape)
         self._forward = library.convolution
-        self._forward.argtypes = (*(_POINTER,) * 4, shape, ctypes.c_int)
+        self._forward.argtypes = (*(_POINTER,) * 5, shape, ctypes.c_int, ctypes.c_int)
         self._inputs = library.convolution_inputs
         self._inputs.argtypes = (*(_POINTER,) * 3, shape, ctypes.c_int)
         self._weights = library.convolution_weights
@@ -69,12 +69,27 @@ class ConvolutionKernels:
         if not library.convolutions_ready():
             raise OSError("the matrix unit may not be used")
 
-    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
-        """(B, C, H, W) and a float32 bias (O,) -> (B, O, OH, OW)."""
+    def forward(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        window: Window,
+        *,
+        added: Tensor | None = None,
+        rectify: bool = False,
+    ) -> Tensor:
+        """(B, C, H, W) and a float32 bias (O,) -> (B, O, OH, OW).
+
+        What is `added`, of the type, shape and layout of the result, and with `rectify` a ReLU of the sum
+        come before the result is rounded.
+        """
         y = _images(x.shape[0], weight.shape[0], window.out(x.shape[2]), window.out(x.shape[3]))
-        address = None if bias is None else bias.data_ptr()
+        addresses = [None if part is None else part.data_ptr() for part in (bias, added)]
         shape, threads = _shape(x.shape, weight, window), torch.get_num_threads()
-        _check(self._forward(x.data_ptr(), weight.data_ptr(), address, y.data_ptr(), shape, threads))
+        _check(
+            self._forward(x.data_ptr(), weight.data_ptr(), *addresses, y.data_ptr(), shape, rectify, threads)
+        )
         return y
 
     def inputs(self, dy: Tensor, weight: Tensor, size: torch.Size, window: Window) -> Tensor:

@@ -15,7 +15,8 @@
    gradient of its inputs is a product for each of the four planes of the result, with the taps that reach it. Of
    small images, where columns that are not written would be many, each kw has a plane of its own without them.
    A step of the sum is 32 neighbouring values: channels of one pixel, or 16 channels of two. While an image is
-   multiplied, the next one is fetched from memory.
+   multiplied, the next one is fetched from memory. A bias, another image of the size of the outputs and a ReLU are
+   taken in while sums are in float, before they are rounded and written: none of them passes over memory again.
 
    Gradients of weights. dw[o][tap][c] = sum over pixels q of dy[q][o] x[q under tap][c]: tiles of `a` are dy
    transposed, 16 outputs of 32 pixels, and tiles of `b` are two pixels side by side, of a plane for each kw, in
@@ -32,6 +33,7 @@
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512BW__)
 
 #include <immintrin.h>
+#include <math.h>
 #include <omp.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -305,22 +307,40 @@ static inline void multiply_long(const bfloat16 *a, int64_t channels, const bflo
     _tile_stored(3, sums + 3 * TILE * TILE, 64);
 }
 
+/* What becomes of sums before they are written: `bias` (O) is added, then `added`, in values an image that lies as
+   the outputs do, and what is below `lowest` becomes that. Either may be NULL. */
+typedef struct {
+    const float *bias;
+    const bfloat16 *added;
+    float lowest;
+} Finish;
+
+/* Of two numbers of which one is not, _mm512_max_ps gives the second: NaN stays NaN. */
+static inline __m512 finished(const float *sums, __m512 bias, const bfloat16 *added, __m512 lowest) {
+    __m512 values = _mm512_add_ps(_mm512_loadu_ps(sums), bias);
+    if (added != NULL) values = _mm512_add_ps(values, (__m512)_mm512_slli_epi32(widened(added), 16));
+    return _mm512_max_ps(lowest, values);
+}
+
 /* Writes `width` outputs, 16 or 32, of each of `count` pixels from pixel q of the grid on. */
 static inline void write_outputs(const float *sums, int64_t width, int64_t q, int64_t count, int64_t pitch,
-                                 const float *bias, const Product *product, bfloat16 *y) {
+                                 const Finish *finish, const Product *product, bfloat16 *y) {
     int64_t m = q / pitch, n = q % pitch, step = product->pixel_step;
-    __m512 low = _mm512_setzero_ps(), high = low;
-    if (bias != NULL) {
-        low = _mm512_loadu_ps(bias);
-        if (width > TILE) high = _mm512_loadu_ps(bias + TILE);
+    __m512 low = _mm512_setzero_ps(), high = low, lowest = _mm512_set1_ps(finish->lowest);
+    if (finish->bias != NULL) {
+        low = _mm512_loadu_ps(finish->bias);
+        if (width > TILE) high = _mm512_loadu_ps(finish->bias + TILE);
     }
     while (count > 0 && m < product->rows) {
         int64_t run = smaller(count, product->columns - n), rest = smaller(count, pitch - n);
         bfloat16 *to = y + m * product->row_step + n * step;
+        const bfloat16 *added = finish->added != NULL ? finish->added + (to - y) : NULL;
         for (int64_t i = 0; i < run; i++, to += step) {
-            __m512 first = _mm512_add_ps(_mm512_loadu_ps(sums + i * width), low);
+            const bfloat16 *other = added != NULL ? added + i * step : NULL;
+            __m512 first = finished(sums + i * width, low, other, lowest);
             if (width > TILE) {
-                __m512 second = _mm512_add_ps(_mm512_loadu_ps(sums + i * width + TILE), high);
+                if (other != NULL) other += TILE;
+                __m512 second = finished(sums + i * width + TILE, high, other, lowest);
                 _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(second, first));
             } else {
                 _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(first));
@@ -335,19 +355,22 @@ static inline void write_outputs(const float *sums, int64_t width, int64_t q, in
 
 /* All outputs of a packed image. */
 static void multiply_image(const bfloat16 *packed, const Packing *p, const Product *product, int64_t outputs,
-                           const float *bias, bfloat16 *y, Ahead *ahead) {
+                           const Finish *finish, bfloat16 *y, Ahead *ahead) {
     float sums[1024] __attribute__((aligned(64)));
     int64_t end = (product->rows - 1) * p->pitch + product->columns;
     y += product->first;
     for (int64_t o = 0; o < outputs;) {
         const bfloat16 *b = product->weights + o / TILE * product->steps * VALUES;
         int64_t width = smaller(2 * TILE, outputs - o), count = 1024 / width;
+        Finish part = *finish;
+        if (part.bias != NULL) part.bias += o;
+        if (part.added != NULL) part.added += product->first + o;
         for (int64_t q = 0; q < end; q += count) {
             if (width > TILE)
                 multiply_wide(packed + q * p->channels, p->channels, b, product, sums, ahead);
             else
                 multiply_long(packed + q * p->channels, p->channels, b, product, sums, ahead);
-            write_outputs(sums, width, q, count, p->pitch, bias != NULL ? bias + o : NULL, product, y + o);
+            write_outputs(sums, width, q, count, p->pitch, &part, product, y + o);
         }
         o += width;
     }
@@ -438,7 +461,7 @@ static int backward_products(Product *product, const Packing *p, const Shape *s)
 static int64_t in_lines(int64_t values) { return upwards(values, VALUES) * VALUES; }
 
 /* Products of packed images with weights, for all images; -1 where memory is lacking. */
-static int multiply_images(const bfloat16 *x, const float *w, const float *bias, bfloat16 *y, const Shape *s,
+static int multiply_images(const bfloat16 *x, const float *w, const Finish *finish, bfloat16 *y, const Shape *s,
                            const Packing *p, Product *products, int count, int backward, int threads) {
     int64_t outputs = backward ? s->channels : s->outputs;
     int64_t from = p->height * p->width * p->channels;
@@ -471,7 +494,10 @@ static int multiply_images(const bfloat16 *x, const float *w, const float *bias,
             if (backward && s->kernel < s->stride) memset(y + image * to, 0, to * sizeof *y);
             Ahead ahead = {(char *)(x + (image + 1) * from), (char *)(y + (image + 1) * to), read_lines, write_lines};
             if (image + 1 == s->images) ahead.read_lines = ahead.write_lines = 0;
-            for (int i = 0; i < count; i++) multiply_image(own, p, products + i, outputs, bias, y + image * to, &ahead);
+            Finish own_finish = *finish;
+            if (own_finish.added != NULL) own_finish.added += image * to;
+            for (int i = 0; i < count; i++)
+                multiply_image(own, p, products + i, outputs, &own_finish, y + image * to, &ahead);
         }
         _tile_release();
     }
@@ -479,12 +505,14 @@ static int multiply_images(const bfloat16 *x, const float *w, const float *bias,
     return 0;
 }
 
-/* y (B, OH, OW, O) of x (B, H, W, C) and w (O, kernel, kernel, C); bias (O) may be NULL. */
-int convolution(const bfloat16 *x, const float *w, const float *bias, bfloat16 *y, const Shape *s, int threads) {
+/* y (B, OH, OW, O) of x (B, H, W, C) and w (O, kernel, kernel, C); bias (O) and added (B, OH, OW, O) may be NULL. */
+int convolution(const bfloat16 *x, const float *w, const float *bias, const bfloat16 *added, bfloat16 *y,
+                const Shape *s, int rectify, int threads) {
+    Finish finish = {bias, added, rectify ? 0 : -INFINITY};
     Packing p = forward_packing(s);
     Product product;
     forward_product(&product, &p, s);
-    return multiply_images(x, w, bias, y, s, &p, &product, 1, 0, threads);
+    return multiply_images(x, w, &finish, y, s, &p, &product, 1, 0, threads);
 }
 
 /* dx (B, H, W, C) of dy (B, OH, OW, O). */
@@ -492,7 +520,8 @@ int convolution_inputs(const bfloat16 *dy, const float *w, bfloat16 *dx, const S
     Packing p = backward_packing(s);
     Product products[4];
     int count = backward_products(products, &p, s);
-    return multiply_images(dy, w, NULL, dx, s, &p, products, count, 1, threads);
+    Finish finish = {NULL, NULL, -INFINITY};
+    return multiply_images(dy, w, &finish, dx, s, &p, products, count, 1, threads);
 }
 
 /* ---- Gradients of weights. */

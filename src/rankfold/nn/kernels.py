@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,29 @@ PARTS = 64  # as in the source
 _FLOATS = (ctypes.c_float,) * 4
 _POINTER, _COUNT, _THREADS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """A quantiser: `step` times a whole number from `low` to `high`.
+
+    Attributes:
+        step: positive.
+        reciprocal: of the step, as torch computes it.
+        low: lowest level.
+        high: highest level.
+    """
+
+    step: float
+    reciprocal: float
+    low: int
+    high: int
+
+
+class _Rounding(ctypes.Structure):
+    """As in the source."""
+
+    _fields_ = tuple((name, ctypes.c_float) for name in ("step", "reciprocal", "low", "high"))
 
 
 class Kernels:
@@ -47,8 +72,11 @@ class Kernels:
         sizes = (_COUNT, _COUNT)
         numbers = (ctypes.c_double, ctypes.c_double, ctypes.c_int)
         flag = ctypes.c_int
-        self._norm = _of_types(library, "norm", *(_POINTER,) * 9, *sizes, *numbers, flag)
-        self._norm_backward = _of_types(library, "norm_backward", *(_POINTER,) * 9, *sizes, flag)
+        rounding = ctypes.POINTER(_Rounding)
+        self._norm = _of_types(library, "norm", *(_POINTER,) * 9, *sizes, *numbers, flag, rounding)
+        self._norm_backward = _of_types(
+            library, "norm_backward", *(_POINTER,) * 9, *sizes, flag, rounding, result=ctypes.c_double
+        )
 
     @staticmethod
     def fits(x: Tensor) -> bool:
@@ -103,6 +131,7 @@ class Kernels:
         training: bool,
         rectify: bool = False,
         added: Tensor | None = None,
+        rounding: Rounding | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Batch norm of x, of its type and layout, and (2, C) the mean and the deviation that it used.
 
@@ -118,6 +147,7 @@ class Kernels:
             training: whether mean and variance are those of x, rather than the running ones.
             rectify: whether negative results become zero.
             added: what is added before that, of the type, shape and layout of x.
+            rounding: quantises the result, which is rectified then, without anything added.
         """
         channels = x.shape[1]
         y = torch.empty_like(x)
@@ -140,6 +170,7 @@ class Kernels:
             eps,
             training,
             rectify,
+            _structure(rounding),
             _threads(),
         )
         return y, saved
@@ -154,10 +185,11 @@ class Kernels:
         *,
         wants_x: bool,
         rectified: bool = False,
-    ) -> tuple[Tensor | None, Tensor, Tensor]:
-        """The gradients of x, if it is wanted, of weight and of bias; dy is of the type and layout of x.
+        rounding: Rounding | None = None,
+    ) -> tuple[Tensor | None, Tensor, Tensor, float]:
+        """The gradients of x, if it is wanted, of weight and of bias, and the sum of `quantise_backward`.
 
-        Args as of `norm`; `rectified` says whether its results were.
+        dy is of the type and layout of x. Args as of `norm`; `rectified` says whether its results were.
         """
         channels = x.shape[1]
         dx = None
@@ -165,7 +197,7 @@ class Kernels:
             dx = torch.empty_like(x)
         dw, db = torch.empty(channels), torch.empty(channels)
         scratch = _scratch(channels)
-        self._norm_backward[x.dtype](
+        total = self._norm_backward[x.dtype](
             x.data_ptr(),
             dy.data_ptr(),
             _address(dx),
@@ -178,15 +210,25 @@ class Kernels:
             x.numel() // channels,
             channels,
             rectified,
+            _structure(rounding),
             _threads(),
         )
-        return dx, dw, db
+        return dx, dw, db, total
 
 
 @functools.cache
 def kernels() -> Kernels | None:
     """The compiled kernels, or None where this machine has no compiler for them."""
     return compiled(SOURCE, Kernels)
+
+
+def is_image_like(added: Tensor | None, shape: Sequence[int], dtype: torch.dtype) -> bool:
+    """Whether what is added, if anything, is an image that kernels read beside one of this shape and type."""
+    return added is None or (
+        Kernels.fits(added)
+        and (added.dtype, tuple(added.shape)) == (dtype, tuple(shape))
+        and added.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def _of_types(library: ctypes.CDLL, name: str, *arguments: Any, result: Any = None) -> dict[torch.dtype, Any]:
@@ -204,6 +246,13 @@ def _address(x: Tensor | None) -> int | None:
     if x is None:
         return None
     return x.data_ptr()
+
+
+def _structure(rounding: Rounding | None) -> ctypes._Pointer[_Rounding] | None:
+    if rounding is None:
+        return None
+    numbers = _Rounding(rounding.step, rounding.reciprocal, rounding.low, rounding.high)
+    return ctypes.pointer(numbers)
 
 
 def _scratch(channels: int) -> Tensor:

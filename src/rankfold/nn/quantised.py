@@ -95,12 +95,15 @@ class QuantConv2d(nn.Conv2d, StandIn):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, OH, OW)."""
+        return self.of_rounded(self.input_quantiser(input))
+
+    def of_rounded(self, values: Tensor) -> Tensor:
+        """As `forward`, of an input (B, C_in, H, W) that its quantiser has rounded already."""
         use_all_levels_(self)
         weight = self.weight_quantiser(self.weight)
         if self.mask is not None:
             # After rounding: one bit with a sign has no level for zero.
             weight = weight * self.mask
-        values = self.input_quantiser(input)
         y: Tensor = self._conv_forward(values, weight, self.bias)
         return y
 

@@ -115,6 +115,14 @@ class Quantiser(nn.Module):
         """
         if self.bypass:
             return x
+        return self._rounded(x, self.ready_(x))
+
+    def ready_(self, x: Tensor) -> float:
+        """Bound the step, which is used next on x, and say what its gradient is to be multiplied by.
+
+        Raises:
+            InputError: the step was never set.
+        """
         self._check_fitted()
         self._hold_step_()
         samples = 1
@@ -122,8 +130,7 @@ class Quantiser(nn.Module):
             samples = max(1, x.shape[0])
         elements = max(1, x.numel() // samples)  # N; an empty batch has a gradient too, namely 0
         # The step's gradient is a sum over N elements, far larger than that of one weight without this.
-        gain = 1 / math.sqrt(elements * self.high)
-        return self._rounded(x, gain)
+        return 1 / math.sqrt(elements * self.high)
 
     def _hold_step_(self) -> None:
         """Take back what an update since the step was last used did beyond a factor of two."""

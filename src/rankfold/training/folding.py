@@ -15,7 +15,8 @@ def fold_norms_(network: nn.Module, batch: Inputs) -> None:
     """Fold, in place, each batch norm into the convolution that it alone reads.
 
     In eval mode the network computes the same, to rounding, in fewer passes over memory. Norms after other
-    layers, or after a sum, stay.
+    layers, or after a sum, stay. The convolution takes the place of its norm, where `nn.rectified_norm` asks
+    for a sum and a ReLU behind it.
 
     Args:
         network: in eval mode; it gets parameters of its own where they change.
@@ -29,7 +30,7 @@ def fold_norms_(network: nn.Module, batch: Inputs) -> None:
         assert isinstance(conv, nn.Conv2d)  # chosen so
         if type(norm) is nn.BatchNorm2d and not _hooked(conv) and not _hooked(norm):
             _fold_(conv, norm)
-            folded[norm] = nn.Identity()
+            folded |= {conv: nn.Identity(), norm: conv}
     swap_(network, folded)
 
 

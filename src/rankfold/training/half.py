@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from rankfold.nn.batch_norm import batch_norm, what_is_asked
+from rankfold.nn.batch_norm import batch_norm
 from rankfold.nn.convolution import convolution
+from rankfold.nn.rectified import asked
 
 CONVOLUTIONS = frozenset({torch.conv1d, torch.conv2d, torch.conv3d})
 ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")  # in this order
@@ -61,8 +62,7 @@ class _OnProcessor(TorchFunctionMode):
             if fast is not None:
                 return fast
         if func is F.batch_norm:
-            options = {**(kwargs or {}), **what_is_asked()}
-            return batch_norm(*args, **options)
+            return batch_norm(*args, **(kwargs or {}), asked=asked())
         return func(*args, **(kwargs or {}))
 
 

@@ -1,0 +1,104 @@
+"""`rectified_norm`: batch norm with what blocks of a network do before and after it, in one pass over memory.
+
+Whoever computes the norm, or the convolution that it became part of, may be far below the module that is
+called. So it is asked to do more: it takes what it is `asked` for, and says that it is done.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankfold.nn.fused import fused_backend
+from rankfold.nn.quantised import QuantConv2d
+from rankfold.nn.quantisers import Quantiser
+
+
+@dataclass
+class Asked:
+    """What somebody wants done with the result of the module that is called now.
+
+    Attributes:
+        added: is added to it; None: nothing is. The sum is rectified.
+        rounding: then quantises that; None: nothing does.
+        done: whether the former is done.
+        rounded: whether that is quantised, too.
+    """
+
+    added: Tensor | None = None
+    rounding: Quantiser | None = None
+    done: bool = False
+    rounded: bool = False
+
+
+_ASKED: ContextVar[Asked | None] = ContextVar("_ASKED", default=None)
+
+
+def asked() -> Asked:
+    """What is wanted of the module that is called now; `done` where nothing is, or not any more."""
+    return _ASKED.get() or Asked(done=True)
+
+
+def rectified_norm(
+    norm: nn.Module, x: Tensor, added: Tensor | None = None, *, reader: nn.Module | None = None
+) -> Tensor:
+    """`torch.relu(norm(x) + added)`, one operation where the kernels compute it and nothing looks on.
+
+    Args:
+        norm: any module. It is called as it is, unless it is a plain `nn.BatchNorm2d` without hooks, or the
+            plain `nn.Conv2d` that one was folded into.
+        x: its input.
+        added: of the shape of its output; None: nothing is.
+        reader: the only module that reads the result, which it is then called with: what is returned is its
+            output. The quantiser of a plain `QuantConv2d` becomes part of the operation.
+    """
+    wanted = Asked(added, _rounding_of(reader) if added is None else None)
+    if torch.compiler.is_compiling() or type(norm) not in (nn.BatchNorm2d, nn.Conv2d) or _is_seen(norm):
+        y: Tensor = norm(x)
+    else:
+        token = _ASKED.set(wanted)
+        try:
+            y = norm(x)
+        finally:
+            _ASKED.reset(token)
+    if not wanted.done:
+        y = F.relu_(y if added is None else y + added)
+    if reader is None:
+        return y
+    if wanted.rounded:
+        assert isinstance(reader, QuantConv2d)  # it has the quantiser
+        return reader.of_rounded(y)
+    read: Tensor = reader(y)
+    return read
+
+
+def _rounding_of(reader: nn.Module | None) -> Quantiser | None:
+    """The quantiser of a module's input where nothing else takes part in what the module does."""
+    if torch.compiler.is_compiling() or type(reader) is not QuantConv2d or _is_seen(reader):
+        return None
+    quantiser = reader.input_quantiser
+    if type(quantiser) is not Quantiser or _is_seen(quantiser) or quantiser.bypass or not quantiser.fitted:
+        return None
+    return quantiser if fused_backend() is None else None
+
+
+def _is_seen(module: nn.Module) -> bool:
+    """Whether something takes part in what a module computes, or gets its input or output."""
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    found = torch.nn.modules.module
+    everywhere = (
+        found._global_forward_hooks,
+        found._global_forward_pre_hooks,
+        found._global_backward_hooks,
+        found._global_backward_pre_hooks,
+    )
+    return "forward" in vars(module) or any(hooks) or any(everywhere)
