@@ -68,7 +68,7 @@ def test_a_convolution_keeps_everything_and_computes_with_quantised_operands(opt
 
 
 def test_a_linear_layer_keeps_everything_and_computes_with_quantised_operands():
-    linear = nn.Linear(6, 3, dtype=torch.float64)
+    linear = nn.Linear(6, 3, dtype=torch.float64).eval()
     quantised = QuantLinear.from_float(linear, FOUR)
     assert quantised.weight is linear.weight
     assert quantised.weight.dtype == torch.float64
