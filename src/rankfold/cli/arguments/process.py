@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import shlex
 import sys
 from typing import Any
@@ -34,6 +35,9 @@ def prepare_process(threads: int | None = None) -> None:
         if threads < 1:
             raise InputError(f"threads (={threads}) must be 1 or more")
         torch.set_num_threads(threads)
+    # What was imported, a million objects, stays to the end: to look through it for what is not used any more
+    # takes a tenth of a second each time, and a step of training makes objects enough for it to be due.
+    gc.freeze()
     if sys.platform == "linux":
         # glibc gives every large tensor back to the system when it is freed, and each new one then costs a
         # page fault per 4 KiB. Keep freed memory instead.
