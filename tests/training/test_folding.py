@@ -71,7 +71,7 @@ def test_a_teacher_folds_a_copy_that_runs_in_its_place():
     logits = network(BATCH)
     # Its pupil knows all that it knows.
     _, _, soft = teacher.losses(BATCH, logits, torch.zeros(()))
-    assert soft < 1e-6
+    assert soft < 1e-5  # sixteen times what float32 leaves of no divergence
     assert norms(teacher._folded) == 0
     for held in (network, teacher.network):
         assert all(torch.equal(value, before[name]) for name, value in held.state_dict().items())
