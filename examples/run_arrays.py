@@ -239,6 +239,7 @@ DIGITAL = {
     "reshape": lambda step, inputs: inputs[0].reshape(-1, *step["sizes"]),
     "transpose": lambda step, inputs: inputs[0].transpose(step["axes"]),
     "concat": concat,
+    "take": lambda step, inputs: np.take(inputs[0], step["places"], step["axis"]),
 }
 
 

@@ -10,6 +10,7 @@ from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
     GarosLayer,
+    GroupedLayer,
     LayerKind,
     LayerPlan,
     LowRankLayer,
@@ -20,6 +21,7 @@ from rankfold.plan import (
     PatDNNLayer,
     PatDNNWholeLayer,
     Plan,
+    SkippedLayer,
     SupportLayer,
     WindowLayer,
     WindowLowRankLayer,
@@ -45,6 +47,7 @@ def support_texts(draw: st.DrawFn) -> str:
 
 
 MAYBE_SUPPORT = st.none() | support_texts()
+MEMBERS = st.lists(st.sampled_from(["3:1", "c:2", "30:f0"]), min_size=2, max_size=4).map(" ".join)
 
 PAIRS = st.tuples(COUNTS, COUNTS)
 PARTS = st.one_of(
@@ -77,6 +80,8 @@ LAYERS_OF: dict[type[LayerKind], st.SearchStrategy[LayerKind]] = {
         st.builds(WindowLowRankLayer, st.tuples(COUNTS, COUNTS), COUNTS, COUNTS, MAYBE_SUPPORT),
     ),
     WindowMarginsLayer: st.builds(WindowMarginsLayer, st.lists(PARTS, min_size=2, max_size=4).map(tuple)),
+    GroupedLayer: st.builds(GroupedLayer, st.integers(2, 16), st.none() | MEMBERS),
+    SkippedLayer: st.builds(SkippedLayer),
 }
 
 

@@ -42,6 +42,8 @@ def test_a_kind_is_known_only_while_it_is_registered() -> None:
         "window",
         "window-low-rank",
         "window-margins",
+        "grouped",
+        "skipped",
     )
     plan = Plan("net", (1, 1, 1), ArraySpec(8, 8), (LayerPlan("layer", Mirrored(2)),))
     with registered(Mirrored):

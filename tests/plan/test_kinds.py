@@ -16,12 +16,14 @@ from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
+    GroupedLayer,
     LayerKind,
     LayerPlan,
     LowRankLayer,
     PairsLayer,
     PatDNNLayer,
     Plan,
+    SkippedLayer,
     SupportLayer,
     WindowMarginsLayer,
 )
@@ -97,7 +99,7 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
         (
             {"kind": "cp"},
             r"kind \(=cp\) must be dense, low-rank, pattern-pruned, channel-pruned, window, "
-            "window-low-rank or window-margins",
+            "window-low-rank, window-margins, grouped or skipped",
         ),
         ({"kind": "dense", "groups": 2}, "only a low-rank layer has groups, this one is dense"),
         (
@@ -159,6 +161,9 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
             "a pattern-pruned layer needs steering",
         ),
         ({"kind": "channel-pruned", "in_channels": 4}, "a channel-pruned layer needs out_channels"),
+        ({"kind": "grouped"}, "a grouped layer needs blocks"),
+        ({"kind": "grouped", "blocks": 1}, r"blocks \(=1\) of a grouped layer must be 2 or more"),
+        ({"kind": "grouped", "blocks": 2, "members": "1 2"}, "members must be two hexadecimal numbers for"),
     ],
 )
 def test_what_a_plan_says_wrongly_of_a_kind(content: dict[str, Any], message: str) -> None:
@@ -180,6 +185,8 @@ def test_what_a_plan_says_wrongly_of_a_kind(content: dict[str, Any], message: st
         (SupportLayer(2, support="3 3 3"), "e2*"),
         (SupportLayer(2, support="3 3 5"), "e2"),
         (ChannelLayer(16, 8), "c16>8"),
+        (GroupedLayer(4), "G4"),
+        (SkippedLayer(), "skipped"),
     ],
     ids=repr,
 )
@@ -200,6 +207,8 @@ def test_only_kinds_that_share_a_support_can_be_given_one(kind: LayerKind) -> No
     if isinstance(kind, WindowMarginsLayer):
         matrices = sum(part.rows is not None for part in kind.parts)
     support, other = ("; ".join([text] * matrices) for text in ("1 2", "3"))
+    if isinstance(kind, GroupedLayer):
+        support, other = "1:1 2:2", "1:2 2:1"
     filled = kind.with_support(support)
     assert filled.known_support == support
     assert filled.with_support(other) == kind.with_support(other)

@@ -11,11 +11,13 @@ from common.planned_layers import problem
 from rankfold.calibration import sensitivity
 from rankfold.calibration.sensitivity import network_sensitivities, predicted_loss
 from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
+from rankfold.lowrank.grouped import refit_grouped
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import PlanePart
 from rankfold.mapping.window_low_rank import window_low_rank_cycles
 from rankfold.mapping.window_matrix import filling_window, window_cycles, window_shape, window_weight
 from rankfold.plan import (
+    GroupedLayer,
     LowRankLayer,
     SupportLayer,
     WindowLayer,
@@ -23,6 +25,7 @@ from rankfold.plan import (
     WindowMarginsLayer,
     text_to_support,
 )
+from rankfold.plan.members import text_to_members
 from rankfold.planning import losses
 from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.slots import layer_slots
@@ -69,6 +72,9 @@ def choices(known, progress=None, threads=2):
 
 def made_for_data(kind, weight, second, shape):
     """The weight that `compress_` would make."""
+    if isinstance(kind, GroupedLayer):
+        grouping = text_to_members(kind.members, shape, kind.blocks)
+        return refit_grouped(weight, shape.groups, grouping, second)
     support = None
     if kind.known_support is not None:
         support = text_to_support(kind.known_support, shape)
@@ -125,7 +131,7 @@ def test_losses_are_those_of_the_weights_that_compress_makes(small, monkeypatch)
     assert layers.ready == len(slots)
     assert windows == {False, True}
     pairs = {(LowRankLayer, several, sparse) for several in (False, True) for sparse in (False, True)}
-    assert seen == pairs | {(SupportLayer, False, True)}
+    assert seen == pairs | {(SupportLayer, False, True), (GroupedLayer, False, True)}
 
 
 def test_pairs_of_windows_lose_what_those_of_surgery_do():

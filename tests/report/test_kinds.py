@@ -17,6 +17,7 @@ from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
     GarosLayer,
+    GroupedLayer,
     LayerKind,
     LayerPlan,
     LowRankLayer,
@@ -29,6 +30,7 @@ from rankfold.plan import (
     PatDNNLayer,
     PatDNNWholeLayer,
     SharedSupport,
+    SkippedLayer,
     SupportLayer,
     WindowLayer,
     WindowLowRankLayer,
@@ -48,6 +50,7 @@ from rankfold.report.palette import (
     CRIMSON,
     GREEN,
     GREY,
+    INDIGO,
     MOSS,
     OCHRE,
     PINK,
@@ -146,6 +149,12 @@ TOLD = {
             "rank 16, 2x2 output pixels from all 256 inputs; every cell is a weight",
         ),
     ),
+    SkippedLayer(): ((GREY, "skipped layers"), "skipped", None),
+    GroupedLayer(4): (
+        (INDIGO, "grouped convolutions, G = 4"),
+        "grouped",
+        ("Grouped, SDK", "4 blocks, each of 4 input to 4 output channels"),
+    ),
     WindowMarginsLayer((WindowPart((0, 0), (8, 12), (2, 2), 64), WindowPart((8, 0), (4, 12), (1, 3)))): (
         (TEAL, "window layers"),
         "window",
@@ -163,13 +172,18 @@ def test_every_kind_of_the_package_is_told_of():
 
 @pytest.mark.parametrize("kind", TOLD, ids=lambda kind: kind.variant or kind.name)
 def test_a_kind_has_its_words_colour_and_family(kind):
-    method, family, (title, meaning) = TOLD[kind]
+    method, family, words = TOLD[kind]
     picture = picture_of(kind)
     found = picture.method(kind)
     assert method == (None if found is None else (found.shades, found.words))
     assert picture.family_of(kind) == family_of(kind) == family and family in families()
     mask = np.arange(9).reshape(3, 3)[None, None].repeat(16, 0).repeat(16, 1) < 4
     entry = LayerPlan("conv", kind, mapping=kind.mappings[min(1, len(kind.mappings) - 1)])
+    if words is None:
+        with pytest.raises(InputError, match="layer conv is skipped, so that no array holds anything of it"):
+            planned_panels(SHAPE, ARRAY, entry, mask)
+        return
+    title, meaning = words
     panel, *others = planned_panels(SHAPE, ARRAY, entry, mask)
     # A plane in parts has a picture of each.
     assert len(others) == len(getattr(kind, "parts", "1")) - 1

@@ -105,7 +105,7 @@ class LayerCycles:
         return self.chosen.stages
 
     @property
-    def main_stage(self) -> Mapping:
+    def main_stage(self) -> Mapping | None:
         """The matrix whose window and tiles are told of the layer; see `main_stage`."""
         return main_stage(self.chosen)
 
@@ -119,7 +119,8 @@ class LayerCycles:
         """Useful multiply-accumulates over cells * cycles of what is executed, 0 to 1."""
         # The stages without steering: steering moves weights together and leaves their number.
         cells = self.chosen.array.cells
-        return sum(stage.macs for stage in self.stages) / (cells * self.chosen_cycles)
+        # A layer that takes no cycles uses no cells.
+        return sum(stage.macs for stage in self.stages) / (cells * max(self.chosen_cycles, 1))
 
     @property
     def lower_bound(self) -> int:
@@ -129,6 +130,7 @@ class LayerCycles:
     def to_json(self) -> dict[str, Any]:
         """The layer's entry in the `--json` output."""
         shape = self.shape
+        window, tiles = window_and_tiles(self.main_stage)
         entry: dict[str, Any] = {
             "name": shape.name,
             "in_channels": shape.in_channels,
@@ -146,8 +148,8 @@ class LayerCycles:
             "conversions": by_text(self.conversions),
             "planned_conversions": self.chosen_conversions,
             "method": self.chosen.method,
-            "window": list(self.main_stage.window),
-            "tiles": [self.main_stage.row_tiles, self.main_stage.column_tiles],
+            "window": window,
+            "tiles": tiles,
             "lower_bound": self.lower_bound,
             "utilisation": self.utilisation,
             "array_cycles": self.array_cycles,
@@ -159,11 +161,18 @@ class LayerCycles:
         return entry
 
 
-def main_stage(mapping: AnyMapping) -> Mapping:
-    """The first matrix of a layer; of a plane in parts that of most cycles."""
+def main_stage(mapping: AnyMapping) -> Mapping | None:
+    """The first matrix of a layer; of a plane in parts that of most cycles; None: it has no matrix."""
     if isinstance(mapping, PartsMapping):
         return max(mapping.stages, key=lambda stage: stage.cycles)
-    return mapping.stages[0]
+    return next(iter(mapping.stages), None)
+
+
+def window_and_tiles(stage: Mapping | None) -> tuple[list[int] | None, list[int] | None]:
+    """Window and tiles of a matrix, as JSON has them; None of none."""
+    if stage is None:
+        return None, None
+    return list(stage.window), [stage.row_tiles, stage.column_tiles]
 
 
 def by_text(counts: dict[CostKey, int]) -> dict[str, int]:
@@ -244,7 +253,7 @@ class NetworkCycles:
         for layer in self.layers:
             for stage in layer.stages:
                 work += stage.macs
-        return work / (self.array.cells * self.chosen_cycles)
+        return work / (self.array.cells * max(self.chosen_cycles, 1))
 
     @property
     def lower_bound(self) -> int:

@@ -177,8 +177,10 @@ def support_mark(text: str | None) -> str:
 
 
 def is_within(inner: str | None, outer: str | None) -> bool:
-    """Whether every position of one support is in another; False where either is not known."""
-    if inner is None or outer is None:
+    """Whether every position of one support is in another; False where either is not known, or is what else
+    some kind of layer has in the place of a support.
+    """
+    if inner is None or outer is None or not (WORDS.fullmatch(inner) and WORDS.fullmatch(outer)):
         return False
     return _is_within(inner, outer)
 

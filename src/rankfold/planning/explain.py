@@ -43,6 +43,8 @@ def _reason(layer: LayerChoices, chosen: Candidate, limited: Sequence[str]) -> s
         # What rounding loses at the layer's own bits counts in losses as well.
         if layer.dense.loss > 0:
             lost += f", as it is +{layer.dense.loss:.2g}"
+        if chosen.needs:
+            lost = f"all that reads it is {chosen.needs}, which is idle"
         return f"{what}: {saved}; {lost}"
     if layer.why_dense:
         return layer.why_dense

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -258,7 +259,16 @@ class LayerLosses:
         if rounding is not None:
             rounded = {PIXEL: rounding.sensitivity, **rounding.windows}
         second = known.fitted(slot.name).second
-        study = LayerStudy(slot, dense, second, others, windows, rounded, matrices=matrices)
+        study = LayerStudy(
+            slot,
+            dense,
+            second,
+            others,
+            windows,
+            rounded,
+            matrices=matrices,
+            skipping_loss=known.skipping.get(slot.name, math.inf),
+        )
         return cls(study, sensitivity, rounding)
 
     def of(self, kind: LayerKind) -> KindLosses:

@@ -6,8 +6,9 @@ shifted copies of it that a window starts from, and M, what became of it,
 
     1/2 E[<W - M, G>^2]        (see `calibration.sensitivity`),
 
-summed over the layers. What rounding costs is not counted. So plans of other planners, settings by hand and
-pruned networks stand on one scale with those of the planner.
+summed over the layers; skipped ones lose what their outputs tell (`calibration.skipping`). What rounding
+costs is not counted. So plans of other planners, settings by hand and pruned networks stand on one scale
+with those of the planner.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class PlanLosses:
         images = images or default_images(samples)
         windows = windows_of(plans)
         batches = samples.calibration(images, seed)
-        known = layer_statistics(model, batches, list(windows), seed, None, windows)
+        skipped = [layer.name for plan in plans for layer in plan.layers if not layer.kind.computes]
+        skippable = list(dict.fromkeys(skipped))
+        known = layer_statistics(model, batches, list(windows), seed, None, windows, skippable=skippable)
         return cls.of_statistics(model, samples, known, images=images, seed=seed)
 
     @classmethod
@@ -97,7 +100,13 @@ class PlanLosses:
         """The same of each layer that changes, by name."""
         network = self.network(plan)
         losses = {}
+        idle = {layer.name for layer in plan.layers if not layer.kind.computes}
         for layer in plan.changed:
+            if layer.name in idle:
+                # What feeds an idle layer alone loses nothing more.
+                behind = self._known.behind.get(layer.name)
+                losses[layer.name] = 0.0 if behind in idle else self._known.skipping[layer.name]
+                continue
             matrices = surgery_of(layer.kind).matrices(network.get_submodule(layer.name))
             of_windows = zip(_windows(layer), matrices, strict=True)
             losses[layer.name] = sum(self._of_matrix(layer.name, *one) for one in of_windows)

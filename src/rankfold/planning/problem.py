@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rankfold.arguments import NUMBER, SWITCH, TEXT, Wanted, takes
+from rankfold.calibration.branches import branches
 from rankfold.calibration.moments import LARGEST_MOMENTS
 from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.cost.energy import ComponentTable, hardware_table
@@ -37,11 +38,12 @@ from rankfold.planning.exact import (
     total,
 )
 from rankfold.planning.exact.costing import Costing
+from rankfold.planning.exact.linked import with_dependents
 from rankfold.planning.exact.quantities import spoken
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.explain import explained
-from rankfold.planning.kinds import chosen_labels, patches_read, windows_computed
+from rankfold.planning.kinds import chosen_labels, patches_read, uses_bypasses, windows_computed
 from rankfold.planning.losses import layer_choices
 from rankfold.planning.present import check_present, seen_as_convolutions
 from rankfold.planning.request import (
@@ -215,8 +217,8 @@ def planning_problem(
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         pointwise: whether 1x1 convolutions may become low-rank.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
-            `window-low-rank`, `window-margins` and kinds of your own; None: all. Pairs on supports count as
-            low-rank.
+            `window-low-rank`, `window-margins`, `grouped`, `skipped` and kinds of your own; None: all. Pairs
+            on supports count as low-rank.
         images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
         measured_images: samples to measure accuracy on.
         seed: of the images that are drawn.
@@ -260,8 +262,12 @@ def planning_problem(
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
     if layer_bits is not None:
         slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
-    known = _calibrated(model, samples.calibration(images, seed), slots, array, seed, progress)
+    calibration = samples.calibration(images, seed)
+    around = branches(model, calibration, [slot.name for slot in slots if _asks_for_bypasses(slot)])
+    slots = tuple(replace(slot, bypassed=slot.name in around.feeding) for slot in slots)
+    known = _calibrated(model, calibration, slots, array, seed, progress)
     choices = _choices(slots, model, known, costing, quantities, progress)
+    choices = with_dependents(choices, known.behind)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments)
     limits = limits_of(budgets, choices)
     if max_loss is not None:
@@ -298,7 +304,10 @@ def _calibrated(
     # In one go for all layers, so that the bar stands still until it is full.
     progress.begin("calibration", len(names) or 1, "layers")
     try:
-        known = layer_statistics(model, batches, names, seed, others, windows, widths=widths)
+        skippable = [slot.name for slot in open_slots if slot.bypassed]
+        known = layer_statistics(
+            model, batches, names, seed, others, windows, widths=widths, skippable=skippable
+        )
         progress.advance(len(names))
     finally:
         progress.end()
@@ -347,6 +356,11 @@ def _windows(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
     for variant in slot.variants(array):
         windows.update(dict.fromkeys(windows_computed(variant)))
     return tuple(windows)
+
+
+def _asks_for_bypasses(slot: LayerSlot) -> bool:
+    """Whether it matters to a layer that a way through the network goes around it."""
+    return not slot.why_dense and uses_bypasses(slot)
 
 
 def _with_widths(

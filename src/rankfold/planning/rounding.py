@@ -66,6 +66,9 @@ class RoundingLosses:
 
     def of(self, weight_bits: int, input_bits: int) -> float:
         """Of weights of so many bits together with inputs of so many."""
+        # A layer that stores nothing reads nothing, either.
+        if not self._stored:
+            return 0.0
         if weight_bits not in self._weights:
             self._weights[weight_bits] = sum(_of_weights(one, weight_bits) for one in self._stored)
         if input_bits not in self._inputs:

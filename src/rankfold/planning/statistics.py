@@ -8,12 +8,14 @@ from itertools import zip_longest
 
 from torch import nn
 
+from rankfold.calibration.branches import branches
 from rankfold.calibration.correction import following_norms, free_of_constants, takes_constants_back
 from rankfold.calibration.input_rounding import input_rounding
 from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.samples import Inputs
 from rankfold.calibration.sensitivity import LayerSensitivity, NetworkSensitivities, network_sensitivities
+from rankfold.calibration.skipping import skipping_losses
 from rankfold.mapping.window_cover import AnyWindow
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.rounding import LayerRounding
@@ -31,6 +33,8 @@ class LayerStatistics:
             inputs, by the shapes that read them.
         windows: the curvature of the loss over the matrices of its windows, by (a, b) or part of the plane.
         rounding: what rounding costs layers that may have other bits.
+        skipping: what is predicted to be lost where layers that may be skipped are, in nats per image.
+        behind: for those whose values reach the outputs through another one of them alone, that one.
     """
 
     sensitivities: Mapping[str, LayerSensitivity]
@@ -38,6 +42,8 @@ class LayerStatistics:
     others: Mapping[str, Mapping[ConvShape, PatchMoments]] = field(default_factory=dict)
     windows: Mapping[str, Mapping[AnyWindow, LayerSensitivity]] = field(default_factory=dict)
     rounding: Mapping[str, LayerRounding] = field(default_factory=dict)
+    skipping: Mapping[str, float] = field(default_factory=dict)
+    behind: Mapping[str, str] = field(default_factory=dict)
 
     def fitted(self, name: str) -> PatchMoments:
         """The moments of a layer's inputs that replacements are made for: centred where it is corrected.
@@ -72,6 +78,7 @@ def layer_statistics(
     windows: Mapping[str, Sequence[AnyWindow]] | None = None,
     *,
     widths: Mapping[str, BitChoices] | None = None,
+    skippable: Sequence[str] = (),
 ) -> LayerStatistics:
     """Run a network over calibration data, forward and backward.
 
@@ -83,6 +90,7 @@ def layer_statistics(
         others: shapes of convolutions that read other patches of layers' inputs, by the layers' names.
         windows: of output pixels, or of parts of planes, by the layers' names.
         widths: of some of these layers, convolutions, the bits that they may have.
+        skippable: those of these layers, convolutions, that may be skipped.
 
     Raises:
         InputError: there is no batch, a value is not finite, or a layer never runs.
@@ -110,6 +118,8 @@ def layer_statistics(
         found,
         windows=found_sensitivities.windows,
         rounding=_rounding(model, batches, found_sensitivities, widths, corrected, seed),
+        skipping=skipping_losses(model, batches, skippable, seed),
+        behind=branches(model, batches, skippable).nearest,
     )
 
 

@@ -197,8 +197,8 @@ def _layer(report: LayerReport, entry: LayerPlan, runs: Sequence[LayerCycles]) -
             "cycles": _sum([by_text(cost.cycles) for cost in runs]),
             "planned_cycles": sum(cost.chosen_cycles for cost in runs),
             "utilisation": first.utilisation,
-            "window": stage.window,
-            "tiles": (stage.row_tiles, stage.column_tiles),
+            "window": None if stage is None else stage.window,
+            "tiles": None if stage is None else (stage.row_tiles, stage.column_tiles),
             "shape": first.shape,
         }
     return LayerResult(

@@ -52,18 +52,37 @@ def supported_weight(
     Raises:
         InputError: the weight or the moments are not finite, or do not fit each other.
     """
-    second, cross = None, None
-    if moments is not None:
-        second, cross = moments.second, moments.cross
-    # Where earlier layers have changed, the weight that is best on the inputs as they now are takes the place
-    # of the dense one.
-    target = weight
-    if cross is not None:
-        everything = np.ones((conv_groups * weight.shape[1], weight[0, 0].size), bool)  # (C_in, kh*kw)
-        target = refit(weight, conv_groups, second, everything, cross)
+    second = None if moments is None else moments.second
+    target = best_target(weight, conv_groups, moments)
     if support is None:
         support = choose(target, conv_groups, second)
     found = refit(target, conv_groups, second, support)
+    error, output_error = errors(weight, target, found, conv_groups, second)
+    return SupportedWeight(found, support, error, output_error)
+
+
+def best_target(weight: Array, conv_groups: int, moments: PatchMoments | None) -> Array:
+    """(m, C_in/G, kh, kw) what a weight without bounds would be: the dense one, or, where earlier layers have
+    changed, the one that is best on the inputs as they now are.
+    """
+    if moments is None or moments.cross is None:
+        return weight
+    everything = np.ones((conv_groups * weight.shape[1], weight[0, 0].size), bool)  # (C_in, kh*kw)
+    return refit(weight, conv_groups, moments.second, everything, moments.cross)
+
+
+def errors(
+    weight: Array, target: Array, found: Array, conv_groups: int, second: Array | None
+) -> tuple[float, float | None]:
+    """The relative errors of a weight, and of the layer's output where its inputs are known.
+
+    Args:
+        weight: (m, C_in/G, kh, kw) of the dense layer.
+        target: what it was made for, see `best_target`.
+        found: the one in its place.
+        conv_groups: G.
+        second: (G, n, n) of the inputs; None: not known.
+    """
     output_error = None
     if second is not None:
         # Relative to what the target gives, which is the dense output's part that these inputs can explain.
@@ -71,8 +90,7 @@ def supported_weight(
         output_error = ratio(lost, power(target, conv_groups, second))
     # The weight's own error is against the dense one, whatever the target was.
     missing = power(weight - found, conv_groups)
-    error = ratio(missing, power(weight, conv_groups))
-    return SupportedWeight(found, support, error, output_error)
+    return ratio(missing, power(weight, conv_groups)), output_error
 
 
 def positions_of_channels(entries: int) -> ChooseSupport:

@@ -61,8 +61,8 @@ def check_supports(plan: Plan, model: nn.Module) -> None:
         known = layer.kind.known_support
         if known is not None and known != _text(layer, modules):
             raise InputError(
-                f"layer {layer.name}: its weights keep other kernel positions than the support in the plan "
-                "says; take both from one run"
+                f"layer {layer.name}: its weights keep other kernel positions or channels than the support "
+                "in the plan says; take both from one run"
             )
 
 
@@ -70,7 +70,7 @@ def _text(layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str:
     found = surgery_of(layer.kind).support(layer, modules)
     if found is None:
         raise InputError(
-            f"layer {layer.name} keeps all kernel positions in the network, not those of a support as the "
-            "plan says"
+            f"layer {layer.name} keeps all kernel positions and channels in the network, not those of a "
+            "support as the plan says"
         )
     return found

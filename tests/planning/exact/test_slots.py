@@ -5,7 +5,7 @@ import pytest
 from common.made_up import entries_of
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.plan import DenseLayer, LowRankLayer, WindowLayer
+from rankfold.plan import DenseLayer, GroupedLayer, LowRankLayer, WindowLayer
 from rankfold.planning.exact.slots import layer_slots
 from rankfold.workload import ConvShape, Network, zoo_network
 
@@ -39,7 +39,7 @@ def test_depthwise_and_pointwise_convolutions():
     assert [bool(slot.why_dense) for slot in layer_slots(network, ARRAY)] == [True, True, True, False]
     point = layer_slots(network, ARRAY, pointwise=True)[2]
     assert not point.why_dense and not point.spatial
-    assert kinds_of(point) == {DenseLayer, LowRankLayer, WindowLayer}
+    assert kinds_of(point) == {DenseLayer, GroupedLayer, LowRankLayer, WindowLayer}
     pairs = {entry.kind for entry in entries_of(point) if isinstance(entry.kind, LowRankLayer)}
     # Ranks 8, 4, 2 and 1 of 16 outputs, as far as a block of 8/g inputs has them.
     wanted = {(1, 8), (1, 4), (1, 2), (1, 1), (2, 4), (2, 2), (2, 1), (4, 2), (4, 1), (8, 1)}

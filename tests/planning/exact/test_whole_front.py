@@ -93,13 +93,13 @@ def test_the_more_work_the_nearer():
 def test_work_is_bounded(monkeypatch):
     """However many layers there are, no more sums are looked at than may be, but for the fewest points."""
     looked_at = []
-    best = merge._best
+    best = merge.best_points
 
     def counted(costs, losses):
         looked_at.append(len(costs))
         return best(costs, losses)
 
-    monkeypatch.setattr(merge, "_best", counted)
+    monkeypatch.setattr(merge, "best_points", counted)
     work = 1 << 21
     assert front(trades(40, 20), work=work).epsilon > 0.0
     assert sum(looked_at) <= work

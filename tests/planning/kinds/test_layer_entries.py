@@ -16,6 +16,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.plan import (
     ChannelLayer,
     DenseLayer,
+    GroupedLayer,
     LowRankLayer,
     SupportLayer,
     WindowLayer,
@@ -40,6 +41,9 @@ def test_the_order_of_entries():
     windows = [entry for entry in rest if isinstance(entry.kind, WindowLayer)]
     assert windows and rest[: len(windows)] == windows
     rest = rest[len(windows) :]
+    grouped = [entry for entry in rest if isinstance(entry.kind, GroupedLayer)]
+    assert [entry.kind.blocks for entry in grouped] == [2, 2, 4, 4] and rest[: len(grouped)] == grouped
+    rest = rest[len(grouped) :]
     plain = [entry for entry in rest if entry.kind.known_support is None]
     assert rest[: len(plain)] == plain
     assert [entry.mapping for entry in plain] == ["best", "sdk"] * (len(plain) // 2)
@@ -86,7 +90,7 @@ class HalvedCandidates(WeightCandidates):
 def test_a_registered_kind_is_a_candidate_before_those_of_more_stages():
     with registered(HalvedLayer, candidates=HalvedCandidates()):
         names = [entry.kind.name for entry in layer_entries(SLOT, ())]
-        assert set(names[3:]) == {"window", "halved", "low-rank"}
+        assert set(names[3:]) == {"window", "grouped", "halved", "low-rank"}
         assert set(names[names.index("halved") + 1 :]) == {"low-rank"}
         study = LayerStudy(SLOT, np.ones((8, 4, 3, 3)), np.eye(36)[None])
         assert (candidates_of(HalvedLayer()).replacement(HalvedLayer(), study) == 0.5).all()

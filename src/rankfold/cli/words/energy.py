@@ -127,7 +127,7 @@ def energy_table(energy: NetworkEnergy) -> str:
                 f"{layer.conversions:,}",
                 f"{1e-3 * layer.energy:,.2f}",
                 by_stage,
-                f"{layer.components['adc'] / layer.energy:.0%}",
+                f"{layer.components['adc'] / layer.energy:.0%}" if layer.stages else "-",
                 f"{layer.latency:,.2f}",
             ]
         )

@@ -86,7 +86,7 @@ def _chosen(costs: NetworkCycles) -> str:
         row = [
             *_place_words(layer),
             f"{layer.chosen_cycles:,}",
-            f"{layer.chosen_cycles / layer.lower_bound:.2f}",
+            f"{layer.chosen_cycles / layer.lower_bound:.2f}" if layer.lower_bound else "-",
             f"{layer.utilisation:.1%}",
             f"{layer.chosen.conversions:,}",
         ]

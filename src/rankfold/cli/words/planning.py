@@ -14,9 +14,9 @@ from rankfold.planning.search.problem_search import PlanSearch
 from rankfold.records.text_table import format_table
 
 LEGEND = (
-    "\ng: low-rank groups, r: rank of each, e: kernel positions that all outputs share, "
-    "*: and all input channels; w2x2 r64: windows of 2x2 output pixels from 64 inputs, q: by way of so many "
-    "values"
+    "\ng: low-rank groups, r: rank of each, G: blocks of channels, e: kernel positions that all outputs "
+    "share, *: and all input channels; w2x2 r64: windows of 2x2 output pixels from 64 inputs, q: by way of "
+    "so many values"
 )
 
 

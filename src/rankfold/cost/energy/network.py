@@ -317,7 +317,8 @@ class NetworkEnergy:
 def _utilisation(stages: Sequence[StageActivity], array: ArraySpec) -> float:
     # Each multiplication uses all cells of its weight in a row, one for each physical column.
     used = sum(activity.macs * activity.columns_per_weight for activity in stages)
-    return used / (array.cells * sum(activity.drives for activity in stages))
+    # Without any activation no cell is used.
+    return used / (array.cells * max(sum(activity.drives for activity in stages), 1))
 
 
 def _added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:

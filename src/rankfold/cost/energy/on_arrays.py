@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.cost.cycles import LayerCycles, NetworkCycles, main_stage, placed_cycles
+from rankfold.cost.cycles import LayerCycles, NetworkCycles, main_stage, placed_cycles, window_and_tiles
 from rankfold.cost.energy.by_mapping import energy_by_mapping
 from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.energy.pricing import network_energy, precise_plan
@@ -114,11 +114,11 @@ def _totals(energy: NetworkEnergy) -> dict[str, Any]:
 
 
 def _layer_to_json(layer: LayerCycles) -> dict[str, Any]:
-    stage = main_stage(layer.executed)
+    window, tiles = window_and_tiles(main_stage(layer.executed))
     return {
         "name": layer.shape.name,
-        "window": list(stage.window),
-        "tiles": [stage.row_tiles, stage.column_tiles],
+        "window": window,
+        "tiles": tiles,
         "arrays": layer.arrays,
         "cycles": layer.chosen_cycles,
         "slices": layer.slices,

@@ -201,6 +201,17 @@ def _select(writer: ProgramWriter, node: fx.Node, args: Arguments) -> list[Step]
     ]
 
 
+def _take(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
+    """Places of an axis, in an order of their own."""
+    x, axis, places = args
+    axis = axis % x.meta["val"].ndim
+    # Images stay as they are; places that are computed are no numbers that a step could have.
+    if axis == 0 or not writer.is_constant(places):
+        return None
+    chosen = [int(place) for place in writer.array(places)]
+    return {"op": "take", "inputs": [writer.name(x)], "axis": axis, "places": chosen}
+
+
 def _roll(writer: ProgramWriter, node: fx.Node, args: Arguments) -> list[Step] | None:
     """Axis after axis: the last places in front of all others."""
     x, shifts, axes = with_defaults(args, None, None, [])
@@ -282,6 +293,7 @@ WRITERS: dict[str, WriteStep] = {
     "squeeze": _reshape,
     "select": _select,
     "roll": _roll,
+    "index_select": _take,
     "expand": _expand,
     "permute": _permute,
     "cat": _concat,

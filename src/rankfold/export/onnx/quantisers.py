@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ OPSET = 18
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 
 
-def add_quantisers_(model: Any, layers: Mapping[str, QuantLayer]) -> None:
+def add_quantisers_(model: Any, layers: Mapping[str, QuantLayer], left_out: Collection[str] = ()) -> None:
     """Store the weights of quantised layers as levels, and quantise their inputs, in place.
 
     Args:
         model: an `onnx.ModelProto` of the float network, with each layer's weight under the layer's name.
         layers: the quantised layers by name.
+        left_out: those that may be missing, as nothing reads them.
 
     Raises:
-        InputError: a layer does not appear in the graph, or has levels that ONNX does not have.
+        InputError: another layer does not appear in the graph, or has levels that ONNX does not have.
     """
     graph = model.graph
     file = OnnxFile(Path("network.onnx"), model, OPSET)
@@ -42,7 +43,7 @@ def add_quantisers_(model: Any, layers: Mapping[str, QuantLayer]) -> None:
                 stored += _input_constants(name, layers[name].input_quantiser)
             seen.add(name)
         nodes.append(node)
-    missing = sorted(set(layers) - seen)
+    missing = sorted(set(layers) - seen - set(left_out))
     if missing:
         raise InputError(
             f"layer {missing[0]} is quantised, and does not appear as a convolution or product in the "

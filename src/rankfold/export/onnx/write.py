@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.arguments import PATH, takes
+from rankfold.calibration.branches import unread
 from rankfold.errors import InputError, MissingDependencyError
 from rankfold.export.onnx.quantisers import OPSET, add_quantisers_
 from rankfold.export.quiet import quiet_torch, why_not
@@ -54,10 +55,13 @@ def write_onnx(model: nn.Module, example: Example, path: str | Path, quantised: 
         quantised = bool(layers)
     if quantised and not layers:
         raise InputError("the network has no quantised layer; write it in float")
-    written = _exported(model, _inputs(model, example))
+    given = _inputs(model, example)
+    written = _exported(model, given)
     # Torch would write its own quantisers as many small operators, which no runtime takes for integers.
     if quantised:
-        add_quantisers_(written, layers)
+        # Nor does it write what no output depends on.
+        left_out = unread(model, given.by_name or given.by_position, list(layers))
+        add_quantisers_(written, layers, left_out)
     written.producer_name = "rankfold"
     save_onnx(path, written)
 

@@ -2,6 +2,7 @@
 
 from rankfold.plan.kinds.channel import ChannelLayer
 from rankfold.plan.kinds.dense import DenseLayer
+from rankfold.plan.kinds.grouped import GroupedLayer
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.kinds.low_rank import LowRankLayer
 from rankfold.plan.kinds.pattern import (
@@ -32,6 +33,7 @@ from rankfold.plan.kinds.registry import (
     registered,
     unregister_kind,
 )
+from rankfold.plan.kinds.skipped import SkippedLayer
 from rankfold.plan.kinds.support import SUPPORT, SupportLayer
 from rankfold.plan.kinds.window import WindowLayer
 from rankfold.plan.kinds.window_low_rank import WindowLowRankLayer
@@ -47,6 +49,7 @@ __all__ = [
     "ChannelLayer",
     "DenseLayer",
     "GarosLayer",
+    "GroupedLayer",
     "LayerKind",
     "LowRankLayer",
     "Pairs2023Layer",
@@ -56,6 +59,7 @@ __all__ = [
     "PatDNNLayer",
     "PatDNNWholeLayer",
     "PatternLayer",
+    "SkippedLayer",
     "SupportLayer",
     "WindowLayer",
     "WindowLowRankLayer",
@@ -106,3 +110,5 @@ _register(ChannelLayer, "channel", "cost", "surgery", "picture", "workload")
 _register(WindowLayer, "window", "cost", "surgery", "candidates", "picture", "workload")
 _register(WindowLowRankLayer, "window_low_rank", "cost", "surgery", "candidates", "picture", "workload")
 _register(WindowMarginsLayer, "window_margins", "cost", "surgery", "candidates", "picture", "workload")
+_register(GroupedLayer, "grouped", "cost", "surgery", "candidates", "picture", "workload")
+_register(SkippedLayer, "skipped", "cost", "surgery", "candidates", "picture", "workload")

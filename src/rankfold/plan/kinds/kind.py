@@ -34,6 +34,8 @@ class LayerKind:
             masks.
         one_kernel: whether it computes what some weight of the layer's own shape computes, the same one for
             all output pixels.
+        computes: whether what it gives depends on what it reads; layers that alone feed one which does not
+            compute for nothing.
     """
 
     # Of the class, no fields: plans hold only what differs from layer to layer.
@@ -47,15 +49,18 @@ class LayerKind:
     made_for_data: ClassVar[bool] = False
     masked: ClassVar[bool] = False
     one_kernel: ClassVar[bool] = True
+    computes: ClassVar[bool] = True
 
     @property
     def shares_support(self) -> bool:
-        """Whether all its outputs use the same kernel positions, known already or to be chosen on data."""
+        """Whether all its outputs use the same kernel positions, or what else says which inputs they use,
+        known already or to be chosen on data.
+        """
         return False
 
     @property
     def known_support(self) -> str | None:
-        """These positions as text (see `plan.support`), where they are known."""
+        """These positions as text (see `plan.support`, or the kind itself), where they are known."""
         return None
 
     def with_support(self, support: str) -> LayerKind:

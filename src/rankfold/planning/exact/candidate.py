@@ -32,6 +32,7 @@ class Candidate:
         latency: us per image, one stage and one run after another.
         interval: us that its busiest stage takes for an image, over all runs.
         area: mm2 of its arrays with their converters.
+        needs: the layer that has to be idle where this is chosen; empty: none.
     """
 
     entry: LayerPlan
@@ -46,6 +47,12 @@ class Candidate:
     latency: float | None = None
     interval: float | None = None
     area: float | None = None
+    needs: str = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether the layer gives the same whatever it reads."""
+        return not self.entry.kind.computes
 
     def cost(self, quantity: str) -> float:
         """The amount of one of `QUANTITIES`, or the loss.

@@ -128,7 +128,7 @@ class Costing:
             array_cycles=reads,
             conversions=sum(run.conversions for run in runs),
             latency=sum(run.latency for run in runs),
-            interval=max(busy),
+            interval=max(busy, default=0.0),
             area=SQUARE_MILLIMETRES * sum(sum(stage.area.values()) for stage in runs[0].stages),
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.planning.exact.candidate import LOSS, Candidate, Candidates, Choices, is_largest
+from rankfold.planning.exact.linked import Unit, spread, units
 from rankfold.planning.exact.merge import WORK, FrontMerger
 from rankfold.planning.exact.quantities import CYCLES, QUANTITIES, spoken
 from rankfold.planning.exact.units import in_units
@@ -99,33 +101,36 @@ def front(
         known = ", ".join(QUANTITIES)
         raise InputError(f"the cost of a front (={quantity}) must be one of {known}")
     progress = progress or Silent()
-    merger = FrontMerger([len(layer) for layer in choices], work, largest=is_largest(quantity))
+    found = units(choices, (quantity, LOSS))
+    merger = FrontMerger([len(unit.picks) for unit in found], work, largest=is_largest(quantity))
     progress.begin("front", len(choices), "layers")
     try:
-        _merge(merger, choices, quantity, progress)
+        _merge(merger, found, quantity, progress)
     finally:
         progress.end()
     if merger.epsilon > 0.0:
         more = in_units(quantity, merger.epsilon)
         progress.note(f"for every plan the front has one of no more predicted loss and at most {more} more")
     layers = tuple(tuple(layer) for layer in choices)
-    return Front(quantity, merger.costs, merger.losses, layers, merger.picks(), merger.epsilon)
+    picks = spread(merger.picks(), found)
+    return Front(quantity, merger.costs, merger.losses, layers, picks, merger.epsilon)
 
 
-def _merge(merger: FrontMerger, choices: Choices, quantity: str, progress: Progress) -> None:
+def _merge(merger: FrontMerger, found: Sequence[Unit], quantity: str, progress: Progress) -> None:
     """Take in all layers; whoever waits is told as soon as the front is exact no more."""
     told = False
-    for number, layer in enumerate(choices, start=1):
-        costs = amounts_of(layer, quantity)
-        losses = amounts_of(layer, LOSS)
+    layers, number = sum(len(unit.layers) for unit in found), 0
+    for unit in found:
+        costs, losses = unit.amounts.T
         merger.add(costs, losses)
+        number += len(unit.layers)
         if merger.epsilon > 0.0 and not told:
             told = True
             progress.note(
-                f"the front has too many points after {number} of {len(choices)} layers; "
+                f"the front has too many points after {number} of {layers} layers; "
                 f"those of nearly equal {spoken(quantity)} are merged from here on"
             )
-        progress.advance()
+        progress.advance(len(unit.layers))
 
 
 def amounts_of(layer: Candidates, quantity: str) -> np.ndarray:

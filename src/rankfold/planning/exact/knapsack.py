@@ -22,11 +22,9 @@ all can have these candidates or ones that cost as much,
 
 Both cut off nothing that keeps the limits, so that what the solver proves of what is left is true of all.
 
-The interval of a network whose layers are pipelined is no sum but the largest of its layers'. A limit on it
-is kept by a choice if and only if each of its candidates keeps it, so that those which do not are left out.
-To make it small: the interval of any choice is that of one of its candidates, and the choices within t only
-become more as t grows. So the least t of these numbers for which there is any choice is the optimum, and a
-bisection over them finds it.
+A candidate c that needs another layer l' to be idle (see `planning.exact.linked`) adds x_lc <= sum over idle
+c' of x_l'c', and leaves the choice to HiGHS. It is idle, too, and costs nothing, as the idle ones of l' do:
+so the least of every quantity is still that of each layer's least.
 """
 
 from __future__ import annotations
@@ -240,7 +238,7 @@ class _Knapsack:
         left = self._reachable(limits)
         if left is None:
             return None
-        if len(limits) == 1:
+        if len(limits) == 1 and not any(candidate.needs for candidate in left.candidates):
             ((name, limit),) = limits.items()
             chosen = left._within_one(name, limit, goal)
             # Of sums on the very edge of the limit its own rounding decides.
@@ -310,7 +308,19 @@ class _Knapsack:
             unit = _unit(amounts.above, max(_smallest(name, 0.0), room / PARTS))
             row = csr_array(amounts.above[None] / unit)  # (1, K)
             constraints.append(LinearConstraint(row, -np.inf, room / unit))
-        return constraints
+        return constraints + self._links()
+
+    def _links(self) -> list[LinearConstraint]:
+        """That a candidate which needs another layer to be idle is taken only where it is."""
+        idle = np.array([float(one.idle) for one in self.candidates])
+        names = np.array([one.entry.name for one in self.candidates])
+        links = []
+        for number, candidate in enumerate(self.candidates):
+            if candidate.needs:
+                row = -idle * (names == candidate.needs)
+                row[number] += 1.0
+                links.append(LinearConstraint(csr_array(row[None]), -np.inf, 0.0))
+        return links
 
     def _cover(self, chosen: tuple[Candidate, ...], name: str, limit: float) -> LinearConstraint:
         """What a choice that exceeds a limit breaks, and none that keeps it does; see above."""

@@ -24,6 +24,7 @@ class LayerSlot:
         array: where it lies, R x C with columns counted in weights of its bits.
         plane: (OH, OW) the smallest output plane of all its runs.
         one_plane: whether all of them have the same.
+        bypassed: whether some way through the network goes around it, as that of a residual sum.
         kinds: labels of the kinds that it may become beside dense; None: all that there are.
         widths: bits that it may have, its own among them; None: its own alone.
         why_bits: why it keeps its bits where other layers may have others, in words.
@@ -40,6 +41,7 @@ class LayerSlot:
     widths: BitChoices | None = None
     why_bits: str = ""
     present: LayerPlan | None = None
+    bypassed: bool = False
 
     @property
     def name(self) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.planning.exact.candidate import LOSS, Candidate, Choices, is_largest
-from rankfold.planning.exact.front import amounts_of, picked, totals_of
+from rankfold.planning.exact.front import picked, totals_of
+from rankfold.planning.exact.linked import spread, units
 from rankfold.planning.exact.merge_two import WORK, SurfaceMerger, thinned
 from rankfold.planning.exact.quantities import QUANTITIES
 from rankfold.planning.exact.units import in_units
@@ -102,13 +103,15 @@ def surface(
         raise InputError(f"the costs of a front (={', '.join(quantities)}) must be two of {known}")
     first, second = quantities
     progress = progress or Silent()
-    merger = SurfaceMerger([len(layer) for layer in choices], (is_largest(first), is_largest(second)), work)
+    joined = units(choices, (first, second, LOSS))
+    merger = SurfaceMerger(
+        [len(unit.picks) for unit in joined], (is_largest(first), is_largest(second)), work
+    )
     progress.begin("front", len(choices), "layers")
     try:
-        for layer in choices:
-            costs = np.stack([amounts_of(layer, first), amounts_of(layer, second)], axis=1)
-            merger.add(costs, amounts_of(layer, LOSS))
-            progress.advance()
+        for unit in joined:
+            merger.add(unit.amounts[:, :2], unit.amounts[:, 2])
+            progress.advance(len(unit.layers))
     finally:
         progress.end()
     order = np.lexsort((merger.costs[:, 1], merger.costs[:, 0]))
@@ -117,7 +120,7 @@ def surface(
         merger.costs[order],
         merger.losses[order],
         tuple(tuple(layer) for layer in choices),
-        merger.picks()[order],
+        spread(merger.picks(), joined)[order],
         (float(merger.epsilon[0]), float(merger.epsilon[1])),
     )
     if not found.exact:

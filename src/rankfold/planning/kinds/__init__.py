@@ -11,6 +11,7 @@ from rankfold.planning.kinds.kind import (
     labels,
     layer_entries,
     patches_read,
+    uses_bypasses,
     uses_supports,
     windows_computed,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "labels",
     "layer_entries",
     "patches_read",
+    "uses_bypasses",
     "uses_supports",
     "windows_computed",
 ]

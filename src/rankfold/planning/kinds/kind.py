@@ -50,10 +50,13 @@ class KindCandidates(ABC):
             that are equal in all that counts the first one stays.
         on_supports: whether it may have candidates on supports. They take long to choose, and are left out
             where no kind that a layer may become asks for them.
+        on_bypasses: whether it asks which layers some way through the network goes around
+            (`LayerSlot.bypassed`), which is found out by a run of its own.
     """
 
     stages: int = 1
     on_supports: bool = True
+    on_bypasses: bool = False
 
     @abstractmethod
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
@@ -212,6 +215,11 @@ def _label(kind: type[LayerKind]) -> str:
 def uses_supports(slot: LayerSlot) -> bool:
     """Whether anything that the layer may become lies on a support."""
     return any(part.on_supports for part in _parts(slot))
+
+
+def uses_bypasses(slot: LayerSlot) -> bool:
+    """Whether anything that the layer may become asks what goes around it."""
+    return any(part.on_bypasses for part in _parts(slot))
 
 
 def patches_read(slot: LayerSlot) -> tuple[ConvShape, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ class LayerStudy:
             `windows`.
         matrices: (m*a*b, C_in/G, ph, pw) of its windows, by the same keys, where they are not, or no longer,
             shifted copies of `weight`.
+        skipping_loss: what is predicted to be lost where the layer is skipped, in nats per image; infinite
+            where that is not known.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class LayerStudy:
         rounded: Mapping[AnyWindow, LayerSensitivity] | None = None,
         *,
         matrices: Mapping[AnyWindow, np.ndarray] | None = None,
+        skipping_loss: float = math.inf,
     ) -> None:
         self.slot, self.weight = slot, weight
+        self.skipping_loss = skipping_loss
         self._matrices = dict(matrices or {})
         self.moments = np.array(second, np.float64)  # a copy, the only one
         for of_group in self.moments:

@@ -39,7 +39,8 @@ class SearchSpace:
         Raises:
             InputError: there is nothing to choose, or a start is none of the choices.
         """
-        layers = tuple(layer.candidates for layer in choices)
+        # Layers are picked one by one, so that none may need another: idle ones do without.
+        layers = tuple(tuple(one for one in layer.candidates if not one.needs) for layer in choices)
         most = max(map(len, layers), default=0)
         if not all(layers) or most < 2:
             raise InputError(
@@ -119,10 +120,17 @@ def _picks(layers: Sequence[Sequence[Candidate]], chosen: Sequence[Candidate]) -
     picks = []
     try:
         for layer, candidate in zip(layers, chosen, strict=True):
-            picks.append(layer.index(candidate))
+            picks.append(layer.index(_alone(layer, candidate)))
         return tuple(picks)
     except ValueError:  # the lengths differ, or a candidate is not there
         raise InputError("a plan to start from must have one of the candidates of each layer") from None
+
+
+def _alone(layer: Sequence[Candidate], candidate: Candidate) -> Candidate:
+    """The candidate that makes the same of a layer, whatever becomes of others."""
+    if not candidate.needs:
+        return candidate
+    return next((one for one in layer if one.entry == candidate.entry), candidate)
 
 
 def _to_json(candidate: Candidate) -> dict[str, Any]:

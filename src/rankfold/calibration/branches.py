@@ -1,0 +1,172 @@
+"""Which layers a network can do without: those that some way from its inputs to its outputs goes around.
+
+Read off the graph that torch records of one run: its nodes are operations, its edges values. A layer within
+a residual branch is one that the shortcut goes around. Layers before it whose values reach the outputs
+through it alone compute for nothing without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rankfold.calibration.layer_moments import layers_of
+from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.samples import Inputs, call, cut, map_tensors, size_of
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Layers that a network can do without.
+
+    Attributes:
+        feeding: for each of them, the layers whose values reach the outputs through it alone.
+    """
+
+    feeding: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def nearest(self) -> dict[str, str]:
+        """For layers whose values reach the outputs through one of them alone, that one; of several the
+        nearest.
+        """
+        found: dict[str, str] = {}
+        # What feeds the nearest one feeds those behind it, too, which have more before them.
+        for name in sorted(self.feeding, key=lambda name: len(self.feeding[name])):
+            for other in self.feeding[name]:
+                found.setdefault(other, name)
+        return found
+
+
+def branches(model: nn.Module, batches: Iterable[Inputs], names: Sequence[str]) -> Branches:
+    """Run a network on the first image, and follow its values.
+
+    Args:
+        model: any network; it runs in eval mode, then is as before.
+        batches: inputs of the model, on its device; only the first image is used.
+        names: of convolutions and linear layers.
+
+    Returns:
+        None where no input is of floats, as nothing is recorded of others.
+    """
+    if not names:
+        return Branches()
+    for batch in batches:
+        first = cut(batch, size_of(batch), 0, 1)
+        graph = _Graph.of(model, first, names)
+        return Branches({name: graph.before(name) for name in names if graph.goes_around(name)})
+    return Branches()
+
+
+def unread(model: nn.Module, inputs: Inputs, names: Sequence[str]) -> frozenset[str]:
+    """The layers whose values reach no output, such as those that only feed a skipped one.
+
+    Args:
+        model: any network; it runs in eval mode, then is as before.
+        inputs: of the model, on its device.
+        names: of convolutions and linear layers.
+    """
+    graph = _Graph.of(model, inputs, names)
+    return graph.before("")
+
+
+class _Graph:
+    """The operations of one run, backwards.
+
+    Args:
+        read: for each operation, those whose values it reads; the network's inputs are operations, too.
+        roots: operations that give the outputs.
+        inputs: the network's inputs.
+        layers: the operations of each layer.
+    """
+
+    def __init__(
+        self,
+        read: Mapping[Any, Sequence[Any]],
+        roots: Sequence[Any],
+        inputs: Collection[Any],
+        layers: Mapping[str, Any],
+    ) -> None:
+        self._read, self._roots, self._inputs, self._layers = read, roots, inputs, layers
+        self._without: dict[str, set[Any]] = {}
+
+    @classmethod
+    def of(cls, model: nn.Module, batch: Inputs, names: Sequence[str]) -> _Graph:
+        """Of a run on one image."""
+        layers: dict[str, list[Any]] = {name: [] for name in names}
+
+        def note(name: str, _: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                layers[name].append(output.grad_fn)
+
+        given: list[Tensor] = []
+
+        def begin(values: Tensor) -> Tensor:
+            if not values.is_floating_point():
+                return values
+            # Not the leaf itself, whose node in the graph has no handle before it is used.
+            started = values.detach().requires_grad_() * 1
+            given.append(started)
+            return started
+
+        with evaluating(model), torch.enable_grad(), observing(layers_of(model, names), after=note):
+            outputs = _tensors(call(model, map_tensors(batch, begin)))
+        roots = [output.grad_fn for output in outputs if output.grad_fn is not None]
+        return cls(_edges(roots), roots, {each.grad_fn for each in given}, layers)
+
+    def goes_around(self, name: str) -> bool:
+        """Whether a way from inputs to outputs does not pass a layer."""
+        return bool(self._layers[name]) and not self._inputs.isdisjoint(self._reached(name))  # type: ignore[attr-defined]
+
+    def before(self, name: str) -> frozenset[str]:
+        """The other layers that no way to the outputs leads from but through a layer; those without any way
+        through none.
+        """
+        reached = self._reached(name)
+        cut_off = {other for other, nodes in self._layers.items() if nodes and reached.isdisjoint(nodes)}
+        return frozenset(cut_off - {name})
+
+    def _reached(self, name: str) -> set[Any]:
+        """Operations whose values reach the outputs without a layer."""
+        if name not in self._without:
+            self._without[name] = _reach(self._roots, self._read, set(self._layers.get(name, ())))
+        return self._without[name]
+
+
+def _edges(roots: Sequence[Any]) -> dict[Any, list[Any]]:
+    """For each operation, those whose values it reads."""
+    read: dict[Any, list[Any]] = {}
+    left = list(roots)
+    while left:
+        node = left.pop()
+        if node not in read:
+            read[node] = [other for other, _ in node.next_functions if other is not None]
+            left += read[node]
+    return read
+
+
+def _reach(roots: Sequence[Any], read: Mapping[Any, Sequence[Any]], without: set[Any]) -> set[Any]:
+    """What is reached from the outputs backwards without some operations."""
+    reached: set[Any] = set()
+    left = list(roots)
+    while left:
+        node = left.pop()
+        if node not in reached and node not in without:
+            reached.add(node)
+            left += read[node]
+    return reached
+
+
+def _tensors(values: object) -> list[Tensor]:
+    """The tensors among nested values."""
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, (list, tuple)):
+        return [tensor for value in values for tensor in _tensors(value)]
+    return []
