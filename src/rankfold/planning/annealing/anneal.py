@@ -2,82 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from rankfold.arguments import PATH, SWITCH, TEXT, Wanted, takes
-from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
 from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL
-from rankfold.nn.quantisers import Quantiser
-from rankfold.plan import Plan, coverage
+from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
-from rankfold.planning.annealing.choice import step_solution
-from rankfold.planning.annealing.mark import save_mark, take_up_
-from rankfold.planning.annealing.schedule import step_epochs, step_limits, step_recipe
-from rankfold.planning.data import PlanningData, planning_data
-from rankfold.planning.exact import LOSS, Budget, in_units, total
+from rankfold.planning.annealing.schedule import step_epochs
+from rankfold.planning.annealing.steps import Annealing, StepPlanning
+from rankfold.planning.data import planning_data
+from rankfold.planning.exact import Budget
 from rankfold.planning.exact.slots import dense_network, layer_slots
 from rankfold.planning.kinds import chosen_labels
-from rankfold.planning.problem import PlanningProblem, planning_problem
 from rankfold.planning.request import check_request
 from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.runs import steps as run_steps
 from rankfold.runs.baseline import DenseWeights
 from rankfold.runs.energy_record import EnergyOptions
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING
-from rankfold.runs.result import PlannedStep, Result
+from rankfold.runs.result import Result
 from rankfold.runs.run import claim, finished, identity, recorded
-from rankfold.runs.state import RunNotes, RunState, prepare, traced
-from rankfold.surgery.again import changed_layers, compress_again_
-from rankfold.surgery.compress import LayerReport, kept_parameters
-from rankfold.surgery.supports import with_supports
-from rankfold.training.accuracy import accuracy_on_tests
+from rankfold.runs.state import RunNotes, prepare, traced
 from rankfold.training.data import ImageData
 from rankfold.training.distillation import Distillation
 from rankfold.training.loaders import LoaderData
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepPlanning:
-    """What the plans of all steps are made for.
-
-    Attributes:
-        array: R x C, or the hardware.
-        budgets: of the last one.
-        epochs: of each step.
-        bits: of weights and inputs, see `best_plan`.
-        kinds: what layers may become beside dense; None: all.
-        pointwise: whether 1x1 convolutions may become low-rank.
-        images: samples to calibrate on; None: as many as `best_plan` takes.
-    """
-
-    array: ArraySpec | Hardware
-    budgets: tuple[Budget, ...]
-    epochs: tuple[int, ...]
-    bits: Bits = 4
-    kinds: tuple[str, ...] | None = None
-    pointwise: bool = False
-    images: int | None = None
-
-    def identity(self) -> dict[str, Any]:
-        """What the result depends on, as JSON; the array and bits are in the plan of the dense network."""
-        return {
-            "budgets": [asdict(budget) for budget in self.budgets],
-            "epochs": list(self.epochs),
-            "kinds": None if self.kinds is None else sorted(self.kinds),
-            "pointwise": self.pointwise,
-            "images": self.images,
-        }
 
 
 @takes(
@@ -193,7 +150,7 @@ def anneal(
     if known is not None:
         return known
     run_steps.start(state)
-    _Annealing(state, planning, planning_data(data, state.device)).run()
+    Annealing(state, planning, planning_data(data, state.device)).run()
     run_steps.evaluate(state)
     return recorded(state, number)
 
@@ -204,139 +161,3 @@ def _dense_plan(model: nn.Module, data: TrainingData, planning: StepPlanning, na
     array = planning.array.array if isinstance(planning.array, Hardware) else planning.array
     slots = layer_slots(network, array, planning.bits, pointwise=planning.pointwise)
     return dense_network(network, array, slots).on(planning.array)
-
-
-@dataclass(frozen=True)
-class _Annealing:
-    """The steps of a run that has its dense network.
-
-    Attributes:
-        state: the run.
-        planning: what plans are made for.
-        samples: that they are made on.
-    """
-
-    state: RunState
-    planning: StepPlanning
-    samples: PlanningData
-
-    def run(self) -> None:
-        """All steps, from the one that has begun last."""
-        begun = take_up_(self.state)
-        if begun:
-            self._train(begun)
-        for number in range(begun + 1, len(self.planning.epochs) + 1):
-            self._begin(number)
-            self._train(number)
-
-    def _begin(self, number: int) -> None:
-        """Plan a step, and make the network what the plan says."""
-        state = self.state
-        problem = self._problem(number)
-        dense = {quantity: total(problem.dense, quantity) for quantity in problem.budgets}
-        limits = step_limits(dense, problem.budgets, number, len(self.planning.epochs))
-        solution = step_solution(problem, limits)
-        present = state.plan
-        plan = problem.plan(solution.chosen)
-        self._tell(number, coverage(state.network, plan).summary())
-        if number == 1:
-            state.plan = plan
-            run_steps.decompose(state)
-            run_steps.quantise(state)
-            before = state.accuracies[run_steps.DECOMPOSED]
-        else:
-            self._go_on(problem, plan)
-            before = accuracy_on_tests(state.model, state.data, state.device)
-        step = PlannedStep(
-            budgets=limits,
-            planned={quantity: solution.total(quantity) for quantity in limits},
-            predicted_loss=solution.total(LOSS),
-            changed=len(changed_layers(present, plan)),
-            before=before,
-            epochs=self.planning.epochs[number - 1],
-        )
-        state.planned_steps = (*state.planned_steps, step)
-        self._tell(number, _in_words(step))
-        save_mark(state, number)
-
-    def _problem(self, number: int) -> PlanningProblem:
-        """All that layers may become in a step."""
-        state, planning = self.state, self.planning
-        # Sensitivities are gathered where the network is.
-        state.model.to(state.device)
-        return planning_problem(
-            state.model,
-            self.samples,
-            planning.array,
-            *planning.budgets,
-            bits=planning.bits,
-            kinds=planning.kinds,
-            pointwise=planning.pointwise,
-            images=planning.images,
-            seed=state.recipe.seed,
-            table=None if state.hardware is None else hardware_table(state.hardware),
-            network=state.network,
-            present=None if number == 1 else state.plan,
-            progress=state.progress,
-        )
-
-    def _go_on(self, problem: PlanningProblem, plan: Plan) -> None:
-        """Make of the trained network what a plan says, and of the run's records what became of it."""
-        state = self.state
-        signs = {layer.name: layer.input_signed for layer in state.plan.layers}
-        plan = plan.with_signs({name: signed for name, signed in signs.items() if signed is not None})
-        # What a plan is predicted to lose is that of the dense network, and this one has been trained since.
-        plan = replace(plan, prediction=None)
-        moments = problem.accuracy.known(plan)
-        reports = compress_again_(state.model, state.plan, plan, moments, state.calibration())
-        state.plan = with_supports(plan, state.model)
-        state.reports = _merged(state.reports, reports)
-        # Step sizes of quantisers are parameters too.
-        sizes = sum(part.step.numel() for part in state.model.modules() if isinstance(part, Quantiser))
-        state.parameters = state.parameters[0], kept_parameters(state.model) - sizes
-
-    def _train(self, number: int) -> None:
-        """Train a step that has begun; go on from a checkpoint."""
-        state = self.state
-        epochs = self.planning.epochs[number - 1]
-        step = replace(
-            state,
-            recipe=step_recipe(state.recipe, number, epochs),
-            stage=f"step {number}/{len(self.planning.epochs)}, fine-tuning",
-            history=(),
-        )
-        run_steps.fine_tune(step)
-        state.plan = step.plan
-        done = len(state.history)
-        own = tuple(replace(record, epoch=done + record.epoch) for record in step.history)
-        state.history = (*state.history, *own)
-        *others, last = state.planned_steps
-        after = last.before
-        if own and own[-1].test_accuracy is not None:
-            after = own[-1].test_accuracy
-        state.planned_steps = (*others, replace(last, after=after))
-
-    def _tell(self, number: int, words: str) -> None:
-        self.state.progress.note(f"step {number} of {len(self.planning.epochs)}: {words}")
-
-
-def _in_words(step: PlannedStep) -> str:
-    costs = []
-    for quantity, planned in step.planned.items():
-        costs.append(f"{in_units(quantity, planned)} of at most {in_units(quantity, step.budgets[quantity])}")
-    return (
-        f"{', '.join(costs)}, {step.changed} layers change, predicted loss +{step.predicted_loss:.4f} nats, "
-        f"{step.before:.2%} before training"
-    )
-
-
-def _merged(before: Sequence[LayerReport], after: Sequence[LayerReport]) -> tuple[LayerReport, ...]:
-    """The reports of all layers, those that became something else as they are now."""
-    anew: Mapping[str, LayerReport] = {report.name: report for report in after}
-    merged = []
-    for report in before:
-        if report.name in anew:
-            # What the layer had when it was dense stays on record.
-            report = replace(anew[report.name], parameters_before=report.parameters_before)
-        merged.append(report)
-    return tuple(merged)
