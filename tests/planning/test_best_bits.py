@@ -39,6 +39,8 @@ def of_bits_problem(model, digits):
 def test_bits_of_each_layer_are_chosen_with_what_it_becomes(of_bits, model, digits):
     """Of the first convolution, too; costs are those of the plan, and the network gets these bits."""
     planning = solve_problem(of_bits)
+    # With what rounding loses, which other plans do not count.
+    assert planning.plan.prediction is None
     chosen, table = planning.solution.chosen, load_table("rram-22nm")
     energy = network_energy(of_bits.network, planning.plan, table)
     assert energy.energy == pytest.approx(total(chosen, ENERGY))

@@ -81,6 +81,8 @@ class PlanningProblem:
         objective: what shall be small: the loss, or one of `QUANTITIES`; None: as usual.
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         hardware: what else plans are for, beside their array; None: nothing else was said.
+        comparable: whether losses are those of plans of other problems: of the weights of a dense network,
+            and not of rounding, nor of a network that follows a plan already.
     """
 
     network: Network
@@ -94,7 +96,7 @@ class PlanningProblem:
     hardware: Hardware | None = None
     objective: str | None = None
     trades: tuple[str, ...] = (CYCLES,)
-    rounding_counted: bool = False
+    comparable: bool = True
 
     @property
     def goal(self) -> str:
@@ -149,13 +151,13 @@ class PlanningProblem:
 
     def plan(self, chosen: Sequence[Candidate]) -> Plan:
         """The plan file of a choice, with the reason for every layer in words, and what it is predicted to
-        lose where that is of changed weights alone.
+        lose where that can be compared with other plans.
         """
         layers = []
         for layer, candidate in zip(self.choices, chosen, strict=True):
             layers.append(explained(layer, candidate, self.limited))
         plan = Plan.of(self.network, self.hardware or self.array, layers)
-        if self.rounding_counted:
+        if not self.comparable:
             return plan
         return plan.predicting(total(chosen, LOSS))
 
@@ -283,7 +285,7 @@ def planning_problem(
         hardware=hardware,
         objective=goal,
         trades=traded,
-        rounding_counted=layer_bits is not None,
+        comparable=layer_bits is None and present is None,
     )
 
 

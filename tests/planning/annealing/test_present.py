@@ -94,6 +94,8 @@ def test_a_layer_may_stay_for_nothing_or_go_on_from_what_it_is(window_and_suppor
     others = [one for one in support.candidates if one is not stays]
     assert stays.loss == 0 and others
     assert all(one.cycles < stays.cycles and one.loss > 0 for one in others)
+    # What is lost against a trained network is on no scale with other plans.
+    assert problem.plan([layer.candidates[0] for layer in problem.choices]).prediction is None
     # Shares are of the dense network all the same.
     assert problem.budgets[CYCLES] == total(problem.dense, CYCLES)
 

@@ -139,8 +139,6 @@ class Annealing:
         state = self.state
         signs = {layer.name: layer.input_signed for layer in state.plan.layers}
         plan = plan.with_signs({name: signed for name, signed in signs.items() if signed is not None})
-        # What a plan is predicted to lose is that of the dense network, and this one has been trained since.
-        plan = replace(plan, prediction=None)
         moments = problem.accuracy.known(plan)
         reports = compress_again_(state.model, state.plan, plan, moments, state.calibration())
         state.plan = with_supports(plan, state.model)
