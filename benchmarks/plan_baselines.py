@@ -26,6 +26,7 @@ budget and never measured twice. The plans go to FOLDER, to be trained:
 
 Columns of what training leaves are filled from the records in `results` and the runs of `--runs`: the mean
 over those of a plan that have `--epochs` and the dense network as teacher, known by what their layers became.
+Prints the predicted losses in Markdown.
 Nothing but the choice of the training images is drawn (seed 0).
 """
 
@@ -308,6 +309,25 @@ def figures_of(bench: Bench, plan: Costed, test: int) -> list[object]:
     return [f"{plan.loss:.5f}", before, plan.cycles, f"{plan.energy / 1e3:.1f}", *[None] * len(TRAINED)]
 
 
+def tell(rows: Rows) -> None:
+    """Print the predicted losses in Markdown, a row for each choice and a column for each budget."""
+    cells = [dict(zip(HEADER, row, strict=True)) for row in rows.rows]
+    for array in dict.fromkeys(cell["array"] for cell in cells):
+        own = [cell for cell in cells if cell["array"] == array]
+        budgets = sorted({(cell["budget_of"], int(cell["budget"])) for cell in own})
+        print(f"| {array} | {' | '.join(f'{cycles:,} ({name})' for name, cycles in budgets)} |")
+        print(f"| --- |{' --: |' * len(budgets)}")
+        for choice in dict.fromkeys(cell["choice"] for cell in own):
+            losses = {}
+            for cell in own:
+                if cell["choice"] == choice and cell["predicted_loss"]:
+                    words = f"{float(cell['predicted_loss']):.3g}"
+                    if cell["setting"]:
+                        words += f" ({cell['setting']})"
+                    losses[cell["budget_of"], int(cell["budget"])] = words
+            print(f"| {choice} | {' | '.join(losses.get(budget, '–') for budget in budgets)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser, test=2000)
@@ -329,6 +349,7 @@ def main() -> None:
         for cycles, quantity in product(options.cycles or BUDGETS[size], options.within):
             add_rows(bench, rows, options, cycles, quantity)
     fill(rows, options.runs, options.epochs)
+    tell(rows)
 
 
 if __name__ == "__main__":
