@@ -84,9 +84,11 @@ def compress_again_(
     reports = compress_on_moments_(model, alone, known, norms)
     # As in `quantise_`: first what inputs are, then their steps, then what rounding makes of them.
     reestimate_batch_norm_(model, batches)
-    if alone.quantised:
+    # What is skipped has no part to quantise.
+    quantised = [layer for layer in changed if layer.quantised]
+    parts = [part.name for layer in quantised for part in surgery_of(layer.kind).parts(layer)]
+    if parts:
         insert_quantisers_(model, alone)
-        parts = [part.name for layer in changed for part in surgery_of(layer.kind).parts(layer)]
         calibrate_(model, batches, parts)
         reestimate_batch_norm_(model, batches)
     return reports

@@ -13,7 +13,7 @@ from rankfold.calibration.observation import evaluating, observing
 from rankfold.calibration.patches import patches
 from rankfold.errors import InputError
 from rankfold.nn.window import WindowConv2d
-from rankfold.plan import LayerPlan, LowRankLayer, Plan, SupportLayer, WindowLayer
+from rankfold.plan import LayerPlan, LowRankLayer, Plan, SkippedLayer, SupportLayer, WindowLayer
 from rankfold.planning import planning_problem
 from rankfold.planning.annealing.choice import step_solution
 from rankfold.planning.exact import CYCLES, Budget, total
@@ -180,6 +180,22 @@ def test_a_step_keeps_open_what_the_last_budget_needs(problem):
         for one, goal in zip(step.chosen, last.chosen, strict=True):
             if isinstance(one.entry.kind, WindowLayer):
                 assert one.entry.kind.window == goal.entry.kind.window
+
+
+def test_a_layer_that_is_skipped_stays_skipped(window_and_support, problem):
+    """Nothing is left of it to quantise, and nothing that it could become costs less."""
+    model, plan = window_and_support
+    layers = []
+    for layer in plan.layers:
+        if layer.name == "6":
+            layer = replace(layer, kind=SkippedLayer(), mapping="")
+        layers.append(layer)
+    skipping = replace(plan, layers=tuple(layers))
+    made = copy.deepcopy(model)
+    (report,) = compress_again_(made, plan, skipping, problem.accuracy.known(skipping), batches())
+    assert report.kind == SkippedLayer() and report.parameters_after == 8
+    found = again(made, skipping).choices[2].candidates
+    assert {(one.entry.kind, one.cycles, one.loss) for one in found} == {(SkippedLayer(), 0, 0.0)}
 
 
 def test_what_goes_with_dense_networks_alone_is_refused(window_and_support):
