@@ -8,7 +8,20 @@ CHARTS = ("accuracy", "cycles", "energy", "error", "training", "arrays")
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
-    """Pages of runs have empty charts, which take most of the time: for tests of words and tables alone."""
-    charts = dict.fromkeys(CHARTS, Chart("<svg></svg>"))
-    monkeypatch.setattr("rankfold.report.run_page.page._charts", lambda runs: charts)
+def draw_only(monkeypatch):
+    """Call it with the charts that pages of runs shall draw: the others are empty, which saves most of the
+    time.
+    """
+
+    def only(*names):
+        for name in set(CHARTS) - set(names):
+            chart = f"rankfold.report.run_page.page.{name}_chart"
+            monkeypatch.setattr(chart, lambda runs: Chart("<svg></svg>"))
+
+    return only
+
+
+@pytest.fixture
+def undrawn(draw_only):
+    """Pages of runs have empty charts: for tests of words and tables alone."""
+    draw_only()

@@ -233,7 +233,7 @@ def test_layers_that_an_old_result_says_too_little_of_are_called_mixed():
 
 
 def pruned_run(method, mapping="sdk"):
-    network = zoo_network("resnet20", (3, 32, 32), 10)
+    network = zoo_network("resnet8", (3, 32, 32), 10)
     plan = uniform_plan(network, ARRAY, method, bits=4, mapping=mapping)
     rng = np.random.default_rng(0)
     masks = {}
@@ -251,7 +251,7 @@ def pruned_run(method, mapping="sdk"):
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("mapping", ["im2col", "sdk"])
 def test_pruned_runs_are_told_in_two_readings(mapping):
-    pruned, dense = pruned_run(PatDNN(4), mapping), run(groups=None, rank=None, label="dense")
+    pruned, dense = pruned_run(PatDNN(4), mapping), run("resnet8", None, None, label="dense")
     cycles = pruned.result.cycles
     assert steered_cycles(pruned) == cycles[f"ideal-{mapping}"] < cycles[f"pruned-{mapping}"]
     headers = summary_headers([dense, pruned])

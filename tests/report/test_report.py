@@ -187,7 +187,7 @@ def test_several_runs_say_what_their_arrays_take_and_keep():
     assert [row[head.index("priced for")] for row in rows] == [older.conditions, known.conditions, "–"]
     assert "All priced for" not in mixed.text and "priced for different arrays" in mixed.text
     # One run has cards for the same, and runs without energy have no such table.
-    assert "On the arrays" not in one().text
+    assert "On the arrays" not in Page(render_report([first])).text
     without = [replace(entry, result=replace(entry.result, energy=None)) for entry in runs]
     assert "On the arrays" not in Page(render_report(without)).text
 
@@ -209,7 +209,8 @@ def test_charts_name_their_points():
         assert name in text
 
 
-def test_mappings_of_equal_cycles_share_a_name():
+def test_mappings_of_equal_cycles_share_a_name(draw_only):
+    draw_only("accuracy")
     result = run().result
     equal = replace(run(), result=replace(result, cycles=result.cycles | {"best": result.cycles["im2col"]}))
     assert "uncompressed, best mapping = im2col" in Page(render_report([equal])).text
@@ -238,7 +239,7 @@ HOSTILE = "</text></svg><script>alert('&amp;$x^2$')</script>\"><img src=x onerro
 
 
 def test_hostile_text_stays_text():
-    sample = run()
+    sample = run("resnet8")
     layers = tuple(
         replace(layer, name=f"{HOSTILE}{layer.name}", reason=HOSTILE) for layer in sample.result.layers
     )
@@ -265,7 +266,7 @@ def test_hostile_text_stays_text():
 
 
 def test_odd_labels_are_drawn():
-    sample, names = run(), ("層一.conv", "_hidden", "$a_b$", "a\nb", "x" * 300, "")
+    sample, names = run("resnet8"), ("層一.conv", "_hidden", "$a_b$", "a\nb", "x" * 300, "")
     layers = tuple(
         replace(layer, name=f"{names[number % len(names)]}{number}")
         for number, layer in enumerate(sample.result.layers)
@@ -288,7 +289,8 @@ def test_same_runs_give_the_same_bytes(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
-def test_no_epochs():
+def test_no_epochs(draw_only):
+    draw_only("training")
     sample = run(epochs=0)
     text = Page(render_report([sample])).text
     assert "No epoch was trained" in text and "training loss" not in text
@@ -296,7 +298,8 @@ def test_no_epochs():
     assert "untrained: no epoch was trained." in both and "training loss" in both
 
 
-def test_one_epoch_and_epochs_that_were_not_tested():
+def test_one_epoch_and_epochs_that_were_not_tested(draw_only):
+    draw_only("training")
     for records in (
         history(1, 0.9),
         tuple(replace(record, test_accuracy=None) for record in history(3, 0.9)),
@@ -326,7 +329,7 @@ def test_layers_left_alone_are_listed():
     result = replace(sample.result, untouched=(("decoder.up", "ConvTranspose2d is left alone"),))
     text = Page(render_report([replace(sample, result=result)])).text
     assert "Layers left alone" in text and "decoder.up ConvTranspose2d is left alone" in text
-    assert "Layers left alone" not in one().text
+    assert "Layers left alone" not in Page(render_report([sample])).text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -357,10 +360,11 @@ def test_no_run_is_refused_and_an_old_page_stays(tmp_path):
     assert page.read_text() == "old"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_replaces_a_page(tmp_path, monkeypatch):
     page = tmp_path / "page.html"
     write_report(page, [run()])
-    assert page.read_text(encoding="utf-8") == drawn("one")
+    assert page.read_text(encoding="utf-8") == render_report([run()])
     # What may be replaced does not depend on what is drawn.
     monkeypatch.setattr("rankfold.report.run_page.page.render_report", lambda *_: page_text)
     page_text = "<!DOCTYPE html>\n<p>new"
@@ -406,7 +410,7 @@ def test_import_is_light():
     )
 
 
-def test_energy_is_stacked_by_component():
+def test_energy_is_stacked_by_component(draw_only):
     """One run layer by layer, several as a whole; results without energy have no such section."""
     layers, networks = energy_chart([run()]), energy_chart(three())
     assert layers is not None and networks is not None
@@ -417,8 +421,8 @@ def test_energy_is_stacked_by_component():
     assert energy_chart([old]) is None
     assert energy_chart([old, *three()]) is not None
     assert "<h2>Energy" in drawn("one")
-    page = render_report([old])
-    assert "<h2>Energy" not in page
+    draw_only("energy")
+    assert "<h2>Energy" not in render_report([old])
     assert energy_notes([old]) == []
     (totals, conditions, source) = energy_notes([run()])
     assert "less than dense im2col" in totals and "ADC conversions" in totals
@@ -432,7 +436,8 @@ def test_parts_of_a_users_own_table_are_drawn_as_others():
 
 
 def test_tables_and_charts_scroll_and_follow_the_colour_scheme():
-    page = render_report([run(), replace(run(), label="another")])
+    sample = run("resnet8")
+    page = render_report([sample, replace(sample, label="another")])
     # Each stands in a container of its own, which the keyboard reaches, too.
     wide = len(re.findall(r"<table", page)) + len(re.findall(r'class="chart"', page))
     boxed = re.findall(r'<div class="scroll" tabindex="0">\s*(?:<table|<svg [^>]*class="chart")', page)
