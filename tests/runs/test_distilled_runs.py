@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from common.small_network import net
 from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
@@ -23,11 +24,12 @@ from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
 from rankfold.workload import trace
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 SHORT = Recipe(epochs=2, batch_size=64, augment="crop")
 
 
 @pytest.fixture(scope="module")
-def digits(image_cache):
+def digits(few_digits):
     """Some of them: a resumed run is the same run on few images as on many."""
     images = load_images("digits")
     return replace(images, train=images.train.sample(256, 0), test=images.test.sample(64, 0))
@@ -36,7 +38,7 @@ def digits(image_cache):
 @pytest.fixture(scope="module")
 def expert(digits):
     """A network that knows digits."""
-    model = build("resnet8", 10, 1)
+    model = net()
     recipe = Recipe(epochs=4, batch_size=64, peak_rate=0.2, augment="crop")
     train(model, digits, recipe, torch.device("cpu"))
     return model
@@ -60,7 +62,7 @@ class StopsAfter(Silent):
 
 def planned(expert, method, bits=4):
     array = ArraySpec(32, 32)
-    return uniform_plan(trace(expert, (1, 8, 8), "resnet8"), array, method, bits=bits)
+    return uniform_plan(trace(expert, (1, 8, 8), "net"), array, method, bits=bits)
 
 
 VARIANTS = {
@@ -117,9 +119,9 @@ def test_older_histories_are_read(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def weights(expert, tmp_path_factory):
+def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "resnet8.pt"
-    torch.save(expert.state_dict(), path)
+    torch.save(build("resnet8", 10, 1).state_dict(), path)
     return path
 
 

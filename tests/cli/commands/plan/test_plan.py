@@ -42,6 +42,7 @@ def plan(weights, *arguments, model=MODEL):
 def test_a_plan_that_is_compressed(weights, tmp_path, capsys):
     out, front = tmp_path / "plan.json", tmp_path / "front"
     budgets = ["--max-cycles", "60%", "--budget", "energy=90%,interval=100%", "--images", "64"]
+    budgets += ["--kinds", "low-rank,support,window"]
     assert plan(weights, *budgets, "--out", out, "--pareto", front) == 0
     told = capsys.readouterr().out
     assert (
@@ -223,10 +224,11 @@ def test_a_plan_replaces_nothing_that_is_read(kind, read, tmp_path, capsys):
 
 def test_what_is_measured_to_be_cheapest_is_not_called_optimal(weights, tmp_path, capsys):
     out = tmp_path / "plan.json"
-    assert plan(weights, "--max-drop", "5", "--images", "32", "--out", out) == 0
+    asked = ["--max-drop", "5", "--kinds", "window", "--images", "32", "--out", out]
+    assert plan(weights, *asked) == 0
     told = capsys.readouterr().out
     assert "the cheapest in cycles of the plans measured" in told and "optimal" not in told
-    assert plan(weights, "--max-drop", "5", "--images", "32", "--out", out, "--json") == 0
+    assert plan(weights, *asked, "--json") == 0
     content = json.loads(capsys.readouterr().out)["plan"]["total"]
     assert content["bound"] is None and content["gap"] is None
 

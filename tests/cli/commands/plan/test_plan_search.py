@@ -20,7 +20,7 @@ MODEL = "common.small_network:net"
 ARRAYS = ["--array", "32x32", "--cell-bits", "2", "--adc-bits", "5", "--program-noise", "0.05"]
 NAMED = "default with rows 32, columns 32, cell_bits 2, adc_bits 5, program_noise 0.05"
 IMAGES, KINDS = 64, ["low-rank", "support"]
-SEARCH = ["--search", "nsga2", "--trials", "20", "--search-images", "30", "--chips", "1"]
+SEARCH = ["--search", "nsga2", "--trials", "20", "--search-images", "20", "--chips", "1"]
 
 
 def plan(weights, *arguments):
@@ -44,7 +44,7 @@ def test_from_the_command_line(weights, model, digits, tmp_path, capsys):
 
     problem = planning_problem(model, digits, ArraySpec(32, 32, cell_bits=2), images=IMAGES, kinds=KINDS)
     noise = NonIdealities(adc_bits=5, program_noise=0.05)
-    measured = problem.accuracy.under(MeasureSettings(30, 1, noise, calibrated=IMAGES))
+    measured = problem.accuracy.under(MeasureSettings(20, 1, noise, calibrated=IMAGES))
     rows = list(csv.DictReader((folder / "measured.csv").read_text().splitlines()))
     assert [int(row["cycles"]) for row in rows] == [one["cycles"] for one in found["measured"]["front"]]
     assert {row["hardware"] for row in rows} == {NAMED}
