@@ -1,6 +1,9 @@
 """Losses of candidates: those of the weights that `compress_` makes; and an interrupt is not kept waiting."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -219,6 +222,32 @@ def test_an_interrupt_waits_for_no_layer(known, monkeypatch):
         choices(known, Interrupts(), threads=1)
     # The one layer that had begun may have been about to take its next step; no other begins.
     assert len(stopped) == 1 and len(late) <= 1
+
+
+def test_of_wide_layers_one_waits_for_the_other_while_narrow_ones_go_on(monkeypatch):
+    def slot(name, inputs):
+        shape = SimpleNamespace(n=inputs, groups=1)
+        return SimpleNamespace(name=name, shape=shape, why_dense="", widths=None)
+
+    order = [slot("first", 100), slot("second", 90), slot("third", 10), slot("fourth", 9)]
+    monkeypatch.setattr(losses, "MEMORY", 8 * 8 * (100**2 + 10**2))
+    running, together, narrow_began = set(), [], Event()
+
+    def found(one):
+        running.add(one.name)
+        together.append(frozenset(running))
+        if one.name == "third":
+            narrow_began.set()
+        # The first one ends only after a narrow one was begun beside it.
+        assert one.name != "first" or narrow_began.wait(10)
+        running.remove(one.name)
+        return one
+
+    with ThreadPoolExecutor(2) as pool:
+        ready = list(losses.in_threads(pool, found, order, 2))
+    assert sorted(one.name for one in ready) == sorted(one.name for one in order)
+    assert {"first", "third"} in together
+    assert not any({"first", "second"} <= names for names in together)
 
 
 def test_planes_in_parts_lose_what_those_of_surgery_do():

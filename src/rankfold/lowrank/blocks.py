@@ -95,6 +95,8 @@ class BlockProblem:
         kept: np.ndarray,
         groups: int,
         target: np.ndarray | None = None,
+        *,
+        single: bool = False,
     ) -> BlockProblem:
         """The problem of g equal blocks of the n columns, of which only some may be used.
 
@@ -103,12 +105,13 @@ class BlockProblem:
             kept: (n,) booleans, T.
             groups: g.
             target: (m, |T|) `problem.target_on` T, where it is known already; not changed.
+            single: whether it is `in_float32`, which then takes half the memory, too.
 
         Raises:
             InputError: the moments on the columns are singular.
         """
         if len(problem.dense) > len(kept):
-            return cls._in_span(problem, kept, groups, target)
+            return cls._in_span(problem, kept, groups, target, single)
         columns = np.flatnonzero(kept)
         if target is None:
             target = problem.target_on(columns)
@@ -117,22 +120,23 @@ class BlockProblem:
         cuts = _cuts(columns, len(kept), groups)
         if groups == 1:
             return cls(kept=kept, cuts=cuts, start=start, wanted=target, pull=pull)
-        moments = problem.moments[np.ix_(columns, columns)]  # (|T|, |T|), a copy
-        inner = [moments[cut, cut] for cut in cuts]  # S_ii
-        roots = tuple(map(factor, inner))
+        parts = [columns[cut] for cut in cuts]
+        roots = tuple(factor(problem.moments[np.ix_(own, own)], in_place=True) for own in parts)
         inverses = tuple(map(inverse_triangle, roots))
-        _whiten(moments, cuts, inverses)
-        return cls(
+        made = cls(
             kept=kept,
             cuts=cuts,
             start=start,
             wanted=_times_triangles(target, cuts, roots),
             roots=roots,
             inverses=inverses,
-            white=moments,
+            white=_whitened(problem.moments, parts, inverses, np.float32 if single else np.float64),
             # W_T S C^-T = (W_T C) (C^-1 S C^-T).
             pull=_times_triangles(pull, cuts, [inverted.T for inverted in inverses]),
         )
+        if single:
+            return made.in_float32()
+        return made
 
     @classmethod
     def _in_span(
@@ -141,6 +145,7 @@ class BlockProblem:
         kept: np.ndarray,
         groups: int,
         target: np.ndarray | None,
+        single: bool,
     ) -> BlockProblem:
         """The problem for more outputs than inputs: blocks lie in the span of the weight's columns.
 
@@ -154,7 +159,7 @@ class BlockProblem:
         )
         if target is not None:
             target = basis.T @ target
-        return replace(cls.of(inside, kept, groups, target), basis=basis)
+        return replace(cls.of(inside, kept, groups, target, single=single), basis=basis)
 
     def in_float32(self) -> BlockProblem:
         """The same in float32 where it is whitened, which conditions it well.
@@ -169,7 +174,7 @@ class BlockProblem:
             wanted=self.wanted.astype(np.float32),
             roots=tuple(root.astype(np.float32) for root in self.roots),
             inverses=tuple(inverse.astype(np.float32) for inverse in self.inverses),
-            white=self.white.astype(np.float32),
+            white=self.white.astype(np.float32, copy=False),
             pull=self.pull.astype(np.float32),
         )
 
@@ -294,25 +299,36 @@ def _cuts(
     return tuple(cuts)
 
 
-def _whiten(
+def _whitened(
     moments: np.ndarray,
-    cuts: tuple[slice, ...],
-    inverses: tuple[np.ndarray, ...],
-) -> None:
-    """C^-1 S C^-T in place of S, block by block."""
-    for i, cut in enumerate(cuts):
-        size = len(inverses[i])
-        moments[cut, cut] = np.eye(size)  # C_i^-1 S_ii C_i^-T
-        for j in range(i):
-            other = cuts[j]
+    parts: Sequence[np.ndarray],
+    inverses: Sequence[np.ndarray],
+    kind: type,
+) -> np.ndarray:
+    """(|T|, |T|) C^-1 S C^-T in a type of numbers, computed block by block in that of S.
+
+    Args:
+        moments: (n, n) S.
+        parts: the columns of each block, as indices.
+        inverses: C_i^-1.
+        kind: of the numbers.
+    """
+    ends = np.cumsum([0, *map(len, parts)])
+    white = np.empty((ends[-1], ends[-1]), kind)
+    for i, own in enumerate(parts):
+        here = slice(ends[i], ends[i + 1])
+        white[here, here] = np.eye(len(own))  # C_i^-1 S_ii C_i^-T
+        for j, other in enumerate(parts[:i]):
+            there = slice(ends[j], ends[j + 1])
             # Products with triangles take half the work of others; S_ij is turned, as BLAS has columns in a
             # row: (C_j^-1 S_ji) C_i^-T.
-            turned = np.array(moments[cut, other].T, order="F")
+            turned = moments[np.ix_(own, other)].T
             turned = dtrmm(1.0, inverses[j], turned, lower=1, overwrite_b=1)
             turned = dtrmm(1.0, inverses[i], turned, side=1, lower=1, trans_a=1, overwrite_b=1)
-            moments[cut, other] = turned.T
+            white[here, there] = turned.T
             # S' is symmetric, as S is.
-            moments[other, cut] = turned
+            white[there, here] = turned
+    return white
 
 
 def _times_triangles(

@@ -141,7 +141,8 @@ class Elimination:
         drift = 0.0
         for start in range(0, len(self._columns), TOGETHER):
             rows = slice(start, start + TOGETHER)
-            moments = self._moments[np.ix_(self._columns[rows], self._columns)]
+            # Taken one way, then the other: faster than both at once.
+            moments = self._moments[self._columns[rows]].take(self._columns, axis=1)
             diagonal = np.einsum("ij,ij->i", moments, self._inverse[rows])
             drift = max(drift, float(np.abs(diagonal - 1).max()))
         return drift
@@ -193,5 +194,6 @@ def packed(matrix: np.ndarray, kept: np.ndarray) -> np.ndarray:
     packed = matrix.reshape(-1)[: number * number].reshape(number, number)
     for start in range(0, number, TOGETHER):
         rows = kept[start : start + TOGETHER]
-        packed[start : start + TOGETHER] = matrix[np.ix_(rows, kept)]  # copied before it is written
+        # Taken one way, then the other: faster than both at once, and copied before it is written.
+        packed[start : start + TOGETHER] = matrix[rows].take(kept, axis=1)
     return packed

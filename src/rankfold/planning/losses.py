@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass, field, replace
 from threading import Event
+from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -32,6 +40,12 @@ from rankfold.planning.rounding import LayerRounding, RoundingLosses
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Progress
 
+Found = TypeVar("Found")
+
+# (n, n) matrices for each group of a layer of n inputs: moments, their inverse, what is eliminated, blocks.
+MATRICES = 8
+MEMORY = 2 << 30  # bytes that layers may take together; the widest two of ResNet-50 would take more
+
 
 def layer_choices(
     slots: Sequence[LayerSlot],
@@ -52,7 +66,8 @@ def layer_choices(
         costing: prices what they may become.
         budgeted: the quantities that budgets are kept on, or that are to be small.
         progress: hears of each layer that is ready.
-        threads: layers at a time, each on one thread.
+        threads: layers at a time, each on one thread; fewer where they are so wide that they would take more
+            than 2 GiB together.
     """
     finder = _ChoiceFinder(model, known, costing, tuple(budgeted))
     # What takes longest begins first, so that all threads end at much the same time.
@@ -62,10 +77,8 @@ def layer_choices(
     # One thread of the BLAS for each layer: most factorisations are small, and more threads would only wait
     # for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        running = [pool.submit(finder.choices, slot) for slot in order]
         try:
-            for future in as_completed(running):
-                layer = future.result()
+            for layer in in_threads(pool, finder.choices, order, threads):
                 choices[layer.name] = layer
                 progress.advance()
         finally:
@@ -74,6 +87,34 @@ def layer_choices(
             finder.stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
     return tuple(choices[slot.name] for slot in slots)
+
+
+def in_threads(
+    pool: Executor, found: Callable[[LayerSlot], Found], order: Sequence[LayerSlot], threads: int
+) -> Iterator[Found]:
+    """What is found of layers, as it is ready; so many at a time, and no more than there is memory for.
+
+    A layer that would take too much waits for another wide one to end, while narrow ones go first.
+    """
+    waiting = list(order)
+    running: dict[Future[Found], int] = {}
+    while waiting or running:
+        for slot in tuple(waiting):
+            if len(running) == threads:
+                break
+            needed = _memory(slot)
+            if not running or sum(running.values()) + needed <= MEMORY:
+                running[pool.submit(found, slot)] = needed
+                waiting.remove(slot)
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            del running[future]
+            yield future.result()
+
+
+def _memory(slot: LayerSlot) -> int:
+    """Bytes that a layer takes while its candidates are found, about."""
+    return MATRICES * 8 * slot.shape.groups * _work(slot) ** 2
 
 
 def _work(slot: LayerSlot) -> int:

@@ -45,6 +45,7 @@ from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.explain import explained
 from rankfold.planning.kinds import chosen_labels, patches_read, uses_bypasses, windows_computed
 from rankfold.planning.losses import layer_choices
+from rankfold.planning.memory import give_back_memory
 from rankfold.planning.present import check_present, seen_as_convolutions
 from rankfold.planning.request import (
     MEASURED_IMAGES,
@@ -313,6 +314,7 @@ def _calibrated(
         progress.advance(len(names))
     finally:
         progress.end()
+    give_back_memory()
     return known
 
 

@@ -134,6 +134,7 @@ class LayerStudy:
         """
         structure = groups, support
         if structure != self._last_structure:
+            self._last_problems = []  # freed before others take as much memory
             self._last_problems = self._new_problems(groups, self.fitted(support))
             self._last_structure = structure
         return self._last_problems
@@ -161,9 +162,8 @@ class LayerStudy:
         targets = np.split(fitted.kept, conv_groups)  # (m/G, |T|) each
         problems = []
         for regression, kept, target in zip(self._regressions, supports, targets, strict=True):
-            problem = BlockProblem.of(regression, kept, groups, target)
-            # Enough to compare candidates, in half the time.
-            problems.append(problem.in_float32())
+            # Single numbers are enough to compare candidates, in half the time.
+            problems.append(BlockProblem.of(regression, kept, groups, target, single=True))
         return problems
 
     @cached_property
