@@ -23,6 +23,7 @@ from rankfold.plan import (
     Plan,
     SkippedLayer,
     SupportLayer,
+    TrimmedLayer,
     WindowLayer,
     WindowLowRankLayer,
     WindowMarginsLayer,
@@ -49,6 +50,7 @@ def support_texts(draw: st.DrawFn) -> str:
 MAYBE_SUPPORT = st.none() | support_texts()
 MEMBERS = st.lists(st.sampled_from(["3:1", "c:2", "30:f0"]), min_size=2, max_size=4).map(" ".join)
 
+CHANNELS = st.integers(1, 2**70).map(lambda number: f"{number:x}")
 PAIRS = st.tuples(COUNTS, COUNTS)
 PARTS = st.one_of(
     st.builds(WindowPart, PAIRS, PAIRS, PAIRS),
@@ -82,6 +84,10 @@ LAYERS_OF: dict[type[LayerKind], st.SearchStrategy[LayerKind]] = {
     WindowMarginsLayer: st.builds(WindowMarginsLayer, st.lists(PARTS, min_size=2, max_size=4).map(tuple)),
     GroupedLayer: st.builds(GroupedLayer, st.integers(2, 16), st.none() | MEMBERS),
     SkippedLayer: st.builds(SkippedLayer),
+    TrimmedLayer: st.one_of(
+        st.builds(TrimmedLayer, CHANNELS, st.none() | CHANNELS),
+        st.builds(TrimmedLayer, st.none(), CHANNELS, PAIRS, COUNTS, MAYBE_SUPPORT),
+    ),
 }
 
 

@@ -99,7 +99,7 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
         (
             {"kind": "cp"},
             r"kind \(=cp\) must be dense, low-rank, pattern-pruned, channel-pruned, window, "
-            "window-low-rank, window-margins, grouped or skipped",
+            "window-low-rank, window-margins, grouped, skipped or trimmed",
         ),
         ({"kind": "dense", "groups": 2}, "only a low-rank layer has groups, this one is dense"),
         (
@@ -112,7 +112,7 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
         ),
         (
             {"kind": "dense", "support": "1b"},
-            "only low-rank, pattern-pruned, window and window-low-rank layers have support, "
+            "only low-rank, pattern-pruned, window, window-low-rank and trimmed layers have support, "
             "this one is dense",
         ),
         ({"kind": "dense", "pruning": "pairs"}, "only a pattern-pruned layer has pruning, this one is dense"),
@@ -138,7 +138,7 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
         ({**LOW_RANK, "entries": 4, "support": "1B  1b"}, "support must be hexadecimal numbers"),
         (
             {**PRUNED, "pruning": "pairs", "support": "1b"},
-            "only low-rank, pattern-pruned, window and window-low-rank layers have support, "
+            "only low-rank, pattern-pruned, window, window-low-rank and trimmed layers have support, "
             "this one is pairs",
         ),
         ({**PRUNED, "pruning": "support", "support": "x"}, "support must be hexadecimal numbers"),

@@ -32,6 +32,7 @@ from rankfold.plan import (
     SharedSupport,
     SkippedLayer,
     SupportLayer,
+    TrimmedLayer,
     WindowLayer,
     WindowLowRankLayer,
     WindowMarginsLayer,
@@ -132,6 +133,15 @@ TOLD = {
         (BROWN, "channel pruning"),
         "dense",
         ("SDK", "shifted and duplicated kernel: copies of the kernel fill idle columns"),
+    ),
+    TrimmedLayer("ff", "3ff", (2, 3), 64): (
+        (BROWN, "trimmed channels"),
+        "trimmed",
+        (
+            "Trimmed channels, SDK",
+            "reads 8 of 16 channels, computes 10 of 16; 2x3 output pixels from 64 of 160 inputs, to be "
+            "chosen on data; every cell is a weight",
+        ),
     ),
     WindowLayer((2, 2), 64): (
         (TEAL, "window layers"),

@@ -20,7 +20,7 @@ from rankfold.export.array_images.images import write_arrays
 from rankfold.mapping import ArraySpec
 from rankfold.models.zoo import build
 from rankfold.nn.quantised import QuantLayer
-from rankfold.plan import LowRank, SharedSupport, WindowMarginsLayer, uniform_plan
+from rankfold.plan import LowRank, SharedSupport, TrimmedLayer, WindowMarginsLayer, uniform_plan
 from rankfold.plan.methods import WindowLowRank, Windows
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.surgery.compress import compress_
@@ -55,15 +55,18 @@ class Awkward(nn.Module):
         return self.fc(torch.sigmoid(self.hidden(x.flatten(1))))
 
 
-def quantised(model, image, array, method=None, mapping="sdk", *, parts=False):
+def quantised(model, image, array, method=None, mapping="sdk", *, parts=False, kinds=None):
     """The model, quantised by a plan and calibrated on random images, in double precision; and the plan.
 
-    With `parts`, planes are computed in parts where the plan has windows.
+    With `parts`, planes are computed in parts where the plan has windows; layers in `kinds` become these.
     """
     traced = trace(model, image)
     plan = uniform_plan(traced, array, method, bits=4, mapping=mapping)
     if parts:
         plan = in_parts(plan, traced)
+    changed = [(kinds or {}).get(layer.name, layer.kind) for layer in plan.layers]
+    layers = [replace(layer, kind=kind) for layer, kind in zip(plan.layers, changed, strict=True)]
+    plan = replace(plan, layers=tuple(layers))
     compress_(model, plan)
     plan = plan.with_signs({layer.name: index % 2 == 0 for index, layer in enumerate(plan.layers)})
     insert_quantisers_(model, plan)
@@ -255,4 +258,12 @@ def test_planes_in_parts(tmp_path):
     array = ArraySpec(40, 48, cell_bits=2, dac_bits=1)
     model, plan = quantised(network(), IMAGE, array, Windows(row_tiles=1, window=(2, 3)), parts=True)
     assert [layer.name for layer in plan.layers if isinstance(layer.kind, WindowMarginsLayer)] == ["3", "6"]
+    check(model, plan, tmp_path / "arrays")
+
+
+def test_trimmed_channels(tmp_path):
+    """Channels picked from a plane, and constants put between those that are computed."""
+    array = ArraySpec(40, 48, cell_bits=2, dac_bits=1)
+    kinds = {"0": TrimmedLayer(gives="1d"), "3": TrimmedLayer("1d", "e7", (2, 3), 24)}
+    model, plan = quantised(network(bias=True), IMAGE, array, kinds=kinds)
     check(model, plan, tmp_path / "arrays")

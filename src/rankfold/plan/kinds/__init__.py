@@ -35,6 +35,7 @@ from rankfold.plan.kinds.registry import (
 )
 from rankfold.plan.kinds.skipped import SkippedLayer
 from rankfold.plan.kinds.support import SUPPORT, SupportLayer
+from rankfold.plan.kinds.trimmed import TrimmedLayer
 from rankfold.plan.kinds.window import WindowLayer
 from rankfold.plan.kinds.window_low_rank import WindowLowRankLayer
 from rankfold.plan.kinds.window_margins import WindowMarginsLayer, WindowPart
@@ -61,6 +62,7 @@ __all__ = [
     "PatternLayer",
     "SkippedLayer",
     "SupportLayer",
+    "TrimmedLayer",
     "WindowLayer",
     "WindowLowRankLayer",
     "WindowMarginsLayer",
@@ -112,3 +114,4 @@ _register(WindowLowRankLayer, "window_low_rank", "cost", "surgery", "candidates"
 _register(WindowMarginsLayer, "window_margins", "cost", "surgery", "candidates", "picture", "workload")
 _register(GroupedLayer, "grouped", "cost", "surgery", "candidates", "picture", "workload")
 _register(SkippedLayer, "skipped", "cost", "surgery", "candidates", "picture", "workload")
+_register(TrimmedLayer, "trimmed", "cost", "surgery", "picture", "workload")

@@ -1,0 +1,149 @@
+"""Layers of which only some channels are read, and only some computed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rankfold.errors import InputError
+from rankfold.mapping import MAPPINGS, ArraySpec
+from rankfold.plan.kinds.dense import DenseLayer
+from rankfold.plan.kinds.kind import LayerKind
+from rankfold.plan.kinds.window import OfWindows, WindowLayer
+from rankfold.workload import ConvShape
+from rankfold.workload.shape import Pair
+
+CHANNELS = "^[0-9a-f]+$"  # of a set of channels as text
+
+
+def text_to_channels(text: str | None, count: int) -> np.ndarray:
+    """(count,) booleans: the channels that a text names, a hexadecimal number whose lowest bit is the first
+    one; all where it is None.
+    """
+    if text is None:
+        return np.ones(count, bool)
+    number = int(text, 16)
+    return np.array([number >> channel & 1 for channel in range(count)], bool)
+
+
+@dataclass(frozen=True)
+class TrimmedLayer(OfWindows):
+    """A layer that reads some of its input channels and gives some of its output channels.
+
+    The others are not read; those that are not computed are constants, their means. What is left is a smaller
+    convolution, laid out like any dense one, or whole windows of it whose weights are all free. So a tile can
+    hold whole channels (VWC-SDK), and the columns of a tile more pixels.
+
+    Attributes:
+        reads: the input channels, a hexadecimal number whose lowest bit is the first one; None: all.
+        gives: likewise, the output channels.
+        window: (a, b) output pixels, where it is computed window by window (see `WindowLayer`); None: it
+            stays a convolution.
+        rows: inputs of a window that are driven, of the channels that are read; None: all.
+        support: these inputs, positions of each channel that is read; None: to be chosen on data, unless all
+            are driven.
+    """
+
+    name: ClassVar[str] = "trimmed"
+    mappings: ClassVar[tuple[str, ...]] = MAPPINGS
+    windows: ClassVar[int] = 1
+    made_for_data: ClassVar[bool] = True
+    # Of a convolution that it stays it would be true; False is certain of windows, too.
+    one_kernel: ClassVar[bool] = False
+    schema: ClassVar[Mapping[str, Any]] = {
+        "reads": {"type": "string", "pattern": CHANNELS},
+        "gives": {"type": "string", "pattern": CHANNELS},
+        **WindowLayer.schema,
+    }
+
+    reads: str | None = None
+    gives: str | None = None
+    window: Pair | None = None
+    rows: int | None = None
+    support: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reads is None and self.gives is None:
+            raise InputError("a trimmed layer needs the channels that it reads, or those that it gives")
+        for side, text in (("reads", self.reads), ("gives", self.gives)):
+            if text is not None and (not re.fullmatch(CHANNELS[1:-1], text) or not int(text, 16)):
+                raise InputError(
+                    f"{side} (={text}) must be a hexadecimal number of one channel or more, such as ff03"
+                )
+        if self.window is None and self.rows is not None:
+            raise InputError("only trimmed layers with a window have rows")
+        if self.rows is None and self.support is not None:
+            raise InputError("only trimmed layers with rows have a support")
+        self.inner  # noqa: B018 (refuses what no window layer has)
+
+    @property
+    def inner(self) -> LayerKind:
+        """What the convolution of the channels that are left becomes."""
+        if self.window is None:
+            return DenseLayer()
+        return WindowLayer(self.window, self.rows, self.support)
+
+    def trimmed(self, shape: ConvShape) -> ConvShape:
+        """The convolution of the channels that are left."""
+        reads = int(text_to_channels(self.reads, shape.in_channels).sum())
+        gives = int(text_to_channels(self.gives, shape.m).sum())
+        return replace(shape, in_channels=reads, out_channels=gives)
+
+    def can_lie(self, mapping: str) -> bool:
+        """By any name; windows of its own lie as they are under each."""
+        return mapping in self.mappings or self.inner.can_lie(mapping)
+
+    def mapping_for(self, wanted: str) -> str:
+        """As what the smaller convolution becomes."""
+        return self.inner.mapping_for(wanted)
+
+    def short(self) -> str:
+        """`c10>8`, numbers of channels with a blank for all, and the window: `c>8 w2x4 r64`."""
+        reads, gives = (
+            "" if text is None else int(text, 16).bit_count() for text in (self.reads, self.gives)
+        )
+        words = f"c{reads}>{gives}"
+        if self.window is not None:
+            words += f" {self.inner.short()}"
+        return words
+
+    def check(self, shape: ConvShape) -> None:
+        """Refuse a layer that cannot be replaced, or has no such channels, window or inputs."""
+        if shape.fixed:
+            raise InputError(f"plan, layer {shape.name}: it cannot be trimmed: {shape.fixed}; make it dense")
+        self.check_channels(shape)
+        self.inner.check(self.trimmed(shape))
+
+    def check_channels(self, shape: ConvShape) -> None:
+        """Refuse a layer that is no convolution of one group, and channels that it does not have.
+
+        Raises:
+            InputError: it is none, or has none of them.
+        """
+        if shape.is_linear or shape.groups > 1:
+            what = "a fully connected layer" if shape.is_linear else f"a convolution of {shape.groups} groups"
+            raise InputError(
+                f"plan, layer {shape.name}: only convolutions of one group are trimmed; it is {what}"
+            )
+        sides = (("reads", self.reads, shape.in_channels), ("gives", self.gives, shape.m))
+        for side, text, count in sides:
+            if text is not None and int(text, 16) >> count:
+                raise InputError(
+                    f"plan, layer {shape.name}: {side} (={text}) names channels beyond the {count} that it "
+                    "has"
+                )
+
+    def worse_than_dense(self, runs: Sequence[ConvShape], array: ArraySpec, mapping: str) -> str:
+        """Why the smaller convolution saves nothing."""
+        return self.inner.worse_than_dense([self.trimmed(run) for run in runs], array, mapping)
+
+    def holds(self, other: LayerKind) -> bool:
+        """Whether `other` has the same channels, and what is left of this layer holds what is left of it."""
+        if not isinstance(other, TrimmedLayer):
+            return False
+        alike = (self.reads, self.gives) == (other.reads, other.gives)
+        return alike and (self.window is not None or other.window is None) and self.inner.holds(other.inner)
