@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,10 @@ from rankfold.errors import InputError
 from rankfold.machine import load_hardware
 
 if TYPE_CHECKING:
+    from rankfold.reproduce.cell import Outcome
+    from rankfold.reproduce.cluster import RayRunner
     from rankfold.reproduce.grid import Grid
+    from rankfold.reproduce.together import TogetherRunner
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -31,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results (default: reproduce-NAME)"
     )
+    _add_work(parser)
+    _add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    """What is done, and for how long."""
     parser.add_argument(
         "--data", metavar="DATA", help="where the grid's data are (default: as the grid says)"
     )
@@ -56,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--epochs", type=int, help="of each fine-tuning (default: as the grid says)")
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds of the grid")
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Where cells run, and how many at a time."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument(
         "--threads", type=int, help="processor threads of a cell (default: all; with --ray 1)"
@@ -79,7 +94,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --together: compile the passes of quantisers, each into one kernel; needs Triton on a GPU",
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -89,26 +103,10 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.reproduce.grid import load_grid
     from rankfold.reproduce.pricing import price_again
     from rankfold.reproduce.run import reproduce
-    from rankfold.reproduce.together import TogetherRunner
     from rankfold.reproduce.write import write_results
 
     grid = _with_options(load_grid(options.grid), options)
-    # Without Ray no task asks for GPUs, and the number would be ignored.
-    if options.gpus and options.ray is None:
-        raise InputError(
-            f"gpus (={options.gpus:g}) belong to the tasks of --ray; on one machine give --device cuda"
-        )
-    runner: RayRunner | TogetherRunner | None = None
-    if options.price_again:
-        _refuse_options_of_runs(options)
-    if options.together is not None:
-        if options.ray is not None:
-            raise InputError("--together trains cells in this process; omit it, or omit --ray")
-        runner = TogetherRunner(options.together, "inductor" if options.fuse else None)
-    elif options.fuse:
-        raise InputError("--fuse goes with --together; add that, or omit it")
-    if options.ray is not None:
-        runner = RayRunner(options.ray, options.threads or 1, options.gpus)
+    runner = _runner(options)
     prepare_process(options.threads)
     if options.fuse:
         _check_compiler(options.device)
@@ -134,7 +132,38 @@ def run(options: argparse.Namespace) -> int:
         print("\nrankfold: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
     # Also where cells failed or are left: what is known so far is written.
-    written = write_results(grid, out, outcomes)
+    return _told(outcomes, write_results(grid, out, outcomes))
+
+
+def _runner(options: argparse.Namespace) -> RayRunner | TogetherRunner | None:
+    """Who runs the cells; None: this process, one after another.
+
+    Raises:
+        InputError: the options do not go together.
+    """
+    from rankfold.reproduce.cluster import RayRunner
+    from rankfold.reproduce.together import TogetherRunner
+
+    # Without Ray no task asks for GPUs, and the number would be ignored.
+    if options.gpus and options.ray is None:
+        raise InputError(
+            f"gpus (={options.gpus:g}) belong to the tasks of --ray; on one machine give --device cuda"
+        )
+    if options.price_again:
+        _refuse_options_of_runs(options)
+    if options.together is not None and options.ray is not None:
+        raise InputError("--together trains cells in this process; omit it, or omit --ray")
+    if options.together is not None:
+        return TogetherRunner(options.together, "inductor" if options.fuse else None)
+    if options.fuse:
+        raise InputError("--fuse goes with --together; add that, or omit it")
+    if options.ray is not None:
+        return RayRunner(options.ray, options.threads or 1, options.gpus)
+    return None
+
+
+def _told(outcomes: Sequence[Outcome], written: Sequence[Path]) -> int:
+    """Print what became of the cells and where it is written; the exit code."""
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     done = sum(outcome.done for outcome in outcomes)
     left = sum(not outcome.done and outcome.error is None for outcome in outcomes)

@@ -19,6 +19,7 @@ from rankfold.planning.exact.quantities import KNOWN
 from rankfold.records.csv_table import write_csv
 from rankfold.records.text_table import format_table
 from rankfold.report.numbers import GAP
+from rankfold.report.pareto.columns import LOSS_DIGITS, cost_cells, cost_column, number_column, word_column
 from rankfold.report.pareto.page import SETTINGS
 from rankfold.report.pareto.view import WORDS, amounts, axis, column, loss_floor, loss_ticks, setting_in_words
 from rankfold.report.template import template
@@ -124,14 +125,10 @@ def _points(view: SurfaceView) -> tuple[list[str], list[list[str]]]:
     header = [*(column(quantity) for quantity in view.told), "predicted_loss"]
     header += [layer[0].entry.name for layer in surface.choices]
     header += ["hardware"]
-    columns = []
-    for quantity in view.told:
-        digits = ".0f" if KNOWN[quantity].counted else ".6g"
-        columns.append([format(one, digits) for one in amounts(quantity, surface.totals(quantity)).tolist()])
-    columns.append([format(loss, ".9g") for loss in surface.losses.tolist()])
+    columns = [cost_column(quantity, surface.totals(quantity)) for quantity in view.told]
+    columns.append(number_column(surface.losses, LOSS_DIGITS))
     for layer, dense, picks in zip(surface.choices, view.dense, surface.picks.T, strict=True):
-        words = np.array([_becomes(candidate, dense) for candidate in layer], dtype=object)
-        columns.append(words[picks].tolist())
+        columns.append(word_column([_becomes(candidate, dense) for candidate in layer], picks))
     columns.append([view.hardware] * len(surface))
     return header, [list(row) for row in zip(*columns, strict=True)]
 
@@ -150,8 +147,7 @@ def _rows(view: SurfaceView, most: int) -> list[list[str]]:
     totals = {quantity: amounts(quantity, surface.totals(quantity)) for quantity in view.told}
     rows = []
     for point in surface.thinned(most).tolist():
-        row = [f"{costs[point]:,.{KNOWN[quantity].digits}f}" for quantity, costs in totals.items()]
-        rows.append([*row, f"{surface.losses[point]:.4f}"])
+        rows.append([*cost_cells(totals, point), f"{surface.losses[point]:.4f}"])
     return rows
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-
-import numpy as np
 
 from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.quantities import KNOWN, spoken
 from rankfold.records.csv_table import is_plain, write_csv
 from rankfold.report.kinds import families
+from rankfold.report.pareto.columns import LOSS_DIGITS, cost_cells, cost_column, number_column, word_column
 from rankfold.report.pareto.view import FrontView, amounts, column
 
 
@@ -30,7 +29,6 @@ def write_points(path: str | Path, view: FrontView) -> None:
     header.append("predicted_loss")
     header.extend(view.names)
     header.append("hardware")
-    # Text of each column for all points at once: there may be 100,000 of them.
     hardware = [view.hardware] * len(view.front)
     columns = [*_number_columns(view), *_structure_columns(view), hardware]
     rows = zip(*columns, strict=True)
@@ -46,26 +44,17 @@ def _is_plain(view: FrontView) -> bool:
 def _number_columns(view: FrontView) -> Iterator[list[str]]:
     front = view.front
     for quantity in view.told:
-        digits = ".6g"
-        if KNOWN[quantity].counted:
-            digits = ".0f"
-        yield _texts(amounts(quantity, front.totals(quantity)), digits)
+        yield cost_column(quantity, front.totals(quantity))
         if quantity == CYCLES:
             shares = [view.share(cost) for cost in front.costs.tolist()]
-            yield _texts(shares, ".6g")
-    yield _texts(front.losses, ".9g")
+            yield number_column(shares, ".6g")
+    yield number_column(front.losses, LOSS_DIGITS)
 
 
 def _structure_columns(view: FrontView) -> Iterator[list[str]]:
     """What each layer becomes."""
     for structures, picks in zip(view.structures, view.front.picks.T, strict=True):
-        words = np.array(structures, dtype=object)  # (candidates,)
-        yield words[picks].tolist()
-
-
-def _texts(values: np.ndarray | Sequence[float], digits: str) -> list[str]:
-    numbers = np.asarray(values).tolist()  # Python's floats are written faster than NumPy's
-    return [format(number, digits) for number in numbers]
+        yield word_column(structures, picks)
 
 
 def table_headers(view: FrontView) -> list[str]:
@@ -85,9 +74,7 @@ def table_rows(view: FrontView, most: int) -> list[list[str]]:
     rows = []
     for point in front.thinned(most).tolist():
         share = view.share(front.costs[point])
-        row = []
-        for quantity, costs in totals.items():
-            row.append(f"{costs[point]:,.{KNOWN[quantity].digits}f}")
+        row = cost_cells(totals, point)
         row.insert(1, f"{100 * share:.1f} %")
         row.append(f"{front.losses[point]:.4f}")
         row += _counts(view, point)
