@@ -78,7 +78,7 @@ def without_scripts(page):
 def test_the_csv_file_holds_every_point(network, tmp_path, quantity):
     dense, choices = network
     found = front(choices, quantity)
-    assert len(found) > 15
+    assert len(found) > 10
     hardware = load_hardware("sram-22nm").altered(adc_bits=6)
     files = write_front(tmp_path / "out", found, "resnet20", ARRAY, dense, hardware=hardware)
     assert files == tuple(tmp_path / "out" / name for name in ("front.csv", "front.html", "front.svg"))
@@ -220,11 +220,10 @@ def test_the_table_is_thinned_and_counts_layers(network):
     words = [candidate.entry.kind.short() for candidate in found.chosen(0)]
     of_family = dict(zip(families(), counted, strict=True))
     assert of_family == {
+        **dict.fromkeys(families(), 0),
         "dense": words.count("dense"),
         "low-rank": sum("r" in word and "g" in word and "e" not in word for word in words),
         "support": sum(word.startswith("e") for word in words),
-        "window": 0,
-        "window low-rank": 0,
         "both": sum("g" in word and " e" in word for word in words),
     }
 
