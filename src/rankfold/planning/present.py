@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 
-from torch import nn
+from torch import Tensor, nn
 
 from rankfold.errors import InputError
+from rankfold.mapping.window_cover import AnyWindow
 from rankfold.nn.present import PresentConv2d
 from rankfold.nn.swap import swap_
-from rankfold.plan import Plan
+from rankfold.plan import LayerPlan, Plan
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.kinds import candidates_of
 from rankfold.surgery.again import going_on
@@ -65,8 +66,15 @@ def seen_as_convolutions(model: nn.Module, present: Plan) -> nn.Module:
         if isinstance(bare, nn.Conv2d):
             seen[module] = PresentConv2d(module, bare)
         else:
-            windows = candidates_of(layer.kind).made_for(layer.kind)
-            matrices = surgery_of(layer.kind).matrices(bare)
-            seen[module] = PresentConv2d(module, None, dict(zip(windows, matrices, strict=True)))
+            seen[module] = PresentConv2d(module, None, _matrices(layer, bare))
     swap_(view, seen)
     return view
+
+
+def _matrices(layer: LayerPlan, bare: nn.Module) -> dict[AnyWindow, Tensor]:
+    """The matrices of its windows, by these, of a layer that may become less; others need not say theirs."""
+    surgery = surgery_of(layer.kind)
+    if not surgery.goes_on(layer, bare):
+        return {}
+    windows = candidates_of(layer.kind).made_for(layer.kind)
+    return dict(zip(windows, surgery.matrices(bare), strict=True))
