@@ -266,11 +266,9 @@ def planning_problem(
     if layer_bits is not None:
         slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
     calibration = samples.calibration(images, seed)
-    around = branches(model, calibration, [slot.name for slot in slots if _asks_for_bypasses(slot)])
-    slots = tuple(replace(slot, bypassed=slot.name in around.feeding) for slot in slots)
+    slots = _with_bypasses(slots, model, calibration)
     known = _calibrated(model, calibration, slots, array, seed, progress)
     choices = _choices(slots, model, known, costing, quantities, progress)
-    choices = with_dependents(choices, known.behind)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments)
     limits = limits_of(budgets, choices)
     if max_loss is not None:
@@ -331,7 +329,8 @@ def _choices(
     threads = torch.get_num_threads()
     progress.begin("candidates", len(slots), "layers")
     try:
-        return layer_choices(slots, model, known, costing, quantities, progress=progress, threads=threads)
+        found = layer_choices(slots, model, known, costing, quantities, progress=progress, threads=threads)
+        return with_dependents(found, known.behind)
     finally:
         progress.end()
 
@@ -362,9 +361,13 @@ def _windows(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
     return tuple(windows)
 
 
-def _asks_for_bypasses(slot: LayerSlot) -> bool:
-    """Whether it matters to a layer that a way through the network goes around it."""
-    return not slot.why_dense and uses_bypasses(slot)
+def _with_bypasses(
+    slots: Sequence[LayerSlot], model: nn.Module, batches: Iterable[Inputs]
+) -> tuple[LayerSlot, ...]:
+    """The slots, where that matters with those marked that a way through the network goes around."""
+    names = [slot.name for slot in slots if not slot.why_dense and uses_bypasses(slot)]
+    found = branches(model, batches, names)
+    return tuple(replace(slot, bypassed=slot.name in found.feeding) for slot in slots)
 
 
 def _with_widths(
