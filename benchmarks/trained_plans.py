@@ -7,11 +7,12 @@ Collects the trained networks in `results` that started from the shipped float R
 and inputs (8 in the first convolution and the classifier) and were trained for at least an epoch: runs of
 `rankfold compress` with their plans (results/windows/runs.csv, results/planned). Plans of the planner say of
 every layer what it is predicted to lose, and are taken at their word (two digits of each layer); the dense
-network loses nothing. The table is what `rankfold plan` learns accuracies after training from.
+network loses nothing; of windows that were set by hand, whose rows data choose as in the planner's, the loss
+is computed (`planning.plan_loss`, 256 training images, seed 0). The table is what `rankfold plan` learns
+accuracies after training from.
 
 `--settings` computes the predicted loss of all others as well, settings by hand and the cells of the
-reproductions, for the network as surgery makes it (`planning.plan_loss`), from 256 training images (seed 0),
-and writes them to another table: what was learnt from plans can be held against them.
+reproductions, and writes them to another table: what was learnt from plans can be held against them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from shipped_network import Subject, add_options, subject
 
 from rankfold import ArraySpec, Plan
+from rankfold.plan.kinds import WindowLayer
 from rankfold.plan.prediction import decisions
 from rankfold.planning.forecast.outcome import Outcome, bits_of, kinds_of, write_outcomes
 from rankfold.planning.plan_loss import PlanLosses
@@ -81,15 +83,30 @@ def main() -> None:
     options = parser.parse_args()
     measured = subject(options)
     networks = [one for one in of_runs() if bits_of(one.plan.layers) == BITS]
-    planned = [one for one in networks if stated_loss(one.plan) is not None]
-    write(options.out, planned, stated_loss, measured)
-    if options.settings is None:
-        return
-    others = [one for one in networks if one not in planned]
-    for table in TABLES:
-        others += [one for one in of_cells(RESULTS / table / "cells.csv", measured) if is_of_interest(one)]
-    losses = PlanLosses.on(measured.dense, measured.data, [one.plan for one in others], images=IMAGES)
-    write(options.settings, others, losses.of, measured)
+    learnt = [one for one in networks if stated_loss(one.plan) is not None or is_of_windows(one.plan)]
+    others = []
+    if options.settings is not None:
+        others = [one for one in networks if one not in learnt]
+        for table in TABLES:
+            cells = of_cells(RESULTS / table / "cells.csv", measured)
+            others += [one for one in cells if is_of_interest(one)]
+    unknown = [one.plan for one in (*learnt, *others) if stated_loss(one.plan) is None]
+    losses = PlanLosses.on(measured.dense, measured.data, unknown, images=IMAGES)
+
+    def loss(plan: Plan) -> float:
+        stated = stated_loss(plan)
+        if stated is not None:
+            return stated
+        return losses.of(plan)
+
+    write(options.out, learnt, loss, measured)
+    if options.settings is not None:
+        write(options.settings, others, loss, measured)
+
+
+def is_of_windows(plan: Plan) -> bool:
+    """Whether all layers that changed became windows, whose rows data choose."""
+    return kinds_of(plan.layers) == WindowLayer.name
 
 
 def is_of_interest(one: Trained) -> bool:
@@ -97,11 +114,9 @@ def is_of_interest(one: Trained) -> bool:
     return bits_of(one.plan.layers) == BITS and bool(one.plan.changed)
 
 
-def write(
-    path: Path, networks: Sequence[Trained], loss: Callable[[Plan], float | None], measured: Subject
-) -> None:
+def write(path: Path, networks: Sequence[Trained], loss: Callable[[Plan], float], measured: Subject) -> None:
     """Write a table of networks with the losses of their plans, each of which is asked for once."""
-    predicted: dict[str, float | None] = {}
+    predicted: dict[str, float] = {}
     weights = weights_digest(measured.dense)
     outcomes = []
     for one in networks:
