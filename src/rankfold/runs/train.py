@@ -10,7 +10,7 @@ from torch import nn
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
-from rankfold.plan import uniform_plan
+from rankfold.plan import Plan, uniform_plan
 from rankfold.progress import Progress
 from rankfold.runs import steps
 from rankfold.runs.baseline import GivenWeights, weights_digest
@@ -24,6 +24,7 @@ from rankfold.training.device import choose_device
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.source import TrainingData
+from rankfold.workload import Network
 
 
 def train_network(
@@ -76,10 +77,7 @@ def train_network(
     # Training works in place, and the user's network is not ours to change.
     own = copy.deepcopy(model)
     network = traced(own, data, name)
-    # Every layer dense and in float: the folder is read like that of any other run.
-    plan = uniform_plan(network, array, mapping=mapping or "sdk")
-    if mapping is None:
-        plan = choose_mappings(network, plan, hardware_table(plan.machine))
+    plan = _dense_plan(network, array, mapping)
     machine = plan.machine
     if hardware is not None:
         machine = hardware.with_array(plan.array)
@@ -117,3 +115,11 @@ def train_network(
     state.parameters = parameters, parameters
     state.reports = compress_(own, plan)  # nothing changes; each layer is reported
     return recorded(state, number)
+
+
+def _dense_plan(network: Network, array: ArraySpec | Hardware, mapping: str | None) -> Plan:
+    """Every layer dense and in float: the folder is read like that of any other run."""
+    plan = uniform_plan(network, array, mapping=mapping or "sdk")
+    if mapping is None:
+        plan = choose_mappings(network, plan, hardware_table(plan.machine))
+    return plan

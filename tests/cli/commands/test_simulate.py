@@ -133,8 +133,8 @@ NOISY = SimulationOptions(
     chosen=NonIdealities(adc_bits=6, program_noise=0.1, read_noise=0.05),
     changes={"cell_bits": 2},
     repeats=3,
-    images=40,
-    layer_images=20,
+    images=10,
+    layer_images=5,
 )
 
 
