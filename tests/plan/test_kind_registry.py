@@ -44,6 +44,7 @@ def test_a_kind_is_known_only_while_it_is_registered() -> None:
         "window-margins",
         "grouped",
         "skipped",
+        "trimmed",
     )
     plan = Plan("net", (1, 1, 1), ArraySpec(8, 8), (LayerPlan("layer", Mirrored(2)),))
     with registered(Mirrored):
