@@ -31,7 +31,7 @@ from rankfold.cli.commands.plan_forecast import (
     drops_after,
     forecast,
     learnt_outcomes,
-    loss_within_drop,
+    limits_of_drop,
 )
 from rankfold.cli.commands.plan_mappings import add_mappings_only, run_mappings
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
@@ -245,7 +245,8 @@ def _problem(
     situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
     if drops_after(options):
         # What was learnt bounds the predicted loss, and nothing need be measured.
-        max_loss, max_drop = loss_within_drop(options, outcomes, situation), None
+        max_loss, kinds = limits_of_drop(options, outcomes, situation, kinds, progress)
+        max_drop = None
     problem = planning_problem(
         model,
         data,

@@ -14,16 +14,24 @@ if TYPE_CHECKING:
     from rankfold.plan import Plan
     from rankfold.planning.forecast.forecaster import Forecast, Situation
     from rankfold.planning.forecast.outcome import Outcome
+    from rankfold.progress import Progress
 
 
 def add_forecast(parser: argparse.ArgumentParser) -> None:
-    """Add `--after-epochs` and `--learn-from`."""
+    """Add `--after-epochs`, `--no-distil` and `--learn-from`."""
     parser.add_argument(
         "--after-epochs",
         type=int,
         metavar="N",
         help="epochs of fine-tuning after which the plan's accuracy is foreseen (default 10, those of "
-        "compress); with --max-drop it is the accuracy then that may drop, not that before fine-tuning",
+        "compress, or the nearest that are learnt); with --max-drop it is the accuracy then that may drop, "
+        "not that before fine-tuning",
+    )
+    parser.add_argument(
+        "--no-distil",
+        action="store_true",
+        help="foresee fine-tuning by the labels alone (compress --no-distil), without the dense network as "
+        "teacher",
     )
     parser.add_argument(
         "--learn-from",
@@ -46,7 +54,7 @@ def learnt_outcomes(options: argparse.Namespace, limited: bool) -> tuple[Outcome
     """
     if options.after_epochs is not None and options.after_epochs < 1:
         raise InputError(f"--after-epochs (={options.after_epochs}) must be 1 or more")
-    for name in given(options, ("after_epochs", "learn_from")):
+    for name in given(options, ("after_epochs", "no_distil", "learn_from")):
         if options.search is not None:
             raise InputError(f"--search measures before fine-tuning; omit {flag(name)}")
         if not limited:
@@ -77,25 +85,54 @@ def drops_after(options: argparse.Namespace) -> bool:
     return options.max_drop is not None and options.after_epochs is not None
 
 
-def loss_within_drop(options: argparse.Namespace, outcomes: Sequence[Outcome], situation: Situation) -> float:
-    """The most predicted loss, in nats, whose expected accuracy after fine-tuning keeps `--max-drop`.
+def limits_of_drop(
+    options: argparse.Namespace,
+    outcomes: Sequence[Outcome],
+    situation: Situation,
+    kinds: Sequence[str] | None,
+    progress: Progress,
+) -> tuple[float, list[str]]:
+    """What keeps `--max-drop` after fine-tuning: the most predicted loss, in nats, and the kinds for which
+    that was learnt.
+
+    Args:
+        options: as parsed.
+        outcomes: what is learnt from.
+        situation: of the network.
+        kinds: those that the user named; None: all that were learnt.
+        progress: hears which these are.
 
     Raises:
-        InputError: what training leaves of this network is not learnt, or not for so many epochs.
+        InputError: what training leaves of this network is not learnt, or not for so many epochs, or not of
+            kinds that the user named.
     """
     from rankfold.planning.forecast.forecaster import Forecaster
+    from rankfold.planning.kinds import labels
 
-    forecaster = Forecaster(situation, outcomes)
-    return forecaster.most_loss(options.max_drop / 100, options.after_epochs)
+    forecaster = Forecaster(situation, outcomes, not options.no_distil)
+    most = forecaster.most_loss(options.max_drop / 100, options.after_epochs)
+    learnt = [name for name in labels() if name in forecaster.kinds]
+    words = ", ".join(learnt) or "dense layers alone"
+    if kinds is None:
+        progress.note(f"kinds: {words}, as accuracies after fine-tuning are learnt of no others")
+        return most, learnt
+    unknown = [name for name in kinds if name not in learnt]
+    if unknown:
+        raise InputError(
+            f"--kinds has {', '.join(unknown)}, of which accuracies after fine-tuning are not learnt; they "
+            f"are of {words}; or omit --after-epochs to have --max-drop measured before fine-tuning"
+        )
+    return most, list(kinds)
 
 
 def forecast(
     options: argparse.Namespace, outcomes: Sequence[Outcome], situation: Situation, plan: Plan
 ) -> Forecast | str:
     """The accuracy of a plan after fine-tuning; in words why it is not learnt."""
-    from rankfold.planning.forecast.forecaster import EPOCHS, Forecaster, NotLearntError
+    from rankfold.planning.forecast.forecaster import Forecaster, NotLearntError
 
     try:
-        return Forecaster(situation, outcomes).of(plan, options.after_epochs or EPOCHS)
+        forecaster = Forecaster(situation, outcomes, not options.no_distil)
+        return forecaster.of(plan, options.after_epochs or forecaster.usual_epochs)
     except NotLearntError as why:
         return str(why)

@@ -15,9 +15,11 @@ def forecast_in_words(found: Forecast | str) -> str:
     epochs = f"{found.epochs} epochs"
     if found.epochs == 1:
         epochs = "1 epoch"
+    # The dense network's, too, is the curve's, and not that of a run.
     return (
         f"after {epochs} of fine-tuning about {found.accuracy:.1%} ({100 * found.low:.1f} to "
-        f"{100 * found.high:.1f} in nine cases of ten), dense {found.dense:.1%}"
+        f"{100 * found.high:.1f} in nine cases of ten), dense about {found.dense:.1%}; learnt from "
+        f"{found.plans} plans, {found.as_long} of them trained as long or longer"
     )
 
 

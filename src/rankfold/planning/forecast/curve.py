@@ -59,6 +59,15 @@ class Curve:
         return float(_row(loss, epochs, taught) @ np.array(self.coefficients))
 
 
+def is_identified(outcomes: Sequence[Outcome], loss: float, epochs: int, taught: bool) -> bool:
+    """Whether outcomes say what y is there: where effects cannot be told apart, such as that of epochs in
+    runs of equally many, many curves fit them equally well and differ elsewhere.
+    """
+    rows = np.array([_row(one.loss, one.epochs, one.taught) for one in outcomes])
+    more = np.vstack([rows, _row(loss, epochs, taught)])
+    return bool(np.linalg.matrix_rank(more) == np.linalg.matrix_rank(rows))
+
+
 def excess(accuracy: float, baseline: float) -> float:
     """y: the log-odds of errors over those of the dense float network."""
     return log_odds(1 - accuracy) - log_odds(1 - baseline)

@@ -11,16 +11,19 @@ from torch import nn
 
 from rankfold.errors import InputError
 from rankfold.plan import LayerPlan, Plan
-from rankfold.planning.forecast.curve import Curve, accuracy_at
-from rankfold.planning.forecast.held_out import left_out, margins
+from rankfold.planning.forecast.curve import Curve, accuracy_at, is_identified
+from rankfold.planning.forecast.held_out import FEWEST, left_out, margin
 from rankfold.planning.forecast.outcome import Outcome, bits_of, kinds_of, known_outcomes
 from rankfold.runs.baseline import weights_digest
 from rankfold.runs.recipes import FINE_TUNING
 from rankfold.training.source import TrainingData
 
 EPOCHS = FINE_TUNING.epochs  # those of `compress` where nothing is said
-LEAST = 12  # plans that a curve is fitted to, at least
+SEVERAL = 3  # plans that must have been trained for as few epochs as are asked for, and as many
 PRECISE = 1e-4  # nats, to which a loss is found
+
+
+_TRAINING = {True: "with a teacher", False: "by labels alone"}
 
 
 class NotLearntError(InputError):
@@ -71,6 +74,8 @@ class Forecast:
         low: in nine cases of ten it is at least this,
         high: and at most this.
         dense: expected of the dense network at the same bits, after the same training.
+        plans: that it is learnt from, trained with a teacher or without as this one.
+        as_long: those of them that were trained for at least as many epochs.
     """
 
     epochs: int
@@ -78,33 +83,51 @@ class Forecast:
     low: float
     high: float
     dense: float
+    plans: int
+    as_long: int
 
 
 class Forecaster:
     """What was learnt of one situation.
 
+    The curve is fitted to all networks, taught by the dense one or not; how far it may be off, and where it
+    holds, is learnt from those alone that were trained as those that are asked for.
+
     Args:
         situation: it.
         outcomes: of networks that were planned and trained; those of other situations are left aside.
+        taught: whether the dense network teaches in the training that is asked for.
+
+    Attributes:
+        known: outcomes of the situation.
+        outcomes: those of them that were taught, or not, as is asked for.
 
     Raises:
-        NotLearntError: too few tell of this situation; the message says what would help.
+        NotLearntError: too few tell of this situation and training; the message says what would help.
     """
 
-    def __init__(self, situation: Situation, outcomes: Iterable[Outcome]) -> None:
-        self.situation = situation
-        self.outcomes = tuple(one for one in outcomes if situation.is_of(one))
-        plans = {one.plan for one in self.outcomes}
-        if len(plans) < LEAST:
+    def __init__(self, situation: Situation, outcomes: Iterable[Outcome], taught: bool = True) -> None:
+        self.situation, self.taught = situation, taught
+        self.known = tuple(one for one in outcomes if situation.is_of(one))
+        self.outcomes = tuple(one for one in self.known if one.taught == taught)
+        self.plans = frozenset(one.plan for one in self.outcomes)
+        if len(self.plans) < FEWEST:
+            others = len({one.plan for one in self.known if one.taught != taught})
             raise NotLearntError(
-                f"what training leaves of {situation.network} with these weights, data and bits "
-                f"({situation.bits}) is not learnt: {len(plans)} trained plans are known, and at least "
-                f"{LEAST} are needed; name finished runs of planned networks to learn from them"
+                f"what training {_TRAINING[taught]} leaves of {situation.network} with these weights, data "
+                f"and bits ({situation.bits}) is not learnt: {len(self.plans)} plans trained so are known "
+                f"({others} {_TRAINING[not taught]}), and at least {FEWEST} are needed; name finished runs "
+                "of planned networks to learn from them"
             )
 
     @classmethod
     def of_plan(
-        cls, plan: Plan, model: nn.Module, data: TrainingData, runs: Iterable[str | Path] = ()
+        cls,
+        plan: Plan,
+        model: nn.Module,
+        data: TrainingData,
+        runs: Iterable[str | Path] = (),
+        taught: bool = True,
     ) -> Forecaster:
         """For plans of a network, from the outcomes that come with the package and from finished runs.
 
@@ -113,14 +136,15 @@ class Forecaster:
             model: the dense network.
             data: what it is trained on.
             runs: folders of finished runs whose plans came with a predicted loss.
+            taught: whether the dense network teaches.
 
         Raises:
             NotLearntError: too little is known.
             InputError: a folder holds no finished run.
         """
-        return cls(Situation.of(model, data, plan.model, plan.layers), known_outcomes(runs))
+        return cls(Situation.of(model, data, plan.model, plan.layers), known_outcomes(runs), taught)
 
-    def of(self, plan: Plan, epochs: int, taught: bool = True) -> Forecast:
+    def of(self, plan: Plan, epochs: int) -> Forecast:
         """The accuracy of a plan after training.
 
         Raises:
@@ -137,59 +161,52 @@ class Forecaster:
         if unknown:
             raise NotLearntError(
                 f"no network with {' or '.join(sorted(unknown))} layers was among those that accuracies "
-                "after training are learnt from"
+                f"after training {_TRAINING[self.taught]} are learnt from"
             )
-        return self.after(loss, epochs, taught)
+        return self.after(loss, epochs)
 
-    def after(self, loss: float, epochs: int, taught: bool = True) -> Forecast:
+    def after(self, loss: float, epochs: int) -> Forecast:
         """The accuracy after training of a plan with this predicted loss.
 
         Args:
             loss: nats per image, before any training and without rounding.
             epochs: of fine-tuning.
-            taught: whether the dense network teaches.
 
         Raises:
             NotLearntError: the loss or the epochs lie beyond what was learnt.
         """
-        most = self._most_epochs(taught)
-        if not 1 <= epochs <= most:
-            raise NotLearntError(
-                f"accuracies after training are learnt for 1 to {most} epochs, not for {epochs}"
-            )
-        if loss > self.largest_loss:
-            raise NotLearntError(
-                f"a predicted loss of {loss:.3g} nats is more than that of any network that was trained "
-                f"({self.largest_loss:.3g}); what training leaves is not learnt there"
-            )
-        expected, reach = self.curve.excess(loss, epochs, taught), self.margins[taught]
+        self._check(loss, epochs)
+        expected = self.curve.excess(loss, epochs, self.taught)
         return Forecast(
             epochs,
             self._accuracy(expected),
-            self._accuracy(expected + reach),
-            self._accuracy(expected - reach),
-            self._accuracy(self.curve.excess(0.0, epochs, taught)),
+            self._accuracy(expected + self.margin),
+            self._accuracy(expected - self.margin),
+            self._accuracy(self.curve.excess(0.0, epochs, self.taught)),
+            len(self.plans),
+            len({one.plan for one in self.outcomes if one.epochs >= epochs}),
         )
 
-    def most_loss(self, drop: float, epochs: int, taught: bool = True) -> float:
+    def most_loss(self, drop: float, epochs: int) -> float:
         """The largest predicted loss whose expected accuracy after training is within a drop of the dense
         network's at the same bits after the same training; at most the largest that was learnt from.
 
         Args:
             drop: 0.01 for a point.
             epochs: as in `after`.
-            taught: likewise.
 
         Raises:
             NotLearntError: the epochs lie beyond what was learnt.
         """
         low, high = 0.0, self.largest_loss
-        if self._lost(high, epochs, taught) <= drop:
+        # What lies between is as well known.
+        self._check(high, epochs)
+        if self._lost(high, epochs) <= drop:
             return high
         # Expected accuracies do not rise with the loss.
         while high - low > PRECISE:
             middle = (low + high) / 2
-            if self._lost(middle, epochs, taught) <= drop:
+            if self._lost(middle, epochs) <= drop:
                 low = middle
             else:
                 high = middle
@@ -197,13 +214,13 @@ class Forecaster:
 
     @cached_property
     def curve(self) -> Curve:
-        """The curve of all outcomes."""
-        return Curve.fitted(self.outcomes)
+        """The curve of all outcomes of the situation."""
+        return Curve.fitted(self.known)
 
     @cached_property
-    def margins(self) -> dict[bool, float]:
-        """What y of nine new plans in ten is within of the curve, where networks are taught and where not."""
-        return margins(left_out(self.outcomes))
+    def margin(self) -> float:
+        """What y of nine new plans in ten is within of the curve."""
+        return margin(left_out(self.known), self.taught)
 
     @cached_property
     def kinds(self) -> frozenset[str]:
@@ -215,14 +232,54 @@ class Forecaster:
         """The most that a plan was predicted to lose which was learnt from, in nats."""
         return max(one.loss for one in self.outcomes)
 
-    def _most_epochs(self, taught: bool) -> int:
-        return max((one.epochs for one in self.outcomes if one.taught == taught), default=0)
+    @cached_property
+    def epochs(self) -> tuple[int, int]:
+        """The fewest and the most epochs that are learnt: `SEVERAL` plans had as few, and as many."""
+        fewest: dict[str, int] = {}
+        most: dict[str, int] = {}
+        for one in self.outcomes:
+            fewest[one.plan] = min(fewest.get(one.plan, one.epochs), one.epochs)
+            most[one.plan] = max(most.get(one.plan, 0), one.epochs)
+        return sorted(fewest.values())[SEVERAL - 1], sorted(most.values())[-SEVERAL]
 
-    def _lost(self, loss: float, epochs: int, taught: bool) -> float:
-        found = self.after(loss, epochs, taught)
-        return found.dense - found.accuracy
+    @property
+    def usual_epochs(self) -> int:
+        """Those of `compress` where nothing is said, or the nearest that are learnt."""
+        fewest, most = self.epochs
+        return min(max(EPOCHS, fewest), most)
+
+    def _check(self, loss: float, epochs: int) -> None:
+        fewest, most = self.epochs
+        if not fewest <= epochs <= most:
+            raise NotLearntError(
+                f"accuracies after training {_TRAINING[self.taught]} are learnt for {_span(fewest, most)}, "
+                f"not for {epochs} (at least {SEVERAL} plans must have been trained for as few, and as many)"
+            )
+        if loss > self.largest_loss:
+            raise NotLearntError(
+                f"a predicted loss of {loss:.3g} nats is more than that of any network that was trained "
+                f"{_TRAINING[self.taught]} ({self.largest_loss:.3g}); what training leaves is not learnt "
+                "there"
+            )
+        # The dense network, too, which plans are held against.
+        for one in (loss, 0.0):
+            if not is_identified(self.known, one, epochs, self.taught):
+                raise NotLearntError(
+                    f"what {epochs} epochs leave of a plan of {one:.3g} nats cannot be told from the runs "
+                    "that are known: losses and epochs vary too little in them, or together"
+                )
+
+    def _lost(self, loss: float, epochs: int) -> float:
+        dense, planned = (self.curve.excess(one, epochs, self.taught) for one in (0.0, loss))
+        return self._accuracy(dense) - self._accuracy(planned)
 
     def _accuracy(self, excess: float) -> float:
         # The dense network is one and the same; runs measured it on several devices.
-        baseline = sum(one.baseline for one in self.outcomes) / len(self.outcomes)
+        baseline = sum(one.baseline for one in self.known) / len(self.known)
         return accuracy_at(excess, baseline)
+
+
+def _span(fewest: int, most: int) -> str:
+    if fewest < most:
+        return f"{fewest} to {most} epochs"
+    return f"{most} epoch" + "s" * (most > 1)

@@ -2,10 +2,12 @@
 
 Each plan's outcomes are left out in turn, all that were trained from it together, and the curve that the
 others give is asked for them. The interval that goes with a prediction is the conformal one (Vovk, Gammerman
-& Shafer 2005; crosswise, as several outcomes are left out at a time): of n left-out residuals by rising size
-the one at ceil(0.9 (n + 1)), which the residual of a new plan that is drawn like these exceeds in about one
-case of ten, however residuals are distributed. They are residuals of y (see `curve`), so that the interval is
-narrow in points near the dense network's accuracy and wide where much is lost.
+& Shafer 2005; crosswise, as all runs of a plan are left out at a time). Runs of one plan are off by much the
+same, so that plans are what is drawn and counted: each has one vote, the residual of its run that is farthest
+off. Of n votes by rising size the interval has that at ceil(0.9 (n + 1)), which a new plan that is drawn like
+these exceeds in about one case of ten, however residuals are distributed; of fewer than nine votes there is
+none, and the interval is all there is. They are residuals of y (see `curve`), so that the interval is narrow
+in points near the dense network's accuracy and wide where much is lost.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from rankfold.planning.forecast.curve import Curve, accuracy_at, excess
 from rankfold.planning.forecast.outcome import Outcome
 
 COVERED = 0.9  # of new plans, that the interval is made for
+FEWEST = 9  # plans that such an interval needs: ceil(0.9 (n + 1)) is at most n from there on
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,34 @@ def left_out(outcomes: Sequence[Outcome], group: Callable[[Outcome], str] = by_p
     return tuple(found)
 
 
-def margins(held_out: Sequence[HeldOut], covered: float = COVERED) -> dict[bool, float]:
+def margin(held_out: Sequence[HeldOut], taught: bool, covered: float = COVERED) -> float:
     """What residuals of y exceed in no more than a share of 1 - covered of new plans, of networks that were
-    taught and of those that were not, which come from less varied training.
+    taught or of those that were not; infinite where their plans are too few to say.
+    """
+    largest: dict[str, float] = {}
+    for one in held_out:
+        if one.outcome.taught == taught:
+            plan = one.outcome.plan
+            largest[plan] = max(largest.get(plan, 0.0), abs(one.residual))
+    place = math.ceil(covered * (len(largest) + 1))
+    if place > len(largest):
+        return math.inf
+    return sorted(largest.values())[place - 1]
+
+
+def margins_without(
+    outcomes: Sequence[Outcome], group: Callable[[Outcome], str] = by_plan
+) -> dict[tuple[str, bool], float]:
+    """The margins that all others give, of each group and of networks taught and not: an interval that has
+    seen nothing of what it is for.
+
+    Args:
+        outcomes: of at least two groups, of at least two plans beside each.
+        group: as in `left_out`.
     """
     found = {}
-    for taught in {one.outcome.taught for one in held_out}:
-        residuals = sorted(abs(one.residual) for one in held_out if one.outcome.taught == taught)
-        place = min(math.ceil(covered * (len(residuals) + 1)), len(residuals))
-        found[taught] = residuals[place - 1]
+    for name in dict.fromkeys(map(group, outcomes)):
+        others = left_out([one for one in outcomes if group(one) != name])
+        for taught in (False, True):
+            found[name, taught] = margin(others, taught)
     return found

@@ -137,8 +137,9 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
         ),
         (
             ["--max-drop", "1", "--after-epochs", "4"],
-            "(4/4 8/8) is not learnt: 0 trained plans are known, and at least 12 are needed",
+            "(4/4 8/8) is not learnt: 0 plans trained so are known (0 by labels alone), and at least 9 are",
         ),
+        (["--pareto", "front", "--no-distil"], "--no-distil is of one plan, which needs a budget"),
         (["--max-loss", "1", "--learn-from", "runs"], "runs holds no finished run (no result.json)"),
         (["--max-cycles", "50%", "--seed", "-1"], "seed (=-1) must be between 0 and 2147483647"),
     ],
@@ -233,25 +234,53 @@ def test_what_is_measured_to_be_cheapest_is_not_called_optimal(weights, tmp_path
     assert content["bound"] is None and content["gap"] is None
 
 
-def test_accuracy_after_training_may_drop(weights, digits, tmp_path, monkeypatch, capsys):
-    """Where it is learnt: the predicted loss is limited to what may be lost then, and nothing is measured."""
+@pytest.fixture
+def learnt(weights, digits, monkeypatch):
+    """The network, of which accuracies after training are known: with windows, taught by the dense one."""
     model = net()
     apply_weights(model, read_weights(weights), str(weights))
-    learnt = []
+    known = []
     for one in made_up(Curve((0.1, -0.05, -0.1, 0.3, 0.1)), np.random.default_rng(0), noise=0.05):
         same = {"network": MODEL, "data": digits.digest, "weights": weights_digest(model)}
-        learnt.append(replace(one, **same))
-    monkeypatch.setattr("rankfold.planning.forecast.outcome.shipped_outcomes", lambda: learnt)
+        known.append(replace(one, **same))
+    monkeypatch.setattr("rankfold.planning.forecast.outcome.shipped_outcomes", lambda: known)
+    return model
+
+
+def test_accuracy_after_training_may_drop(weights, digits, learnt, tmp_path, capsys):
+    """Where it is learnt: the predicted loss is limited to what may be lost then, and nothing is measured."""
     out = tmp_path / "plan.json"
-    asked = ["--max-drop", "3", "--after-epochs", "4", "--kinds", "window", "--images", "16", "--out", out]
+    asked = ["--max-drop", "3", "--after-epochs", "4", "--images", "16", "--out", out]
     assert plan(weights, *asked) == 0
-    told = capsys.readouterr().out
+    told, noted = capsys.readouterr()
+    assert "kinds: window, as accuracies after fine-tuning are learnt of no others" in noted
     assert "after 4 epochs of fine-tuning about " in told and "proven optimal in cycles" in told
-    forecaster = Forecaster.of_plan(Plan.load(out), model, digits)
+    forecaster = Forecaster.of_plan(Plan.load(out), learnt, digits)
     found = forecaster.of(Plan.load(out), 4)
     assert found.dense - found.accuracy <= 0.03
     assert f"(at most {forecaster.most_loss(0.03, 4):g})" in told
     assert f"about {found.accuracy:.1%} ({100 * found.low:.1f} to {100 * found.high:.1f} in nine" in told
+    assert f"learnt from {found.plans} plans, {found.as_long} of them trained as long" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--kinds", "window,skipped,grouped"],
+            "--kinds has skipped, grouped, of which accuracies after fine-tuning are not learnt; they are of "
+            "window; or omit --after-epochs",
+        ),
+        (["--no-distil"], "by labels alone leaves of common.small_network:net with these weights"),
+    ],
+)
+def test_what_was_not_learnt_is_not_planned(
+    weights, learnt, arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert plan(weights, "--max-drop", "3", "--after-epochs", "4", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_need_be_lost(weights, tmp_path, capsys):
