@@ -175,6 +175,10 @@ def test_hooks_bad_weights_and_quantised_layers_are_refused():
     with pytest.raises(InputError, match="'fc' has hooks"):
         replace_by_quantised_(model, {"fc": FOUR})
     handle.remove()
+    model.fc.forward = lambda x: x
+    with pytest.raises(InputError, match="'fc' has hooks, or a forward of its own"):
+        replace_by_quantised_(model, {"fc": FOUR})
+    del model.fc.forward
     with torch.no_grad():
         model.fc.weight[0, 0] = math.nan
     with pytest.raises(InputError, match=r"'fc': .*not finite"):

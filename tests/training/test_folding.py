@@ -2,12 +2,15 @@
 
 import copy
 
+import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from rankfold.models.zoo import build
+from rankfold.nn.rectified import rectified_norm
 from rankfold.training.distillation import Distillation, Teacher
-from rankfold.training.folding import fold_norms_
+from rankfold.training.folding import folded
 
 BATCH = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -30,10 +33,9 @@ def norms(network: nn.Module) -> int:
 def test_a_folded_network_computes_the_same():
     for name, left in (("resnet8", 0), ("wrn16-4", 6)):  # norms before convolutions stay
         network = with_statistics(build(name, 10))
-        expected = network(BATCH)
-        fold_norms_(network, BATCH)
-        assert norms(network) == left
-        torch.testing.assert_close(network(BATCH), expected, rtol=1e-3, atol=1e-3)
+        made = folded(network, BATCH)
+        assert norms(made) == left
+        torch.testing.assert_close(made(BATCH), network(BATCH), rtol=1e-3, atol=1e-3)
 
 
 def test_shared_weights_and_norms_without_parameters_fold_each_for_themselves():
@@ -41,10 +43,9 @@ def test_shared_weights_and_norms_without_parameters_fold_each_for_themselves():
     second.weight = first.weight
     network = nn.Sequential(first, nn.BatchNorm2d(3), second, nn.BatchNorm2d(3, affine=False), nn.ReLU())
     with_statistics(network)
-    expected = network(BATCH)
-    fold_norms_(network, BATCH)
-    assert norms(network) == 0
-    torch.testing.assert_close(network(BATCH), expected, rtol=1e-4, atol=1e-4)
+    made = folded(network, BATCH)
+    assert norms(made) == 0
+    torch.testing.assert_close(made(BATCH), network(BATCH), rtol=1e-4, atol=1e-4)
 
 
 def test_a_norm_whose_input_others_read_stays():
@@ -58,9 +59,53 @@ def test_a_norm_whose_input_others_read_stays():
             return self.norm(y) + y
 
     network = with_statistics(Both())
-    expected = network(BATCH)
-    fold_norms_(network, BATCH)
-    assert torch.equal(network(BATCH), expected)
+    assert torch.equal(folded(network, BATCH)(BATCH), network(BATCH))
+
+
+class Between(nn.Module):
+    """A convolution, and code between it and its norm, or before it, that depends on where it is."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16)
+        self.call = call
+
+    def forward(self, x):
+        return self.call(self, x)
+
+
+def mean_by_pixels(net, x, rectified):
+    y = net.conv(x)
+    pixels = y.shape[2] * y.shape[3]
+    return rectified(net.bn, y).sum((2, 3)) / pixels
+
+
+def flat(net, x, rectified):
+    y = net.conv(x)
+    b, c, h, w = y.shape
+    return rectified(net.bn, y).reshape(b, c, h * w)
+
+
+def of_its_type(net, x, rectified):
+    return rectified(net.bn, net.conv(x.to(net.conv.weight.dtype)))
+
+
+def read_before_it_changes(net, x, rectified):
+    y = net.conv(x)
+    x.clamp_(min=0)
+    return rectified(net.bn, y).sum() + x.sum((1, 2, 3))
+
+
+@pytest.mark.parametrize("rectified", [lambda norm, y: F.relu(norm(y)), rectified_norm])
+@pytest.mark.parametrize("call", [mean_by_pixels, flat, of_its_type, read_before_it_changes])
+def test_code_between_a_convolution_and_its_norm_computes_what_it_did(call, rectified):
+    torch.manual_seed(0)
+    network = with_statistics(Between(lambda net, x: call(net, x, rectified)))
+    before = BATCH.clone()
+    made = folded(network, BATCH)
+    assert torch.equal(BATCH, before)
+    assert norms(made) == 0
+    torch.testing.assert_close(made(BATCH.clone()), network(BATCH.clone()), rtol=1e-4, atol=1e-4)
 
 
 def test_a_teacher_folds_a_copy_that_runs_in_its_place():
@@ -78,9 +123,22 @@ def test_a_teacher_folds_a_copy_that_runs_in_its_place():
 
 
 def test_layers_that_something_looks_at_stay():
-    network = with_statistics(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
-    network[0].register_forward_hook(lambda module, inputs, output: output + 1)
-    expected = network(BATCH)
-    fold_norms_(network, BATCH)
-    assert norms(network) == 1
-    assert torch.equal(network(BATCH), expected)
+    for which, register in ((0, "register_forward_hook"), (1, "register_full_backward_hook")):
+        network = with_statistics(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
+        getattr(network[which], register)(lambda module, before, after: None)
+        made = folded(network, BATCH)
+        assert norms(made) == 1
+        assert torch.equal(made(BATCH), network(BATCH))
+
+
+def test_a_network_that_computes_otherwise_without_its_norm_stays():
+    class Asking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.norm(self.conv(x)) * self.norm.num_features
+
+    network = with_statistics(Asking())
+    assert folded(network, BATCH) is network

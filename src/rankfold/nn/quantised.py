@@ -15,6 +15,7 @@ from rankfold.nn.binary import BinaryQuantiser
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.plain import StandIn, plain_layer
 from rankfold.nn.quantisers import Quantiser, check_bits
+from rankfold.nn.seen import is_altered
 from rankfold.nn.swap import swap_
 
 
@@ -285,14 +286,11 @@ def _check_replaceable(name: str, module: nn.Module) -> None:
             f"layer {name!r} is a {type(module).__name__}; "
             "only plain nn.Conv2d and nn.Linear layers can be quantised"
         )
-    hooks = [
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    ]
-    if any(hooks):
-        raise InputError(f"layer {name!r} has hooks, which its replacement would not call; remove them first")
+    if is_altered(module):
+        raise InputError(
+            f"layer {name!r} has hooks, or a forward of its own, which its replacement would not call; "
+            "remove them first"
+        )
 
 
 def named_layer(modules: Mapping[str, nn.Module], name: str) -> nn.Module:

@@ -6,6 +6,8 @@ called. So it is asked to do more: it takes what it is `asked` for, and says tha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from torch.nn import functional as F
 from rankfold.nn.fused import fused_backend
 from rankfold.nn.quantised import QuantConv2d
 from rankfold.nn.quantisers import Quantiser
+from rankfold.nn.seen import is_seen
 
 
 @dataclass
@@ -36,11 +39,23 @@ class Asked:
 
 
 _ASKED: ContextVar[Asked | None] = ContextVar("_ASKED", default=None)
+_NOTED: ContextVar[set[nn.Module] | None] = ContextVar("_NOTED", default=None)
 
 
 def asked() -> Asked:
     """What is wanted of the module that is called now; `done` where nothing is, or not any more."""
     return _ASKED.get() or Asked(done=True)
+
+
+@contextmanager
+def noting_norms() -> Iterator[set[nn.Module]]:
+    """The modules that `rectified_norm` is given inside as norms, also those that something looks at."""
+    noted: set[nn.Module] = set()
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
 
 
 def rectified_norm(
@@ -57,7 +72,9 @@ def rectified_norm(
             output. The quantiser of a plain `QuantConv2d` becomes part of the operation.
     """
     wanted = Asked(added, _rounding_of(reader) if added is None else None)
-    if torch.compiler.is_compiling() or type(norm) not in (nn.BatchNorm2d, nn.Conv2d) or _is_seen(norm):
+    if not torch.compiler.is_compiling():
+        _note(norm)
+    if torch.compiler.is_compiling() or type(norm) not in (nn.BatchNorm2d, nn.Conv2d) or is_seen(norm):
         y: Tensor = norm(x)
     else:
         token = _ASKED.set(wanted)
@@ -76,29 +93,17 @@ def rectified_norm(
     return read
 
 
+def _note(norm: nn.Module) -> None:
+    noted = _NOTED.get()
+    if noted is not None:
+        noted.add(norm)
+
+
 def _rounding_of(reader: nn.Module | None) -> Quantiser | None:
     """The quantiser of a module's input where nothing else takes part in what the module does."""
-    if torch.compiler.is_compiling() or type(reader) is not QuantConv2d or _is_seen(reader):
+    if torch.compiler.is_compiling() or type(reader) is not QuantConv2d or is_seen(reader):
         return None
     quantiser = reader.input_quantiser
-    if type(quantiser) is not Quantiser or _is_seen(quantiser) or quantiser.bypass or not quantiser.fitted:
+    if type(quantiser) is not Quantiser or is_seen(quantiser) or quantiser.bypass or not quantiser.fitted:
         return None
     return quantiser if fused_backend() is None else None
-
-
-def _is_seen(module: nn.Module) -> bool:
-    """Whether something takes part in what a module computes, or gets its input or output."""
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
-    found = torch.nn.modules.module
-    everywhere = (
-        found._global_forward_hooks,
-        found._global_forward_pre_hooks,
-        found._global_backward_hooks,
-        found._global_backward_pre_hooks,
-    )
-    return "forward" in vars(module) or any(hooks) or any(everywhere)

@@ -14,7 +14,7 @@ from rankfold.arguments import NUMBER, check_fields
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 from rankfold.training.device import place_
-from rankfold.training.folding import fold_norms_
+from rankfold.training.folding import folded
 from rankfold.training.half import bfloat16_steps
 
 # As is common on CIFAR since Zagoruyko & Komodakis (ICLR 2017).
@@ -106,8 +106,7 @@ class Teacher:
 
         Networks that learn on streams of their own share what the stream of their caller has made.
         """
-        with torch.no_grad():
-            self._running(x)
+        self._running(x)
 
     def losses(self, x: Inputs, logits: Tensor, hard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss to minimise, and the two that it weighs, against the labels and against this teacher.
@@ -117,8 +116,9 @@ class Teacher:
             logits: (B, classes) of the network that learns, float32.
             hard: its loss against the labels.
         """
+        network = self._running(x)
         with torch.no_grad(), bfloat16_steps(logits.device, self._half):
-            taught = call(self._running(x), x)
+            taught = call(network, x)
         soft = self.distillation.soft_loss(logits, taught.float())
         total = self.distillation.loss(hard, soft)
         return total, hard, soft
@@ -128,6 +128,5 @@ class Teacher:
         if self._compiled:
             return self.network
         if self._folded is None:
-            self._folded = copy.deepcopy(self.network)
-            fold_norms_(self._folded, x)
+            self._folded = folded(self.network, x)
         return self._folded

@@ -2,41 +2,76 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rankfold.calibration.correction import following_norms
-from rankfold.calibration.samples import Inputs
+from rankfold.calibration.samples import Inputs, call
+from rankfold.nn.rectified import noting_norms
+from rankfold.nn.seen import is_seen
 from rankfold.nn.swap import swap_
+
+# Of the outputs' norm: far more than rounding of any kind changes, TF32 too, and far less than a mistake.
+TOLERANCE = 0.01
 
 
 @torch.no_grad()
-def fold_norms_(network: nn.Module, batch: Inputs) -> None:
-    """Fold, in place, each batch norm into the convolution that it alone reads.
+def folded(network: nn.Module, batch: Inputs) -> nn.Module:
+    """A copy of a network with each batch norm folded into the convolution that it alone reads.
 
-    In eval mode the network computes the same, to rounding, in fewer passes over memory. Norms after other
-    layers, or after a sum, stay. The convolution takes the place of its norm, where `nn.rectified_norm` asks
-    for a sum and a ReLU behind it.
+    It computes the same, to rounding, in fewer passes over memory. Norms after other layers, or after a sum,
+    stay. Where `nn.rectified_norm` calls the norm, the convolution takes its place, and is asked for the sum
+    and the ReLU behind it. Code between the two may still depend on where it was: so both networks run on
+    the batch, and a copy that does not give the same is not used.
 
     Args:
-        network: in eval mode; it gets parameters of its own where they change.
+        network: in eval mode, of outputs that are one tensor; it stays as it is.
         batch: an input, by which is seen what follows what.
+
+    Returns:
+        The copy, or `network` itself where no copy gives the same.
     """
+    wanted = call(network, copy.deepcopy(batch))  # networks may write to what they read
+    for moves in (True, False):
+        made = copy.deepcopy(network)
+        _fold_all_(made, copy.deepcopy(batch), moves=moves)
+        if _gives(made, copy.deepcopy(batch), wanted):
+            return made
+    return network
+
+
+def _fold_all_(network: nn.Module, batch: Inputs, *, moves: bool) -> None:
+    """Fold all norms that can be; `moves`: into the norms' places where `rectified_norm` calls those."""
     modules = dict(network.named_modules())
     names = [name for name, module in modules.items() if type(module) is nn.Conv2d]
-    folded: dict[nn.Module, nn.Module] = {}
-    for name, follower in following_norms(network, [batch], names).items():
+    with noting_norms() as rectified:
+        followers = following_norms(network, [batch], names)
+    replaced: dict[nn.Module, nn.Module] = {}
+    for name, follower in followers.items():
         conv, norm = modules[name], modules[follower]
         assert isinstance(conv, nn.Conv2d)  # chosen so
-        if type(norm) is nn.BatchNorm2d and not _hooked(conv) and not _hooked(norm):
-            _fold_(conv, norm)
-            folded |= {conv: nn.Identity(), norm: conv}
-    swap_(network, folded)
+        if type(norm) is not nn.BatchNorm2d or is_seen(conv) or is_seen(norm):
+            continue
+        _fold_(conv, norm)
+        if moves and norm in rectified:
+            replaced |= {conv: nn.Identity(), norm: conv}
+        else:
+            replaced[norm] = nn.Identity()
+    swap_(network, replaced)
 
 
-def _hooked(module: nn.Module) -> bool:
-    """Whether something else takes part in what a module computes, or looks on."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _gives(network: nn.Module, batch: Inputs, wanted: Tensor) -> bool:
+    """Whether a network has these outputs, to rounding."""
+    try:
+        found = call(network, batch)
+    except Exception:  # whatever code raises that asks a layer for what is elsewhere now
+        return False
+    if found.shape != wanted.shape:
+        return False
+    distance = (found.double() - wanted.double()).norm()
+    return bool(distance <= TOLERANCE * wanted.double().norm())
 
 
 def _fold_(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -158,7 +158,9 @@ class _Lane:
             backend=self._backend,
         )
         if pupil.teacher is not None:
-            pupil.teacher.fold_(torch.zeros(1, *data.input_size, device=self._device))
+            # Of no images: where the data are must not matter, and constants would hide what does.
+            noise = torch.randn(2, *data.input_size, generator=torch.Generator().manual_seed(0))
+            pupil.teacher.fold_(noise.to(self._device))
         self._training.take_up(pupil.checkpoint)
         self._work = self._training.work(pupil.checkpoint, pupil.stage)
 

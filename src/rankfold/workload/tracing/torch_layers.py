@@ -39,12 +39,13 @@ def why_fixed(module: nn.Module) -> str:
     # A forward of the instance's own is as good as a subclass.
     if not plain_type or "forward" in vars(module):
         return f"is a {type(module).__name__}, not a plain {plain}, so its behaviour would be lost"
-    if _has_hooks(module):
+    if has_hooks(module):
         return "has hooks, which its replacement would not call; remove them first to replace the layer"
     return ""
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks of any kind, of its own."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
