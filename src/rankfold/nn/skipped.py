@@ -35,10 +35,15 @@ class SkippedConv2d(nn.Module, StandIn):
         self.train(conv.training)
 
     def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d has, for calls by keyword
-        """The constants on the plane of the outputs."""
+        """The constants on the plane of the outputs, in memory of their own."""
         *images, _, height, width = input.shape
         size = self._outputs(height, 0), self._outputs(width, 1)
-        return self.bias[:, None, None].expand(*images, self.out_channels, *size)
+        constants = self.bias[:, None, None].expand(*images, self.out_channels, *size)
+        # Code behind it may write to them: a ReLU or a sum in place.
+        layout = torch.contiguous_format
+        if input.ndim == 4 and input.is_contiguous(memory_format=torch.channels_last):
+            layout = torch.channels_last
+        return constants.clone(memory_format=layout)
 
     def to_dense(self) -> nn.Conv2d:
         """A convolution with a weight of zeros."""
