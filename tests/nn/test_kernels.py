@@ -122,6 +122,23 @@ def test_batch_norm_is_that_of_torch_in_float64(batch, channels, plane, mean):
 
 
 @compiled
+def test_gradients_do_not_depend_on_the_default_type_and_device():
+    x, dy = images(4, 16, 5, 6), images(4, 16, 5, 6, seed=1)
+    weight, bias = torch.ones(16, requires_grad=True), torch.zeros(16, requires_grad=True)
+    found = []
+    for dtype, device in ((torch.float32, "cpu"), (torch.float64, "meta")):
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(device)
+        try:
+            y = batch_norm(x, None, None, weight, bias, training=True)
+            found.append((y, *torch.autograd.grad(y, (weight, bias), dy)))
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_default_device(None)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@compiled
 def test_batch_norm_in_bfloat16_rounds_its_results_alone():
     x, dy = images(8, 16, 9, 7, dtype=torch.bfloat16), images(8, 16, 9, 7, seed=1, dtype=torch.bfloat16)
     y, dx, *rest = normalised(batch_norm, x, dy)

@@ -151,7 +151,8 @@ class _Norm(torch.autograd.Function):
         )
         step = None
         if wants_step:
-            step = (torch.tensor(total) / ctx.rounding.step * ctx.gain).to(ctx.step_dtype)
+            by_rounding = torch.tensor(total, dtype=torch.float32, device="cpu")
+            step = (by_rounding / ctx.rounding.step * ctx.gain).to(ctx.step_dtype)
         return (
             None,
             None,

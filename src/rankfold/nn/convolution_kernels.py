@@ -114,7 +114,7 @@ def convolution_kernels() -> ConvolutionKernels | None:
 
 
 def _images(*size: int) -> Tensor:
-    return torch.empty(size, dtype=torch.bfloat16, memory_format=torch.channels_last)
+    return torch.empty(size, dtype=torch.bfloat16, device="cpu", memory_format=torch.channels_last)
 
 
 def _shape(size: torch.Size, weight: Tensor, window: Window) -> ctypes._Pointer[_Shape]:

@@ -151,7 +151,7 @@ class Kernels:
         """
         channels = x.shape[1]
         y = torch.empty_like(x)
-        saved = torch.empty(2, channels, dtype=torch.float64)
+        saved = _numbers(2, channels, dtype=torch.float64)
         scratch = _scratch(channels)
         mean, variance = running or (None, None)
         self._norm[x.dtype](
@@ -195,7 +195,7 @@ class Kernels:
         dx = None
         if wants_x:
             dx = torch.empty_like(x)
-        dw, db = torch.empty(channels), torch.empty(channels)
+        dw, db = (_numbers(channels, dtype=torch.float32) for _ in range(2))
         scratch = _scratch(channels)
         total = self._norm_backward[x.dtype](
             x.data_ptr(),
@@ -257,7 +257,12 @@ def _structure(rounding: Rounding | None) -> ctypes._Pointer[_Rounding] | None:
 
 def _scratch(channels: int) -> Tensor:
     """Where a kernel keeps the sums of its parts."""
-    return torch.empty(PARTS, 2, channels, dtype=torch.float64)
+    return _numbers(PARTS, 2, channels, dtype=torch.float64)
+
+
+def _numbers(*size: int, dtype: torch.dtype) -> Tensor:
+    """Memory for a kernel to write to, whatever torch's default type and device are."""
+    return torch.empty(size, dtype=dtype, device="cpu")
 
 
 def _threads() -> int:

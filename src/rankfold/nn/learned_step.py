@@ -191,7 +191,7 @@ def _backward_on_processor(
     dx, total = fast.quantise_backward(x, dy, s, scale.reciprocal().item(), low, high, wants_x=wants_x)
     if not wants_step:
         return dx, None
-    return dx, torch.tensor(total)
+    return dx, torch.tensor(total, dtype=torch.float32, device="cpu")
 
 
 def _forward_in_tiles(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
@@ -201,7 +201,7 @@ def _forward_in_tiles(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
     # Where the output is of the type that is computed in, it is itself the place to compute.
     exact = x.dtype == arithmetic_type(x)
     size = min(TILE, x.numel())
-    scratch = torch.empty(size, dtype=arithmetic_type(x))
+    scratch = torch.empty(size, dtype=arithmetic_type(x), device=x.device)
     for source, target in zip(_tiles(x), _tiles(y), strict=True):
         work = target
         if not exact:
@@ -266,11 +266,11 @@ def _backward_in_tiles(
     if wants_x:
         dx = torch.empty_like(x)
         dx_tiles = _tiles(dx)
-    total = torch.zeros((), dtype=arithmetic_type(x))
+    total = torch.zeros((), dtype=arithmetic_type(x), device=x.device)
     exact = x.dtype == total.dtype
     # Two scratch tiles and no more: the larger the working set, the more of it falls out of the cache.
     size = min(TILE, x.numel())
-    first, second = torch.empty(2, size, dtype=total.dtype)
+    first, second = torch.empty(2, size, dtype=total.dtype, device=x.device)
     tiles = zip(_tiles(x), _tiles(y), _tiles(dy), dx_tiles, strict=True)
     for x_tile, y_tile, dy_tile, dx_tile in tiles:
         gradient = _read(dy_tile, first)
