@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common.made_up import ENTRY
 from common.strategies import SEEDS
-from rankfold.planning.exact import CYCLES, Candidate, front, one_limit, solve
+from rankfold.planning.exact import CYCLES, LOSS, Candidate, front, one_limit, solve
 from rankfold.planning.exact.one_limit import Costed, least_within
 
 
@@ -59,6 +59,35 @@ def test_what_was_found_with_states_forgotten_is_claimed_only_where_it_is_the_be
     if picks is not None:
         reached = sum(layer.goals[pick] for layer, pick in zip(layers, picks, strict=True))
         assert reached == pytest.approx(brute_force(layers, room), rel=1e-10, abs=1e-15)
+
+
+@given(SEEDS, st.sampled_from([3e5, 1e8, 1e12]), st.booleans())
+def test_little_that_is_left_beside_much_is_not_lost(seed: int, large: float, whole: bool) -> None:
+    """Goals that differ by little, where bounds are interpolated between amounts that are far larger."""
+    random = np.random.default_rng(seed)
+    layers = []
+    for _ in range(4):
+        costs = random.integers(0, 100, 4).astype(float)
+        goals = random.choice([0.0, large], 4) + random.integers(0, 30, 4) * (1.0 if whole else 1e-3)
+        layers.append(Costed(costs - costs.min(), goals - goals.min()))
+    room = float(random.integers(0, 150))
+    picks = least_within(layers, room, float(whole))
+    assert picks is not None
+    reached = sum(layer.goals[pick] for layer, pick in zip(layers, picks, strict=True))
+    assert reached == pytest.approx(brute_force(layers, room), rel=0 if whole else 1e-10, abs=0)
+
+
+def test_one_cycle_of_many_counts() -> None:
+    """Half a million cycles, of which rounding must not take the last one; 600,048 is by brute force."""
+    layers = [
+        [(0.81, 29), (0.02, 300_003)],
+        [(0.28, 300_011), (0.93, 300_014), (0.42, 300_014)],
+        [(0.58, 12), (0.74, 11), (0.8, 300_018)],
+        [(0.46, 300_018), (0.76, 25), (0.49, 300_004), (0.71, 15)],
+        [(0.01, 8), (0.72, 300_010)],
+    ]
+    choices = [[Candidate(ENTRY, cycles, 1, 1.0, 1, loss) for loss, cycles in layer] for layer in layers]
+    assert solve(choices, {LOSS: 2.36}, CYCLES).value == 600_048
 
 
 @pytest.mark.parametrize("spread", [100, 1])

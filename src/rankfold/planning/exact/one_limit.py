@@ -40,6 +40,7 @@ Array = np.ndarray
 WIDTHS = (1 << 9, 1 << 13, 1 << 18)  # states of a stage that the passes keep
 WORK = 1 << 27  # sums of a cost that a pass may look at
 NOTHING = 1e-11  # of what goals add up to, by which a choice is not better than another one
+ROUNDED = 1e-13  # of what is summed, more than sums over all layers lose by rounding
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def least_within(layers: Sequence[Costed], room: float, step: float = 0.0) -> li
         step: two sums of goals differ by at least so much, or not at all; 0: by anything.
 
     Returns:
-        None where that would take too many states. What is less than 1e-11 better is no better.
+        None where that would take too many states. With a step nothing is less; without one, nothing by more
+        than 1e-11 of what goals add up to.
     """
     search = _Search(layers, room, step)
     for width in WIDTHS:
@@ -80,16 +82,24 @@ class _Relaxed:
     Attributes:
         rooms: (S+1,) from 0 on, what whole steps use up.
         goals: (S+1,) what the layers come to then; beyond the last one nothing falls.
+        slopes: (S+2,) of goals on the way to each of `rooms`, as falls; 0 to the first, and beyond the last.
         layers: (S,) of which layer each step is.
     """
 
     rooms: Array
     goals: Array
+    slopes: Array
     layers: Array
 
     def bound(self, room: Array) -> Array:
-        """(P,) f_k(r)."""
-        return np.interp(room, self.rooms, self.goals)
+        """(P,) f_k(r).
+
+        Counted back from the next whole step: two terms that are not below 0 add up without losing digits,
+        however much more there was before that step.
+        """
+        after = np.searchsorted(self.rooms, room, side="right")
+        following = np.minimum(after, len(self.rooms) - 1)
+        return self.goals[following] + self.slopes[after] * (self.rooms[following] - room)
 
     def whole(self, room: Array) -> Array:
         """(P,) the number of steps that fit."""
@@ -130,7 +140,8 @@ class _Steps:
         rooms = np.append(0.0, np.cumsum(self.costs[own]))
         # From the end on, where they are least and rounding would count most.
         goals = np.append(np.cumsum(self.goals[own][::-1])[::-1], 0.0)
-        return _Relaxed(rooms, goals, self.layers[own])
+        slopes = np.concatenate(([0.0], self.goals[own] / self.costs[own], [0.0]))
+        return _Relaxed(rooms, goals, slopes, self.layers[own])
 
 
 class _Search:
@@ -153,8 +164,11 @@ class _Search:
         self._least = np.inf  # of what was found to be possible
         self.picks: list[int] = []
         whole = self._steps.of(np.ones(len(layers), bool))
-        self._relaxed = float(whole.bound(np.array([room]))[0])
-        self._prices = self._priced(self._price(whole))
+        price = self._price(whole)
+        self._prices = self._priced(price)
+        # Prices are differences of what adds up to this much, and have its rounding.
+        relaxed = float(whole.bound(np.array([room]))[0])
+        self._relaxed = relaxed - ROUNDED * (relaxed + price * room)
         # Nothing to choose comes last, where it adds no state.
         second = [np.sort(prices)[1] if len(prices) > 1 else np.inf for prices in self._prices]
         self._order = np.argsort(second, kind="stable")
@@ -176,8 +190,11 @@ class _Search:
 
     @property
     def _below(self) -> float:
-        """What a choice must be below to be better than the best one so far."""
-        return self._least - max(NOTHING * self._least, self._step * (1 - NOTHING))
+        """What a bound must be below for a choice that is better than the best one so far."""
+        if self._step:
+            # Half a step off what either could be, as bounds are rounded.
+            return self._least - self._step / 2
+        return self._least * (1 - NOTHING)
 
     def run(self, width: int) -> bool:
         """Go through all layers with at most so many states; whether it is proven that nothing is better."""
