@@ -17,7 +17,12 @@ class TrimmedConv2d(nn.Module, StandIn):
     """A convolution that reads some of its input channels, and computes some of its output channels.
 
     `inner` computes them, whatever it is; `rest`, (m - m',), are the constants that stand in the other output
-    channels, which digital logic adds. Input (B, C_in, H, W), output (B, m, OH, OW).
+    channels, which digital logic adds. Which channels these are is in the buffers `inputs` (c',), the input
+    channels that are read, and `outputs` (m,), where each output channel is among those of `inner` with
+    `rest` behind them. Input (B, C_in, H, W), output (B, m, OH, OW), or the same without B.
+
+    Under autocast the output is float32 where there are constants: a batch norm behind them divides the error
+    of a rounded constant by next to nothing.
 
     What code around a convolution may ask it for (`stride`, `padding`, `kernel_size`, `dilation`,
     `padding_mode`, `in_channels`, `out_channels`, `groups`) is that of the convolution that was there.
@@ -29,33 +34,47 @@ class TrimmedConv2d(nn.Module, StandIn):
         computes: (m,) booleans, the m' output channels.
     """
 
-    # Buffers, and none of the state: the plan says which channels they are.
-    read: Tensor
-    order: Tensor
+    # Saved with the weights, which mean nothing for other channels.
+    inputs: Tensor
+    outputs: Tensor
 
     def __init__(self, conv: nn.Conv2d, inner: nn.Module, reads: np.ndarray, computes: np.ndarray) -> None:
         super().__init__()
         for name in CONV_ATTRIBUTES:
             setattr(self, name, getattr(conv, name))
-        self.inner, self.reads, self.computes = inner, reads, computes
+        self.inner = inner
         like = conv.weight
         self.rest = nn.Parameter(torch.zeros(int((~computes).sum()), device=like.device, dtype=like.dtype))
         # Behind the channels that are computed come the others: where each output channel is among them.
         order = np.argsort(np.concatenate([np.flatnonzero(computes), np.flatnonzero(~computes)]))
-        for name, index in (("read", np.flatnonzero(reads)), ("order", order)):
-            self.register_buffer(name, torch.from_numpy(index).to(like.device), persistent=False)
+        self.register_buffer("inputs", torch.from_numpy(np.flatnonzero(reads)).to(like.device))
+        self.register_buffer("outputs", torch.from_numpy(order).to(like.device))
         self.train(conv.training)
+
+    @property
+    def reads(self) -> np.ndarray:
+        """(C_in,) booleans, the input channels that are read."""
+        found = np.zeros(cast(int, self.in_channels), bool)
+        found[self.inputs.cpu().numpy()] = True
+        return found
+
+    @property
+    def computes(self) -> np.ndarray:
+        """(m,) booleans, the output channels that are computed."""
+        computed: np.ndarray = self.outputs.cpu().numpy() < len(self.outputs) - len(self.rest)
+        return computed
 
     def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d has, for calls by keyword
         """Take the channels that are read, compute, and put the constants between the outputs."""
-        if not self.reads.all():
-            input = input.index_select(1, self.read)
+        # Counted from the end: a single image has no batch.
+        if len(self.inputs) < cast(int, self.in_channels):
+            input = input.index_select(-3, self.inputs)
         outputs: Tensor = self.inner(input)
-        if self.computes.all():
+        if len(self.rest) == 0:
             return outputs
-        images, _, height, width = outputs.shape
-        rest = self.rest.to(outputs.dtype).reshape(1, -1, 1, 1).expand(images, -1, height, width)
-        return torch.cat([outputs, rest], 1).index_select(1, self.order)
+        *images, _, height, width = outputs.shape
+        rest = self.rest[:, None, None].expand(*images, -1, height, width)
+        return torch.cat([outputs.to(rest.dtype), rest], -3).index_select(-3, self.outputs)
 
     @torch.no_grad()
     def to_dense(self) -> nn.Conv2d | nn.Linear:
@@ -71,9 +90,10 @@ class TrimmedConv2d(nn.Module, StandIn):
         geometry = {name: getattr(self, name) for name in KERNEL}
         channels = cast(int, self.in_channels), cast(int, self.out_channels)
         whole = nn.Conv2d(*channels, **geometry, device=inner.weight.device, dtype=inner.weight.dtype)
-        computed = torch.from_numpy(self.computes)
+        computes = self.computes
+        computed = torch.from_numpy(computes)
         weight = torch.zeros_like(whole.weight)
-        weight[np.ix_(self.computes, self.reads)] = inner.weight
+        weight[np.ix_(computes, self.reads)] = inner.weight
         assert whole.bias is not None
         whole.bias[~computed] = self.rest
         whole.bias[computed] = 0.0 if inner.bias is None else inner.bias

@@ -23,7 +23,7 @@ def check_follows(model: nn.Module, plan: Plan, *, quantised: bool = True) -> No
     """Refuse a network whose layers are not what the plan says: the two could not be loaded together.
 
     What a layer should be is built from the size of the layer that it stands for, without weights, and
-    compared by the names and shapes of its parameters and masks.
+    compared by the names and shapes of its parameters and masks, and by the channels that the plan names.
 
     Args:
         model: the network after `compress_`.
@@ -44,6 +44,7 @@ def check_follows(model: nn.Module, plan: Plan, *, quantised: bool = True) -> No
                 "follows"
             )
         _check_made(layer, modules[layer.name])
+        surgery_of(layer.kind).check_channels(layer, modules)
     for layer in layers:
         for part in surgery_of(layer.kind).parts(layer):
             signed = layer.input_signed

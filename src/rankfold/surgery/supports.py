@@ -51,13 +51,15 @@ def filled_in(plan: Plan, model: nn.Module) -> Plan:
 
 
 def check_supports(plan: Plan, model: nn.Module) -> None:
-    """Refuse weights that keep other positions than the plan says: its arrays would not hold them.
+    """Refuse weights that keep other positions, or are of other channels, than the plan says: its arrays
+    would not hold them.
 
     Raises:
-        InputError: they do; the message names the layer.
+        InputError: they do, or are; the message names the layer.
     """
     modules = dict(model.named_modules())
     for layer in plan.layers:
+        surgery_of(layer.kind).check_channels(layer, modules)
         known = layer.kind.known_support
         if known is not None and known != _text(layer, modules):
             raise InputError(

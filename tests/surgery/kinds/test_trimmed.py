@@ -130,6 +130,42 @@ def test_quantised_saved_loaded_simulated_and_exported(kind: TrimmedLayer, tmp_p
     assert compare_onnx(model, tmp_path / "net.onnx", [(images, labels)], quantised=True).same >= 15
 
 
+def test_weights_of_other_channels_are_refused(tmp_path: Path) -> None:
+    plan, other = planned(("3", BOTH)), planned(("3", TrimmedLayer("1e", COMPUTES)))
+    compress_(model := settled(network()), plan, batches())
+    with pytest.raises(InputError, match=r"layer 3: its weights are of other channels than reads \(=1e\) in"):
+        save(model, other, tmp_path)
+    assert not any(tmp_path.iterdir())
+    save(model, plan, tmp_path)
+    plan_file = tmp_path / "plan.json"
+    plan_file.write_text(plan_file.read_text().replace('"gives": "e7"', '"gives": "eb"'))
+    with pytest.raises(InputError, match=r"layer 3: its weights are of other channels than gives \(=eb\) in"):
+        load_(network(), tmp_path)
+
+
+@SORTS
+def test_a_norm_sees_the_same_constants_in_training_and_evaluation(kind: TrimmedLayer) -> None:
+    model = settled(network(bias=True))
+    compress_(model, planned(("3", kind)), batches())
+    made, norm = model[3], model[4]
+    with torch.no_grad():
+        made.rest.copy_(torch.tensor([0.7123, -1.3457]))  # between two numbers of bfloat16
+    norm.momentum, norm.eps = 1.0, 1e-5
+    fed = model[:3](batches(1)[0]).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        norm.train()(made(fed))
+    after = norm.eval()(made(fed))
+    constant = torch.from_numpy(~channels(COMPUTES, 8))
+    wanted = norm.bias[constant][:, None].expand(-1, after[:, constant].numel() // 2)
+    torch.testing.assert_close(after[:, constant].transpose(0, 1).flatten(1), wanted, rtol=0, atol=1e-3)
+
+
+def test_a_single_image_needs_no_batch() -> None:
+    compress_(model := settled(network()), planned(("3", BOTH)), batches())
+    fed = model[:3](batches(1)[0])
+    torch.testing.assert_close(model[3](fed[0]), model[3](fed)[0])
+
+
 def test_it_is_merged_unless_it_computes_windows() -> None:
     images = batches(1)[0]
     model = settled(network(bias=True))

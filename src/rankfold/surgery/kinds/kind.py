@@ -118,6 +118,19 @@ class KindSurgery:
             InputError: its size is another.
         """
 
+    def check_channels(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> None:
+        """Refuse weights that are of other channels than the plan names, as many as they may be.
+
+        Only for kinds whose plans always name them; others have a `support`.
+
+        Args:
+            layer: what the plan says of it.
+            modules: of the network, by name, after `compress_`, before or after `quantise_`.
+
+        Raises:
+            InputError: they are.
+        """
+
     def replace(
         self,
         layer: LayerPlan,

@@ -58,6 +58,19 @@ class TrimmedSurgery(ReplacingSurgery):
         made = surgery_of(inner.kind).build(inner, _smaller(cast(TrimmedLayer, layer.kind), module))
         return TrimmedConv2d(module, made, *_channels(layer, module))
 
+    def check_channels(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> None:
+        """Refuse weights of other channels than the plan names."""
+        module = modules[layer.name]
+        assert isinstance(module, TrimmedConv2d)  # its sizes are checked before
+        kind = cast(TrimmedLayer, layer.kind)
+        sides = (("reads", kind.reads, module.reads), ("gives", kind.gives, module.computes))
+        for side, text, found in sides:
+            if not np.array_equal(text_to_channels(text, len(found)), found):
+                raise InputError(
+                    f"layer {layer.name}: its weights are of other channels than {side} (={text}) in the "
+                    "plan; take both from one run"
+                )
+
     def replace(
         self,
         layer: LayerPlan,
@@ -104,17 +117,18 @@ class TrimmedSurgery(ReplacingSurgery):
     ) -> None:
         """Take back the shift of the mean in the biases; what is not computed becomes its mean."""
         assert isinstance(module, TrimmedConv2d)
+        computes = module.computes
         window = module.inner.window if isinstance(module.inner, WindowConv2d) else None
         copies = _copies(before, module, window)
-        pixels = len(copies) // len(module.computes)
-        own = np.tile(module.computes, pixels)
+        pixels = len(copies) // len(computes)
+        own = np.tile(computes, pixels)
         shift = torch.zeros(len(copies), dtype=torch.float64)
         variance = norm.running_var if isinstance(norm, _BatchNorm) else None
         kept = None if variance is None else variance.clone()
         after = _whole(module)
-        channels = np.tile(np.arange(len(module.computes)), pixels)
+        channels = np.tile(np.arange(len(computes)), pixels)
         correct_(shift, norm, torch.from_numpy(copies), after, moments, channels=channels)
-        constant = torch.from_numpy(~module.computes)
+        constant = torch.from_numpy(~computes)
         with torch.no_grad():
             bias = cast(Tensor, module.inner.bias)
             bias.add_(shift[torch.from_numpy(own)].to(bias))
