@@ -298,6 +298,21 @@ def test_other_commands_run_in_one_process(monkeypatch):
 def test_a_process_without_a_number_is_told_so(monkeypatch):
     for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "here", "MASTER_PORT": 1}.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("LOCAL_RANK", "first")
-    with pytest.raises(InputError, match="LOCAL_RANK is 'first'; processes are numbered"), joined("cpu"):
-        pass
+    for wrong in ("first", "²"):
+        monkeypatch.setenv("LOCAL_RANK", wrong)
+        with (
+            pytest.raises(InputError, match=f"LOCAL_RANK is '{wrong}'; processes are numbered"),
+            joined("cpu"),
+        ):
+            pass
+    monkeypatch.setenv("WORLD_SIZE", "²")
+    assert not launcher.started_together()
+
+
+@pytest.mark.parametrize(("here", "first"), [(None, True), ("0", True), ("1", False)])
+def test_the_first_of_a_machine_is_told_by_the_number_there(here, first, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if here is not None:
+        monkeypatch.setenv("LOCAL_RANK", here)
+    assert launcher._goes_first() == first

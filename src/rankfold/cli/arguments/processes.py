@@ -28,7 +28,7 @@ def started_together() -> bool:
     """Whether this is one of several processes."""
     if any(name not in os.environ for name in VARIABLES):
         return False
-    return os.environ["WORLD_SIZE"].isdigit() and int(os.environ["WORLD_SIZE"]) > 1
+    return _is_number(os.environ["WORLD_SIZE"]) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def check_command(command: str | None) -> None:
@@ -92,7 +92,10 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
 
 @contextmanager
 def one_first(processes: Processes) -> Iterator[None]:
-    """One process of each machine does what is inside, such as filling a cache, before the others do it."""
+    """One process of each machine does what is inside, such as filling a cache, before the others do it.
+
+    Where the launcher does not say which one (`LOCAL_RANK`), all do it at once.
+    """
     if processes.alone:
         yield
         return
@@ -104,13 +107,19 @@ def one_first(processes: Processes) -> Iterator[None]:
     # A group of its own, as only here one waits for what another does alone.
     with none_lost():
         waiting = Processes(dist.new_group(backend="gloo", timeout=PATIENCE_WITH_FIRST))
-    first = _number_here() == 0
+    first = _goes_first()
     if first:
         yield
     # All of them together, as soon as the first ones are done.
     waiting.sum_(torch.zeros(1))
     if not first:
         yield
+
+
+def _goes_first() -> bool:
+    """Whether this process need not wait for another one of its machine."""
+    # The number among all processes does not tell: no process of a second machine has number 0.
+    return "LOCAL_RANK" not in os.environ or _number_here() == 0
 
 
 def _number_here() -> int:
@@ -120,11 +129,16 @@ def _number_here() -> int:
         InputError: it is no number.
     """
     name = "LOCAL_RANK" if "LOCAL_RANK" in os.environ else "RANK"
-    if not os.environ[name].isdigit():
+    if not _is_number(os.environ[name]):
         raise InputError(
             f"{name} is {os.environ[name]!r}; processes are numbered 0, 1, ..., as torchrun does"
         )
     return int(os.environ[name])
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a whole number from 0 that `int` reads, which a raised 2 is not."""
+    return text.isascii() and text.isdigit()
 
 
 def _own_device(device: str) -> str:
