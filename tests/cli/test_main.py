@@ -1,5 +1,6 @@
 """What all commands have in common: one sentence for every wrong input, and files that nobody writes over."""
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -7,10 +8,27 @@ from pathlib import Path
 import pytest
 
 from common.command_line import SMALL, rankfold, refuse
+from rankfold.cli.arguments.process import prepare_process
+from rankfold.cli.commands import train
 from rankfold.cli.main import main
+from rankfold.errors import InputError
 
 VERSION_0_1 = Path(__file__).parents[1] / "data" / "version-0.1"
 LONG = "x" * 5000
+
+
+def test_what_a_command_freezes_is_searched_for_garbage_after_it(monkeypatch, tmp_path):
+    before, frozen = gc.get_freeze_count(), []
+
+    def run(options):
+        prepare_process()
+        frozen.append(gc.get_freeze_count())
+        raise InputError("no data")
+
+    monkeypatch.setattr(train, "run", run)
+    assert main(["train", "resnet8", "--data", "digits", "--out", str(tmp_path / "out")]) == 2
+    assert frozen[0] > before
+    assert gc.get_freeze_count() == before
 
 
 def test_the_bare_command_prints_the_help(capsys):

@@ -7,6 +7,8 @@ import ctypes
 import gc
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rankfold.errors import InputError
@@ -26,6 +28,8 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 def prepare_process(threads: int | None = None) -> None:
     """Settings of this process that make training faster; the library itself never changes them.
 
+    What is frozen is so until `unfrozen_afterwards`, if the caller is inside it.
+
     Raises:
         InputError: `threads` is not a positive number.
     """
@@ -35,8 +39,9 @@ def prepare_process(threads: int | None = None) -> None:
         if threads < 1:
             raise InputError(f"threads (={threads}) must be 1 or more")
         torch.set_num_threads(threads)
-    # What was imported, a million objects, stays to the end: to look through it for what is not used any more
-    # takes a tenth of a second each time, and a step of training makes objects enough for it to be due.
+    # What was imported up to here stays to the end, and need not be looked through for what is not used any
+    # more whenever a step of training has made objects enough. What torch imports later is not frozen.
+    gc.collect()
     gc.freeze()
     if sys.platform == "linux":
         # glibc gives every large tensor back to the system when it is freed, and each new one then costs a
@@ -47,6 +52,17 @@ def prepare_process(threads: int | None = None) -> None:
         if mallopt is not None:
             mallopt(m_mmap_threshold, 2**31 - 1)
             mallopt(m_trim_threshold, 2**31 - 1)
+
+
+@contextmanager
+def unfrozen_afterwards() -> Iterator[None]:
+    """Let Python search what `prepare_process` froze inside for garbage again: the process may go on."""
+    before = gc.get_freeze_count()
+    try:
+        yield
+    finally:
+        if gc.get_freeze_count() != before:
+            gc.unfreeze()
 
 
 def defaults_of(parser: argparse.ArgumentParser) -> dict[str, Any]:
