@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from rankfold.training.data import load_images as load_images
     from rankfold.training.loaders import LoaderData as LoaderData
     from rankfold.training.recipe import Recipe as Recipe
+    from rankfold.training.reconstruction import reconstruct_ as reconstruct_
     from rankfold.workload import trace as trace
     from rankfold.workload import zoo_network as zoo_network
 
@@ -77,6 +78,7 @@ _NAMES: dict[str, tuple[str, str, str]] = {
     # Networks under a plan.
     "compress_": ("surgery.compress", "compress_", "replace the layers of a network as a plan says"),
     "quantise_": ("surgery.quantise", "quantise_", "put in the quantisers that a plan says, calibrated"),
+    "reconstruct_": ("training.reconstruction", "reconstruct_", "train block by block, without labels"),
     "save": ("surgery.save", "save", "write a compressed network, without pickle"),
     "load_": ("surgery.save", "load_", "make a fresh network what was saved"),
     "simulate": ("simulator", "simulate", "the network as its arrays compute it"),

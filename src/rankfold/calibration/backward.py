@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +86,7 @@ class Backward:
         names: of convolutions and linear layers.
         seed: of the labels; torch's own random state is left alone.
         temperature: T.
+        find: the modules of these names, in the network; others may be of any type.
     """
 
     model: nn.Module
@@ -92,6 +94,7 @@ class Backward:
     names: Sequence[str]
     seed: int
     temperature: float
+    find: Callable[[nn.Module, Iterable[str]], Mapping[str, Any]] = layers_of
 
     def __iter__(self) -> Iterator[tuple[str, list[LayerRun], int]]:
         """For each batch, or part of one, and each layer: the name, the runs, and the number of images."""
@@ -136,7 +139,7 @@ class Backward:
 
     def _runs(self, batch: Inputs, ascent: Tensor | None, draw: torch.Generator) -> dict[str, list[LayerRun]]:
         """The calls of all layers; without an ascent of the scores labels are drawn here."""
-        layers = layers_of(self.model, self.names)
+        layers = self.find(self.model, self.names)
         seen: list[tuple[str, Tensor, Tensor]] = []  # (name, input, output), in the order of the calls
 
         def keep(

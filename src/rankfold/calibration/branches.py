@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rankfold.calibration.layer_moments import layers_of
 from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.recorded_graph import edges_of, reached_from, recorded
 from rankfold.calibration.samples import Inputs, call, cut, map_tensors, size_of
 
 
@@ -106,17 +107,15 @@ class _Graph:
         given: list[Tensor] = []
 
         def begin(values: Tensor) -> Tensor:
-            if not values.is_floating_point():
-                return values
-            # Not the leaf itself, whose node in the graph has no handle before it is used.
-            started = values.detach().requires_grad_() * 1
-            given.append(started)
-            return started
+            begun = recorded(values)
+            if begun.requires_grad:
+                given.append(begun)
+            return begun
 
         with evaluating(model), torch.enable_grad(), observing(layers_of(model, names), after=note):
             outputs = _tensors(call(model, map_tensors(batch, begin)))
         roots = [output.grad_fn for output in outputs if output.grad_fn is not None]
-        return cls(_edges(roots), roots, {each.grad_fn for each in given}, layers)
+        return cls(edges_of(roots), roots, {each.grad_fn for each in given}, layers)
 
     def goes_around(self, name: str) -> bool:
         """Whether a way from inputs to outputs does not pass a layer."""
@@ -133,32 +132,8 @@ class _Graph:
     def _reached(self, name: str) -> set[Any]:
         """Operations whose values reach the outputs without a layer."""
         if name not in self._without:
-            self._without[name] = _reach(self._roots, self._read, set(self._layers.get(name, ())))
+            self._without[name] = reached_from(self._roots, self._read, set(self._layers.get(name, ())))
         return self._without[name]
-
-
-def _edges(roots: Sequence[Any]) -> dict[Any, list[Any]]:
-    """For each operation, those whose values it reads."""
-    read: dict[Any, list[Any]] = {}
-    left = list(roots)
-    while left:
-        node = left.pop()
-        if node not in read:
-            read[node] = [other for other, _ in node.next_functions if other is not None]
-            left += read[node]
-    return read
-
-
-def _reach(roots: Sequence[Any], read: Mapping[Any, Sequence[Any]], without: set[Any]) -> set[Any]:
-    """What is reached from the outputs backwards without some operations."""
-    reached: set[Any] = set()
-    left = list(roots)
-    while left:
-        node = left.pop()
-        if node not in reached and node not in without:
-            reached.add(node)
-            left += read[node]
-    return reached
 
 
 def _tensors(values: object) -> list[Tensor]:

@@ -65,6 +65,41 @@ def output_importance(
     return {name: tuple(mean.value() for mean in own) for name, own in means.items()}
 
 
+def module_importance(
+    model: nn.Module, batches: Iterable[Inputs], names: Sequence[str], seed: int = 0
+) -> dict[str, Tensor]:
+    """E[g^2] of each output of some modules, the diagonal of the Fisher information (Li et al., ICLR 2021,
+    eq. 10), with labels drawn from the network's own scores.
+
+    Args:
+        model: a network that gives scores (B, classes); in eval mode while it runs, then as before.
+        batches: inputs of the model, on its device.
+        names: of modules that run once, of any type, and give one tensor (B, ...).
+        seed: of the labels that are drawn.
+
+    Returns:
+        For each module a tensor of the shape of one output, with mean 1; ones where the loss does not depend
+        on it.
+
+    Raises:
+        InputError: the outputs are no scores, or not finite.
+    """
+    sums: dict[str, Tensor] = {}
+    for name, runs, _ in Backward(model, list(_parts(batches)), list(names), seed, 1.0, find=_modules):
+        for run in runs:
+            part = run.gradient.square().sum(0)
+            sums[name] = sums[name] + part if name in sums else part
+    importance = {}
+    for name, total in sums.items():
+        mean = total.mean()
+        importance[name] = total / mean if mean > 0 else torch.ones_like(total)
+    return importance
+
+
+def _modules(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
+    return {name: model.get_submodule(name) for name in names}
+
+
 class _Mean:
     """E[g g^T] of one matrix."""
 

@@ -85,6 +85,11 @@ class RunFolder:
         return self.path / run_files.CHECKPOINT
 
     @property
+    def reconstruction(self) -> Path:
+        """The network after the newest block of its reconstruction, while the run is not complete."""
+        return self.path / run_files.RECONSTRUCTION
+
+    @property
     def step(self) -> Path:
         """Where a run that plans again after training goes on, while it is not complete."""
         return self.path / run_files.STEP
@@ -110,7 +115,7 @@ class RunFolder:
 
     def remove_checkpoints(self) -> None:
         """Remove the states of training that nobody goes on from any more, as the run is complete."""
-        for path in (self.checkpoint, self.baseline_checkpoint, self.step):
+        for path in (self.checkpoint, self.baseline_checkpoint, self.reconstruction, self.step):
             path.unlink(missing_ok=True)
 
     @property

@@ -19,7 +19,7 @@ from rankfold.nn.masked import masks_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.runs.energy_record import planned_energy
 from rankfold.runs.folder import save_history
-from rankfold.runs.result import Accuracies, Counts, DataInfo, LayerResult, Result
+from rankfold.runs.result import Accuracies, Counts, DataInfo, LayerResult, ReconstructionResult, Result
 from rankfold.runs.state import RunState
 from rankfold.surgery.compress import LayerReport
 from rankfold.surgery.save import save_weights
@@ -87,6 +87,7 @@ def result_of(state: RunState, run: str) -> Result:
         predicted_loss=state.plan.predicted_loss,
         dense_weights=state.dense_weights or None,
         steps=state.planned_steps,
+        reconstruction=_reconstruction(state),
     )
 
 
@@ -152,6 +153,19 @@ def _recipe(state: RunState) -> dict[str, Any]:
         for name, value in asdict(state.distillation).items():
             recipe[f"distillation_{name}"] = value
     return recipe
+
+
+def _reconstruction(state: RunState) -> ReconstructionResult | None:
+    """What the reconstruction did, where there was one."""
+    if state.reconstruction is None:
+        return None
+    return ReconstructionResult(
+        **asdict(state.reconstruction),
+        before=state.accuracies["decomposed"],
+        after=state.accuracies["reconstructed"],
+        seconds=sum(block.seconds for block in state.blocks),
+        blocks=state.blocks,
+    )
 
 
 def _speed(state: RunState) -> float | None:

@@ -16,6 +16,7 @@ from rankfold.plan.kinds.kind import is_needed
 from rankfold.records.schema import schema_validator, strict_validator
 from rankfold.records.typed import read_typed, write_typed
 from rankfold.runs.energy_record import EnergyRecord
+from rankfold.training.reconstruction_recipe import BlockRecord
 from rankfold.workload import ConvShape
 
 TYPE, VERSION = "rankfold.result", 1
@@ -184,6 +185,35 @@ class PlannedStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReconstructionResult:
+    """What a reconstruction without labels did, before any fine-tuning.
+
+    Attributes:
+        images: training samples that it looked at.
+        steps: of each block.
+        rate: at the first step.
+        before: accuracy on the test split before it, 0 to 1.
+        after: the same after it.
+        seconds: that all blocks took.
+        blocks: one record for each.
+    """
+
+    images: int
+    steps: int
+    rate: float
+    before: float
+    after: float
+    seconds: float
+    blocks: tuple[BlockRecord, ...]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> ReconstructionResult:
+        """The same of what `dataclasses.asdict` made of it."""
+        blocks = tuple(BlockRecord(**block) for block in content["blocks"])
+        return cls(**{**content, "blocks": blocks})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """All that a run reports.
 
@@ -218,6 +248,7 @@ class Result:
             and without rounding; None where it does not say so.
         dense_weights: a hash of the weights of the dense network; None in older results.
         steps: of a run that plans again after training, in order; of others there are none.
+        reconstruction: what training without labels did; None: there was none.
     """
 
     run: str
@@ -248,6 +279,7 @@ class Result:
     predicted_loss: float | None = None
     dense_weights: str | None = None
     steps: tuple[PlannedStep, ...] = ()
+    reconstruction: ReconstructionResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`, without its type and version."""
@@ -272,6 +304,9 @@ class Result:
         del content["steps"]
         if self.steps:
             content["steps"] = [asdict(step) for step in self.steps]
+        del content["reconstruction"]
+        if self.reconstruction is not None:
+            content["reconstruction"] = asdict(self.reconstruction)
         return content
 
     def save(self, path: str | Path) -> None:
@@ -310,6 +345,8 @@ class Result:
             content["hardware"] = hardware_from_json(content["hardware"], f"{where}: hardware")
         content["untouched"] = tuple((name, what) for name, what in content["untouched"])
         content["steps"] = tuple(PlannedStep(**step) for step in content.get("steps", ()))
+        if content.get("reconstruction") is not None:
+            content["reconstruction"] = ReconstructionResult.from_json(content["reconstruction"])
         return cls(**content)
 
 

@@ -28,6 +28,7 @@ from rankfold.runs.state import RunNotes, RunState, prepare
 from rankfold.training.distillation import Distillation
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
+from rankfold.training.reconstruction_recipe import Reconstruction
 from rankfold.training.source import TrainingData
 
 
@@ -40,6 +41,9 @@ from rankfold.training.source import TrainingData
     name=TEXT.or_none,
     baseline=Wanted("DenseWeights", DenseWeights, optional=True),
     distillation=Wanted("a Distillation", Distillation, optional=True),
+    reconstruction=Wanted(
+        "a Reconstruction, such as Reconstruction(images=512)", Reconstruction, optional=True
+    ),
     noise=NON_IDEALITIES,
     energy=Wanted("EnergyOptions(...)", EnergyOptions, optional=True),
     hardware=Wanted("Hardware(...)", Hardware, optional=True),
@@ -63,6 +67,7 @@ def run(
     decomposition: str = "data",
     rounding: str = "nearest",
     distillation: Distillation | None = DISTILLATION,
+    reconstruction: Reconstruction | None = None,
     noise: NonIdealities | None = None,
     energy: EnergyOptions | None = None,
     hardware: Hardware | None = None,
@@ -92,6 +97,8 @@ def run(
             images) or `sequential` (the same, layer after layer, taking back the errors of those before).
         rounding: of weights to their first levels, `nearest` or `compensated` (see `quantise_`).
         distillation: how the dense network teaches in fine-tuning; None: it does not.
+        reconstruction: how the network learns the dense network's outputs without labels before it is
+            fine-tuned (`training.reconstruction`); None: it does not.
         noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as quantised.
         energy: the components that energy is counted with; None: those of the hardware.
         hardware: what energy is counted for, on the plan's array; None: the plan's hardware.
@@ -119,6 +126,7 @@ def run(
         decomposition=decomposition,
         rounding=rounding,
         distillation=distillation,
+        reconstruction=reconstruction,
         noise=noise,
         energy=energy,
         hardware=hardware,
@@ -170,6 +178,7 @@ def begin(state: RunState, out: Path, resume: bool) -> Begun:
         steps.start(state)
         steps.decompose(state)
         steps.quantise(state)
+        steps.reconstruct(state)
     return Begun(state, number, known)
 
 
@@ -253,6 +262,8 @@ def identity(state: RunState) -> Mapping[str, Any]:
         content["noise"] = asdict(state.noise)
     if state.distillation is not None:
         content["distillation"] = asdict(state.distillation)
+    if state.reconstruction is not None:
+        content["reconstruction"] = asdict(state.reconstruction)
     return content
 
 

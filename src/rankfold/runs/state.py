@@ -36,6 +36,7 @@ from rankfold.training.loaders import trace_on
 from rankfold.training.loop import EpochRecord
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
+from rankfold.training.reconstruction_recipe import BlockRecord, Reconstruction
 from rankfold.training.source import TrainingData
 from rankfold.training.static_training import check_static
 from rankfold.workload import Network, trace
@@ -72,6 +73,7 @@ class RunState:
         decomposition: one of `rankfold.lowrank.DECOMPOSITIONS`.
         rounding: of weights to levels before fine-tuning, one of `rankfold.lowrank.ROUNDINGS`.
         distillation: how the dense network teaches in fine-tuning; None: it does not.
+        reconstruction: how the network learns without labels before fine-tuning; None: it does not.
         noise: non-idealities of the arrays that fine-tuning has in the loop; None: it has no arrays.
         hardware: what costs are counted for; None: that of the plan.
         notes: what the result says of the run beside what it found.
@@ -84,11 +86,13 @@ class RunState:
         processes: that do this work together.
         captured: whether it trains by static steps, on a GPU one CUDA graph each.
         teacher: the dense network as it was when it began to teach.
+        reference: the dense network, where there is a `reconstruction`.
         arrays: the network as its arrays compute it, with the Parameters of `model`, where there is `noise`.
         dense_weights: a hash of the weights that the dense network had; empty before they are there.
         reports: what surgery did to each layer.
         parameters: weights and biases, before and after surgery.
-        accuracies: on the test split, 0 to 1: `baseline`, `decomposed`, `final`, `arrays`.
+        accuracies: on the test split, 0 to 1: `baseline`, `decomposed`, `reconstructed`, `final`, `arrays`.
+        blocks: one record for each block that was reconstructed.
         history: one record for each epoch.
         planned_steps: of a run that plans again after training.
     """
@@ -103,6 +107,7 @@ class RunState:
     decomposition: str = "data"
     rounding: str = "nearest"
     distillation: Distillation | None = None
+    reconstruction: Reconstruction | None = None
     noise: NonIdealities | None = None
     hardware: Hardware | None = None
     notes: RunNotes = field(default_factory=RunNotes)
@@ -115,11 +120,13 @@ class RunState:
     captured: bool = False
 
     teacher: Teacher | None = None
+    reference: nn.Module | None = None
     arrays: nn.Module | None = None
     dense_weights: str = ""
     reports: tuple[LayerReport, ...] = ()
     parameters: tuple[int, int] = (0, 0)
     accuracies: dict[str, float] = field(default_factory=dict)
+    blocks: tuple[BlockRecord, ...] = ()
     history: tuple[EpochRecord, ...] = ()
     planned_steps: tuple[PlannedStep, ...] = ()
 
@@ -147,6 +154,7 @@ def prepare(
     decomposition: str = "data",
     rounding: str = "nearest",
     distillation: Distillation | None = DISTILLATION,
+    reconstruction: Reconstruction | None = None,
     noise: NonIdealities | None = None,
     energy: EnergyOptions | None = None,
     hardware: Hardware | None = None,
@@ -164,6 +172,8 @@ def prepare(
     # Cheap checks first: a wrong choice is refused before a network is traced.
     target = choose_device(device)
     _check_choices(decomposition, noise, recipe)
+    if reconstruction is not None:
+        _check_reconstruction(reconstruction, data, noise, processes)
     if captured:
         check_captured(data, processes, noise)
     check_rounding(rounding, plan)
@@ -201,6 +211,7 @@ def prepare(
         rounding=rounding,
         # Nothing to teach without weight or epochs: then no teacher is made, and none is on record.
         distillation=effective(distillation, suited),
+        reconstruction=reconstruction,
         noise=noise,
         hardware=machine,
         notes=notes or RunNotes(),
@@ -226,6 +237,26 @@ def _check_choices(decomposition: str, noise: NonIdealities | None, recipe: Reci
         raise InputError(
             "noise-aware training programs arrays anew in every step, which compiled steps do not; "
             "omit compiled=True"
+        )
+
+
+def _check_reconstruction(
+    reconstruction: Reconstruction,
+    data: TrainingData,
+    noise: NonIdealities | None,
+    processes: Processes,
+) -> None:
+    """Refuse what a reconstruction cannot do."""
+    if noise is not None:
+        raise InputError(
+            "reconstruction has no arrays in the loop, and noise-aware training has; omit one of the two"
+        )
+    if not processes.alone:
+        raise InputError("a network is reconstructed in one process; omit torchrun, or the reconstruction")
+    if data.train_images < reconstruction.images:
+        raise InputError(
+            f"images (={reconstruction.images}) of reconstruction must be {data.train_images} or fewer, as "
+            "many as the data have to train on"
         )
 
 

@@ -1,4 +1,4 @@
-"""The steps of a run, in their order: start, decompose, quantise, fine-tune, evaluate.
+"""The steps of a run, in their order: start, decompose, quantise, reconstruct, fine-tune, evaluate.
 
 Each takes a `RunState` (see `runs.state.prepare`) a step further, in place. `runs.run` goes through all of
 them and records the result; planning, and training loops of one's own, use those that they need.
@@ -6,8 +6,10 @@ them and records the result; planning, and training loops of one's own, use thos
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rankfold.calibration.samples import MOMENT_IMAGES
 from rankfold.errors import RankfoldError
@@ -18,11 +20,15 @@ from rankfold.surgery.compress import LayerReport, compress_, kept_parameters
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
 from rankfold.training.accuracy import accuracy_on_tests
+from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.distillation import Teacher
 from rankfold.training.loop import train
+from rankfold.training.reconstruction import reconstruct_
 from rankfold.training.together import Pupil, train_together
 
-BASELINE, DECOMPOSED, FINAL, ARRAYS = "baseline", "decomposed", "final", "arrays"  # keys of accuracies
+# Keys of accuracies.
+BASELINE, DECOMPOSED, RECONSTRUCTED = "baseline", "decomposed", "reconstructed"
+FINAL, ARRAYS = "final", "arrays"
 
 
 def measure(state: RunState, when: str) -> float:
@@ -53,6 +59,8 @@ def start(state: RunState) -> None:
     # Now, while the network is still dense and in float.
     if state.distillation is not None:
         state.teacher = Teacher(state.model, state.distillation)
+    if state.reconstruction is not None:
+        state.reference = copy.deepcopy(state.model)
 
 
 def decompose(state: RunState) -> None:
@@ -96,6 +104,35 @@ def quantise(state: RunState) -> None:
         what = "decomposition and quantisation"
     accuracy = measure(state, DECOMPOSED)
     state.progress.note(f"after {what}, before fine-tuning: {accuracy:.2%}")
+
+
+def reconstruct(state: RunState) -> None:
+    """Train the network without labels, block by block, where the run has a reconstruction; go on from the
+    newest block in its folder.
+
+    Fills in `blocks`; then measures the accuracy.
+
+    Raises:
+        InputError: the data have too few samples, or what is in the folder belongs to another run.
+    """
+    if state.reconstruction is None:
+        return
+    assert state.reference is not None  # kept by `start`
+    checkpoint = None
+    if state.folder is not None:
+        checkpoint = Checkpoint(state.folder.reconstruction, state.folder.run)
+    state.blocks = reconstruct_(
+        state.model,
+        state.reference,
+        state.calibration(state.reconstruction.images),
+        **asdict(state.reconstruction),
+        seed=state.recipe.seed,
+        checkpoint=checkpoint,
+        progress=state.progress,
+    )
+    state.reference = None  # nobody asks for it any more
+    accuracy = measure(state, RECONSTRUCTED)
+    state.progress.note(f"after reconstruction without labels: {accuracy:.2%}")
 
 
 def fine_tune(state: RunState) -> None:

@@ -35,6 +35,11 @@ from rankfold.cli.arguments.training import (
 )
 from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.cli.commands.compress_anneal import add_anneal, check_annealing, run_annealing
+from rankfold.cli.commands.compress_reconstruct import (
+    add_reconstruction,
+    check_reconstruction,
+    reconstruction,
+)
 from rankfold.cost.energy import all_laid_out, choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS, ROUNDINGS
@@ -83,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fine-tune with the arrays below in the loop, programmed anew in every step",
     )
     add_distillation(parser)
+    add_reconstruction(parser)
     add_non_idealities(parser)
     parser.add_argument(
         "--input",
@@ -130,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
     if options.data is None:
         raise InputError(f"--data is missing: {DATA_HELP}")
     # Before anything is loaded, as what is wrong with the options costs no wait then.
+    check_reconstruction(options)
     check_annealing(options, [word for word, there in _of_one_method(options).items() if there])
     planned = method = None
     if options.plan is None:
@@ -199,6 +206,7 @@ def _compress(
         decomposition=options.decomposition or "data",
         rounding=options.rounding,
         distillation=distillation(options),
+        reconstruction=reconstruction(options),
         noise=noise,
         hardware=hardware,
         notes=RunNotes(command_line(), options.image_size),

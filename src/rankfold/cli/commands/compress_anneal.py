@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rankfold.training.source import TrainingData
 
 # Options that say nothing without `--anneal`.
-OWN = ("max_cycles", "max_arrays", "max_energy", "budget", "kinds", "images")
+OWN = ("max_cycles", "max_arrays", "max_energy", "budget", "kinds")
 
 
 def add_anneal(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def add_anneal(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="training images that plans of --anneal are calibrated on (default 512, or 32 where they are "
-        "larger than 64x64)",
+        "larger than 64x64), or that --reconstruct looks at (default 512)",
     )
 
 

@@ -1,0 +1,69 @@
+"""`rankfold compress --reconstruct`: training without labels before the one with them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from rankfold.cli.arguments.processes import started_together
+from rankfold.errors import InputError
+
+if TYPE_CHECKING:
+    from rankfold.training.reconstruction_recipe import Reconstruction
+
+
+def add_reconstruction(parser: argparse.ArgumentParser) -> None:
+    """Add `--reconstruct` and `--steps`; `--images` is shared with `--anneal`."""
+    parser.add_argument(
+        "--reconstruct",
+        action="store_true",
+        help="before fine-tuning, or with --epochs 0 instead of it, let each block learn to give the dense "
+        "network's outputs on a few training images, whose labels are not looked at",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="steps of each block of --reconstruct, 32 images each (default 400)",
+    )
+
+
+def check_reconstruction(options: argparse.Namespace) -> None:
+    """Refuse what does not go with `--reconstruct`, or what says nothing without it.
+
+    Raises:
+        InputError: there is such an option, or its value is wrong.
+    """
+    if not options.reconstruct:
+        if options.steps is not None:
+            raise InputError("--steps is of --reconstruct; add it, or omit --steps")
+        if options.images is not None and options.anneal is None:
+            raise InputError("--images is of --reconstruct and of --anneal; add one of them")
+        return
+    reconstruction(options)
+    if options.anneal is not None:
+        raise InputError(
+            "--anneal plans and trains in steps of its own; omit --reconstruct, or reconstruct by the last "
+            "plan of the finished run (compress --plan DIR/plan.json --reconstruct)"
+        )
+    if options.noise_aware:
+        raise InputError("--reconstruct has no arrays in the loop, as --noise-aware has; omit one of them")
+    if started_together():
+        raise InputError("--reconstruct works in one process; omit torchrun")
+
+
+def reconstruction(options: argparse.Namespace) -> Reconstruction | None:
+    """How the network learns without labels; None: it does not.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+    from rankfold.training.reconstruction_recipe import Reconstruction
+
+    if not options.reconstruct:
+        return None
+    given = {}
+    for name in ("images", "steps"):
+        if getattr(options, name) is not None:
+            given[name] = getattr(options, name)
+    return Reconstruction(**given)

@@ -1,0 +1,247 @@
+"""Training without labels: block by block, a compressed network learns to give what the original gave.
+
+Block reconstruction after Li et al. (BRECQ, ICLR 2021), with the quantisers in the loop: weights are trained,
+and the step sizes that round them and their inputs (Esser et al. 2020), where BRECQ and Nagel et al.
+(AdaRound, ICML 2020) choose between the two next levels of each weight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rankfold.arguments import WHOLE, Wanted, takes
+from rankfold.calibration.blocks import Block, blocks
+from rankfold.calibration.importance import gives_scores, module_importance
+from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.samples import GivesBatches, Inputs, Samples, call, size_of
+from rankfold.errors import InputError
+from rankfold.models.device import MODEL, device_of
+from rankfold.progress import PROGRESS, Progress, Silent
+from rankfold.surgery.undo import unchanged_on_error
+from rankfold.training.block_training import BlockLoss, BlockTraining, Scores, Squares, trainable
+from rankfold.training.checkpoint import Checkpoint
+from rankfold.training.device import place_, placed
+from rankfold.training.kept_values import KeptValues
+from rankfold.training.loop import deterministic
+from rankfold.training.reconstruction_recipe import BATCH, BlockRecord, Reconstruction
+
+
+@takes(
+    model=MODEL,
+    reference=MODEL,
+    seed=WHOLE,
+    checkpoint=Wanted("a Checkpoint", Checkpoint, optional=True),
+    progress=PROGRESS,
+)
+def reconstruct_(
+    model: nn.Module,
+    reference: nn.Module,
+    data: Iterable[Any] | GivesBatches,
+    *,
+    images: int = Reconstruction.images,
+    steps: int = Reconstruction.steps,
+    rate: float = Reconstruction.rate,
+    seed: int = 0,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress | None = None,
+) -> tuple[BlockRecord, ...]:
+    """Train a compressed network without labels, in place, to give what the original gives, block by block.
+
+    Each block (see `calibration.blocks`) reads what the blocks before it, already trained, give, and learns
+    the outputs that it has in the reference, weighted by how much the reference's scores depend on each
+    (`calibration.importance.module_importance`; all alike where it gives no scores). Batch norms keep their
+    statistics, and weights that masks drop stay zero. A block that does not come nearer stays as it is.
+
+    Memory holds both networks, what a way back through the reference keeps (`calibration.backward`), and then
+    inputs and outputs of one block, at most 512 MB of each; what is more is kept in a file.
+
+    Args:
+        model: the network after `compress_` and `quantise_`.
+        reference: the network that it was made from; it stays as it is.
+        data: batches, see `calibration.samples.inputs_of`; targets in them are not looked at.
+        images: samples of the data that are looked at, 32 or more.
+        steps: of each block, of 32 samples each.
+        rate: of Adam at the first step (`Reconstruction`).
+        seed: of the samples of each step, and of the labels that are drawn for the importance.
+        checkpoint: where the state is kept after each block; what is there is gone on from.
+        progress: hears of each block as a part of its own.
+
+    Returns:
+        One record for each block with anything to train, in the order in which they run.
+
+    Raises:
+        InputError: a value is out of range, there are too few samples, the networks have no block in common,
+            or the checkpoint belongs to another run.
+    """
+    recipe = Reconstruction(images, steps, rate)
+    device = device_of(model)
+    samples = Samples(data, images, device)
+    count = sum(size_of(batch) for batch in samples)
+    if count < BATCH:
+        raise InputError(
+            f"the data have {count} samples; reconstruction needs {BATCH} or more, as many as a step looks at"
+        )
+    job = _Job(
+        model,
+        reference,
+        samples,
+        count,
+        recipe=recipe,
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress or Silent(),
+    )
+    with unchanged_on_error(model), placed(reference, device), deterministic():
+        place_(model, device)
+        with evaluating(reference), evaluating(model):
+            return job.work()
+
+
+class _Job:
+    """A reconstruction under way.
+
+    Args:
+        model: in eval mode while this works.
+        reference: likewise.
+        samples: of both.
+        count: how many there are.
+        recipe: how long.
+        seed: of all that is drawn.
+        checkpoint: where the state is kept.
+        progress: hears of each block.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        reference: nn.Module,
+        samples: Samples,
+        count: int,
+        *,
+        recipe: Reconstruction,
+        seed: int,
+        checkpoint: Checkpoint | None,
+        progress: Progress,
+    ) -> None:
+        self._model, self._reference, self._samples = model, reference, samples
+        self._recipe, self._seed = recipe, seed
+        self._checkpoint, self._progress = checkpoint, progress
+        self._count = count
+        self._records: list[BlockRecord] = []
+
+    def work(self) -> tuple[BlockRecord, ...]:
+        """Train all blocks that are not done."""
+        found = self._blocks()
+        self._take_up()
+        left = found[len(self._records) :]
+        if not left:
+            return tuple(self._records)
+        scores = gives_scores(self._reference, self._samples)
+        # Of all of them, also when it goes on: the same numbers to the last bit.
+        names = [block.name for block in found if not block.is_last]
+        importance: Mapping[str, Tensor] = {}
+        if scores and names:
+            importance = module_importance(self._reference, self._samples, names, self._seed)
+        for block in left:
+            loss: BlockLoss = Squares(importance.get(block.name))
+            if block.is_last and scores:
+                loss = Scores()
+            part = f"reconstruction {len(self._records) + 1}/{len(found)}"
+            self._progress.begin(part, self._recipe.steps, "steps")
+            summary = ""
+            try:
+                record = self._trained(block, loss)
+                summary = f"{part}: {record.in_words()}"
+            finally:
+                self._progress.end(summary)
+            self._records.append(record)
+            if self._checkpoint is not None:
+                self._checkpoint.save(self._state())
+        return tuple(self._records)
+
+    def _blocks(self) -> tuple[Block, ...]:
+        """The blocks that have anything to train.
+
+        Raises:
+            InputError: there is none.
+        """
+        first = next(iter(self._samples))
+        found = blocks(self._reference, self._model, first)
+        trained = tuple(block for block in found if trainable(self._model.get_submodule(block.name)))
+        if not trained:
+            raise InputError(
+                "no layer of the network, and no module around one, has outputs of the same shape in the "
+                "reference; give the network that it was made from"
+            )
+        return trained
+
+    def _trained(self, block: Block, loss: BlockLoss) -> BlockRecord:
+        """Train one block."""
+        start = time.perf_counter()
+        folder = self._checkpoint.path.parent if self._checkpoint is not None else None
+        inputs, wanted = KeptValues(self._count, folder), KeptValues(self._count, folder)
+        for batch in self._samples:
+            inputs.add(_seen(self._model, block.name, batch, outputs=False))
+            wanted.add(_seen(self._reference, block.name, batch, outputs=True))
+        training = BlockTraining(
+            inputs=inputs,
+            wanted=wanted,
+            loss=loss,
+            steps=self._recipe.steps,
+            rate=self._recipe.rate,
+            # Of each block its own, whether or not those before it are trained in this process.
+            seed=self._seed + len(self._records),
+            device=self._samples.device,
+        )
+        before, after = training.train_(self._model.get_submodule(block.name), self._progress.advance)
+        return BlockRecord(block.name, before, after, time.perf_counter() - start)
+
+    def _take_up(self) -> None:
+        """Go on from the state that the checkpoint holds, if there is one."""
+        content = None
+        if self._checkpoint is not None:
+            content = self._checkpoint.read()
+        if self._checkpoint is None or content is None:
+            return
+        state = self._checkpoint.parse(content, self._samples.device)
+        self._model.load_state_dict(state["model"])
+        self._records = [BlockRecord(**record) for record in state["blocks"]]
+
+    def _state(self) -> dict[str, Any]:
+        """All that `_take_up` needs."""
+        return {
+            "model": self._model.state_dict(),
+            "blocks": [asdict(record) for record in self._records],
+        }
+
+
+class _Seen(BaseException):
+    """Ends a run of a network as soon as a value is known; no error, so that nobody takes it for one."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+
+@torch.no_grad()
+def _seen(network: nn.Module, name: str, batch: Inputs, *, outputs: bool) -> Tensor:
+    """What a module of a network reads, or gives, on a batch; nothing behind it is computed."""
+
+    def before(_: str, __: nn.Module, given: Tensor) -> None:
+        if not outputs:
+            raise _Seen(given)
+
+    def after(_: str, __: nn.Module, given: Tensor, gives: Tensor) -> None:
+        raise _Seen(gives)
+
+    with observing({name: network.get_submodule(name)}, before=before, after=after):
+        try:
+            call(network, batch)
+        except _Seen as seen:
+            return seen.values
+    raise InputError(f"module {name} runs on some batches of the data and not on others")

@@ -1,0 +1,122 @@
+"""Runs that learn without labels before their fine-tuning, or instead of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from common.command_line import refuse
+from common.small_network import net
+from rankfold.cli.main import main
+from rankfold.errors import InputError
+from rankfold.machine import NonIdealities
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LowRank, uniform_plan
+from rankfold.progress import Silent
+from rankfold.runs.folder import RunFolder
+from rankfold.runs.result import Result
+from rankfold.runs.run import run
+from rankfold.training.data import load_images
+from rankfold.training.recipe import Recipe
+from rankfold.training.reconstruction_recipe import Reconstruction
+from rankfold.workload import trace
+
+pytestmark = pytest.mark.usefixtures("few_digits")
+NO_EPOCH = Recipe(epochs=0, batch_size=64, precision="float32")
+FEW = Reconstruction(images=64, steps=10)
+FILES = "plan.json", "model.safetensors", "result.json", "history.csv", "run.json"
+
+
+@pytest.fixture(scope="module")
+def digits(few_digits):
+    images = load_images("digits")
+    return replace(images, train=images.train.sample(128, 0), test=images.test.sample(64, 0))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    array = ArraySpec(32, 32)
+    return uniform_plan(trace(net(), (1, 8, 8), "net"), array, LowRank(rank="1/4", force=True), bits=3)
+
+
+@pytest.fixture(scope="module")
+def whole(digits, plan, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, run(net(), digits, plan, NO_EPOCH, out=folder, reconstruction=FEW)
+
+
+class StopsIn(Silent):
+    """Breaks off in one part of the work."""
+
+    def __init__(self, part):
+        self.part = part
+
+    def begin(self, what, total, unit="images"):
+        if what == self.part:
+            raise KeyboardInterrupt
+
+
+def test_its_result_tells_of_it_and_nothing_else_is_left(whole):
+    folder, result = whole
+    told = result.reconstruction
+    assert (told.images, told.steps, told.before) == (64, 10, result.accuracy.decomposed)
+    assert told.after == result.accuracy.final  # as no epoch follows
+    assert all(block.after <= block.before for block in told.blocks) and len(told.blocks) == 4
+    assert any(block.after < block.before for block in told.blocks)
+    assert Result.load(folder / "result.json") == result
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+
+
+def test_one_that_was_stopped_ends_like_one_that_was_not(digits, plan, whole, tmp_path):
+    wanted, result = whole
+    again = {"out": tmp_path / "run", "reconstruction": FEW}
+    for resume, part in ((False, 2), (True, 4)):
+        with pytest.raises(KeyboardInterrupt):
+            stop = StopsIn(f"reconstruction {part}/4")
+            run(net(), digits, plan, NO_EPOCH, **again, resume=resume, progress=stop)
+        assert RunFolder(again["out"], "").reconstruction.exists()
+    resumed = run(net(), digits, plan, NO_EPOCH, **again, resume=True)
+    assert resumed.accuracy == result.accuracy
+    assert (again["out"] / "model.safetensors").read_bytes() == (wanted / "model.safetensors").read_bytes()
+    assert not RunFolder(again["out"], "").reconstruction.exists()
+    with pytest.raises(InputError, match="different run"):
+        run(net(), digits, plan, NO_EPOCH, out=again["out"], resume=True)
+
+
+def test_what_cannot_be_is_refused_before_the_folder_is_there(digits, plan, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match=r"images \(=512\) of reconstruction must be 128 or fewer"):
+        run(net(), digits, plan, NO_EPOCH, out=out, reconstruction=Reconstruction())
+    with pytest.raises(InputError, match="noise-aware training has; omit one of the two"):
+        noise = NonIdealities(program_noise=0.02)
+        run(net(), digits, plan, NO_EPOCH, out=out, reconstruction=FEW, noise=noise)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--steps", "9"], "--steps is of --reconstruct"),
+        (["--images", "64"], "--images is of --reconstruct and of --anneal"),
+        (["--reconstruct", "--steps", "0"], "steps (=0) must be 1 or more"),
+        (["--reconstruct", "--images", "8"], "images (=8) must be 32 or more"),
+        (["--reconstruct", "--anneal", "2", "--max-cycles", "40%"], "omit --reconstruct, or reconstruct by"),
+        (["--reconstruct", "--noise-aware", "--adc-bits", "6"], "has no arrays in the loop"),
+    ],
+)
+def test_the_command_line_refuses_it_too(capsys, tmp_path, given, words):
+    out = tmp_path / "run"
+    network = ["resnet8", "--data", "digits", "--array", "32x32"]
+    assert words in refuse(capsys, "compress", *network, "--out", out, *given)
+    assert not out.exists()
+
+
+def test_the_command_line_reconstructs(capsys, tmp_path):
+    out = tmp_path / "run"
+    command = ["compress", "resnet8", "--data", "digits", "--array", "32x32", "--out", str(out)]
+    command += ["--epochs", "0"]
+    more = ["--baseline-epochs", "0", "--reconstruct", "--images", "32", "--steps", "2", "--threads", "1"]
+    assert main([*command, *more]) == 0
+    told = Result.load(out / "result.json").reconstruction
+    assert (told.images, told.steps) == (32, 2)
+    assert [block.name for block in told.blocks] == ["conv1", "layer1.0", "layer2.0", "layer3.0", "fc"]
+    assert "after reconstruction without labels: " in capsys.readouterr().err
