@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.calibration.backward import Backward
-from rankfold.calibration.branches import branches
+from rankfold.calibration.branches import branches, unread
 from rankfold.calibration.observation import observing
 from rankfold.calibration.skipping import skipping_losses
 
@@ -49,9 +49,8 @@ def test_what_a_way_goes_around_and_what_only_feeds_it() -> None:
     model = Forked().train()
     found = branches(model, [IMAGES], LAYERS)
     assert model.training
-    # The layer whose values go nowhere is before all others, and nothing goes through it.
-    feeding = {name: before - {"unused"} for name, before in found.feeding.items()}
-    assert feeding == {
+    # The layer whose values go nowhere feeds none.
+    assert found.feeding == {
         "one": frozenset(),
         "two": {"one"},
         "three": {"one", "two"},
@@ -77,6 +76,47 @@ def test_frozen_networks_and_layers_that_run_twice() -> None:
     # Every way passes one of its runs.
     assert dict(branches(model, [IMAGES], ["same", "once"]).feeding) == {"once": frozenset()}
     assert not branches(model, [IMAGES], []).feeding and not branches(model, [], ["once"]).feeding
+
+
+class Gated(nn.Module):
+    """A layer that the outputs read without a gradient, beside one that it feeds."""
+
+    def __init__(self, gate: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        self.third, self.gate = nn.Conv2d(3, 3, 1), gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        gates = {"hard": y > 0, "detached": y.detach(), "none": torch.ones(())}
+        return x * gates[self.gate] + self.third(self.second(y))
+
+
+@pytest.mark.parametrize("gate", ["hard", "detached"])
+def test_what_reads_a_layer_without_a_gradient_is_seen(gate: str) -> None:
+    names = ["first", "second", "third"]
+    found = branches(Gated(gate), [IMAGES], names).feeding
+    assert found == {"first": frozenset(), "second": frozenset(), "third": {"second"}}
+    assert branches(Gated("none"), [IMAGES], names).feeding["second"] == {"first"}
+
+
+@pytest.mark.parametrize("gate", ["hard", "detached", "none"])
+def test_layers_are_unread_only_where_that_is_certain(gate: str) -> None:
+    class Ended(nn.Module):
+        def __init__(self, ends: bool) -> None:
+            super().__init__()
+            self.gated, self.ends = Gated(gate), ends
+            self.gated.third.register_forward_hook(lambda _, __, output: torch.zeros_like(output))
+
+        def forward(self, x: Tensor) -> Tensor:
+            given: Tensor = self.gated(x)
+            return given.argmax(1) if self.ends else given
+
+    names = ["gated.first", "gated.second"]
+    wanted = {"gated.second"} if gate != "none" else set(names)
+    assert unread(Ended(False), IMAGES[:1], names) == wanted
+    assert unread(Ended(True), IMAGES[:1], names) == frozenset()
 
 
 @pytest.mark.parametrize("name", ["two", "joined"])

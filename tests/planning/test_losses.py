@@ -67,7 +67,7 @@ class Layers(Silent):
 
 def choices(known, progress=None, threads=2):
     slots, model, sensitive, costing = known
-    statistics = LayerStatistics(sensitive.layers, windows=sensitive.windows)
+    statistics = LayerStatistics(sensitivities=sensitive.layers, windows=sensitive.windows)
     return losses.layer_choices(
         slots, model, statistics, costing, [CYCLES], progress=progress or Silent(), threads=threads
     )

@@ -1,5 +1,7 @@
 """`PlanLosses`: the loss of a whole plan is the one that the planner predicts, and needs no planner."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,15 @@ import torch
 from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.plan import ChannelLayer, Plan, uniform_plan
+from rankfold.plan import (
+    ChannelLayer,
+    DenseLayer,
+    GroupedLayer,
+    LayerPlan,
+    Plan,
+    SkippedLayer,
+    uniform_plan,
+)
 from rankfold.plan.methods import Pairs
 from rankfold.planning import planning_problem
 from rankfold.planning.data import planning_data
@@ -15,6 +25,7 @@ from rankfold.planning.exact import CYCLES, LOSS, WEIGHTS, Budget, total
 from rankfold.planning.plan_loss import PlanLosses
 from rankfold.planning.statistics import layer_statistics
 from rankfold.surgery.compress import compress_
+from rankfold.workload import trace
 
 ARRAY = ArraySpec(16, 16)
 IMAGES = 64
@@ -76,3 +87,38 @@ def _compressed(model, plan):
     network = deepcopy(model)
     compress_(network, plan)
     return network
+
+
+def test_what_feeds_a_skipped_layer_alone_loses_nothing_whatever_other_plans_skip():
+    torch.manual_seed(0)
+    model = Chain().eval()
+    images = [torch.randn(4, 3, 6, 6)]
+    network = trace(model, (3, 6, 6), "chain")
+
+    def plan(**kinds):
+        layers = [LayerPlan(one.name, kinds.get(one.name, DenseLayer())) for one in network.layers]
+        layers = [replace(one, mapping=one.kind.mapping_for("im2col")) for one in layers]
+        return Plan.of(network, ARRAY, layers)
+
+    asked = plan(first=SkippedLayer(), third=SkippedLayer())
+    other = plan(second=SkippedLayer())
+    changed = plan(first=GroupedLayer(3), third=SkippedLayer())
+    alone = PlanLosses.on(model, images, [asked]).by_layer(asked)
+    together = PlanLosses.on(model, images, [asked, other, changed])
+    assert alone["first"] == 0 and alone["third"] > 0
+    assert together.by_layer(asked) == pytest.approx(alone)
+    assert together.by_layer(changed) == pytest.approx(alone)
+    assert together.of(other) > 0
+
+
+class Chain(torch.nn.Module):
+    """A branch of three layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 3, 1)
+        self.first, self.second, self.third = (torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        x = self.stem(x)
+        return (x + self.third(self.second(self.first(x)))).mean((2, 3))

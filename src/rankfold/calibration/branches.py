@@ -2,7 +2,8 @@
 
 Read off the graph that torch records of one run: its nodes are operations, its edges values. A layer within
 a residual branch is one that the shortcut goes around. Layers before it whose values reach the outputs
-through it alone compute for nothing without it.
+through it alone compute for nothing without it, which runs with other values of theirs confirm: what reads
+values without a gradient is no operation of the graph.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from rankfold.calibration.layer_moments import layers_of
 from rankfold.calibration.observation import evaluating, observing
 from rankfold.calibration.recorded_graph import edges_of, reached_from, recorded
+from rankfold.calibration.replaying import Replay, tensors_in
 from rankfold.calibration.samples import Inputs, call, cut, map_tensors, size_of
 
 
@@ -52,14 +54,20 @@ def branches(model: nn.Module, batches: Iterable[Inputs], names: Sequence[str]) 
         names: of convolutions and linear layers.
 
     Returns:
-        None where no input is of floats, as nothing is recorded of others.
+        Those that were found: none where no input is of floats, as nothing is recorded of others.
     """
     if not names:
         return Branches()
     for batch in batches:
         first = cut(batch, size_of(batch), 0, 1)
         graph = _Graph.of(model, first, names)
-        return Branches({name: graph.before(name) for name in names if graph.goes_around(name)})
+        replay = Replay(model, first, names)
+        unused = graph.before("")  # before every layer, and fed to none
+        feeding = {}
+        for name in names:
+            if graph.goes_around(name):
+                feeding[name] = replay.unfelt(graph.before(name) - unused, held=name)
+        return Branches(feeding)
     return Branches()
 
 
@@ -70,9 +78,14 @@ def unread(model: nn.Module, inputs: Inputs, names: Sequence[str]) -> frozenset[
         model: any network; it runs in eval mode, then is as before.
         inputs: of the model, on its device.
         names: of convolutions and linear layers.
+
+    Returns:
+        Those that are certain: none where an output has no gradient, as that of an argmax.
     """
     graph = _Graph.of(model, inputs, names)
-    return graph.before("")
+    if not graph.complete:
+        return frozenset()
+    return Replay(model, inputs, names).unfelt(graph.before(""))
 
 
 class _Graph:
@@ -83,6 +96,7 @@ class _Graph:
         roots: operations that give the outputs.
         inputs: the network's inputs.
         layers: the operations of each layer.
+        complete: whether every output has a gradient.
     """
 
     def __init__(
@@ -91,7 +105,9 @@ class _Graph:
         roots: Sequence[Any],
         inputs: Collection[Any],
         layers: Mapping[str, Any],
+        complete: bool,
     ) -> None:
+        self.complete = complete
         self._read, self._roots, self._inputs, self._layers = read, roots, inputs, layers
         self._without: dict[str, set[Any]] = {}
 
@@ -113,9 +129,10 @@ class _Graph:
             return begun
 
         with evaluating(model), torch.enable_grad(), observing(layers_of(model, names), after=note):
-            outputs = _tensors(call(model, map_tensors(batch, begin)))
+            outputs = tensors_in(call(model, map_tensors(batch, begin)))
         roots = [output.grad_fn for output in outputs if output.grad_fn is not None]
-        return cls(edges_of(roots), roots, {each.grad_fn for each in given}, layers)
+        complete = len(roots) == len(outputs)
+        return cls(edges_of(roots), roots, {each.grad_fn for each in given}, layers, complete)
 
     def goes_around(self, name: str) -> bool:
         """Whether a way from inputs to outputs does not pass a layer."""
@@ -134,14 +151,3 @@ class _Graph:
         if name not in self._without:
             self._without[name] = reached_from(self._roots, self._read, set(self._layers.get(name, ())))
         return self._without[name]
-
-
-def _tensors(values: object) -> list[Tensor]:
-    """The tensors among nested values."""
-    if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, Mapping):
-        values = list(values.values())
-    if isinstance(values, (list, tuple)):
-        return [tensor for value in values for tensor in _tensors(value)]
-    return []

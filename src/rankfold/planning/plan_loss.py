@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from rankfold.calibration.branches import branches
 from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.errors import InputError
 from rankfold.mapping.window_cover import AnyWindow, PlanePart
@@ -76,7 +77,11 @@ class PlanLosses:
         batches = samples.calibration(images, seed)
         skipped = [layer.name for plan in plans for layer in plan.layers if not layer.kind.computes]
         skippable = list(dict.fromkeys(skipped))
-        known = layer_statistics(model, batches, list(windows), seed, None, windows, skippable=skippable)
+        # Not of skipped layers alone: what feeds them loses nothing more, whatever it becomes.
+        bypasses = branches(model, batches, list(windows)) if skippable else None
+        known = layer_statistics(
+            model, batches, list(windows), seed, None, windows, skippable=skippable, bypasses=bypasses
+        )
         return cls.of_statistics(model, samples, known, images=images, seed=seed)
 
     @classmethod
@@ -101,11 +106,14 @@ class PlanLosses:
         network = self.network(plan)
         losses = {}
         idle = {layer.name for layer in plan.layers if not layer.kind.computes}
+        feeding = self._known.bypasses.feeding
         for layer in plan.changed:
+            # What feeds an idle layer alone loses nothing more.
+            if any(layer.name in feeding.get(other, ()) for other in idle):
+                losses[layer.name] = 0.0
+                continue
             if layer.name in idle:
-                # What feeds an idle layer alone loses nothing more.
-                behind = self._known.behind.get(layer.name)
-                losses[layer.name] = 0.0 if behind in idle else self._known.skipping[layer.name]
+                losses[layer.name] = self._known.skipping[layer.name]
                 continue
             matrices = surgery_of(layer.kind).matrices(network.get_submodule(layer.name))
             of_windows = zip(_windows(layer), matrices, strict=True)

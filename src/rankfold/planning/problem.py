@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rankfold.arguments import NUMBER, SWITCH, TEXT, Wanted, takes
-from rankfold.calibration.branches import branches
+from rankfold.calibration.branches import Branches, branches
 from rankfold.calibration.moments import LARGEST_MOMENTS
 from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.cost.energy import ComponentTable, hardware_table
@@ -266,8 +266,9 @@ def planning_problem(
     if layer_bits is not None:
         slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
     calibration = samples.calibration(images, seed)
-    slots = _with_bypasses(slots, model, calibration)
-    known = _calibrated(model, calibration, slots, array, seed, progress)
+    bypasses = branches(model, calibration, _asked_of_bypasses(slots))
+    slots = tuple(replace(slot, bypassed=slot.name in bypasses.feeding) for slot in slots)
+    known = _calibrated(model, calibration, slots, array, bypasses, seed=seed, progress=progress)
     choices = _choices(slots, model, known, costing, quantities, progress)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments)
     limits = limits_of(budgets, choices)
@@ -293,6 +294,8 @@ def _calibrated(
     batches: Iterable[Inputs],
     slots: Sequence[LayerSlot],
     array: ArraySpec,
+    bypasses: Branches,
+    *,
     seed: int,
     progress: Progress,
 ) -> LayerStatistics:
@@ -307,7 +310,15 @@ def _calibrated(
     try:
         skippable = [slot.name for slot in open_slots if slot.bypassed]
         known = layer_statistics(
-            model, batches, names, seed, others, windows, widths=widths, skippable=skippable
+            model,
+            batches,
+            names,
+            seed,
+            others,
+            windows,
+            widths=widths,
+            skippable=skippable,
+            bypasses=bypasses,
         )
         progress.advance(len(names))
     finally:
@@ -330,7 +341,7 @@ def _choices(
     progress.begin("candidates", len(slots), "layers")
     try:
         found = layer_choices(slots, model, known, costing, quantities, progress=progress, threads=threads)
-        return with_dependents(found, known.behind)
+        return with_dependents(found, known.bypasses.nearest)
     finally:
         progress.end()
 
@@ -361,13 +372,9 @@ def _windows(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
     return tuple(windows)
 
 
-def _with_bypasses(
-    slots: Sequence[LayerSlot], model: nn.Module, batches: Iterable[Inputs]
-) -> tuple[LayerSlot, ...]:
-    """The slots, where that matters with those marked that a way through the network goes around."""
-    names = [slot.name for slot in slots if not slot.why_dense and uses_bypasses(slot)]
-    found = branches(model, batches, names)
-    return tuple(replace(slot, bypassed=slot.name in found.feeding) for slot in slots)
+def _asked_of_bypasses(slots: Sequence[LayerSlot]) -> list[str]:
+    """The layers of which it matters whether a way through the network goes around them."""
+    return [slot.name for slot in slots if not slot.why_dense and uses_bypasses(slot)]
 
 
 def _with_widths(

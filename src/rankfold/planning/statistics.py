@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from torch import nn
 
-from rankfold.calibration.branches import branches
+from rankfold.calibration.branches import Branches
 from rankfold.calibration.correction import following_norms, free_of_constants, takes_constants_back
 from rankfold.calibration.input_rounding import input_rounding
 from rankfold.calibration.layer_moments import patch_moments
@@ -22,7 +22,7 @@ from rankfold.planning.rounding import LayerRounding
 from rankfold.workload import ConvShape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerStatistics:
     """What is known of the layers that may be compressed, by their names.
 
@@ -34,7 +34,7 @@ class LayerStatistics:
         windows: the curvature of the loss over the matrices of its windows, by (a, b) or part of the plane.
         rounding: what rounding costs layers that may have other bits.
         skipping: what is predicted to be lost where layers that may be skipped are, in nats per image.
-        behind: for those whose values reach the outputs through another one of them alone, that one.
+        bypasses: which layers the network can do without, and what feeds these alone.
     """
 
     sensitivities: Mapping[str, LayerSensitivity]
@@ -43,7 +43,7 @@ class LayerStatistics:
     windows: Mapping[str, Mapping[AnyWindow, LayerSensitivity]] = field(default_factory=dict)
     rounding: Mapping[str, LayerRounding] = field(default_factory=dict)
     skipping: Mapping[str, float] = field(default_factory=dict)
-    behind: Mapping[str, str] = field(default_factory=dict)
+    bypasses: Branches = field(default_factory=Branches)
 
     def fitted(self, name: str) -> PatchMoments:
         """The moments of a layer's inputs that replacements are made for: centred where it is corrected.
@@ -79,6 +79,7 @@ def layer_statistics(
     *,
     widths: Mapping[str, BitChoices] | None = None,
     skippable: Sequence[str] = (),
+    bypasses: Branches | None = None,
 ) -> LayerStatistics:
     """Run a network over calibration data, forward and backward.
 
@@ -91,13 +92,14 @@ def layer_statistics(
         windows: of output pixels, or of parts of planes, by the layers' names.
         widths: of some of these layers, convolutions, the bits that they may have.
         skippable: those of these layers, convolutions, that may be skipped.
+        bypasses: what is known of them, where something is (see `calibration.branches`).
 
     Raises:
         InputError: there is no batch, a value is not finite, or a layer never runs.
     """
     # Every layer stays dense: the network need not run at all.
     if not names:
-        return LayerStatistics({})
+        return LayerStatistics(sensitivities={})
     widths = widths or {}
     # As surgery makes the weights: a constant error is left to the bias, or to the norm behind.
     norms = following_norms(model, batches, names)
@@ -113,13 +115,13 @@ def layer_statistics(
         for name, shape in readers.items():
             found[name][shape] = gathered[name]
     return LayerStatistics(
-        found_sensitivities.layers,
-        frozenset(name for name in names if takes_constants_back(model, name, norms)),
-        found,
+        sensitivities=found_sensitivities.layers,
+        corrected=frozenset(name for name in names if takes_constants_back(model, name, norms)),
+        others=found,
         windows=found_sensitivities.windows,
         rounding=_rounding(model, batches, found_sensitivities, widths, corrected, seed),
         skipping=skipping_losses(model, batches, skippable, seed),
-        behind=branches(model, batches, skippable).nearest,
+        bypasses=bypasses or Branches(),
     )
 
 

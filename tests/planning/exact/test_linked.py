@@ -97,6 +97,16 @@ def test_fronts_have_every_best_trade_that_is_allowed(choices: list[tuple[Candid
         assert (costs.all(axis=1) & (both.losses <= total(one, LOSS) + 1e-9)).any()
 
 
+def test_what_loses_nothing_by_itself_gets_no_condition() -> None:
+    idle = [
+        Candidate(LayerPlan(name, SkippedLayer()), 0, 0, None, 0, loss)
+        for name, loss in (("0", 0.0), ("1", 0.5))
+    ]
+    choices = [LayerChoices(SHAPE, one, (one,)) for one in idle]
+    found = with_dependents(choices, {"0": "1", "1": "0"})
+    assert [len(layer.candidates) for layer in found] == [1, 2]
+
+
 def test_what_nothing_links_stays_by_itself() -> None:
     entry = LayerPlan("0")
     choices = [(Candidate(entry, 3, 1, None, 1), Candidate(entry, 1, 1, None, 1, 0.5))]

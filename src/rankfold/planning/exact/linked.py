@@ -32,7 +32,9 @@ def with_dependents(choices: Sequence[LayerChoices], behind: Mapping[str, str]) 
     for layer in choices:
         other = known.get(behind.get(layer.name, ""))
         idle = [one for one in layer.candidates if one.idle]
-        if other is not None and idle and any(one.idle for one in other.candidates):
+        # What loses nothing by itself needs no condition.
+        loses = bool(idle) and idle[0].loss > 0
+        if other is not None and loses and any(one.idle for one in other.candidates):
             dependent = replace(idle[0], loss=0.0, needs=other.name)
             layer = replace(layer, candidates=(*layer.candidates, dependent))
         found.append(layer)

@@ -13,7 +13,7 @@ from rankfold.workload import ConvShape, Network
 from rankfold.workload.shape import Pair
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerSlot:
     """One layer that a plan has to say something of.
 
@@ -120,7 +120,16 @@ def layer_slots(
         heights, widths = zip(*planes[name], strict=True)
         smallest = min(heights), min(widths)
         one_plane = len(set(planes[name])) == 1
-        slots.append(LayerSlot(shape, dense, why, in_weights(array, weight_bits), smallest, one_plane))
+        slots.append(
+            LayerSlot(
+                shape=shape,
+                entry=dense,
+                why_dense=why,
+                array=in_weights(array, weight_bits),
+                plane=smallest,
+                one_plane=one_plane,
+            )
+        )
     return tuple(slots)
 
 
