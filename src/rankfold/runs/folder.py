@@ -64,6 +64,11 @@ class RunFolder:
             run = held["run"]
         return cls(path, run)
 
+    def release(self) -> None:
+        """Give the folder back, if nothing was written to it but which run it belongs to."""
+        if [entry.name for entry in self.path.iterdir()] == [run_files.RUN]:
+            self.marker.unlink()
+
     @property
     def marker(self) -> Path:
         """Which run the folder belongs to; a folder of `save` has none."""

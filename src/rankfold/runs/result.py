@@ -49,7 +49,8 @@ class LayerResult:
         reason: why, as in the plan.
         groups: g of a low-rank pair.
         rank: r of a low-rank pair.
-        error: relative Frobenius error of the weight before fine-tuning.
+        error: relative Frobenius error of the weight before fine-tuning, against the dense one; None of
+            layers that keep it, lose channels, or changed after some training already.
         plain_error: the bound of Theorem 1 on it; None where it does not hold: R_ keeps only some positions.
         parameters_before: weights and biases of the dense layer.
         parameters_after: weights and biases that are left.

@@ -24,6 +24,8 @@ def test_steps_are_a_number_or_the_epochs_of_each():
         (["--anneal", "2", "--rounding", "compensated"], "omit --decomposition and --rounding"),
         (["--anneal", "2", "--noise-aware"], "--anneal trains without arrays in the loop"),
         (["--anneal", "1,2,3", "--max-cycles", "1", "--epochs", "4"], "have 6 epochs together, and --epochs"),
+        # The default, which was given all the same.
+        (["--anneal", "1,1,2", "--max-cycles", "1", "--epochs", "10"], "and --epochs says 10; omit it"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(capsys, tmp_path, options, words):

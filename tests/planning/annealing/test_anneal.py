@@ -15,11 +15,14 @@ from rankfold.plan import Plan
 from rankfold.planning import anneal, best_plan
 from rankfold.planning.exact import Budget
 from rankfold.progress import Silent
+from rankfold.runs import steps as run_steps
+from rankfold.runs.energy_record import EnergyOptions
 from rankfold.runs.evaluate import load_run
 from rankfold.runs.folder import load_history
 from rankfold.runs.result import Result
 from rankfold.runs.run import run
 from rankfold.runs.state import traced
+from rankfold.surgery.again import changed_layers
 from rankfold.training.recipe import Recipe
 
 ARRAY = ArraySpec(32, 32)
@@ -109,6 +112,41 @@ def test_a_stopped_run_ends_as_one_that_was_not(model, data, whole, tmp_path, at
         assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes(), name
     assert again.steps == result.steps and again.accuracy == result.accuracy
     assert again.layers == result.layers and again.parameters_after == result.parameters_after
+
+
+def test_errors_are_all_against_dense_weights(whole):
+    folder, result = whole
+    first, last = (Plan.load(folder / f"plan-{number}.json") for number in (1, 2))
+    later = {layer.name for layer in changed_layers(first, last)}
+    assert later
+    for layer in result.layers:
+        known = layer.layer_kind.changes_weight and layer.name not in later
+        assert (layer.error is not None) == (layer.output_error is not None) == known
+
+
+def test_energy_is_planned_as_the_result_counts_it(model, data, tmp_path):
+    energy = EnergyOptions(adc_bits=4, mux=1)
+    recipe = replace(RECIPE, epochs=0)
+    options = {"steps": [0], "recipe": recipe, "images": 32, "device": "cpu", "distillation": None}
+    budget = Budget.parse("energy", "70%")
+    result = anneal(model, data, ARRAY, budget, out=tmp_path, energy=energy, kinds=KINDS, **options)
+    assert result.steps[0].planned["energy"] == pytest.approx(result.energy.energy)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "cycles", "begun"),
+    [(["window"], 1, 0), (["window", "support"], 40, 1)],
+    ids=["by costs alone", "by the first plan"],
+)
+def test_budgets_out_of_reach_leave_the_folder_free(model, data, tmp_path, monkeypatch, kinds, cycles, begun):
+    started = []
+    monkeypatch.setattr(run_steps, "start", started.append)
+    few = Budget.parse("cycles", str(cycles))
+    options = {"recipe": RECIPE, "steps": 2, "kinds": kinds, "images": 8, "device": "cpu"}
+    with pytest.raises(InputError, match=f"no plan has at most {cycles} cycle"):
+        anneal(model, data, ARRAY, few, out=tmp_path, **options)
+    assert len(started) == begun
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_step_is_a_plan_and_a_run_by_it(model, data, tmp_path):

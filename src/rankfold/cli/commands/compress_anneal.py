@@ -109,9 +109,10 @@ def annealed_recipe(options: argparse.Namespace, recipe: Recipe) -> Recipe:
     if not isinstance(options.anneal, tuple):
         return recipe
     epochs = sum(options.anneal)
-    if recipe.epochs not in (epochs, options.defaults["epochs"]):
+    if options.epochs not in (None, epochs):
         raise InputError(
-            f"the steps of --anneal have {epochs} epochs together, and --epochs says {recipe.epochs}; omit it"
+            f"the steps of --anneal have {epochs} epochs together, and --epochs says {options.epochs}; "
+            "omit it"
         )
     return replace(recipe, epochs=epochs)
 

@@ -15,6 +15,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL
 from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
+from rankfold.planning.annealing.reach import check_reach
 from rankfold.planning.annealing.schedule import step_epochs
 from rankfold.planning.annealing.steps import Annealing, StepPlanning
 from rankfold.planning.data import planning_data
@@ -143,14 +144,21 @@ def anneal(
         device=device,
         captured=captured,
     )
+    check_reach(state, planning)
     # Only now: what it says of the dense plan is of no interest.
     state.progress = progress or Silent()
     number = claim(state, Path(out), {**identity(state), "annealing": planning.identity()}, resume)
     known = finished(state)
     if known is not None:
         return known
-    run_steps.start(state)
-    Annealing(state, planning, planning_data(data, state.device)).run()
+    try:
+        run_steps.start(state)
+        Annealing(state, planning, planning_data(data, state.device)).run()
+    except InputError:
+        # Budgets that cannot be kept may show in the first plan only: the folder is free for others then.
+        assert state.folder is not None  # claimed above
+        state.folder.release()
+        raise
     run_steps.evaluate(state)
     return recorded(state, number)
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rankfold.cost.energy import hardware_table
 from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.nn.quantisers import Quantiser
@@ -128,7 +127,8 @@ class Annealing:
             pointwise=planning.pointwise,
             images=planning.images,
             seed=state.recipe.seed,
-            table=None if state.hardware is None else hardware_table(state.hardware),
+            # What the result counts energy with, whether that is of the hardware or not.
+            table=state.energy.for_array(state.plan.array),
             network=state.network,
             present=None if number == 1 else state.plan,
             progress=state.progress,
@@ -196,7 +196,14 @@ def _merged(before: Sequence[LayerReport], after: Sequence[LayerReport]) -> tupl
     merged = []
     for report in before:
         if report.name in anew:
-            # What the layer had when it was dense stays on record.
-            report = replace(anew[report.name], parameters_before=report.parameters_before)
+            # What the layer had when it was dense stays on record. Errors of this step are of the trained
+            # weight, beside which those of other layers, of the dense one, mean something else.
+            report = replace(
+                anew[report.name],
+                error=None,
+                plain_error=None,
+                output_error=None,
+                parameters_before=report.parameters_before,
+            )
         merged.append(report)
     return tuple(merged)
