@@ -344,6 +344,11 @@ def test_a_prediction_holds_for_the_layers_as_they_were(tmp_path) -> None:
     loaded = Plan.load(tmp_path / "plan.json")
     assert loaded == low_rank_plan() and loaded.digest() == low_rank_plan().digest()
     assert loaded.predicted_loss == 0.25
+    assert loaded.predicted_loss_for("weights", "data") is None
+    bound = low_rank_plan().predicting(0.25, "weights", "data")
+    bound = Plan.from_json(bound.to_json())
+    assert bound.predicted_loss_for("weights", "data") == 0.25
+    assert bound.predicted_loss_for("others", "data") is bound.predicted_loss_for("weights", "others") is None
     number = next(index for index, layer in enumerate(plan.layers) if layer.kind.changes_weight)
     changed = plan.layers[number]
     for layer, loss in (

@@ -105,9 +105,21 @@ class Plan:
             return None
         return self.prediction.loss
 
-    def predicting(self, loss: float) -> Plan:
-        """The plan with what its layers, as they are now, are predicted to lose."""
-        return replace(self, prediction=Prediction(loss, decisions(self.layers)))
+    def predicting(self, loss: float, weights: str | None = None, data: str | None = None) -> Plan:
+        """The plan with what its layers, as they are now, are predicted to lose.
+
+        Args:
+            loss: nats per image.
+            weights: digest of the dense network's weights that it was predicted for.
+            data: digest of the data set that it was predicted on.
+        """
+        return replace(self, prediction=Prediction(loss, decisions(self.layers), weights, data))
+
+    def predicted_loss_for(self, weights: str, data: str) -> float | None:
+        """`predicted_loss`, where it was predicted for these weights and data (digests); None: it was not."""
+        if self.prediction is None or not self.prediction.is_for(weights, data):
+            return None
+        return self.predicted_loss
 
     @property
     def called_with(self) -> str:

@@ -21,23 +21,32 @@ class Prediction:
         loss: nats per image, before any training.
         of: the decisions that it is the loss of, see `decisions`. A plan whose layers become something else,
             such as one that was edited by hand, has no prediction any more.
+        weights: digest of the weights of the dense network whose layers these were; None: nobody said.
+        data: digest of the data set that it was predicted on; None likewise.
     """
 
     loss: float
     of: str
+    weights: str | None = None
+    data: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.loss < math.inf:
             raise InputError(f"predicted loss (={self.loss}) must be 0 nats or more")
 
+    def is_for(self, weights: str, data: str) -> bool:
+        """Whether it was made for a dense network with these weights, on these data (digests of both)."""
+        return (self.weights, self.data) == (weights, data)
+
     def to_json(self) -> dict[str, Any]:
         """As plan files have it."""
-        return {"loss": self.loss, "of": self.of}
+        content = {"loss": self.loss, "of": self.of, "weights": self.weights, "data": self.data}
+        return {name: value for name, value in content.items() if value is not None}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Prediction:
         """From a plan file that follows the schema."""
-        return cls(content["loss"], content["of"])
+        return cls(**content)
 
 
 def decisions(layers: Sequence[LayerPlan]) -> str:

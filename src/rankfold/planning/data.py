@@ -81,6 +81,13 @@ class PlanningData(ABC):
         """
 
 
+def digest_of(data: ImageData | LoaderData | Iterable[Any] | PlanningData) -> str | None:
+    """What tells a data set from others; None: these are batches, or samples, that nothing names."""
+    if isinstance(data, ImageData | LoaderData):
+        return data.digest
+    return None
+
+
 def planning_data(
     data: ImageData | LoaderData | Iterable[Any] | PlanningData, device: torch.device
 ) -> PlanningData:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from rankfold.plan import Plan
 from rankfold.plan.plan import PLAN
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
-from rankfold.planning.data import PlanningData, planning_data
+from rankfold.planning.data import PlanningData, digest_of, planning_data
 from rankfold.planning.exact import (
     CYCLES,
     LOSS,
@@ -57,6 +58,7 @@ from rankfold.planning.request import (
 )
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 from rankfold.progress import PROGRESS, Progress, Silent
+from rankfold.runs.baseline import weights_digest
 from rankfold.surgery.compress import called_as_functions
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
@@ -84,6 +86,7 @@ class PlanningProblem:
         hardware: what else plans are for, beside their array; None: nothing else was said.
         comparable: whether losses are those of plans of other problems: of the weights of a dense network,
             and not of rounding, nor of a network that follows a plan already.
+        data: digest of the data set; None: of batches that nothing names.
     """
 
     network: Network
@@ -98,6 +101,7 @@ class PlanningProblem:
     objective: str | None = None
     trades: tuple[str, ...] = (CYCLES,)
     comparable: bool = True
+    data: str | None = None
 
     @property
     def goal(self) -> str:
@@ -160,7 +164,11 @@ class PlanningProblem:
         plan = Plan.of(self.network, self.hardware or self.array, layers)
         if not self.comparable:
             return plan
-        return plan.predicting(total(chosen, LOSS))
+        return plan.predicting(total(chosen, LOSS), self._weights, self.data)
+
+    @cached_property
+    def _weights(self) -> str:
+        return weights_digest(self.model)
 
 
 @takes(
@@ -286,6 +294,7 @@ def planning_problem(
         objective=goal,
         trades=traded,
         comparable=layer_bits is None and present is None,
+        data=digest_of(data),
     )
 
 

@@ -246,10 +246,12 @@ class Result:
         energy: what it costs in silicon; None in older results, and where no weight fits an array.
         hardware: what costs are counted for; None in older results.
         predicted_loss: what the plan said that the network would lose before any training, in nats per image
-            and without rounding; None where it does not say so.
+            and without rounding; None where it does not say so, or not for these dense weights and data.
         dense_weights: a hash of the weights of the dense network; None in older results.
         steps: of a run that plans again after training, in order; of others there are none.
         reconstruction: what training without labels did; None: there was none.
+        decomposition: how weights were made, one of `lowrank.DECOMPOSITIONS`; None in older results.
+        rounding: of weights before fine-tuning, one of `lowrank.ROUNDINGS`; None in older results.
     """
 
     run: str
@@ -281,6 +283,8 @@ class Result:
     dense_weights: str | None = None
     steps: tuple[PlannedStep, ...] = ()
     reconstruction: ReconstructionResult | None = None
+    decomposition: str | None = None
+    rounding: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`, without its type and version."""
@@ -298,7 +302,7 @@ class Result:
         del content["hardware"]
         if self.hardware is not None:
             content["hardware"] = hardware_to_json(self.hardware)
-        for name in ("predicted_loss", "dense_weights"):
+        for name in ("predicted_loss", "dense_weights", "decomposition", "rounding"):
             if content[name] is None:
                 del content[name]
         # Runs of one plan say nothing of steps.

@@ -1,9 +1,7 @@
 """What is foreseen, and what is refused because it was not learnt."""
 
 import math
-import shutil
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,24 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.outcomes import made_up
-from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, LowRankLayer, Plan, WindowLayer
 from rankfold.planning.forecast.curve import Curve, excess
-from rankfold.planning.forecast.forecaster import EPOCHS, Forecaster, NotLearntError, Situation
+from rankfold.planning.forecast.forecaster import EPOCHS, Forecaster, NotLearntError
 from rankfold.planning.forecast.held_out import left_out, margins_without
-from rankfold.planning.forecast.outcome import (
-    Outcome,
-    bits_of,
-    kinds_of,
-    of_run,
-    read_outcomes,
-    shipped_outcomes,
-    write_outcomes,
-)
-from rankfold.runs.result import Result
+from rankfold.planning.forecast.outcome import read_outcomes, shipped_outcomes, write_outcomes
+from rankfold.planning.forecast.situation import Situation
 
-RUNS = Path(__file__).parents[2] / "data" / "version-0.1" / "runs"
 TRUE = Curve((0.1, -0.05, -0.1, 0.3, 0.1))
 OUTCOMES = made_up(TRUE, np.random.default_rng(0), noise=0.05, plans=60)
 SITUATION = Situation("net", "data", "weights", "4/4 8/8")
@@ -90,7 +78,7 @@ def test_what_lies_beyond_is_refused():
             FORECASTER.after(0.1, epochs)
     pair = LayerPlan("third", LowRankLayer(1, 2), weight_bits=4, input_bits=4)
     with pytest.raises(NotLearntError, match="no network with low-rank layers"):
-        FORECASTER.of(plan_of(*LAYERS, pair).predicting(0.1), 4)
+        FORECASTER.of(plan_of(*LAYERS, pair).predicting(0.1, "weights", "data"), 4)
 
 
 def test_epochs_are_learnt_where_several_plans_had_them():
@@ -142,11 +130,17 @@ def test_kinds_are_learnt_of_each_training():
 
 
 def test_a_plan_is_foreseen_by_its_predicted_loss():
-    plan = plan_of(*LAYERS).predicting(0.2)
+    plan = plan_of(*LAYERS).predicting(0.2, "weights", "data")
     assert FORECASTER.of(plan, 4) == FORECASTER.after(0.2, 4)
     # Edited, it is another plan.
     with pytest.raises(NotLearntError, match="no predicted loss"):
         FORECASTER.of(replace(plan, layers=LAYERS[:1]), 4)
+
+
+@pytest.mark.parametrize("digests", [(), ("others", "data"), ("weights", "others")])
+def test_a_loss_of_other_weights_or_data_is_not_taken(digests):
+    with pytest.raises(NotLearntError, match="is not said to be of these dense weights and data"):
+        FORECASTER.of(plan_of(*LAYERS).predicting(0.2, *digests), 4)
 
 
 def test_tables_of_outcomes_are_read_as_they_were_written(tmp_path):
@@ -154,47 +148,6 @@ def test_tables_of_outcomes_are_read_as_they_were_written(tmp_path):
     for read, wrote in zip(read_outcomes(tmp_path / "table.csv"), OUTCOMES, strict=True):
         assert replace(read, loss=wrote.loss) == wrote
         assert read.loss == pytest.approx(wrote.loss, rel=1e-5)
-
-
-@pytest.fixture
-def finished(tmp_path):
-    """The folder of a run whose plan came with a predicted loss."""
-    folder = tmp_path / "run"
-    shutil.copytree(RUNS / "mixed", folder)
-    plan = Plan.load(folder / "plan.json").predicting(0.3)
-    plan.save(folder / "plan.json")
-    result = Result.load(folder / "result.json")
-    replace(result, predicted_loss=plan.predicted_loss, dense_weights="dense").save(folder / "result.json")
-    return folder
-
-
-def test_a_finished_run_is_learnt_from(finished):
-    result, plan = Result.load(finished / "result.json"), Plan.load(finished / "plan.json")
-    assert of_run(finished) == Outcome(
-        run="run",
-        network=result.model,
-        data=result.data.digest,
-        weights="dense",
-        bits=bits_of(plan.layers),
-        kinds=kinds_of(plan.layers),
-        plan=plan.prediction.of,
-        loss=0.3,
-        baseline=result.accuracy.baseline,
-        before=result.accuracy.decomposed,
-        epochs=result.recipe["epochs"],
-        taught="distillation_weight" in result.recipe,
-        accuracy=result.accuracy.final,
-    )
-
-
-def test_what_tells_nothing_is_not_learnt_from(finished, tmp_path):
-    result = Result.load(finished / "result.json")
-    untrained = {**result.recipe, "epochs": 0}
-    for other in (replace(result, predicted_loss=None), replace(result, recipe=untrained)):
-        other.save(finished / "result.json")
-        assert of_run(finished) is None
-    with pytest.raises(InputError, match="holds no finished run"):
-        of_run(tmp_path)
 
 
 def test_the_package_comes_with_outcomes_that_hold():

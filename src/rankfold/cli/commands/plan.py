@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +45,9 @@ from rankfold.planning.exact.widths import BitChoices
 if TYPE_CHECKING:
     from rankfold.machine import Hardware
     from rankfold.planning import Planning, PlanningProblem
-    from rankfold.planning.forecast.forecaster import Forecast, Situation
-    from rankfold.planning.forecast.outcome import Outcome
+    from rankfold.planning.forecast.finished import Learnt
+    from rankfold.planning.forecast.forecaster import Forecast
+    from rankfold.planning.forecast.situation import Situation
     from rankfold.progress import Progress
 
 
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
     # Shares such as 40 % become numbers when the dense network is known.
     budgets = given_budgets(options)
     limited = bool(budgets) or options.max_drop is not None or options.max_loss is not None
-    outcomes = learnt_outcomes(options, limited)
+    learnt = learnt_outcomes(options, limited)
     # Before any work: it would be lost with a file that cannot be written.
     out = _target(options, limited)
     hardware = chosen_hardware(options)
@@ -159,13 +159,13 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.words.progress import Bars
 
     progress = Bars()
-    problem, situation = _problem(options, hardware, budgets, outcomes, progress)
+    problem, situation = _problem(options, hardware, budgets, learnt, progress)
     if searching is not None:
         return run_search(problem, searching, options, hardware, out)
     planning, foreseen = None, None
     if limited:
         planning = _solved(problem, progress)
-        foreseen = forecast(options, outcomes, situation, planning.plan)
+        foreseen = forecast(options, learnt.outcomes, situation, planning.plan)
     files: list[Path] = []
     table = ""
     if options.pareto is not None:
@@ -213,12 +213,12 @@ def _problem(
     options: argparse.Namespace,
     hardware: Hardware,
     budgets: tuple[Budget, ...],
-    outcomes: Sequence[Outcome],
+    learnt: Learnt,
     progress: Progress,
 ) -> tuple[PlanningProblem, Situation]:
     """The network with everything that its layers may become, and what accuracies are learnt for."""
     from rankfold.planning.exact.slots import layer_slots
-    from rankfold.planning.forecast.forecaster import Situation
+    from rankfold.planning.forecast.situation import Situation
     from rankfold.planning.problem import planning_problem
     from rankfold.planning.request import check_request, chosen_objective
     from rankfold.training.data import load_images
@@ -243,9 +243,11 @@ def _problem(
     network = trace(model, data.input_size, options.model)
     slots = layer_slots(network, hardware.array, bits)
     situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
+    for run in learnt.unused_for(situation):
+        progress.note(str(run))
     if drops_after(options):
         # What was learnt bounds the predicted loss, and nothing need be measured.
-        max_loss, kinds = limits_of_drop(options, outcomes, situation, kinds, progress)
+        max_loss, kinds = limits_of_drop(options, learnt.outcomes, situation, kinds, progress)
         max_drop = None
     problem = planning_problem(
         model,

@@ -41,6 +41,7 @@ OF_THE_LOSS = (
     "max_loss",
     "layer_bits",
     "after_epochs",
+    "no_distil",
     "learn_from",
     "front",
 )

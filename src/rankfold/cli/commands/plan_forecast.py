@@ -12,8 +12,10 @@ from rankfold.errors import InputError
 
 if TYPE_CHECKING:
     from rankfold.plan import Plan
-    from rankfold.planning.forecast.forecaster import Forecast, Situation
+    from rankfold.planning.forecast.finished import Learnt
+    from rankfold.planning.forecast.forecaster import Forecast
     from rankfold.planning.forecast.outcome import Outcome
+    from rankfold.planning.forecast.situation import Situation
     from rankfold.progress import Progress
 
 
@@ -42,7 +44,7 @@ def add_forecast(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def learnt_outcomes(options: argparse.Namespace, limited: bool) -> tuple[Outcome, ...]:
+def learnt_outcomes(options: argparse.Namespace, limited: bool) -> Learnt:
     """What is learnt from; before any work, so that what cannot be foreseen is refused.
 
     Args:
@@ -62,9 +64,9 @@ def learnt_outcomes(options: argparse.Namespace, limited: bool) -> tuple[Outcome
     if drops_after(options):
         _check_drop(options)
     # Here, as it imports torch.
-    from rankfold.planning.forecast.outcome import known_outcomes
+    from rankfold.planning.forecast.finished import learn
 
-    return known_outcomes(options.learn_from or ())
+    return learn(options.learn_from or ())
 
 
 def _check_drop(options: argparse.Namespace) -> None:

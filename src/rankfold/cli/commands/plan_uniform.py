@@ -25,6 +25,7 @@ OF_THE_DATA = (
     "max_loss",
     "layer_bits",
     "after_epochs",
+    "no_distil",
     "learn_from",
     "pareto",
     "front",

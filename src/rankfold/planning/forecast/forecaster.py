@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +10,12 @@ from pathlib import Path
 from torch import nn
 
 from rankfold.errors import InputError
-from rankfold.plan import LayerPlan, Plan
+from rankfold.plan import Plan
 from rankfold.planning.forecast.curve import Curve, accuracy_at, is_identified
+from rankfold.planning.forecast.finished import Unused, learn
 from rankfold.planning.forecast.held_out import FEWEST, left_out, margin
-from rankfold.planning.forecast.outcome import Outcome, bits_of, kinds_of, known_outcomes
-from rankfold.runs.baseline import weights_digest
+from rankfold.planning.forecast.outcome import Outcome, kinds_of
+from rankfold.planning.forecast.situation import Situation
 from rankfold.runs.recipes import FINE_TUNING
 from rankfold.training.source import TrainingData
 
@@ -28,40 +29,6 @@ _TRAINING = {True: "with a teacher", False: "by labels alone"}
 
 class NotLearntError(InputError):
     """What training leaves there is not learnt; the message says why."""
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What accuracies after training are learnt for: they say nothing of any other.
-
-    Attributes:
-        network: its name.
-        data: digest of the data set.
-        weights: digest of the dense network's weights.
-        bits: of its layers (see `outcome.bits_of`).
-    """
-
-    network: str
-    data: str
-    weights: str
-    bits: str
-
-    @classmethod
-    def of(cls, model: nn.Module, data: TrainingData, network: str, layers: Sequence[LayerPlan]) -> Situation:
-        """That of a network.
-
-        Args:
-            model: the dense network.
-            data: what it is trained on.
-            network: its name.
-            layers: entries of a plan for it, of which the bits count.
-        """
-        return cls(network, data.digest, weights_digest(model), bits_of(layers))
-
-    def is_of(self, outcome: Outcome) -> bool:
-        """Whether an outcome tells of it."""
-        own = (outcome.network, outcome.data, outcome.weights, outcome.bits)
-        return own == (self.network, self.data, self.weights, self.bits)
 
 
 @dataclass(frozen=True)
@@ -101,6 +68,7 @@ class Forecaster:
     Attributes:
         known: outcomes of the situation.
         outcomes: those of them that were taught, or not, as is asked for.
+        unused: runs that were named to learn from and tell nothing here, with the reason.
 
     Raises:
         NotLearntError: too few tell of this situation and training; the message says what would help.
@@ -108,6 +76,7 @@ class Forecaster:
 
     def __init__(self, situation: Situation, outcomes: Iterable[Outcome], taught: bool = True) -> None:
         self.situation, self.taught = situation, taught
+        self.unused: tuple[Unused, ...] = ()
         self.known = tuple(one for one in outcomes if situation.is_of(one))
         self.outcomes = tuple(one for one in self.known if one.taught == taught)
         self.plans = frozenset(one.plan for one in self.outcomes)
@@ -142,20 +111,32 @@ class Forecaster:
             NotLearntError: too little is known.
             InputError: a folder holds no finished run.
         """
-        return cls(Situation.of(model, data, plan.model, plan.layers), known_outcomes(runs), taught)
+        situation, found = Situation.of(model, data, plan.model, plan.layers), learn(runs)
+        unused = found.unused_for(situation)
+        try:
+            made = cls(situation, found.outcomes, taught)
+        except NotLearntError as error:
+            raise NotLearntError("; ".join([str(error), *map(str, unused)])) from None
+        made.unused = unused
+        return made
 
     def of(self, plan: Plan, epochs: int) -> Forecast:
         """The accuracy of a plan after training.
 
         Raises:
-            NotLearntError: the plan has no predicted loss, or it, the epochs or what layers become lie beyond
-                what was learnt.
+            NotLearntError: the plan has no predicted loss for these weights and data, or it, the epochs or
+                what layers become lie beyond what was learnt.
         """
         loss = plan.predicted_loss
         if loss is None:
             raise NotLearntError(
                 "the plan has no predicted loss that accuracies were learnt for: the planner predicts it "
                 "where all layers keep the network's bits, and it holds for the layers as they were planned"
+            )
+        if plan.predicted_loss_for(self.situation.weights, self.situation.data) is None:
+            raise NotLearntError(
+                "the plan's predicted loss is not said to be of these dense weights and data; plan anew for "
+                "them"
             )
         unknown = set(kinds_of(plan.layers).split()) - self.kinds
         if unknown:

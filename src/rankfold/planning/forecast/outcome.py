@@ -8,12 +8,8 @@ from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 
-from rankfold import run_files
-from rankfold.errors import InputError
-from rankfold.plan import LayerPlan, Plan
-from rankfold.plan.prediction import decisions
+from rankfold.plan import LayerPlan
 from rankfold.records.csv_table import write_csv
-from rankfold.runs.result import Result
 
 SHIPPED = "outcomes.csv"  # beside this file
 
@@ -65,58 +61,10 @@ def kinds_of(layers: Sequence[LayerPlan]) -> str:
     return " ".join(sorted(kinds))
 
 
-def of_run(folder: str | Path) -> Outcome | None:
-    """The outcome of a finished run; None: it was not fine-tuned, or its plan came without a predicted loss.
-
-    Raises:
-        InputError: the folder holds no finished run.
-    """
-    folder = Path(folder)
-    if not (folder / run_files.RESULT).exists():
-        raise InputError(f"{folder} holds no finished run (no {run_files.RESULT}) to learn from")
-    result, plan = Result.load(folder / run_files.RESULT), Plan.load(folder / run_files.PLAN)
-    accuracies = result.accuracy
-    epochs = result.recipe["epochs"]
-    if result.predicted_loss is None or result.dense_weights is None or not epochs:
-        return None
-    # Measured in every run that starts from dense weights.
-    if accuracies.baseline is None or accuracies.decomposed is None:
-        return None
-    return Outcome(
-        run=folder.name,
-        network=result.model,
-        data=result.data.digest,
-        weights=result.dense_weights,
-        bits=bits_of(plan.layers),
-        kinds=kinds_of(plan.layers),
-        plan=decisions(plan.layers),
-        loss=result.predicted_loss,
-        baseline=accuracies.baseline,
-        before=accuracies.decomposed,
-        epochs=epochs,
-        taught=bool(result.recipe.get("distillation_weight", 0)),
-        accuracy=accuracies.final,
-    )
-
-
 def shipped_outcomes() -> tuple[Outcome, ...]:
     """Those that come with the package: ResNet-20 on CIFAR-10 at 4 bits (`benchmarks/trained_plans.py`)."""
     with resources.as_file(resources.files("rankfold.planning.forecast") / SHIPPED) as path:
         return read_outcomes(path)
-
-
-def known_outcomes(runs: Iterable[str | Path] = ()) -> tuple[Outcome, ...]:
-    """Those that come with the package, and those of finished runs that can be learnt from.
-
-    Raises:
-        InputError: a folder holds no finished run.
-    """
-    found = list(shipped_outcomes())
-    for folder in runs:
-        outcome = of_run(folder)
-        if outcome is not None:
-            found.append(outcome)
-    return tuple(found)
 
 
 def read_outcomes(path: Path) -> tuple[Outcome, ...]:

@@ -52,7 +52,7 @@ def test_a_plan_that_is_compressed(weights, tmp_path, capsys):
         and "first convolution" in told
     )
     assert sorted(file.name for file in front.iterdir()) == ["front.csv", "front.html", "front.svg"]
-    assert "after fine-tuning: not known, as what training leaves of common.small_network:net" in told
+    assert "after fine-tuning: not known, as what training with a teacher leaves of common.small" in told
     chosen = Plan.load(out)
     assert all(layer.reason for layer in chosen.layers)
     run = tmp_path / "run"
@@ -60,11 +60,15 @@ def test_a_plan_that_is_compressed(weights, tmp_path, capsys):
     assert main([*command, "--epochs", "0", "--threads", "1", "--out", str(run)]) == 0
     result = json.loads((run / "result.json").read_text())
     # So that this run can be learnt from.
-    assert result["predicted_loss"] == chosen.predicted_loss > 0 and result["dense_weights"]
+    assert result["predicted_loss"] == chosen.predicted_loss > 0
+    assert result["dense_weights"] == chosen.prediction.weights
+    assert result["decomposition"] == "data" and result["rounding"] == "nearest"
     capsys.readouterr()
-    assert plan(weights, *budgets, "--out", out, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["after_training"]["not_known"].startswith("what training leaves of")
+    assert plan(weights, *budgets, "--out", out, "--json", "--learn-from", run) == 0
+    told, noted = capsys.readouterr()
+    assert f"{run} is not learnt from, as it was not fine-tuned" in noted
+    told = json.loads(told)
+    assert told["after_training"]["not_known"].startswith("what training with a teacher leaves of")
     content = told["plan"]
     planned = content["total"]["planned"]["cycles"]
     assert planned == result["planned_cycles"] <= content["total"]["budgets"]["cycles"]
@@ -243,7 +247,7 @@ def learnt(weights, digits, monkeypatch):
     for one in made_up(Curve((0.1, -0.05, -0.1, 0.3, 0.1)), np.random.default_rng(0), noise=0.05):
         same = {"network": MODEL, "data": digits.digest, "weights": weights_digest(model)}
         known.append(replace(one, **same))
-    monkeypatch.setattr("rankfold.planning.forecast.outcome.shipped_outcomes", lambda: known)
+    monkeypatch.setattr("rankfold.planning.forecast.finished.shipped_outcomes", lambda: known)
     return model
 
 
