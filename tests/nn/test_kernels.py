@@ -19,6 +19,7 @@ from rankfold.nn.batch_norm import batch_norm
 from rankfold.nn.kernels import kernels
 from rankfold.nn.learned_step import LearnedStep
 from rankfold.nn.quantised import LayerBits, QuantConv2d
+from rankfold.nn.quantisers import Quantiser
 from rankfold.nn.rectified import Asked, rectified_norm
 from rankfold.training.half import bfloat16_steps
 
@@ -210,37 +211,62 @@ def test_modules_are_rectified_as_one_operation_where_nothing_looks_on(hooked, t
     assert torch.equal(rectified_norm(nn.Identity(), torch.tensor([-1.0, 1.0])), torch.tensor([0.0, 1.0]))
 
 
-def reading(training: bool, signed: bool) -> nn.ModuleList:
+def reading(training: bool, signed: bool, channels: int = 16) -> nn.ModuleList:
     """A norm, and a quantised convolution that reads it."""
-    norm = nn.BatchNorm2d(16)
+    norm = nn.BatchNorm2d(channels)
     nn.init.uniform_(norm.weight, 0.5, 2.0)
     nn.init.normal_(norm.bias)
-    reader = QuantConv2d(16, 16, 3, padding=1, bits=LayerBits(4, 4, signed))
+    reader = QuantConv2d(channels, 16, 3, padding=1, bits=LayerBits(4, 4, signed))
     reader.weight_quantiser.fit_(reader.weight)
     reader.input_quantiser.fit_(normal(1000).relu())
     return nn.ModuleList([norm, reader]).train(training).to(memory_format=torch.channels_last)
 
 
+def counting(forward, called):
+    def watched(module, x):
+        called.append(module)
+        return forward(module, x)
+
+    return watched
+
+
 @compiled
-@settings(max_examples=8)
-@given(channels_last=st.booleans(), training=st.booleans(), signed=st.booleans(), seed=st.integers(0, 99))
-def test_a_norm_that_is_quantised_is_that_which_a_quantiser_reads(channels_last, training, signed, seed):
+@settings(max_examples=12)
+@given(
+    channels_last=st.booleans(),
+    training=st.booleans(),
+    signed=st.booleans(),
+    channels=st.sampled_from((3, 16, 48, 130)),
+    dtype=TYPES,
+    seed=st.integers(0, 99),
+)
+def test_a_norm_that_is_quantised_is_that_which_a_quantiser_reads(
+    channels_last, training, signed, channels, dtype, seed
+):
     torch.manual_seed(seed)
-    together = reading(training, signed)
+    together = reading(training, signed, channels)
     apart = copy.deepcopy(together)
-    seen = []
+    seen, called = [], []
     apart[1].input_quantiser.register_forward_hook(lambda *call: seen.append(call))
     results = []
     for norm, reader in (together, apart):
-        x = images(4, 16, 5, 6, dtype=torch.bfloat16)
+        x = images(4, channels, 5, 6, dtype=dtype)
         x = (x if channels_last else x.contiguous()).requires_grad_()
-        with bfloat16_steps(torch.device("cpu"), enabled=True), torch.set_grad_enabled(training):
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            bfloat16_steps(torch.device("cpu"), enabled=True),
+            torch.set_grad_enabled(training),
+        ):
+            patch.setattr(Quantiser, "forward", counting(Quantiser.forward, called))
             y = rectified_norm(norm, x, reader=reader)
         if training:
             y.backward(images(*y.shape, seed=1, dtype=y.dtype))
         gradients = [part.grad for part in (x, *norm.parameters(), *reader.parameters())]
         results.append((y.detach(), *norm.buffers(), *gradients))
     assert len(seen) == 1
+    # Its quantiser is a part of the norm where the kernels take the images.
+    assert (together[1].input_quantiser in called) == (not channels_last)
+    assert apart[1].input_quantiser in called
     for found, right in zip(*results, strict=True):
         if right is None or right.ndim > 0:
             assert found is right or torch.equal(found, right)
