@@ -6,7 +6,8 @@ Usage: python benchmarks/plan_baselines.py --data path/to/cifar10 --plans FOLDER
 
 For every array and budget of cycles, one plan of each:
 
-  planner             the least predicted loss (curvature), of all that layers may become
+  planner             the least predicted loss (curvature), of all that layers may become but skipped: at
+                      the fewest cycles `rankfold plan` has better plans
   mse                 the same candidates and the same exact choice, by the mean squared error of each layer's
                       outputs instead, as CompressNAS ranks them
   share               likewise, by that error over the power of the layer's outputs

@@ -1,5 +1,5 @@
-"""All that ResNet-20's layers may become, with what each is expected to lose by several rulers: for
-plan_baselines.py beside it.
+"""All that ResNet-20's layers may become but skipped, with what each is expected to lose by several rulers:
+for plan_baselines.py beside it.
 
 One calibration and one decomposition of each candidate serve all rulers: only what is made small by the exact
 choice differs, not the candidates, their rows or their weights. With D = W - M the change of a layer's
@@ -79,6 +79,7 @@ class Study:
     def __init__(self, subject: Subject, array: ArraySpec, others: Sequence[Plan], images: int) -> None:
         self.subject, self.array, self._others = subject, array, tuple(others)
         self._images = images
+        # Nothing is marked as bypassed, so that no layer is offered as skipped.
         self.slots = layer_slots(subject.network, array, BITS)
         self.table = hardware_table(DEFAULT_HARDWARE.with_array(array))
         dense = dense_network(subject.network, array, self.slots)
