@@ -16,6 +16,7 @@ from rankfold.plan import (
     LayerPlan,
     Plan,
     SkippedLayer,
+    TrimmedLayer,
     uniform_plan,
 )
 from rankfold.plan.methods import Pairs
@@ -79,6 +80,14 @@ def test_layers_that_lose_channels_have_no_predicted_loss(problem, model, digits
     plan = Plan.of(problem.network, ARRAY, layers)
     with pytest.raises(InputError, match="loses channels with those around it"):
         PlanLosses.on(model, digits, [plan], images=IMAGES)
+
+
+def test_trimmed_layers_with_constants_are_refused_by_name(problem, model, digits):
+    layers = list(problem.plan(problem.dense).layers)
+    layers[1] = replace(layers[1], kind=TrimmedLayer(gives="1"), mapping="")
+    plan = Plan.of(problem.network, ARRAY, layers)
+    with pytest.raises(InputError, match=f"layer {layers[1].name} has no predicted loss: a trimmed layer"):
+        PlanLosses.on(model, digits, [plan], images=IMAGES).of(plan)
 
 
 def _compressed(model, plan):

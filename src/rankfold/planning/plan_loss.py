@@ -1,4 +1,4 @@
-"""`PlanLosses`: the predicted loss of any plan, of whatever kinds its layers are and whoever made it.
+"""`PlanLosses`: the predicted loss of any plan whose layers have matrices to compare, whoever made it.
 
 The planner predicts what each candidate of a layer loses before it chooses; here a plan is given, and what is
 predicted is the loss of the network as surgery makes it: of each layer that changes, of W, its weight or the
@@ -97,7 +97,7 @@ class PlanLosses:
         """The predicted loss of one of the plans, in nats per image before any training.
 
         Raises:
-            InputError: it is for another network.
+            InputError: it is for another network, or a layer is trimmed and has constant outputs or windows.
         """
         return sum(self.by_layer(plan).values())
 
@@ -115,7 +115,7 @@ class PlanLosses:
             if layer.name in idle:
                 losses[layer.name] = self._known.skipping[layer.name]
                 continue
-            matrices = surgery_of(layer.kind).matrices(network.get_submodule(layer.name))
+            matrices = _matrices(layer, network.get_submodule(layer.name))
             of_windows = zip(_windows(layer), matrices, strict=True)
             losses[layer.name] = sum(self._of_matrix(layer.name, *one) for one in of_windows)
         return losses
@@ -159,6 +159,18 @@ def _windows(layer: LayerPlan) -> tuple[AnyWindow, ...]:
     if has_part(type(layer.kind), STEP):
         return candidates_of(layer.kind).made_for(layer.kind)
     return (PIXEL,)
+
+
+def _matrices(layer: LayerPlan, module: nn.Module) -> tuple[Tensor, ...]:
+    """What a layer became, as matrices to compare with its dense weight.
+
+    Raises:
+        InputError: it has none.
+    """
+    try:
+        return surgery_of(layer.kind).matrices(module)
+    except InputError as error:
+        raise InputError(f"layer {layer.name} has no predicted loss: {error}") from None
 
 
 def _check_comparable(layer: LayerPlan) -> None:

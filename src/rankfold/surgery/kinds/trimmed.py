@@ -146,7 +146,8 @@ class TrimmedSurgery(ReplacingSurgery):
         assert isinstance(module, TrimmedConv2d)
         if isinstance(module.inner, WindowConv2d) or not module.computes.all():
             raise InputError(
-                "of trimmed layers only those that compute all outputs, as a convolution, have one"
+                "a trimmed layer with constant outputs, or with windows, has no matrix to compare with the "
+                "dense weight; give plans whose trimmed layers compute all outputs as a convolution"
             )
         return (_whole(module),)
 
