@@ -31,6 +31,7 @@ from rankfold.cli.commands.plan_forecast import (
     forecast,
     learnt_outcomes,
     limits_of_drop,
+    tell_unused,
 )
 from rankfold.cli.commands.plan_mappings import add_mappings_only, run_mappings
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
@@ -243,12 +244,13 @@ def _problem(
     network = trace(model, data.input_size, options.model)
     slots = layer_slots(network, hardware.array, bits)
     situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
-    for run in learnt.unused_for(situation):
-        progress.note(str(run))
+    tell_unused(learnt, situation, progress)
     if drops_after(options):
         # What was learnt bounds the predicted loss, and nothing need be measured.
-        max_loss, kinds = limits_of_drop(options, learnt.outcomes, situation, kinds, progress)
-        max_drop = None
+        max_drop, (max_loss, kinds) = (
+            None,
+            limits_of_drop(options, learnt.outcomes, situation, kinds, progress),
+        )
     problem = planning_problem(
         model,
         data,

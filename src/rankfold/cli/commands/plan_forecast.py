@@ -87,6 +87,12 @@ def drops_after(options: argparse.Namespace) -> bool:
     return options.max_drop is not None and options.after_epochs is not None
 
 
+def tell_unused(learnt: Learnt, situation: Situation, progress: Progress) -> None:
+    """Say of each run that was named and tells nothing of this network why it does not."""
+    for run in learnt.unused_for(situation):
+        progress.note(str(run))
+
+
 def limits_of_drop(
     options: argparse.Namespace,
     outcomes: Sequence[Outcome],
