@@ -12,7 +12,7 @@ from rankfold import run_files
 
 # Dense float networks, which compression starts from: folders below `weights/` in the package.
 BASELINES = ("resnet20-cifar10-float", "wrn16-4-cifar100-float")
-SHIPPED = (*BASELINES, "resnet20-cifar10-4bit")
+SHIPPED = (*BASELINES, "resnet20-cifar10-4bit", "wrn16-4-cifar100-4bit")
 
 
 @dataclass(frozen=True)
