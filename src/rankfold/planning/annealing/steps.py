@@ -117,7 +117,7 @@ class Annealing:
         state, planning = self.state, self.planning
         # Sensitivities are gathered where the network is.
         state.model.to(state.device)
-        return planning_problem(
+        problem = planning_problem(
             state.model,
             self.samples,
             planning.array,
@@ -133,6 +133,8 @@ class Annealing:
             present=None if number == 1 else state.plan,
             progress=state.progress,
         )
+        # The samples do not say which data set they are of.
+        return replace(problem, data=state.data.digest)
 
     def _go_on(self, problem: PlanningProblem, plan: Plan) -> None:
         """Make of the trained network what a plan says, and of the run's records what became of it."""
