@@ -133,7 +133,7 @@ def test_a_step_asks_for_its_part_of_a_kind() -> None:
         assert part_of(Mirrored, "surgery", float) == pytest.approx(np.pi)  # imported when it was asked for
         with pytest.raises(InputError, match="the cost of Mirrored is a int; it must be a str"):
             part_of(Mirrored, "cost", str)
-        with pytest.raises(InputError, match="mirrored layers do not have a picture of their own"):
+        with pytest.raises(InputError, match="mirrored layers have no picture of their own"):
             part_of(Mirrored, "picture", str)
         assert has_part(Mirrored, "cost") and not has_part(Mirrored(), "picture")
     assert not has_part(Mirrored, "cost")

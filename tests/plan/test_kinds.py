@@ -162,7 +162,10 @@ PRUNED = {"kind": "pattern-pruned", "entries": 4, "steering": "plain"}
         ),
         ({"kind": "channel-pruned", "in_channels": 4}, "a channel-pruned layer needs out_channels"),
         ({"kind": "grouped"}, "a grouped layer needs blocks"),
-        ({"kind": "grouped", "blocks": 1}, r"blocks \(=1\) of a grouped layer must be 2 or more"),
+        (
+            {"kind": "grouped", "blocks": 1},
+            r"blocks \(=1\) of a grouped layer must be a whole number, 2 or more",
+        ),
         ({"kind": "grouped", "blocks": 2, "members": "1 2"}, "members must be two hexadecimal numbers for"),
     ],
 )

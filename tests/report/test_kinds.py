@@ -138,7 +138,7 @@ TOLD = {
         (BROWN, "trimmed channels"),
         "trimmed",
         (
-            "Trimmed channels, SDK",
+            "Trimmed channels",
             "reads 8 of 16 channels, computes 10 of 16; 2x3 output pixels from 64 of 160 inputs, to be "
             "chosen on data; every cell is a weight",
         ),
@@ -320,7 +320,7 @@ def test_a_kind_from_outside_has_its_own_words():
         assert picture_of(Folded).panel_words(Folded(), SHAPE) is None
     with (
         registered(Folded),
-        pytest.raises(InputError, match="folded layers do not have a picture of their own"),
+        pytest.raises(InputError, match="folded layers have no picture of their own"),
     ):
         run_method(folded)
     assert method_name(folded) == "mixed plan"

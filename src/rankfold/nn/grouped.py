@@ -23,8 +23,8 @@ class GroupedConv2d(nn.Module, StandIn):
     W), output (B, m, OH, OW).
 
     What code around a convolution may ask it for (`stride`, `padding`, `kernel_size`, `dilation`,
-    `padding_mode`, `in_channels`, `out_channels`, `groups`, and `weight`, which is computed) is that of the
-    convolution. `bias` (m,) is that of `conv`, in its order.
+    `padding_mode`, `in_channels`, `out_channels`, `groups`, and `weight` and `bias`, which are computed) is
+    that of the convolution.
 
     Args:
         conv: the convolution to stand in for; its weight is not read.
@@ -80,8 +80,8 @@ class GroupedConv2d(nn.Module, StandIn):
 
     @property
     def bias(self) -> Tensor | None:
-        """(m,), in the order of `conv`, or None."""
-        return self.conv.bias
+        """(m,), in the order of the layer's outputs, or None."""
+        return None if self.conv.bias is None else self.conv.bias.detach()[self.outputs]
 
     @property
     def weight(self) -> Tensor:
@@ -101,8 +101,8 @@ class GroupedConv2d(nn.Module, StandIn):
         biased = self.conv.bias is not None
         dense = nn.Conv2d(**{name: getattr(self, name) for name in CONV_ATTRIBUTES}, bias=biased, **like)
         dense.weight = nn.Parameter(self.weight)
-        if self.conv.bias is not None:
-            dense.bias = nn.Parameter(self.conv.bias.detach()[self.outputs])
+        if self.bias is not None:
+            dense.bias = nn.Parameter(self.bias)
         return dense.train(self.training)
 
     def extra_repr(self) -> str:

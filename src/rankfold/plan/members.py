@@ -9,9 +9,10 @@ import numpy as np
 
 from rankfold.errors import InputError
 from rankfold.lowrank.grouping import Grouping
+from rankfold.plan.channels import CHANNELS, channels_to_text, reaches_beyond, shortest_text, text_to_channels
 from rankfold.workload import ConvShape
 
-BLOCK = "[0-9a-f]+:[0-9a-f]+"
+BLOCK = f"{CHANNELS}:{CHANNELS}"
 PATTERN = f"^{BLOCK}( {BLOCK})*$"
 # JSON Schema searches, so that it needs the anchors; `fullmatch` does not.
 WORDS = re.compile(PATTERN[1:-1])
@@ -24,13 +25,9 @@ def members_to_text(grouping: Grouping) -> str:
     """
     words = []
     for block in range(int(grouping.inputs.max()) + 1):
-        sides = (_number(channels == block) for channels in (grouping.inputs, grouping.outputs))
-        words.append(":".join(f"{side:x}" for side in sides))
+        sides = (channels_to_text(channels == block) for channels in (grouping.inputs, grouping.outputs))
+        words.append(":".join(sides))
     return " ".join(words)
-
-
-def _number(there: np.ndarray) -> int:
-    return sum(1 << int(channel) for channel in np.flatnonzero(there))
 
 
 def text_to_members(text: str, shape: ConvShape, blocks: int) -> Grouping:
@@ -53,16 +50,15 @@ def text_to_members(text: str, shape: ConvShape, blocks: int) -> Grouping:
         )
     sides = []
     for side, channels, what in ((0, shape.in_channels, "input"), (1, shape.m, "output")):
-        numbers = [int(word[side], 16) for word in words]
-        sides.append(_blocks_of(numbers, channels, shape, f"{what} channels"))
+        sets = [word[side] for word in words]
+        sides.append(_blocks_of(sets, channels, shape, f"{what} channels"))
     return Grouping(*sides)
 
 
-def _blocks_of(numbers: Sequence[int], channels: int, shape: ConvShape, what: str) -> np.ndarray:
+def _blocks_of(sets: Sequence[str], channels: int, shape: ConvShape, what: str) -> np.ndarray:
     """(channels,) the block of each."""
-    bits = [f"{number:0{channels}b}"[::-1] for number in numbers]
-    if all(len(each) == channels for each in bits):
-        there = np.array([[bit == "1" for bit in each] for each in bits])  # (blocks, channels)
+    if not any(reaches_beyond(text, channels) for text in sets):
+        there = np.stack([text_to_channels(text, channels) for text in sets])  # (blocks, channels)
         block: np.ndarray = there.argmax(axis=0)
         # Blocks of one group of the convolution follow each other.
         own = np.arange(channels) * shape.groups // channels
@@ -74,6 +70,16 @@ def _blocks_of(numbers: Sequence[int], channels: int, shape: ConvShape, what: st
         f"layer {shape.name}: its members must have each of its {channels} {what} once, as many in each "
         "block, and no block may have channels of two groups"
     )
+
+
+def shortest_members(text: str) -> str:
+    """The same members without leading zeros.
+
+    Raises:
+        InputError: see `check_members_words`.
+    """
+    check_members_words(text)
+    return " ".join(":".join(map(shortest_text, word.split(":"))) for word in text.split(" "))
 
 
 def check_members_words(text: str) -> None:

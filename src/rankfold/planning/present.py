@@ -11,18 +11,21 @@ from rankfold.mapping.window_cover import AnyWindow
 from rankfold.nn.present import PresentConv2d
 from rankfold.nn.swap import swap_
 from rankfold.plan import LayerPlan, Plan
+from rankfold.plan.kinds import has_part
 from rankfold.planning.exact.widths import BitChoices
-from rankfold.planning.kinds import candidates_of
+from rankfold.planning.kinds import STEP, candidates_of
 from rankfold.surgery.again import going_on
 from rankfold.surgery.kinds import surgery_of
 from rankfold.workload import Network
 
 
-def check_present(network: Network | None, *, layer_bits: BitChoices | None, max_drop: float | None) -> None:
-    """Refuse what goes with a dense network alone.
+def check_present(
+    network: Network | None, present: Plan, *, layer_bits: BitChoices | None, max_drop: float | None
+) -> None:
+    """Refuse what goes with a dense network alone, and layers that no plan goes on from.
 
     Raises:
-        InputError: it was given.
+        InputError: either was given.
     """
     if network is None:
         raise InputError("network is missing: give the trace of the dense network, beside its present plan")
@@ -34,6 +37,12 @@ def check_present(network: Network | None, *, layer_bits: BitChoices | None, max
         raise InputError(
             "max_drop is measured for plans of dense networks; give budgets beside a present plan"
         )
+    for layer in present.changed:
+        if not layer.kind.one_kernel and not has_part(layer.kind, STEP):
+            raise InputError(
+                f"layer {layer.name} of the present plan is {layer.kind.name}, and no plan goes on from such "
+                "layers; give a network that has none"
+            )
 
 
 def seen_as_convolutions(model: nn.Module, present: Plan) -> nn.Module:

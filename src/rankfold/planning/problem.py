@@ -251,7 +251,7 @@ def planning_problem(
     chosen_kinds = chosen_labels(kinds)
     progress = progress or Silent()
     if present is not None:
-        check_present(network, layer_bits=layer_bits, max_drop=max_drop)
+        check_present(network, present, layer_bits=layer_bits, max_drop=max_drop)
         model = seen_as_convolutions(model, present)
     hardware = None
     if isinstance(array, Hardware):

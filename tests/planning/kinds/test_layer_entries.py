@@ -122,5 +122,5 @@ def test_a_registered_kind_that_is_chosen_alone_gets_its_supports():
 
 
 def test_kinds_without_candidates_are_refused():
-    with pytest.raises(InputError, match="channel-pruned layers do not have a candidates of their own"):
+    with pytest.raises(InputError, match="channel-pruned layers have no candidates of their own"):
         candidates_of(ChannelLayer(2, 2))

@@ -67,6 +67,8 @@ def test_the_module_computes_the_dense_weight_that_is_best_on_its_blocks(
         fed = dense[:3](every)
         torch.testing.assert_close(made(fed), made.to_dense()(fed), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(made(fed[0]), made(fed)[0])
+        same = torch.nn.functional.conv2d(fed, made.weight, made.bias, padding=1)
+        torch.testing.assert_close(made(fed), same, rtol=1e-5, atol=1e-5)
         patches = torch.nn.functional.unfold(fed, 3, padding=1).double()  # (B, n, P)
         # The mean of the outputs is that of before; in its bias, or in the norm behind.
         shift = (made(fed) - conv(fed)).mean((0, 2, 3))

@@ -14,12 +14,15 @@ from torch.nn import functional as F
 
 from common.window_network import ARRAY, IMAGE, batches, network, settled
 from rankfold.calibration.observation import evaluating
+from rankfold.cost import network_cycles
+from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.export.merge import merge
 from rankfold.export.onnx.check import compare_onnx
 from rankfold.export.onnx.write import write_onnx
+from rankfold.export.workloads import executed_layers
 from rankfold.nn.trimmed import TrimmedConv2d
-from rankfold.plan import DenseLayer, LayerKind, LayerPlan, Plan, TrimmedLayer
+from rankfold.plan import DenseLayer, GroupedLayer, LayerKind, LayerPlan, Plan, TrimmedLayer
 from rankfold.plan.plan import check_plan
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import compress_
@@ -205,6 +208,7 @@ def test_what_cannot_be_trimmed(name: str, kind: TrimmedLayer, message: str) -> 
     ("fields", "message"),
     [
         ({}, "a trimmed layer needs the channels that it reads, or those that it gives"),
+        ({"reads": 5}, "reads must be a text, not 5"),
         ({"reads": "0"}, r"reads \(=0\) must be a hexadecimal number of one channel or more, such as ff03"),
         ({"gives": "0x1"}, r"gives \(=0x1\) must be a hexadecimal number"),
         ({"reads": "1", "rows": 8}, "only trimmed layers with a window have rows"),
@@ -215,3 +219,42 @@ def test_what_cannot_be_trimmed(name: str, kind: TrimmedLayer, message: str) -> 
 def test_what_is_no_trimmed_layer(fields: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrimmedLayer(**fields)  # type: ignore[arg-type]
+
+
+def test_channels_have_one_text() -> None:
+    assert TrimmedLayer("0f") == TrimmedLayer("f") and TrimmedLayer("0f").holds(TrimmedLayer("f"))
+    assert GroupedLayer(2, "0f:3 f0:0c") == GroupedLayer(2, "f:3 f0:c")
+    assert TrimmedLayer(gives="001ff").short() == "c>9"
+
+
+@pytest.mark.parametrize("kind", [BOTH, TrimmedLayer(READS, COMPUTES, (2, 3))], ids=lambda kind: kind.short())
+def test_costs_are_those_of_the_channels_that_are_left(kind: TrimmedLayer) -> None:
+    """Against a network whose layer has no others."""
+    traced, plan = trace(network(), IMAGE, "net"), planned(("3", kind))
+    shape = traced.layers[1]
+    smaller = replace(shape, in_channels=4, out_channels=6)
+    alone = replace(traced, layers=(traced.layers[0], smaller, *traced.layers[2:]))
+    wanted = planned(("3", kind.inner))
+    cycles, own = (network_cycles(*each).layers[1] for each in ((traced, plan), (alone, wanted)))
+    assert (cycles.chosen, cycles.parameters) == (own.chosen, own.parameters)
+    table = load_table("rram-22nm")
+    energy, own = (network_energy(*each, table).layers[1] for each in ((traced, plan), (alone, wanted)))
+    assert energy.energy == pytest.approx(own.energy) and own.energy > 0
+    (run,) = [layer.shape for layer in executed_layers(traced, plan) if layer.shape.name.startswith("3")]
+    assert run.in_channels == 4 and run.m % 6 == 0
+
+
+@SORTS
+def test_what_is_left_is_trained(kind: TrimmedLayer) -> None:
+    model = settled(network())
+    compress_(model, planned(("3", kind)), batches())
+    model[4] = nn.Identity()  # a norm would take the constants out again
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = {name: values.clone() for name, values in model[3].named_parameters()}
+    model.train()(batches(1)[0]).square().mean().backward()
+    optimiser.step()
+    assert "rest" in before
+    assert all(not torch.equal(values, before[name]) for name, values in model[3].named_parameters())
+    if kind.window is not None:
+        inner = model[3].inner
+        assert not inner.weight[~inner.matrix.mask.bool()].any()

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from rankfold.arguments import TEXT
 from rankfold.errors import InputError
 from rankfold.plan.kinds.kind import LayerKind
-from rankfold.plan.members import PATTERN, check_members_words, text_to_members
+from rankfold.plan.members import PATTERN, shortest_members, text_to_members
 from rankfold.workload import ConvShape
 
 
@@ -36,10 +37,14 @@ class GroupedLayer(LayerKind):
     members: str | None = None
 
     def __post_init__(self) -> None:
-        if self.blocks < 2:
-            raise InputError(f"blocks (={self.blocks}) of a grouped layer must be 2 or more")
+        if type(self.blocks) is not int or self.blocks < 2:
+            raise InputError(
+                f"blocks (={self.blocks!r}) of a grouped layer must be a whole number, 2 or more"
+            )
+        TEXT.or_none.check("members", self.members)
         if self.members is not None:
-            check_members_words(self.members)
+            # One text for what is the same: plans are compared by it.
+            object.__setattr__(self, "members", shortest_members(self.members))
 
     @property
     def shares_support(self) -> bool:

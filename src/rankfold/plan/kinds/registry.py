@@ -146,7 +146,7 @@ def part_of(kind: LayerKind | type[LayerKind], step: str, wanted: type[T]) -> T:
         raise InputError(f"{owner.__name__} is not a registered kind of layer; call register_kind")
     if step not in parts:
         spoken = _spoken((owner.name, owner.variant))
-        raise InputError(f"{spoken} layers do not have a {step} of their own, which is needed here")
+        raise InputError(f"{spoken} layers have no {step} of their own, which is needed here")
     found = parts[step]
     if isinstance(found, str):
         # Imported when first asked for; the object then takes the place of its address.

@@ -7,27 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
+from rankfold.arguments import TEXT
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS, ArraySpec
+from rankfold.plan.channels import (
+    CHANNELS,
+    channels_in,
+    reaches_beyond,
+    shortest_text,
+    text_to_channels,
+)
 from rankfold.plan.kinds.dense import DenseLayer
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.kinds.window import OfWindows, WindowLayer
 from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
-
-CHANNELS = "^[0-9a-f]+$"  # of a set of channels as text
-
-
-def text_to_channels(text: str | None, count: int) -> np.ndarray:
-    """(count,) booleans: the channels that a text names, a hexadecimal number whose lowest bit is the first
-    one; all where it is None.
-    """
-    if text is None:
-        return np.ones(count, bool)
-    number = int(text, 16)
-    return np.array([number >> channel & 1 for channel in range(count)], bool)
 
 
 @dataclass(frozen=True)
@@ -55,8 +49,8 @@ class TrimmedLayer(OfWindows):
     # Of a convolution that it stays it would be true; False is certain of windows, too.
     one_kernel: ClassVar[bool] = False
     schema: ClassVar[Mapping[str, Any]] = {
-        "reads": {"type": "string", "pattern": CHANNELS},
-        "gives": {"type": "string", "pattern": CHANNELS},
+        "reads": {"type": "string", "pattern": f"^{CHANNELS}$"},
+        "gives": {"type": "string", "pattern": f"^{CHANNELS}$"},
         **WindowLayer.schema,
     }
 
@@ -70,15 +64,21 @@ class TrimmedLayer(OfWindows):
         if self.reads is None and self.gives is None:
             raise InputError("a trimmed layer needs the channels that it reads, or those that it gives")
         for side, text in (("reads", self.reads), ("gives", self.gives)):
-            if text is not None and (not re.fullmatch(CHANNELS[1:-1], text) or not int(text, 16)):
+            TEXT.or_none.check(side, text)
+            if text is None:
+                continue
+            if not re.fullmatch(CHANNELS, text) or not channels_in(text):
                 raise InputError(
                     f"{side} (={text}) must be a hexadecimal number of one channel or more, such as ff03"
                 )
+            # One text for what is the same: plans are compared by it.
+            object.__setattr__(self, side, shortest_text(text))
         if self.window is None and self.rows is not None:
             raise InputError("only trimmed layers with a window have rows")
         if self.rows is None and self.support is not None:
             raise InputError("only trimmed layers with rows have a support")
-        self.inner  # noqa: B018 (refuses what no window layer has)
+        if self.window is not None:
+            WindowLayer(self.window, self.rows, self.support)  # refuses what none has
 
     @property
     def inner(self) -> LayerKind:
@@ -103,9 +103,7 @@ class TrimmedLayer(OfWindows):
 
     def short(self) -> str:
         """`c10>8`, numbers of channels with a blank for all, and the window: `c>8 w2x4 r64`."""
-        reads, gives = (
-            "" if text is None else int(text, 16).bit_count() for text in (self.reads, self.gives)
-        )
+        reads, gives = ("" if text is None else channels_in(text) for text in (self.reads, self.gives))
         words = f"c{reads}>{gives}"
         if self.window is not None:
             words += f" {self.inner.short()}"
@@ -131,7 +129,7 @@ class TrimmedLayer(OfWindows):
             )
         sides = (("reads", self.reads, shape.in_channels), ("gives", self.gives, shape.m))
         for side, text, count in sides:
-            if text is not None and int(text, 16) >> count:
+            if text is not None and reaches_beyond(text, count):
                 raise InputError(
                     f"plan, layer {shape.name}: {side} (={text}) names channels beyond the {count} that it "
                     "has"

@@ -94,8 +94,8 @@ def _words(shape: ConvShape, entry: LayerPlan) -> tuple[str, str]:
     words = picture_of(entry.kind).panel_words(entry.kind, shape)
     if words is None:
         return method, meaning
-    # Of a kind that can be laid out in one way alone, its name says that too.
-    if len(entry.kind.mappings) == 1:
+    # Of a layer that lies in one way, whatever is asked for, its name says that too.
+    if len({entry.kind.mapping_for(mapping) for mapping in MAPPINGS}) == 1:
         return words.name, words.meaning
     return f"{words.name}, {method}", words.meaning
 

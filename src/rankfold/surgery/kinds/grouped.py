@@ -84,10 +84,10 @@ class GroupedSurgery(ReplacingSurgery):
         """Take back the shift of the mean in the bias, in the order of the blocks, or in the norm."""
         assert isinstance(module, GroupedConv2d)
         weight, order = module.weight, None
-        if module.bias is not None:
+        if module.conv.bias is not None:
             order = module.grouping.output_order
             before, weight = before[order], weight[order]
-        correct_(module.bias, norm, before, weight, moments, channels=order)
+        correct_(module.conv.bias, norm, before, weight, moments, channels=order)
 
     def matrices(self, module: nn.Module) -> tuple[Tensor, ...]:
         """The weight of the dense layer, with zeros between blocks."""

@@ -21,8 +21,8 @@ from rankfold.nn.low_rank import weight_shape
 from rankfold.nn.plain import CONV_ATTRIBUTES
 from rankfold.nn.trimmed import TrimmedConv2d
 from rankfold.nn.window import WindowConv2d
+from rankfold.plan.channels import text_to_channels
 from rankfold.plan.kinds import TrimmedLayer
-from rankfold.plan.kinds.trimmed import text_to_channels
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.support import support_to_mask, text_to_support
 from rankfold.surgery.kinds.kind import Part, Replacement, ReplacingSurgery, surgery_of
