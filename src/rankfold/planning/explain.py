@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rankfold.plan import LayerPlan
 from rankfold.planning.exact import USUAL, Candidate, LayerChoices, in_units
-from rankfold.planning.exact.candidate import bits_in_letters, has_other_bits
+from rankfold.planning.exact.candidate import Need, bits_in_letters, has_other_bits
 
 
 def explained(layer: LayerChoices, chosen: Candidate, limited: Sequence[str]) -> LayerPlan:
@@ -43,8 +43,8 @@ def _reason(layer: LayerChoices, chosen: Candidate, limited: Sequence[str]) -> s
         # What rounding loses at the layer's own bits counts in losses as well.
         if layer.dense.loss > 0:
             lost += f", as it is +{layer.dense.loss:.2g}"
-        if chosen.needs:
-            lost = f"all that reads it is {chosen.needs}, which is idle"
+        if chosen.needs is not None:
+            lost = _without(chosen.needs, lost)
         return f"{what}: {saved}; {lost}"
     if layer.why_dense:
         return layer.why_dense
@@ -56,6 +56,13 @@ def _reason(layer: LayerChoices, chosen: Candidate, limited: Sequence[str]) -> s
         names = " or ".join(name.replace("_", " ") for name in limited)
         return f"nothing that it may become needs less of {names}"
     return "what it could save costs more loss here than elsewhere"
+
+
+def _without(need: Need, lost: str) -> str:
+    """What is lost where another layer reads no more than it may."""
+    if need.most == 0:
+        return f"all that reads it is {need.layer}, which is idle"
+    return f"{lost} in what {need.layer} reads, which is all that reads it"
 
 
 def _savings(dense: Candidate, chosen: Candidate, limited: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Layers whose candidates need others to be idle, against all choices there are."""
+"""Layers whose candidates need others to read few channels, or none, against all choices there are."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from rankfold.planning.exact import (
     LayerChoices,
     cheapest,
     front,
+    pareto,
     solve,
     surface,
 )
-from rankfold.planning.exact.candidate import total
+from rankfold.planning.exact.candidate import Need, total
 from rankfold.planning.exact.linked import spread, units, with_dependents
 from rankfold.workload import ConvShape
 
@@ -32,18 +33,22 @@ CHAINS = ({}, {"0": "1"}, {"1": "0"}, {"0": "2"}, {"0": "1", "1": "2"}, {"0": "2
 
 @st.composite
 def linked(draw: st.DrawFn) -> list[tuple[Candidate, ...]]:
-    """Three layers, most of which may be skipped, linked in some way."""
+    """Three layers, most of which may be skipped, or read or give fewer channels, linked in some way."""
     choices = []
+    behind = draw(st.sampled_from(CHAINS))
     for name in "012":
         entry, layer = LayerPlan(name), []
-        for _ in range(draw(st.integers(1, 3))):
+        for _ in range(draw(st.integers(1, 4))):
             cycles, arrays = draw(st.integers(1, 9)), draw(st.integers(1, 4))
-            layer.append(Candidate(entry, cycles, arrays, None, 1, draw(st.integers(0, 8)) / 8))
+            need = Need(behind[name], draw(st.integers(1, 3))) if layer and name in behind else None
+            channels = draw(st.sampled_from((None, 1, 2, 3))) if layer else None
+            loss = draw(st.integers(0, 8)) / 8
+            layer.append(Candidate(entry, cycles, arrays, None, 1, loss, channels=channels, needs=need))
         if draw(st.integers(0, 3)):
             skipped = LayerPlan(name, SkippedLayer())
             layer.append(Candidate(skipped, 0, 0, 0.0, 0, draw(st.integers(0, 16)) / 8))
         choices.append(LayerChoices(SHAPE, layer[0], tuple(layer)))
-    found = with_dependents(choices, draw(st.sampled_from(CHAINS)))
+    found = with_dependents(choices, behind)
     return [layer.candidates for layer in found]
 
 
@@ -51,8 +56,8 @@ def every_choice(choices: list[tuple[Candidate, ...]]) -> list[tuple[Candidate, 
     """All that are allowed."""
     allowed = []
     for chosen in product(*choices):
-        idle = {one.entry.name for one in chosen if one.idle}
-        if all(not one.needs or one.needs in idle for one in chosen):
+        read = {one.entry.name: one.reads for one in chosen}
+        if all(one.needs is None or read[one.needs.layer] <= one.needs.most for one in chosen):
             allowed.append(chosen)
     return allowed
 
@@ -71,6 +76,10 @@ def test_the_choice_is_the_best_of_all_that_are_allowed(
     found = solve(choices, limits)
     assert found.chosen in every
     assert found.value == pytest.approx(min(total(one, LOSS) for one in within), abs=1e-9)
+    single = [one for one in every if total(one, CYCLES) <= cycles]
+    assert solve(choices, {CYCLES: float(cycles)}).value == pytest.approx(
+        min(total(one, LOSS) for one in single), abs=1e-9
+    )
     least = cheapest(choices, {LOSS: 1.0}, CYCLES) if any(total(one, LOSS) <= 1 for one in every) else None
     if least is not None:
         assert least.value == min(total(one, CYCLES) for one in every if total(one, LOSS) <= 1)
@@ -95,6 +104,31 @@ def test_fronts_have_every_best_trade_that_is_allowed(choices: list[tuple[Candid
     for one in every:
         costs = both.costs <= [total(one, CYCLES), total(one, ARRAYS)]
         assert (costs.all(axis=1) & (both.losses <= total(one, LOSS) + 1e-9)).any()
+
+
+def test_a_layer_that_needs_what_no_other_one_may_be_is_refused() -> None:
+    """Of each layer alone the limits could be kept."""
+    needing = Candidate(LayerPlan("0"), 1, 1, None, 1, needs=Need("1", 2))
+    reading = [Candidate(LayerPlan("1"), cycles, 1, None, 1, channels=n) for n, cycles in ((3, 1), (2, 4))]
+    solve([(needing,), reading], {CYCLES: 5.0})
+    with pytest.raises(InputError, match="at most 4 cycles: the fewest that these layers can reach is 5"):
+        solve([(needing,), reading], {CYCLES: 4.0})
+    with pytest.raises(InputError, match="no plan"):
+        solve([(needing,), reading[:1]], {ARRAYS: 9.0})
+
+
+@given(linked(), st.integers(0, 20))
+def test_what_is_beaten_is_in_no_better_choice(choices: list[tuple[Candidate, ...]], cycles: int) -> None:
+    left = [pareto(layer, (CYCLES,)) for layer in choices]
+    assert solve_or_none(left, cycles) == pytest.approx(solve_or_none(choices, cycles), abs=1e-9)
+
+
+def solve_or_none(choices: list[tuple[Candidate, ...]], cycles: int) -> float | None:
+    """The least loss; None: there is no choice."""
+    try:
+        return solve(choices, {CYCLES: float(cycles)}).value
+    except InputError:
+        return None
 
 
 def test_what_loses_nothing_by_itself_gets_no_condition() -> None:

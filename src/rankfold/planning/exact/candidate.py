@@ -16,6 +16,20 @@ LOSS = "loss"
 
 
 @dataclass(frozen=True)
+class Need:
+    """What has to be true of another layer where a candidate is chosen.
+
+    Attributes:
+        layer: the one that alone reads what this one gives.
+        most: how many of these channels it may read at most, in the one order in which it can do without
+            them (`planning.channels`); 0: it has to be idle.
+    """
+
+    layer: str
+    most: int = 0
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One choice for one layer.
 
@@ -32,7 +46,8 @@ class Candidate:
         latency: us per image, one stage and one run after another.
         interval: us that its busiest stage takes for an image, over all runs.
         area: mm2 of its arrays with their converters.
-        needs: the layer that has to be idle where this is chosen; empty: none.
+        channels: how many of its input channels it reads, the first ones of that order; None: all.
+        needs: what has to be true of another layer where this is chosen; None: nothing.
     """
 
     entry: LayerPlan
@@ -47,12 +62,22 @@ class Candidate:
     latency: float | None = None
     interval: float | None = None
     area: float | None = None
-    needs: str = ""
+    channels: int | None = None
+    needs: Need | None = None
 
     @property
     def idle(self) -> bool:
         """Whether the layer gives the same whatever it reads."""
         return not self.entry.kind.computes
+
+    @property
+    def reads(self) -> float:
+        """How many channels it reads, as `Need` counts them: none where it is idle, else infinitely many
+        for all.
+        """
+        if self.idle:
+            return 0
+        return math.inf if self.channels is None else self.channels
 
     def cost(self, quantity: str) -> float:
         """The amount of one of `QUANTITIES`, or the loss.

@@ -20,7 +20,8 @@ def without_hopeless(candidates: Candidates, budgeted: Sequence[str]) -> tuple[C
 
     One is dropped where another costs no more in any budgeted quantity and can hold every weight that it can
     (`LayerKind.holds`), with no fewer bits. This is exact: replace it, in any network, by the other one with
-    the very same weight, and the network computes the same at no higher cost. (The levels of fewer bits are
+    the very same weight, and the network computes the same at no higher cost. (It also reads no more channels
+    of a layer that may give fewer, and needs no more of the layer behind it. The levels of fewer bits are
     among those of more bits with the same step. Of inputs, which are rounded as they come, no error grows.)
     So the best network of every budget is still among those that are left. Of candidates that hold the same
     and cost the same in all budgeted quantities, the one that costs less of the others stays.
@@ -30,7 +31,7 @@ def without_hopeless(candidates: Candidates, budgeted: Sequence[str]) -> tuple[C
         budgeted: those of `QUANTITIES` that a budget is kept on, or that is to be small.
     """
     # The costs first: comparing supports takes longest.
-    no_worse: np.ndarray = _at_most(candidates, budgeted) & _no_fewer_bits(candidates)
+    no_worse: np.ndarray = _no_more(candidates, budgeted) & _no_fewer_bits(candidates)
     kinds = [candidate.entry.kind for candidate in candidates]
 
     def holds(one: int, other: int) -> bool:
@@ -49,7 +50,7 @@ def cheaper_than_lossless(candidates: Candidates, budgeted: Sequence[str]) -> tu
     Where layers may have other bits, it must have no fewer of them. What rounding is predicted to lose then
     adds to either, and that it adds no more to the layer as it is holds on average, not for every weight.
     """
-    no_dearer: np.ndarray = _at_most(candidates, budgeted) & _no_fewer_bits(candidates)
+    no_dearer: np.ndarray = _no_more(candidates, budgeted) & _no_fewer_bits(candidates)
     unchanged = [index for index, one in enumerate(candidates) if not one.entry.kind.changes_weight]
     left = []
     for index, candidate in enumerate(candidates):
@@ -69,7 +70,7 @@ def saving_beside(
         lossless: what else the layer may be.
         budgeted: those of `QUANTITIES` that a budget is kept on, or that is to be small.
     """
-    no_dearer: np.ndarray = _at_most((*lossless, *candidates), budgeted)
+    no_dearer: np.ndarray = _no_more((*lossless, *candidates), budgeted)
     left = []
     for one, dearer in zip(candidates, no_dearer[: len(lossless), len(lossless) :].T, strict=True):
         if not dearer.any():
@@ -83,19 +84,31 @@ def pareto(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, 
     Of equal ones that which costs less of the other quantities stays. What is dropped is in no optimum that
     another choice does not reach, so that neither the knapsack nor the front changes.
     """
-    no_worse = _at_most(candidates, (*budgeted, LOSS))
+    no_worse = _no_more(candidates, (*budgeted, LOSS))
     return _unbeaten(candidates, _ranks(candidates, budgeted), no_worse)
 
 
-def _at_most(candidates: Candidates, quantities: Sequence[str]) -> np.ndarray:
-    """(K, K) booleans: whether the first one costs no more than the second in all these quantities."""
-    count = len(candidates)
-    no_more = np.ones((count, count), bool)
+def _no_more(candidates: Candidates, quantities: Sequence[str]) -> np.ndarray:
+    """(K, K) booleans: whether the first one costs no more than the second in all these quantities, and reads
+    and needs no more: what other layers may become rests on that.
+    """
+    reads = np.array([one.reads for one in candidates])  # (K,)
+    no_more: np.ndarray = (reads[:, None] <= reads) & _needing_no_more(candidates)
     for quantity in quantities:
         amounts = [candidate.cost(quantity) for candidate in candidates]
         costs = np.array(amounts, dtype=float)  # (K,)
         no_more &= costs[:, None] <= costs
     return no_more
+
+
+def _needing_no_more(candidates: Candidates) -> np.ndarray:
+    """(K, K) booleans: whether the first one can be had wherever the second can."""
+    names = np.array([one.needs.layer if one.needs else "" for one in candidates])
+    most = np.array([one.needs.most if one.needs else np.inf for one in candidates])
+    needing_no_more: np.ndarray = (names[:, None] == "") | (
+        (names[:, None] == names) & (most[:, None] >= most)
+    )
+    return needing_no_more
 
 
 def _no_fewer_bits(candidates: Candidates) -> np.ndarray:

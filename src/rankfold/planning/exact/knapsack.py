@@ -22,15 +22,16 @@ all can have these candidates or ones that cost as much,
 
 Both cut off nothing that keeps the limits, so that what the solver proves of what is left is true of all.
 
-A candidate c that needs another layer l' to be idle (see `planning.exact.linked`) adds x_lc <= sum over idle
-c' of x_l'c', and leaves the choice to HiGHS. It is idle, too, and costs nothing, as the idle ones of l' do:
-so the least of every quantity is still that of each layer's least.
+Candidates may need another layer to read few channels (see `planning.exact.linked`). Under a single limit
+linked layers are joined, and what they may be together are the candidates of one. Otherwise each such need is
+one more constraint. The least of each layer then is a bound only: no choice need have it of all layers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +44,11 @@ from rankfold.planning.exact.candidate import (
     LOSS,
     Candidate,
     Choices,
+    Need,
     is_largest,
     total,
 )
+from rankfold.planning.exact.linked import least, spread, units
 from rankfold.planning.exact.one_limit import Costed, least_within
 from rankfold.planning.exact.quantities import KNOWN, QUANTITIES, spoken
 from rankfold.planning.exact.units import SLACK, in_units
@@ -96,17 +99,17 @@ def cheapest(choices: Choices, limits: Limits, goal: str) -> Solution:
 
     Arguments and errors as `solve`; `goal` is one of `QUANTITIES`.
     """
-    least = solve(choices, limits, goal)
+    first = solve(choices, limits, goal)
     # A second problem, within the first's optimum: of equal costs the one that can be hoped to be most
     # accurate.
-    within = min(least.value, limits.get(goal, math.inf))
+    within = min(first.value, limits.get(goal, math.inf))
     best = _best(choices, {**limits, goal: within}, LOSS)
     # It sits on the edge of what there is; where the solver finds nothing there, the first is as cheap.
     if best is None:
-        return least
+        return first
     value = best.total(goal)
-    bound = least.bound
-    if least.gap == 0:
+    bound = first.bound
+    if first.gap == 0:
         bound = value  # but for rounding, which `SLACK` allows for
     return Solution(best.chosen, goal, value, bound)
 
@@ -156,10 +159,10 @@ def _best(choices: Choices, limits: Limits, goal: str) -> Solution | None:
 
 def _least_of_largest(choices: Choices, sums: Limits, goal: str) -> Solution | None:
     """The choice whose largest candidate is least, of several that of least loss; see above."""
-    least = max(min(candidate.cost(goal) for candidate in layer) for layer in choices)
+    lowest = max(min(candidate.cost(goal) for candidate in layer) for layer in choices)
     amounts = {candidate.cost(goal) for layer in choices for candidate in layer}
     # Below the least that every layer can have there is no choice.
-    steps = sorted(amount for amount in amounts if amount >= least)
+    steps = sorted(amount for amount in amounts if amount >= lowest)
     low, high = 0, len(steps) - 1
     if not _Knapsack.of(choices).feasible(sums):
         return None
@@ -222,12 +225,21 @@ class _Knapsack:
             layer_of.extend([number] * len(layer))
         return cls(tuple(candidates), np.array(layer_of), len(choices))
 
+    @property
+    def choices(self) -> list[list[Candidate]]:
+        """The candidates of each layer."""
+        return [
+            [self.candidates[place] for place in np.flatnonzero(self.layer_of == layer)]
+            for layer in range(self.layers)
+        ]
+
     def feasible(self, limits: Limits) -> bool:
         """Whether any choice keeps the limits."""
         if len(limits) > 1:
             return self.solve(limits, next(iter(limits))) is not None
-        # Of one sum the least is that of each layer's least.
-        return all(self._amounts(name).least <= _most(limit) for name, limit in limits.items())
+        # Of one sum the least can be had, of none there has to be a choice at all.
+        (name,) = limits or (LOSS,)
+        return least(self.choices, name) <= _most(limits.get(name, sys.float_info.max))
 
     def solve(self, limits: Limits, goal: str) -> Solution | None:
         """The best choice, or None where there is none; goal and limits are sums.
@@ -238,7 +250,7 @@ class _Knapsack:
         left = self._reachable(limits)
         if left is None:
             return None
-        if len(limits) == 1 and not any(candidate.needs for candidate in left.candidates):
+        if len(limits) == 1:
             ((name, limit),) = limits.items()
             chosen = left._within_one(name, limit, goal)
             # Of sums on the very edge of the limit its own rounding decides.
@@ -260,21 +272,25 @@ class _Knapsack:
 
     def _within_one(self, name: str, limit: float, goal: str) -> tuple[Candidate, ...] | None:
         """The best choice within a single limit, but for rounding; None where `one_limit` gives up."""
-        costs, goals = self._amounts(name), self._amounts(goal)
+        choices = self.choices
+        joined = units(choices, (name, goal))
+        if not all(len(unit.picks) for unit in joined):
+            return None
+        leasts = np.array([unit.amounts.min(axis=0) for unit in joined])  # (U, 2)
         # Sums of what is counted are exact; those of all else are rounded.
-        room = _most(limit) - costs.least
+        room = _most(limit) - math.fsum(leasts[:, 0])
         if _is_counted(name):
             room = np.floor(room)
         else:
             room += ROUNDING * limit
         if room < 0:
             return None
-        places = [np.flatnonzero(self.layer_of == layer) for layer in range(self.layers)]
-        layers = [Costed(costs.above[own], goals.above[own]) for own in places]
-        picks = least_within(layers, room, float(_is_counted(goal)))
-        if picks is None:
+        costed = [Costed(*(unit.amounts - own).T) for unit, own in zip(joined, leasts, strict=True)]
+        taken = least_within(costed, room, float(_is_counted(goal)))
+        if taken is None:
             return None
-        return tuple(self.candidates[own[pick]] for own, pick in zip(places, picks, strict=True))
+        (picks,) = spread(np.array([taken]), joined)
+        return tuple(layer[pick] for layer, pick in zip(choices, picks, strict=True))
 
     def _reachable(self, limits: Limits) -> _Knapsack | None:
         """Without the candidates that no choice within the limits has; None: a layer has none left."""
@@ -311,16 +327,24 @@ class _Knapsack:
         return constraints + self._links()
 
     def _links(self) -> list[LinearConstraint]:
-        """That a candidate which needs another layer to be idle is taken only where it is."""
-        idle = np.array([float(one.idle) for one in self.candidates])
+        """That a candidate which needs another layer to read few channels is taken only where it does."""
         names = np.array([one.entry.name for one in self.candidates])
+        reads = np.array([one.reads for one in self.candidates])
+        asked = np.array([one.needs.layer if one.needs else "" for one in self.candidates])
+        most = np.array([one.needs.most if one.needs else np.inf for one in self.candidates])
         links = []
-        for number, candidate in enumerate(self.candidates):
-            if candidate.needs:
-                row = -idle * (names == candidate.needs)
-                row[number] += 1.0
-                links.append(LinearConstraint(csr_array(row[None]), -np.inf, 0.0))
+        needs = {(name, need.layer, need.most) for name, need in self._needs()}
+        for name, other, channels in sorted(needs):
+            needing = (names == name) & (asked == other) & (most <= channels)
+            row = needing.astype(float) - ((names == other) & (reads <= channels))
+            links.append(LinearConstraint(csr_array(row[None]), -np.inf, 0.0))
         return links
+
+    def _needs(self) -> Iterator[tuple[str, Need]]:
+        """What candidates need, with the layer that each is of."""
+        for one in self.candidates:
+            if one.needs is not None:
+                yield one.entry.name, one.needs
 
     def _cover(self, chosen: tuple[Candidate, ...], name: str, limit: float) -> LinearConstraint:
         """What a choice that exceeds a limit breaks, and none that keeps it does; see above."""
@@ -419,14 +443,15 @@ def _out_of_reach(choices: Choices, limits: Limits) -> str:
     Raises:
         InputError: all of them can, but the solver does not see how.
     """
-    # One that even the cheapest candidate of each layer exceeds.
+    # One that even the cheapest choice exceeds.
     for name, limit in limits.items():
-        cheapest_of_each = [min(layer, key=lambda candidate: candidate.cost(name)) for layer in choices]
-        least = total(cheapest_of_each, name)
-        if least <= _most(limit):
+        fewest = least(choices, name)
+        if math.isinf(fewest):
+            return "no plan is allowed: layers need others to read fewer channels than these can"
+        if fewest <= _most(limit):
             continue
         wanted = _amount(name, limit)
-        reached = _amount(name, least)
+        reached = _amount(name, fewest)
         if name == LOSS:
             return f"no plan loses at most {wanted}: the least that these layers can reach is {reached}"
         return f"no plan has at most {wanted}: the {_few(name)} that these layers can reach is {reached}"
