@@ -12,6 +12,7 @@ from rankfold.errors import InputError
 from rankfold.planning import best_plan, solve_problem
 from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.exact import CYCLES, LOSS, total
+from rankfold.training.metric import Metric
 
 
 def test_the_allowed_drop_is_measured(problem):
@@ -51,6 +52,8 @@ def test_no_more_measurements_than_said_and_the_cheapest_of_them_wins(problem, a
     accuracy = problem.accuracy
 
     class Watched:
+        measured = accuracy.measured
+
         def __call__(self, plan):
             measured[plan] = accuracy(plan)
             return measured[plan]
@@ -65,6 +68,26 @@ def test_no_more_measurements_than_said_and_the_cheapest_of_them_wins(problem, a
     cycles = {plan: network_cycles(problem.network, plan).chosen_cycles for plan in keeping}
     assert planning.plan in keeping
     assert cycles[planning.plan] == min(cycles.values())
+
+
+def negative_error(scores, classes):
+    """In whole per cent, so that no drop of it is below 1."""
+    return -round(100 * (scores.argmax(1) != classes).double().mean().item())
+
+
+def test_a_metric_of_ones_own_is_what_may_drop(problem):
+    by_error = problem.accuracy.under(metric=Metric.of(negative_error))
+    planning = solve_problem(replace(with_limits(problem, {}, 3), accuracy=by_error))
+    drop = planning.drop
+    assert (drop.metric, drop.planned) == ("negative_error", by_error(planning.plan))
+    assert drop.planned == -round(100 * (1 - problem.accuracy(planning.plan)))
+    assert drop.amount <= 3
+
+
+@pytest.mark.parametrize("metric, most", [(None, 1.0), (negative_error, -1)])
+def test_a_drop_that_nothing_can_have_is_refused(model, digits, metric, most):
+    with pytest.raises(InputError, match=r"^max drop \(="):
+        best_plan(model, digits, ARRAY, max_drop=most, metric=metric)
 
 
 def test_the_measure_is_on_images_that_nothing_was_calibrated_on(problem):

@@ -12,6 +12,7 @@ from rankfold.machine import NonIdealities
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, uniform_plan
 from rankfold.progress import Silent
+from rankfold.runs.evaluate import evaluate, load_run
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.runs.run import run
@@ -120,3 +121,21 @@ def test_the_command_line_reconstructs(capsys, tmp_path):
     assert (told.images, told.steps) == (32, 2)
     assert [block.name for block in told.blocks] == ["conv1", "layer1.0", "layer2.0", "layer3.0", "fc"]
     assert "after reconstruction without labels: " in capsys.readouterr().err
+
+
+def least_score(scores, classes):
+    return float(scores.min())
+
+
+def test_a_metric_is_measured_whenever_the_accuracy_is(digits, plan, whole, tmp_path):
+    model, _, _ = load_run(whole[0], model=net())
+    result = run(net(), digits, plan, NO_EPOCH, out=tmp_path / "run", reconstruction=FEW, metric=least_score)
+    told = result.metric
+    assert told.name == "least_score"
+    assert told.baseline == evaluate(net(), digits, metric=least_score)
+    assert told.final == told.reconstructed == evaluate(model, digits, metric=least_score)
+    assert len({told.baseline, told.decomposed, told.final}) == 3
+    assert Result.load(tmp_path / "run" / "result.json") == result
+    # It is part of what a folder is known by.
+    with pytest.raises(InputError, match=r"different run .other metric"):
+        run(net(), digits, plan, NO_EPOCH, out=tmp_path / "run", reconstruction=FEW, resume=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from rankfold.errors import InputError, did_you_mean, first_line
 from rankfold.models.device import device_of, dtype_of
 from rankfold.models.libraries import LibraryModel, gives_logits_
 from rankfold.models.torch_export import SUFFIX, load_exported
+from rankfold.models.user_code import imported
 from rankfold.models.zoo import BUILDERS, build
 
 WRAPPER = "module."  # data-parallel wrappers put it in front of every name
@@ -64,32 +63,11 @@ def load_model(
             f"unknown model {name}; known are {', '.join(BUILDERS)}, or give a .pt2 file, timm:NAME, "
             f"torchvision:NAME, hf:NAME or package.module:factory{did_you_mean(name, BUILDERS)}"
         )
-    factory = _imported(name)
+    factory = imported(name, "model", "a function or class that returns an nn.Module")
     offered = {"num_classes": classes, "classes": classes, "in_channels": in_channels}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _made(name, factory, offered)
-
-
-def _imported(name: str) -> Callable[..., Any]:
-    """The factory called `package.module:factory`."""
-    module_name, _, attribute = name.partition(":")
-    # A console script does not look in the current folder, where the user's file lies.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (Exception, SystemExit) as error:  # an import runs the user's code, which may raise anything
-        raise InputError(
-            f"model {name} cannot be imported: {first_line(error)}; expected package.module:factory"
-        ) from error
-    if not callable(factory):
-        raise InputError(
-            f"model {name} is a {type(factory).__name__}; "
-            "expected a function or class that returns an nn.Module"
-        )
-    return factory
 
 
 def _made(

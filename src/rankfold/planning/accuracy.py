@@ -27,6 +27,7 @@ from rankfold.simulator import check_arrays, program_, simulate
 from rankfold.surgery.compress import build_, compress_on_moments_
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.batches import EVALUATION_BATCH
+from rankfold.training.metric import Metric
 
 BATCH_NORM_IMAGES = EVALUATION_BATCH  # one whole batch, since batch norm counts each of them alike
 ADC_IMAGES = 250
@@ -71,6 +72,7 @@ class PlanAccuracy:
         model: the dense network.
         data: its samples.
         settings: how plans are measured.
+        metric: what they are measured by; None: top-1 accuracy.
 
     Args:
         model: the dense float network, on its device; it stays as it is.
@@ -79,6 +81,7 @@ class PlanAccuracy:
         moments: of the inputs of the layers that plans may change, on data, not centred; layers without
             them get the weights nearest to their own.
         windows: the same of the inputs of their windows, by (a, b) or part of the plane.
+        metric: what networks are measured by, the higher the better; None: top-1 accuracy.
     """
 
     def __init__(
@@ -88,8 +91,11 @@ class PlanAccuracy:
         settings: MeasureSettings,
         moments: Mapping[str, PatchMoments] | None = None,
         windows: Mapping[str, Mapping[AnyWindow, PatchMoments]] | None = None,
+        *,
+        metric: Metric | None = None,
     ) -> None:
         self.model, self.data, self.settings = model, data, settings
+        self.metric = metric
         self._moments = moments or {}
         self._windows = windows or {}
         # By layer and what it becomes: the state of the module.
@@ -104,16 +110,28 @@ class PlanAccuracy:
             InputError: none are left, or they have no classes.
         """
         settings = self.settings
-        return self.data.held_out(settings.images, settings.seed, self._calibrated)
+        return self.data.held_out(settings.images, settings.seed, self._calibrated, self.metric)
+
+    @property
+    def measured(self) -> str:
+        """The name of the metric; empty: top-1 accuracy is measured."""
+        return "" if self.metric is None else self.metric.name
 
     @property
     def _calibrated(self) -> int:
         """Samples that something is calibrated on, the first ones: what others did, or batch norm here."""
         return max(self.settings.calibrated, BATCH_NORM_IMAGES)
 
-    def under(self, settings: MeasureSettings) -> PlanAccuracy:
-        """The same network and data, measured otherwise."""
-        other = PlanAccuracy(self.model, self.data, settings, self._moments, self._windows)
+    def under(self, settings: MeasureSettings | None = None, metric: Metric | None = None) -> PlanAccuracy:
+        """The same network and data, measured otherwise; what is not given stays."""
+        other = PlanAccuracy(
+            self.model,
+            self.data,
+            settings or self.settings,
+            self._moments,
+            self._windows,
+            metric=metric or self.metric,
+        )
         other._weights = self._weights  # made for the same moments
         return other
 
@@ -121,15 +139,19 @@ class PlanAccuracy:
     def identity(self) -> dict[str, Any]:
         """What the accuracies depend on, the same on all machines, which moments are up to rounding only."""
         samples = self._calibrated + self.settings.images
-        return {
+        identity: dict[str, Any] = {
             "data": self.data.digest(samples),
             "weights": weights_digest(self.model),
             "measure": asdict(self.settings),
             "calibrated": sorted(self._moments),
         }
+        # Only where there is one: older searches know of none.
+        if self.metric is not None:
+            identity["metric"] = self.measured
+        return identity
 
     def __call__(self, plan: Plan) -> float:
-        """The accuracy of the network that follows `plan`, 0 to 1.
+        """The accuracy of the network that follows `plan`, 0 to 1, or what the metric says of it.
 
         Raises:
             InputError: the plan is for another network, or cannot run on these arrays; or no samples are

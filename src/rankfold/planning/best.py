@@ -24,6 +24,7 @@ from rankfold.planning.problem import PlanningProblem, planning_problem
 from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
+from rankfold.training.metric import METRIC, Function, Metric, Updated
 from rankfold.workload import Network
 from rankfold.workload.network import NETWORK
 
@@ -59,6 +60,7 @@ class Planning:
     objective=TEXT.or_none,
     max_loss=NUMBER.or_none,
     max_drop=NUMBER.or_none,
+    metric=METRIC.or_none,
     pointwise=SWITCH,
     layer_bits=CHOICES.or_none,
     network=NETWORK.or_none,
@@ -75,6 +77,7 @@ def best_plan(
     objective: str | None = None,
     max_loss: float | None = None,
     max_drop: float | None = None,
+    metric: Metric | Function | Updated | None = None,
     pointwise: bool = False,
     kinds: Iterable[str] | None = None,
     images: int | None = None,
@@ -105,6 +108,8 @@ def best_plan(
         max_loss: the most predicted loss, in nats per image.
         max_drop: the most accuracy that may be lost, 0.01 for a point, measured before fine-tuning on
             samples that nothing was calibrated on.
+        metric: what plans are measured by instead of top-1 accuracy, the higher the better, see `Metric`: a
+            function (outputs, targets) -> number of all samples. `max_drop` is in its own units.
         pointwise: whether 1x1 convolutions may become low-rank.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
             `window-low-rank`, `window-margins`, `grouped`, `skipped` and kinds of your own; None: all. Pairs
@@ -131,6 +136,7 @@ def best_plan(
         objective=objective,
         max_loss=max_loss,
         max_drop=max_drop,
+        metric=metric,
         pointwise=pointwise,
         kinds=kinds,
         images=images,

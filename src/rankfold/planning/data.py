@@ -16,7 +16,9 @@ from rankfold.runs.evaluate import evaluate
 from rankfold.training.accuracy import accuracy_on_split
 from rankfold.training.calibration import CalibrationImages
 from rankfold.training.data import ImageData, ImageSplit
-from rankfold.training.loaders import LoaderData, identity_of, pair_of, trace_on
+from rankfold.training.device import place_
+from rankfold.training.loaders import LoaderData, identity_of, pair_of, targets_of, trace_on
+from rankfold.training.metric import Metric
 from rankfold.workload import Network, trace
 
 # A batch as a user gives it, see `calibration.samples.inputs_of`.
@@ -24,7 +26,7 @@ Batch = Any
 
 
 class HeldOut(ABC):
-    """Samples with their classes that nothing was calibrated on."""
+    """Samples with their classes, or whatever a metric measures by, that nothing was calibrated on."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -32,7 +34,7 @@ class HeldOut(ABC):
 
     @abstractmethod
     def accuracy(self, model: nn.Module) -> float:
-        """Top-1 accuracy of a network on them, 0 to 1."""
+        """Top-1 accuracy of a network on them, 0 to 1, or what the metric says that they were asked for."""
 
 
 class PlanningData(ABC):
@@ -65,8 +67,14 @@ class PlanningData(ABC):
         """
 
     @abstractmethod
-    def held_out(self, images: int, seed: int, skip: int) -> HeldOut:
+    def held_out(self, images: int, seed: int, skip: int, metric: Metric | None = None) -> HeldOut:
         """Others than the first `skip` that `calibration` gives under this seed.
+
+        Args:
+            images: how many, at most.
+            seed: which are drawn, where they are drawn.
+            skip: how many are left out.
+            metric: what networks are measured by; None: top-1 accuracy.
 
         Raises:
             InputError: none are left, or they have no classes.
@@ -137,14 +145,14 @@ class TrainingImages(PlanningData):
         """The first images that the seed draws."""
         return CalibrationImages(self.data, self.device, seed, images)
 
-    def held_out(self, images: int, seed: int, skip: int) -> HeldOut:
+    def held_out(self, images: int, seed: int, skip: int, metric: Metric | None = None) -> HeldOut:
         """The next ones that it draws."""
         # Never the test split: what was chosen by it would be no test.
         split = self.data.train.sample(images, seed, skip=skip)
         if not len(split):
             there = len(self.data.train)
             raise _nothing_left(f"{self.name} has {there} training images")
-        return _HeldOutImages(split, self.data, self.device)
+        return _HeldOutImages(split, self.data, self.device, metric)
 
     def digest(self, images: int) -> str:
         """That of the data set."""
@@ -152,14 +160,20 @@ class TrainingImages(PlanningData):
 
 
 class _HeldOutImages(HeldOut):
-    def __init__(self, split: ImageSplit, data: ImageData, device: torch.device) -> None:
+    def __init__(
+        self, split: ImageSplit, data: ImageData, device: torch.device, metric: Metric | None
+    ) -> None:
         self.split, self._data, self._device = split, data, device
+        self._metric = metric
 
     def __len__(self) -> int:
         return len(self.split)
 
     def accuracy(self, model: nn.Module) -> float:
-        return accuracy_on_split(model, self.split, self._data, self._device)
+        if self._metric is None:
+            return accuracy_on_split(model, self.split, self._data, self._device)
+        place_(model, self._device)
+        return self._metric(model, self._data.batches_of(self.split, self._device))
 
 
 class GivenBatches(PlanningData):
@@ -204,7 +218,7 @@ class GivenBatches(PlanningData):
         """The first samples, in their order."""
         return Samples(self._first(images), images, self.device)
 
-    def held_out(self, images: int, seed: int, skip: int) -> HeldOut:
+    def held_out(self, images: int, seed: int, skip: int, metric: Metric | None = None) -> HeldOut:
         """The samples after the first `skip`, in their order."""
         # Read on only now: most plans need no accuracy.
         batches = self._first(skip + images)
@@ -213,8 +227,11 @@ class GivenBatches(PlanningData):
         held_out = list(_between(batches, skip, skip + images))
         # Before networks are made, not when the first one is measured.
         for batch in held_out:
-            pair_of(batch, "evaluate")
-        return _HeldOutBatches(held_out)
+            if metric is None:
+                pair_of(batch, "evaluate")
+            else:
+                targets_of(batch)
+        return _HeldOutBatches(held_out, metric)
 
     def digest(self, images: int) -> str:
         """That of the inputs of these samples."""
@@ -247,14 +264,14 @@ class GivenBatches(PlanningData):
 
 
 class _HeldOutBatches(HeldOut):
-    def __init__(self, batches: list[Batch]) -> None:
-        self._batches = batches
+    def __init__(self, batches: list[Batch], metric: Metric | None) -> None:
+        self._batches, self._metric = batches, metric
 
     def __len__(self) -> int:
         return sum(size_of(inputs_of(batch)) for batch in self._batches)
 
     def accuracy(self, model: nn.Module) -> float:
-        return evaluate(model, self._batches)
+        return evaluate(model, self._batches, metric=self._metric)
 
 
 def _between(batches: Iterable[Batch], start: int, stop: int) -> Iterator[Batch]:

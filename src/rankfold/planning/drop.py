@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rankfold.errors import InputError
 from rankfold.planning.exact import LOSS, Candidate, Solution, cheapest, solve
 from rankfold.planning.problem import PlanningProblem
 from rankfold.progress import Progress
+from rankfold.training.metric import in_words
 
 MEASUREMENTS = 8
 SMALLEST_LOSS = 1e-4  # nats; a plan may have no loss at all, and 0 has no logarithm
@@ -36,15 +37,17 @@ NEAR = 1.02  # high / low, at which it ends
 
 @dataclass(frozen=True)
 class Drop:
-    """Accuracy on held-out samples before fine-tuning, 0 to 1.
+    """Accuracy on held-out samples before fine-tuning, 0 to 1, or what a metric says instead.
 
     Attributes:
         dense: of the dense network at the same bits.
         planned: of the network as planned.
+        metric: what was measured; empty: top-1 accuracy.
     """
 
     dense: float
     planned: float
+    metric: str = ""
 
     @property
     def amount(self) -> float:
@@ -67,7 +70,7 @@ def within_drop(problem: PlanningProblem, most: float, progress: Progress) -> tu
     # The same bits and the same samples: what quantising alone costs is no drop of the plan.
     dense = measure(problem.dense)
     least = solve(problem.candidates, problem.budgets)
-    drop = Drop(dense, measure(least.chosen))
+    drop = Drop(dense, measure(least.chosen), measure.metric)
     if drop.amount > most:
         raise InputError(
             f"no plan within the budgets was found to lose at most {100 * most:g} points: the one of least "
@@ -88,8 +91,13 @@ class _Measure:
 
     def __call__(self, chosen: Sequence[Candidate]) -> float:
         accuracy = self.problem.accuracy(self.problem.plan(chosen))
-        self.progress.advance(1, f"{accuracy:.2%}")
+        self.progress.advance(1, in_words(accuracy, self.metric))
         return accuracy
+
+    @property
+    def metric(self) -> str:
+        """What is measured; empty: top-1 accuracy."""
+        return self.problem.accuracy.measured
 
 
 def _cheapest_within(
@@ -103,7 +111,7 @@ def _cheapest_within(
     high = least.total(LOSS)
     trial = least  # if this one keeps the limit, no other is cheaper
     for _ in range(MEASUREMENTS - 2):
-        drop = Drop(best_drop.dense, measure(trial.chosen))
+        drop = replace(best_drop, planned=measure(trial.chosen))
         if drop.amount <= most:
             # As it always is, but for rounding: what kept the limit before is within the trial's limits too.
             if trial.total(goal) <= best.total(goal):

@@ -62,6 +62,7 @@ from rankfold.runs.baseline import weights_digest
 from rankfold.surgery.compress import called_as_functions
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
+from rankfold.training.metric import METRIC, Function, Metric, Updated
 from rankfold.workload import Network
 from rankfold.workload.network import NETWORK
 
@@ -80,7 +81,8 @@ class PlanningProblem:
         choices: of each layer.
         accuracy: measures plans.
         budgets: the most of each quantity in its base unit, such as pJ, and of predicted loss.
-        max_drop: the most accuracy that a plan may lose, 0.01 for a point; None: no such limit.
+        max_drop: the most accuracy that a plan may lose, 0.01 for a point, or the most of the metric; None:
+            no such limit.
         objective: what shall be small: the loss, or one of `QUANTITIES`; None: as usual.
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         hardware: what else plans are for, beside their array; None: nothing else was said.
@@ -178,6 +180,7 @@ class PlanningProblem:
     objective=TEXT.or_none,
     max_loss=NUMBER.or_none,
     max_drop=NUMBER.or_none,
+    metric=METRIC.or_none,
     trades=Wanted("a list of quantities, such as ['cycles']", list, tuple),
     pointwise=SWITCH,
     layer_bits=CHOICES.or_none,
@@ -196,6 +199,7 @@ def planning_problem(
     objective: str | None = None,
     max_loss: float | None = None,
     max_drop: float | None = None,
+    metric: Metric | Function | Updated | None = None,
     trades: Sequence[str] = (CYCLES,),
     pointwise: bool = False,
     kinds: Iterable[str] | None = None,
@@ -225,6 +229,8 @@ def planning_problem(
         max_drop: the most accuracy, 0.01 for a point, that the plan may lose against the dense network at
             the same bits, measured before fine-tuning on samples that nothing was calibrated on; data
             then needs targets.
+        metric: what plans are measured by instead of top-1 accuracy, the higher the better, see `Metric`: a
+            function (outputs, targets) -> number of all samples. `max_drop` is in its own units.
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         pointwise: whether 1x1 convolutions may become low-rank.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
@@ -245,7 +251,14 @@ def planning_problem(
         InputError: what was given is wrong, or is no network that could be planned.
     """
     goal = chosen_objective(objective, max_loss=max_loss, max_drop=max_drop)
-    check_request(budgets, max_drop=max_drop, images=images, measured_images=measured_images, seed=seed)
+    check_request(
+        budgets,
+        max_drop=max_drop,
+        metric=metric is not None,
+        images=images,
+        measured_images=measured_images,
+        seed=seed,
+    )
     traded = chosen_trades(trades)
     quantities = counted_quantities(budgets, goal, traded)
     chosen_kinds = chosen_labels(kinds)
@@ -262,8 +275,9 @@ def planning_problem(
     images = images or default_images(samples)
     measure = MeasureSettings(measured_images, seed=seed, calibrated=images)
     # Samples without classes are found out before any work, not after minutes of it.
+    by = None if metric is None else Metric.of(metric)
     if max_drop is not None:
-        PlanAccuracy(model, samples, measure).held_out  # noqa: B018
+        PlanAccuracy(model, samples, measure, metric=by).held_out  # noqa: B018
     all_slots = layer_slots(network, array, bits, pointwise=pointwise)
     slots = _open_slots(all_slots, network, model, array, chosen_kinds)
     if present is not None:
@@ -278,7 +292,7 @@ def planning_problem(
     slots = tuple(replace(slot, bypassed=slot.name in bypasses.feeding) for slot in slots)
     known = _calibrated(model, calibration, slots, array, bypasses, seed=seed, progress=progress)
     choices = _choices(slots, model, known, costing, quantities, progress)
-    accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments)
+    accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments, metric=by)
     limits = limits_of(budgets, choices)
     if max_loss is not None:
         limits[LOSS] = max_loss

@@ -20,11 +20,14 @@ def check_request(
     budgets: Sequence[Budget],
     *,
     max_drop: float | None = None,
+    metric: bool = False,
     images: int | None = None,
     measured_images: int = MEASURED_IMAGES,
     seed: int = 0,
 ) -> None:
     """Refuse, before any work, what no plan could be made for; see `planning_problem` for the arguments.
+
+    Of `metric` only whether there is one counts: its values may be of any size.
 
     Raises:
         InputError: it is refused.
@@ -38,7 +41,9 @@ def check_request(
     for quantity in quantities:
         if quantities.count(quantity) > 1:
             raise InputError(f"there are two budgets of {spoken(quantity)}; give one")
-    if max_drop is not None and not 0 <= max_drop < 1:
+    if max_drop is not None and metric and not 0 <= max_drop < math.inf:
+        raise InputError(f"max drop (={max_drop:g} of the metric) must be 0 or more")
+    if max_drop is not None and not metric and not 0 <= max_drop < 1:
         raise InputError(
             f"max drop (={100 * max_drop:g} points) must be at least 0 and below 100; "
             "max_drop=0.01 is one point"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rankfold.arguments import PATH, SWITCH, TEXT, takes
-from rankfold.calibration.samples import Samples, check_iterable
+from rankfold.calibration.samples import Inputs, Samples, check_iterable
 from rankfold.errors import InputError
 from rankfold.models.device import MODEL, device_of
 from rankfold.models.load import check_trusted, load_model
@@ -22,7 +22,8 @@ from rankfold.surgery.save import load_
 from rankfold.training.accuracy import accuracy
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.device import choose_device, placed
-from rankfold.training.loaders import pair_of
+from rankfold.training.loaders import pair_of, targets_of
+from rankfold.training.metric import METRIC, Function, Metric, Updated
 from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.workload import retrace
 
@@ -88,25 +89,35 @@ def _built(result: Result, path: Path, trust_code: bool) -> nn.Module:
         ) from error
 
 
-@takes(model=MODEL)
-def evaluate(model: nn.Module, data: TrainingData | Iterable[Any]) -> float:
-    """Top-1 accuracy of a network that classifies, 0 to 1, where its weights are.
+@takes(model=MODEL, metric=METRIC.or_none)
+def evaluate(
+    model: nn.Module,
+    data: TrainingData | Iterable[Any],
+    *,
+    metric: Metric | Function | Updated | None = None,
+) -> float:
+    """Top-1 accuracy of a network that classifies, 0 to 1, or a metric of one's own; where its weights are.
 
     Args:
         model: the network; its modes, and the layout of its weights, are as before afterwards.
-        data: images or loaders, of which the test split is classified; or an iterable of pairs
-            (inputs, target), the target (B,) the number of each sample's class.
+        data: images or loaders, of which the test split is looked at; or an iterable of pairs (inputs,
+            target), the target (B,) the number of each sample's class, with a metric anything.
+        metric: a function (outputs, targets) -> number of all samples together, or an object that sees batch
+            after batch, see `Metric`; None: top-1 accuracy.
 
     Raises:
-        InputError: there is no batch, or one is no such pair.
+        InputError: there is no batch, or one is no such pair; or the metric fails or gives no finite number.
     """
     # The network stays where the user has put it.
     device = device_of(model)
     if isinstance(data, TrainingData):
         with placed(model, device):
-            return accuracy(model, data.test_batches(device))
+            batches = data.test_batches(device)
+            return accuracy(model, batches) if metric is None else Metric.of(metric)(model, batches)
     check_iterable(data, "data")
-    return accuracy(model, _pairs(data, device))
+    if metric is None:
+        return accuracy(model, _pairs(data, device))
+    return Metric.of(metric)(model, _with_targets(data, device))
 
 
 def _pairs(data: Iterable[Any], device: torch.device) -> Iterator[LabelledBatch]:
@@ -115,6 +126,14 @@ def _pairs(data: Iterable[Any], device: torch.device) -> Iterator[LabelledBatch]
         _, target = pair_of(batch, "evaluate")
         (inputs,) = Samples([batch], None, device)
         yield inputs, target.to(device)
+
+
+def _with_targets(data: Iterable[Any], device: torch.device) -> Iterator[tuple[Inputs, Any]]:
+    """Inputs of each batch, on a device, and its targets, whatever they are."""
+    for batch in data:
+        targets = targets_of(batch)
+        (inputs,) = Samples([batch], None, device)
+        yield inputs, targets
 
 
 def load_data_for(result: Result, data: str, path: str | Path) -> ImageData:

@@ -19,7 +19,15 @@ from rankfold.nn.masked import masks_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.runs.energy_record import planned_energy
 from rankfold.runs.folder import save_history
-from rankfold.runs.result import Accuracies, Counts, DataInfo, LayerResult, ReconstructionResult, Result
+from rankfold.runs.result import (
+    Accuracies,
+    Counts,
+    DataInfo,
+    LayerResult,
+    MetricResult,
+    ReconstructionResult,
+    Result,
+)
 from rankfold.runs.state import RunState
 from rankfold.surgery.compress import LayerReport
 from rankfold.surgery.save import save_weights
@@ -90,6 +98,7 @@ def result_of(state: RunState, run: str) -> Result:
         reconstruction=_reconstruction(state),
         decomposition=state.decomposition,
         rounding=state.rounding,
+        metric=_metric(state),
     )
 
 
@@ -168,6 +177,13 @@ def _reconstruction(state: RunState) -> ReconstructionResult | None:
         seconds=sum(block.seconds for block in state.blocks),
         blocks=state.blocks,
     )
+
+
+def _metric(state: RunState) -> MetricResult | None:
+    """What the user's metric said, where there is one."""
+    if state.metric is None:
+        return None
+    return MetricResult(state.metric.name, **state.metrics)
 
 
 def _speed(state: RunState) -> float | None:

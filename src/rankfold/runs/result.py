@@ -162,6 +162,25 @@ class Accuracies:
     arrays: float | None = None
 
 
+@dataclass(frozen=True)
+class MetricResult:
+    """A user's metric on the test split, the higher the better.
+
+    Attributes:
+        name: as the user calls it.
+        baseline: of the dense float network.
+        decomposed: after decomposition (and quantisation, if any), before any training.
+        final: at the end.
+        reconstructed: after training without labels; None: there was none.
+    """
+
+    name: str
+    baseline: float
+    decomposed: float
+    final: float
+    reconstructed: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlannedStep:
     """One step of a run that plans again after training: a plan, and what training made of it.
@@ -252,6 +271,7 @@ class Result:
         reconstruction: what training without labels did; None: there was none.
         decomposition: how weights were made, one of `lowrank.DECOMPOSITIONS`; None in older results.
         rounding: of weights before fine-tuning, one of `lowrank.ROUNDINGS`; None in older results.
+        metric: what the user's metric says; None: there was none beside accuracy.
     """
 
     run: str
@@ -285,6 +305,7 @@ class Result:
     reconstruction: ReconstructionResult | None = None
     decomposition: str | None = None
     rounding: str | None = None
+    metric: MetricResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`, without its type and version."""
@@ -312,6 +333,9 @@ class Result:
         del content["reconstruction"]
         if self.reconstruction is not None:
             content["reconstruction"] = asdict(self.reconstruction)
+        del content["metric"]
+        if self.metric is not None:
+            content["metric"] = asdict(self.metric)
         return content
 
     def save(self, path: str | Path) -> None:
@@ -352,6 +376,8 @@ class Result:
         content["steps"] = tuple(PlannedStep(**step) for step in content.get("steps", ()))
         if content.get("reconstruction") is not None:
             content["reconstruction"] = ReconstructionResult.from_json(content["reconstruction"])
+        if content.get("metric") is not None:
+            content["metric"] = MetricResult(**content["metric"])
         return cls(**content)
 
 

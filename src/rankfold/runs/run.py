@@ -26,6 +26,7 @@ from rankfold.runs.record import record, result_of
 from rankfold.runs.result import Result
 from rankfold.runs.state import RunNotes, RunState, prepare
 from rankfold.training.distillation import Distillation
+from rankfold.training.metric import METRIC, Function, Metric, Updated
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.reconstruction_recipe import Reconstruction
@@ -54,6 +55,7 @@ from rankfold.training.source import TrainingData
     progress=PROGRESS,
     processes=Wanted("Processes.of_group()", Processes),
     captured=SWITCH,
+    metric=METRIC.or_none,
 )
 def run(
     model: nn.Module,
@@ -78,6 +80,7 @@ def run(
     progress: Progress | None = None,
     processes: Processes = ALONE,
     captured: bool = False,
+    metric: Metric | Function | Updated | None = None,
 ) -> Result:
     """Compress, quantise and fine-tune a network as a plan says, and write everything to the folder `out`.
 
@@ -110,6 +113,8 @@ def run(
         processes: that do the run together, each called alike (`Processes.of_group()`); the first alone
             reads and writes the folder, and tells how far the run is.
         captured: train by static steps, on a GPU one CUDA graph each (`training.static_training`).
+        metric: what the network is measured by on the test split beside top-1 accuracy, see `Metric`: a
+            function (outputs, targets) -> number of all samples. The folder knows it by its name.
 
     Raises:
         InputError: anything that was given is wrong; the message says what would be right.
@@ -136,6 +141,7 @@ def run(
         progress=progress,
         processes=processes,
         captured=captured,
+        metric=metric,
     )
     begun = begin(state, Path(out), resume)
     if begun.known is not None:
@@ -264,6 +270,8 @@ def identity(state: RunState) -> Mapping[str, Any]:
         content["distillation"] = asdict(state.distillation)
     if state.reconstruction is not None:
         content["reconstruction"] = asdict(state.reconstruction)
+    if state.metric is not None:
+        content["metric"] = state.metric.name
     return content
 
 

@@ -34,6 +34,7 @@ from rankfold.training.device import choose_device
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.loaders import trace_on
 from rankfold.training.loop import EpochRecord
+from rankfold.training.metric import Function, Metric, Updated
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.reconstruction_recipe import BlockRecord, Reconstruction
@@ -85,6 +86,7 @@ class RunState:
         stage: what `progress` calls fine-tuning.
         processes: that do this work together.
         captured: whether it trains by static steps, on a GPU one CUDA graph each.
+        metric: what the network is measured by beside top-1 accuracy; None: nothing.
         teacher: the dense network as it was when it began to teach.
         reference: the dense network, where there is a `reconstruction`.
         arrays: the network as its arrays compute it, with the Parameters of `model`, where there is `noise`.
@@ -92,6 +94,7 @@ class RunState:
         reports: what surgery did to each layer.
         parameters: weights and biases, before and after surgery.
         accuracies: on the test split, 0 to 1: `baseline`, `decomposed`, `reconstructed`, `final`, `arrays`.
+        metrics: what `metric` says on the test split, by the same names but `arrays`.
         blocks: one record for each block that was reconstructed.
         history: one record for each epoch.
         planned_steps: of a run that plans again after training.
@@ -118,6 +121,7 @@ class RunState:
     stage: str = "fine-tuning"
     processes: Processes = ALONE
     captured: bool = False
+    metric: Metric | None = None
 
     teacher: Teacher | None = None
     reference: nn.Module | None = None
@@ -126,6 +130,7 @@ class RunState:
     reports: tuple[LayerReport, ...] = ()
     parameters: tuple[int, int] = (0, 0)
     accuracies: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     blocks: tuple[BlockRecord, ...] = ()
     history: tuple[EpochRecord, ...] = ()
     planned_steps: tuple[PlannedStep, ...] = ()
@@ -164,6 +169,7 @@ def prepare(
     progress: Progress | None = None,
     processes: Processes = ALONE,
     captured: bool = False,
+    metric: Metric | Function | Updated | None = None,
 ) -> RunState:
     """A run that can begin: all that was given goes together, and nothing has been written.
 
@@ -174,6 +180,8 @@ def prepare(
     _check_choices(decomposition, noise, recipe)
     if reconstruction is not None:
         _check_reconstruction(reconstruction, data, noise, processes)
+    if metric is not None and not processes.alone:
+        raise InputError("a metric is measured in one process; omit torchrun, or the metric")
     if captured:
         check_captured(data, processes, noise)
     check_rounding(rounding, plan)
@@ -220,6 +228,7 @@ def prepare(
         progress=hearer,
         processes=processes,
         captured=captured,
+        metric=None if metric is None else Metric.of(metric),
     )
 
 

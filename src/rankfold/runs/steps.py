@@ -23,6 +23,7 @@ from rankfold.training.accuracy import accuracy_on_tests
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.distillation import Teacher
 from rankfold.training.loop import train
+from rankfold.training.metric import in_words
 from rankfold.training.reconstruction import reconstruct_
 from rankfold.training.together import Pupil, train_together
 
@@ -32,10 +33,22 @@ FINAL, ARRAYS = "final", "arrays"
 
 
 def measure(state: RunState, when: str) -> float:
-    """The accuracy on the test split now, 0 to 1; it is kept as `state.accuracies[when]`."""
+    """The accuracy on the test split now, 0 to 1; it is kept as `state.accuracies[when]`, and what the metric
+    says, where the run has one, as `state.metrics[when]`.
+    """
     accuracy = accuracy_on_tests(state.model, state.data, state.device, state.processes)
     state.accuracies[when] = accuracy
+    if state.metric is not None:
+        state.metrics[when] = state.metric(state.model, state.data.test_batches(state.device))
     return accuracy
+
+
+def _in_words(state: RunState, when: str) -> str:
+    """What was measured then."""
+    words = f"{state.accuracies[when]:.2%}"
+    if state.metric is not None:
+        words += f", {in_words(state.metrics[when], state.metric.name)}"
+    return words
 
 
 def start(state: RunState) -> None:
@@ -54,8 +67,8 @@ def start(state: RunState) -> None:
         processes=state.processes,
     )
     state.dense_weights = weights_digest(state.model)
-    accuracy = measure(state, BASELINE)
-    state.progress.note(f"baseline ({state.baseline.origin}): {accuracy:.2%}")
+    measure(state, BASELINE)
+    state.progress.note(f"baseline ({state.baseline.origin}): {_in_words(state, BASELINE)}")
     # Now, while the network is still dense and in float.
     if state.distillation is not None:
         state.teacher = Teacher(state.model, state.distillation)
@@ -102,8 +115,8 @@ def quantise(state: RunState) -> None:
     what = "decomposition"
     if state.plan.quantised:
         what = "decomposition and quantisation"
-    accuracy = measure(state, DECOMPOSED)
-    state.progress.note(f"after {what}, before fine-tuning: {accuracy:.2%}")
+    measure(state, DECOMPOSED)
+    state.progress.note(f"after {what}, before fine-tuning: {_in_words(state, DECOMPOSED)}")
 
 
 def reconstruct(state: RunState) -> None:
@@ -131,8 +144,8 @@ def reconstruct(state: RunState) -> None:
         progress=state.progress,
     )
     state.reference = None  # nobody asks for it any more
-    accuracy = measure(state, RECONSTRUCTED)
-    state.progress.note(f"after reconstruction without labels: {accuracy:.2%}")
+    measure(state, RECONSTRUCTED)
+    state.progress.note(f"after reconstruction without labels: {_in_words(state, RECONSTRUCTED)}")
 
 
 def fine_tune(state: RunState) -> None:

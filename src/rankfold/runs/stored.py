@@ -19,6 +19,7 @@ from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.save import load_
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.device import choose_device
+from rankfold.training.metric import Metric
 from rankfold.training.shift import shifted_test
 from rankfold.workload import Network, retrace
 
@@ -192,14 +193,15 @@ def _data_for(plan: Plan, classes: int, data: str, path: Path) -> ImageData:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Top-1 accuracy on the test split, 0 to 1: now, and as the run reported it.
+    """Top-1 accuracy on the test split, 0 to 1, or a metric: now, and as the run reported it.
 
     Attributes:
-        accuracy: now.
-        reported: by the run; None: the folder is one of `save`, which says nothing of it.
+        accuracy: now, or the value of the metric.
+        reported: by the run; None: the folder is one of `save`, or the run says nothing of this metric.
         images: how many there are.
         same_data: whether it was on the same data.
         shift: pixels by which the test images were moved.
+        metric: its name; empty: top-1 accuracy.
     """
 
     accuracy: float
@@ -207,6 +209,7 @@ class Evaluation:
     images: int
     same_data: bool
     shift: int = 0
+    metric: str = ""
 
 
 def evaluate_folder(
@@ -217,6 +220,7 @@ def evaluate_folder(
     factory: str | None = None,
     trust_code: bool = False,
     shift: int = 0,
+    metric: Metric | None = None,
 ) -> Evaluation:
     """Evaluate the network in folder `path` on the test split of `data`.
 
@@ -227,6 +231,7 @@ def evaluate_folder(
         factory: what builds the dense network; None: the name on record.
         trust_code: whether a factory that the folder names may be imported.
         shift: pixels by which the test images are moved, see `shifted_test`.
+        metric: what the network is measured by; None: top-1 accuracy.
 
     Raises:
         InputError: the folder or the data is wrong, the data has other classes or image sizes, or the shift
@@ -235,9 +240,19 @@ def evaluate_folder(
     stored = StoredNetwork.load(path, factory=factory, data=data, device=device, trust_code=trust_code)
     assert stored.data is not None  # it was asked for
     images = shifted_test(stored.data, shift)
-    measured = evaluate(stored.model, images)
+    measured = evaluate(stored.model, images, metric=metric)
+    name = "" if metric is None else metric.name
     if stored.result is None:
-        return Evaluation(measured, None, len(images.test), False, shift)
+        return Evaluation(measured, None, len(images.test), False, shift, name)
     # Of other data another accuracy is no surprise.
     same = shift == 0 and stored.data.digest == stored.result.data.digest
-    return Evaluation(measured, stored.result.accuracy.final, len(images.test), same, shift)
+    return Evaluation(measured, _reported(stored.result, name), len(images.test), same, shift, name)
+
+
+def _reported(result: Result, metric: str) -> float | None:
+    """What a run says of its network at the end: the accuracy, or the metric if it has that one."""
+    if not metric:
+        return result.accuracy.final
+    if result.metric is None or result.metric.name != metric:
+        return None
+    return result.metric.final

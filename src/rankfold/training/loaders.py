@@ -171,6 +171,20 @@ def pair_of(batch: Any, what: str, classes: int | None = None) -> LabelledBatch:
     return inputs, target.long()
 
 
+def targets_of(batch: Any) -> Any:
+    """The targets of a batch that a metric is measured on, whatever they are.
+
+    Raises:
+        InputError: it is no pair.
+    """
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise InputError(
+            f"a batch to measure a metric on is a {type(batch).__name__}; give pairs (inputs, targets), the "
+            "targets anything that the metric knows"
+        )
+    return batch[1]
+
+
 def trace_on(model: nn.Module, name: str, inputs: Inputs) -> Network:
     """The trace of a network for the inputs of one sample, see `Samples`.
 

@@ -35,3 +35,22 @@ def test_test_images_can_be_moved(finished, capsys):
     assert not said.err  # no word of another device
     assert main(["evaluate", str(finished), "--data", "digits", "--shift", "8"]) == 2
     assert "shift (=8) must be" in capsys.readouterr().err
+
+
+def sure(scores, classes):
+    """The mean probability of the class that is right."""
+    return scores.softmax(1)[range(len(classes)), classes].mean()
+
+
+def test_a_metric_of_ones_own_takes_the_place_of_accuracy(finished, capsys):
+    name = f"{__name__}:sure"
+    assert main(["evaluate", str(finished), "--data", "digits", "--metric", name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    model, _, _ = load_run(finished)
+    assert found["accuracy"] == evaluate(model, load_images("digits"), metric=sure)
+    assert (found["metric"], found["reported"]) == ("sure", None)
+    assert main(["evaluate", str(finished), "--data", "digits", "--metric", name]) == 0
+    assert capsys.readouterr().out.startswith(f"sure {found['accuracy']:.4g} on ")
+    for wrong, words in {"nowhere:sure": "cannot be imported", "sure": "must be package.module:name"}.items():
+        assert main(["evaluate", str(finished), "--data", "digits", "--metric", wrong]) == 2
+        assert words in capsys.readouterr().err

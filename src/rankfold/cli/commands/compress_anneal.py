@@ -94,6 +94,10 @@ def check_annealing(options: argparse.Namespace, said: list[str]) -> None:
             "--anneal trains without arrays in the loop; omit --noise-aware, or fine-tune by the last plan "
             "of the finished run (compress --plan DIR/plan.json --noise-aware)"
         )
+    if options.metric is not None:
+        raise InputError(
+            "--anneal measures top-1 accuracy alone; omit --metric, or give it to evaluate afterwards"
+        )
     if started_together():
         raise InputError("--anneal plans and trains in one process; omit torchrun")
     if not given_budgets(options):

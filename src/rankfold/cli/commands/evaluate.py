@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import asdict
 
+from rankfold.cli.arguments.metrics import add_metric, given_metric
 from rankfold.cli.arguments.models import add_factory
 
 
@@ -27,16 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="move the test images by N pixels, each in one of eight directions; what comes in is the "
         "image's reflection (default 0)",
     )
+    add_metric(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the accuracy."""
+    """Print the accuracy, or the metric."""
     from rankfold.models.pretrained import run_folder
     from rankfold.report.numbers import plural
     from rankfold.runs.stored import evaluate_folder
+    from rankfold.training.metric import in_words
 
     evaluation = evaluate_folder(
         run_folder(options.run_folder),
@@ -45,17 +48,22 @@ def run(options: argparse.Namespace) -> int:
         factory=options.factory,
         trust_code=options.trust_code,
         shift=options.shift,
+        metric=given_metric(options),
     )
     if options.json:
         print(json.dumps(asdict(evaluation)))
         return 0
-    words = f"test accuracy {evaluation.accuracy:.2%} on {evaluation.images} images"
+    measured = in_words(evaluation.accuracy, evaluation.metric)
+    words = f"test accuracy {measured} on {evaluation.images} images"
+    if evaluation.metric:
+        words = f"{measured} on {evaluation.images} test images"
     if evaluation.shift:
         words += f", moved by {evaluation.shift} {plural('pixel', evaluation.shift)}"
     if evaluation.reported is not None:
-        words += f" (the run reported {evaluation.reported:.2%})"
+        words += f" (the run reported {in_words(evaluation.reported, evaluation.metric)})"
     print(words)
-    if evaluation.same_data and evaluation.accuracy != evaluation.reported:
+    known = evaluation.reported is not None
+    if known and evaluation.same_data and evaluation.accuracy != evaluation.reported:
         # Convolution libraries add in another order with other threads or processors.
         print(
             "note: this is the run's own data, so the difference comes from another device or number of "

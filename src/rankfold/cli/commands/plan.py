@@ -18,6 +18,7 @@ from rankfold.cli.arguments.arrays import (
     read_files,
 )
 from rankfold.cli.arguments.budgets import add_budgets, add_kinds, given_budgets, named_kinds
+from rankfold.cli.arguments.metrics import add_metric, given_metric
 from rankfold.cli.arguments.models import add_checkpoint, trained_model
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from rankfold.planning.forecast.forecaster import Forecast
     from rankfold.planning.forecast.situation import Situation
     from rankfold.progress import Progress
+    from rankfold.training.metric import Metric
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,8 +125,9 @@ def _add_goal(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="POINTS",
         help="most points of accuracy to lose, measured before fine-tuning on training images held out from "
-        "calibration",
+        "calibration; with --metric the most of it, in its own units",
     )
+    add_metric(parser)
     add_forecast(parser)
 
 
@@ -228,7 +231,14 @@ def _problem(
 
     max_drop, max_loss = _max_drop(options), options.max_loss
     # The cheap checks: data and network are loaded after them.
-    check_request(budgets, max_drop=max_drop, images=options.images, seed=options.seed)
+    check_request(
+        budgets,
+        max_drop=max_drop,
+        metric=options.metric is not None,
+        images=options.images,
+        seed=options.seed,
+    )
+    metric = _metric(options)
     chosen_objective(options.objective, max_loss=max_loss, max_drop=max_drop)
     trades = _traded(options)
     bits = chosen_bits(options, options.bits)
@@ -261,6 +271,7 @@ def _problem(
         objective=options.objective,
         max_loss=max_loss,
         max_drop=max_drop,
+        metric=metric,
         trades=trades,
         pointwise=options.pointwise,
         kinds=kinds,
@@ -274,11 +285,32 @@ def _problem(
 
 
 def _max_drop(options: argparse.Namespace) -> float | None:
-    """The most accuracy that may be lost, in points on the command line, a share in the library."""
+    """The most accuracy that may be lost, in points on the command line, a share in the library; or the most
+    of the metric.
+    """
     if options.max_drop is None:
         return None
-    share: float = options.max_drop / 100
-    return share
+    # Of another metric nobody knows what a point would be.
+    if options.metric is not None:
+        return float(options.max_drop)
+    return float(options.max_drop / 100)
+
+
+def _metric(options: argparse.Namespace) -> Metric | None:
+    """What plans are measured by; None: top-1 accuracy.
+
+    Raises:
+        InputError: it cannot be imported, or no plan is measured.
+    """
+    if options.metric is None:
+        return None
+    if options.search is None and options.max_drop is None:
+        raise InputError("--metric is what --max-drop or --search measures; add one of them, or omit it")
+    if drops_after(options):
+        raise InputError(
+            "--after-epochs foresees top-1 accuracy, which was learnt, and no other metric; omit one of both"
+        )
+    return given_metric(options)
 
 
 def _traded(options: argparse.Namespace) -> tuple[str, ...]:

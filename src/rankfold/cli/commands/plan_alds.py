@@ -28,6 +28,7 @@ OF_THE_LOSS = (
     "max_arrays",
     "max_energy",
     "max_drop",
+    "metric",
     "pareto",
     "search",
     "trials",

@@ -117,6 +117,7 @@ def run_search(
     from rankfold.cli.words.quiet import natives_silenced
     from rankfold.planning.search.problem_search import chosen_plan, search_problem
     from rankfold.planning.search.write import write_search
+    from rankfold.training.metric import in_words
 
     measure = replace(chosen.measure, calibrated=problem.accuracy.settings.calibrated)
     # It begins with the exact planner, whose solver prints at times.
@@ -138,11 +139,13 @@ def run_search(
         return 0
     print(search_table(search))
     result = search.result
-    print(f"{result.measured:,} plans measured in {result.trials:,} trials; dense: {search.dense:.2%}")
+    dense = in_words(search.dense, search.metric)
+    print(f"{result.measured:,} plans measured in {result.trials:,} trials; dense: {dense}")
     if search.chosen is not None:
+        measured = in_words(search.chosen.accuracy, search.metric)
         print(
-            f"chosen: {search.chosen.cycles:,} cycles, {search.chosen.accuracy:.2%} before fine-tuning, on "
-            "held-out training images"
+            f"chosen: {search.chosen.cycles:,} cycles, {measured} before fine-tuning, on held-out training "
+            "images"
         )
     tell_files(files, out)
     return 0

@@ -22,6 +22,7 @@ from rankfold.plan.methods import offered_methods, settings
 OF_THE_DATA = (
     "data",
     "max_drop",
+    "metric",
     "max_loss",
     "layer_bits",
     "after_epochs",

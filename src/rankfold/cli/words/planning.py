@@ -12,6 +12,7 @@ from rankfold.planning.exact.candidate import bits_in_letters
 from rankfold.planning.exact.quantities import KNOWN, spoken
 from rankfold.planning.search.problem_search import PlanSearch
 from rankfold.records.text_table import format_table
+from rankfold.training.metric import in_words
 
 LEGEND = (
     "\ng: low-rank groups, r: rank of each, G: blocks of channels, e: kernel positions that all outputs "
@@ -82,9 +83,10 @@ def totals(planning: Planning) -> str:
     lines.append(f"{lost}; {_proof(planning)}")
     drop = planning.drop
     if drop is not None:
+        planned, dense = in_words(drop.planned, drop.metric), in_words(drop.dense, drop.metric)
+        lost = f"{drop.amount:.4g} lost" if drop.metric else f"{100 * drop.amount:.2f} points lost"
         lines.append(
-            f"measured before fine-tuning, on held-out training images: {drop.planned:.2%}, dense "
-            f"{drop.dense:.2%}, {100 * drop.amount:.2f} points lost"
+            f"measured before fine-tuning, on held-out training images: {planned}, dense {dense}, {lost}"
         )
     return "\n".join(lines)
 
@@ -120,9 +122,12 @@ def planning_to_json(planning: Planning) -> dict[str, Any]:
     """The stable interface of `--json`."""
     solution = planning.solution
     counted = told_quantities(planning)
-    measured = None
+    measured: dict[str, Any] | None = None
     if planning.drop is not None:
         measured = {"dense": planning.drop.dense, "planned": planning.drop.planned}
+        # Only where there is one: top-1 accuracy needs no name.
+        if planning.drop.metric:
+            measured["metric"] = planning.drop.metric
     return {
         **planning.plan.to_json(),
         "total": {
@@ -155,7 +160,7 @@ def search_table(search: PlanSearch) -> str:
         # The search begins with the exact planner's plans, so that it shows what measuring adds.
         if plan in search.result.starts:
             origin = "exact planner"
-        rows.append([f"{plan.cycles:,}", f"{plan.accuracy:.2%}", origin])
+        rows.append([f"{plan.cycles:,}", in_words(plan.accuracy, search.metric), origin])
     return format_table(["cycles", "accuracy before fine-tuning", "found by"], rows)
 
 

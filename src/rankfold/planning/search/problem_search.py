@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from rankfold.planning.search.result import MeasuredPlan, SearchResult
 from rankfold.planning.search.search import front_starts, search_plans
 from rankfold.planning.search.settings import SearchSettings
 from rankfold.progress import Progress
+from rankfold.training.metric import in_words
 
 # Of `ArraySpec`, what every search of version 0.1 named.
 KNOWN_ARRAY = ("rows", "columns", "cell_bits", "coding", "dac_bits")
@@ -30,11 +32,13 @@ class PlanSearch:
         result: the measured plans.
         dense: accuracy of the dense network, measured alike.
         chosen: the plan that the budgets ask for; None where there are none.
+        metric: what was measured; empty: top-1 accuracy.
     """
 
     result: SearchResult
     dense: float
     chosen: MeasuredPlan | None
+    metric: str = ""
 
 
 def search_problem(
@@ -80,8 +84,9 @@ def search_problem(
         settings,
         progress=progress,
         identity=_identity(problem, measured),
+        metric=measured.measured,
     )
-    return PlanSearch(result, dense, _within_budgets(problem, result, dense))
+    return PlanSearch(result, dense, _within_budgets(problem, result, dense), measured.measured)
 
 
 def chosen_plan(problem: PlanningProblem, search: PlanSearch) -> Plan | None:
@@ -117,7 +122,7 @@ def _within_budgets(problem: PlanningProblem, result: SearchResult, dense: float
     cycles, drop = problem.budgets.get(CYCLES), problem.max_drop
     if cycles is None and drop is None:
         return None
-    least = 0.0  # accuracy that a plan must have
+    least = -math.inf  # accuracy that a plan must have
     if drop is not None:
         least = dense - drop
     # A drop alone asks for few cycles; under a budget of cycles the best accuracy is wanted, and the drop
@@ -130,13 +135,14 @@ def _within_budgets(problem: PlanningProblem, result: SearchResult, dense: float
         nearest = plan
     if plan is not None and plan.accuracy >= least:
         return plan
+    metric = problem.accuracy.measured
     if nearest is None:
         fewest = result.front[0].cycles
         known = f"the fewest are {fewest:,} cycles"
     else:
         known = (
-            f"the most accurate one of {nearest.cycles:,} cycles has {nearest.accuracy:.2%}, "
-            f"the dense network {dense:.2%}"
+            f"the best one of {nearest.cycles:,} cycles has {in_words(nearest.accuracy, metric)}, the dense "
+            f"network {in_words(dense, metric)}"
         )
     raise InputError(
         f"none of the {result.measured:,} measured plans is within the budgets: {known}; "

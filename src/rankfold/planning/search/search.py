@@ -13,6 +13,7 @@ from rankfold.planning.search.result import MeasuredPlan, SearchResult, not_domi
 from rankfold.planning.search.settings import SearchSettings
 from rankfold.planning.search.space import SearchSpace
 from rankfold.progress import Progress, Silent
+from rankfold.training.metric import in_words
 
 if TYPE_CHECKING:
     import optuna
@@ -32,6 +33,7 @@ def search_plans(
     *,
     progress: Progress | None = None,
     identity: Mapping[str, Any] | None = None,
+    metric: str = "",
 ) -> SearchResult:
     """Search for plans of high measured accuracy and few cycles, with NSGA-II (Deb et al. 2002).
 
@@ -51,6 +53,7 @@ def search_plans(
         identity: what `accuracy` depends on beside the layers and is the same on all machines, such as
             `PlanAccuracy.identity`; of numbers, texts, lists and dictionaries. Another search is refused
             by the study file.
+        metric: what `accuracy` measures, to tell of it; empty: top-1 accuracy.
 
     Raises:
         InputError: there is nothing to choose, a start is no plan, or the file does not allow it.
@@ -69,7 +72,7 @@ def search_plans(
             space = readable(settings.study, lambda: own.shared(study))
         sampler = PlanSampler(space.sizes, space.starts, settings.seed, settings.trials)
         study.sampler = sampler
-        search = _Search(study, sampler, space, accuracy, settings)
+        search = _Search(study, sampler, space, accuracy, settings, metric)
         search.run(progress)
         return search.result()
 
@@ -88,6 +91,7 @@ class _Search:
         space: that the plans are of.
         accuracy: measures them.
         settings: how long to search.
+        metric: what it measures.
     """
 
     def __init__(
@@ -97,9 +101,11 @@ class _Search:
         space: SearchSpace,
         accuracy: Accuracy,
         settings: SearchSettings,
+        metric: str,
     ) -> None:
         self.study, self.sampler, self.space = study, sampler, space
         self.accuracy, self.settings = accuracy, settings
+        self.metric = metric
 
     def run(self, progress: Progress) -> None:
         """Try plans until there are as many as wanted, and all starting plans are measured."""
@@ -110,7 +116,7 @@ class _Search:
             # Starts are measured whatever the number of trials is.
             while self._done() < self.settings.trials or self.sampler.missing(self.study):
                 plan = self._try_next()
-                words = f"{plan.cycles:,} cycles {plan.accuracy:.2%}"
+                words = f"{plan.cycles:,} cycles {in_words(plan.accuracy, self.metric)}"
                 # Those of other processes and of earlier calls too.
                 done = self._done()
                 progress.advance(done - told, words)

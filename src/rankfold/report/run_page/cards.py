@@ -36,6 +36,7 @@ def cards(runs: Sequence[Run]) -> list[Card]:
     # What is kept, what is saved, what it takes.
     return [
         *_accuracy_cards(run.result, baseline),
+        *_metric_cards(run.result),
         *_cycle_cards(run),
         *_energy_cards(run.result),
         *_size_cards(run.result),
@@ -74,6 +75,15 @@ def _accuracy_cards(result: Result, baseline: float | None) -> list[Card]:
             decomposed,
         ),
     ]
+
+
+def _metric_cards(result: Result) -> list[Card]:
+    """What the user's metric says, where the run has one."""
+    found = result.metric
+    if found is None:
+        return []
+    before = f"{found.decomposed:.4g} before fine-tuning, {found.baseline:.4g} dense, in float"
+    return [Card(f"{found.final:.4g}", found.name, before)]
 
 
 def _cycle_cards(run: Run) -> list[Card]:

@@ -122,6 +122,13 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
         ),
         (["--max-loss", "0.1", "--force-low-rank"], "--force-low-rank goes with --uniform"),
         (["--max-drop", "-1"], "max drop (=-1 points) must be at least 0"),
+        (["--max-drop", "-1", "--metric", "a:b"], "max drop (=-1 of the metric) must be 0 or more"),
+        (["--max-drop", "1", "--metric", "a:b"], "metric a:b cannot be imported: No module named 'a'"),
+        (["--max-cycles", "50%", "--metric", "a:b"], "--metric is what --max-drop or --search measures"),
+        (
+            ["--max-drop", "1", "--after-epochs", "4", "--metric", "a:b"],
+            "--after-epochs foresees top-1 accuracy, which was learnt, and no other metric",
+        ),
         (["--max-cycles", "3"], "no plan has at most 3 cycles: the fewest that these layers can reach is "),
         (["--pareto", "front", "--out", "plan.json"], "--out is for one plan, which needs a budget"),
         (["--max-cycles", "50%", "--images", "0"], "images (=0) must be 1 or more"),
@@ -225,6 +232,21 @@ def test_a_plan_replaces_nothing_that_is_read(kind, read, tmp_path, capsys):
     assert main(["plan", model, kind, *arguments, "--out", str(file)]) == 2
     assert f"{file} is read by the same command; choose another file" in capsys.readouterr().err
     assert file.read_text() == hardware_text("rram-22nm")
+
+
+def wrong(scores, classes):
+    """Minus the per cent of errors: the higher the better, and no share."""
+    return -100 * (scores.argmax(1) != classes).double().mean()
+
+
+def test_what_may_drop_is_a_metric_of_ones_own(weights, tmp_path, capsys):
+    asked = ["--max-drop", "5", "--metric", f"{__name__}:wrong", "--kinds", "window", "--images", "32"]
+    assert plan(weights, *asked, "--out", tmp_path / "plan.json") == 0
+    told = capsys.readouterr().out
+    assert "on held-out training images: wrong -" in told and " lost\n" in told and "points" not in told
+    assert plan(weights, *asked, "--out", tmp_path / "plan.json", "--json") == 0
+    measured = json.loads(capsys.readouterr().out)["plan"]["measured"]
+    assert measured["metric"] == "wrong" and measured["planned"] >= measured["dense"] - 5
 
 
 def test_what_is_measured_to_be_cheapest_is_not_called_optimal(weights, tmp_path, capsys):
