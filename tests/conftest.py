@@ -43,6 +43,15 @@ def few_cache(image_cache, shared_folder):
 
 
 @pytest.fixture(scope="session")
+def cluster_address(image_cache):
+    """Of a Ray cluster of one core; its first process takes two seconds to start, each task imports torch."""
+    from common.ray_cluster import ray_cluster  # not for tests that need no cluster
+
+    with ray_cluster() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def cifar10():
     """The folder of CIFAR-10, where this machine has it."""
     return _folder_of("cifar10")

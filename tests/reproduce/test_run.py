@@ -1,19 +1,18 @@
 """A grid from the command line: it is run, taken up, mapped and compared, here and on a Ray cluster."""
 
+import faulthandler
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 import rankfold as rf
 from rankfold.cli.arguments.values import time_budget
@@ -34,7 +33,6 @@ from rankfold.workload import zoo_network
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 SMOKE = load_grid("smoke")
-GRIDS = Path(str(resources.files("rankfold.reproduce"))) / "grids"
 PATIENCE = 600  # seconds after which a run on a cluster hangs
 
 
@@ -270,61 +268,55 @@ def is_alive(pid):
         return False
 
 
+@contextmanager
+def a_worker_is_killed(records):
+    """Kills the first process below this one that runs a cell, once one of these records is there."""
+    stopped, killed = threading.Event(), []
+
+    def kill():
+        while not killed and not stopped.wait(0.02):
+            if any(record.exists() for record in records):
+                workers = [pid for pid, name in descendants(os.getpid()) if name.startswith("ray::run_cell")]
+                for pid in workers[:1]:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=sys.__stderr__)
+    try:
+        yield killed
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        stopped.set()
+        killer.join()
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker to kill in /proc")
-def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path):
+def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path, cluster_address, capsys):
     """A worker is killed within a cell: Ray runs it again, and all numbers are those of the plain loop."""
-    pytest.importorskip("ray")
     # Two of the cells are enough to lose one and go on.
-    content = yaml.safe_load((GRIDS / "smoke.yaml").read_text())
-    few = tmp_path / "few.yaml"
-    few.write_text(yaml.safe_dump({**content, "methods": content["methods"][:2]}))
+    names = [cell.name for cell in SMOKE.cells[:2]]
     out = tmp_path / "ray"
-    command = [
-        sys.executable,
-        "-m",
-        "rankfold.cli.main",
-        "reproduce",
-        str(few),
-        "--out",
-        str(out),
-        "--ray",
-        "local",
-        "--seeds",
-        "1",
+    shutil.copytree(finished, out, ignore=shutil.ignore_patterns(*names, "cells.csv"))
+    with a_worker_is_killed([out / "cells" / name / "run.json" for name in names]) as killed:
+        assert main(["reproduce", "smoke", "--out", str(out), "--ray", cluster_address]) == 0
+    assert len(killed) == 1 and not is_alive(killed[0])
+    told = capsys.readouterr()
+    assert "6 of 8 cells are done already" in told.err
+    assert "8 of 8 cells are done, 0 failed, 0 are left" in told.out
+    assert read_table(out / "cells.csv") == read_table(finished / "cells.csv")
+
+
+def test_a_local_cluster_is_one_of_its_own_without_a_dashboard(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cluster, "_ray", lambda: SimpleNamespace(init=lambda **given: asked.append(given)))
+    RayRunner("local").connect()
+    RayRunner("auto").connect()
+    assert [(given["address"], given["include_dashboard"]) for given in asked] == [
+        (None, False),
+        ("auto", None),
     ]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",
-    }
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as run:
-        killed = None
-        # As long as the run takes: on a busy machine Ray itself may need minutes to begin. The limit only
-        # keeps a run that hangs from hanging the tests.
-        deadline = time.monotonic() + PATIENCE
-        while killed is None and run.poll() is None and time.monotonic() < deadline:
-            begun = any(out.glob("cells/*/run.json"))
-            workers = (
-                [pid for pid, name in descendants(run.pid) if name.startswith("ray::run_cell")]
-                if begun
-                else []
-            )
-            if workers:
-                killed = workers[0]
-                os.kill(killed, signal.SIGKILL)
-            time.sleep(0.02)
-        told, _ = run.communicate(timeout=PATIENCE)
-    assert killed is not None, told
-    assert not is_alive(killed)
-    assert run.returncode == 0, told
-    assert "2 of 2 cells are done, 0 failed, 0 are left" in told
-    found = list(read_table(out / "cells.csv"))
-    names = {row.cell for row in found}
-    assert len(names) == 2
-    assert found == [row for row in read_table(finished / "cells.csv") if row.cell in names]
 
 
 def test_a_cluster_whose_machines_are_too_small_is_told_of(tmp_path, monkeypatch):
