@@ -32,16 +32,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_solve
+from scipy.linalg.blas import dtrsm
 from scipy.optimize import linear_sum_assignment
 
 from rankfold.errors import InputError
 from rankfold.lowrank.grouping import Grouping, contiguous
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, of_group
+from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, inverse_triangle, of_group
 
 STEPS = 20  # of the search, each of which lowers J
 SWAPS = 4  # pairs of channels that are tried in a step
@@ -138,6 +139,34 @@ def _grouped(weight: np.ndarray, conv_groups: int, blocks: int, second: np.ndarr
     return weight.astype(np.float64).reshape(conv_groups, outputs, -1)
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A block of input channels, and what every output could be from it.
+
+    Attributes:
+        columns: T, rising indices.
+        lower: (|T|, |T|) L of S_TT = L L^T.
+        seen: (|T|, m) L^-1 S_T: w^T.
+        costs: (m,) p_i e_i(T).
+        worths: (C,) what each channel is worth to it, by its outputs, (m,) booleans as bytes.
+    """
+
+    columns: np.ndarray
+    lower: np.ndarray
+    seen: np.ndarray
+    costs: np.ndarray
+    worths: dict[bytes, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """A grouping with its J, and its blocks of inputs by the channels that they have."""
+
+    cost: float
+    grouping: Grouping
+    parts: dict[bytes, _Part]
+
+
 @dataclass(frozen=True)
 class _Search:
     """The search of one convolution group.
@@ -164,63 +193,79 @@ class _Search:
 
     def _improved(self, start: Grouping) -> tuple[float, Grouping]:
         """J and the grouping where no step lowers it any more."""
-        cost, found = self._with_outputs(start.inputs)
+        best = self._with_outputs(start.inputs, {})
         if self.regression.moments.shape[0] > WIDE:
-            return cost, found
+            return best.cost, best.grouping
         for _ in range(STEPS):
-            worths = self._worths(found)
-            trials = (_assigned(worths, self.blocks), *_swapped(worths, found.inputs))
-            lower = next(self._lower(trials, cost), None)
+            worths = self._worths(best)
+            trials = (_assigned(worths, self.blocks), *_swapped(worths, best.grouping.inputs))
+            lower = next(self._lower(trials, best), None)
             if lower is None:
                 break
-            cost, found = lower
-        return cost, found
+            best = lower
+        return best.cost, best.grouping
 
-    def _lower(self, trials: Iterable[np.ndarray], cost: float) -> Iterator[tuple[float, Grouping]]:
-        """J and the grouping of those blocks of inputs that lower it."""
+    def _lower(self, trials: Iterable[np.ndarray], best: _Choice) -> Iterator[_Choice]:
+        """The choices for those blocks of inputs that lower J."""
         for inputs in trials:
-            own, found = self._with_outputs(inputs)
-            if own < cost * (1 - LEAST_GAIN):
-                yield own, found
+            # A swap leaves all other blocks as they are.
+            found = self._with_outputs(inputs, best.parts)
+            if found.cost < best.cost * (1 - LEAST_GAIN):
+                yield found
 
-    def _with_outputs(self, inputs: np.ndarray) -> tuple[float, Grouping]:
-        """J and the grouping with the best outputs for some blocks of inputs."""
-        costs = np.stack(
-            [self._costs(self._columns(inputs == block)) for block in range(self.blocks)], axis=1
-        )
-        outputs = _assigned(-costs, self.blocks)
-        return float(costs[np.arange(len(outputs)), outputs].sum()), Grouping(inputs, outputs)
-
-    def _costs(self, columns: np.ndarray) -> np.ndarray:
-        """(m,) p_i e_i(T)."""
-        refit = self.regression.target_on(columns)  # (m, |T|)
-        explained = np.einsum("mt,mt->m", refit, self.regression.pull[:, columns])
-        # Rounding may leave less than nothing of an output that needs no other channel.
-        return self.share * np.maximum(self._powers - explained, 0.0)
-
-    def _worths(self, grouping: Grouping) -> np.ndarray:
-        """(C, G) what each channel is worth to each block; see above."""
-        moments, positions = self.regression.moments, self.positions
-        worths = np.empty((self.channels, self.blocks))
-        by_channel = np.arange(len(moments)).reshape(-1, positions)  # (C, K)
-        own = moments[by_channel[:, :, None], by_channel[:, None]]  # (C, K, K) S_cc
+    def _with_outputs(self, inputs: np.ndarray, known: Map[bytes, _Part]) -> _Choice:
+        """The choice of the best outputs for some blocks of inputs, of which some may be known already."""
+        parts: dict[bytes, _Part] = {}
         for block in range(self.blocks):
-            there = grouping.inputs == block
-            columns, rows = self._columns(there), grouping.outputs == block
-            lower = factor(moments[np.ix_(columns, columns)])
-            inverse = cho_solve((lower, True), np.eye(len(columns)))  # H
-            across = moments[columns]  # (|T|, n) S_T:
-            refit = self.regression.target_on(columns)[rows]  # (m/G, |T|) W
-            left = self.regression.pull[rows] - refit @ across  # (m/G, n) R
-            explained = (inverse @ across).reshape(len(columns), -1, positions)  # (|T|, C, K) H S_Tc
-            rest = own - np.einsum("tca,tcb->cab", across.reshape(explained.shape), explained, optimize=True)
-            places = np.arange(len(columns)).reshape(-1, positions)  # of the channels there
-            values = left.reshape(len(left), -1, positions).swapaxes(0, 1).copy()  # (C, m/G, K)
-            values[there] = refit.reshape(len(refit), -1, positions).swapaxes(0, 1)
-            rest[there] = inverse[places[:, :, None], places[:, None]]  # H_cc
-            solved = np.linalg.solve(rest, values.swapaxes(1, 2))  # (C, K, m/G)
-            worths[:, block] = np.einsum("m,cmk,ckm->c", self.share[rows], values, solved, optimize=True)
+            there = inputs == block
+            name = there.tobytes()
+            parts[name] = known[name] if name in known else self._part(there)
+        costs = np.stack([part.costs for part in parts.values()], axis=1)  # (m, G)
+        outputs = _assigned(-costs, self.blocks)
+        cost = float(costs[np.arange(len(outputs)), outputs].sum())
+        return _Choice(cost, Grouping(inputs, outputs), parts)
+
+    def _part(self, channels: np.ndarray) -> _Part:
+        """A block of some channels, (C,) booleans."""
+        columns = self._columns(channels)
+        lower = factor(self.regression.moments[np.ix_(columns, columns)], in_place=True)
+        pull = self.regression.pull[:, columns].T  # turned, as BLAS has columns in a row
+        seen = dtrsm(1.0, lower, pull, lower=1, overwrite_b=1)  # (|T|, m)
+        # Rounding may leave less than nothing of an output that needs no other channel.
+        left = np.maximum(self._powers - np.einsum("tm,tm->m", seen, seen), 0.0)
+        return _Part(columns, lower, seen, self.share * left)
+
+    def _worths(self, choice: _Choice) -> np.ndarray:
+        """(C, G) what each channel is worth to each block; see above."""
+        worths = np.empty((self.channels, self.blocks))
+        for block, part in enumerate(choice.parts.values()):
+            rows = choice.grouping.outputs == block
+            name = rows.tobytes()
+            # A swap leaves most blocks as they were, with the outputs that they had.
+            if name not in part.worths:
+                part.worths[name] = self._worth(part, rows)
+            worths[:, block] = part.worths[name]
         return worths
+
+    def _worth(self, part: _Part, rows: np.ndarray) -> np.ndarray:
+        """(C,) what each channel is worth to a block with some outputs, (m,) booleans.
+
+        With S_TT = L L^T and Y = L^-1 S_T:, S_cT H S_Tc = Y_c^T Y_c; and W = (L^-1 S_T: w^T)^T L^-1.
+        """
+        positions, columns = self.positions, part.columns
+        seen = part.seen[:, rows].T  # (m/G, |T|)
+        # Y: turned, as BLAS has columns in a row.
+        across = self.regression.moments[columns]
+        across = dtrsm(1.0, part.lower, across.T, side=1, lower=1, trans_a=1, overwrite_b=1).T  # (|T|, n)
+        left = self.regression.pull[rows] - seen @ across  # (m/G, n) R
+        rest = self._own - _squared(across, positions)  # (C, K, K)
+        inverted = inverse_triangle(part.lower)
+        left[:, columns] = seen @ inverted  # W
+        rest[columns[::positions] // positions] = _squared(inverted, positions)  # H_cc
+        values = left.reshape(len(left), -1, positions).swapaxes(0, 1)  # (C, m/G, K)
+        solved = np.linalg.solve(rest, values.swapaxes(1, 2))  # (C, K, m/G)
+        each: np.ndarray = np.einsum("cmk,ckm->cm", values, solved) @ self.share[rows]
+        return each
 
     def _without_refits(self, start: Grouping) -> Grouping:
         """The end of alternating assignments by what each channel alone gives each output."""
@@ -268,14 +313,25 @@ class _Search:
         return powers
 
     @cached_property
+    def _own(self) -> np.ndarray:
+        """(C, K, K) S_cc."""
+        places = np.arange(len(self.regression.moments)).reshape(-1, self.positions)
+        return self.regression.moments[places[:, :, None], places[:, None]]
+
+    @cached_property
     def _powers_of_channels(self) -> np.ndarray:
         """(m, C) p_i w_ic S_cc w_ic^T."""
         by_channel = self.regression.target.reshape(len(self.share), -1, self.positions)  # (m, C, K)
-        places = np.arange(len(self.regression.moments)).reshape(-1, self.positions)
-        own = self.regression.moments[places[:, :, None], places[:, None]]  # (C, K, K)
-        powers = np.einsum("mca,cab,mcb->mc", by_channel, own, by_channel, optimize=True)
+        powers = np.einsum("mca,cab,mcb->mc", by_channel, self._own, by_channel, optimize=True)
         given: np.ndarray = self.share[:, None] * powers
         return given
+
+
+def _squared(columns: np.ndarray, positions: int) -> np.ndarray:
+    """(C, K, K) A_c^T A_c of each channel's K columns of A (t, C K)."""
+    by_channel = columns.reshape(len(columns), -1, positions).swapaxes(0, 1)  # (C, t, K)
+    squared: np.ndarray = by_channel.swapaxes(1, 2) @ by_channel
+    return squared
 
 
 def _by_block(given: np.ndarray, blocks: np.ndarray, count: int) -> np.ndarray:
