@@ -205,8 +205,11 @@ class BlockProblem:
         return Block(outputs, rows)
 
     def _best(self, rank: int) -> Block:
-        gram = self.pull @ self.wanted.T  # W S W^T
-        outputs = leading_vectors(gram, rank)
+        # The leading ones for a rank begin with those for a smaller rank.
+        if not self._started or self._started[0].shape[1] < rank:
+            gram = self.pull @ self.wanted.T  # W S W^T
+            self._started[:] = [leading_vectors(gram, rank)]
+        outputs = self._started[0][:, :rank]
         return Block(outputs, outputs.T @ self.wanted)
 
     def _in_turn(self, rank: int, sweeps: int) -> list[Block]:

@@ -31,7 +31,7 @@ wiring.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,7 +42,14 @@ from scipy.optimize import linear_sum_assignment
 
 from rankfold.errors import InputError
 from rankfold.lowrank.grouping import Grouping, contiguous
-from rankfold.lowrank.regression import RIDGE, Regression, check_moments, factor, inverse_triangle, of_group
+from rankfold.lowrank.regression import (
+    RIDGE,
+    Regression,
+    check_moments,
+    factor,
+    inverse_triangle,
+    solve_right,
+)
 
 STEPS = 20  # of the search, each of which lowers J
 SWAPS = 4  # pairs of channels that are tried in a step
@@ -57,6 +64,8 @@ def choose_grouping(
     second: np.ndarray | None = None,
     importance: np.ndarray | None = None,
     ridge: float = RIDGE,
+    *,
+    problems: Sequence[Regression] | None = None,
 ) -> Grouping:
     """Channels in blocks so that the best weight of a grouped convolution loses little; see above.
 
@@ -67,6 +76,7 @@ def choose_grouping(
         second: (G, n, n) E[x x^T] of the patches of each group; None: the nearest weight is looked for.
         importance: (m,) what errors of each output count; None: all alike.
         ridge: see `regression`.
+        problems: those of the groups, where they are known; moments and ridge are theirs then.
 
     Returns:
         G * blocks blocks, those of one convolution group after another.
@@ -77,10 +87,8 @@ def choose_grouping(
     dense = _grouped(weight, conv_groups, blocks, second)
     share = np.ones(len(weight)) if importance is None else importance
     inputs, outputs = [], []
-    for group, (own, counted) in enumerate(zip(dense, share.reshape(conv_groups, -1), strict=True)):
-        moments = of_group(second, group)
-        known = np.eye(own.shape[1]) if moments is None else moments
-        regression = Regression.of(own, known, None, ridge)
+    for group, counted in enumerate(share.reshape(conv_groups, -1)):
+        regression = _problem(dense, second, group, ridge, problems)
         found = _Search(regression, counted, weight.shape[1], blocks).best()
         inputs.append(found.inputs + group * blocks)
         outputs.append(found.outputs + group * blocks)
@@ -93,6 +101,8 @@ def refit_grouped(
     grouping: Grouping,
     second: np.ndarray | None = None,
     ridge: float = RIDGE,
+    *,
+    problems: Sequence[Regression] | None = None,
 ) -> np.ndarray:
     """The weight of a grouped convolution that keeps the layer's output best: W S_:T S_TT^-1 in each block.
 
@@ -102,6 +112,7 @@ def refit_grouped(
         grouping: of its channels, in G * blocks blocks.
         second: as of `choose_grouping`; None: what the blocks keep stays as it is.
         ridge: see `regression`.
+        problems: likewise.
 
     Returns:
         (m, C_in/G, kh, kw) in float64, zero where an output reads no channel of another block.
@@ -112,19 +123,35 @@ def refit_grouped(
     blocks = len(np.unique(grouping.inputs)) // conv_groups
     dense = _grouped(weight, conv_groups, blocks, second)
     kept = grouping.mask(conv_groups)
-    if second is None:
+    if second is None and problems is None:
         return np.where(kept[:, :, None, None], weight.astype(np.float64), 0.0)
     positions = weight.shape[2] * weight.shape[3]
     by_column = np.repeat(kept, positions, axis=1).reshape(dense.shape)  # (G, m/G, n)
     refitted = np.zeros(dense.shape)
-    for group, own in enumerate(dense):
-        regression = Regression.of(own, second[group], None, ridge)
+    for group in range(conv_groups):
+        regression = _problem(dense, second, group, ridge, problems)
         # Outputs of one block read the same columns.
         patterns, member = np.unique(by_column[group], axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             rows, columns = np.flatnonzero(member.reshape(-1) == number), np.flatnonzero(pattern)
-            refitted[group][np.ix_(rows, columns)] = regression.target_on(columns)[rows]
+            pull = regression.pull[np.ix_(rows, columns)]
+            lower = factor(regression.moments[np.ix_(columns, columns)], in_place=True)
+            refitted[group][np.ix_(rows, columns)] = solve_right(pull, lower)
     return refitted.reshape(weight.shape)
+
+
+def _problem(
+    dense: np.ndarray,
+    second: np.ndarray | None,
+    group: int,
+    ridge: float,
+    known: Sequence[Regression] | None,
+) -> Regression:
+    """That of one convolution group of a weight (G, m/G, n)."""
+    if known is not None:
+        return known[group]
+    moments = np.eye(dense.shape[2]) if second is None else second[group]
+    return Regression.of(dense[group], moments, None, ridge)
 
 
 def _grouped(weight: np.ndarray, conv_groups: int, blocks: int, second: np.ndarray | None) -> np.ndarray:
@@ -355,6 +382,12 @@ def _swapped(worths: np.ndarray, blocks: np.ndarray) -> Iterator[np.ndarray]:
 
 def _assigned(worths: np.ndarray, blocks: int) -> np.ndarray:
     """(A,) the block of each of A things so that their worths (A, G) are greatest, as many in each block."""
+    if blocks == 2:
+        # Those go to the second block that are worth most there beside the first.
+        order = np.argsort(worths[:, 1] - worths[:, 0], kind="stable")
+        found = np.zeros(len(worths), int)
+        found[order[len(order) // 2 :]] = 1
+        return found
     places = len(worths) // blocks
     rows, columns = linear_sum_assignment(np.repeat(worths, places, axis=1), maximize=True)
     found = np.empty(len(worths), int)

@@ -12,7 +12,7 @@ and factors then. (To choose again for the outputs that the new factors span cha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,10 +100,13 @@ def low_rank_rows(
     cross: Array | None = None,
     ridge: float = RIDGE,
     inverses: Inverses | None = None,
+    worth_most: Mapping[int, Array] | None = None,
 ) -> dict[int, RowFactors]:
     """Factors of rank r for several numbers of inputs; each are found as if they were asked for alone.
 
-    Arguments and errors as of `row_low_rank`, with `budgets` for `rows`; `inverses` as of `rows.nested_rows`.
+    Arguments and errors as of `row_low_rank`, with `budgets` for `rows`; `inverses` as of `rows.nested_rows`;
+    `worth_most` the inputs (G, n) that elimination leaves of the weight itself, by their number, where they
+    are known; None: they are found here.
 
     Returns:
         For each of `budgets` the inputs, and the factors on them.
@@ -119,7 +122,10 @@ def low_rank_rows(
     by_group = []
     for group in range(conv_groups):
         problem = Regression.of(dense[group], second[group], of_group(cross, group), ridge)
-        by_group.append(_factors_of_group(problem, rank, wanted, inverses or Inverses()))
+        known = None
+        if worth_most is not None:
+            known = {rows: worth_most[rows][group] for rows in wanted if rows < n}
+        by_group.append(_factors_of_group(problem, rank, wanted, inverses or Inverses(), known))
     found = {}
     for rows in wanted:
         kept, outputs, right = zip(*[of_budget[rows] for of_budget in by_group], strict=True)
@@ -133,7 +139,11 @@ Factored = tuple[Array, Array, Array]
 
 
 def _factors_of_group(
-    problem: Regression, rank: int, budgets: Sequence[int], inverses: Inverses
+    problem: Regression,
+    rank: int,
+    budgets: Sequence[int],
+    inverses: Inverses,
+    worth_most: Mapping[int, Array] | None,
 ) -> dict[int, Factored]:
     """For each of `budgets`."""
     n = len(problem.moments)
@@ -144,10 +154,12 @@ def _factors_of_group(
         found[n] = np.ones(n, bool), whole, whole.T @ problem.target
     if not fewer:
         return found
-    inverted = inverses.of(problem.moments)
     best = dict.fromkeys(fewer, -math.inf)
-    for target in (problem.target, whole.T @ problem.target):
-        sets = eliminated([Elimination(target, problem.moments, inverted)], fewer)
+    for target, known in ((problem.target, worth_most), (whole.T @ problem.target, None)):
+        sets = known
+        if sets is None:
+            inverted = inverses.of(problem.moments)
+            sets = eliminated([Elimination(target, problem.moments, inverted)], fewer)
         for rows, refit in NestedRefits.of(problem.pull, problem.moments, sets.values()).refits():
             outputs = leading_vectors(refit.gram, rank)
             # The rest of the power of W x is the error, see `blocks`: what is kept is to be large.

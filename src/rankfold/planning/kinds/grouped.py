@@ -45,8 +45,9 @@ class GroupedCandidates(WeightCandidates):
         grouped = cast(GroupedLayer, kind)
         shares = output_shares(study.window(PIXEL).sensitivity.gradient)
         groups = study.slot.shape.groups
-        # The moments have their ridge already.
-        found = choose_grouping(study.weight, groups, grouped.blocks, study.moments, shares, ridge=0.0)
+        found = choose_grouping(
+            study.weight, groups, grouped.blocks, importance=shares, problems=study.regressions
+        )
         return grouped.with_support(members_to_text(found))
 
     def replacement(self, kind: LayerKind, study: LayerStudy) -> np.ndarray:
@@ -54,7 +55,8 @@ class GroupedCandidates(WeightCandidates):
         grouped = cast(GroupedLayer, kind)
         assert grouped.members is not None  # settled
         grouping = text_to_members(grouped.members, study.slot.shape, grouped.blocks)
-        return refit_grouped(study.weight, study.slot.shape.groups, grouping, study.moments, ridge=0.0)
+        groups = study.slot.shape.groups
+        return refit_grouped(study.weight, groups, grouping, problems=study.regressions)
 
 
 PART = GroupedCandidates()

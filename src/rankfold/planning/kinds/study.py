@@ -161,14 +161,14 @@ class LayerStudy:
         # The best weight on the support is known from the elimination that chose it.
         targets = np.split(fitted.kept, conv_groups)  # (m/G, |T|) each
         problems = []
-        for regression, kept, target in zip(self._regressions, supports, targets, strict=True):
+        for regression, kept, target in zip(self.regressions, supports, targets, strict=True):
             # Single numbers are enough to compare candidates, in half the time.
             problems.append(BlockProblem.of(regression, kept, groups, target, single=True))
         return problems
 
     @cached_property
-    def _regressions(self) -> list[Regression]:
-        """Those of each convolution group."""
+    def regressions(self) -> list[Regression]:
+        """The problem of each convolution group, with its moments as they are."""
         conv_groups = self.slot.shape.groups
         weights = self.weight.reshape(conv_groups, -1, self.inputs)  # (G, m/G, n)
         regressions = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -108,9 +108,26 @@ class WindowStudy:
             groups, second = self._slot.shape.groups, self._moments.second
             target = counted(self.copies, self._metric)
             self._of_rank[rank] = low_rank_rows(
-                target, groups, rank, second, [*budgets, inputs], ridge=0.0, inverses=self._inverses
+                target,
+                groups,
+                rank,
+                second,
+                [*budgets, inputs],
+                ridge=0.0,
+                inverses=self._inverses,
+                worth_most=self._worth_most,
             )
         return self._of_rank[rank][rows or self.copies[0].size]
+
+    @property
+    def _worth_most(self) -> Mapping[int, np.ndarray] | None:
+        """The inputs (G, n) that are worth most to the matrix, by their number, as far as pairs judge it so.
+
+        They do where all windows have all outputs, and errors of outputs count as they do for rows.
+        """
+        if self._metric is None or self._moments.by_pixel:
+            return None
+        return self._rows.supports
 
     def _outputs_of_parts(self, rows: np.ndarray) -> np.ndarray:
         """(G, m*a*b/G, r) L for R (G, r, n), each output fitted over the windows that have it."""
