@@ -185,10 +185,11 @@ class Footprint:
         start, stop = channels
         if self.mask is None:
             return np.array([[stop - start]])
-        counts = []
-        for patterns in self.pattern_of[:, start:stop]:
-            counts.append(np.bincount(patterns, minlength=len(self.patterns)))
-        histogram = np.stack(counts)
+        own = self.pattern_of[:, start:stop]  # (G, c)
+        groups, patterns = len(own), len(self.patterns)
+        # Patterns of other groups count as others.
+        numbers = own + np.arange(0, groups * patterns, patterns)[:, None]
+        histogram = np.bincount(numbers.ravel(), minlength=groups * patterns).reshape(groups, patterns)
         if (histogram == histogram[0]).all():
             return histogram[:1]
         return histogram
@@ -279,7 +280,7 @@ class Footprint:
     @cached_property
     def _reader(self) -> Footprint:
         """A convolution of one output that reads the same inputs: pairs on one support differ in outputs."""
-        return Footprint(replace(self.shape, out_channels=1, groups=1, kind="conv"), self.mask)
+        return Footprint(_one_output(self.shape), self.mask)
 
     @cached_property
     def _lines(self) -> ArrayPair:
@@ -315,6 +316,12 @@ class Footprint:
             (tall, wide),
         )
         return table[a, b]
+
+
+@lru_cache(maxsize=4096)
+def _one_output(shape: ConvShape) -> ConvShape:
+    """The convolution with one output in all."""
+    return replace(shape, out_channels=1, groups=1, kind="conv")
 
 
 @lru_cache(maxsize=64)

@@ -180,14 +180,14 @@ def is_within(inner: str | None, outer: str | None) -> bool:
     """Whether every position of one support is in another; False where either is not known, or is what else
     some kind of layer has in the place of a support.
     """
-    if inner is None or outer is None or not (WORDS.fullmatch(inner) and WORDS.fullmatch(outer)):
-        return False
-    return _is_within(inner, outer)
+    return inner is not None and outer is not None and _is_within(inner, outer)
 
 
 # The planner asks for the same supports again and again.
 @lru_cache(maxsize=1 << 14)
 def _is_within(inner: str, outer: str) -> bool:
+    if not (WORDS.fullmatch(inner) and WORDS.fullmatch(outer)):
+        return False
     small, large = _numbers(inner), _numbers(outer)
     # Supports of different lengths are of different layers. Both operators also work on Python's integers.
     return small.shape == large.shape and not np.any(small & ~large)
