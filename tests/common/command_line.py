@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
+
+import pytest
 
 from rankfold.cli.main import main
 
@@ -29,6 +32,14 @@ def rankfold(*arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "rankfold.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@contextmanager
+def no_pages():
+    """Inside, runs write no page: its charts take as long as a small training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rankfold.report.write_report", lambda page, runs, title: None)
+        yield
 
 
 def refuse(capsys, *arguments):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from common.command_line import no_pages
 from rankfold.cli.main import main
 from rankfold.models.zoo import build
 
@@ -27,7 +28,8 @@ def runs(tmp_path_factory, few_digits):
     common = ["compress", "resnet8", *COMMON, "--checkpoint", str(folder / "resnet8.pt")]
     made = {}
     for name, options in METHODS.items():
-        assert main([*common, *options, "--out", str(folder / name)]) == 0
+        with no_pages():
+            assert main([*common, *options, "--out", str(folder / name)]) == 0
         made[name] = str(folder / name)
     return made
 

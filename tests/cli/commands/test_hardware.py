@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from common.command_line import SMALL
+from common.command_line import SMALL, no_pages
 from rankfold.cli.main import main
 from rankfold.cost.energy import completed
 from rankfold.machine import hardware_names, hardware_to_json, load_hardware
@@ -54,7 +54,7 @@ adc: {bits: 6, mux: 4, range: full}
 technology: rram-32nm
 noise: {program_noise: 0.05}
 """
-QUICK = ["--data", "digits", "--images", "10", "--layer-images", "5", "--repeats", "1", "--json"]
+QUICK = ["--data", "digits", "--images", "4", "--layer-images", "2", "--repeats", "1", "--json"]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,8 @@ def on_mine(tmp_path_factory, weights, mine):
     command = ["compress", *SMALL, "--hardware", str(mine), "--mux", "8", "--checkpoint", str(weights)]
     command.remove("--array")
     command.remove("32x32")
-    assert main([*command, "--weight-bits", "3", "--input-bits", "5", "--out", str(out)]) == 0
+    with no_pages():
+        assert main([*command, "--weight-bits", "3", "--input-bits", "5", "--out", str(out)]) == 0
     return out
 
 

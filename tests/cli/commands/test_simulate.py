@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from common.command_line import no_pages
 from rankfold.cli.main import main
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
@@ -36,14 +37,16 @@ TRAIN = words("train resnet8 --data digits --batch 32 --epochs 8 --rate 0.1")
 def weights(tmp_path_factory, few_digits):
     """A network that knows its digits a little, so that errors show."""
     out = tmp_path_factory.mktemp("runs") / "float"
-    assert main([*TRAIN, "--out", str(out)]) == 0
+    with no_pages():
+        assert main([*TRAIN, "--out", str(out)]) == 0
     return str(out / "model.safetensors")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, weights):
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert main([*COMPRESS, "--epochs", "1", "--checkpoint", weights, "--out", str(out)]) == 0
+    with no_pages():
+        assert main([*COMPRESS, "--epochs", "1", "--checkpoint", weights, "--out", str(out)]) == 0
     return out
 
 
