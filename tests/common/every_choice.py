@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +20,16 @@ def totals(candidates: Sequence[Sequence[Candidate]], quantity: str) -> np.ndarr
 
 
 def within(candidates: Sequence[Sequence[Candidate]], limits: Mapping[str, float]) -> np.ndarray:
-    """Whether each choice keeps all limits."""
+    """Whether each choice keeps all limits, and is allowed."""
     kept = [totals(candidates, quantity) <= limit for quantity, limit in limits.items()]
-    return np.logical_and.reduce(kept)
+    return np.logical_and.reduce([allowed(candidates), *kept])
+
+
+def allowed(candidates: Sequence[Sequence[Candidate]]) -> np.ndarray:
+    """Whether no layer of a choice reads more than another one needs it to, in the order of products."""
+    found = []
+    for chosen in itertools.product(*candidates):
+        reads = {one.entry.name: one.reads for one in chosen}
+        needs = [one.needs for one in chosen if one.needs is not None]
+        found.append(all(reads[need.layer] <= need.most for need in needs))
+    return np.array(found)

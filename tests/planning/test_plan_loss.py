@@ -42,13 +42,24 @@ def problem(model, digits):
 def choices(problem):
     """The dense network, and every candidate of a layer together with one of each other layer."""
     longest = max(len(layer) for layer in problem.candidates)
-    return [tuple(layer[number % len(layer)] for layer in problem.candidates) for number in range(longest)]
+    products = [[layer[number % len(layer)] for layer in problem.candidates] for number in range(longest)]
+    return [_allowed(problem, chosen) for chosen in products]
+
+
+def _allowed(problem, chosen):
+    """With another candidate where a layer reads more than one of the others needs it to."""
+    names = [layer.name for layer in problem.choices]
+    for need in [one.needs for one in chosen if one.needs is not None]:
+        reader = names.index(need.layer)
+        if chosen[reader].reads > need.most:
+            chosen[reader] = next(one for one in problem.candidates[reader] if one.reads <= need.most)
+    return tuple(chosen)
 
 
 def test_the_loss_of_a_plan_is_what_the_planner_says(problem, choices, model, digits):
     plans = [problem.plan(chosen) for chosen in choices]
     kinds = {type(layer.kind).__name__ for plan in plans for layer in plan.changed}
-    assert len(kinds) >= 3
+    assert len(kinds) >= 3 and "TrimmedLayer" in kinds
     losses = PlanLosses.on(model, digits, plans, images=IMAGES)
     for plan, chosen in zip(plans, choices, strict=True):
         assert losses.of(plan) == pytest.approx(total(chosen, LOSS), rel=1e-3, abs=1e-6)
@@ -82,12 +93,22 @@ def test_layers_that_lose_channels_have_no_predicted_loss(problem, model, digits
         PlanLosses.on(model, digits, [plan], images=IMAGES)
 
 
-def test_trimmed_layers_with_constants_are_refused_by_name(problem, model, digits):
+def test_constants_of_a_trimmed_layer_lose_what_reads_them(problem, model, digits):
+    """By windows they are outputs without weights; of a convolution they are refused, by name."""
     layers = list(problem.plan(problem.dense).layers)
-    layers[1] = replace(layers[1], kind=TrimmedLayer(gives="1"), mapping="")
-    plan = Plan.of(problem.network, ARRAY, layers)
-    with pytest.raises(InputError, match=f"layer {layers[1].name} has no predicted loss: a trimmed layer"):
-        PlanLosses.on(model, digits, [plan], images=IMAGES).of(plan)
+
+    def plan(*kinds):
+        made = [replace(one, kind=kind, mapping="") for one, kind in zip(layers[1:3], kinds, strict=True)]
+        return Plan.of(problem.network, ARRAY, [layers[0], *made, *layers[3:]])
+
+    windows = TrimmedLayer(gives="ff", window=(1, 2))
+    read, unread = plan(windows, layers[2].kind), plan(windows, TrimmedLayer(reads="ff"))
+    refused = plan(TrimmedLayer(gives="ff"), layers[2].kind)
+    losses = PlanLosses.on(model, digits, [read, unread, refused], images=IMAGES)
+    assert losses.by_layer(unread)[layers[1].name] == pytest.approx(0, abs=1e-9)
+    assert losses.by_layer(read)[layers[1].name] > 0.01
+    with pytest.raises(InputError, match=f"layer {layers[1].name} has no predicted loss: it is trimmed"):
+        losses.of(refused)
 
 
 def _compressed(model, plan):

@@ -93,12 +93,17 @@ class Elimination:
 
     def joint_cost(self, dropped: np.ndarray) -> float:
         """Increase of tr(D S D^T) by dropping these columns together."""
+        return float(self.joint_costs(dropped[None])[0])
+
+    def joint_costs(self, dropped: np.ndarray) -> np.ndarray:
+        """(S,) increase of tr(D S D^T) by dropping each of S sets of as many columns, (S, q), alone."""
         self._multiply_out()
-        where = self._place[dropped]
-        inner = self._inverse[np.ix_(where, where)]  # H_QQ
-        lost = self._weight[:, where].T  # W_Q^T
+        where = self._place[dropped]  # (S, q)
+        inner = self._inverse[where[:, :, None], where[:, None, :]]  # (S, q, q) H_QQ
+        lost = self._weight.T[where]  # (S, q, m) W_Q^T
         solved = np.linalg.solve(inner, lost)  # H_QQ^-1 W_Q^T
-        return float(np.sum(solved * lost))
+        costs: np.ndarray = np.einsum("sqm,sqm->s", solved, lost)
+        return costs
 
     def drop(self, dropped: np.ndarray) -> None:
         """Drop columns and refit the others."""

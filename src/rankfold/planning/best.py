@@ -112,8 +112,8 @@ def best_plan(
             function (outputs, targets) -> number of all samples. `max_drop` is in its own units.
         pointwise: whether 1x1 convolutions may become low-rank.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
-            `window-low-rank`, `window-margins`, `grouped`, `skipped` and kinds of your own; None: all. Pairs
-            on supports count as low-rank.
+            `window-low-rank`, `window-margins`, `grouped`, `skipped`, `trimmed` and kinds of your own; None:
+            all. Pairs on supports count as low-rank.
         images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
         seed: of the images that are drawn.
         table: the components that energy is counted with; None: those of the hardware, else the default

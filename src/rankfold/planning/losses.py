@@ -167,38 +167,42 @@ class _ChoiceFinder:
     def _worth_a_loss(self, slot: LayerSlot, families: Sequence[Supports]) -> tuple[Candidate, ...]:
         """The candidates that their costs alone do not rule out, of all bits that the layer may have."""
         if slot.present is not None:
-            return self._beside(slot.present.kind, self._costed(self._entries(slot, families)))
+            return self._beside(slot.present.kind, self._costed(slot, self._entries(slot, families)))
         if slot.widths is None:
-            return self._left(self._costed(self._entries(slot, families)))
+            return self._left(self._costed(slot, self._entries(slot, families)))
         found: list[Candidate] = []
         for variant in slot.variants(self.costing.array):
-            found.extend(self._of_inputs(self._entries(variant, families), slot.widths.inputs))
+            found.extend(self._of_inputs(variant, self._entries(variant, families), slot.widths.inputs))
         return self._left(found)
 
     def _entries(self, slot: LayerSlot, families: Sequence[Supports]) -> list[LayerPlan]:
         """All that a layer may become, under all mappings."""
         return self.costing.with_windows(layer_entries(slot, families), self.budgeted)
 
-    def _of_inputs(self, every: Sequence[LayerPlan], widths: Sequence[int]) -> list[Candidate]:
+    def _of_inputs(
+        self, slot: LayerSlot, every: Sequence[LayerPlan], widths: Sequence[int]
+    ) -> list[Candidate]:
         """Those of weights of one width, under inputs of each of some rising widths.
 
         Fewer bits of inputs cost no more. Where the fewest cost as much as the most, those between do, too.
         """
-        narrow = self._costed(_under(every, widths[0]))
-        wide = self._costed(_under(every, widths[-1]))
+        narrow = self._costed(slot, _under(every, widths[0]))
+        wide = self._costed(slot, _under(every, widths[-1]))
         if all(self._cost_alike(*pair) for pair in zip(narrow, wide, strict=True)):
             return list(self._left(wide))
         found = [*self._left(narrow), *self._left(wide)]
         for bits in widths[1:-1]:
-            found.extend(self._left(self._costed(_under(every, bits))))
+            found.extend(self._left(self._costed(slot, _under(every, bits))))
         return found
 
-    def _costed(self, entries: Iterable[LayerPlan]) -> list[Candidate]:
+    def _costed(self, slot: LayerSlot, entries: Iterable[LayerPlan]) -> list[Candidate]:
         costed = []
         for entry in entries:
             if self.stopping.is_set():
                 raise CancelledError
-            costed.append(self.costing.candidate(entry, self.budgeted))
+            channels, needs = candidates_of(entry.kind).linked(slot, entry.kind)
+            candidate = self.costing.candidate(entry, self.budgeted)
+            costed.append(replace(candidate, channels=channels, needs=needs))
         return costed
 
     def _cost_alike(self, one: Candidate, other: Candidate) -> bool:

@@ -6,26 +6,29 @@ shifted copies of it that a window starts from, and M, what became of it,
 
     1/2 E[<W - M, G>^2]        (see `calibration.sensitivity`),
 
-summed over the layers; skipped ones lose what their outputs tell (`calibration.skipping`). What rounding
-costs is not counted. So plans of other planners, settings by hand and pruned networks stand on one scale
-with those of the planner.
+summed over the layers; skipped ones lose what their outputs tell (`calibration.skipping`), and outputs that
+nothing reads lose nothing. What rounding costs is not counted. So plans of other planners, settings by hand
+and pruned networks stand on one scale with those of the planner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from rankfold.calibration.branches import branches
+from rankfold.calibration.readers import sole_readers
 from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.errors import InputError
 from rankfold.mapping.window_cover import AnyWindow, PlanePart
 from rankfold.mapping.window_matrix import window_weight
 from rankfold.models.device import device_of
-from rankfold.plan import LayerPlan, Plan
+from rankfold.plan import LayerPlan, Plan, TrimmedLayer
+from rankfold.plan.channels import text_to_channels
 from rankfold.plan.kinds import has_part
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import PlanningData, planning_data
@@ -68,8 +71,8 @@ class PlanLosses:
             seed: of the images that are drawn.
 
         Raises:
-            InputError: a plan takes channels out of layers, so that no layer is comparable with the dense
-                one; or see `layer_statistics`.
+            InputError: a plan gives other layers other sizes, so that none is comparable with the dense one;
+                or see `layer_statistics`.
         """
         samples = planning_data(data, device_of(model))
         images = images or default_images(samples)
@@ -82,6 +85,9 @@ class PlanLosses:
         known = layer_statistics(
             model, batches, list(windows), seed, None, windows, skippable=skippable, bypasses=bypasses
         )
+        trimmed = any(isinstance(layer.kind, TrimmedLayer) for plan in plans for layer in plan.layers)
+        if trimmed:
+            known = replace(known, readers=sole_readers(model, batches, list(windows)))
         return cls.of_statistics(model, samples, known, images=images, seed=seed)
 
     @classmethod
@@ -97,7 +103,8 @@ class PlanLosses:
         """The predicted loss of one of the plans, in nats per image before any training.
 
         Raises:
-            InputError: it is for another network, or a layer is trimmed and has constant outputs or windows.
+            InputError: it is for another network, or another layer reads constant outputs of a trimmed one
+                that stays a convolution.
         """
         return sum(self.by_layer(plan).values())
 
@@ -116,28 +123,58 @@ class PlanLosses:
                 losses[layer.name] = self._known.skipping[layer.name]
                 continue
             matrices = _matrices(layer, network.get_submodule(layer.name))
+            unread = self._unread(layer, plan)
             of_windows = zip(_windows(layer), matrices, strict=True)
-            losses[layer.name] = sum(self._of_matrix(layer.name, *one) for one in of_windows)
+            losses[layer.name] = sum(self._of_matrix(layer.name, *one, unread) for one in of_windows)
         return losses
 
     def network(self, plan: Plan) -> nn.Module:
         """The dense network with the weights of every layer's choice in it; nothing is quantised."""
         return self._networks.compressed(plan)
 
-    def _of_matrix(self, name: str, window: AnyWindow, matrix: Tensor) -> float:
+    def _unread(self, layer: LayerPlan, plan: Plan) -> np.ndarray | None:
+        """(m,) booleans, the outputs of a trimmed layer that are constants and that nothing reads; None: of
+        any other layer.
+
+        Raises:
+            InputError: something reads constant outputs of a convolution, whose share no matrix has.
+        """
+        if not isinstance(layer.kind, TrimmedLayer):
+            return None
+        outputs = len(self._known.sensitivities[layer.name].gradient[0])
+        constant = ~text_to_channels(layer.kind.gives, outputs)
+        unread = constant & ~self._read(layer.name, outputs, plan)
+        if layer.kind.window is None and np.any(constant & ~unread):
+            raise InputError(
+                f"layer {layer.name} has no predicted loss: it is trimmed and has constant outputs that "
+                "others read; give it windows, or trim the layer that reads them"
+            )
+        return unread
+
+    def _read(self, name: str, outputs: int, plan: Plan) -> np.ndarray:
+        """(m,) booleans, the outputs of a layer that anything may read."""
+        if name not in self._known.readers:
+            return np.ones(outputs, bool)
+        reader = plan.layer(self._known.readers[name]).kind
+        if isinstance(reader, TrimmedLayer):
+            return text_to_channels(reader.reads, outputs)
+        return np.full(outputs, reader.computes)
+
+    def _of_matrix(self, name: str, window: AnyWindow, matrix: Tensor, unread: np.ndarray | None) -> float:
         """What the matrix of a window of layer `name` loses against shifted copies of the layer's weight."""
         conv = self._networks.model.get_submodule(name)
         assert isinstance(conv.weight, Tensor)  # plans change convolutions and linear layers only
         before = _array(conv.weight)
         if window == PIXEL:
             after = _array(matrix).reshape(before.shape)
-            return predicted_loss(before, after, self._known.sensitivities[name])
+            return predicted_loss(before, _kept(after, before, unread), self._known.sensitivities[name])
         assert isinstance(conv, nn.Conv2d)  # others have no windows
         pixels = window.window if isinstance(window, PlanePart) else window
         stride = conv.stride[0], conv.stride[1]
         dilation = conv.dilation[0], conv.dilation[1]
         copies = window_weight(before, conv.groups, stride, dilation, pixels)
-        return predicted_loss(copies, _array(matrix), self._known.windows[name][window])
+        after = _kept(_array(matrix), copies, unread)
+        return predicted_loss(copies, after, self._known.windows[name][window])
 
 
 def windows_of(plans: Iterable[Plan]) -> dict[str, tuple[AnyWindow, ...]]:
@@ -152,6 +189,14 @@ def windows_of(plans: Iterable[Plan]) -> dict[str, tuple[AnyWindow, ...]]:
             _check_comparable(layer)
             found.setdefault(layer.name, {}).update(dict.fromkeys(_windows(layer)))
     return {name: tuple(one for one in windows if one != PIXEL) for name, windows in found.items()}
+
+
+def _kept(after: np.ndarray, before: np.ndarray, unread: np.ndarray | None) -> np.ndarray:
+    """The matrix (m*a*b, ...) of a window with its outputs that nothing reads as they were."""
+    if unread is None:
+        return after
+    own = np.tile(unread, len(after) // len(unread)).reshape(-1, *[1] * (after.ndim - 1))
+    return np.where(own, before, after)
 
 
 def _windows(layer: LayerPlan) -> tuple[AnyWindow, ...]:

@@ -25,6 +25,7 @@ from rankfold.plan import Plan
 from rankfold.plan.plan import PLAN
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
+from rankfold.planning.channels import in_order, with_channels
 from rankfold.planning.data import PlanningData, digest_of, planning_data
 from rankfold.planning.exact import (
     CYCLES,
@@ -234,8 +235,8 @@ def planning_problem(
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         pointwise: whether 1x1 convolutions may become low-rank.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
-            `window-low-rank`, `window-margins`, `grouped`, `skipped` and kinds of your own; None: all. Pairs
-            on supports count as low-rank.
+            `window-low-rank`, `window-margins`, `grouped`, `skipped`, `trimmed` and kinds of your own; None:
+            all. Pairs on supports count as low-rank.
         images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
         measured_images: samples to measure accuracy on.
         seed: of the images that are drawn.
@@ -290,7 +291,9 @@ def planning_problem(
     calibration = samples.calibration(images, seed)
     bypasses = branches(model, calibration, _asked_of_bypasses(slots))
     slots = tuple(replace(slot, bypassed=slot.name in bypasses.feeding) for slot in slots)
+    slots = with_channels(slots, model, calibration)
     known = _calibrated(model, calibration, slots, array, bypasses, seed=seed, progress=progress)
+    slots = in_order(slots, model, known)
     choices = _choices(slots, model, known, costing, quantities, progress)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments, metric=by)
     limits = limits_of(budgets, choices)

@@ -35,6 +35,7 @@ class LayerStatistics:
         rounding: what rounding costs layers that may have other bits.
         skipping: what is predicted to be lost where layers that may be skipped are, in nats per image.
         bypasses: which layers the network can do without, and what feeds these alone.
+        readers: for layers whose channels one layer alone reads, that one.
     """
 
     sensitivities: Mapping[str, LayerSensitivity]
@@ -44,6 +45,7 @@ class LayerStatistics:
     rounding: Mapping[str, LayerRounding] = field(default_factory=dict)
     skipping: Mapping[str, float] = field(default_factory=dict)
     bypasses: Branches = field(default_factory=Branches)
+    readers: Mapping[str, str] = field(default_factory=dict)
 
     def fitted(self, name: str) -> PatchMoments:
         """The moments of a layer's inputs that replacements are made for: centred where it is corrected.

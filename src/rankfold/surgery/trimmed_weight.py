@@ -20,6 +20,7 @@ import numpy as np
 from rankfold.calibration.importance import with_floor
 from rankfold.calibration.moments import PatchMoments
 from rankfold.lowrank import FittedSupport
+from rankfold.lowrank.regression import RIDGE
 from rankfold.lowrank.rows import fitted_rows, nested_rows, refit_parts
 from rankfold.surgery.window_weight import best_matrix, output_moments
 
@@ -43,6 +44,8 @@ class TrimmedProblem:
         moments: PatchMoments | None,
         reads: np.ndarray,
         computes: np.ndarray,
+        *,
+        ridge: float = RIDGE,
     ) -> TrimmedProblem:
         """That of a layer of one group.
 
@@ -51,6 +54,7 @@ class TrimmedProblem:
             moments: of what it reads.
             reads: (C_in,) booleans.
             computes: (m,) booleans.
+            ridge: as in `lowrank.decompose_for_data`.
 
         Raises:
             InputError: the weights or the moments are not finite, or do not fit each other.
@@ -64,7 +68,7 @@ class TrimmedProblem:
         if not reads.all():
             positions = copies.shape[2] * copies.shape[3]
             kept = np.repeat(reads[:, None], positions, axis=1)
-            target = refit_parts(target, 1, parts, kept)
+            target = refit_parts(target, 1, parts, kept, ridge=ridge)
         columns = np.repeat(reads, copies.shape[2] * copies.shape[3])
         return cls(target[:, reads], _restricted(moments, columns, own))
 

@@ -37,7 +37,7 @@ def add_kinds(parser: argparse.ArgumentParser) -> None:
         "--kinds",
         metavar="KIND,...",
         help="what layers may become beside dense, some of low-rank, support, window, window-low-rank, "
-        "window-margins, grouped, skipped (default: all)",
+        "window-margins, grouped, skipped, trimmed (default: all)",
     )
 
 

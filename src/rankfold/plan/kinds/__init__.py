@@ -114,4 +114,4 @@ _register(WindowLowRankLayer, "window_low_rank", "cost", "surgery", "candidates"
 _register(WindowMarginsLayer, "window_margins", "cost", "surgery", "candidates", "picture", "workload")
 _register(GroupedLayer, "grouped", "cost", "surgery", "candidates", "picture", "workload")
 _register(SkippedLayer, "skipped", "cost", "surgery", "candidates", "picture", "workload")
-_register(TrimmedLayer, "trimmed", "cost", "surgery", "picture", "workload")
+_register(TrimmedLayer, "trimmed", "cost", "surgery", "candidates", "picture", "workload")

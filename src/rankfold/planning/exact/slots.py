@@ -13,6 +13,21 @@ from rankfold.workload import ConvShape, Network
 from rankfold.workload.shape import Pair
 
 
+@dataclass(frozen=True)
+class Channels:
+    """Channels between a layer and the only one that reads them.
+
+    Attributes:
+        reader: that one.
+        counts: how many of them may be left, falling.
+        order: all of them, those first that the reader can do without least; empty where it is not known.
+    """
+
+    reader: str
+    counts: tuple[int, ...]
+    order: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerSlot:
     """One layer that a plan has to say something of.
@@ -25,6 +40,8 @@ class LayerSlot:
         plane: (OH, OW) the smallest output plane of all its runs.
         one_plane: whether all of them have the same.
         bypassed: whether some way through the network goes around it, as that of a residual sum.
+        given: the channels that it gives, where only one layer reads them and there may be fewer.
+        read: the channels that it alone reads, likewise.
         kinds: labels of the kinds that it may become beside dense; None: all that there are.
         widths: bits that it may have, its own among them; None: its own alone.
         why_bits: why it keeps its bits where other layers may have others, in words.
@@ -42,6 +59,8 @@ class LayerSlot:
     why_bits: str = ""
     present: LayerPlan | None = None
     bypassed: bool = False
+    given: Channels | None = None
+    read: Channels | None = None
 
     @property
     def name(self) -> str:

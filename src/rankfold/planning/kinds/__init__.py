@@ -12,6 +12,7 @@ from rankfold.planning.kinds.kind import (
     layer_entries,
     patches_read,
     uses_bypasses,
+    uses_channels,
     uses_supports,
     windows_computed,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "layer_entries",
     "patches_read",
     "uses_bypasses",
+    "uses_channels",
     "uses_supports",
     "windows_computed",
 ]

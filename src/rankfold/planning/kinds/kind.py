@@ -15,6 +15,7 @@ from rankfold.mapping.window_cover import AnyWindow
 from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import LayerPlan, support_to_text
 from rankfold.plan.kinds import LayerKind, has_part, kinds, part_of
+from rankfold.planning.exact.candidate import Need
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds.stored import Stored, StoredWeight
 from rankfold.planning.kinds.study import PIXEL, LayerStudy
@@ -52,11 +53,13 @@ class KindCandidates(ABC):
             where no kind that a layer may become asks for them.
         on_bypasses: whether it asks which layers some way through the network goes around
             (`LayerSlot.bypassed`), which is found out by a run of its own.
+        on_channels: whether it asks which channels one layer alone reads (`LayerSlot.given`), likewise.
     """
 
     stages: int = 1
     on_supports: bool = True
     on_bypasses: bool = False
+    on_channels: bool = False
 
     @abstractmethod
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
@@ -78,6 +81,12 @@ class KindCandidates(ABC):
         network is to their matrices (`LayerStudy.window`).
         """
         return ()
+
+    def linked(self, slot: LayerSlot, kind: LayerKind) -> tuple[int | None, Need | None]:
+        """How many of the channels that it alone reads a layer reads as this, None for all; and what has to
+        be true of another layer (`planning.exact.linked`).
+        """
+        return None, None
 
     def made_for(self, kind: LayerKind) -> tuple[AnyWindow, ...]:
         """The windows whose inputs a layer of the kind has its weights made for, of each of its matrices; of
@@ -215,6 +224,11 @@ def _label(kind: type[LayerKind]) -> str:
 def uses_supports(slot: LayerSlot) -> bool:
     """Whether anything that the layer may become lies on a support."""
     return any(part.on_supports for part in _parts(slot))
+
+
+def uses_channels(slot: LayerSlot) -> bool:
+    """Whether anything that the layer may become asks which channels one layer alone reads."""
+    return any(part.on_channels for part in _parts(slot))
 
 
 def uses_bypasses(slot: LayerSlot) -> bool:

@@ -15,6 +15,7 @@ from rankfold.lowrank.regression import RIDGE, Inverses, Regression, add_ridge_
 from rankfold.mapping.window_cover import AnyWindow, PlanePart
 from rankfold.plan import support_to_text
 from rankfold.planning.exact.slots import LayerSlot
+from rankfold.planning.kinds.trimmed_study import TrimmedStudy
 from rankfold.planning.kinds.window_study import WindowStudy
 from rankfold.workload import ConvShape
 
@@ -105,6 +106,11 @@ class LayerStudy:
     def to_rounding(self, window: AnyWindow) -> LayerSensitivity:
         """How sensitive the loss is to errors of a window's matrix that nothing has made small."""
         return self._rounded_windows[window]
+
+    @cached_property
+    def trimmed(self) -> TrimmedStudy:
+        """The layer of fewer channels."""
+        return TrimmedStudy(self)
 
     @cached_property
     def families(self) -> tuple[dict[int, np.ndarray], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rankfold.errors import InputError
@@ -12,7 +12,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.mapping.array import COLUMNS
 from rankfold.plan import Plan
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
-from rankfold.planning.exact import CYCLES, Candidate, solve
+from rankfold.planning.exact import CYCLES, Candidate, LayerChoices, solve
 from rankfold.planning.problem import PlanningProblem
 from rankfold.planning.search.result import MeasuredPlan, SearchResult
 from rankfold.planning.search.search import front_starts, search_plans
@@ -69,6 +69,7 @@ def search_problem(
             f"a search trades accuracy for cycles, and keeps no budget of {others[0]}; "
             "give a budget of cycles"
         )
+    problem = replace(problem, choices=tuple(_by_itself(layer) for layer in problem.choices))
     solve(problem.candidates, problem.budgets)  # refuses what no plan can keep, before any is measured
     measured = problem.accuracy.under(measure)
 
@@ -87,6 +88,12 @@ def search_problem(
         metric=measured.measured,
     )
     return PlanSearch(result, dense, _within_budgets(problem, result, dense), measured.measured)
+
+
+def _by_itself(layer: LayerChoices) -> LayerChoices:
+    """Without what only pays together with another layer: layers are picked one by one."""
+    left = [one for one in layer.candidates if one.channels is None and not (one.needs and one.needs.most)]
+    return replace(layer, candidates=tuple(left))
 
 
 def chosen_plan(problem: PlanningProblem, search: PlanSearch) -> Plan | None:

@@ -138,17 +138,8 @@ class TrimmedSurgery(ReplacingSurgery):
                 variance[constant] = kept[constant]
 
     def matrices(self, module: nn.Module) -> tuple[Tensor, ...]:
-        """That of all channels, with zeros for those that are not read.
-
-        Raises:
-            InputError: it computes windows, or some outputs are constants, whose share no matrix has.
-        """
+        """That of all channels, or of a window of them, with zeros for those that are left out."""
         assert isinstance(module, TrimmedConv2d)
-        if isinstance(module.inner, WindowConv2d) or not module.computes.all():
-            raise InputError(
-                "a trimmed layer with constant outputs, or with windows, has no matrix to compare with the "
-                "dense weight; give plans whose trimmed layers compute all outputs as a convolution"
-            )
         return (_whole(module),)
 
     def support(self, layer: LayerPlan, modules: Mapping[str, nn.Module]) -> str | None:
