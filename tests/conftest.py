@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import gc
 import os
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +34,17 @@ def image_cache(shared_folder):
     folder.mkdir(exist_ok=True)
     os.environ["RANKFOLD_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_search_for_garbage():
+    """Commands do not look through the memory of all tests, which takes longer than most of what they do."""
+    still = SimpleNamespace(
+        collect=lambda: 0, freeze=lambda: None, unfreeze=lambda: None, get_freeze_count=lambda: 0
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rankfold.cli.arguments.process.gc", still)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +90,12 @@ def few_digits(few_cache):
 
     with few_digits(few_cache):
         yield
+
+
+def pytest_collection_finish():
+    """Tests and modules stay to the end, and need not be looked through for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):

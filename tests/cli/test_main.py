@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.command_line import SMALL, rankfold, refuse
-from rankfold.cli.arguments.process import prepare_process
+from rankfold.cli.arguments import process
 from rankfold.cli.commands import train
 from rankfold.cli.main import main
 from rankfold.errors import InputError
@@ -18,10 +18,12 @@ LONG = "x" * 5000
 
 
 def test_what_a_command_freezes_is_searched_for_garbage_after_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(process, "gc", gc)  # other tests do without
+    gc.unfreeze()
     before, frozen = gc.get_freeze_count(), []
 
     def run(options):
-        prepare_process()
+        process.prepare_process()
         frozen.append(gc.get_freeze_count())
         raise InputError("no data")
 
