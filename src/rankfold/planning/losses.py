@@ -167,13 +167,17 @@ class _ChoiceFinder:
     def _worth_a_loss(self, slot: LayerSlot, families: Sequence[Supports]) -> tuple[Candidate, ...]:
         """The candidates that their costs alone do not rule out, of all bits that the layer may have."""
         if slot.present is not None:
-            return self._beside(slot.present.kind, self._costed(slot, self._entries(slot, families)))
+            return self._beside(slot.present.kind, self._own(slot, families))
         if slot.widths is None:
-            return self._left(self._costed(slot, self._entries(slot, families)))
+            return self._left(self._own(slot, families))
         found: list[Candidate] = []
         for variant in slot.variants(self.costing.array):
             found.extend(self._of_inputs(variant, self._entries(variant, families), slot.widths.inputs))
         return self._left(found)
+
+    def _own(self, slot: LayerSlot, families: Sequence[Supports]) -> list[Candidate]:
+        """All that a layer may become, with the bits that it has."""
+        return [one for (one,) in self._costed(slot, self._entries(slot, families), ())]
 
     def _entries(self, slot: LayerSlot, families: Sequence[Supports]) -> list[LayerPlan]:
         """All that a layer may become, under all mappings."""
@@ -186,23 +190,26 @@ class _ChoiceFinder:
 
         Fewer bits of inputs cost no more. Where the fewest cost as much as the most, those between do, too.
         """
-        narrow = self._costed(slot, _under(every, widths[0]))
-        wide = self._costed(slot, _under(every, widths[-1]))
+        costed = self._costed(slot, every, widths)
+        narrow, wide = [costs[0] for costs in costed], [costs[-1] for costs in costed]
         if all(self._cost_alike(*pair) for pair in zip(narrow, wide, strict=True)):
             return list(self._left(wide))
         found = [*self._left(narrow), *self._left(wide)]
-        for bits in widths[1:-1]:
-            found.extend(self._left(self._costed(slot, _under(every, bits))))
+        for number in range(1, len(widths) - 1):
+            found.extend(self._left([costs[number] for costs in costed]))
         return found
 
-    def _costed(self, slot: LayerSlot, entries: Iterable[LayerPlan]) -> list[Candidate]:
+    def _costed(
+        self, slot: LayerSlot, entries: Iterable[LayerPlan], widths: Sequence[int]
+    ) -> list[list[Candidate]]:
+        """Each entry under inputs of each of some bits; of none: of its own."""
         costed = []
         for entry in entries:
             if self.stopping.is_set():
                 raise CancelledError
             channels, needs = candidates_of(entry.kind).linked(slot, entry.kind)
-            candidate = self.costing.candidate(entry, self.budgeted)
-            costed.append(replace(candidate, channels=channels, needs=needs))
+            found = self.costing.candidates(entry, widths or (entry.input_bits,), self.budgeted)
+            costed.append([replace(one, channels=channels, needs=needs) for one in found])
         return costed
 
     def _cost_alike(self, one: Candidate, other: Candidate) -> bool:
@@ -236,11 +243,6 @@ class _ChoiceFinder:
                 settled = replace(entry, kind=found.kind)
                 priced[number] = replace(candidates[number], entry=settled, loss=found.loss(entry))
         return tuple(priced)
-
-
-def _under(entries: Iterable[LayerPlan], input_bits: int) -> list[LayerPlan]:
-    """Entries with inputs of so many bits."""
-    return [replace(entry, input_bits=input_bits) for entry in entries]
 
 
 @dataclass(frozen=True)

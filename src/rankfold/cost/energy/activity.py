@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
@@ -81,6 +81,27 @@ class StageActivity:
     def reads(self) -> int:
         """Activations of tiles, turn by turn and slice by slice."""
         return self.drives * self.slices
+
+    def under(self, array: ArraySpec, weight_bits: int, input_bits: int) -> StageActivity:
+        """The same with other bits, where a weight takes as many physical columns and conversions.
+
+        Args:
+            array: the physical array.
+            weight_bits: of a weight.
+            input_bits: of an input.
+        """
+        slices = array.cycles_per_vector(input_bits)
+        return replace(
+            self,
+            slices=slices,
+            rows=self.rows // self.slices * slices,
+            conversions=self.conversions // self.slices * slices,
+            columns=self.columns // self.slices * slices,
+            cells=self.cells // self.slices * slices,
+            steered=self.steered // self.slices * slices,
+            weight_bits=weight_bits,
+            input_bits=input_bits,
+        )
 
 
 @dataclass

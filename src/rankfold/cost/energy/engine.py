@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rankfold.cost.energy.activity import StageActivity
 from rankfold.cost.energy.table import ADC, ComponentTable
@@ -124,22 +125,56 @@ def stage_energy(table: ComponentTable, array: ArraySpec, activity: StageActivit
     """
     values = variables(table, array, activity)
     happens = events(table, array, activity, values["sum_bits"])
+    unit = _unit_costs(table, tuple(values.items()))
     # The ADC stands apart from the other components, as users exchange it without editing the table.
-    adc = table.chosen_adc
-    energy = {ADC: PJ * happens["conversion"] * adc.energy.value(values)}
-    area = {ADC: activity.tiles * adcs(table, array) * adc.area.value(values)}
+    energy = {ADC: PJ * happens["conversion"] * unit.adc_energy}
+    energy.update((name, PJ * happens[per] * each) for name, per, each in unit.energy)
+    area = {ADC: activity.tiles * adcs(table, array) * unit.adc_area}
+    area.update((name, activity.tiles * each) for name, each in unit.area)
+    # Leakage is by tile: an array leaks whether it works or not.
     leakage = 0.0
-    for component in table.components:
-        if component.energy is not None and component.per is not None:
-            energy[component.name] = PJ * happens[component.per] * component.energy.value(values)
-        if component.area is not None:
-            area[component.name] = activity.tiles * component.area.value(values)
-        # Leakage is by tile: an array leaks whether it works or not.
-        if component.leakage is not None:
-            leakage += activity.tiles * component.leakage.value(values)
+    for each in unit.leakage:
+        leakage += activity.tiles * each
     # Tiles work side by side, so that the busiest one sets the time, slice after slice.
     latency = US * activity.longest * read_time(table, values) * activity.slices
     return StageEnergy(activity, energy, area, leakage, latency)
+
+
+@dataclass(frozen=True)
+class _UnitCosts:
+    """What the formulae of a table come to, before anything is counted.
+
+    Attributes:
+        adc_energy: of a conversion.
+        adc_area: of an ADC.
+        energy: (component, event, of one such event).
+        area: (component, of an array), of those that have one.
+        leakage: of an array, of those components that leak.
+    """
+
+    adc_energy: float
+    adc_area: float
+    energy: tuple[tuple[str, str, float], ...]
+    area: tuple[tuple[str, float], ...]
+    leakage: tuple[float, ...]
+
+
+# Stages differ in what they count, and rarely in what formulae depend on.
+@lru_cache(maxsize=4096)
+def _unit_costs(table: ComponentTable, variables: tuple[tuple[str, float], ...]) -> _UnitCosts:
+    values = dict(variables)
+    adc = table.chosen_adc
+    energy, area, leakage = [], [], []
+    for component in table.components:
+        if component.energy is not None and component.per is not None:
+            energy.append((component.name, component.per, component.energy.value(values)))
+        if component.area is not None:
+            area.append((component.name, component.area.value(values)))
+        if component.leakage is not None:
+            leakage.append(component.leakage.value(values))
+    return _UnitCosts(
+        adc.energy.value(values), adc.area.value(values), tuple(energy), tuple(area), tuple(leakage)
+    )
 
 
 def adcs(table: ComponentTable, array: ArraySpec) -> int:

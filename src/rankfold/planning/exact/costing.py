@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rankfold.cost import array_mapping, planned_mapping
-from rankfold.cost.energy import ComponentTable, layer_energy, precise_plan
+from rankfold.cost.energy import (
+    ComponentTable,
+    StageActivity,
+    StageEnergy,
+    layer_activities,
+    precise_plan,
+    stage_energy,
+)
+from rankfold.cost.planned import bits_of
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.plan import LayerPlan, Plan
@@ -70,9 +78,26 @@ class Costing:
         Raises:
             InputError: the array holds no weight of the layer.
         """
+        (found,) = self.candidates(entry, (entry.input_bits,), quantities)
+        return found
+
+    def candidates(
+        self, entry: LayerPlan, input_bits: Sequence[int | None], quantities: Iterable[str] = ()
+    ) -> list[Candidate]:
+        """`candidate` under inputs of several bits, none of which moves a weight.
+
+        Args:
+            entry: likewise.
+            input_bits: of inputs.
+            quantities: likewise.
+
+        Raises:
+            InputError: likewise.
+        """
         runs = self.runs.get(entry.name, ())
+        entries = [replace(entry, input_bits=bits) for bits in input_bits]
         if not runs:
-            return _free(entry)  # a fully connected layer
+            return [_free(each) for each in entries]  # a fully connected layer
         # Cycles are counted with a weight in a cell, as everywhere; arrays with cells as they are.
         mappings = [planned_mapping(shape, self.array, entry) for shape in runs]
         cycles = sum(mapping.cycles for mapping in mappings)
@@ -82,10 +107,12 @@ class Costing:
             stored = array_mapping(runs[0], self.array, entry)
         stages = stored.stages
         arrays = sum(stage.tile_count for stage in stages)
-        candidate = Candidate(entry, cycles, arrays, None, _stored_weights(stages))
+        weights = _stored_weights(stages)
+        found = [Candidate(each, cycles, arrays, None, weights) for each in entries]
         if is_priced(quantities):
-            return self.priced(candidate)
-        return candidate
+            activities = self._activities(entries[0])
+            return [self._priced(candidate, activities) for candidate in found]
+        return found
 
     def with_windows(self, entries: Iterable[LayerPlan], quantities: Sequence[str]) -> list[LayerPlan]:
         """Entries of one layer, and behind them all that they may be under windows of a plan's choice.
@@ -114,22 +141,34 @@ class Costing:
         """
         if candidate.energy is not None:
             return candidate
-        entry = self._with_bits(candidate.entry)
-        runs = []
-        for shape in self.runs[entry.name]:
-            runs.append(layer_energy(shape, self.precise.array, entry, self.table))
-        stages_of_runs = [run.stages for run in runs]
+        return self._priced(candidate, self._activities(candidate.entry))
+
+    def _activities(self, entry: LayerPlan) -> list[tuple[StageActivity, ...]]:
+        """What the arrays do in each run of a layer, stage by stage."""
+        precise = self._with_bits(entry)
+        return [layer_activities(shape, self.precise.array, precise) for shape in self.runs[entry.name]]
+
+    def _priced(self, candidate: Candidate, activities: Sequence[Sequence[StageActivity]]) -> Candidate:
+        """The candidate with what the arrays' work costs, which may be that of other bits of inputs."""
+        array = self.precise.array
+        weight_bits, input_bits = bits_of(
+            self.runs[candidate.entry.name][0], self._with_bits(candidate.entry)
+        )
+        runs: list[list[StageEnergy]] = []
+        for stages in activities:
+            work = [stage.under(array, weight_bits, input_bits) for stage in stages]
+            runs.append([stage_energy(self.table, array, stage) for stage in work])
+        every = [stage for run in runs for stage in run]
         # Stage by stage: a weight that runs twice keeps its arrays busy for both runs of an image.
-        busy = [sum(stage.latency for stage in stages) for stages in zip(*stages_of_runs, strict=True)]
-        reads = sum(stage.activity.reads for run in runs for stage in run.stages)
+        busy = [sum(stage.latency for stage in stages) for stages in zip(*runs, strict=True)]
         return replace(
             candidate,
-            energy=sum(run.energy for run in runs),
-            array_cycles=reads,
-            conversions=sum(run.conversions for run in runs),
-            latency=sum(run.latency for run in runs),
+            energy=sum(sum(stage.total for stage in run) for run in runs),
+            array_cycles=sum(stage.activity.reads for stage in every),
+            conversions=sum(stage.activity.conversions for stage in every),
+            latency=sum(sum(stage.latency for stage in run) for run in runs),
             interval=max(busy, default=0.0),
-            area=SQUARE_MILLIMETRES * sum(sum(stage.area.values()) for stage in runs[0].stages),
+            area=SQUARE_MILLIMETRES * sum(sum(stage.area.values()) for stage in runs[0]),
         )
 
     def _with_bits(self, entry: LayerPlan) -> LayerPlan:

@@ -9,12 +9,12 @@ loses nothing: the front of a layer is found from those of its matrices.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
 
-from rankfold.cost.energy import ComponentTable, stage_activity, stage_energy
+from rankfold.cost.energy import ComponentTable, StageActivity, stage_activity, stage_energy
 from rankfold.cost.kinds import cost_of
 from rankfold.cost.kinds.kind import StoredShape
 from rankfold.cost.planned import bits_of
@@ -61,6 +61,8 @@ class Layouts:
     table: ComponentTable
     # Layers of one shape, and pairs of one rank, store the same matrices.
     _known: dict[Hashable, list[WindowCosts]] = field(default_factory=dict, repr=False)
+    # And so they do with several bits.
+    _activities: dict[Hashable, StageActivity] = field(default_factory=dict, repr=False)
 
     def names(
         self, runs: Sequence[ConvShape], entry: LayerPlan, quantities: Sequence[str]
@@ -130,13 +132,10 @@ class Layouts:
 
     def _priced(self, matrix: _Matrix, window: Pair) -> dict[str, float]:
         """What takes cells and components, of one matrix under a window, as `Costing.priced` counts it."""
-        in_weights = self.precise.in_weights(matrix.weight_bits)
         costs = dict.fromkeys((ENERGY, ARRAY_CYCLES, CONVERSIONS, LATENCY, AREA), 0.0)
         for number, each in enumerate(matrix.stored):
-            laid = map_layer(each.shape, in_weights, window_name([window]), each.support)
-            activity = stage_activity(
-                laid, self.precise, matrix.weight_bits, matrix.input_bits, matrix.circuit
-            )
+            activity = self._activity(matrix, each, window)
+            activity = activity.under(self.precise, matrix.weight_bits, matrix.input_bits)
             spent = stage_energy(self.table, self.precise, activity)
             costs[ENERGY] += spent.total
             costs[ARRAY_CYCLES] += activity.reads
@@ -147,6 +146,21 @@ class Layouts:
                 costs[AREA] = SQUARE_MILLIMETRES * sum(spent.area.values())
         costs[INTERVAL] = costs[LATENCY]
         return costs
+
+    def _activity(self, matrix: _Matrix, stored: StoredShape, window: Pair) -> StageActivity:
+        """What arrays do under a window, perhaps with other bits: a weight's columns make the tiles."""
+        bits = matrix.weight_bits
+        wide = self.precise.columns_per_weight(bits), self.precise.conversions_per_weight(bits)
+        key = stored.shape.anonymous, matrix.circuit, wide, window
+        if key in self._activities:
+            return self._activities[key]
+        laid = map_layer(stored.shape, self.precise.in_weights(bits), window_name([window]), stored.support)
+        activity = stage_activity(laid, self.precise, bits, matrix.input_bits, matrix.circuit)
+        # Supports are many, and none is asked for twice.
+        if stored.support is None:
+            # Nothing asks what the arrays hold, which would stay in memory.
+            self._activities[key] = replace(activity, stored=())
+        return activity
 
 
 @dataclass(frozen=True, eq=False)
