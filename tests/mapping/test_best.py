@@ -49,7 +49,7 @@ def small_cases(draw):
     return shape, array, draw(st.none() | supports(shape))
 
 
-@settings(max_examples=max(settings().max_examples, 400))
+@settings(max_examples=max(settings().max_examples, 200))
 @given(small_cases())
 def test_best_equals_brute_force_with_groups_dilation_and_supports(case):
     shape, array, support = case

@@ -22,7 +22,7 @@ from rankfold.mapping import (
 )
 from rankfold.workload import ConvShape
 
-MANY = max(settings().max_examples, 200)
+MANY = max(settings().max_examples, 100)
 
 
 def convolve(shape, inputs, weight):
