@@ -55,6 +55,7 @@ technology: rram-32nm
 noise: {program_noise: 0.05}
 """
 QUICK = ["--data", "digits", "--images", "4", "--layer-images", "2", "--repeats", "1", "--json"]
+WHOLE = [*QUICK, "--layer-images", "0"]  # the network alone, and no layer by itself
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_a_simulation_is_on_the_described_arrays(finished, mine, capsys):
     assert coarse["chosen"]["adc_bits"] == 2
     assert coarse["layers"] != described["layers"]
     # A detail of what the description has alone.
-    ranged = said(capsys, "simulate", finished, *QUICK, "--hardware", mine, "--adc-range", 2)
+    ranged = said(capsys, "simulate", finished, *WHOLE, "--hardware", mine, "--adc-range", 2)
     assert ranged["chosen"] == {**described["chosen"], "adc_range": 2.0}
 
 
@@ -114,10 +115,10 @@ def test_a_run_keeps_its_hardware(on_mine, mine, capsys):
     priced = said(capsys, "energy", on_mine, "--json")
     assert priced["total"]["energy_pj"] == pytest.approx(result.energy.energy)
     assert priced["hardware"] == hardware_to_json(wanted)
-    simulated = said(capsys, "simulate", on_mine, *QUICK)
+    simulated = said(capsys, "simulate", on_mine, *WHOLE)
     assert simulated["hardware"] == hardware_to_json(wanted)
     assert simulated["chosen"]["program_noise"] == 0.05
-    ranged = said(capsys, "simulate", on_mine, *QUICK, "--adc-range", 2)
+    ranged = said(capsys, "simulate", on_mine, *WHOLE, "--adc-range", 2)
     assert ranged["chosen"] == {**simulated["chosen"], "adc_range": 2.0}
     other = said(capsys, "map", on_mine, "--hardware", "rram-22nm", "--json")
     assert other["array"] == [64, 64]
