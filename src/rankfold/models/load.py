@@ -18,6 +18,7 @@ from rankfold.models.libraries import LibraryModel, gives_logits_
 from rankfold.models.torch_export import SUFFIX, load_exported
 from rankfold.models.user_code import imported
 from rankfold.models.zoo import BUILDERS, build
+from rankfold.workload.shape import Image
 
 WRAPPER = "module."  # data-parallel wrappers put it in front of every name
 COUNTER = "num_batches_tracked"  # of batch norm, which older files lack
@@ -29,17 +30,20 @@ def load_model(
     classes: int,
     in_channels: int = 3,
     seed: int = 0,
+    *,
+    image: Image | None = None,
 ) -> nn.Module:
     """Build the network called `name`.
 
     Args:
-        name: a zoo network; a `torch.export` file (.pt2), whose classes are those it was exported with;
+        name: a zoo network; a `torch.export` file (.pt2) or an ONNX file (.onnx), whose classes are its own;
             `timm:NAME`, `torchvision:NAME` or `hf:NAME`, the first and last with `:pretrained` too; or
             `package.module:factory`, a callable that returns an `nn.Module`. A factory that has parameters
             called `num_classes` (or `classes`) and `in_channels` is given them.
         classes: number of classes.
         in_channels: channels of the images.
         seed: fixes freshly drawn weights; torch's global random state is left as it was.
+        image: (C, H, W), where an ONNX file leaves its sizes open.
 
     Raises:
         MissingDependencyError: the library that the name asks for is not installed.
@@ -48,6 +52,10 @@ def load_model(
     for label, count in (("classes", classes), ("in_channels", in_channels)):
         if count < 1:
             raise InputError(f"{label} (={count}) must be 1 or more")
+    if is_onnx(name):
+        from rankfold.models.onnx import load_onnx
+
+        return load_onnx(name, image)
     if brings_weights(name):
         return load_exported(name)[0]
     # A library's prefix goes before a package of the user's that has the same name.
@@ -98,12 +106,17 @@ def _made(
 
 
 def brings_weights(name: str) -> bool:
-    """Whether the network that `load_model` builds has its trained weights, as that of an exported file has.
+    """Whether the network that `load_model` builds has its trained weights, as that of a file has.
 
     Published weights of a library do not count: for other classes than they were trained for, the
     classifier is fresh.
     """
-    return name.lower().endswith(SUFFIX)
+    return name.lower().endswith(SUFFIX) or is_onnx(name)
+
+
+def is_onnx(name: str) -> bool:
+    """Whether this is the name of an ONNX file."""
+    return name.lower().endswith(".onnx")
 
 
 def names_code(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rankfold.models.load import apply_weights, read_weights
+from rankfold.models.load import apply_weights, is_onnx, read_weights
 from rankfold.models.pretrained import file_digest, shipped_baseline
 from rankfold.progress import Progress, Silent
 from rankfold.runs.folder import RunFolder
@@ -204,6 +204,9 @@ def dense_weights(
     shipped = shipped_baseline(name, data.classes, data.input_size)
     if shipped is not None:
         return StoredWeights(shipped.weights, f"shipped {shipped.name}")
+    # An ONNX file is of a network that is in use; whoever wants to train it anew has its source.
+    if is_onnx(name):
+        return GivenWeights()
     return TrainedWeights(recipe)
 
 

@@ -81,7 +81,7 @@ def _built(result: Result, path: Path, trust_code: bool) -> nn.Module:
     """
     check_trusted(result.model, path, trust_code)
     try:
-        return load_model(result.model, len(result.data.classes), result.input[0])
+        return load_model(result.model, len(result.data.classes), result.input[0], image=result.input)
     except InputError as error:
         raise InputError(
             f"the network of {path} cannot be built by its name, {result.model}: {error}. Give the network "

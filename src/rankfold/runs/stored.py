@@ -86,7 +86,7 @@ class StoredNetwork:
         classes = len(result.data.classes)
         given = None
         if factory is not None:
-            given = load_model(factory, classes, result.input[0])
+            given = load_model(factory, classes, result.input[0], image=result.input)
         # Whether the name on record is trusted has been asked by now.
         model, plan, _ = load_run(folder.path, device, model=given, trust_code=True)
         images = None
@@ -150,7 +150,7 @@ def dense_network(path: Path, plan: Plan, factory: str | None, classes: int) -> 
     """
     name = factory or plan.model
     try:
-        model = load_model(name, classes, plan.input[0])
+        model = load_model(name, classes, plan.input[0], image=plan.input)
     except InputError as error:
         if factory is not None:
             raise

@@ -72,8 +72,9 @@ def test_it_says_what_is_decomposed_and_what_that_costs(small, inputs, tmp_path,
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--rank", "2"], "is decomposed but not trained here; add --epochs 0"),
-        (["--epochs", "0", "--rank", "2", "--bits", "4"], "as bits need training; omit --bits"),
+        (["--rank", "2"], "--data is missing"),
+        (["--rank", "2", "--data", "digits", "--input", "4x8x8"], "--input is of ONNX files that are only"),
+        (["--epochs", "0", "--rank", "2", "--bits", "4"], "for bits give --data and --reconstruct"),
         (["--epochs", "0"], "needs a rank, such as --rank 1/4, or a --plan"),
         (["--epochs", "0", "--rank", "2", "--adc-bits", "4"], "--adc-bits says nothing where an ONNX file"),
         (["--epochs", "0", "--rank", "2", "--steering", "ideal"], "--steering says nothing where an ONNX"),

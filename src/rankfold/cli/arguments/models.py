@@ -56,7 +56,8 @@ def trained_model(options: argparse.Namespace, data: ImageData, device: torch.de
     from rankfold.models.pretrained import shipped_baseline
 
     # Its first weights are drawn under the seed, and replaced below unless it brings its own.
-    model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
+    channels, image = data.input_size[0], data.input_size
+    model = load_model(options.model, len(data.classes), channels, options.seed, image=image)
     # Before weights are looked for: shipped ones are by classes and image size.
     check_classes(model, options.model, data.input_size, len(data.classes))
     source = options.checkpoint

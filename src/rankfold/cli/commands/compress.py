@@ -65,7 +65,7 @@ BITS = 4  # where nothing is said
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("model", help=f"{MODEL_HELP}; ONNX files with --epochs 0")
+    parser.add_argument("model", help=f"{MODEL_HELP}")
     add_array(parser)
     add_method(parser)
     add_rules(parser)
@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         type=checked(input_sizes),
         metavar="CxHxW",
-        help="image size of an ONNX file that leaves it open",
+        help="image size of an ONNX file that leaves it open, where it is only decomposed (--epochs 0)",
     )
     add_technology(parser, resolution=False)
     # An ONNX file is decomposed without data too (with --epochs 0); `run` asks for them otherwise.
@@ -126,15 +126,17 @@ def run(options: argparse.Namespace) -> int:
     """Compress a network and say where the results are."""
     if options.plan is not None:
         _check_plan_alone(options)
-    # A job of its own: ONNX files are decomposed and not trained, and need no data.
-    if options.model.lower().endswith(".onnx"):
+    # A job of its own: a file that is only decomposed needs no data, and stays as it is elsewhere.
+    if options.model.lower().endswith(".onnx") and options.epochs == 0 and not options.reconstruct:
         from rankfold.cli.commands import compress_onnx
 
         if started_together():
             raise InputError("ONNX files are decomposed in one process; omit torchrun")
         return compress_onnx.run(options, bits_given=options.bits not in (UNSET, None))
     if options.input is not None:
-        raise InputError("--input is for ONNX files; the data say how large the images of other networks are")
+        raise InputError(
+            "--input is of ONNX files that are only decomposed; the data say how large images are"
+        )
     if options.data is None:
         raise InputError(f"--data is missing: {DATA_HELP}")
     # Before anything is loaded, as what is wrong with the options costs no wait then.
@@ -180,7 +182,8 @@ def _compress(
 
     tuning = recipe(options)
     data = training_data(options, processes)
-    model = load_model(options.model, len(data.classes), data.input_size[0], options.seed)
+    channels, image = data.input_size[0], data.input_size
+    model = load_model(options.model, len(data.classes), channels, options.seed, image=image)
     baseline = _baseline(options, data)
     if options.anneal is not None:
         run_annealing(

@@ -66,13 +66,11 @@ def run(options: argparse.Namespace, bits_given: bool) -> int:
 
 def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
     """Refuse what would need training, or says nothing here."""
-    if options.epochs != 0:
-        raise InputError(
-            f"{options.model} is an ONNX file, which is decomposed but not trained here; add --epochs 0"
-        )
     # Asked of the caller, as the default of `--bits` is not None for other networks.
     if bits_given:
-        raise InputError("an ONNX file is decomposed in float, as bits need training; omit --bits")
+        raise InputError(
+            "an ONNX file is decomposed in float; for bits give --data and --reconstruct, or epochs"
+        )
     if options.method not in (None, LowRank.name):
         raise InputError(
             f"an ONNX file can be made low-rank only, without training; omit --method {options.method}"

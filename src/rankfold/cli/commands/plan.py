@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights; ONNX files with --uniform")
+    parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights")
     # Asked for below, as `--uniform` does without.
     parser.add_argument("--data", metavar="DATA", help=DATA_HELP)
     add_array(parser)
@@ -154,12 +154,6 @@ def run(options: argparse.Namespace) -> int:
     hardware = chosen_hardware(options)
     check_details(options, hardware)
     searching = search_options(options, hardware.non_idealities)
-    # Refused by its name, before data are read.
-    if options.model.lower().endswith(".onnx"):
-        raise InputError(
-            f"a plan needs gradients, which {options.model} does not give; export the network with "
-            "torch.export (.pt2), or give package.module:factory and --checkpoint"
-        )
     from rankfold.cli.words.progress import Bars
 
     progress = Bars()

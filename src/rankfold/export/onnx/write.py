@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rankfold.errors import InputError, MissingDependencyError
 from rankfold.export.onnx.quantisers import OPSET, add_quantisers_
 from rankfold.export.quiet import quiet_torch, why_not
 from rankfold.models.device import MODEL
+from rankfold.models.onnx.graph import OnnxGraph
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.quantised import QuantLayer
 from rankfold.nn.swap import swap_
@@ -73,17 +75,21 @@ class _Inputs:
     by_position: tuple[Any, ...] = ()
     by_name: dict[str, Any] | None = None
 
-    @property
-    def open_sizes(self) -> Any:
+    def open_sizes(self, model: nn.Module) -> Any:
         """Which sizes may differ from call to call, as torch.export is told: the first one of every
         tensor."""
-        if self.by_name is None:
-            return tuple(_batch(value) for value in self.by_position)
-        return {name: _batch(value) for name, value in self.by_name.items()}
+        if self.by_name is not None:
+            return {name: _batch(value) for name, value in self.by_name.items()}
+        sizes = tuple(_batch(value) for value in self.by_position)
+        # To torch.export all inputs of a `forward(*inputs)` are one.
+        kinds = {parameter.kind for parameter in signature(model.forward).parameters.values()}
+        return (sizes,) if Parameter.VAR_POSITIONAL in kinds else sizes
 
-    @property
-    def names(self) -> list[str] | None:
+    def names(self, model: nn.Module) -> list[str] | None:
         """The names of inputs in the file; None: those that the network's `forward` gives them."""
+        # A network that was read from a file keeps the names that it has there.
+        if isinstance(model, OnnxGraph):
+            return list(model.input_names)
         # Files of networks with one input have always called it so.
         if len(self.by_position) == 1:
             return ["input"]
@@ -148,9 +154,9 @@ def _exported(model: nn.Module, inputs: _Inputs) -> Any:
                 plain,
                 inputs.by_position,
                 kwargs=inputs.by_name,
-                input_names=inputs.names,
-                output_names=["logits"],
-                dynamic_shapes=inputs.open_sizes,
+                input_names=inputs.names(model),
+                output_names=list(model.output_names) if isinstance(model, OnnxGraph) else ["logits"],
+                dynamic_shapes=inputs.open_sizes(model),
                 opset_version=OPSET,
                 dynamo=True,
                 optimize=False,

@@ -1,0 +1,117 @@
+"""`OnnxGraph`: a graph of ONNX as a torch network, whose layers are modules that can be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rankfold.errors import InputError
+from rankfold.models.onnx.operators import Value
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator of a graph.
+
+    Attributes:
+        words: the node, for messages.
+        run: a function of the inputs, or the name of a module.
+        inputs: names of values; empty: not given.
+        outputs: names that its values get; empty: not wanted.
+    """
+
+    words: str
+    run: Callable[..., Any] | str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class OnnxGraph(nn.Module):
+    """Computes what an ONNX file computes, on batches of the sizes that the file takes.
+
+    Its convolutions and products with stored matrices are modules (`nn.Conv2d`, `nn.Linear`, ...) of the
+    names that `rankfold map` gives them, its batch norms are modules too, and other stored numbers are
+    buffers, which training leaves alone.
+
+    Args:
+        inputs: names of the inputs, in their order.
+        outputs: names of the outputs, in their order.
+        steps: in an order in which they can be run.
+        numbers: values that are known: whole numbers of Python's.
+        tensors: values that are known and become buffers.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        steps: Sequence[Step],
+        *,
+        numbers: Mapping[str, int | list[int]],
+        tensors: Mapping[str, Tensor],
+    ) -> None:
+        super().__init__()
+        self.input_names, self.output_names = tuple(inputs), tuple(outputs)
+        self._steps = tuple(steps)
+        self._numbers = dict(numbers)
+        # Names of values are no names of buffers, which take no dots.
+        self._buffer_of = {name: f"stored_{number}" for number, name in enumerate(tensors)}
+        for name, value in tensors.items():
+            # They come from the file, not from weights that are read into the network.
+            self.register_buffer(self._buffer_of[name], value, persistent=False)
+        self._forgotten = _last_readers(self._steps, self.output_names)
+
+    def forward(self, *positional: Tensor, **named: Tensor) -> Any:
+        """The output, or a tuple of several.
+
+        Raises:
+            TypeError: inputs are missing, or there are others.
+        """
+        values: dict[str, Value] = dict(zip(self.input_names, positional, strict=False))
+        values.update(named)
+        if len(positional) + len(named) != len(self.input_names) or values.keys() != set(self.input_names):
+            raise TypeError(f"the network takes {', '.join(self.input_names)}")
+        values.update(self._numbers)
+        for name, buffer in self._buffer_of.items():
+            values[name] = getattr(self, buffer)
+        values[""] = None
+        for step, forgotten in zip(self._steps, self._forgotten, strict=True):
+            given = [values[name] for name in step.inputs]
+            found = self._run(step, given)
+            if not isinstance(found, tuple):
+                found = (found,)
+            values.update((name, value) for name, value in zip(step.outputs, found, strict=False) if name)
+            for name in forgotten:
+                del values[name]
+        results = tuple(_as_tensor(values[name]) for name in self.output_names)
+        return results[0] if len(results) == 1 else results
+
+    def _run(self, step: Step, given: list[Value]) -> Any:
+        if isinstance(step.run, str):
+            return self.get_submodule(step.run)(*given)
+        try:
+            return step.run(*given)
+        except InputError as error:
+            raise InputError(f"{step.words}: {error}") from None
+
+
+def _as_tensor(value: Value) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    return torch.tensor(value, dtype=torch.int64)
+
+
+def _last_readers(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """For each step the computed values that nobody reads after it."""
+    made = {name for step in steps for name in step.outputs if name}
+    kept = set(outputs)
+    found = []
+    for step in reversed(steps):
+        last = {name for name in (*step.inputs, *step.outputs) if name in made and name not in kept}
+        kept |= last
+        found.append(tuple(sorted(last)))
+    return tuple(reversed(found))

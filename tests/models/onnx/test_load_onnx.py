@@ -1,0 +1,141 @@
+"""ONNX files as torch networks: they compute the same, under the names that the file's layers have."""
+
+import copy
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from onnx import helper
+from torch import nn
+from torch.nn import functional as F
+
+import rankfold as rf
+from common import graphs
+from common.small_network import net
+from rankfold.errors import InputError
+from rankfold.models.onnx import load_onnx
+from rankfold.workload.onnx.layers import read_onnx
+
+IMAGE = (3, 16, 16)
+
+
+class Branches(nn.Module):
+    """What detectors and mobile networks are made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
+        self.squeeze, self.excite = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+        self.up = nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x):
+        y = F.hardswish(self.norm(self.stem(x)))
+        y = self.depthwise(F.pad(y, (0, 1, 0, 1)))[:, :, :8, :8]
+        y = y * F.hardsigmoid(self.excite(F.relu(self.squeeze(y.mean((2, 3), keepdim=True)))))
+        y = torch.cat([F.interpolate(F.max_pool2d(y, 2), scale_factor=2, mode="nearest"), y[:, :0]], 1)
+        y = self.up(y)
+        return self.head(y.permute(0, 2, 3, 1)), y.amax((1, 2, 3))
+
+
+def written(model, path, image=IMAGE):
+    """The file of a network in eval mode with statistics of its own."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    rf.export.write_onnx(model.eval(), image, path)
+    return path
+
+
+def test_the_network_of_a_file_computes_what_the_file_does(tmp_path):
+    model = Branches()
+    path = written(model, tmp_path / "net.onnx")
+    found = load_onnx(path)
+    x = torch.randn(3, *IMAGE)
+    with torch.no_grad():
+        wanted, got = model(x), found(x)
+        by_name = found(input=x)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(by_name, got, rtol=0, atol=0)
+    # Layers have the names that the file's own have, and those of the network that was written.
+    layers = {layer.weight: layer for layer in read_onnx(path).layers}
+    assert [layer.weight for layer in rf.trace(found, IMAGE, "net").layers] == list(layers)
+    for name in layers:
+        torch.testing.assert_close(found.get_submodule(name).weight, model.get_submodule(name).weight)
+    assert not found.training
+
+
+def test_it_is_compressed_quantised_and_written_again(tmp_path):
+    path = written(net(), tmp_path / "net.onnx", (1, 16, 16))
+    network, array = read_onnx(path), rf.ArraySpec(32, 32)
+    plan = rf.uniform_plan(network, array, rf.plan.Windows(row_tiles=1), bits=8)
+    model = load_onnx(path)
+    dense, batches = copy.deepcopy(model), [torch.randn(32, 1, 16, 16)]
+    rf.compress_(model, plan, batches)
+    plan = rf.quantise_(model, plan, batches)
+    records = rf.reconstruct_(model, dense, batches, images=32, steps=5)
+    assert any(record.after < record.before for record in records)
+    out = tmp_path / "out.onnx"
+    rf.export.write_onnx(model, (1, 16, 16), out)
+    session = onnxruntime.InferenceSession(out)
+    assert [value.name for value in session.get_inputs()] == ["input"]
+    assert [value.name for value in session.get_outputs()] == ["logits"]
+    with torch.no_grad():
+        wanted = model(batches[0][:4])
+    (found,) = session.run(None, {"input": batches[0][:4].numpy()})
+    # A value on the edge of two levels may fall to either side.
+    assert np.abs(found - wanted.numpy()).mean() < 1e-3 * np.abs(found).max()
+
+
+def test_inputs_that_are_missing_or_too_many_are_refused(tmp_path):
+    made = graphs.model([graphs.conv()], [graphs.weight("w", 2, 3, 1, 1)])
+    model = load_onnx(graphs.save(tmp_path, made))
+    x = torch.zeros(1, 3, 8, 8)
+    for given, named in (((), {}), ((x, x), {}), ((x,), {"other": x}), ((), {"other": x})):
+        with pytest.raises(TypeError, match="the network takes x"):
+            model(*given, **named)
+
+
+def test_operators_that_are_not_computed_are_named_before_any_work(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["x", "conv.weight"], ["a"]),
+        helper.make_node("LRN", ["a"], ["b"], size=3),
+        helper.make_node("LRN", ["b"], ["c"], size=3),
+        helper.make_node("NonZero", ["c"], ["y"]),
+    ]
+    path = graphs.save(tmp_path, graphs.model(nodes, [graphs.weight("conv.weight", 2, 3, 1, 1)]))
+    with pytest.raises(
+        InputError, match=r"cannot be computed by torch here: LRN \(2\), NonZero \(1\); export"
+    ):
+        load_onnx(path)
+
+
+def test_what_no_module_can_be_stays_a_function(tmp_path):
+    """A scaled product, a convolution of two weights of one name, padding on one side."""
+    stored = [graphs.weight("w", 4, 3, 2, 2), graphs.weight("v", 16, 4), graphs.weight("bias", 16)]
+    stored.append(graphs.ints("sizes", 0, -1))
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], pads=[0, 1, 1, 0], strides=[2, 2]),
+        helper.make_node("Conv", ["x", "w"], ["b"], auto_pad="SAME_UPPER", strides=[2, 2]),
+        helper.make_node("Add", ["a", "b"], ["c"]),
+        helper.make_node("GlobalMaxPool", ["c"], ["d"]),
+        helper.make_node("Reshape", ["d", "sizes"], ["e"]),
+        helper.make_node("Gemm", ["e", "v", "bias"], ["f"], transB=1, alpha=0.5, beta=2.0),
+        helper.make_node("Shape", ["x"], ["g"], end=3, start=1),
+        helper.make_node("Cast", ["g"], ["h"], to=1),
+        helper.make_node("ReduceMax", ["h"], ["i"], keepdims=0),
+        helper.make_node("Add", ["f", "i"], ["y"]),
+    ]
+    path = graphs.save(tmp_path, graphs.model(nodes, stored, [("x", (2, 3, 6, 6))]))
+    model = load_onnx(path)
+    x = torch.randn(2, 3, 6, 6)
+    with torch.no_grad():
+        np.testing.assert_allclose(model(x).numpy(), graphs.run(path, x=x.numpy()), rtol=1e-4, atol=1e-5)
+    # It can be moved and copied as a whole.
+    with torch.no_grad():
+        assert copy.deepcopy(model).double()(x.double()).dtype == torch.float64
