@@ -28,7 +28,9 @@ def with_channels(
 ) -> tuple[LayerSlot, ...]:
     """The layers with the channels of which there may be fewer, in no order yet.
 
-    Layers with groups, and those that may have other bits than their own, keep their channels.
+    Layers with groups, and those that may have other bits than their own, keep their channels. In chains each
+    layer goes with one neighbour, the first pair first, as layers that depend on each other are joined for
+    the choice.
 
     Args:
         slots: the layers.
@@ -37,10 +39,11 @@ def with_channels(
     """
     open_slots = {slot.name: slot for slot in slots if _may_be_trimmed(slot)}
     readers = sole_readers(model, batches, list(open_slots))
-    given, read = {}, {}
+    given: dict[str, Channels] = {}
+    read: dict[str, Channels] = {}
     for name, reader in readers.items():
         channels = Channels(reader, channel_counts(open_slots[name], open_slots[reader]))
-        if channels.counts:
+        if channels.counts and name not in read:
             given[name] = read[reader] = channels
     return _with(slots, given, read)
 

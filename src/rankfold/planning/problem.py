@@ -289,9 +289,7 @@ def planning_problem(
     if layer_bits is not None:
         slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
     calibration = samples.calibration(images, seed)
-    bypasses = branches(model, calibration, _asked_of_bypasses(slots))
-    slots = tuple(replace(slot, bypassed=slot.name in bypasses.feeding) for slot in slots)
-    slots = with_channels(slots, model, calibration)
+    slots, bypasses = _among_others(slots, model, calibration)
     known = _calibrated(model, calibration, slots, array, bypasses, seed=seed, progress=progress)
     slots = in_order(slots, model, known)
     choices = _choices(slots, model, known, costing, quantities, progress)
@@ -313,6 +311,16 @@ def planning_problem(
         comparable=layer_bits is None and present is None,
         data=digest_of(data),
     )
+
+
+def _among_others(
+    slots: Sequence[LayerSlot], model: nn.Module, batches: Iterable[Inputs]
+) -> tuple[tuple[LayerSlot, ...], Branches]:
+    """The slots with what a run of the network says of the layers around each."""
+    asked = [slot.name for slot in slots if not slot.why_dense and uses_bypasses(slot)]
+    bypasses = branches(model, batches, asked)
+    bypassed = [replace(slot, bypassed=slot.name in bypasses.feeding) for slot in slots]
+    return with_channels(bypassed, model, batches), bypasses
 
 
 def _calibrated(
@@ -396,11 +404,6 @@ def _windows(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
     for variant in slot.variants(array):
         windows.update(dict.fromkeys(windows_computed(variant)))
     return tuple(windows)
-
-
-def _asked_of_bypasses(slots: Sequence[LayerSlot]) -> list[str]:
-    """The layers of which it matters whether a way through the network goes around them."""
-    return [slot.name for slot in slots if not slot.why_dense and uses_bypasses(slot)]
 
 
 def _with_widths(

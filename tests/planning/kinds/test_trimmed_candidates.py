@@ -15,6 +15,7 @@ from rankfold.mapping.window_matrix import window_cycles, window_shape
 from rankfold.plan import DenseLayer, Plan, TrimmedLayer
 from rankfold.plan.channels import text_to_channels
 from rankfold.planning import planning_problem, solve_problem
+from rankfold.planning.channels import with_channels
 from rankfold.planning.exact import CYCLES, Budget, Candidate
 from rankfold.planning.exact.slots import LayerSlot, layer_slots
 from rankfold.planning.exact.widths import BitChoices
@@ -26,7 +27,7 @@ from rankfold.surgery.compress import compress_
 from rankfold.surgery.kinds.kind import masked_positions
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.data import ImageData
-from rankfold.workload import zoo_network
+from rankfold.workload import trace, zoo_network
 
 __all__ = ["digits", "model", "weights"]
 
@@ -113,6 +114,16 @@ def test_a_plan_with_fewer_channels_is_what_its_arrays_compute(
         layer.all_tiles = True
     with torch.no_grad():
         torch.testing.assert_close(on_arrays(images), network(images), rtol=1e-4, atol=1e-5)
+
+
+def test_in_chains_each_layer_goes_with_one_neighbour() -> None:
+    chain = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(6)), nn.Flatten(), nn.LazyLinear(2))
+    images = torch.randn(4, 4, 6, 6)
+    chain(images)
+    slots = with_channels(layer_slots(trace(chain, (4, 6, 6), "chain"), ArraySpec(8, 4)), chain, [images])
+    pairs = {slot.name: slot.given.reader for slot in slots if slot.given is not None}
+    assert pairs == {"1": "2", "3": "4"}  # the first one stays dense
+    assert [slot.name for slot in slots if slot.read is not None] == ["2", "4"]
 
 
 def test_layers_with_other_bits_keep_their_channels(model: nn.Module, digits: ImageData) -> None:
