@@ -55,9 +55,9 @@ def few_cache(image_cache, shared_folder):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster_address(image_cache):
-    """Of a Ray cluster of one core; its first process takes two seconds to start, each task imports torch."""
+    """Of a Ray cluster of one core, whose tasks have the data that the module has asked for before."""
     from common.ray_cluster import ray_cluster  # not for tests that need no cluster
 
     with ray_cluster() as address:
