@@ -1,9 +1,17 @@
-"""A Ray cluster that tests share."""
+"""A Ray cluster that tests share, and the death of one of its workers."""
 
+import faulthandler
+import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+
+PATIENCE = 600  # seconds after which a run on a cluster hangs
 
 
 @contextmanager
@@ -20,3 +28,54 @@ def ray_cluster() -> Iterator[str]:
         yield cluster.address
     finally:
         cluster.shutdown()
+
+
+def descendants(pid):
+    """(pid, command) of all processes below `pid`."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                status = (entry / "stat").read_text()
+                command = (entry / "cmdline").read_bytes().split(b"\0")[0].decode()
+            except OSError:
+                continue
+            parents[int(entry.name)] = (int(status.rsplit(")", 1)[1].split()[1]), command)
+    found = []
+    for one, (parent, command) in parents.items():
+        while parent in parents and parent != pid:
+            parent = parents[parent][0]
+        if parent == pid:
+            found.append((one, command))
+    return found
+
+
+def is_alive(pid):
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@contextmanager
+def a_worker_is_killed(task, is_time):
+    """Kills the first process below this one that runs a task of this name, once it is time."""
+    stopped, killed = threading.Event(), []
+
+    def kill():
+        while not killed and not stopped.wait(0.02):
+            if is_time():
+                workers = [pid for pid, name in descendants(os.getpid()) if name.startswith(f"ray::{task}")]
+                for pid in workers[:1]:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=sys.__stderr__)
+    try:
+        yield killed
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        stopped.set()
+        killer.join()

@@ -1,13 +1,8 @@
 """A grid from the command line: it is run, taken up, mapped and compared, here and on a Ray cluster."""
 
-import faulthandler
 import json
-import os
 import shutil
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 import rankfold as rf
+from common.ray_cluster import a_worker_is_killed, is_alive
+from rankfold import ray_cluster
 from rankfold.cli.arguments.values import time_budget
 from rankfold.cli.main import main
 from rankfold.errors import InputError
@@ -33,7 +30,6 @@ from rankfold.workload import zoo_network
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 SMOKE = load_grid("smoke")
-PATIENCE = 600  # seconds after which a run on a cluster hangs
 
 
 @pytest.fixture(scope="module")
@@ -241,57 +237,6 @@ def test_without_ray_the_extra_is_named(monkeypatch, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def descendants(pid):
-    """(pid, command) of all processes below `pid`."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                status = (entry / "stat").read_text()
-                command = (entry / "cmdline").read_bytes().split(b"\0")[0].decode()
-            except OSError:
-                continue
-            parents[int(entry.name)] = (int(status.rsplit(")", 1)[1].split()[1]), command)
-    found = []
-    for one, (parent, command) in parents.items():
-        while parent in parents and parent != pid:
-            parent = parents[parent][0]
-        if parent == pid:
-            found.append((one, command))
-    return found
-
-
-def is_alive(pid):
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-@contextmanager
-def a_worker_is_killed(records):
-    """Kills the first process below this one that runs a cell, once one of these records is there."""
-    stopped, killed = threading.Event(), []
-
-    def kill():
-        while not killed and not stopped.wait(0.02):
-            if any(record.exists() for record in records):
-                workers = [pid for pid, name in descendants(os.getpid()) if name.startswith("ray::run_cell")]
-                for pid in workers[:1]:
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=sys.__stderr__)
-    try:
-        yield killed
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-        stopped.set()
-        killer.join()
-
-
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker to kill in /proc")
 def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path, cluster_address, capsys):
     """A worker is killed within a cell: Ray runs it again, and all numbers are those of the plain loop."""
@@ -299,7 +244,8 @@ def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path, cluster_ad
     names = [cell.name for cell in SMOKE.cells[:2]]
     out = tmp_path / "ray"
     shutil.copytree(finished, out, ignore=shutil.ignore_patterns(*names, "cells.csv"))
-    with a_worker_is_killed([out / "cells" / name / "run.json" for name in names]) as killed:
+    records = [out / "cells" / name / "run.json" for name in names]
+    with a_worker_is_killed("run_cell", lambda: any(record.exists() for record in records)) as killed:
         assert main(["reproduce", "smoke", "--out", str(out), "--ray", cluster_address]) == 0
     assert len(killed) == 1 and not is_alive(killed[0])
     told = capsys.readouterr()
@@ -310,7 +256,9 @@ def test_a_cluster_survives_the_death_of_a_worker(finished, tmp_path, cluster_ad
 
 def test_a_local_cluster_is_one_of_its_own_without_a_dashboard(monkeypatch):
     asked = []
-    monkeypatch.setattr(cluster, "_ray", lambda: SimpleNamespace(init=lambda **given: asked.append(given)))
+    monkeypatch.setattr(
+        ray_cluster, "load_ray", lambda: SimpleNamespace(init=lambda **given: asked.append(given))
+    )
     RayRunner("local").connect()
     RayRunner("auto").connect()
     assert [(given["address"], given["include_dashboard"]) for given in asked] == [

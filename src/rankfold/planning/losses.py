@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     CancelledError,
@@ -12,9 +12,10 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from threading import Event
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -56,6 +57,7 @@ def layer_choices(
     *,
     progress: Progress,
     threads: int,
+    runner: LayerRunner | None = None,
 ) -> tuple[LayerChoices, ...]:
     """The candidates of every layer that an optimum may need, with their losses.
 
@@ -68,25 +70,69 @@ def layer_choices(
         progress: hears of each layer that is ready.
         threads: layers at a time, each on one thread; fewer where they are so wide that they would take more
             than 2 GiB together.
+        runner: finds the layers elsewhere, such as `cluster.RayLayers`; None: threads of this process do.
     """
-    finder = _ChoiceFinder(model, known, costing, tuple(budgeted))
+
+    def work(slot: LayerSlot) -> LayerWork:
+        weights = None
+        if _work(slot):
+            weights = LayerWeights.of(model.get_submodule(slot.name))
+        return LayerWork(slot, weights, known.of(slot.name), costing, tuple(budgeted))
+
     # What takes longest begins first, so that all threads end at much the same time.
     # The factorisations of a layer grow with the cube of its n inputs.
     order = sorted(slots, key=_work, reverse=True)
     choices: dict[str, LayerChoices] = {}
-    # One thread of the BLAS for each layer: most factorisations are small, and more threads would only wait
-    # for each other.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        try:
-            for layer in in_threads(pool, finder.choices, order, threads):
-                choices[layer.name] = layer
-                progress.advance()
-        finally:
-            # After Ctrl-C, or an error in one layer: a wide one would go on for minutes. Those that have
-            # begun stop at their next candidate, the others never begin.
-            finder.stopping.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+    with closing((runner or LayerThreads(threads))(work, order)) as found:
+        for layer in found:
+            choices[layer.name] = layer
+            progress.advance()
     return tuple(choices[slot.name] for slot in slots)
+
+
+class LayerRunner(Protocol):
+    """Who finds what layers may become, several at a time."""
+
+    def __call__(
+        self, work: Callable[[LayerSlot], LayerWork], order: Sequence[LayerSlot]
+    ) -> Generator[LayerChoices]:
+        """What each layer may become, as it is ready; nothing goes on where it is closed before.
+
+        Args:
+            work: on a layer, with all that it needs.
+            order: the layers, those first that take longest.
+        """
+
+
+@dataclass(frozen=True)
+class LayerThreads:
+    """Layers on threads of this process.
+
+    Attributes:
+        threads: layers at a time.
+    """
+
+    threads: int
+
+    def __call__(
+        self, work: Callable[[LayerSlot], LayerWork], order: Sequence[LayerSlot]
+    ) -> Generator[LayerChoices]:
+        """As `LayerRunner`."""
+        stopping = Event()
+
+        def found(slot: LayerSlot) -> LayerChoices:
+            return work(slot).choices(stopping)
+
+        # One thread of the BLAS for each layer: most factorisations are small, and more threads would only
+        # wait for each other.
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.threads) as pool:
+            try:
+                yield from in_threads(pool, found, order, self.threads)
+            finally:
+                # After Ctrl-C, or an error in one layer: a wide one would go on for minutes. Those that have
+                # begun stop at their next candidate, the others never begin.
+                stopping.set()
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 def in_threads(
@@ -102,7 +148,7 @@ def in_threads(
         for slot in tuple(waiting):
             if len(running) == threads:
                 break
-            needed = _memory(slot)
+            needed = memory_of(slot)
             if not running or sum(running.values()) + needed <= MEMORY:
                 running[pool.submit(found, slot)] = needed
                 waiting.remove(slot)
@@ -112,7 +158,7 @@ def in_threads(
             yield future.result()
 
 
-def _memory(slot: LayerSlot) -> int:
+def memory_of(slot: LayerSlot) -> int:
     """Bytes that a layer takes while its candidates are found, about."""
     return MATRICES * 8 * slot.shape.groups * _work(slot) ** 2
 
@@ -125,37 +171,87 @@ def _work(slot: LayerSlot) -> int:
 
 
 @dataclass(frozen=True)
-class _ChoiceFinder:
-    """Finds what layers may become, several at a time.
+class LayerWeights:
+    """What a layer's candidates start from, in float64 on the processor.
 
     Attributes:
-        model: the dense network.
-        known: what calibration found.
+        dense: (m, C_in/G, kh, kw) its weight.
+        matrices: those of its windows, where it has other ones than shifted copies of the weight.
+    """
+
+    dense: np.ndarray
+    matrices: Mapping[AnyWindow, np.ndarray]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> LayerWeights:
+        """Those of a layer of a network."""
+        weight = module.weight
+        assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
+        matrices = {}
+        if isinstance(module, PresentConv2d):
+            matrices = {window: _array(matrix) for window, matrix in module.matrices.items()}
+        return cls(_array(weight), matrices)
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """One layer, with all that it takes to find what it may become.
+
+    Attributes:
+        slot: the layer.
+        weights: None for one that stays dense, with its bits.
+        known: what calibration found of it.
+        costing: prices what it may become.
+        budgeted: the quantities that count.
+    """
+
+    slot: LayerSlot
+    weights: LayerWeights | None
+    known: LayerStatistics
+    costing: Costing
+    budgeted: tuple[str, ...]
+
+    def choices(self, stopping: Event | None = None) -> LayerChoices:
+        """What the layer may become.
+
+        Args:
+            stopping: set when it shall stop; None: it never does.
+
+        Raises:
+            CancelledError: it shall stop.
+        """
+        finder = _ChoiceFinder(self.costing, self.budgeted, stopping or Event())
+        losses = None
+        # A layer that stays dense has no moments and needs none.
+        if self.weights is not None:
+            losses = LayerLosses.on(self.slot, self.weights, self.known)
+        return finder.choices(self.slot, losses)
+
+
+@dataclass(frozen=True)
+class _ChoiceFinder:
+    """Finds what layers may become.
+
+    Attributes:
         costing: prices what layers may become.
         budgeted: the quantities that count.
         stopping: set when all shall stop.
     """
 
-    model: nn.Module
-    known: LayerStatistics
     costing: Costing
     budgeted: tuple[str, ...]
-    stopping: Event = field(default_factory=Event)
+    stopping: Event
 
-    def choices(self, slot: LayerSlot) -> LayerChoices:
+    def choices(self, slot: LayerSlot, losses: LayerLosses | None) -> LayerChoices:
         """What one layer may become.
 
         Raises:
             CancelledError: all shall stop.
         """
         dense = self.costing.candidate(slot.entry, self.budgeted)
-        # A layer that stays dense has no moments and needs none.
-        losses = None
         families: tuple[dict[int, np.ndarray], ...] = ()
-        if not slot.why_dense or slot.widths is not None:
-            losses = LayerLosses.on(slot, self.model, self.known)
-            if not slot.why_dense and uses_supports(slot):
-                families = losses.study.families
+        if losses is not None and not slot.why_dense and uses_supports(slot):
+            families = losses.study.families
         left = self._worth_a_loss(slot, families)
         if losses is not None:
             (dense,) = self._priced([dense], losses)
@@ -282,21 +378,14 @@ class LayerLosses:
         self.study, self._sensitivity, self._rounding = study, sensitivity, rounding
 
     @classmethod
-    def on(cls, slot: LayerSlot, model: nn.Module, known: LayerStatistics) -> LayerLosses:
+    def on(cls, slot: LayerSlot, weights: LayerWeights, known: LayerStatistics) -> LayerLosses:
         """Those of a layer of a network.
 
         Args:
             slot: the layer.
-            model: the dense network.
+            weights: its own.
             known: what calibration found.
         """
-        module = model.get_submodule(slot.name)
-        weight = module.weight
-        assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
-        dense = _array(weight)  # (m, C_in/G, kh, kw)
-        matrices = {}
-        if isinstance(module, PresentConv2d):
-            matrices = {window: _array(matrix) for window, matrix in module.matrices.items()}
         others = {shape: found.second for shape, found in known.others.get(slot.name, {}).items()}
         sensitivity, rounding = known.sensitivities[slot.name], known.rounding.get(slot.name)
         # A window of one pixel is the layer itself.
@@ -308,12 +397,12 @@ class LayerLosses:
         second = known.fitted(slot.name).second
         study = LayerStudy(
             slot,
-            dense,
+            weights.dense,
             second,
             others,
             windows,
             rounded,
-            matrices=matrices,
+            matrices=weights.matrices,
             skipping_loss=known.skipping.get(slot.name, math.inf),
         )
         return cls(study, sensitivity, rounding)

@@ -46,7 +46,7 @@ from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.explain import explained
 from rankfold.planning.kinds import chosen_labels, patches_read, uses_bypasses, windows_computed
-from rankfold.planning.losses import layer_choices
+from rankfold.planning.losses import LayerRunner, layer_choices
 from rankfold.planning.memory import give_back_memory
 from rankfold.planning.present import check_present, seen_as_convolutions
 from rankfold.planning.request import (
@@ -210,6 +210,7 @@ def planning_problem(
     table: ComponentTable | None = None,
     network: Network | None = None,
     present: Plan | None = None,
+    runner: LayerRunner | None = None,
     progress: Progress | None = None,
 ) -> PlanningProblem:
     """Calibrate on data, and find everything that layers may become, with costs and predicted losses.
@@ -246,6 +247,8 @@ def planning_problem(
         present: the plan that the model follows already, perhaps quantised and trained: then `network` is the
             trace of the dense network, layers may stay what they are without any loss, or become less from
             the weights that they have, and losses are what that adds. None: the model is dense.
+        runner: finds what layers may become elsewhere, such as a connected `planning.cluster.RayLayers`;
+            None: threads of this process do, as many as torch may use.
         progress: hears how far the work is.
 
     Raises:
@@ -292,7 +295,7 @@ def planning_problem(
     slots, bypasses = _among_others(slots, model, calibration)
     known = _calibrated(model, calibration, slots, array, bypasses, seed=seed, progress=progress)
     slots = in_order(slots, model, known)
-    choices = _choices(slots, model, known, costing, quantities, progress)
+    choices = _choices(slots, model, known, costing, quantities, runner=runner, progress=progress)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments, metric=by)
     limits = limits_of(budgets, choices)
     if max_loss is not None:
@@ -367,6 +370,8 @@ def _choices(
     known: LayerStatistics,
     costing: Costing,
     quantities: Sequence[str],
+    *,
+    runner: LayerRunner | None,
     progress: Progress,
 ) -> tuple[LayerChoices, ...]:
     """What layers may become, where these quantities count."""
@@ -374,7 +379,9 @@ def _choices(
     threads = torch.get_num_threads()
     progress.begin("candidates", len(slots), "layers")
     try:
-        found = layer_choices(slots, model, known, costing, quantities, progress=progress, threads=threads)
+        found = layer_choices(
+            slots, model, known, costing, quantities, progress=progress, threads=threads, runner=runner
+        )
         return with_dependents(found, known.bypasses.nearest)
     finally:
         progress.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import TypeVar
 
 from torch import nn
 
@@ -20,6 +21,8 @@ from rankfold.mapping.window_cover import AnyWindow
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.rounding import LayerRounding
 from rankfold.workload import ConvShape
+
+Known = TypeVar("Known")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,17 @@ class LayerStatistics:
             return moments.centred()
         return moments
 
+    def of(self, name: str) -> LayerStatistics:
+        """What is known of one layer alone."""
+        return LayerStatistics(
+            sensitivities=_alone(self.sensitivities, name),
+            corrected=self.corrected & {name},
+            others=_alone(self.others, name),
+            windows=_alone(self.windows, name),
+            rounding=_alone(self.rounding, name),
+            skipping=_alone(self.skipping, name),
+        )
+
     @property
     def moments(self) -> dict[str, PatchMoments]:
         """The moments of each layer's inputs, not centred, with what errors of its outputs cost."""
@@ -69,6 +83,11 @@ class LayerStatistics:
         for name, windows in self.windows.items():
             found[name] = {window: one.weighed_moments for window, one in windows.items()}
         return found
+
+
+def _alone(known: Mapping[str, Known], name: str) -> dict[str, Known]:
+    """What is known of a layer of this name, if anything is."""
+    return {name: known[name]} if name in known else {}
 
 
 def layer_statistics(

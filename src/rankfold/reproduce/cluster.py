@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.errors import InputError, MissingDependencyError
+from rankfold.errors import InputError
 from rankfold.progress import Progress
+from rankfold.ray_cluster import RETRIES, connect, load_ray, machines
 from rankfold.reproduce.cell import Outcome, Work, in_words
 from rankfold.reproduce.grid import Cell
 
-LOCAL = "local"
-RETRIES = 3
 GROWTH = 60  # seconds for a machine to join that can hold a cell
-PATIENCE = 10  # seconds for a machine to answer at its port
 
 
 @dataclass(frozen=True)
@@ -48,28 +44,7 @@ class RayRunner:
             InputError: there is none at the address.
             MissingDependencyError: Ray is not installed.
         """
-        ray = _ray()
-        address: str | None = self.address
-        dashboard = None  # as Ray likes
-        if self.address == LOCAL:
-            address, dashboard = None, False
-        try:
-            self._knock()
-            ray.init(
-                address=address,
-                include_dashboard=dashboard,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"no Ray cluster at {self.address}: {' '.join(str(error).split())}") from None
-
-    def _knock(self) -> None:
-        """Fail at once where nothing answers at `host:port`; Ray itself goes on trying for minutes."""
-        host, _, port = self.address.removeprefix("ray://").rpartition(":")
-        # `auto` and `local` have no port: Ray looks for these itself.
-        if host and port.isdecimal():
-            socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        connect(self.address)
 
     def __call__(
         self,
@@ -79,7 +54,7 @@ class RayRunner:
         progress: Progress,
     ) -> Iterator[Outcome]:
         """As `run.Runner`, on the cluster that `connect` found."""
-        ray = _ray()
+        ray = load_ray()
         try:
             # Also where the user interrupts: tasks would go on and hold the cluster's cores.
             yield from self._run(ray, work, cells, go_on, progress)
@@ -130,7 +105,7 @@ class RayRunner:
     def _slots(self, ray: Any) -> int:
         """Tasks that the cluster can hold at a time."""
         # Machine by machine: the cores of a task are those of one.
-        return sum(self._slots_of(machine) for machine in _machines(ray))
+        return sum(self._slots_of(machine) for machine in machines(ray))
 
     def _slots_of(self, machine: Mapping[str, float]) -> int:
         slots = int(machine.get("CPU", 0) // self.cores)
@@ -146,19 +121,6 @@ class RayRunner:
             f"no machine of the Ray cluster at {self.address} has the {needed} that each cell needs; "
             "ask for fewer (--threads, --gpus), or add a machine"
         )
-
-
-def _machines(ray: Any) -> list[Mapping[str, float]]:
-    """What each machine of the cluster has, such as `CPU` and `GPU`."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingDependencyError("--ray needs Ray: pip install 'rankfold[cluster]'") from error
-    return ray
 
 
 def run_cell(work: Work, cell: Cell, threads: int) -> Outcome:

@@ -101,6 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_seed(parser)
     add_image_size(parser)
     add_device(parser)
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="find what layers may become as Ray tasks: `auto`, host:port or ray://host:port of a cluster, "
+        "or `local`",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(
         run=run, interrupted="the same command begins anew; with --search and --study it goes on"
@@ -215,6 +221,7 @@ def _problem(
     progress: Progress,
 ) -> tuple[PlanningProblem, Situation]:
     """The network with everything that its layers may become, and what accuracies are learnt for."""
+    from rankfold.planning.cluster import RayLayers
     from rankfold.planning.exact.slots import layer_slots
     from rankfold.planning.forecast.situation import Situation
     from rankfold.planning.problem import planning_problem
@@ -242,6 +249,11 @@ def _problem(
         )
     kinds = named_kinds(options)
     prepare_process(options.threads)
+    runner = None
+    if options.ray is not None:
+        runner = RayLayers(options.ray)
+        # Before the data are read: a cluster that is not there is known at once.
+        runner.connect()
     device = choose_device(options.device)
     data = load_images(options.data, options.image_size)
     model = trained_model(options, data, device)
@@ -273,6 +285,7 @@ def _problem(
         seed=options.seed,
         table=hardware_table(hardware),
         network=network,
+        runner=runner,
         progress=progress,
     )
     return problem, situation

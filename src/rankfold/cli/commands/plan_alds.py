@@ -41,6 +41,7 @@ OF_THE_LOSS = (
     "objective",
     "max_loss",
     "layer_bits",
+    "ray",
     "after_epochs",
     "no_distil",
     "learn_from",

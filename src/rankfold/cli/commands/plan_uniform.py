@@ -25,6 +25,7 @@ OF_THE_DATA = (
     "metric",
     "max_loss",
     "layer_bits",
+    "ray",
     "after_epochs",
     "no_distil",
     "learn_from",

@@ -1,0 +1,72 @@
+"""Layers as Ray tasks: what they may become is found on a cluster, with the same results as here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from rankfold.planning.exact import LayerChoices
+from rankfold.planning.exact.slots import LayerSlot
+from rankfold.planning.losses import LayerWork, memory_of
+from rankfold.ray_cluster import RETRIES, connect, load_ray, machines
+
+
+@dataclass(frozen=True)
+class RayLayers:
+    """Every layer is a task of one core, which Ray starts again if its worker dies.
+
+    A task gets all that it needs with it: machines need Rankfold, but neither the data nor the network. Of a
+    machine's memory Ray gives each task what its layer takes.
+
+    Attributes:
+        address: of a running cluster (`auto`, `host:port`, `ray://host:port`), or `local` for one on this
+            machine alone.
+    """
+
+    address: str
+
+    def connect(self) -> None:
+        """Connect to the cluster, before anything long is begun; errors as of `ray_cluster.connect`."""
+        connect(self.address)
+
+    def __call__(
+        self, work: Callable[[LayerSlot], LayerWork], order: Sequence[LayerSlot]
+    ) -> Generator[LayerChoices]:
+        """As `losses.LayerRunner`, on the cluster that `connect` found."""
+        ray = load_ray()
+        try:
+            task = ray.remote(find_layer)
+            waiting = list(order)
+            running: list[Any] = []
+            while waiting or running:
+                # As many as run at once: what a layer needs is not sent long before.
+                while waiting and len(running) < self._slots(ray):
+                    slot = waiting.pop(0)
+                    running.append(task.options(**self._needs(ray, slot)).remote(work(slot)))
+                (ended, *_), running = ray.wait(running, num_returns=1)
+                yield ray.get(ended)
+        finally:
+            # Also where the user interrupts: tasks would go on and hold the cluster's cores.
+            ray.shutdown()
+
+    @staticmethod
+    def _slots(ray: Any) -> int:
+        """Tasks that the cluster can hold at a time; one may wait for a cluster that is about to grow."""
+        return max(1, sum(int(machine.get("CPU", 0)) for machine in machines(ray)))
+
+    @staticmethod
+    def _needs(ray: Any, slot: LayerSlot) -> dict[str, Any]:
+        """What Ray is told of a task."""
+        # None asks for more memory than there is on any machine, where it would wait for ever.
+        most = max((machine.get("memory", 0) for machine in machines(ray)), default=0)
+        return {"num_cpus": 1, "max_retries": RETRIES, "memory": min(memory_of(slot), int(most))}
+
+
+def find_layer(work: LayerWork) -> LayerChoices:
+    """The task: one layer, in a worker process."""
+    # As threads do, so that results are the same to the last bit.
+    with threadpool_limits(1, "blas"):
+        return work.choices()
