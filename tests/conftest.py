@@ -55,12 +55,15 @@ def few_cache(image_cache, shared_folder):
     return folder
 
 
-@pytest.fixture(scope="module")
-def cluster_address(image_cache):
-    """Of a Ray cluster of one core, whose tasks have the data that the module has asked for before."""
+@pytest.fixture(scope="session")
+def cluster_address(few_cache):
+    """Of a Ray cluster of one core; its first process takes two seconds to start, each task imports torch.
+
+    Its processes see few digits, whichever test was the first to ask for it.
+    """
     from common.ray_cluster import ray_cluster  # not for tests that need no cluster
 
-    with ray_cluster() as address:
+    with ray_cluster(few_cache) as address:
         yield address
 
 

@@ -15,13 +15,18 @@ PATIENCE = 600  # seconds after which a run on a cluster hangs
 
 
 @contextmanager
-def ray_cluster() -> Iterator[str]:
-    """The address of a cluster of one core on this machine, whose processes are children of this one."""
+def ray_cluster(cache: Path) -> Iterator[str]:
+    """The address of a cluster of one core on this machine, whose processes are children of this one.
+
+    Args:
+        cache: where its processes find decoded images.
+    """
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RANKFOLD_CACHE", str(cache))
         head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
         cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     try:
