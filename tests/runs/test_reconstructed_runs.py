@@ -10,7 +10,7 @@ from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.machine import NonIdealities
 from rankfold.mapping import ArraySpec
-from rankfold.plan import LowRank, uniform_plan
+from rankfold.plan import LowRank, SkippedLayer, uniform_plan
 from rankfold.progress import Silent
 from rankfold.runs.evaluate import evaluate, load_run
 from rankfold.runs.folder import RunFolder
@@ -121,6 +121,17 @@ def test_the_command_line_reconstructs(capsys, tmp_path):
     assert (told.images, told.steps) == (32, 2)
     assert [block.name for block in told.blocks] == ["conv1", "layer1.0", "layer2.0", "layer3.0", "fc"]
     assert "after reconstruction without labels: " in capsys.readouterr().err
+
+
+def test_a_network_with_a_skipped_layer_has_a_result(digits, plan, tmp_path):
+    layers = list(plan.layers)
+    layers[1] = replace(layers[1], kind=SkippedLayer(), mapping="im2col", weight_bits=None, input_bits=None)
+    result = run(
+        net(), digits, replace(plan, layers=tuple(layers)), NO_EPOCH, out=tmp_path / "run", distillation=None
+    )
+    assert (result.layers[1].kind, result.layers[1].planned_cycles) == ("skipped", 0)
+    assert Result.load(tmp_path / "run" / "result.json") == result
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0
 
 
 def least_score(scores, classes):
