@@ -323,6 +323,11 @@ class _Watch(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._seen = seen
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else torch imports its compiler, for a second or more, to keep it away from what nobody compiles.
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,
