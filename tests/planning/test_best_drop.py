@@ -21,7 +21,7 @@ def test_the_allowed_drop_is_measured(problem):
     assert planning.drop.planned == problem.accuracy.measure(planning.plan)
     assert planning.solution.total(CYCLES) < total(problem.dense, CYCLES)
     few_cycles = {CYCLES: 0.35 * total(problem.dense, CYCLES)}
-    with pytest.raises(InputError, match="no plan within the budgets was found to lose at most 0 points"):
+    with pytest.raises(InputError, match=r"no plan within .* found to lose at most 0\.00 points"):
         solve_problem(with_limits(problem, few_cycles, 0.0))
 
 

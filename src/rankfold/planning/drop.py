@@ -28,7 +28,7 @@ from rankfold.errors import InputError
 from rankfold.planning.exact import LOSS, Candidate, Solution, cheapest, solve
 from rankfold.planning.problem import PlanningProblem
 from rankfold.progress import Progress
-from rankfold.training.metric import in_words
+from rankfold.training.metric import in_words, lost_in_words
 
 MEASUREMENTS = 8
 SMALLEST_LOSS = 1e-4  # nats; a plan may have no loss at all, and 0 has no logarithm
@@ -73,8 +73,9 @@ def within_drop(problem: PlanningProblem, most: float, progress: Progress) -> tu
     drop = Drop(dense, measure(least.chosen), measure.metric)
     if drop.amount > most:
         raise InputError(
-            f"no plan within the budgets was found to lose at most {100 * most:g} points: the one of least "
-            f"predicted loss loses {100 * drop.amount:.2f} before fine-tuning; allow more of either"
+            f"no plan within the budgets was found to lose at most {lost_in_words(most, drop.metric)}: the "
+            f"one of least predicted loss loses {lost_in_words(drop.amount, drop.metric)} before "
+            "fine-tuning; allow more of either"
         )
     if problem.goal == LOSS:
         # What it costs is bounded already; no plan within the budgets has less predicted loss.

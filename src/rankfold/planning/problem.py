@@ -279,7 +279,7 @@ def planning_problem(
     images = images or default_images(samples)
     measure = MeasureSettings(measured_images, seed=seed, calibrated=images)
     # Samples without classes are found out before any work, not after minutes of it.
-    by = None if metric is None else Metric.of(metric)
+    by = None if metric is None else Metric.of(metric).named()
     if max_drop is not None:
         PlanAccuracy(model, samples, measure, metric=by).held_out  # noqa: B018
     all_slots = layer_slots(network, array, bits, pointwise=pointwise)

@@ -104,7 +104,9 @@ class Work:
         grid = self.grid
         recipe = grid.recipe_of(cell)
         data = load_images(grid.data)
-        model = load_model(grid.model, len(data.classes), data.input_size[0], recipe.seed)
+        model = load_model(
+            grid.model, len(data.classes), data.input_size[0], recipe.seed, image=data.input_size
+        )
         network = traced(model, data, grid.model)
         baseline = dense_weights(grid.model, data, self.checkpoint, grid.baseline_recipe)
         options = {

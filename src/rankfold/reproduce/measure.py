@@ -302,7 +302,7 @@ def _network(plan: Plan, result: Result) -> Network:
     # The name in the result is the grid's, which the user chose; that in the plan may be anybody's.
     if plan.model != result.model:
         raise InputError(f"the plan is of {plan.model}, and the result of {result.model}; move the run away")
-    model = load_model(plan.model, len(result.data.classes), plan.input[0])
+    model = load_model(plan.model, len(result.data.classes), plan.input[0], image=plan.input)
     return trace(model, plan.input, plan.model)
 
 

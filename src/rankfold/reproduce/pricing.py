@@ -83,7 +83,9 @@ def price_again(grid: Grid, out: Path, progress: Progress) -> tuple[Outcome, ...
 def _dense(grid: Grid, out: Path) -> _Dense:
     """The network that the cells were made from."""
     data = load_images(grid.data)
-    model = load_model(grid.model, len(data.classes), data.input_size[0], grid.baseline_recipe.seed)
+    model = load_model(
+        grid.model, len(data.classes), data.input_size[0], grid.baseline_recipe.seed, image=data.input_size
+    )
     network = traced(model, data, grid.model)
     path = out / "baseline" / run_files.WEIGHTS
     found = shipped_baseline(grid.model, data.classes, data.input_size)

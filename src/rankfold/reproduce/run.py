@@ -198,7 +198,7 @@ def dense_network(
     progress.note("-- the dense network")
     recipe = grid.baseline_recipe
     train_network(
-        load_model(grid.model, len(data.classes), data.input_size[0], recipe.seed),
+        load_model(grid.model, len(data.classes), data.input_size[0], recipe.seed, image=data.input_size),
         data,
         recipe,
         out=folder,

@@ -182,6 +182,7 @@ def prepare(
         _check_reconstruction(reconstruction, data, noise, processes)
     if metric is not None and not processes.alone:
         raise InputError("a metric is measured in one process; omit torchrun, or the metric")
+    by = None if metric is None else Metric.of(metric).named()
     if captured:
         check_captured(data, processes, noise)
     check_rounding(rounding, plan)
@@ -228,7 +229,7 @@ def prepare(
         progress=hearer,
         processes=processes,
         captured=captured,
-        metric=None if metric is None else Metric.of(metric),
+        metric=by,
     )
 
 

@@ -83,6 +83,19 @@ class Metric:
                 "this class, or a function that calls one"
             ) from error
 
+    def named(self) -> Metric:
+        """The same; records know it by its name.
+
+        Raises:
+            InputError: it has no name of its own, as a lambda has none.
+        """
+        if self.name.startswith("<"):
+            raise InputError(
+                f"metric {self.name} has no name, by which records could tell it from others; give "
+                "Metric('name', function)"
+            )
+        return self
+
     def __call__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> float:
         """The metric of a network in eval mode, whose modes are as before afterwards.
 
@@ -145,7 +158,14 @@ def in_words(value: float, metric: str = "") -> str:
     """What was measured: `90.12%` of top-1 accuracy, else the metric by its name, `box_f1 0.8123`."""
     if not metric:
         return f"{value:.2%}"
-    return f"{metric} {value:.4g}"
+    return f"{metric} {value:.6g}"
+
+
+def lost_in_words(amount: float, metric: str = "") -> str:
+    """How much is lost: in points of top-1 accuracy, else in units of the metric, `0.02 of box_f1`."""
+    if not metric:
+        return f"{100 * amount:.2f} points"
+    return f"{amount:.4g} of {metric}"
 
 
 class _Seen(ABC):

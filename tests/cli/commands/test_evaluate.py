@@ -50,7 +50,7 @@ def test_a_metric_of_ones_own_takes_the_place_of_accuracy(finished, capsys):
     assert found["accuracy"] == evaluate(model, load_images("digits"), metric=sure)
     assert (found["metric"], found["reported"]) == ("sure", None)
     assert main(["evaluate", str(finished), "--data", "digits", "--metric", name]) == 0
-    assert capsys.readouterr().out.startswith(f"sure {found['accuracy']:.4g} on ")
+    assert capsys.readouterr().out.startswith(f"sure {found['accuracy']:.6g} on ")
     for wrong, words in {"nowhere:sure": "cannot be imported", "sure": "must be package.module:name"}.items():
         assert main(["evaluate", str(finished), "--data", "digits", "--metric", wrong]) == 2
         assert words in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -15,6 +16,7 @@ from common import graphs
 from common.small_network import net
 from rankfold.errors import InputError
 from rankfold.models.onnx import load_onnx
+from rankfold.runs.baseline import weights_digest
 from rankfold.workload.onnx.layers import read_onnx
 
 IMAGE = (3, 16, 16)
@@ -139,3 +141,114 @@ def test_what_no_module_can_be_stays_a_function(tmp_path):
     # It can be moved and copied as a whole.
     with torch.no_grad():
         assert copy.deepcopy(model).double()(x.double()).dtype == torch.float64
+
+
+def test_one_weight_in_several_uses_is_one_parameter_of_several_modules(tmp_path):
+    stored = [graphs.weight("w", 3, 3, 3, 3), graphs.weight("b", 3, seed=1), graphs.weight("c", 3, seed=2)]
+    nodes = [
+        graphs.conv("p", x="x", pads=[1] * 4),
+        helper.make_node("Conv", ["p", "w", "b"], ["q"], pads=[1] * 4),
+        helper.make_node("Conv", ["q", "w", "c"], ["r"], pads=[2] * 4, dilations=[2, 2]),
+        graphs.conv("y", "again", x="r", pads=[1] * 4),
+    ]
+    path = graphs.save(tmp_path, graphs.model(nodes, stored))
+    model, x = load_onnx(path), torch.randn(2, 3, 8, 8)
+    wanted = graphs.run(path, x=x[:1].numpy())
+    with torch.no_grad():
+        assert np.abs(model(x[:1]).numpy() - wanted).max() < 1e-5 * np.abs(wanted).max()
+    modules = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert len(modules) == 3 and len(list(model.parameters())) == 3  # one weight, two biases
+
+
+@pytest.mark.parametrize(
+    "names", [("a_b", "a", "a.b"), ("a", "a.c", "a_c"), ("type", "half.a", "children"), ("x.y.z", "x.y", "x")]
+)
+def test_no_module_takes_the_place_of_another(names, tmp_path):
+    stored = [graphs.weight(f"{name}.weight", 3, 3, 1, 1, seed=seed) for seed, name in enumerate(names)]
+    values = ["x", "p", "q", "y"]
+    nodes = [
+        helper.make_node("Conv", [values[place], f"{name}.weight"], [values[place + 1]])
+        for place, name in enumerate(names)
+    ]
+    path = graphs.save(tmp_path, graphs.model(nodes, stored))
+    x = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        found = load_onnx(path)(x).numpy()
+    np.testing.assert_allclose(found, graphs.run(path, x=x.numpy()), rtol=1e-4, atol=1e-5)
+
+
+def test_stored_numbers_are_part_of_what_a_network_is_known_by(tmp_path):
+    digests = set()
+    for seed in (1, 2):
+        stored = [graphs.weight("w", 3, 3, 1, 1), graphs.weight("shift", 3, 1, 1, seed=seed)]
+        nodes = [graphs.conv("a"), helper.make_node("Add", ["a", "shift"], ["y"])]
+        digests.add(weights_digest(load_onnx(graphs.save(tmp_path, graphs.model(nodes, stored)))))
+    assert len(digests) == 2
+
+
+def test_numbers_that_operators_make_are_where_the_inputs_are(tmp_path):
+    """On `meta`, tensors of any other device are refused, as a GPU refuses those of the processor."""
+    one = helper.make_tensor("one", onnx.TensorProto.FLOAT, [1], [1.0])
+    nodes = [
+        graphs.conv("a"),
+        helper.make_node("Shape", ["a"], ["sizes"]),
+        helper.make_node("ConstantOfShape", ["sizes"], ["ones"], value=one),
+        helper.make_node("Add", ["a", "ones"], ["b"]),
+        helper.make_node("Gather", ["sizes", "last"], ["width"]),
+        helper.make_node("Range", ["zero", "width", "step"], ["places"]),
+        helper.make_node("Cast", ["places"], ["floats"], to=1),
+        helper.make_node("Mul", ["b", "floats"], ["y"]),
+    ]
+    numbers = [("last", -1), ("zero", 0), ("step", 1)]
+    stored = [onnx.numpy_helper.from_array(np.array(value), name) for name, value in numbers]
+    path = graphs.save(tmp_path, graphs.model(nodes, [graphs.weight("w", 2, 3, 1, 1), *stored]))
+    model = load_onnx(path)
+    x = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        np.testing.assert_allclose(model(x).numpy(), graphs.run(path, x=x.numpy()), rtol=1e-4, atol=1e-5)
+    assert model.to("meta")(x.to("meta")).device.type == "meta"
+
+
+def test_networks_of_16_bits_are_computed_in_float32(tmp_path):
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=onnx.TensorProto.FLOAT16),
+        graphs.conv("a", x="h"),
+        helper.make_node("Clip", ["a", "low"], ["c"]),
+        helper.make_node("Cast", ["c"], ["y"], to=onnx.TensorProto.FLOAT),
+    ]
+    low = onnx.numpy_helper.from_array(np.array([-0.5], np.float16), "low")
+    made = graphs.model(nodes, [graphs.weight("w", 2, 3, 1, 1, kind=np.float16), low])
+    path, x = graphs.save(tmp_path, made), torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        np.testing.assert_allclose(load_onnx(path)(x).numpy(), graphs.run(path, x=x.numpy()), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (
+            helper.make_node("Transpose", ["a"], ["y"], perm=[0, 1, 2, 9]),
+            r"node y \(Transpose\) cannot be computed",
+        ),
+        (helper.make_node("Softmax", ["a"], ["y"], axis=7), r"node y \(Softmax\) cannot be computed"),
+        (helper.make_node("ReduceMean", ["a"], ["y"], axes=[5]), r"node y \(ReduceMean\): it has the axis 5"),
+        (helper.make_node("Slice", ["a"], ["y"]), r"node y \(Slice\) cannot be computed"),
+    ],
+)
+def test_nodes_that_are_damaged_are_named(node, words, tmp_path):
+    path = graphs.save(tmp_path, graphs.model([graphs.conv("a"), node], [graphs.weight("w", 2, 3, 1, 1)]))
+    with pytest.raises(InputError, match=words):
+        load_onnx(path)(torch.zeros(1, 3, 8, 8))
+
+
+def test_another_batch_than_a_file_takes_is_told(tmp_path):
+    nodes = [
+        graphs.conv("a"),
+        helper.make_node("Reshape", ["a", "sizes"], ["b"]),
+        helper.make_node("Gemm", ["b", "v"], ["y"], transB=1),
+    ]
+    stored = [graphs.weight("w", 2, 3, 1, 1), graphs.weight("v", 5, 128), graphs.ints("sizes", 1, -1)]
+    model = load_onnx(graphs.save(tmp_path, graphs.model(nodes, stored)))
+    assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 5)
+    with pytest.raises(InputError, match="the file takes batches of 1 as x: export it with an open batch"):
+        model(torch.zeros(2, 3, 8, 8))

@@ -127,7 +127,8 @@ def test_what_is_computed_is_what_onnx_says(module):
             if not is_known(values):
                 continue
             ways = [(case.model, values)]
-            if len(values) > 1:
+            # Stored numbers of 16 bits become float32.
+            if len(values) > 1 and not any(value.dtype == np.float16 for value in values):
                 ways.append((with_stored(case.model, values), values[:1]))
             for model, inputs in ways:
                 try:

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         # Convolution libraries add in another order with other threads or processors.
         print(
             "note: this is the run's own data, so the difference comes from another device or number of "
-            "threads",
+            f"threads{', or from another metric of this name' if evaluation.metric else ''}",
             file=sys.stderr,
         )
     return 0

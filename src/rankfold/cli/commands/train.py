@@ -55,7 +55,7 @@ def _train(
 
     data = training_data(options, processes)
     train_network(
-        load_model(options.model, len(data.classes), data.input_size[0], options.seed),
+        load_model(options.model, len(data.classes), data.input_size[0], options.seed, image=data.input_size),
         data,
         training,
         out=options.out,

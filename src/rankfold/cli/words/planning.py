@@ -12,7 +12,7 @@ from rankfold.planning.exact.candidate import bits_in_letters
 from rankfold.planning.exact.quantities import KNOWN, spoken
 from rankfold.planning.search.problem_search import PlanSearch
 from rankfold.records.text_table import format_table
-from rankfold.training.metric import in_words
+from rankfold.training.metric import in_words, lost_in_words
 
 LEGEND = (
     "\ng: low-rank groups, r: rank of each, G: blocks of channels, e: kernel positions that all outputs "
@@ -84,9 +84,9 @@ def totals(planning: Planning) -> str:
     drop = planning.drop
     if drop is not None:
         planned, dense = in_words(drop.planned, drop.metric), in_words(drop.dense, drop.metric)
-        lost = f"{drop.amount:.4g} lost" if drop.metric else f"{100 * drop.amount:.2f} points lost"
+        lost = lost_in_words(drop.amount, drop.metric)
         lines.append(
-            f"measured before fine-tuning, on held-out training images: {planned}, dense {dense}, {lost}"
+            f"measured before fine-tuning, on held-out training images: {planned}, dense {dense}, {lost} lost"
         )
     return "\n".join(lines)
 
@@ -161,7 +161,8 @@ def search_table(search: PlanSearch) -> str:
         if plan in search.result.starts:
             origin = "exact planner"
         rows.append([f"{plan.cycles:,}", in_words(plan.accuracy, search.metric), origin])
-    return format_table(["cycles", "accuracy before fine-tuning", "found by"], rows)
+    measured = search.metric or "accuracy"
+    return format_table(["cycles", f"{measured} before fine-tuning", "found by"], rows)
 
 
 def search_to_json(search: PlanSearch, plan: dict[str, Any] | None, files: Sequence[Path]) -> dict[str, Any]:
@@ -176,6 +177,7 @@ def search_to_json(search: PlanSearch, plan: dict[str, Any] | None, files: Seque
     return {
         "plan": plan,
         "measured": {
+            "metric": search.metric or "accuracy",
             "dense": search.dense,
             "chosen": chosen,
             "front": front,

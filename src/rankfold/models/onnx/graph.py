@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rankfold.errors import InputError
+from rankfold.errors import InputError, RankfoldError, first_line
 from rankfold.models.onnx.operators import Value
 
 
@@ -38,7 +39,7 @@ class OnnxGraph(nn.Module):
     buffers, which training leaves alone.
 
     Args:
-        inputs: names of the inputs, in their order.
+        inputs: names of the inputs, in their order, with the samples in a batch where the file fixes them.
         outputs: names of the outputs, in their order.
         steps: in an order in which they can be run.
         numbers: values that are known: whole numbers of Python's.
@@ -47,7 +48,7 @@ class OnnxGraph(nn.Module):
 
     def __init__(
         self,
-        inputs: Sequence[str],
+        inputs: Mapping[str, int | None],
         outputs: Sequence[str],
         steps: Sequence[Step],
         *,
@@ -56,13 +57,13 @@ class OnnxGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.input_names, self.output_names = tuple(inputs), tuple(outputs)
+        self._batches = dict(inputs)
         self._steps = tuple(steps)
         self._numbers = dict(numbers)
         # Names of values are no names of buffers, which take no dots.
         self._buffer_of = {name: f"stored_{number}" for number, name in enumerate(tensors)}
         for name, value in tensors.items():
-            # They come from the file, not from weights that are read into the network.
-            self.register_buffer(self._buffer_of[name], value, persistent=False)
+            self.register_buffer(self._buffer_of[name], value)
         self._forgotten = _last_readers(self._steps, self.output_names)
 
     def forward(self, *positional: Tensor, **named: Tensor) -> Any:
@@ -79,24 +80,43 @@ class OnnxGraph(nn.Module):
         for name, buffer in self._buffer_of.items():
             values[name] = getattr(self, buffer)
         values[""] = None
-        for step, forgotten in zip(self._steps, self._forgotten, strict=True):
-            given = [values[name] for name in step.inputs]
-            found = self._run(step, given)
-            if not isinstance(found, tuple):
-                found = (found,)
-            values.update((name, value) for name, value in zip(step.outputs, found, strict=False) if name)
-            for name in forgotten:
-                del values[name]
-        results = tuple(_as_tensor(values[name]) for name in self.output_names)
+        given = [value for value in (*positional, *named.values()) if isinstance(value, Tensor)]
+        # Numbers that operators make are where the inputs are.
+        with given[0].device if given and given[0].device.type != "cpu" else nullcontext():
+            for step, forgotten in zip(self._steps, self._forgotten, strict=True):
+                found = self._run(step, [values[name] for name in step.inputs], given)
+                if not isinstance(found, tuple):
+                    found = (found,)
+                values.update((name, one) for name, one in zip(step.outputs, found, strict=False) if name)
+                for name in forgotten:
+                    values.pop(name, None)
+            results = tuple(_as_tensor(values[name]) for name in self.output_names)
         return results[0] if len(results) == 1 else results
 
-    def _run(self, step: Step, given: list[Value]) -> Any:
-        if isinstance(step.run, str):
-            return self.get_submodule(step.run)(*given)
+    def _run(self, step: Step, values: list[Value], given: list[Tensor]) -> Any:
+        """What a step gives.
+
+        Raises:
+            InputError: it cannot be computed; the message names its node.
+        """
+        run = self.get_submodule(step.run) if isinstance(step.run, str) else step.run
         try:
-            return step.run(*given)
-        except InputError as error:
-            raise InputError(f"{step.words}: {error}") from None
+            return run(*values)
+        except (RankfoldError, torch.OutOfMemoryError) as error:
+            if isinstance(error, InputError):
+                raise InputError(f"{step.words}: {error}") from None
+            raise
+        except Exception as error:  # torch has many kinds, and damaged files come to all of them
+            raise InputError(
+                f"{step.words} cannot be computed: {first_line(error)}{self._about_batches(given)}"
+            ) from error
+
+    def _about_batches(self, given: list[Tensor]) -> str:
+        """What the file says of batches, where these are others."""
+        for (name, samples), value in zip(self._batches.items(), given, strict=False):
+            if samples is not None and value.ndim and len(value) != samples:
+                return f"; the file takes batches of {samples} as {name}: export it with an open batch"
+        return ""
 
 
 def _as_tensor(value: Value) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
+from rankfold.models.onnx.arrays import as_tensor
 from rankfold.models.onnx.operators.windows import cut, cut_sides, padded, sides
 from rankfold.workload.onnx.file import OnnxFile
 from rankfold.workload.onnx.sizes import Known
@@ -165,7 +166,14 @@ def _norm(file: OnnxFile, known: Known, node: Any, options: dict[str, Any]) -> L
     rank = len(known.get(node.input[0], (1, 1, 1, 1)))
     if rank not in NORMS:
         return None
-    scale, bias, mean, variance = (_stored(file, name) for name in node.input[1:5])
+    stored = [_stored(file, name) for name in node.input[1:]]
+    if len(stored) != 4 or len({value.shape for value in stored}) > 1:
+        shapes = ", ".join(str(tuple(value.shape)) for value in stored)
+        raise InputError(
+            f"it has values of {shapes}, and needs scale, bias, mean and variance of one length; export it "
+            "again"
+        )
+    scale, bias, mean, variance = stored
     momentum = 1 - options.get("momentum", 0.9)
     module = NORMS[rank](len(scale), options.get("epsilon", 1e-5), momentum)
     with torch.no_grad():
@@ -177,7 +185,7 @@ def _norm(file: OnnxFile, known: Known, node: Any, options: dict[str, Any]) -> L
 
 
 def _stored(file: OnnxFile, name: str) -> Tensor:
-    return torch.tensor(file.array(name)).float()
+    return as_tensor(file.array(name)).float()
 
 
 def _bias(file: OnnxFile, node: Any) -> Tensor | None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from rankfold.errors import InputError
+from rankfold.models.onnx.arrays import as_tensor
 from rankfold.models.onnx.casts import with_plain_casts
 from rankfold.models.onnx.graph import OnnxGraph, Step
-from rankfold.models.onnx.layers import layer_of
+from rankfold.models.onnx.layers import Layer, layer_of
+from rankfold.models.onnx.module_names import ModuleNames
 from rankfold.models.onnx.operators import OPERATORS
 from rankfold.workload.onnx.attributes import attributes
 from rankfold.workload.onnx.file import DEFAULT_DOMAINS, OnnxFile, describe
@@ -81,6 +82,9 @@ class _Builder:
 
     def __init__(self, file: OnnxFile, known: Known, names: Mapping[str, str]) -> None:
         self._file, self._known, self._names = file, known, names
+        self._module_names = ModuleNames(names.values())
+        self._used: dict[str, nn.Module] = {}  # the first module of each layer
+        self._paths: dict[tuple[object, ...], str] = {}  # of each use of a weight
         self._steps: list[Step] = []
         self._modules: dict[str, nn.Module] = {}
         self._numbers: dict[str, int | list[int]] = {}
@@ -97,7 +101,7 @@ class _Builder:
         for name in outputs:
             self._keep(name)
         made = OnnxGraph(
-            [value.name for value in file.inputs],
+            {value.name: _batch_of(value) for value in file.inputs},
             outputs,
             self._steps,
             numbers=self._numbers,
@@ -129,8 +133,7 @@ class _Builder:
                 return
         except InputError as error:
             raise InputError(f"{self._file.path}: {words}: {error}") from None
-        name = self._module_name(node)
-        self._modules.setdefault(name, layer.module)
+        name = self._module(node, layer, options)
         given, made = node.input[0], node.output[0]
         around = (layer.before, f"{made} before", layer.behind, f"{made} whole")
         before, padded, behind, whole = around
@@ -148,7 +151,9 @@ class _Builder:
             if place < len(inputs) and inputs[place] in self._file.constants and inputs[place]:
                 value = self._file.array(inputs[place])
                 if value.size:
-                    options[attribute] = value.tolist()
+                    # Some exporters write single numbers as lists of one.
+                    alone = value.size == 1 and node.op_type in ("Clip", "Pad")
+                    options[attribute] = value.item() if alone else value.tolist()
                 inputs[place] = ""
         for place in IGNORED.get(node.op_type, ()) if self._file.opset >= 11 else ():
             if place < len(inputs):
@@ -174,40 +179,43 @@ class _Builder:
         if value.dtype == np.int64 and value.ndim < 2:
             self._numbers[name] = value.tolist()
         else:
-            self._tensors[name] = torch.tensor(value)
+            self._tensors[name] = as_tensor(value)
 
-    def _module_name(self, node: Any) -> str:
-        """The name of a layer; nodes of one weight share it."""
+    def _module(self, node: Any, layer: Layer, options: dict[str, Any]) -> str:
+        """The path of the module of a node; nodes that use one weight alike share it."""
+        root = self._file.root(node.input[1])
+        # All that the module is made of: kernels that are said are those of the weight.
+        use = (node.op_type, *node.input[1:], *sorted((name, str(value)) for name, value in options.items()))
+        if use in self._paths:
+            return self._paths[use]
         known = self._names.get(node.output[0])
-        if known is None:
-            root = self._file.root(node.input[1])
-            known = layer_name(node, root)
-            # Another weight or another way to use it is another module.
-            if known in self._modules or known in self._names.values():
-                known = f"{known}.{node.name or node.output[0]}"
-        steps = [step for step in known.split(".") if step]
-        # A module inside a layer would go with it when the layer is replaced.
-        others = self._modules.keys() - {known}
-        while any(_is_inside(steps, other) for other in others):
-            steps = [*steps[:-2], "_".join(steps[-2:])] if len(steps) > 1 else [f"{steps[0]}_"]
-        return ".".join(steps)
+        if known is not None and known not in self._used:
+            path = self._module_names.of_layer(known)
+            self._used[known] = layer.module
+        else:
+            path = self._module_names.further(known or layer_name(node, root))
+            # The same weight in another use: one Parameter of both, so that both stay alike.
+            if known is not None and self._used[known].weight.shape == layer.module.weight.shape:
+                layer.module.weight = self._used[known].weight
+        self._paths[use] = path
+        self._modules[path] = layer.module
+        return path
 
 
-def _is_inside(steps: list[str], other: str) -> bool:
-    """Whether one of two modules would lie inside the other."""
-    parts = other.split(".")
-    shorter = min(len(parts), len(steps))
-    return len(parts) != len(steps) and parts[:shorter] == steps[:shorter]
+def _batch_of(value: Any) -> int | None:
+    """The samples of a batch of an input; None: the file leaves them open."""
+    sizes = value.type.tensor_type.shape.dim
+    return int(sizes[0].dim_value) or None if sizes else None
 
 
-def _place_(graph: nn.Module, name: str, module: nn.Module) -> None:
+def _place_(graph: nn.Module, path: str, module: nn.Module) -> None:
     """Put a module into the graph under its path."""
-    *path, last = name.split(".")
+    *steps, last = path.split(".")
     parent = graph
-    for step in path:
-        if not hasattr(parent, step):
+    for step in steps:
+        if step not in parent._modules:
             parent.add_module(step, nn.Module())
-        parent = getattr(parent, step)
+        parent = parent.get_submodule(step)
     parent.add_module(last, module)
 
 
@@ -256,7 +264,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "data_type"):  # a stored tensor
         from rankfold.workload.onnx.file import import_onnx
 
-        return torch.tensor(import_onnx().numpy_helper.to_array(value))
+        return as_tensor(import_onnx().numpy_helper.to_array(value))
     if isinstance(value, (list, tuple)):
         return list(value)
     return value

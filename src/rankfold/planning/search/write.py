@@ -39,7 +39,9 @@ def write_search(
         plans.append(path)
         arrays = round(total(plan.chosen, ARRAYS))
         is_start = plan in search.result.starts
-        rows.append([plan.cycles, arrays, f"{plan.accuracy:.6f}", is_start, path.name, hardware.name])
+        measured = repr(plan.accuracy) if search.metric else f"{plan.accuracy:.6f}"
+        rows.append([plan.cycles, arrays, measured, is_start, path.name, hardware.name])
     table = folder / "measured.csv"
-    write_csv(table, COLUMNS, rows)
+    header = [search.metric or name if name == "accuracy" else name for name in COLUMNS]
+    write_csv(table, header, rows)
     return table, *plans

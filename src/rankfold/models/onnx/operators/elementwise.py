@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,9 +23,10 @@ TYPES = {
     6: torch.int32,
     7: torch.int64,
     9: torch.bool,
-    10: torch.float16,
+    # Networks of 16 bits are computed in float32, as all others.
+    10: torch.float32,
     11: torch.float64,
-    16: torch.bfloat16,
+    16: torch.float32,
 }
 
 
@@ -48,8 +48,12 @@ def _both(a: Value, b: Value, on_whole: Callable[[int, int], int]) -> Whole | No
     if isinstance(a, int) and isinstance(b, int):
         return on_whole(a, b)
     left, right = listed(a), listed(b)
-    size = max(len(left), len(right))
-    left, right = left * (size // len(left)), right * (size // len(right))
+    if len(left) == 1:
+        left = left * len(right)
+    if len(right) == 1:
+        right = right * len(left)
+    if len(left) != len(right):
+        raise InputError(f"it has {len(left)} and {len(right)} numbers; export it again")
     return [on_whole(x, y) for x, y in zip(left, right, strict=True)]
 
 
@@ -75,7 +79,7 @@ def _quotient(a: Tensor, b: Tensor) -> Tensor:
 _arithmetic("Add", lambda a, b: a + b, torch.add)
 _arithmetic("Sub", lambda a, b: a - b, torch.sub)
 _arithmetic("Mul", lambda a, b: a * b, torch.mul)
-_arithmetic("Div", lambda a, b: int(a / b) if (a < 0) != (b < 0) else a // b, _quotient)
+_arithmetic("Div", lambda a, b: -(-a // b) if (a < 0) != (b < 0) else a // b, _quotient)
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,
@@ -146,7 +150,7 @@ def identity(x: Value) -> Value:
 
 @operator("Dropout")
 def dropout(
-    x: Value, ratio: Value = None, training: Value = None, *, outputs: int, **_: Any
+    x: Value, ratio: Value = None, training: Value = None, *, outputs: int, seed: int = 0
 ) -> Value | tuple[Value, Value]:
     """The same: files are of networks that are used, not of their training; with a mask of what is kept.
 
@@ -161,7 +165,7 @@ def dropout(
 
 
 @operator("Cast")
-def cast(x: Value, *, to: int, **_: Any) -> Value:
+def cast(x: Value, *, to: int, saturate: int = 1, round_mode: str = "up") -> Value:
     """Another type; whole numbers stay Python's where they stay whole."""
     wanted = type_of(to)
     if is_whole(x) and wanted in (torch.int32, torch.int64):
@@ -170,7 +174,7 @@ def cast(x: Value, *, to: int, **_: Any) -> Value:
 
 
 @operator("CastLike")
-def cast_like(x: Value, other: Value, **_: Any) -> Value:
+def cast_like(x: Value, other: Value, *, saturate: int = 1, round_mode: str = "up") -> Value:
     """The type of another value."""
     if is_whole(other):
         return cast(x, to=7)
@@ -199,11 +203,13 @@ def where(condition: Value, a: Value, b: Value) -> Tensor:
 
 
 @operator("Clip")
-def clip(x: Value, low: Value = None, high: Value = None, **given: float) -> Tensor:
+def clip(
+    x: Value, low: Value = None, high: Value = None, *, min: float | None = None, max: float | None = None
+) -> Tensor:
     """Within bounds, which are attributes before opset 11."""
     values = tensor(x)
-    least = given.get("min") if low is None else tensor(low, values)
-    most = given.get("max") if high is None else tensor(high, values)
+    least = min if low is None else tensor(low, values)
+    most = max if high is None else tensor(high, values)
     if least is not None:
         values = values.clamp(min=least)
     return values if most is None else values.clamp(max=most)
@@ -306,28 +312,52 @@ def is_infinite(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1
 
 
 @operator("QuantizeLinear")
-def quantise(x: Tensor, scale: Tensor, zero: Value = None, *, axis: int = 1, **others: Any) -> Tensor:
-    """The levels of x, uint8 without a zero point."""
-    _plain(others)
+def quantise(
+    x: Tensor,
+    scale: Tensor,
+    zero: Value = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    saturate: int = 1,
+    precision: int = 0,
+) -> Tensor:
+    """The levels of x, uint8 where nothing else is said."""
+    _check_scales(block_size)
     scale = _along(scale, x, axis)
-    shift = torch.zeros((), dtype=torch.uint8, device=x.device) if zero is None else tensor(zero, x)
+    kind = type_of(output_dtype) if output_dtype else torch.uint8
+    shift = torch.zeros((), dtype=kind) if zero is None else tensor(zero, x)
     bounds = torch.iinfo(shift.dtype)
     levels = torch.round(x / scale) + _along(shift, x, axis)
     return levels.clamp(bounds.min, bounds.max).to(shift.dtype)
 
 
 @operator("DequantizeLinear")
-def dequantise(x: Tensor, scale: Tensor, zero: Value = None, *, axis: int = 1, **others: Any) -> Tensor:
+def dequantise(
+    x: Tensor,
+    scale: Tensor,
+    zero: Value = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+) -> Tensor:
     """The values of levels."""
-    _plain(others)
+    _check_scales(block_size)
     values = x.to(scale.dtype)
     if zero is not None:
         values = values - _along(tensor(zero, x), x, axis)
     return values * _along(scale, x, axis)
 
 
-def _plain(others: dict[str, Any]) -> None:
-    if others.get("block_size"):
+def _check_scales(block_size: int) -> None:
+    """Refuse scales for blocks of values.
+
+    Raises:
+        InputError: there are.
+    """
+    if block_size:
         raise InputError(
             "a quantiser has a scale for each block of values, which is not read; quantise by channel"
         )

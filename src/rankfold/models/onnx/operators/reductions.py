@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -157,14 +156,16 @@ def batch_norm(
     variance: Tensor,
     *,
     epsilon: float = 1e-5,
-    **others: Any,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+    spatial: int = 1,
 ) -> Tensor:
     """As in eval mode, by statistics that are computed; stored ones make a module.
 
     Raises:
         InputError: it is in training mode.
     """
-    if others.get("training_mode"):
+    if training_mode:
         raise InputError("a BatchNormalization is in training mode; export the network in eval mode")
     return F.batch_norm(x, mean, variance, scale, bias, eps=epsilon)
 
@@ -177,7 +178,14 @@ def instance_norm(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e
 
 @operator("GroupNormalization")
 def group_norm(
-    x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5, opset: int, **_: Any
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    *,
+    num_groups: int,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+    opset: int,
 ) -> Tensor:
     """Groups of channels by their statistics; before opset 21 one scale for each group."""
     if opset < 21:
@@ -188,7 +196,13 @@ def group_norm(
 
 @operator("LayerNormalization")
 def layer_norm(
-    x: Tensor, scale: Tensor, bias: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5, **_: Any
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The last axes by their statistics; with the mean and the inverse deviation."""
     axes = list(range(axis % x.ndim, x.ndim))

@@ -52,8 +52,9 @@ def flatten(x: Tensor, *, axis: int = 1) -> Tensor:
 def squeeze(x: Value, given: Value = None, *, axes: list[int] | None = None) -> Value:
     """Without axes of size 1, those named or all."""
     if is_whole(x):
-        numbers = whole(x)
-        return numbers[0] if isinstance(numbers, list) else numbers
+        numbers = listed(x)
+        # Of several nothing falls away: it is one axis of more than one place.
+        return numbers[0] if len(numbers) == 1 else numbers
     values = tensor(x)
     if given is not None:
         axes = listed(given)
@@ -107,7 +108,7 @@ def split(
         count = num_outputs or outputs
         length = values.shape[axis]
         each = -(-length // count)
-        sizes = [min(each, length - each * place) for place in range(count)]
+        sizes = [max(min(each, length - each * place), 0) for place in range(count)]
     return tuple(torch.split(values, sizes, axis))
 
 
@@ -197,7 +198,8 @@ def constant_of_shape(sizes: Value, *, value: Tensor | None = None) -> Value:
     """One value at all places of these sizes."""
     if value is None:
         return torch.zeros(listed(sizes))
-    return value.reshape(()).expand(listed(sizes)).clone()
+    # A number, so that the result is where the graph computes.
+    return torch.full(listed(sizes), value.item(), dtype=value.dtype)
 
 
 @operator("Range")

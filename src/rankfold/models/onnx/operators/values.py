@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rankfold.errors import InputError
 from rankfold.models.onnx.operators.registry import Value, Whole
 
 
@@ -45,5 +46,12 @@ def listed(value: Value) -> list[int]:
 
 
 def places(axes: list[int], rank: int) -> list[int]:
-    """Axes counted from the front."""
+    """Axes counted from the front.
+
+    Raises:
+        InputError: there is no such axis.
+    """
+    for axis in axes:
+        if not -rank <= axis < rank:
+            raise InputError(f"it has the axis {axis}, and its input has {rank}; export it again")
     return [axis % rank for axis in axes]

@@ -271,9 +271,13 @@ def resize(
     rounding = "floor" if old else nearest_mode
     for place, axis in enumerate(chosen):
         length = x.shape[axis]
+        if axis == 0:
+            # Samples stay as many as they are, whatever an exporter says their number was.
+            continue
         if factors is not None:
             scale = float(factors[place])
-            size = math.floor(length * scale)
+            # As onnxruntime counts; in float64 ten times 0.7, as a file holds it, would be below seven.
+            size = int(torch.tensor(scale) * length)
         else:
             size = listed(fourth)[place]
             scale = size / length
