@@ -50,7 +50,7 @@ from rankfold.planning.data import planning_data
 from rankfold.planning.exact.slots import LayerSlot, layer_slots
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.kinds.window import candidate_windows
-from rankfold.planning.losses import KindLosses, LayerLosses, LayerWeights
+from rankfold.planning.losses import KindLosses, LayerLosses, dense_weight
 from rankfold.planning.statistics import layer_statistics
 from rankfold.workload import Network
 from rankfold.workload.shape import Pair
@@ -161,8 +161,8 @@ def known_layers(shipped: Subject, images: int, seed: int) -> tuple[dict[str, Kn
     )
     layers = {}
     for name in names:
-        weights = LayerWeights.of(shipped.dense.get_submodule(name))
-        losses = LayerLosses.on(slots[name], weights, found)
+        weight = dense_weight(shipped.dense.get_submodule(name))
+        losses = LayerLosses.on(slots[name], weight, found)
         layers[name] = Known(losses, possible(slots[name], windows.get(name, ())))
     data = planning_data(shipped.data, CPU)
     accuracy = PlanAccuracy(shipped.dense, data, MeasureSettings(), found.moments, found.window_moments)

@@ -49,7 +49,7 @@ from rankfold.planning.kinds import (
     windows_computed,
 )
 from rankfold.planning.kinds.stored import Stored
-from rankfold.planning.losses import LayerLosses, LayerWeights
+from rankfold.planning.losses import LayerLosses, dense_weight
 from rankfold.planning.plan_loss import PlanLosses, windows_of
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 
@@ -114,8 +114,8 @@ class Study:
         found = {}
         for slot in self.slots:
             if not slot.why_dense:
-                weights = LayerWeights.of(self.subject.dense.get_submodule(slot.name))
-                found[slot.name] = LayerLosses.on(slot, weights, self.known).study
+                weight = dense_weight(self.subject.dense.get_submodule(slot.name))
+                found[slot.name] = LayerLosses.on(slot, weight, self.known).study
         return found
 
     @cached_property

@@ -116,8 +116,8 @@ _ROOMS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("schedule", "network_cycles"),
     ),
     "planning": (
-        "what layers may become, for fronts and other budgets; whole runs that plan again after training",
-        ("planning_problem", "solve_problem", "anneal"),
+        "what layers may become, for fronts and other budgets",
+        ("planning_problem", "solve_problem"),
     ),
     "surgery": ("channel pruning, and what surgery reports", ("channel_plan", "LayerReport")),
     "simulator": ("chips one after another", ("calibrate_adc_", "program_", "only")),

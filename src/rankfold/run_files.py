@@ -5,7 +5,6 @@ PLAN = "plan.json"
 WEIGHTS = "model.safetensors"
 CHECKPOINT = "checkpoint.pt"  # the newest state of training, while the run is not complete
 RECONSTRUCTION = "reconstruction.pt"  # the network after its newest block, likewise
-STEP = "step.pt"  # where a run that plans again after training goes on, while it is not complete
 HISTORY = "history.csv"
 RESULT = "result.json"  # written last: a folder that has it is complete
 REPORT = "report.html"
@@ -15,9 +14,4 @@ DECOMPOSITION = "decomposition.json"  # in the place of a result where an ONNX f
 
 MARKERS = (RUN, RESULT, DECOMPOSITION)  # a folder with one of them belongs to a run
 # What a run needs; the report can be made anew from the rest.
-NEEDED = (*MARKERS, PLAN, WEIGHTS, HISTORY, CHECKPOINT, RECONSTRUCTION, STEP, BASELINE, BASELINE_CHECKPOINT)
-
-
-def step_plan(number: int) -> str:
-    """The plan of one step, from 1, of a run that plans again after training."""
-    return f"plan-{number}.json"
+NEEDED = (*MARKERS, PLAN, WEIGHTS, HISTORY, CHECKPOINT, RECONSTRUCTION, BASELINE, BASELINE_CHECKPOINT)

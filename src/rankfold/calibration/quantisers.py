@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,7 +15,7 @@ from rankfold.nn.quantised import QuantLayer
 from rankfold.nn.quantisers import Quantiser
 
 
-def calibrate_(model: nn.Module, batches: Iterable[Inputs], names: Collection[str] | None = None) -> None:
+def calibrate_(model: nn.Module, batches: Iterable[Inputs]) -> None:
     """Set every step size: of weights from the weights, of inputs from what reaches a float layer.
 
     One eval-mode pass with all quantisers bypassed; each step then minimises the squared error on a fixed
@@ -24,7 +24,6 @@ def calibrate_(model: nn.Module, batches: Iterable[Inputs], names: Collection[st
     Args:
         model: a network after `replace_by_quantised_`; only its step sizes change.
         batches: inputs of the model, on its device; at least one. A few hundred images do.
-        names: of the layers whose steps are set, while all others round as they do; None: of all.
 
     Raises:
         InputError: the model has no quantised layer, there is no batch, a quantised layer is never called, or
@@ -32,7 +31,7 @@ def calibrate_(model: nn.Module, batches: Iterable[Inputs], names: Collection[st
     """
     layers: dict[str, QuantLayer] = {}
     for name, module in model.named_modules():
-        if isinstance(module, QuantLayer) and (names is None or name in names):
+        if isinstance(module, QuantLayer):
             layers[name] = module
     if not layers:
         raise InputError(

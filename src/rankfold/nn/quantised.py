@@ -253,32 +253,6 @@ def replace_by_quantised_(model: nn.Module, bits: Mapping[str, LayerBits]) -> No
     swap_(model, new)
 
 
-def without_quantisers(module: nn.Module) -> nn.Module:
-    """A layer, or what stands in for one, without quantisers, with the very Parameter objects and masks.
-
-    Args:
-        module: quantised layers in it are replaced, in place.
-
-    Returns:
-        `module`, or what takes its place where it is quantised itself.
-    """
-    floating: dict[nn.Module, nn.Module] = {}
-    for part in module.modules():
-        if isinstance(part, QuantLayer):
-            floating[part] = _floating(part)
-    swap_(module, floating)
-    return floating.get(module, module)
-
-
-def _floating(layer: QuantLayer) -> nn.Module:
-    plain = plain_layer(layer, layer.weight)
-    plain.weight, plain.bias = layer.weight, layer.bias
-    if isinstance(layer, QuantLinear) or layer.mask is None:
-        return plain
-    assert isinstance(plain, nn.Conv2d)  # of a convolution
-    return MaskedConv2d.from_conv(plain, layer.mask.cpu().numpy())
-
-
 def _check_replaceable(name: str, module: nn.Module) -> None:
     # The very types: what a subclass computes otherwise would be lost.
     if type(module) not in (nn.Conv2d, nn.Linear, MaskedConv2d):

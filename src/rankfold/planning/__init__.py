@@ -3,8 +3,8 @@
 `best_plan` plans a network; `planning_problem` gives all that its layers may become, for plans under
 other budgets (`solve_problem`), the whole front, and searches (`planning.search`); `alds_plan` is a baseline
 to compare with; `mapping_plan` chooses mappings alone, without data; `PlanLosses` predicts the loss of any
-plan, `Forecaster` the accuracy that training leaves of it; `anneal` plans again after training. The names are
-imported when they are first used, so that `planning.exact` and `planning.kinds` can be had without torch.
+plan, `Forecaster` the accuracy that training leaves of it. The names are imported when they are first used,
+so that `planning.exact` and `planning.kinds` can be had without torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankfold.planning.alds import Allocation as Allocation
     from rankfold.planning.alds import alds_plan as alds_plan
-    from rankfold.planning.annealing.anneal import anneal as anneal
     from rankfold.planning.best import Planning as Planning
     from rankfold.planning.best import best_plan as best_plan
     from rankfold.planning.best import solve_problem as solve_problem
@@ -33,7 +32,6 @@ _HOMES = {
     "Planning": "best",
     "PlanningProblem": "problem",
     "alds_plan": "alds",
-    "anneal": "annealing.anneal",
     "best_plan": "best",
     "mapping_plan": "mappings_alone",
     "planning_problem": "problem",
@@ -47,7 +45,6 @@ __all__ = [
     "Planning",
     "PlanningProblem",
     "alds_plan",
-    "anneal",
     "best_plan",
     "mapping_plan",
     "planning_problem",

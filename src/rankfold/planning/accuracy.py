@@ -192,7 +192,7 @@ class PlanAccuracy:
                 module.load_state_dict(self._made(plan, layer))
         else:
             # Patterns and channels are chosen for all layers together.
-            compress_on_moments_(network, plan, self.known(plan), self._norms)
+            compress_on_moments_(network, plan, self._known(plan), self._norms)
         return network.to(self.data.device)
 
     def _batches(self, images: int) -> Iterable[Inputs]:
@@ -221,7 +221,7 @@ class PlanAccuracy:
                 layers.append(other)
             lone = replace(plan, layers=tuple(layers))
             network = copy.deepcopy(self.model)
-            compress_on_moments_(network, lone, self.known(lone), self._norms)
+            compress_on_moments_(network, lone, self._known(lone), self._norms)
             module = network.get_submodule(layer.name)
             self._weights[key] = module.state_dict()
         return self._weights[key]
@@ -234,7 +234,7 @@ class PlanAccuracy:
         batches = self._batches(SEEN_IMAGES)
         return following_norms(self.model, batches, list(self._moments))
 
-    def known(self, plan: Plan) -> dict[str, PatchMoments]:
+    def _known(self, plan: Plan) -> dict[str, PatchMoments]:
         """The moments of the layers of a plan whose weights are made for data."""
         known = {}
         for layer in plan.layers:

@@ -89,8 +89,8 @@ class PlanningData(ABC):
         """
 
 
-def digest_of(data: ImageData | LoaderData | Iterable[Any] | PlanningData) -> str | None:
-    """What tells a data set from others; None: these are batches, or samples, that nothing names."""
+def digest_of(data: ImageData | LoaderData | Iterable[Any]) -> str | None:
+    """What tells a data set from others; None: these are batches that nothing names."""
     if isinstance(data, ImageData | LoaderData):
         return data.digest
     return None

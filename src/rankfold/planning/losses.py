@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     CancelledError,
@@ -19,11 +19,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
-from torch import Tensor, nn
+from torch import nn
 
 from rankfold.calibration.sensitivity import LayerSensitivity
 from rankfold.mapping.window_cover import AnyWindow
-from rankfold.nn.present import PresentConv2d
 from rankfold.plan import LayerPlan
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact import (
@@ -31,7 +30,6 @@ from rankfold.planning.exact import (
     LayerChoices,
     cheaper_than_lossless,
     pareto,
-    saving_beside,
     without_hopeless,
 )
 from rankfold.planning.exact.costing import Costing
@@ -74,10 +72,10 @@ def layer_choices(
     """
 
     def work(slot: LayerSlot) -> LayerWork:
-        weights = None
+        weight = None
         if _work(slot):
-            weights = LayerWeights.of(model.get_submodule(slot.name))
-        return LayerWork(slot, weights, known.of(slot.name), costing, tuple(budgeted))
+            weight = dense_weight(model.get_submodule(slot.name))
+        return LayerWork(slot, weight, known.of(slot.name), costing, tuple(budgeted))
 
     # What takes longest begins first, so that all threads end at much the same time.
     # The factorisations of a layer grow with the cube of its n inputs.
@@ -170,27 +168,15 @@ def _work(slot: LayerSlot) -> int:
     return slot.shape.n
 
 
-@dataclass(frozen=True)
-class LayerWeights:
-    """What a layer's candidates start from, in float64 on the processor.
+def dense_weight(module: nn.Module) -> np.ndarray:
+    """(m, C_in/G, kh, kw) what a layer's candidates start from: its weight, on the processor.
 
-    Attributes:
-        dense: (m, C_in/G, kh, kw) its weight.
-        matrices: those of its windows, where it has other ones than shifted copies of the weight.
+    In float64: supports are chosen by differences of nearly equal errors.
     """
-
-    dense: np.ndarray
-    matrices: Mapping[AnyWindow, np.ndarray]
-
-    @classmethod
-    def of(cls, module: nn.Module) -> LayerWeights:
-        """Those of a layer of a network."""
-        weight = module.weight
-        assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
-        matrices = {}
-        if isinstance(module, PresentConv2d):
-            matrices = {window: _array(matrix) for window, matrix in module.matrices.items()}
-        return cls(_array(weight), matrices)
+    weight = module.weight
+    assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
+    values: np.ndarray = weight.detach().cpu().double().numpy()
+    return values
 
 
 @dataclass(frozen=True)
@@ -199,14 +185,14 @@ class LayerWork:
 
     Attributes:
         slot: the layer.
-        weights: None for one that stays dense, with its bits.
+        weight: its own (`dense_weight`); None for one that stays dense, with its bits.
         known: what calibration found of it.
         costing: prices what it may become.
         budgeted: the quantities that count.
     """
 
     slot: LayerSlot
-    weights: LayerWeights | None
+    weight: np.ndarray | None
     known: LayerStatistics
     costing: Costing
     budgeted: tuple[str, ...]
@@ -223,8 +209,8 @@ class LayerWork:
         finder = _ChoiceFinder(self.costing, self.budgeted, stopping or Event())
         losses = None
         # A layer that stays dense has no moments and needs none.
-        if self.weights is not None:
-            losses = LayerLosses.on(self.slot, self.weights, self.known)
+        if self.weight is not None:
+            losses = LayerLosses.on(self.slot, self.weight, self.known)
         return finder.choices(self.slot, losses)
 
 
@@ -262,18 +248,13 @@ class _ChoiceFinder:
 
     def _worth_a_loss(self, slot: LayerSlot, families: Sequence[Supports]) -> tuple[Candidate, ...]:
         """The candidates that their costs alone do not rule out, of all bits that the layer may have."""
-        if slot.present is not None:
-            return self._beside(slot.present.kind, self._own(slot, families))
         if slot.widths is None:
-            return self._left(self._own(slot, families))
+            own = self._costed(slot, self._entries(slot, families), ())
+            return self._left([one for (one,) in own])
         found: list[Candidate] = []
         for variant in slot.variants(self.costing.array):
             found.extend(self._of_inputs(variant, self._entries(variant, families), slot.widths.inputs))
         return self._left(found)
-
-    def _own(self, slot: LayerSlot, families: Sequence[Supports]) -> list[Candidate]:
-        """All that a layer may become, with the bits that it has."""
-        return [one for (one,) in self._costed(slot, self._entries(slot, families), ())]
 
     def _entries(self, slot: LayerSlot, families: Sequence[Supports]) -> list[LayerPlan]:
         """All that a layer may become, under all mappings."""
@@ -316,12 +297,6 @@ class _ChoiceFinder:
         # Costs are known at once, losses take a decomposition each: what no loss could save goes first.
         # Before all else what saves nothing, so that layers stay as they are where that costs as much.
         return without_hopeless(cheaper_than_lossless(candidates, self.budgeted), self.budgeted)
-
-    def _beside(self, present: LayerKind, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-        """What a layer is already, which loses nothing, and of all else what saves anything beside it."""
-        stays = [one for one in candidates if one.entry.kind == present]
-        others = [one for one in candidates if one.entry.kind != present]
-        return (*stays, *self._left(saving_beside(others, stays, self.budgeted)))
 
     def _priced(self, candidates: Sequence[Candidate], losses: LayerLosses) -> tuple[Candidate, ...]:
         """The candidates with their predicted losses."""
@@ -378,12 +353,12 @@ class LayerLosses:
         self.study, self._sensitivity, self._rounding = study, sensitivity, rounding
 
     @classmethod
-    def on(cls, slot: LayerSlot, weights: LayerWeights, known: LayerStatistics) -> LayerLosses:
+    def on(cls, slot: LayerSlot, weight: np.ndarray, known: LayerStatistics) -> LayerLosses:
         """Those of a layer of a network.
 
         Args:
             slot: the layer.
-            weights: its own.
+            weight: its own (`dense_weight`).
             known: what calibration found.
         """
         others = {shape: found.second for shape, found in known.others.get(slot.name, {}).items()}
@@ -397,12 +372,11 @@ class LayerLosses:
         second = known.fitted(slot.name).second
         study = LayerStudy(
             slot,
-            weights.dense,
+            weight,
             second,
             others,
             windows,
             rounded,
-            matrices=weights.matrices,
             skipping_loss=known.skipping.get(slot.name, math.inf),
         )
         return cls(study, sensitivity, rounding)
@@ -411,10 +385,6 @@ class LayerLosses:
         """The kind with all that is chosen on data, and its losses."""
         change = 0.0
         part = candidates_of(kind)
-        present = self.study.slot.present
-        # What it is already it stays, with the weights that it has.
-        if present is not None and kind == present.kind:
-            return KindLosses(kind, change, None)
         if kind.changes_weight:
             kind = part.settled(kind, self.study)
             change = part.loss(kind, self.study, self._sensitivity)
@@ -422,9 +392,3 @@ class LayerLosses:
             return KindLosses(kind, change, None)
         stored = part.stored(kind, self.study, self._rounding.sensitivity)
         return KindLosses(kind, change, RoundingLosses(stored, self._rounding))
-
-
-def _array(weight: Tensor) -> np.ndarray:
-    """In float64 on the processor: supports are chosen by differences of nearly equal errors."""
-    values: np.ndarray = weight.detach().cpu().double().numpy()
-    return values

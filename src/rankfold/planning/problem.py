@@ -22,7 +22,6 @@ from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import AnyWindow
 from rankfold.models.device import MODEL, device_of
 from rankfold.plan import Plan
-from rankfold.plan.plan import PLAN
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.channels import in_order, with_channels
@@ -48,7 +47,6 @@ from rankfold.planning.explain import explained
 from rankfold.planning.kinds import chosen_labels, patches_read, uses_bypasses, windows_computed
 from rankfold.planning.losses import LayerRunner, layer_choices
 from rankfold.planning.memory import give_back_memory
-from rankfold.planning.present import check_present, seen_as_convolutions
 from rankfold.planning.request import (
     MEASURED_IMAGES,
     check_request,
@@ -87,8 +85,8 @@ class PlanningProblem:
         objective: what shall be small: the loss, or one of `QUANTITIES`; None: as usual.
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         hardware: what else plans are for, beside their array; None: nothing else was said.
-        comparable: whether losses are those of plans of other problems: of the weights of a dense network,
-            and not of rounding, nor of a network that follows a plan already.
+        comparable: whether losses are those of plans of other problems: of changed weights, and not of
+            rounding.
         data: digest of the data set; None: of batches that nothing names.
     """
 
@@ -186,13 +184,12 @@ class PlanningProblem:
     pointwise=SWITCH,
     layer_bits=CHOICES.or_none,
     network=NETWORK.or_none,
-    present=PLAN.or_none,
     progress=PROGRESS,
     table=Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
 )
 def planning_problem(
     model: nn.Module,
-    data: ImageData | LoaderData | Iterable[Any] | PlanningData,
+    data: ImageData | LoaderData | Iterable[Any],
     array: ArraySpec | Hardware,
     *budgets: Budget,
     bits: Bits = 4,
@@ -209,7 +206,6 @@ def planning_problem(
     seed: int = 0,
     table: ComponentTable | None = None,
     network: Network | None = None,
-    present: Plan | None = None,
     runner: LayerRunner | None = None,
     progress: Progress | None = None,
 ) -> PlanningProblem:
@@ -244,9 +240,6 @@ def planning_problem(
         table: the components that energy is counted with; None: those of the hardware, else the default
             ones.
         network: the model's trace; None: it is traced, and has the name of the model's class.
-        present: the plan that the model follows already, perhaps quantised and trained: then `network` is the
-            trace of the dense network, layers may stay what they are without any loss, or become less from
-            the weights that they have, and losses are what that adds. None: the model is dense.
         runner: finds what layers may become elsewhere, such as a connected `planning.cluster.RayLayers`;
             None: threads of this process do, as many as torch may use.
         progress: hears how far the work is.
@@ -267,9 +260,6 @@ def planning_problem(
     quantities = counted_quantities(budgets, goal, traded)
     chosen_kinds = chosen_labels(kinds)
     progress = progress or Silent()
-    if present is not None:
-        check_present(network, present, layer_bits=layer_bits, max_drop=max_drop)
-        model = seen_as_convolutions(model, present)
     hardware = None
     if isinstance(array, Hardware):
         hardware, array = array, array.array
@@ -284,8 +274,6 @@ def planning_problem(
         PlanAccuracy(model, samples, measure, metric=by).held_out  # noqa: B018
     all_slots = layer_slots(network, array, bits, pointwise=pointwise)
     slots = _open_slots(all_slots, network, model, array, chosen_kinds)
-    if present is not None:
-        slots = tuple(slot.becoming(array, present.layer(slot.name)) for slot in slots)
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
@@ -311,7 +299,7 @@ def planning_problem(
         hardware=hardware,
         objective=goal,
         trades=traded,
-        comparable=layer_bits is None and present is None,
+        comparable=layer_bits is None,
         data=digest_of(data),
     )
 

@@ -64,11 +64,6 @@ class RunFolder:
             run = held["run"]
         return cls(path, run)
 
-    def release(self) -> None:
-        """Give the folder back, if nothing was written to it but which run it belongs to."""
-        if [entry.name for entry in self.path.iterdir()] == [run_files.RUN]:
-            self.marker.unlink()
-
     @property
     def marker(self) -> Path:
         """Which run the folder belongs to; a folder of `save` has none."""
@@ -95,15 +90,6 @@ class RunFolder:
         return self.path / run_files.RECONSTRUCTION
 
     @property
-    def step(self) -> Path:
-        """Where a run that plans again after training goes on, while it is not complete."""
-        return self.path / run_files.STEP
-
-    def step_plan(self, number: int) -> Path:
-        """The plan of one of its steps, from 1."""
-        return self.path / run_files.step_plan(number)
-
-    @property
     def result(self) -> Path:
         """The result; written last, so a run that has it is complete."""
         return self.path / run_files.RESULT
@@ -120,7 +106,7 @@ class RunFolder:
 
     def remove_checkpoints(self) -> None:
         """Remove the states of training that nobody goes on from any more, as the run is complete."""
-        for path in (self.checkpoint, self.baseline_checkpoint, self.reconstruction, self.step):
+        for path in (self.checkpoint, self.baseline_checkpoint, self.reconstruction):
             path.unlink(missing_ok=True)
 
     @property

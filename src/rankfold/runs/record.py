@@ -94,7 +94,6 @@ def result_of(state: RunState, run: str) -> Result:
         hardware=state.hardware or state.plan.machine,
         predicted_loss=state.plan.predicted_loss_for(state.dense_weights, state.data.digest),
         dense_weights=state.dense_weights or None,
-        steps=state.planned_steps,
         reconstruction=_reconstruction(state),
         decomposition=state.decomposition,
         rounding=state.rounding,

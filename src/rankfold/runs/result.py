@@ -50,7 +50,7 @@ class LayerResult:
         groups: g of a low-rank pair.
         rank: r of a low-rank pair.
         error: relative Frobenius error of the weight before fine-tuning, against the dense one; None of
-            layers that keep it, lose channels, or changed after some training already.
+            layers that keep it or lose channels.
         plain_error: the bound of Theorem 1 on it; None where it does not hold: R_ keeps only some positions.
         parameters_before: weights and biases of the dense layer.
         parameters_after: weights and biases that are left.
@@ -182,29 +182,6 @@ class MetricResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedStep:
-    """One step of a run that plans again after training: a plan, and what training made of it.
-
-    Attributes:
-        budgets: the most of each quantity in its base unit that the plan may need.
-        planned: what it needs of them.
-        predicted_loss: of this step alone, beside the network as it was before, in nats per image.
-        changed: layers that became something else.
-        before: accuracy on the test split before it is trained, 0 to 1.
-        epochs: that it is trained for.
-        after: accuracy on the test split then, 0 to 1.
-    """
-
-    budgets: dict[str, float]
-    planned: dict[str, float]
-    predicted_loss: float
-    changed: int
-    before: float
-    epochs: int
-    after: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReconstructionResult:
     """What a reconstruction without labels did, before any fine-tuning.
 
@@ -267,7 +244,6 @@ class Result:
         predicted_loss: what the plan said that the network would lose before any training, in nats per image
             and without rounding; None where it does not say so, or not for these dense weights and data.
         dense_weights: a hash of the weights of the dense network; None in older results.
-        steps: of a run that plans again after training, in order; of others there are none.
         reconstruction: what training without labels did; None: there was none.
         decomposition: how weights were made, one of `lowrank.DECOMPOSITIONS`; None in older results.
         rounding: of weights before fine-tuning, one of `lowrank.ROUNDINGS`; None in older results.
@@ -301,7 +277,6 @@ class Result:
     hardware: Hardware | None = None
     predicted_loss: float | None = None
     dense_weights: str | None = None
-    steps: tuple[PlannedStep, ...] = ()
     reconstruction: ReconstructionResult | None = None
     decomposition: str | None = None
     rounding: str | None = None
@@ -326,10 +301,6 @@ class Result:
         for name in ("predicted_loss", "dense_weights", "decomposition", "rounding"):
             if content[name] is None:
                 del content[name]
-        # Runs of one plan say nothing of steps.
-        del content["steps"]
-        if self.steps:
-            content["steps"] = [asdict(step) for step in self.steps]
         del content["reconstruction"]
         if self.reconstruction is not None:
             content["reconstruction"] = asdict(self.reconstruction)
@@ -373,7 +344,6 @@ class Result:
         if content.get("hardware") is not None:
             content["hardware"] = hardware_from_json(content["hardware"], f"{where}: hardware")
         content["untouched"] = tuple((name, what) for name, what in content["untouched"])
-        content["steps"] = tuple(PlannedStep(**step) for step in content.get("steps", ()))
         if content.get("reconstruction") is not None:
             content["reconstruction"] = ReconstructionResult.from_json(content["reconstruction"])
         if content.get("metric") is not None:

@@ -25,7 +25,6 @@ from rankfold.runs.baseline import DenseWeights, GivenWeights
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective
-from rankfold.runs.result import PlannedStep
 from rankfold.simulator import check_arrays
 from rankfold.surgery.compress import LayerReport, build_
 from rankfold.surgery.quantise import check_rounding
@@ -97,7 +96,6 @@ class RunState:
         metrics: what `metric` says on the test split, by the same names but `arrays`.
         blocks: one record for each block that was reconstructed.
         history: one record for each epoch.
-        planned_steps: of a run that plans again after training.
     """
 
     model: nn.Module
@@ -133,7 +131,6 @@ class RunState:
     metrics: dict[str, float] = field(default_factory=dict)
     blocks: tuple[BlockRecord, ...] = ()
     history: tuple[EpochRecord, ...] = ()
-    planned_steps: tuple[PlannedStep, ...] = ()
 
     def calibration(self, images: int = CALIBRATION_IMAGES) -> Iterable[Any]:
         """Inputs of training samples in batches that can be gone through again and again."""

@@ -264,7 +264,7 @@ def _check(
                 "the network is a single layer; wrap it in nn.Sequential so that it can be replaced"
             )
         module = modules[layer.name]
-        if replaces and isinstance(module, StandIn) and not surgery.goes_on(layer, module):
+        if replaces and isinstance(module, StandIn):
             raise InputError(
                 f"layer {layer.name} is a {type(module).__name__} already, which a dense layer "
                 "became; give the dense network (merge(model) makes one of a compressed one)"

@@ -17,11 +17,10 @@ from rankfold.planning.forecast.forecaster import Forecaster, NotLearntError
 from rankfold.planning.forecast.outcome import Outcome, bits_of, kinds_of
 from rankfold.planning.forecast.situation import Situation
 from rankfold.runs.baseline import weights_digest
-from rankfold.runs.result import Accuracies, PlannedStep, ReconstructionResult, Result
+from rankfold.runs.result import Accuracies, ReconstructionResult, Result
 from rankfold.training.reconstruction_recipe import BlockRecord
 
 RUNS = Path(__file__).parents[2] / "data" / "version-0.1" / "runs"
-STEP = PlannedStep(budgets={}, planned={}, predicted_loss=0.1, changed=1, before=0.5, epochs=1, after=0.6)
 
 BLOCK = BlockRecord("block", before=0.2, after=0.1, seconds=1.0)
 RECONSTRUCTION = ReconstructionResult(
@@ -64,7 +63,6 @@ def test_a_finished_run_is_learnt_from(finished):
 @pytest.mark.parametrize(
     ("other", "why"),
     [
-        ({"steps": (STEP,)}, "planned again after training"),
         ({"reconstruction": RECONSTRUCTION}, "trained without labels before"),
         ({"dense_weights": None}, "of an older version"),
         ({"decomposition": None}, "of an older version"),

@@ -30,9 +30,9 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
     """
     parser.add_argument("--data", required=data_needed, metavar="DATA", help=DATA_HELP)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
-    parser.add_argument("--epochs", type=int, help=f"passes over the training images (default {epochs})")
-    # Beside the option, which is None where it is not given.
-    parser.set_defaults(usual_epochs=epochs)
+    parser.add_argument(
+        "--epochs", type=int, default=epochs, help=f"passes over the training images (default {epochs})"
+    )
     parser.add_argument("--batch", type=int, default=128, help="images per step (default 128)")
     parser.add_argument("--rate", type=float, default=rate, help=f"peak learning rate (default {rate})")
     add_seed(parser)
@@ -102,7 +102,7 @@ def recipe(options: argparse.Namespace) -> Recipe:
     from rankfold.training.recipe import Recipe
 
     return Recipe(
-        epochs=options.usual_epochs if options.epochs is None else options.epochs,
+        epochs=options.epochs,
         batch_size=options.batch,
         peak_rate=options.rate,
         augment=options.augment,

@@ -35,7 +35,6 @@ from rankfold.cli.arguments.training import (
     training_data,
 )
 from rankfold.cli.arguments.values import checked, input_sizes
-from rankfold.cli.commands.compress_anneal import add_anneal, check_annealing, run_annealing
 from rankfold.cli.commands.compress_reconstruct import (
     add_reconstruction,
     check_reconstruction,
@@ -75,7 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
     )
-    add_anneal(parser)
     add_checkpoint(parser)
     parser.add_argument(
         "--baseline-epochs",
@@ -141,7 +139,6 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--data is missing: {DATA_HELP}")
     # Before anything is loaded, as what is wrong with the options costs no wait then.
     check_reconstruction(options)
-    check_annealing(options, [word for word, there in _of_one_method(options).items() if there])
     planned = method = None
     if options.plan is None:
         method = chosen_method(options)
@@ -185,18 +182,6 @@ def _compress(
     channels, image = data.input_size[0], data.input_size
     model = load_model(options.model, len(data.classes), channels, options.seed, image=image)
     baseline = _baseline(options, data)
-    if options.anneal is not None:
-        run_annealing(
-            options,
-            model,
-            data,
-            recipe=tuning,
-            baseline=baseline,
-            hardware=hardware,
-            bits=_both_bits(options),
-            device=device,
-        )
-        return
     network = traced(model, data, options.model)
     plan = _chosen_plan(options, wanted, model, network, kept_with_plan(options, hardware, wanted))
     _check_decomposition(options, plan)

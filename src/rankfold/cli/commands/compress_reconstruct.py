@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 
 def add_reconstruction(parser: argparse.ArgumentParser) -> None:
-    """Add `--reconstruct` and `--steps`; `--images` is shared with `--anneal`."""
+    """Add `--reconstruct`, `--images` and `--steps`."""
     parser.add_argument(
         "--reconstruct",
         action="store_true",
         help="before fine-tuning, or with --epochs 0 instead of it, let each block learn to give the dense "
         "network's outputs on a few training images, whose labels are not looked at",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="training images that --reconstruct looks at (default 512)",
     )
     parser.add_argument(
         "--steps",
@@ -37,15 +43,10 @@ def check_reconstruction(options: argparse.Namespace) -> None:
     if not options.reconstruct:
         if options.steps is not None:
             raise InputError("--steps is of --reconstruct; add it, or omit --steps")
-        if options.images is not None and options.anneal is None:
-            raise InputError("--images is of --reconstruct and of --anneal; add one of them")
+        if options.images is not None:
+            raise InputError("--images is of --reconstruct; add it, or omit --images")
         return
     reconstruction(options)
-    if options.anneal is not None:
-        raise InputError(
-            "--anneal plans and trains in steps of its own; omit --reconstruct, or reconstruct by the last "
-            "plan of the finished run (compress --plan DIR/plan.json --reconstruct)"
-        )
     if options.noise_aware:
         raise InputError("--reconstruct has no arrays in the loop, as --noise-aware has; omit one of them")
     if started_together():

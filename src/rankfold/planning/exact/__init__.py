@@ -5,7 +5,6 @@ from rankfold.planning.exact.candidate import LOSS, Candidate, LayerChoices, is_
 from rankfold.planning.exact.dominance import (
     cheaper_than_lossless,
     pareto,
-    saving_beside,
     without_hopeless,
 )
 from rankfold.planning.exact.front import Front, front
@@ -53,7 +52,6 @@ __all__ = [
     "is_largest",
     "is_priced",
     "pareto",
-    "saving_beside",
     "solve",
     "surface",
     "total",

@@ -60,24 +60,6 @@ def cheaper_than_lossless(candidates: Candidates, budgeted: Sequence[str]) -> tu
     return tuple(left)
 
 
-def saving_beside(
-    candidates: Candidates, lossless: Candidates, budgeted: Sequence[str]
-) -> tuple[Candidate, ...]:
-    """The candidates that need less than each of others, which lose nothing, of something that is budgeted.
-
-    Args:
-        candidates: of one layer, whose losses are not known yet.
-        lossless: what else the layer may be.
-        budgeted: those of `QUANTITIES` that a budget is kept on, or that is to be small.
-    """
-    no_dearer: np.ndarray = _no_more((*lossless, *candidates), budgeted)
-    left = []
-    for one, dearer in zip(candidates, no_dearer[: len(lossless), len(lossless) :].T, strict=True):
-        if not dearer.any():
-            left.append(one)
-    return tuple(left)
-
-
 def pareto(candidates: Candidates, budgeted: Sequence[str]) -> tuple[Candidate, ...]:
     """The candidates that no other one is at least as good as in all budgeted quantities and in loss.
 

@@ -45,7 +45,6 @@ class LayerSlot:
         kinds: labels of the kinds that it may become beside dense; None: all that there are.
         widths: bits that it may have, its own among them; None: its own alone.
         why_bits: why it keeps its bits where other layers may have others, in words.
-        present: what it is already, in a network that follows a plan; None: dense.
     """
 
     shape: ConvShape
@@ -57,7 +56,6 @@ class LayerSlot:
     kinds: frozenset[str] | None = None
     widths: BitChoices | None = None
     why_bits: str = ""
-    present: LayerPlan | None = None
     bypassed: bool = False
     given: Channels | None = None
     read: Channels | None = None
@@ -68,32 +66,16 @@ class LayerSlot:
         return self.entry.name
 
     @property
-    def one_kernel(self) -> bool:
-        """Whether it computes what a convolution of its own shape computes, from whose weight it may become
-        anything.
-        """
-        return self.present is None or self.present.kind.one_kernel
-
-    @property
     def spatial(self) -> bool:
         """Whether its kernel has positions to choose from."""
         return not self.why_dense and self.shape.kernel != (1, 1)
 
-    def becoming(self, array: ArraySpec, present: LayerPlan) -> LayerSlot:
-        """The layer where it is something already, with the bits that it has.
-
-        Args:
-            array: R x C, with cells where the user named them.
-            present: what it is.
-        """
-        return replace(self.with_bits(array, present.weight_bits, present.input_bits), present=present)
-
-    def with_bits(self, array: ArraySpec, weight_bits: int | None, input_bits: int | None) -> LayerSlot:
+    def with_bits(self, array: ArraySpec, weight_bits: int, input_bits: int) -> LayerSlot:
         """The layer with other bits.
 
         Args:
             array: R x C, with cells where the user named them.
-            weight_bits: of its weights; None: float.
+            weight_bits: of its weights.
             input_bits: of its inputs.
 
         Raises:

@@ -126,8 +126,6 @@ def of_run(folder: str | Path) -> Outcome | Unused:
 
 def _obstacles(result: Result) -> Iterator[str]:
     """Why a run is not learnt from, one after the other."""
-    if result.steps:
-        yield "it planned again after training"
     if not result.recipe["epochs"]:
         yield "it was not fine-tuned"
     if result.dense_weights is None or result.decomposition is None:

@@ -94,22 +94,6 @@ class KindCandidates(ABC):
         """
         return (PIXEL,)
 
-    def further(self, slot: LayerSlot, kind: LayerKind) -> Iterator[LayerPlan]:
-        """What a layer that is of this kind already may become from the weights it has: of less cost.
-
-        Only asked for kinds that no convolution computes the same as (`LayerKind.one_kernel`): others may
-        become what the convolution may become that computes the same.
-
-        Args:
-            slot: the layer.
-            kind: what it is.
-        """
-        return iter(())
-
-    def leads_to(self, kind: LayerKind, other: LayerKind) -> bool:
-        """Whether a layer that became this can become another thing later, from the weights it has then."""
-        return kind.one_kernel or kind == other
-
     def settled(self, kind: LayerKind, study: LayerStudy) -> LayerKind:
         """The kind with everything that is chosen on data, such as a support, for its loss and for the plan.
 
@@ -247,27 +231,19 @@ def patches_read(slot: LayerSlot) -> tuple[ConvShape, ...]:
 def windows_computed(slot: LayerSlot) -> tuple[AnyWindow, ...]:
     """The windows of output pixels that any of the layer's candidates computes at once, each once."""
     windows: dict[AnyWindow, None] = {}
-    if slot.present is not None and not slot.one_kernel:
-        # A single pixel is the layer itself.
-        own = candidates_of(slot.present.kind).made_for(slot.present.kind)
-        return tuple(window for window in own if window != PIXEL)
     for part in _parts(slot):
         windows.update(dict.fromkeys(part.windows(slot)))
     return tuple(windows)
 
 
 def layer_entries(slot: LayerSlot, families: Iterable[Supports]) -> Iterator[LayerPlan]:
-    """All that a layer may become: what it is, as it is or decomposed, then everything on each support.
+    """All that a layer may become: as it is or decomposed, then everything on each support.
 
     Args:
         slot: the layer.
         families: supports of each number of positions, in each way that they were chosen; none for a
             layer that has no positions to choose from.
     """
-    if slot.present is not None:
-        yield slot.present
-        if not slot.one_kernel:
-            yield from candidates_of(slot.present.kind).further(slot, slot.present.kind)
     parts = _parts(slot)
     for part in parts:
         yield from part.entries(slot, None)
@@ -281,10 +257,8 @@ def layer_entries(slot: LayerSlot, families: Iterable[Supports]) -> Iterator[Lay
 
 
 def _parts(slot: LayerSlot) -> list[KindCandidates]:
-    """Of all kinds that the layer may become, from the weight of a convolution."""
-    parts: list[KindCandidates] = []
-    if not slot.one_kernel:
-        return parts
+    """Of all kinds that the layer may become."""
+    parts = []
     for kind in kinds():
         if not has_part(kind, STEP):
             continue

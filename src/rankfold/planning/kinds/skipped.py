@@ -29,10 +29,6 @@ class SkippedCandidates(KindCandidates):
             kind = SkippedLayer()
             yield replace(slot.entry, kind=kind, mapping=kind.mapping_for("im2col"))
 
-    def leads_to(self, kind: LayerKind, other: LayerKind) -> bool:
-        """To nothing else: it has no weights."""
-        return kind == other
-
     def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
         """That of its outputs where they become their means."""
         return study.skipping_loss

@@ -43,8 +43,6 @@ class LayerStudy:
             that of (1, 1) is the sensitivity to its weight.
         rounded: likewise, to errors that nothing has made small, such as those of rounding; None: as
             `windows`.
-        matrices: (m*a*b, C_in/G, ph, pw) of its windows, by the same keys, where they are not, or no longer,
-            shifted copies of `weight`.
         skipping_loss: what is predicted to be lost where the layer is skipped, in nats per image; infinite
             where that is not known.
     """
@@ -58,12 +56,10 @@ class LayerStudy:
         windows: Mapping[AnyWindow, LayerSensitivity] | None = None,
         rounded: Mapping[AnyWindow, LayerSensitivity] | None = None,
         *,
-        matrices: Mapping[AnyWindow, np.ndarray] | None = None,
         skipping_loss: float = math.inf,
     ) -> None:
         self.slot, self.weight = slot, weight
         self.skipping_loss = skipping_loss
-        self._matrices = dict(matrices or {})
         self.moments = np.array(second, np.float64)  # a copy, the only one
         for of_group in self.moments:
             add_ridge_(of_group, RIDGE)
@@ -97,9 +93,8 @@ class LayerStudy:
             pixels = window.window if isinstance(window, PlanePart) else window
             # Other windows have moments of their own, which nothing else begins with.
             inverses = self._inverses if window == PIXEL else Inverses()
-            matrix = self._matrices.get(window)
             self._windows[window] = WindowStudy(
-                self.slot, self.weight, pixels, sensitivity, self.moments, inverses, matrix=matrix
+                self.slot, self.weight, pixels, sensitivity, self.moments, inverses
             )
         return self._windows[window]
 

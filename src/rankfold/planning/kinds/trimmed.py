@@ -71,10 +71,6 @@ class TrimmedCandidates(KindCandidates):
         """Its own, or a single pixel."""
         return (cast(TrimmedLayer, kind).window or PIXEL,)
 
-    def leads_to(self, kind: LayerKind, other: LayerKind) -> bool:
-        """To nothing else: what it lacks it does not get back."""
-        return kind == other
-
     def settled(self, kind: LayerKind, study: LayerStudy) -> LayerKind:
         """With the inputs of windows that are worth most."""
         trimmed = cast(TrimmedLayer, kind)

@@ -41,20 +41,6 @@ class WindowCandidates(KindCandidates):
             if window != PIXEL:
                 yield replace(slot.entry, kind=WindowLayer(window), mapping=MAPPING)
 
-    def further(self, slot: LayerSlot, kind: LayerKind) -> Iterator[LayerPlan]:
-        """The same window by rising row tiles, fewer than it has."""
-        layer = cast(WindowLayer, kind)
-        inputs = layer.rows or window_shape(slot.shape, layer.window).n
-        for rows in range(slot.array.rows, inputs, slot.array.rows):
-            yield replace(slot.entry, kind=WindowLayer(layer.window, rows), mapping=MAPPING)
-
-    def leads_to(self, kind: LayerKind, other: LayerKind) -> bool:
-        """To the same window of no more rows."""
-        own = cast(WindowLayer, kind)
-        if not isinstance(other, WindowLayer) or other.window != own.window:
-            return False
-        return own.rows is None or (other.rows is not None and other.rows <= own.rows)
-
     def windows(self, slot: LayerSlot) -> tuple[Pair, ...]:
         """Those of several pixels."""
         return candidate_windows(slot)

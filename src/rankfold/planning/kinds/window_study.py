@@ -39,7 +39,6 @@ class WindowStudy:
         moments: (G, n, n) of other candidates of the layer, with a ridge; those of the window may be the
             same, and are then kept once.
         inverses: of moments, which these candidates may have as well.
-        matrix: (m*a*b, C_in/G, ph, pw) what the window starts from; None: shifted copies of the weight.
     """
 
     def __init__(
@@ -50,19 +49,14 @@ class WindowStudy:
         sensitivity: LayerSensitivity,
         moments: np.ndarray,
         inverses: Inverses,
-        *,
-        matrix: np.ndarray | None = None,
     ) -> None:
         self.sensitivity, self._of_others, self._inverses = sensitivity, moments, inverses
-        self._matrix = matrix
         self._slot, self._weight, self._window = slot, weight, window
         self._of_rank: dict[int, dict[int, RowFactors]] = {}
 
     @cached_property
     def copies(self) -> np.ndarray:
-        """(m*a*b, C_in/G, ph, pw) the matrix as it starts."""
-        if self._matrix is not None:
-            return self._matrix
+        """(m*a*b, C_in/G, ph, pw) the matrix as it starts, shifted copies of the kernel."""
         shape = self._slot.shape
         return window_weight(self._weight, shape.groups, shape.stride, shape.dilation, self._window)
 

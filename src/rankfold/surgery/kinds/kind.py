@@ -74,17 +74,6 @@ class KindSurgery:
             UnsupportedLayerError: it has behaviour that a replacement would not carry over.
         """
 
-    def goes_on(self, layer: LayerPlan, module: nn.Module) -> bool:
-        """Whether `replace` takes a module that stands in for the layer already, with the weights it has now.
-
-        Only asked for modules that no plain convolution computes the same as. Float ones, without quantisers.
-
-        Args:
-            layer: what the plan says of it.
-            module: what it became before.
-        """
-        return False
-
     def choose_(self, model: nn.Module, plan: Plan, layers: Sequence[LayerPlan]) -> Masks:
         """Make the choices that concern all layers of the kind together, from the network's weights.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -33,8 +32,6 @@ class WindowSurgery(ReplacingSurgery):
 
     def check(self, layer: LayerPlan, module: nn.Module) -> None:
         """Refuse a layer that cannot be replaced, or more rows than its window has."""
-        if self.goes_on(layer, module):
-            return
         super().check(layer, module)
         kind = cast(WindowLayer, layer.kind)
         if not isinstance(module, nn.Conv2d):
@@ -43,10 +40,6 @@ class WindowSurgery(ReplacingSurgery):
             )
         # Whether the window fits the plane is seen when the plan is checked: the module does not know it.
         kind.check_rows(plain_shape(layer, module))
-
-    def goes_on(self, layer: LayerPlan, module: nn.Module) -> bool:
-        """Whether it is a layer of the same window, which may lose rows."""
-        return isinstance(module, WindowConv2d) and module.window == cast(WindowLayer, layer.kind).window
 
     def build(self, layer: LayerPlan, module: nn.Module) -> nn.Module:
         """The layer with weights of no meaning."""
@@ -61,14 +54,11 @@ class WindowSurgery(ReplacingSurgery):
         mask: np.ndarray | None,
     ) -> Replacement:
         """The layer with its shifted copies where it keeps all rows, else with the rows worth most and their
-        best weights. A window layer goes on from the matrix that it has.
+        best weights.
         """
+        assert isinstance(module, nn.Conv2d)  # check refuses others
         kind = cast(WindowLayer, layer.kind)
-        if isinstance(module, WindowConv2d):
-            made = copy.deepcopy(module)
-        else:
-            assert isinstance(module, nn.Conv2d)  # check refuses others
-            made = WindowConv2d.from_conv(module, kind.window)
+        made = WindowConv2d.from_conv(module, kind.window)
         if kind.rows is None:
             return Replacement(made, 0.0)
         found = fit_(made, kind, layer.name, moments)
@@ -94,9 +84,7 @@ class WindowSurgery(ReplacingSurgery):
     ) -> None:
         """Take back the shift of the mean in the biases of each pixel, and what that leaves in the norm."""
         assert isinstance(module, Windowed)
-        started = before  # the matrix of a layer that went on
-        if before.shape != module.weight.shape:
-            started = started_from(before, module)
+        started = started_from(before, module)
         correct_(module.bias, norm, started, module.weight, moments, channels=module.channels)
 
     def matrices(self, module: nn.Module) -> tuple[Tensor, ...]:
