@@ -29,6 +29,7 @@ from rankfold.nn.skipped import SkippedConv2d
 from rankfold.plan import LayerPlan, Plan, SkippedLayer, check_plan, uniform_plan
 from rankfold.planning import PlanLosses, planning_problem
 from rankfold.planning.exact import Budget, solve
+from rankfold.planning.exact.candidate import Need
 from rankfold.planning.search.space import SearchSpace
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import compress_
@@ -192,7 +193,8 @@ def test_the_planner_skips_branches_and_charges_nothing_for_what_feeds_them() ->
     idle = {layer.name: [one for one in layer.candidates if one.idle] for layer in problem.choices}
     assert {name: len(each) for name, each in idle.items() if each} == {"first": 2, "second": 1, "down": 1}
     alone, dependent = idle["first"]
-    assert (dependent.needs, dependent.loss, dependent.cycles) == ("second", 0.0, 0) and alone.loss > 0
+    assert (dependent.needs, dependent.loss, dependent.cycles) == (Need("second", 0), 0.0, 0)
+    assert alone.loss > 0
     best = solve(problem.candidates, problem.budgets)
     assert [one.idle for one in best.chosen] == [False, True, True, False, False]
     assert best.value == idle["second"][0].loss and best.gap == 0
