@@ -78,7 +78,9 @@ def _ordered(channels: Channels, model: nn.Module, known: LayerStatistics) -> Ch
     """By what the reader loses without them on data."""
     weight = model.get_submodule(channels.reader).weight
     assert isinstance(weight, Tensor)  # slots of other modules stay dense
-    moments = with_ridge(known.fitted(channels.reader).second[0], RIDGE)
+    # Without means, as surgery makes the weights: trimmed layers bring a bias.
+    second = known.sensitivities[channels.reader].weighed_moments.centred().second[0]
+    moments = with_ridge(second, RIDGE)
     importance = with_floor(known.sensitivities[channels.reader].gradient)[0]
     dense = weight.detach().cpu().double().numpy()
     order = channel_order(dense, moments, importance, fewest=min(channels.counts))

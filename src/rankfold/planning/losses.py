@@ -363,8 +363,8 @@ class LayerLosses:
         """
         others = {shape: found.second for shape, found in known.others.get(slot.name, {}).items()}
         sensitivity, rounding = known.sensitivities[slot.name], known.rounding.get(slot.name)
-        # A window of one pixel is the layer itself.
-        windows: dict[AnyWindow, LayerSensitivity] = {PIXEL: sensitivity}
+        # A window of one pixel is the layer itself, with a bias.
+        windows: dict[AnyWindow, LayerSensitivity] = {PIXEL: known.as_biased(slot.name)}
         windows.update(known.windows.get(slot.name, {}))
         rounded = None
         if rounding is not None:

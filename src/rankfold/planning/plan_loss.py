@@ -125,7 +125,7 @@ class PlanLosses:
             matrices = _matrices(layer, network.get_submodule(layer.name))
             unread = self._unread(layer, plan)
             of_windows = zip(_windows(layer), matrices, strict=True)
-            losses[layer.name] = sum(self._of_matrix(layer.name, *one, unread) for one in of_windows)
+            losses[layer.name] = sum(self._of_matrix(layer, *one, unread) for one in of_windows)
         return losses
 
     def network(self, plan: Plan) -> nn.Module:
@@ -160,14 +160,20 @@ class PlanLosses:
             return text_to_channels(reader.reads, outputs)
         return np.full(outputs, reader.computes)
 
-    def _of_matrix(self, name: str, window: AnyWindow, matrix: Tensor, unread: np.ndarray | None) -> float:
-        """What the matrix of a window of layer `name` loses against shifted copies of the layer's weight."""
+    def _of_matrix(
+        self, layer: LayerPlan, window: AnyWindow, matrix: Tensor, unread: np.ndarray | None
+    ) -> float:
+        """What the matrix of a window of a layer loses against shifted copies of the layer's weight."""
+        name = layer.name
         conv = self._networks.model.get_submodule(name)
         assert isinstance(conv.weight, Tensor)  # plans change convolutions and linear layers only
         before = _array(conv.weight)
         if window == PIXEL:
             after = _array(matrix).reshape(before.shape)
-            return predicted_loss(before, _kept(after, before, unread), self._known.sensitivities[name])
+            sensitivity = self._known.sensitivities[name]
+            if surgery_of(layer.kind).brings_bias:
+                sensitivity = self._known.as_biased(name)
+            return predicted_loss(before, _kept(after, before, unread), sensitivity)
         assert isinstance(conv, nn.Conv2d)  # others have no windows
         pixels = window.window if isinstance(window, PlanePart) else window
         stride = conv.stride[0], conv.stride[1]

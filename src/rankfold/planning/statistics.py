@@ -32,6 +32,8 @@ class LayerStatistics:
     Attributes:
         sensitivities: the curvature of the loss over each layer's weight.
         corrected: the layers whose bias, or a norm behind them, takes a constant error of the output back.
+        centred: of the other ones, the curvature over inputs without their means, for replacements that
+            bring a bias.
         others: the moments that replacements are made for, see `fitted`, of other patches of a layer's
             inputs, by the shapes that read them.
         windows: the curvature of the loss over the matrices of its windows, by (a, b) or part of the plane.
@@ -43,6 +45,7 @@ class LayerStatistics:
 
     sensitivities: Mapping[str, LayerSensitivity]
     corrected: frozenset[str] = frozenset()
+    centred: Mapping[str, LayerSensitivity] = field(default_factory=dict)
     others: Mapping[str, Mapping[ConvShape, PatchMoments]] = field(default_factory=dict)
     windows: Mapping[str, Mapping[AnyWindow, LayerSensitivity]] = field(default_factory=dict)
     rounding: Mapping[str, LayerRounding] = field(default_factory=dict)
@@ -60,11 +63,16 @@ class LayerStatistics:
             return moments.centred()
         return moments
 
+    def as_biased(self, name: str) -> LayerSensitivity:
+        """The curvature over a layer's weight, for replacements whose bias takes a constant error back."""
+        return self.centred.get(name, self.sensitivities[name])
+
     def of(self, name: str) -> LayerStatistics:
         """What is known of one layer alone."""
         return LayerStatistics(
             sensitivities=_alone(self.sensitivities, name),
             corrected=self.corrected & {name},
+            centred=_alone(self.centred, name),
             others=_alone(self.others, name),
             windows=_alone(self.windows, name),
             rounding=_alone(self.rounding, name),
@@ -126,8 +134,15 @@ def layer_statistics(
     norms = following_norms(model, batches, names)
     corrected = [name for name in widths if name in norms]
     others_rounded = [name for name in widths if name not in norms]
+    uncorrected = [name for name in names if not takes_constants_back(model, name, norms)]
     found_sensitivities = network_sensitivities(
-        model, batches, names, windows or {}, seed, centred=corrected, uncentred=others_rounded
+        model,
+        batches,
+        names,
+        windows or {},
+        seed,
+        centred={*corrected, *uncorrected},
+        uncentred=others_rounded,
     )
     found: dict[str, dict[ConvShape, PatchMoments]] = {name: {} for name in others or {}}
     for readers in _rounds(others or {}):
@@ -137,7 +152,8 @@ def layer_statistics(
             found[name][shape] = gathered[name]
     return LayerStatistics(
         sensitivities=found_sensitivities.layers,
-        corrected=frozenset(name for name in names if takes_constants_back(model, name, norms)),
+        corrected=frozenset(names).difference(uncorrected),
+        centred={name: found_sensitivities.centred[name] for name in uncorrected},
         others=found,
         windows=found_sensitivities.windows,
         rounding=_rounding(model, batches, found_sensitivities, widths, corrected, seed),
@@ -161,9 +177,9 @@ def _rounding(
     inputs = input_rounding(model, batches, bits, corrected, seed)
     found = {}
     for name in widths:
-        known = sensitivities.centred.get(name, sensitivities.layers[name])
+        of_layers = sensitivities.centred if name in corrected else sensitivities.layers
         of_windows = sensitivities.uncentred.get(name, sensitivities.windows[name])
-        found[name] = LayerRounding(known, inputs[name], name in corrected, of_windows)
+        found[name] = LayerRounding(of_layers[name], inputs[name], name in corrected, of_windows)
     return found
 
 

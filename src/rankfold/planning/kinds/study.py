@@ -40,7 +40,7 @@ class LayerStudy:
         second: the moments, without a ridge.
         others: the same of other patches that its candidates read, by the shapes that read them.
         windows: how sensitive the loss is to the matrices of its windows, by (a, b) or part of the plane;
-            that of (1, 1) is the sensitivity to its weight.
+            that of (1, 1) is the sensitivity to its weight where the layer has a bias, or a norm behind it.
         rounded: likewise, to errors that nothing has made small, such as those of rounding; None: as
             `windows`.
         skipping_loss: what is predicted to be lost where the layer is skipped, in nats per image; infinite
@@ -97,6 +97,11 @@ class LayerStudy:
                 self.slot, self.weight, pixels, sensitivity, self.moments, inverses
             )
         return self._windows[window]
+
+    @property
+    def as_biased(self) -> LayerSensitivity:
+        """How sensitive the loss is to the layer's weight, for replacements that bring a bias."""
+        return self._sensitive_windows[PIXEL]
 
     def to_rounding(self, window: AnyWindow) -> LayerSensitivity:
         """How sensitive the loss is to errors of a window's matrix that nothing has made small."""

@@ -10,8 +10,10 @@ from rankfold.lowrank import FittedSupport
 from rankfold.lowrank.regression import RIDGE
 from rankfold.plan.channels import text_to_channels
 from rankfold.plan.kinds.trimmed import TrimmedLayer
+from rankfold.workload.shape import Pair
 
 if TYPE_CHECKING:
+    from rankfold.calibration.sensitivity import LayerSensitivity
     from rankfold.planning.kinds.study import LayerStudy
     from rankfold.surgery.trimmed_weight import TrimmedProblem
 
@@ -59,12 +61,12 @@ class TrimmedStudy:
 
         if kind.reads is None and kind.rows is None:
             return 0.0  # what it gives, it gives as before
-        window = self._study.window(kind.window or PIXEL)
+        copies, sensitivity = self._starts_from(kind.window)
         reads, own = self.channels(kind)
-        made = np.array(window.copies, np.float64)
+        made = np.array(copies, np.float64)
         made[own] = 0.0
         made[np.ix_(own, reads)] = self.fitted(kind).weight
-        return predicted_loss(window.copies, made, window.sensitivity)
+        return predicted_loss(copies, made, sensitivity)
 
     def _problem_of(self, kind: TrimmedLayer) -> TrimmedProblem:
         """The best matrix of the channels that are left, on all their inputs."""
@@ -76,16 +78,19 @@ class TrimmedStudy:
 
     def _new_problem(self, whole: TrimmedLayer) -> TrimmedProblem:
         # Here, not above: it brings torch, which candidates and their costs do without.
-        from rankfold.calibration.moments import PatchMoments
         from rankfold.surgery.trimmed_weight import TrimmedProblem
 
-        window = self._study.window(whole.window or PIXEL)
+        copies, sensitivity = self._starts_from(whole.window)
         gives = text_to_channels(whole.gives, len(self._study.weight))
         reads, _ = self.channels(whole)
-        if whole.window is None:
-            second = self._study.moments  # they have their ridge
-            moments = PatchMoments(second, np.zeros(second.shape[:2]))
-            return TrimmedProblem.of(window.copies, moments, reads, gives, ridge=0.0)
         # Without means, as surgery makes the weights: a constant error is left to the biases.
-        moments = window.sensitivity.weighed_moments.centred()
-        return TrimmedProblem.of(window.copies, moments, reads, gives, ridge=RIDGE)
+        moments = sensitivity.weighed_moments.centred()
+        return TrimmedProblem.of(copies, moments, reads, gives, ridge=RIDGE)
+
+    def _starts_from(self, window: Pair | None) -> tuple[np.ndarray, LayerSensitivity]:
+        """The matrix of all channels, and how sensitive the loss is to it."""
+        if window is None:
+            # The kernel as it is, not its box with the gaps of a dilated one.
+            return self._study.weight, self._study.as_biased
+        of_window = self._study.window(window)
+        return of_window.copies, of_window.sensitivity
