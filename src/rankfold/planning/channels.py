@@ -28,15 +28,17 @@ def with_channels(
 ) -> tuple[LayerSlot, ...]:
     """The layers with the channels of which there may be fewer, in no order yet.
 
-    Layers with groups, and those that may have other bits than their own, keep their channels. In chains each
-    layer goes with one neighbour, the first pair first, as layers that depend on each other are joined for
-    the choice.
+    Layers with groups keep their channels, and all do where any may have other bits than its own. In chains
+    each layer goes with one neighbour, the first pair first, as layers that depend on each other are joined
+    for the choice.
 
     Args:
         slots: the layers.
         model: the dense network.
         batches: its inputs; the first image is used.
     """
+    if any(slot.widths is not None for slot in slots):
+        return tuple(slots)
     open_slots = {slot.name: slot for slot in slots if _may_be_trimmed(slot)}
     readers = sole_readers(model, batches, list(open_slots))
     given: dict[str, Channels] = {}
@@ -69,7 +71,7 @@ def _with(
 
 def _may_be_trimmed(slot: LayerSlot) -> bool:
     """Whether a layer may give or read fewer channels."""
-    if slot.why_dense or slot.widths is not None or not slot.one_plane:
+    if slot.why_dense or not slot.one_plane:
         return False
     return slot.shape.groups == 1 and uses_channels(slot)
 

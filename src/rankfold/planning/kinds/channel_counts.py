@@ -66,18 +66,18 @@ def given_window(slot: LayerSlot, count: int) -> Pair | None:
     shape, array = _smaller(slot.shape, count), slot.array
     pixels = pixels_in_a_row(shape, array)
     if pixels <= pixels_in_a_row(slot.shape, array):
-        return read_window(slot)
+        return largest_window(slot)
 
     def cycles(run: ConvShape, window: Pair) -> int:
         return window_cycles(run, window, array, array.rows)
 
     window = fewest_cycles([shape], pixels, cycles)
     if window == PIXEL or window_shape(shape, window).n > LARGEST_WINDOW:
-        return read_window(slot)
+        return largest_window(slot)
     return window
 
 
-def read_window(slot: LayerSlot) -> Pair | None:
+def largest_window(slot: LayerSlot) -> Pair | None:
     """The largest window of a layer of all its outputs, or a single pixel; None: there is neither."""
     return next(iter((*candidate_windows(slot), *single_pixel(slot))), None)
 

@@ -14,7 +14,7 @@ from rankfold.plan.channels import channels_in, channels_to_text
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning.exact.candidate import Need
 from rankfold.planning.exact.slots import Channels, LayerSlot
-from rankfold.planning.kinds.channel_counts import given_window, read_window
+from rankfold.planning.kinds.channel_counts import given_window, largest_window
 from rankfold.planning.kinds.dense import MAPPINGS
 from rankfold.planning.kinds.kind import ChosenSupport, KindCandidates
 from rankfold.planning.kinds.study import PIXEL, LayerStudy
@@ -46,7 +46,7 @@ class TrimmedCandidates(KindCandidates):
         if slot.read is not None:
             for count in slot.read.counts:
                 whole = TrimmedLayer(reads=_first(slot.read, count))
-                yield from _of_channels(slot, whole, read_window(slot))
+                yield from _of_channels(slot, whole, largest_window(slot))
 
     def linked(self, slot: LayerSlot, kind: LayerKind) -> tuple[int | None, Need | None]:
         """The numbers of channels."""
@@ -64,7 +64,7 @@ class TrimmedCandidates(KindCandidates):
         if slot.given is not None:
             found.update(dict.fromkeys(given_window(slot, count) for count in slot.given.counts))
         if slot.read is not None:
-            found[read_window(slot)] = None
+            found[largest_window(slot)] = None
         return tuple(window for window in found if window not in (None, PIXEL))
 
     def made_for(self, kind: LayerKind) -> tuple[Pair]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from rankfold.planning.kinds.study import LayerStudy
     from rankfold.surgery.trimmed_weight import TrimmedProblem
 
-PIXEL = (1, 1)
-
 
 class TrimmedStudy:
     """The channels of one layer without groups; what several trimmed layers need is made once.
@@ -48,9 +46,9 @@ class TrimmedStudy:
     def channels(self, kind: TrimmedLayer) -> tuple[np.ndarray, np.ndarray]:
         """(C_in,) and (m*a*b,) booleans: the channels that are read, and the outputs of a window."""
         outputs, inputs = self._study.weight.shape[:2]
-        a, b = kind.window or PIXEL
+        pixels = 1 if kind.window is None else kind.window[0] * kind.window[1]
         gives = text_to_channels(kind.gives, outputs)
-        return text_to_channels(kind.reads, inputs), np.tile(gives, a * b)
+        return text_to_channels(kind.reads, inputs), np.tile(gives, pixels)
 
     def loss(self, kind: TrimmedLayer) -> float:
         """The predicted increase of the network's loss, in nats per image, where nobody reads what the layer

@@ -69,7 +69,7 @@ def search_problem(
             f"a search trades accuracy for cycles, and keeps no budget of {others[0]}; "
             "give a budget of cycles"
         )
-    problem = replace(problem, choices=tuple(_by_itself(layer) for layer in problem.choices))
+    problem = replace(problem, choices=tuple(by_itself(layer) for layer in problem.choices))
     solve(problem.candidates, problem.budgets)  # refuses what no plan can keep, before any is measured
     measured = problem.accuracy.under(measure)
 
@@ -90,9 +90,12 @@ def search_problem(
     return PlanSearch(result, dense, _within_budgets(problem, result, dense), measured.measured)
 
 
-def _by_itself(layer: LayerChoices) -> LayerChoices:
-    """Without what only pays together with another layer: layers are picked one by one."""
-    left = [one for one in layer.candidates if one.channels is None and not (one.needs and one.needs.most)]
+def by_itself(layer: LayerChoices) -> LayerChoices:
+    """Without what needs another layer to read fewer channels: layers are picked one by one.
+
+    What reads fewer channels stays: it needs nothing, and others that it beats are gone already.
+    """
+    left = [one for one in layer.candidates if not (one.needs and one.needs.most)]
     return replace(layer, candidates=tuple(left))
 
 
