@@ -23,7 +23,9 @@ def load_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingDependencyError("--ray needs Ray: pip install 'rankfold[cluster]'") from error
+        raise MissingDependencyError(
+            "work on a cluster needs Ray: pip install 'rankfold[cluster]'"
+        ) from error
     return ray
 
 

@@ -233,7 +233,7 @@ def test_times():
 def test_without_ray_the_extra_is_named(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["reproduce", "smoke", "--ray", "local", "--out", str(tmp_path / "out")]) == 2
-    assert "--ray needs Ray: pip install 'rankfold[cluster]'" in capsys.readouterr().err
+    assert "work on a cluster needs Ray: pip install 'rankfold[cluster]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

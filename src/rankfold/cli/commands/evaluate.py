@@ -51,7 +51,11 @@ def run(options: argparse.Namespace) -> int:
         metric=given_metric(options),
     )
     if options.json:
-        print(json.dumps(asdict(evaluation)))
+        content = asdict(evaluation)
+        # Top-1 accuracy needs no name.
+        if not evaluation.metric:
+            del content["metric"]
+        print(json.dumps(content))
         return 0
     measured = in_words(evaluation.accuracy, evaluation.metric)
     words = f"test accuracy {measured} on {evaluation.images} images"
