@@ -113,7 +113,9 @@ def evaluate(
     if isinstance(data, TrainingData):
         with placed(model, device):
             batches = data.test_batches(device)
-            return accuracy(model, batches) if metric is None else Metric.of(metric)(model, batches)
+            if metric is None:
+                return accuracy(model, batches)
+            return Metric.of(metric)(model, batches)
     check_iterable(data, "data")
     if metric is None:
         return accuracy(model, _pairs(data, device))

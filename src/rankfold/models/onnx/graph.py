@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +81,7 @@ class OnnxGraph(nn.Module):
             values[name] = getattr(self, buffer)
         values[""] = None
         given = [value for value in (*positional, *named.values()) if isinstance(value, Tensor)]
-        # Numbers that operators make are where the inputs are.
-        with given[0].device if given and given[0].device.type != "cpu" else nullcontext():
+        with _where(given):
             for step, forgotten in zip(self._steps, self._forgotten, strict=True):
                 found = self._run(step, [values[name] for name in step.inputs], given)
                 if not isinstance(found, tuple):
@@ -117,6 +116,13 @@ class OnnxGraph(nn.Module):
             if samples is not None and value.ndim and len(value) != samples:
                 return f"; the file takes batches of {samples} as {name}: export it with an open batch"
         return ""
+
+
+def _where(given: Sequence[Tensor]) -> AbstractContextManager[Any]:
+    """Inside, numbers that operators make are where the inputs are; on the processor they are so anyway."""
+    if not given or given[0].device.type == "cpu":
+        return nullcontext()
+    return given[0].device
 
 
 def _as_tensor(value: Value) -> Tensor:
