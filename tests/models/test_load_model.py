@@ -139,3 +139,8 @@ def test_of_several_outputs_the_logits_or_the_first_tensor_count(name, monkeypat
 def test_a_folder_is_no_checkpoint(tmp_path):
     with pytest.raises(InputError, match=r"is a folder; give the file with the weights, such as"):
         read_weights(tmp_path)
+
+
+def test_classes_are_asked_for_where_weights_are_fresh():
+    with pytest.raises(InputError, match="classes is missing: say how many resnet20 tells apart"):
+        load_model("resnet20")

@@ -52,9 +52,9 @@ def test_open_sizes_and_channels_last(tmp_path):
 def test_the_input_flag_must_agree(tmp_path):
     path = save(tmp_path, model([conv()], [weight("w", 4, 3, 3, 3)]))
     with pytest.raises(
-        InputError, match=r"input x is fixed to 1x3x8x8, which --input 3x9x9 \(C x H x W\) contradicts"
+        InputError, match=r"input x is fixed to 1x3x8x8, which --input 4x9x9 \(C x H x W\) contradicts"
     ):
-        read_onnx(path, (3, 9, 9))
+        read_onnx(path, (4, 9, 9))
     flat = save(
         tmp_path,
         model([node("MatMul", ["x", "w"], ["y"])], [weight("w", 8, 2)], [("x", (1, 8))]),
@@ -73,6 +73,36 @@ def test_the_input_flag_must_agree(tmp_path):
         InputError, match=r"open size 1xtx8; give its sizes without the batch, such as --input 128x8"
     ):
         read_onnx(open_)
+
+
+def test_images_of_another_size_than_a_file_fixes(tmp_path):
+    """They go where nothing in the graph was made for the file's own size."""
+    stored = [weight("w", 4, 3, 3, 3), ints("any", 1, 4, -1), ints("own", 1, 4, 36)]
+    half = numpy_helper.from_array(np.float32([1, 1, 0.5, 0.5]), "half")
+    twice = numpy_helper.from_array(np.float32([1, 1, 2, 2]), "twice")
+    path = save(tmp_path, model([conv("c"), node("Reshape", ["c", "any"], ["y"])], stored))
+    network = read_onnx(path, (3, 11, 9))
+    assert (network.input, network.layers[0].input) == ((3, 11, 9), (11, 9))
+    assert read_onnx(path).layers[0].input == (8, 8)
+    path = save(tmp_path, model([conv("c"), node("Reshape", ["c", "own"], ["y"], name="flat")], stored))
+    assert read_onnx(path, (3, 8, 8)).input == (3, 8, 8)
+    with pytest.raises(
+        InputError,
+        match=r"node flat \(Reshape\) is made for 1x4x36 and would be given 1x4x9x7, so that the file",
+    ):
+        read_onnx(path, (3, 11, 9))
+    around = [
+        conv("c"),
+        node("Resize", ["c", "", "half"], ["small"]),
+        node("Resize", ["small", "", "twice"], ["again"]),
+        node("Concat", ["c", "again"], ["y"], name="both", axis=1),
+    ]
+    path = save(tmp_path, model(around, [stored[0], half, twice]))
+    assert read_onnx(path, (3, 10, 12)).input == (3, 10, 12)
+    with pytest.raises(
+        InputError, match=r"contradict each other: .*both.*; it takes no images of other sizes: omit --input"
+    ):
+        read_onnx(path, (3, 11, 9))
 
 
 def test_an_operator_that_stops_inference_leaves_alone_what_is_behind_it(tmp_path):

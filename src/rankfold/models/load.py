@@ -24,10 +24,10 @@ WRAPPER = "module."  # data-parallel wrappers put it in front of every name
 COUNTER = "num_batches_tracked"  # of batch norm, which older files lack
 
 
-@takes(name=TEXT, classes=WHOLE, in_channels=WHOLE, seed=WHOLE)
+@takes(name=TEXT, classes=WHOLE.or_none, in_channels=WHOLE, seed=WHOLE)
 def load_model(
     name: str,
-    classes: int,
+    classes: int | None = None,
     in_channels: int = 3,
     seed: int = 0,
     *,
@@ -40,17 +40,18 @@ def load_model(
             `timm:NAME`, `torchvision:NAME` or `hf:NAME`, the first and last with `:pretrained` too; or
             `package.module:factory`, a callable that returns an `nn.Module`. A factory that has parameters
             called `num_classes` (or `classes`) and `in_channels` is given them.
-        classes: number of classes.
+        classes: number of classes; files have their own.
         in_channels: channels of the images.
         seed: fixes freshly drawn weights; torch's global random state is left as it was.
-        image: (C, H, W), where an ONNX file leaves its sizes open.
+        image: (C, H, W), where an ONNX file leaves its sizes open, or is to take images of others.
 
     Raises:
         MissingDependencyError: the library that the name asks for is not installed.
-        InputError: no such name, or the file or factory cannot be imported, fails, or returns no module.
+        InputError: no such name, or the file or factory cannot be imported, fails, or returns no module;
+            or the classes of a network that is no file are not said.
     """
     for label, count in (("classes", classes), ("in_channels", in_channels)):
-        if count < 1:
+        if count is not None and count < 1:
             raise InputError(f"{label} (={count}) must be 1 or more")
     if is_onnx(name):
         from rankfold.models.onnx import load_onnx
@@ -58,6 +59,8 @@ def load_model(
         return load_onnx(name, image)
     if brings_weights(name):
         return load_exported(name)[0]
+    if classes is None:
+        raise InputError(f"classes is missing: say how many {name} tells apart, such as classes=10")
     # A library's prefix goes before a package of the user's that has the same name.
     library = LibraryModel.parse(name)
     if library is not None:

@@ -20,7 +20,7 @@ from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.surgery.onnx.kinds import DecomposedLayer
 from rankfold.workload.onnx.file import import_onnx
 from rankfold.workload.onnx.layers import OnnxNetwork
-from rankfold.workload.onnx.save import save_onnx
+from rankfold.workload.onnx.save import save_onnx, with_weights
 
 TYPE, VERSION = "rankfold.decomposition", 1
 RANDOM_BATCHES = 4
@@ -149,7 +149,9 @@ def _runners(source: OnnxNetwork, model: Any) -> tuple[Runner, Runner] | None:
         import onnxruntime  # noqa: F401
     except ImportError:
         return None
-    return Runner(source.file.path), Runner(model)
+    # Weights above two gigabytes can only be read from the file.
+    before = with_weights(source.file) if source.file.resized else source.file.path
+    return Runner(before), Runner(model)
 
 
 def read_feeds(path: str | Path, source: OnnxNetwork) -> list[dict[str, np.ndarray]]:

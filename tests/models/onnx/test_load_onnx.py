@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import helper
+from onnx import helper, numpy_helper
 from torch import nn
 from torch.nn import functional as F
 
@@ -244,7 +244,7 @@ def test_nodes_that_are_damaged_are_named(node, words, tmp_path):
 def test_another_batch_than_a_file_takes_is_told(tmp_path):
     nodes = [
         graphs.conv("a"),
-        helper.make_node("Reshape", ["a", "sizes"], ["b"]),
+        helper.make_node("Reshape", ["a", "sizes"], ["b"], allowzero=1),
         helper.make_node("Gemm", ["b", "v"], ["y"], transB=1),
     ]
     stored = [graphs.weight("w", 2, 3, 1, 1), graphs.weight("v", 5, 128), graphs.ints("sizes", 1, -1)]
@@ -252,3 +252,32 @@ def test_another_batch_than_a_file_takes_is_told(tmp_path):
     assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 5)
     with pytest.raises(InputError, match="the file takes batches of 1 as x: export it with an open batch"):
         model(torch.zeros(2, 3, 8, 8))
+
+
+def heads(sizes):
+    """Two outputs of a convolution, one of them a list of places, as detectors have."""
+    nodes = [
+        graphs.conv("a", strides=[2, 2]),
+        helper.make_node("Resize", ["a", "", "double"], ["scores"]),
+        helper.make_node("Reshape", ["a", "places"], ["flat"]),
+        helper.make_node("Transpose", ["flat"], ["boxes"], perm=[0, 2, 1]),
+    ]
+    stored = [
+        graphs.weight("w", 4, 3, 2, 2),
+        graphs.ints("places", 1, 4, -1),
+        numpy_helper.from_array(np.float32([1, 1, 2, 2]), "double"),
+    ]
+    return graphs.model(nodes, stored, [("x", sizes)], ["scores", "boxes"])
+
+
+def test_a_file_of_one_image_of_one_size_takes_batches_of_others(tmp_path):
+    """onnxruntime computes the same graph, whose sizes are open there, image by image."""
+    path = graphs.save(tmp_path, heads((1, 3, 8, 8)))
+    session = onnxruntime.InferenceSession(graphs.save(tmp_path, heads(("b", 3, "h", "w")), "open.onnx"))
+    model = rf.load_model(path, 10, image=(3, 12, 10))
+    x = torch.randn(3, 3, 12, 10)
+    found = model(x)
+    for place in range(3):
+        alone = session.run(None, {"x": x[place : place + 1].numpy()})
+        for ours, theirs in zip(found, alone, strict=True):
+            torch.testing.assert_close(ours[place], torch.from_numpy(theirs[0]))

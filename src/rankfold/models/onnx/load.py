@@ -23,6 +23,7 @@ from rankfold.workload.onnx.attributes import attributes
 from rankfold.workload.onnx.file import DEFAULT_DOMAINS, OnnxFile, describe
 from rankfold.workload.onnx.layers import analyse_onnx
 from rankfold.workload.onnx.names import layer_name
+from rankfold.workload.onnx.other_sizes import with_open_batch
 from rankfold.workload.onnx.sizes import Known
 
 # Inputs whose constants are known to exporters as attributes are: place -> attribute. Of `Resize` those of
@@ -46,7 +47,7 @@ def load_onnx(path: str | Path, image: Sequence[int] | None = None) -> nn.Module
 
     Args:
         path: the file, whose weights may lie beside it.
-        image: (C, H, W), or other sizes of an input without its batch, where the file leaves them open.
+        image: (C, H, W), or other sizes of an input without its batch, see `read_onnx`.
 
     Returns:
         An `OnnxGraph`: called with the file's inputs, by position or by name,
@@ -74,7 +75,7 @@ def graph_of(file: OnnxFile, known: Known, names: Mapping[str, str]) -> OnnxGrap
     Raises:
         InputError: it has operators that are not computed here.
     """
-    return _Builder(with_plain_casts(file), known, names).graph()
+    return _Builder(with_open_batch(with_plain_casts(file), known), known, names).graph()
 
 
 class _Builder:

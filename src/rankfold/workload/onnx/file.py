@@ -53,11 +53,13 @@ class OnnxFile:
         path: the file; weights outside it lie in its folder.
         model: the model, an `onnx.ModelProto`, with weights outside the file not loaded.
         opset: version of the default operator set.
+        resized: whether inputs of the model have other sizes than in the file.
     """
 
     path: Path
     model: Any
     opset: int
+    resized: bool = False
 
     @cached_property
     def initializers(self) -> Mapping[str, Any]:

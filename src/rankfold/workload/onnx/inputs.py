@@ -118,7 +118,7 @@ def _settle(
     symbols: dict[str, int],
 ) -> None:
     """Write what is given into the sizes of an input, and into the symbols that it has there."""
-    wanted = _arranged(file, name, given)
+    wanted = arranged(file, name, given)
     for axis, number in enumerate(wanted, start=1):
         size = sizes[axis]
         if isinstance(size, int) and size != number:
@@ -135,7 +135,7 @@ def _settle(
         sizes[axis] = number
 
 
-def _arranged(
+def arranged(
     file: OnnxFile,
     name: str,
     given: Sequence[int],

@@ -31,6 +31,7 @@ from rankfold.workload.onnx.operators import (
     SHAPING,
     with_article,
 )
+from rankfold.workload.onnx.other_sizes import for_images
 from rankfold.workload.onnx.products import is_plain_product, left_product, right_product
 from rankfold.workload.onnx.shapes import Sizes, infer_sizes, where_inference_stops
 from rankfold.workload.onnx.sizes import show_sizes
@@ -91,11 +92,13 @@ def read_onnx(path: str | Path, image: Sequence[int] | None = None) -> Network:
 
     Args:
         path: the file, whose weights may lie beside it.
-        image: (C, H, W), or other sizes of an input without its batch, where the file leaves them open.
+        image: (C, H, W), also of another height and width than the file fixes, if the graph takes images of
+            that size; or other sizes of an input without its batch, where the file leaves them open.
 
     Raises:
-        InputError: the file is missing, broken or older, lacks weights, leaves sizes open, or has no layer
-            that can be mapped; the message names the input, or what there is instead.
+        InputError: the file is missing, broken or older, lacks weights, leaves sizes open, takes no images of
+            the given size, or has no layer that can be mapped; the message names the input, or what there is
+            instead.
         MissingDependencyError: onnx is not installed.
     """
     return analyse_onnx(path, image).network
@@ -103,7 +106,7 @@ def read_onnx(path: str | Path, image: Sequence[int] | None = None) -> Network:
 
 def analyse_onnx(path: str | Path, image: Sequence[int] | None = None) -> OnnxNetwork:
     """As `read_onnx`, with the nodes and weights behind every layer."""
-    file = open_onnx(path)
+    file = for_images(open_onnx(path), image)
     reader = _Reader(file, infer_sizes(file, image))
     nodes = list(file.model.graph.node)
     # Tables last, so that what a table shares with a layer is the layer's.

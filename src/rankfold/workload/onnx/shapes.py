@@ -13,6 +13,7 @@ from rankfold.errors import InputError
 from rankfold.workload.onnx.contrib import in_standard_operators_
 from rankfold.workload.onnx.file import OnnxFile, describe, import_onnx, is_repeatable
 from rankfold.workload.onnx.inputs import fixed_inputs, has_open_sizes, image_of
+from rankfold.workload.onnx.other_sizes import check_reshapes
 from rankfold.workload.onnx.sizes import Dims, Known, OpenSizes, closed, open_sizes, set_sizes
 from rankfold.workload.shape import Image
 
@@ -65,6 +66,8 @@ def infer_sizes(file: OnnxFile, given: Sequence[int] | None) -> Sizes:
             known[tensor.name] = tuple(tensor.dims)
         if not _fold(light, known) and not _noted(file, light, known, inputs):
             break
+    if file.resized:
+        check_reshapes(file, known)
     first = inputs[file.inputs[0].name]
     batch = 1
     if len(first) == 4:
@@ -105,15 +108,20 @@ def _inferred(file: OnnxFile, light: Any) -> dict[str, Dims]:
     """The sizes of all values that inference reaches."""
     onnx = import_onnx()
     try:
-        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
+        # Of sizes that the file was not made for nothing is known to go together.
+        inferred = onnx.shape_inference.infer_shapes(light, strict_mode=file.resized, data_prop=True)
     except Exception as error:  # onnx raises several kinds of its own
-        last = str(error).strip().splitlines()[-1]
+        told = str(error).strip().splitlines()
+        # Strict inference tells of all that follows from the first one, too.
+        reason = told[0] if file.resized else told[-1]
         # Sizes that the file fixes are no choice of the user's.
         remedy = "export it again"
         if has_open_sizes(file):
             remedy = "pass its real --input"
+        elif file.resized:
+            remedy = "it takes no images of other sizes: omit --input, or export the network for that size"
         raise InputError(
-            f"{file.path}: the sizes of its values contradict each other: {last}; {remedy}"
+            f"{file.path}: the sizes of its values contradict each other: {reason}; {remedy}"
         ) from None
     known: dict[str, Dims] = {}
     graph = inferred.graph
