@@ -64,7 +64,10 @@ def test_torch_onnx_and_export_files_give_one_network(zoo):
     model, folder = zoo
     traced = trace(model, (3, 17, 14))
     assert [layer.name for layer in traced.layers].count("shared#2") == 1
-    assert read_onnx(folder / "zoo.onnx").layers == traced.layers
+    read = read_onnx(folder / "zoo.onnx")
+    assert read.layers == traced.layers
+    assert read.flow == traced.flow
+    assert read.flow is not None and len(read.flow.joins) > 2
     module, inputs, _ = load_exported(folder / "zoo.pt2")
     exported = trace(module, None, inputs=inputs)
     # A weight that runs twice stays a function call in a torch.export file; all else is the same.

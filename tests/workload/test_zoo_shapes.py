@@ -57,3 +57,24 @@ def test_zoo_totals_are_the_published_ones(name: str, macs: int, parameters: int
 def test_an_unknown_network_is_named_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"unknown network resnet21; known are resnet8, resnet20"):
         zoo_network("resnet21")
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_what_zoo_layers_read_is_what_their_modules_read(name: str) -> None:
+    assert trace(build(name, 10, 3), (3, 32, 32), name).flow == zoo_network(name, (3, 32, 32), 10).flow
+
+
+@pytest.mark.parametrize("name, sums", [("resnet18", 8), ("resnet50", 16), ("mobilenetv2", 10), ("vgg16", 0)])
+def test_zoo_networks_have_as_many_residual_sums_as_published(name: str, sums: int) -> None:
+    network = zoo_network(name)
+    assert network.flow is not None
+    assert len(network.flow.joins) == sums
+    planes = {layer.name: layer for layer in network.layers}
+    for join in network.flow.joins:
+        # What is added is as large as the sum.
+        assert set(join.values) == {join.made}
+        for source, values in zip(join.sources, join.values, strict=True):
+            # Behind the first convolution of a ResNet comes a pooling.
+            if source in planes and source != "conv1":
+                shape = planes[source]
+                assert shape.out_channels * shape.output[0] * shape.output[1] == values

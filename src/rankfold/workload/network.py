@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rankfold.arguments import Wanted
+from rankfold.workload.flow import Flow
 from rankfold.workload.inputs import InputSpec
 from rankfold.workload.shape import ConvShape, Image
 
@@ -42,6 +43,7 @@ class Network:
         inputs: what the network is called with, where that is not one image.
         supports: kernel positions that layers keep, (name, positions as plans have them), where the source of
             the network says so.
+        flow: whose outputs each layer reads; None: the source of the network does not say.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Network:
     parameters: int | None = None
     inputs: tuple[InputSpec, ...] = ()
     supports: tuple[tuple[str, str], ...] = ()
+    flow: Flow | None = None
 
     @property
     def convolutions(self) -> tuple[ConvShape, ...]:

@@ -10,10 +10,20 @@ from dataclasses import dataclass
 
 from rankfold.arguments import TEXT, WHOLE, takes
 from rankfold.errors import InputError
+from rankfold.workload.flow import INPUT, FlowRecorder
 from rankfold.workload.network import Network
 from rankfold.workload.shape import ConvShape, Image, Pair, checked_image
 
-Shapes = Callable[[Image, int], list[ConvShape]]  # of (C, H, W) and the number of classes
+Shapes = Callable[[Image, int], "_Builder"]  # of (C, H, W) and the number of classes
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A feature map: its channels, its plane, and the layer or join that makes it."""
+
+    channels: int
+    plane: Pair
+    made_by: str
 
 
 class _Builder:
@@ -22,7 +32,9 @@ class _Builder:
     def __init__(self, image: Image) -> None:
         self.channels, *plane = image
         self.plane: Pair = (plane[0], plane[1])
+        self.made_by = INPUT
         self.layers: list[ConvShape] = []
+        self.flow = FlowRecorder()
 
     def conv(
         self,
@@ -44,52 +56,48 @@ class _Builder:
         )
         self.channels = out
         self.plane = shape.output
+        self.made_by = name
 
-    def shortcut(
-        self,
-        name: str,
-        source: tuple[int, Pair],
-        out: int,
-        stride: int,
-    ) -> None:
-        """Append a 1x1 convolution beside the path of the others, on `source` = (channels, plane)."""
-        self._append(
-            name,
-            source,
-            out,
-            kernel=1,
-            stride=stride,
-        )
+    def shortcut(self, name: str, source: _Source, out: int, stride: int) -> _Source:
+        """Append a 1x1 convolution beside the path of the others; returns what it makes."""
+        shape = self._append(name, source, out, kernel=1, stride=stride)
+        return _Source(out, shape.output, name)
+
+    def add(self, other: _Source) -> None:
+        """Add another feature map, which has the channels and the plane of this one or is cut to them."""
+        values = self.channels * self.plane[0] * self.plane[1]
+        parts = ((other.made_by, values), (self.made_by, values))
+        self.made_by = self.flow.join(parts, values, self.plane)
 
     def _append(
         self,
         name: str,
-        source: tuple[int, Pair],
+        source: _Source,
         out: int,
         kernel: int,
         *,
         stride: int,
         groups: int = 1,
     ) -> ConvShape:
-        channels, plane = source
         half = kernel // 2
         shape = ConvShape(
             name,
-            channels,
+            source.channels,
             out,
             (kernel, kernel),
-            plane,
+            source.plane,
             (stride, stride),
             padding=(half, half, half, half),
             groups=groups,
         )
         self.layers.append(shape)
+        self.flow.layer(name, source.made_by)
         return shape
 
     @property
-    def source(self) -> tuple[int, Pair]:
-        """What the next layer reads: (channels, plane)."""
-        return self.channels, self.plane
+    def source(self) -> _Source:
+        """What the next layer reads."""
+        return _Source(self.channels, self.plane, self.made_by)
 
     def pool(
         self,
@@ -119,7 +127,9 @@ class _Builder:
             kind="linear",
         )
         self.layers.append(layer)
+        self.flow.layer(name, self.made_by)
         self.channels = out
+        self.made_by = name
 
 
 def _stride(stage: int, block: int) -> int:
@@ -132,21 +142,23 @@ def _stride(stage: int, block: int) -> int:
 def _cifar_resnet(blocks: int) -> Shapes:
     """He et al. 2016, section 4.2: three stages of basic blocks with parameter-free shortcuts."""
 
-    def build(image: Image, classes: int) -> list[ConvShape]:
+    def build(image: Image, classes: int) -> _Builder:
         net = _Builder(image)
         net.conv("conv1", 16, 3)
         for stage, width in enumerate((16, 32, 64), start=1):
             for block in range(blocks):
                 prefix = f"layer{stage}.{block}"
+                source = net.source
                 net.conv(f"{prefix}.conv1", width, 3, _stride(stage, block))
                 net.conv(f"{prefix}.conv2", width, 3)
+                net.add(source)
         net.linear("fc", net.channels, classes)
-        return net.layers
+        return net
 
     return build
 
 
-def _wide_resnet(image: Image, classes: int) -> list[ConvShape]:
+def _wide_resnet(image: Image, classes: int) -> _Builder:
     """WRN-16-4 of Zagoruyko & Komodakis 2016."""
     net = _Builder(image)
     net.conv("conv1", 16, 3)
@@ -154,16 +166,18 @@ def _wide_resnet(image: Image, classes: int) -> list[ConvShape]:
         for block in range(2):
             prefix = f"layer{stage}.{block}"
             stride = _stride(stage, block)
+            beside = net.source
             # The module runs its shortcut before the convolutions beside it.
             if block == 0:
-                net.shortcut(f"{prefix}.shortcut", net.source, width, stride)
+                beside = net.shortcut(f"{prefix}.shortcut", net.source, width, stride)
             net.conv(f"{prefix}.conv1", width, 3, stride)
             net.conv(f"{prefix}.conv2", width, 3)
+            net.add(beside)
     net.linear("fc", net.channels, classes)
-    return net.layers
+    return net
 
 
-def _vgg9(image: Image, classes: int) -> list[ConvShape]:
+def _vgg9(image: Image, classes: int) -> _Builder:
     net = _Builder(image)
     index = 0
     for width in (64, 128, 256):
@@ -176,13 +190,13 @@ def _vgg9(image: Image, classes: int) -> list[ConvShape]:
     net.linear("classifier.0", net.channels * height * width, 512)
     net.linear("classifier.2", 512, 512)
     net.linear("classifier.4", 512, classes)
-    return net.layers
+    return net
 
 
 def _vgg(widths: Iterable[int | str]) -> Shapes:
     """Simonyan & Zisserman 2015: 3x3 convolutions of these widths, and "M" for a pooling."""
 
-    def build(image: Image, classes: int) -> list[ConvShape]:
+    def build(image: Image, classes: int) -> _Builder:
         net = _Builder(image)
         index = 0
         for width in widths:
@@ -196,12 +210,12 @@ def _vgg(widths: Iterable[int | str]) -> Shapes:
         net.linear("classifier.0", net.channels * 49, 4096)
         net.linear("classifier.3", 4096, 4096)
         net.linear("classifier.6", 4096, classes)
-        return net.layers
+        return net
 
     return build
 
 
-def _resnet18(image: Image, classes: int) -> list[ConvShape]:
+def _resnet18(image: Image, classes: int) -> _Builder:
     net = _Builder(image)
     net.conv("conv1", 64, 7, 2)
     net.pool(3, 2, 1)
@@ -209,18 +223,19 @@ def _resnet18(image: Image, classes: int) -> list[ConvShape]:
         for block in range(2):
             prefix = f"layer{stage}.{block}"
             stride = _stride(stage, block)
-            source = net.source
+            beside = net.source
             net.conv(f"{prefix}.conv1", width, 3, stride)
             net.conv(f"{prefix}.conv2", width, 3)
             # Unlike in ResNet-50, the first stage keeps its channels and needs no projection.
             if stride > 1:
-                net.shortcut(f"{prefix}.downsample.0", source, width, stride)
+                beside = net.shortcut(f"{prefix}.downsample.0", beside, width, stride)
+            net.add(beside)
     # The plane is averaged before, so that any image will do.
     net.linear("fc", 512, classes)
-    return net.layers
+    return net
 
 
-def _resnet50(image: Image, classes: int) -> list[ConvShape]:
+def _resnet50(image: Image, classes: int) -> _Builder:
     net = _Builder(image)
     net.conv("conv1", 64, 7, 2)
     net.pool(3, 2, 1)
@@ -229,14 +244,15 @@ def _resnet50(image: Image, classes: int) -> list[ConvShape]:
         for block in range(blocks):
             prefix = f"layer{stage}.{block}"
             stride = _stride(stage, block)
-            source = net.source
+            beside = net.source
             net.conv(f"{prefix}.conv1", width, 1)
             net.conv(f"{prefix}.conv2", width, 3, stride)
             net.conv(f"{prefix}.conv3", 4 * width, 1)
             if block == 0:
-                net.shortcut(f"{prefix}.downsample.0", source, 4 * width, stride)
+                beside = net.shortcut(f"{prefix}.downsample.0", beside, 4 * width, stride)
+            net.add(beside)
     net.linear("fc", 2048, classes)
-    return net.layers
+    return net
 
 
 # (expansion, width, blocks, stride of the first block), table 2 of Sandler et al. 2018
@@ -251,7 +267,7 @@ _MOBILENET_V2_STAGES = (
 )
 
 
-def _mobilenet_v2(image: Image, classes: int) -> list[ConvShape]:
+def _mobilenet_v2(image: Image, classes: int) -> _Builder:
     net = _Builder(image)
     net.conv("features.0.0", 32, 3, 2)
     index = 1
@@ -269,7 +285,7 @@ def _mobilenet_v2(image: Image, classes: int) -> list[ConvShape]:
             index += 1
     net.conv(f"features.{index}.0", 1280, 1)
     net.linear("classifier.1", 1280, classes)
-    return net.layers
+    return net
 
 
 def _inverted_residual(
@@ -280,6 +296,7 @@ def _inverted_residual(
     stride: int,
 ) -> None:
     """Expand by a 1x1 convolution, filter each channel alone, and reduce to `width` channels."""
+    source = net.source
     hidden = net.channels * expansion
     part = 0
     if expansion > 1:
@@ -287,6 +304,8 @@ def _inverted_residual(
         part += 1
     net.conv(f"{prefix}.{part}.0", hidden, 3, stride, groups=hidden)
     net.conv(f"{prefix}.{part + 1}", width, 1)
+    if stride == 1 and source.channels == width:
+        net.add(source)
 
 
 # Configurations B and D of table 1 of Simonyan & Zisserman 2015
@@ -346,5 +365,5 @@ def zoo_network(
     if image is None:
         image = known.image
     image = checked_image(image)
-    layers = known.shapes(image, classes or known.classes)
-    return Network(name, image, tuple(layers))
+    built = known.shapes(image, classes or known.classes)
+    return Network(name, image, tuple(built.layers), flow=built.flow.flow(built.layers))

@@ -14,6 +14,7 @@ from rankfold.workload.network import Network, Untouched
 from rankfold.workload.onnx.attributes import operands
 from rankfold.workload.onnx.convolutions import conv_shape
 from rankfold.workload.onnx.file import OnnxFile, open_onnx
+from rankfold.workload.onnx.flow import onnx_flow
 from rankfold.workload.onnx.left_alone import (
     PRODUCT,
     computed_convolution,
@@ -74,12 +75,14 @@ class OnnxNetwork:
     @property
     def network(self) -> Network:
         """The network, as all other steps know it."""
+        by_output = {layer.node.output[0]: layer.shape for layer in self.layers}
         return Network(
             str(self.file.path),
             self.sizes.image,
             layers=tuple(layer.shape for layer in self.layers),
             untouched=self.untouched,
             parameters=self.file.parameters,
+            flow=onnx_flow(self.file, self.sizes, by_output),
         )
 
 

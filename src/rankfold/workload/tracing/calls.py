@@ -21,6 +21,7 @@ from rankfold.workload.tracing.activations import (
     is_attention,
     product_macs,
 )
+from rankfold.workload.tracing.origins import Origins
 from rankfold.workload.tracing.torch_layers import CALLED
 
 CONVOLUTIONS = ("convolution", "_convolution", "convolution_overrideable")
@@ -63,10 +64,12 @@ class Calls:
         layers: convolutions and fully connected layers, in order.
         untouched: other layers, by name.
         fixed: why a module can only stay as it is.
+        origins: which layer or join every tensor comes from.
     """
 
     def __init__(self, model: nn.Module, batch: int) -> None:
         self.batch = batch
+        self.origins = Origins(batch)
         self.layers: list[ConvShape] = []
         self.untouched: dict[str, Untouched] = {}
         self.fixed: dict[nn.Module, str] = {}
@@ -81,15 +84,27 @@ class Calls:
             self._memory.setdefault(_memory_of(parameter), []).append(stored)
         # Innermost last: modules, and whether their operators are their own affair.
         self._running: list[tuple[nn.Module, bool]] = []
+        # The runs of layers that have their shape from their module, innermost last; empty for others.
+        self._declared: list[str] = []
         self._runs: Counter[str] = Counter()
 
     def enter(self, module: nn.Module, opaque: bool) -> None:
         """A module begins; `opaque`: its operators are its own affair."""
         self._running.append((module, opaque))
+        self._declared.append("")
 
-    def leave(self) -> None:
-        """The module that began last ends."""
+    def declare(self, shape: ConvShape, x: Tensor) -> None:
+        """The module that began last is a layer of this shape, and runs on x."""
+        self.layers.append(shape)
+        self._declared[-1] = shape.name
+        self.origins.layer(shape.name, x)
+
+    def leave(self, out: Any) -> None:
+        """The module that began last ends with this output."""
         self._running.pop()
+        name = self._declared.pop()
+        if name:
+            self.origins.made_by(name, out)
 
     def path(self, module: nn.Module) -> str:
         """The module's name in the network."""
@@ -134,6 +149,7 @@ class Calls:
         out: Any,
     ) -> None:
         """Note what an operator does with the network's weights."""
+        self.origins.passed_on(operator, args, out)
         # Inside of a module that has its shape from its attributes, or is listed as a whole.
         if any(opaque for _, opaque in self._running):
             return
@@ -167,7 +183,7 @@ class Calls:
         vertical, horizontal = _as_pair(padding, 0)
         if dimensions == 1:
             fixed = ONE_DIMENSIONAL
-        self.layers.append(
+        self._called(
             ConvShape(
                 self._next_label(name),
                 int(x.shape[1]),
@@ -180,8 +196,16 @@ class Calls:
                 groups=groups,
                 weight=name,
                 fixed=fixed,
-            )
+            ),
+            x,
+            out,
         )
+
+    def _called(self, shape: ConvShape, x: Tensor, out: Tensor) -> None:
+        """A layer without a module of its own ran on x."""
+        self.layers.append(shape)
+        self.origins.layer(shape.name, x)
+        self.origins.made_by(shape.name, out)
 
     def _other_convolution(
         self,
@@ -208,7 +232,7 @@ class Calls:
     ) -> None:
         inner = int(left.shape[-1])
         # A weight on the right has its outputs in its last axis, one on the left has them before.
-        for weight, outputs_axis in ((right, -1), (left, -2)):
+        for weight, x, outputs_axis in ((right, left, -1), (left, right, -2)):
             if weight.ndim < 2:
                 continue
             name, fixed = self._named(weight)
@@ -221,7 +245,7 @@ class Calls:
                 return
             outputs = int(weight.shape[outputs_axis])
             places = max(1, out.numel() // outputs // self.batch)
-            self.layers.append(
+            self._called(
                 ConvShape(
                     self._next_label(name),
                     inner,
@@ -231,7 +255,9 @@ class Calls:
                     weight=name,
                     kind="linear",
                     fixed=fixed,
-                )
+                ),
+                x,
+                out,
             )
             return
         macs = product_macs(left, out) // self.batch

@@ -70,6 +70,7 @@ def trace(
     given = (*positional, *keywords.values())
     image = image or _image(name, given)
     calls = Calls(model, batch=_batch(given))
+    calls.origins.begin(given)
     with _watching(model, calls):
         try:
             model(*positional, **keywords)
@@ -89,6 +90,7 @@ def trace(
         untouched=_counted_once(model, calls),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         inputs=specs_of(inputs, image),
+        flow=calls.origins.flow(calls.layers),
     )
 
 
@@ -181,15 +183,15 @@ def _enter(
     calls.enter(module, opaque=declared or calls.is_opaque(module))
     x = _first_argument(positional, keywords)
     if isinstance(module, nn.Conv2d) and declared:
-        calls.layers.append(_conv_shape(calls, module, x))
+        calls.declare(_conv_shape(calls, module, x), x)
     elif isinstance(module, nn.Linear) and declared:
-        calls.layers.append(_linear_shape(calls, module, x))
+        calls.declare(_linear_shape(calls, module, x), x)
     elif calls.is_opaque(module):
         calls.note_module(module, x)
 
 
-def _leave(calls: Calls, *_: Any) -> None:
-    calls.leave()
+def _leave(calls: Calls, *called: Any) -> None:
+    calls.leave(called[-1])
 
 
 def _first_argument(positional: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
