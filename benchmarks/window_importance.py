@@ -25,6 +25,7 @@ from shipped_network import add_options, subject
 from window_settings import BY_STAGE_NAME, plan_of, without_bits
 
 from rankfold import ArraySpec, compress_, cycles, evaluate, quantise_
+from rankfold.calibration.output_losses import ScoreLoss
 from rankfold.runs.record import device_name
 
 HEADER = (
@@ -59,8 +60,9 @@ def main() -> None:
             continue
         plan = without_bits(plan_of(setting, network, ArraySpec(size, size)))
         model = copy.deepcopy(dense)
-        # Networks without scores have no importance.
-        with patch("rankfold.surgery.compress.gives_scores", return_value=outputs == WEIGHED):
+        # Networks of whose outputs nothing is known have no importance.
+        loss = ScoreLoss() if outputs == WEIGHED else None
+        with patch("rankfold.surgery.compress.known_output_loss", return_value=loss):
             compress_(model, plan, data, decomposition=decomposition)
         quantise_(model, plan, data)
         share = evaluate(model, data)

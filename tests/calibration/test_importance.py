@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from rankfold.calibration.importance import FLOOR, IMAGES, gives_scores, output_importance, with_floor
+from rankfold.calibration.importance import FLOOR, IMAGES, output_importance, with_floor
+from rankfold.calibration.output_choice import known_output_loss
 from rankfold.calibration.sensitivity import sensitivities
-from rankfold.errors import InputError
 from rankfold.nn.window import WindowConv2d
 
 
@@ -63,9 +63,19 @@ def test_an_output_counts_as_it_does_where_it_is() -> None:
         assert np.allclose(np.diag(found[group]), own + FLOOR * own.mean())
 
 
-def test_only_scores_have_a_loss() -> None:
-    images = [torch.randn(4, 2, 6, 6)]
-    assert gives_scores(network(), images) and not gives_scores(network()[:3], images)
-    with pytest.raises(InputError, match="scores of shape"):
-        layer = WindowConv2d(network()[0], (2, 2))
-        output_importance(network()[:3], images, {"0": [layer.by_window]})
+def test_values_tell_by_how_much_they_vary() -> None:
+    """An output that varies ten times as much counts a tenth, and errors add up to those of all outputs."""
+    model, images = network()[:3], torch.randn(40, 2, 6, 6)
+    layer = WindowConv2d(model[0], (1, 1))
+    loss = known_output_loss(model, [images])
+    found = np.diagonal(
+        output_importance(model, [images], {"0": [layer.by_window]}, loss=loss)["0"][0], 0, 1, 2
+    )
+    model[0].weight.data[:2] *= 10
+    model[0].bias.data[:2] *= 10
+    loss = known_output_loss(model, [images])
+    less = np.diagonal(
+        output_importance(model, [images], {"0": [layer.by_window]}, loss=loss)["0"][0], 0, 1, 2
+    )
+    np.testing.assert_allclose(found[0] / less[0], 100, rtol=1e-3)
+    np.testing.assert_allclose(found[1], less[1], rtol=1e-3)

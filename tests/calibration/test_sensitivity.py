@@ -230,12 +230,12 @@ def test_what_is_refused():
         predicted_loss(np.zeros((4, 4, 3, 3)), np.zeros((4, 4, 3, 2)), found)
     with pytest.raises(InputError, match="4 outputs"):
         predicted_loss(np.zeros((4, 2, 3, 3)), np.zeros((4, 2, 3, 3)), found)
-    with pytest.raises(InputError, match="never ran"):
+    with pytest.raises(InputError, match="give at least one batch"):
         sensitivities(model, [], ["first"])
     with pytest.raises(InputError, match="temperature"):
         sensitivities(model, [x], ["first"], temperature=0)
-    with pytest.raises(InputError, match="images, classes"):
-        sensitivities(nn.Sequential(model, nn.Unflatten(1, (3, 1))), [x], ["0.first"])
+    with pytest.raises(InputError, match=r"outputs \(=scores:3\) are over dimension 3"):
+        sensitivities(model, [x], ["first"], outputs="scores:3")
     with pytest.raises(InputError, match="no nn"):
         sensitivities(model, [x], ["act"])
 

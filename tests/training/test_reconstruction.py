@@ -155,6 +155,27 @@ def test_a_network_without_scores_is_reconstructed_too():
     assert records[-1].after < records[-1].before < 1
 
 
+@pytest.mark.parametrize("outputs", ["scores:1", "values"])
+def test_outputs_may_be_others_than_scores_of_classes(outputs):
+    """The last layer learns by the loss of what the outputs are taken for."""
+    reference = dense()[:3]
+    reference.append(nn.Conv2d(4, 3, 1)).eval()
+    net = compressed(dense())[:3]
+    net.append(copy.deepcopy(reference[3])).eval()
+    records = reconstruct_(net, reference, BATCHES, **FEW, outputs=outputs)
+    assert [record.name for record in records] == ["0", "2", "3"]
+    assert records[-1].after < records[-1].before
+    with torch.no_grad():
+        given, wanted = net(IMAGES), reference(IMAGES)
+    if outputs == "values":
+        variance = wanted.var(0, correction=0).mean((1, 2))
+        error = ((given - wanted).square().mean((0, 2, 3)) / variance).mean()
+    else:
+        soft = [(one / 4).log_softmax(1) for one in (wanted, given)]
+        error = 16 * (soft[0].exp() * (soft[0] - soft[1])).sum(1).mean()
+    assert records[-1].after == pytest.approx(float(error), rel=2e-3)
+
+
 def test_values_in_a_file_are_those_in_memory(tmp_path):
     values = torch.randn(7, 3, 2)
     some = torch.tensor([5, 0, 5])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rankfold.calibration.layer_moments import layers_of
 from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.output_losses import OutputLoss, Outputs, ScoreLoss, differentiable, tops_of
 from rankfold.calibration.patches import Layer
 from rankfold.calibration.samples import Inputs, call, cut, map_tensors, size_of
 from rankfold.errors import InputError
@@ -74,19 +74,21 @@ def by_image(values: Tensor, images: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Backward:
-    """A way back through a network for each batch, as often as wanted, each time with the same labels.
+    """A way back through a network for each batch, as often as wanted, each time with the same draws.
 
-    Labels are drawn from softmax(z / T) of the network's own scores z, and the loss is the cross entropy
-    with them. They are drawn for a whole batch, also where so much is kept for the way back that only some of
-    its images fit at a time: then the scores come from a way forward alone.
+    What is gone back from are gradients over the outputs that are drawn from the network's own outputs, as by
+    labels from softmax(z / T) of its scores z (see `calibration.output_losses`). They are drawn for a whole
+    batch, also where so much is kept for the way back that only some of its images fit at a time: then the
+    outputs come from a way forward alone.
 
     Attributes:
-        model: the network, with outputs (B, classes); in eval mode while it runs, then as before.
+        model: the network; in eval mode while it runs, then as before.
         batches: inputs of the model, on its device.
         names: of convolutions and linear layers.
-        seed: of the labels; torch's own random state is left alone.
-        temperature: T.
+        seed: of the draws; torch's own random state is left alone.
+        temperature: T, of scores.
         find: the modules of these names, in the network; others may be of any type.
+        loss: what errors of the outputs cost.
     """
 
     model: nn.Module
@@ -95,17 +97,16 @@ class Backward:
     seed: int
     temperature: float
     find: Callable[[nn.Module, Iterable[str]], Mapping[str, Any]] = layers_of
+    loss: OutputLoss = field(default_factory=ScoreLoss)
 
     def __iter__(self) -> Iterator[tuple[str, list[LayerRun], int]]:
         """For each batch, or part of one, and each layer: the name, the runs, and the number of images."""
         draw = torch.Generator().manual_seed(self.seed)
         for batch in self.batches:
             parts = list(self._parts(batch))
-            ascents: Sequence[Tensor | None] = [None]
+            ascents: Sequence[Outputs | None] = [None] * len(parts)
             if len(parts) > 1:
-                scores = torch.cat([_checked(self._scores(part)) for part in parts])
-                sizes = [size_of(part) for part in parts]
-                ascents = torch.split(_ascent(scores, self.temperature, draw), sizes)
+                ascents = self._drawn(parts, draw)
             for part, ascent in zip(parts, ascents, strict=True):
                 runs = self._runs(part, ascent, draw)
                 for name in self.names:
@@ -132,13 +133,26 @@ class Backward:
         for start in range(0, size, images):
             yield cut(batch, size, start, min(start + images, size))
 
-    def _scores(self, batch: Inputs) -> object:
-        """What the network gives, of a way forward alone."""
-        with evaluating(self.model), torch.no_grad():
-            return call(self.model, batch)
+    def _drawn(self, parts: Sequence[Inputs], draw: torch.Generator) -> Sequence[Outputs | None]:
+        """The ascents of the parts of a batch, drawn for all of it, of a way forward alone; None: each part's
+        are drawn on its own way.
+        """
+        sizes = [size_of(part) for part in parts]
+        given: list[Outputs] = []
+        for part, size in zip(parts, sizes, strict=True):
+            with evaluating(self.model), torch.no_grad():
+                given.append(self.loss.read(call(self.model, part), size))
+            if not self.loss.draws_together(given[0]):
+                return [None] * len(parts)
+        whole = {where: torch.cat([outputs[where] for outputs in given]) for where in given[0]}
+        ascents = self.loss.ascents(whole, draw, self.temperature)
+        split = {where: torch.split(ascent, sizes) for where, ascent in ascents.items()}
+        return [{where: own[number] for where, own in split.items()} for number in range(len(parts))]
 
-    def _runs(self, batch: Inputs, ascent: Tensor | None, draw: torch.Generator) -> dict[str, list[LayerRun]]:
-        """The calls of all layers; without an ascent of the scores labels are drawn here."""
+    def _runs(
+        self, batch: Inputs, ascents: Outputs | None, draw: torch.Generator
+    ) -> dict[str, list[LayerRun]]:
+        """The calls of all layers; without ascents of the outputs these are drawn here."""
         layers = self.find(self.model, self.names)
         seen: list[tuple[str, Tensor, Tensor]] = []  # (name, input, output), in the order of the calls
 
@@ -152,16 +166,15 @@ class Backward:
             return output.clone()  # which an activation in place may change
 
         with evaluating(self.model), torch.enable_grad(), observing(layers, after=keep):
-            scores = _checked(call(self.model, map_tensors(batch, _differentiable)))
-            if not scores.requires_grad:
-                raise _no_scores()
-            if ascent is None:
-                ascent = _ascent(scores, self.temperature, draw)
+            given = self.loss.read(call(self.model, map_tensors(batch, differentiable)), size_of(batch))
+            if ascents is None:
+                ascents = self.loss.ascents(given, draw, self.temperature)
+            ends = tops_of(given)
             outputs = [output for _, _, output in seen]
             gradients: Sequence[Tensor | None] = torch.autograd.grad(
-                scores,
+                [given[where] for where in ends],
                 outputs,
-                ascent,
+                [ascents[where] for where in ends],
                 allow_unused=True,
             )
         runs: dict[str, list[LayerRun]] = {}
@@ -175,46 +188,3 @@ class Backward:
             run = LayerRun(layers[name], inputs, gradient)
             runs[name].append(run)
         return runs
-
-
-def _differentiable(values: Tensor) -> Tensor:
-    """An input of which a graph begins; frozen parameters alone would leave none to go back through."""
-    if not values.is_floating_point():
-        return values
-    return values.detach().requires_grad_()
-
-
-def _checked(scores: object) -> Tensor:
-    """What a network gives, if it is scores.
-
-    Raises:
-        InputError: it is not, or they are not finite.
-    """
-    if not isinstance(scores, Tensor) or scores.dim() != 2:
-        raise _no_scores()
-    if not torch.isfinite(scores).all():
-        raise InputError(
-            "the network's outputs on the calibration data are not finite; its weights may be damaged"
-        )
-    return scores
-
-
-def _no_scores() -> InputError:
-    return InputError(
-        "sensitivities need a network whose outputs are differentiable scores of shape (images, classes)"
-    )
-
-
-def _ascent(
-    scores: Tensor,
-    temperature: float,
-    draw: torch.Generator,
-) -> Tensor:
-    """(B, classes) gradient over z / T of the cross entropy of softmax(z / T), for labels drawn from that."""
-    softened = scores.detach().double() / temperature
-    chance = F.softmax(softened, dim=1)
-    # On the processor: the same labels on every device.
-    drawn = torch.multinomial(chance.cpu(), 1, generator=draw)  # (B, 1)
-    labels = drawn[:, 0].to(scores.device)
-    chosen = F.one_hot(labels, scores.shape[1])
-    return (chance - chosen).to(scores.dtype)

@@ -18,22 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.backward import Backward
-from rankfold.calibration.observation import evaluating
+from rankfold.calibration.output_losses import OutputLoss, ScoreLoss
 from rankfold.calibration.patches import ByPatch
-from rankfold.calibration.samples import Inputs, call, cut, size_of
+from rankfold.calibration.samples import Inputs, cut, size_of
 from rankfold.calibration.sensitivity import TEMPERATURE
 
 IMAGES = 64  # gone through at a time, as a way back keeps what every layer read
 FLOOR = 0.1  # of the mean importance of an output, which every output has beyond its own
-
-
-def gives_scores(model: nn.Module, batches: Iterable[Inputs]) -> bool:
-    """Whether a network gives scores (B, classes), seen on the first image; only these have a loss here."""
-    for batch in batches:
-        with evaluating(model), torch.no_grad():
-            scores = call(model, cut(batch, size_of(batch), 0, 1))
-        return isinstance(scores, Tensor) and scores.ndim == 2 and bool(scores.is_floating_point())
-    return False
 
 
 def output_importance(
@@ -42,22 +33,26 @@ def output_importance(
     layers: Mapping[str, Sequence[ByPatch]],
     seed: int = 0,
     temperature: float = TEMPERATURE,
+    *,
+    loss: OutputLoss | None = None,
 ) -> dict[str, tuple[np.ndarray, ...]]:
     """P of some layers, (G, m'/G, m'/G) for each matrix, over all of its patches; outputs that a patch lacks
     have no gradient.
 
     Args:
-        model: a network that gives scores (B, classes); in eval mode while it runs, then as before.
+        model: the network; in eval mode while it runs, then as before.
         batches: inputs of the model, on its device.
         layers: how the gradients of each are told by the patches of each matrix that computes it.
         seed: of the labels that are drawn.
         temperature: as in `calibration.sensitivity.sensitivities`.
+        loss: what errors of the outputs cost; None: as of scores (B, classes).
 
     Raises:
-        InputError: the outputs are no scores, or not finite.
+        InputError: the outputs are not those of this loss, or not finite.
     """
     means: dict[str, list[_Mean]] = {}
-    for name, runs, _ in Backward(model, list(_parts(batches)), list(layers), seed, temperature):
+    parts = list(_parts(batches))
+    for name, runs, _ in Backward(model, parts, list(layers), seed, temperature, loss=loss or ScoreLoss()):
         for run in runs:
             own = means.setdefault(name, [_Mean() for _ in layers[name]])
             for by_patch, mean in zip(layers[name], own, strict=True):
@@ -66,26 +61,33 @@ def output_importance(
 
 
 def module_importance(
-    model: nn.Module, batches: Iterable[Inputs], names: Sequence[str], seed: int = 0
+    model: nn.Module,
+    batches: Iterable[Inputs],
+    names: Sequence[str],
+    seed: int = 0,
+    *,
+    loss: OutputLoss | None = None,
 ) -> dict[str, Tensor]:
     """E[g^2] of each output of some modules, the diagonal of the Fisher information (Li et al., ICLR 2021,
-    eq. 10), with labels drawn from the network's own scores.
+    eq. 10), with labels drawn from the network's own scores, or what else its outputs say.
 
     Args:
-        model: a network that gives scores (B, classes); in eval mode while it runs, then as before.
+        model: the network; in eval mode while it runs, then as before.
         batches: inputs of the model, on its device.
         names: of modules that run once, of any type, and give one tensor (B, ...).
         seed: of the labels that are drawn.
+        loss: what errors of the outputs cost; None: as of scores (B, classes).
 
     Returns:
         For each module a tensor of the shape of one output, with mean 1; ones where the loss does not depend
         on it.
 
     Raises:
-        InputError: the outputs are no scores, or not finite.
+        InputError: the outputs are not those of this loss, or not finite.
     """
     sums: dict[str, Tensor] = {}
-    for name, runs, _ in Backward(model, list(_parts(batches)), list(names), seed, 1.0, find=_modules):
+    parts = list(_parts(batches))
+    for name, runs, _ in Backward(model, parts, names, seed, 1.0, find=_modules, loss=loss or ScoreLoss()):
         for run in runs:
             part = run.gradient.square().sum(0)
             sums[name] = sums[name] + part if name in sums else part

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from rankfold.calibration.backward import Backward, LayerRun
 from rankfold.calibration.layer_moments import layers_of
 from rankfold.calibration.observation import evaluating, observing, run_batches
+from rankfold.calibration.output_losses import OutputLoss, ScoreLoss
 from rankfold.calibration.quantisers import ValueSample
 from rankfold.calibration.samples import Inputs, size_of
 from rankfold.calibration.sensitivity import TEMPERATURE
@@ -41,7 +42,7 @@ class InputRounding:
     """What is lost where the inputs of one layer are rounded.
 
     Attributes:
-        losses: nats per image, by bits.
+        losses: in the loss's unit per image, by bits.
         errors: (C_in,) E[e^2] of each channel, by bits.
     """
 
@@ -56,28 +57,32 @@ def input_rounding(
     corrected: Collection[str],
     seed: int = 0,
     temperature: float = TEMPERATURE,
+    *,
+    loss: OutputLoss | None = None,
 ) -> dict[str, InputRounding]:
     """Round the inputs of some convolutions of a float network to so many bits, each alone.
 
     Step sizes are set as `calibrate_` sets them, with negative levels where an input is ever negative.
 
     Args:
-        model: a network with outputs (B, classes); in eval mode while it runs, then as before.
+        model: the network; in eval mode while it runs, then as before.
         batches: inputs of the model, on its device; gone through twice.
         widths: bits, 2 to 8, by the names of the convolutions.
         corrected: those of these layers whose constant errors are taken back.
         seed: of the labels drawn, see `calibration.sensitivity.sensitivities`.
         temperature: likewise.
+        loss: what errors of the outputs cost; None: as of scores (B, classes).
 
     Raises:
         InputError: as `sensitivities`.
     """
     kept = list(batches)
+    loss = loss or ScoreLoss()
     quantisers = _fitted(model, kept, widths)
     sums: dict[str, dict[int, _Sums]] = {}
     for name, bits in widths.items():
         sums[name] = {width: _Sums() for width in bits}
-    for name, runs, images in Backward(model, kept, list(widths), seed, temperature):
+    for name, runs, images in Backward(model, kept, list(widths), seed, temperature, loss=loss):
         for width, total in sums[name].items():
             with torch.no_grad():
                 total.add(runs, quantisers[name][width], images)

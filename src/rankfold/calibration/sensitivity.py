@@ -27,6 +27,9 @@ from rankfold.calibration.backward import Backward, LayerRun
 from rankfold.calibration.curvature import Bases, eigenvectors, input_basis, squared_gradients, times
 from rankfold.calibration.layer_moments import averages_of, layers_of
 from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.output_choice import output_loss
+from rankfold.calibration.output_losses import OutputLoss, ScoreLoss
+from rankfold.calibration.outputs import OutputModel
 from rankfold.calibration.patches import Layer, kernel_positions
 from rankfold.calibration.samples import Inputs, size_of
 from rankfold.calibration.window_moments import WindowMoments
@@ -100,7 +103,7 @@ def predicted_loss(
     replacement: np.ndarray,
     sensitivity: LayerSensitivity,
 ) -> float:
-    """The expected increase of the loss per image, in nats, with `replacement` in the place of `weight`.
+    """The expected increase of the loss per image, in its unit, with `replacement` in the place of `weight`.
 
     It is 1/2 vec(D)^T H vec(D), where D = weight - replacement and H is the curvature that `sensitivity`
     knows. The increases of several layers are simply added.
@@ -132,26 +135,34 @@ def sensitivities(
     names: Sequence[str],
     seed: int = 0,
     temperature: float = TEMPERATURE,
+    *,
+    outputs: OutputModel | str | None = None,
 ) -> dict[str, LayerSensitivity]:
     """Run `model` forward and backward over calibration data and gather the sensitivity of some layers.
 
-    The gradients are those of the cross entropy with labels drawn from the network's own softened
+    Of scores the gradients are those of the cross entropy with labels drawn from the network's own softened
     distribution, softmax(z / T): their second moment is the Gauss-Newton matrix (at T = 1 the Fisher
     information) and needs no labels. At T = 1 only the few images count of which the network is unsure; but
-    the errors of a compressed network are not small, and make it unsure of others, too.
+    the errors of a compressed network are not small, and make it unsure of others, too. Other outputs have a
+    loss of their own (see `calibration.output_losses`).
 
     Args:
-        model: any network with outputs (B, classes); in eval mode while it runs, then as before.
+        model: any network; in eval mode while it runs, then as before.
         batches: inputs of the model, on its device; gone through twice.
         names: of convolutions and linear layers.
         seed: of the labels drawn; torch's own random state is left alone.
-        temperature: T, above 0.
+        temperature: T of scores, above 0.
+        outputs: what the outputs are taken for, such as `scores:2`; None: as of `output_loss`.
 
     Raises:
-        InputError: there is no batch, a layer never runs or is none of these, or the outputs are no (B,
-            classes) or not finite.
+        InputError: there is no batch, a layer never runs or is none of these, or the outputs are not what
+            they are taken for, or not finite.
     """
-    return network_sensitivities(model, batches, names, {}, seed, temperature).layers
+    kept = list(batches)
+    if not kept:
+        raise InputError("data is empty; give at least one batch")
+    loss = output_loss(model, kept, outputs)
+    return network_sensitivities(model, kept, names, {}, seed, temperature, loss=loss).layers
 
 
 @dataclass(frozen=True)
@@ -185,6 +196,7 @@ def network_sensitivities(
     *,
     centred: Collection[str] = (),
     uncentred: Collection[str] = (),
+    loss: OutputLoss | None = None,
 ) -> NetworkSensitivities:
     """As `sensitivities`, and those of windows, all from the same gradients.
 
@@ -200,6 +212,7 @@ def network_sensitivities(
         temperature: likewise.
         centred: those of the layers whose sensitivity is wanted without the means of their inputs, too.
         uncentred: those of the layers whose windows' sensitivities are wanted with these means, too.
+        loss: what errors of the outputs cost; None: as of scores (B, classes).
 
     Raises:
         InputError: see `sensitivities`.
@@ -213,6 +226,7 @@ def network_sensitivities(
         names,
         seed,
         temperature,
+        loss=loss or ScoreLoss(),
     )
     images = sum(size_of(inputs) for inputs in kept)
     layers = layers_of(model, names)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.backward import Backward, LayerRun
+from rankfold.calibration.output_losses import OutputLoss, ScoreLoss
 from rankfold.calibration.samples import Inputs
 from rankfold.calibration.sensitivity import TEMPERATURE
 
@@ -27,8 +28,10 @@ def skipping_losses(
     names: Sequence[str],
     seed: int = 0,
     temperature: float = TEMPERATURE,
+    *,
+    loss: OutputLoss | None = None,
 ) -> dict[str, float]:
-    """The predicted increase of the loss, in nats per image, where single layers are skipped.
+    """The predicted increase of the loss, in its unit per image, where single layers are skipped.
 
     Args:
         model: as of `calibration.sensitivity.sensitivities`.
@@ -36,6 +39,7 @@ def skipping_losses(
         names: of convolutions.
         seed: of the labels drawn; those of `sensitivities` under the same one.
         temperature: as there.
+        loss: what errors of the outputs cost; None: as of scores (B, classes).
 
     Raises:
         InputError: see `sensitivities`.
@@ -43,7 +47,8 @@ def skipping_losses(
     if not names:
         return {}
     seen = {name: _Seen() for name in names}
-    for name, runs, images in Backward(model, list(batches), names, seed, temperature):
+    loss = loss or ScoreLoss()
+    for name, runs, images in Backward(model, list(batches), names, seed, temperature, loss=loss):
         seen[name].add(runs, images)
     return {name: own.loss() for name, own in seen.items()}
 

@@ -23,7 +23,7 @@ from rankfold.mapping import CELLS, ArraySpec
 from rankfold.mapping.array import COLUMNS
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
-from rankfold.plan.prediction import Prediction, decisions
+from rankfold.plan.prediction import NATS, Prediction, decisions
 from rankfold.records.schema import strict_validator
 from rankfold.workload import ConvShape, InputSpec, Network
 from rankfold.workload.shape import Image, checked_image
@@ -98,26 +98,34 @@ class Plan:
 
     @property
     def predicted_loss(self) -> float | None:
-        """What the network is predicted to lose as planned, in nats per image before any training and without
-        what rounding costs; None: it was not predicted, or for layers that became something else.
+        """What the network is predicted to lose as planned, per image before any training and without what
+        rounding costs, in the unit of `prediction`; None: it was not predicted, or for layers that became
+        something else.
         """
         if self.prediction is None or self.prediction.of != decisions(self.layers):
             return None
         return self.prediction.loss
 
-    def predicting(self, loss: float, weights: str | None = None, data: str | None = None) -> Plan:
+    def predicting(
+        self, loss: float, weights: str | None = None, data: str | None = None, unit: str = NATS
+    ) -> Plan:
         """The plan with what its layers, as they are now, are predicted to lose.
 
         Args:
-            loss: nats per image.
+            loss: per image.
             weights: digest of the dense network's weights that it was predicted for.
             data: digest of the data set that it was predicted on.
+            unit: of the loss.
         """
-        return replace(self, prediction=Prediction(loss, decisions(self.layers), weights, data))
+        return replace(self, prediction=Prediction(loss, decisions(self.layers), weights, data, unit))
 
     def predicted_loss_for(self, weights: str, data: str) -> float | None:
-        """`predicted_loss`, where it was predicted for these weights and data (digests); None: it was not."""
+        """`predicted_loss` in nats, where it was predicted for these weights and data (digests); None: it was
+        not.
+        """
         if self.prediction is None or not self.prediction.is_for(weights, data):
+            return None
+        if self.prediction.unit != NATS:
             return None
         return self.predicted_loss
 

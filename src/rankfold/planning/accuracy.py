@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from rankfold.calibration.correction import following_norms
 from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.output_choice import usual_outputs
+from rankfold.calibration.outputs import SCORES
 from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
@@ -107,9 +109,12 @@ class PlanAccuracy:
         """The samples that are classified.
 
         Raises:
-            InputError: none are left, or they have no classes.
+            InputError: none are left, or they have no classes; or there is no metric, and the network gives
+                no scores of classes.
         """
         settings = self.settings
+        if self.metric is None:
+            self._check_scores()
         return self.data.held_out(settings.images, settings.seed, self._calibrated, self.metric)
 
     @property
@@ -121,6 +126,15 @@ class PlanAccuracy:
     def _calibrated(self) -> int:
         """Samples that something is calibrated on, the first ones: what others did, or batch norm here."""
         return max(self.settings.calibrated, BATCH_NORM_IMAGES)
+
+    def _check_scores(self) -> None:
+        taken_for = usual_outputs(self.model, self.data.calibration(1, self.settings.seed))
+        if taken_for.kind != SCORES:
+            raise InputError(
+                "accuracy is measured of networks that give scores of classes, (B, classes), and this one "
+                "gives other outputs; name what plans are measured by: metric=... (--metric "
+                "package.module:function)"
+            )
 
     def under(self, settings: MeasureSettings | None = None, metric: Metric | None = None) -> PlanAccuracy:
         """The same network and data, measured otherwise; what is not given stays."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from torch import nn
 
 from rankfold.arguments import NUMBER, SWITCH, TEXT, Wanted, takes
+from rankfold.calibration.outputs import OUTPUTS, SCORES, OutputModel
 from rankfold.cost.energy import ComponentTable
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
@@ -16,6 +17,7 @@ from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL
 from rankfold.plan import Plan
+from rankfold.plan.prediction import NATS
 from rankfold.plan.uniform import Bits
 from rankfold.planning.drop import MEASUREMENTS, Drop, within_drop
 from rankfold.planning.exact import LOSS, Budget, Candidate, LayerChoices, Solution, cheapest, solve
@@ -39,6 +41,8 @@ class Planning:
         solution: the choice, its predicted loss, and the proof that none is better.
         budgets: the most of each quantity in its base unit, such as pJ, and of predicted loss.
         drop: accuracy as measured, if it was.
+        unit: of the predicted losses: `nats`, or `relative squared error` of outputs that are no scores.
+        outputs: what the network's outputs were taken for, such as `scores`.
     """
 
     plan: Plan
@@ -46,6 +50,9 @@ class Planning:
     solution: Solution
     budgets: Mapping[str, float]
     drop: Drop | None = None
+    _: KW_ONLY
+    unit: str = NATS
+    outputs: str = SCORES
 
     @property
     def dense(self) -> tuple[Candidate, ...]:
@@ -61,6 +68,7 @@ class Planning:
     max_loss=NUMBER.or_none,
     max_drop=NUMBER.or_none,
     metric=METRIC.or_none,
+    outputs=OUTPUTS,
     pointwise=SWITCH,
     layer_bits=CHOICES.or_none,
     network=NETWORK.or_none,
@@ -78,6 +86,7 @@ def best_plan(
     max_loss: float | None = None,
     max_drop: float | None = None,
     metric: Metric | Function | Updated | None = None,
+    outputs: OutputModel | str | None = None,
     pointwise: bool = False,
     kinds: Iterable[str] | None = None,
     images: int | None = None,
@@ -105,11 +114,14 @@ def best_plan(
             counted in all losses; None: all have `bits`, and losses are those of changed weights alone.
         objective: what shall be small: `loss`, or one of `QUANTITIES` within `max_loss` or `max_drop`; None:
             by the rule above.
-        max_loss: the most predicted loss, in nats per image.
+        max_loss: the most predicted loss per image, in nats, or as `outputs` says.
         max_drop: the most accuracy that may be lost, 0.01 for a point, measured before fine-tuning on
             samples that nothing was calibrated on.
         metric: what plans are measured by instead of top-1 accuracy, the higher the better, see `Metric`: a
             function (outputs, targets) -> number of all samples. `max_drop` is in its own units.
+        outputs: what the network's outputs are taken for: `scores` before a softmax, or `probabilities` after
+            one, over dimension 1 or another (`scores:2`), with losses in nats; or `values` of any other sort,
+            with losses as shares of their variance. None: one tensor (B, classes) is scores, all else values.
         pointwise: whether 1x1 convolutions may become low-rank.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
             `window-low-rank`, `window-margins`, `grouped`, `skipped`, `trimmed` and kinds of your own; None:
@@ -137,6 +149,7 @@ def best_plan(
         max_loss=max_loss,
         max_drop=max_drop,
         metric=metric,
+        outputs=outputs,
         pointwise=pointwise,
         kinds=kinds,
         images=images,
@@ -179,4 +192,12 @@ def _chosen(problem: PlanningProblem) -> Solution:
 
 def _planning(problem: PlanningProblem, solution: Solution, drop: Drop | None = None) -> Planning:
     plan = problem.plan(solution.chosen)
-    return Planning(plan, problem.choices, solution, problem.budgets, drop)
+    return Planning(
+        plan,
+        problem.choices,
+        solution,
+        problem.budgets,
+        drop,
+        unit=problem.unit,
+        outputs=problem.outputs,
+    )

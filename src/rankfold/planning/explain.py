@@ -6,25 +6,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rankfold.plan import LayerPlan
+from rankfold.plan.prediction import NATS
 from rankfold.planning.exact import USUAL, Candidate, LayerChoices, in_units
 from rankfold.planning.exact.candidate import Need, bits_in_letters, has_other_bits
 
 
-def explained(layer: LayerChoices, chosen: Candidate, limited: Sequence[str]) -> LayerPlan:
+def explained(layer: LayerChoices, chosen: Candidate, limited: Sequence[str], unit: str = NATS) -> LayerPlan:
     """The entry of a choice, with the reason in words.
 
     Args:
         layer: what the layer may become.
         chosen: what it becomes.
         limited: the quantities that saving counts for, one or more.
+        unit: of losses.
     """
-    reason = _reason(layer, chosen, limited)
+    reason = _reason(layer, chosen, limited, unit)
     if layer.why_bits:
         reason += f"; keeps its bits: {layer.why_bits}"
     return replace(chosen.entry, reason=reason)
 
 
-def _reason(layer: LayerChoices, chosen: Candidate, limited: Sequence[str]) -> str:
+def _reason(layer: LayerChoices, chosen: Candidate, limited: Sequence[str], unit: str) -> str:
     kind = chosen.entry.kind
     changes = []
     if kind.changes_weight:
@@ -39,7 +41,7 @@ def _reason(layer: LayerChoices, chosen: Candidate, limited: Sequence[str]) -> s
         what = ", ".join(changes)
         savings = _savings(layer.dense, chosen, limited) or ["costs as much as dense"]
         saved = ", ".join(savings)
-        lost = f"predicted loss +{chosen.loss:.2g} nats"
+        lost = f"predicted loss +{chosen.loss:.2g} {unit}"
         # What rounding loses at the layer's own bits counts in losses as well.
         if layer.dense.loss > 0:
             lost += f", as it is +{layer.dense.loss:.2g}"

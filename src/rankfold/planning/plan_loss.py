@@ -21,6 +21,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from rankfold.calibration.branches import branches
+from rankfold.calibration.outputs import OutputModel
 from rankfold.calibration.readers import sole_readers
 from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.errors import InputError
@@ -60,6 +61,7 @@ class PlanLosses:
         *,
         images: int | None = None,
         seed: int = 0,
+        outputs: OutputModel | str | None = None,
     ) -> PlanLosses:
         """For some plans, calibrated on data.
 
@@ -69,6 +71,7 @@ class PlanLosses:
             plans: those that `of` will be asked for; calibration gathers what their layers need.
             images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
             seed: of the images that are drawn.
+            outputs: as for `planning_problem`.
 
         Raises:
             InputError: a plan gives other layers other sizes, so that none is comparable with the dense one;
@@ -83,7 +86,15 @@ class PlanLosses:
         # Not of skipped layers alone: what feeds them loses nothing more, whatever it becomes.
         bypasses = branches(model, batches, list(windows)) if skippable else None
         known = layer_statistics(
-            model, batches, list(windows), seed, None, windows, skippable=skippable, bypasses=bypasses
+            model,
+            batches,
+            list(windows),
+            seed,
+            None,
+            windows,
+            skippable=skippable,
+            bypasses=bypasses,
+            outputs=outputs,
         )
         trimmed = any(isinstance(layer.kind, TrimmedLayer) for plan in plans for layer in plan.layers)
         if trimmed:
@@ -99,8 +110,13 @@ class PlanLosses:
         networks = PlanAccuracy(model, samples, settings, known.moments, known.window_moments)
         return cls(networks, known)
 
+    @property
+    def unit(self) -> str:
+        """Of losses."""
+        return self._known.unit
+
     def of(self, plan: Plan) -> float:
-        """The predicted loss of one of the plans, in nats per image before any training.
+        """The predicted loss of one of the plans, per image before any training, in `unit`.
 
         Raises:
             InputError: it is for another network, or another layer reads constant outputs of a trimmed one

@@ -13,6 +13,7 @@ from torch import nn
 from rankfold.arguments import NUMBER, SWITCH, TEXT, Wanted, takes
 from rankfold.calibration.branches import Branches, branches
 from rankfold.calibration.moments import LARGEST_MOMENTS
+from rankfold.calibration.outputs import OUTPUTS, SCORES, OutputModel
 from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.cost.energy import ComponentTable, hardware_table
 from rankfold.errors import InputError
@@ -22,6 +23,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import AnyWindow
 from rankfold.models.device import MODEL, device_of
 from rankfold.plan import Plan
+from rankfold.plan.prediction import NATS
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.channels import in_order, with_channels
@@ -88,6 +90,8 @@ class PlanningProblem:
         comparable: whether losses are those of plans of other problems: of changed weights, and not of
             rounding.
         data: digest of the data set; None: of batches that nothing names.
+        unit: of the predicted losses: `nats`, or `relative squared error` of outputs that are no scores.
+        outputs: what the network's outputs were taken for, such as `scores`.
     """
 
     network: Network
@@ -103,6 +107,8 @@ class PlanningProblem:
     trades: tuple[str, ...] = (CYCLES,)
     comparable: bool = True
     data: str | None = None
+    unit: str = NATS
+    outputs: str = SCORES
 
     @property
     def goal(self) -> str:
@@ -161,11 +167,11 @@ class PlanningProblem:
         """
         layers = []
         for layer, candidate in zip(self.choices, chosen, strict=True):
-            layers.append(explained(layer, candidate, self.limited))
+            layers.append(explained(layer, candidate, self.limited, self.unit))
         plan = Plan.of(self.network, self.hardware or self.array, layers)
         if not self.comparable:
             return plan
-        return plan.predicting(total(chosen, LOSS), self._weights, self.data)
+        return plan.predicting(total(chosen, LOSS), self._weights, self.data, self.unit)
 
     @cached_property
     def _weights(self) -> str:
@@ -180,6 +186,7 @@ class PlanningProblem:
     max_loss=NUMBER.or_none,
     max_drop=NUMBER.or_none,
     metric=METRIC.or_none,
+    outputs=OUTPUTS,
     trades=Wanted("a list of quantities, such as ['cycles']", list, tuple),
     pointwise=SWITCH,
     layer_bits=CHOICES.or_none,
@@ -198,6 +205,7 @@ def planning_problem(
     max_loss: float | None = None,
     max_drop: float | None = None,
     metric: Metric | Function | Updated | None = None,
+    outputs: OutputModel | str | None = None,
     trades: Sequence[str] = (CYCLES,),
     pointwise: bool = False,
     kinds: Iterable[str] | None = None,
@@ -213,7 +221,7 @@ def planning_problem(
 
     Args:
         model: the dense network with its trained weights, where it shall be calibrated; it stays as it
-            is. Its outputs are scores (B, classes).
+            is.
         data: images, of which the training split is used; or an iterable of batches: tensors, pairs (inputs,
             target), or dictionaries of inputs. It is gone through once, and no further than needed.
         array: R x C, or the hardware, whose component table energy is counted with.
@@ -223,12 +231,15 @@ def planning_problem(
             counted in all losses; None: all have `bits`, and losses are those of changed weights alone.
         objective: what shall be small: `loss`, or one of `QUANTITIES` within a limit of loss or drop; None:
             the cycles where there is such a limit and no budget of them, else the loss.
-        max_loss: the most predicted loss, in nats per image.
+        max_loss: the most predicted loss per image, in nats, or as `outputs` says.
         max_drop: the most accuracy, 0.01 for a point, that the plan may lose against the dense network at
             the same bits, measured before fine-tuning on samples that nothing was calibrated on; data
             then needs targets.
         metric: what plans are measured by instead of top-1 accuracy, the higher the better, see `Metric`: a
             function (outputs, targets) -> number of all samples. `max_drop` is in its own units.
+        outputs: what the network's outputs are taken for: `scores` before a softmax, or `probabilities` after
+            one, over dimension 1 or another (`scores:2`), with losses in nats; or `values` of any other sort,
+            with losses as shares of their variance. None: one tensor (B, classes) is scores, all else values.
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         pointwise: whether 1x1 convolutions may become low-rank.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
@@ -270,6 +281,7 @@ def planning_problem(
     measure = MeasureSettings(measured_images, seed=seed, calibrated=images)
     # Samples without classes are found out before any work, not after minutes of it.
     by = None if metric is None else Metric.of(metric).named()
+    taken_for = None if outputs is None else OutputModel.parse(outputs)
     if max_drop is not None:
         PlanAccuracy(model, samples, measure, metric=by).held_out  # noqa: B018
     all_slots = layer_slots(network, array, bits, pointwise=pointwise)
@@ -281,7 +293,9 @@ def planning_problem(
         slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
     calibration = samples.calibration(images, seed)
     slots, bypasses = _among_others(slots, model, calibration)
-    known = _calibrated(model, calibration, slots, array, bypasses, seed=seed, progress=progress)
+    known = _calibrated(
+        model, calibration, slots, array, bypasses, seed=seed, progress=progress, outputs=taken_for
+    )
     slots = in_order(slots, model, known)
     choices = _choices(slots, model, known, costing, quantities, runner=runner, progress=progress)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments, metric=by)
@@ -301,6 +315,8 @@ def planning_problem(
         trades=traded,
         comparable=layer_bits is None,
         data=digest_of(data),
+        unit=known.unit,
+        outputs=known.outputs,
     )
 
 
@@ -323,6 +339,7 @@ def _calibrated(
     *,
     seed: int,
     progress: Progress,
+    outputs: OutputModel | None,
 ) -> LayerStatistics:
     """What candidates of the layers that may be changed need to know of these."""
     open_slots = [slot for slot in slots if not slot.why_dense]
@@ -344,6 +361,7 @@ def _calibrated(
             widths=widths,
             skippable=skippable,
             bypasses=bypasses,
+            outputs=outputs,
         )
         progress.advance(len(names))
     finally:

@@ -14,10 +14,14 @@ from rankfold.calibration.correction import following_norms, free_of_constants, 
 from rankfold.calibration.input_rounding import input_rounding
 from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.output_choice import output_loss
+from rankfold.calibration.output_losses import OutputLoss
+from rankfold.calibration.outputs import SCORES, OutputModel
 from rankfold.calibration.samples import Inputs
 from rankfold.calibration.sensitivity import LayerSensitivity, NetworkSensitivities, network_sensitivities
 from rankfold.calibration.skipping import skipping_losses
 from rankfold.mapping.window_cover import AnyWindow
+from rankfold.plan.prediction import NATS
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.rounding import LayerRounding
 from rankfold.workload import ConvShape
@@ -38,9 +42,11 @@ class LayerStatistics:
             inputs, by the shapes that read them.
         windows: the curvature of the loss over the matrices of its windows, by (a, b) or part of the plane.
         rounding: what rounding costs layers that may have other bits.
-        skipping: what is predicted to be lost where layers that may be skipped are, in nats per image.
+        skipping: what is predicted to be lost where layers that may be skipped are, per image.
         bypasses: which layers the network can do without, and what feeds these alone.
         readers: for layers whose channels one layer alone reads, that one.
+        unit: of all losses.
+        outputs: what the network's outputs were taken for.
     """
 
     sensitivities: Mapping[str, LayerSensitivity]
@@ -52,6 +58,8 @@ class LayerStatistics:
     skipping: Mapping[str, float] = field(default_factory=dict)
     bypasses: Branches = field(default_factory=Branches)
     readers: Mapping[str, str] = field(default_factory=dict)
+    unit: str = NATS
+    outputs: str = SCORES
 
     def fitted(self, name: str) -> PatchMoments:
         """The moments of a layer's inputs that replacements are made for: centred where it is corrected.
@@ -109,6 +117,7 @@ def layer_statistics(
     widths: Mapping[str, BitChoices] | None = None,
     skippable: Sequence[str] = (),
     bypasses: Branches | None = None,
+    outputs: OutputModel | str | None = None,
 ) -> LayerStatistics:
     """Run a network over calibration data, forward and backward.
 
@@ -122,14 +131,17 @@ def layer_statistics(
         widths: of some of these layers, convolutions, the bits that they may have.
         skippable: those of these layers, convolutions, that may be skipped.
         bypasses: what is known of them, where something is (see `calibration.branches`).
+        outputs: what the network's outputs are taken for; None: see `calibration.output_choice.output_loss`.
 
     Raises:
-        InputError: there is no batch, a value is not finite, or a layer never runs.
+        InputError: there is no batch, a value is not finite, a layer never runs, or the outputs are not what
+            they are taken for.
     """
     # Every layer stays dense: the network need not run at all.
     if not names:
         return LayerStatistics(sensitivities={})
     widths = widths or {}
+    loss = output_loss(model, batches, outputs)
     # As surgery makes the weights: a constant error is left to the bias, or to the norm behind.
     norms = following_norms(model, batches, names)
     corrected = [name for name in widths if name in norms]
@@ -143,6 +155,7 @@ def layer_statistics(
         seed,
         centred={*corrected, *uncorrected},
         uncentred=others_rounded,
+        loss=loss,
     )
     found: dict[str, dict[ConvShape, PatchMoments]] = {name: {} for name in others or {}}
     for readers in _rounds(others or {}):
@@ -156,9 +169,11 @@ def layer_statistics(
         centred={name: found_sensitivities.centred[name] for name in uncorrected},
         others=found,
         windows=found_sensitivities.windows,
-        rounding=_rounding(model, batches, found_sensitivities, widths, corrected, seed),
-        skipping=skipping_losses(model, batches, skippable, seed),
+        rounding=_rounding(model, batches, found_sensitivities, widths, corrected, seed=seed, loss=loss),
+        skipping=skipping_losses(model, batches, skippable, seed, loss=loss),
         bypasses=bypasses or Branches(),
+        unit=loss.unit,
+        outputs=str(loss.model),
     )
 
 
@@ -168,13 +183,15 @@ def _rounding(
     sensitivities: NetworkSensitivities,
     widths: Mapping[str, BitChoices],
     corrected: Sequence[str],
+    *,
     seed: int,
+    loss: OutputLoss,
 ) -> dict[str, LayerRounding]:
     """What rounding costs the layers of `widths`; a norm behind takes constant errors of `corrected` back."""
     if not widths:
         return {}
     bits = {name: choices.inputs for name, choices in widths.items()}
-    inputs = input_rounding(model, batches, bits, corrected, seed)
+    inputs = input_rounding(model, batches, bits, corrected, seed, loss=loss)
     found = {}
     for name in widths:
         of_layers = sensitivities.centred if name in corrected else sensitivities.layers

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from rankfold.arguments import PATH, SWITCH, TEXT, Wanted, takes
+from rankfold.calibration.outputs import OUTPUTS, OutputModel
 from rankfold.machine import Hardware, NonIdealities
 from rankfold.machine.nonideal import NON_IDEALITIES
 from rankfold.models.device import MODEL
@@ -56,6 +57,7 @@ from rankfold.training.source import TrainingData
     processes=Wanted("Processes.of_group()", Processes),
     captured=SWITCH,
     metric=METRIC.or_none,
+    outputs=OUTPUTS,
 )
 def run(
     model: nn.Module,
@@ -81,6 +83,7 @@ def run(
     processes: Processes = ALONE,
     captured: bool = False,
     metric: Metric | Function | Updated | None = None,
+    outputs: OutputModel | str | None = None,
 ) -> Result:
     """Compress, quantise and fine-tune a network as a plan says, and write everything to the folder `out`.
 
@@ -115,6 +118,8 @@ def run(
         captured: train by static steps, on a GPU one CUDA graph each (`training.static_training`).
         metric: what the network is measured by on the test split beside top-1 accuracy, see `Metric`: a
             function (outputs, targets) -> number of all samples. The folder knows it by its name.
+        outputs: what the network's outputs are taken for where weights are made for data and without labels,
+            such as `scores:2` or `values`; None: one tensor (B, classes) is scores, all else values.
 
     Raises:
         InputError: anything that was given is wrong; the message says what would be right.
@@ -142,6 +147,7 @@ def run(
         processes=processes,
         captured=captured,
         metric=metric,
+        outputs=outputs,
     )
     begun = begin(state, Path(out), resume)
     if begun.known is not None:
@@ -272,6 +278,8 @@ def identity(state: RunState) -> Mapping[str, Any]:
         content["reconstruction"] = asdict(state.reconstruction)
     if state.metric is not None:
         content["metric"] = state.metric.name
+    if state.outputs is not None:
+        content["outputs"] = str(state.outputs)
     return content
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from rankfold.arguments import TEXT, check_fields
 from rankfold.calibration.observation import evaluating
+from rankfold.calibration.outputs import OutputModel
 from rankfold.calibration.samples import CALIBRATION_IMAGES, call
 from rankfold.cost.energy import NetworkEnergy
 from rankfold.errors import InputError
@@ -86,6 +87,7 @@ class RunState:
         processes: that do this work together.
         captured: whether it trains by static steps, on a GPU one CUDA graph each.
         metric: what the network is measured by beside top-1 accuracy; None: nothing.
+        outputs: what the network's outputs are taken for; None: as is usual.
         teacher: the dense network as it was when it began to teach.
         reference: the dense network, where there is a `reconstruction`.
         arrays: the network as its arrays compute it, with the Parameters of `model`, where there is `noise`.
@@ -120,6 +122,7 @@ class RunState:
     processes: Processes = ALONE
     captured: bool = False
     metric: Metric | None = None
+    outputs: OutputModel | None = None
 
     teacher: Teacher | None = None
     reference: nn.Module | None = None
@@ -167,6 +170,7 @@ def prepare(
     processes: Processes = ALONE,
     captured: bool = False,
     metric: Metric | Function | Updated | None = None,
+    outputs: OutputModel | str | None = None,
 ) -> RunState:
     """A run that can begin: all that was given goes together, and nothing has been written.
 
@@ -180,6 +184,7 @@ def prepare(
     if metric is not None and not processes.alone:
         raise InputError("a metric is measured in one process; omit torchrun, or the metric")
     by = None if metric is None else Metric.of(metric).named()
+    taken_for = None if outputs is None else OutputModel.parse(outputs)
     if captured:
         check_captured(data, processes, noise)
     check_rounding(rounding, plan)
@@ -227,6 +232,7 @@ def prepare(
         processes=processes,
         captured=captured,
         metric=by,
+        outputs=taken_for,
     )
 
 

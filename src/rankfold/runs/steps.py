@@ -95,6 +95,7 @@ def decompose(state: RunState) -> None:
         state.calibration(MOMENT_IMAGES),
         decomposition=state.decomposition,
         images=MOMENT_IMAGES,
+        outputs=state.outputs,
     )
     # Before quantisers come in, whose step sizes are parameters too.
     state.parameters = before, kept_parameters(state.model)
@@ -139,6 +140,7 @@ def reconstruct(state: RunState) -> None:
         state.reference,
         state.calibration(state.reconstruction.images),
         **asdict(state.reconstruction),
+        outputs=state.outputs,
         seed=state.recipe.seed,
         checkpoint=checkpoint,
         progress=state.progress,

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from rankfold.arguments import takes
 from rankfold.calibration.correction import following_norms, free_of_constants
-from rankfold.calibration.importance import gives_scores, output_importance
+from rankfold.calibration.importance import output_importance
 from rankfold.calibration.layer_moments import paired_moments, patch_moments
 from rankfold.calibration.moments import LARGEST_MOMENTS, PatchMoments
+from rankfold.calibration.output_choice import known_output_loss
+from rankfold.calibration.outputs import OUTPUTS, OutputModel
 from rankfold.calibration.patches import ByPatch, Cut, Layer, of_matrices, patch_inputs
 from rankfold.calibration.samples import MOMENT_IMAGES, GivesBatches, Samples, planned_for
 from rankfold.errors import InputError, UnsupportedLayerError
@@ -62,7 +64,7 @@ class LayerReport:
     parameters_after: int
 
 
-@takes(model=MODEL, plan=PLAN)
+@takes(model=MODEL, plan=PLAN, outputs=OUTPUTS)
 def compress_(
     model: nn.Module,
     plan: Plan,
@@ -70,6 +72,7 @@ def compress_(
     *,
     decomposition: str = DATA,
     images: int = MOMENT_IMAGES,
+    outputs: OutputModel | str | None = None,
 ) -> tuple[LayerReport, ...]:
     """Replace, in place, the layers of a network as `plan` says; train it then in any loop.
 
@@ -85,6 +88,9 @@ def compress_(
             another, each for the inputs that the compressed layers before it give, and taking back their
             errors; it runs the network twice for every layer) or `svd` (nearest to the weights all the same).
         images: samples of the data that are used.
+        outputs: what the network's outputs are taken for, such as `scores:2` or `values`, by which errors of
+            layers' outputs count; None: one tensor (B, classes) is scores, all else values, and where outputs
+            are no tensors all errors count alike.
 
     Returns:
         One report for each layer of the plan, in its order.
@@ -103,7 +109,8 @@ def compress_(
         return compress_by_weights_(model, plan)
     samples = Samples(data, images, device_of(model), image=plan.one_image)
     with planned_for(plan):
-        return compress_on_data_(model, plan, samples, sequential=decomposition == SEQUENTIAL)
+        in_sequence = decomposition == SEQUENTIAL
+        return compress_on_data_(model, plan, samples, sequential=in_sequence, outputs=outputs)
 
 
 def build_(model: nn.Module, plan: Plan) -> None:
@@ -286,6 +293,7 @@ def compress_on_data_(
     batches: Iterable[Any],
     *,
     sequential: bool = False,
+    outputs: OutputModel | str | None = None,
 ) -> tuple[LayerReport, ...]:
     """As `compress_`, with factors and supports that keep the layers' outputs on data.
 
@@ -303,6 +311,7 @@ def compress_on_data_(
         batches: inputs, on the model's device, gone through several times.
         sequential: one layer after another, each made for the inputs that the layers before it, already
             compressed, now give it, and for the outputs that the dense network had.
+        outputs: see `compress_`.
 
     Raises:
         InputError: see `compress_`.
@@ -319,7 +328,7 @@ def compress_on_data_(
             readers[layer.name] = reader
     build_(copy.deepcopy(model), plan)  # refuses what cannot be done before any work is
     norms = following_norms(model, batches, list(readers))
-    importance = _importance(model, batches, readers)
+    importance = _importance(model, batches, readers, outputs)
     if not sequential:
         moments = _weighed(patch_moments(model, batches, readers), importance)
         return compress_on_moments_(model, plan, moments, norms)
@@ -331,19 +340,21 @@ def _importance(
     model: nn.Module,
     batches: Iterable[Any],
     readers: Mapping[str, Layer],
+    outputs: OutputModel | str | None,
 ) -> dict[str, tuple[np.ndarray, ...]]:
-    """What errors of outputs count, for each matrix of the layers that ask for it, where the network gives
-    scores.
-    """
+    """What errors of outputs count, for each matrix of the layers that ask for it, where a loss is known."""
     asking: dict[str, list[ByPatch]] = {}
     for name, reader in readers.items():
         for matrix in of_matrices(reader):
             if isinstance(matrix, Cut) and matrix.by_patch is not None:
                 asking.setdefault(name, []).append(matrix.by_patch)
     # Other networks have no loss that is known here: all outputs count alike.
-    if not asking or not gives_scores(model, batches):
+    if not asking:
         return {}
-    return output_importance(model, batches, asking)
+    loss = known_output_loss(model, batches, outputs)
+    if loss is None:
+        return {}
+    return output_importance(model, batches, asking, loss=loss)
 
 
 def _weighed(

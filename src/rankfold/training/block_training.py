@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from rankfold.calibration.output_losses import OutputLoss
+from rankfold.calibration.outputs import ONLY
 from rankfold.errors import InputError
 from rankfold.nn.quantised import QuantConv2d, QuantLinear
 from rankfold.nn.quantisers import Quantiser
@@ -48,12 +50,20 @@ class Squares:
         return error.sum(), size.sum()
 
 
-class Scores:
-    """Divergence of soft scores, `Distillation.soft_loss`."""
+@dataclass(frozen=True)
+class OfOutputs:
+    """What errors of the network's only output cost, scores softened as in distillation.
+
+    Attributes:
+        loss: that of the network's outputs.
+    """
+
+    loss: OutputLoss
 
     def __call__(self, outputs: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """The sum over the samples, and their number."""
-        return SOFT.soft_loss(outputs, wanted) * len(outputs), outputs.new_full((), len(outputs))
+        apart = self.loss.apart({ONLY: outputs}, {ONLY: wanted}, SOFT.temperature)
+        return apart * len(outputs), outputs.new_full((), len(outputs))
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rankfold.arguments import NUMBER, check_fields
+from rankfold.calibration.output_losses import soft_divergence
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 from rankfold.training.device import place_
@@ -44,22 +44,11 @@ class Distillation:
     def soft_loss(self, logits: Tensor, taught: Tensor) -> Tensor:
         """T^2 KL(softmax(taught / T) || softmax(logits / T)), mean over the batch.
 
-        T^2 keeps its gradient as large as that of the labels, whatever T is.
-
         Args:
             logits: (B, classes) of the network that learns.
             taught: (B, classes) of its teacher.
         """
-        # Logarithms on both sides: probabilities of a sure teacher would underflow.
-        log_probabilities = F.log_softmax(logits / self.temperature, 1)
-        wanted = F.log_softmax(taught / self.temperature, 1)
-        divergence = F.kl_div(
-            log_probabilities,
-            wanted,
-            reduction="batchmean",  # torch's "mean" would divide by the classes too
-            log_target=True,
-        )
-        return self.temperature**2 * divergence
+        return soft_divergence(logits, taught, self.temperature)
 
     def loss(self, hard: Tensor, soft: Tensor) -> Tensor:
         """(1 - w) `hard` + w `soft`: what is minimised, of the losses against the labels and the teacher."""

@@ -17,14 +17,16 @@ from torch import Tensor, nn
 
 from rankfold.arguments import WHOLE, Wanted, takes
 from rankfold.calibration.blocks import Block, blocks
-from rankfold.calibration.importance import gives_scores, module_importance
+from rankfold.calibration.importance import module_importance
 from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.output_choice import known_output_loss
+from rankfold.calibration.outputs import OUTPUTS, OutputModel
 from rankfold.calibration.samples import GivesBatches, Inputs, Samples, call, size_of
 from rankfold.errors import InputError
 from rankfold.models.device import MODEL, device_of
 from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.surgery.undo import unchanged_on_error
-from rankfold.training.block_training import BlockLoss, BlockTraining, Scores, Squares, trainable
+from rankfold.training.block_training import BlockLoss, BlockTraining, OfOutputs, Squares, trainable
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.device import place_, placed
 from rankfold.training.kept_values import KeptValues
@@ -35,6 +37,7 @@ from rankfold.training.reconstruction_recipe import BATCH, BlockRecord, Reconstr
 @takes(
     model=MODEL,
     reference=MODEL,
+    outputs=OUTPUTS,
     seed=WHOLE,
     checkpoint=Wanted("a Checkpoint", Checkpoint, optional=True),
     progress=PROGRESS,
@@ -47,6 +50,7 @@ def reconstruct_(
     images: int = Reconstruction.images,
     steps: int = Reconstruction.steps,
     rate: float = Reconstruction.rate,
+    outputs: OutputModel | str | None = None,
     seed: int = 0,
     checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
@@ -54,8 +58,8 @@ def reconstruct_(
     """Train a compressed network without labels, in place, to give what the original gives, block by block.
 
     Each block (see `calibration.blocks`) reads what the blocks before it, already trained, give, and learns
-    the outputs that it has in the reference, weighted by how much the reference's scores depend on each
-    (`calibration.importance.module_importance`; all alike where it gives no scores). Batch norms keep their
+    the outputs that it has in the reference, weighted by how much the reference's own outputs depend on each
+    (`calibration.importance.module_importance`; all alike where these are no tensors). Batch norms keep their
     statistics, and weights that masks drop stay zero. A block that does not come nearer stays as it is.
 
     Memory holds both networks, what a way back through the reference keeps (`calibration.backward`), and then
@@ -68,6 +72,8 @@ def reconstruct_(
         images: samples of the data that are looked at, 32 or more.
         steps: of each block, of 32 samples each.
         rate: of Adam at the first step (`Reconstruction`).
+        outputs: what the networks' outputs are taken for, such as `scores:2` or `values`; None: one tensor
+            (B, classes) is scores, all else values.
         seed: of the samples of each step, and of the labels that are drawn for the importance.
         checkpoint: where the state is kept after each block; what is there is gone on from.
         progress: hears of each block as a part of its own.
@@ -79,6 +85,7 @@ def reconstruct_(
         InputError: a value is out of range, there are too few samples, the networks have no block in common,
             or the checkpoint belongs to another run.
     """
+    taken_for = None if outputs is None else OutputModel.parse(outputs)
     recipe = Reconstruction(images, steps, rate)
     device = device_of(model)
     samples = Samples(data, images, device)
@@ -93,6 +100,7 @@ def reconstruct_(
         samples,
         count,
         recipe=recipe,
+        outputs=taken_for,
         seed=seed,
         checkpoint=checkpoint,
         progress=progress or Silent(),
@@ -112,6 +120,7 @@ class _Job:
         samples: of both.
         count: how many there are.
         recipe: how long.
+        outputs: what the reference's outputs are taken for; None: as is usual.
         seed: of all that is drawn.
         checkpoint: where the state is kept.
         progress: hears of each block.
@@ -125,12 +134,13 @@ class _Job:
         count: int,
         *,
         recipe: Reconstruction,
+        outputs: OutputModel | None,
         seed: int,
         checkpoint: Checkpoint | None,
         progress: Progress,
     ) -> None:
         self._model, self._reference, self._samples = model, reference, samples
-        self._recipe, self._seed = recipe, seed
+        self._recipe, self._outputs, self._seed = recipe, outputs, seed
         self._checkpoint, self._progress = checkpoint, progress
         self._count = count
         self._records: list[BlockRecord] = []
@@ -142,16 +152,16 @@ class _Job:
         left = found[len(self._records) :]
         if not left:
             return tuple(self._records)
-        scores = gives_scores(self._reference, self._samples)
+        whole = known_output_loss(self._reference, self._samples, self._outputs)
         # Of all of them, also when it goes on: the same numbers to the last bit.
         names = [block.name for block in found if not block.is_last]
         importance: Mapping[str, Tensor] = {}
-        if scores and names:
-            importance = module_importance(self._reference, self._samples, names, self._seed)
+        if whole is not None and names:
+            importance = module_importance(self._reference, self._samples, names, self._seed, loss=whole)
         for block in left:
             loss: BlockLoss = Squares(importance.get(block.name))
-            if block.is_last and scores:
-                loss = Scores()
+            if block.is_last and whole is not None:
+                loss = OfOutputs(whole)
             part = f"reconstruction {len(self._records) + 1}/{len(found)}"
             self._progress.begin(part, self._recipe.steps, "steps")
             summary = ""

@@ -43,8 +43,9 @@ class BlockRecord:
     Attributes:
         name: of the module.
         before: error of its outputs beside those of the reference, on the images: their squares, weighted by
-            importance, over those of the reference's outputs; of a block that gives the scores of the
-            network, the divergence of soft scores, in nats (`Distillation.soft_loss`).
+            importance, over those of the reference's outputs; of a block that gives the outputs of the
+            network, the loss of these (`calibration.output_losses`): of scores the divergence of soft ones in
+            nats (`Distillation.soft_loss`), of values the squared error over their variance.
         after: the same in the end; not above `before`.
         seconds: that it took.
     """

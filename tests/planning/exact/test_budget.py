@@ -73,4 +73,4 @@ def test_amounts_in_words():
     assert in_units(ARRAYS, 1234.0) == "1,234 arrays"
     assert in_units(ARRAYS, 3 * (1 - 1e-12)) == "3 arrays"  # a sum of shares, rounded
     assert in_units(ENERGY, 1234567.0) == "1,234.6 nJ"
-    assert in_units("loss", 0.25) == "0.25 nats of loss"
+    assert in_units("loss", 0.25) == "0.25 of predicted loss"

@@ -122,7 +122,7 @@ def test_two_budgets_of_which_each_alone_can_be_kept():
         ),
         (
             {LOSS: 0.1},
-            "no plan loses at most 0.1 nats of loss: the least that these layers can reach is 0.5 nats",
+            "no plan loses at most 0.1 of predicted loss: the least that these layers can reach is 0.5 of",
         ),
         ({CYCLES: math.nan}, "must be 0 or more"),
         ({"time": 3}, r"budget \(=time\) must be on one of"),

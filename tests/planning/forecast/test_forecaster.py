@@ -143,6 +143,11 @@ def test_a_loss_of_other_weights_or_data_is_not_taken(digests):
         FORECASTER.of(plan_of(*LAYERS).predicting(0.2, *digests), 4)
 
 
+def test_a_relative_error_is_not_taken_for_nats():
+    with pytest.raises(NotLearntError, match="is a relative squared error of outputs that are no scores"):
+        FORECASTER.of(plan_of(*LAYERS).predicting(0.2, "weights", "data", "relative squared error"), 4)
+
+
 def test_tables_of_outcomes_are_read_as_they_were_written(tmp_path):
     write_outcomes(tmp_path / "table.csv", OUTCOMES)
     for read, wrote in zip(read_outcomes(tmp_path / "table.csv"), OUTCOMES, strict=True):

@@ -42,6 +42,13 @@ def test_data_choose_better_rows_than_weights_do() -> None:
     assert error(batches()) < 0.8 * error(None)
 
 
+class Detached(nn.Module):
+    """Outputs without a way back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+
 def test_outputs_that_the_scores_depend_on_keep_their_inputs() -> None:
     torch.manual_seed(0)
     # The scores are those of the first two channels; the last two are stronger, and read by nobody.
@@ -51,7 +58,7 @@ def test_outputs_that_the_scores_depend_on_keep_their_inputs() -> None:
         body.weight[2:].mul_(3)
         head.weight.copy_(torch.eye(2, 4))
     scores = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-    plane = nn.Sequential(copy.deepcopy(body), nn.Identity())  # gives no scores
+    plane = nn.Sequential(copy.deepcopy(body), Detached())  # nothing is known of its outputs
     images = nn.functional.interpolate(torch.randn(32, 2, 4, 4), size=7, mode="bilinear")
     entry = LayerPlan("0", WindowLayer((2, 2), 8), mapping="im2col")
     wanted = body(images)

@@ -20,6 +20,17 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add `--outputs`."""
+    parser.add_argument(
+        "--outputs",
+        metavar="WHAT[:DIM]",
+        help="what the network's outputs are taken for: scores before a softmax, probabilities after one, "
+        "over dimension 1 or DIM, or values of any other sort, whose channels are in DIM (default: one "
+        "output of shape (images, classes) is scores, all else values)",
+    )
+
+
 def given_metric(options: argparse.Namespace) -> Metric | None:
     """The metric of `--metric`; None: top-1 accuracy.
 

@@ -52,14 +52,14 @@ def trained_model(options: argparse.Namespace, data: ImageData, device: torch.de
     Raises:
         InputError: there is no such network, it does not fit the data, or nobody has weights for it.
     """
-    from rankfold.models.load import apply_weights, brings_weights, check_classes, load_model, read_weights
+    from rankfold.models.load import apply_weights, brings_weights, load_model, read_weights
     from rankfold.models.pretrained import shipped_baseline
 
     # Its first weights are drawn under the seed, and replaced below unless it brings its own.
     channels, image = data.input_size[0], data.input_size
     model = load_model(options.model, len(data.classes), channels, options.seed, image=image)
     # Before weights are looked for: shipped ones are by classes and image size.
-    check_classes(model, options.model, data.input_size, len(data.classes))
+    _check_outputs(model, options, data)
     source = options.checkpoint
     # Networks of other libraries may come trained; the user's own file goes before that.
     if source is None and not brings_weights(options.model):
@@ -73,3 +73,25 @@ def trained_model(options: argparse.Namespace, data: ImageData, device: torch.de
     if source is not None:
         apply_weights(model, read_weights(source), str(source))
     return model.to(device)
+
+
+def _check_outputs(model: nn.Module, options: argparse.Namespace, data: ImageData) -> None:
+    """Refuse scores of other classes than the data have; other outputs, and those that the user says to be
+    something, have nothing to do with classes.
+
+    Raises:
+        InputError: they are refused, or the outputs are no tensors.
+    """
+    import torch
+
+    from rankfold.calibration.output_choice import usual_outputs
+    from rankfold.calibration.outputs import SCORES
+    from rankfold.models.load import check_classes
+
+    blank = torch.zeros(1, *data.input_size)
+    if options.outputs is not None or usual_outputs(model, [blank]).kind != SCORES:
+        return
+    try:
+        check_classes(model, options.model, data.input_size, len(data.classes))
+    except InputError as error:
+        raise InputError(f"{error}, or --outputs that says what the outputs are") from None

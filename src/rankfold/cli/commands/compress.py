@@ -20,7 +20,7 @@ from rankfold.cli.arguments.arrays import (
 )
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
-from rankfold.cli.arguments.metrics import add_metric, given_metric
+from rankfold.cli.arguments.metrics import add_metric, add_outputs, given_metric
 from rankfold.cli.arguments.models import add_checkpoint
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import command_line, defaults_of, prepare_process
@@ -88,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_distillation(parser)
     add_metric(parser)
+    add_outputs(parser)
     add_reconstruction(parser)
     add_non_idealities(parser)
     parser.add_argument(
@@ -207,6 +208,7 @@ def _compress(
         processes=processes,
         captured=options.captured,
         metric=given_metric(options),
+        outputs=options.outputs,
     )
 
 

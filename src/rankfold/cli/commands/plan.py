@@ -18,7 +18,7 @@ from rankfold.cli.arguments.arrays import (
     read_files,
 )
 from rankfold.cli.arguments.budgets import add_budgets, add_kinds, given_budgets, named_kinds
-from rankfold.cli.arguments.metrics import add_metric, given_metric
+from rankfold.cli.arguments.metrics import add_metric, add_outputs, given_metric
 from rankfold.cli.arguments.models import add_checkpoint, trained_model
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
@@ -124,7 +124,7 @@ def _add_goal(parser: argparse.ArgumentParser) -> None:
         "--max-loss",
         type=float,
         metavar="NATS",
-        help="most predicted loss, in nats per image",
+        help="most predicted loss per image: in nats, or of --outputs values as a share of their variance",
     )
     parser.add_argument(
         "--max-drop",
@@ -134,6 +134,7 @@ def _add_goal(parser: argparse.ArgumentParser) -> None:
         "calibration; with --metric the most of it, in its own units",
     )
     add_metric(parser)
+    add_outputs(parser)
     add_forecast(parser)
 
 
@@ -278,6 +279,7 @@ def _problem(
         max_loss=max_loss,
         max_drop=max_drop,
         metric=metric,
+        outputs=options.outputs,
         trades=trades,
         pointwise=options.pointwise,
         kinds=kinds,
@@ -352,7 +354,9 @@ def _front(
     network = problem.network.name
     if len(problem.trades) > 1:
         found = problem.surface(progress)
-        written = write_surface(folder, found, network, problem.array, problem.dense, hardware=hardware)
+        written = write_surface(
+            folder, found, network, problem.array, problem.dense, hardware=hardware, unit=problem.unit
+        )
         return surface_table(found), list(written)
     front = problem.front(progress)
     # The plan is marked on the front, where there is one.
@@ -360,7 +364,9 @@ def _front(
     if planning is not None:
         chosen = planning.solution.chosen
     table = front_table(front, problem.dense)
-    files = write_front(folder, front, network, problem.array, problem.dense, chosen, hardware=hardware)
+    files = write_front(
+        folder, front, network, problem.array, problem.dense, chosen, hardware=hardware, unit=problem.unit
+    )
     return table, list(files)
 
 

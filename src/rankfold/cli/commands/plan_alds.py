@@ -40,6 +40,7 @@ OF_THE_LOSS = (
     "budget",
     "objective",
     "max_loss",
+    "outputs",
     "layer_bits",
     "ray",
     "after_epochs",

@@ -23,6 +23,7 @@ OF_THE_DATA = (
     "data",
     "max_drop",
     "metric",
+    "outputs",
     "max_loss",
     "layer_bits",
     "ray",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rankfold.calibration.outputs import SCORES
 from rankfold.planning import Planning
 from rankfold.planning.exact import ARRAYS, CYCLES, LOSS, QUANTITIES, Candidate, in_units, total
 from rankfold.planning.exact.candidate import bits_in_letters
@@ -77,10 +78,12 @@ def totals(planning: Planning) -> str:
         lines.append(
             f"{what}{in_units(quantity, before)} dense -> {in_units(quantity, after)} ({', '.join(words)})"
         )
-    lost = f"predicted loss +{solution.total(LOSS):.4f} nats before fine-tuning"
+    lost = f"predicted loss +{solution.total(LOSS):.4f} {planning.unit} before fine-tuning"
     if LOSS in planning.budgets:
         lost += f" (at most {planning.budgets[LOSS]:g})"
     lines.append(f"{lost}; {_proof(planning)}")
+    if planning.outputs != SCORES:
+        lines.append(f"outputs were taken for {planning.outputs}")
     drop = planning.drop
     if drop is not None:
         planned, dense = in_words(drop.planned, drop.metric), in_words(drop.dense, drop.metric)
@@ -135,6 +138,8 @@ def planning_to_json(planning: Planning) -> dict[str, Any]:
             "planned": {quantity: _amount(solution.chosen, quantity) for quantity in counted},
             "budgets": dict(planning.budgets),
             "predicted_loss": solution.total(LOSS),
+            "loss_unit": planning.unit,
+            "outputs": planning.outputs,
             "goal": solution.goal,
             "bound": None if _is_measured(planning) else solution.bound,
             "gap": None if _is_measured(planning) else solution.gap,

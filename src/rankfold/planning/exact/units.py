@@ -17,10 +17,10 @@ def in_units(quantity: str, amount: float) -> str:
 
     Args:
         quantity: what it is of.
-        amount: of its base unit: cycles, arrays, pJ, us, mm2, ... or nats.
+        amount: of its base unit: cycles, arrays, pJ, us, mm2, ...; of a loss in its unit.
     """
     if quantity == LOSS:
-        return f"{amount:.4g} nats of loss"
+        return f"{amount:.4g} of predicted loss"
     known = KNOWN[quantity]
     if not known.counted:
         return f"{known.shown(amount):,.{known.digits}f} {known.unit}"

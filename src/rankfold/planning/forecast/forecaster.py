@@ -11,6 +11,7 @@ from torch import nn
 
 from rankfold.errors import InputError
 from rankfold.plan import Plan
+from rankfold.plan.prediction import NATS
 from rankfold.planning.forecast.curve import Curve, accuracy_at, is_identified
 from rankfold.planning.forecast.finished import Unused, learn
 from rankfold.planning.forecast.held_out import FEWEST, left_out, margin
@@ -132,6 +133,11 @@ class Forecaster:
             raise NotLearntError(
                 "the plan has no predicted loss that accuracies were learnt for: the planner predicts it "
                 "where all layers keep the network's bits, and it holds for the layers as they were planned"
+            )
+        if plan.prediction is not None and plan.prediction.unit != NATS:
+            raise NotLearntError(
+                f"the plan's predicted loss is a {plan.prediction.unit} of outputs that are no scores, of "
+                "which no accuracy is learnt"
             )
         if plan.predicted_loss_for(self.situation.weights, self.situation.data) is None:
             raise NotLearntError(

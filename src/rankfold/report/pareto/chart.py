@@ -19,7 +19,6 @@ from rankfold.report.charts.drawing import (
 )
 from rankfold.report.palette import GREEN, INK
 from rankfold.report.pareto.view import (
-    AXIS_OF_LOSS,
     CHOSEN,
     DENSE,
     FEW_POINTS,
@@ -135,7 +134,7 @@ def _set_losses(axes: Axes, view: FrontView, floor: float) -> None:
     if highest > floor:
         top = highest * LOSS_ROOM
     axes.set_yscale("log")
-    axes.set_ylabel(" ".join(AXIS_OF_LOSS))
+    axes.set_ylabel(" ".join(view.axis_of_loss))
     axes.set_ylim(floor / LOSS_ROOM, top)
     axes.yaxis.set_major_locator(FixedLocator(loss_ticks(*axes.get_ylim())))
     axes.yaxis.set_major_formatter(count)

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rankfold.plan.prediction import NATS
 from rankfold.planning.exact.quantities import KNOWN
 from rankfold.report.pareto.view import amounts
 
 LOSS_DIGITS = ".9g"
+
+
+def loss_column(unit: str) -> str:
+    """What the column of predicted losses is called: `predicted_loss` in nats, else by its unit."""
+    if unit == NATS:
+        return "predicted_loss"
+    return f"predicted_{unit.replace(' ', '_')}"
 
 
 def cost_column(quantity: str, costs: np.ndarray) -> list[str]:

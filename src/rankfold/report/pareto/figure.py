@@ -16,7 +16,6 @@ from rankfold.report.charts.drawing import count, round_numbers
 from rankfold.report.numbers import GAP
 from rankfold.report.palette import BLUE, EDGE, GREEN, INK, LINE, SOFT
 from rankfold.report.pareto.view import (
-    AXIS_OF_LOSS,
     CHOSEN,
     DENSE,
     FEW_POINTS,
@@ -301,7 +300,7 @@ def _loss_axis(view: FrontView, floor: float) -> dict[str, Any]:
         "domain": [bottom, 1],
         "tickvals": ticks,
         "ticktext": [count(tick) for tick in ticks],
-        "title": {"text": "<br>".join(AXIS_OF_LOSS), "font": {"color": SOFT}},
+        "title": {"text": "<br>".join(view.axis_of_loss), "font": {"color": SOFT}},
     }
 
 

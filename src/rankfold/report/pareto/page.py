@@ -89,13 +89,13 @@ def _cards(view: FrontView) -> list[Card]:
 def _point_card(view: FrontView, share: float, point: int, what: str) -> Card:
     lost = f"+{view.front.losses[point]:.3g}"
     cost = _amount(view, view.front.costs[point])
-    return Card(lost, f"nats of loss at {100 * share:.0f}{GAP}%", f"{cost} {what}")
+    return Card(lost, f"{view.unit} of loss at {100 * share:.0f}{GAP}%", f"{cost} {what}")
 
 
 def _plan_card(view: FrontView, plan: Sequence[Candidate], what: str) -> Card:
     cost = total(plan, view.front.quantity)
     saving = less(1 - view.share(cost))
-    lost = f"+{total(plan, LOSS):.3g} nats of loss"
+    lost = f"+{total(plan, LOSS):.3g} {view.unit} of loss"
     return Card(_amount(view, cost), what, f"chosen plan: {saving} than dense, {lost}")
 
 

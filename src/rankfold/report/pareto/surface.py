@@ -13,13 +13,21 @@ import numpy as np
 from rankfold.files import write_text
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import ArraySpec
+from rankfold.plan.prediction import NATS
 from rankfold.planning.exact import ARRAYS, CYCLES, Candidate, Surface, total
 from rankfold.planning.exact.candidate import has_other_bits, in_letters
 from rankfold.planning.exact.quantities import KNOWN
 from rankfold.records.csv_table import write_csv
 from rankfold.records.text_table import format_table
 from rankfold.report.numbers import GAP
-from rankfold.report.pareto.columns import LOSS_DIGITS, cost_cells, cost_column, number_column, word_column
+from rankfold.report.pareto.columns import (
+    LOSS_DIGITS,
+    cost_cells,
+    cost_column,
+    loss_column,
+    number_column,
+    word_column,
+)
 from rankfold.report.pareto.page import SETTINGS
 from rankfold.report.pareto.view import WORDS, amounts, axis, column, loss_floor, loss_ticks, setting_in_words
 from rankfold.report.template import template
@@ -61,12 +69,14 @@ class SurfaceView:
         dense: every layer kept as it is.
         setting: network, array and bits in words.
         hardware: the name of what energy is counted for.
+        unit: of losses.
     """
 
     surface: Surface
     dense: tuple[Candidate, ...]
     setting: str
     hardware: str
+    unit: str = NATS
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -82,6 +92,7 @@ def write_surface(
     dense: Sequence[Candidate],
     *,
     hardware: Hardware = DEFAULT_HARDWARE,
+    unit: str = NATS,
 ) -> tuple[Path, ...]:
     """Write `front.csv`, with every point, and `front.html` into a folder, each atomically.
 
@@ -92,6 +103,7 @@ def write_surface(
         array: R x C, for titles.
         dense: every layer kept as it is, in the front's order.
         hardware: what energy is counted for, which every file names.
+        unit: of losses.
 
     Returns:
         The files written.
@@ -100,7 +112,7 @@ def write_surface(
         InputError: a file cannot be written.
     """
     setting = setting_in_words(network, array, dense)
-    view = SurfaceView(surface, tuple(dense), setting, hardware.name)
+    view = SurfaceView(surface, tuple(dense), setting, hardware.name, unit)
     # Made before anything is written: all files or none.
     page = surface_page(view)
     folder = Path(out)
@@ -122,7 +134,7 @@ def surface_table(surface: Surface, most: int = ROWS) -> str:
 def _points(view: SurfaceView) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the CSV file."""
     surface = view.surface
-    header = [*(column(quantity) for quantity in view.told), "predicted_loss"]
+    header = [*(column(quantity) for quantity in view.told), loss_column(view.unit)]
     header += [layer[0].entry.name for layer in surface.choices]
     header += ["hardware"]
     columns = [cost_column(quantity, surface.totals(quantity)) for quantity in view.told]
@@ -185,7 +197,7 @@ def _figure(view: SurfaceView) -> Any:
     axes = [{"label": axis(name), "values": values} for name, values in shown.items()]
     axes.append(
         {
-            "label": "predicted loss, nats",
+            "label": f"predicted loss, {view.unit}",
             "values": losses.tolist(),
             "tickvals": np.log10(ticks).tolist(),
             "ticktext": [f"{tick:g}" for tick in ticks],
@@ -208,7 +220,7 @@ def _figure(view: SurfaceView) -> Any:
         height=900,
         xaxis={"title": {"text": axis(first)}, "type": "log", "automargin": True},
         yaxis={
-            "title": {"text": "predicted loss, nats"},
+            "title": {"text": f"predicted loss, {view.unit}"},
             "type": "log",
             "domain": [0, 0.48],
             "automargin": True,
@@ -230,7 +242,7 @@ def _label(view: SurfaceView, point: int) -> str:
         if dense := total(view.dense, quantity):
             share = f" ({100 * cost / dense:.1f}{GAP}% of dense)"
         lines.append(f"{axis(quantity)}: {known.shown(cost):,.{known.digits}f}{share}")
-    lines.append(f"predicted loss +{surface.losses[point]:.3g} nats")
+    lines.append(f"predicted loss +{surface.losses[point]:.3g} {view.unit}")
     for candidate, kept in zip(chosen, view.dense, strict=True):
         if candidate.entry.kind.changes_weight or has_other_bits(candidate, kept):
             lines.append(f"{candidate.entry.name}: {_becomes(candidate, kept)}")

@@ -10,7 +10,14 @@ from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.quantities import KNOWN, spoken
 from rankfold.records.csv_table import is_plain, write_csv
 from rankfold.report.kinds import families
-from rankfold.report.pareto.columns import LOSS_DIGITS, cost_cells, cost_column, number_column, word_column
+from rankfold.report.pareto.columns import (
+    LOSS_DIGITS,
+    cost_cells,
+    cost_column,
+    loss_column,
+    number_column,
+    word_column,
+)
 from rankfold.report.pareto.view import FrontView, amounts, column
 
 
@@ -18,15 +25,15 @@ def write_points(path: str | Path, view: FrontView) -> None:
     """Write every point of the front atomically to `path`, by rising cost.
 
     Columns: cycles, share of what the dense network costs in the front's quantity, arrays, energy in nJ where
-    it was counted, the front's quantity where it is another one, predicted loss in nats, for each layer what
-    it becomes, and the name of the hardware.
+    it was counted, the front's quantity where it is another one, predicted loss, for each layer what it
+    becomes, and the name of the hardware.
 
     Raises:
         InputError: the file cannot be written.
     """
     header = [column(quantity) for quantity in view.told]
     header.insert(1, f"share_of_dense_{view.front.quantity}")
-    header.append("predicted_loss")
+    header.append(loss_column(view.unit))
     header.extend(view.names)
     header.append("hardware")
     hardware = [view.hardware] * len(view.front)

@@ -13,6 +13,7 @@ import numpy as np
 from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
+from rankfold.plan.prediction import NATS
 from rankfold.planning.exact import (
     AREA,
     ARRAY_CYCLES,
@@ -48,7 +49,6 @@ WORDS = {
     AREA: "area of the arrays",
     WEIGHTS: "weights stored",
 }
-AXIS_OF_LOSS = ("predicted increase of the loss,", "nats per image")
 # Points drawn of a front; a line has no more pixels.
 MOST_POINTS = 400
 # Points that get a large mark each.
@@ -84,6 +84,7 @@ class FrontView:
         chosen: every layer of the plan that was made, if one was.
         setting: network, array and bits in words.
         hardware: the name of what energy is counted for.
+        unit: of losses.
     """
 
     front: Front
@@ -91,6 +92,12 @@ class FrontView:
     chosen: tuple[Candidate, ...] | None = None
     setting: str = ""
     hardware: str = DEFAULT_HARDWARE.name
+    unit: str = NATS
+
+    @property
+    def axis_of_loss(self) -> tuple[str, str]:
+        """What the axis of losses says, in two lines."""
+        return "predicted increase of the loss,", f"{self.unit} per image"
 
     def __post_init__(self) -> None:
         for network in self.networks:
@@ -167,7 +174,7 @@ class FrontView:
             costs.append(words)
         return [
             *costs,
-            f"predicted loss +{total(network, LOSS):.3g} nats",
+            f"predicted loss +{total(network, LOSS):.3g} {self.unit}",
         ]
 
     def families(self, network: Sequence[Candidate]) -> tuple[int, ...]:

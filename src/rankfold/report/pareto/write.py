@@ -8,6 +8,7 @@ from pathlib import Path
 from rankfold.files import write_text
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import ArraySpec
+from rankfold.plan.prediction import NATS
 from rankfold.planning.exact import Candidate, Front
 from rankfold.records.text_table import format_table
 from rankfold.report.pareto.chart import picture
@@ -29,6 +30,7 @@ def write_front(
     chosen: Sequence[Candidate] | None = None,
     *,
     hardware: Hardware = DEFAULT_HARDWARE,
+    unit: str = NATS,
 ) -> tuple[Path, ...]:
     """Write `front.csv`, `front.html` and `front.svg` into a folder, each atomically.
 
@@ -40,6 +42,7 @@ def write_front(
         dense: every layer kept as it is, in the front's order.
         chosen: every layer of the plan that was made, if one was.
         hardware: what energy is counted for, which every file names.
+        unit: of losses.
 
     Returns:
         The files written.
@@ -52,7 +55,7 @@ def write_front(
     if chosen is not None:
         plan = tuple(chosen)
     setting = setting_in_words(network, array, dense)
-    view = FrontView(checked(front), tuple(dense), plan, setting, hardware.name)
+    view = FrontView(checked(front), tuple(dense), plan, setting, hardware.name, unit)
     # Made before anything is written: all files or none.
     texts = {"front.html": page(view), "front.svg": picture(view)}
     folder = Path(out)

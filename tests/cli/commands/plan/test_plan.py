@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
 from torch.export import Dim
 
+from common.dense_outputs import one_map
 from common.outcomes import made_up
 from common.small_network import net
 from rankfold.cli.main import main
@@ -160,6 +163,34 @@ def test_wrong_arguments(weights, arguments, message, tmp_path, monkeypatch, cap
     assert plan(weights, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_outputs_that_are_no_scores(weights, tmp_path, capsys):
+    dense, out = tmp_path / "dense.safetensors", tmp_path / "plan.json"
+    save_file(one_map().state_dict(), dense)
+    options = ["--images", "16", "--kinds", "low-rank", "--out", out]
+    name = "common.dense_outputs:one_map"
+    assert plan(dense, "--max-cycles", "80%", *options, model=name) == 0
+    told = capsys.readouterr().out
+    assert (
+        "relative squared error before fine-tuning; proven optimal\noutputs were taken for values\n" in told
+    )
+    assert "after fine-tuning: not known, as" in told
+    assert plan(dense, "--max-cycles", "80%", *options, "--outputs", "scores:1", "--json", model=name) == 0
+    content = json.loads(capsys.readouterr().out)["plan"]
+    assert content["total"]["loss_unit"] == "nats" and content["total"]["outputs"] == "scores:1"
+    assert plan(dense, "--max-drop", "1", *options, model=name) == 2
+    assert "name what plans are measured by: metric=... (--metric" in capsys.readouterr().err
+    assert plan(dense, "--max-cycles", "80%", *options, "--outputs", "classes", model=name) == 2
+    assert "outputs (=classes) must be one of scores, probabilities, values" in capsys.readouterr().err
+    # Classes of other data, and outputs that only look like them.
+    ten = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    exported = torch.export.export(ten.eval(), (torch.zeros(2, 1, 8, 8),), dynamic_shapes=[{0: Dim("n")}])
+    torch.export.save(exported, tmp_path / "ten.pt2")
+    four = str(tmp_path / "ten.pt2")
+    assert plan(None, "--max-cycles", "80%", *options, model=four) == 2
+    assert "expected (1, 10), or --outputs that says what the outputs are" in capsys.readouterr().err
+    assert plan(None, "--max-cycles", "100%", *options, "--outputs", "values", model=four) == 0
 
 
 def test_bits_of_each_layer(weights, tmp_path, capsys):
