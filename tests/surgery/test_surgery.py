@@ -67,6 +67,7 @@ def test_shared_modules_are_replaced_once_in_all_places():
         ("first", DenseLayer()),
         ("shared", LowRankLayer(2, 2)),
         ("branches.1.0", LowRankLayer(2, 2)),
+        ("up", DenseLayer()),
         ("kernel", DenseLayer()),
         ("head", DenseLayer()),
     ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankfold.errors import InputError
-from rankfold.workload import ConvShape, Untouched, trace
+from rankfold.workload import ConvShape, trace
 
 
 class Branches(nn.Module):
@@ -125,14 +125,17 @@ def test_functional_convolution_is_mapped_under_its_parameter_s_name_and_fixed()
     assert network.untouched == ()
 
 
-def test_transposed_convolutions_are_untouched_and_one_dimensional_ones_mapped() -> None:
+def test_transposed_and_one_dimensional_convolutions_are_mapped_and_fixed() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 2), nn.Flatten(2), nn.Conv1d(2, 1, 3))
     network = trace(model, (3, 6, 6))
-    assert [layer.name for layer in network.layers] == ["0", "3"]
-    # 4x4 inputs meet 4*2*2*2 weights each and give 5x5 outputs; a kernel of 3 leaves 23 of the 25 in a
-    # row, 2*3 weights each.
-    assert network.untouched == (Untouched("1", "ConvTranspose2d is left alone", 16 * 32, 32),)
-    line = network.layers[1]
+    assert [layer.name for layer in network.layers] == ["0", "1", "3"]
+    assert network.untouched == ()
+    up, line = network.layers[1:]
+    # Of stride 1 it is an ordinary convolution of the padded 4x4 inputs, which gives 5x5 outputs.
+    assert (up.kernel, up.input, up.padding, up.output) == ((2, 2), (4, 4), (1, 1, 1, 1), (5, 5))
+    assert (up.parameters, up.macs) == (32, 25 * 32)
+    assert up.fixed.startswith("is a transposed convolution, mapped as the sub-pixel convolution it equals")
+    # A kernel of 3 leaves 23 of the 25 in a row, 2*3 weights each.
     assert (line.kernel, line.input, line.macs) == ((1, 3), (1, 25), 23 * 6)
     assert line.fixed == "is a 1-d convolution, mapped as one of height 1"
 

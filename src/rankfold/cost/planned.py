@@ -15,6 +15,7 @@ from rankfold.plan.plan import Plan, weights
 from rankfold.workload import ConvShape, Network
 
 Masks = Map[str, np.ndarray]  # (m, C_in/G, kh, kw) booleans by layer
+BITS = 4  # of weights and inputs where the plan has none; 8 in the first convolution and the classifier
 MASKS = Wanted("a dictionary of masks by layer", Map)  # for `arguments.takes`
 
 
@@ -64,11 +65,13 @@ def array_mapping(
 
 
 def bits_of(shape: ConvShape, entry: LayerPlan) -> tuple[int, int]:
-    """Bits of a layer's weights and inputs.
+    """Bits of a layer's weights and inputs; `BITS` of one that can only stay as it is, and has none in plans.
 
     Raises:
         InputError: the plan gives it none.
     """
+    if shape.fixed and entry.weight_bits is None:
+        return BITS, BITS
     if entry.weight_bits is None or entry.input_bits is None:
         raise InputError(
             f"layer {shape.name}: an array with bits per cell or DAC needs the bits of weights and inputs; "

@@ -160,7 +160,7 @@ def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = 
 
     Returns:
         The names of layers that keep fewer weights than the file says, as ZigZag has no word for dropped
-        kernel positions: they are written with their whole size.
+        kernel positions, nor for zeros of transposed convolutions: they are written with their whole size.
 
     Raises:
         InputError: the file cannot be written.
@@ -187,7 +187,7 @@ def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = 
     whole = []
     for shape, entry in written:
         words, _ = unsaid(entry.kind)
-        if words:
+        if words or shape.zeros:
             whole.append(shape.name)
     return tuple(whole)
 

@@ -40,7 +40,8 @@ class Mapping:
             low-rank pair.
         regions: for each block of channels, rectangles that cover the output plane exactly once; the main one
             first.
-        weights: how many weights the layer keeps; None: all that its support keeps.
+        weights: how many weights the layer keeps, without the zeros of its shape; None: all that its support
+            keeps.
         kept: the support, where tiles store zeros at the positions that it drops; None: what the tiles store.
         matrix: where the shape's outputs are whole windows of another layer, which these are; None: they are
             its own pixels.
@@ -224,7 +225,7 @@ def map_with_window(
         )
     footprint = Footprint.of(shape, support)
     region = _cover(footprint, array, window)
-    return Mapping(shape, array, ONE_WINDOW, (region,))
+    return Mapping(shape, array, ONE_WINDOW, (region,), weights=_less_zeros(shape, support))
 
 
 def clear_cache() -> None:
@@ -243,7 +244,7 @@ def _map(
     whole = Footprint(shape.anonymous)
     if mask is None:
         plain = _regions(whole, array, method)
-        return Mapping(shape, array, method, plain)
+        return Mapping(shape, array, method, plain, weights=_less_zeros(shape))
     kept = Footprint(shape.anonymous, mask)
     regions = _regions(kept, array, method)
     # Some ways to save cycles are open only where no position is missing: an overflow that windows share,
@@ -254,6 +255,13 @@ def _map(
         if _cycles(plain) < cycles:
             return Mapping(shape, array, method, plain, kept=kept)
     return Mapping(shape, array, method, regions)
+
+
+def _less_zeros(shape: ConvShape, support: np.ndarray | None = None) -> int | None:
+    """The weights that are not zero whatever is learnt; None: all that the support keeps."""
+    if support is not None or not shape.zeros:
+        return None
+    return shape.parameters
 
 
 def _cycles(regions: tuple[Region, ...]) -> int:

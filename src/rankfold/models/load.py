@@ -18,6 +18,7 @@ from rankfold.models.libraries import LibraryModel, gives_logits_
 from rankfold.models.torch_export import SUFFIX, load_exported
 from rankfold.models.user_code import imported
 from rankfold.models.zoo import BUILDERS, build
+from rankfold.nn.sub_pixel import replace_transposed_, with_sub_pixel_weights
 from rankfold.workload.shape import Image
 
 WRAPPER = "module."  # data-parallel wrappers put it in front of every name
@@ -34,6 +35,8 @@ def load_model(
     image: Image | None = None,
 ) -> nn.Module:
     """Build the network called `name`.
+
+    Transposed convolutions become the sub-pixel convolutions that they equal, see `replace_transposed_`.
 
     Args:
         name: a zoo network; a `torch.export` file (.pt2) or an ONNX file (.onnx), whose classes are its own;
@@ -53,6 +56,13 @@ def load_model(
     for label, count in (("classes", classes), ("in_channels", in_channels)):
         if count is not None and count < 1:
             raise InputError(f"{label} (={count}) must be 1 or more")
+    model = _built(name, classes, in_channels, seed, image)
+    replace_transposed_(model)
+    return model
+
+
+def _built(name: str, classes: int | None, in_channels: int, seed: int, image: Image | None) -> nn.Module:
+    """The network of `load_model`, as its source has it."""
     if is_onnx(name):
         from rankfold.models.onnx import load_onnx
 
@@ -272,10 +282,13 @@ def apply_weights(
 ) -> None:
     """Load `weights` into `model`, every name and shape agreeing.
 
+    Those of transposed convolutions are taken for sub-pixel ones, as `load_model` makes them.
+
     Raises:
         InputError: names or shapes differ; the message names the first of them.
     """
     own = model.state_dict()
+    weights = with_sub_pixel_weights(model, weights)
     # Before anything is loaded: on an error the model is as it was.
     _check_none(f"checkpoint {where} is for another network: it lacks", own.keys() - weights.keys())
     _check_none(f"checkpoint {where} is for another network: it also holds", weights.keys() - own.keys())

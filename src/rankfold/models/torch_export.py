@@ -68,6 +68,7 @@ def _name_layers(module: fx.GraphModule) -> None:
     calls: dict[Any, Callable[..., nn.Module]] = {
         operators.conv2d.default: _conv,
         operators.conv2d.padding: _conv,
+        operators.conv_transpose2d.input: _transposed,
         operators.linear.default: _linear,
     }
     # A list, as nodes come and go meanwhile.
@@ -152,6 +153,28 @@ def _conv(
         dilation=_pair(dilation),
         groups=groups,
         bias=bias is not None,
+        device="meta",
+    )
+    conv.weight = weight
+    conv.register_parameter("bias", bias)
+    return conv
+
+
+def _transposed(weight: nn.Parameter, bias: nn.Parameter | None, *options: Any) -> nn.ConvTranspose2d:
+    """The module of a call of `aten.conv_transpose2d`, whose arguments these are."""
+    defaults: tuple[Any, ...] = ((1, 1), (0, 0), (0, 0), 1, (1, 1))
+    stride, padding, output_padding, groups, dilation = (*options, *defaults[len(options) :])
+    in_channels, channels_per_group, *kernel = weight.shape
+    conv = nn.ConvTranspose2d(
+        in_channels,
+        channels_per_group * groups,
+        kernel_size=(kernel[0], kernel[1]),
+        stride=_pair(stride),
+        padding=_pair(padding),
+        output_padding=_pair(output_padding),
+        groups=groups,
+        bias=bias is not None,
+        dilation=_pair(dilation),
         device="meta",
     )
     conv.weight = weight

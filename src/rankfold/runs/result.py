@@ -120,8 +120,9 @@ class LayerResult:
         if self.shape is not None:
             shape = asdict(self.shape)
             # As version 0.1 wrote it where there is nothing to say.
-            if not self.shape.shares:
-                del shape["shares"]
+            for name in ("shares", "zeros"):
+                if not shape[name]:
+                    del shape[name]
             content["shape"] = shape
         # Results of version 0.1, written again, stay as they were.
         if self.becomes is None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rankfold.nn.sub_pixel import replace_transposed_ as replace_transposed_
     from rankfold.surgery.channels import channel_plan as channel_plan
     from rankfold.surgery.compress import LayerReport as LayerReport
     from rankfold.surgery.compress import compress_ as compress_
@@ -17,21 +18,30 @@ if TYPE_CHECKING:
     from rankfold.surgery.save import save as save
 
 _HOMES = {
-    "LayerReport": "compress",
-    "channel_plan": "channels",
-    "compress_": "compress",
-    "load_": "save",
-    "quantise_": "quantise",
-    "save": "save",
+    "LayerReport": "surgery.compress",
+    "channel_plan": "surgery.channels",
+    "compress_": "surgery.compress",
+    "load_": "surgery.save",
+    "quantise_": "surgery.quantise",
+    "replace_transposed_": "nn.sub_pixel",
+    "save": "surgery.save",
 }
 
-__all__ = ["LayerReport", "channel_plan", "compress_", "load_", "quantise_", "save"]
+__all__ = [
+    "LayerReport",
+    "channel_plan",
+    "compress_",
+    "load_",
+    "quantise_",
+    "replace_transposed_",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'rankfold.surgery' has no attribute {name!r}")
-    return getattr(import_module(f"rankfold.surgery.{_HOMES[name]}"), name)
+    return getattr(import_module(f"rankfold.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -64,6 +64,8 @@ class ConvShape:
         shares: the weight of another layer that is the very same parameter, so that it is stored once; empty
             where there is none. Each has a name and a place in plans of its own.
         fixed: why the layer can only stay as it is, in words; empty where it may be replaced.
+        zeros: weights that are zero whatever is learnt, such as those of the sub-pixel convolution that a
+            transposed one equals: cells without use.
     """
 
     # The order of torch's arguments, as far as they are told by place.
@@ -81,6 +83,7 @@ class ConvShape:
     kind: str = "conv"
     fixed: str = ""
     shares: str = ""
+    zeros: int = 0
 
     def __post_init__(self) -> None:
         for field in ("name", "weight", "fixed", "shares"):
@@ -91,6 +94,10 @@ class ConvShape:
         self._check_counts()
         self._check_sizes()
         self._check_groups()
+        if not _are_at_least(0, (self.zeros,)) or self.zeros >= self.m * self.n:
+            raise InputError(
+                f"layer {self.name}: zeros (={self.zeros}) must be fewer than its {self.m * self.n} weights"
+            )
         # Last: the output is only defined for counts that are right.
         if min(self.output) < 1:
             raise InputError(
@@ -187,8 +194,8 @@ class ConvShape:
 
     @property
     def parameters(self) -> int:
-        """Weights of the layer, without bias."""
-        return self.m * self.n
+        """Weights of the layer, without bias; zeros that no training changes are none."""
+        return self.m * self.n - self.zeros
 
     @property
     def macs(self) -> int:

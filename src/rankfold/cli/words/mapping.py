@@ -253,6 +253,12 @@ def _legend_of_stages(costs: NetworkCycles) -> list[str]:
         lines.append("Planes in parts: window and tiles of one part + another.")
     if any(len(stage.regions) > 1 for layer in costs.layers for stage in layer.stages):
         lines.append("(+k): k more regions of the plane, or blocks of channels, with windows of their own.")
+    unused = {layer.shape.stored: layer.shape.zeros for layer in costs.layers if layer.shape.zeros}
+    if unused:
+        lines.append(
+            "Transposed convolutions lie as the sub-pixel ones that they equal, of whose weights "
+            f"{sum(unused.values()):,} are zeros: cells of no use."
+        )
     return lines
 
 

@@ -19,7 +19,6 @@ from rankfold.cost.energy.macro import Macro, macro_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
 from rankfold.cost.energy.on_arrays import OnArrays, on_arrays
 from rankfold.cost.energy.pricing import (
-    BITS,
     dense_plan,
     energy_of,
     layer_activities,
@@ -39,6 +38,7 @@ from rankfold.cost.energy.table import (
 )
 from rankfold.cost.energy.usual import choose_mappings, counted_plan
 from rankfold.cost.energy.zigzag import completed, find_table, hardware_table, zigzag_table
+from rankfold.cost.planned import BITS
 
 __all__ = [
     "BITS",

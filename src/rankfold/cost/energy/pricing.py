@@ -13,15 +13,13 @@ from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
 from rankfold.cost.energy.table import ComponentTable
 from rankfold.cost.energy.zigzag import DAC_BITS, find_table, hardware_table
 from rankfold.cost.kinds import cost_of
-from rankfold.cost.planned import MASKS, Masks, bits_of, counted_layers, planned_mapping
+from rankfold.cost.planned import BITS, MASKS, Masks, bits_of, counted_layers, planned_mapping
 from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DenseLayer, LayerPlan, Plan, uniform_plan, weights
 from rankfold.plan.plan import PLAN
 from rankfold.workload import ConvShape, Network
 from rankfold.workload.network import NETWORK
-
-BITS = 4  # of weights and inputs where the plan has none; 8 in the first convolution and the classifier
 
 
 @takes(

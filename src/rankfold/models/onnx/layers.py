@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from rankfold.errors import InputError
 from rankfold.models.onnx.arrays import as_tensor
-from rankfold.models.onnx.operators.windows import cut, cut_sides, padded, sides
+from rankfold.models.onnx.operators.windows import cut, padded, sides
 from rankfold.workload.onnx.file import OnnxFile
 from rankfold.workload.onnx.sizes import Known
+from rankfold.workload.onnx.transposed import cut_sides
 
 CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

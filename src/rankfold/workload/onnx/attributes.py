@@ -48,6 +48,18 @@ def numbers(
     return tuple(values)
 
 
+def word(node: Any, options: Mapping[str, Any], name: str, default: str) -> str:
+    """An attribute that is a word, or `default` where it is not given.
+
+    Raises:
+        InputError: it is none.
+    """
+    value = options.get(name, default.encode())
+    if not isinstance(value, bytes):
+        raise InputError(f"{describe(node)} has an {name} that is no word; export it again")
+    return value.decode(errors="replace")
+
+
 def graphs_inside(node: Any) -> Iterator[Any]:
     """The branches of an If, or the body of a Loop."""
     for attribute in node.attribute:

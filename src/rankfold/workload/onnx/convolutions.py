@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rankfold.errors import InputError
-from rankfold.workload.onnx.attributes import attributes, numbers
+from rankfold.workload.onnx.attributes import attributes, numbers, word
 from rankfold.workload.onnx.file import describe
 from rankfold.workload.onnx.operators import why_fixed
 from rankfold.workload.onnx.sizes import Dims, show_sizes
@@ -33,10 +33,10 @@ def conv_shape(
     out_channels, channels_per_group, *kernel_sizes = dims
     directions = len(kernel_sizes)
     ones = (1,) * directions
-    kernel = _pair(kernel_sizes, 1)
-    plane = _pair(x[2:], 1)
-    stride = _pair(numbers(node, options, "strides", ones), 1)
-    dilation = _pair(numbers(node, options, "dilations", ones), 1)
+    kernel = pair(kernel_sizes, 1)
+    plane = pair(x[2:], 1)
+    stride = pair(numbers(node, options, "strides", ones), 1)
+    dilation = pair(numbers(node, options, "dilations", ones), 1)
     (groups,) = numbers(node, options, "group", (1,))
     taken = channels_per_group * groups
     if taken != x[1]:
@@ -45,10 +45,7 @@ def conv_shape(
             f"and its weight of {show_sizes(dims)} in {groups} groups takes {taken}; "
             "export it again"
         )
-    automatic = options.get("auto_pad", b"NOTSET")
-    if not isinstance(automatic, bytes):
-        raise InputError(f"{describe(node)} has an auto_pad that is no word; export it again")
-    automatic = automatic.decode(errors="replace")
+    automatic = word(node, options, "auto_pad", "NOTSET")
     if automatic.startswith("SAME"):
         padding = _padding_like(automatic, same_padding(plane, kernel, stride, dilation))
     elif automatic == "VALID":
@@ -56,8 +53,8 @@ def conv_shape(
     else:
         # ONNX names all beginnings before all ends.
         pads = numbers(node, options, "pads", (0,) * (2 * directions))
-        top, left = _pair(pads[:directions], 0)
-        bottom, right = _pair(pads[directions:], 0)
+        top, left = pair(pads[:directions], 0)
+        bottom, right = pair(pads[directions:], 0)
         padding = (top, bottom, left, right)
     return ConvShape(
         node.name or node.output[0],
@@ -88,7 +85,7 @@ def _fixed(node: Any, directions: int) -> str:
     return why_fixed(node)
 
 
-def _pair(values: Sequence[int], vertical: int) -> Pair:
+def pair(values: Sequence[int], vertical: int) -> Pair:
     """(vertical, horizontal); of a 1-d convolution with this for vertical."""
     if len(values) == 1:
         return vertical, values[0]

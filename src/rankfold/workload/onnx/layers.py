@@ -30,12 +30,14 @@ from rankfold.workload.onnx.operators import (
     LOOKUPS,
     PRODUCTS,
     SHAPING,
+    TRANSPOSED,
     with_article,
 )
 from rankfold.workload.onnx.other_sizes import for_images
 from rankfold.workload.onnx.products import is_plain_product, left_product, right_product
 from rankfold.workload.onnx.shapes import Sizes, infer_sizes, where_inference_stops
 from rankfold.workload.onnx.sizes import show_sizes
+from rankfold.workload.onnx.transposed import transposed_shape
 from rankfold.workload.shape import ConvShape
 
 NAMED = 3  # kinds of nodes in the complaint that there is nothing to map
@@ -184,8 +186,8 @@ class _Reader:
 
     def _without_weight(self, node: Any) -> OnnxLayer | Untouched | None:
         """A convolution or product of which nothing is stored as a constant matrix; None: another node."""
-        if node.op_type in CONVOLUTIONS:
-            _, weight = operands(node, *CONVOLUTIONS[node.op_type])
+        if node.op_type in CONVOLUTIONS or node.op_type == TRANSPOSED:
+            _, weight = operands(node, *CONVOLUTIONS.get(node.op_type, (0, 1)))
             return computed_convolution(self.sizes, node, weight)
         if node.op_type in PRODUCTS:
             factors = operands(node, *PRODUCTS[node.op_type])
@@ -233,7 +235,7 @@ class _Reader:
     def _layer(self, node: Any) -> OnnxLayer | Untouched | None:
         """What a node with a constant of two or more dimensions is; None: it multiplies nothing by it."""
         operator = node.op_type
-        if operator in CONVOLUTIONS:
+        if operator in CONVOLUTIONS or operator == TRANSPOSED:
             return self._convolution(node)
         if operator in PRODUCTS:
             return self._product(node)
@@ -264,17 +266,20 @@ class _Reader:
         return math.prod(self.sizes.known[value])
 
     def _convolution(self, node: Any) -> OnnxLayer | Untouched | None:
-        data, weight = operands(node, *CONVOLUTIONS[node.op_type])
+        transposed = node.op_type == TRANSPOSED
+        data, weight = operands(node, *CONVOLUTIONS.get(node.op_type, (0, 1)))
         if weight not in self.file.constants:
             # The constant of two dimensions is another input.
             return computed_convolution(self.sizes, node, weight)
         dims = self.sizes.known[weight]
         if len(dims) not in (3, 4):
-            return self._left_alone(node, weight, f"a {len(dims) - 2}-d convolution")
+            sort = "transposed convolution" if transposed else "convolution"
+            return self._left_alone(node, weight, f"a {len(dims) - 2}-d {sort}")
         x = self.sizes.known.get(data)
         if x is None:
             return self._unreached(node, data, weight)
-        return OnnxLayer(conv_shape(node, x, dims), node, weight)
+        shape = transposed_shape(node, x, dims) if transposed else conv_shape(node, x, dims)
+        return OnnxLayer(shape, node, weight)
 
     def _product(self, node: Any) -> OnnxLayer | Untouched | None:
         data, weight = operands(node, *PRODUCTS[node.op_type])

@@ -10,7 +10,7 @@ from rankfold.workload.network import Untouched
 from rankfold.workload.onnx.attributes import attributes, graphs_inside
 from rankfold.workload.onnx.file import OnnxFile, describe
 from rankfold.workload.onnx.names import layer_name
-from rankfold.workload.onnx.operators import CONVOLUTIONS, PRODUCTS, RECURRENT, with_article
+from rankfold.workload.onnx.operators import CONVOLUTIONS, PRODUCTS, RECURRENT, TRANSPOSED, with_article
 from rankfold.workload.onnx.shapes import Sizes
 from rankfold.workload.onnx.sizes import Dims
 
@@ -38,7 +38,7 @@ def left_alone(
     y = _sizes_of_first(sizes, node.output)
     parameters = math.prod(sizes.known[weight])
     macs = None
-    if node.op_type == "ConvTranspose" and x is not None:
+    if node.op_type == TRANSPOSED and x is not None:
         macs = parameters * math.prod(x[2:])  # every input meets the whole kernel
     elif node.op_type in CONVOLUTIONS and y is not None:
         macs = parameters * math.prod(y[2:])  # every output does
@@ -88,10 +88,11 @@ def computed_convolution(
 ) -> Untouched:
     """A convolution whose weight is computed from what the network is given."""
     dims = sizes.known.get(weight)
-    y = _sizes_of_first(sizes, node.output)
+    # The whole kernel meets every output, or every input of a transposed convolution.
+    met = _sizes_of_first(sizes, node.input if node.op_type == TRANSPOSED else node.output)
     macs = None
-    if dims is not None and y is not None:
-        macs = math.prod(dims) * math.prod(y[2:])
+    if dims is not None and met is not None:
+        macs = math.prod(dims) * math.prod(met[2:])
     what = f"{with_article(node.op_type)} with a computed weight is left alone"
     return Untouched(layer_name(node, MADE_UP_NAME), what, macs, 0)
 

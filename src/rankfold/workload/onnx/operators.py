@@ -14,6 +14,7 @@ CONVOLUTIONS = {
     "ConvInteger": (0, 1),
     "QLinearConv": (0, 3),
 }
+TRANSPOSED = "ConvTranspose"  # its data and weight are the first two
 PRODUCTS = {
     "Gemm": (0, 1),
     "MatMul": (0, 1),

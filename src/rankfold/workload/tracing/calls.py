@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rankfold.workload.network import Untouched
 from rankfold.workload.shape import ConvShape, Pair
+from rankfold.workload.sub_pixel import TRANSPOSED, SubPixelForm, why_fixed
 from rankfold.workload.tracing.activations import (
     ATTENTION,
     PRODUCT,
@@ -173,6 +174,9 @@ class Calls:
         dilation, transposed, _, groups = args[5:9]
         dimensions = weight.ndim - 2
         name, fixed = self._named(weight)
+        if transposed and dimensions in (1, 2) and name:
+            self._transposed_convolution(name, args, out)
+            return
         if transposed or dimensions not in (1, 2) or not name:
             # A transposed kernel meets every input; any other one is moved to every output.
             met = out
@@ -206,6 +210,25 @@ class Calls:
         self.layers.append(shape)
         self.origins.layer(shape.name, x)
         self.origins.made_by(shape.name, out)
+
+    def _transposed_convolution(self, name: str, args: tuple[Any, ...], out: Tensor) -> None:
+        """Note a transposed convolution, of the arguments of aten.convolution, as the one that it equals."""
+        x, weight, _, stride, padding, dilation, _, further, groups = args[:9]
+        behind = [one - more for one, more in zip(padding, further, strict=True)]
+        form = SubPixelForm.of(weight.shape[2:], stride, dilation, padding, behind)
+        fixed = TRANSPOSED
+        if self._running and isinstance(self._running[-1][0], nn.ConvTranspose2d):
+            fixed = why_fixed(weight.ndim - 2)
+        shape = form.shape(
+            self._next_label(name),
+            int(x.shape[1]),
+            int(weight.shape[1]) * groups,
+            _as_pair(x.shape[2:], 1),
+            groups=groups,
+            weight=name,
+            fixed=fixed,
+        )
+        self._called(shape, x, out)
 
     def _other_convolution(
         self,

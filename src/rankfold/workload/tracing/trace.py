@@ -33,9 +33,10 @@ def trace(
 
     Layers are recorded in execution order, each time they run. Modules have their own names; a convolution
     or product called as a function has the name of its parameter, and is mapped but never replaced; so is a
-    1-d convolution, as one of height 1. Layers of other kinds (3-d, transposed, recurrent, lookup tables,
-    weights that are computed) and products of two computed values, such as attention, are listed under
-    `Network.untouched`. The model's mode, parameters and torch's random state are left as they were.
+    1-d convolution, as one of height 1, and a transposed one, as the sub-pixel convolution that it equals.
+    Layers of other kinds (3-d, recurrent, lookup tables, weights that are computed) and products of two
+    computed values, such as attention, are listed under `Network.untouched`. The model's mode, parameters and
+    torch's random state are left as they were.
 
     Args:
         model: any module.

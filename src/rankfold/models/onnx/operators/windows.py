@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from rankfold.errors import InputError
 from rankfold.models.onnx.operators.registry import Value, operator
 from rankfold.models.onnx.operators.values import listed, tensor
+from rankfold.workload.onnx.transposed import cut_sides
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -101,37 +102,6 @@ def transposed(
     )
     found = cut(whole, before, behind)
     return found if bias is None else found + bias.reshape(1, -1, *ones)
-
-
-def cut_sides(
-    plane: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    further: Sequence[int],
-    *,
-    pads: Sequence[int] | None,
-    shape: Sequence[int] | None,
-    auto_pad: str,
-) -> tuple[list[int], list[int]]:
-    """What falls away on both sides of the whole output of a transposed convolution; below zero is added."""
-    count = len(kernel)
-    if shape is None and auto_pad in ("NOTSET", "", "VALID"):
-        given = list(pads or [0] * (2 * count))
-        behind = [one - more for one, more in zip(given[count:], further, strict=True)]
-        return given[:count], behind
-    before, behind = [], []
-    for place in range(count):
-        whole = (plane[place] - 1) * stride[place] + (kernel[place] - 1) * dilation[place] + 1
-        wanted = plane[place] * stride[place] if shape is None else shape[-count:][place]
-        missing = whole + further[place] - wanted
-        small, large = missing // 2, missing - missing // 2
-        first = large if auto_pad == "SAME_LOWER" or auto_pad in ("NOTSET", "") else small
-        if auto_pad == "SAME_UPPER":
-            first = small
-        before.append(first)
-        behind.append(missing - first - further[place])
-    return before, behind
 
 
 def cut(x: Tensor, before: Sequence[int], behind: Sequence[int]) -> Tensor:
