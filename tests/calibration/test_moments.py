@@ -311,6 +311,19 @@ def test_one_window_gives_the_moments_of_all_where_that_is_less_work(windows, di
         assert len(found.by_pixel) == len(of_window.moments().by_pixel)
 
 
+def test_windows_without_a_small_common_multiple_are_gathered_by_themselves():
+    """A window that held all of these would have more pixels than memory has; layers of few outputs ask."""
+    conv = nn.Conv2d(2, 2, 3, padding=1)
+    windows, images = [(number, number) for number in (7, 8, 9, 11, 13)], torch.randn(2, 2, 20, 20)
+    gathered = WindowMoments(conv, windows)
+    gathered.add(images)
+    for window in windows:
+        alone = MomentSums()
+        alone.add(gathered.views[window].reader, images)
+        wanted = alone.moments().second
+        assert np.allclose(gathered.moments(window).second, wanted, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("window", [(1, 1), (2, 3), (4, 1)])
 @pytest.mark.parametrize("plane", [(4, 4), (5, 7), (8, 3), (13, 11), (1, 20)])
 def test_all_patches_are_taken_where_it_is_said_so(plane, window, monkeypatch):

@@ -157,10 +157,19 @@ class WindowMoments:
         if not self.views or window in self.views:
             return None
         assert isinstance(self.layer, nn.Conv2d)  # it has windows
-        hull = WindowView.of(self.layer, window)
-        if patch_inputs(hull.reader) > LARGEST_HULL:
+        # Before it is made: a common multiple may be far larger than any plane.
+        if _box_inputs(self.layer, window) > LARGEST_HULL:
             return None
-        return hull
+        return WindowView.of(self.layer, window)
+
+
+def _box_inputs(layer: nn.Conv2d, window: Pair) -> int:
+    """Inputs of each group in the box that a window of a layer reads."""
+    inputs = layer.in_channels // layer.groups
+    for axis, pixels in enumerate(window):
+        extent = (layer.kernel_size[axis] - 1) * layer.dilation[axis] + 1
+        inputs *= (pixels - 1) * layer.stride[axis] + extent
+    return inputs
 
 
 def window_parts(large: WindowConv2d, small: WindowConv2d) -> list[PatchPart]:
