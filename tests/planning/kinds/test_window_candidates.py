@@ -48,6 +48,21 @@ def test_windows_fill_the_columns_or_divide_one_that_does(outputs, height, width
     assert set(found) == wanted - {(1, 1)} and len(set(found)) == len(found)
 
 
+@given(SIDES, SIDES, SIDES, st.integers(1, 40))
+def test_of_windows_whose_pixels_share_no_input_one_of_each_size_is_enough(outputs, height, width, columns):
+    """No other of as many pixels needs fewer cycles, however many rows are kept."""
+    array, plane = ArraySpec(16, columns), (height, width)
+    slot = slot_of(outputs, plane, array)
+    every = PART.windows(slot)
+    alone = replace(slot.shape, kernel=(1, 1), padding=(0, 0, 0, 0))
+    found = PART.windows(replace(slot, shape=alone))
+    sizes = [a * b for a, b in found]
+    assert set(sizes) == {a * b for a, b in every} and len(set(sizes)) == len(sizes)
+    for rows in (None, 16, 32):
+        cycles = {a * b: window_cycles(alone, (a, b), array, rows) for a, b in found}
+        assert all(cycles[a * b] <= window_cycles(alone, (a, b), array, rows) for a, b in every)
+
+
 @given(SIDES, SIDES, SIDES, st.integers(1, 3), st.integers(1, 40), st.integers(1, 3))
 def test_no_window_of_one_column_tile_needs_fewer_cycles(outputs, height, width, groups, columns, row_tiles):
     """Groups included: what the planner proposes is as cheap as what `--window auto` finds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -83,7 +83,8 @@ def candidate_windows(slot: LayerSlot) -> tuple[Pair, ...]:
 
     A window (a, b) fills them if its N m/G outputs of each group are at most C, and no longer with one more
     row or column of pixels, for which there may also be no place in the plane. Windows of more than 2,304
-    inputs are left out.
+    inputs are left out. Where each pixel reads one of its own, as with 1x1 kernels, all windows of as many
+    pixels read as many inputs, and one of them does.
 
     Args:
         slot: the layer.
@@ -98,9 +99,22 @@ def candidate_windows(slot: LayerSlot) -> tuple[Pair, ...]:
             continue
         windows.update((part, other) for part in _divisors(a) for other in _divisors(b))
     windows.discard(PIXEL)
+    if slot.shape.kernel == slot.shape.stride == PIXEL:
+        windows = _fewest_of_each_size(windows, slot.plane)
     found = [one for one in windows if window_shape(slot.shape, one).n <= LARGEST_WINDOW]
     # The largest first, and square ones before long ones: they read the fewest inputs.
     return tuple(sorted(found, key=lambda one: (-one[0] * one[1], abs(one[0] - one[1]), one)))
+
+
+def _fewest_of_each_size(windows: Iterable[Pair], plane: Pair) -> set[Pair]:
+    """Of the windows of as many pixels the one that covers the plane in fewest, the squarest of those."""
+    found: dict[int, tuple[int, int, Pair]] = {}
+    for window in windows:
+        covering = -(-plane[0] // window[0]) * -(-plane[1] // window[1])
+        rank = covering, abs(window[0] - window[1]), window
+        size = window[0] * window[1]
+        found[size] = min(rank, found.get(size, rank))
+    return {window for _, _, window in found.values()}
 
 
 def _divisors(number: int) -> list[int]:
