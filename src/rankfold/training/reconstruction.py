@@ -12,16 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rankfold.arguments import WHOLE, Wanted, takes
 from rankfold.calibration.blocks import Block, blocks
 from rankfold.calibration.importance import module_importance
-from rankfold.calibration.observation import evaluating, observing
+from rankfold.calibration.observation import evaluating
 from rankfold.calibration.output_choice import known_output_loss
 from rankfold.calibration.outputs import OUTPUTS, OutputModel
-from rankfold.calibration.samples import GivesBatches, Inputs, Samples, call, size_of
+from rankfold.calibration.samples import GivesBatches, Samples, size_of
 from rankfold.errors import InputError
 from rankfold.models.device import MODEL, device_of
 from rankfold.progress import PROGRESS, Progress, Silent
@@ -32,6 +31,7 @@ from rankfold.training.device import place_, placed
 from rankfold.training.kept_values import KeptValues
 from rankfold.training.loop import deterministic
 from rankfold.training.reconstruction_recipe import BATCH, BlockRecord, Reconstruction
+from rankfold.training.waiting_runs import WaitingRuns
 
 
 @takes(
@@ -62,8 +62,9 @@ def reconstruct_(
     (`calibration.importance.module_importance`; all alike where these are no tensors). Batch norms keep their
     statistics, and weights that masks drop stay zero. A block that does not come nearer stays as it is.
 
-    Memory holds both networks, what a way back through the reference keeps (`calibration.backward`), and then
-    inputs and outputs of one block, at most 512 MB of each; what is more is kept in a file.
+    Memory holds both networks, what a way back through the reference keeps (`calibration.backward`), then the
+    values that runs of both wait with, at most 1 GB of each, and inputs and outputs of one block, at most
+    512 MB of each; what is more is kept in a file.
 
     Args:
         model: the network after `compress_` and `quantise_`.
@@ -158,22 +159,31 @@ class _Job:
         importance: Mapping[str, Tensor] = {}
         if whole is not None and names:
             importance = module_importance(self._reference, self._samples, names, self._seed, loss=whole)
-        for block in left:
-            loss: BlockLoss = Squares(importance.get(block.name))
-            if block.is_last and whole is not None:
-                loss = OfOutputs(whole)
-            part = f"reconstruction {len(self._records) + 1}/{len(found)}"
-            self._progress.begin(part, self._recipe.steps, "steps")
-            summary = ""
-            try:
-                record = self._trained(block, loss)
-                summary = f"{part}: {record.in_words()}"
-            finally:
-                self._progress.end(summary)
-            self._records.append(record)
-            if self._checkpoint is not None:
-                self._checkpoint.save(self._state())
+        own, others = (
+            WaitingRuns(network, [block.name for block in left], self._samples)
+            for network in (self._model, self._reference)
+        )
+        with own, others:
+            for block in left:
+                loss: BlockLoss = Squares(importance.get(block.name))
+                if block.is_last and whole is not None:
+                    loss = OfOutputs(whole)
+                self._add(block, loss, own, others, of=len(found))
         return tuple(self._records)
+
+    def _add(self, block: Block, loss: BlockLoss, own: WaitingRuns, others: WaitingRuns, of: int) -> None:
+        """Train one block of so many, and keep the state."""
+        part = f"reconstruction {len(self._records) + 1}/{of}"
+        self._progress.begin(part, self._recipe.steps, "steps")
+        summary = ""
+        try:
+            record = self._trained(block, loss, own, others)
+            summary = f"{part}: {record.in_words()}"
+        finally:
+            self._progress.end(summary)
+        self._records.append(record)
+        if self._checkpoint is not None:
+            self._checkpoint.save(self._state())
 
     def _blocks(self) -> tuple[Block, ...]:
         """The blocks that have anything to train.
@@ -191,14 +201,15 @@ class _Job:
             )
         return trained
 
-    def _trained(self, block: Block, loss: BlockLoss) -> BlockRecord:
-        """Train one block."""
+    def _trained(self, block: Block, loss: BlockLoss, own: WaitingRuns, others: WaitingRuns) -> BlockRecord:
+        """Train one block; with the runs of the network, and of the reference."""
         start = time.perf_counter()
         folder = self._checkpoint.path.parent if self._checkpoint is not None else None
         inputs, wanted = KeptValues(self._count, folder), KeptValues(self._count, folder)
-        for batch in self._samples:
-            inputs.add(_seen(self._model, block.name, batch, outputs=False))
-            wanted.add(_seen(self._reference, block.name, batch, outputs=True))
+        for values in own.values(block.name, outputs=False):
+            inputs.add(values)
+        for values in others.values(block.name, outputs=True):
+            wanted.add(values)
         training = BlockTraining(
             inputs=inputs,
             wanted=wanted,
@@ -210,6 +221,8 @@ class _Job:
             device=self._samples.device,
         )
         before, after = training.train_(self._model.get_submodule(block.name), self._progress.advance)
+        if _shares_weights(self._model, block.name):
+            own.begin_anew()
         return BlockRecord(block.name, before, after, time.perf_counter() - start)
 
     def _take_up(self) -> None:
@@ -231,27 +244,12 @@ class _Job:
         }
 
 
-class _Seen(BaseException):
-    """Ends a run of a network as soon as a value is known; no error, so that nobody takes it for one."""
-
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
-
-
-@torch.no_grad()
-def _seen(network: nn.Module, name: str, batch: Inputs, *, outputs: bool) -> Tensor:
-    """What a module of a network reads, or gives, on a batch; nothing behind it is computed."""
-
-    def before(_: str, __: nn.Module, given: Tensor) -> None:
-        if not outputs:
-            raise _Seen(given)
-
-    def after(_: str, __: nn.Module, given: Tensor, gives: Tensor) -> None:
-        raise _Seen(gives)
-
-    with observing({name: network.get_submodule(name)}, before=before, after=after):
-        try:
-            call(network, batch)
-        except _Seen as seen:
-            return seen.values
-    raise InputError(f"module {name} runs on some batches of the data and not on others")
+def _shares_weights(model: nn.Module, block: str) -> bool:
+    """Whether a module outside a block, which may have run before it, has a parameter of the block's."""
+    own = {id(parameter) for parameter in model.get_submodule(block).parameters()}
+    for name, module in model.named_modules():
+        if not f"{name}.".startswith(f"{block}."):
+            parameters = module.parameters(recurse=False)
+            if any(id(parameter) in own for parameter in parameters):
+                return True
+    return False
