@@ -118,3 +118,32 @@ def check_work(traced: Network, products: int) -> None:
     attention = [other for other in traced.untouched if not other.parameters]
     assert sum(other.macs or 0 for other in attention) == products
     assert all(("attention" in other.name) == ("attention" in other.what) for other in attention)
+
+
+def test_layers_of_a_transformer_are_made_for_the_tokens_they_see() -> None:
+    """What is reported is the error over all tokens, and none of it is in their mean."""
+    name = "vit.layers.0.mlp.fc1"
+    model, images = built(vit()), torch.randn(8, *IMAGE).double()
+    images = images * torch.tensor([0.2, 1, 3])[:, None, None]  # so that tokens vary more in some ways
+    dense = model.get_submodule(name)
+    assert isinstance(dense, nn.Linear)
+    seen: list[torch.Tensor] = []
+    dense.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    model(images)
+    (tokens,) = seen
+    model, weight = built(vit()), dense.weight.detach()
+    plan = uniform_plan(trace(model, IMAGE), CELLS, LowRank(groups=2, rank=2, linear=True, force=True))
+    reports = {report.name: report for report in compress_(model, plan, [images[:4], images[4:]])}
+    made = model.get_submodule(name)
+    assert isinstance(made, StandIn)
+    rows = tokens.flatten(0, -2)
+    centred = rows - rows.mean(0)
+    error = (centred @ (made.to_dense().weight - weight).T).norm() / (centred @ weight.T).norm()
+    assert reports[name].output_error == pytest.approx(error.item(), rel=1e-6)
+    torch.testing.assert_close(made(rows).mean(0), dense(rows).mean(0))
+    by_weight = built(vit())
+    compress_(by_weight, plan, decomposition="svd")
+    nearest = by_weight.get_submodule(name)
+    assert isinstance(nearest, StandIn)
+    of_nearest = (centred @ (nearest.to_dense().weight - weight).T).norm() / (centred @ weight.T).norm()
+    assert error < of_nearest

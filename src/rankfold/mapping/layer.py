@@ -322,17 +322,31 @@ def _cover(
 def _square(footprint: Footprint, array: ArraySpec) -> Pair:
     """SDK: the largest square window that needs no more row tiles, column tiles and tiles than im2col.
 
-    The third follows from the other two without groups; with groups, larger blocks could share fewer arrays.
+    On a plane of one row or column, such as a sequence of tokens, squares are single pixels; there it is the
+    longest line. The third condition follows from the other two where pixels share inputs and there are no
+    groups; else larger blocks could share fewer arrays.
     """
-    sides = np.arange(1, min(footprint.shape.output) + 1)  # (W,)
-    sides = sides[sides**2 <= array.columns]
-    windows = Windows(footprint, array, sides, sides)
+    a, b = _squares(footprint.shape.output, array.columns)
+    windows = Windows(footprint, array, a, b)
     block = Block.whole(footprint)
-    within = np.ones(len(sides), bool)
+    within = np.ones(len(a), bool)
     for count in (*windows.grid(block), windows.tiles(block)):
         within &= count <= count[0]  # the first square is im2col's single pixel
-    side = int(sides[within][-1])
-    return side, side
+    return windows.window(int(np.flatnonzero(within)[-1]))
+
+
+def _squares(output: Pair, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """(a, b) of all squares of at most so many pixels on a plane, or of all lines where it is one."""
+    height, width = output
+    sides = np.arange(1, min(height, width) + 1)
+    if len(sides) > 1:
+        sides = sides[sides**2 <= most]
+        return sides, sides
+    lengths = np.arange(1, min(max(height, width), most) + 1)
+    ones = np.ones_like(lengths)
+    if height > width:
+        return lengths, ones
+    return ones, lengths
 
 
 def _cheapest_window(footprint: Footprint, array: ArraySpec) -> Pair:

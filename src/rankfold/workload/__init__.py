@@ -2,6 +2,7 @@
 
 from rankfold.workload.inputs import InputSpec, example_inputs
 from rankfold.workload.network import Network, Untouched
+from rankfold.workload.product import Product
 from rankfold.workload.shape import ConvShape
 from rankfold.workload.tracing.trace import retrace, trace
 from rankfold.workload.zoo import ZOO, zoo_network
@@ -11,6 +12,7 @@ __all__ = [
     "ConvShape",
     "InputSpec",
     "Network",
+    "Product",
     "Untouched",
     "example_inputs",
     "retrace",

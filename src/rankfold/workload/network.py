@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rankfold.arguments import Wanted
 from rankfold.workload.flow import Flow
 from rankfold.workload.inputs import InputSpec
+from rankfold.workload.product import Product
 from rankfold.workload.shape import ConvShape, Image
 
 
@@ -20,12 +21,14 @@ class Untouched:
         macs: multiply-accumulates for one image; 0 where it has none (a lookup table), None where they are
             not known.
         parameters: its weights, without bias.
+        products: what it multiplies, where it is products of two computed values of known size.
     """
 
     name: str
     what: str
     macs: int | None = None
     parameters: int = 0
+    products: tuple[Product, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from rankfold.cli.words.chip import chip_in_words, priced_chip_in_words
 from rankfold.cli.words.energy import energy_summary
 from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
 from rankfold.cli.words.mapping import mapping_csv, mapping_table
+from rankfold.cli.words.products import products_in_words, products_on
 from rankfold.cli.words.published import published_table
 from rankfold.cost import (
     PUBLISHED,
@@ -82,12 +83,14 @@ def run(options: argparse.Namespace) -> int:
         # A weight in a cell, as nothing says what the cells of this array hold.
         chip = schedule(costs, options.arrays)
     published = _published(options, network, plan, masks)
+    products = products_on(network, arrays)
     if options.json:
         content: dict[str, Any] = {
             **costs.to_json(),
             "hardware": hardware_to_json(plan.machine),
             "coverage": covered.to_json(),
             **_more_json(published, chip, arrays, why_not),
+            "products": products,
         }
         print(json.dumps(content, indent=2))
         return 0
@@ -113,6 +116,8 @@ def run(options: argparse.Namespace) -> int:
         print(hardware_in_words(plan))
     for line in not_counted_in_words(network):
         print(line)
+    if products is not None:
+        print(products_in_words(products))
     return 0
 
 

@@ -16,7 +16,6 @@ from rankfold.workload.onnx.convolutions import conv_shape
 from rankfold.workload.onnx.file import OnnxFile, open_onnx
 from rankfold.workload.onnx.flow import onnx_flow
 from rankfold.workload.onnx.left_alone import (
-    PRODUCT,
     computed_convolution,
     left_alone,
     lookup,
@@ -38,6 +37,7 @@ from rankfold.workload.onnx.products import is_plain_product, left_product, righ
 from rankfold.workload.onnx.shapes import Sizes, infer_sizes, where_inference_stops
 from rankfold.workload.onnx.sizes import show_sizes
 from rankfold.workload.onnx.transposed import transposed_shape
+from rankfold.workload.product import PRODUCT
 from rankfold.workload.shape import ConvShape
 
 NAMED = 3  # kinds of nodes in the complaint that there is nothing to map
@@ -180,7 +180,8 @@ class _Reader:
                 macs = None
                 if other.macs is not None and before.macs is not None:
                     macs = other.macs + before.macs
-                self.untouched[place] = replace(before, macs=macs)
+                products = (*before.products, *other.products)
+                self.untouched[place] = replace(before, macs=macs, products=products)
                 return
         self.untouched.append(other)
 

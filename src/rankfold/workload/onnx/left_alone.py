@@ -13,8 +13,8 @@ from rankfold.workload.onnx.names import layer_name
 from rankfold.workload.onnx.operators import CONVOLUTIONS, PRODUCTS, RECURRENT, TRANSPOSED, with_article
 from rankfold.workload.onnx.shapes import Sizes
 from rankfold.workload.onnx.sizes import Dims
+from rankfold.workload.product import PRODUCT, Product
 
-PRODUCT = "a product of two computed values is left alone: no weight of it could stay on arrays"
 MADE_UP_NAME = "0"  # of a weight that is none: the name is that of the node
 
 
@@ -69,16 +69,26 @@ def product_of_computed(
     node: Any,
 ) -> Untouched:
     """A product of two computed values, such as one of attention: work that no weight is part of."""
-    data, _ = PRODUCTS[node.op_type]
-    x = sizes.known.get(node.input[data])
+    data, other = PRODUCTS[node.op_type]
+    x, matrix = sizes.known.get(node.input[data]), sizes.known.get(node.input[other])
     y = _sizes_of_first(sizes, node.output)
-    macs = None
-    if x and y is not None:
-        inner = x[-1]
-        if attributes(node).get("transA"):
-            inner = x[-2]
-        macs = math.prod(y) * inner // sizes.batch
-    return Untouched(f"{layer_name(node, MADE_UP_NAME)} (products)", PRODUCT, macs, 0)
+    name = f"{layer_name(node, MADE_UP_NAME)} (products)"
+    if not x or not matrix or y is None:
+        return Untouched(name, PRODUCT, None, 0)
+    inner = x[-1]
+    if attributes(node).get("transA"):
+        inner = x[-2]
+    matrices = math.prod(matrix[:-2])
+    # Of an empty product nothing is computed.
+    numbers = max(1, inner * matrices)
+    product = Product(
+        matrices=matrices,
+        inputs=inner,
+        outputs=math.prod(matrix) // numbers,
+        vectors=math.prod(x) // numbers,
+    )
+    macs = math.prod(y) * inner // sizes.batch
+    return Untouched(name, PRODUCT, macs, 0, (product.of_one_image(sizes.batch),))
 
 
 def computed_convolution(

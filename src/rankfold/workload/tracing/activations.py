@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from rankfold.workload.product import Product
+
 # The fused kernels of `scaled_dot_product_attention`; unfused it is two products.
 FUSED_ATTENTION = "_scaled_dot_product_"
-NO_WEIGHT = "is left alone: no weight of it could stay on arrays"
-PRODUCT = f"a product of two computed values {NO_WEIGHT}"
-ATTENTION = f"attention {NO_WEIGHT}"
 
 
 def is_attention(operator: str) -> bool:
@@ -18,21 +19,30 @@ def is_attention(operator: str) -> bool:
     return operator.startswith(FUSED_ATTENTION) and not operator.endswith("_backward")
 
 
-def attention_macs(args: tuple[Any, ...]) -> int:
-    """Multiply-accumulates of softmax(Q K^T) V: L x E x S for the scores and L x S x D for their use.
+def attention_products(args: tuple[Any, ...], batch: int) -> tuple[Product, Product]:
+    """The scores Q K^T, (L, E) x (E, S) for each head, and their use, (L, S) x (S, D).
 
     Args:
         args: of the operator: Q (..., L, E), K (..., S, E) and V (..., S, D) first. A causal mask saves
             nothing on arrays, so all S are counted.
+        batch: images in one run.
     """
     queries, keys, values = args[:3]
+    # Several heads of queries may share one of keys and values.
+    heads = math.prod(keys.shape[:-2])
+    vectors = queries.numel() // int(queries.shape[-1]) // heads
     length = int(keys.shape[-2])
-    # Each element of Q meets every key once, whatever stands for the batch and the heads.
-    scores = queries.numel() * length
-    used = queries.numel() // int(queries.shape[-1]) * length * int(values.shape[-1])
-    return scores + used
+    scores = Product(matrices=heads, inputs=int(keys.shape[-1]), outputs=length, vectors=vectors)
+    scores = scores.of_one_image(batch)
+    return scores, replace(scores, inputs=length, outputs=int(values.shape[-1]))
 
 
-def product_macs(left: Tensor, out: Tensor) -> int:
-    """Multiply-accumulates of a product: for each output as many as the left factor has columns."""
-    return out.numel() * int(left.shape[-1])
+def product_of(left: Tensor, right: Tensor, batch: int) -> Product:
+    """The product of (..., p, n) and (..., n, m) for an image, of whichever the batch is a part."""
+    inputs, outputs = right.numel(), 1  # of a vector
+    if right.ndim > 1:
+        inputs, outputs = int(right.shape[-2]), int(right.shape[-1])
+    matrices = math.prod(right.shape[:-2])
+    # Of an empty product nothing is computed.
+    vectors = left.numel() // max(1, inputs * matrices)
+    return Product(matrices=matrices, inputs=inputs, outputs=outputs, vectors=vectors).of_one_image(batch)

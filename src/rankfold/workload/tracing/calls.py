@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rankfold.workload.network import Untouched
+from rankfold.workload.product import ATTENTION, PRODUCT, Product
 from rankfold.workload.shape import ConvShape, Pair
 from rankfold.workload.sub_pixel import TRANSPOSED, SubPixelForm, why_fixed
 from rankfold.workload.tracing.activations import (
-    ATTENTION,
-    PRODUCT,
-    attention_macs,
+    attention_products,
     is_attention,
-    product_macs,
+    product_of,
 )
 from rankfold.workload.tracing.origins import Origins
 from rankfold.workload.tracing.torch_layers import CALLED
@@ -163,8 +162,7 @@ class Calls:
         elif name in LOOKUPS:
             self._lookup(args[0])
         elif is_attention(name):
-            macs = attention_macs(args) // self.batch
-            self._leave_alone(self._here("(attention)"), ATTENTION, macs, 0)
+            self._multiplied(self._here("(attention)"), ATTENTION, attention_products(args, self.batch))
         elif operator.namespace != "aten":
             self._foreign(f"{operator.namespace}::{name}", args)
 
@@ -283,8 +281,16 @@ class Calls:
                 out,
             )
             return
-        macs = product_macs(left, out) // self.batch
-        self._leave_alone(self._here("(products)"), PRODUCT, macs, 0)
+        self._multiplied(self._here("(products)"), PRODUCT, (product_of(left, right, self.batch),))
+
+    def _multiplied(self, name: str, what: str, products: tuple[Product, ...]) -> None:
+        """List products of computed values; those of one place count together."""
+        macs = sum(product.macs for product in products)
+        before = self.untouched.get(name)
+        if before is not None:
+            products = (*before.products, *products)
+        self._leave_alone(name, what, macs, 0)
+        self.untouched[name] = replace(self.untouched[name], products=products)
 
     def _here(self, what: str) -> str:
         """A name for work without weights: the innermost module that runs, and what it is."""
