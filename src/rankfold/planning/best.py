@@ -88,6 +88,7 @@ def best_plan(
     metric: Metric | Function | Updated | None = None,
     outputs: OutputModel | str | None = None,
     pointwise: bool = False,
+    linear: bool = False,
     kinds: Iterable[str] | None = None,
     images: int | None = None,
     seed: int = 0,
@@ -123,6 +124,7 @@ def best_plan(
             one, over dimension 1 or another (`scores:2`), with losses in nats; or `values` of any other sort,
             with losses as shares of their variance. None: one tensor (B, classes) is scores, all else values.
         pointwise: whether 1x1 convolutions may become low-rank.
+        linear: whether fully connected layers may, and count.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
             `window-low-rank`, `window-margins`, `grouped`, `skipped`, `trimmed` and kinds of your own; None:
             all. Pairs on supports count as low-rank.
@@ -151,6 +153,7 @@ def best_plan(
         metric=metric,
         outputs=outputs,
         pointwise=pointwise,
+        linear=linear,
         kinds=kinds,
         images=images,
         seed=seed,

@@ -176,6 +176,9 @@ def dense_weight(module: nn.Module) -> np.ndarray:
     weight = module.weight
     assert isinstance(weight, nn.Parameter)  # slots of other modules stay dense
     values: np.ndarray = weight.detach().cpu().double().numpy()
+    if values.ndim == 2:
+        # That of a fully connected layer is a kernel of one position.
+        values = values[..., None, None]
     return values
 
 

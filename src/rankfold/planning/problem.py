@@ -208,6 +208,7 @@ def planning_problem(
     outputs: OutputModel | str | None = None,
     trades: Sequence[str] = (CYCLES,),
     pointwise: bool = False,
+    linear: bool = False,
     kinds: Iterable[str] | None = None,
     images: int | None = None,
     measured_images: int = MEASURED_IMAGES,
@@ -242,6 +243,7 @@ def planning_problem(
             with losses as shares of their variance. None: one tensor (B, classes) is scores, all else values.
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         pointwise: whether 1x1 convolutions may become low-rank.
+        linear: whether fully connected layers may, and count.
         kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
             `window-low-rank`, `window-margins`, `grouped`, `skipped`, `trimmed` and kinds of your own; None:
             all. Pairs on supports count as low-rank.
@@ -284,11 +286,11 @@ def planning_problem(
     taken_for = None if outputs is None else OutputModel.parse(outputs)
     if max_drop is not None:
         PlanAccuracy(model, samples, measure, metric=by).held_out  # noqa: B018
-    all_slots = layer_slots(network, array, bits, pointwise=pointwise)
+    all_slots = layer_slots(network, array, bits, pointwise=pointwise, linear=linear)
     slots = _open_slots(all_slots, network, model, array, chosen_kinds)
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
-    costing = Costing.of(network, dense_network(network, array, slots), priced_with)
+    costing = Costing.of(network, dense_network(network, array, slots), priced_with, linear=linear)
     if layer_bits is not None:
         slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
     calibration = samples.calibration(images, seed)

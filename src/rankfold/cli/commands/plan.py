@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
         return run_uniform(options)
     if options.mappings_only:
         return run_mappings(options, given_budgets(options))
-    refuse_setting(options)
+    refuse_setting(options, but=("linear",))
     if options.data is None:
         raise InputError(
             f"--data is missing: {DATA_HELP}; or give all layers one setting (--uniform), or choose mappings "
@@ -282,6 +282,7 @@ def _problem(
         outputs=options.outputs,
         trades=trades,
         pointwise=options.pointwise,
+        linear=options.linear,
         kinds=kinds,
         images=options.images,
         seed=options.seed,

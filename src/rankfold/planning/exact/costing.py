@@ -29,7 +29,7 @@ from rankfold.workload import ConvShape, Network
 class Costing:
     """Prices entries of plans for one network on one array.
 
-    Fully connected layers cost nothing here, as in `rankfold map`: only convolutions count.
+    Fully connected layers cost nothing here unless they are asked for, as in `rankfold map`.
 
     Attributes:
         array: R x C, with cells and DACs where the user named them.
@@ -49,20 +49,28 @@ class Costing:
         return Layouts(self.array, self.precise.array, self.table)
 
     @classmethod
-    def of(cls, network: Network, dense: Plan, table: ComponentTable) -> Costing:
+    def of(cls, network: Network, dense: Plan, table: ComponentTable, *, linear: bool = False) -> Costing:
         """For a network, the plan that keeps it dense, and a table.
 
+        Args:
+            network: the network.
+            dense: the plan.
+            table: the components.
+            linear: whether fully connected layers count.
+
         Raises:
-            InputError: the network has no convolution, or the table's cells store fewer bits than the
+            InputError: no layer of the network counts, or the table's cells store fewer bits than the
                 array's.
         """
-        if not network.convolutions:
+        counted = network.layers if linear else network.convolutions
+        if not counted:
             raise InputError(
-                f"{network.name} has no two-dimensional convolution, so that there is nothing to plan"
+                f"{network.name} has no two-dimensional convolution, so that there is nothing to plan; "
+                "linear=True plans fully connected layers too"
             )
         # A weight may run several times, in other sizes too.
         runs: dict[str, tuple[ConvShape, ...]] = {}
-        for shape in network.convolutions:
+        for shape in counted:
             before = runs.get(shape.weight, ())
             runs[shape.weight] = (*before, shape)
         precise, _ = precise_plan(network, dense, table)

@@ -93,12 +93,18 @@ class LayerSlot:
 
 
 def layer_slots(
-    network: Network, array: ArraySpec, bits: Bits = None, *, pointwise: bool = False
+    network: Network,
+    array: ArraySpec,
+    bits: Bits = None,
+    *,
+    pointwise: bool = False,
+    linear: bool = False,
 ) -> tuple[LayerSlot, ...]:
     """The layers of a network, in its order.
 
-    The first convolution, the classifier and other fully connected layers, depthwise convolutions and layers
-    that cannot be replaced stay dense, and so do 1x1 convolutions unless asked for.
+    The first convolution, the classifier, depthwise convolutions and layers
+    that cannot be replaced stay dense, and so do 1x1 convolutions and fully connected layers unless asked
+    for.
 
     Args:
         network: the network.
@@ -106,6 +112,7 @@ def layer_slots(
         bits: of weights and inputs, 1 to 8, or (of weights, of inputs); 8 in the first convolution and the
             classifier; None for float.
         pointwise: whether 1x1 convolutions may become low-rank.
+        linear: whether fully connected layers may.
 
     Raises:
         InputError: bits out of range.
@@ -115,7 +122,7 @@ def layer_slots(
     for shape in network.layers:
         planes.setdefault(shape.weight, []).append(shape.output)
     slots = []
-    for name, shape, why, (weight_bits, input_bits) in planned_layers(network, bits, pointwise):
+    for name, shape, why, (weight_bits, input_bits) in planned_layers(network, bits, pointwise, linear):
         # The best mapping is what savings are measured against: a budget of 100 % costs nothing.
         dense = LayerPlan(name, mapping="best", weight_bits=weight_bits, input_bits=input_bits, reason=why)
         heights, widths = zip(*planes[name], strict=True)

@@ -54,12 +54,14 @@ class KindCandidates(ABC):
         on_bypasses: whether it asks which layers some way through the network goes around
             (`LayerSlot.bypassed`), which is found out by a run of its own.
         on_channels: whether it asks which channels one layer alone reads (`LayerSlot.given`), likewise.
+        on_linear: whether fully connected layers may become it, where they are planned.
     """
 
     stages: int = 1
     on_supports: bool = True
     on_bypasses: bool = False
     on_channels: bool = False
+    on_linear: bool = False
 
     @abstractmethod
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
@@ -266,6 +268,9 @@ def _parts(slot: LayerSlot) -> list[KindCandidates]:
             continue  # its mapping may still be chosen
         if kind.changes_weight and slot.kinds is not None and _label(kind) not in slot.kinds:
             continue
-        parts.append(candidates_of(kind))
+        part = candidates_of(kind)
+        if kind.changes_weight and slot.shape.is_linear and not part.on_linear:
+            continue
+        parts.append(part)
     # Sorting is stable: kinds of as many stages stay in the order in which they were registered.
     return sorted(parts, key=lambda part: part.stages)

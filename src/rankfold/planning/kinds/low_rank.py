@@ -38,6 +38,7 @@ class LowRankCandidates(WeightCandidates):
     """Pairs of the grid that fit the layer."""
 
     stages = 2
+    on_linear = True
 
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
         """Every (g, r) under each mapping; on a support those whose rank it can have."""
