@@ -115,7 +115,7 @@ class Study:
         plan.save(f"{stem}.json")
         model = copy.deepcopy(self.dense)
         rf.compress_(model, plan, self.batches, outputs=self.of.outputs)
-        plan = rf.quantise_(model, plan, self.batches)
+        plan = rf.quantise_(model, plan, self.batches, reference=self.dense)
         quantised = self.of.score(outputs_of(model, self.test), self.wanted)
         start = time.process_time()
         images, steps, seed = self.options.images, self.options.steps, self.options.seed

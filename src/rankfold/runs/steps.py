@@ -109,7 +109,14 @@ def quantise(state: RunState) -> None:
     Fills in the signs of the plan, which is saved where the run has a folder; then measures the accuracy.
     """
     # Decomposed weights shift activations: batch norm and step sizes are set on the network as it is now.
-    state.plan = quantise_(state.model, state.plan, state.calibration(), rounding=state.rounding)
+    state.plan = quantise_(
+        state.model,
+        state.plan,
+        state.calibration(),
+        rounding=state.rounding,
+        # What learns to give the dense network's outputs has its norms, too.
+        reference=state.reference,
+    )
     # Already here: who looks into the folder of a long run sees what it trains.
     if state.folder is not None:
         state.plan.save(state.folder.plan)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from rankfold.arguments import takes
-from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.batch_norm import follow_batch_norm_, reestimate_batch_norm_
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.calibration.rounding import compensate_rounding_
 from rankfold.calibration.samples import (
@@ -32,7 +32,7 @@ from rankfold.surgery.supports import filled_in
 NEAREST, COMPENSATED = ROUNDINGS
 
 
-@takes(model=MODEL, plan=PLAN)
+@takes(model=MODEL, plan=PLAN, reference=MODEL.or_none)
 def quantise_(
     model: nn.Module,
     plan: Plan,
@@ -40,6 +40,7 @@ def quantise_(
     *,
     rounding: str = NEAREST,
     images: int = CALIBRATION_IMAGES,
+    reference: nn.Module | None = None,
 ) -> Plan:
     """Make a compressed network ready to be fine-tuned at the bits of its plan, in place, after `compress_`.
 
@@ -57,6 +58,9 @@ def quantise_(
             weights made up for by weights that are rounded later, on the first 512 samples; the weights
             become levels, see `calibration.rounding`).
         images: samples of them that are used.
+        reference: the network that it was made from. Batch norms then change only by what has changed since,
+            so that data may be unlike those that the network was trained on; None: they are estimated anew
+            on the data.
 
     Returns:
         The plan with all that it left open filled in: signs, supports, and the weights that pruned layers
@@ -72,7 +76,7 @@ def quantise_(
     # Gone through several times, always the same samples.
     batches = Samples(data, images, device_of(model), image=plan.one_image)
     with planned_for(plan):
-        return _quantised_(model, plan, batches, compensated=rounding == COMPENSATED)
+        return _quantised_(model, plan, batches, reference, compensated=rounding == COMPENSATED)
 
 
 def check_rounding(rounding: str, plan: Plan) -> None:
@@ -89,11 +93,20 @@ def check_rounding(rounding: str, plan: Plan) -> None:
         )
 
 
-def _quantised_(model: nn.Module, plan: Plan, batches: Samples, *, compensated: bool) -> Plan:
+def _quantised_(
+    model: nn.Module, plan: Plan, batches: Samples, reference: nn.Module | None, *, compensated: bool
+) -> Plan:
     """`quantise_`, of a network that follows its plan."""
+
+    def estimate_norms_() -> None:
+        if reference is None:
+            reestimate_batch_norm_(model, batches)
+        else:
+            follow_batch_norm_(model, reference, batches)
+
     # Before signs and steps: both are read off values that pass through the norms.
     if plan.changed:
-        reestimate_batch_norm_(model, batches)
+        estimate_norms_()
     plan = filled_in(plan, model)
     if not plan.quantised:
         return plan
@@ -103,10 +116,10 @@ def _quantised_(model: nn.Module, plan: Plan, batches: Samples, *, compensated: 
     calibrate_(model, batches)
     if compensated:
         # Layers shall read what they will read, which norms have a part in.
-        reestimate_batch_norm_(model, batches)
+        estimate_norms_()
         compensate_rounding_(model, batches.first(MOMENT_IMAGES))
     # Rounding moves means and variances once more.
-    reestimate_batch_norm_(model, batches)
+    estimate_norms_()
     return settled
 
 
