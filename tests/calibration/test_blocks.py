@@ -99,6 +99,25 @@ def test_outputs_of_another_shape_are_wanted_of_nobody():
     assert found(net, torch.randn(2, 4, 5, 5), pruned) == {"2": ("2",), "4": ("4",)}
 
 
+def test_what_no_output_depends_on_is_no_block():
+    """As layers that only skipped ones read; here the branch is skipped in one of the networks."""
+
+    class Branch(nn.Module):
+        def __init__(self, weight):
+            super().__init__()
+            self.weight = weight
+            self.first, self.second, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            branch = self.second(self.first(x))
+            if self.weight == 0:
+                branch = branch.detach()
+            return {"y": self.last(x + branch)}
+
+    found = [blocks(Branch(1), Branch(weight), torch.randn(3, 4)) for weight in (1, 0)]
+    assert [[block.name for block in one] for one in found] == [["first", "second", "last"], ["last"]]
+
+
 def test_importance_is_that_of_the_scores():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 4, bias=False))

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from rankfold.calibration.observation import evaluating
 from rankfold.calibration.recorded_graph import edges_of, reached_from, recorded
@@ -42,7 +43,8 @@ def blocks(reference: nn.Module, model: nn.Module, inputs: Inputs) -> tuple[Bloc
     """The blocks of a network that has the same modules in another, in the order in which they run.
 
     No layer is in two of them. Layers are in none where neither they nor a module around them runs once, on
-    one tensor, and gives one of the same shape in both networks.
+    one tensor, and gives one of the same shape in both networks, which outputs depend on: what is read by
+    skipped layers alone counts for nothing.
 
     Args:
         reference: any network, such as the dense one; it runs in eval mode, then is as before.
@@ -129,7 +131,9 @@ class _Call:
 
 
 def _calls(model: nn.Module, inputs: Inputs) -> dict[str, _Call]:
-    """The modules that run once, take one tensor and give one, in the order in which their calls end."""
+    """The modules that run once, take one tensor and give one that outputs depend on, in the order in which
+    their calls end.
+    """
     size = size_of(inputs)
     given: dict[str, list[Any]] = {}  # by call: the operation before it, None where it cannot be a block
     ended: dict[str, tuple[Any, torch.Size]] = {}
@@ -150,11 +154,19 @@ def _calls(model: nn.Module, inputs: Inputs) -> dict[str, _Call]:
     with evaluating(model), torch.enable_grad(), watching(watches):
         output = call(model, map_tensors(inputs, recorded))
     last = output.grad_fn if isinstance(output, Tensor) else None
+    leads_on = _behind(output)
     calls: dict[str, _Call] = {}
     for name, (gives, shape) in ended.items():
-        if len(given[name]) == 1 and given[name][0] is not None:
+        if len(given[name]) == 1 and given[name][0] is not None and (leads_on is None or gives in leads_on):
             calls[name] = _Call(given[name][0], gives, shape, gives is last)
     return calls
+
+
+def _behind(output: Any) -> set[Any] | None:
+    """The operations that outputs of a network depend on; None where nothing is known of any."""
+    tensors = [value for value in tree_leaves(output) if isinstance(value, Tensor)]
+    roots = [value.grad_fn for value in tensors if value.grad_fn is not None]
+    return set(edges_of(roots)) if roots else None
 
 
 def _is_recorded(value: Any, size: int) -> bool:
