@@ -46,6 +46,8 @@ NETWORKS = {**DETECTORS, RECOGNISER.name: RECOGNISER, CLASSIFIER.name: CLASSIFIE
 ARRAY = rf.ArraySpec(128, 128)
 TECHNOLOGY = "rram-22nm"
 TEST_SEED = 1_000_000  # of the first image that is measured on; those that are learnt from begin at 0
+# Others are worth little here, and take most of the time of planning.
+KINDS = ("low-rank", "window", "window-low-rank", "skipped")
 PLANNED_IMAGES, AT_ONCE, ADC_BITS = 32, 16, 6
 KEYS = ("network", "share", "bits", "images", "steps", "seed")
 COSTS = ("im2col_cycles", "best_cycles", "cycles", "best_arrays", "arrays", "best_energy_nj", "energy_nj")
@@ -76,6 +78,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, required=True)
     parser.add_argument("--shares", nargs="+", type=float, default=[0.6, 0.4], help="of the best cycles")
     parser.add_argument("--bits", nargs="+", type=int, default=[8], help="of weights and inputs")
+    parser.add_argument("--kinds", nargs="+", default=KINDS, help="what layers may become")
     parser.add_argument("--images", type=int, default=256, help="drawn, and not labelled, to learn from")
     parser.add_argument("--steps", type=int, default=50, help="of each block")
     parser.add_argument("--test", type=int, default=256, help="images that scores are measured on")
@@ -166,6 +169,7 @@ class Study:
                 bits=bits,
                 outputs=self.of.outputs,
                 pointwise=True,
+                kinds=self.options.kinds,
                 images=PLANNED_IMAGES,
                 seed=self.options.seed,
                 network=self.network,

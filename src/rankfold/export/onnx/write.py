@@ -18,11 +18,13 @@ from rankfold.errors import InputError, MissingDependencyError
 from rankfold.export.onnx.quantisers import OPSET, add_quantisers_
 from rankfold.export.quiet import quiet_torch, why_not
 from rankfold.models.device import MODEL
+from rankfold.models.onnx.casts import with_plain_casts
 from rankfold.models.onnx.graph import OnnxGraph
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.quantised import QuantLayer
 from rankfold.nn.swap import swap_
-from rankfold.workload.onnx.save import save_onnx
+from rankfold.workload.onnx.file import OnnxFile
+from rankfold.workload.onnx.save import LARGEST_FILE, save_onnx
 
 Example = tuple[int, int, int] | Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -58,7 +60,7 @@ def write_onnx(model: nn.Module, example: Example, path: str | Path, quantised: 
     if quantised and not layers:
         raise InputError("the network has no quantised layer; write it in float")
     given = _inputs(model, example)
-    written = _exported(model, given)
+    written = _plainly_cast(_exported(model, given))
     # Torch would write its own quantisers as many small operators, which no runtime takes for integers.
     if quantised:
         # Nor does it write what no output depends on.
@@ -166,6 +168,17 @@ def _exported(model: nn.Module, inputs: _Inputs) -> Any:
         raise InputError(f"torch cannot export the network to ONNX: {why_not(error)}") from error
     assert program is not None  # without a file name it returns the program
     return program.model_proto
+
+
+def _plainly_cast(model: Any) -> Any:
+    """The exported network with constants of the type that they are cast to like others.
+
+    onnxruntime says of each, whenever it reads the file, that it cannot do so beforehand.
+    """
+    # Inference copies the model, which no message above two gigabytes can be.
+    if model.ByteSize() > LARGEST_FILE:
+        return model
+    return with_plain_casts(OnnxFile(Path("network.onnx"), model, OPSET)).model
 
 
 def _plain_float(model: nn.Module) -> nn.Module:
