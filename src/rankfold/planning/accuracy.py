@@ -132,8 +132,7 @@ class PlanAccuracy:
         if taken_for.kind != SCORES:
             raise InputError(
                 "accuracy is measured of networks that give scores of classes, (B, classes), and this one "
-                "gives other outputs; name what plans are measured by: metric=... (--metric "
-                "package.module:function)"
+                "gives other outputs; name what plans are measured by, metric=function"
             )
 
     def under(self, settings: MeasureSettings | None = None, metric: Metric | None = None) -> PlanAccuracy:

@@ -26,6 +26,7 @@ OPTIONS = {
         "--trust-code, or name what builds the network yourself"
     ),
     "linear=True": "--linear",
+    "metric=function": "--metric package.module:function",
     "factory='package.module:factory'": "--model package.module:factory",
     "Give the network itself (model=), or name it in the run, run(..., name='package.module:factory')": (
         "Name what builds it, --model package.module:factory"

@@ -180,7 +180,7 @@ def test_outputs_that_are_no_scores(weights, tmp_path, capsys):
     content = json.loads(capsys.readouterr().out)["plan"]
     assert content["total"]["loss_unit"] == "nats" and content["total"]["outputs"] == "scores:1"
     assert plan(dense, "--max-drop", "1", *options, model=name) == 2
-    assert "name what plans are measured by: metric=... (--metric" in capsys.readouterr().err
+    assert "name what plans are measured by, --metric package.module:function" in capsys.readouterr().err
     assert plan(dense, "--max-cycles", "80%", *options, "--outputs", "classes", model=name) == 2
     assert "outputs (=classes) must be one of scores, probabilities, values" in capsys.readouterr().err
     # Classes of other data, and outputs that only look like them.
