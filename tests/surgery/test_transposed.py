@@ -15,14 +15,17 @@ from rankfold.export.workloads import write_zigzag
 from rankfold.models.load import apply_weights, load_model
 from rankfold.nn.sub_pixel import SubPixelConv2d
 from rankfold.plan import LowRank, LowRankLayer, Quantise, WindowLayer, Windows, uniform_plan
+from rankfold.plan.rules import LayerRule
 from rankfold.planning import best_plan
 from rankfold.planning.exact import Budget
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.surgery import replace_transposed_
 from rankfold.surgery.compress import compress_
+from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.save import load_, save
 from rankfold.workload import trace
+from rankfold.workload.onnx.layers import analyse_onnx, read_onnx
 
 IMAGE = (3, 8, 8)
 
@@ -155,3 +158,27 @@ def test_as_it_is_it_counts_on_real_cells_and_files_say_that_it_has_zeros(tmp_pa
     assert up.array_cycles > up.chosen_cycles
     assert up.parameters == 8 * 12 * 9
     assert write_zigzag(tmp_path / "net.yaml", network, plan) == ("up",)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.export
+def test_an_onnx_file_its_network_and_its_plans_have_one_name_for_it(tmp_path):
+    path, x = str(tmp_path / "net.onnx"), images(1)
+    given = decoder()
+    torch.onnx.export(given, (x,), path, dynamo=True, verbose=False)
+    network = read_onnx(path)
+    model = load_model(path, None)
+    assert [layer.name for layer in network.layers] == ["stem", "up.conv", "wide.conv", "head"]
+    assert [layer.name for layer in trace(model, IMAGE).layers] == ["stem", "up.conv", "wide.conv", "head"]
+    torch.testing.assert_close(model(x), given(x))
+    # A plan for the file, made without torch, is one for the network.
+    plan = uniform_plan(network, CELLS, LowRank(rank=4, force=True), bits=4)
+    compress_(model, plan, [x])
+    plan = quantise_(model, plan, [x])
+    assert {"up.conv", "wide.conv"} <= {layer.name for layer in plan.changed}
+    network_cycles(network, plan)
+    # Without training the file keeps its own nodes, under the same names.
+    source = analyse_onnx(path)
+    low_rank = LowRank(rank=2, force=True, include_exclude=(LayerRule("stem", True),))
+    made, reports = decompose_onnx(source, uniform_plan(source.network, CELLS, low_rank))
+    assert [report.name for report in reports] == ["stem"]
+    assert [node.op_type for node in made.graph.node].count("ConvTranspose") == 2

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -102,8 +103,9 @@ def test_onnx_files_have_the_same_layer(case):
     with TemporaryDirectory() as folder:
         (layer,) = read_onnx(save(Path(folder), file)).layers
     expected = traced(case)
-    assert layer.anonymous == expected.anonymous
-    assert layer.fixed == expected.fixed
+    # As the plain convolution that loading it makes of it, all of whose weights may be trained.
+    assert (layer.name, layer.fixed) == ("up.conv", "")
+    assert layer.anonymous == replace(expected.anonymous, zeros=0)
 
 
 def test_functions_and_one_dimension_are_mapped_too():

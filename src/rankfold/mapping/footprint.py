@@ -321,7 +321,7 @@ class Footprint:
 @lru_cache(maxsize=4096)
 def _one_output(shape: ConvShape) -> ConvShape:
     """The convolution with one output in all."""
-    return replace(shape, out_channels=1, groups=1, kind="conv")
+    return replace(shape, out_channels=1, groups=1, kind="conv", zeros=0)
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rankfold.nn.seen import is_altered
 from rankfold.nn.swap import swap_
-from rankfold.workload.sub_pixel import SubPixelForm
+from rankfold.workload.sub_pixel import PART, SubPixelForm
 
 
 class SubPixelConv2d(nn.Module):
@@ -106,7 +106,7 @@ def replace_transposed_(model: nn.Module) -> tuple[str, ...]:
             continue
         if all(held[id(parameter)] == 1 for parameter in module.parameters()):
             replaced[module] = SubPixelConv2d.of(module)
-            names.append(f"{name}.conv")
+            names.append(f"{name}{PART}")
     swap_(model, replaced)
     return tuple(names)
 

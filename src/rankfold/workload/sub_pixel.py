@@ -30,6 +30,10 @@ TRANSPOSED = "is a transposed convolution, mapped as the sub-pixel convolution i
 REMEDY = " (surgery.replace_transposed_ puts that in its place)"
 
 
+# What the plain convolution is called inside of the module that replaces a transposed one.
+PART = ".conv"
+
+
 def why_fixed(dimensions: int) -> str:
     """Why a transposed convolution can only stay as it is, and what helps where it is a module of two
     dimensions.
@@ -37,6 +41,11 @@ def why_fixed(dimensions: int) -> str:
     if dimensions == 2:
         return TRANSPOSED + REMEDY
     return TRANSPOSED
+
+
+def is_replaced(shape: ConvShape) -> bool:
+    """Whether a layer is a transposed convolution that a module with a plain one can stand in for."""
+    return shape.fixed == why_fixed(2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from common import graphs
 from common.small_network import net
 from rankfold.errors import InputError
 from rankfold.models.onnx import load_onnx
+from rankfold.nn.sub_pixel import replace_transposed_
 from rankfold.runs.baseline import weights_digest
 from rankfold.workload.onnx.layers import read_onnx
 
@@ -65,6 +66,7 @@ def test_the_network_of_a_file_computes_what_the_file_does(tmp_path):
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(by_name, got, rtol=0, atol=0)
     # Layers have the names that the file's own have, and those of the network that was written.
+    replace_transposed_(model)
     layers = {layer.weight: layer for layer in read_onnx(path).layers}
     assert [layer.weight for layer in rf.trace(found, IMAGE, "net").layers] == list(layers)
     for name in layers:

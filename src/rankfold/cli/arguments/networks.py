@@ -93,8 +93,10 @@ def is_name(model: str) -> bool:
 
 def _exported(model: str, image: tuple[int, int, int] | None) -> Network:
     from rankfold.models.torch_export import load_exported
+    from rankfold.nn.sub_pixel import replace_transposed_
 
     module, positional, keywords = load_exported(model)
+    replace_transposed_(module)  # as `load_model` does
     # The file may have example inputs, which fit it better than any image of ours.
     if image is not None or not (positional or keywords):
         return trace(module, image, model)

@@ -19,12 +19,15 @@ from rankfold.models.onnx.graph import OnnxGraph, Step
 from rankfold.models.onnx.layers import Layer, layer_of
 from rankfold.models.onnx.module_names import ModuleNames
 from rankfold.models.onnx.operators import OPERATORS
+from rankfold.nn.sub_pixel import replace_transposed_
 from rankfold.workload.onnx.attributes import attributes
 from rankfold.workload.onnx.file import DEFAULT_DOMAINS, OnnxFile, describe
 from rankfold.workload.onnx.layers import analyse_onnx
 from rankfold.workload.onnx.names import layer_name
 from rankfold.workload.onnx.other_sizes import with_open_batch
 from rankfold.workload.onnx.sizes import Known
+from rankfold.workload.shape import ConvShape
+from rankfold.workload.sub_pixel import PART, is_replaced
 
 # Inputs whose constants are known to exporters as attributes are: place -> attribute. Of `Resize` those of
 # opset 11 and later; before, its scales are the second input.
@@ -43,7 +46,8 @@ def load_onnx(path: str | Path, image: Sequence[int] | None = None) -> nn.Module
     """The network of an ONNX file of opset 7 or later, in eval mode.
 
     It computes what the file says. Convolutions and products with stored matrices are modules of the names
-    that `read_onnx` gives them, so that plans for the file are plans for it.
+    that `read_onnx` gives them, so that plans for the file are plans for it; transposed convolutions are
+    sub-pixel ones (`nn.sub_pixel.SubPixelConv2d`).
 
     Args:
         path: the file, whose weights may lie beside it.
@@ -59,8 +63,17 @@ def load_onnx(path: str | Path, image: Sequence[int] | None = None) -> nn.Module
         MissingDependencyError: onnx is not installed.
     """
     source = analyse_onnx(path, image)
-    names = {layer.node.output[0]: layer.shape.weight for layer in source.layers}
-    return graph_of(source.file, source.sizes.known, names)
+    names = {layer.node.output[0]: _module_name(layer.shape) for layer in source.layers}
+    made = graph_of(source.file, source.sizes.known, names)
+    replace_transposed_(made)
+    return made
+
+
+def _module_name(shape: ConvShape) -> str:
+    """The name of the module of a layer, before transposed convolutions are replaced."""
+    if is_replaced(shape):
+        return shape.weight.removesuffix(PART)
+    return shape.weight
 
 
 def graph_of(file: OnnxFile, known: Known, names: Mapping[str, str]) -> OnnxGraph:

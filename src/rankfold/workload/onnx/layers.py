@@ -39,6 +39,7 @@ from rankfold.workload.onnx.sizes import show_sizes
 from rankfold.workload.onnx.transposed import transposed_shape
 from rankfold.workload.product import PRODUCT
 from rankfold.workload.shape import ConvShape
+from rankfold.workload.sub_pixel import PART, is_replaced
 
 NAMED = 3  # kinds of nodes in the complaint that there is nothing to map
 
@@ -92,7 +93,8 @@ def read_onnx(path: str | Path, image: Sequence[int] | None = None) -> Network:
     """Read a network from an ONNX file of opset 7 or later.
 
     Convolutions and products with a constant matrix become layers, also those of quantised (QDQ or integer)
-    models; a layer is called after its weight (`block.conv` for `block.conv.weight`), or after its node.
+    models; a layer is called after its weight (`block.conv` for `block.conv.weight`), or after its node. A
+    transposed convolution `up` is `up.conv`, the plain one that `load_onnx` makes of it.
     Batches of open size count as one image.
 
     Args:
@@ -106,11 +108,19 @@ def read_onnx(path: str | Path, image: Sequence[int] | None = None) -> Network:
             instead.
         MissingDependencyError: onnx is not installed.
     """
-    return analyse_onnx(path, image).network
+    network = analyse_onnx(path, image).network
+    layers = []
+    for layer in network.layers:
+        # As `load_onnx` makes them plain convolutions, they may become anything, and zeros may be trained.
+        layers.append(replace(layer, fixed="", zeros=0) if is_replaced(layer) else layer)
+    return replace(network, layers=tuple(layers))
 
 
 def analyse_onnx(path: str | Path, image: Sequence[int] | None = None) -> OnnxNetwork:
-    """As `read_onnx`, with the nodes and weights behind every layer."""
+    """As `read_onnx`, with the nodes and weights behind every layer.
+
+    Transposed convolutions are fixed, as the file's own nodes of them stay.
+    """
     file = for_images(open_onnx(path), image)
     reader = _Reader(file, infer_sizes(file, image))
     nodes = list(file.model.graph.node)
@@ -214,6 +224,8 @@ class _Reader:
             # Two weights of one name: the node's own name tells them apart.
             name = f"{name}.{node.name or node.output[0]}"
             self._weight_of[name] = root
+        if is_replaced(layer.shape):
+            name += PART
         self._runs[name] += 1
         label = name
         if self._runs[name] > 1:
