@@ -21,6 +21,8 @@ class Join:
         values: numbers that are read of each source for an image.
         made: numbers that it makes.
         plane: (H, W) of what it makes; a vector has (1, 1), N tokens (N, 1).
+        whole: whether each of its values takes all of the sources, as a product of two matrices does; else it
+            takes what is in its own place.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Join:
     values: tuple[int, ...]
     made: int
     plane: Pair
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,10 @@ class FlowRecorder:
         self._reads[name] = source
         self._order[name] = len(self._order)
 
-    def join(self, parts: Iterable[tuple[str, int]], made: int, plane: Pair) -> str:
+    def join(self, parts: Iterable[tuple[str, int]], made: int, plane: Pair, whole: bool = False) -> str:
         """Several (source, numbers of it) become one; returns what is read by those who read it.
 
-        Parts of one source are no join.
+        Parts of one source are no join. For the arguments see `Join`.
         """
         values: dict[str, int] = {}
         for source, numbers in parts:
@@ -73,7 +76,7 @@ class FlowRecorder:
             return sources[0]
         name = self._free_name(f"{sources[-1].split(':')[0]}:join")
         numbers_of = tuple(values[source] for source in sources)
-        self._joins[name] = Join(name, tuple(sources), numbers_of, made, plane)
+        self._joins[name] = Join(name, tuple(sources), numbers_of, made, plane, whole)
         self._order[name] = len(self._order)
         return name
 

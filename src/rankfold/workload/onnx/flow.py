@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rankfold.workload.flow import INPUT, Flow, FlowRecorder, plane_of
 from rankfold.workload.onnx.file import OnnxFile
+from rankfold.workload.onnx.operators import PRODUCTS
 from rankfold.workload.onnx.shapes import Sizes
 from rankfold.workload.shape import ConvShape
 
@@ -44,7 +45,8 @@ def onnx_flow(file: OnnxFile, sizes: Sizes, layers: Mapping[str, ConvShape]) -> 
                     return None
                 *read, made = known
                 parts = [(origin[name], numbers) for name, numbers in zip(sources, read, strict=True)]
-                made_by = recorder.join(parts, made, plane_of(sizes.known[node.output[0]]))
+                plane = plane_of(sizes.known[node.output[0]])
+                made_by = recorder.join(parts, made, plane, whole=node.op_type in PRODUCTS)
         for name in node.output:
             origin[name] = made_by
     return recorder.flow(list(layers.values()))

@@ -10,6 +10,15 @@ from torch import Tensor
 
 from rankfold.workload.product import Product
 
+# Where operators that multiply by a matrix take their two factors.
+PRODUCTS = {
+    "mm": (0, 1),
+    "bmm": (0, 1),
+    "addmm": (1, 2),
+    "baddbmm": (1, 2),
+    "mv": (0, 1),
+    "addmv": (1, 2),
+}
 # The fused kernels of `scaled_dot_product_attention`; unfused it is two products.
 FUSED_ATTENTION = "_scaled_dot_product_"
 

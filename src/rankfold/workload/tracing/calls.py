@@ -17,6 +17,7 @@ from rankfold.workload.product import ATTENTION, PRODUCT, Product
 from rankfold.workload.shape import ConvShape, Pair
 from rankfold.workload.sub_pixel import TRANSPOSED, SubPixelForm, why_fixed
 from rankfold.workload.tracing.activations import (
+    PRODUCTS,
     attention_products,
     is_attention,
     product_of,
@@ -25,15 +26,6 @@ from rankfold.workload.tracing.origins import Origins
 from rankfold.workload.tracing.torch_layers import CALLED
 
 CONVOLUTIONS = ("convolution", "_convolution", "convolution_overrideable")
-# Where operators that multiply by a matrix take their two factors.
-PRODUCTS = {
-    "mm": (0, 1),
-    "bmm": (0, 1),
-    "addmm": (1, 2),
-    "baddbmm": (1, 2),
-    "mv": (0, 1),
-    "addmv": (1, 2),
-}
 LOOKUPS = ("embedding", "embedding_bag", "_embedding_bag")
 OPAQUE = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 FUNCTIONAL = "functional."  # begins the names of layers whose weight is computed

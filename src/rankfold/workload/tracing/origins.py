@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from rankfold.workload.flow import INPUT, Flow, FlowRecorder, plane_of
 from rankfold.workload.shape import ConvShape
+from rankfold.workload.tracing.activations import PRODUCTS, is_attention
 
 
 class Origins:
@@ -57,7 +58,8 @@ class Origins:
         if any(other != origin for other, _ in parts):
             largest = max(made, key=lambda tensor: tensor.numel())
             numbers = largest.numel() // self._batch
-            origin = self._recorder.join(parts, numbers, plane_of(tuple(largest.shape)))
+            plane = plane_of(tuple(largest.shape))
+            origin = self._recorder.join(parts, numbers, plane, whole=is_whole(operator))
         self.made_by(origin, made)
 
     def flow(self, layers: Sequence[ConvShape]) -> Flow:
@@ -70,6 +72,12 @@ class Origins:
             return None
         name, _ = self._of.get(tensor.untyped_storage()._cdata, (None, None))
         return name
+
+
+def is_whole(operator: Any) -> bool:
+    """Whether each value that an operator makes takes all of its inputs: products of matrices, attention."""
+    name = operator.overloadpacket.__name__
+    return name in PRODUCTS or is_attention(name)
 
 
 def _tensors(values: Any) -> list[Tensor]:
