@@ -10,6 +10,7 @@ from common.edits import edited
 from rankfold.cli.main import main
 from rankfold.cost.energy import table_text
 from rankfold.errors import InputError
+from rankfold.machine import chip_text
 from rankfold.records.parts import PartsFile
 from rankfold.records.schema import schema_validator
 from rankfold.reproduce.grid import load_grid
@@ -34,12 +35,15 @@ COMMANDS = {
     "plan": ["map", "resnet8", "--input", "1x8x8", "--plan"],
     "table of layers": ["map"],
     "components": ["energy", "resnet8", "--technology"],
+    "chip": ["chip", "resnet8", "--chip"],
 }
 
 
 def content_of(kind):
     if kind == "plan":
         return json.loads((VERSION_0_1 / "plans" / "planned.json").read_text())
+    if kind == "chip":
+        return yaml.safe_load(chip_text("isaac"))
     if kind == "components":
         return yaml.safe_load(table_text("rram-22nm"))
     return TABLE

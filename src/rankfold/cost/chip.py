@@ -180,7 +180,7 @@ def _schedule(stages: Sequence[StoredStage], chip: Chip, row_write: float) -> Ch
     copies: list[list[int]] = []
     # Tried in this order: a tile with an array of its own never waits for another.
     if tiles <= arrays:
-        case, copies = "copies", _copies(loads, arrays)
+        case, copies = "copies", copies_of_tiles(loads, arrays)
         times = [_time(stage, each) for stage, each in zip(loads, copies, strict=True)]
         # Images overlap, so the slowest stage sets the pace; a single image goes through all stages.
         interval, latency = max(times), sum(times)
@@ -213,9 +213,13 @@ def _time(stage: Sequence[Load], copies: Sequence[int]) -> int:
     return max(-(-times // number) for (_, times), number in zip(stage, copies, strict=True))
 
 
-def _copies(stages: Sequence[Sequence[Load]], arrays: int) -> list[list[int]]:
+def copies_of_tiles(stages: Sequence[Sequence[Load]], arrays: int) -> list[list[int]]:
     """Copies of each stage's tiles: the fewest for the shortest interval; the rest, greedily, where they save
     most cycles.
+
+    Args:
+        stages: of each stage, (tiles, activations of each) of its stored matrices.
+        arrays: at least as many as there are tiles.
     """
     # One time for the tiles of all stages at once, since the slowest stage is the interval.
     interval = least_time([load for stage in stages for load in stage], arrays)

@@ -1,0 +1,124 @@
+"""The best that is found of a network on a chip, by interval, latency, energy, or energy times latency.
+
+More arrays make copies, and copies make traffic: whoever hands all arrays of a large chip to a small network
+is limited by links. So several numbers of arrays are tried, from those that the weights need to all of them,
+each twice the one before, and one number between the best one and its neighbours after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from rankfold.chip.run import ChipRun, ChipStudy
+from rankfold.cost.planned import Masks
+from rankfold.errors import InputError
+from rankfold.machine import ChipSpec
+from rankfold.plan import Plan
+from rankfold.workload import Network
+
+OBJECTIVES: dict[str, Callable[[ChipRun], float]] = {
+    "interval": lambda run: run.interval,
+    "latency": lambda run: run.latency,
+    "energy": lambda run: run.total_energy,
+    "energy-delay": lambda run: run.total_energy * run.latency,
+}
+NEAR = 1.1  # times the arrays, from which on no number between is tried
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Runs by their number of arrays, and why there is none."""
+
+    study: ChipStudy
+    worth: Callable[[ChipRun], float]
+    runs: dict[int, ChipRun | str]
+
+    def at(self, arrays: int) -> None:
+        """Try so many arrays, unless that was done."""
+        if arrays in self.runs:
+            return
+        try:
+            self.runs[arrays] = self.study.staying(arrays)
+        except InputError as error:
+            self.runs[arrays] = str(error)
+
+    @property
+    def found(self) -> dict[int, ChipRun]:
+        """Those that run."""
+        return {arrays: run for arrays, run in self.runs.items() if isinstance(run, ChipRun)}
+
+    @property
+    def best(self) -> int:
+        """The number of arrays of the best run; of equal ones the fewest."""
+        return min(self.found, key=lambda arrays: (self.worth(self.found[arrays]), arrays))
+
+
+def run_on_chip(
+    network: Network,
+    plan: Plan,
+    chip: ChipSpec,
+    masks: Masks | None = None,
+    *,
+    objective: str = "interval",
+    choose_mappings: bool = False,
+) -> ChipRun:
+    """Run a network on a described chip as well as it is found to.
+
+    Where the chip has an array for every tile and its buffers hold what waits, weights stay, spare arrays
+    hold copies, and all layers work at once. Else one layer after another runs on all arrays, its weights
+    and, where the buffers are too small, its feature maps coming from off-chip memory.
+
+    Args:
+        network: the network; all its convolutions and fully connected layers are run on arrays.
+        plan: what its layers become.
+        chip: the chip, whose arrays go before those of the plan.
+        masks: the weights that pattern-pruned layers keep; None: those of the plan.
+        objective: one of `OBJECTIVES`.
+        choose_mappings: whether layers get the mappings of the shortest interval instead of the plan's.
+
+    Raises:
+        InputError: an array of the chip holds no weight of a layer; weights do not stay, and the chip has no
+            memory; or there is no such objective.
+    """
+    if objective not in OBJECTIVES:
+        raise InputError(f"objective (={objective}) must be one of {', '.join(OBJECTIVES)}")
+    study = ChipStudy(network, plan, chip, masks, choose_mappings=choose_mappings)
+    tried = _Tried(study, OBJECTIVES[objective], {})
+    arrays = study.mappings.fewest
+    while arrays < chip.arrays:
+        tried.at(arrays)
+        arrays *= 2
+    tried.at(chip.arrays)
+    if not tried.found:
+        return study.written(str(tried.runs[chip.arrays]))
+    _between(tried)
+    best = tried.found[tried.best]
+    if study.mappings.fewest <= chip.arrays:
+        bound = study.mappings.interval(chip.arrays) * best.read_time
+        best = replace(best, least_interval=max(bound, _units_bound(best)))
+    return best
+
+
+def _between(tried: _Tried) -> None:
+    """Try numbers of arrays between the best one and its neighbours, until they are near."""
+    while True:
+        numbers = sorted(tried.runs)
+        place = numbers.index(tried.best)
+        further = []
+        for one, other in ((place - 1, place), (place, place + 1)):
+            if one < 0 or other == len(numbers):
+                continue
+            middle = (numbers[one] + numbers[other]) // 2
+            if numbers[other] > NEAR * numbers[one] and middle > numbers[one]:
+                further.append(middle)
+        if not further:
+            return
+        for arrays in further:
+            tried.at(arrays)
+
+
+def _units_bound(run: ChipRun) -> float:
+    """ns that the digital units of all cores need, however the work is shared out."""
+    operations = sum(task.operations for task in run.graph.tasks)
+    return operations / (run.chip.cores.rate * run.chip.cores.count)

@@ -1,0 +1,62 @@
+"""The analytical model of a run held against the same schedule executed event by event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rankfold.chip.events import execute
+from rankfold.chip.run import ChipRun
+
+NS = 1e-3  # in us
+
+
+@dataclass(frozen=True)
+class Check:
+    """Both, of one run.
+
+    Attributes:
+        interval: us between images, as predicted, and
+        executed_interval: as executed.
+        latency: us, as predicted, and
+        executed_latency: as executed, of an image that finds the chip empty.
+        traffic_differs: bits of the link whose load differs most.
+        images: sent through.
+    """
+
+    interval: float
+    executed_interval: float
+    latency: float
+    executed_latency: float
+    traffic_differs: float
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "images": self.images,
+            "interval_us": self.executed_interval,
+            "interval_ratio": self.executed_interval / self.interval,
+            "latency_us": self.executed_latency,
+            "latency_ratio": self.executed_latency / self.latency,
+            "traffic_differs_bits": self.traffic_differs,
+        }
+
+
+def check_schedule(run: ChipRun, images: int) -> Check:
+    """Execute the schedule of a run.
+
+    Args:
+        run: whose weights stay.
+        images: to send through, three or more.
+
+    Raises:
+        InputError: its weights do not stay, so that it has no schedule of overlapping tasks.
+        MissingDependencyError: simpy is not installed.
+    """
+    many, one = execute(run, images), execute(run, 1)
+    assert run.pipeline is not None  # else nothing is executed
+    counted = run.pipeline.traffic.load
+    links = {*many.load, *counted}
+    differs = max((abs(many.load.get(link, 0.0) - counted.get(link, 0.0)) for link in links), default=0.0)
+    return Check(run.interval, NS * many.interval, run.latency, NS * one.latency, differs, images)

@@ -1,0 +1,173 @@
+"""A network that does not fit a chip: one layer after another, and what does not fit comes from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rankfold.chip.graph import TaskGraph
+from rankfold.cost.chip import copies_of_tiles
+from rankfold.cost.cycles import NetworkCycles
+from rankfold.cost.energy.engine import variables
+from rankfold.cost.energy.network import NetworkEnergy
+from rankfold.cost.rewriting import Rewriting, rewriting
+from rankfold.cost.stored import StoredStage, reference_columns, stages_of
+from rankfold.machine import ChipSpec
+from rankfold.machine.chip import BUS
+
+FJ = 1e-3  # in pJ
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What an image takes.
+
+    Arrays compute and are written while nothing is sent, and nothing is computed while weights and feature
+    maps are sent: an upper bound, as real chips overlap some of it. What is sent goes over the interconnect
+    and, from outside, through memory at the same time.
+
+    Attributes:
+        way: how arrays are written, see `cost.rewriting`; where all tiles have arrays, none are.
+        arrays_time: ns in which arrays compute, and
+        writing_time: are written.
+        sent_bits: over the interconnect, each bit once for each link that it passes.
+        sending_time: ns of the busiest link, or of the bus.
+        memory_bits: that pass between chip and memory.
+        memory_time: ns of that.
+        writing_energy: pJ; 0 where the component table does not say.
+        live_bits: of the feature maps that have to be kept at once, at most.
+        images_endured: images until the cells are worn out; None: no end is known.
+    """
+
+    way: Rewriting
+    arrays_time: float
+    writing_time: float
+    sent_bits: float
+    sending_time: float
+    memory_bits: float
+    memory_time: float
+    writing_energy: float
+    live_bits: int
+    images_endured: float | None
+
+    @property
+    def latency(self) -> float:
+        """ns of an image."""
+        return self.arrays_time + self.writing_time + max(self.sending_time, self.memory_time)
+
+    @property
+    def limit(self) -> str:
+        """What takes most of the time."""
+        parts = {
+            "arrays": self.arrays_time,
+            "writing": self.writing_time,
+            "interconnect": self.sending_time,
+            "off-chip memory": self.memory_time,
+        }
+        return max(parts, key=parts.__getitem__)
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "tiles_kept": self.way.kept,
+            "tiles_written": self.way.written,
+            "cells_written": self.way.cells,
+            "arrays_us": 1e-3 * self.arrays_time,
+            "writing_us": 1e-3 * self.writing_time,
+            "interconnect_us": 1e-3 * self.sending_time,
+            "memory_us": 1e-3 * self.memory_time,
+            "memory_bits": self.memory_bits,
+            "live_bits": self.live_bits,
+            "images_endured": self.images_endured,
+        }
+
+
+def rewritten(
+    graph: TaskGraph, placed: NetworkCycles, activity: NetworkEnergy, chip: ChipSpec, read_time: float
+) -> Rewritten:
+    """Run a network layer by layer; arguments as `ChipRun` has them, for a chip with memory."""
+    assert chip.memory is not None  # checked before
+    row, cell, endurance = _writing(activity)
+    array = activity.array
+    stages = stages_of(placed)
+    way = _staying(stages, chip.arrays)
+    if way is None:
+        way = rewriting(stages, chip.arrays, row / read_time, reference_columns(array))
+    weights = way.cells * (array.cell_bits or 1)
+    maps = sum(reading.bits for task in graph.tasks for reading in task.reads)
+    live = live_bits(graph)
+    memory_bits = float(weights + graph.tasks[0].made_bits)
+    if live > 8 * chip.buffer.size * chip.cores.count:
+        # Every feature map is written to memory and comes back to those that read it.
+        memory_bits += maps + sum(task.made_bits for task in graph.tasks[1:])
+    links = 1
+    if chip.interconnect.kind != BUS:
+        # A tree that reaches every core has one link less than there are cores.
+        links = max(chip.cores.count - 1, 1)
+    endured = None
+    if endurance is not None and way.written:
+        endured = endurance * (chip.arrays - way.kept) / way.written
+    return Rewritten(
+        way,
+        (way.latency - way.writing) * read_time,
+        way.writing * read_time,
+        # Weights go to one core each, feature maps to all.
+        sent_bits=weights * _hops(chip) + maps * links,
+        sending_time=(weights + maps) / chip.interconnect.rate,
+        memory_bits=memory_bits,
+        memory_time=memory_bits / chip.memory.rate,
+        writing_energy=FJ * cell * way.cells,
+        live_bits=live,
+        images_endured=endured,
+    )
+
+
+def _staying(stages: Sequence[StoredStage], arrays: int) -> Rewriting | None:
+    """How long stages take, one after another, where all tiles have arrays; None: they have not."""
+    loads = [stage.loads for stage in stages]
+    tiles = sum(number for load in loads for number, _ in load)
+    if tiles > arrays:
+        return None
+    latency = 0
+    for load, copies in zip(loads, copies_of_tiles(loads, arrays), strict=True):
+        latency += max(-(-times // number) for (_, times), number in zip(load, copies, strict=True))
+    return Rewriting(latency, writing=0, kept=tiles, written=0, cells=0)
+
+
+def live_bits(graph: TaskGraph) -> int:
+    """The most bits of feature maps that must be kept at once, where tasks run one after another."""
+    last = [0] * len(graph.tasks)
+    sent = [0] * len(graph.tasks)
+    for index, task in enumerate(graph.tasks):
+        for reading in task.reads:
+            last[reading.source] = index
+            sent[reading.source] = max(sent[reading.source], reading.bits)
+    most = 0
+    for now in range(len(graph.tasks)):
+        # What was made up to now and is read now or later.
+        most = max(most, sum(sent[made] for made in range(now + 1) if last[made] >= now))
+    return most
+
+
+def _writing(activity: NetworkEnergy) -> tuple[float, float, float | None]:
+    """(ns of a row, fJ of a cell, writes that a cell lasts) of the component table; 0: it does not say."""
+    write = activity.table.write
+    if write is None:
+        return 0.0, 0.0, None
+    known = [
+        variables(activity.table, activity.array, stage.activity)
+        for layer in activity.layers
+        for stage in layer.stages
+    ]
+    row = max(write.time.value(values) for values in known)
+    cell = max(write.energy.value(values) for values in known)
+    return row, cell, write.endurance
+
+
+def _hops(chip: ChipSpec) -> float:
+    """Links from the first core, where memory is, to a core, on average."""
+    if chip.interconnect.kind == BUS:
+        return 1.0
+    places = [chip.place(core) for core in range(chip.cores.count)]
+    return sum(row + column for row, column in places) / len(places)

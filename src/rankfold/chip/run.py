@@ -1,0 +1,331 @@
+"""`ChipRun`: what a network really does on a described chip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from rankfold.chip.energy import (
+    ARRAYS,
+    BUFFERS,
+    FJ,
+    INTERCONNECT,
+    LEAKAGE,
+    MEMORY,
+    UNITS,
+    WRITING,
+    array_energy,
+    buffer_bits,
+    chip_area,
+    chip_leakage,
+    unit_energy,
+)
+from rankfold.chip.graph import TaskGraph
+from rankfold.chip.mappings import ChipMappings
+from rankfold.chip.placement import Placement, place
+from rankfold.chip.rewritten import Rewritten, rewritten
+from rankfold.chip.tasks import task_graph
+from rankfold.chip.timing import Timing, timing
+from rankfold.chip.traffic import Traffic, traffic
+from rankfold.cost.cycles import NetworkCycles, placed_cycles
+from rankfold.cost.energy.engine import read_time, variables
+from rankfold.cost.energy.network import NetworkEnergy
+from rankfold.cost.energy.pricing import network_energy, precise_plan
+from rankfold.cost.energy.zigzag import hardware_table
+from rankfold.cost.planned import Masks
+from rankfold.errors import InputError
+from rankfold.machine import ChipSpec
+from rankfold.plan import Plan
+from rankfold.workload import Network
+
+NS = 1e-3  # in us
+PIPELINED = "weights stay, and all layers work at once"
+STAYS = "weights stay, and one layer works after another"
+WRITTEN = "weights are written for each image, for one layer after another"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A network whose weights stay on the chip, and whose tasks work on successive images at once.
+
+    Attributes:
+        placement: copies and cores.
+        traffic: what is sent.
+        timing: when everything happens.
+    """
+
+    placement: Placement
+    traffic: Traffic
+    timing: Timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipRun:
+    """A network under a plan on a described chip.
+
+    Attributes:
+        network: its name.
+        chip: the chip.
+        plan: the plan, on the chip's arrays.
+        graph: its tasks.
+        placed: its layers on their arrays.
+        activity: what these arrays do, and cost.
+        read_time: ns of an activation of an array.
+        pipeline: how it runs where its weights stay; None: they do not.
+        rewritten: how it runs where they are written for each image; None: they stay.
+        why_written: why they do not stay, in words; empty where they do.
+        least_interval: ns between images that no copies, placement or traffic of this plan on this chip can
+            beat; 0: not known.
+    """
+
+    network: str
+    chip: ChipSpec
+    plan: Plan
+    graph: TaskGraph
+    placed: NetworkCycles
+    activity: NetworkEnergy
+    read_time: float
+    pipeline: Pipeline | None = None
+    rewritten: Rewritten | None = None
+    why_written: str = ""
+    least_interval: float = 0.0
+
+    @property
+    def mode(self) -> str:
+        """How weights are held, in words."""
+        if self.pipeline is not None:
+            return PIPELINED
+        if self.rewritten is not None and not self.rewritten.way.written:
+            return STAYS
+        return WRITTEN
+
+    @property
+    def interval(self) -> float:
+        """us between images."""
+        if self.pipeline is not None:
+            return NS * self.pipeline.timing.interval
+        assert self.rewritten is not None
+        return NS * self.rewritten.latency
+
+    @property
+    def latency(self) -> float:
+        """us from an image's coming to its result."""
+        if self.pipeline is not None:
+            return NS * self.pipeline.timing.latency
+        assert self.rewritten is not None
+        return NS * self.rewritten.latency
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput."""
+        return 1e6 / self.interval
+
+    @property
+    def limit(self) -> str:
+        """What sets the interval, in words."""
+        if self.pipeline is not None:
+            work = self.pipeline.timing.limit
+            return f"{work.part} ({work.where})"
+        assert self.rewritten is not None
+        return self.rewritten.limit
+
+    @cached_property
+    def energy(self) -> dict[str, float]:
+        """pJ of an image by part of the chip."""
+        interconnect = buffers = memory = writing = 0.0
+        if self.pipeline is not None:
+            buffers = buffer_bits(self.graph, self.pipeline.placement)
+            interconnect = self.pipeline.traffic.total
+            if self.chip.memory is not None:
+                memory = float(self.graph.tasks[0].made_bits)
+        elif self.rewritten is not None:
+            buffers = buffer_bits(self.graph, None)
+            interconnect, memory = self.rewritten.sent_bits, self.rewritten.memory_bits
+            writing = self.rewritten.writing_energy
+        off_chip = 0.0
+        if self.chip.memory is not None:
+            off_chip = FJ * memory * self.chip.memory.energy
+        return {
+            ARRAYS: sum(array_energy(self.activity).values()),
+            UNITS: unit_energy(self.graph, self.chip),
+            BUFFERS: FJ * buffers * self.chip.buffer.energy,
+            INTERCONNECT: FJ * interconnect * self.chip.interconnect.energy,
+            MEMORY: off_chip,
+            WRITING: writing,
+            # uW times us are pJ.
+            LEAKAGE: chip_leakage(self.activity, self.chip) * self.interval,
+        }
+
+    @property
+    def total_energy(self) -> float:
+        """pJ of an image."""
+        return sum(self.energy.values())
+
+    @property
+    def area(self) -> dict[str, float]:
+        """mm2 by part of the chip."""
+        return chip_area(self.activity, self.chip)
+
+    @property
+    def arrays_used(self) -> int:
+        """Arrays that hold weights."""
+        if self.pipeline is not None:
+            return self.pipeline.placement.used
+        return self.chip.arrays
+
+    @property
+    def utilisation(self) -> float:
+        """Share of all arrays' time in which they are read."""
+        reads = self.activity.reads
+        return reads * self.read_time * NS / (self.chip.arrays * self.interval)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable interface of `--json`."""
+        content: dict[str, Any] = {
+            "network": self.network,
+            "chip": self.chip.name,
+            "mode": self.mode,
+            "arrays": self.chip.arrays,
+            "tiles": sum(task.tiles for task in self._stored_once()),
+            "arrays_used": self.arrays_used,
+            "read_time_ns": self.read_time,
+            "interval_us": self.interval,
+            "images_per_second": self.images_per_second,
+            "latency_us": self.latency,
+            "limit": self.limit,
+            "interval_at_least_us": NS * self.least_interval,
+            "energy_pj": self.total_energy,
+            "energy_by_part_pj": self.energy,
+            "energy_of_arrays_pj": array_energy(self.activity),
+            "area_mm2": sum(self.area.values()),
+            "area_by_part_mm2": self.area,
+            "array_utilisation": self.utilisation,
+            "assumed": list(self.activity.assumed),
+            "reads_assumed": self.graph.assumed_chain,
+            "warnings": list(self.chip.warnings),
+        }
+        if self.pipeline is not None:
+            content |= _pipeline_to_json(self.graph, self.pipeline, self.chip)
+        if self.rewritten is not None:
+            content["why_written"] = self.why_written
+            content["rewritten"] = self.rewritten.to_json()
+        return content
+
+    def _stored_once(self) -> list[Any]:
+        return [self.graph.tasks[tasks[0]] for tasks in self.graph.on_arrays.values()]
+
+
+def _pipeline_to_json(graph: TaskGraph, pipeline: Pipeline, chip: ChipSpec) -> dict[str, Any]:
+    timing = pipeline.timing
+    tasks = []
+    for index, task in enumerate(graph.tasks):
+        times = timing.tasks[index]
+        tasks.append(
+            {
+                "name": task.name,
+                "tiles": task.tiles,
+                "copies": list(pipeline.placement.copies[index]),
+                "cores": list(pipeline.placement.cores(index)),
+                "reads": [graph.tasks[reading.source].name for reading in task.reads],
+                "rows_buffered": list(timing.rows[index]),
+                "begins_us": NS * float(times.begins[0]),
+                "ends_us": NS * float(times.ends[-1]),
+            }
+        )
+    return {
+        "work_us": {work.part: {"where": work.where, "time": NS * work.time} for work in timing.work},
+        "sent_bits": pipeline.traffic.bits,
+        "buffer_bytes": {
+            "largest": max(timing.buffers.values(), default=0.0),
+            "of_each_core": chip.buffer.size,
+        },
+        "tasks": tasks,
+    }
+
+
+class ChipStudy:
+    """A network under a plan on a described chip, for any number of its arrays.
+
+    Args:
+        network: the network; all its convolutions and fully connected layers are run on arrays.
+        plan: what its layers become.
+        chip: the chip, whose arrays go before those of the plan.
+        masks: the weights that pattern-pruned layers keep; None: those of the plan.
+        choose_mappings: whether layers get the mappings of the shortest interval instead of the plan's.
+
+    Raises:
+        InputError: an array of the chip holds no weight of a layer.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        plan: Plan,
+        chip: ChipSpec,
+        masks: Masks | None = None,
+        *,
+        choose_mappings: bool = False,
+    ) -> None:
+        self.network, self.chip = network, chip
+        self._table = hardware_table(chip.hardware)
+        self._plan, self._assumed = precise_plan(network, plan.on(chip.hardware), self._table)
+        self._masks = self._plan.masks if masks is None else masks
+        self.mappings = ChipMappings(network, self._plan, self._masks, free=choose_mappings)
+
+    def staying(self, arrays: int) -> ChipRun:
+        """The network with weights that stay, on so many arrays.
+
+        Raises:
+            InputError: it needs more, or more room in buffers.
+        """
+        run = self._run(self.mappings.plan(arrays))
+        placement = place(run.graph, self.chip, arrays)
+        sent = traffic(run.graph, placement, self.chip)
+        times = timing(run.graph, placement, sent, self.chip, run.read_time)
+        core = max(times.buffers, key=times.buffers.__getitem__)
+        if times.buffers[core] > self.chip.buffer.size:
+            raise InputError(
+                f"the buffer of core {core} would have to hold {times.buffers[core]:,.0f} bytes, and those "
+                f"of {self.chip.name} hold {self.chip.buffer.size:,} (buffer/size)"
+            )
+        return replace(run, pipeline=Pipeline(placement, sent, times))
+
+    def written(self, why: str) -> ChipRun:
+        """The network with weights that are written for each image.
+
+        Args:
+            why: they do not stay, in words.
+
+        Raises:
+            InputError: the chip has no memory from which they could be written.
+        """
+        if self.chip.memory is None:
+            raise InputError(
+                f"{why}; {self.chip.name} has no memory beside it from which they could be written"
+            )
+        run = self._run(self._plan)
+        layers = rewritten(run.graph, run.placed, run.activity, self.chip, run.read_time)
+        return replace(run, rewritten=layers, why_written=why)
+
+    def _run(self, plan: Plan) -> ChipRun:
+        placed = placed_cycles(self.network, plan, (), self._masks, linear=True)
+        activity = network_energy(self.network, plan, self._table, self._masks, linear=True)
+        return ChipRun(
+            network=self.network.name,
+            chip=self.chip,
+            plan=plan,
+            graph=task_graph(self.network, placed, activity),
+            placed=placed,
+            activity=replace(activity, assumed=self._assumed),
+            read_time=self.chip.read_time or _read_time(activity),
+        )
+
+
+def _read_time(activity: NetworkEnergy) -> float:
+    """ns: one clock for all arrays, that of the slowest stage."""
+    times = []
+    for layer in activity.layers:
+        for stage in layer.stages:
+            times.append(read_time(activity.table, variables(activity.table, activity.array, stage.activity)))
+    return max(times)

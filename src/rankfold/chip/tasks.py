@@ -1,0 +1,207 @@
+"""The tasks of a network under a plan: its layers with their arrays, and the joins between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from rankfold.chip.graph import Reading, Task, TaskGraph, rows_in_step, rows_read
+from rankfold.cost.cycles import LayerCycles, NetworkCycles
+from rankfold.cost.energy.activity import StageActivity
+from rankfold.cost.energy.engine import variables
+from rankfold.cost.energy.network import NetworkEnergy
+from rankfold.cost.stored import StoredStage, stored_stage
+from rankfold.mapping import Mapping
+from rankfold.mapping.parts import PartsMapping
+from rankfold.workload import Network
+from rankfold.workload.flow import INPUT, chain
+
+IMAGE_BITS = 8  # of a value of the input
+JOINED_BITS = 8  # of what is joined and read by no layer
+
+
+def task_graph(network: Network, placed: NetworkCycles, energy: NetworkEnergy) -> TaskGraph:
+    """The tasks of a network under a plan.
+
+    Args:
+        network: the network.
+        placed: all its layers on their arrays, fully connected ones among them, see `placed_cycles`.
+        energy: what these arrays do, see `network_energy`.
+    """
+    builder = _Builder(network, placed, energy)
+    for index, source in enumerate(builder.flow.reads):
+        builder.join(source)
+        builder.layer(index, source)
+    return TaskGraph(tuple(builder.tasks), network.flow is None)
+
+
+class _Builder:
+    """Makes tasks in the order in which feature maps are made.
+
+    Attributes:
+        flow: what layers read.
+        tasks: those made so far.
+    """
+
+    def __init__(self, network: Network, placed: NetworkCycles, energy: NetworkEnergy) -> None:
+        self._placed, self._energy = placed, energy
+        self.flow = network.flow or chain(network.layers)
+        self.tasks = [_input(network)]
+        self._joins = {join.name: join for join in self.flow.joins}
+        self._made_by = {INPUT: 0}  # the task of the last stage of a layer, or of a join
+        self._arrays: dict[Hashable, int] = {}  # what arrays hold: their number
+
+    def join(self, name: str) -> None:
+        """Append a join, and those that it reads, unless it is no join or there already."""
+        join = self._joins.get(name)
+        if join is None or name in self._made_by:
+            return
+        for source in join.sources:
+            self.join(source)
+        rows, bits = join.plane[0], self._bits_read(name)
+        made = range(1, rows + 1)
+        reads = []
+        for source, values in zip(join.sources, join.values, strict=True):
+            index = self._made_by[source]
+            there = self.tasks[index].rows
+            # A row that comes for one row of the join is not needed for the next.
+            needs = rows_in_step(made, rows, there, join.whole)
+            frees = needs if not join.whole else (0,) * (rows - 1) + (there,)
+            reads.append(Reading(index, there, values * bits, needs, frees))
+        self._append(
+            name,
+            Task(
+                name=name,
+                layer=None,
+                rows=rows,
+                window=1,
+                reads=tuple(reads),
+                operations=sum(join.values),
+                driven=sum(reading.bits for reading in reads),
+                made_bits=join.made * bits,
+            ),
+        )
+
+    def layer(self, index: int, source: str) -> None:
+        """Append a layer, or both stages of a pair."""
+        layer = self._placed.layers[index]
+        stages: list[tuple[Mapping, ...]] = [(stage,) for stage in layer.executed.stages]
+        if isinstance(layer.executed, PartsMapping):
+            stages = [layer.executed.stages]  # none of them waits for another
+        if not stages:
+            # Nothing is stored of it; who reads it reads what it reads.
+            self._made_by[layer.shape.name] = self._made_by[source]
+            return
+        activities = iter(stage.activity for stage in self._energy.layers[index].stages)
+        before = self._made_by[source]
+        for number, together in enumerate(stages):
+            own = [next(activities) for _ in together]
+            name = layer.shape.name
+            if len(stages) > 1:
+                name = f"{name} ({number + 1})"
+            reading = self._of_layer(layer, before, together, own[0], first=number == 0)
+            task = _on_arrays(self._placed, self._energy, layer, together, own)
+            key = (layer.shape.stored, number, tuple(tiles for tiles in _held(layer, together, self._placed)))
+            arrays = self._arrays.setdefault(key, len(self._arrays))
+            self._append(
+                layer.shape.name, replace(task, name=name, layer=index, reads=(reading,), arrays=arrays)
+            )
+            before = len(self.tasks) - 1
+
+    def _append(self, made: str, task: Task) -> None:
+        self._made_by[made] = len(self.tasks)
+        self.tasks.append(task)
+
+    def _of_layer(
+        self,
+        layer: LayerCycles,
+        source: int,
+        stages: Sequence[Mapping],
+        activity: StageActivity,
+        *,
+        first: bool,
+    ) -> Reading:
+        """What the first stage of a layer reads of its source, or the second of the first."""
+        shape, window = layer.shape, _window(layer, stages)
+        rows = self.tasks[source].rows
+        if first:
+            needs, frees = rows_read(shape, window, rows)
+            bits = shape.in_channels * math.prod(shape.input) * activity.input_bits
+            return Reading(source, rows, bits, needs, frees)
+        height = shape.output[0]
+        made = [min(height, end + window) for end in range(0, height, window)]
+        needs = rows_in_step(made, height, rows)
+        return Reading(source, rows, self.tasks[source].made_bits, needs, needs)
+
+    def _bits_read(self, name: str) -> int:
+        """Bits with which what a join makes is read: the most of the layers that do."""
+        found = []
+        for index, source in enumerate(self.flow.reads):
+            if source == name and self._energy.layers[index].stages:
+                found.append(self._energy.layers[index].stages[0].activity.input_bits)
+        for join in self.flow.joins:
+            if name in join.sources:
+                found.append(self._bits_read(join.name))
+        return max(found, default=JOINED_BITS)
+
+
+def _input(network: Network) -> Task:
+    channels, height, width = network.input
+    bits = channels * height * width * IMAGE_BITS
+    return Task(
+        name=INPUT, layer=None, rows=height, window=1, reads=(), operations=0, driven=0, made_bits=bits
+    )
+
+
+def _on_arrays(
+    placed: NetworkCycles,
+    energy: NetworkEnergy,
+    layer: LayerCycles,
+    stages: Sequence[Mapping],
+    activities: Sequence[StageActivity],
+) -> Task:
+    """The task of matrices that work side by side, without what it reads."""
+    sums = sum(one.sums for one in activities)
+    additions = sum(one.additions for one in activities)
+    outputs = sum(one.outputs for one in activities)
+    matrices = [load for stage in _stored(layer, stages, placed) for load in stage.loads]
+    crossing = 0.0
+    if additions:
+        # Sums of one tile, for all windows, go on to the tile that holds the next rows.
+        wide = max(variables(energy.table, placed.array, one)["sum_bits"] for one in activities)
+        crossing = sums / sum(tiles for tiles, _ in matrices) * wide
+    return Task(
+        name="",
+        layer=None,
+        rows=layer.shape.output[0],
+        window=_window(layer, stages),
+        reads=(),
+        operations=additions + outputs,
+        driven=sum(one.inputs * one.input_bits for one in activities),
+        made_bits=outputs * activities[0].input_bits,
+        matrices=tuple(matrices),
+        sums=crossing,
+    )
+
+
+def _stored(layer: LayerCycles, stages: Sequence[Mapping], placed: NetworkCycles) -> list[StoredStage]:
+    return [stored_stage(stage, placed.array, layer.slices, layer.columns_per_weight) for stage in stages]
+
+
+def _held(layer: LayerCycles, stages: Sequence[Mapping], placed: NetworkCycles) -> list[Hashable]:
+    """The sizes of the tiles that arrays hold."""
+    return [tiles.sizes for stage in _stored(layer, stages, placed) for tiles in stage.tiles]
+
+
+def _window(layer: LayerCycles, stages: Sequence[Mapping]) -> int:
+    """Rows of the layer's output that its windows make at once."""
+    height = layer.shape.output[0]
+    rows = 1
+    for stage in stages:
+        # A stage may have a plane of its own: windows of a window layer, or a part of the plane.
+        apart = 1
+        if len(stages) == 1:
+            apart = -(-height // stage.shape.output[0])
+        rows = max(rows, stage.window[0] * apart)
+    return min(rows, height)

@@ -1,0 +1,287 @@
+"""When everything happens: the interval between images, an image's way through the chip, and what waits in
+buffers.
+
+**Interval.** Every part of the chip does its work for an image in each interval, so that none can be shorter
+than the work of the busiest part: the arrays of a task, the digital units of a core, its buffer, a link. The
+interval is the largest of these.
+
+**Schedule.** All images are alike, one begun an interval after the other. Bundle b of a task begins when the
+bundle before it has left the arrays and the rows that it needs have come; so its end is
+
+    e(b) = max(e(b - 1), a(n(b))) + t,
+
+with t the time that arrays take for a bundle and a(n) the arrival of the n-th row of the source. A task must
+not begin an image before it is done with the one before: e(last) - t(first) <= interval; where its sources
+are slow, its first bundles wait. As its arrays work no longer than an interval, this delays no end of the
+image: from a first bundle at e(last) - interval, all of them done without a pause are done by e(last).
+
+**Buffers.** A row is given its place when the bundle of it begins to be made, and frees it when no bundle of
+the reader needs it any more. The largest number of rows that have a place at once, of all images on their
+way, is what the buffer has to hold. With these places the schedule can be kept, and so tasks that begin as
+soon as they can, in a chip without waits for links and units, are never later (the times of a marked graph
+rise with those that they depend on).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankfold.chip.graph import Reading, Task, TaskGraph
+from rankfold.chip.placement import Placement
+from rankfold.chip.traffic import THE_BUS, Route, Traffic
+from rankfold.machine import ChipSpec
+
+ARRAYS, UNITS, BUFFER, LINKS = "arrays", "digital units", "buffer", "interconnect"
+
+
+@dataclass(frozen=True)
+class Work:
+    """The busiest part of one sort for an image.
+
+    Attributes:
+        part: `arrays`, `digital units`, `buffer` or `interconnect`.
+        where: which one: a layer, a core, a link.
+        time: ns that it works.
+    """
+
+    part: str
+    where: str
+    time: float
+
+
+@dataclass(frozen=True)
+class TaskTimes:
+    """When the bundles of a task are made, of an image that is begun at 0; ns.
+
+    Attributes:
+        begins: (b,) when their arrays begin.
+        leaves: (b,) when they leave the arrays.
+        ends: (b,) when their rows are at home, after digital units.
+    """
+
+    begins: np.ndarray
+    leaves: np.ndarray
+    ends: np.ndarray
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The schedule of a network on a chip.
+
+    Attributes:
+        work: the busiest part of each sort.
+        tasks: of each task, when it works.
+        rows: of each task, for each of its readings, rows that the buffer has to hold.
+        buffers: bytes that the buffer of each core has to hold.
+    """
+
+    work: tuple[Work, ...]
+    tasks: tuple[TaskTimes, ...]
+    rows: tuple[tuple[int, ...], ...]
+    buffers: dict[int, float]
+
+    @property
+    def limit(self) -> Work:
+        """What sets the interval."""
+        return max(self.work, key=lambda work: work.time)
+
+    @property
+    def interval(self) -> float:
+        """ns between images."""
+        return self.limit.time
+
+    @property
+    def latency(self) -> float:
+        """ns from an image's coming to the last value that it becomes.
+
+        The longest chain of bundles that wait for each other, or, if that is longer, the work of the busiest
+        part for the image: no schedule is faster than either.
+        """
+        chain = max(float(times.ends[-1]) for times in self.tasks)
+        return max(chain, self.interval)
+
+
+def timing(
+    graph: TaskGraph, placement: Placement, traffic: Traffic, chip: ChipSpec, read_time: float
+) -> Timing:
+    """The schedule.
+
+    Args:
+        graph: the network.
+        placement: where it is.
+        traffic: what it sends.
+        chip: the chip.
+        read_time: ns of an activation of an array.
+    """
+    steps = [Step.of(graph, placement, index, chip, read_time) for index in range(len(graph.tasks))]
+    work = _work(graph, placement, traffic, chip, steps)
+    interval = max(part.time for part in work)
+    times: list[TaskTimes] = []
+    for index, task in enumerate(graph.tasks):
+        arrivals = [
+            arrival(graph, times[reading.source], reading, traffic, chip)[np.array(reading.needs) - 1]
+            for reading in task.reads
+        ]
+        home = gathering(task, traffic.gathered[index], chip)
+        times.append(_times(task, steps[index], arrivals, interval, home))
+    rows = []
+    for index, task in enumerate(graph.tasks):
+        rows.append(tuple(_rows_waiting(graph, reading, times, index, interval) for reading in task.reads))
+    return Timing(tuple(work), tuple(times), tuple(rows), _bytes(graph, placement, rows))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a bundle of a task takes.
+
+    Attributes:
+        arrays: ns of its arrays.
+        units: ns of the digital units of its cores.
+        driven: ns in which the busiest of their buffers gives what is driven, while arrays work.
+    """
+
+    arrays: float
+    units: float
+    driven: float
+
+    @classmethod
+    def of(cls, graph: TaskGraph, placement: Placement, index: int, chip: ChipSpec, read_time: float) -> Step:
+        """Of one task; all its bundles are taken to be alike."""
+        task = graph.tasks[index]
+        busiest = 0
+        for (_, times), copies in zip(task.matrices, placement.copies[index], strict=True):
+            busiest = max(busiest, -(-times // copies))
+        units = task.operations / (chip.cores.rate * len(placement.cores(index)))
+        driven = max(share for _, share in placement.shares[index]) * task.driven / chip.buffer.rate
+        bundles = task.bundles
+        return cls(busiest * read_time / bundles, units / bundles, driven / bundles)
+
+    @property
+    def held(self) -> float:
+        """ns until the next bundle can begin: arrays and buffers work side by side."""
+        return max(self.arrays, self.driven)
+
+
+def arrival(
+    graph: TaskGraph, source: TaskTimes, reading: Reading, traffic: Traffic, chip: ChipSpec
+) -> np.ndarray:
+    """(rows,) when each row of a source is where it is read, where nothing else is sent; ns."""
+    task = graph.tasks[reading.source]
+    bundle = np.minimum(np.arange(task.rows) // task.window, task.bundles - 1)
+    return np.asarray(
+        source.ends[bundle] + sending(task, reading, traffic, chip) + storing(task, reading, chip)
+    )
+
+
+def gathering(task: Task, gathered: Sequence[tuple[Route, float]], chip: ChipSpec) -> float:
+    """ns until a bundle of a feature map is together at its home."""
+    return max((_on_the_way(way, bits / task.bundles, chip) for way, bits in gathered), default=0.0)
+
+
+def sending(task: Task, reading: Reading, traffic: Traffic, chip: ChipSpec) -> float:
+    """ns that a bundle of a feature map is on its way from its home to those that read it."""
+    return _on_the_way(traffic.routes[reading.source], reading.bits / task.bundles, chip)
+
+
+def _on_the_way(way: Route, bits: float, chip: ChipSpec) -> float:
+    if not way.links:
+        return 0.0
+    return bits / chip.interconnect.rate + way.hops * chip.interconnect.latency
+
+
+def storing(task: Task, reading: Reading, chip: ChipSpec) -> float:
+    """ns in which a bundle of a feature map is written to a buffer."""
+    return reading.bits / task.bundles / chip.buffer.rate
+
+
+def _times(
+    task: Task, step: Step, arrivals: list[np.ndarray], interval: float, gathering: float
+) -> TaskTimes:
+    ready = np.zeros(task.bundles)
+    for each in arrivals:
+        ready = np.maximum(ready, each)
+    # Units that work for nothing else take one bundle after another; those behind arrays are only passed.
+    alone = step.held
+    if task.arrays is None:
+        alone = max(step.units, step.driven)
+    leaves = _one_by_one(ready, alone)
+    # Not before the image before is done with.
+    first = leaves[-1] - interval
+    if leaves[0] - alone < first:
+        ready[0] = max(ready[0], first)
+        leaves = _one_by_one(ready, alone)
+    ends = leaves
+    if task.arrays is not None:
+        ends = leaves + step.units
+    return TaskTimes(leaves - alone, leaves, ends + gathering)
+
+
+def _one_by_one(ready: np.ndarray, time: float) -> np.ndarray:
+    """e(b) = max(e(b - 1), ready(b)) + t: the largest of ready(c) + (b - c + 1) t over all c up to b."""
+    steps = np.arange(len(ready)) * time
+    return np.asarray(np.maximum.accumulate(ready - steps) + steps + time)
+
+
+def _work(
+    graph: TaskGraph, placement: Placement, traffic: Traffic, chip: ChipSpec, steps: list[Step]
+) -> list[Work]:
+    """The busiest part of each sort."""
+    arrays: dict[int, float] = defaultdict(float)
+    units: dict[int, float] = defaultdict(float)
+    buffers: dict[int, float] = defaultdict(float)
+    for index, task in enumerate(graph.tasks):
+        if task.arrays is not None:
+            arrays[task.arrays] += steps[index].held * task.bundles
+        written = sum(reading.bits for reading in task.reads)
+        for core, share in placement.shares[index]:
+            units[core] += steps[index].units * task.bundles
+            buffers[core] += (written + share * task.driven) / chip.buffer.rate
+    busiest = max(arrays, key=arrays.__getitem__)
+    layer = graph.tasks[graph.on_arrays[busiest][0]].name
+    core = max(units, key=units.__getitem__)
+    full = max(buffers, key=buffers.__getitem__)
+    work = [
+        Work(ARRAYS, layer, arrays[busiest]),
+        Work(UNITS, f"core {core}", units[core]),
+        Work(BUFFER, f"core {full}", buffers[full]),
+    ]
+    if traffic.load:
+        link = max(traffic.load, key=traffic.load.__getitem__)
+        where = "bus"
+        if link != THE_BUS:
+            where = "link from {},{} to {},{}".format(*link[0], *link[1])
+        work.append(Work(LINKS, where, traffic.load[link] / chip.interconnect.rate))
+    return work
+
+
+def _rows_waiting(
+    graph: TaskGraph, reading: Reading, times: list[TaskTimes], reader: int, interval: float
+) -> int:
+    """The most rows of a source that have a place in the buffer of a reader at once."""
+    source = graph.tasks[reading.source]
+    made = np.array([source.made(bundle) for bundle in range(source.bundles)])
+    taken = np.diff(made, prepend=0)
+    begins, leaves = times[reading.source].begins, times[reader].leaves
+    freed = np.diff(np.array(reading.frees), prepend=0)
+    # Images that are on their way at once: from the first row that is made to the last that is freed.
+    images = int((leaves[-1] - begins[0]) // interval) + 2
+    offsets = interval * np.arange(images)[:, None]
+    when = np.concatenate([(begins + offsets).ravel(), (leaves + offsets).ravel()])
+    change = np.concatenate([np.tile(taken, images), -np.tile(freed, images)])
+    # What is freed at the very time at which a place is taken can be taken.
+    order = np.lexsort((change > 0, when))
+    return int(np.cumsum(change[order]).max())
+
+
+def _bytes(graph: TaskGraph, placement: Placement, rows: list[tuple[int, ...]]) -> dict[int, float]:
+    """Bytes that each core has to hold; every core of a reader holds all that it reads."""
+    needed: dict[int, float] = defaultdict(float)
+    for index, task in enumerate(graph.tasks):
+        for reading, number in zip(task.reads, rows[index], strict=True):
+            for core in placement.cores(index):
+                needed[core] += number * reading.row_bits / 8
+    return dict(needed)

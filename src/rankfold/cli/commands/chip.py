@@ -1,0 +1,147 @@
+"""`rankfold chip`: a network on a described chip, and descriptions of chips to list, show and copy."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from rankfold.chip.best import OBJECTIVES, run_on_chip
+from rankfold.chip.check import check_schedule
+from rankfold.cli.arguments.arrays import add_bits
+from rankfold.cli.arguments.mappings import add_mapping
+from rankfold.cli.arguments.methods import add_rules
+from rankfold.cli.arguments.plans import add_planned_network, planned_network
+from rankfold.cli.words.chip_run import check_in_words, chip_run_csv, chip_run_in_words, chip_run_table
+from rankfold.cli.words.hardware import not_counted_in_words
+from rankfold.cost.choice import AUTO
+from rankfold.errors import InputError
+from rankfold.machine import ChipSpec, chip_names, chip_text, load_chip
+from rankfold.models.pretrained import run_folder
+from rankfold.records.text_table import format_table
+
+IMAGES = 8  # that a check sends through
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_planned_network(parser, optional=True)
+    add_rules(parser)
+    add_mapping(parser)
+    add_bits(parser, None, "of weights and inputs, 1 to 8 (default 4; first and last 8)")
+    parser.add_argument(
+        "--chip",
+        metavar="NAME",
+        help=f"the chip: {', '.join(chip_names())}, or a .yaml file as --show prints it",
+    )
+    parser.add_argument(
+        "--objective",
+        choices=tuple(OBJECTIVES),
+        default="interval",
+        help="what is to be small (default interval, the time between two images)",
+    )
+    parser.add_argument(
+        "--choose-mappings",
+        action="store_true",
+        help="give every layer the mapping of the shortest interval on this chip (the default where neither "
+        "a plan nor --method says which)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="also execute the schedule event by event, with everything that waits for everything else",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--list", action="store_true", help="the chips that the package describes")
+    form.add_argument("--show", metavar="NAME", help="print a description, to copy and edit")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV, one line per layer or join")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print descriptions, or a network on a chip."""
+    if options.list:
+        print(_table())
+        return 0
+    if options.show is not None:
+        # Read before it is shown: a file that is no description is refused.
+        load_chip(options.show)
+        print(chip_text(options.show), end="")
+        return 0
+    chip = _chip(options)
+    # The arrays are the chip's, with every figure that they have.
+    options.hardware = chip.hardware
+    network, plan, masks = planned_network(options)
+    planned = options.plan is not None or run_folder(options.model).is_dir()
+    found = run_on_chip(
+        network,
+        plan,
+        chip,
+        masks or None,
+        objective=options.objective,
+        choose_mappings=options.choose_mappings or not (planned or options.method not in (None, AUTO)),
+    )
+    checked = None
+    if options.check:
+        checked = check_schedule(found, IMAGES)
+    if options.json:
+        content = found.to_json()
+        if checked is not None:
+            content["check"] = checked.to_json()
+        print(json.dumps(content, indent=1))
+        return 0
+    if options.csv:
+        print(chip_run_csv(found), end="")
+        return 0
+    lines = [chip_run_table(found), "", chip_run_in_words(found)]
+    if checked is not None:
+        lines.append(check_in_words(checked))
+    lines += not_counted_in_words(network)
+    print("\n".join(lines))
+    return 0
+
+
+def _chip(options: argparse.Namespace) -> ChipSpec:
+    if options.model is None:
+        raise InputError("name a network, or give --list or --show NAME")
+    if options.chip is None:
+        raise InputError(f"give the chip: --chip {' or '.join(chip_names())}, or a .yaml file")
+    for name in ("array", "hardware"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name}: the chip says what its arrays are; omit it, or edit the chip")
+    return load_chip(options.chip)
+
+
+def _table() -> str:
+    headers = [
+        "chip",
+        "cores",
+        "arrays",
+        "array",
+        "cells",
+        "buffer, KiB",
+        "interconnect",
+        "memory",
+        "technology",
+    ]
+    rows = []
+    for name in chip_names():
+        chip = load_chip(name)
+        memory = "none"
+        if chip.memory is not None:
+            memory = f"{chip.memory.rate / 8:g} GB/s"
+        array = chip.hardware.array
+        rows.append(
+            [
+                chip.name,
+                str(chip.cores.count),
+                f"{chip.arrays:,}",
+                str(array),
+                f"{array.cell_bits} bit, {array.coding}",
+                f"{chip.buffer.size / 1024:g}",
+                f"{chip.interconnect.kind}, {chip.interconnect.rate:g} bit/ns",
+                memory,
+                chip.hardware.technology,
+            ]
+        )
+    return format_table(headers, rows, "<>><<><<<")

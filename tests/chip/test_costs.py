@@ -1,0 +1,158 @@
+"""Copies, mappings, buffers, traffic and energy of a network on a described chip."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from common.chips import FAST, chip, chips, networks
+from rankfold.chip.best import OBJECTIVES, run_on_chip
+from rankfold.chip.graph import rows_read
+from rankfold.chip.mappings import ChipMappings
+from rankfold.chip.run import ChipRun
+from rankfold.chip.traffic import route
+from rankfold.cost.energy import hardware_table, network_energy, precise_plan
+from rankfold.errors import InputError
+from rankfold.machine import ChipSpec, chip_names, load_chip
+from rankfold.plan import Plan, uniform_plan
+from rankfold.workload import ConvShape, Network, zoo_network
+
+EXAMPLES = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def planned(network: Network, described: ChipSpec) -> Plan:
+    plan = uniform_plan(network, described.hardware.array, bits=4)
+    return precise_plan(network, plan.on(described.hardware), hardware_table(described.hardware))[0]
+
+
+@given(networks(), chips())
+@EXAMPLES
+def test_mappings_of_the_shortest_interval_are_those_of_brute_force(
+    network: Network, described: ChipSpec
+) -> None:
+    network = replace(network, layers=network.layers[-2:], flow=None)
+    mappings = ChipMappings(network, planned(network, described), {}, free=True)
+    best: int | None = None
+    for chosen in product(*mappings._choices.values()):
+        loads = [load for option in chosen for load in option.loads]
+        if sum(tiles for tiles, _ in loads) > described.arrays:
+            continue
+        # The least t for which copies fit, tried one after another.
+        interval = 1
+        while sum(tiles * -(-times // interval) for tiles, times in loads) > described.arrays:
+            interval += 1
+        best = interval if best is None else min(best, interval)
+    if best is None:
+        with pytest.raises(InputError, match="for its weights to stay"):
+            mappings.interval(described.arrays)
+    else:
+        assert mappings.interval(described.arrays) == best
+
+
+@pytest.mark.parametrize("stride, padding, kernel, height", list(product((1, 2), (0, 1), (1, 3), (5, 8))))
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_rows_that_a_bundle_needs_and_frees(
+    stride: int, padding: int, kernel: int, height: int, window: int
+) -> None:
+    shape = ConvShape(
+        "c", 1, 1, (kernel, kernel), (height, 9), (stride, stride), padding=(padding, padding, 0, 0)
+    )
+    needs, frees = rows_read(shape, window, height)
+    outputs = shape.output[0]
+    reads = []  # of each bundle, by definition
+    for first in range(0, outputs, window):
+        rows = set()
+        for output in range(first, min(first + window, outputs)):
+            for position in range(kernel):
+                row = output * stride - padding + position
+                if 0 <= row < height:
+                    rows.add(row)
+        reads.append(rows)
+    assert len(needs) == len(frees) == len(reads)
+    for bundle, rows in enumerate(reads):
+        assert needs[bundle] >= max(rows, default=-1) + 1
+        # Whatever is freed is read by no later bundle, and has come.
+        later = set().union(*reads[bundle + 1 :])
+        assert all(row >= frees[bundle] for row in later)
+        assert frees[bundle] <= needs[bundle]
+    assert needs[-1] == frees[-1] == height
+    assert list(needs) == sorted(needs) and list(frees) == sorted(frees)
+
+
+def test_ways_on_a_mesh_are_shortest_and_shared_where_they_are_the_same() -> None:
+    described = chip(cores=16)
+    for source, core in product(range(16), repeat=2):
+        way = route(described, source, [core])
+        (row, column), (other_row, other_column) = described.place(source), described.place(core)
+        assert way.hops == len(way.links) == abs(row - other_row) + abs(column - other_column)
+    every = route(described, 0, range(16))
+    assert len(every.links) == 15  # a tree over all cores
+    # Neighbours in number are neighbours in place.
+    assert all(route(described, core, [core + 1]).hops == 1 for core in range(15))
+    assert len(route(chip(kind="bus"), 0, [1, 2, 3]).links) == 1
+
+
+@given(networks(), chips())
+@EXAMPLES
+def test_no_interval_is_below_its_bound_and_energies_add_up(network: Network, described: ChipSpec) -> None:
+    run = run_on_chip(network, planned(network, described), described, choose_mappings=True)
+    assert 1e3 * run.interval >= run.least_interval * (1 - 1e-9)
+    content = run.to_json()
+    json.dumps(content)
+    assert content["energy_pj"] == pytest.approx(sum(content["energy_by_part_pj"].values()))
+    if run.pipeline is not None:
+        assert run.arrays_used <= described.arrays
+        # The arrays do what they do in `rankfold energy`, less what the chip describes itself.
+        whole = network_energy(network, run.plan, hardware_table(described.hardware), linear=True)
+        named = content["energy_of_arrays_pj"]
+        assert named == {name: whole.components[name] for name in named}
+
+
+def test_objectives_are_the_best_of_what_is_found() -> None:
+    network, described = zoo_network("resnet8"), chip(cores=25, arrays=16)
+    plan = planned(network, described)
+    runs = {name: run_on_chip(network, plan, described, objective=name) for name in OBJECTIVES}
+    for name, worth in OBJECTIVES.items():
+        assert all(worth(runs[name]) <= worth(run) for run in runs.values())
+
+
+def test_without_traffic_copies_reach_the_bound() -> None:
+    network = zoo_network("resnet20")
+    described = load_chip("rram-22nm")
+    free = replace(
+        described,
+        interconnect=replace(described.interconnect, rate=FAST),
+        buffer=replace(described.buffer, rate=FAST),
+        cores=replace(described.cores, rate=FAST),
+    )
+    run = run_on_chip(network, planned(network, free), free, choose_mappings=True)
+    assert 1e3 * run.interval == pytest.approx(run.least_interval)
+
+
+def one_way(described: ChipSpec) -> ChipRun:
+    network = zoo_network("resnet8")
+    return run_on_chip(network, planned(network, described), described)
+
+
+def test_what_does_not_fit_runs_layer_by_layer() -> None:
+    small = one_way(chip(cores=4, arrays=4))
+    assert small.rewritten is not None and small.rewritten.way.written > 0
+    assert "for its weights to stay" in small.why_written
+    # Enough arrays, and buffers that hold next to nothing.
+    crowded = one_way(chip(cores=64, arrays=32, buffer=64))
+    assert crowded.rewritten is not None and crowded.rewritten.way.written == 0
+    assert "buffer/size" in crowded.why_written
+    with pytest.raises(InputError, match="small has no memory beside it"):
+        one_way(replace(chip(cores=4, arrays=4), memory=None))
+
+
+@pytest.mark.parametrize("name", chip_names())
+def test_chips_of_the_package_have_sources_and_run(name: str) -> None:
+    described = load_chip(name)
+    assert described.warnings == ()
+    assert len(described.sources) >= 10
+    assert one_way(described).interval > 0

@@ -1,0 +1,81 @@
+"""The analytical schedule of a chip, against the same schedule executed event by event."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from common.chips import chip, chips, networks, without_waits
+from rankfold.chip.best import run_on_chip
+from rankfold.chip.events import execute
+from rankfold.chip.run import ChipRun, ChipStudy
+from rankfold.errors import InputError, RankfoldError
+from rankfold.machine import ChipSpec, load_chip
+from rankfold.plan import uniform_plan
+from rankfold.workload import Network, zoo_network
+
+EXAMPLES = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def staying(network: Network, described: ChipSpec) -> ChipRun | None:
+    """The network on all arrays of a chip; None: it is too large."""
+    plan = uniform_plan(network, described.hardware.array, bits=4)
+    study = ChipStudy(network, plan, described, choose_mappings=True)
+    try:
+        return study.staying(described.arrays)
+    except InputError:
+        return None
+
+
+@given(networks(), chips())
+@EXAMPLES
+def test_without_waits_the_executed_schedule_is_the_predicted_one(
+    network: Network, described: ChipSpec
+) -> None:
+    run = staying(network, without_waits(described))
+    if run is None:
+        return
+    assert 1e3 * run.latency == pytest.approx(execute(run, 1).latency, rel=1e-6)
+    assert 1e3 * run.interval == pytest.approx(execute(run, 6).interval, rel=1e-3)
+
+
+@given(networks(), chips())
+@EXAMPLES
+def test_with_waits_it_keeps_the_stated_bounds(network: Network, described: ChipSpec) -> None:
+    run = staying(network, described)
+    if run is None:
+        return
+    assert run.pipeline is not None
+    images = 5
+    many, one = execute(run, images), execute(run, 1)
+    interval, latency = 1e3 * run.interval, 1e3 * run.latency
+    # Nothing is faster than its busiest part, or than the longest chain of what waits for each other; and
+    # waiting takes no more than that again (docs/chips.md).
+    assert latency * (1 - 1e-9) <= one.latency <= 2 * latency
+    whole = latency + (images - 1) * interval
+    assert images * interval * (1 - 1e-9) <= many.ends[-1] <= 2 * whole
+    # What is sent is what was counted, link by link, and no buffer holds more than it has room for.
+    assert many.load == pytest.approx(run.pipeline.traffic.load)
+    for fullest, rows in zip(many.fullest, run.pipeline.timing.rows, strict=True):
+        assert all(most <= held for most, held in zip(fullest, rows, strict=True))
+
+
+def test_resnet20_is_executed_as_predicted() -> None:
+    network = zoo_network("resnet20")
+    described = load_chip("rram-22nm")
+    run = run_on_chip(network, uniform_plan(network, described.hardware.array, bits=4), described)
+    one = execute(run, 1)
+    # docs/chips.md states these bounds.
+    assert 1.0 <= one.latency / (1e3 * run.latency) <= 1.3
+
+
+def test_a_buffer_that_is_too_small_halts_the_schedule_and_is_named() -> None:
+    network = zoo_network("resnet8")
+    run = staying(network, chip(cores=16, arrays=32))
+    assert run is not None and run.pipeline is not None
+    rows = tuple(tuple(max(held - 2, 1) for held in readings) for readings in run.pipeline.timing.rows)
+    timing = replace(run.pipeline.timing, rows=rows)
+    with pytest.raises(RankfoldError, match="came to a halt: a buffer is too small"):
+        execute(replace(run, pipeline=replace(run.pipeline, timing=timing)), 1)

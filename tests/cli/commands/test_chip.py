@@ -1,0 +1,70 @@
+"""`rankfold chip`: what is printed of networks, plans and finished runs, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from rankfold.cli.main import main
+from rankfold.machine import chip_names, load_chip
+from rankfold.workload import zoo_network
+
+
+def test_all_chips_are_listed_and_shown(capsys, tmp_path):
+    assert main(["chip", "--list"]) == 0
+    listed = capsys.readouterr().out
+    for name in chip_names():
+        assert f"\n{name} " in listed
+        assert main(["chip", "--show", name]) == 0
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(capsys.readouterr().out)
+        assert load_chip(path) == load_chip(name)
+
+
+def test_a_network_on_a_chip_is_told_layer_by_layer(capsys):
+    assert main(["chip", "resnet8", "--chip", "rram-22nm", "--check"]) == 0
+    out = capsys.readouterr().out
+    for layer in zoo_network("resnet8").layers:
+        assert f"\n{layer.name} " in out
+    for words in ("weights stay, and all layers work at once", "what limits: ", "executed event by event"):
+        assert words in out
+
+
+def test_json_and_csv_agree(capsys):
+    assert main(["chip", "resnet8", "--chip", "rram-22nm", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert main(["chip", "resnet8", "--chip", "rram-22nm", "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["name"] for row in rows] == [task["name"] for task in content["tasks"]]
+    assert sum(content["energy_by_part_pj"].values()) == pytest.approx(content["energy_pj"])
+    assert content["interval_us"] >= content["interval_at_least_us"]
+
+
+def test_groups_of_low_rank_have_two_tasks_a_layer(capsys):
+    assert main(["chip", "resnet8", "--chip", "rram-22nm", "--groups", "2", "--rank", "1/4", "--json"]) == 0
+    names = {task["name"] for task in json.loads(capsys.readouterr().out)["tasks"]}
+    assert {"layer2.0.conv2 (1)", "layer2.0.conv2 (2)"} <= names
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ([], "name a network, or give --list or --show NAME"),
+        (["resnet8"], "give the chip: --chip isaac or "),
+        (["resnet8", "--chip", "isaak"], "did you mean isaac?"),
+        (["resnet8", "--chip", "isaac", "--array", "64x64"], "--array: the chip says what its arrays are"),
+        (["resnet8", "--chip", "missing.yaml"], "cannot read chip missing.yaml: No such file or directory"),
+        (
+            ["resnet50", "--chip", "sram-22nm", "--check"],
+            "there is no pipeline to execute: the network needs",
+        ),
+    ],
+)
+def test_what_is_refused_is_said_in_one_sentence(capsys, arguments, sentence):
+    assert main(["chip", *arguments]) == 2
+    complaint = capsys.readouterr().err
+    assert sentence in complaint
+    assert complaint.count("\n") == 1
