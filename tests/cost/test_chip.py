@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rankfold.cost import network_cycles
 from rankfold.cost.chip import (
     Chip,
-    _copies,
     _held,
     _time,
+    copies_of_tiles,
     schedule,
     schedule_stages,
 )
@@ -97,7 +97,7 @@ def test_makespan_by_hand():
 @given(st.lists(LOADS, min_size=1, max_size=4), st.integers(0, 60))
 def test_copies_reach_the_interval_within_the_arrays(stages, more):
     arrays = sum(tiles for stage in stages for tiles, _ in stage) + more
-    copies = _copies(stages, arrays)
+    copies = copies_of_tiles(stages, arrays)
     used = sum(_held(stage, each) for stage, each in zip(stages, copies, strict=True))
     assert used <= arrays
     every = [load for stage in stages for load in stage]
@@ -141,9 +141,9 @@ def test_spare_arrays_shorten_the_latency_by_hand():
 
     A fourth copy of 9 activations saves nothing, a fifth a cycle.
     """
-    assert _copies([[(1, 9)], [(10, 5)]], 15) == [[5], [1]]
+    assert copies_of_tiles([[(1, 9)], [(10, 5)]], 15) == [[5], [1]]
     # At interval 3 four of ten arrays are spare; two save a cycle of the second stage, and two another one.
-    assert _copies([[(1, 9), (1, 3)], [(2, 3)]], 10) == [[3, 1], [3]]
+    assert copies_of_tiles([[(1, 9), (1, 3)], [(2, 3)]], 10) == [[3, 1], [3]]
 
 
 def test_tiles_that_share_an_array_take_turns():
