@@ -238,6 +238,7 @@ class MomentSums:
             averages["mean"],
             averages.get("cross"),
             averages.get("dense_mean"),
+            patches=self._count,
         )
 
     def _positions(self, shape: torch.Size) -> Tensor | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,7 @@ class PatchMoments:
             `calibration.importance`; None: all count alike.
         others: of layers that several matrices compute, each from patches of its own: those of the matrices
             behind the first one.
+        patches: that were seen; None: nobody counted.
     """
 
     second: np.ndarray
@@ -39,6 +41,15 @@ class PatchMoments:
     by_pixel: tuple[PixelMoments, ...] = ()
     importance: np.ndarray | None = None
     others: tuple[PatchMoments, ...] = ()
+    patches: int | None = None
+
+    @property
+    def coverage(self) -> float | None:
+        """Patches that were seen for each input that they have, the least of all matrices; below 1 no weight
+        is determined by them alone. None: nobody counted.
+        """
+        shares = [one.patches / one.second.shape[1] for one in self.of_matrices if one.patches is not None]
+        return min(shares, default=None)
 
     @property
     def of_matrices(self) -> tuple[PatchMoments, ...]:
@@ -63,7 +74,8 @@ class PatchMoments:
         """The moments of x - E[x] and x0 - E[x0], for factors whose constant error is taken back."""
         by_pixel = tuple(replace(part, moments=part.moments.centred()) for part in self.by_pixel)
         others = tuple(other.centred() for other in self.others)
-        return replace(self._centred(), by_pixel=by_pixel, importance=self.importance, others=others)
+        centred = replace(self._centred(), by_pixel=by_pixel, importance=self.importance, others=others)
+        return replace(centred, patches=self.patches)
 
     def _centred(self) -> PatchMoments:
         # E[(x - E[x]) (x - E[x])^T] = E[x x^T] - E[x] E[x]^T, row by row: there may be little memory left.
@@ -115,3 +127,21 @@ class PixelMoments:
 def _outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """(G, n) and (G, n) as (G, n, n), the products of all pairs."""
     return left[:, :, None] * right[:, None]
+
+
+def few_patches_in_words(coverages: Mapping[str, float | None], images: int) -> str | None:
+    """What to say of layers that so many images show fewer patches than they read inputs; None: of none.
+
+    Args:
+        coverages: of layers by name, see `PatchMoments.coverage`.
+        images: how many there were.
+    """
+    short = {name: share for name, share in coverages.items() if share is not None and share < 1}
+    if not short:
+        return None
+    least = min(short, key=lambda name: short[name])
+    others = f" and {len(short) - 1} other layers" if len(short) > 1 else ""
+    return (
+        f"{images} images show layer {least}{others} fewer patches than they read inputs, so that a ridge "
+        f"settles what the images do not; {math.ceil(images / short[least])} images would show enough"
+    )

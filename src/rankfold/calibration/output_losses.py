@@ -40,6 +40,9 @@ from rankfold.plan.prediction import NATS, RELATIVE_ERROR
 
 CONSTANT = 1e-12  # of the mean square; a channel of less variance is a constant
 
+# What networks are measured by beside the dense one, without labels.
+AGREEMENT, OUTPUT_ERROR = "agreement", "relative output error"
+
 Outputs = Mapping[str, Tensor]  # by where they are in what a network gives, (B, ...) each
 
 
@@ -98,6 +101,17 @@ class OutputLoss(ABC):
     def _ascents(self, outputs: Outputs, draw: torch.Generator, temperature: float) -> dict[str, Tensor]:
         """See `ascents`."""
 
+    @property
+    @abstractmethod
+    def likeness(self) -> str:
+        """What `alike` is called."""
+
+    @abstractmethod
+    def alike(self, outputs: Outputs, wanted: Outputs) -> Tensor:
+        """How like outputs are to wanted ones, mean over the batch: of scores the share of the same most
+        likely classes, of values their error.
+        """
+
     @abstractmethod
     def apart(self, outputs: Outputs, wanted: Outputs, temperature: float) -> Tensor:
         """How far outputs are from wanted ones, mean over the batch: what training makes small.
@@ -152,6 +166,19 @@ class ScoreLoss(OutputLoss):
             ours, theirs = self._scores(value), self._scores(wanted[where])
             parts.append(soft_divergence(ours, theirs, temperature, self._dim(where, value)))
         return torch.stack(parts).sum()
+
+    @property
+    def likeness(self) -> str:
+        """Agreement."""
+        return AGREEMENT
+
+    def alike(self, outputs: Outputs, wanted: Outputs) -> Tensor:
+        """The share of positions with the same most likely class, mean over outputs."""
+        parts = []
+        for where, value in outputs.items():
+            dim = self._dim(where, value)
+            parts.append((value.argmax(dim) == wanted[where].argmax(dim)).double().mean())
+        return torch.stack(parts).mean()
 
     def _scores(self, value: Tensor) -> Tensor:
         """Of an output, up to a constant at each position."""
@@ -251,6 +278,15 @@ class ValueLoss(OutputLoss):
             scale = (2 * self.weights[where]).sqrt().to(value)
             found[where] = scale * drawn.to(value.device)
         return found
+
+    @property
+    def likeness(self) -> str:
+        """The error, in units of the variance."""
+        return OUTPUT_ERROR
+
+    def alike(self, outputs: Outputs, wanted: Outputs) -> Tensor:
+        """As `apart`."""
+        return self.apart(outputs, wanted, 1.0)
 
     def apart(self, outputs: Outputs, wanted: Outputs, temperature: float) -> Tensor:
         """sum w (y - t)^2, mean over the batch."""

@@ -115,6 +115,8 @@ def planning_data(
         return TrainingImages(data, device)
     if isinstance(data, LoaderData):
         # Never the test batches: what was chosen by them would be no test.
+        if not data.is_labelled:
+            return GivenBatches(data.calibration_batches(None, device), device)
         data = data.train
     return GivenBatches(data, device)
 
@@ -147,6 +149,7 @@ class TrainingImages(PlanningData):
 
     def held_out(self, images: int, seed: int, skip: int, metric: Metric | None = None) -> HeldOut:
         """The next ones that it draws."""
+        self.data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
         # Never the test split: what was chosen by it would be no test.
         split = self.data.train.sample(images, seed, skip=skip)
         if not len(split):

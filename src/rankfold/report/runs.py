@@ -109,6 +109,19 @@ def speed_up_over_im2col(result: Result) -> float:
     return result.cycles["im2col"] / result.planned_cycles
 
 
+def measured_by(runs: Sequence[Run]) -> str:
+    """What the runs were measured by: `accuracy`, without labels `agreement` or `relative output error`."""
+    return " and ".join(dict.fromkeys(run.result.accuracy.measured for run in runs))
+
+
+def measured_in_full(result: Result) -> str:
+    """The same of one run, for what is measured on the test split or on held-out samples without labels."""
+    if result.accuracy.measured == "accuracy":
+        return "test accuracy"
+    link = "with" if result.accuracy.measured == "agreement" else "against"
+    return f"{result.accuracy.measured} {link} the dense network"
+
+
 def float_baseline(runs: Sequence[Run]) -> float | None:
     """Test accuracy of the dense float network that the runs started from; None where the run trains it."""
     for run in runs:

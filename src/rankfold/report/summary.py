@@ -12,6 +12,7 @@ from rankfold.report.runs import (
     Run,
     array_size,
     float_baseline,
+    measured_by,
     speed_up,
     speed_up_over_im2col,
 )
@@ -46,11 +47,13 @@ SHOWN_FAMILIES = ("low-rank", "pruned", "channel")
 
 
 def summary_headers(runs: Sequence[Run]) -> tuple[str, ...]:
-    """`SUMMARY_HEADERS`, with ideal steering after the planned cycles where any run counts it."""
-    if not any(counts_ideal_steering(run.result) for run in runs):
-        return SUMMARY_HEADERS
-    place = SUMMARY_HEADERS.index("as planned") + 1
-    return *SUMMARY_HEADERS[:place], IDEAL_STEERING, *SUMMARY_HEADERS[place:]
+    """`SUMMARY_HEADERS`, with ideal steering after the planned cycles where any run counts it; without labels
+    the accuracy is called what it is.
+    """
+    network, _, *others = SUMMARY_HEADERS
+    if any(counts_ideal_steering(run.result) for run in runs):
+        others.insert(others.index("as planned") + 1, IDEAL_STEERING)
+    return network, measured_by(runs), *others
 
 
 def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
@@ -66,6 +69,7 @@ def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
     for run in runs:
         # With a column that only some of the runs need, all of them have a cell for it.
         cells = _cells(run)
+        cells[measured_by(runs)] = cells.pop("accuracy")
         rows.append([cells[header] for header in headers])
     return rows
 
@@ -78,7 +82,7 @@ def summary_table(runs: Sequence[Run]) -> str:
     """
     first = runs[0].result
     baseline = float_baseline(runs)
-    started = "trained here"
+    started = "trained here" if first.data.labelled else "not known without labels"
     if baseline is not None:
         started = f"{baseline:.2%}"
     about = f"{first.model} on {first.data.source}, {array_size(first)} arrays"

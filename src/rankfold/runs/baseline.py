@@ -188,7 +188,12 @@ class TrainedWeights(DenseWeights):
 
 
 def dense_weights(
-    name: str, data: TrainingData, checkpoint: str | Path | None = None, recipe: Recipe = DENSE
+    name: str,
+    data: TrainingData,
+    checkpoint: str | Path | None = None,
+    recipe: Recipe = DENSE,
+    *,
+    classes: int | None = None,
 ) -> DenseWeights:
     """Where a network that is known by its name has its weights from.
 
@@ -197,11 +202,12 @@ def dense_weights(
         data: what it is trained on.
         checkpoint: a file of weights; None: shipped ones, if there are any for this network and data.
         recipe: of the training, where there are none.
+        classes: of the network, where the data have no labels.
     """
     if checkpoint is not None:
         return StoredWeights(Path(checkpoint))
     # Shipped weights go before training: they are of this very network and these classes.
-    shipped = shipped_baseline(name, data.classes, data.input_size)
+    shipped = shipped_baseline(name, data.classes or classes or 0, data.input_size)
     if shipped is not None:
         return StoredWeights(shipped.weights, f"shipped {shipped.name}")
     # An ONNX file is of a network that is in use; whoever wants to train it anew has its source.

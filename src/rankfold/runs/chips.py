@@ -49,6 +49,7 @@ class LoadedRun:
         *,
         factory: str | None = None,
         trust_code: bool = False,
+        progress: Progress | None = None,
     ) -> LoadedRun:
         """Load the run in `folder` and the data set.
 
@@ -58,12 +59,18 @@ class LoadedRun:
             device: `auto`, `cpu`, `cuda`, ...
             factory: what builds the dense network; None: the name on record.
             trust_code: whether a factory that the folder names may be imported.
+            progress: hears where the data have no labels, so that agreement is what is measured.
 
         Raises:
             InputError: one of them is wrong, or they do not go together.
         """
         stored = StoredNetwork.load(folder, factory=factory, data=data, device=device, trust_code=trust_code)
         assert stored.data is not None  # it was asked for
+        if progress is not None and not stored.data.is_labelled:
+            progress.note(
+                f"data {stored.data.name} have no labels: what is measured is the agreement with the "
+                "quantised network"
+            )
         return cls(stored.model, stored.plan, stored.run, stored.data, choose_device(device))
 
 

@@ -24,6 +24,7 @@ from rankfold.training.data import ImageData, load_images
 from rankfold.training.device import choose_device, placed
 from rankfold.training.loaders import pair_of, targets_of
 from rankfold.training.metric import METRIC, Function, Metric, Updated
+from rankfold.training.scaling import Scaling
 from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.workload import retrace
 
@@ -81,7 +82,9 @@ def _built(result: Result, path: Path, trust_code: bool) -> nn.Module:
     """
     check_trusted(result.model, path, trust_code)
     try:
-        return load_model(result.model, len(result.data.classes), result.input[0], image=result.input)
+        # Networks of other outputs have no classes, and take no number of them.
+        classes = max(1, len(result.data.classes))
+        return load_model(result.model, classes, result.input[0], image=result.input)
     except InputError as error:
         raise InputError(
             f"the network of {path} cannot be built by its name, {result.model}: {error}. Give the network "
@@ -146,8 +149,11 @@ def load_data_for(result: Result, data: str, path: str | Path) -> ImageData:
     """
     # Resized as the run resized them.
     images = load_images(data, result.data.image_size)
+    if result.data.normalised is not None:
+        images = images.scaled(Scaling.parse(result.data.normalised))
     classes = len(result.data.classes)
-    if len(images.classes) != classes or images.input_size != result.input:
+    fits = not images.is_labelled or len(images.classes) == classes
+    if not fits or images.input_size != result.input:
         raise InputError(
             f"data {data} has {len(images.classes)} classes and images of {images.input_size} (C, H, W); the "
             f"run in {path} has {classes} classes and takes {result.input}"

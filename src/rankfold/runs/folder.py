@@ -21,6 +21,7 @@ from rankfold.training.loop import EpochRecord
 from rankfold.training.processes import ALONE, Processes
 
 TYPE, VERSION = "rankfold.run", 1
+MEASURED = ("accuracy", "agreement", "relative_output_error")  # see `Accuracies.key`
 CLAIM = Claim(
     TYPE,
     VERSION,
@@ -140,9 +141,10 @@ def data_begun(path: Path, processes: Processes = ALONE) -> str | None:
     return told.decode() if told is not None else None
 
 
-def save_history(path: Path, history: Sequence[EpochRecord]) -> None:
-    """Write one CSV row per epoch atomically."""
-    header = [field.name for field in fields(EpochRecord)]
+def save_history(path: Path, history: Sequence[EpochRecord], measured: str = "accuracy") -> None:
+    """Write one CSV row per epoch atomically; `measured` is what columns call the accuracies."""
+    name = measured.replace(" ", "_")
+    header = [field.name.replace("accuracy", name) for field in fields(EpochRecord)]
     write_csv(path, header, [astuple(record) for record in history])
 
 
@@ -167,13 +169,14 @@ def _epoch(row: Mapping[str, str | None]) -> EpochRecord:
     Raises:
         KeyError, ValueError: there is no such record.
     """
+    measured = next((key for key in MEASURED if f"test_{key}" in row), MEASURED[0])
     return EpochRecord(
         int(_present(row, "epoch")),
         _number(_present(row, "rate")),
         _number(_present(row, "train_loss")),
-        _number(_present(row, "train_accuracy")),
+        _perhaps(row[f"train_{measured}"]),
         # Must be there, and may be empty: not every epoch is tested.
-        _perhaps(row["test_accuracy"]),
+        _perhaps(row[f"test_{measured}"]),
         _number(_present(row, "seconds")),
         images_per_second=_number(_present(row, "images_per_second")),
         # Columns that came with distillation.

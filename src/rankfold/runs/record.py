@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
@@ -31,7 +31,9 @@ from rankfold.runs.result import (
 from rankfold.runs.state import RunState
 from rankfold.surgery.compress import LayerReport
 from rankfold.surgery.save import save_weights
+from rankfold.training.data import ImageData
 from rankfold.training.device import resolve_precision
+from rankfold.training.scaling import Scaling
 from rankfold.training.source import TrainingData
 from rankfold.version import __version__
 
@@ -52,7 +54,7 @@ def record(state: RunState) -> Result:
         raise InputError("the run has no folder to be recorded in; claim one first (RunFolder.claim)")
     result = result_of(state, folder.run)
     state.plan.save(folder.plan)
-    save_history(folder.history, state.history)
+    save_history(folder.history, state.history, state.measured_by)
     save_weights(folder.weights, state.model)
     result.save(folder.result)  # last: a folder that has it is complete
     # Now that the result is there, nobody goes on from the checkpoint; it may be gone already.
@@ -71,10 +73,10 @@ def result_of(state: RunState, run: str) -> Result:
         command=state.notes.command,
         model=state.network.name,
         baseline=state.baseline.origin,
-        data=data_info(state.data, state.notes.image_size),
+        data=data_info(state.data, state.notes.image_size, state.classes),
         input=state.data.input_size,
         array=(state.plan.array.rows, state.plan.array.columns),
-        accuracy=_accuracies(state.accuracies),
+        accuracy=_accuracies(state),
         cycles=by_text(costs.total),
         planned_cycles=costs.chosen_cycles,
         utilisation=costs.utilisation,
@@ -101,16 +103,23 @@ def result_of(state: RunState, run: str) -> Result:
     )
 
 
-def data_info(data: TrainingData, image_size: tuple[int, int] | None) -> DataInfo:
-    """What a result says of the data."""
+def data_info(
+    data: TrainingData, image_size: tuple[int, int] | None, classes: tuple[str, ...] = ()
+) -> DataInfo:
+    """What a result says of the data, and of the classes that the network tells apart."""
+    normalised = None
+    if isinstance(data, ImageData) and data.normalised:
+        normalised = str(Scaling(data.mean, data.std))
     return DataInfo(
         data.name,
         data.digest,
-        data.classes,
+        data.classes or classes,
         data.train_images,
         data.test_images,
         image_size,
         data.is_streamed,
+        data.is_labelled,
+        normalised,
     )
 
 
@@ -146,12 +155,14 @@ def versions() -> dict[str, str]:
     return known
 
 
-def _accuracies(measured: Mapping[str, float]) -> Accuracies:
+def _accuracies(state: RunState) -> Accuracies:
+    measured = state.accuracies
     return Accuracies(
         measured.get("baseline"),
         measured.get("decomposed"),
         measured["final"],
         measured.get("arrays"),
+        state.measured_by,
     )
 
 
@@ -160,7 +171,7 @@ def _recipe(state: RunState) -> dict[str, Any]:
     # Flat, with a prefix: results that are older than distillation have the same keys otherwise.
     recipe = asdict(state.recipe)
     if state.distillation is not None:
-        for name, value in asdict(state.distillation).items():
+        for name, value in state.distillation.to_json().items():
             recipe[f"distillation_{name}"] = value
     return recipe
 

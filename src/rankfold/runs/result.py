@@ -16,6 +16,7 @@ from rankfold.plan.kinds.kind import is_needed
 from rankfold.records.schema import schema_validator, strict_validator
 from rankfold.records.typed import read_typed, write_typed
 from rankfold.runs.energy_record import EnergyRecord
+from rankfold.runs.folder import MEASURED
 from rankfold.training.reconstruction_recipe import BlockRecord
 from rankfold.workload import ConvShape
 
@@ -26,7 +27,10 @@ Counts = dict[str, int]  # by the text of a `rankfold.cost.CostKey`, such as `lo
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The data a run used: its source, hash, class names and sizes, and whether training decoded it."""
+    """The data a run used: its source, hash, class names and sizes, whether training decoded it, whether it
+    has labels, and by what images were normalised (`training.scaling.Scaling`; None: by their own mean and
+    deviation). Without labels the classes are those of the network, by their numbers.
+    """
 
     source: str
     digest: str
@@ -35,6 +39,8 @@ class DataInfo:
     test_images: int
     image_size: tuple[int, int] | None
     streamed: bool = False
+    labelled: bool = True
+    normalised: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,19 +154,32 @@ class LayerResult:
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Top-1 accuracies on the test split, 0 to 1.
+    """Top-1 accuracies on the test split, 0 to 1; or what else a run without labels measures there.
 
     Attributes:
         baseline: of the dense float network; None when the run trains it.
         decomposed: after decomposition (and quantisation, if any), before fine-tuning.
         final: at the end.
         arrays: at the end, on the arrays that noise-aware training trained for; None without it.
+        measured: what they are: `accuracy`, or with the dense network `agreement` or `relative output error`.
     """
 
     baseline: float | None
     decomposed: float | None
     final: float
     arrays: float | None = None
+    measured: str = "accuracy"
+
+    @property
+    def key(self) -> str:
+        """Under which results have them."""
+        return self.measured.replace(" ", "_")
+
+    def to_json(self) -> dict[str, Any]:
+        """Without their name, which is that of the key."""
+        content = asdict(self)
+        del content["measured"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -291,7 +310,12 @@ class Result:
         # As older versions wrote it, which decoded all data before.
         if not self.data.streamed:
             del content["data"]["streamed"]
-        content["accuracy"] = asdict(self.accuracy)
+        if self.data.labelled:
+            del content["data"]["labelled"]
+        if self.data.normalised is None:
+            del content["data"]["normalised"]
+        del content["accuracy"]
+        content[self.accuracy.key] = self.accuracy.to_json()
         content["layers"] = [layer.to_json() for layer in self.layers]
         if self.energy is not None:
             content["energy"] = self.energy.to_json()
@@ -334,7 +358,9 @@ class Result:
         """
         content = _tuples(content, "input", "array")
         content["data"] = DataInfo(**_tuples(content["data"], "classes", "image_size"))
-        content["accuracy"] = Accuracies(**content["accuracy"])
+        for key in MEASURED:
+            if key in content:
+                content["accuracy"] = Accuracies(**content.pop(key), measured=key.replace("_", " "))
         try:
             content["layers"] = tuple(LayerResult.from_json(layer) for layer in content["layers"])
         except InputError as error:  # the schema knows no padded input that is smaller than a kernel

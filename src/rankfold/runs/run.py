@@ -273,7 +273,7 @@ def identity(state: RunState) -> Mapping[str, Any]:
     if state.noise is not None:
         content["noise"] = asdict(state.noise)
     if state.distillation is not None:
-        content["distillation"] = asdict(state.distillation)
+        content["distillation"] = state.distillation.to_json()
     if state.reconstruction is not None:
         content["reconstruction"] = asdict(state.reconstruction)
     if state.metric is not None:

@@ -120,6 +120,7 @@ class Simulation:
         seed: of the first chip.
         device: what computed it.
         version: of Rankfold.
+        measured: what accuracies are; of images without labels `agreement`, with the quantised network.
     """
 
     ideal: float
@@ -137,6 +138,7 @@ class Simulation:
     seed: int
     device: str
     version: str
+    measured: str = "accuracy"
 
     @property
     def mean(self) -> float:

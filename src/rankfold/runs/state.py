@@ -12,17 +12,18 @@ from torch import nn
 
 from rankfold.arguments import TEXT, check_fields
 from rankfold.calibration.observation import evaluating
-from rankfold.calibration.outputs import OutputModel
+from rankfold.calibration.output_choice import usual_outputs
+from rankfold.calibration.outputs import SCORES, OutputModel, output_tensors
 from rankfold.calibration.samples import CALIBRATION_IMAGES, call
 from rankfold.cost.energy import NetworkEnergy
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.machine import Hardware, NonIdealities
-from rankfold.models.device import device_of
+from rankfold.models.device import device_of, dtype_of
 from rankfold.models.load import check_classes, check_logits
 from rankfold.plan import Plan, check_plan, coverage
 from rankfold.progress import Progress, Silent
-from rankfold.runs.baseline import DenseWeights, GivenWeights
+from rankfold.runs.baseline import DenseWeights, GivenWeights, TrainedWeights
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective
@@ -38,9 +39,12 @@ from rankfold.training.metric import Function, Metric, Updated
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.reconstruction_recipe import BlockRecord, Reconstruction
-from rankfold.training.source import TrainingData
+from rankfold.training.source import TrainingData, numbered
 from rankfold.training.static_training import check_static
+from rankfold.training.unlabelled import Likeness
 from rankfold.workload import Network, trace
+
+ACCURACY = "accuracy"  # what networks are measured by where there are labels
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,11 @@ class RunState:
         captured: whether it trains by static steps, on a GPU one CUDA graph each.
         metric: what the network is measured by beside top-1 accuracy; None: nothing.
         outputs: what the network's outputs are taken for; None: as is usual.
+        classes: names of the network's classes; of data without labels their numbers, none where outputs
+            are no scores of classes.
         teacher: the dense network as it was when it began to teach.
         reference: the dense network, where there is a `reconstruction`.
+        likeness: what the network is measured by where the data have no labels; None: by its accuracy.
         arrays: the network as its arrays compute it, with the Parameters of `model`, where there is `noise`.
         dense_weights: a hash of the weights that the dense network had; empty before they are there.
         reports: what surgery did to each layer.
@@ -123,9 +130,11 @@ class RunState:
     captured: bool = False
     metric: Metric | None = None
     outputs: OutputModel | None = None
+    classes: tuple[str, ...] = ()
 
     teacher: Teacher | None = None
     reference: nn.Module | None = None
+    likeness: Likeness | None = None
     arrays: nn.Module | None = None
     dense_weights: str = ""
     reports: tuple[LayerReport, ...] = ()
@@ -138,6 +147,16 @@ class RunState:
     def calibration(self, images: int = CALIBRATION_IMAGES) -> Iterable[Any]:
         """Inputs of training samples in batches that can be gone through again and again."""
         return self.data.calibration_batches(images, self.device, self.recipe.seed)
+
+    @property
+    def measured_by(self) -> str:
+        """What `accuracies` are: `accuracy`, or without labels `agreement` or `relative output error`."""
+        return ACCURACY if self.likeness is None else self.likeness.name
+
+    @property
+    def taught_alone(self) -> bool:
+        """Whether the dense network teaches and nobody looks at labels."""
+        return self.distillation is not None and not self.distillation.labels
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -179,14 +198,18 @@ def prepare(
     # Cheap checks first: a wrong choice is refused before a network is traced.
     target = choose_device(device)
     _check_choices(decomposition, noise, recipe)
+    _check_labels(data, recipe, distillation, noise=noise, processes=processes)
     if reconstruction is not None:
         _check_reconstruction(reconstruction, data, noise, processes)
     if metric is not None and not processes.alone:
         raise InputError("a metric is measured in one process; omit torchrun, or the metric")
+    if metric is not None:
+        data.require_labels("a metric", "give targets with them")
     by = None if metric is None else Metric.of(metric).named()
     taken_for = None if outputs is None else OutputModel.parse(outputs)
     if captured:
         check_captured(data, processes, noise)
+        _check_captured_labels(data, distillation)
     check_rounding(rounding, plan)
     suited = data.fitted(recipe)
     machine = plan.machine
@@ -209,6 +232,8 @@ def prepare(
     build_(copy.deepcopy(own), plan)
     # Weights of another network are refused before the folder is touched, too.
     weights = (baseline or GivenWeights()).for_run(suited, data)
+    if isinstance(weights, TrainedWeights) and weights.recipe.epochs:
+        data.require_labels("training the dense network")
     weights.load_(own)
     return RunState(
         model=own,
@@ -233,7 +258,54 @@ def prepare(
         captured=captured,
         metric=by,
         outputs=taken_for,
+        classes=data.classes or _own_classes(own, data),
     )
+
+
+def _own_classes(model: nn.Module, data: TrainingData) -> tuple[str, ...]:
+    """The classes that a network tells apart, by their numbers; none where its outputs are no scores."""
+    example = data.example(device_of(model))
+    if example is None:
+        example = torch.zeros(1, *data.input_size, device=device_of(model), dtype=dtype_of(model))
+    if usual_outputs(model, [example]).kind != SCORES:
+        return ()
+    with evaluating(model), torch.no_grad():
+        (scores,) = output_tensors(call(model, example), 1).values()
+    return numbered(scores.shape[1])
+
+
+def _check_labels(
+    data: TrainingData,
+    recipe: Recipe,
+    distillation: Distillation | None,
+    *,
+    noise: NonIdealities | None,
+    processes: Processes,
+) -> None:
+    """Refuse what needs labels where there are none, and what learning without labels does not do."""
+    alone = distillation is not None and not distillation.labels
+    if alone and distillation is not None and distillation.images is not None and recipe.epochs:
+        data.few(distillation.images, recipe.seed)  # refuses more than there are
+    if recipe.epochs and not alone:
+        data.require_labels(
+            "fine-tuning",
+            "learn from the dense network alone (compress --distil-unlabelled, or --reconstruct --epochs 0)",
+        )
+    if (not data.is_labelled or (alone and recipe.epochs)) and not processes.alone:
+        raise InputError("without labels networks are trained and measured in one process; omit torchrun")
+    if alone and noise is not None and recipe.epochs:
+        raise InputError(
+            "without labels networks learn as they are quantised, with no arrays in the loop; omit noise, or "
+            "the distillation without labels"
+        )
+    if not data.is_labelled and noise is not None:
+        data.require_labels("noise-aware training")
+
+
+def _check_captured_labels(data: TrainingData, distillation: Distillation | None) -> None:
+    data.require_labels("training by captured steps")
+    if distillation is not None and not distillation.labels:
+        raise InputError("captured steps look at labels; omit them, or the distillation without labels")
 
 
 def told(progress: Progress | None, processes: Processes) -> Progress:
@@ -295,15 +367,29 @@ def traced(model: nn.Module, data: TrainingData, name: str) -> Network:
     Raises:
         InputError: the network does not take them, or does not give one logit for each of their classes.
     """
-    # Images have a size that can be traced; other data give an example batch.
     example = data.example(device_of(model))
+    network = shapes_of(model, data, name)
+    # Without labels outputs may be of any sort.
+    if not data.is_labelled:
+        return network
     classes = len(data.classes)
     if example is None:
-        network = trace(model, data.input_size, name)
         check_classes(model, name, data.input_size, classes)
         return network
-    network = trace_on(model, name, example)
     # In eval mode, as batch norm in training mode would take the example into its statistics.
     with evaluating(model):
         check_logits(name, call(model, example), classes)
     return network
+
+
+def shapes_of(model: nn.Module, data: TrainingData, name: str) -> Network:
+    """The trace of a network for a sample of the data, called `name`.
+
+    Raises:
+        InputError: the network does not take it.
+    """
+    # Images have a size that can be traced; other data give an example batch.
+    example = data.example(device_of(model))
+    if example is None:
+        return trace(model, data.input_size, name)
+    return trace_on(model, name, example)

@@ -10,8 +10,13 @@ import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
-from rankfold.calibration.samples import MOMENT_IMAGES
+from torch import nn
+
+from rankfold.calibration.moments import few_patches_in_words
+from rankfold.calibration.output_choice import output_loss
+from rankfold.calibration.samples import MOMENT_IMAGES, Samples
 from rankfold.errors import RankfoldError
 from rankfold.runs.baseline import weights_digest
 from rankfold.runs.state import RunState
@@ -21,11 +26,13 @@ from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
 from rankfold.training.accuracy import accuracy_on_tests
 from rankfold.training.checkpoint import Checkpoint
+from rankfold.training.device import place_
 from rankfold.training.distillation import Teacher
 from rankfold.training.loop import train
 from rankfold.training.metric import in_words
 from rankfold.training.reconstruction import reconstruct_
 from rankfold.training.together import Pupil, train_together
+from rankfold.training.unlabelled import Likeness
 
 # Keys of accuracies.
 BASELINE, DECOMPOSED, RECONSTRUCTED = "baseline", "decomposed", "reconstructed"
@@ -33,19 +40,30 @@ FINAL, ARRAYS = "final", "arrays"
 
 
 def measure(state: RunState, when: str) -> float:
-    """The accuracy on the test split now, 0 to 1; it is kept as `state.accuracies[when]`, and what the metric
-    says, where the run has one, as `state.metrics[when]`.
+    """The accuracy on the test split now, 0 to 1, or without labels the likeness to the dense network; it is
+    kept as `state.accuracies[when]`, and what the metric says, where the run has one, as
+    `state.metrics[when]`.
     """
-    accuracy = accuracy_on_tests(state.model, state.data, state.device, state.processes)
+    accuracy = _measured(state, state.model)
     state.accuracies[when] = accuracy
     if state.metric is not None:
         state.metrics[when] = state.metric(state.model, state.data.test_batches(state.device))
     return accuracy
 
 
+def _measured(state: RunState, model: nn.Module) -> float:
+    """What the run measures of a network on the test split."""
+    if state.likeness is None:
+        return accuracy_on_tests(model, state.data, state.device, state.processes)
+    place_(model, state.device)
+    return state.likeness(model, state.data.test_batches(state.device))
+
+
 def _in_words(state: RunState, when: str) -> str:
     """What was measured then."""
     words = f"{state.accuracies[when]:.2%}"
+    if state.likeness is not None:
+        words = f"{state.likeness.name} {words}"
     if state.metric is not None:
         words += f", {in_words(state.metrics[when], state.metric.name)}"
     return words
@@ -67,11 +85,23 @@ def start(state: RunState) -> None:
         processes=state.processes,
     )
     state.dense_weights = weights_digest(state.model)
-    measure(state, BASELINE)
-    state.progress.note(f"baseline ({state.baseline.origin}): {_in_words(state, BASELINE)}")
+    loss = None
+    if state.taught_alone or not state.data.is_labelled:
+        samples = Samples(state.calibration(MOMENT_IMAGES), MOMENT_IMAGES, state.device)
+        loss = output_loss(state.model, samples, state.outputs)
+    if state.data.is_labelled:
+        measure(state, BASELINE)
+        state.progress.note(f"baseline ({state.baseline.origin}): {_in_words(state, BASELINE)}")
+    else:
+        assert loss is not None  # just made
+        state.likeness = Likeness(copy.deepcopy(state.model), loss)
+        state.progress.note(
+            f"baseline ({state.baseline.origin}): {state.data.name} has no labels, so that networks are "
+            f"measured against it, by {state.likeness.name} on {state.data.test_images:,} held-out samples"
+        )
     # Now, while the network is still dense and in float.
     if state.distillation is not None:
-        state.teacher = Teacher(state.model, state.distillation)
+        state.teacher = Teacher(state.model, state.distillation, loss if state.taught_alone else None)
     if state.reconstruction is not None:
         state.reference = copy.deepcopy(state.model)
 
@@ -101,6 +131,10 @@ def decompose(state: RunState) -> None:
     state.parameters = before, kept_parameters(state.model)
     state.plan = with_supports(state.plan, state.model)
     _tell_of_layers(state)
+    coverages = {report.name: report.coverage for report in state.reports}
+    told = few_patches_in_words(coverages, min(MOMENT_IMAGES, state.data.train_images))
+    if told is not None:
+        state.progress.note(told)
 
 
 def quantise(state: RunState) -> None:
@@ -181,16 +215,22 @@ def fine_tune(state: RunState) -> None:
             seed=state.recipe.seed,
         )
         state.arrays = trained
+    data, stage = state.data, state.stage
+    if state.distillation is not None and state.distillation.images is not None:
+        data = data.few(state.distillation.images, state.recipe.seed)
+    if state.taught_alone:
+        stage = "distillation without labels"
     state.history = train(
         trained,
-        state.data,
+        data,
         state.recipe,
         state.device,
         checkpoint=state.checkpoint,
         progress=state.progress,
         teacher=state.teacher,
-        stage=state.stage,
+        stage=stage,
         processes=state.processes,
+        measure=partial(_measured, state),
     )
     # The checkpoint of another machine may bring supports of its own.
     state.plan = with_supports(state.plan, state.model)

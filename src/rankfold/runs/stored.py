@@ -8,6 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from rankfold import run_files
+from rankfold.calibration.output_choice import usual_outputs
+from rankfold.calibration.outputs import SCORES
 from rankfold.errors import InputError
 from rankfold.models.load import check_trusted, load_model, read_weights
 from rankfold.models.pretrained import file_digest
@@ -21,6 +23,7 @@ from rankfold.training.data import ImageData, load_images
 from rankfold.training.device import choose_device
 from rankfold.training.metric import Metric
 from rankfold.training.shift import shifted_test
+from rankfold.training.unlabelled import labelled_by
 from rankfold.workload import Network, retrace
 
 
@@ -83,7 +86,7 @@ class StoredNetwork:
     @classmethod
     def _of_run(cls, folder: RunFolder, factory: str | None, data: str | None, device: str) -> StoredNetwork:
         result = Result.load(folder.result)
-        classes = len(result.data.classes)
+        classes = max(1, len(result.data.classes))
         given = None
         if factory is not None:
             given = load_model(factory, classes, result.input[0], image=result.input)
@@ -91,7 +94,7 @@ class StoredNetwork:
         model, plan, _ = load_run(folder.path, device, model=given, trust_code=True)
         images = None
         if data is not None:
-            images = load_data_for(result, data, folder.path)
+            images = _labelled(load_data_for(result, data, folder.path), model, device)
         return cls(
             model=model,
             plan=plan,
@@ -113,6 +116,8 @@ class StoredNetwork:
             images = _data_for(plan, classes, data, path)
         model, _ = dense_network(path, plan, factory, classes)
         plan = load_(model, path)
+        if images is not None:
+            images = _labelled(images, model, device)
         return cls(
             model=model.to(target).eval(),
             plan=plan,
@@ -121,6 +126,24 @@ class StoredNetwork:
             run=file_digest(path / run_files.WEIGHTS),
             data=images,
         )
+
+
+def _labelled(images: ImageData, model: nn.Module, device: str) -> ImageData:
+    """Images without labels with those that the network gives them; others as they are.
+
+    Raises:
+        InputError: it gives no scores of classes.
+    """
+    if images.is_labelled:
+        return images
+    target = choose_device(device)
+    model = model.to(target)
+    if usual_outputs(model, images.calibration_batches(1, target)).kind != SCORES:
+        raise InputError(
+            f"data {images.name} have no labels, and the network gives no scores of classes that could stand "
+            "in for them"
+        )
+    return labelled_by(images, model, target)
 
 
 def _check_record(folder: RunFolder, trust_code: bool) -> None:
@@ -183,7 +206,8 @@ def stored_classes(path: Path, plan: Plan) -> int:
 
 def _data_for(plan: Plan, classes: int, data: str, path: Path) -> ImageData:
     images = load_images(data)
-    if len(images.classes) != classes or images.input_size != plan.input:
+    fits = not images.is_labelled or len(images.classes) == classes
+    if not fits or images.input_size != plan.input:
         raise InputError(
             f"data {data} has {len(images.classes)} classes and images of {images.input_size} (C, H, W); the "
             f"network in {path} has {classes} outputs and takes {plan.input}"
@@ -239,6 +263,7 @@ def evaluate_folder(
     """
     stored = StoredNetwork.load(path, factory=factory, data=data, device=device, trust_code=trust_code)
     assert stored.data is not None  # it was asked for
+    stored.data.require_labels("evaluation")
     images = shifted_test(stored.data, shift)
     measured = evaluate(stored.model, images, metric=metric)
     name = "" if metric is None else metric.name

@@ -71,6 +71,7 @@ def train_network(
         LostProcessError: another of the processes has ended.
     """
     target = choose_device(device)
+    data.require_labels("training")
     if captured:
         check_captured(data, processes)
     suited = data.fitted(recipe)

@@ -52,6 +52,7 @@ class LayerReport:
             know them.
         parameters_before: weights and biases before.
         parameters_after: weights and biases after; of a pruned layer those that are kept.
+        coverage: of the data that the weight was made for, see `PatchMoments.coverage`; None: for none.
     """
 
     name: str
@@ -62,6 +63,7 @@ class LayerReport:
     output_error: float | None = None
     parameters_before: int
     parameters_after: int
+    coverage: float | None = None
 
 
 @takes(model=MODEL, plan=PLAN, outputs=OUTPUTS)
@@ -185,7 +187,7 @@ def _by_weights_(
         made = _replacement(layer, modules[layer.name], moments, masks)
         if made.module is not modules[layer.name]:
             replaced[modules[layer.name]] = made.module
-        reports.append(_report(layer, made, before[layer.name]))
+        reports.append(_report(layer, made, before[layer.name], moments.get(layer.name)))
     # Last, so that every layer is made from the dense network.
     swap_(model, replaced)
     return tuple(reports)
@@ -212,7 +214,9 @@ def _check_stands_in(layer: LayerPlan, module: nn.Module, made: nn.Module) -> No
         )
 
 
-def _report(layer: LayerPlan, made: Replacement, before: int) -> LayerReport:
+def _report(
+    layer: LayerPlan, made: Replacement, before: int, moments: PatchMoments | None = None
+) -> LayerReport:
     return LayerReport(
         name=layer.name,
         kind=layer.kind,
@@ -222,6 +226,7 @@ def _report(layer: LayerPlan, made: Replacement, before: int) -> LayerReport:
         output_error=made.output_error,
         parameters_before=before,
         parameters_after=kept_parameters(made.module),
+        coverage=None if moments is None else moments.coverage,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 from rankfold.arguments import PATH, WHOLE, takes
 from rankfold.errors import InputError
 from rankfold.training.cache import entry_of
+from rankfold.training.scaling import Scaling
 from rankfold.training.share import ALL, Share
 from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData
 from rankfold.training.sources import DIGITS, Size
@@ -51,13 +53,16 @@ class ImageData(TrainingData):
 
     Attributes:
         name: what the user called it.
-        classes: class names, in label order.
+        classes: class names, in label order; none of images without labels, whose labels are all 0, until
+            they get those of a network (`labelled_by`).
         train: training split.
         test: test split, used for evaluation only.
         mean: per-channel mean of the training pixels scaled to [0, 1].
         std: per-channel standard deviation of the same.
         mirror: whether a mirrored image still belongs to its class (false for digits).
         digest: hash of the decoded content, to recognise the same data again.
+        labelled: whether the labels are those of the images, see `is_labelled`.
+        normalised: whether mean and std were given, and are not those of the images.
     """
 
     name: str
@@ -69,6 +74,26 @@ class ImageData(TrainingData):
     _: KW_ONLY
     mirror: bool
     digest: str
+    labelled: bool = True
+    normalised: bool = False
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the samples have classes."""
+        return self.labelled
+
+    def scaled(self, scaling: Scaling | None) -> ImageData:
+        """The same images with another mean and deviation to be normalised by; None: with their own.
+
+        Raises:
+            InputError: it is for another number of channels.
+        """
+        if scaling is None:
+            return self
+        mean, std = scaling.of(len(self.mean), self.name)
+        content = f"{self.digest} {mean} {std}"
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        return replace(self, mean=mean, std=std, digest=digest, normalised=True)
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -85,6 +110,19 @@ class ImageData(TrainingData):
     def test_images(self) -> int:
         """Images of the test split."""
         return len(self.test)
+
+    def few(self, images: int, seed: int) -> ImageData:
+        """The same with so many training images, drawn under the seed.
+
+        Raises:
+            InputError: there are not so many.
+        """
+        if images > len(self.train):
+            raise InputError(
+                f"images (={images}) to learn from must be {len(self.train)} or fewer, as many as data "
+                f"{self.name} have to train on"
+            )
+        return replace(self, train=self.train.sample(images, seed))
 
     def fitted(self, recipe: Recipe) -> Recipe:
         """The recipe for this data: images that have no mirror image, such as digits, are not mirrored.
@@ -156,8 +194,9 @@ def load_images(
 
     Args:
         source: `digits` (shipped with scikit-learn), a folder of Parquet shards in the Hugging Face layout,
-            a folder of images by split and class (`train/cat/1.png`, `test/cat/2.png`), or a hub id where
-            there is a network.
+            a folder of images by split and class (`train/cat/1.png`, `test/cat/2.png`), a folder of images
+            without labels (`1.png`, `2.png`, ..., of which every fifth is kept to measure on; or
+            `train/1.png`, `test/2.png`), or a hub id where there is a network.
         image_size: (H, W) to resize every image to (bicubic); needed when the images differ in size.
         cache: folder of decoded images; default `$RANKFOLD_CACHE`, else `~/.cache/rankfold`.
 
@@ -179,6 +218,7 @@ def load_images(
         tuple(meta["std"]),
         mirror=source != DIGITS,  # the one source whose classes are known; a mirrored 3 is no digit
         digest=meta["digest"],
+        labelled=bool(meta["classes"]),
     )
 
 

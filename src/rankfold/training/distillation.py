@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rankfold.arguments import NUMBER, check_fields
-from rankfold.calibration.output_losses import soft_divergence
-from rankfold.calibration.samples import Inputs, call
+from rankfold.arguments import NUMBER, SWITCH, WHOLE, check_fields
+from rankfold.calibration.output_losses import AGREEMENT, OutputLoss, soft_divergence
+from rankfold.calibration.outputs import output_tensors
+from rankfold.calibration.samples import Inputs, call, size_of
 from rankfold.errors import InputError
 from rankfold.training.device import place_
 from rankfold.training.folding import folded
@@ -29,17 +31,48 @@ class Distillation:
     Attributes:
         weight: w, share of the loss that is the teacher's, 0 to 1; the labels have the rest.
         temperature: T, that the logits of both networks are divided by.
+        labels: whether labels have the rest; False: nobody looks at them, w is 1, and outputs may be of any
+            sort (`calibration.output_losses`).
+        images: training images without labels that are learnt from, drawn under the seed; None: all.
     """
 
     weight: float = WEIGHT
     temperature: float = TEMPERATURE
+    labels: bool = True
+    images: int | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, weight=NUMBER, temperature=NUMBER)
+        check_fields(self, weight=NUMBER, temperature=NUMBER, labels=SWITCH, images=WHOLE.or_none)
         if not 0 <= self.weight <= 1:
             raise InputError(f"weight of distillation (={self.weight}) must be a share from 0 to 1")
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature of distillation (={self.temperature}) must be a positive number")
+        if not self.labels and self.weight != 1:
+            raise InputError(
+                f"weight of distillation (={self.weight}) must be 1 where labels are not looked at "
+                "(labels=False)"
+            )
+        if self.images is not None and (self.labels or self.images < 2):
+            raise InputError(
+                f"images (={self.images}) of distillation are of that without labels (labels=False), 2 or "
+                "more"
+            )
+
+    @classmethod
+    def unlabelled(cls, images: int | None = None) -> Distillation:
+        """By the dense network alone; nobody looks at labels.
+
+        Args:
+            images: that are learnt from; None: all there are.
+        """
+        return cls(weight=1.0, labels=False, images=images)
+
+    def to_json(self) -> dict[str, Any]:
+        """As runs are known by it; what is usual is left out, as older ones knew no other."""
+        content: dict[str, Any] = {"weight": self.weight, "temperature": self.temperature}
+        if not self.labels:
+            content |= {"labels": False, "images": self.images}
+        return content
 
     def soft_loss(self, logits: Tensor, taught: Tensor) -> Tensor:
         """T^2 KL(softmax(taught / T) || softmax(logits / T)), mean over the batch.
@@ -65,13 +98,17 @@ class Teacher:
     Args:
         network: the network that knows; it is copied.
         distillation: how it teaches.
+        loss: what its outputs are, where it teaches without labels.
     """
 
-    def __init__(self, network: nn.Module, distillation: Distillation) -> None:
+    def __init__(
+        self, network: nn.Module, distillation: Distillation, loss: OutputLoss | None = None
+    ) -> None:
         self.network = copy.deepcopy(network)
         self.network.eval()
         self.network.requires_grad_(False)
         self.distillation = distillation
+        self.loss = loss
         self._half = False
         self._compiled = False
         self._folded: nn.Module | None = None  # the network in fewer operations, once it has seen a batch
@@ -111,6 +148,27 @@ class Teacher:
         soft = self.distillation.soft_loss(logits, taught.float())
         total = self.distillation.loss(hard, soft)
         return total, hard, soft
+
+    def lesson(self, x: Inputs, given: Any) -> tuple[Tensor, Tensor]:
+        """Without labels: the loss to minimise, and for how many samples both networks say the same; not a
+        number where outputs are values.
+
+        Args:
+            x: the batch.
+            given: what the network that learns gives for it.
+        """
+        assert self.loss is not None  # it teaches without labels
+        network, size = self._running(x), size_of(x)
+        ours = {where: value.float() for where, value in output_tensors(given, size).items()}
+        device = next(iter(ours.values())).device
+        with torch.no_grad(), bfloat16_steps(device, self._half):
+            taught = output_tensors(call(network, x), size)
+        wanted = {where: value.float() for where, value in taught.items()}
+        with torch.no_grad():
+            alike = self.loss.alike(ours, wanted) * size
+        if self.loss.likeness != AGREEMENT:
+            alike = torch.full_like(alike, math.nan)
+        return self.loss.apart(ours, wanted, self.distillation.temperature), alike
 
     def _running(self, x: Inputs) -> nn.Module:
         """The network as it runs: with batch norms folded into convolutions, as compilers do themselves."""

@@ -14,8 +14,9 @@ from rankfold.training.cache import entry_of
 from rankfold.training.data import check_source, load_images
 from rankfold.training.shards import Sharded, open_shards
 from rankfold.training.source import TrainingData
-from rankfold.training.sources import DIGITS, Size
+from rankfold.training.sources import DIGITS, Size, image_files
 from rankfold.training.streaming import StreamedImages
+from rankfold.training.unlabelled import ArrayData, is_arrays
 
 
 def load_data(
@@ -30,7 +31,8 @@ def load_data(
     """A data set to train on, decoded at once as by `load_images`, or while networks are trained.
 
     Args:
-        source: see `load_images`; folders of Parquet shards, and of images by class, can be streamed.
+        source: see `load_images`, or a .npz or .npy file of a network's inputs without labels (see
+            `unlabelled.ArrayData`); folders of Parquet shards, and of images by class, can be streamed.
         image_size: (H, W) to resize every image to.
         cache: folder of decoded images.
         stream: whether to decode while training; None: as `digest` says, and without one where nobody has
@@ -43,11 +45,13 @@ def load_data(
         InputError: see `load_images`; or `stream` asks for what cannot be streamed.
     """
     source = os.fspath(source)
+    if is_arrays(source):
+        return _arrays(source, image_size, stream)
     check_source(source, image_size)
     is_folder = source != DIGITS and Path(source).is_dir()
     if stream and not is_folder:
         raise InputError(f"data {source} is no folder, and is decoded at once; omit stream")
-    if stream is False or not is_folder:
+    if stream is False or not is_folder or image_files(source) is not None:
         return load_images(source, image_size, cache)
     if stream:
         return StreamedImages(source, open_shards(source, image_size))
@@ -60,6 +64,14 @@ def load_data(
     sharded, why = found
     (progress or Silent()).note(f"data {source}: images are decoded while training, {why}")
     return StreamedImages(source, sharded)
+
+
+def _arrays(source: str, image_size: Size | None, stream: bool | None) -> ArrayData:
+    if image_size is not None:
+        raise InputError(f"image_size is of images, and data {source} are arrays; omit it")
+    if stream:
+        raise InputError(f"data {source} are arrays, which are read at once; omit stream")
+    return ArrayData(source)
 
 
 def _to_stream(source: str, image_size: Size | None, digest: str | None) -> tuple[Sharded, str] | None:

@@ -83,6 +83,7 @@ class LoaderData(TrainingData):
         if named is None:
             named = numbered(max(self._train.classes, self._test.classes))
         self.classes = named
+        self._known = len(named)
         if digest is None:
             digest = _digest(self._train, self._test)
         self.digest = digest
@@ -121,11 +122,11 @@ class LoaderData(TrainingData):
 
     def training_batches(self, recipe: Recipe, device: torch.device, share: Share = ALL) -> TrainingBatches:
         """The batches of `train`, whatever the recipe."""
-        return _Epochs(self.train, TRAIN, self._train, len(self.classes), device, share=share)
+        return _Epochs(self.train, TRAIN, self._train, self._known, device, share=share)
 
     def test_batches(self, device: torch.device, share: Share = ALL) -> Iterator[LabelledBatch]:
         """The batches of `test`."""
-        batches = _Epochs(self.test, TEST, self._test, len(self.classes), device).epoch()
+        batches = _Epochs(self.test, TEST, self._test, self._known, device).epoch()
         return islice(batches, share.number, None, share.of)
 
     def calibration_batches(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from typing import Any
@@ -27,6 +27,8 @@ from rankfold.training.source import TrainingBatches, TrainingData
 from rankfold.training.step_bounds import StepSizes
 from rankfold.training.synchronised import synchronised_norms
 
+LONGEST_GRADIENT = 1.0  # of all parameters together, where a teacher teaches without labels
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -36,8 +38,10 @@ class EpochRecord:
         epoch: its number, from 1.
         rate: learning rate of its first step.
         train_loss: what was minimised, mean over the images.
-        train_accuracy: on the images as they were augmented, while the weights changed; in [0, 1].
-        test_accuracy: at its end, in [0, 1]; None where it was not evaluated.
+        train_accuracy: on the images as they were augmented, while the weights changed; in [0, 1]. Where a
+            teacher teaches without labels, the agreement with it; None where outputs are values.
+        test_accuracy: at its end, in [0, 1], or what else the run is measured by; None where it was not
+            evaluated.
         seconds: that its steps took, without the evaluation.
         images_per_second: in these steps.
         label_loss: with a teacher, the loss against the labels, which `train_loss` weighs.
@@ -47,7 +51,7 @@ class EpochRecord:
     epoch: int
     rate: float
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     test_accuracy: float | None
     seconds: float
     _: KW_ONLY
@@ -60,11 +64,13 @@ class EpochRecord:
         tested = ""
         if self.test_accuracy is not None:
             tested = f", test {self.test_accuracy:.2%}"
+        trained = ""
+        if self.train_accuracy is not None:
+            trained = f", train {self.train_accuracy:.2%}"
         left = self.seconds * (epochs - self.epoch)
         return (
-            f"{stage} {self.epoch}/{epochs}: loss {self.train_loss:.4f}, "
-            f"train {self.train_accuracy:.2%}{tested}, {self.images_per_second:.0f} images/s, "
-            f"{_duration(left)} left"
+            f"{stage} {self.epoch}/{epochs}: loss {self.train_loss:.4f}{trained}{tested}, "
+            f"{self.images_per_second:.0f} images/s, {_duration(left)} left"
         )
 
 
@@ -123,6 +129,7 @@ def train(
     teacher: Teacher | None = None,
     stage: str = "training",
     processes: Processes = ALONE,
+    measure: Callable[[nn.Module], float] | None = None,
 ) -> tuple[EpochRecord, ...]:
     """Train `model` in place and return the record of every epoch.
 
@@ -140,6 +147,7 @@ def train(
         teacher: its outputs count beside the labels.
         stage: what `progress` calls this training.
         processes: that train together, each called alike; only the first reads and writes the checkpoint.
+        measure: what the network is tested by; None: its accuracy on the test split.
 
     Raises:
         InputError: training diverged, or the checkpoint belongs to another run.
@@ -163,6 +171,7 @@ def train(
         progress=progress,
         processes=processes,
         every=every,
+        measure=measure,
     )
     training.take_up(checkpoint)
     with deterministic():
@@ -212,6 +221,7 @@ class Training:
         progress: hears of each epoch as a part of its own.
         every: after so many images of an epoch the state is written within it; None: not before its end.
         processes: that train together.
+        measure: what the network is tested by; None: its accuracy on the test split.
 
     Attributes:
         history: the epochs that are done.
@@ -230,8 +240,10 @@ class Training:
         progress: Progress,
         every: int | None,
         processes: Processes = ALONE,
+        measure: Callable[[nn.Module], float] | None = None,
     ) -> None:
         self._model = model
+        self._measure = measure
         self._data = data
         self._recipe = recipe
         self._device = device
@@ -339,12 +351,13 @@ class Training:
             epoch + 1,
             rate,
             losses[0],
-            accuracy,
+            None if math.isnan(accuracy) else accuracy,
             self._tested(epoch),
             seconds,
             images_per_second=images / seconds,
         )
-        if self._teacher is not None:
+        # Of a teacher alone there is one loss.
+        if len(losses) > 1:
             _, label_loss, teacher_loss = losses
             record = replace(record, label_loss=label_loss, teacher_loss=teacher_loss)
         self.history.append(record)
@@ -365,6 +378,8 @@ class Training:
         done = epoch + 1
         if done != epochs and done % every:
             return None
+        if self._measure is not None:
+            return self._measure(self._model)
         return accuracy_on_tests(self._model, self._data, self._device, self._processes)
 
     def _steps(
@@ -411,14 +426,27 @@ class Training:
 
     def _step(self, x: Inputs, y: Tensor) -> Tensor:
         """One update by a batch; what it adds to the sums of an epoch."""
-        losses, logits = self._losses(x, y)
+        losses, right = self._lesson(x, y)
         self._sgd.zero_grad(set_to_none=True)
         with none_lost():
             self._shared(losses[0], len(y)).backward()  # type: ignore[no-untyped-call]
+        if self._teacher is not None and not self._teacher.distillation.labels:
+            # Losses of outputs of any sort have gradients of any size.
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), LONGEST_GRADIENT)
         with self._step_sizes.bounded():
             self._sgd.step()
         self._schedule.step()
-        return sums_of(losses, logits, y)
+        return added(losses, right, len(y))
+
+    def _lesson(self, x: Inputs, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The losses of a batch, that to minimise first, and for how many samples the network is right."""
+        if self._teacher is None or self._teacher.distillation.labels:
+            losses, logits = self._losses(x, y)
+            return losses, right_of(logits, y)
+        with bfloat16_steps(self._device, self._half), synchronised_norms(self._processes):
+            given = call(self._forward, x)
+        loss, right = self._teacher.lesson(x, given)
+        return (loss,), right
 
     def _losses(self, x: Inputs, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """The losses of a batch, that to minimise first, with a teacher three; its logits (B, classes)."""
@@ -454,8 +482,18 @@ class Training:
 @torch.no_grad()
 def sums_of(losses: tuple[Tensor, ...], logits: Tensor, y: Tensor) -> Tensor:
     """What a batch adds to the sums of an epoch: its losses, right samples and samples, float64."""
-    count = len(y)
-    right = (logits.argmax(1) == y).sum()
+    return added(losses, right_of(logits, y), len(y))
+
+
+@torch.no_grad()
+def right_of(logits: Tensor, y: Tensor) -> Tensor:
+    """How many of (B, classes) scores are right."""
+    return (logits.argmax(1) == y).sum()
+
+
+@torch.no_grad()
+def added(losses: tuple[Tensor, ...], right: Tensor, count: int) -> Tensor:
+    """As `sums_of`, of so many samples of which so many are right."""
     # In float64, as the sum of a large split's losses would lose digits.
     counts = torch.stack([right, right.new_full((), count)])
     return torch.cat([torch.stack(losses).double() * count, counts.double()])

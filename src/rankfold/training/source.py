@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from rankfold.errors import InputError
 from rankfold.training.share import ALL, Share
 
 if TYPE_CHECKING:
@@ -55,6 +56,37 @@ class TrainingData(ABC):
     classes: tuple[str, ...]
     digest: str
     is_streamed: ClassVar[bool] = False
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the samples have classes."""
+        return True
+
+    def require_labels(self, what: str, instead: str = "") -> None:
+        """Refuse samples without labels where something needs them.
+
+        Args:
+            what: needs them, for a message.
+            instead: what else would do, for the same.
+
+        Raises:
+            InputError: they have none.
+        """
+        if not self.is_labelled:
+            raise InputError(
+                f"{what} needs labels, and data {self.name} have none; "
+                f"{instead or 'give images by split and class (train/cat/1.png)'}"
+            )
+
+    def few(self, images: int, seed: int) -> TrainingData:
+        """The same with so many samples to train on, drawn under the seed.
+
+        Raises:
+            InputError: they are no decoded images, or not so many.
+        """
+        raise InputError(
+            f"data {self.name} are no decoded images, of which some could be drawn; learn from all of them"
+        )
 
     @property
     @abstractmethod

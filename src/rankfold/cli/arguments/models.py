@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from rankfold.training.data import ImageData
+    from rankfold.training.source import TrainingData
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,37 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def trained_model(options: argparse.Namespace, data: ImageData, device: torch.device) -> nn.Module:
+def add_classes(parser: argparse.ArgumentParser) -> None:
+    """Add `--classes`."""
+    parser.add_argument(
+        "--classes",
+        type=int,
+        metavar="N",
+        help="of a network that is no file, where the data have no labels",
+    )
+
+
+def classes_of(options: argparse.Namespace, data: TrainingData) -> int:
+    """The classes that `load_model` is to be told.
+
+    Raises:
+        InputError: nobody says how many there are, or the data do.
+    """
+    from rankfold.models.load import brings_weights
+
+    if data.is_labelled:
+        if options.classes is not None:
+            raise InputError(f"--classes is for data without labels, and {data.name} has labels; omit it")
+        return len(data.classes)
+    if options.classes is None and not brings_weights(options.model):
+        raise InputError(
+            f"data {data.name} have no labels, which would tell how many classes {options.model} has; say "
+            "--classes N (1 for a network of other outputs)"
+        )
+    return options.classes or 1
+
+
+def trained_model(options: argparse.Namespace, data: TrainingData, device: torch.device) -> nn.Module:
     """The network of `model` with its trained weights: of `--checkpoint`, its own, or shipped ones.
 
     Raises:
@@ -57,13 +87,14 @@ def trained_model(options: argparse.Namespace, data: ImageData, device: torch.de
 
     # Its first weights are drawn under the seed, and replaced below unless it brings its own.
     channels, image = data.input_size[0], data.input_size
-    model = load_model(options.model, len(data.classes), channels, options.seed, image=image)
+    classes = classes_of(options, data)
+    model = load_model(options.model, classes, channels, options.seed, image=image)
     # Before weights are looked for: shipped ones are by classes and image size.
     _check_outputs(model, options, data)
     source = options.checkpoint
     # Networks of other libraries may come trained; the user's own file goes before that.
     if source is None and not brings_weights(options.model):
-        shipped = shipped_baseline(options.model, data.classes, data.input_size)
+        shipped = shipped_baseline(options.model, data.classes or classes, data.input_size)
         if shipped is None:
             raise InputError(
                 f"a plan needs the trained weights of {options.model} for {data.name}, and none are "
@@ -75,13 +106,15 @@ def trained_model(options: argparse.Namespace, data: ImageData, device: torch.de
     return model.to(device)
 
 
-def _check_outputs(model: nn.Module, options: argparse.Namespace, data: ImageData) -> None:
+def _check_outputs(model: nn.Module, options: argparse.Namespace, data: TrainingData) -> None:
     """Refuse scores of other classes than the data have; other outputs, and those that the user says to be
     something, have nothing to do with classes.
 
     Raises:
         InputError: they are refused, or the outputs are no tensors.
     """
+    if not data.is_labelled:
+        return
     import torch
 
     from rankfold.calibration.output_choice import usual_outputs

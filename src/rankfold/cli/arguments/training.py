@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 from rankfold.cli.arguments.process import add_device, add_seed
 from rankfold.cli.arguments.processes import one_first
 from rankfold.cli.arguments.values import checked, image_size, share
+from rankfold.errors import InputError
 
 if TYPE_CHECKING:
+    from rankfold.training.data import ImageData
     from rankfold.training.distillation import Distillation
+    from rankfold.training.loaders import LoaderData
     from rankfold.training.processes import Processes
     from rankfold.training.recipe import Recipe
     from rankfold.training.source import TrainingData
 
 DATA_HELP = "`digits`, a folder of Parquet shards or images by class, or a hub id"
+UNLABELLED_HELP = f"{DATA_HELP}; or, without labels, a folder of images, or a .npz or .npy file of inputs"
 
 
 def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data_needed: bool = True) -> None:
@@ -28,7 +32,8 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
         rate: the default peak learning rate.
         data_needed: whether `--data` must be given.
     """
-    parser.add_argument("--data", required=data_needed, metavar="DATA", help=DATA_HELP)
+    help_ = DATA_HELP if data_needed else UNLABELLED_HELP
+    parser.add_argument("--data", required=data_needed, metavar="DATA", help=help_)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--epochs", type=int, default=epochs, help=f"passes over the training images (default {epochs})"
@@ -68,8 +73,14 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
 
 
 def add_image_size(parser: argparse.ArgumentParser) -> None:
-    """Add `--image-size`."""
+    """Add `--image-size` and `--normalise`."""
     parser.add_argument("--image-size", type=checked(image_size), metavar="HxW", help="resize every image")
+    parser.add_argument(
+        "--normalise",
+        metavar="MEAN/STD",
+        help="what images are normalised by, of pixels in [0, 1]: 0.485,0.456,0.406/0.229,0.224,0.225, or "
+        "imagenet (the same), or none (default: mean and deviation of the training images)",
+    )
 
 
 def add_distillation(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +104,53 @@ def add_distillation(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_unlabelled_distillation(parser: argparse.ArgumentParser) -> None:
+    """Add `--distil-unlabelled [N]`: 0 for all images."""
+    parser.add_argument(
+        "--distil-unlabelled",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="N",
+        help="fine-tune for --epochs epochs without labels, to give the dense network's outputs alone, on N "
+        "of the training images (default all)",
+    )
+
+
+def scaled(options: argparse.Namespace, data: TrainingData) -> TrainingData:
+    """The data normalised as `--normalise` says.
+
+    Raises:
+        InputError: they are no decoded images, or it is none.
+    """
+    from rankfold.training.data import ImageData
+    from rankfold.training.scaling import Scaling
+
+    if options.normalise is None:
+        return data
+    scaling = Scaling.parse(options.normalise)
+    if not isinstance(data, ImageData):
+        raise InputError(
+            f"--normalise is of decoded images, and data {data.name} are not; omit it (or add --no-stream)"
+        )
+    return data.scaled(scaling)
+
+
+def decoded_data(options: argparse.Namespace) -> ImageData | LoaderData:
+    """The data that `--data` names, decoded at once and normalised as the options say.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    from rankfold.training.data import ImageData
+    from rankfold.training.load import load_data
+    from rankfold.training.loaders import LoaderData
+
+    data = scaled(options, load_data(options.data, options.image_size, stream=False))
+    assert isinstance(data, ImageData | LoaderData)  # others are streamed
+    return data
+
+
 def recipe(options: argparse.Namespace) -> Recipe:
     """The recipe that the options ask for.
 
@@ -113,9 +171,17 @@ def recipe(options: argparse.Namespace) -> Recipe:
 
 
 def distillation(options: argparse.Namespace) -> Distillation | None:
-    """How the dense network teaches; None: it does not."""
+    """How the dense network teaches; None: it does not.
+
+    Raises:
+        InputError: it teaches with labels and without.
+    """
     from rankfold.training.distillation import Distillation
 
+    if options.distil_unlabelled is not None:
+        if options.distil is not None:
+            raise InputError("--distil-unlabelled looks at no labels; omit --distil and --no-distil")
+        return Distillation.unlabelled(options.distil_unlabelled or None)
     # Not given, or given without a weight: the usual one.
     if options.distil is None or options.distil is True:
         return Distillation()
@@ -138,10 +204,11 @@ def training_data(options: argparse.Namespace, processes: Processes) -> Training
 
     begun = data_begun(options.out, processes) if options.resume else None
     with one_first(processes):
-        return load_data(
+        data = load_data(
             options.data,
             options.image_size,
             stream=options.stream,
             digest=begun,
             progress=told(Bars(), processes),
         )
+    return scaled(options, data)

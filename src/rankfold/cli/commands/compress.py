@@ -21,7 +21,7 @@ from rankfold.cli.arguments.arrays import (
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.metrics import add_metric, add_outputs, given_metric
-from rankfold.cli.arguments.models import add_checkpoint
+from rankfold.cli.arguments.models import add_checkpoint, add_classes, classes_of
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import command_line, defaults_of, prepare_process
 from rankfold.cli.arguments.processes import joined, started_together
@@ -30,6 +30,7 @@ from rankfold.cli.arguments.training import (
     DATA_HELP,
     add_distillation,
     add_training,
+    add_unlabelled_distillation,
     distillation,
     recipe,
     training_data,
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
     )
     add_checkpoint(parser)
+    add_classes(parser)
     parser.add_argument(
         "--baseline-epochs",
         type=int,
@@ -87,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fine-tune with the arrays below in the loop, programmed anew in every step",
     )
     add_distillation(parser)
+    add_unlabelled_distillation(parser)
     add_metric(parser)
     add_outputs(parser)
     add_reconstruction(parser)
@@ -181,7 +184,8 @@ def _compress(
     tuning = recipe(options)
     data = training_data(options, processes)
     channels, image = data.input_size[0], data.input_size
-    model = load_model(options.model, len(data.classes), channels, options.seed, image=image)
+    classes = classes_of(options, data)
+    model = load_model(options.model, classes, channels, options.seed, image=image)
     baseline = _baseline(options, data)
     network = traced(model, data, options.model)
     plan = _chosen_plan(options, wanted, model, network, kept_with_plan(options, hardware, wanted))
@@ -197,7 +201,7 @@ def _compress(
         decomposition=options.decomposition or "data",
         rounding=options.rounding,
         distillation=distillation(options),
-        reconstruction=reconstruction(options),
+        reconstruction=reconstruction(options, data.train_images),
         noise=noise,
         hardware=hardware,
         notes=RunNotes(command_line(), options.image_size),
@@ -233,7 +237,7 @@ def _baseline(options: argparse.Namespace, data: TrainingData) -> DenseWeights:
         asked = DENSE_EPOCHS
     # Only used where nobody has weights of this network for these data.
     recipe = replace(DENSE, epochs=asked, batch_size=options.batch)
-    weights = dense_weights(options.model, data, options.checkpoint, recipe)
+    weights = dense_weights(options.model, data, options.checkpoint, recipe, classes=options.classes)
     unasked = options.epochs == 0 and options.baseline_epochs is None
     if unasked and isinstance(weights, TrainedWeights):
         raise InputError(

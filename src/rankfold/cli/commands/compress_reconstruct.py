@@ -53,17 +53,23 @@ def check_reconstruction(options: argparse.Namespace) -> None:
         raise InputError("--reconstruct works in one process; omit torchrun")
 
 
-def reconstruction(options: argparse.Namespace) -> Reconstruction | None:
+def reconstruction(options: argparse.Namespace, there: int | None = None) -> Reconstruction | None:
     """How the network learns without labels; None: it does not.
+
+    Args:
+        options: as parsed.
+        there: images that the data have to train on, which are enough where no number is asked for.
 
     Raises:
         InputError: a value is out of range.
     """
-    from rankfold.training.reconstruction_recipe import Reconstruction
+    from rankfold.training.reconstruction_recipe import BATCH, Reconstruction
 
     if not options.reconstruct:
         return None
     given = {}
+    if there is not None:
+        given["images"] = max(BATCH, min(Reconstruction.images, there))
     for name in ("images", "steps"):
         if getattr(options, name) is not None:
             given[name] = getattr(options, name)

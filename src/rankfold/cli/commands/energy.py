@@ -104,7 +104,7 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
     if max_drop is None:
         max_drop = MAX_DROP
     return fewest_adc_bits(
-        LoadedRun.load(folder, options.data),
+        LoadedRun.load(folder, options.data, progress=Bars()),
         plan.machine,
         max_drop=max_drop,
         per_layer=options.per_layer,

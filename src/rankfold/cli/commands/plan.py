@@ -19,11 +19,11 @@ from rankfold.cli.arguments.arrays import (
 )
 from rankfold.cli.arguments.budgets import add_budgets, add_kinds, given_budgets, named_kinds
 from rankfold.cli.arguments.metrics import add_metric, add_outputs, given_metric
-from rankfold.cli.arguments.models import add_checkpoint, trained_model
+from rankfold.cli.arguments.models import add_checkpoint, add_classes, trained_model
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.technology import add_technology
-from rankfold.cli.arguments.training import DATA_HELP, add_image_size
+from rankfold.cli.arguments.training import UNLABELLED_HELP, add_image_size, decoded_data
 from rankfold.cli.arguments.values import checked
 from rankfold.cli.commands.plan_alds import ALDS, add_allocation, run_alds
 from rankfold.cli.commands.plan_forecast import (
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights")
     # Asked for below, as `--uniform` does without.
-    parser.add_argument("--data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("--data", metavar="DATA", help=UNLABELLED_HELP)
     add_array(parser)
     add_budgets(parser)
     _add_goal(parser)
@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "count what rounding is predicted to cost (default: all have --bits)",
     )
     add_checkpoint(parser)
+    add_classes(parser)
     parser.add_argument(
         "--images",
         type=int,
@@ -147,8 +148,8 @@ def run(options: argparse.Namespace) -> int:
     refuse_setting(options, but=("linear",))
     if options.data is None:
         raise InputError(
-            f"--data is missing: {DATA_HELP}; or give all layers one setting (--uniform), or choose mappings "
-            "alone (--mappings-only)"
+            f"--data is missing: {UNLABELLED_HELP}; or give all layers one setting (--uniform), or choose "
+            "mappings alone (--mappings-only)"
         )
     if options.allocation == ALDS:
         return run_alds(options)
@@ -227,9 +228,8 @@ def _problem(
     from rankfold.planning.forecast.situation import Situation
     from rankfold.planning.problem import planning_problem
     from rankfold.planning.request import check_request, chosen_objective
-    from rankfold.training.data import load_images
+    from rankfold.runs.state import shapes_of
     from rankfold.training.device import choose_device
-    from rankfold.workload import trace
 
     max_drop, max_loss = _max_drop(options), options.max_loss
     # The cheap checks: data and network are loaded after them.
@@ -256,9 +256,9 @@ def _problem(
         # Before the data are read: a cluster that is not there is known at once.
         runner.connect()
     device = choose_device(options.device)
-    data = load_images(options.data, options.image_size)
+    data = decoded_data(options)
     model = trained_model(options, data, device)
-    network = trace(model, data.input_size, options.model)
+    network = shapes_of(model, data, options.model)
     slots = layer_slots(network, hardware.array, bits)
     situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
     tell_unused(learnt, situation, progress)

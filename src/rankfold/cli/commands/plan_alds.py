@@ -16,6 +16,7 @@ from rankfold.cli.arguments.arrays import (
 )
 from rankfold.cli.arguments.models import trained_model
 from rankfold.cli.arguments.process import prepare_process
+from rankfold.cli.arguments.training import decoded_data
 from rankfold.cli.arguments.values import flag, given
 from rankfold.errors import InputError
 from rankfold.files import check_target
@@ -85,12 +86,11 @@ def run_alds(options: argparse.Namespace) -> int:
     # Here, as they import torch.
     from rankfold.cli.words.alds import allocation_table, allocation_to_json
     from rankfold.planning.alds import alds_plan
-    from rankfold.training.data import load_images
     from rankfold.training.device import choose_device
     from rankfold.workload import trace
 
     prepare_process(options.threads)
-    data = load_images(options.data, options.image_size)
+    data = decoded_data(options)
     model = trained_model(options, data, choose_device(options.device))
     found = alds_plan(
         model,

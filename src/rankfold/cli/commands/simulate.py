@@ -83,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         options.device,
         factory=options.factory,
         trust_code=options.trust_code,
+        progress=Bars(),
     )
     simulation = simulate_run(loaded, wanted, out=options.out, resume=options.resume, progress=Bars())
     if options.json:

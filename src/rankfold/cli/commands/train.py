@@ -54,6 +54,7 @@ def _train(
     from rankfold.runs.train import train_network
 
     data = training_data(options, processes)
+    data.require_labels("training")
     train_network(
         load_model(options.model, len(data.classes), data.input_size[0], options.seed, image=data.input_size),
         data,

@@ -51,11 +51,13 @@ def layer_table(simulation: Simulation) -> str:
     about = (
         f"\nLayers, on {simulation.layer_images:,} images (quantised network: {simulation.layer_ideal:.2%}). "
         "Alone: if only this\n"
-        "layer fell short (relative error of the logits, accuracy). SNR: of its output against the ideal "
-        "run;\n"
+        f"layer fell short (relative error of the logits, {simulation.measured}). SNR: of its output against "
+        "the ideal run;\n"
         "own SNR: for the inputs that it really gets.\n"
     )
-    return about + format_table(HEADERS, [_row(layer) for layer in ordered])
+    first, error, _, *others = HEADERS
+    headers = [first, error, f"{simulation.measured} alone", *others]
+    return about + format_table(headers, [_row(layer) for layer in ordered])
 
 
 def _row(layer: LayerErrors) -> list[str]:

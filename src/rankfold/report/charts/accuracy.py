@@ -19,7 +19,7 @@ from rankfold.report.charts.drawing import (
 from rankfold.report.charts.placement import LINE_HEIGHT, Box, place_names
 from rankfold.report.methods import coloured
 from rankfold.report.palette import SOFT
-from rankfold.report.runs import Run, array_size, dense_best, float_baseline
+from rankfold.report.runs import Run, array_size, dense_best, float_baseline, measured_by
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,9 +76,13 @@ def accuracy_chart(runs: Sequence[Run]) -> Chart:
     if baseline is not None:
         points += _dense_points(runs[0], baseline)
 
+    what = measured_by(runs)
+    if what == "accuracy":
+        what = "test accuracy"
+
     def draw(figure: Figure) -> None:
         axes = frame(figure, LEFT, RIGHT, TOP, BOTTOM)
-        _set_scales(axes, points, array_size(runs[0].result))
+        _set_scales(axes, points, array_size(runs[0].result), what)
         if baseline is not None:
             dotted_line(axes, 100 * baseline)
         for point in points:
@@ -90,7 +94,7 @@ def accuracy_chart(runs: Sequence[Run]) -> Chart:
     return Chart(
         svg(
             "accuracy",
-            f"Test accuracy against cycles per image. {told}",
+            f"{what.capitalize()} against cycles per image. {told}",
             HEIGHT,
             draw,
         )
@@ -118,8 +122,8 @@ def _dense_points(run: Run, baseline: float) -> list[_Point]:
     return points
 
 
-def _set_scales(axes: Axes, points: Sequence[_Point], array: str) -> None:
-    axes.set(xlabel=f"cycles per image on {array} arrays (fewer is faster)", ylabel="test accuracy, %")
+def _set_scales(axes: Axes, points: Sequence[_Point], array: str, what: str) -> None:
+    axes.set(xlabel=f"cycles per image on {array} arrays (fewer is faster)", ylabel=f"{what}, %")
     # With room for a name at the right.
     axes.set_xlim(0, 1.12 * max(point.x for point in points))
     heights = [point.y for point in points]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from rankfold.report.charts.drawing import (
 from rankfold.report.charts.placement import LINE_HEIGHT, spread
 from rankfold.report.methods import coloured
 from rankfold.report.palette import SOFT
-from rankfold.report.runs import Run, float_baseline
+from rankfold.report.runs import Run, float_baseline, measured_by
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,14 +70,14 @@ def training_chart(runs: Sequence[Run]) -> Chart | None:
             ends.append(_End(100 * baseline, BASELINE, SOFT))
         last = max(record.epoch for run, _ in trained for record in run.history)
         _finish(losses, "training loss", last)
-        _finish(accuracies, "accuracy, %", last)
+        _finish(accuracies, f"{measured_by(runs)}, %", last)
         _name_ends(accuracies, ends)
 
     told = "; ".join(f"{run.label}: {len(run.history)} epochs" for run, _ in trained)
     return Chart(
         svg(
             "training",
-            f"Training loss and accuracy of every epoch. {told}",
+            f"Training loss and {measured_by(runs)} of every epoch. {told}",
             HEIGHT,
             draw,
         )
@@ -109,7 +110,9 @@ def _draw_losses(axes: Axes, run: Run, colour: str) -> None:
 def _draw_accuracies(axes: Axes, run: Run, colour: str, alone: bool) -> list[_End]:
     """Draw both lines of a run; returns the ends that get a name: of a run among others, the tests alone."""
     epochs = [record.epoch for record in run.history]
-    train = [100 * record.train_accuracy for record in run.history]
+    # Of outputs that are no scores nothing is right or wrong while they are trained.
+    seen = [math.nan if record.train_accuracy is None else record.train_accuracy for record in run.history]
+    train = [100 * share for share in seen]
     # Not every epoch need be tested.
     tested_epochs = []
     tests = []
@@ -132,7 +135,8 @@ def _draw_accuracies(axes: Axes, run: Run, colour: str, alone: bool) -> list[_En
     name = shorten(run.label, LONGEST_NAME)
     if alone:
         name = "test"
-        ends.append(_End(train[-1], "train", colour))
+        if math.isfinite(train[-1]):
+            ends.append(_End(train[-1], "train", colour))
     if tests:
         ends.append(_End(tests[-1], name, colour))
     return ends

@@ -15,7 +15,7 @@ from rankfold.report.numbers import (
     points,
 )
 from rankfold.report.run_page.on_arrays import images_per_second
-from rankfold.report.runs import Run, dense_best, dense_cycles, float_baseline
+from rankfold.report.runs import Run, dense_best, dense_cycles, float_baseline, measured_in_full
 from rankfold.report.summary import (
     counts_ideal_steering,
     skipping_cycles,
@@ -58,6 +58,8 @@ def _shared_cards(result: Result, baseline: float | None) -> list[Card]:
 
 def _accuracy_cards(result: Result, baseline: float | None) -> list[Card]:
     final = result.accuracy.final
+    if not result.data.labelled:
+        return [Card(percent(final), measured_in_full(result), "on held-out samples without labels")]
     if baseline is None:
         return [Card(percent(final), "test accuracy", "of the network trained here")]
     decomposed = ""

@@ -12,7 +12,7 @@ from rankfold.report.numbers import (
     size,
     times,
 )
-from rankfold.report.runs import Run, speed_up, speed_up_over_im2col
+from rankfold.report.runs import Run, measured_in_full, speed_up, speed_up_over_im2col
 
 if TYPE_CHECKING:
     from rankfold.runs.result import Result
@@ -39,13 +39,21 @@ def headline(runs: Sequence[Run]) -> str:
 def _one_run(result: Result) -> str:
     """`90.9 % at 4 bits, 1.4× fewer cycles than the dense network under its best mapping (...)`."""
     precision = precision_in_words((layer.weight_bits, layer.parameters_after) for layer in result.layers)
-    return f"{percent(result.accuracy.final, 1)} {precision}, {_against_dense(result)}"
+    return f"{_measured(result)} {precision}, {_against_dense(result)}"
+
+
+def _measured(result: Result) -> str:
+    """`90.9 %` of accuracy, and what else it is by its name."""
+    final = percent(result.accuracy.final, 1)
+    if result.data.labelled:
+        return final
+    return f"{final} {measured_in_full(result)}"
 
 
 def _each_run(runs: Sequence[Run]) -> str:
     told = []
     for run in runs:
-        accuracy = percent(run.result.accuracy.final, 1)
+        accuracy = _measured(run.result)
         # The headline says once what all of them are compared with.
         told.append(f"{accuracy} with {_cycles_in_words(speed_up(run.result))} ({run.label})")
     return "; ".join(told)

@@ -23,7 +23,7 @@ from rankfold.report.run_page.headline import headline
 from rankfold.report.run_page.notes import energy_notes, error_notes
 from rankfold.report.run_page.on_arrays import on_arrays
 from rankfold.report.run_page.reproduction import commands, reproduction
-from rankfold.report.runs import Run, float_baseline
+from rankfold.report.runs import Run, float_baseline, measured_by
 from rankfold.report.template import template
 
 # In small letters, as tags may be written in any.
@@ -91,6 +91,7 @@ def render_report(runs: Sequence[Run], title: str | None = None) -> str:
         runs=runs,
         colours=colours([run.result for run in runs]),
         baseline=float_baseline(runs),
+        measured=measured_by(runs),
         cards=cards(runs),
         comparison_headers=headers,
         comparison_rows=rows,

@@ -1,0 +1,196 @@
+"""Whole runs without labels: what is trained, measured, named and refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import rankfold as rf
+from common.command_line import no_pages, refuse
+from common.dense_outputs import one_map
+from common.small_network import net
+from rankfold.calibration.moments import few_patches_in_words
+from rankfold.cli.main import main
+from rankfold.models.load import apply_weights, read_weights
+from rankfold.plan.methods import Windows
+from rankfold.progress import Silent
+from rankfold.report.runs import load_run, measured_in_full
+from rankfold.report.summary import summary_table
+from rankfold.runs.folder import load_history
+from rankfold.training.distillation import Distillation
+from rankfold.training.unlabelled import ArrayData
+
+ARRAY = rf.ArraySpec(32, 32)
+NAME = "common.small_network:net"
+NOTHING = rf.Recipe(epochs=0)
+FEW = rf.Recipe(epochs=2, batch_size=32, peak_rate=0.01, seed=1)
+
+
+@pytest.fixture(scope="module")
+def images(digits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for number, image in enumerate(digits.train.images[:150, :, :, 0]):
+        Image.fromarray(image).save(folder / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def dense(weights):
+    model = net()
+    apply_weights(model, read_weights(weights), str(weights))
+    return model
+
+
+def window_plan(model):
+    return rf.uniform_plan(rf.trace(model, (1, 8, 8)), ARRAY, Windows(row_tiles=1), bits=4)
+
+
+def command(images, weights, out, *options):
+    given = ["compress", NAME, "--data", images, "--checkpoint", weights, "--array", "32x32", "--rank", "1/2"]
+    given += ["--groups", "1", "--batch", "32", "--threads", "1", "--out", out, *options]
+    return [str(one) for one in given]
+
+
+def test_a_run_without_labels_says_what_it_measures(images, weights, tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--classes", "10", "--reconstruct", "--steps", "3", "--epochs", "2", "--rate", "0.01"]
+    assert main(command(images, weights, out, *options, "--distil-unlabelled")) == 0
+    told = capsys.readouterr()
+    assert "agreement" in told.out and "measured against it, by agreement on 30 held-out samples" in told.err
+    result = json.loads((out / "result.json").read_text())
+    assert "accuracy" not in result and result["agreement"]["baseline"] is None
+    assert result["data"]["labelled"] is False and len(result["data"]["classes"]) == 10
+    assert result["recipe"]["distillation_labels"] is False
+    run = load_run(out)
+    assert measured_in_full(run.result) == "agreement with the dense network"
+    history = load_history(out / "history.csv")
+    assert history[-1].test_accuracy == run.result.accuracy.final and history[0].label_loss is None
+    assert "train_agreement" in (out / "history.csv").read_text()
+    page = (out / "report.html").read_text()
+    assert "test accuracy</" not in page and "Agreement against cycles" in page
+    assert "not known without labels" in summary_table([run])
+    # The finished run on arrays: agreement with itself.
+    assert (
+        main(["simulate", str(out), "--model", NAME, "--data", str(images), "--json", "--threads", "1"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out)["measured"] == "agreement"
+
+
+def test_labels_change_nothing_and_nobody_looks_at_them(digits, dense, tmp_path):
+    """The same images with other labels give the same network, to the last bit."""
+    from dataclasses import replace
+
+    shuffled = replace(digits.train, labels=digits.train.labels[::-1].copy())
+    plan = window_plan(dense)
+    states = []
+    for number, data in enumerate((digits, replace(digits, train=shuffled))):
+        out = tmp_path / str(number)
+        with no_pages():
+            rf.run(dense, data, plan, FEW, out=out, distillation=Distillation.unlabelled(images=96))
+        states.append(read_weights(out / "model.safetensors"))
+        assert len(load_history(out / "history.csv")) == 2
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+class Stopped(Silent):
+    """Interrupts the second epoch."""
+
+    def begin(self, what, total, unit="images"):
+        if what == "distillation without labels 2/2":
+            raise KeyboardInterrupt
+
+
+class Notes(Silent):
+    """Keeps what a run tells."""
+
+    def __init__(self):
+        self.told = []
+
+    def note(self, text):
+        self.told.append(text)
+
+
+def arrays(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(200, 1, 8, 8)))
+    return ArrayData(path)
+
+
+def test_values_are_distilled_in_units_of_their_variance_and_go_on(tmp_path):
+    data, model = arrays(tmp_path), one_map()
+    plan = rf.uniform_plan(rf.trace(model, (1, 8, 8)), ARRAY, Windows(row_tiles=1), bits=4)
+    options = {"distillation": Distillation.unlabelled(), "reconstruction": None}
+    recipe = rf.Recipe(epochs=2, batch_size=32, peak_rate=0.005)
+    whole = rf.run(model, data, plan, recipe, out=tmp_path / "whole", **options)
+    assert whole.accuracy.measured == "relative output error" and whole.data.classes == ()
+    assert whole.accuracy.final < whole.accuracy.decomposed < 1
+    assert load_history(tmp_path / "whole" / "history.csv")[0].train_accuracy is None
+    with pytest.raises(KeyboardInterrupt):
+        rf.run(model, data, plan, recipe, out=tmp_path / "part", progress=Stopped(), **options)
+    part = rf.run(model, data, plan, recipe, out=tmp_path / "part", resume=True, **options)
+    assert part.accuracy == whole.accuracy
+    # It can be read again, though it has no classes.
+    loaded, _, result = rf.load_run(tmp_path / "whole", model=one_map())
+    assert result.accuracy == whole.accuracy and isinstance(loaded, nn.Module)
+
+
+def test_too_few_images_for_a_layer_are_told_with_how_many_it_needs(tmp_path):
+    """Two images of 64 pixels show 128 patches, and the second layer reads 72 inputs, the third 144."""
+    model = one_map()
+    plan = rf.uniform_plan(rf.trace(model, (1, 8, 8)), ARRAY, Windows(row_tiles=1, window=(1, 1)), bits=None)
+    few = torch.randn(2, 1, 8, 8)
+    reports = {report.name: report.coverage for report in rf.compress_(model, plan, [few])}
+    assert reports["body.2"] == pytest.approx(128 / 72) and reports["body.4"] == pytest.approx(128 / 144)
+    assert few_patches_in_words(reports, 2) == (
+        "2 images show layer body.4 fewer patches than they read inputs, so that a ridge settles what the "
+        "images do not; 3 images would show enough"
+    )
+    assert few_patches_in_words(reports | {"body.4": 1.0}, 2) is None
+    assert torch.isfinite(model(few)).all()
+    np.save(tmp_path / "x.npy", torch.randn(3, 1, 8, 8).numpy())
+    notes = Notes()
+    with no_pages():
+        rf.run(one_map(), ArrayData(tmp_path / "x.npy"), plan, NOTHING, out=tmp_path / "run", progress=notes)
+    assert any("2 images show layer body.4 fewer patches" in note for note in notes.told)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--epochs", "1"], "how many classes common.small_network:net has; say --classes N"),
+        (["--classes", "10", "--epochs", "1"], "fine-tuning needs labels, and data"),
+        (["--classes", "10", "--epochs", "0", "--images", "40"], "--images is of --reconstruct"),
+        (["--classes", "10", "--epochs", "0", "--metric", "math:dist"], "a metric needs labels, and data"),
+        (
+            ["--classes", "10", "--epochs", "1", "--distil-unlabelled", "500"],
+            "images (=500) to learn from must be 120 or fewer",
+        ),
+        (["--classes", "10", "--epochs", "1", "--distil-unlabelled", "--distil", "1"], "omit --distil"),
+        (
+            ["--classes", "10", "--epochs", "1", "--distil-unlabelled", "--captured"],
+            "captured steps needs labels",
+        ),
+        (
+            ["--classes", "10", "--epochs", "0", "--normalise", "1"],
+            "normalisation (=1) must be MEAN/DEVIATION",
+        ),
+    ],
+)
+def test_what_is_refused(images, weights, options, words, tmp_path, capsys):
+    assert words in refuse(capsys, *command(images, weights, tmp_path / "run", *options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_commands_that_need_labels_say_so(images, weights, tmp_path, capsys):
+    error = refuse(capsys, "train", NAME, "--data", images, "--out", tmp_path / "run")
+    assert "training needs labels, and data" in error and "give images by split and class" in error
+    plan = ["plan", NAME, "--data", images, "--classes", "10", "--checkpoint", weights, "--array", "32x32"]
+    error = refuse(capsys, *plan, "--max-drop", "1", "--out", tmp_path / "plan.json")
+    assert "measuring plans needs labels" in error and "--max-loss" in error
+    options = ["--max-cycles", "80%", "--images", "32", "--kinds", "window", "--threads", "1"]
+    assert main([str(one) for one in (*plan, *options, "--out", tmp_path / "plan.json")]) == 0
+    error = refuse(capsys, "plan", NAME, "--data", "digits", "--classes", "10", "--max-cycles", "80%")
+    assert "--classes is for data without labels, and digits has labels" in error
