@@ -114,6 +114,7 @@ def evaluate(
     # The network stays where the user has put it.
     device = device_of(model)
     if isinstance(data, TrainingData):
+        data.require_labels("evaluation")
         with placed(model, device):
             batches = data.test_batches(device)
             if metric is None:

@@ -314,8 +314,7 @@ class Result:
             del content["data"]["labelled"]
         if self.data.normalised is None:
             del content["data"]["normalised"]
-        del content["accuracy"]
-        content[self.accuracy.key] = self.accuracy.to_json()
+        content["accuracy"] = self.accuracy.to_json()
         content["layers"] = [layer.to_json() for layer in self.layers]
         if self.energy is not None:
             content["energy"] = self.energy.to_json()
@@ -332,7 +331,8 @@ class Result:
         del content["metric"]
         if self.metric is not None:
             content["metric"] = asdict(self.metric)
-        return content
+        # In the same place, whatever it is called.
+        return {self.accuracy.key if name == "accuracy" else name: part for name, part in content.items()}
 
     def save(self, path: str | Path) -> None:
         """Write `result.json` atomically."""

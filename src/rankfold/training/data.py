@@ -130,7 +130,8 @@ class ImageData(TrainingData):
         Raises:
             InputError: a batch is larger than the training split.
         """
-        recipe.check_images(len(self.train))
+        if recipe.epochs:
+            recipe.check_images(len(self.train))
         # A mirrored 2 is no digit.
         if recipe.augment == "crop-flip" and not self.mirror:
             return replace(recipe, augment="crop")

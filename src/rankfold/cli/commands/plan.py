@@ -257,6 +257,8 @@ def _problem(
         runner.connect()
     device = choose_device(options.device)
     data = decoded_data(options)
+    if options.max_drop is not None or options.search is not None:
+        data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
     model = trained_model(options, data, device)
     network = shapes_of(model, data, options.model)
     slots = layer_slots(network, hardware.array, bits)
