@@ -13,8 +13,8 @@ from common.chips import FAST, chip, chips, networks
 from rankfold.chip.best import OBJECTIVES, run_on_chip
 from rankfold.chip.graph import rows_read
 from rankfold.chip.mappings import ChipMappings
-from rankfold.chip.run import ChipRun
-from rankfold.chip.traffic import route
+from rankfold.chip.run import ChipRun, ChipStudy
+from rankfold.chip.traffic import links_between
 from rankfold.cost.energy import hardware_table, network_energy, precise_plan
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec, chip_names, load_chip
@@ -86,14 +86,45 @@ def test_rows_that_a_bundle_needs_and_frees(
 def test_ways_on_a_mesh_are_shortest_and_shared_where_they_are_the_same() -> None:
     described = chip(cores=16)
     for source, core in product(range(16), repeat=2):
-        way = route(described, source, [core])
         (row, column), (other_row, other_column) = described.place(source), described.place(core)
-        assert way.hops == len(way.links) == abs(row - other_row) + abs(column - other_column)
-    every = route(described, 0, range(16))
-    assert len(every.links) == 15  # a tree over all cores
+        apart = abs(row - other_row) + abs(column - other_column)
+        assert len(links_between(described, source, [core])) == apart
+    assert len(links_between(described, 0, range(16))) == 15  # a tree over all cores
     # Neighbours in number are neighbours in place.
-    assert all(route(described, core, [core + 1]).hops == 1 for core in range(15))
-    assert len(route(chip(kind="bus"), 0, [1, 2, 3]).links) == 1
+    assert all(len(links_between(described, core, [core + 1])) == 1 for core in range(15))
+    assert len(links_between(chip(kind="bus"), 0, [1, 2, 3])) == 1
+
+
+@given(networks(), chips())
+@EXAMPLES
+def test_cores_of_a_task_have_all_of_it_and_nobody_gets_more_than_there_is(
+    network: Network, described: ChipSpec
+) -> None:
+    study = ChipStudy(network, planned(network, described), described, choose_mappings=True)
+    try:
+        run = study.staying(described.arrays)
+    except InputError:
+        return
+    assert run.pipeline is not None
+    placement, sent = run.pipeline.placement, run.pipeline.traffic
+    for index, task in enumerate(run.graph.tasks):
+        parts = placement.parts[index]
+        assert sum(part.share for part in parts) == pytest.approx(1)
+        assert all(0 < part.needs <= 1 for part in parts)
+        # Together they need every value at least once.
+        assert sum(part.needs for part in parts) >= 1 - 1e-9
+        made = max(
+            (run.graph.tasks[reader].reads[number].bits for reader, number in run.graph.readers[index]),
+            default=0,
+        )
+        for part, way in zip(parts, sent.maps[index], strict=True):
+            assert way.most <= part.share * made * (1 + 1e-9)
+        if task.arrays is not None:
+            held = sum(
+                tiles * copies
+                for (tiles, _), copies in zip(task.matrices, placement.copies[index], strict=True)
+            )
+            assert held <= described.cores.arrays * len(parts)
 
 
 @given(networks(), chips())

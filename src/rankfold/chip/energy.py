@@ -36,9 +36,9 @@ def buffer_bits(graph: TaskGraph, placement: Placement | None) -> float:
     """
     bits = 0.0
     for index, task in enumerate(graph.tasks):
-        copies = 1
+        copies = 1.0
         if placement is not None:
-            copies = len(placement.cores(index))
+            copies = sum(part.needs for part in placement.parts[index])
         bits += copies * sum(reading.bits for reading in task.reads) + task.driven
     return bits
 

@@ -13,13 +13,13 @@ makes, so that nobody holds a part while waiting for a place.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rankfold.chip.run import ChipRun, Pipeline
 from rankfold.chip.timing import Step
-from rankfold.chip.traffic import Link, Route
+from rankfold.chip.traffic import Link, Way
 from rankfold.errors import InputError, MissingDependencyError, RankfoldError
 
 Process = Generator[Any, Any, None]
@@ -121,18 +121,15 @@ class _Run:
     def _task(self, index: int, images: int, left: Counter[int]) -> Process:
         """All bundles of all images, one after another."""
         task = self.graph.tasks[index]
-        sent = None
         for image in range(images):
             for bundle in range(task.bundles):
                 yield from self._inputs(index, image, bundle)
                 yield from self._take_places(index, bundle)
                 yield from self._make(index)
                 yield from self._free(index, bundle)
-                last = bundle == task.bundles - 1
-                # What is made goes its way while the next bundle is made, and arrives in order.
-                sent = self.environment.process(
-                    self._send(index, bundle, sent, (image, left) if last else None)
-                )
+                # What is made goes its way while the next bundle is made. All bundles ask for the same parts,
+                # in turn, so that they arrive in order.
+                self.environment.process(self._send(index, image, bundle, left))
 
     def _inputs(self, index: int, image: int, bundle: int) -> Process:
         for number, reading in enumerate(self.graph.tasks[index].reads):
@@ -154,12 +151,23 @@ class _Run:
     def _make(self, index: int) -> Process:
         """Arrays, while the buffers give what they are driven with; joins are made by units alone."""
         task, step = self.graph.tasks[index], self.steps[index]
-        parts = [self._hold(self._ports[core], step.driven) for core in self.placement.cores(index)]
+        parts = [
+            self._hold(
+                self._ports[part.core], part.share * task.driven / self.chip.buffer.rate / task.bundles
+            )
+            for part in self.placement.parts[index]
+        ]
         if task.arrays is not None:
             parts.append(self._hold(self._arrays[task.arrays], step.arrays))
         else:
-            parts += [self._hold(self._units[core], step.units) for core in self.placement.cores(index)]
+            parts += self._digital(index)
         yield from self._all(parts)
+
+    def _digital(self, index: int) -> list[Process]:
+        """The units of all cores, each with its share of a bundle."""
+        task = self.graph.tasks[index]
+        time = task.operations / self.chip.cores.rate / task.bundles
+        return [self._hold(self._units[part.core], part.share * time) for part in self.placement.parts[index]]
 
     def _free(self, index: int, bundle: int) -> Process:
         for number, reading in enumerate(self.graph.tasks[index].reads):
@@ -168,47 +176,55 @@ class _Run:
             if rows:
                 yield self._places[index][number].put(rows)
 
-    def _send(
-        self, index: int, bundle: int, before: Any, last_of: tuple[int, Counter[int]] | None
-    ) -> Process:
-        """Units behind arrays, then links, then the buffers of everybody who reads it."""
-        task, step, way = self.graph.tasks[index], self.steps[index], self.traffic.routes[index]
+    def _send(self, index: int, image: int, bundle: int, left: Counter[int]) -> Process:
+        """Partial sums, units behind arrays, then links, then the buffers of everybody who reads it."""
+        task = self.graph.tasks[index]
         if task.arrays is not None:
-            yield from self._all(
-                self._hold(self._units[core], step.units) for core in self.placement.cores(index)
-            )
-        bits = max(
-            (self.graph.tasks[reader].reads[number].bits for reader, number in self._readers[index]),
-            default=0,
-        )
+            yield from self._pass(self.traffic.sums[index], task.bundles)
+            yield from self._all(self._digital(index))
+        here, away = [], []
+        for reader, number in self._readers[index]:
+            if self.graph.added_in_place(reader, number):
+                here.append((reader, number))
+            else:
+                away.append((reader, number))
         yield from self._all(
-            self._pass(to_home, number / task.bundles) for to_home, number in self.traffic.gathered[index]
+            [
+                self._deliver(index, bundle, (), here),
+                self._deliver(index, bundle, self.traffic.maps[index], away),
+            ]
         )
-        yield from self._pass(way, bits / task.bundles)
-        if before is not None:
-            yield before  # rows arrive in order
-        yield from self._all(
-            self._write(reader, number, index, bundle) for reader, number in self._readers[index]
-        )
-        if last_of is not None and not self._readers[index]:
-            image, left = last_of
+        if bundle == task.bundles - 1 and not self._readers[index]:
             left[image] -= 1
             self._done[image] = self.environment.now
 
-    def _pass(self, way: Route, bits: float) -> Process:
-        """So many bits go over all links of a way."""
+    def _deliver(
+        self, index: int, bundle: int, ways: Sequence[Way], readers: Sequence[tuple[int, int]]
+    ) -> Process:
+        """A bundle comes to some of those that read it."""
+        yield from self._pass(ways, self.graph.tasks[index].bundles)
+        yield from self._all(self._write(reader, number, index, bundle) for reader, number in readers)
+
+    def _pass(self, ways: Iterable[Way], bundles: int) -> Process:
+        """A bundle goes over all links of its ways."""
+        yield from self._all(self._go(way, bundles) for way in ways)
+
+    def _go(self, way: Way, bundles: int) -> Process:
+        rate = self.chip.interconnect.rate
         yield from self._all(
-            self._hold(self._links[link], bits / self.chip.interconnect.rate) for link in way.links
+            self._hold(self._links[link], bits / bundles / rate) for link, bits in way.bits.items()
         )
-        for link in way.links:
-            self._load[link] += bits
+        for link, bits in way.bits.items():
+            self._load[link] += bits / bundles
         yield self.environment.timeout(way.hops * self.chip.interconnect.latency)
 
     def _write(self, reader: int, number: int, index: int, bundle: int) -> Process:
         """Rows come to the buffers of all cores of a reader."""
         reading = self.graph.tasks[reader].reads[number]
         time = reading.bits / self.graph.tasks[index].bundles / self.chip.buffer.rate
-        yield from self._all(self._hold(self._ports[core], time) for core in self.placement.cores(reader))
+        yield from self._all(
+            self._hold(self._ports[part.core], part.needs * time) for part in self.placement.parts[reader]
+        )
         self._come[reader][number].add(self._rows(index, bundle))
 
     def _hold(self, resource: Any, time: float) -> Process:

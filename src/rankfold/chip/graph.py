@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rankfold.workload.shape import ConvShape
 
@@ -54,6 +55,8 @@ class Task:
             an image.
         driven: bits that are read from the buffer, for an image: inputs of rows, or the values joined.
         made_bits: of its feature map for an image.
+        row_tiles: arrays among which the rows of its matrix are divided: each reads a share of the channels.
+        halo: share of a row of its input that windows on both sides of a cut between two copies read.
         sums: bits of partial sums that a tile hands to the one with the next rows, for all windows of an
             image.
     """
@@ -68,6 +71,8 @@ class Task:
     made_bits: int
     matrices: tuple[tuple[int, int], ...] = ()
     arrays: int | None = None
+    row_tiles: int = 1
+    halo: float = 0.0
     sums: float = 0.0
 
     @property
@@ -107,7 +112,13 @@ class TaskGraph:
                 found.setdefault(task.arrays, []).append(index)
         return found
 
-    @property
+    def added_in_place(self, reader: int, number: int) -> bool:
+        """Whether a reading is that of a join whose source is made last: it is joined where it is made."""
+        task = self.tasks[reader]
+        last = max(reading.source for reading in task.reads)
+        return task.arrays is None and task.reads[number].source == last
+
+    @cached_property
     def readers(self) -> tuple[tuple[tuple[int, int], ...], ...]:
         """For each task, who reads it: (task, which of its readings)."""
         found: list[list[tuple[int, int]]] = [[] for _ in self.tasks]

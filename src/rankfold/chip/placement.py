@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from rankfold.chip.graph import TaskGraph
+from rankfold.chip.graph import Task, TaskGraph
 from rankfold.cost.chip import copies_of_tiles
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a core has of a task.
+
+    Attributes:
+        core: the core.
+        share: of the task's arrays, or of its operations, and so of what it makes.
+        needs: share of what the task reads that this core needs: its copies read a part of each row of the
+            plane, and its tiles a part of the channels.
+    """
+
+    core: int
+    share: float
+    needs: float
+
+
+@dataclass(frozen=True)
 class Placement:
     """The arrays and cores of every task.
 
-    Arrays are filled one set after another, so that a core holds neighbours of the network and a set
-    stretches over as few cores as its size and place allow, but for one.
+    Arrays are filled one set after another, copy after copy, and in each the tiles whose sums are added side
+    by side, so that a core holds neighbours of the network.
 
     Attributes:
         copies: of each task, one number for each of its matrices; empty where it runs on no arrays.
-        shares: of each task, (core, share of its arrays), the core that gathers its feature map first.
+        parts: of each task, in the order of cores.
         used: arrays in use.
     """
 
     copies: tuple[tuple[int, ...], ...]
-    shares: tuple[tuple[tuple[int, float], ...], ...]
+    parts: tuple[tuple[Part, ...], ...]
     used: int
-
-    def home(self, task: int) -> int:
-        """The core that gathers what a task makes, and sends it on."""
-        return self.shares[task][0][0]
 
     def cores(self, task: int) -> tuple[int, ...]:
         """The cores that hold its arrays, or whose units compute it."""
-        return tuple(core for core, _ in self.shares[task])
+        return tuple(part.core for part in self.parts[task])
 
 
 def place(graph: TaskGraph, chip: ChipSpec, arrays: int) -> Placement:
     """Copies with which so many arrays are the fastest (exact), in cores one after another.
+
+    A join is computed where the last of its sources is made, each core adding to what it makes itself.
 
     Raises:
         InputError: the network has more tiles.
@@ -51,26 +64,21 @@ def place(graph: TaskGraph, chip: ChipSpec, arrays: int) -> Placement:
     if tiles > arrays:
         raise InputError(f"the network needs {tiles:,} arrays for its weights to stay, and has {arrays:,}")
     copies = copies_of_tiles(loads, arrays)
-    held = [_held(load, each) for load, each in zip(loads, copies, strict=True)]
-    bounds = [0, *accumulate(held)]
-    places = {
-        number: _in_cores(first, behind, chip.cores.arrays)
-        for number, (first, behind) in zip(sets, pairwise(bounds), strict=True)
-    }
+    bounds = [0, *accumulate(_held(load, each) for load, each in zip(loads, copies, strict=True))]
+    places = dict(zip(sets, pairwise(bounds), strict=True))
     own_copies = dict(zip(sets, copies, strict=True))
-    shares: list[tuple[tuple[int, float], ...]] = []
+    parts: list[tuple[Part, ...]] = []
     for task in graph.tasks:
         if task.arrays is not None:
-            shares.append(places[task.arrays])
+            parts.append(_parts(task, places[task.arrays], max(own_copies[task.arrays]), chip.cores.arrays))
         elif task.reads:
-            # Joined where the last of the sources is made.
-            home = shares[max(reading.source for reading in task.reads)][0][0]
-            shares.append(((home, 1.0),))
+            last = parts[max(reading.source for reading in task.reads)]
+            parts.append(tuple(Part(part.core, part.share, part.share) for part in last))
         else:
-            shares.append(((0, 1.0),))  # the input comes in at the first core
+            parts.append((Part(0, 1.0, 1.0),))  # the input comes in at the first core
     return Placement(
         tuple(() if task.arrays is None else tuple(own_copies[task.arrays]) for task in graph.tasks),
-        tuple(shares),
+        tuple(parts),
         bounds[-1],
     )
 
@@ -89,9 +97,29 @@ def _held(load: Sequence[tuple[int, int]], copies: Sequence[int]) -> int:
     return sum(tiles * number for (tiles, _), number in zip(load, copies, strict=True))
 
 
-def _in_cores(first: int, behind: int, size: int) -> tuple[tuple[int, float], ...]:
-    """(core, share) of the arrays from `first` to before `behind`, in cores of `size` arrays."""
-    counted: Counter[int] = Counter()
+def _parts(task: Task, place: tuple[int, int], copies: int, size: int) -> tuple[Part, ...]:
+    """The cores, of `size` arrays each, that hold the arrays from `first` to before `behind`."""
+    first, behind = place
+    parts = []
     for core in range(first // size, (behind - 1) // size + 1):
-        counted[core] = min(behind, (core + 1) * size) - max(first, core * size)
-    return tuple((core, number / (behind - first)) for core, number in counted.items())
+        own_first, own_behind = max(first, core * size) - first, min(behind, (core + 1) * size) - first
+        share = (own_behind - own_first) / (behind - first)
+        parts.append(Part(core, share, _needs(task, own_first, own_behind, copies, behind - first)))
+    return tuple(parts)
+
+
+def _needs(task: Task, first: int, behind: int, copies: int, arrays: int) -> float:
+    """The share of what a task reads that the arrays from `first` to before `behind` of it need.
+
+    With k copies each has a k-th of the windows of a row, and reads what these do; within a copy, fewer
+    arrays than the rows of the matrix are divided among read as many of the channels.
+    """
+    each = arrays / copies
+    touched = min(int((behind - 1) / each) - int(first / each) + 1, copies)
+    windows = 1.0
+    if touched < copies:
+        windows = min(touched / copies + task.halo, 1.0)
+    channels = 1.0
+    if touched == 1:
+        channels = min((behind - first) / task.row_tiles, 1.0)
+    return windows * channels

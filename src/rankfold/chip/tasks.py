@@ -181,6 +181,8 @@ def _on_arrays(
         driven=sum(one.inputs * one.input_bits for one in activities),
         made_bits=outputs * activities[0].input_bits,
         matrices=tuple(matrices),
+        row_tiles=max(stage.row_tiles for stage in stages),
+        halo=(layer.shape.extent[1] - 1) / layer.shape.input[1],
         sums=crossing,
     )
 

@@ -32,9 +32,10 @@ import numpy as np
 
 from rankfold.chip.graph import Reading, Task, TaskGraph
 from rankfold.chip.placement import Placement
-from rankfold.chip.traffic import THE_BUS, Route, Traffic
+from rankfold.chip.traffic import THE_BUS, Traffic, Way
 from rankfold.machine import ChipSpec
 
+Reader = tuple[int, int]  # a task, and which of its readings
 ARRAYS, UNITS, BUFFER, LINKS = "arrays", "digital units", "buffer", "interconnect"
 
 
@@ -60,7 +61,7 @@ class TaskTimes:
     Attributes:
         begins: (b,) when their arrays begin.
         leaves: (b,) when they leave the arrays.
-        ends: (b,) when their rows are at home, after digital units.
+        ends: (b,) when their rows are made, after partial sums were passed on and digital units.
     """
 
     begins: np.ndarray
@@ -122,12 +123,12 @@ def timing(
     interval = max(part.time for part in work)
     times: list[TaskTimes] = []
     for index, task in enumerate(graph.tasks):
-        arrivals = [
-            arrival(graph, times[reading.source], reading, traffic, chip)[np.array(reading.needs) - 1]
-            for reading in task.reads
-        ]
-        home = gathering(task, traffic.gathered[index], chip)
-        times.append(_times(task, steps[index], arrivals, interval, home))
+        arrivals = []
+        for number, reading in enumerate(task.reads):
+            come = arrival(graph, placement, traffic, chip, times[reading.source], (index, number))
+            arrivals.append(come[np.array(reading.needs) - 1])
+        summed = sending(traffic.sums[index], task.bundles, chip)
+        times.append(_times(task, steps[index], arrivals, interval, summed))
     rows = []
     for index, task in enumerate(graph.tasks):
         rows.append(tuple(_rows_waiting(graph, reading, times, index, interval) for reading in task.reads))
@@ -140,7 +141,7 @@ class Step:
 
     Attributes:
         arrays: ns of its arrays.
-        units: ns of the digital units of its cores.
+        units: ns of the digital units of the core that has most of it.
         driven: ns in which the busiest of their buffers gives what is driven, while arrays work.
     """
 
@@ -155,8 +156,9 @@ class Step:
         busiest = 0
         for (_, times), copies in zip(task.matrices, placement.copies[index], strict=True):
             busiest = max(busiest, -(-times // copies))
-        units = task.operations / (chip.cores.rate * len(placement.cores(index)))
-        driven = max(share for _, share in placement.shares[index]) * task.driven / chip.buffer.rate
+        largest = max(part.share for part in placement.parts[index])
+        units = largest * task.operations / chip.cores.rate
+        driven = largest * task.driven / chip.buffer.rate
         bundles = task.bundles
         return cls(busiest * read_time / bundles, units / bundles, driven / bundles)
 
@@ -167,40 +169,42 @@ class Step:
 
 
 def arrival(
-    graph: TaskGraph, source: TaskTimes, reading: Reading, traffic: Traffic, chip: ChipSpec
+    graph: TaskGraph, placement: Placement, traffic: Traffic, chip: ChipSpec, source: TaskTimes, at: Reader
 ) -> np.ndarray:
-    """(rows,) when each row of a source is where it is read, where nothing else is sent; ns."""
+    """(rows,) when each row of a source is where it is read, if nothing else is sent; ns.
+
+    Args:
+        graph: the network.
+        placement: where it is.
+        traffic: what it sends.
+        chip: the chip.
+        source: when the source is made.
+        at: who reads it, and which of its readings it is.
+    """
+    reader, number = at
+    reading = graph.tasks[reader].reads[number]
     task = graph.tasks[reading.source]
+    ways = () if graph.added_in_place(reader, number) else traffic.maps[reading.source]
+    on_the_way = sending(ways, task.bundles, chip)
     bundle = np.minimum(np.arange(task.rows) // task.window, task.bundles - 1)
-    return np.asarray(
-        source.ends[bundle] + sending(task, reading, traffic, chip) + storing(task, reading, chip)
-    )
+    return np.asarray(source.ends[bundle] + on_the_way + storing(graph, placement, chip, at))
 
 
-def gathering(task: Task, gathered: Sequence[tuple[Route, float]], chip: ChipSpec) -> float:
-    """ns until a bundle of a feature map is together at its home."""
-    return max((_on_the_way(way, bits / task.bundles, chip) for way, bits in gathered), default=0.0)
+def sending(ways: Sequence[Way], bundles: int, chip: ChipSpec) -> float:
+    """ns that a bundle is on its ways."""
+    rate, latency = chip.interconnect.rate, chip.interconnect.latency
+    return max((way.most / bundles / rate + way.hops * latency for way in ways), default=0.0)
 
 
-def sending(task: Task, reading: Reading, traffic: Traffic, chip: ChipSpec) -> float:
-    """ns that a bundle of a feature map is on its way from its home to those that read it."""
-    return _on_the_way(traffic.routes[reading.source], reading.bits / task.bundles, chip)
+def storing(graph: TaskGraph, placement: Placement, chip: ChipSpec, at: Reader) -> float:
+    """ns in which a bundle of what is read is written to the buffer of the core that needs most of it."""
+    reader, number = at
+    reading = graph.tasks[reader].reads[number]
+    most = max(part.needs for part in placement.parts[reader])
+    return most * reading.bits / graph.tasks[reading.source].bundles / chip.buffer.rate
 
 
-def _on_the_way(way: Route, bits: float, chip: ChipSpec) -> float:
-    if not way.links:
-        return 0.0
-    return bits / chip.interconnect.rate + way.hops * chip.interconnect.latency
-
-
-def storing(task: Task, reading: Reading, chip: ChipSpec) -> float:
-    """ns in which a bundle of a feature map is written to a buffer."""
-    return reading.bits / task.bundles / chip.buffer.rate
-
-
-def _times(
-    task: Task, step: Step, arrivals: list[np.ndarray], interval: float, gathering: float
-) -> TaskTimes:
+def _times(task: Task, step: Step, arrivals: list[np.ndarray], interval: float, summed: float) -> TaskTimes:
     ready = np.zeros(task.bundles)
     for each in arrivals:
         ready = np.maximum(ready, each)
@@ -217,7 +221,7 @@ def _times(
     ends = leaves
     if task.arrays is not None:
         ends = leaves + step.units
-    return TaskTimes(leaves - alone, leaves, ends + gathering)
+    return TaskTimes(leaves - alone, leaves, ends + summed)
 
 
 def _one_by_one(ready: np.ndarray, time: float) -> np.ndarray:
@@ -237,9 +241,9 @@ def _work(
         if task.arrays is not None:
             arrays[task.arrays] += steps[index].held * task.bundles
         written = sum(reading.bits for reading in task.reads)
-        for core, share in placement.shares[index]:
-            units[core] += steps[index].units * task.bundles
-            buffers[core] += (written + share * task.driven) / chip.buffer.rate
+        for part in placement.parts[index]:
+            units[part.core] += part.share * task.operations / chip.cores.rate
+            buffers[part.core] += (part.needs * written + part.share * task.driven) / chip.buffer.rate
     busiest = max(arrays, key=arrays.__getitem__)
     layer = graph.tasks[graph.on_arrays[busiest][0]].name
     core = max(units, key=units.__getitem__)
@@ -249,12 +253,13 @@ def _work(
         Work(UNITS, f"core {core}", units[core]),
         Work(BUFFER, f"core {full}", buffers[full]),
     ]
-    if traffic.load:
-        link = max(traffic.load, key=traffic.load.__getitem__)
+    load = traffic.load
+    if load:
+        link = max(load, key=load.__getitem__)
         where = "bus"
         if link != THE_BUS:
             where = "link from {},{} to {},{}".format(*link[0], *link[1])
-        work.append(Work(LINKS, where, traffic.load[link] / chip.interconnect.rate))
+        work.append(Work(LINKS, where, load[link] / chip.interconnect.rate))
     return work
 
 
@@ -278,10 +283,12 @@ def _rows_waiting(
 
 
 def _bytes(graph: TaskGraph, placement: Placement, rows: list[tuple[int, ...]]) -> dict[int, float]:
-    """Bytes that each core has to hold; every core of a reader holds all that it reads."""
+    """Bytes that each core has to hold: of every row the share that it needs."""
     needed: dict[int, float] = defaultdict(float)
     for index, task in enumerate(graph.tasks):
-        for reading, number in zip(task.reads, rows[index], strict=True):
-            for core in placement.cores(index):
-                needed[core] += number * reading.row_bits / 8
+        waiting = sum(
+            number * reading.row_bits for reading, number in zip(task.reads, rows[index], strict=True)
+        )
+        for part in placement.parts[index]:
+            needed[part.core] += part.needs * waiting / 8
     return dict(needed)

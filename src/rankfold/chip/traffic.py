@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,20 +15,25 @@ from rankfold.workload.shape import Pair
 
 Link = tuple[Pair, Pair]  # from one place of the mesh to a neighbour
 THE_BUS: Link = ((0, 0), (0, 0))
-FEATURE_MAPS, OUTPUTS, SUMS = "feature maps", "outputs of copies", "partial sums"
+FEATURE_MAPS, SUMS = "feature maps", "partial sums"
 
 
 @dataclass(frozen=True)
-class Route:
-    """The links from a core to others.
+class Way:
+    """From a core to others.
 
     Attributes:
-        links: each once: what goes to several cores is sent once as far as the ways are the same.
-        hops: of the longest way.
+        bits: by link, for an image; what several cores behind a link need is sent over it once.
+        hops: links to the farthest core.
     """
 
-    links: tuple[Link, ...]
+    bits: Mapping[Link, float]
     hops: int
+
+    @property
+    def most(self) -> float:
+        """Bits of the link that carries most."""
+        return max(self.bits.values(), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -36,22 +41,30 @@ class Traffic:
     """What the interconnect carries for an image.
 
     Attributes:
-        load: bits by link; of a bus, all of them on one.
-        bits: by what is sent, each bit once for each link that it passes.
-        routes: of each task, the way of its feature map to all cores that read it.
-        gathered: of each task, what comes to its home before: (way, bits) of the outputs of copies in other
-            cores, and of partial sums.
+        maps: of each task, the ways of its feature map, one from each of its cores to all that read it.
+        sums: of each task, the ways of partial sums, which go before.
     """
 
-    load: dict[Link, float]
-    bits: dict[str, float]
-    routes: tuple[Route, ...]
-    gathered: tuple[tuple[tuple[Route, float], ...], ...]
+    maps: tuple[tuple[Way, ...], ...]
+    sums: tuple[tuple[Way, ...], ...]
 
     @property
-    def busiest(self) -> float:
-        """Bits of the link that carries most."""
-        return max(self.load.values(), default=0.0)
+    def load(self) -> dict[Link, float]:
+        """Bits by link; of a bus, all of them on one."""
+        load: dict[Link, float] = defaultdict(float)
+        for ways in (*self.maps, *self.sums):
+            for way in ways:
+                for link, bits in way.bits.items():
+                    load[link] += bits
+        return dict(load)
+
+    @property
+    def bits(self) -> dict[str, float]:
+        """By what is sent, each bit once for each link that it passes."""
+        sent = {}
+        for what, of_tasks in ((FEATURE_MAPS, self.maps), (SUMS, self.sums)):
+            sent[what] = sum(sum(way.bits.values()) for ways in of_tasks for way in ways)
+        return sent
 
     @property
     def total(self) -> float:
@@ -62,50 +75,75 @@ class Traffic:
 def traffic(graph: TaskGraph, placement: Placement, chip: ChipSpec) -> Traffic:
     """Count what is sent for an image.
 
-    A feature map goes from its home to every core that reads it, once as far as the ways are the same; what
-    copies in other cores make of it goes to its home before; and at every boundary between two cores within a
-    set of arrays the partial sums of one of its copies pass.
+    Every core of a task makes a share of its feature map, of which each core that reads it gets what it
+    needs, the same share of each part; what is added in place is not sent. At every boundary between two
+    cores within a set of arrays the partial sums of one of its copies pass.
     """
-    load: Counter[Link] = Counter()
-    bits: Counter[str] = Counter()
-    readers = graph.readers
-    routes, gathered = [], []
+    router = _Router(chip)
+    maps, sums = [], []
     for index, task in enumerate(graph.tasks):
-        home = placement.home(index)
-        cores = {core for reader, _ in readers[index] for core in placement.cores(reader)}
-        way = route(chip, home, cores)
-        routes.append(way)
+        sent, needs = _needed(graph, placement, index)
+        maps.append(tuple(router.way(part.core, needs, part.share * sent) for part in placement.parts[index]))
+        passed = 0.0
+        if placement.copies[index]:
+            passed = task.sums / max(placement.copies[index])
+        boundaries = pairwise(placement.cores(index))
+        sums.append(tuple(router.way(one, {other: 1.0}, passed) for one, other in boundaries if passed))
+    return Traffic(tuple(maps), tuple(sums))
+
+
+def _needed(graph: TaskGraph, placement: Placement, index: int) -> tuple[int, dict[int, float]]:
+    """(bits of a feature map as it is sent, the share of it that each core needs)."""
+    needs: dict[int, float] = defaultdict(float)
+    sent = 0
+    for reader, number in graph.readers[index]:
         # Readers may read it with other bits: the most of them are sent.
-        sent = max((graph.tasks[reader].reads[number].bits for reader, number in readers[index]), default=0)
-        _send(load, bits, way, FEATURE_MAPS, float(sent))
-        before = []
-        for core, share in placement.shares[index][1:]:
-            before.append((OUTPUTS, route(chip, core, {home}), share * task.made_bits))
-        for one, other in pairwise(placement.cores(index)):
-            before.append((SUMS, route(chip, one, {other}), task.sums / max(placement.copies[index])))
-        for what, way, number in before:
-            _send(load, bits, way, what, number)
-        gathered.append(tuple((way, number) for _, way, number in before if number))
-    return Traffic(dict(load), dict(bits), tuple(routes), tuple(gathered))
+        sent = max(sent, graph.tasks[reader].reads[number].bits)
+        if graph.added_in_place(reader, number):
+            continue
+        for part in placement.parts[reader]:
+            needs[part.core] = min(needs[part.core] + part.needs, 1.0)
+    return sent, needs
 
 
-def route(chip: ChipSpec, source: int, cores: Iterable[int]) -> Route:
-    """The way from a core to others: on a mesh along the row first, then along the column."""
-    others = [core for core in cores if core != source]
-    if not others:
-        return Route((), 0)
-    if chip.interconnect.kind == BUS:
-        return Route((THE_BUS,), 1)
-    links: dict[Link, None] = {}
-    hops = 0
-    for core in others:
-        way = _way(chip.place(source), chip.place(core))
-        hops = max(hops, len(way))
-        links.update(dict.fromkeys(way))
-    return Route(tuple(links), hops)
+class _Router:
+    """Finds ways between cores, and keeps them."""
+
+    def __init__(self, chip: ChipSpec) -> None:
+        self._chip = chip
+        self._links: dict[tuple[int, int], tuple[Link, ...]] = {}
+
+    def way(self, source: int, needs: Mapping[int, float], bits: float) -> Way:
+        """From a core to those that need a share of what it makes."""
+        shares: dict[Link, float] = defaultdict(float)
+        hops = 0
+        for core, share in needs.items():
+            links = self.links(source, core)
+            hops = max(hops, len(links))
+            for link in links:
+                shares[link] += share
+        # What two cores behind a link need may be the same: no more than all is sent.
+        return Way({link: bits * min(share, 1.0) for link, share in shares.items()}, hops)
+
+    def links(self, source: int, core: int) -> tuple[Link, ...]:
+        """Between two cores: on a mesh along the row first, then along the column."""
+        if source == core:
+            return ()
+        if self._chip.interconnect.kind == BUS:
+            return (THE_BUS,)
+        ends = source, core
+        if ends not in self._links:
+            self._links[ends] = tuple(_along(self._chip.place(source), self._chip.place(core)))
+        return self._links[ends]
 
 
-def _way(start: Pair, end: Pair) -> list[Link]:
+def links_between(chip: ChipSpec, source: int, cores: Iterable[int]) -> set[Link]:
+    """The links of the ways from a core to others."""
+    router = _Router(chip)
+    return {link for core in cores for link in router.links(source, core)}
+
+
+def _along(start: Pair, end: Pair) -> list[Link]:
     """The links between two places, along the row first."""
     (row, column), (last_row, last_column) = start, end
     places = [start]
@@ -116,12 +154,3 @@ def _way(start: Pair, end: Pair) -> list[Link]:
         row += 1 if last_row > row else -1
         places.append((row, column))
     return list(pairwise(places))
-
-
-def _send(load: Counter[Link], bits: Counter[str], way: Route, what: str, number: float) -> None:
-    if not number:
-        return
-    for link in way.links:
-        load[link] += number  # type: ignore[assignment]
-    if way.links:
-        bits[what] += number * len(way.links)  # type: ignore[assignment]
