@@ -10,7 +10,7 @@ from torch import nn
 
 import rankfold as rf
 from common.command_line import no_pages, refuse
-from common.dense_outputs import one_map
+from common.dense_outputs import maps, one_map
 from common.small_network import net
 from rankfold.calibration.moments import few_patches_in_words
 from rankfold.cli.main import main
@@ -99,7 +99,7 @@ class Stopped(Silent):
     """Interrupts the second epoch."""
 
     def begin(self, what, total, unit="images"):
-        if what == "distillation without labels 2/2":
+        if what == "distillation without labels 2/4":
             raise KeyboardInterrupt
 
 
@@ -119,11 +119,13 @@ def arrays(tmp_path):
     return ArrayData(path)
 
 
-def test_values_are_distilled_in_units_of_their_variance_and_go_on(tmp_path):
-    data, model = arrays(tmp_path), one_map()
+@pytest.mark.parametrize(("made", "rate"), [(one_map, 0.005), (maps, 0.0005)])
+def test_values_are_distilled_in_units_of_their_variance_and_go_on(made, rate, tmp_path):
+    """One tensor, and several in a dictionary."""
+    data, model = arrays(tmp_path), made()
     plan = rf.uniform_plan(rf.trace(model, (1, 8, 8)), ARRAY, Windows(row_tiles=1), bits=4)
     options = {"distillation": Distillation.unlabelled(), "reconstruction": None}
-    recipe = rf.Recipe(epochs=2, batch_size=32, peak_rate=0.005)
+    recipe = rf.Recipe(epochs=4, batch_size=32, peak_rate=rate)
     whole = rf.run(model, data, plan, recipe, out=tmp_path / "whole", **options)
     assert whole.accuracy.measured == "relative output error" and whole.data.classes == ()
     assert whole.accuracy.final < whole.accuracy.decomposed < 1
@@ -132,8 +134,12 @@ def test_values_are_distilled_in_units_of_their_variance_and_go_on(tmp_path):
         rf.run(model, data, plan, recipe, out=tmp_path / "part", progress=Stopped(), **options)
     part = rf.run(model, data, plan, recipe, out=tmp_path / "part", resume=True, **options)
     assert part.accuracy == whole.accuracy
+    notes = Notes()
+    high = rf.Recipe(epochs=1, batch_size=32, peak_rate=1.0)
+    rf.run(model, data, plan, high, out=tmp_path / "high", progress=notes, **options)
+    assert any("took the network further off: relative output error" in note for note in notes.told)
     # It can be read again, though it has no classes.
-    loaded, _, result = rf.load_run(tmp_path / "whole", model=one_map())
+    loaded, _, result = rf.load_run(tmp_path / "whole", model=made())
     assert result.accuracy == whole.accuracy and isinstance(loaded, nn.Module)
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from rankfold.calibration.moments import few_patches_in_words
 from rankfold.calibration.output_choice import output_loss
+from rankfold.calibration.output_losses import OUTPUT_ERROR
 from rankfold.calibration.samples import MOMENT_IMAGES, Samples
 from rankfold.errors import RankfoldError
 from rankfold.runs.baseline import weights_digest
@@ -273,11 +274,28 @@ def evaluate(state: RunState) -> None:
     """Measure the accuracy at the end, and on the arrays where fine-tuning had them in the loop."""
     # Without its arrays, also where they were in the loop: `final` is comparable between all runs.
     measure(state, FINAL)
+    _tell_of_distillation(state)
     if state.arrays is not None:
         # Of one chip; how much chips differ is a question for simulations.
         accuracy = accuracy_on_tests(state.arrays, state.data, state.device, state.processes)
         state.accuracies[ARRAYS] = accuracy
         state.progress.note(f"on its arrays: {accuracy:.2%}, one chip; `rankfold simulate` tells more")
+
+
+def _tell_of_distillation(state: RunState) -> None:
+    """Say where learning without labels took the network further off, as a rate that is too high does."""
+    if not state.taught_alone or state.recipe.epochs == 0:
+        return
+    before = RECONSTRUCTED if RECONSTRUCTED in state.accuracies else DECOMPOSED
+    lost = state.accuracies[before] - state.accuracies[FINAL]
+    if state.measured_by == OUTPUT_ERROR:
+        lost = -lost
+    if lost > 0:
+        state.progress.note(
+            f"distillation without labels took the network further off: {_in_words(state, before)} before, "
+            f"{_in_words(state, FINAL)} after; a lower rate than {state.recipe.peak_rate:g}, or more images, "
+            "may help"
+        )
 
 
 def _tell_of_layers(state: RunState) -> None:

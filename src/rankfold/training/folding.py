@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.correction import following_norms
-from rankfold.calibration.samples import Inputs, call
+from rankfold.calibration.outputs import output_tensors
+from rankfold.calibration.samples import Inputs, call, size_of
 from rankfold.nn.rectified import noting_norms
 from rankfold.nn.seen import is_seen
 from rankfold.nn.swap import swap_
@@ -27,13 +29,14 @@ def folded(network: nn.Module, batch: Inputs) -> nn.Module:
     the batch, and a copy that does not give the same is not used.
 
     Args:
-        network: in eval mode, of outputs that are one tensor; it stays as it is.
+        network: in eval mode; it stays as it is.
         batch: an input, by which is seen what follows what.
 
     Returns:
         The copy, or `network` itself where no copy gives the same.
     """
-    wanted = call(network, copy.deepcopy(batch))  # networks may write to what they read
+    size = size_of(batch)
+    wanted = output_tensors(call(network, copy.deepcopy(batch)), size)  # networks may write to what they read
     for moves in (True, False):
         made = copy.deepcopy(network)
         _fold_all_(made, copy.deepcopy(batch), moves=moves)
@@ -62,12 +65,18 @@ def _fold_all_(network: nn.Module, batch: Inputs, *, moves: bool) -> None:
     swap_(network, replaced)
 
 
-def _gives(network: nn.Module, batch: Inputs, wanted: Tensor) -> bool:
+def _gives(network: nn.Module, batch: Inputs, wanted: Mapping[str, Tensor]) -> bool:
     """Whether a network has these outputs, to rounding."""
     try:
-        found = call(network, batch)
+        found = output_tensors(call(network, batch), size_of(batch))
     except Exception:  # whatever code raises that asks a layer for what is elsewhere now
         return False
+    if found.keys() != wanted.keys():
+        return False
+    return all(_is_near(found[where], value) for where, value in wanted.items())
+
+
+def _is_near(found: Tensor, wanted: Tensor) -> bool:
     if found.shape != wanted.shape:
         return False
     distance = (found.double() - wanted.double()).norm()
