@@ -16,9 +16,10 @@ from rankfold.report import method_name, summary_rows, summary_table
 from rankfold.report.charts.placement import Box, place_names, spread
 from rankfold.report.methods import colours
 from rankfold.report.palette import BLUE, GREEN, GREY, VERMILION
+from rankfold.report.run_page.comparison import comparison
 from rankfold.report.runs import dense_best, speed_up
-from rankfold.report.summary import SUMMARY_HEADERS
-from rankfold.runs.result import Result
+from rankfold.report.summary import SUMMARY_HEADERS, summary_headers
+from rankfold.runs.result import MetricResult, Result
 
 
 def test_summary_has_the_numbers():
@@ -33,6 +34,24 @@ def test_summary_has_the_numbers():
         assert found["VW-SDK"] == (f"{result.cycles['vw-sdk']:,}" if entry.label == "dense" else "-")
     text = summary_table(runs)
     assert "64x64 arrays" in text and "float baseline 91.87%" in text
+
+
+def test_metrics_of_users_have_columns_beside_accuracy():
+    dense, plain, group = three()
+    found = MetricResult("F1 of <boxes>", 0.9, 0.5, 0.8123)
+    runs = [
+        replace(plain, result=replace(plain.result, metric=found)),
+        replace(group, result=replace(group.result, metric=replace(found, name="energy, nJ", final=3.0))),
+        dense,
+    ]
+    headers = summary_headers(runs)
+    # A name that another column has is told apart.
+    assert headers[:4] == ("network", "accuracy", "F1 of <boxes>", "metric energy, nJ")
+    rows = [dict(zip(headers, row, strict=True)) for row in summary_rows(runs)]
+    assert [row["F1 of <boxes>"] for row in rows] == ["0.8123", "-", "-"]
+    assert [row["metric energy, nJ"] for row in rows] == ["-", "3", "-"]
+    titles, cells = comparison(runs)
+    assert titles[3] == "F1 of <boxes>" and cells[0][3] == "0.8123"
 
 
 def test_methods_have_names_and_colours():

@@ -47,13 +47,13 @@ SHOWN_FAMILIES = ("low-rank", "pruned", "channel")
 
 
 def summary_headers(runs: Sequence[Run]) -> tuple[str, ...]:
-    """`SUMMARY_HEADERS`, with ideal steering after the planned cycles where any run counts it; without labels
-    the accuracy is called what it is.
+    """`SUMMARY_HEADERS`, with ideal steering after the planned cycles where any run counts it, and metrics of
+    users after the accuracy; without labels the accuracy is called what it is.
     """
     network, _, *others = SUMMARY_HEADERS
     if any(counts_ideal_steering(run.result) for run in runs):
         others.insert(others.index("as planned") + 1, IDEAL_STEERING)
-    return network, measured_by(runs), *others
+    return network, measured_by(runs), *_metrics(runs), *others
 
 
 def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
@@ -70,8 +70,25 @@ def summary_rows(runs: Sequence[Run]) -> list[list[str]]:
         # With a column that only some of the runs need, all of them have a cell for it.
         cells = _cells(run)
         cells[measured_by(runs)] = cells.pop("accuracy")
+        for name in _metrics(runs):
+            cells[name] = MISSING
+        if run.result.metric is not None:
+            cells[_column(run.result.metric.name)] = f"{run.result.metric.final:.4g}"
         rows.append([cells[header] for header in headers])
     return rows
+
+
+def _metrics(runs: Sequence[Run]) -> list[str]:
+    """The columns of the metrics of users that any of the runs was measured by, each once."""
+    names = [run.result.metric.name for run in runs if run.result.metric is not None]
+    return [_column(name) for name in dict.fromkeys(names)]
+
+
+def _column(metric: str) -> str:
+    """The title of a metric's column, which no other column has."""
+    if metric in (*SUMMARY_HEADERS, IDEAL_STEERING):
+        return f"metric {metric}"
+    return metric
 
 
 def summary_table(runs: Sequence[Run]) -> str:
