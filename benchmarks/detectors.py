@@ -14,7 +14,7 @@ the original, in onnxruntime; of the network made for the images and quantised, 
 `reconstruct_`, written by `write_onnx` and run in onnxruntime, with the relative error of its outputs; on a
 few images of arrays with 6-bit converters. Images that are planned and trained on are drawn with other seeds
 than those that are measured on. Rows that the table holds are not measured again; plans and networks are kept
-in the folder of `--keep`.
+in the folder of `--keep`, and plans that it has are taken.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NETWORKS = {**DETECTORS, RECOGNISER.name: RECOGNISER, CLASSIFIER.name: CLASSIFIE
 ARRAY = rf.ArraySpec(128, 128)
 TECHNOLOGY = "rram-22nm"
 TEST_SEED = 1_000_000  # of the first image that is measured on; those that are learnt from begin at 0
-# Others are worth little here, and take most of the time of planning.
+# Not grouped layers, whose search takes long, nor parts of planes, whose moments take much memory.
 KINDS = ("low-rank", "window", "window-low-rank", "skipped")
 PLANNED_IMAGES, AT_ONCE, ADC_BITS = 32, 16, 6
 KEYS = ("network", "share", "bits", "images", "steps", "seed")
@@ -113,8 +113,8 @@ class Study:
 
     def measured(self, share: float, bits: int) -> list[Any]:
         """All figures of a row behind its key."""
-        plan, planning = self.planned(share, bits)
         stem = self.options.keep / f"{self.of.name}-{share:g}-{bits}"
+        plan, planning = self.planned(share, bits, Path(f"{stem}.json"))
         plan.save(f"{stem}.json")
         model = copy.deepcopy(self.dense)
         rf.compress_(model, plan, self.batches, outputs=self.of.outputs)
@@ -152,11 +152,14 @@ class Study:
             device_name(torch.device("cpu")),
         ]
 
-    def planned(self, share: float, bits: int) -> tuple[rf.Plan, float]:
+    def planned(self, share: float, bits: int, kept: Path) -> tuple[rf.Plan, float]:
         """The plan of so many of the best mapping's cycles, and the processor time that it took."""
         best = rf.uniform_plan(self.network, ARRAY, bits=bits, mapping="best")
         if share == 1:
             return best, 0.0
+        # Of a run that was stopped; how long it took to make nobody knows.
+        if kept.exists():
+            return rf.Plan.load(kept), float("nan")
         cycles = int(share * network_cycles(self.network, best).chosen_cycles)
         budget = rf.Budget.parse("cycles", str(cycles))
         if bits not in self._problems:

@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 
 import rankfold as rf
 from common import graphs
+from rankfold.export.onnx.check import compare_onnx
 
 IMAGE = (3, 16, 24)
 node = helper.make_node
@@ -98,7 +99,7 @@ def test_training_without_labels_brings_both_outputs_nearer(made):
 def test_it_is_written_for_any_batch_and_runs_in_onnxruntime(made, tmp_path):
     _, _, _, _, model, images = made
     path = tmp_path / "small.onnx"
-    rf.export.write_onnx(model, IMAGE, path)
+    rf.export.write_onnx(model, {"x": images[:2]}, path)
     assert "CastLike" not in {one.op_type for one in onnx.load(path).graph.node}
     session = onnxruntime.InferenceSession(path)
     assert [value.name for value in session.get_outputs()] == ["scores", "boxes"]
@@ -106,6 +107,9 @@ def test_it_is_written_for_any_batch_and_runs_in_onnxruntime(made, tmp_path):
     assert [part.shape for part in found] == [(5, 1, 8, 12), (5, 96, 4)]
     # Values on the edge of two levels may fall to either side.
     assert error(found, outputs(model, images[:5])) < 0.01
+    check = compare_onnx(model, path, [(images[:5], None), (images[5:9], None)])
+    assert (check.images, check.same, check.correct) == (9, None, None)
+    assert set(check.errors) == {"scores", "boxes"} and max(check.errors.values()) < 0.01
 
 
 def test_its_arrays_compute_it(made):

@@ -114,7 +114,11 @@ def _onnx(options: argparse.Namespace, stored: StoredNetwork) -> None:
     where = f"the {compared.images} test images"
     if options.data is None:
         where = f"{compared.images} images of normal numbers (give --data for the test split)"
-    print(f"onnxruntime and torch choose the same class on {compared.same} of {where}")
+    if compared.same is not None:
+        print(f"onnxruntime and torch choose the same class on {compared.same} of {where}")
+    else:
+        for name, error in compared.errors.items():
+            print(f"output {name}: onnxruntime and torch differ by {error:.2%} on {where}")
     # Random images have no classes to be right about.
     if compared.correct is not None and compared.correct_in_torch is not None:
         right, right_in_torch = (
@@ -122,7 +126,8 @@ def _onnx(options: argparse.Namespace, stored: StoredNetwork) -> None:
             compared.correct_in_torch / compared.images,
         )
         print(f"accuracy: onnxruntime {right:.2%}, torch {right_in_torch:.2%}")
-    print(f"largest difference of a logit: {compared.largest:.3g}, of logits up to {compared.size:.3g}")
+    what = "a logit" if compared.same is not None else "an output"
+    print(f"largest difference of {what}: {compared.largest:.3g}, of values up to {compared.size:.3g}")
 
 
 def _test_split(images: ImageData) -> Iterator[Any]:

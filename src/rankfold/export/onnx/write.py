@@ -111,6 +111,13 @@ def _inputs(model: nn.Module, example: Example) -> _Inputs:
         InputError: it is none of what an example can be.
     """
     first = next(model.parameters(), torch.zeros(()))
+    if isinstance(example, Mapping) and isinstance(model, OnnxGraph):
+        # Its `forward` takes any names, so that torch's exporter knows none of them.
+        if example.keys() != set(model.input_names):
+            raise InputError(
+                f"the example has {', '.join(example)}, and the network takes {', '.join(model.input_names)}"
+            )
+        return _Inputs(tuple(_as_batch(example[name], first) for name in model.input_names))
     if isinstance(example, Mapping):
         return _Inputs(by_name={name: _as_batch(value, first) for name, value in example.items()})
     if isinstance(example, Tensor):
