@@ -93,6 +93,13 @@ def test_labels_change_nothing_and_nobody_looks_at_them(digits, dense, tmp_path)
         states.append(read_weights(out / "model.safetensors"))
         assert len(load_history(out / "history.csv")) == 2
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    with no_pages():
+        rf.run(dense, digits, plan, replace(FEW, epochs=0), out=tmp_path / "before")
+    before = read_weights(tmp_path / "before" / "model.safetensors")
+    changed = {name for name, value in states[0].items() if not torch.equal(value, before[name])}
+    # Batch norms keep the statistics that calibration gave them.
+    assert any(name.endswith("weight") for name in changed)
+    assert not any("running" in name for name in changed) and any("running" in name for name in before)
 
 
 class Stopped(Silent):

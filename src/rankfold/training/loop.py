@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
@@ -338,6 +339,8 @@ class Training:
     def _epoch(self, epoch: int, checkpoint: Checkpoint | None) -> Generator[None, None, EpochRecord]:
         """Train for one epoch (from 0), evaluate where it is due, and note in the history what came of it."""
         self._model.train()
+        if self._taught_alone:
+            keep_statistics_(self._model)
         within = self._within or Within(self._sgd.param_groups[0]["lr"])
         # An epoch that was taken up in its middle ends as one that was not; the next begins anew.
         self._within = None
@@ -362,6 +365,11 @@ class Training:
             record = replace(record, label_loss=label_loss, teacher_loss=teacher_loss)
         self.history.append(record)
         return record
+
+    @property
+    def _taught_alone(self) -> bool:
+        """Whether a teacher teaches without labels."""
+        return self._teacher is not None and not self._teacher.distillation.labels
 
     @property
     def _batches_until_saved(self) -> int:
@@ -430,7 +438,7 @@ class Training:
         self._sgd.zero_grad(set_to_none=True)
         with none_lost():
             self._shared(losses[0], len(y)).backward()  # type: ignore[no-untyped-call]
-        if self._teacher is not None and not self._teacher.distillation.labels:
+        if self._taught_alone:
             # Losses of outputs of any sort have gradients of any size.
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), LONGEST_GRADIENT)
         with self._step_sizes.bounded():
@@ -440,7 +448,7 @@ class Training:
 
     def _lesson(self, x: Inputs, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """The losses of a batch, that to minimise first, and for how many samples the network is right."""
-        if self._teacher is None or self._teacher.distillation.labels:
+        if self._teacher is None or not self._taught_alone:
             losses, logits = self._losses(x, y)
             return losses, right_of(logits, y)
         with bfloat16_steps(self._device, self._half), synchronised_norms(self._processes):
@@ -477,6 +485,16 @@ class Training:
                 if self._half:
                     remedy += ", or precision float32"
                 raise InputError(f"training diverged: {name} is not finite after epoch {epoch + 1}; {remedy}")
+
+
+def keep_statistics_(model: nn.Module) -> None:
+    """Let batch norms use the statistics that they have, and keep them, in a network in training mode.
+
+    Few images, seen in few steps, tell worse ones than calibration and reconstruction were done with.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.training = False
 
 
 @torch.no_grad()
