@@ -52,7 +52,7 @@ def main() -> None:
         many, one = execute(run, options.images), execute(run, 1)
         interval, latency = 1e3 * run.interval, 1e3 * run.latency
         whole = latency + (options.images - 1) * interval
-        found.append((many.ends[-1] / whole, one.latency / latency, run.limit))
+        found.append((many.whole / whole, one.latency / latency, run.limit))
 
     compare()
     for place, what in enumerate(("all images", "latency")):

@@ -17,9 +17,10 @@ from rankfold.chip.run import ChipRun, ChipStudy
 from rankfold.chip.traffic import links_between
 from rankfold.cost.energy import hardware_table, network_energy, precise_plan
 from rankfold.errors import InputError
-from rankfold.machine import ChipSpec, chip_names, load_chip
+from rankfold.machine import ChipSpec, OffChip, chip_names, load_chip
 from rankfold.plan import Plan, uniform_plan
 from rankfold.workload import ConvShape, Network, zoo_network
+from rankfold.workload.flow import INPUT, FlowRecorder
 
 EXAMPLES = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -187,3 +188,45 @@ def test_chips_of_the_package_have_sources_and_run(name: str) -> None:
     assert described.warnings == ()
     assert len(described.sources) >= 10
     assert one_way(described).interval > 0
+
+
+def test_everything_that_is_slow_is_felt_layer_by_layer() -> None:
+    described = chip(cores=4, arrays=4)
+    fast = one_way(described).latency
+    slow = [
+        replace(described, cores=replace(described.cores, rate=0.01)),
+        replace(described, buffer=replace(described.buffer, rate=0.01)),
+        replace(described, memory=OffChip(rate=0.01, energy=1.0)),
+        replace(described, interconnect=replace(described.interconnect, rate=0.01)),
+    ]
+    assert all(one_way(other).latency > 2 * fast for other in slow)
+
+
+def test_memory_that_is_slow_limits_a_pipeline() -> None:
+    described = chip(cores=25, arrays=16)
+    run = one_way(replace(described, memory=OffChip(rate=0.1, energy=1.0)))
+    assert run.pipeline is not None
+    # 3 x 32 x 32 values of 8 bits.
+    assert 1e3 * run.interval == pytest.approx(3 * 32 * 32 * 8 / 0.1)
+    assert run.limit == "off-chip memory (the image)"
+
+
+def test_one_core_sends_nothing() -> None:
+    run = one_way(chip(cores=1, arrays=16))
+    assert run.rewritten is not None and run.rewritten.sending_time == run.rewritten.sent_bits == 0
+
+
+def test_deep_networks_of_gates_are_read_at_once() -> None:
+    flow, layers, made_by = FlowRecorder(), [], INPUT
+    for number in range(60):
+        shape = ConvShape(f"gate{number}", 3, 3, (1, 1), (4, 4))
+        layers.append(shape)
+        flow.layer(shape.name, made_by)
+        gated = flow.join(((made_by, 48), (shape.name, 48)), 48, (4, 4))
+        made_by = flow.join(((made_by, 48), (gated, 48)), 48, (4, 4))
+    layers.append(ConvShape("fc", 3, 2, (1, 1), (1, 1), kind="linear"))
+    flow.layer("fc", made_by)
+    network = Network("gates", (3, 4, 4), tuple(layers), flow=flow.flow(layers))
+    described = chip(cores=16, arrays=16)
+    run = ChipStudy(network, planned(network, described), described).staying(256)
+    assert sum(task.arrays is None for task in run.graph.tasks) == 121

@@ -34,6 +34,12 @@ def test_units_are_read(tmp_path: Path) -> None:
         content["cores"]["count"] = 4
 
     chip = load_chip(written(tmp_path, edit))
+    assert (
+        load_chip(
+            written(tmp_path, lambda c: c["buffer"].update(size={"value": 4.1, "unit": "MB"}))
+        ).buffer.size
+        == 4_100_000
+    )
     assert (chip.buffer.size, chip.buffer.energy) == (1 << 20, 125.0)
     assert chip.memory is not None and chip.memory.rate == 8.0
     assert chip.arrays == 64
@@ -49,6 +55,10 @@ WRONG = [
     (lambda c: c.pop("buffer"), "'buffer' is a required property"),
     (lambda c: c.update(hardware="nonesuch"), "hardware"),
     (lambda c: c.update(colour="red"), "colour"),
+    (
+        lambda c: c.update(array={"conversion_time": 5}),
+        "conversion_time says nothing without array/read_time",
+    ),
     (
         lambda c: c.update(array={"read_time": {"value": 10, "unit": "ns"}, "conversion_time": 5}),
         "array/read_time .*leaves 1.25 ns for each of the 8 columns",

@@ -84,6 +84,10 @@ def run_on_chip(
     if objective not in OBJECTIVES:
         raise InputError(f"objective (={objective}) must be one of {', '.join(OBJECTIVES)}")
     study = ChipStudy(network, plan, chip, masks, choose_mappings=choose_mappings)
+    if not study.mappings.fewest:
+        raise InputError(
+            f"the plan leaves no layer of {network.name} on arrays, so that there is nothing to run"
+        )
     tried = _Tried(study, OBJECTIVES[objective], {})
     arrays = study.mappings.fewest
     while arrays < chip.arrays:

@@ -16,16 +16,16 @@ class Check:
     """Both, of one run.
 
     Attributes:
-        interval: us between images, as predicted, and
-        executed_interval: as executed.
+        whole: us of all images: a latency, and an interval for each further one, as predicted, and
+        executed_whole: as executed.
         latency: us, as predicted, and
         executed_latency: as executed, of an image that finds the chip empty.
         traffic_differs: bits of the link whose load differs most.
         images: sent through.
     """
 
-    interval: float
-    executed_interval: float
+    whole: float
+    executed_whole: float
     latency: float
     executed_latency: float
     traffic_differs: float
@@ -35,8 +35,8 @@ class Check:
         """For `--json`."""
         return {
             "images": self.images,
-            "interval_us": self.executed_interval,
-            "interval_ratio": self.executed_interval / self.interval,
+            "whole_us": self.executed_whole,
+            "whole_ratio": self.executed_whole / self.whole,
             "latency_us": self.executed_latency,
             "latency_ratio": self.executed_latency / self.latency,
             "traffic_differs_bits": self.traffic_differs,
@@ -59,4 +59,5 @@ def check_schedule(run: ChipRun, images: int) -> Check:
     counted = run.pipeline.traffic.load
     links = {*many.load, *counted}
     differs = max((abs(many.load.get(link, 0.0) - counted.get(link, 0.0)) for link in links), default=0.0)
-    return Check(run.interval, NS * many.interval, run.latency, NS * one.latency, differs, images)
+    whole = run.latency + (images - 1) * run.interval
+    return Check(whole, NS * many.whole, run.latency, NS * one.latency, differs, images)

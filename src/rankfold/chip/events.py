@@ -45,10 +45,9 @@ class Executed:
         return self.ends[0]
 
     @property
-    def interval(self) -> float:
-        """ns between images, over the second half of them, when the chip is filled."""
-        half = len(self.ends) // 2
-        return (self.ends[-1] - self.ends[half]) / (len(self.ends) - 1 - half)
+    def whole(self) -> float:
+        """ns of all images together."""
+        return self.ends[-1]
 
 
 def execute(run: ChipRun, images: int = 8) -> Executed:
@@ -87,6 +86,7 @@ class _Run:
         self.steps = [Step.of(graph, self.placement, index, run.chip, run.read_time) for index in tasks]
         self._readers = graph.readers
         self._arrays = {number: self._one_at_a_time() for number in graph.on_arrays}
+        self._memory = self._one_at_a_time()
         self._units: dict[int, Any] = defaultdict(self._one_at_a_time)
         self._ports: dict[int, Any] = defaultdict(self._one_at_a_time)
         self._links: dict[Link, Any] = defaultdict(self._one_at_a_time)
@@ -159,6 +159,8 @@ class _Run:
         ]
         if task.arrays is not None:
             parts.append(self._hold(self._arrays[task.arrays], step.arrays))
+        elif not task.reads:
+            parts.append(self._hold(self._memory, step.units))
         else:
             parts += self._digital(index)
         yield from self._all(parts)

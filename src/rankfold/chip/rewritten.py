@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rankfold.chip.energy import buffer_bits
 from rankfold.chip.graph import TaskGraph
 from rankfold.cost.chip import copies_of_tiles
 from rankfold.cost.cycles import NetworkCycles
 from rankfold.cost.energy.engine import variables
 from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.rewriting import Rewriting, rewriting
-from rankfold.cost.stored import StoredStage, reference_columns, stages_of
+from rankfold.cost.stored import StoredStage, reference_columns, stages_of, stored_stage
 from rankfold.machine import ChipSpec
 from rankfold.machine.chip import BUS
 
@@ -31,6 +33,7 @@ class Rewritten:
         way: how arrays are written, see `cost.rewriting`; where all tiles have arrays, none are.
         arrays_time: ns in which arrays compute, and
         writing_time: are written.
+        digital_time: ns in which digital units and buffers work, shared out among all cores.
         sent_bits: over the interconnect, each bit once for each link that it passes.
         sending_time: ns of the busiest link, or of the bus.
         memory_bits: that pass between chip and memory.
@@ -43,6 +46,7 @@ class Rewritten:
     way: Rewriting
     arrays_time: float
     writing_time: float
+    digital_time: float
     sent_bits: float
     sending_time: float
     memory_bits: float
@@ -54,7 +58,8 @@ class Rewritten:
     @property
     def latency(self) -> float:
         """ns of an image."""
-        return self.arrays_time + self.writing_time + max(self.sending_time, self.memory_time)
+        working = self.arrays_time + self.writing_time + self.digital_time
+        return working + max(self.sending_time, self.memory_time)
 
     @property
     def limit(self) -> str:
@@ -62,6 +67,7 @@ class Rewritten:
         parts = {
             "arrays": self.arrays_time,
             "writing": self.writing_time,
+            "digital units and buffers": self.digital_time,
             "interconnect": self.sending_time,
             "off-chip memory": self.memory_time,
         }
@@ -75,6 +81,7 @@ class Rewritten:
             "cells_written": self.way.cells,
             "arrays_us": 1e-3 * self.arrays_time,
             "writing_us": 1e-3 * self.writing_time,
+            "digital_us": 1e-3 * self.digital_time,
             "interconnect_us": 1e-3 * self.sending_time,
             "memory_us": 1e-3 * self.memory_time,
             "memory_bits": self.memory_bits,
@@ -94,17 +101,20 @@ def rewritten(
     way = _staying(stages, chip.arrays)
     if way is None:
         way = rewriting(stages, chip.arrays, row / read_time, reference_columns(array))
-    weights = way.cells * (array.cell_bits or 1)
+    weights = way.cells * _bits_of_cell(placed, activity)
     maps = sum(reading.bits for task in graph.tasks for reading in task.reads)
     live = live_bits(graph)
-    memory_bits = float(weights + graph.tasks[0].made_bits)
+    memory_bits = weights + graph.tasks[0].made_bits
     if live > 8 * chip.buffer.size * chip.cores.count:
-        # Every feature map is written to memory and comes back to those that read it.
-        memory_bits += maps + sum(task.made_bits for task in graph.tasks[1:])
+        # Every feature map but the image is written to memory, and comes back to each that reads it.
+        memory_bits += sum(reading.bits for task in graph.tasks for reading in task.reads if reading.source)
+        memory_bits += sum(_sent(graph, index) for index in range(1, len(graph.tasks)))
+    rate = chip.interconnect.rate
     links = 1
-    if chip.interconnect.kind != BUS:
-        # A tree that reaches every core has one link less than there are cores.
-        links = max(chip.cores.count - 1, 1)
+    if chip.cores.count == 1:
+        links, rate = 0, math.inf  # nothing is sent within a core
+    elif chip.interconnect.kind != BUS:
+        links = chip.cores.count - 1  # a tree that reaches every core
     endured = None
     if endurance is not None and way.written:
         endured = endurance * (chip.arrays - way.kept) / way.written
@@ -112,9 +122,10 @@ def rewritten(
         way,
         (way.latency - way.writing) * read_time,
         way.writing * read_time,
+        digital_time=_digital_time(graph, chip),
         # Weights go to one core each, feature maps to all.
         sent_bits=weights * _hops(chip) + maps * links,
-        sending_time=(weights + maps) / chip.interconnect.rate,
+        sending_time=(weights + maps) / rate,
         memory_bits=memory_bits,
         memory_time=memory_bits / chip.memory.rate,
         writing_energy=FJ * cell * way.cells,
@@ -135,14 +146,40 @@ def _staying(stages: Sequence[StoredStage], arrays: int) -> Rewriting | None:
     return Rewriting(latency, writing=0, kept=tiles, written=0, cells=0)
 
 
+def _digital_time(graph: TaskGraph, chip: ChipSpec) -> float:
+    """ns of the units and buffers of all cores."""
+    operations = sum(task.operations for task in graph.tasks)
+    units = operations / chip.cores.rate
+    buffers = buffer_bits(graph, None) / chip.buffer.rate
+    return (units + buffers) / chip.cores.count
+
+
+def _bits_of_cell(placed: NetworkCycles, activity: NetworkEnergy) -> float:
+    """Bits of a weight over the cells that hold it, over all cells that are written."""
+    bits = cells = 0.0
+    for layer, priced in zip(placed.layers, activity.layers, strict=True):
+        for stage, counted in zip(layer.executed.stages, priced.stages, strict=True):
+            stored = stored_stage(stage, placed.array, layer.slices, layer.columns_per_weight)
+            own = sum(
+                rows * columns * number for tiles in stored.tiles for (rows, columns), number in tiles.sizes
+            )
+            cells += own
+            bits += own * counted.activity.weight_bits / layer.columns_per_weight
+    return bits / max(cells, 1)
+
+
+def _sent(graph: TaskGraph, index: int) -> int:
+    """Bits of a feature map, as those that read it do."""
+    return max((graph.tasks[reader].reads[number].bits for reader, number in graph.readers[index]), default=0)
+
+
 def live_bits(graph: TaskGraph) -> int:
     """The most bits of feature maps that must be kept at once, where tasks run one after another."""
     last = [0] * len(graph.tasks)
-    sent = [0] * len(graph.tasks)
     for index, task in enumerate(graph.tasks):
         for reading in task.reads:
             last[reading.source] = index
-            sent[reading.source] = max(sent[reading.source], reading.bits)
+    sent = [_sent(graph, index) for index in range(len(graph.tasks))]
     most = 0
     for now in range(len(graph.tasks)):
         # What was made up to now and is read now or later.

@@ -75,6 +75,7 @@ class ChipRun:
         pipeline: how it runs where its weights stay; None: they do not.
         rewritten: how it runs where they are written for each image; None: they stay.
         why_written: why they do not stay, in words; empty where they do.
+        not_counted: layers and products of computed values that no array computes, in words.
         least_interval: ns between images that no copies, placement or traffic of this plan on this chip can
             beat; 0: not known.
     """
@@ -89,6 +90,7 @@ class ChipRun:
     pipeline: Pipeline | None = None
     rewritten: Rewritten | None = None
     why_written: str = ""
+    not_counted: tuple[str, ...] = ()
     least_interval: float = 0.0
 
     @property
@@ -202,6 +204,7 @@ class ChipRun:
             "area_by_part_mm2": self.area,
             "array_utilisation": self.utilisation,
             "assumed": list(self.activity.assumed),
+            "not_counted": list(self.not_counted),
             "reads_assumed": self.graph.assumed_chain,
             "warnings": list(self.chip.warnings),
         }
@@ -319,6 +322,7 @@ class ChipStudy:
             placed=placed,
             activity=replace(activity, assumed=self._assumed),
             read_time=self.chip.read_time or _read_time(activity),
+            not_counted=tuple(f"{other.name}: {other.what}" for other in self.network.untouched),
         )
 
 

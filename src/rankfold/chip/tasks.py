@@ -51,6 +51,7 @@ class _Builder:
         self._joins = {join.name: join for join in self.flow.joins}
         self._made_by = {INPUT: 0}  # the task of the last stage of a layer, or of a join
         self._arrays: dict[Hashable, int] = {}  # what arrays hold: their number
+        self._bits = self._bits_of_joins()
 
     def join(self, name: str) -> None:
         """Append a join, and those that it reads, unless it is no join or there already."""
@@ -59,7 +60,7 @@ class _Builder:
             return
         for source in join.sources:
             self.join(source)
-        rows, bits = join.plane[0], self._bits_read(name)
+        rows, bits = join.plane[0], self._bits[name]
         made = range(1, rows + 1)
         reads = []
         for source, values in zip(join.sources, join.values, strict=True):
@@ -134,21 +135,28 @@ class _Builder:
         needs = rows_in_step(made, height, rows)
         return Reading(source, rows, self.tasks[source].made_bits, needs, needs)
 
-    def _bits_read(self, name: str) -> int:
-        """Bits with which what a join makes is read: the most of the layers that do."""
-        found = []
+    def _bits_of_joins(self) -> dict[str, int]:
+        """Bits with which what joins make is read: the most of those that do, directly or joined again."""
+        found: dict[str, int] = {}
         for index, source in enumerate(self.flow.reads):
-            if source == name and self._energy.layers[index].stages:
-                found.append(self._energy.layers[index].stages[0].activity.input_bits)
-        for join in self.flow.joins:
-            if name in join.sources:
-                found.append(self._bits_read(join.name))
-        return max(found, default=JOINED_BITS)
+            stages = self._energy.layers[index].stages
+            if stages:
+                found[source] = max(found.get(source, 0), stages[0].activity.input_bits)
+        # A join is made before those that read it.
+        for join in reversed(self.flow.joins):
+            bits = found.setdefault(join.name, JOINED_BITS)
+            for source in join.sources:
+                found[source] = max(found.get(source, 0), bits)
+        return found
 
 
 def _input(network: Network) -> Task:
     channels, height, width = network.input
-    bits = channels * height * width * IMAGE_BITS
+    values = channels * height * width
+    if network.inputs:
+        # Numbers that are no tensors are settings, and do not come with every image.
+        values = sum(math.prod(given.shape) for given in network.inputs if given.shape is not None)
+    bits = values * IMAGE_BITS
     return Task(
         name=INPUT, layer=None, rows=height, window=1, reads=(), operations=0, driven=0, made_bits=bits
     )

@@ -37,6 +37,7 @@ from rankfold.machine import ChipSpec
 
 Reader = tuple[int, int]  # a task, and which of its readings
 ARRAYS, UNITS, BUFFER, LINKS = "arrays", "digital units", "buffer", "interconnect"
+MEMORY = "off-chip memory"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Work:
     """The busiest part of one sort for an image.
 
     Attributes:
-        part: `arrays`, `digital units`, `buffer` or `interconnect`.
+        part: `arrays`, `digital units`, `buffer`, `interconnect` or `off-chip memory`.
         where: which one: a layer, a core, a link.
         time: ns that it works.
     """
@@ -126,7 +127,9 @@ def timing(
         arrivals = []
         for number, reading in enumerate(task.reads):
             come = arrival(graph, placement, traffic, chip, times[reading.source], (index, number))
-            arrivals.append(come[np.array(reading.needs) - 1])
+            needs = np.array(reading.needs)
+            # The first windows of a plane may lie in its padding, and need nothing.
+            arrivals.append(np.where(needs > 0, come[needs - 1], 0.0))
         summed = sending(traffic.sums[index], task.bundles, chip)
         times.append(_times(task, steps[index], arrivals, interval, summed))
     rows = []
@@ -141,7 +144,8 @@ class Step:
 
     Attributes:
         arrays: ns of its arrays.
-        units: ns of the digital units of the core that has most of it.
+        units: ns of the digital units of the core that has most of it; of the input, in which it comes from
+            memory.
         driven: ns in which the busiest of their buffers gives what is driven, while arrays work.
     """
 
@@ -158,6 +162,8 @@ class Step:
             busiest = max(busiest, -(-times // copies))
         largest = max(part.share for part in placement.parts[index])
         units = largest * task.operations / chip.cores.rate
+        if not task.reads and chip.memory is not None:
+            units = task.made_bits / chip.memory.rate
         driven = largest * task.driven / chip.buffer.rate
         bundles = task.bundles
         return cls(busiest * read_time / bundles, units / bundles, driven / bundles)
@@ -253,6 +259,8 @@ def _work(
         Work(UNITS, f"core {core}", units[core]),
         Work(BUFFER, f"core {full}", buffers[full]),
     ]
+    if chip.memory is not None:
+        work.append(Work(MEMORY, "the image", graph.tasks[0].made_bits / chip.memory.rate))
     load = traffic.load
     if load:
         link = max(load, key=load.__getitem__)

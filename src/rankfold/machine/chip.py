@@ -102,9 +102,8 @@ class ChipSpec:
         memory: beside the chip; None: there is none, and what does not fit cannot be run.
         read_time: ns of an activation of an array with one slice of the inputs; None: as the component table
             says.
-        conversion_time: ns of a conversion of an ADC, of which `hardware.mux` follow one another in an
-            activation;
-            None: as the component table says.
+        conversion_time: ns of a conversion of an ADC, of which `hardware.mux` fit into a read; None: not
+            told.
         sources: where figures come from, by their place in the file, such as `buffer/energy`.
         warnings: sentences about figures far from what is known.
     """
@@ -135,6 +134,11 @@ class ChipSpec:
 
     def _check_conversions(self) -> None:
         """Refuse ADCs that are slower than the activations of the arrays allow."""
+        if self.conversion_time is not None and self.read_time is None:
+            raise InputError(
+                "array/conversion_time says nothing without array/read_time, the time of an activation; give "
+                "both, or neither"
+            )
         shared = self.hardware.mux
         if self.read_time is None or self.conversion_time is None or shared is None:
             return

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from rankfold.arguments import PATH, takes
 from rankfold.documents import in_schema, parse_yaml
-from rankfold.errors import InputError, did_you_mean
+from rankfold.errors import InputError
 from rankfold.machine.chip import Buffer, ChipSpec, Cores, Interconnect, OffChip
-from rankfold.machine.description import SUFFIXES, from_json, hardware_names, load_hardware
+from rankfold.machine.description import from_json, hardware_names, load_hardware
 from rankfold.machine.figures import FIGURES, SOURCE, far_off, figure_at
 from rankfold.machine.hardware import Hardware
+from rankfold.machine.presets import Presets
 from rankfold.records.schema import schema_validator
 
 TYPE, VERSION = "rankfold.chip", 1
 
 
+PRESETS = Presets("chip", "chips")
+
+
 def chip_names() -> tuple[str, ...]:
     """The chips that the package describes."""
-    names = []
-    for entry in _presets().iterdir():
-        if entry.name.endswith(".yaml"):
-            names.append(entry.name.removesuffix(".yaml"))
-    return tuple(sorted(names))
+    return PRESETS.names
 
 
 @takes(name=PATH)
@@ -52,19 +51,7 @@ def chip_text(name: str | Path) -> str:
     Raises:
         InputError: there is none of that name, or the file cannot be read.
     """
-    known = chip_names()
-    if str(name) in known:
-        text: str = _presets().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-        return text
-    path = Path(name)
-    if path.suffix.lower() not in SUFFIXES:
-        hint = did_you_mean(str(name), known)
-        raise InputError(f"chip (={name}) must be one of {', '.join(known)}, or a .yaml file{hint}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a null character
-        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise InputError(f"cannot read chip {name}: {reason}") from None
+    return PRESETS.text(name, chip_names())
 
 
 def chip_from_json(content: Any, where: str, folder: Path | None = None) -> ChipSpec:
@@ -127,7 +114,3 @@ def _hardware(entry: Any, where: str, folder: Path | None) -> Hardware:
     if folder is not None and entry not in hardware_names():
         entry = folder / entry
     return load_hardware(entry)
-
-
-def _presets() -> Any:
-    return resources.files("rankfold.machine").joinpath("chips")

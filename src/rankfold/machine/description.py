@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,13 @@ from rankfold.documents import in_schema, parse_yaml
 from rankfold.errors import InputError
 from rankfold.machine.hardware import DEFAULT_HARDWARE, OF_NOISE, Hardware
 from rankfold.machine.nonideal import NonIdealities
+from rankfold.machine.presets import Presets
 from rankfold.mapping import ArraySpec
 from rankfold.records.schema import schema_validator
 from rankfold.records.typed import typed
 
 TYPE, VERSION = "rankfold.hardware", 1
-SUFFIXES = (".yaml", ".yml", ".json")  # JSON is YAML too
+PRESETS = Presets("hardware", "presets")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400}
 VALUE, UNIT, SOURCE = "value", "unit", "source"
 # Fields of `ArraySpec` and `Hardware`: their section of a file, and their key in it.
@@ -38,11 +37,7 @@ NOISE_PLACES = {name: ("noise", name) for name in OF_NOISE} | {"adc_range": ("ad
 
 def hardware_names() -> tuple[str, ...]:
     """The descriptions that the package has, the default first."""
-    names = []
-    for entry in _presets().iterdir():
-        if entry.name.endswith(".yaml"):
-            names.append(entry.name.removesuffix(".yaml"))
-    return (DEFAULT_HARDWARE.name, *sorted(names))
+    return (DEFAULT_HARDWARE.name, *PRESETS.names)
 
 
 @takes(name=PATH)
@@ -82,24 +77,9 @@ def hardware_text(name: str | Path) -> str:
     Raises:
         InputError: there is none of that name, or the file cannot be read.
     """
-    known = hardware_names()
     if str(name) == DEFAULT_HARDWARE.name:
         return _yaml(DEFAULT_HARDWARE)
-    if str(name) in known:
-        text: str = _presets().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-        return text
-    path = Path(name)
-    if path.suffix.lower() not in SUFFIXES:
-        near = difflib.get_close_matches(str(name), known, 1)
-        hint = ""
-        if near:
-            hint = f"; did you mean {near[0]}?"
-        raise InputError(f"hardware (={name}) must be one of {', '.join(known)}, or a .yaml file{hint}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a null character
-        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise InputError(f"cannot read hardware {name}: {reason}") from None
+    return PRESETS.text(name, hardware_names())
 
 
 def from_json(content: Any, where: str, folder: Path | None = None) -> Hardware:
@@ -197,10 +177,6 @@ def _technology(name: str, folder: Path | None) -> str:
 
 def _what(where: str) -> str:
     return f"{where} is no description of hardware"
-
-
-def _presets() -> Any:
-    return resources.files("rankfold.machine").joinpath("presets")
 
 
 def _yaml(hardware: Hardware) -> str:

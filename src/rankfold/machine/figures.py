@@ -84,8 +84,11 @@ def figure_at(place: str, entry: Any) -> float:
     scaled = float(value) * factor
     if scaled < 0 or (scaled == 0 and not figure.may_be_zero):
         raise InputError(f"{place} (={value}) must be {'at least' if figure.may_be_zero else 'above'} 0")
-    if figure.whole and scaled != int(scaled):
-        raise InputError(f"{place} (={value}) must be a whole number")
+    if figure.whole:
+        # 4.1 MB are whole bytes, whatever the product of two floats is.
+        if abs(scaled - round(scaled)) > 1e-6 * scaled:
+            raise InputError(f"{place} (={value}) must be a whole number")
+        scaled = round(scaled)
     return scaled
 
 

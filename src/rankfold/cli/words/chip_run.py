@@ -120,8 +120,8 @@ def check_in_words(check: Check) -> str:
     if check.traffic_differs >= 1:
         traffic = f"up to {check.traffic_differs:,.0f} bits of a link other than counted"
     return (
-        f"executed event by event, {check.images} images: one every {check.executed_interval:,.2f} us "
-        f"({check.executed_interval / check.interval:.2f} times as predicted), "
+        f"executed event by event: {check.images} images in {check.executed_whole:,.2f} us "
+        f"({check.executed_whole / check.whole:.2f} times as predicted), "
         f"{check.executed_latency:,.2f} us from in to out ({check.executed_latency / check.latency:.2f} "
         f"times), traffic {traffic}"
     )
