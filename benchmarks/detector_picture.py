@@ -3,8 +3,8 @@
 Usage: python benchmarks/detector_picture.py [--keep detectors] [--shares 0.6 0.4] [--bits 8]
     [--image 1000000] [--picture docs/images/detectors.png]
 
-One row for each network of `pretrained_detectors.py`: boxes of the original, then those of the files that
-`detectors.py` left in `--keep`, in onnxruntime, all on one image. Known boxes are dashed.
+One row for each network of `pretrained_detectors.py` that was measured: boxes of the original, then those of
+the files that `detectors.py` left in `--keep`, in onnxruntime, all on one image. Known boxes are dashed.
 """
 
 from __future__ import annotations
@@ -36,14 +36,21 @@ def main() -> None:
     parser.add_argument("--image", type=int, default=1_000_000, help="the seed that it is drawn with")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/detectors.png"))
     options = parser.parse_args()
+    written: dict[str, list[Path]] = {}
+    for name in DETECTORS:
+        paths = [options.keep / f"{name}-{share:g}-{options.bits}.onnx" for share in options.shares]
+        if all(path.exists() for path in paths):
+            written[name] = paths
+    if not written:
+        raise SystemExit(f"{options.keep} has no files of these shares and bits; run detectors.py first")
     columns = 1 + len(options.shares)
-    figure = Figure((columns * SIDE, len(DETECTORS) * (SIDE + 0.2)), dpi=DOTS, layout="tight")
+    figure = Figure((columns * SIDE, len(written) * (SIDE + 0.2)), dpi=DOTS, layout="tight")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(DETECTORS), columns, squeeze=False)
-    for row, detector in zip(panels, DETECTORS.values(), strict=True):
+    panels = figure.subplots(len(written), columns, squeeze=False)
+    for row, (name, paths) in zip(panels, written.items(), strict=True):
+        detector = DETECTORS[name]
         draw_boxes(row[0], detector, detector.path, options.image, "original")
-        for panel, share in zip(row[1:], options.shares, strict=True):
-            path = options.keep / f"{detector.name}-{share:g}-{options.bits}.onnx"
+        for panel, share, path in zip(row[1:], options.shares, paths, strict=True):
             words = f"{share:.0%} of its cycles, {options.bits} bits"
             draw_boxes(panel, detector, path, options.image, words)
     figure.savefig(options.picture, pil_kwargs={"optimize": True})
@@ -55,7 +62,7 @@ def draw_boxes(panel: Axes, detector: Detector, path: Path, seed: int, title: st
     runner = Runner(analyse_onnx(path, IMAGE).file.model, 1)
     found = detector.boxes(runner({runner.inputs[0]: detector.prepare(page)[None]}))
     panel.imshow(page)
-    for boxes, colour, style in ((found, OCHRE, "-"), (known, BLUE, ":")):
+    for boxes, colour, style in ((found, OCHRE[0], "-"), (known, BLUE[0], ":")):
         for left, top, right, bottom in boxes:
             corner, width, height = (left, top), right - left, bottom - top
             panel.add_patch(
