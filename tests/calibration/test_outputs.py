@@ -133,6 +133,15 @@ def test_probabilities_are_scores_behind_a_softmax():
         sensitivities(scores, [IMAGES], ["first"], outputs="probabilities:2")
 
 
+@pytest.mark.parametrize("taken_for", ["scores", "probabilities"])
+def test_one_class_alone_is_refused_as_its_softmax_says_nothing(taken_for):
+    model = nn.Sequential(nn.Conv2d(2, 1, 1), nn.Sigmoid())
+    with pytest.raises(
+        OutputsError, match=r"one class in dimension 1, whose softmax is 1 .* take it for values"
+    ):
+        sensitivities(model, [torch.randn(4, 2, 5, 5)], ["0"], outputs=taken_for)
+
+
 def test_the_prediction_is_the_relative_error_where_outputs_are_linear_in_the_weight():
     """With one output channel the basis of the layer is that of its inputs, and nothing is approximated."""
     torch.manual_seed(0)

@@ -288,3 +288,11 @@ def test_a_value_that_two_nodes_make_is_refused(tmp_path):
     made = whole()
     made.graph.node[2].output[0] = "ya"
     assert "makes ya, which is there already" in go_through(save(tmp_path, made))
+
+
+@pytest.mark.parametrize("wrong", [{"strides": [0, 1]}, {"dilations": [1, 0]}])
+def test_transposed_convolutions_without_strides_are_refused(tmp_path, wrong):
+    transposed = helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up", **wrong)
+    made = model([transposed], [weight("w", 3, 4, 3, 3)], [("x", (1, 3, 5, 5))])
+    with pytest.raises(RankfoldError, match="up"):
+        analyse_onnx(save(tmp_path, made))

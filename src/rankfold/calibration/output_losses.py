@@ -38,8 +38,6 @@ from rankfold.calibration.outputs import (
 )
 from rankfold.plan.prediction import NATS, RELATIVE_ERROR
 
-CONSTANT = 1e-12  # of the mean square; a channel of less variance is a constant
-
 # What networks are measured by beside the dense one, without labels.
 AGREEMENT, OUTPUT_ERROR = "agreement", "relative output error"
 
@@ -137,9 +135,15 @@ class ScoreLoss(OutputLoss):
         """That of the classes.
 
         Raises:
-            OutputsError: the output has none.
+            OutputsError: the output has none, or one class alone.
         """
-        return dimension(replace(self.model, dim=self.model.dim or 1), where, value)
+        dim = dimension(replace(self.model, dim=self.model.dim or 1), where, value)
+        if value.shape[dim] == 1:
+            raise OutputsError(
+                f"{where} has the shape {tuple(value.shape)}, one class in dimension {dim}, whose softmax is "
+                "1 whatever the network says; take it for values, or name the dimension of the classes"
+            )
+        return dim
 
     def draws_together(self, outputs: Outputs) -> bool:
         """Where there is one position each."""

@@ -91,7 +91,8 @@ def image_files(source: str) -> dict[str, list[Path]] | None:
     if len(own) == 1:
         raise InputError(f"data {source} has one image; give 2 or more, to look at and to measure on")
     held_out = own[HELD_OUT - 1 :: HELD_OUT] or own[-1:]
-    return {"train": [path for path in own if path not in set(held_out)], "test": held_out}
+    held = set(held_out)
+    return {"train": [path for path in own if path not in held], "test": held_out}
 
 
 def _folders_in(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from rankfold.calibration.samples import Inputs, call
 from rankfold.errors import InputError
 
 MEMORY = 1 << 30  # bytes that the runs of one network hold while they wait
+MOST_RUNS = 64  # that wait, each in a thread; further batches run from the start for each block
 
 
 class WaitingRuns:
@@ -75,7 +76,7 @@ class WaitingRuns:
             count += 1
             if self._waiting is None:
                 live = _live_bytes(self._network, batch)
-                self._waiting = self._memory // max(live, 1)
+                self._waiting = min(self._memory // max(live, 1), MOST_RUNS)
             if place < self._waiting:
                 if place == len(self._runs):
                     self._runs.append(_Run(self._network, batch))

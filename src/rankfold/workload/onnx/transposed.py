@@ -45,6 +45,8 @@ def _form(node: Any, options: Mapping[str, Any], plane: Dims, kernel: Dims) -> S
     stride = numbers(node, options, "strides", ones)
     dilation = numbers(node, options, "dilations", ones)
     further = numbers(node, options, "output_padding", (0,) * len(kernel))
+    if min(*stride, *dilation) < 1:
+        raise InputError(f"{describe(node)} has strides or dilations below 1; export it again")
     pads = numbers(node, options, "pads", (0,) * (2 * len(kernel)))
     shape = None
     if options.get("output_shape"):
@@ -86,8 +88,6 @@ def cut_sides(
         missing = whole + further[place] - wanted
         small, large = missing // 2, missing - missing // 2
         first = large if auto_pad == "SAME_LOWER" or auto_pad in ("NOTSET", "") else small
-        if auto_pad == "SAME_UPPER":
-            first = small
         before.append(first)
         behind.append(missing - first - further[place])
     return before, behind
