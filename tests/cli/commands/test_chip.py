@@ -49,9 +49,26 @@ def test_groups_of_low_rank_have_two_tasks_a_layer(capsys):
     assert {"layer2.0.conv2 (1)", "layer2.0.conv2 (2)"} <= names
 
 
+def test_a_page_is_written_beside_what_is_printed(capsys, tmp_path):
+    page = tmp_path / "chip.html"
+    assert main(["chip", "resnet8", "--chip", "sram-22nm", "--page", str(page), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert f"{content['latency_us']:,.2f}\u00a0µs" in page.read_text(encoding="utf-8")
+
+
+def test_nothing_but_a_page_is_replaced(capsys, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    assert main(["chip", "resnet8", "--chip", "sram-22nm", "--page", str(notes)]) == 2
+    said = capsys.readouterr()
+    assert not said.out and "only a page is replaced" in said.err
+    assert notes.read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
+        (["--list", "--page", "a.html"], "--page shows a network on a chip"),
         ([], "name a network, or give --list or --show NAME"),
         (["resnet8"], "give the chip: --chip isaac or "),
         (["resnet8", "--chip", "isaak"], "did you mean isaac?"),

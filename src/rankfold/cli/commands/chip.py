@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from rankfold.chip.best import OBJECTIVES, run_on_chip
-from rankfold.chip.check import check_schedule
+from rankfold.chip.check import Check, check_schedule
+from rankfold.chip.run import ChipRun
 from rankfold.cli.arguments.arrays import add_bits
 from rankfold.cli.arguments.mappings import add_mapping
 from rankfold.cli.arguments.methods import add_rules
@@ -18,6 +20,7 @@ from rankfold.errors import InputError
 from rankfold.machine import ChipSpec, chip_names, chip_text, load_chip
 from rankfold.models.pretrained import run_folder
 from rankfold.records.text_table import format_table
+from rankfold.workload import Network
 
 IMAGES = 8  # that a check sends through
 
@@ -50,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also execute the schedule event by event, with everything that waits for everything else",
     )
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="also write an HTML page: floor plan, timeline, traffic; of existing files it replaces only "
+        "HTML pages",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--list", action="store_true", help="the chips that the package describes")
     form.add_argument("--show", metavar="NAME", help="print a description, to copy and edit")
@@ -60,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print descriptions, or a network on a chip."""
+    if options.page is not None and (options.list or options.show is not None):
+        raise InputError("--page shows a network on a chip; name one, and omit --list and --show")
     if options.list:
         print(_table())
         return 0
@@ -69,6 +81,11 @@ def run(options: argparse.Namespace) -> int:
         print(chip_text(options.show), end="")
         return 0
     chip = _chip(options)
+    if options.page is not None:
+        from rankfold.report import check_page
+
+        # Before anything is computed: a file that is no page is never written over.
+        check_page(options.page)
     # The arrays are the chip's, with every figure that they have.
     options.hardware = chip.hardware
     network, plan, masks = planned_network(options)
@@ -84,6 +101,10 @@ def run(options: argparse.Namespace) -> int:
     checked = None
     if options.check:
         checked = check_schedule(found, IMAGES)
+    if options.page is not None:
+        from rankfold.report.chip_page.page import write_chip_page
+
+        write_chip_page(options.page, found, checked)
     if options.json:
         content = found.to_json()
         if checked is not None:
@@ -93,12 +114,20 @@ def run(options: argparse.Namespace) -> int:
     if options.csv:
         print(chip_run_csv(found), end="")
         return 0
+    print("\n".join(_in_words(options, found, checked, network)))
+    return 0
+
+
+def _in_words(
+    options: argparse.Namespace, found: ChipRun, checked: Check | None, network: Network
+) -> list[str]:
     lines = [chip_run_table(found), "", chip_run_in_words(found)]
     if checked is not None:
         lines.append(check_in_words(checked))
     lines += not_counted_in_words(network)
-    print("\n".join(lines))
-    return 0
+    if options.page is not None:
+        lines.append(f"page: {options.page}")
+    return lines
 
 
 def _chip(options: argparse.Namespace) -> ChipSpec:

@@ -1,0 +1,1 @@
+"""The web page of a network on a described chip."""

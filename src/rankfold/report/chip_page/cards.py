@@ -1,0 +1,58 @@
+"""The numbers on top of the page, and its headline."""
+
+from __future__ import annotations
+
+from rankfold.chip.run import NS, ChipRun
+from rankfold.report.card import Card
+from rankfold.report.numbers import GAP, count, nanojoules, percent
+
+
+def headline(run: ChipRun) -> str:
+    """The page in one sentence."""
+    return (
+        f"{run.network} on {run.chip.name}: an image every {run.interval:,.2f}{GAP}µs, "
+        f"{run.latency:,.2f}{GAP}µs from in to out, {nanojoules(run.total_energy):,.0f}{GAP}nJ an image"
+    )
+
+
+def cards(run: ChipRun) -> list[Card]:
+    """How fast, what limits, what it takes."""
+    chip = run.chip
+    arrays = f"all are read {percent(run.utilisation, 0)} of the time"
+    area = f"{chip.cores.count:,} cores of {chip.cores.arrays:,} arrays of {chip.hardware.array}"
+    return [
+        Card(f"{run.interval:,.2f}{GAP}µs", "between two images", f"{run.images_per_second:,.0f} images/s"),
+        Card(f"{run.latency:,.2f}{GAP}µs", "latency", "from an image's coming to its result"),
+        *_limits(run),
+        Card(f"{nanojoules(run.total_energy):,.1f}{GAP}nJ", "energy an image", _most(run)),
+        Card(f"{sum(run.area.values()):,.2f}{GAP}mm²", "area of the chip", area),
+        Card(f"{run.arrays_used:,}", f"of {count(chip.arrays)} arrays in use", arrays),
+        *_buffer(run),
+    ]
+
+
+def _limits(run: ChipRun) -> list[Card]:
+    if run.pipeline is None:
+        return [Card(run.limit, "limits", "takes most of the time")]
+    work = run.pipeline.timing.limit
+    shown = [Card(work.part, f"limits: {work.where}", f"works {NS * work.time:,.2f} µs for an image")]
+    if run.least_interval:
+        least = NS * run.least_interval
+        times = f"{run.interval / least:.2f}× that is reached"
+        what = "between images at least, whatever copies and places"
+        shown.append(Card(f"{least:,.2f}{GAP}µs", what, times))
+    return shown
+
+
+def _most(run: ChipRun) -> str:
+    part = max(run.energy, key=run.energy.__getitem__)
+    return f"{percent(run.energy[part] / run.total_energy, 0)} of it: {part}"
+
+
+def _buffer(run: ChipRun) -> list[Card]:
+    if run.pipeline is None:
+        return []
+    buffers = run.pipeline.timing.buffers
+    core = max(buffers, key=buffers.__getitem__)
+    size = f"of {run.chip.buffer.size:,} bytes"
+    return [Card(f"{buffers[core]:,.0f}{GAP}bytes", f"in the fullest buffer, core {core}", size)]
