@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from rankfold.chip.graph import TaskGraph
@@ -48,7 +49,7 @@ class Traffic:
     maps: tuple[tuple[Way, ...], ...]
     sums: tuple[tuple[Way, ...], ...]
 
-    @property
+    @cached_property
     def load(self) -> dict[Link, float]:
         """Bits by link; of a bus, all of them on one."""
         load: dict[Link, float] = defaultdict(float)

@@ -25,7 +25,7 @@ def test_all_chips_are_listed_and_shown(capsys, tmp_path):
 
 
 def test_a_network_on_a_chip_is_told_layer_by_layer(capsys):
-    assert main(["chip", "resnet8", "--chip", "rram-22nm", "--check"]) == 0
+    assert main(["chip", "resnet8", "--chip", "sram-22nm", "--check"]) == 0
     out = capsys.readouterr().out
     for layer in zoo_network("resnet8").layers:
         assert f"\n{layer.name} " in out

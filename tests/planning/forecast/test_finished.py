@@ -76,6 +76,7 @@ def test_a_finished_run_is_learnt_from(finished):
         ({"batch_size": 32}, "batch size (=32) is not 128"),
         ({"augment": "none"}, "not augmented"),
         ({"distillation_weight": 0.5}, "the weight of its distillation (=0.5) is not 0.9"),
+        ({"distillation_weight": 1.0, "distillation_labels": False}, "it was distilled without labels"),
     ],
 )
 def test_what_tells_nothing_is_named_with_the_reason(finished, other, why):

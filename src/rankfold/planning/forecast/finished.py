@@ -160,8 +160,12 @@ def _other_training(recipe: dict[str, object]) -> Iterator[str]:
         yield f"its peak rate (={rate}) is not within {low:g} to {high:g}"
     if recipe["augment"] == "none":
         yield "its images were not augmented"
-    if recipe.get("distillation_weight", 0):
-        for name, value in asdict(DISTILLATION).items():
+    # Recipes say so only where it is not as usual.
+    if not recipe.get("distillation_labels", True):
+        yield "it was distilled without labels"
+    elif recipe.get("distillation_weight", 0):
+        usual_shares = {"weight": DISTILLATION.weight, "temperature": DISTILLATION.temperature}
+        for name, value in usual_shares.items():
             own = recipe[f"distillation_{name}"]
             if own != value:
                 yield f"the {name} of its distillation (={own}) is not {value:g}"
