@@ -34,7 +34,7 @@ def main() -> None:
     plan = uniform_plan(network, chip.hardware.array, bits=4)
     run = run_on_chip(network, plan, chip, choose_mappings=True)
     if run.pipeline is None:
-        raise InputError(f"{network.name} does not stay on {chip.name}: {run.why_written}")
+        raise InputError(f"{network.name} does not stay on {chip.name}: {run.why_not_pipelined}")
     there = residents(run, run.pipeline)
     drawn = {
         "chip-floor-plan.svg": floor_plan(run, there, Links.of(run, run.pipeline)),

@@ -172,12 +172,12 @@ def one_way(described: ChipSpec) -> ChipRun:
 
 def test_what_does_not_fit_runs_layer_by_layer() -> None:
     small = one_way(chip(cores=4, arrays=4))
-    assert small.rewritten is not None and small.rewritten.way.written > 0
-    assert "for its weights to stay" in small.why_written
+    assert small.layer_by_layer is not None and small.layer_by_layer.way.written > 0
+    assert "for its weights to stay" in small.why_not_pipelined
     # Enough arrays, and buffers that hold next to nothing.
     crowded = one_way(chip(cores=64, arrays=32, buffer=64))
-    assert crowded.rewritten is not None and crowded.rewritten.way.written == 0
-    assert "buffer/size" in crowded.why_written
+    assert crowded.layer_by_layer is not None and crowded.layer_by_layer.way.written == 0
+    assert "buffer/size" in crowded.why_not_pipelined
     with pytest.raises(InputError, match="small has no memory beside it"):
         one_way(replace(chip(cores=4, arrays=4), memory=None))
 
@@ -213,7 +213,10 @@ def test_memory_that_is_slow_limits_a_pipeline() -> None:
 
 def test_one_core_sends_nothing() -> None:
     run = one_way(chip(cores=1, arrays=16))
-    assert run.rewritten is not None and run.rewritten.sending_time == run.rewritten.sent_bits == 0
+    assert (
+        run.layer_by_layer is not None
+        and run.layer_by_layer.sending_time == run.layer_by_layer.sent_bits == 0
+    )
 
 
 def test_deep_networks_of_gates_are_read_at_once() -> None:

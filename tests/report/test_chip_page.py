@@ -31,7 +31,7 @@ def on_chip(network: Network, described: ChipSpec, arrays: int | None = None) ->
     """Weights that stay on so many arrays; None: they are written."""
     study = ChipStudy(network, uniform_plan(network, described.hardware.array, bits=4), described)
     if arrays is None:
-        return study.written("the network needs more arrays")
+        return study.layer_by_layer("the network needs more arrays")
     return study.staying(arrays)
 
 
@@ -132,18 +132,18 @@ def test_cores_hold_all_arrays(name: str) -> None:
 
 def test_what_is_written_is_that_of_json() -> None:
     content, page = written().to_json(), Page(source("written"))
-    assert content["why_written"] in page.text
+    assert content["why_not_pipelined"] in page.text
     parts = {row["part"]: row["µs an image"] for row in table(page, "of the whole")}
     keys = {"arrays": "arrays_us", "writing": "writing_us", "interconnect": "interconnect_us"}
     for part, key in (keys | {"off-chip memory": "memory_us"}).items():
-        assert parts[part] == f"{content['rewritten'][key]:,.2f}"
+        assert parts[part] == f"{content['layer_by_layer'][key]:,.2f}"
     amounts = {row["of an image"]: row["amount"] for row in table(page, "amount")}
     for what, key in {
         "tiles written for each image": "tiles_written",
         "cells written for each image": "cells_written",
         "bits between chip and memory": "memory_bits",
     }.items():
-        assert amounts[what] == f"{content['rewritten'][key]:,.0f}"
+        assert amounts[what] == f"{content['layer_by_layer'][key]:,.0f}"
     assert {layer.name for layer in zoo_network("resnet20").layers} == {
         row["layer"] for row in table(page, "activations of each")
     }

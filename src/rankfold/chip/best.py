@@ -95,7 +95,7 @@ def run_on_chip(
         arrays *= 2
     tried.at(chip.arrays)
     if not tried.found:
-        return study.written(str(tried.runs[chip.arrays]))
+        return study.layer_by_layer(str(tried.runs[chip.arrays]))
     _between(tried)
     best = tried.found[tried.best]
     if study.mappings.fewest <= chip.arrays:

@@ -63,7 +63,7 @@ def execute(run: ChipRun, images: int = 8) -> Executed:
         MissingDependencyError: simpy is not installed.
     """
     if run.pipeline is None:
-        raise InputError(f"there is no pipeline to execute: {run.why_written}")
+        raise InputError(f"there is no pipeline to execute: {run.why_not_pipelined}")
     return _Run(run, run.pipeline).finish(images)
 
 

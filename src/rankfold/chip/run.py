@@ -22,9 +22,9 @@ from rankfold.chip.energy import (
     unit_energy,
 )
 from rankfold.chip.graph import TaskGraph
+from rankfold.chip.layer_by_layer import LayerByLayer, run_layer_by_layer
 from rankfold.chip.mappings import ChipMappings
 from rankfold.chip.placement import Placement, place
-from rankfold.chip.rewritten import Rewritten, rewritten
 from rankfold.chip.tasks import task_graph
 from rankfold.chip.timing import Timing, timing
 from rankfold.chip.traffic import Traffic, traffic
@@ -73,8 +73,8 @@ class ChipRun:
         activity: what these arrays do, and cost.
         read_time: ns of an activation of an array.
         pipeline: how it runs where its weights stay; None: they do not.
-        rewritten: how it runs where they are written for each image; None: they stay.
-        why_written: why they do not stay, in words; empty where they do.
+        layer_by_layer: how it runs where they are written for each image; None: they stay.
+        why_not_pipelined: why they do not stay, in words; empty where they do.
         not_counted: layers and products of computed values that no array computes, in words.
         least_interval: ns between images that no copies, placement or traffic of this plan on this chip can
             beat; 0: not known.
@@ -88,8 +88,8 @@ class ChipRun:
     activity: NetworkEnergy
     read_time: float
     pipeline: Pipeline | None = None
-    rewritten: Rewritten | None = None
-    why_written: str = ""
+    layer_by_layer: LayerByLayer | None = None
+    why_not_pipelined: str = ""
     not_counted: tuple[str, ...] = ()
     least_interval: float = 0.0
 
@@ -98,7 +98,7 @@ class ChipRun:
         """How weights are held, in words."""
         if self.pipeline is not None:
             return PIPELINED
-        if self.rewritten is not None and not self.rewritten.way.written:
+        if self.layer_by_layer is not None and not self.layer_by_layer.way.written:
             return STAYS
         return WRITTEN
 
@@ -107,16 +107,16 @@ class ChipRun:
         """us between images."""
         if self.pipeline is not None:
             return NS * self.pipeline.timing.interval
-        assert self.rewritten is not None
-        return NS * self.rewritten.latency
+        assert self.layer_by_layer is not None
+        return NS * self.layer_by_layer.latency
 
     @property
     def latency(self) -> float:
         """us from an image's coming to its result."""
         if self.pipeline is not None:
             return NS * self.pipeline.timing.latency
-        assert self.rewritten is not None
-        return NS * self.rewritten.latency
+        assert self.layer_by_layer is not None
+        return NS * self.layer_by_layer.latency
 
     @property
     def images_per_second(self) -> float:
@@ -129,8 +129,8 @@ class ChipRun:
         if self.pipeline is not None:
             work = self.pipeline.timing.limit
             return f"{work.part} ({work.where})"
-        assert self.rewritten is not None
-        return self.rewritten.limit
+        assert self.layer_by_layer is not None
+        return self.layer_by_layer.limit
 
     @cached_property
     def energy(self) -> dict[str, float]:
@@ -141,10 +141,10 @@ class ChipRun:
             interconnect = self.pipeline.traffic.total
             if self.chip.memory is not None:
                 memory = float(self.graph.tasks[0].made_bits)
-        elif self.rewritten is not None:
+        elif self.layer_by_layer is not None:
             buffers = buffer_bits(self.graph, None)
-            interconnect, memory = self.rewritten.sent_bits, self.rewritten.memory_bits
-            writing = self.rewritten.writing_energy
+            interconnect, memory = self.layer_by_layer.sent_bits, self.layer_by_layer.memory_bits
+            writing = self.layer_by_layer.writing_energy
         off_chip = 0.0
         if self.chip.memory is not None:
             off_chip = FJ * memory * self.chip.memory.energy
@@ -210,9 +210,9 @@ class ChipRun:
         }
         if self.pipeline is not None:
             content |= _pipeline_to_json(self.graph, self.pipeline, self.chip)
-        if self.rewritten is not None:
-            content["why_written"] = self.why_written
-            content["rewritten"] = self.rewritten.to_json()
+        if self.layer_by_layer is not None:
+            content["why_not_pipelined"] = self.why_not_pipelined
+            content["layer_by_layer"] = self.layer_by_layer.to_json()
         return content
 
     def _stored_once(self) -> list[Any]:
@@ -294,7 +294,7 @@ class ChipStudy:
             )
         return replace(run, pipeline=Pipeline(placement, sent, times))
 
-    def written(self, why: str) -> ChipRun:
+    def layer_by_layer(self, why: str) -> ChipRun:
         """The network with weights that are written for each image.
 
         Args:
@@ -308,8 +308,8 @@ class ChipStudy:
                 f"{why}; {self.chip.name} has no memory beside it from which they could be written"
             )
         run = self._run(self._plan)
-        layers = rewritten(run.graph, run.placed, run.activity, self.chip, run.read_time)
-        return replace(run, rewritten=layers, why_written=why)
+        layers = run_layer_by_layer(run.graph, run.placed, run.activity, self.chip, run.read_time)
+        return replace(run, layer_by_layer=layers, why_not_pipelined=why)
 
     def _run(self, plan: Plan) -> ChipRun:
         placed = placed_cycles(self.network, plan, (), self._masks, linear=True)

@@ -66,16 +66,16 @@ def chip_run_in_words(run: ChipRun) -> str:
         f"chip {chip.name}: {chip.cores.count:,} cores of {chip.cores.arrays:,} arrays of "
         f"{chip.hardware.array}, {sum(run.area.values()):.2f} mm2; {run.mode}"
     ]
-    if run.why_written:
-        lines.append(f"  as {run.why_written}")
+    if run.why_not_pipelined:
+        lines.append(f"  as {run.why_not_pipelined}")
     lines.append(
         f"  an image every {run.interval:,.2f} us ({run.images_per_second:,.0f} images/s), "
         f"{run.latency:,.2f} us from in to out; what limits: {run.limit}"
     )
     if run.pipeline is not None:
         lines += _pipeline_in_words(run)
-    elif run.rewritten is not None:
-        lines += _rewritten_in_words(run)
+    elif run.layer_by_layer is not None:
+        lines += _layer_by_layer_in_words(run)
     parts = ", ".join(f"{name} {NJ * value:,.1f}" for name, value in run.energy.items() if value)
     lines.append(f"  {NJ * run.total_energy:,.1f} nJ an image: {parts}")
     if run.graph.assumed_chain:
@@ -101,9 +101,9 @@ def _pipeline_in_words(run: ChipRun) -> list[str]:
     ]
 
 
-def _rewritten_in_words(run: ChipRun) -> list[str]:
-    assert run.rewritten is not None
-    way = run.rewritten
+def _layer_by_layer_in_words(run: ChipRun) -> list[str]:
+    assert run.layer_by_layer is not None
+    way = run.layer_by_layer
     lines = [
         f"  arrays {NS * way.arrays_time:,.1f} us, writing {NS * way.writing_time:,.1f} us, interconnect "
         f"{NS * way.sending_time:,.1f} us beside off-chip memory {NS * way.memory_time:,.1f} us "

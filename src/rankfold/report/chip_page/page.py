@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.chip.check import Check
-from rankfold.chip.rewritten import Rewritten
+from rankfold.chip.layer_by_layer import LayerByLayer
 from rankfold.chip.run import ChipRun, Pipeline
 from rankfold.files import write_text
 from rankfold.report.chip_page import tables
@@ -50,11 +50,11 @@ def write_chip_page(path: str | Path, run: ChipRun, check: Check | None = None) 
 def render_chip_page(run: ChipRun, check: Check | None = None) -> str:
     """The page as text; the same run gives the same bytes."""
     energy = {part: nanojoules(value) for part, value in run.energy.items()}
-    parts: dict[str, Any] = {"pipeline": None, "rewritten": None, "check": None}
+    parts: dict[str, Any] = {"pipeline": None, "layer_by_layer": None, "check": None}
     if run.pipeline is not None:
         parts["pipeline"] = _pipeline(run, run.pipeline)
-    if run.rewritten is not None:
-        parts["rewritten"] = _rewritten(run, run.rewritten)
+    if run.layer_by_layer is not None:
+        parts["layer_by_layer"] = _layer_by_layer(run, run.layer_by_layer)
     if check is not None:
         parts["check"] = tables.check_table(check)
     return template("chip.html").render(
@@ -87,7 +87,7 @@ def _pipeline(run: ChipRun, pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _rewritten(run: ChipRun, way: Rewritten) -> dict[str, Any]:
+def _layer_by_layer(run: ChipRun, way: LayerByLayer) -> dict[str, Any]:
     """What the page shows of layers that work one after another."""
     return {
         "time": time_by_part(run, way),

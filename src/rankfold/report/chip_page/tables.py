@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rankfold.chip.check import Check
 from rankfold.chip.energy import ARRAYS, array_energy
-from rankfold.chip.rewritten import Rewritten
+from rankfold.chip.layer_by_layer import LayerByLayer
 from rankfold.chip.run import NS, ChipRun, Pipeline
 from rankfold.chip.traffic import THE_BUS
 from rankfold.machine import ChipSpec
@@ -166,7 +166,7 @@ def layer_table(run: ChipRun) -> Table:
     return _table(["layer", "tiles", "activations of each", "bits of the feature map"], rows)
 
 
-def time_table(way: Rewritten) -> Table:
+def time_table(way: LayerByLayer) -> Table:
     """Where the time of an image goes, where layers work one after another."""
     rows = []
     for part, time in time_parts(way).items():
@@ -175,7 +175,7 @@ def time_table(way: Rewritten) -> Table:
     return _table(["part", "µs an image", "of the whole"], rows)
 
 
-def time_parts(way: Rewritten) -> dict[str, float]:
+def time_parts(way: LayerByLayer) -> dict[str, float]:
     """ns of each part; the last two at the same time."""
     return {
         "arrays": way.arrays_time,
@@ -185,7 +185,7 @@ def time_parts(way: Rewritten) -> dict[str, float]:
     }
 
 
-def written_table(run: ChipRun, way: Rewritten) -> Table:
+def written_table(run: ChipRun, way: LayerByLayer) -> Table:
     """What is written, sent and kept for an image."""
     endured = "no end is known"
     if way.images_endured is not None:

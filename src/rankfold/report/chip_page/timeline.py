@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from rankfold.chip.graph import Task
-from rankfold.chip.rewritten import Rewritten
+from rankfold.chip.layer_by_layer import LayerByLayer
 from rankfold.chip.run import NS, ChipRun, Pipeline
 from rankfold.chip.timing import TaskTimes
 from rankfold.report.charts.drawing import Chart, Key, text_width
@@ -77,7 +77,7 @@ def stream(run: ChipRun, pipeline: Pipeline, there: Residents) -> Chart:
     return Chart(drawn.element(title, rows.height), keys)
 
 
-def time_by_part(run: ChipRun, way: Rewritten) -> Chart:
+def time_by_part(run: ChipRun, way: LayerByLayer) -> Chart:
     """Where the time of an image goes that layers run one after another, as if part came after part."""
     parts = time_parts(way)
     rows = TimeRows(list(parts), SPARE * run.latency)

@@ -22,7 +22,7 @@ FJ = 1e-3  # in pJ
 
 
 @dataclass(frozen=True)
-class Rewritten:
+class LayerByLayer:
     """What an image takes.
 
     Arrays compute and are written while nothing is sent, and nothing is computed while weights and feature
@@ -90,9 +90,9 @@ class Rewritten:
         }
 
 
-def rewritten(
+def run_layer_by_layer(
     graph: TaskGraph, placed: NetworkCycles, activity: NetworkEnergy, chip: ChipSpec, read_time: float
-) -> Rewritten:
+) -> LayerByLayer:
     """Run a network layer by layer; arguments as `ChipRun` has them, for a chip with memory."""
     assert chip.memory is not None  # checked before
     row, cell, endurance = _writing(activity)
@@ -118,7 +118,7 @@ def rewritten(
     endured = None
     if endurance is not None and way.written:
         endured = endurance * (chip.arrays - way.kept) / way.written
-    return Rewritten(
+    return LayerByLayer(
         way,
         (way.latency - way.writing) * read_time,
         way.writing * read_time,
