@@ -29,6 +29,7 @@ from rankfold.chip.tasks import task_graph
 from rankfold.chip.timing import Timing, timing
 from rankfold.chip.traffic import Traffic, traffic
 from rankfold.cost.cycles import NetworkCycles, placed_cycles
+from rankfold.cost.energy.accuracy import accuracy_to_json
 from rankfold.cost.energy.engine import read_time, variables
 from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.energy.pricing import network_energy, precise_plan
@@ -199,6 +200,7 @@ class ChipRun:
             "interval_at_least_us": NS * self.least_interval,
             "energy_pj": self.total_energy,
             "energy_by_part_pj": self.energy,
+            "accuracy_on_arrays": accuracy_to_json(self.activity.accuracy),
             "energy_of_arrays_pj": array_energy(self.activity),
             "area_mm2": sum(self.area.values()),
             "area_by_part_mm2": self.area,

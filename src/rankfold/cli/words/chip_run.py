@@ -7,6 +7,7 @@ import io
 
 from rankfold.chip.check import Check
 from rankfold.chip.run import NS, ChipRun
+from rankfold.cost.energy import accuracy_in_words
 from rankfold.records.text_table import format_table, with_short_names
 
 NJ = 1e-3  # of pJ
@@ -78,6 +79,7 @@ def chip_run_in_words(run: ChipRun) -> str:
         lines += _layer_by_layer_in_words(run)
     parts = ", ".join(f"{name} {NJ * value:,.1f}" for name, value in run.energy.items() if value)
     lines.append(f"  {NJ * run.total_energy:,.1f} nJ an image: {parts}")
+    lines.append(f"  accuracy on these arrays: {accuracy_in_words(run.activity.accuracy)}")
     if run.graph.assumed_chain:
         lines.append("  nothing says what layers read: each was taken to read the one before it")
     lines += [f"  assumed: {words}" for words in run.activity.assumed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rankfold.chip.run import NS, ChipRun
+from rankfold.cost.energy import NOT_SIMULATED
 from rankfold.report.card import Card
 from rankfold.report.numbers import GAP, count, nanojoules, percent
 
@@ -25,6 +26,8 @@ def cards(run: ChipRun) -> list[Card]:
         Card(f"{run.latency:,.2f}{GAP}µs", "latency", "from an image's coming to its result"),
         *_limits(run),
         Card(f"{nanojoules(run.total_energy):,.1f}{GAP}nJ", "energy an image", _most(run)),
+        # No energy without what these arrays leave of the network.
+        _accuracy(run),
         Card(f"{sum(run.area.values()):,.2f}{GAP}mm²", "area of the chip", area),
         Card(f"{run.arrays_used:,}", f"of {count(chip.arrays)} arrays in use", arrays),
         *_buffer(run),
@@ -42,6 +45,15 @@ def _limits(run: ChipRun) -> list[Card]:
         what = "between images at least, whatever copies and places"
         shown.append(Card(f"{least:,.2f}{GAP}µs", what, times))
     return shown
+
+
+def _accuracy(run: ChipRun) -> Card:
+    """What the network keeps on the arrays of the chip."""
+    found = run.activity.accuracy
+    if found is None:
+        return Card(NOT_SIMULATED, "accuracy on these arrays", "rankfold simulate does")
+    exact = f"{found.ideal:.1%} where arrays are exact; {found.images:,} test images"
+    return Card(f"{found.accuracy:.1%}", "accuracy on these arrays", exact)
 
 
 def _most(run: ChipRun) -> str:
