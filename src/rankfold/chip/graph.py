@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from rankfold.workload.shape import ConvShape
 
 
@@ -36,6 +38,16 @@ class Reading:
     def row_bits(self) -> float:
         """Of a row of the source."""
         return self.bits / self.rows
+
+    @cached_property
+    def needed(self) -> np.ndarray:
+        """(bundles,) as `needs`."""
+        return np.array(self.needs)
+
+    @cached_property
+    def freed(self) -> np.ndarray:
+        """(bundles,) rows that each bundle frees."""
+        return np.diff(self.frees, prepend=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +101,19 @@ class Task:
         """Rows that are there once a bundle is."""
         return min(self.rows, (bundle + 1) * self.window)
 
+    @cached_property
+    def taken(self) -> np.ndarray:
+        """(bundles,) rows of each."""
+        return np.diff([self.made(bundle) for bundle in range(self.bundles)], prepend=0)
 
-@dataclass(frozen=True)
+    @cached_property
+    def bundle_of_row(self) -> np.ndarray:
+        """(rows,) the bundle in which each is made."""
+        return np.arange(self.rows) // self.window
+
+
+# Never equal to another one, so that what is made of one is found by it.
+@dataclass(frozen=True, eq=False)
 class TaskGraph:
     """A network on a chip, before it is placed.
 

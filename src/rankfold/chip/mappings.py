@@ -8,7 +8,10 @@ halving.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from rankfold.cost.choice import MappingOption, options_by_weight, runs_by_weight
 from rankfold.cost.makespan import Load
@@ -32,9 +35,39 @@ class _Option:
         """Activations of its busiest tile."""
         return max((times for _, times in self.loads), default=1)
 
-    def arrays(self, interval: int) -> int:
-        """Arrays with which it keeps an interval."""
-        return sum(tiles * -(-times // interval) for tiles, times in self.loads)
+
+class _Needs:
+    """Arrays that every option of every layer needs for an interval, all at once.
+
+    Args:
+        options: those of each layer; each layer has one at least, and each option a load.
+    """
+
+    def __init__(self, options: Iterable[list[_Option]]) -> None:
+        layers = list(options)
+        each = [option for layer in layers for option in layer]
+        # A layer of which nothing is stored needs no arrays.
+        loads = [option.loads or ((0, 1),) for option in each]
+        self._tiles, self._times = np.array([load for of_option in loads for load in of_option]).T
+        self._slowest = np.array([option.slowest for option in each])
+        counts = [len(of_option) for of_option in loads]
+        self._first_loads = np.cumsum([0, *counts[:-1]])
+        self._counts = np.array(counts)
+        self._first_options = np.cumsum([0, *(len(layer) for layer in layers[:-1])])
+
+    @property
+    def longest(self) -> int:
+        """Activations of the busiest tile of any option."""
+        return int(self._slowest.max())
+
+    def of_options(self, interval: int | None) -> np.ndarray:
+        """(options,) for each option; None: with one copy of each of its tiles."""
+        kept: int | np.ndarray = interval or np.repeat(np.maximum(self._slowest, 1), self._counts)
+        return np.asarray(np.add.reduceat(self._tiles * -(-self._times // kept), self._first_loads))
+
+    def of_all(self, interval: int | None) -> int:
+        """With the best option of each layer."""
+        return int(np.minimum.reduceat(self.of_options(interval), self._first_options).sum())
 
 
 class ChipMappings:
@@ -59,6 +92,9 @@ class ChipMappings:
                 # A plan may name windows that are none of the options.
                 options = tuple(one for one in options if one.mapping == entry.mapping)
             self._choices[name] = [_option(plan, entry, option, len(runs[name])) for option in options]
+        # Plans may leave a layer no option of theirs.
+        self._choices = {name: options for name, options in self._choices.items() if options}
+        self._needs = _Needs(self._choices.values()) if self._choices else None
 
     @property
     def fewest(self) -> int:
@@ -76,8 +112,9 @@ class ChipMappings:
                 f"the network needs {self.fewest:,} arrays for its weights to stay, and the chip has "
                 f"{arrays:,}"
             )
-        low = 1
-        high = max((one.slowest for options in self._choices.values() for one in options), default=1)
+        low, high = 1, 1
+        if self._needs is not None:
+            high = self._needs.longest
         while low < high:
             middle = (low + high) // 2
             if self._needed(middle) <= arrays:
@@ -94,22 +131,24 @@ class ChipMappings:
             InputError: as `interval`.
         """
         interval = self.interval(arrays)
+        if self._needs is None:
+            return self._plan
+        needed = self._needs.of_options(interval).tolist()
+        chosen, first = {}, 0
+        for name, options in self._choices.items():
+            own = zip(needed[first : first + len(options)], options, strict=True)
+            chosen[name] = min(own, key=lambda one: (one[0], one[1].cycles))[1].mapping
+            first += len(options)
         layers = []
         for layer in self._plan.layers:
-            options = self._choices.get(layer.name, [])
-            if options:
-                best = min(options, key=lambda one: (one.arrays(interval), one.cycles))
-                layer = replace(layer, mapping=best.mapping)
-            layers.append(layer)
+            layers.append(replace(layer, mapping=chosen.get(layer.name, layer.mapping)))
         return replace(self._plan, layers=tuple(layers))
 
     def _needed(self, interval: int | None) -> int:
         """The fewest arrays with which all layers keep an interval; None: any."""
-        needed = 0
-        for options in self._choices.values():
-            if options:
-                needed += min(one.arrays(interval or max(one.slowest, 1)) for one in options)
-        return needed
+        if self._needs is None:
+            return 0
+        return self._needs.of_all(interval)
 
 
 def _option(plan: Plan, entry: LayerPlan, option: MappingOption, runs: int) -> _Option:

@@ -22,17 +22,15 @@ from rankfold.chip.energy import (
     unit_energy,
 )
 from rankfold.chip.graph import TaskGraph
+from rankfold.chip.kept import best_plan, laid_out, mappings_of, placed_on, priced
 from rankfold.chip.layer_by_layer import LayerByLayer, run_layer_by_layer
-from rankfold.chip.mappings import ChipMappings
-from rankfold.chip.placement import Placement, place
-from rankfold.chip.tasks import task_graph
+from rankfold.chip.placement import Placement
 from rankfold.chip.timing import Timing, timing
-from rankfold.chip.traffic import Traffic, traffic
-from rankfold.cost.cycles import NetworkCycles, placed_cycles
+from rankfold.chip.traffic import Traffic
+from rankfold.cost.cycles import NetworkCycles
 from rankfold.cost.energy.accuracy import accuracy_to_json
-from rankfold.cost.energy.engine import read_time, variables
 from rankfold.cost.energy.network import NetworkEnergy
-from rankfold.cost.energy.pricing import network_energy, precise_plan
+from rankfold.cost.energy.pricing import precise_plan
 from rankfold.cost.energy.zigzag import hardware_table
 from rankfold.cost.planned import Masks
 from rankfold.errors import InputError
@@ -276,7 +274,7 @@ class ChipStudy:
         self._table = hardware_table(chip.hardware)
         self._plan, self._assumed = precise_plan(network, plan.on(chip.hardware), self._table)
         self._masks = self._plan.masks if masks is None else masks
-        self.mappings = ChipMappings(network, self._plan, self._masks, free=choose_mappings)
+        self.mappings = mappings_of(network, self._plan, self._masks, free=choose_mappings)
 
     def staying(self, arrays: int) -> ChipRun:
         """The network with weights that stay, on so many arrays.
@@ -284,9 +282,8 @@ class ChipStudy:
         Raises:
             InputError: it needs more, or more room in buffers.
         """
-        run = self._run(self.mappings.plan(arrays))
-        placement = place(run.graph, self.chip, arrays)
-        sent = traffic(run.graph, placement, self.chip)
+        run = self._run(best_plan(self.mappings, arrays))
+        placement, sent = placed_on(run.graph, self.chip, arrays)
         times = timing(run.graph, placement, sent, self.chip, run.read_time)
         core = max(times.buffers, key=times.buffers.__getitem__)
         if times.buffers[core] > self.chip.buffer.size:
@@ -314,24 +311,16 @@ class ChipStudy:
         return replace(run, layer_by_layer=layers, why_not_pipelined=why)
 
     def _run(self, plan: Plan) -> ChipRun:
-        placed = placed_cycles(self.network, plan, (), self._masks, linear=True)
-        activity = network_energy(self.network, plan, self._table, self._masks, linear=True)
+        laid = laid_out(self.network, plan, self._masks)
+        activity, read_time = priced(laid, self._table)
         return ChipRun(
             network=self.network.name,
             chip=self.chip,
-            plan=plan,
-            graph=task_graph(self.network, placed, activity),
-            placed=placed,
+            # What was kept may be of a plan for other hardware.
+            plan=replace(self._plan, layers=plan.layers),
+            graph=laid.graph(activity),
+            placed=laid.placed,
             activity=replace(activity, assumed=self._assumed),
-            read_time=self.chip.read_time or _read_time(activity),
+            read_time=self.chip.read_time or read_time,
             not_counted=tuple(f"{other.name}: {other.what}" for other in self.network.untouched),
         )
-
-
-def _read_time(activity: NetworkEnergy) -> float:
-    """ns: one clock for all arrays, that of the slowest stage."""
-    times = []
-    for layer in activity.layers:
-        for stage in layer.stages:
-            times.append(read_time(activity.table, variables(activity.table, activity.array, stage.activity)))
-    return max(times)

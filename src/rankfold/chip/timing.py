@@ -127,9 +127,8 @@ def timing(
         arrivals = []
         for number, reading in enumerate(task.reads):
             come = arrival(graph, placement, traffic, chip, times[reading.source], (index, number))
-            needs = np.array(reading.needs)
             # The first windows of a plane may lie in its padding, and need nothing.
-            arrivals.append(np.where(needs > 0, come[needs - 1], 0.0))
+            arrivals.append(np.where(reading.needed > 0, come[reading.needed - 1], 0.0))
         summed = sending(traffic.sums[index], task.bundles, chip)
         times.append(_times(task, steps[index], arrivals, interval, summed))
     rows = []
@@ -192,8 +191,7 @@ def arrival(
     task = graph.tasks[reading.source]
     ways = () if graph.added_in_place(reader, number) else traffic.maps[reading.source]
     on_the_way = sending(ways, task.bundles, chip)
-    bundle = np.minimum(np.arange(task.rows) // task.window, task.bundles - 1)
-    return np.asarray(source.ends[bundle] + on_the_way + storing(graph, placement, chip, at))
+    return np.asarray(source.ends[task.bundle_of_row] + on_the_way + storing(graph, placement, chip, at))
 
 
 def sending(ways: Sequence[Way], bundles: int, chip: ChipSpec) -> float:
@@ -275,19 +273,15 @@ def _rows_waiting(
     graph: TaskGraph, reading: Reading, times: list[TaskTimes], reader: int, interval: float
 ) -> int:
     """The most rows of a source that have a place in the buffer of a reader at once."""
-    source = graph.tasks[reading.source]
-    made = np.array([source.made(bundle) for bundle in range(source.bundles)])
-    taken = np.diff(made, prepend=0)
+    taken, freed = graph.tasks[reading.source].taken, reading.freed
     begins, leaves = times[reading.source].begins, times[reader].leaves
-    freed = np.diff(np.array(reading.frees), prepend=0)
     # Images that are on their way at once: from the first row that is made to the last that is freed.
     images = int((leaves[-1] - begins[0]) // interval) + 2
     offsets = interval * np.arange(images)[:, None]
-    when = np.concatenate([(begins + offsets).ravel(), (leaves + offsets).ravel()])
-    change = np.concatenate([np.tile(taken, images), -np.tile(freed, images)])
-    # What is freed at the very time at which a place is taken can be taken.
-    order = np.lexsort((change > 0, when))
-    return int(np.cumsum(change[order]).max())
+    # What is freed at the very time at which a place is taken can be taken: it stands before it, and stays.
+    when = np.concatenate([(leaves + offsets).ravel(), (begins + offsets).ravel()])
+    change = np.concatenate([-freed] * images + [taken] * images)
+    return int(change[when.argsort(kind="stable")].cumsum().max())
 
 
 def _bytes(graph: TaskGraph, placement: Placement, rows: list[tuple[int, ...]]) -> dict[int, float]:
