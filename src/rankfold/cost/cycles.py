@@ -14,6 +14,7 @@ from rankfold.cost.kinds import AnyMapping, KindCost, Mapped, cost_of
 from rankfold.cost.planned import MASKS, Masks, array_cycles, bits_of, counted_layers, drives, planned_mapping
 from rankfold.mapping import ArraySpec, Mapping, Region, map_layer
 from rankfold.mapping.parts import PartsMapping
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.plan.kinds import kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import PLAN, Plan, weights
@@ -212,7 +213,7 @@ def _totals(each: Sequence[dict[CostKey, int]]) -> dict[CostKey, int]:
 
 
 @dataclass(frozen=True)
-class NetworkCycles:
+class NetworkCycles(Shown):
     """All convolutions of a network on an array. Fully connected layers count only where asked for, as in the
     literature.
     """
@@ -220,6 +221,10 @@ class NetworkCycles:
     model: str
     array: ArraySpec
     layers: tuple[LayerCycles, ...]
+
+    def __repr__(self) -> str:
+        words = f"of {self.model} on {self.array} arrays: {self.chosen_cycles:,} cycles per image"
+        return in_brackets("NetworkCycles", words)
 
     @property
     def total(self) -> dict[CostKey, int]:

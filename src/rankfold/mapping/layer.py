@@ -23,6 +23,7 @@ from rankfold.mapping.tile import Tile
 from rankfold.mapping.whole import WholeChannels
 from rankfold.mapping.window_matrix import WindowMatrix
 from rankfold.mapping.windows import Block, Windows
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.workload.shape import ConvShape, Pair
 
 MAPPINGS = ("im2col", "sdk", "vw-sdk", "tetris-sdk", "best")
@@ -30,7 +31,7 @@ ONE_WINDOW, SPACED = "one-window", "spaced"
 
 
 @dataclass(frozen=True)
-class Mapping:
+class Mapping(Shown):
     """A convolution on an array: regions of its output plane, each with windows and tiles.
 
     Attributes:
@@ -54,6 +55,12 @@ class Mapping:
     weights: int | None = None
     kept: Footprint | None = None
     matrix: WindowMatrix | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.window
+        drawn = f"{self.method} on {self.array}, window {height}x{width}"
+        counts = f"{self.tile_count:,} arrays, {self.cycles:,} cycles"
+        return in_brackets("Mapping", f"of {self.shape.name}: {drawn}, {counts}")
 
     @property
     def stages(self) -> tuple[Mapping, ...]:

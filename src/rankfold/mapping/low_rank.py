@@ -13,13 +13,14 @@ from rankfold.mapping.footprint import Footprint
 from rankfold.mapping.layer import Mapping, map_layer, map_one_window, map_with_window
 from rankfold.mapping.names import window_name, windows_named
 from rankfold.mapping.windows import Block, Windows
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.workload.shape import ConvShape
 
 LOW_RANK_METHODS = ("im2col", "sdk", "best")
 
 
 @dataclass(frozen=True)
-class LowRankMapping:
+class LowRankMapping(Shown):
     """The two stages of W ~ L R_ on an array.
 
     Attributes:
@@ -31,6 +32,10 @@ class LowRankMapping:
     method: str
     stage1: Mapping
     stage2: Mapping
+
+    def __repr__(self) -> str:
+        words = f"of {self.stage1.shape.name}: {self.method} on {self.array}"
+        return in_brackets("LowRankMapping", f"{words}, {self.cycles:,} cycles")
 
     @property
     def array(self) -> ArraySpec:

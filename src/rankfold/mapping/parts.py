@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.layer import Mapping
+from rankfold.notebooks import Shown, in_brackets
 
 
 @dataclass(frozen=True)
-class PartsMapping:
+class PartsMapping(Shown):
     """A plane in parts, each computed by a stored matrix of its own.
 
     Attributes:
@@ -17,6 +18,10 @@ class PartsMapping:
     """
 
     stages: tuple[Mapping, ...]
+
+    def __repr__(self) -> str:
+        words = f"of {self.stages[0].shape.name}: {len(self.stages)} parts on {self.array}"
+        return in_brackets("PartsMapping", f"{words}, {self.cycles:,} cycles")
 
     @property
     def method(self) -> str:

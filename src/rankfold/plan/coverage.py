@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankfold.arguments import takes
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.plan.kinds import kind_names
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import PLAN, Plan, weights
@@ -66,7 +67,7 @@ class LayerCoverage:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class Coverage(Shown):
     """What becomes of all weights of a network.
 
     Attributes:
@@ -78,6 +79,11 @@ class Coverage:
     layers: tuple[LayerCoverage, ...]
     macs: int
     parameters: int
+
+    def __repr__(self) -> str:
+        became = Counter(layer.fate for layer in self.layers)
+        words = ", ".join(f"{number} {fate}" for fate, number in became.items())
+        return in_brackets("Coverage", f"of {len(self.layers)} weights: {words}")
 
     def of(self, fate: str) -> tuple[LayerCoverage, ...]:
         """The layers with this fate."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from rankfold.files import write_text
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_from_json, hardware_to_json
 from rankfold.mapping import CELLS, ArraySpec
 from rankfold.mapping.array import COLUMNS
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.prediction import NATS, Prediction, decisions
@@ -35,7 +37,7 @@ OF_OLD_FILES = {"coding": "offset", "converts": COLUMNS}
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """The plan of a whole network.
 
     Attributes:
@@ -61,6 +63,11 @@ class Plan:
     masks: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
     hardware: Hardware | None = None
     prediction: Prediction | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        became = Counter(layer.kind.name for layer in self.layers)
+        words = ", ".join(f"{number} {name}" for name, number in became.items())
+        return in_brackets("Plan", f"of {self.model} for {self.array} arrays: {words}")
 
     def __post_init__(self) -> None:
         entries = Wanted("a tuple of LayerPlan", tuple)

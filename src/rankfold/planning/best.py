@@ -16,11 +16,22 @@ from rankfold.machine import Hardware
 from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.plan import Plan
 from rankfold.plan.prediction import NATS
 from rankfold.plan.uniform import Bits
 from rankfold.planning.drop import MEASUREMENTS, Drop, within_drop
-from rankfold.planning.exact import LOSS, Budget, Candidate, LayerChoices, Solution, cheapest, solve
+from rankfold.planning.exact import (
+    CYCLES,
+    LOSS,
+    Budget,
+    Candidate,
+    LayerChoices,
+    Solution,
+    cheapest,
+    in_units,
+    solve,
+)
 from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.problem import PlanningProblem, planning_problem
 from rankfold.progress import PROGRESS, Progress, Silent
@@ -32,7 +43,7 @@ from rankfold.workload.network import NETWORK
 
 
 @dataclass(frozen=True)
-class Planning:
+class Planning(Shown):
     """A plan, and what it was chosen from.
 
     Attributes:
@@ -53,6 +64,11 @@ class Planning:
     _: KW_ONLY
     unit: str = NATS
     outputs: str = SCORES
+
+    def __repr__(self) -> str:
+        lost = f"predicted loss {self.solution.total(LOSS):.4g} {self.unit}"
+        cost = in_units(CYCLES, self.solution.total(CYCLES))
+        return in_brackets("Planning", f"of {self.plan.model} on {self.plan.array} arrays: {cost}, {lost}")
 
     @property
     def dense(self) -> tuple[Candidate, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rankfold.arguments import Wanted
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.workload.flow import Flow
 from rankfold.workload.inputs import InputSpec
 from rankfold.workload.product import Product
@@ -32,7 +33,7 @@ class Untouched:
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(Shown):
     """What mapping, cost and planning know of a network.
 
     Attributes:
@@ -57,6 +58,10 @@ class Network:
     inputs: tuple[InputSpec, ...] = ()
     supports: tuple[tuple[str, str], ...] = ()
     flow: Flow | None = None
+
+    def __repr__(self) -> str:
+        sizes = "x".join(map(str, self.input))
+        return in_brackets("Network", f"{self.name}: {len(self.layers)} layers, input {sizes}")
 
     @property
     def convolutions(self) -> tuple[ConvShape, ...]:

@@ -13,6 +13,7 @@ from rankfold.cost.energy.activity import StageActivity
 from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.table import ComponentTable
 from rankfold.mapping import ArraySpec
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.workload import ConvShape
 
 
@@ -86,7 +87,7 @@ def _stage_to_json(stage: StageEnergy) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class NetworkEnergy:
+class NetworkEnergy(Shown):
     """What all convolutions of a network cost for one image; others count where they do in cycles.
 
     Every stored tile has an array of its own, and weights stay. Buses, buffers and accumulators have energy
@@ -110,6 +111,10 @@ class NetworkEnergy:
     layers: tuple[LayerEnergy, ...]
     accuracy: ArrayAccuracy | None = None
     adc_bits: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        amounts = f"{1e-3 * self.energy:,.1f} nJ, {self.latency:,.1f} us per image, {self.area:,.2f} mm2"
+        return in_brackets("NetworkEnergy", f"of {self.model} on {self.array} arrays: {amounts}")
 
     @property
     def components(self) -> dict[str, float]:

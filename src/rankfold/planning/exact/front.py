@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankfold.errors import InputError
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.planning.exact.candidate import LOSS, Candidate, Candidates, Choices, is_largest
 from rankfold.planning.exact.linked import Unit, spread, units
 from rankfold.planning.exact.merge import WORK, FrontMerger
@@ -17,7 +18,7 @@ from rankfold.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
-class Front:
+class Front(Shown):
     """Choices that no other one is as good as in both cost and loss, by rising cost.
 
     Attributes:
@@ -36,6 +37,10 @@ class Front:
     choices: tuple[tuple[Candidate, ...], ...]
     picks: np.ndarray
     epsilon: float = 0.0
+
+    def __repr__(self) -> str:
+        ends = f"{in_units(self.quantity, self.costs[0])} to {in_units(self.quantity, self.costs[-1])}"
+        return in_brackets("Front", f"of {spoken(self.quantity)}: {len(self):,} plans, {ends}")
 
     def __len__(self) -> int:
         return len(self.costs)

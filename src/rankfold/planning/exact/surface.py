@@ -8,17 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankfold.errors import InputError
+from rankfold.notebooks import Shown, in_brackets
 from rankfold.planning.exact.candidate import LOSS, Candidate, Choices, is_largest
 from rankfold.planning.exact.front import picked, totals_of
 from rankfold.planning.exact.linked import spread, units
 from rankfold.planning.exact.merge_two import WORK, SurfaceMerger, thinned
-from rankfold.planning.exact.quantities import QUANTITIES
+from rankfold.planning.exact.quantities import QUANTITIES, spoken
 from rankfold.planning.exact.units import in_units
 from rankfold.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
-class Surface:
+class Surface(Shown):
     """Choices that no other one is as good as in two costs and the loss, by rising first, then second cost.
 
     Attributes:
@@ -37,6 +38,10 @@ class Surface:
     choices: tuple[tuple[Candidate, ...], ...]
     picks: np.ndarray
     epsilon: tuple[float, float] = (0.0, 0.0)
+
+    def __repr__(self) -> str:
+        quantities = " and ".join(map(spoken, self.quantities))
+        return in_brackets("Surface", f"of {quantities}: {len(self):,} plans, {self.in_words()}")
 
     def __len__(self) -> int:
         return len(self.losses)
