@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from common.chips import chip, chips, networks, without_waits
 from rankfold.chip.best import run_on_chip
 from rankfold.chip.events import execute
+from rankfold.chip.lodging import by_reading, bytes_held
 from rankfold.chip.run import ChipRun, ChipStudy
 from rankfold.errors import InputError, RankfoldError
 from rankfold.machine import ChipSpec, load_chip
@@ -62,6 +63,44 @@ def test_with_waits_it_keeps_the_stated_bounds(network: Network, described: Chip
     assert many.load == pytest.approx(run.pipeline.traffic.load)
     for fullest, rows in zip(many.fullest, run.pipeline.timing.rows, strict=True):
         assert all(most <= held for most, held in zip(fullest, rows, strict=True))
+
+
+@given(networks(), chips())
+@settings(EXAMPLES, max_examples=12)
+def test_rows_wait_in_other_cores_where_their_own_has_no_room(network: Network, described: ChipSpec) -> None:
+    whole = staying(network, described)
+    if whole is None:
+        return
+    assert whole.pipeline is not None and not whole.pipeline.traffic.lodgings
+    needed = max(whole.pipeline.timing.buffers.values())
+    small = replace(described, buffer=replace(described.buffer, size=max(int(0.8 * needed), 1)))
+    run = staying(network, small)
+    if run is None:
+        return  # all of it is in use, or there is no room anywhere
+    assert run.pipeline is not None
+    pipeline = run.pipeline
+    assert pipeline.traffic.lodgings
+    assert max(pipeline.timing.buffers.values()) <= small.buffer.size * (1 + 1e-6)
+    # What one core is spared another one holds, and nobody lodges more than it needs.
+    alone = bytes_held(run.graph, pipeline.placement, pipeline.timing.rows)
+    assert sum(pipeline.timing.buffers.values()) == pytest.approx(sum(alone.values()))
+    for at, those in by_reading(pipeline.traffic.lodgings).items():
+        for part in pipeline.placement.parts[at[0]]:
+            assert sum(one.share for one in those if one.core == part.core) <= part.needs * (1 + 1e-9)
+    many, one = execute(run, 4), execute(run, 1)
+    assert many.load == pytest.approx(pipeline.traffic.load)
+    assert 1e3 * run.latency * (1 - 1e-9) <= one.latency <= 2 * 1e3 * run.latency
+    assert many.whole >= 4 * 1e3 * run.interval * (1 - 1e-9)
+
+
+def test_the_image_comes_as_late_as_its_readers_can_stand() -> None:
+    described = without_waits(chip(cores=16, arrays=32))
+    run = staying(zoo_network("resnet8"), described)
+    assert run is not None and run.pipeline is not None
+    reader, number = run.graph.readers[0][0]
+    rows, reading = run.pipeline.timing.rows[reader][number], run.graph.tasks[reader].reads[number]
+    # Of the whole image little more than a window of rows waits.
+    assert rows < reading.rows / 2
 
 
 def test_resnet20_is_executed_as_predicted() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rankfold.chip.graph import TaskGraph
+from rankfold.chip.lodging import Lodging
 from rankfold.chip.placement import Placement
 from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.machine import ChipSpec
@@ -26,15 +29,16 @@ def unit_energy(graph: TaskGraph, chip: ChipSpec) -> float:
     return FJ * chip.cores.energy * sum(task.operations for task in graph.tasks)
 
 
-def buffer_bits(graph: TaskGraph, placement: Placement | None) -> float:
+def buffer_bits(graph: TaskGraph, placement: Placement | None, lodgings: Sequence[Lodging] = ()) -> float:
     """Bits that are written to buffers and read from them for an image.
 
     Args:
         graph: the network.
         placement: where its tasks are, each core of which has a copy of what is read; None: there is one
             copy.
+        lodgings: rows that wait in other cores: written there and read again.
     """
-    bits = 0.0
+    bits = sum(2 * one.share * graph.tasks[one.reader].reads[one.number].bits for one in lodgings)
     for index, task in enumerate(graph.tasks):
         copies = 1.0
         if placement is not None:

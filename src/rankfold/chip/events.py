@@ -2,10 +2,9 @@
 
 The analytical model (`timing`) says when bundles are made if nobody waits for a link, a digital unit or a
 port of a buffer, and how short the interval can be by the busiest part. Here images go through the chip one
-bundle at a
-time: each waits for the rows that it needs, for a place in the buffer of everybody who reads it, for its
-    arrays,
-for the units of its cores, for every link on its way, and for the ports of the buffers where it is written.
+bundle at a time: each waits for the rows that it needs, for a place in the buffer of everybody who reads it,
+for its arrays, for the units of its cores, for every link on its way, and for the ports of the buffers where
+it is written.
 What is waited for is given in the order of asking. A task takes nothing before it has a place for what it
 makes, so that nobody holds a part while waiting for a place.
 """
@@ -17,6 +16,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rankfold.chip.lodging import Lodging, by_reading
 from rankfold.chip.run import ChipRun, Pipeline
 from rankfold.chip.timing import Step
 from rankfold.chip.traffic import Link, Way
@@ -85,6 +85,7 @@ class _Run:
         tasks = range(len(graph.tasks))
         self.steps = [Step.of(graph, self.placement, index, run.chip, run.read_time) for index in tasks]
         self._readers = graph.readers
+        self._lodgings = by_reading(self.traffic.lodgings)
         self._arrays = {number: self._one_at_a_time() for number in graph.on_arrays}
         self._memory = self._one_at_a_time()
         self._units: dict[int, Any] = defaultdict(self._one_at_a_time)
@@ -205,7 +206,21 @@ class _Run:
     ) -> Process:
         """A bundle comes to some of those that read it."""
         yield from self._pass(ways, self.graph.tasks[index].bundles)
-        yield from self._all(self._write(reader, number, index, bundle) for reader, number in readers)
+        yield from self._all(self._arrive(reader, number, index, bundle) for reader, number in readers)
+
+    def _arrive(self, reader: int, number: int, index: int, bundle: int) -> Process:
+        """Rows come to a reader, some of them by way of other cores, where they wait."""
+        there, back = self.traffic.aside.get((reader, number), ((), ()))
+        bundles = self.graph.tasks[index].bundles
+        yield from self._pass(there, bundles)
+        yield from self._all(self._lodge(one, bundles) for one in self._lodgings.get((reader, number), ()))
+        yield from self._pass(back, bundles)
+        yield from self._write(reader, number, index, bundle)
+
+    def _lodge(self, one: Lodging, bundles: int) -> Process:
+        """Rows are written to the buffer of another core, and read again."""
+        bits = one.share * self.graph.tasks[one.reader].reads[one.number].bits
+        yield from self._hold(self._ports[one.host], 2 * bits / bundles / self.chip.buffer.rate)
 
     def _pass(self, ways: Iterable[Way], bundles: int) -> Process:
         """A bundle goes over all links of its ways."""

@@ -111,15 +111,17 @@ def _parts(task: Task, place: tuple[int, int], copies: int, size: int) -> tuple[
 def _needs(task: Task, first: int, behind: int, copies: int, arrays: int) -> float:
     """The share of what a task reads that the arrays from `first` to before `behind` of it need.
 
-    With k copies each has a k-th of the windows of a row, and reads what these do; within a copy, fewer
-    arrays than the rows of the matrix are divided among read as many of the channels.
+    Each of k copies has a k-th of the windows of a row, and reads what these do; of a copy of which only some
+    arrays are here, only as many of its channels as of the arrays among which its rows are divided. Windows
+    on both sides of a cut between copies that are here and others read some columns twice. Where a task has
+    several matrices, each with copies of its own, a copy that is touched is taken to need all channels.
     """
     each = arrays / copies
-    touched = min(int((behind - 1) / each) - int(first / each) + 1, copies)
-    windows = 1.0
-    if touched < copies:
-        windows = min(touched / copies + task.halo, 1.0)
-    channels = 1.0
-    if touched == 1:
-        channels = min((behind - first) / task.row_tiles, 1.0)
-    return windows * channels
+    channels = []
+    for copy in range(first * copies // arrays, (behind - 1) * copies // arrays + 1):
+        here = min(behind, (copy + 1) * each) - max(first, copy * each)
+        channels.append(min(here / task.row_tiles, 1.0) if len(task.matrices) == 1 else 1.0)
+    halo = 0.0
+    if len(channels) < copies:
+        halo = task.halo * max(channels)
+    return min(sum(channels) / copies + halo, 1.0)

@@ -24,9 +24,10 @@ from rankfold.chip.energy import (
 from rankfold.chip.graph import TaskGraph
 from rankfold.chip.kept import best_plan, laid_out, mappings_of, placed_on, priced
 from rankfold.chip.layer_by_layer import LayerByLayer, run_layer_by_layer
+from rankfold.chip.lodging import lodged
 from rankfold.chip.placement import Placement
 from rankfold.chip.timing import Timing, timing
-from rankfold.chip.traffic import Traffic
+from rankfold.chip.traffic import Traffic, with_lodgings
 from rankfold.cost.cycles import NetworkCycles
 from rankfold.cost.energy.accuracy import accuracy_to_json
 from rankfold.cost.energy.network import NetworkEnergy
@@ -39,6 +40,8 @@ from rankfold.plan import Plan
 from rankfold.workload import Network
 
 NS = 1e-3  # in us
+ROUNDS = 6  # in which the schedule and what waits elsewhere settle
+ROUNDING = 1e-9  # of what sums of shares lose
 PIPELINED = "weights stay, and all layers work at once"
 STAYS = "weights stay, and one layer works after another"
 WRITTEN = "weights are written for each image, for one layer after another"
@@ -136,7 +139,7 @@ class ChipRun:
         """pJ of an image by part of the chip."""
         interconnect = buffers = memory = writing = 0.0
         if self.pipeline is not None:
-            buffers = buffer_bits(self.graph, self.pipeline.placement)
+            buffers = buffer_bits(self.graph, self.pipeline.placement, self.pipeline.traffic.lodgings)
             interconnect = self.pipeline.traffic.total
             if self.chip.memory is not None:
                 memory = float(self.graph.tasks[0].made_bits)
@@ -237,6 +240,7 @@ def _pipeline_to_json(graph: TaskGraph, pipeline: Pipeline, chip: ChipSpec) -> d
             }
         )
     return {
+        "waiting_elsewhere": len(pipeline.traffic.lodgings),
         "work_us": {work.part: {"where": work.where, "time": NS * work.time} for work in timing.work},
         "sent_bits": pipeline.traffic.bits,
         "buffer_bytes": {
@@ -284,14 +288,7 @@ class ChipStudy:
         """
         run = self._run(best_plan(self.mappings, arrays))
         placement, sent = placed_on(run.graph, self.chip, arrays)
-        times = timing(run.graph, placement, sent, self.chip, run.read_time)
-        core = max(times.buffers, key=times.buffers.__getitem__)
-        if times.buffers[core] > self.chip.buffer.size:
-            raise InputError(
-                f"the buffer of core {core} would have to hold {times.buffers[core]:,.0f} bytes, and those "
-                f"of {self.chip.name} hold {self.chip.buffer.size:,} (buffer/size)"
-            )
-        return replace(run, pipeline=Pipeline(placement, sent, times))
+        return replace(run, pipeline=_pipeline(run, placement, sent))
 
     def layer_by_layer(self, why: str) -> ChipRun:
         """The network with weights that are written for each image.
@@ -324,3 +321,33 @@ class ChipStudy:
             read_time=self.chip.read_time or read_time,
             not_counted=tuple(f"{other.name}: {other.what}" for other in self.network.untouched),
         )
+
+
+def _pipeline(run: ChipRun, placement: Placement, sent: Traffic) -> Pipeline:
+    """The schedule of tasks in their places, with rows in other cores where their own has no room.
+
+    What waits elsewhere is sent there and back, which may make more rows wait: a few rounds settle that.
+
+    Args:
+        run: the network, before its schedule is known.
+        placement: where it is.
+        sent: what it sends where every core has room.
+
+    Raises:
+        InputError: there is no room for what waits.
+    """
+    graph, chip = run.graph, run.chip
+    for _ in range(ROUNDS):
+        times = timing(graph, placement, sent, chip, run.read_time)
+        core = max(times.buffers, key=times.buffers.__getitem__)
+        if times.buffers[core] <= chip.buffer.size * (1 + ROUNDING):
+            return Pipeline(placement, sent, times)
+        lodgings = lodged(graph, placement, times.rows, chip)
+        if lodgings is None:
+            break
+        sent = with_lodgings(sent, graph, chip, lodgings)
+    raise InputError(
+        f"the buffer of core {core} would have to hold {times.buffers[core]:,.0f} bytes, those of "
+        f"{chip.name} hold {chip.buffer.size:,} (buffer/size), and other cores have no room for what only "
+        "waits"
+    )

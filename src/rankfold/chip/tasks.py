@@ -189,7 +189,7 @@ def _on_arrays(
         driven=sum(one.inputs * one.input_bits for one in activities),
         made_bits=outputs * activities[0].input_bits,
         matrices=tuple(matrices),
-        row_tiles=max(stage.row_tiles for stage in stages),
+        row_tiles=max(_row_parts(stage) for stage in stages),
         halo=(layer.shape.extent[1] - 1) / layer.shape.input[1],
         sums=crossing,
     )
@@ -202,6 +202,11 @@ def _stored(layer: LayerCycles, stages: Sequence[Mapping], placed: NetworkCycles
 def _held(layer: LayerCycles, stages: Sequence[Mapping], placed: NetworkCycles) -> list[Hashable]:
     """The sizes of the tiles that arrays hold."""
     return [tiles.sizes for stage in _stored(layer, stages, placed) for tiles in stage.tiles]
+
+
+def _row_parts(stage: Mapping) -> int:
+    """Arrays among which the rows of a matrix, or of all blocks of its diagonal, are divided."""
+    return max(stage.regions[0].stored.tile_count // stage.column_tiles, stage.row_tiles)
 
 
 def _window(layer: LayerCycles, stages: Sequence[Mapping]) -> int:

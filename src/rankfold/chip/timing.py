@@ -19,7 +19,8 @@ image: from a first bundle at e(last) - interval, all of them done without a pau
 the reader needs it any more. The largest number of rows that have a place at once, of all images on their
 way, is what the buffer has to hold. With these places the schedule can be kept, and so tasks that begin as
 soon as they can, in a chip without waits for links and units, are never later (the times of a marked graph
-rise with those that they depend on).
+rise with those that they depend on). The image itself waits for nothing: its rows come as late as those that
+read them can stand.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankfold.chip.graph import Reading, Task, TaskGraph
+from rankfold.chip.lodging import bytes_held
 from rankfold.chip.placement import Placement
-from rankfold.chip.traffic import THE_BUS, Traffic, Way
+from rankfold.chip.traffic import THE_BUS, Reader, Traffic, Way
 from rankfold.machine import ChipSpec
 
-Reader = tuple[int, int]  # a task, and which of its readings
 ARRAYS, UNITS, BUFFER, LINKS = "arrays", "digital units", "buffer", "interconnect"
 MEMORY = "off-chip memory"
 
@@ -131,10 +132,12 @@ def timing(
             arrivals.append(np.where(reading.needed > 0, come[reading.needed - 1], 0.0))
         summed = sending(traffic.sums[index], task.bundles, chip)
         times.append(_times(task, steps[index], arrivals, interval, summed))
+    times[0] = _just_in_time(graph, placement, traffic, chip, times, interval)
     rows = []
     for index, task in enumerate(graph.tasks):
         rows.append(tuple(_rows_waiting(graph, reading, times, index, interval) for reading in task.reads))
-    return Timing(tuple(work), tuple(times), tuple(rows), _bytes(graph, placement, rows))
+    held = bytes_held(graph, placement, rows, traffic.lodgings)
+    return Timing(tuple(work), tuple(times), tuple(rows), held)
 
 
 @dataclass(frozen=True)
@@ -187,11 +190,22 @@ def arrival(
         at: who reads it, and which of its readings it is.
     """
     reader, number = at
-    reading = graph.tasks[reader].reads[number]
-    task = graph.tasks[reading.source]
-    ways = () if graph.added_in_place(reader, number) else traffic.maps[reading.source]
-    on_the_way = sending(ways, task.bundles, chip)
-    return np.asarray(source.ends[task.bundle_of_row] + on_the_way + storing(graph, placement, chip, at))
+    task = graph.tasks[graph.tasks[reader].reads[number].source]
+    on_the_way = _until_there(graph, placement, traffic, chip, at)
+    return np.asarray(source.ends[task.bundle_of_row] + on_the_way)
+
+
+def _until_there(
+    graph: TaskGraph, placement: Placement, traffic: Traffic, chip: ChipSpec, at: Reader
+) -> float:
+    """ns from when a bundle is made to when it is where it is read; arguments as `arrival`."""
+    reader, number = at
+    source = graph.tasks[reader].reads[number].source
+    bundles = graph.tasks[source].bundles
+    ways = () if graph.added_in_place(reader, number) else traffic.maps[source]
+    there, back = traffic.aside.get(at, ((), ()))
+    sent = sum(sending(each, bundles, chip) for each in (ways, there, back))
+    return sent + storing(graph, placement, chip, at)
 
 
 def sending(ways: Sequence[Way], bundles: int, chip: ChipSpec) -> float:
@@ -206,6 +220,33 @@ def storing(graph: TaskGraph, placement: Placement, chip: ChipSpec, at: Reader) 
     reading = graph.tasks[reader].reads[number]
     most = max(part.needs for part in placement.parts[reader])
     return most * reading.bits / graph.tasks[reading.source].bundles / chip.buffer.rate
+
+
+def _just_in_time(
+    graph: TaskGraph,
+    placement: Placement,
+    traffic: Traffic,
+    chip: ChipSpec,
+    times: Sequence[TaskTimes],
+    interval: float,
+) -> TaskTimes:
+    """When the rows of the image come, as late as nobody waits for them; within an interval, as they come one
+    after another, and the next image is not begun before. Arguments as `timing`, with all times so far.
+    """
+    task, soonest = graph.tasks[0], times[0]
+    each = float(soonest.ends[0] - soonest.begins[0])
+    latest = np.full(task.bundles, np.inf)
+    for reader, number in graph.readers[0]:
+        needs = np.array(graph.tasks[reader].reads[number].needs)
+        begins = times[reader].begins - _until_there(graph, placement, traffic, chip, (reader, number))
+        needed = needs > 0
+        # Row r is needed by the first bundle that needs more than r rows, and by all behind it.
+        np.minimum.at(latest, needs[needed] - 1, begins[needed])
+    after = np.arange(task.bundles)[::-1] * each  # until the last row comes, without a pause
+    ends = np.minimum.accumulate((latest + after)[::-1])[::-1] - after
+    ends = np.minimum(ends, ends[0] - each + interval - after)
+    ends = np.maximum(ends, soonest.ends)
+    return TaskTimes(ends - each, ends, ends)
 
 
 def _times(task: Task, step: Step, arrivals: list[np.ndarray], interval: float, summed: float) -> TaskTimes:
@@ -248,6 +289,9 @@ def _work(
         for part in placement.parts[index]:
             units[part.core] += part.share * task.operations / chip.cores.rate
             buffers[part.core] += (part.needs * written + part.share * task.driven) / chip.buffer.rate
+    for one in traffic.lodgings:
+        bits = one.share * graph.tasks[one.reader].reads[one.number].bits
+        buffers[one.host] += 2 * bits / chip.buffer.rate  # written there, and read again
     busiest = max(arrays, key=arrays.__getitem__)
     layer = graph.tasks[graph.on_arrays[busiest][0]].name
     core = max(units, key=units.__getitem__)
@@ -282,15 +326,3 @@ def _rows_waiting(
     when = np.concatenate([(leaves + offsets).ravel(), (begins + offsets).ravel()])
     change = np.concatenate([-freed] * images + [taken] * images)
     return int(change[when.argsort(kind="stable")].cumsum().max())
-
-
-def _bytes(graph: TaskGraph, placement: Placement, rows: list[tuple[int, ...]]) -> dict[int, float]:
-    """Bytes that each core has to hold: of every row the share that it needs."""
-    needed: dict[int, float] = defaultdict(float)
-    for index, task in enumerate(graph.tasks):
-        waiting = sum(
-            number * reading.row_bits for reading, number in zip(task.reads, rows[index], strict=True)
-        )
-        for part in placement.parts[index]:
-            needed[part.core] += part.needs * waiting / 8
-    return dict(needed)

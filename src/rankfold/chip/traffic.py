@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 
 from rankfold.chip.graph import TaskGraph
+from rankfold.chip.lodging import Lodging, by_reading
 from rankfold.chip.placement import Placement
 from rankfold.machine import ChipSpec
 from rankfold.machine.chip import BUS
@@ -16,7 +17,8 @@ from rankfold.workload.shape import Pair
 
 Link = tuple[Pair, Pair]  # from one place of the mesh to a neighbour
 THE_BUS: Link = ((0, 0), (0, 0))
-FEATURE_MAPS, SUMS = "feature maps", "partial sums"
+FEATURE_MAPS, SUMS, ASIDE = "feature maps", "partial sums", "rows that wait in other cores"
+Reader = tuple[int, int]  # a task, and which of its readings
 
 
 @dataclass(frozen=True)
@@ -44,28 +46,38 @@ class Traffic:
     Attributes:
         maps: of each task, the ways of its feature map, one from each of its cores to all that read it.
         sums: of each task, the ways of partial sums, which go before.
+        lodgings: rows that wait in other cores, and
+        aside: the ways there and back of those of each reading that has some.
     """
 
     maps: tuple[tuple[Way, ...], ...]
     sums: tuple[tuple[Way, ...], ...]
+    lodgings: tuple[Lodging, ...] = ()
+    aside: Mapping[Reader, tuple[tuple[Way, ...], tuple[Way, ...]]] = field(default_factory=dict)
 
     @cached_property
     def load(self) -> dict[Link, float]:
         """Bits by link; of a bus, all of them on one."""
         load: dict[Link, float] = defaultdict(float)
-        for ways in (*self.maps, *self.sums):
-            for way in ways:
-                for link, bits in way.bits.items():
-                    load[link] += bits
+        for way in (way for ways in self._ways.values() for way in ways):
+            for link, bits in way.bits.items():
+                load[link] += bits
         return dict(load)
 
     @property
     def bits(self) -> dict[str, float]:
         """By what is sent, each bit once for each link that it passes."""
-        sent = {}
-        for what, of_tasks in ((FEATURE_MAPS, self.maps), (SUMS, self.sums)):
-            sent[what] = sum(sum(way.bits.values()) for ways in of_tasks for way in ways)
-        return sent
+        return {what: sum(sum(way.bits.values()) for way in ways) for what, ways in self._ways.items()}
+
+    @property
+    def _ways(self) -> dict[str, list[Way]]:
+        ways = {
+            FEATURE_MAPS: [way for ways in self.maps for way in ways],
+            SUMS: [way for ways in self.sums for way in ways],
+        }
+        if self.aside:
+            ways[ASIDE] = [way for both in self.aside.values() for ways in both for way in ways]
+        return ways
 
     @property
     def total(self) -> float:
@@ -91,6 +103,25 @@ def traffic(graph: TaskGraph, placement: Placement, chip: ChipSpec) -> Traffic:
         boundaries = pairwise(placement.cores(index))
         sums.append(tuple(router.way(one, {other: 1.0}, passed) for one, other in boundaries if passed))
     return Traffic(tuple(maps), tuple(sums))
+
+
+def with_lodgings(sent: Traffic, graph: TaskGraph, chip: ChipSpec, lodgings: Sequence[Lodging]) -> Traffic:
+    """The same traffic, with rows that wait in other cores.
+
+    Args:
+        sent: what is sent.
+        graph: the network.
+        chip: the chip.
+        lodgings: all that wait elsewhere.
+    """
+    router = _Router(chip)
+    aside = {}
+    for (reader, number), those in by_reading(lodgings).items():
+        bits = graph.tasks[reader].reads[number].bits
+        there = tuple(router.way(one.core, {one.host: 1.0}, one.share * bits) for one in those)
+        back = tuple(router.way(one.host, {one.core: 1.0}, one.share * bits) for one in those)
+        aside[reader, number] = there, back
+    return replace(sent, lodgings=tuple(lodgings), aside=aside)
 
 
 def _needed(graph: TaskGraph, placement: Placement, index: int) -> tuple[int, dict[int, float]]:

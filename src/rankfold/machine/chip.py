@@ -169,3 +169,12 @@ class ChipSpec:
         if row % 2:
             column = columns - 1 - column
         return row, column
+
+    def hops(self, core: int, other: int) -> int:
+        """Links between two cores: of a mesh along rows and columns, of a bus one."""
+        if core == other:
+            return 0
+        if self.interconnect.kind == BUS:
+            return 1
+        (row, column), (other_row, other_column) = self.place(core), self.place(other)
+        return abs(row - other_row) + abs(column - other_column)
