@@ -53,11 +53,11 @@ class StoredMatrix:
     @cached_property
     def tile_count(self) -> int:
         """Tiles that `tiles` yields, counted from their outlines."""
-        return sum(outline.tile_count for outline in self._outlines)
+        return sum(outline.tile_count for outline in self.outlines)
 
     def tiles(self) -> Iterator[Tile]:
         """The tiles, made one by one."""
-        for outline in self._outlines:
+        for outline in self.outlines:
             for row_strip, column_strips in outline.strips():
                 rows = []
                 for piece in row_strip:
@@ -76,20 +76,20 @@ class StoredMatrix:
         shape = self.footprint.shape
         apart = []
         for axis in (0, 1):
-            if self._part[axis] > 1:
+            if self.part[axis] > 1:
                 apart.append((axis, shape.stride[axis], shape.dilation[axis]))
         order = None
         if self.overflow is not None:
             order = self.overflow.axis
-        groups = tuple(group for group, _ in self._blocks)
+        groups = tuple(group for group, _ in self.blocks)
         tiles: Counter[Hashable] = Counter()
-        for outline in self._outlines:
+        for outline in self.outlines:
             pixels = tuple(outline.pixels.tolist())
             for lines, strips in outline.strips():
                 for columns in strips:
                     tiles[pixels, lines, columns] += 1
         weight = shape.in_channels, shape.m, shape.kernel, shape.groups, self.footprint.mask
-        return weight, self.block, self._part, tuple(apart), order, groups, frozenset(tiles.items())
+        return weight, self.block, self.part, tuple(apart), order, groups, frozenset(tiles.items())
 
     def extents(self) -> Counter[Pair]:
         """How many tiles have r rows and c columns in use, by (r, c), counted without making them."""
@@ -121,7 +121,7 @@ class StoredMatrix:
     def _extents(self) -> Counter[Pair]:
         extents: Counter[Pair] = Counter()
         in_turns = self.footprint.mask is None and self.overflow is None
-        for outline in self._outlines:
+        for outline in self.outlines:
             if in_turns:
                 self._count_in_turns(outline, extents)
             else:
@@ -171,9 +171,9 @@ class StoredMatrix:
         """How the lines of a channel and the pixels of a block repeat, without a support."""
 
         def reads() -> Array:
-            (read,) = self.footprint.read_by(outline.pixels, self._part)  # (ph, pw)
+            (read,) = self.footprint.read_by(outline.pixels, self.part)  # (ph, pw)
             y, x = np.nonzero(read)
-            pixels = np.divmod(np.arange(self._pixels), self._part[1])
+            pixels = np.divmod(np.arange(self._pixels), self.part[1])
             position = self.footprint.position(np.zeros(1, int), (y[:, None], x[:, None]), pixels)
             return position >= 0
 
@@ -188,7 +188,8 @@ class StoredMatrix:
                 extents[pieces.used_together(row_strip, column_strip)] += 1
 
     @cached_property
-    def _outlines(self) -> tuple[Outline, ...]:
+    def outlines(self) -> tuple[Outline, ...]:
+        """Which lines of which diagonal block meet which columns, in which tile."""
         if self.overflow is not None:
             return tuple(self._of_overflow(self.overflow))
         if self.layout == CHANNELS:
@@ -196,7 +197,7 @@ class StoredMatrix:
         return tuple(self._by_elements())
 
     @cached_property
-    def _part(self) -> Pair:
+    def part(self) -> Pair:
         """The part of the window whose pixels share inputs: one diagonal block."""
         if self.layout == CHANNELS:
             return self.window
@@ -211,7 +212,7 @@ class StoredMatrix:
     @cached_property
     def _pixels(self) -> int:
         """N0, the pixels of a diagonal block."""
-        return self._part[0] * self._part[1]
+        return self.part[0] * self.part[1]
 
     @cached_property
     def _width(self) -> int:
@@ -243,10 +244,10 @@ class StoredMatrix:
         return np.flatnonzero(used)
 
     @cached_property
-    def _blocks(self) -> tuple[tuple[int, Pair], ...]:
+    def blocks(self) -> tuple[tuple[int, Pair], ...]:
         """(group, first pixel) of each diagonal block that reads any input."""
         height, width = self.window
-        down, right = self._part
+        down, right = self.part
         corners = []
         for y in range(0, height, down):
             for x in range(0, width, right):
@@ -259,8 +260,8 @@ class StoredMatrix:
 
     def _inputs(self, last: int) -> Array:
         """(P,) inputs of one channel that the last pixels of a diagonal block read, by pattern of support."""
-        a = np.array([self._part[0]])
-        b = np.array([self._part[1]])
+        a = np.array([self.part[0]])
+        b = np.array([self.part[1]])
         if last == self._pixels:
             return self.footprint.inputs(a, b)[:, 0]
         return self.footprint.last_inputs(a, b, np.array([last]))[:, 0]
@@ -403,7 +404,7 @@ class StoredMatrix:
             (channel, y, x) of each line under the window, and (lines, pixels) booleans.
         """
         number, first, last = piece
-        group, _ = self._blocks[number]
+        group, _ = self.blocks[number]
         if self.overflow is None:
             lines = self._lines(outline.pixels, group)
         else:
@@ -415,7 +416,7 @@ class StoredMatrix:
         position = self.footprint.position(
             channel[:, None],
             (y[:, None], x[:, None]),
-            np.divmod(pixels, self._part[1]),
+            np.divmod(pixels, self.part[1]),
         )
         return (channel, y, x), position >= 0
 
@@ -423,7 +424,7 @@ class StoredMatrix:
         """All lines of a block that some pixels of it read, by (channel, y, x)."""
         start, stop = self.block.channels
         patterns = self.footprint.pattern_of[group, start:stop]  # (channels,)
-        by_pattern = self.footprint.read_by(pixels, self._part)  # (P, ph, pw)
+        by_pattern = self.footprint.read_by(pixels, self.part)  # (P, ph, pw)
         channel, y, x = np.nonzero(by_pattern[patterns])
         return channel, y, x
 
@@ -471,7 +472,7 @@ class StoredMatrix:
         used: Array,
     ) -> Array:
         """(4, r) channel, y, x under the window, and slot of the lines in use."""
-        _, (top, left) = self._blocks[block]
+        _, (top, left) = self.blocks[block]
         down, right = self.footprint.shape.stride
         channel, y, x = (line[used] for line in lines)
         slot = np.full_like(channel, self._slot(block))
@@ -486,11 +487,11 @@ class StoredMatrix:
 
     def _read(self, block: int, columns: Array) -> Array:
         """(4, c) output channel, y, x in the window, and slot of some columns (c,) of a block."""
-        group, (top, left) = self._blocks[block]
+        group, (top, left) = self.blocks[block]
         before, _ = self.block.outputs
         first = group * self.footprint.group_outputs + before
         output, pixel = np.divmod(columns, self._pixels)
-        y, x = np.divmod(pixel, self._part[1])
+        y, x = np.divmod(pixel, self.part[1])
         slot = np.full_like(output, self._slot(block))
         return np.array(
             (

@@ -1,4 +1,4 @@
-"""`rankfold draw`: a picture of one layer on its arrays."""
+"""`rankfold draw`: a picture of one layer on its arrays, or a page to step through all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rankfold.cli.arguments.arrays import chosen_hardware
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.networks import find_network
-from rankfold.cli.arguments.plans import add_planned_network, finished_run, given_plan
+from rankfold.cli.arguments.plans import add_planned_network, finished_run, given_plan, planned_network
 from rankfold.cost import choose_mapping, planned_shape
 from rankfold.cost.choice import runs_by_weight
 from rankfold.cost.energy import counted_plan, hardware_table
@@ -22,24 +22,51 @@ from rankfold.plan import LayerPlan, LowRank, uniform_plan
 from rankfold.workload import ConvShape, Network
 
 NAMED = 6  # layers that a complaint names
+# Options of whole networks that other commands have, and pictures do without.
+NETWORK_WIDE = {
+    "linear": False,
+    "rules": (),
+    "fit": False,
+    "force_low_rank": True,
+    "bits": None,
+    "weight_bits": None,
+    "input_bits": None,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_planned_network(parser, plan="draw the layer as this plan has it")
     parser.add_argument(
-        "--layer", required=True, metavar="NAME", help="the layer, as `rankfold map` names it"
+        "--layer",
+        metavar="NAME",
+        help="the layer, as `rankfold map` names it; with --page the one that is shown at first",
     )
     add_mapping(parser, what="mapping to draw, where no plan says it")
     parser.add_argument("--compare", action="store_true", help="draw all mappings below each other")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the picture, .svg or .png")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the picture, .svg or .png")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="an HTML page on which all layers are stepped through, activation by activation, under every "
+        "mapping; of existing files it replaces only HTML pages",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the picture."""
+    """Write the picture, the page, or both."""
     from rankfold.report.arrays.picture import check_suffix
 
+    if options.out is None and options.page is None:
+        raise InputError("give --out FILE for a picture, or --page FILE for a page of all layers")
+    if options.page is not None:
+        _write_page(options)
+    if options.out is None:
+        return 0
+    if options.layer is None:
+        raise InputError("a picture shows one layer: give --layer NAME, as `rankfold map` names it")
     # Mapping a layer may take a while; a wrong suffix is known before.
     check_suffix(options.out)
     if options.plan is not None or run_folder(options.model).is_dir():
@@ -50,6 +77,25 @@ def run(options: argparse.Namespace) -> int:
             "or a plan with them"
         )
     return _draw_uniform(options)
+
+
+def _write_page(options: argparse.Namespace) -> None:
+    """The page of all layers, dense and as a plan, a finished run or the options have them."""
+    from rankfold.report import check_page
+    from rankfold.report.mapper.choices import network_choices
+    from rankfold.report.mapper.page import write_mapper
+
+    if options.compare:
+        raise InputError("--compare is for pictures: the page has all mappings; omit it")
+    # Mapping a network may take a while; a file that is no page is known before.
+    check_page(options.page)
+    network, plan, masks = planned_network(argparse.Namespace(**vars(options), **NETWORK_WIDE))
+    first = ""
+    if options.layer is not None:
+        first = find_layer(network, options.layer).name
+    layers = list(network_choices(network, plan, masks))
+    write_mapper(options.page, Path(network.name).name, plan.array, layers, first)
+    print(f"page: {options.page}")
 
 
 def _draw_uniform(options: argparse.Namespace) -> int:
@@ -133,10 +179,8 @@ def find_layer(network: Network, name: str) -> ConvShape:
 
 def _pair(shape: ConvShape, options: argparse.Namespace) -> LayerPlan | None:
     """The low-rank pair to draw, if any, by the rules of `rankfold map`."""
-    # The options of whole networks do not concern a single layer.
     # Whoever asks for a picture of a pair gets one, whatever the pair costs.
-    unsaid = {"linear": False, "rules": (), "fit": False, "force_low_rank": True}
-    method = low_rank_method(argparse.Namespace(**vars(options), **unsaid))
+    method = low_rank_method(argparse.Namespace(**vars(options), **NETWORK_WIDE))
     if not isinstance(method, LowRank):
         return None
     if not shape.is_linear and shape.kernel == (1, 1) and not options.pointwise:

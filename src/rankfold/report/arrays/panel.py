@@ -10,6 +10,7 @@ from rankfold.cost.kinds import AnyMapping
 from rankfold.mapping import Mapping
 from rankfold.report.arrays.cells import cell_copies, shown_tiles
 from rankfold.report.arrays.words import caption, pair_caption
+from rankfold.workload.shape import Pair
 
 # Arrays that are compared, as many as a panel may show.
 COMPARED = 4
@@ -23,11 +24,13 @@ class Panel:
         title: its name.
         meaning: what it does, in a few words.
         mapping: of the layer, with one stage or several, such as those of a low-rank pair.
+        corner: (y, x) of the output plane at which that of the mapping begins; None: the whole is mapped.
     """
 
     title: str
     meaning: str
     mapping: AnyMapping
+    corner: Pair | None = None
 
     @property
     def stages(self) -> tuple[Mapping, ...]:

@@ -77,15 +77,22 @@ def planned_panels(
     """
     panels: list[Panel] = []
     for method in methods or (entry.mapping,):
-        mapped = replace(entry, mapping=method)
-        own = picture_of(entry.kind).panels(shape, array, mapped, mask)
-        if own:
-            panels += own
-            continue
-        mapping = planned_mapping(shape, array, mapped, mask)
-        title, meaning = _words(shape, mapped)
-        panels.append(Panel(title, meaning, mapping))
+        panels += panels_of(shape, array, replace(entry, mapping=method), mask)
     return _merged(panels)
+
+
+def panels_of(
+    shape: ConvShape, array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None = None
+) -> tuple[Panel, ...]:
+    """The panels of a layer under the mapping of its plan: one, or one for each part of its plane.
+
+    Arguments and errors as `planned_panels`.
+    """
+    own = picture_of(entry.kind).panels(shape, array, entry, mask)
+    if own:
+        return own
+    title, meaning = _words(shape, entry)
+    return (Panel(title, meaning, planned_mapping(shape, array, entry, mask)),)
 
 
 def _words(shape: ConvShape, entry: LayerPlan) -> tuple[str, str]:

@@ -28,7 +28,7 @@ def method_words(mapping: str) -> tuple[str, str]:
     """A mapping's name for people, and what it means."""
     if mapping in METHOD_NAMES:
         return METHOD_NAMES[mapping], MEANINGS[mapping]
-    return f"windows {mapping}", "windows of one size on the whole plane, as the plan says"
+    return f"windows {mapping}", "windows of one size on the whole plane"
 
 
 def size(pair: Pair) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # What this step is called where kinds are registered.
 STEP = "picture"
+# Numbers of channels; None: all, in their order.
+Channels = tuple[int, ...] | None
 # The family of layers that stay as they are, or are smaller dense ones.
 DENSE = "dense"
 
@@ -86,6 +88,18 @@ class KindPicture(ABC):
             mask: (m, C_in/G, kh, kw) booleans, the weights that it keeps, where only its weights know.
         """
         return ()
+
+    def channels(self, kind: LayerKind, shape: ConvShape) -> tuple[Channels, Channels]:
+        """Which channels of the layer the input and the output channels of its picture are.
+
+        Args:
+            kind: what it became.
+            shape: what it was.
+
+        Returns:
+            Their numbers, from 0; None where they are those of the layer in their order.
+        """
+        return None, None
 
     def needs_saved_mask(self, kind: LayerKind) -> bool:
         """Whether only the mask that is saved with the weights says which of them are kept."""

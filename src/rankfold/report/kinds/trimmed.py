@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
+
+from rankfold.plan.channels import text_to_channels
 from rankfold.plan.kinds import LayerKind, TrimmedLayer
-from rankfold.report.kinds.kind import KindPicture, PanelWords, picture_of
+from rankfold.report.kinds.kind import Channels, KindPicture, PanelWords, picture_of
 from rankfold.report.methods import RunMethod
 from rankfold.report.palette import BROWN
 from rankfold.workload import ConvShape
@@ -31,6 +34,13 @@ class TrimmedPicture(KindPicture):
         if inner is not None:
             meaning += f"; {inner.meaning}"
         return PanelWords("Trimmed channels", meaning)
+
+    def channels(self, kind: LayerKind, shape: ConvShape) -> tuple[Channels, Channels]:
+        """Those that are left."""
+        trimmed = cast(TrimmedLayer, kind)
+        reads = text_to_channels(trimmed.reads, shape.in_channels)
+        gives = text_to_channels(trimmed.gives, shape.m)
+        return tuple(np.flatnonzero(reads).tolist()), tuple(np.flatnonzero(gives).tolist())
 
     def interest(self, kind: LayerKind) -> int:
         """As much as that of the smaller layer."""

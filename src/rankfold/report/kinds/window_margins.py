@@ -45,7 +45,7 @@ class WindowMarginsPicture(KindPicture):
             (top, left), (height, width) = part.corner, part.size
             title = f"{words.name}, {height}x{width} outputs from ({top}, {left}) on"
             mapping = planned_mapping(own, array, replace(entry, kind=part.layer), mask)
-            panels.append(Panel(title, words.meaning, mapping))
+            panels.append(Panel(title, words.meaning, mapping, part.corner))
         return tuple(panels)
 
     def interest(self, kind: LayerKind) -> int:

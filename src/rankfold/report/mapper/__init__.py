@@ -1,0 +1,1 @@
+"""The page on which a network's layers are stepped through, array by array."""

@@ -1,0 +1,126 @@
+"""Every kind of page in headless Chromium: quiet, offline, as wide as its window, of use without a mouse."""
+
+import pytest
+
+from common.browser import SCHEMES, WIDTHS, Opened, chromium
+from common.layer_sorts import ARRAY, every_sort, low_rank_plan
+from rankfold.mapping import map_layer
+from rankfold.report.mapper.choices import network_choices
+from rankfold.report.mapper.page import write_mapper
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A page of every kind, by its name."""
+    folder = tmp_path_factory.mktemp("pages")
+    layers = list(network_choices(every_sort(), low_rank_plan(), {}))
+    write_mapper(folder / "mapper.html", "net", ARRAY, layers, "body")
+    return {path.stem: path for path in folder.glob("*.html")}
+
+
+@pytest.fixture
+def mapper(browser, pages):
+    opened = Opened(browser, pages["mapper"])
+    yield opened.page
+    assert opened.complaints == []
+    opened.close()
+
+
+PAGES = ("mapper",)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_quiet_offline_and_fits_every_window(browser, pages, name):
+    opened = Opened(browser, pages[name])
+    for width in WIDTHS:
+        for scheme in SCHEMES:
+            assert opened.overflow(width, scheme) <= 0, (width, scheme)
+    assert opened.complaints == []
+    assert opened.requests == []
+    opened.close()
+
+
+def told(page):
+    """What the page says of a cell, by line."""
+    names = page.locator("#told dt").all_text_contents()
+    return dict(zip(names, page.locator("#told dd").all_text_contents(), strict=True))
+
+
+def test_cells_are_told_by_mouse_and_keys(mapper):
+    """Layer, mapping, window and activation by the page's controls; the cell's weight, input and output."""
+    mapper.select_option("#layer", label="body")
+    mapper.select_option("#mapping", label="one window…")
+    mapper.select_option("#window", label="2 × 2")
+    shape = every_sort().layers[1]
+    mapping = map_layer(shape, ARRAY, "2x2")
+    assert f"of {mapping.cycles:,}" in mapper.text_content("#step")
+    for _ in range(mapping.tile_count + 1):
+        mapper.click("#next")
+    (region,) = mapping.regions
+    tile = list(region.tiles())[1]
+    (origin,) = region.origins()[1]
+    box = mapper.locator("#array").bounding_box()
+    cell = box["width"] / ARRAY.columns
+
+    def expected(row, column):
+        index = int(tile.weight_index[row, column])
+        weight = "zero: this output does not read this input"
+        if index >= 0:
+            output, rest = divmod(index, shape.n)
+            channel, position = divmod(rest, 9)
+            weight = f"W[{output}, {channel}, {position // 3}, {position % 3}]"
+        y, x = (int(origin[axis] - 1 + (tile.row_y, tile.row_x)[axis][row]) for axis in (0, 1))
+        padding = ", padding: zero" if min(y, x) < 0 else ""
+        v, u = (int(origin[axis] + (tile.col_y, tile.col_x)[axis][column]) for axis in (0, 1))
+        return {
+            "cell": f"row {row}, column {column}",
+            "weight": weight,
+            "input": f"x[{tile.row_channel[row]}, {y}, {x}]{padding}",
+            "output": f"y[{tile.col_channel[column]}, {v}, {u}]",
+        }
+
+    mapper.mouse.move(box["x"] + 7.5 * cell, box["y"] + 5.5 * cell)
+    assert told(mapper) == expected(5, 7)
+    mapper.focus("#array")
+    for key in ("ArrowDown", "ArrowDown", "ArrowLeft", "Shift+ArrowRight"):
+        mapper.keyboard.press(key)
+    assert told(mapper) == expected(7, 16)
+    mapper.keyboard.press("PageUp")
+    assert f"activation {mapping.tile_count + 1} of" in mapper.text_content("#step")
+    mapper.keyboard.press("Home")
+    assert told(mapper)["cell"] == "row 7, column 0"
+
+
+def test_stages_tables_and_the_last_activation(mapper):
+    """Both matrices of a pair, each with its table."""
+    mapper.select_option("#layer", label="body")
+    assert mapper.is_visible("#stage")
+    mapper.select_option("#stage", label="stage 2, L")
+    mapper.click("#last")
+    assert mapper.is_disabled("#next") and not mapper.is_disabled("#back")
+    assert told(mapper)["weight"].startswith(("L[", "zero"))
+    assert told(mapper)["input"].startswith("z[")
+    mapper.click("#table summary")
+    rows = mapper.locator("#rows tbody tr").count()
+    assert f"{rows} rows driven" in mapper.text_content("#of-array")
+    assert mapper.locator("#columns tbody tr").first.text_content().startswith("0y[")
+    mapper.select_option("#mapping", label="im2col")
+    assert not mapper.is_visible("#stage") and not mapper.is_visible("#window")
+
+
+def test_everything_is_reached_by_the_tab_key(mapper):
+    """In the order of reading, and what is reached is seen to be."""
+    reached = []
+    wanted = ["layer", "mapping", "stage", "next", "last", "play", "cycle", "array"]
+    for _ in wanted:
+        mapper.keyboard.press("Tab")
+        reached.append(mapper.evaluate("document.activeElement.id"))
+        outline = mapper.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid", reached[-1]
+    assert reached == wanted
