@@ -15,6 +15,7 @@ from rankfold.arguments import TEXT, WHOLE, takes
 from rankfold.errors import InputError, did_you_mean, first_line
 from rankfold.models.device import device_of, dtype_of
 from rankfold.models.libraries import LibraryModel, gives_logits_
+from rankfold.models.stored_weights import expanded
 from rankfold.models.torch_export import SUFFIX, load_exported
 from rankfold.models.user_code import imported
 from rankfold.models.zoo import BUILDERS, build
@@ -198,6 +199,8 @@ def check_logits(name: str, output: object, classes: int) -> None:
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict from safetensors, or from a torch file without unpickling code.
 
+    What is stored in half precision or as levels is float32 here (see `stored_weights`).
+
     Raises:
         InputError: the file is missing, damaged, or holds something else.
     """
@@ -222,8 +225,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         )
     _check_plain(content, source)
     if all(key.startswith(WRAPPER) for key in content):
-        return {key.removeprefix(WRAPPER): value for key, value in content.items()}
-    return dict(content)
+        content = {key.removeprefix(WRAPPER): value for key, value in content.items()}
+    return expanded(content)
 
 
 def _content(source: Path) -> Any:
