@@ -40,7 +40,12 @@ def image_cache(shared_folder):
 def no_search_for_garbage():
     """Commands do not look through the memory of all tests, which takes longer than most of what they do."""
     still = SimpleNamespace(
-        collect=lambda: 0, freeze=lambda: None, unfreeze=lambda: None, get_freeze_count=lambda: 0
+        collect=lambda: 0,
+        freeze=lambda: None,
+        unfreeze=lambda: None,
+        get_freeze_count=lambda: 0,
+        get_threshold=gc.get_threshold,
+        set_threshold=lambda *_: None,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rankfold.cli.arguments.process.gc", still)

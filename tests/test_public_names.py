@@ -91,6 +91,36 @@ def test_nothing_heavy_is_imported_before_it_is_needed(command: list[str]) -> No
     assert done.stderr.strip().splitlines()[-1] == "imported: []"
 
 
+@pytest.mark.parametrize(("command", "most", "rooms"), [("--help", 110, 12), ("map resnet20", 430, 170)])
+def test_commands_that_answer_at_once_import_little(command: str, most: int, rooms: int) -> None:
+    """Modules instead of seconds, which depend on the machine; `benchmarks/commands.py` measures these."""
+    script = (
+        "import sys\n"
+        "from rankfold.cli.main import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command.split()], capture_output=True, text=True, check=True
+    )
+    modules = done.stderr.split()
+    # Each of them takes milliseconds, and nothing of it is needed.
+    late = {
+        "importlib.resources",
+        "hashlib",
+        "rich",
+        "tomllib",
+        "rankfold.machine.chip",
+        "rankfold.c_libraries",
+    }
+    assert not late & set(modules)
+    assert len(modules) <= most
+    assert sum(name.startswith("rankfold") for name in modules) <= rooms
+
+
 def test_help_needs_not_even_numpy() -> None:
     script = "import sys, rankfold.cli.main as m\nm.build_parser()\nprint('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from rankfold.cli.arguments.process import unfrozen_afterwards
+from rankfold.cli.arguments.process import few_collections, unfrozen_afterwards
 from rankfold.cli.arguments.processes import check_command, may_speak
 from rankfold.cli.words.flags import in_options
 from rankfold.errors import InputError, RankfoldError, did_you_mean, in_one_line
@@ -123,6 +123,7 @@ def _add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         ) from None
 
 
+@few_collections()
 @unfrozen_afterwards()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for wrong input, 130 when interrupted."""

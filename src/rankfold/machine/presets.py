@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from rankfold.errors import InputError, did_you_mean
+from rankfold.files import package_data
 
 SUFFIXES = (".yaml", ".yml", ".json")  # JSON is YAML too
 
@@ -41,8 +40,7 @@ class Presets:
             InputError: there is none of that name, or the file cannot be read.
         """
         if str(name) in self.names:
-            text: str = self._files().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-            return text
+            return (self._files() / f"{name}.yaml").read_text(encoding="utf-8")
         path = Path(name)
         if path.suffix.lower() not in SUFFIXES:
             hint = did_you_mean(str(name), known)
@@ -55,5 +53,5 @@ class Presets:
             reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
             raise InputError(f"cannot read {self.what} {name}: {reason}") from None
 
-    def _files(self) -> Any:
-        return resources.files("rankfold.machine").joinpath(self.folder)
+    def _files(self) -> Path:
+        return package_data("rankfold.machine") / self.folder

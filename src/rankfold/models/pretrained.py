@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from rankfold import run_files
+from rankfold.files import digest_of, package_data
 
 # Dense float networks, which compression starts from: folders below `weights/` in the package.
 BASELINES = ("resnet20-cifar10-float", "wrn16-4-cifar100-float")
@@ -33,7 +32,7 @@ class Shipped:
 
 def shipped(name: str) -> Shipped:
     """The shipped weights called `name`, one of `SHIPPED`."""
-    return Shipped(name, Path(str(resources.files("rankfold") / "weights" / name)))
+    return Shipped(name, package_data("rankfold.weights") / name)
 
 
 def run_folder(name: str | Path) -> Path:
@@ -63,5 +62,4 @@ def shipped_baseline(
 
 def file_digest(path: Path) -> str:
     """A hash of the file's bytes."""
-    # To tell files apart that may have been exchanged, not to withstand forgery: 64 bits will do.
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return digest_of(path.read_bytes())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import numpy as np
 from rankfold.arguments import PATH, TEXT, Wanted, check_fields, takes
 from rankfold.documents import in_schema, read_json
 from rankfold.errors import InputError
-from rankfold.files import write_text
+from rankfold.files import digest_of, package_data, write_text
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_from_json, hardware_to_json
 from rankfold.mapping import CELLS, ArraySpec
 from rankfold.mapping.array import COLUMNS
@@ -276,8 +274,8 @@ class Plan(Shown):
         """A hash of all decisions; reasons are words, and predictions decide nothing: they do not count."""
         layers = tuple(replace(layer, reason="") for layer in self.layers)
         bare = replace(self, layers=layers, prediction=None)
-        # Sorted, so that the order of fields may change. 16 digits, 64 bits, are enough to tell plans apart.
-        return hashlib.sha256(json.dumps(bare.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+        # Sorted, so that the order of fields may change.
+        return digest_of(json.dumps(bare.to_json(), sort_keys=True).encode())
 
 
 def _array(content: dict[str, Any]) -> ArraySpec:
@@ -341,7 +339,7 @@ def _mappings() -> list[str]:
 @cache
 def _common_schema() -> dict[str, Any]:
     """What the schema says whatever kinds there are."""
-    text = resources.files("rankfold.plan").joinpath("plan.schema.json").read_text(encoding="utf-8")
+    text = (package_data("rankfold.plan") / "plan.schema.json").read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text)
     return content
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankfold.errors import InputError
+from rankfold.files import digest_of
 from rankfold.plan.layer import LayerPlan
 
 # Units of loss: of outputs that are scores, and of any others (see `calibration.output_losses`).
@@ -60,4 +60,4 @@ class Prediction:
 def decisions(layers: Sequence[LayerPlan]) -> str:
     """A hash of what layers become; bits, mappings, signs and reasons do not count."""
     kinds = {layer.name: layer.kind.to_json() for layer in layers}
-    return hashlib.sha256(json.dumps(kinds, sort_keys=True).encode()).hexdigest()[:16]
+    return digest_of(json.dumps(kinds, sort_keys=True).encode())

@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib import resources
 from typing import Any
+
+from rankfold.files import package_data
 
 LARGEST = 2**63  # no count of ours comes near it, and arithmetic with larger ones may overflow
 REFERENCE = "$ref"
@@ -40,7 +41,7 @@ def package_schema(
         name: as in `schema_validator`.
         complete: changes the schema, in place, before its references are followed.
     """
-    text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    text = (package_data(package) / name).read_text(encoding="utf-8")
     schema = json.loads(text)
     if complete is not None:
         complete(schema)

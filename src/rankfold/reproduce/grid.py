@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cache
-from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rankfold.documents import in_schema, parse_yaml
 from rankfold.errors import InputError
+from rankfold.files import package_data
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, load_hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import METHODS, Method
@@ -166,15 +166,14 @@ def load_grid(name: str) -> Grid:
 def grid_names() -> tuple[str, ...]:
     """The grids of the package."""
     names = []
-    # Through `importlib.resources`: an installed package need not be a folder.
     for entry in _grids().iterdir():
         if entry.name.endswith(".yaml"):
             names.append(entry.name.removesuffix(".yaml"))
     return tuple(sorted(names))
 
 
-def _grids() -> Any:
-    return resources.files("rankfold.reproduce").joinpath("grids")
+def _grids() -> Path:
+    return package_data("rankfold.reproduce") / "grids"
 
 
 def _grid(name: str, content: Any, where: str) -> Grid:

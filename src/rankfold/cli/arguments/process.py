@@ -13,6 +13,8 @@ from typing import Any
 
 from rankfold.errors import InputError
 
+OBJECTS_A_COLLECTION = 50_000  # new ones since the last time that Python looked for garbage
+
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--threads`."""
@@ -52,6 +54,21 @@ def prepare_process(threads: int | None = None) -> None:
         if mallopt is not None:
             mallopt(m_mmap_threshold, 2**31 - 1)
             mallopt(m_trim_threshold, 2**31 - 1)
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Let Python look for garbage rarely inside.
+
+    What a command imports and counts is hardly ever garbage, and to look through it again after every 700 new
+    objects takes a sixth of the time of a short command.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(OBJECTS_A_COLLECTION, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextmanager

@@ -8,13 +8,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from rankfold.cost.energy.formula import Formula
 from rankfold.documents import in_schema, parse_yaml
 from rankfold.errors import InputError
+from rankfold.files import package_data
 from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
 
@@ -25,6 +25,7 @@ ZIGZAG = "zigzag"  # a technology without a file: see `zigzag_table`
 DIFFERENCE = "difference"  # an event
 ADC = "adc"  # the component that the chosen ADC is
 ADC_BITS = 16  # at most
+_FILES = package_data("rankfold.cost.energy")
 # Values that every formula may use; these ones try a table out when it is read.
 SAMPLE = {
     "rows": 64.0,
@@ -304,11 +305,7 @@ def table_text(name: str) -> str:
         InputError: there is none of that name, or the file cannot be read.
     """
     if name in TABLES:
-        return (
-            resources.files("rankfold.cost.energy")
-            .joinpath("tables", f"{name}.yaml")
-            .read_text(encoding="utf-8")
-        )
+        return (_FILES / "tables" / f"{name}.yaml").read_text(encoding="utf-8")
     if name == ZIGZAG:
         raise InputError(f"{name} has no table to copy: zigzag-dse computes its figures for each array")
     if not name.lower().endswith(SUFFIXES):
@@ -328,9 +325,7 @@ def _validator() -> Any:
     # Late: the package takes long to import, and only files of users are checked.
     import jsonschema
 
-    schema = (
-        resources.files("rankfold.cost.energy").joinpath("components.schema.json").read_text(encoding="utf-8")
-    )
+    schema = (_FILES / "components.schema.json").read_text(encoding="utf-8")
     return jsonschema.Draft202012Validator(json.loads(schema))
 
 

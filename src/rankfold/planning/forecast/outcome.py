@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 
+from rankfold.files import package_data
 from rankfold.plan import LayerPlan
 from rankfold.records.csv_table import write_csv
 
@@ -63,8 +63,7 @@ def kinds_of(layers: Sequence[LayerPlan]) -> str:
 
 def shipped_outcomes() -> tuple[Outcome, ...]:
     """Those that come with the package: ResNet-20 on CIFAR-10 at 4 bits (`benchmarks/trained_plans.py`)."""
-    with resources.as_file(resources.files("rankfold.planning.forecast") / SHIPPED) as path:
-        return read_outcomes(path)
+    return read_outcomes(package_data("rankfold.planning.forecast") / SHIPPED)
 
 
 def read_outcomes(path: Path) -> tuple[Outcome, ...]:
