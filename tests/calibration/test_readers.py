@@ -29,6 +29,11 @@ class Pair(nn.Module):
                 return self.b(F.max_pool2d(self.act(self.norm(y)), 2))
             case "method":
                 return self.b(y.relu().contiguous())
+            case "hard swish":
+                z = (y * 0.5 + 1).add_(2)
+                return self.b((z * (z + 3).clamp(0, 6) / 6 + self.norm.bias[:, None, None]) * 2)
+            case "sum with others":
+                return self.b(2 - (y + F.avg_pool2d(x[:, :1], 3, 1, 1)))
             case "shortcut":
                 return self.b(y) + y
             case "activation read twice":
@@ -36,6 +41,10 @@ class Pair(nn.Module):
                 return self.b(y) * y.mean()
             case "flipped channels":
                 return self.b(y.flip(1))
+            case "gate":
+                return self.b(y * self.norm(y).mean((2, 3), keepdim=True).softmax(1))
+            case "one channel for all":
+                return self.b(y[:, :1] * y)
             case "run twice":
                 return self.b(self.b(y))
             case "kept":
@@ -50,9 +59,13 @@ class Pair(nn.Module):
         ("nothing", True),
         ("norm, activation, pool", True),
         ("method", True),
+        ("hard swish", True),
+        ("sum with others", True),
         ("shortcut", False),
         ("activation read twice", False),
         ("flipped channels", False),
+        ("gate", False),
+        ("one channel for all", False),
         ("run twice", False),
         ("kept", False),
         ("softmax over channels", False),

@@ -59,6 +59,13 @@ class TrimmedConv2d(nn.Module, StandIn):
         return found
 
     @property
+    def reads_of_outputs(self) -> np.ndarray:
+        """(C_in/G,) booleans, the columns of the dense weight that are left: of a depthwise convolution, each
+        of whose outputs has an input of its own, its only one.
+        """
+        return self.reads if self.groups == 1 else np.ones(1, bool)
+
+    @property
     def computes(self) -> np.ndarray:
         """(m,) booleans, the output channels that are computed."""
         computed: np.ndarray = self.outputs.cpu().numpy() < len(self.outputs) - len(self.rest)
@@ -93,7 +100,7 @@ class TrimmedConv2d(nn.Module, StandIn):
         computes = self.computes
         computed = torch.from_numpy(computes)
         weight = torch.zeros_like(whole.weight)
-        weight[np.ix_(computes, self.reads)] = inner.weight
+        weight[np.ix_(computes, self.reads_of_outputs)] = inner.weight
         assert whole.bias is not None
         whole.bias[~computed] = self.rest
         whole.bias[computed] = 0.0 if inner.bias is None else inner.bias

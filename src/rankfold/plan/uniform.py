@@ -22,6 +22,7 @@ from rankfold.workload import ConvShape, Network
 from rankfold.workload.network import NETWORK
 
 Bits = int | tuple[int, int] | None  # of weights and inputs: one for both, or one each; None: float
+DEPTHWISE = "depthwise convolution: a matrix of one input channel"  # why such layers stay as they are
 EDGE_BITS = 8  # of the first convolution and the classifier, as is usual (Esser et al. 2020, section 2.3)
 
 
@@ -218,7 +219,7 @@ def _why_never(shape: ConvShape) -> str:
         return shape.fixed
     # A group of one channel cannot be cut into blocks of channels, which are what g counts.
     if shape.in_channels == shape.groups:
-        return "depthwise convolution: a matrix of one input channel"
+        return DEPTHWISE
     return ""
 
 

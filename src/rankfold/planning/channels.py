@@ -7,8 +7,9 @@ cost; both layers then offer the same first ones, whose numbers make up the choi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from rankfold.lowrank.channels import channel_order
 from rankfold.lowrank.regression import RIDGE, with_ridge
 from rankfold.planning.exact.slots import Channels, LayerSlot
 from rankfold.planning.kinds import uses_channels
-from rankfold.planning.kinds.channel_counts import channel_counts
+from rankfold.planning.kinds.channel_counts import channel_counts, counts_between
 from rankfold.planning.statistics import LayerStatistics
 
 
@@ -28,9 +29,10 @@ def with_channels(
 ) -> tuple[LayerSlot, ...]:
     """The layers with the channels of which there may be fewer, in no order yet.
 
-    Layers with groups keep their channels, and all do where any may have other bits than its own. In chains
-    each layer goes with one neighbour, the first pair first, as layers that depend on each other are joined
-    for the choice.
+    Depthwise convolutions between two layers have as many channels as are left there. Other layers with
+    groups keep theirs, and all do where any may have other bits than its own. In chains each layer goes with
+    one neighbour, the first pair first, as layers that depend on each other are joined for the choice; where
+    depthwise convolutions stand between, with both, as most of what is to be saved there is in those.
 
     Args:
         slots: the layers.
@@ -43,11 +45,33 @@ def with_channels(
     readers = sole_readers(model, batches, list(open_slots))
     given: dict[str, Channels] = {}
     read: dict[str, Channels] = {}
-    for name, reader in readers.items():
-        channels = Channels(reader, channel_counts(open_slots[name], open_slots[reader]))
-        if channels.counts and name not in read:
-            given[name] = read[reader] = channels
+    for chain in _chains(open_slots, readers):
+        first, last = open_slots[chain[0]], open_slots[chain[-1]]
+        if any(open_slots[name].is_depthwise for name in chain):
+            counts = counts_between(first.shape.m)
+        elif first.name not in read:
+            counts = channel_counts(first, last)
+        else:
+            continue
+        for name, reader in pairwise(chain):
+            if counts:
+                given[name] = read[reader] = Channels(reader, counts)
     return _with(slots, given, read)
+
+
+def _chains(slots: Mapping[str, LayerSlot], readers: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """A layer, the depthwise convolutions behind it, and the one that reads the last of these; in the order
+    of the network. The first may be depthwise itself, where what it reads keeps all its channels.
+    """
+    behind = set()  # the depthwise ones that some chain goes through
+    for name in readers:
+        chain = [name]
+        while chain[-1] in readers and (len(chain) == 1 or slots[chain[-1]].is_depthwise):
+            chain.append(readers[chain[-1]])
+        if name in behind or slots[chain[-1]].is_depthwise:
+            continue
+        behind.update(chain[1:-1])
+        yield tuple(chain)
 
 
 def in_order(slots: Sequence[LayerSlot], model: nn.Module, known: LayerStatistics) -> tuple[LayerSlot, ...]:
@@ -58,8 +82,17 @@ def in_order(slots: Sequence[LayerSlot], model: nn.Module, known: LayerStatistic
         model: the dense network.
         known: what calibration found of the readers.
     """
-    read = {slot.name: _ordered(slot.read, model, known) for slot in slots if slot.read is not None}
-    given = {slot.name: read[slot.given.reader] for slot in slots if slot.given is not None}
+    given: dict[str, Channels] = {}
+    read: dict[str, Channels] = {}
+    # From the last layer to the first: what a depthwise one reads, its reader has put in order.
+    for slot in reversed(slots):
+        if slot.given is not None:
+            order = read[slot.given.reader].order
+            given[slot.name] = replace(slot.given, order=order)
+        if slot.read is not None and slot.is_depthwise:
+            read[slot.name] = replace(slot.read, order=given[slot.name].order)
+        elif slot.read is not None:
+            read[slot.name] = _ordered(slot.read, model, known)
     return _with(slots, given, read)
 
 
@@ -71,9 +104,9 @@ def _with(
 
 def _may_be_trimmed(slot: LayerSlot) -> bool:
     """Whether a layer may give or read fewer channels."""
-    if slot.why_dense or not slot.one_plane:
+    if not slot.one_plane or not (slot.is_depthwise or (not slot.why_dense and slot.shape.groups == 1)):
         return False
-    return slot.shape.groups == 1 and uses_channels(slot)
+    return uses_channels(slot)
 
 
 def _ordered(channels: Channels, model: nn.Module, known: LayerStatistics) -> Channels:

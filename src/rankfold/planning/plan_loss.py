@@ -157,7 +157,8 @@ class PlanLosses:
         """
         if not isinstance(layer.kind, TrimmedLayer):
             return None
-        outputs = len(self._known.sensitivities[layer.name].gradient[0])
+        groups, of_group, _ = self._known.sensitivities[layer.name].gradient.shape
+        outputs = groups * of_group
         constant = ~text_to_channels(layer.kind.gives, outputs)
         unread = constant & ~self._read(layer.name, outputs, plan)
         if layer.kind.window is None and np.any(constant & ~unread):

@@ -45,15 +45,17 @@ class TrimmedProblem:
         reads: np.ndarray,
         computes: np.ndarray,
         *,
+        groups: int = 1,
         ridge: float = RIDGE,
     ) -> TrimmedProblem:
-        """That of a layer of one group.
+        """That of a layer of one group, or of a depthwise one.
 
         Args:
-            copies: (m*a*b, C_in, ph, pw) what gives the layer's outputs, pixel by pixel, from all channels.
+            copies: (m*a*b, C_in/G, ph, pw) what gives the layer's outputs, pixel by pixel, from all channels.
             moments: of what it reads.
-            reads: (C_in,) booleans.
+            reads: (C_in/G,) booleans: of a depthwise layer the one input of each output.
             computes: (m,) booleans.
+            groups: G.
             ridge: as in `lowrank.decompose_for_data`.
 
         Raises:
@@ -63,6 +65,9 @@ class TrimmedProblem:
         computed = copies[own]
         if moments is None:
             return cls(computed[:, reads], None)
+        if groups > 1:
+            # No output can make up for what another one's input would have told.
+            return cls(best_matrix(copies, groups, moments)[own], None)
         target = best_matrix(computed, 1, moments)
         parts = output_moments(moments, len(computed), 1)
         if not reads.all():
@@ -106,11 +111,11 @@ class TrimmedProblem:
 
 
 def placed(matrix: np.ndarray, reads: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """(m*a*b, C_in, ph, pw) a matrix of the channels that are left, with zeros for all others.
+    """(m*a*b, C_in/G, ph, pw) a matrix of the channels that are left, with zeros for all others.
 
     Args:
         matrix: (m'*a*b, c', ph, pw).
-        reads: (C_in,) booleans.
+        reads: (C_in/G,) booleans.
         own: (m*a*b,) booleans, the outputs that it computes.
     """
     whole = np.zeros((len(own), len(reads), *matrix.shape[2:]))

@@ -18,10 +18,16 @@ from rankfold.training.share import ALL, Share
 # Decoded data up to this size is kept on the GPU, where augmentation then costs nothing on the host.
 RESIDENT_BYTES = 4 << 30
 EVALUATION_BATCH = 500
+EVALUATION_PIXELS = EVALUATION_BATCH * 64 * 64  # of a batch of larger images, whose activations take memory
 AUGMENTATIONS = ("crop-flip", "crop", "none")
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) float32, labels (B,) int64
 _Ready = Batch | BaseException | None  # of the thread that prepares them; None: that was all
+
+
+def evaluation_batch(height: int, width: int) -> int:
+    """Images (C, H, W) in a batch where nothing is trained: 500, or fewer above 64x64."""
+    return min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // (height * width)))
 
 
 class SeededBatches:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rankfold.calibration.samples import CALIBRATION_IMAGES
-from rankfold.training.batches import EVALUATION_BATCH, Batches
+from rankfold.training.batches import Batches, evaluation_batch
 from rankfold.training.data import ImageData
 
 
@@ -28,7 +28,8 @@ class CalibrationImages:
         self, data: ImageData, device: torch.device, seed: int, images: int = CALIBRATION_IMAGES
     ) -> None:
         split = data.train.sample(images, seed)
-        self._batches = Batches(split, data.mean, data.std, EVALUATION_BATCH, device)
+        size = evaluation_batch(*data.input_size[1:])
+        self._batches = Batches(split, data.mean, data.std, size, device)
 
     def __iter__(self) -> Iterator[Tensor]:
         for inputs, _ in self._batches.epoch():

@@ -166,9 +166,10 @@ class ImageData(TrainingData):
         self, split: ImageSplit, device: torch.device, share: Share = ALL
     ) -> Iterable[LabelledBatch]:
         """Images of a split and their labels, in its order, as the network takes them."""
-        from rankfold.training.batches import EVALUATION_BATCH, Batches
+        from rankfold.training.batches import Batches, evaluation_batch
 
-        return Batches(split, self.mean, self.std, EVALUATION_BATCH, device, share=share).epoch()
+        size = evaluation_batch(*self.input_size[1:])
+        return Batches(split, self.mean, self.std, size, device, share=share).epoch()
 
     def calibration_batches(self, images: int | None, device: torch.device, seed: int = 0) -> Iterable[Any]:
         """Training images without augmentation, in batches (B, C, H, W) to be gone through again and again.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rankfold.training.augmentation import Augmentation
-from rankfold.training.batches import EVALUATION_BATCH, Batch, Batches, SeededBatches, ahead
+from rankfold.training.batches import Batch, Batches, SeededBatches, ahead, evaluation_batch
 from rankfold.training.cache import moments
 from rankfold.training.data import ImageSplit
 from rankfold.training.shards import Row, Sharded, Shards
@@ -92,14 +92,15 @@ class StreamedImages(TrainingData):
 
     def test_batches(self, device: torch.device, share: Share = ALL) -> Iterable[LabelledBatch]:
         """The test split, in its order."""
-        return self._batches(self._test, EVALUATION_BATCH, device, share=share).epoch()
+        size = evaluation_batch(*self._shape[:2])
+        return self._batches(self._test, size, device, share=share).epoch()
 
     def calibration_batches(self, images: int | None, device: torch.device, seed: int = 0) -> Iterable[Any]:
         """Training images without augmentation, from a few shards, decoded once and kept in memory."""
         if images is None:
             images = len(self._train)
         split = ImageSplit(*self._train.images_at(self._train.sample(images, seed)))
-        return _Inputs(Batches(split, *self._moments, EVALUATION_BATCH, device))
+        return _Inputs(Batches(split, *self._moments, evaluation_batch(*self._shape[:2]), device))
 
     def _batches(
         self,

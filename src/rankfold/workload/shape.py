@@ -182,6 +182,11 @@ class ConvShape:
         return self.kind == "linear"
 
     @property
+    def is_depthwise(self) -> bool:
+        """Whether each output channel is computed from the input channel of its number, and nothing else."""
+        return self.groups == self.in_channels == self.out_channels > 1
+
+    @property
     def m(self) -> int:
         """Rows of the matricised weight: C_out."""
         return self.out_channels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -64,6 +64,34 @@ class OnnxGraph(nn.Module):
         self._buffer_of = {name: f"stored_{number}" for number, name in enumerate(tensors)}
         for name, value in tensors.items():
             self.register_buffer(self._buffer_of[name], value)
+        self._forgotten = _last_readers(self._steps, self.output_names)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """In the order in which they run."""
+        return self._steps
+
+    def put_behind_(self, name: str, module: nn.Module) -> None:
+        """Have what a module gives pass another one, in place, which has its name with `_scale` behind.
+
+        Args:
+            name: of the module, which runs once.
+            module: takes and gives one tensor.
+        """
+        path = f"{name}_scale"
+        while path in dict(self.named_modules()):
+            path += "_"
+        parent, _, last = path.rpartition(".")
+        self.get_submodule(parent).add_module(last, module)
+        steps: list[Step] = []
+        for step in self._steps:
+            if step.run != name:
+                steps.append(step)
+                continue
+            (given,) = step.outputs
+            between = f"{given} of {name}"
+            steps += [replace(step, outputs=(between,)), Step(step.words, path, (between,), (given,))]
+        self._steps = tuple(steps)
         self._forgotten = _last_readers(self._steps, self.output_names)
 
     def forward(self, *positional: Tensor, **named: Tensor) -> Any:

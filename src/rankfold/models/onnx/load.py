@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rankfold.errors import InputError
 from rankfold.models.onnx.arrays import as_tensor
 from rankfold.models.onnx.casts import with_plain_casts
+from rankfold.models.onnx.equalisation import equalise_channels_
 from rankfold.models.onnx.graph import OnnxGraph, Step
 from rankfold.models.onnx.layers import Layer, layer_of
 from rankfold.models.onnx.module_names import ModuleNames
@@ -47,7 +48,8 @@ def load_onnx(path: str | Path, image: Sequence[int] | None = None) -> nn.Module
 
     It computes what the file says. Convolutions and products with stored matrices are modules of the names
     that `read_onnx` gives them, so that plans for the file are plans for it; transposed convolutions are
-    sub-pixel ones (`nn.sub_pixel.SubPixelConv2d`).
+    sub-pixel ones (`nn.sub_pixel.SubPixelConv2d`). Convolutions whose channels are of very different sizes
+    have weights of one size, and a factor for each channel behind (`equalisation.equalise_channels_`).
 
     Args:
         path: the file, whose weights may lie beside it.
@@ -65,6 +67,7 @@ def load_onnx(path: str | Path, image: Sequence[int] | None = None) -> nn.Module
     source = analyse_onnx(path, image)
     names = {layer.node.output[0]: _module_name(layer.shape) for layer in source.layers}
     made = graph_of(source.file, source.sizes.known, names)
+    equalise_channels_(made)
     replace_transposed_(made)
     return made
 

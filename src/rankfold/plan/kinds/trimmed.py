@@ -28,9 +28,10 @@ from rankfold.workload.shape import Pair
 class TrimmedLayer(OfWindows):
     """A layer that reads some of its input channels and gives some of its output channels.
 
-    The others are not read; those that are not computed are constants, their means. What is left is a smaller
-    convolution, laid out like any dense one, or whole windows of it whose weights are all free. So a tile can
-    hold whole channels (VWC-SDK), and the columns of a tile more pixels.
+    The others are not read; those that are not computed are constants, their means. Of a depthwise
+    convolution both are the same channels. What is left is a smaller convolution, laid out like any dense
+    one, or whole windows of it whose weights are all free. So a tile can hold whole channels (VWC-SDK), and
+    the columns of a tile more pixels.
 
     Attributes:
         reads: the input channels, a hexadecimal number whose lowest bit is the first one; None: all.
@@ -91,7 +92,8 @@ class TrimmedLayer(OfWindows):
         """The convolution of the channels that are left."""
         reads = int(text_to_channels(self.reads, shape.in_channels).sum())
         gives = int(text_to_channels(self.gives, shape.m).sum())
-        return replace(shape, in_channels=reads, out_channels=gives)
+        groups = reads if shape.is_depthwise else shape.groups
+        return replace(shape, in_channels=reads, out_channels=gives, groups=groups)
 
     def can_lie(self, mapping: str) -> bool:
         """By any name; windows of its own lie as they are under each."""
@@ -117,15 +119,21 @@ class TrimmedLayer(OfWindows):
         self.inner.check(self.trimmed(shape))
 
     def check_channels(self, shape: ConvShape) -> None:
-        """Refuse a layer that is no convolution of one group, and channels that it does not have.
+        """Refuse a layer that is no convolution of one group or depthwise, and channels that it has not.
 
         Raises:
-            InputError: it is none, or has none of them.
+            InputError: it is neither, or has none of them, or others on both sides of a depthwise one.
         """
-        if shape.is_linear or shape.groups > 1:
+        if shape.is_linear or (shape.groups > 1 and not shape.is_depthwise):
             what = "a fully connected layer" if shape.is_linear else f"a convolution of {shape.groups} groups"
             raise InputError(
-                f"plan, layer {shape.name}: only convolutions of one group are trimmed; it is {what}"
+                f"plan, layer {shape.name}: only convolutions of one group and depthwise ones are trimmed; "
+                f"it is {what}"
+            )
+        if shape.is_depthwise and (self.reads != self.gives or self.window is not None):
+            raise InputError(
+                f"plan, layer {shape.name}: a depthwise convolution reads and gives the same channels, "
+                "without a window; name them as reads and as gives"
             )
         sides = (("reads", self.reads, shape.in_channels), ("gives", self.gives, shape.m))
         for side, text, count in sides:

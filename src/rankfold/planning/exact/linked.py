@@ -162,6 +162,7 @@ class _Joining:
         still_read = [read for layer, read in zip(layers, reads, strict=True) if layer in asked]
         kept = np.flatnonzero(allowed)
         links = np.column_stack((*still_read, *still_open))[kept]
+        links = links[:, (links != links[:1]).any(0)]  # what is the same of all tells none apart
         _, classes = np.unique(links, axis=0, return_inverse=True)
         found = [np.empty(0, int)]
         for number in np.unique(classes):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, Plan
-from rankfold.plan.uniform import Bits, check_plan_bits, in_weights
+from rankfold.plan.uniform import DEPTHWISE, Bits, check_plan_bits, in_weights
 from rankfold.plan.uniform import candidates as planned_layers
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.workload import ConvShape, Network
@@ -64,6 +64,11 @@ class LayerSlot:
     def name(self) -> str:
         """The layer's name in the plan."""
         return self.entry.name
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether it stays as it is only for being a depthwise convolution: it may have fewer channels."""
+        return self.why_dense == DEPTHWISE and self.shape.is_depthwise
 
     @property
     def spatial(self) -> bool:

@@ -19,6 +19,7 @@ from rankfold.workload.shape import Pair
 FEWEST = 2  # part of the channels, one half, below which no number is offered
 STEP = 0.75  # of the cycles of a number of channels, which the next smaller one has to stay below
 MOST = 2  # numbers that are offered for each of the two layers
+EIGHTHS = (7, 6, 5, 4)  # of the channels, that are offered where a depthwise convolution has them, too
 
 
 def channel_counts(given: LayerSlot, read: LayerSlot) -> tuple[int, ...]:
@@ -36,6 +37,13 @@ def channel_counts(given: LayerSlot, read: LayerSlot) -> tuple[int, ...]:
     if read.kinds is not None and WindowLayer.name not in read.kinds:
         counts.update(_saving(_of_rows(read), given.shape.m, partial(_cycles_read, read)))
     return tuple(sorted(counts, reverse=True))
+
+
+def counts_between(channels: int) -> tuple[int, ...]:
+    """Numbers of channels, falling, where depthwise convolutions stand between both layers: each channel less
+    saves cycles there, whatever it saves in tiles of the others.
+    """
+    return tuple(sorted({channels * eighths // 8 for eighths in EIGHTHS} - {0, channels}, reverse=True))
 
 
 def _of_columns(slot: LayerSlot) -> Iterator[int]:

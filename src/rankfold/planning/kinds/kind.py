@@ -55,6 +55,8 @@ class KindCandidates(ABC):
             (`LayerSlot.bypassed`), which is found out by a run of its own.
         on_channels: whether it asks which channels one layer alone reads (`LayerSlot.given`), likewise.
         on_linear: whether fully connected layers may become it, where they are planned.
+        on_depthwise: whether depthwise convolutions may, which keep the weights of the channels that are
+            left, so that nothing has to be known of them.
     """
 
     stages: int = 1
@@ -62,6 +64,7 @@ class KindCandidates(ABC):
     on_bypasses: bool = False
     on_channels: bool = False
     on_linear: bool = False
+    on_depthwise: bool = False
 
     @abstractmethod
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
@@ -264,11 +267,11 @@ def _parts(slot: LayerSlot) -> list[KindCandidates]:
     for kind in kinds():
         if not has_part(kind, STEP):
             continue
-        if slot.why_dense and kind.changes_weight:
-            continue  # its mapping may still be chosen
         if kind.changes_weight and slot.kinds is not None and _label(kind) not in slot.kinds:
             continue
         part = candidates_of(kind)
+        if kind.changes_weight and slot.why_dense and not (slot.is_depthwise and part.on_depthwise):
+            continue  # its mapping may still be chosen
         if kind.changes_weight and slot.shape.is_linear and not part.on_linear:
             continue
         parts.append(part)

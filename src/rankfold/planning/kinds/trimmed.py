@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -27,17 +28,21 @@ if TYPE_CHECKING:
 
 class TrimmedCandidates(KindCandidates):
     """The first so many of the channels that it gives, or of those that it reads: as a convolution, and by
-    windows of k row tiles.
+    windows of k row tiles. Of both, in chains with depthwise convolutions, as a convolution alone.
 
     What it gives less, the layer behind it must not read (`exact.linked`).
     """
 
     on_supports = False
     on_channels = True
+    on_depthwise = True
 
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
         """By falling numbers of channels."""
         if support is not None:
+            return
+        if slot.is_depthwise:
+            yield from _of_depthwise(slot)
             return
         if slot.given is not None:
             for count in slot.given.counts:
@@ -47,6 +52,10 @@ class TrimmedCandidates(KindCandidates):
             for count in slot.read.counts:
                 whole = TrimmedLayer(reads=_first(slot.read, count))
                 yield from _of_channels(slot, whole, largest_window(slot))
+        if slot.given is not None and slot.read is not None:
+            for read, given in product(slot.read.counts, slot.given.counts):
+                both = TrimmedLayer(_first(slot.read, read), _first(slot.given, given))
+                yield from _of_channels(slot, both, None)
 
     def linked(self, slot: LayerSlot, kind: LayerKind) -> tuple[int | None, Need | None]:
         """The numbers of channels."""
@@ -81,6 +90,14 @@ class TrimmedCandidates(KindCandidates):
     def loss(self, kind: LayerKind, study: LayerStudy, sensitivity: LayerSensitivity) -> float:
         """That of the change of what it still gives: nobody reads the rest."""
         return study.trimmed.loss(cast(TrimmedLayer, kind))
+
+
+def _of_depthwise(slot: LayerSlot) -> Iterator[LayerPlan]:
+    """By falling numbers of channels, which it reads and gives alike."""
+    if slot.given is not None:
+        for count in slot.given.counts:
+            channels = _first(slot.given, count)
+            yield from _of_channels(slot, TrimmedLayer(channels, channels), None)
 
 
 def _of_channels(slot: LayerSlot, whole: TrimmedLayer, window: Pair | None) -> Iterator[LayerPlan]:

@@ -44,8 +44,8 @@ class TrimmedSurgery(ReplacingSurgery):
         kind = cast(TrimmedLayer, layer.kind)
         if not isinstance(module, nn.Conv2d):
             raise InputError(
-                f"layer {layer.name}: only convolutions of one group are trimmed; it is a fully connected "
-                "layer"
+                f"layer {layer.name}: only convolutions of one group and depthwise ones are trimmed; it is a "
+                "fully connected layer"
             )
         kind.check_channels(weight_shape(module, layer.name))
         inner = _inner(layer)
@@ -83,7 +83,8 @@ class TrimmedSurgery(ReplacingSurgery):
         kind = cast(TrimmedLayer, layer.kind)
         made = cast(TrimmedConv2d, self.build(layer, module))
         copies = _copies(module.weight, module, kind.window)
-        problem = TrimmedProblem.of(copies, moments, made.reads, made.computes)
+        groups = module.groups
+        problem = TrimmedProblem.of(copies, moments, made.reads_of_outputs, made.computes, groups=groups)
         support = None
         if kind.support is not None:
             matrix = cast(WindowConv2d, made.inner).matrix
@@ -91,13 +92,13 @@ class TrimmedSurgery(ReplacingSurgery):
         found = problem.fitted(kind.rows, support)
         own = np.tile(made.computes, len(copies) // module.out_channels)
         _put_(made, found, own, module.bias)
-        whole = placed(found.weight, made.reads, own)
+        whole = placed(found.weight, made.reads_of_outputs, own)
         output_error = None
         if moments is not None:
             # Relative to what these inputs can explain of the dense outputs, where others have changed.
-            target = best_matrix(copies, 1, moments)
-            output_error = lost_share(target, whole, 1, output_moments(moments, len(copies), 1))
-        return Replacement(made, lost_share(copies, whole, 1, None), None, output_error)
+            target, parts = best_matrix(copies, groups, moments), output_moments(moments, len(copies), groups)
+            output_error = lost_share(target, whole, groups, parts)
+        return Replacement(made, lost_share(copies, whole, groups, None), None, output_error)
 
     def reads(self, layer: LayerPlan, module: Layer) -> Layer:
         """Its own patches, or the boxes of its windows, with all channels."""
@@ -163,6 +164,7 @@ class TrimmedSurgery(ReplacingSurgery):
             weight="",
             in_channels=len(module.reads),
             out_channels=len(module.computes),
+            groups=cast(int, module.groups),
         )
 
 
@@ -183,6 +185,8 @@ def _smaller(kind: TrimmedLayer, conv: nn.Conv2d) -> nn.Conv2d:
     geometry = {name: getattr(conv, name) for name in CONV_ATTRIBUTES}
     geometry["in_channels"] = int(text_to_channels(kind.reads, conv.in_channels).sum())
     geometry["out_channels"] = int(text_to_channels(kind.gives, conv.out_channels).sum())
+    if conv.groups > 1:
+        geometry["groups"] = geometry["in_channels"]
     # Drawn nowhere: torch's random state stays as it is.
     made = nn.Conv2d(**geometry, device="meta", dtype=conv.weight.dtype)
     if not conv.weight.is_meta:
@@ -191,7 +195,7 @@ def _smaller(kind: TrimmedLayer, conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def _copies(weight: Tensor, conv: nn.Module, window: Pair | None) -> np.ndarray:
-    """(m*a*b, C_in, ph, pw) the matrix of a window as it starts; the weight where there is no window."""
+    """(m*a*b, C_in/G, ph, pw) the matrix of a window as it starts; the weight where there is no window."""
     dense = weight.detach().cpu().double().numpy()
     if window is None:
         return dense
@@ -199,10 +203,10 @@ def _copies(weight: Tensor, conv: nn.Module, window: Pair | None) -> np.ndarray:
 
 
 def _whole(module: TrimmedConv2d) -> Tensor:
-    """(m*a*b, C_in, ph, pw) its matrix, with zeros for channels that are left out."""
+    """(m*a*b, C_in/G, ph, pw) its matrix, with zeros for channels that are left out."""
     weight = cast(Tensor, module.inner.weight).detach().cpu().double().numpy()
     own = np.tile(module.computes, len(weight) // int(module.computes.sum()))
-    return torch.from_numpy(placed(weight, module.reads, own))
+    return torch.from_numpy(placed(weight, module.reads_of_outputs, own))
 
 
 def _put_(made: TrimmedConv2d, found: FittedSupport, own: np.ndarray, bias: Tensor | None) -> None:
