@@ -63,3 +63,8 @@ def _knock(address: str) -> None:
 def machines(ray: Any) -> list[Mapping[str, float]]:
     """What each machine of the cluster has, such as `CPU` and `GPU`."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def slots(ray: Any) -> int:
+    """Tasks of one core that a cluster can hold at once; one may wait for a cluster that is about to grow."""
+    return max(1, sum(int(machine.get("CPU", 0)) for machine in machines(ray)))

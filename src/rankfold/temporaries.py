@@ -80,7 +80,7 @@ def new_temporary(folder: Path, target: str) -> tuple[Path, int | None]:
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{target}.", suffix=".tmp", dir=folder)
         try:
-            _lock(handle, wait=True)
+            lock(handle, wait=True)
         except OSError:
             os.close(handle)
             return Path(name), None
@@ -105,7 +105,7 @@ def abandoned(temporary: Path) -> Iterator[bool]:
 def _is_free(temporary: Path, handle: int | None) -> bool:
     if handle is not None:
         try:
-            _lock(handle, wait=False)
+            lock(handle, wait=False)
             return True
         except BlockingIOError:
             return False
@@ -117,7 +117,7 @@ def _is_free(temporary: Path, handle: int | None) -> bool:
         return False
 
 
-def _lock(handle: int, wait: bool) -> None:
+def lock(handle: int, wait: bool) -> None:
     """Lock an open file.
 
     Raises:

@@ -28,6 +28,7 @@ COMMANDS = {
     "map": "cycles, tiles, ADC conversions and energy of every convolution on an array",
     "energy": "energy, latency and area of a plan, by layer and component",
     "chip": "a network on a described chip: throughput, latency, energy, traffic, buffers",
+    "explore": "many chips for networks: the best trades of energy, latency, area and loss",
     "draw": "a picture of one layer on the array, cell by cell",
     "plan": "choose exactly, under budgets, what every layer becomes; compress --plan follows",
     "compress": "decompose, quantise and fine-tune a network",

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from rankfold.planning.exact import LayerChoices
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.losses import LayerWork, memory_of
-from rankfold.ray_cluster import RETRIES, connect, load_ray, machines
+from rankfold.ray_cluster import RETRIES, connect, load_ray, machines, slots
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RayLayers:
             running: list[Any] = []
             while waiting or running:
                 # As many as run at once: what a layer needs is not sent long before.
-                while waiting and len(running) < self._slots(ray):
+                while waiting and len(running) < slots(ray):
                     slot = waiting.pop(0)
                     running.append(task.options(**self._needs(ray, slot)).remote(work(slot)))
                 (ended, *_), running = ray.wait(running, num_returns=1)
@@ -51,11 +51,6 @@ class RayLayers:
         finally:
             # Also where the user interrupts: tasks would go on and hold the cluster's cores.
             ray.shutdown()
-
-    @staticmethod
-    def _slots(ray: Any) -> int:
-        """Tasks that the cluster can hold at a time; one may wait for a cluster that is about to grow."""
-        return max(1, sum(int(machine.get("CPU", 0)) for machine in machines(ray)))
 
     @staticmethod
     def _needs(ray: Any, slot: LayerSlot) -> dict[str, Any]:

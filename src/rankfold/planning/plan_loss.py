@@ -144,6 +144,15 @@ class PlanLosses:
             losses[layer.name] = sum(self._of_matrix(layer, *one, unread) for one in of_windows)
         return losses
 
+    def measuring(self, settings: MeasureSettings) -> PlanAccuracy:
+        """What measures the accuracy of the plans, on samples that nothing here was calibrated on.
+
+        Args:
+            settings: how; what they say was calibrated on is this calibration.
+        """
+        own = self._networks.settings
+        return self._networks.under(replace(settings, seed=own.seed, calibrated=own.calibrated))
+
     def network(self, plan: Plan) -> nn.Module:
         """The dense network with the weights of every layer's choice in it; nothing is quantised."""
         return self._networks.compressed(plan)

@@ -15,7 +15,7 @@ from rankfold.files import package_data
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, load_hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import METHODS, Method
-from rankfold.plan.methods import needed_settings, settings
+from rankfold.plan.methods import method_with, settings
 from rankfold.records.schema import package_schema, strict_validator
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
@@ -103,7 +103,8 @@ class Cell:
         Raises:
             InputError: the method needs another choice, or one is out of range or belongs to another method.
         """
-        return _method(self.method, self.settings)
+        # Papers give all layers one setting, and in some of them it needs more cycles than it saves.
+        return method_with(self.method, self.settings).everywhere()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,22 +248,3 @@ def _combinations(method: Mapping[str, Any], seed: int) -> list[Cell]:
         others = tuple((name, chosen.pop(name)) for name in names if name in chosen and name not in COLUMNS)
         cells.append(Cell(method["method"], seed, **chosen, others=others))
     return cells
-
-
-def _method(name: str, given: Mapping[str, Any]) -> Method:
-    """The method of this name, with what is given of it and nothing else."""
-    method = METHODS[name]
-    known = {setting.name: setting for setting in method.settings}
-    values = {}
-    for choice, value in given.items():
-        if choice not in known:
-            raise InputError(f"{choice} (={value}) does not go with method {name}")
-        values[choice] = value
-        if isinstance(value, str):
-            # Texts mean what they do on the command line.
-            values[choice] = known[choice].read(value)
-    for setting in needed_settings(method):
-        if setting.name not in given:
-            raise InputError(f"method {name} needs {setting.name}, such as {setting.example}")
-    # Papers give all layers one setting, and in some of them it needs more cycles than it saves.
-    return method(**values).everywhere()

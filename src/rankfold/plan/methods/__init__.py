@@ -21,6 +21,7 @@ from rankfold.plan.methods.pruning import (
 from rankfold.plan.methods.quantise import Quantise
 from rankfold.plan.methods.registry import (
     METHODS,
+    method_with,
     needed_settings,
     offered_methods,
     register_method,
@@ -48,6 +49,7 @@ __all__ = [
     "SharedSupport",
     "WindowLowRank",
     "Windows",
+    "method_with",
     "needed_settings",
     "offered_methods",
     "register_method",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.plan.kinds.kind import is_needed
@@ -66,3 +67,28 @@ def needed_settings(method: type[Method]) -> tuple[Setting, ...]:
     """The settings that a method cannot do without."""
     needed = {field.name for field in fields(method) if is_needed(field)}
     return tuple(setting for setting in method.settings if setting.name in needed)
+
+
+def method_with(name: str, given: Mapping[str, Any]) -> Method:
+    """The method of this name, with what is given of its settings and nothing else.
+
+    Args:
+        name: one of `METHODS`.
+        given: values by the names of settings; texts mean what they do on the command line.
+
+    Raises:
+        InputError: a setting is not the method's, has a value that it cannot have, or is missing.
+    """
+    method = METHODS[name]
+    known = {setting.name: setting for setting in method.settings}
+    values = {}
+    for choice, value in given.items():
+        if choice not in known:
+            raise InputError(f"{choice} (={value}) does not go with method {name}")
+        values[choice] = value
+        if isinstance(value, str):
+            values[choice] = known[choice].read(value)
+    for setting in needed_settings(method):
+        if setting.name not in given:
+            raise InputError(f"method {name} needs {setting.name}, such as {setting.example}")
+    return method(**values)

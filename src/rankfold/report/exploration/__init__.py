@@ -1,0 +1,1 @@
+"""Points of a space as tables, CSV files and a page to brush through."""
